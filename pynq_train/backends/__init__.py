@@ -1,0 +1,50 @@
+"""Backends: golden (NumPy), virtual boards (the RTL, simulated) and PYNQ boards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pynq_train.backends.base import Backend, RunRequest, RunResult
+from pynq_train.errors import UnknownName
+from pynq_train.hw.boards import BOARDS
+
+__all__ = ["Backend", "RunRequest", "RunResult", "backend_names", "open_backend"]
+
+_VIRTUAL = "virtual:"
+
+
+def backend_names() -> list[str]:
+    """All names that ``open_backend`` takes."""
+    return ["golden", *sorted(BOARDS), *(_VIRTUAL + name for name in sorted(BOARDS))]
+
+
+def open_backend(
+    name: str, arena_size_bytes: int, *, overlay: str | Path | None = None
+) -> Backend:
+    """Open a backend by name; use it in a ``with`` statement or ``close`` it.
+
+    Args:
+        name: ``golden``, a board (``pynq-z2``) or a virtual board (``virtual:pynq-z2``).
+        arena_size_bytes: device memory to acquire.
+        overlay: bit file of a real board (default: the one installed with the package).
+
+    Raises:
+        UnknownName: no such backend.
+        StaleOverlay, DoesNotFit, MissingTool: as ``Backend.open``.
+    """
+    if name == "golden":
+        from pynq_train.backends.golden import GoldenBackend
+
+        return GoldenBackend(arena_size_bytes).open()
+    virtual = name.startswith(_VIRTUAL)
+    board = BOARDS.get(name[len(_VIRTUAL) :] if virtual else name)
+    if board is None:
+        raise UnknownName.among("board", name, backend_names())
+    if virtual:
+        from pynq_train.backends.vboard import VirtualBoardBackend
+
+        return VirtualBoardBackend(board, arena_size_bytes).open()
+    from pynq_train.backends.board import BoardBackend, installed_overlay
+
+    path = Path(overlay) if overlay is not None else installed_overlay(board)
+    return BoardBackend(board, arena_size_bytes, path).open()

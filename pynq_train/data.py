@@ -1,0 +1,304 @@
+"""Data on the host: loading and checking .npz files, preparing images, and the order of batches."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pynq_train.errors import BadInput, MissingTool
+from pynq_train.graph.init import FloatArray
+from pynq_train.graph.ops import Shape
+from pynq_train.graph.rng import permutation, stream_key
+
+Labels = npt.NDArray[np.int64]
+AnyArray = npt.NDArray[Any]
+
+DIGITS_TRAIN = 1437
+DIGITS_TEST = 360
+
+_STREAM_ORDER = 0x0D
+_STREAM_DIGITS = 0xD1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images ``x`` and, if known, labels ``y`` (int64, one per image)."""
+
+    x: AnyArray
+    y: Labels | None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training data and, if the source has any, test data."""
+
+    train: Dataset
+    test: Dataset | None
+
+
+def load_npz(path: str | os.PathLike[str]) -> Splits:
+    """Load an .npz file with ``x`` and optionally ``y``, or ``x_train y_train x_test y_test``.
+
+    Images are numbers of shape (n, rows, cols), (n, rows, cols, channels) or
+    (n, channels, rows, cols), labels integers >= 0. Raises :class:`BadInput` for a missing or
+    corrupt file, other keys, dtypes or shapes, differing counts, NaN and infinity.
+    """
+    path = os.fspath(path)
+    arrays = _read_arrays(path)
+    if "x" in arrays:
+        return Splits(_dataset(path, arrays, "x", "y"), None)
+    if "x_train" not in arrays:
+        raise BadInput(
+            f"data file {path!r}",
+            expected="an array 'x' (and 'y'), or 'x_train', 'y_train', 'x_test', 'y_test'",
+            found=", ".join(arrays) or "no arrays",
+        )
+    test = _dataset(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
+    return Splits(_dataset(path, arrays, "x_train", "y_train"), test)
+
+
+def check_images(x: Any, input_shape: Shape) -> FloatArray:
+    """Return ``x`` as float32 (n, channels, rows, cols) if it fits the network's ``input_shape``.
+
+    Raises :class:`BadInput` for another dtype or shape, no images, NaN or infinity.
+    """
+    array = np.asarray(x)
+    _check_numbers("images", array)
+    if array.ndim != 4 or array.shape[1:] != tuple(input_shape):
+        raise BadInput(
+            "images",
+            expected="shape (n, {}, {}, {}) as the network's input".format(*input_shape),
+            found=array.shape,
+            fix="prepare_images() converts, pads and repeats channels",
+        )
+    if len(array) == 0:
+        raise BadInput("images", expected="at least one", found="none")
+    return array.astype(np.float32, copy=False)
+
+
+def check_labels(y: Any, count: int, classes: int) -> Labels:
+    """Return ``y`` as int64 (count,) with every label in 0 .. ``classes`` - 1."""
+    array = np.asarray(y)
+    _check_label_type("labels", array)
+    if array.shape != (count,):
+        raise BadInput("labels", expected=f"one per image, shape ({count},)", found=array.shape)
+    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    if len(wrong):
+        raise BadInput(
+            f"label of image {wrong[0]}",
+            expected=f"0..{classes - 1} ({classes} classes)",
+            found=array[wrong[0]],
+            fix="number the classes from 0, or use a network with more logits",
+        )
+    return array.astype(np.int64)
+
+
+def prepare_images(
+    x: Any,
+    input_shape: Shape,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+) -> FloatArray:
+    """Return images as normalised float32 (n, channels, rows, cols) of the network's input shape.
+
+    ``x`` is (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
+    divided by 255. Smaller images are padded with zeros (before normalisation) to the input size,
+    the odd row or column at the bottom and right; a single channel is repeated. Then
+    ``(x - mean) / std``, each a number or one per channel; left out, nothing is subtracted or
+    divided (see :func:`channel_stats`).
+    """
+    array = np.asarray(x)
+    _check_numbers("images", array)
+    scale = np.float32(255) if array.dtype == np.uint8 else np.float32(1)
+    images = _to_channels_first(array, input_shape).astype(np.float32) / scale
+    images = pad_images(images, input_shape[1], input_shape[2])
+    images = repeat_channels(images, input_shape[0])
+    if mean is not None:
+        images = images - _per_channel("mean", mean, input_shape[0])
+    if std is not None:
+        divisor = _per_channel("std", std, input_shape[0])
+        if not (divisor > 0).all():
+            raise BadInput("std", expected="numbers above 0", found=std)
+        images = images / divisor
+    return np.ascontiguousarray(images)
+
+
+def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation per channel of images (n, channels, rows, cols).
+
+    A constant channel gets deviation 1.
+    """
+    mean = x.mean(axis=(0, 2, 3), dtype=np.float64)
+    std = x.std(axis=(0, 2, 3), dtype=np.float64)
+    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def pad_images(x: AnyArray, rows: int, cols: int) -> AnyArray:
+    """Pad images (n, channels, h, w) with zeros to ``rows`` x ``cols``, centred."""
+    height, width = x.shape[2:]
+    if height > rows or width > cols:
+        raise BadInput("image size", expected=f"at most {rows}x{cols} pixels",
+                       found=f"{height}x{width}", fix="crop or shrink the images")
+    top, left = (rows - height) // 2, (cols - width) // 2
+    pads = ((0, 0), (0, 0), (top, rows - height - top), (left, cols - width - left))
+    return np.pad(x, pads) if (height, width) != (rows, cols) else x
+
+
+def repeat_channels(x: AnyArray, channels: int) -> AnyArray:
+    """Repeat the channel of one-channel images (n, 1, h, w) to ``channels``."""
+    if x.shape[1] == channels:
+        return x
+    if x.shape[1] != 1:
+        raise BadInput("image channels", expected=f"1 or {channels}", found=x.shape[1])
+    return np.repeat(x, channels, axis=1)
+
+
+def digits() -> Splits:
+    """Return scikit-learn's 1,797 handwritten digits, normalised float32 (n, 1, 8, 8).
+
+    The split into 1,437 training and 360 test images is fixed. Mean and deviation of the training
+    pixels are 0 and 1.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingTool("the digits data set needs scikit-learn", expected="package scikit-learn",
+                          found="none", fix="run 'pip install scikit-learn'") from None
+    source = load_digits()
+    x = (np.asarray(source.images, dtype=np.float32) / np.float32(16))[:, None]
+    y = np.asarray(source.target, dtype=np.int64)
+    order = permutation(stream_key(_STREAM_DIGITS), len(x))
+    x, y = x[order], y[order]
+    mean, std = channel_stats(x[:DIGITS_TRAIN])
+    x = ((x - np.float32(mean[0])) / np.float32(std[0])).astype(np.float32)
+    return Splits(Dataset(x[:DIGITS_TRAIN], y[:DIGITS_TRAIN]),
+                  Dataset(x[DIGITS_TRAIN:], y[DIGITS_TRAIN:]))
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the order in which epoch ``epoch`` (from 0) visits ``count`` images.
+
+    The same on every machine and in a resumed run: it depends on the three arguments alone.
+    """
+    return permutation(stream_key(seed, _STREAM_ORDER, epoch), count)
+
+
+def batches(
+    count: int, batch: int, seed: int, epoch: int, drop_last: bool = False
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the image indices of every batch of one epoch, in :func:`epoch_order`.
+
+    ``drop_last`` leaves out a last batch of fewer than ``batch`` images.
+    """
+    if batch < 1:
+        raise BadInput("batch size", expected="at least 1", found=batch)
+    order = epoch_order(count, seed, epoch)
+    for begin in range(0, count, batch):
+        part = order[begin : begin + batch]
+        if len(part) == batch or not drop_last:
+            yield part
+
+
+def _read_arrays(path: str) -> dict[str, AnyArray]:
+    if not os.path.exists(path):
+        raise BadInput(f"data file {path!r} does not exist", fix="check the path")
+    if not os.path.isfile(path):
+        raise BadInput(f"data file {path!r}", expected="an .npz file", found="a folder")
+    wanted = {"x", "y", "x_train", "y_train", "x_test", "y_test"}
+    try:
+        source = np.load(path, allow_pickle=False)
+        if isinstance(source, np.lib.npyio.NpzFile):
+            with source:
+                # Arrays of other names (class names, users ...) may be of any type: not read.
+                return {name: source[name] if name in wanted else np.empty(0)
+                        for name in source.files}
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error,
+            NotImplementedError) as error:
+        raise BadInput(
+            f"data file {path!r} cannot be read",
+            expected="an .npz file of plain arrays",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            fix="save it again with numpy.savez_compressed",
+        ) from None
+    raise BadInput(f"data file {path!r}", expected="an .npz file with named arrays",
+                   found="a single .npy array", fix="save it with numpy.savez")
+
+
+def _dataset(path: str, arrays: dict[str, AnyArray], x_key: str, y_key: str) -> Dataset:
+    x = arrays[x_key]
+    what = f"{x_key!r} of {path!r}"
+    _check_numbers(what, x)
+    if x.ndim not in (3, 4):
+        raise BadInput(what, expected="images of shape (n, rows, cols), (n, rows, cols, channels) "
+                       "or (n, channels, rows, cols)", found=f"shape {x.shape}")
+    if x.size == 0:
+        raise BadInput(what, expected="at least one image", found=f"shape {x.shape}")
+    if y_key not in arrays:
+        return Dataset(x, None)
+    y = arrays[y_key]
+    what = f"{y_key!r} of {path!r}"
+    _check_label_type(what, y)
+    if y.shape != (len(x),):
+        raise BadInput(what, expected=f"one label per image, shape ({len(x)},)",
+                       found=f"shape {y.shape}")
+    if y.min() < 0:
+        raise BadInput(what, expected="labels of 0 and up", found=y.min())
+    return Dataset(x, y.astype(np.int64))
+
+
+def _check_numbers(what: str, array: AnyArray) -> None:
+    if array.dtype.kind not in "uif":
+        raise BadInput(what, expected="integers or floats", found=f"dtype {array.dtype}")
+    if array.dtype.kind == "f":
+        bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN compares false
+        if bad.any():
+            first = np.unravel_index(int(bad.argmax()), array.shape)
+            where = ", ".join(str(int(i)) for i in first)
+            raise BadInput(what, expected="finite float32 numbers",
+                           found=f"{array[first]} at [{where}] ({int(bad.sum())} in all)",
+                           fix="remove or replace these samples")
+
+
+def _check_label_type(what: str, array: AnyArray) -> None:
+    if array.dtype.kind not in "ui":
+        raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
+                       fix="convert class names or floats to integers from 0")
+
+
+def _to_channels_first(array: AnyArray, input_shape: Shape) -> AnyArray:
+    """Return (n, channels, rows, cols); which axis holds the channels follows from their number."""
+    allowed = (1, input_shape[0])
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4:
+        if tuple(array.shape[1:]) == tuple(input_shape):
+            return array
+        if array.shape[3] in allowed:
+            return array.transpose(0, 3, 1, 2)
+        if array.shape[1] in allowed:
+            return array
+    raise BadInput(
+        "images",
+        expected="shape (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols) "
+        f"with {' or '.join(str(c) for c in sorted(set(allowed)))} channels",
+        found=f"shape {array.shape}",
+    )
+
+
+def _per_channel(what: str, value: float | Sequence[float], channels: int) -> FloatArray:
+    array = np.asarray(value, dtype=np.float32).reshape(-1)
+    if len(array) not in (1, channels) or not np.isfinite(array).all():
+        raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",
+                       found=repr(value))
+    return array[None, :, None, None]

@@ -1,0 +1,103 @@
+"""Named errors of pynq_train; each text says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PynqTrainError(Exception):
+    """Base of every error that pynq_train raises on purpose.
+
+    ``what`` is one clear sentence or the subject of one. With ``expected`` and ``found`` the text
+    becomes ``what: expected ..., found ...``; ``fix`` is appended after a semicolon and says what
+    to do. The command line prints the text alone and leaves with ``exit_code``.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.expected = expected
+        self.found = found
+        self.fix = fix
+        parts = []
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if found is not None:
+            parts.append(f"found {found}")
+        text = what
+        if parts:
+            text += ": " + ", ".join(parts)
+        if fix:
+            text += "; " + fix
+        super().__init__(text)
+
+
+class BadInput(PynqTrainError):
+    """Something the user passed is malformed: a file, a shape, a dtype, a value."""
+
+    exit_code = 2
+
+
+class UnsupportedModel(BadInput):
+    """The network holds an operation or an order of operations that the engine does not run."""
+
+
+class UnknownName(BadInput):
+    """A name (board, network, layer, command) that does not exist."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Return the error for ``name``, listing the ``known`` names and the nearest of them."""
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else None
+        return cls(f"unknown {kind} {name!r}", expected="one of " + ", ".join(names), fix=hint)
+
+
+class DoesNotFit(PynqTrainError):
+    """A network or a batch needs more of a resource than the board has."""
+
+    exit_code = 3
+
+
+class IllegalProgram(PynqTrainError):
+    """A Program breaks a rule of the hardware contract and was refused before it ran."""
+
+    exit_code = 4
+
+
+class StaleOverlay(PynqTrainError):
+    """The hardware's identity, ABI version or contract hash is not the one of this package."""
+
+    exit_code = 5
+
+
+class HardwareFault(PynqTrainError):
+    """The engine stopped with an error status: AXI error, illegal descriptor, address refused."""
+
+    exit_code = 6
+
+
+class Timeout(HardwareFault):
+    """The engine did not finish within the time that the cycle model allows."""
+
+
+class Mismatch(PynqTrainError):
+    """Two backends disagree on a bit."""
+
+    exit_code = 7
+
+
+class MissingTool(PynqTrainError):
+    """A program or Python package that this action needs is not installed."""
+
+    exit_code = 8

@@ -1,0 +1,44 @@
+"""Write the generated files of the contract (``python -m pynq_train.hw [--check]``)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pynq_train.hw.config import ZYNQ7020
+from pynq_train.hw.emit import markdown, regs_sv, sv
+
+
+def outputs() -> dict[str, str]:
+    """All generated files: path relative to the project, text."""
+    return {
+        "rtl/gen/pt_spec_pkg.sv": sv.render(ZYNQ7020),
+        "rtl/gen/pt_regs.sv": regs_sv.render(),
+        "docs/gen/registers.md": markdown.render_registers(),
+        "docs/gen/descriptors.md": markdown.render_descriptors(),
+    }
+
+
+def main() -> int:
+    """Write all files, or with ``--check`` report those that differ (exit code 1)."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    root = Path(__file__).resolve().parents[2]
+    stale = []
+    for name, text in outputs().items():
+        path = root / name
+        if check:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(name)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"generated files differ, run 'make gen': {', '.join(stale)}\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Boards by name: part, budgets, memory and clocks (sources: vendor data sheets, PYNQ images)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pynq_train.hw.config import ZYNQ7020, HwConfig
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a design may use of a part: DSPs, 36-kbit RAMs, LUTs and flip-flops."""
+
+    dsp: int
+    bram36: int
+    lut: int
+    ff: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board.
+
+    Attributes:
+        name: name that users type.
+        pynq_name: name that the PYNQ image gives to the board.
+        part: FPGA part.
+        family: ``zynq`` (Zynq-7000) or ``zynqmp`` (Zynq UltraScale+).
+        arch: machine name of the Linux image.
+        config: configuration of the engine in the board's overlay.
+        budget: what the engine may use of the part.
+        clock_mhz: clock of the engine.
+        cma_bytes: contiguous memory of the board's Linux image, for all buffers.
+        dram_bytes_per_cycle: usable memory bandwidth, reads and writes together.
+        core_address: address of the engine's registers.
+    """
+
+    name: str
+    pynq_name: str
+    part: str
+    family: str
+    arch: str
+    config: HwConfig
+    budget: Budget
+    clock_mhz: float
+    cma_bytes: int
+    dram_bytes_per_cycle: int
+    core_address: int
+
+
+_Z7020 = Budget(dsp=220, bram36=126, lut=37_200, ff=53_200)
+_MIB = 1 << 20
+
+_ALL = (
+    Board("pynq-z1", "Pynq-Z1", "xc7z020clg400-1", "zynq", "armv7l", ZYNQ7020, _Z7020, 100.0,
+          128 * _MIB, 16, 0x43C0_0000),
+    Board("pynq-z2", "Pynq-Z2", "xc7z020clg400-1", "zynq", "armv7l", ZYNQ7020, _Z7020, 100.0,
+          128 * _MIB, 16, 0x43C0_0000),
+    Board("ultra96", "Ultra96", "xczu3eg-sbva484-1-e", "zynqmp", "aarch64", ZYNQ7020,
+          Budget(dsp=288, bram36=172, lut=49_392, ff=70_560), 100.0, 256 * _MIB, 39,
+          0xA000_0000),
+    Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", ZYNQ7020,
+          Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0, 256 * _MIB, 64,
+          0xA000_0000),
+    Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", ZYNQ7020,
+          Budget(dsp=1382, bram36=249, lut=161_280, ff=230_400), 100.0, 256 * _MIB, 64,
+          0xA000_0000),
+)
+
+BOARDS = {board.name: board for board in _ALL}
+"""All boards by name."""

@@ -1,0 +1,501 @@
+"""Descriptors: opcodes, units and bit fields as data, with packing and unpacking.
+
+A descriptor is ``DESCRIPTOR_WORDS`` words of 64 bit. Its fields stand in sections; each unit of
+the engine receives the prefix and its own section. Fields never cross a word. ``docs/engine.md``
+explains what the units do with them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+DESCRIPTOR_WORDS = 128
+DESCRIPTOR_BYTES = 8 * DESCRIPTOR_WORDS
+PARAM_WORDS = 2
+"""Words of one entry of the step block."""
+PARAM_INDEX = DESCRIPTOR_WORDS
+"""Index of the step-block entry on the configuration bus."""
+TAP_INDEX = DESCRIPTOR_WORDS + PARAM_WORDS
+"""Index of the first tap on the configuration bus."""
+RECORD_WORDS = 4
+"""Words of the result record that a descriptor leaves in memory."""
+TILE_LEVELS = 5
+
+
+class Opcode(IntEnum):
+    """What a descriptor asks for."""
+
+    FENCE = 0
+    CONV = 1
+    UPDATE = 2
+    SOFTMAX = 3
+
+
+class Unit(IntEnum):
+    """Receivers of configuration words; the value is the bit in unit masks."""
+
+    PIX = 0
+    X = 1
+    S = 2
+    C = 3
+    Y = 4
+    U = 5
+    F = 6
+
+
+UNITS_OF = {
+    Opcode.FENCE: (),
+    Opcode.CONV: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y),
+    Opcode.UPDATE: (Unit.U,),
+    Opcode.SOFTMAX: (Unit.F,),
+}
+"""Which units take part in an opcode."""
+
+
+class Semaphore(IntEnum):
+    """Monotone counters that descriptors signal when they retire and wait for before they start."""
+
+    CONV = 0
+    UPDATE = 1
+    SOFTMAX = 2
+
+
+class Pass(IntEnum):
+    """Pass of a convolution descriptor."""
+
+    FORWARD = 0
+    BACKWARD = 1
+    WEIGHT_GRADIENT = 2
+
+
+class LoadMode(IntEnum):
+    """What a loader does to the words of its tensor."""
+
+    PLAIN = 0
+    MASK = 1
+    UNPOOL = 2
+
+
+class PixelMode(IntEnum):
+    """How the pixel table is filled."""
+
+    GROUPS = 0
+    SINGLE = 1
+    WINDOW = 2
+
+
+@dataclass(frozen=True)
+class Field:
+    """A bit field, or ``count`` equal ones. Placed by its section.
+
+    Attributes:
+        name: name; a reserved word of SystemVerilog, C or Python is refused by the generator.
+        bits: width of one element.
+        doc: meaning and unit.
+        signed: two's complement.
+        count: number of elements; names then end in an index.
+    """
+
+    name: str
+    bits: int
+    doc: str
+    signed: bool = False
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one element of a field stands in a descriptor."""
+
+    field: Field
+    name: str
+    word: int
+    lsb: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """A run of words with fields; ``first`` is its first word in the descriptor."""
+
+    name: str
+    doc: str
+    first: int
+    words: int
+    places: tuple[Place, ...]
+
+
+_PAIR = "ternary pair {q, r[1:0]}, a position 3*q + r"
+
+
+def _walk(what: str) -> tuple[Field, ...]:
+    """Fields of a row walk: tile loop, rows and runs, clipped to the tensor."""
+    return (
+        Field("addr", 32, f"{what}: byte offset of the first row of the first tile"),
+        Field("daddr", 32, "jump of addr when tile level t increments", True, TILE_LEVELS),
+        Field("n", 16, "words of a run (0) and rows of a tile (1..3, inner to outer)", False, 4),
+        Field("drow", 32, "jump of the row address when row level 1..3 increments", True, 3),
+        Field("mode", 2, "LoadMode; store walks: 0"),
+        Field("reuse", 3, "inner tile levels over which the tile stays"),
+        Field("taps", 1, "add the tap's weight offset to the row address at row level 2"),
+        Field("sum", 1, "weight gradient: take the channel sums"),
+        Field("align", 1, "round the ring position up to 4 words when row level 3 increments"),
+        Field("walk_pad", 24, "zero"),
+        Field("c", 16, "first coordinate of run (0) and row levels (1..3)", True, 4),
+        Field("lim", 16, "coordinates outside 0..lim-1 are padding: zero, or not stored", False,
+              4),
+        Field("dc", 16, "jumps of the four coordinates at tile level t: index 4*t + level", True,
+              4 * TILE_LEVELS),
+        Field("pos", 16, "jump of the buffer position at levels 0..3", False, 4),
+    )
+
+
+def _flag_walk() -> tuple[Field, ...]:
+    return (
+        Field("faddr", 32, "byte offset of the flag row of the first row"),
+        Field("fdaddr", 32, "jump of faddr when tile level t increments", True, TILE_LEVELS),
+        Field("fdrow", 32, "jump of the flag row address at row level 1..3", True, 3),
+    )
+
+
+_SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
+    (
+        "pre",
+        "prefix, seen by every unit",
+        (
+            Field("opcode", 8, "Opcode"),
+            Field("signal", 8, "Semaphore that counts this descriptor when it retires"),
+            Field("n_taps", 8, "taps in the tap table"),
+            Field("pre_pad", 8, "zero"),
+            Field("param", 16, "index of the step-block entry"),
+            Field("number", 16, "position in the program, for messages"),
+            Field("taps_off", 32, "byte offset of the tap table"),
+            Field("rec_off", 32, "byte offset of the result record"),
+            Field("wait_x_sem", 8, "Semaphore that the X loader (or update, softmax) waits for"),
+            Field("wait_s_sem", 8, "Semaphore that the S loader waits for"),
+            Field("wait_y_sem", 8, "Semaphore that the store unit waits for"),
+            Field("pre_pad2", 8, "zero"),
+            Field("wait_x", 16, "count to reach before the X loader starts"),
+            Field("wait_s", 16, "count to reach before the S loader starts"),
+            Field("wait_y", 16, "count to reach before the store unit starts"),
+            Field("t", 16, "iterations of tile level 0..4, inner to outer", False, TILE_LEVELS),
+        ),
+    ),
+    (
+        "pix",
+        "pixel table",
+        (
+            Field("p", 16, "columns, rows, images of a tile", False, 3),
+            Field("pmode", 2, "PixelMode"),
+            Field("dpos", 16, f"jump at column, row, image; {_PAIR}", False, 3),
+            Field("lane", 16, f"position step from lane to lane in WINDOW mode; {_PAIR}"),
+        ),
+    ),
+    ("x", "X loader: streaming operand V", _walk("X tensor") + _flag_walk()),
+    (
+        "s",
+        "S loader: stationary operand",
+        _walk("weights or gradient tensor")
+        + _flag_walk()
+        + (Field("sum_off", 32, "byte offset of the channel sums (int64), 128 bytes per m tile"),),
+    ),
+    (
+        "c",
+        "compute",
+        (
+            Field("l", 16, "iterations of compute level 0..4, inner to outer", False, 5),
+            Field("dj", 16, "jump of the pixel table row at compute level 0..4", True, 5),
+            Field("dx", 16, f"jump of the X position at compute level 0..4; {_PAIR}", False, 5),
+            Field("wu", 1, "weight gradient: window fetch, sweep is levels 0..3, not level 0"),
+            Field("red", 3, "inner tile levels that accumulate into the same tile"),
+            Field("xreuse", 3, "inner tile levels over which the X tile stays"),
+            Field("s_col", 1, "S words are columns (backward, weight gradient), not rows"),
+            Field("c_pad", 8, "zero"),
+            Field("s_stride", 16, "words from one S quarter to the next in the ring"),
+            Field("s_step", 16, "words from one S set to the next in a chunk"),
+            Field("s_chunk", 16, "words of a chunk, freed together"),
+            Field("s_sets", 16, "sets in a chunk"),
+            Field("s_valid", 16, "weight gradient: pixels of a tile; others are zero. Else 0"),
+        ),
+    ),
+    (
+        "y",
+        "store unit: drain, post-processing, staging",
+        (
+            Field("y", 16, "iterations of store level 0..4, inner to outer; one is a segment",
+                  False, TILE_LEVELS),
+            Field("segs", 3, "inner store levels that share one accumulator tile"),
+            Field("raw", 1, "weight gradient: 48-bit sums as int64 words"),
+            Field("bias", 1, "add the bias"),
+            Field("relu", 1, "negative values become zero"),
+            Field("pool", 1, "2x2 maximum"),
+            Field("flags", 1, "write flags (ReLU mask, pooling index)"),
+            Field("single", 1, "one pixel per group (stride 3)"),
+            Field("y_pad", 7, "zero"),
+            Field("yblk", 16, "staging step from one channel block to the next, words"),
+            Field("fblk", 16, "flag staging step from one channel block to the next, words"),
+            Field("groups", 16, "raw: accumulator groups of a segment"),
+            Field("q", 16, "pixels of a segment: columns, rows, images, phases", False, 4),
+            Field("ypos", 16, "jump of the staging position at pixel level 0..3", False, 4),
+            Field("yc", 16, "first column, row, image, channel block", True, 4),
+            Field("ylim", 16, "column, row, image, channel block are stored below this", False, 4),
+            Field("dcol", 16, "jump of the column at pixel level 0..3", True, 4),
+            Field("dline", 16, "jump of the row at pixel level 0..3", True, 4),
+            Field("dimg", 16, "jump of the image at pixel level 0..3", True, 4),
+            Field("ydc", 16, "jumps of the four coordinates at store level t: index 4*t + i", True,
+                  4 * TILE_LEVELS),
+            Field("bias_off", 32, "byte offset of the bias masters of the first tile"),
+            Field("dbias", 32, "jump of bias_off at store level t", True, TILE_LEVELS),
+        ),
+    ),
+    ("yw", "store unit: walk over the stored tensor", _walk("stored tensor")),
+    ("yf", "store unit: walk over the stored flags", _walk("stored flags")),
+    (
+        "u",
+        "update unit (stands where the X section stands)",
+        (
+            Field("g_off", 32, "byte offset of the gradient sums, int64"),
+            Field("wv_off", 32, "byte offset of the masters {momentum Q7.24, weight Q3.28}"),
+            Field("w16_off", 32, "byte offset of the 16-bit operand copy"),
+            Field("u_count", 32, "elements, a multiple of 4"),
+            Field("u_copy", 1, "write the 16-bit copy"),
+        ),
+    ),
+    (
+        "f",
+        "softmax unit (stands where the X section stands)",
+        (
+            Field("logit_off", 32, "byte offset of the logits [block][image][4]"),
+            Field("label_off", 32, "byte offset of the labels, one int64 word per image"),
+            Field("dlogit_off", 32, "byte offset of the logit gradients, laid out as the logits"),
+            Field("f_batch", 32, "images: stride of a block in words"),
+            Field("f_classes", 16, "classes"),
+            Field("f_grad", 1, "write gradients"),
+        ),
+    ),
+    (
+        "g",
+        "geometry: what the descriptor computes, read by the golden backend and the verifier",
+        (
+            Field("g_pass", 4, "Pass"),
+            Field("g_kernel", 8, "kernel rows and columns"),
+            Field("g_stride", 4, "stride"),
+            Field("g_relu", 1, "forward: ReLU"),
+            Field("g_pool", 1, "forward: 2x2 maximum"),
+            Field("g_flags", 1, "forward: flags are written"),
+            Field("g_bias", 1, "forward: bias is added; weight gradient: bias gradient is written"),
+            Field("g_phase", 4, "backward: row phase, (row + pad) modulo stride"),
+            Field("g_mode", 2, "LoadMode of the gradient operand"),
+            Field("g_pad0", 6, "zero"),
+            Field("g_pad_top", 16, "rows of padding above", True),
+            Field("g_pad_left", 16, "columns of padding at the left", True),
+            Field("g_m", 16, "output channels"),
+            Field("g_n", 16, "input channels"),
+            Field("g_images", 16, "images"),
+            Field("g_nb", 16, "channel blocks of the weight layout (padded n / 4)"),
+            Field("g_in_rows", 16, "rows of the layer's input"),
+            Field("g_in_cols", 16, "columns of the layer's input"),
+            Field("g_out_rows", 16, "rows of the convolution's output, before pooling"),
+            Field("g_out_cols", 16, "columns of the convolution's output, before pooling"),
+            Field("g_x", 32, "layer input: byte offset"),
+            Field("g_x_strides", 32, "byte strides of image, channel block, row, column", False,
+                  4),
+            Field("g_y", 32, "layer output or its gradient (pooled size): byte offset"),
+            Field("g_y_strides", 32, "byte strides of image, channel block, row, column", False,
+                  4),
+            Field("g_flag", 32, "flags of the layer: byte offset"),
+            Field("g_flag_strides", 32, "byte strides of image, channel block, row", False, 3),
+            Field("g_w", 32, "16-bit weights, or int64 gradient sums: byte offset"),
+            Field("g_b", 32, "bias masters, or int64 bias gradient: byte offset"),
+        ),
+    ),
+)
+
+_OVERLAID = {"u": "x", "f": "x"}
+"""Sections that share their words with another one, of a different opcode."""
+
+
+def _place() -> dict[str, Section]:
+    sections: dict[str, Section] = {}
+    word = 0
+    for name, doc, fields in _SECTIONS:
+        if name in _OVERLAID:
+            first = sections[_OVERLAID[name]].first
+        else:
+            first = word
+        at = first * 64
+        places = []
+        for field in fields:
+            for index in range(field.count):
+                if at // 64 != (at + field.bits - 1) // 64:
+                    at = -(-at // 64) * 64
+                label = field.name if field.count == 1 else f"{field.name}{index}"
+                places.append(Place(field, label, at // 64, at % 64))
+                at += field.bits
+        words = -(-at // 64) - first
+        sections[name] = Section(name, doc, first, words, tuple(places))
+        if name not in _OVERLAID:
+            word = first + words
+        elif words > sections[_OVERLAID[name]].words:
+            raise ValueError(f"section {name} is longer than the section it shares words with")
+    if word > DESCRIPTOR_WORDS:
+        raise ValueError(f"descriptor needs {word} words, {DESCRIPTOR_WORDS} are there")
+    return sections
+
+
+SECTIONS: Mapping[str, Section] = _place()
+"""All sections by name, placed."""
+
+SECTION_OF_UNIT = {
+    Unit.PIX: ("pix",),
+    Unit.X: ("x",),
+    Unit.S: ("s",),
+    Unit.C: ("c",),
+    Unit.Y: ("y", "yw", "yf"),
+    Unit.U: ("u",),
+    Unit.F: ("f",),
+}
+"""Sections that a unit receives behind the prefix, contiguous words."""
+
+TAP_FIELDS = (
+    Field("voff", 16, f"X position of the tap; {_PAIR}"),
+    Field("woff", 16, "weight offset of the tap in 128-byte blocks"),
+    Field("abase", 16, "first accumulator group of the tap's sweeps"),
+    Field("first", 1, "first tap of its accumulator groups: start from zero"),
+    Field("mute", 1, "V is zero: the groups have no taps at all"),
+)
+"""Fields of one tap, packed from bit 0 of one word."""
+
+CONV_PARAM_FIELDS = (
+    Field("shift", 8, "right shift of the requantisation, 0..47"),
+    Field("bias_shift", 8, "alignment of the bias: left if positive, right if negative", True),
+)
+UPDATE_PARAM_FIELDS = (
+    Field("g_shift", 8, "right shift of the gradient sum to Q7.24, plus 16; 0..63"),
+    Field("w_shift", 8, "right shift of the Q3.28 master to the 16-bit copy, 0..31"),
+    Field("lr_shift", 8, "right shift of lr * momentum to Q3.28, 0..47"),
+    Field("u_pad", 8, "zero"),
+    Field("lr", 16, "learning rate mantissa, unsigned"),
+    Field("u_pad2", 16, "zero"),
+    Field("momentum", 32, "momentum factor, unsigned Q0.16, up to 65536"),
+    Field("decay", 32, "weight decay, unsigned Q0.20, below 65536"),
+)
+SOFTMAX_PARAM_FIELDS = (
+    Field("z_shift", 8, "minus the exponent of the logits, 0..31"),
+    Field("f_pad", 24, "zero"),
+    Field("valid", 32, "images that count; the others get zero gradients"),
+)
+PARAM_FIELDS = {
+    Opcode.CONV: CONV_PARAM_FIELDS,
+    Opcode.UPDATE: UPDATE_PARAM_FIELDS,
+    Opcode.SOFTMAX: SOFTMAX_PARAM_FIELDS,
+}
+"""Fields of a step-block entry by opcode, packed from bit 0 over two words."""
+
+
+def _check(name: str, value: int, field: Field) -> int:
+    low, high = (-(1 << field.bits - 1), (1 << field.bits - 1) - 1) if field.signed else (
+        0, (1 << field.bits) - 1)
+    if not low <= value <= high:
+        raise ValueError(f"field {name}: expected {low}..{high}, found {value}")
+    return value & ((1 << field.bits) - 1)
+
+
+def _section_names(opcode: Opcode) -> tuple[str, ...]:
+    return {
+        Opcode.FENCE: ("pre",),
+        Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "g"),
+        Opcode.UPDATE: ("pre", "u"),
+        Opcode.SOFTMAX: ("pre", "f"),
+    }[opcode]
+
+
+def places(opcode: Opcode) -> Iterator[tuple[str, Place]]:
+    """Yield ``(section.element, place)`` of every element in descriptors of ``opcode``."""
+    for name in _section_names(opcode):
+        for place in SECTIONS[name].places:
+            yield f"{name}.{place.name}", place
+
+
+def pack_descriptor(values: Mapping[str, int]) -> bytes:
+    """Pack ``{"section.element": value}`` (missing elements are 0) into a descriptor.
+
+    Raises:
+        ValueError: an unknown name or a value outside its field.
+    """
+    opcode = Opcode(values.get("pre.opcode", 0))
+    words = [0] * DESCRIPTOR_WORDS
+    known = dict(places(opcode))
+    unknown = set(values) - set(known)
+    if unknown:
+        raise ValueError(f"unknown fields for {opcode.name}: {', '.join(sorted(unknown))}")
+    for name, value in values.items():
+        place = known[name]
+        words[place.word] |= _check(name, int(value), place.field) << place.lsb
+    return struct.pack(f"<{DESCRIPTOR_WORDS}Q", *words)
+
+
+def unpack_descriptor(data: bytes) -> dict[str, int]:
+    """Unpack a descriptor into ``{"section.element": value}``.
+
+    Raises:
+        ValueError: wrong length or unknown opcode.
+    """
+    if len(data) != DESCRIPTOR_BYTES:
+        raise ValueError(f"a descriptor has {DESCRIPTOR_BYTES} bytes, found {len(data)}")
+    words = struct.unpack(f"<{DESCRIPTOR_WORDS}Q", data)
+    opcode = Opcode(words[0] & 0xFF)
+    return {name: _extract(words, place.word, place.lsb, place.field)
+            for name, place in places(opcode)}
+
+
+def _extract(words: tuple[int, ...], word: int, lsb: int, field: Field) -> int:
+    value = words[word] >> lsb & ((1 << field.bits) - 1)
+    return value - (1 << field.bits) if field.signed and value >> (field.bits - 1) else value
+
+
+def _pack_flat(fields: tuple[Field, ...], values: Mapping[str, int], words: int) -> bytes:
+    unknown = set(values) - {field.name for field in fields}
+    if unknown:
+        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+    total = lsb = 0
+    for field in fields:
+        total |= _check(field.name, int(values.get(field.name, 0)), field) << lsb
+        lsb += field.bits
+    return total.to_bytes(8 * words, "little")
+
+
+def _unpack_flat(fields: tuple[Field, ...], data: bytes) -> dict[str, int]:
+    total, lsb, result = int.from_bytes(data, "little"), 0, {}
+    for field in fields:
+        result[field.name] = _extract((total,), 0, lsb, field)
+        lsb += field.bits
+    return result
+
+
+def pack_tap(values: Mapping[str, int]) -> bytes:
+    """Pack one tap into 8 bytes."""
+    return _pack_flat(TAP_FIELDS, values, 1)
+
+
+def unpack_tap(data: bytes) -> dict[str, int]:
+    """Unpack one tap from 8 bytes."""
+    return _unpack_flat(TAP_FIELDS, data)
+
+
+def pack_params(opcode: Opcode, values: Mapping[str, int]) -> bytes:
+    """Pack one step-block entry into 16 bytes."""
+    return _pack_flat(PARAM_FIELDS[opcode], values, PARAM_WORDS)
+
+
+def unpack_params(opcode: Opcode, data: bytes) -> dict[str, int]:
+    """Unpack one step-block entry from 16 bytes."""
+    return _unpack_flat(PARAM_FIELDS[opcode], data)
+
+
+def pair(position: int) -> int:
+    """Encode a position (may be negative) as a ternary pair of 16 bit: ``{q[13:0], r[1:0]}``."""
+    q, r = divmod(position, 3)
+    return (q & 0x3FFF) << 2 | r

@@ -1,0 +1,126 @@
+"""Hardware configurations: array shape, buffer depths and number widths, each checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+WORD_BYTES = 8
+"""Bytes of one memory word: four 16-bit channels of one pixel, one AXI beat."""
+
+CHANNELS_PER_WORD = 4
+"""Channels in one word of a feature map (the array's ``tr``)."""
+
+TENSOR_ALIGN_BYTES = 128
+"""Alignment of every tensor in the arena: one burst of 16 beats."""
+
+BURST_BEATS = 16
+"""Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
+
+
+@dataclass(frozen=True)
+class HwConfig:
+    """One build of the engine. Every key must be given; units stand in the names.
+
+    Attributes:
+        name: name of the configuration.
+        tm: output lanes of the array (``m``).
+        tr: reduction lanes of the array, the length of one DSP cascade.
+        tp: pixel lanes of the array, and the number of X banks.
+        x_bank_words: depth of one X bank in words; two tiles are held, one in each half.
+        s_ring_words: depth of the ring of S words (weights or gradients).
+        acc_groups: pixel groups in the accumulator memory; two tiles are held, one in each half.
+        stage_words: depth of the staging memory of the store path; two segments are held.
+        flag_words: depth of the flag staging memory; two segments are held.
+        table_rows: rows of the pixel table of one descriptor; two tables are held.
+        max_taps: longest tap table of a descriptor.
+        pool_columns: widest feature map, in columns, that the fused pooling takes.
+        sweep_min_cycles: shortest period of a sweep: the read-modify-write distance of the
+            accumulators and the reload of S.
+        acc_bits: width of an accumulator.
+        max_classes: most classes of the softmax unit.
+        ports: AXI master ports of 64 bit.
+    """
+
+    name: str
+    tm: int
+    tr: int
+    tp: int
+    x_bank_words: int
+    s_ring_words: int
+    acc_groups: int
+    stage_words: int
+    flag_words: int
+    table_rows: int
+    max_taps: int
+    pool_columns: int
+    sweep_min_cycles: int
+    acc_bits: int
+    max_classes: int
+    ports: int
+
+    def __post_init__(self) -> None:
+        """Refuse a configuration that the RTL cannot be built with."""
+        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4}
+        for key, value in expected.items():
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"configuration {self.name}: {key} must be {value}, found {getattr(self, key)}"
+                )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith(("words", "groups", "rows", "columns", "classes")) and (
+                value < 16 or value & (value - 1)
+            ):
+                raise ValueError(
+                    f"configuration {self.name}: {field.name} must be a power of two of 16 or "
+                    f"more, found {value}"
+                )
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the array, one DSP each."""
+        return self.tm * self.tr * self.tp
+
+    @property
+    def x_tile_words(self) -> int:
+        """Largest X tile in words: half of all banks."""
+        return self.tp * self.x_bank_words // 2
+
+    @property
+    def acc_tile_groups(self) -> int:
+        """Largest accumulator tile in pixel groups: half of the memory."""
+        return self.acc_groups // 2
+
+    @property
+    def stage_segment_words(self) -> int:
+        """Largest staged segment in words: half of the memory."""
+        return self.stage_words // 2
+
+    @property
+    def flag_segment_words(self) -> int:
+        """Largest staged flag segment in words: half of the memory."""
+        return self.flag_words // 2
+
+
+ZYNQ7020 = HwConfig(
+    name="zynq7020",
+    tm=16,
+    tr=4,
+    tp=3,
+    x_bank_words=4096,
+    s_ring_words=2048,
+    acc_groups=512,
+    stage_words=8192,
+    flag_words=2048,
+    table_rows=512,
+    max_taps=121,
+    pool_columns=256,
+    sweep_min_cycles=12,
+    acc_bits=48,
+    max_classes=1024,
+    ports=4,
+)
+"""The configuration of every board so far: 192 multipliers, sized for the Zynq-7020."""
+
+CONFIGS = {config.name: config for config in (ZYNQ7020,)}
+"""All configurations by name."""

@@ -1,0 +1,1 @@
+"""Renderers of the contract, one per output."""

@@ -1,0 +1,116 @@
+"""Renderer of ``rtl/gen/pt_regs.sv``: the AXI4-Lite register file."""
+
+from __future__ import annotations
+
+from pynq_train.hw.emit.sv import HEADER
+from pynq_train.hw.registers import REGISTERS, Access
+
+_CONSTANT = {
+    "ID": "pt_spec_pkg::IdValue",
+    "ABI": "32'(pt_spec_pkg::AbiVersion)",
+    "HASH": "pt_spec_pkg::ContractHash",
+}
+
+_BODY = """
+  // Write: address and data are taken together, the answer follows one cycle later.
+  logic        write;
+  logic [31:0] wmask;
+  assign write = s_axi_awvalid & s_axi_wvalid & ~s_axi_bvalid;
+  assign s_axi_awready = write;
+  assign s_axi_wready = write;
+  assign s_axi_bresp = 2'b00;
+  assign s_axi_rresp = 2'b00;
+  assign wmask = {{8{s_axi_wstrb[3]}}, {8{s_axi_wstrb[2]}},
+                  {8{s_axi_wstrb[1]}}, {8{s_axi_wstrb[0]}}};
+
+  // Read: one outstanding; addresses without a register answer zero.
+  logic read;
+  assign read = s_axi_arvalid & ~s_axi_rvalid;
+  assign s_axi_arready = read;
+"""
+
+
+def render() -> str:
+    """Render the register file."""
+    ports, resets, writes, reads, pulses = [], [], [], [], []
+    for register in REGISTERS:
+        low = register.name.lower()
+        label = f"pt_spec_pkg::Reg{''.join(p.capitalize() for p in register.name.split('_'))}"
+        if register.access is Access.READ_WRITE:
+            ports.append(f"  output logic [31:0] {low}_o,")
+            resets.append(f"      {low}_o <= 32'd0;")
+            writes.append(f"          {label}: {low}_o <= ({low}_o & ~wmask) | "
+                          "(s_axi_wdata & wmask);")
+            reads.append(f"          {label}: s_axi_rdata <= {low}_o;")
+        elif register.access is Access.WRITE_PULSE:
+            ports.append(f"  output logic [31:0] {low}_o,")
+            resets.append(f"      {low}_o <= 32'd0;")
+            pulses.append(f"      {low}_o <= 32'd0;")
+            writes.append(f"          {label}: {low}_o <= s_axi_wdata & wmask;")
+        elif register.name in _CONSTANT:
+            reads.append(f"          {label}: s_axi_rdata <= {_CONSTANT[register.name]};")
+        else:
+            ports.append(f"  input  logic [31:0] {low}_i,")
+            reads.append(f"          {label}: s_axi_rdata <= {low}_i;")
+    ports[-1] = ports[-1].rstrip(",")
+    newline = "\n"
+    return f"""{HEADER}// AXI4-Lite register file: every address answers, reads have no side effects.
+module pt_regs (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+  input  logic [11:0] s_axi_awaddr,
+  input  logic        s_axi_awvalid,
+  output logic        s_axi_awready,
+  input  logic [31:0] s_axi_wdata,
+  input  logic [3:0]  s_axi_wstrb,
+  input  logic        s_axi_wvalid,
+  output logic        s_axi_wready,
+  output logic [1:0]  s_axi_bresp,
+  output logic        s_axi_bvalid,
+  input  logic        s_axi_bready,
+  input  logic [11:0] s_axi_araddr,
+  input  logic        s_axi_arvalid,
+  output logic        s_axi_arready,
+  output logic [31:0] s_axi_rdata,
+  output logic [1:0]  s_axi_rresp,
+  output logic        s_axi_rvalid,
+  input  logic        s_axi_rready,
+{newline.join(ports)}
+);
+{_BODY}
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s_axi_bvalid <= 1'b0;
+{newline.join(resets)}
+    end else begin
+      if (s_axi_bready) s_axi_bvalid <= 1'b0;
+{newline.join(pulses)}
+      if (write) begin
+        s_axi_bvalid <= 1'b1;
+        case ({{s_axi_awaddr[11:2], 2'b00}})
+{newline.join(writes)}
+          default: s_axi_bvalid <= 1'b1;
+        endcase
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s_axi_rvalid <= 1'b0;
+    end else begin
+      if (s_axi_rready) s_axi_rvalid <= 1'b0;
+      if (read) begin
+        s_axi_rvalid <= 1'b1;
+        case ({{s_axi_araddr[11:2], 2'b00}})
+{newline.join(reads)}
+          default: s_axi_rdata <= 32'd0;
+        endcase
+      end
+    end
+  end
+
+  logic unused;
+  assign unused = &{{1'b0, s_axi_awaddr[1:0], s_axi_araddr[1:0]}};
+endmodule
+"""

@@ -1,0 +1,117 @@
+"""Register map of the engine, as data. Every register is 32 bit and free of read side effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+ABI_VERSION = 1
+ID_VALUE = 0x5054_5231  # "PTR1"
+
+
+class Access(IntEnum):
+    """Who writes a register."""
+
+    READ_ONLY = 0
+    READ_WRITE = 1
+    WRITE_PULSE = 2
+
+
+class Status(IntEnum):
+    """Status codes of the ERROR field."""
+
+    OK = 0
+    OUTSIDE_ARENA = 1
+    SLAVE_ERROR = 2
+    DECODE_ERROR = 3
+    ILLEGAL_DESCRIPTOR = 4
+
+
+@dataclass(frozen=True)
+class BitField:
+    """A field of a register."""
+
+    name: str
+    lsb: int
+    bits: int
+    doc: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register at a byte offset."""
+
+    name: str
+    offset: int
+    access: Access
+    doc: str
+    fields: tuple[BitField, ...] = ()
+
+
+_RO, _RW, _WP = Access.READ_ONLY, Access.READ_WRITE, Access.WRITE_PULSE
+
+REGISTERS = (
+    Register("ID", 0x000, _RO, "constant 0x50545231"),
+    Register("ABI", 0x004, _RO, "version of registers and descriptors"),
+    Register("HASH", 0x008, _RO, "first 32 bit of the contract hash"),
+    Register(
+        "CTRL", 0x010, _WP, "commands; reads as zero",
+        (
+            BitField("START", 0, 1, "run the program"),
+            BitField("RESUME", 1, 1, "step mode: go on with the next descriptor"),
+            BitField("SOFT_RESET", 2, 1, "complete outstanding bursts, then reset the engine"),
+            BitField("CLEAR", 3, 1, "clear DONE and the interrupt"),
+        ),
+    ),
+    Register(
+        "STATUS", 0x014, _RO, "state",
+        (
+            BitField("BUSY", 0, 1, "a program is running"),
+            BitField("DONE", 1, 1, "the program has ended"),
+            BitField("HALTED", 2, 1, "step mode: waits for RESUME"),
+            BitField("FAILED", 3, 1, "the program has ended with an error"),
+            BitField("ERROR", 8, 8, "status code"),
+            BitField("UNIT", 16, 8, "unit that raised the error"),
+        ),
+    ),
+    Register("ERROR_INDEX", 0x018, _RO, "number of the descriptor of the error"),
+    Register("RETIRED", 0x01C, _RO, "descriptors retired"),
+    Register("MODE", 0x020, _RW, "run mode",
+             (BitField("STEP", 0, 1, "drain and halt after every descriptor"),
+              BitField("IRQ_ENABLE", 1, 1, "raise the interrupt at DONE and HALTED"))),
+    Register("ARENA_LO", 0x024, _RW, "address of the arena, bits 31..0"),
+    Register("ARENA_HI", 0x028, _RW, "address of the arena, bits 39..32"),
+    Register("ARENA_BYTES", 0x02C, _RW, "size of the arena"),
+    Register("PROGRAM_OFF", 0x030, _RW, "byte offset of the first descriptor"),
+    Register("PROGRAM_COUNT", 0x034, _RW, "descriptors to run"),
+    Register("STEP_OFF", 0x038, _RW, "byte offset of the step block"),
+    Register("CYCLES", 0x040, _RO, "cycles of the program, bits 31..0"),
+    Register("CYCLES_HI", 0x044, _RO, "cycles of the program, bits 63..32"),
+    Register("BUSY_CYCLES", 0x048, _RO, "cycles in which the array multiplied"),
+    Register("STALL_X", 0x04C, _RO, "cycles in which the array waited for an X tile"),
+    Register("STALL_S", 0x050, _RO, "cycles in which the array waited for S"),
+    Register("STALL_ACC", 0x054, _RO, "cycles in which the array waited for accumulators"),
+    Register("STALL_GAP", 0x058, _RO, "idle cycles that keep the shortest sweep period"),
+    Register("DRAIN_CYCLES", 0x05C, _RO, "accumulator reads taken by the store unit"),
+    Register("READ_BEATS0", 0x060, _RO, "words read on port 0"),
+    Register("READ_BEATS1", 0x064, _RO, "words read on port 1"),
+    Register("READ_BEATS2", 0x068, _RO, "words read on port 2"),
+    Register("READ_BEATS3", 0x06C, _RO, "words read on port 3"),
+    Register("WRITE_BEATS0", 0x070, _RO, "words written on port 0"),
+    Register("WRITE_BEATS1", 0x074, _RO, "words written on port 1"),
+    Register("WRITE_BEATS2", 0x078, _RO, "words written on port 2"),
+    Register("WRITE_BEATS3", 0x07C, _RO, "words written on port 3"),
+)
+"""The whole map."""
+
+BY_NAME = {register.name: register for register in REGISTERS}
+"""Registers by name."""
+
+
+def offset(name: str) -> int:
+    """Byte offset of a register.
+
+    Raises:
+        KeyError: no such register.
+    """
+    return BY_NAME[name].offset

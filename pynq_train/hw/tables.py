@@ -1,0 +1,37 @@
+"""Integer tables of the softmax unit, part of the number contract (``docs/numerics.md``)."""
+
+from __future__ import annotations
+
+from decimal import Decimal, getcontext
+
+EXP2_FRACTION_BITS = 22
+LOG2_FRACTION_BITS = 16
+TABLE_BITS = 8
+LOG2_E = 94548
+"""log2(e) in Q.16."""
+
+
+def _exp2_table() -> tuple[int, ...]:
+    getcontext().prec = 40
+    ln2 = Decimal(2).ln()
+    steps = 1 << TABLE_BITS
+    return tuple(
+        int(((-(Decimal(i) / steps) * ln2).exp() * (1 << EXP2_FRACTION_BITS)).to_integral_value())
+        for i in range(steps + 1)
+    )
+
+
+def _log2_table() -> tuple[int, ...]:
+    getcontext().prec = 40
+    ln2 = Decimal(2).ln()
+    steps = 1 << TABLE_BITS
+    return tuple(
+        int(((1 + Decimal(i) / steps).ln() / ln2 * (1 << LOG2_FRACTION_BITS)).to_integral_value())
+        for i in range(steps + 1)
+    )
+
+
+EXP2 = _exp2_table()
+"""``2**(22 - i/256)`` for i = 0..256, rounded."""
+LOG2 = _log2_table()
+"""``2**16 * log2(1 + i/256)`` for i = 0..256, rounded."""

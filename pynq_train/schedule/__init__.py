@@ -1,0 +1,1 @@
+"""From fused layers to a Program: layouts, tiles, descriptors, cycle model."""

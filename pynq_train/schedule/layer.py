@@ -1,0 +1,220 @@
+"""A fused layer with a mini-batch, as the engine sees it: one convolution with strides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.commands import LoadMode
+from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.schedule.layout import (
+    M_TILE,
+    SUM_BLOCK_BYTES,
+    WEIGHT_BLOCK_BYTES,
+    Array,
+    FlagLayout,
+    MapLayout,
+    blocks_to_flat,
+    ceil_div,
+    flat_to_blocks,
+    pack_weights,
+    round_up,
+    unpack_weights,
+)
+
+MAX_PRODUCTS = 1 << 17
+"""Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a network with its mini-batch.
+
+    A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
+
+    Attributes:
+        index: position in the network.
+        name: the layer's name.
+        m: output channels.
+        n: input channels that the weights have; of a flattened map those of its padded blocks.
+        nb: channel blocks of the weight layout, ``[m/16][nb][kernel][kernel][16][4]``.
+        out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
+        x: layout of the input.
+        y: layout of the output and of its gradient, after pooling.
+        flags: layout of the flags, None without ReLU and pooling.
+        backward: whether the gradient of the input is computed.
+        dense: the layer is fully connected.
+        flat_shape: shape of the feature map that a dense layer flattens, else None.
+    """
+
+    index: int
+    name: str
+    m: int
+    n: int
+    nb: int
+    kernel: int
+    stride: int
+    pad_top: int
+    pad_left: int
+    out_rows: int
+    out_cols: int
+    relu: bool
+    pool: bool
+    bias: bool
+    x: MapLayout
+    y: MapLayout
+    flags: FlagLayout | None
+    backward: bool
+    dense: bool
+    flat_shape: tuple[int, int, int] | None
+
+    @property
+    def images(self) -> int:
+        """Images of the convolution."""
+        return self.x.images
+
+    @property
+    def m_tiles(self) -> int:
+        """Tiles of 16 output channels."""
+        return ceil_div(self.m, M_TILE)
+
+    @property
+    def m_blocks(self) -> int:
+        """Channel blocks of the output."""
+        return ceil_div(self.m, CHANNELS_PER_WORD)
+
+    @property
+    def gradient_mode(self) -> LoadMode:
+        """How the gradient of the output is loaded."""
+        if self.pool:
+            return LoadMode.UNPOOL
+        return LoadMode.MASK if self.relu else LoadMode.PLAIN
+
+    @property
+    def weight_blocks(self) -> int:
+        """Number of (m tile, n block, tap) of the weight layout."""
+        return self.m_tiles * self.nb * self.kernel * self.kernel
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the 16-bit weights."""
+        return self.weight_blocks * WEIGHT_BLOCK_BYTES
+
+    @property
+    def master_bytes(self) -> int:
+        """Bytes of the weight masters, and of the gradient sums."""
+        return self.weight_blocks * SUM_BLOCK_BYTES
+
+    @property
+    def bias_bytes(self) -> int:
+        """Bytes of the bias masters, and of the bias gradient."""
+        return self.m_tiles * M_TILE * 8
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
+        n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
+        return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
+
+    def pack_weights(self, values: Array) -> Array:
+        """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout."""
+        if self.flat_shape is not None:
+            values = flat_to_blocks(values, self.flat_shape)
+        elif self.dense:
+            values = values[:, :, None, None]
+        return pack_weights(values, self.nb)
+
+    def unpack_weights(self, packed: Array) -> Array:
+        """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
+        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, CHANNELS_PER_WORD)
+        values = unpack_weights(packed.reshape(shape), self.m, self.n)
+        if self.flat_shape is not None:
+            return blocks_to_flat(values, self.flat_shape)
+        return values[:, :, 0, 0] if self.dense else values
+
+    def pack_bias(self, values: Array) -> Array:
+        """Pad a bias vector ``[m]`` to whole tiles of 16."""
+        out: Array = np.zeros(self.m_tiles * M_TILE, values.dtype)
+        out[: self.m] = values
+        return out
+
+    def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
+        """Raise :class:`DoesNotFit` if a sum could leave the 48-bit accumulators."""
+        pixels = self.out_rows * self.out_cols
+        sums = [("forward", self.n * self.kernel**2, "fewer input channels")]
+        if backward and self.backward:
+            sums.append(("backward", self.m * self.kernel**2, "fewer output channels"))
+        if weight_gradient:
+            fits = MAX_PRODUCTS // pixels
+            fix = (f"use a mini-batch of at most {fits} images" if fits
+                   else f"use maps of at most {MAX_PRODUCTS} pixels")
+            sums.append(("weight gradient", self.images * pixels, fix))
+        for what, products, fix in sums:
+            if products > MAX_PRODUCTS:
+                raise DoesNotFit(
+                    f"layer {self.name!r}: products in one sum of the {what}",
+                    expected=f"at most {MAX_PRODUCTS}, so that 48 bits never overflow",
+                    found=products, fix=fix)
+
+
+def layer_specs(layers: tuple[FusedLayer, ...], batch: int) -> tuple[LayerSpec, ...]:
+    """Return the layers of a network for a mini-batch, with the layouts of their maps."""
+    if not layers:
+        raise ValueError("expected at least one layer, found none")
+    specs: list[LayerSpec] = []
+    channels, rows, cols = layers[0].in_shape
+    current = MapLayout.feature(batch, channels, rows, cols)
+    dense_map = False
+    for index, layer in enumerate(layers):
+        last = index == len(layers) - 1
+        specs.append(_spec(layer, index, batch, current, dense_map, last))
+        current = specs[-1].y
+        dense_map = layer.kind == "dense"
+    return tuple(specs)
+
+
+def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
+          last: bool) -> LayerSpec:
+    m = layer.out_channels
+    flat_shape = None
+    if layer.kind == "dense":
+        if not dense_map:
+            flat_shape = layer.in_shape
+            x = x.flattened()
+            n = x.blocks * CHANNELS_PER_WORD
+        else:
+            n = layer.in_shape[0]
+        out_rows, out_cols, images = 1, batch, 1
+        y = MapLayout.dense(batch, m)
+    else:
+        if dense_map:
+            x = x.as_maps()
+        n = layer.in_shape[0]
+        _, out_rows, out_cols = layer.out_shape_before_pool
+        images = batch
+        y = MapLayout.feature(batch, *layer.out_shape)
+        if last:
+            y = MapLayout.dense(batch, m).as_maps()
+    nb = ceil_div(n, CHANNELS_PER_WORD)
+    backward = index > 0
+    if backward:
+        nb = round_up(nb, 4)
+    flags = None
+    if layer.relu or layer.pool:
+        flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)
+    return LayerSpec(
+        index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
+        pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
+        relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
+        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape)
+
+
+def describe(spec: LayerSpec) -> dict[str, Any]:
+    """Return the shape of a layer as plain values, for reports."""
+    return {"name": spec.name, "m": spec.m, "n": spec.n, "kernel": spec.kernel,
+            "stride": spec.stride, "images": spec.images, "out_rows": spec.out_rows,
+            "out_cols": spec.out_cols}

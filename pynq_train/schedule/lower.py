@@ -1,0 +1,450 @@
+"""Lowering: a pass and its tile become the fields of one descriptor and its taps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
+from pynq_train.schedule.layout import SUM_BLOCK_BYTES, WEIGHT_BLOCK_BYTES, M_TILE, ceil_div
+from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+
+Fields = dict[str, int]
+Taps = tuple[dict[str, int], ...]
+_LEVELS = 5
+_ZERO4 = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class LayerAddresses:
+    """Byte offsets of the tensors of one layer in the arena (0 where there is none)."""
+
+    x: int
+    y: int
+    flags: int
+    dx: int
+    dy: int
+    w16: int
+    bias: int
+    g: int
+    db: int
+
+
+def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Jump deltas of an affine variable: what is added when level ``l`` increments.
+
+    Args:
+        counts: iterations of the levels, inner to outer.
+        strides: what the variable moves per index of a level.
+    """
+    back, result = 0, []
+    for count, stride in zip(counts, strides):
+        result.append(stride - back)
+        back += (count - 1) * stride
+    return result
+
+
+def _put(fields: Fields, name: str, values: Sequence[int], bits: int = 0) -> None:
+    """Store ``values`` as elements 0.. of a field; ``bits``: wrap to an unsigned field."""
+    for index, value in enumerate(values):
+        fields[f"{name}{index}"] = value & ((1 << bits) - 1) if bits else value
+
+
+@dataclass(frozen=True)
+class TileMove:
+    """What one tile level moves: address, flag address and the four coordinates."""
+
+    addr: int = 0
+    coords: tuple[int, int, int, int] = _ZERO4
+    faddr: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a walk: counts, byte strides of row levels, first coordinates, limits."""
+
+    n: tuple[int, int, int, int]
+    strides: tuple[int, int, int]
+    start: tuple[int, int, int, int]
+    lim: tuple[int, int, int, int]
+    flag_strides: tuple[int, int, int] = (0, 0, 0)
+
+
+def _row_jumps(n: Sequence[int], strides: Sequence[int], start: int, unpool: bool) -> list[int]:
+    """Jumps at row levels 1..3; unpooling takes the level 1 jump only after odd rows."""
+    if not unpool:
+        return jumps(n[1:], strides)
+    taken = sum((start + i) % 2 for i in range(n[1] - 1))
+    one, two, three = strides
+    return [one, two - taken * one, three - (n[2] - 1) * two - taken * one]
+
+
+def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
+          moves: Sequence[TileMove], rows: Rows, pos: Sequence[int] | None, banked: bool = False,
+          mode: LoadMode = LoadMode.PLAIN, faddr: int = 0, reuse: int = 0, taps: bool = False,
+          align: bool = False) -> None:
+    """Write the fields of one row walk. ``pos`` are strides of the buffer position."""
+    unpool = mode == LoadMode.UNPOOL
+    fields[f"{name}.addr"] = addr & 0xFFFF_FFFF
+    _put(fields, f"{name}.daddr", jumps(counts, [m.addr for m in moves]))
+    _put(fields, f"{name}.n", rows.n)
+    _put(fields, f"{name}.drow", _row_jumps(rows.n, rows.strides, rows.start[1], unpool))
+    fields[f"{name}.mode"] = int(mode)
+    fields[f"{name}.reuse"] = reuse
+    fields[f"{name}.taps"] = int(taps)
+    fields[f"{name}.align"] = int(align)
+    _put(fields, f"{name}.c", rows.start)
+    _put(fields, f"{name}.lim", rows.lim)
+    for level in range(4):
+        for t, jump in enumerate(jumps(counts, [m.coords[level] for m in moves])):
+            fields[f"{name}.dc{4 * t + level}"] = jump
+    if pos is not None:
+        deltas = jumps(rows.n, pos)
+        _put(fields, f"{name}.pos", [pair(d) for d in deltas] if banked else deltas, 16)
+    if mode != LoadMode.PLAIN:
+        fields[f"{name}.faddr"] = faddr & 0xFFFF_FFFF
+        _put(fields, f"{name}.fdaddr", jumps(counts, [m.faddr for m in moves]))
+        _put(fields, f"{name}.fdrow",
+             _row_jumps(rows.n, rows.flag_strides, rows.start[1], unpool))
+
+
+def _taps(geo: Geometry) -> Taps:
+    """Tap table of a pass with the pitches of its tile."""
+    result = []
+    for tap in geo.shape.taps:
+        position = tap.row * geo.row_pitch + tap.col + geo.halo
+        result.append({"voff": pair(position), "woff": tap.weight,
+                       "abase": tap.region * geo.groups, "first": int(tap.first),
+                       "mute": int(tap.mute)})
+    return tuple(result)
+
+
+def _pixels(fields: Fields, geo: Geometry) -> None:
+    tile, step = geo.tile, geo.shape.step
+    counts = (tile.cols, tile.rows, tile.images)
+    _put(fields, "pix.p", counts)
+    fields["pix.pmode"] = int(geo.shape.pixel_mode)
+    strides = (step, step * geo.row_pitch, geo.image_pitch)
+    _put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
+    fields["pix.lane"] = pair(geo.block_pitch if geo.window_blocks else 1)
+
+
+def _compute(fields: Fields, levels: Sequence[int], table: Sequence[int],
+             position: Sequence[int]) -> None:
+    _put(fields, "c.l", levels)
+    _put(fields, "c.dj", jumps(levels, table))
+    _put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
+
+
+def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
+    """Rows of the layer input's tile, strides of the position, address of the first row."""
+    spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
+    if x.flat:
+        rows = Rows((tile.chunk, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                    (x.blocks, x.cols, 1, 1))
+        return rows, (geo.block_pitch, 1, 0, 0), 0
+    rows = Rows((geo.x_cols, geo.x_rows, tile.images, tile.chunk),
+                (x.row_stride, x.image_stride, x.block_stride),
+                (-spec.pad_left, -spec.pad_top, 0, 0), (x.cols, x.rows, x.images, x.blocks))
+    first = -spec.pad_top * x.row_stride - spec.pad_left * WORD_BYTES
+    return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
+
+
+def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
+    """Moves of the layer input by chunk, column tile, row tile and image tile."""
+    x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step
+    if x.flat:
+        return (TileMove(tile.chunk * WORD_BYTES, (tile.chunk, 0, 0, 0)),
+                TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
+                TileMove(), TileMove())
+    cols, rows = tile.cols * step, tile.rows * step
+    return (TileMove(tile.chunk * x.block_stride, (0, 0, 0, tile.chunk)),
+            TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
+            TileMove(rows * x.row_stride, (0, rows, 0, 0)),
+            TileMove(tile.images * x.image_stride, (0, 0, tile.images, 0)))
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """The output gradient as a loader sees it: limits, strides, halving by unpooling."""
+
+    geo: Geometry
+
+    @property
+    def mode(self) -> LoadMode:
+        return self.geo.shape.spec.gradient_mode
+
+    def half(self, coordinate: int) -> int:
+        """Stored row or column of a coordinate of the unpooled map."""
+        return coordinate // 2 if self.mode == LoadMode.UNPOOL else coordinate
+
+    def rows(self, n: tuple[int, int, int, int], start: tuple[int, int, int, int]) -> Rows:
+        spec = self.geo.shape.spec
+        y, flags = spec.y, spec.flags
+        rows, cols = spec.out_rows, spec.out_cols
+        if self.mode == LoadMode.UNPOOL:
+            rows, cols = rows // 2 * 2, cols // 2 * 2
+        return Rows(n, (y.row_stride, y.image_stride, y.block_stride), start,
+                    (cols, rows, y.images, y.blocks),
+                    (flags.row_stride, flags.image_stride, flags.block_stride) if flags
+                    else (0, 0, 0))
+
+    def addresses(self, at: LayerAddresses, row: int, col: int) -> tuple[int, int]:
+        """Addresses of data and flags of the row that starts at (row, col)."""
+        spec = self.geo.shape.spec
+        flag_row = spec.flags.row_stride if spec.flags else 0
+        return (at.dy + self.half(row) * spec.y.row_stride + self.half(col) * WORD_BYTES,
+                at.flags + self.half(row) * flag_row)
+
+    def moves(self, blocks: int) -> tuple[TileMove, TileMove, TileMove, TileMove]:
+        """Moves by ``blocks`` channel blocks, a column tile, a row tile, an image tile."""
+        spec, tile = self.geo.shape.spec, self.geo.tile
+        y, flags = spec.y, spec.flags
+        row, image, block = ((flags.row_stride, flags.image_stride, flags.block_stride)
+                             if flags else (0, 0, 0))
+        return (TileMove(blocks * y.block_stride, (0, 0, 0, blocks), blocks * block),
+                TileMove(self.half(tile.cols) * WORD_BYTES, (tile.cols, 0, 0, 0)),
+                TileMove(self.half(tile.rows) * y.row_stride, (0, tile.rows, 0, 0),
+                         self.half(tile.rows) * row),
+                TileMove(tile.images * y.image_stride, (0, 0, tile.images, 0),
+                         tile.images * image))
+
+
+def lower(geo: Geometry, at: LayerAddresses, flags: bool = True) -> tuple[Fields, Taps]:
+    """Return the fields of one convolution descriptor and its taps.
+
+    The prefix gets opcode, tap count and tile counts; the program adds numbers, waits and the
+    addresses of taps, records and parameters.
+
+    Args:
+        geo: the pass and its tile.
+        at: addresses of the layer's tensors.
+        flags: forward: write the flags.
+    """
+    fields: Fields = {"pre.opcode": int(Opcode.CONV), "pre.n_taps": len(geo.shape.taps)}
+    {Pass.FORWARD: _forward, Pass.BACKWARD: _backward,
+     Pass.WEIGHT_GRADIENT: _weight_gradient}[geo.shape.kind](fields, geo, at)
+    _pixels(fields, geo)
+    if geo.shape.kind == Pass.FORWARD and flags and geo.shape.spec.flags is not None:
+        _flag_store(fields, geo, at)
+    _geometry(fields, geo, at, flags)
+    return fields, _taps(geo)
+
+
+def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
+    _put(fields, "pre.t", counts)
+    reuse = 2 if geo.chunks == 1 else 0
+    rows, pos, first = _x_rows(geo)
+    chunk, col, row, image = _x_moves(geo)
+    _walk(fields, "x", addr=at.x + first, counts=counts,
+          moves=(chunk, TileMove(), col, row, image), rows=rows, pos=pos, banked=True,
+          reuse=reuse)
+    block = spec.kernel**2 * WEIGHT_BLOCK_BYTES
+    _walk(fields, "s", addr=at.w16, counts=counts,
+          moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)), TileMove(spec.nb * block),
+                 TileMove(), TileMove(), TileMove()),
+          rows=Rows((M_TILE, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
+                    (M_TILE, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
+    _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
+             (0, 0, 0, geo.block_pitch, 0))
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": 16,
+                   "c.s_chunk": 16, "c.s_sets": 1})
+    store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    y = spec.y
+    lim_cols, lim_rows = spec.out_cols, spec.out_rows
+    if spec.pool:
+        lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
+    _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
+           move=(tile.cols, tile.rows))
+    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool)})
+    if spec.bias:
+        fields["y.bias_off"] = at.bias
+        _put(fields, "y.dbias", jumps(store, (M_TILE * 8, 0, 0, 0, 0)))
+    cols, line = geo.stored_cols, geo.stored_rows
+    _walk(fields, "yw", addr=at.y, counts=store,
+          moves=(TileMove(M_TILE_BLOCKS * y.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
+                 TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
+                 TileMove(line * y.row_stride, (0, line, 0, 0)),
+                 TileMove(tile.images * y.image_stride, (0, 0, tile.images, 0)), TileMove()),
+          rows=Rows((cols, line, tile.images, M_TILE_BLOCKS),
+                    (y.row_stride, y.image_stride, y.block_stride), _ZERO4,
+                    (y.cols, y.rows, y.images, y.blocks)),
+          pos=(1, cols, cols * line, cols * line * tile.images))
+
+
+def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[int, int],
+           lim: tuple[int, int, int, int], move: tuple[int, int]) -> None:
+    """Fields of drain and post-processing that forward and backward share."""
+    tile, regions = geo.tile, geo.shape.regions
+    _put(fields, "y.y", store)
+    q = (tile.cols, tile.rows, tile.images, regions)
+    _put(fields, "y.q", q)
+    fields["y.single"] = int(geo.shape.single)
+    fields["y.yblk"] = geo.stage_words // M_TILE_BLOCKS
+    line = tile.cols * regions
+    _put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
+    _put(fields, "y.yc", (*start, 0, 0))
+    _put(fields, "y.ylim", lim)
+    _put(fields, "y.dcol", jumps(q, (regions, 0, 0, 1)))
+    _put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
+    _put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
+    for coord, level, step in ((0, 1, move[0]), (1, 2, move[1]), (2, 3, tile.images),
+                               (3, 0, M_TILE_BLOCKS)):
+        strides = [0] * _LEVELS
+        strides[level] = step
+        for t, jump in enumerate(jumps(store, strides)):
+            fields[f"y.ydc{4 * t + coord}"] = jump
+
+
+def _flag_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    tile, flags = geo.tile, geo.shape.spec.flags
+    assert flags is not None
+    words, line = geo.flag_row_words, geo.stored_rows
+    fields["y.flags"] = 1
+    fields["y.fblk"] = words * line * tile.images
+    store = (geo.shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    _walk(fields, "yf", addr=at.flags, counts=store,
+          moves=(TileMove(M_TILE_BLOCKS * flags.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
+                 TileMove(words * WORD_BYTES, (words, 0, 0, 0)),
+                 TileMove(line * flags.row_stride, (0, line, 0, 0)),
+                 TileMove(tile.images * flags.image_stride, (0, 0, tile.images, 0)), TileMove()),
+          rows=Rows((words, line, tile.images, M_TILE_BLOCKS),
+                    (flags.row_stride, flags.image_stride, flags.block_stride), _ZERO4,
+                    (flags.row_words, flags.rows, flags.images, flags.blocks)),
+          pos=(1, words, words * line, words * line * tile.images))
+
+
+def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
+    _put(fields, "pre.t", counts)
+    reuse = 2 if geo.chunks == 1 else 0
+    gradient = _Gradient(geo)
+    row0, col0 = shape.row0 - (shape.span_rows - 1), shape.col0 - geo.halo
+    addr, faddr = gradient.addresses(at, row0, col0)
+    chunk, col, row, image = gradient.moves(geo.x_blocks)
+    _walk(fields, "x", addr=addr, faddr=faddr, counts=counts,
+          moves=(chunk, TileMove(), col, row, image),
+          rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
+                             (col0, row0, 0, 0)),
+          pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
+          mode=gradient.mode, reuse=reuse)
+    block = spec.kernel**2 * WEIGHT_BLOCK_BYTES
+    _walk(fields, "s", addr=at.w16, counts=counts,
+          moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
+                 TileMove(M_TILE_BLOCKS * block, (0, M_TILE_BLOCKS, 0, 0)),
+                 TileMove(), TileMove(), TileMove()),
+          rows=Rows((M_TILE, M_TILE_BLOCKS, len(shape.taps), tile.chunk),
+                    (block, 0, spec.nb * block), _ZERO4,
+                    (M_TILE, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
+    pitch = geo.block_pitch
+    _compute(fields, (geo.groups, M_TILE_BLOCKS, len(shape.taps), tile.chunk, 1),
+             (1, 0, 0, 0, 0), (0, pitch, 0, M_TILE_BLOCKS * pitch, 0))
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_col": 1, "c.s_stride": 16, "c.s_step": 4,
+                   "c.s_chunk": 64, "c.s_sets": 4})
+    _backward_store(fields, geo, at)
+
+
+def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec, x = geo.shape, geo.tile, geo.shape.spec, geo.shape.spec.x
+    s = spec.stride
+    store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    col = s * shape.col0 - spec.pad_left
+    row = s * shape.row0 + shape.phase - spec.pad_top
+    _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
+           move=(s * tile.cols, s * tile.rows))
+    if x.flat:
+        _put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (M_TILE_BLOCKS, 0, 0, 0)), 16)
+        fields["y.yblk"] = 1
+        _walk(fields, "yw", addr=at.dx, counts=store,
+              moves=(TileMove(M_TILE_BLOCKS * WORD_BYTES, (M_TILE_BLOCKS, 0, 0, 0)),
+                     TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
+                     TileMove(), TileMove(), TileMove()),
+              rows=Rows((M_TILE_BLOCKS, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                        (x.blocks, x.cols, 1, 1)), pos=(1, M_TILE_BLOCKS, 0, 0))
+        return
+    cols, line = geo.stored_cols, tile.rows
+    _walk(fields, "yw", addr=at.dx + row * x.row_stride + col * WORD_BYTES, counts=store,
+          moves=(TileMove(M_TILE_BLOCKS * x.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
+                 TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
+                 TileMove(line * s * x.row_stride, (0, line, 0, 0)),
+                 TileMove(tile.images * x.image_stride, (0, 0, tile.images, 0)), TileMove()),
+          rows=Rows((cols, line, tile.images, M_TILE_BLOCKS),
+                    (s * x.row_stride, x.image_stride, x.block_stride), (col, 0, 0, 0),
+                    (x.cols, shape.rows, x.images, x.blocks)),
+          pos=(1, cols, cols * line, cols * line * tile.images))
+
+
+def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
+    _put(fields, "pre.t", counts)
+    reuse = _LEVELS if max(counts[:4]) == 1 else 0
+    rows, pos, first = _x_rows(geo)
+    chunk, col, row, image = _x_moves(geo)
+    _walk(fields, "x", addr=at.x + first, counts=counts,
+          moves=(row, col, image, chunk, TileMove()), rows=rows, pos=pos, banked=True,
+          reuse=reuse)
+    gradient = _Gradient(geo)
+    addr, faddr = gradient.addresses(at, 0, 0)
+    block, col, row, image = gradient.moves(M_TILE_BLOCKS)
+    _walk(fields, "s", addr=addr, faddr=faddr, counts=counts,
+          moves=(row, col, image, TileMove(), block),
+          rows=gradient.rows((tile.cols, tile.rows, tile.images, M_TILE_BLOCKS), _ZERO4),
+          pos=None, mode=gradient.mode, align=True)
+    if spec.bias:
+        fields.update({"s.sum": 1, "s.sum_off": at.db})
+    steps, sets = geo.window_steps, geo.s_rows // CHANNELS_PER_WORD
+    pitch = geo.block_pitch * (LANES if geo.window_blocks else 1)
+    _compute(fields, (CHANNELS_PER_WORD, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, 4),
+             (0, 0, 0, pitch, 0))
+    fields.update({"c.wu": 1, "c.red": 3, "c.xreuse": reuse, "c.s_col": 1,
+                   "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": 4 * geo.s_rows,
+                   "c.s_sets": sets, "c.s_valid": tile.pixels})
+    k = spec.kernel
+    store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
+    _put(fields, "y.y", store)
+    fields.update({"y.segs": 3, "y.raw": 1, "y.groups": CHANNELS_PER_WORD})
+    one, taps = SUM_BLOCK_BYTES, k * k * SUM_BLOCK_BYTES
+    if geo.window_blocks:
+        block_move = TileMove(LANES * one, (0, LANES, 0, 0))
+        chunk_move = TileMove(tile.chunk * one, (0, tile.chunk, 0, 0))
+        lim = (64, spec.nb, 1, 1)
+    else:
+        block_move = TileMove(taps, (0, 0, 1, 0))
+        chunk_move = TileMove(tile.chunk * taps, (0, 0, tile.chunk, 0))
+        lim = (64, k, spec.nb, 1)
+    _walk(fields, "yw", addr=at.g, counts=store,
+          moves=(TileMove(LANES * one, (0, LANES, 0, 0)), TileMove(k * one), block_move,
+                 chunk_move, TileMove(spec.nb * taps)),
+          rows=Rows((64, LANES, 1, 1), (one, 0, 0), _ZERO4, lim), pos=(1, 64, 0, 0))
+
+
+def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
+    shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
+    forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
+    fields.update({
+        "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
+        "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
+        "g.g_flags": int(forward and flags and spec.flags is not None),
+        "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
+        "g.g_mode": 0 if forward else int(spec.gradient_mode),
+        "g.g_pad_top": spec.pad_top, "g.g_pad_left": spec.pad_left, "g.g_m": spec.m,
+        "g.g_n": spec.n, "g.g_images": spec.images, "g.g_nb": spec.nb,
+        "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
+        "g.g_out_cols": spec.out_cols,
+        "g.g_x": at.dx if shape.kind == Pass.BACKWARD else at.x,
+        "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
+        "g.g_w": at.g if gradient else at.w16,
+        "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
+    })
+    _put(fields, "g.g_x_strides",
+         (x.image_stride, x.block_stride, x.row_stride, x.col_stride))
+    _put(fields, "g.g_y_strides",
+         (y.image_stride, y.block_stride, y.row_stride, y.col_stride))
+    if spec.flags is not None:
+        _put(fields, "g.g_flag_strides", (spec.flags.image_stride, spec.flags.block_stride,
+                                          spec.flags.row_stride))

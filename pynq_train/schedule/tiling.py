@@ -1,0 +1,97 @@
+"""Tile search: all tiles of a pass that fit, and the one that the cost model likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import Pass
+from pynq_train.hw.config import HwConfig
+from pynq_train.schedule.cost import Cost, pass_cost
+from pynq_train.schedule.layout import ceil_div, round_up
+from pynq_train.schedule.shape import (
+    FLAG_TILE_COLUMNS,
+    LANES,
+    Geometry,
+    PassShape,
+    Tile,
+)
+
+
+def splits(size: int, align: int = 1) -> list[int]:
+    """Return the useful tile sizes of ``size``, largest first: whole, or multiples of ``align``."""
+    sizes = [size]
+    for count in range(2, size + 1):
+        part = round_up(ceil_div(size, count), align)
+        if part < sizes[-1]:
+            sizes.append(part)
+    return sizes
+
+
+def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (images, rows, columns) of tiles of at most ``pixels`` pixels.
+
+    Several images are taken only whole, and columns are split only if whole rows do not fit.
+    """
+    row_align = 2 if shape.even_rows else 1
+    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
+    for cols in wide[:24]:
+        if cols > pixels:
+            continue
+        for rows in splits(shape.rows, row_align):
+            if rows * cols <= pixels:
+                yield 1, rows, cols
+    whole = shape.rows * shape.cols
+    if shape.images > 1:
+        for images in splits(shape.images):
+            if 1 < images and images * whole <= pixels:
+                yield images, shape.rows, shape.cols
+
+
+def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
+    """Yield the tiles of a pass that keep all limits of ``config``."""
+    step = LANES if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel == 1 else 1
+    chunks = splits(shape.reduce, step)
+    if shape.kind == Pass.WEIGHT_GRADIENT:
+        pixels = config.s_ring_words // 8
+    else:
+        per = 1 if shape.single else LANES
+        pixels = config.acc_tile_groups // shape.regions * per
+    for images, rows, cols in grids(shape, pixels):
+        found = 0
+        for chunk in chunks:
+            geometry = Geometry(shape, Tile(images, rows, cols, chunk))
+            if geometry.excess(config) is None:
+                yield geometry
+                found += 1
+                if found == 6:
+                    break
+
+
+def best_tile(shape: PassShape, board: Board) -> tuple[Geometry, Cost]:
+    """Return the tile with the fewest predicted cycles.
+
+    Raises:
+        DoesNotFit: no tile fits; the text names layer, need and limit.
+    """
+    best: tuple[Geometry, Cost] | None = None
+    for geometry in candidates(shape, board.config):
+        cost = pass_cost(geometry, board)
+        if best is None or cost.key < best[1].key:
+            best = geometry, cost
+    if best is None:
+        raise _refuse(shape, board.config)
+    return best
+
+
+def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
+    rows = min(shape.rows, 2 if shape.even_rows else 1)
+    cols = min(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
+    smallest = Geometry(shape, Tile(1, rows, cols, 1))
+    excess = smallest.excess(config)
+    what, needed, there = excess if excess else ("pixels of the smallest tile", rows * cols, 0)
+    return DoesNotFit(
+        f"layer {shape.spec.name!r}, {shape.label}: {what} of its smallest tile",
+        expected=f"at most {there} ({config.name})", found=needed,
+        fix="use a smaller kernel, stride or width in this layer")

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Simple dual-port memory: one write port, one read port, one clock.
+//
+// Contract: read data appears one cycle (OutReg = 0) or two cycles (OutReg = 1) after re_i; re_i low keeps it. A read in
+// the cycle of a write to the same address returns the old word. Contents are undefined at start.
+module pt_ram_sdp #(
+  // Words, 2 or more.
+  parameter int unsigned Depth = 512,
+  // Bits of a word.
+  parameter int unsigned Width = 64,
+  // Second output register (the block RAM's own).
+  parameter bit OutReg = 1'b1
+) (
+  input  logic                     clk_i,
+  input  logic                     we_i,
+  input  logic [$clog2(Depth)-1:0] waddr_i,
+  input  logic [Width-1:0]         wdata_i,
+  input  logic                     re_i,
+  input  logic [$clog2(Depth)-1:0] raddr_i,
+  output logic [Width-1:0]         rdata_o
+);
+  if (Depth < 2) begin : g_check
+    $fatal(1, "pt_ram_sdp: Depth must be 2 or more");
+  end
+
+  (* ram_style = "block" *)
+  logic [Width-1:0] mem [Depth];
+  logic [Width-1:0] read_q;
+
+  always_ff @(posedge clk_i) begin
+    if (we_i) mem[waddr_i] <= wdata_i;
+    if (re_i) read_q <= mem[raddr_i];
+  end
+
+  if (OutReg) begin : g_out
+    logic re_q;
+    always_ff @(posedge clk_i) begin
+      re_q <= re_i;
+      if (re_q) rdata_o <= read_q;
+    end
+  end else begin : g_direct
+    assign rdata_o = read_q;
+  end
+endmodule

@@ -1,0 +1,65 @@
+"""Shared test settings: seed, order (fast tests first), and what happens without PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DEFAULT_SEED = 20260
+_ORDER = ("unit", "property", "rtl", "system", "synth")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=DEFAULT_SEED,
+                     help="seed of random test data (printed in the header)")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.getoption('--seed')} (repeat with --seed N)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        parts = item.path.relative_to(ROOT / "tests").parts
+        return _ORDER.index(parts[0]) if parts[0] in _ORDER else len(_ORDER)
+
+    items.sort(key=rank)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("oracle") and importlib.util.find_spec("torch") is None:
+        reason = "PyTorch is not installed (extra 'oracle', Python 3.11)"
+        if os.environ.get("PYNQ_TRAIN_REQUIRE_ORACLE") == "1":
+            pytest.fail(reason + ", but PYNQ_TRAIN_REQUIRE_ORACLE=1 asks for it", pytrace=False)
+        pytest.skip(reason)
+    if item.get_closest_marker("board") and not os.path.exists(
+        "/proc/device-tree/chosen/pynq_board"
+    ):
+        pytest.skip("this machine is not a PYNQ board")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run (option --seed)."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """A fresh NumPy generator for random test data."""
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets that lie beside a development checkout."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder ../shared/data")
+    return folder

@@ -1,0 +1,111 @@
+"""Direct int64 computation of the passes of one layer, in image order; for the schedule tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def rne(value: Array, shift: int) -> Array:
+    """Right shift rounding to nearest, ties to even."""
+    if shift <= 0:
+        return value << -shift
+    floor = value >> shift
+    rest, half = value - (floor << shift), 1 << (shift - 1)
+    return floor + ((rest > half) | ((rest == half) & (floor & 1 == 1)))
+
+
+def requantise(total: Array, shift: int) -> tuple[Array, int, int]:
+    """Return (16-bit values, measure, saturations) of 48-bit sums."""
+    value = rne(total, shift)
+    clipped = np.clip(value, -32767, 32767)
+    measure = int(np.bitwise_or.reduce((total ^ (total >> 47)).ravel(), initial=0))
+    return clipped, measure & ((1 << 48) - 1), int((clipped != value).sum())
+
+
+def conv(x: Array, w: Array, stride: int, top: int, left: int, out: tuple[int, int]) -> Array:
+    """``x[i, n, r, c]``, ``w[m, n, kr, kc]`` -> sums ``[i, m, row, col]``."""
+    images, n, rows, cols = x.shape
+    k = w.shape[2]
+    padded = np.zeros((images, n, rows + top + stride * out[0] + k,
+                       cols + left + stride * out[1] + k), np.int64)
+    padded[:, :, top:top + rows, left:left + cols] = x
+    y = np.zeros((images, w.shape[0], *out), np.int64)
+    for kr in range(k):
+        for kc in range(k):
+            view = padded[:, :, kr:kr + stride * out[0]:stride, kc:kc + stride * out[1]:stride]
+            y += np.einsum("inrc,mn->imrc", view, w[:, :, kr, kc])
+    return y
+
+
+def conv_input_gradient(dy: Array, w: Array, stride: int, top: int, left: int,
+                        size: tuple[int, int]) -> Array:
+    """Sums of the gradient of the input, ``[i, n, row, col]`` of ``size``."""
+    images, _, out_rows, out_cols = dy.shape
+    k = w.shape[2]
+    dx = np.zeros((images, w.shape[1], size[0] + top + stride * out_rows + k,
+                   size[1] + left + stride * out_cols + k), np.int64)
+    for kr in range(k):
+        for kc in range(k):
+            dx[:, :, kr:kr + stride * out_rows:stride, kc:kc + stride * out_cols:stride] += (
+                np.einsum("imrc,mn->inrc", dy, w[:, :, kr, kc]))
+    return dx[:, :, top:top + size[0], left:left + size[1]]
+
+
+def conv_weight_gradient(x: Array, dy: Array, k: int, stride: int, top: int,
+                         left: int) -> Array:
+    """Sums ``[m, n, kr, kc]``."""
+    images, n, rows, cols = x.shape
+    _, m, out_rows, out_cols = dy.shape
+    padded = np.zeros((images, n, rows + top + stride * out_rows + k,
+                       cols + left + stride * out_cols + k), np.int64)
+    padded[:, :, top:top + rows, left:left + cols] = x
+    g = np.zeros((m, n, k, k), np.int64)
+    for kr in range(k):
+        for kc in range(k):
+            view = padded[:, :, kr:kr + stride * out_rows:stride,
+                          kc:kc + stride * out_cols:stride]
+            g[:, :, kr, kc] = np.einsum("inrc,imrc->mn", view, dy)
+    return g
+
+
+def pool(y: Array) -> tuple[Array, Array]:
+    """2x2 maximum: values and index (2*row parity + column parity, lowest wins)."""
+    rows, cols = y.shape[2] // 2, y.shape[3] // 2
+    four = np.stack([y[:, :, r:2 * rows:2, c:2 * cols:2] for r in (0, 1) for c in (0, 1)])
+    return four.max(0), four.argmax(0)
+
+
+def unpool(values: Array, mask: Array, index: Array, size: tuple[int, int]) -> Array:
+    """Put pooled gradients back where the maximum was."""
+    out = np.zeros((*values.shape[:2], *size), np.int64)
+    rows, cols = values.shape[2:]
+    for i in range(4):
+        r, c = divmod(i, 2)
+        out[:, :, r:2 * rows:2, c:2 * cols:2] = np.where(mask & (index == i), values, 0)
+    return out
+
+
+def flag_words(mask: Array, index: Array | None) -> Array:
+    """Flags ``[image][block][row][word]`` as uint64 of ``mask[i, m, row, col]``."""
+    images, m, rows, cols = mask.shape
+    blocks, per = -(-m // 4), 4 if index is not None else 16
+    words = np.zeros((images, blocks, rows, -(-cols // per)), np.uint64)
+    for channel in range(4 * blocks):
+        block, lane = divmod(channel, 4)
+        for col in range(cols):
+            word, place = divmod(col, per)
+            if channel < m:
+                bit = mask[:, channel, :, col].astype(np.uint64)
+                where = index[:, channel, :, col] if index is not None else None
+            else:  # a padded lane: zero everywhere
+                bit = np.zeros((images, rows), np.uint64)
+                where = np.zeros((images, rows), np.int64) if index is not None else None
+            if index is None:
+                words[:, block, :, word] |= bit << np.uint64(4 * place + lane)
+            else:
+                assert where is not None
+                value = bit << np.uint64(lane) | where.astype(np.uint64) << np.uint64(4 + 2 * lane)
+                words[:, block, :, word] |= value << np.uint64(16 * place)
+    return words

@@ -1,0 +1,166 @@
+"""Graphs: shapes, naming, validation texts, JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
+from pynq_train.graph import (
+    Conv,
+    Dense,
+    Flatten,
+    Graph,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Sequential,
+    zoo,
+)
+
+
+def test_conv_sizes_follow_the_floor_rule() -> None:
+    assert Conv(4, 3, stride=2, padding=1).out_shape((1, 8, 9)) == (4, 4, 5)
+    assert Conv(4, 5, stride=4).out_shape((1, 28, 12)) == (4, 6, 2)
+    assert Conv(4, 11, stride=3, padding=10).window(7).size == 6
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_same_padding(stride: int) -> None:
+    for size, kernel in itertools.product(range(1, 20), range(1, 12)):
+        window = Conv(1, kernel, stride, "same").window(size)
+        assert window.size == -(-size // stride)
+        assert 0 <= window.pad_after - window.pad_before <= 1
+        assert window.pad_before < kernel
+        padded = window.pad_before + size + window.pad_after
+        reach = (window.size - 1) * stride + kernel
+        assert padded == max(reach, size)
+
+
+def test_names_are_given_in_order_and_flatten_is_added() -> None:
+    graph = Graph.build((1, 8, 8), [Conv(4, 3), Relu(), Conv(4, 3, name="conv2"), Conv(4, 1),
+                                    MaxPool2x2(), Dense(10)])
+    assert [op.name for op in graph.ops] == [
+        "conv1", "relu1", "conv2", "conv3", "pool1", "flatten1", "dense1"]
+    assert graph.output_shape == (10, 1, 1) and graph.classes == 10
+
+
+def test_a_graph_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        zoo.digits().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_json_round_trip(name: str) -> None:
+    graph = zoo.get(name)
+    assert Graph.from_json(graph.to_json()) == graph
+    assert graph.summary().count("\n") == len(graph.ops)
+
+
+def test_same_padding_survives_json() -> None:
+    graph = Sequential((1, 8, 8)).conv(4, 3, 2, "same", bias=False, name="first").dense(3).build()
+    assert Graph.from_json(graph.to_json()) == graph
+
+
+BAD_LAYERS = [
+    (Conv(0, 3), r"out_channels: expected an integer of at least 1, found 0"),
+    (Conv(4, 12), r"kernel: expected an integer in 1\.\.11, found 12"),
+    (Conv(4, (3, 5)), r"kernel: expected one integer \(square kernel\)"),  # type: ignore[arg-type]
+    (Conv(4, 3, stride=5), r"stride: expected an integer in 1\.\.4, found 5"),
+    (Conv(4, 3, padding=3), r"padding: expected an integer in 0\.\.2, found 3"),
+    (Conv(4, 3, padding="valid"), r"padding: expected an integer or 'same'"),  # type: ignore[arg-type]
+    (Conv(4, 9), r"conv1: the 9x9 kernel does not fit: .*found 8x8"),
+    (Conv(True, 3), r"out_channels: expected an integer .*found True"),
+    (Conv(4, 3, bias=1), r"bias: expected True or False, found 1"),  # type: ignore[arg-type]
+    (Dense(0), r"units: expected an integer of at least 1, found 0"),
+    (Dense(2.5), r"units: expected an integer .*found 2\.5"),  # type: ignore[arg-type]
+    (Conv(4, 3, name="a b"), r"name of a layer: expected letters.*found 'a b'"),
+    ("conv", r"layer 1 of 'network': expected Conv, Dense.*found 'conv'"),
+]
+
+
+@pytest.mark.parametrize(("layer", "text"), BAD_LAYERS, ids=[t for _, t in BAD_LAYERS])
+def test_bad_layer(layer: Op, text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        Graph.build((1, 8, 8), [layer])
+
+
+def test_pooling_a_single_pixel_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"pool1: 2x2 pooling: expected .*found 1x1"):
+        Graph.build((1, 3, 3), [Conv(4, 3), MaxPool2x2()])
+
+
+def test_duplicate_names_are_refused() -> None:
+    with pytest.raises(BadInput, match="two layers are named 'a'"):
+        Graph.build((1, 8, 8), [Conv(4, 3, name="a"), Conv(4, 3, name="a")])
+
+
+def test_dense_without_flatten_is_refused_in_a_direct_graph() -> None:
+    with pytest.raises(BadInput, match=r"put Flatten\(\) before it"):
+        Graph((1, 8, 8), (Dense(10, name="d"),)).verify()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 0), 7, (1, 8, 8.0), None])
+def test_bad_input_shape(shape: Any) -> None:
+    with pytest.raises(BadInput, match="input_shape"):
+        Graph.build(shape, [Dense(10)])
+
+
+def test_empty_network() -> None:
+    with pytest.raises(BadInput, match="has no layers"):
+        Graph.build((1, 8, 8), [])
+
+
+def edited(change: str) -> Any:
+    data = zoo.digits().to_dict()
+    if change == "format":
+        data["format"] = "other"
+    elif change == "version":
+        data["version"] = 99
+    elif change == "missing":
+        del data["ops"]
+    elif change == "op":
+        data["ops"][0]["op"] = "lstm"
+    elif change == "field":
+        data["ops"][0]["dilation"] = 2
+    elif change == "incomplete":
+        del data["ops"][0]["kernel"]
+    elif change == "type":
+        data["ops"][0]["kernel"] = "3"
+    return data
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    ("format", "expected format 'pynq_train.graph', found 'other'"),
+    ("version", "expected version 1, found 99"),
+    ("missing", "found no ops"),
+    ("op", "expected one of conv, dense.*found 'lstm'"),
+    ("field", "found dilation"),
+    ("incomplete", "saved operation conv is incomplete"),
+    ("type", "kernel: expected an integer"),
+])
+def test_malformed_saved_graph(change: str, text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        Graph.from_json(json.dumps(edited(change)))
+
+
+def test_invalid_json() -> None:
+    with pytest.raises(BadInput, match="not valid JSON"):
+        Graph.from_json("{")
+
+
+def test_unknown_network_suggests_and_lists() -> None:
+    with pytest.raises(UnknownName, match="one of 1x, digits, lenet5; did you mean 'lenet5'"):
+        zoo.get("lenet")
+
+
+def test_flatten_is_idempotent() -> None:
+    assert Flatten().out_shape((12, 1, 1)) == Flatten().out_shape((3, 2, 2)) == (12, 1, 1)
+
+
+def test_unsupported_is_bad_input() -> None:
+    assert issubclass(UnsupportedModel, BadInput)

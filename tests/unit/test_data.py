@@ -1,0 +1,195 @@
+"""Loading, checking, preparing and ordering data."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pynq_train import data
+from pynq_train.errors import BadInput, MissingTool
+
+X = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
+Y = np.array([0, 1, 2, 1, 0], dtype=np.uint8)
+
+
+def save(folder: Path, **arrays: Any) -> Path:
+    path = folder / "data.npz"
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def test_x_and_y(tmp_path: Path) -> None:
+    splits = data.load_npz(save(tmp_path, x=X, y=Y, classes=np.array(["a", "b", "c"])))
+    assert splits.test is None and len(splits.train) == 5
+    assert splits.train.y is not None and splits.train.y.dtype == np.int64
+
+
+def test_train_and_test(tmp_path: Path) -> None:
+    splits = data.load_npz(save(tmp_path, x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:2]))
+    assert splits.test is not None and len(splits.test) == 2
+
+
+def test_labels_may_be_left_out(tmp_path: Path) -> None:
+    assert data.load_npz(save(tmp_path, x=X)).train.y is None
+
+
+NAN = X.astype(np.float32)
+NAN[3, 1, 2] = np.nan
+BAD_FILES = [
+    ({"images": X}, r"expected an array 'x'.*found images"),
+    ({"y": Y}, r"expected an array 'x'.*found y"),
+    ({"x": X[0]}, r"'x' of .*expected images of shape .*found shape \(4, 4\)"),
+    ({"x": X[:0]}, r"expected at least one image"),
+    ({"x": X.astype(complex)}, r"expected integers or floats, found dtype complex128"),
+    ({"x": X.astype(str)}, r"expected integers or floats, found dtype <U"),
+    ({"x": NAN, "y": Y}, r"expected finite float32 numbers, found nan at \[3, 1, 2\] \(1 in all\)"),
+    ({"x": np.where(X == 7, np.inf, X)}, r"found inf at \[0, 1, 3\]"),
+    ({"x": np.where(X == 7, 1e39, X)}, r"found 1e\+39 at \[0, 1, 3\]"),
+    ({"x": X, "y": Y[:4]}, r"one label per image, shape \(5,\), found shape \(4,\)"),
+    ({"x": X, "y": Y.astype(float)}, r"expected integer labels, found dtype float64"),
+    ({"x": X, "y": Y.astype(int) - 1}, r"expected labels of 0 and up, found -1"),
+    ({"x": np.array([{}, 1], dtype=object)}, r"cannot be read: expected an .npz file of plain"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "text"), BAD_FILES, ids=[t for _, t in BAD_FILES])
+def test_bad_file(tmp_path: Path, arrays: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        data.load_npz(save(tmp_path, **arrays))
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"data file '.*none.npz' does not exist; check the path"):
+        data.load_npz(tmp_path / "none.npz")
+    with pytest.raises(BadInput, match="found a folder"):
+        data.load_npz(tmp_path)
+
+
+def test_corrupt_files(tmp_path: Path, rng: np.random.Generator) -> None:
+    good = save(tmp_path, x=rng.integers(0, 255, (50, 8, 8)), y=np.zeros(50, int)).read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 3] ^= 0xFF
+    for content in (b"", b"not an archive", good[: len(good) // 2], bytes(flipped), b"PK\x03\x04"):
+        path = tmp_path / "bad.npz"
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=r"cannot be read: .*save it again"):
+            data.load_npz(path)
+
+
+def test_single_array_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(BadInput, match=r"found a single .npy array"):
+        data.load_npz(tmp_path / "x.npy")
+
+
+def test_check_images() -> None:
+    good = np.zeros((2, 1, 4, 4))
+    assert data.check_images(good, (1, 4, 4)).dtype == np.float32
+    for bad, text in (
+        (good[:, :, :3], r"shape \(n, 1, 4, 4\) as the network's input, found \(2, 1, 3, 4\)"),
+        (good[:0], "expected at least one, found none"),
+        (good + np.inf, "expected finite float32 numbers, found inf"),
+        (np.array([["a"]]), "found dtype <U1"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            data.check_images(bad, (1, 4, 4))
+
+
+def test_check_labels() -> None:
+    assert data.check_labels([0, 2], 2, 3).dtype == np.int64
+    for bad, text in (
+        ([0, 3], r"label of image 1: expected 0..2 \(3 classes\), found 3; number the classes"),
+        ([-1, 0], "label of image 0: expected 0..2"),
+        ([0], r"expected one per image, shape \(2,\)"),
+        ([0.0, 1.0], "expected integer labels, found dtype float64"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            data.check_labels(bad, 2, 3)
+
+
+def test_prepare_grey_to_padded_colour() -> None:
+    out = data.prepare_images(X, (3, 7, 6), mean=0.5, std=[0.5, 0.25, 1.0])
+    assert out.shape == (5, 3, 7, 6) and out.dtype == np.float32 and out.flags.c_contiguous
+    assert out[2, 1, 1 + 3, 1 + 0] == pytest.approx((X[2, 3, 0] / 255 - 0.5) / 0.25)
+    assert np.all(out[:, 0, 0] == -1) and np.all(out[:, 2, -2:] == -0.5)
+
+
+def test_prepare_channels_last_and_first() -> None:
+    last = np.random.RandomState(0).randint(0, 255, (2, 5, 4, 3)).astype(np.uint8)
+    a = data.prepare_images(last, (3, 5, 4))
+    b = data.prepare_images(last.transpose(0, 3, 1, 2), (3, 5, 4))
+    assert np.array_equal(a, b) and a.max() <= 1
+
+
+def test_float_images_are_not_scaled() -> None:
+    assert data.prepare_images(np.full((1, 4, 4), 200.0), (1, 4, 4)).max() == 200
+
+
+@pytest.mark.parametrize(("x", "options", "text"), [
+    (np.zeros((2, 9, 9)), {}, "at most 4x4 pixels, found 9x9"),
+    (np.zeros((2, 4, 4, 2)), {}, "with 1 or 3 channels, found shape"),
+    (np.zeros(4), {}, r"expected shape \(n, rows, cols\)"),
+    (np.zeros((2, 4, 4)), {"std": 0}, "std: expected numbers above 0"),
+    (np.zeros((2, 4, 4)), {"mean": [1, 2]}, r"mean: expected one finite number, or 3"),
+])
+def test_prepare_refuses(x: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        data.prepare_images(x, (3, 4, 4), **options)
+
+
+def test_channel_stats_normalise(rng: np.random.Generator) -> None:
+    x = rng.normal(3, 2, (50, 2, 4, 4)).astype("f")
+    x[:, 1] = 7
+    mean, std = data.channel_stats(x)
+    out = data.prepare_images(x, (2, 4, 4), mean, std)
+    assert abs(out.mean()) < 1e-5 and abs(out[:, 0].std() - 1) < 1e-5 and std[1] == 1
+
+
+def test_digits_split_is_fixed() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    splits = data.digits()
+    assert splits.test is not None and splits.train.y is not None and splits.test.y is not None
+    assert splits.train.x.shape == (1437, 1, 8, 8) and splits.test.x.shape == (360, 1, 8, 8)
+    assert splits.train.x.dtype == np.float32
+    assert abs(splits.train.x.mean()) < 1e-4 and abs(splits.train.x.std() - 1) < 1e-4
+    assert splits.train.y[:12].tolist() == [7, 7, 0, 9, 2, 6, 4, 3, 0, 9, 5, 1]
+    assert np.bincount(splits.test.y).min() >= 25
+
+
+def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("sklearn"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingTool, match=r"needs scikit-learn.*run 'pip install scikit-learn'"):
+        data.digits()
+
+
+def test_epoch_order_is_fixed_and_differs() -> None:
+    assert data.epoch_order(8, 0, 0).tolist() == [4, 5, 1, 3, 7, 2, 6, 0]
+    assert not np.array_equal(data.epoch_order(100, 0, 0), data.epoch_order(100, 0, 1))
+    assert not np.array_equal(data.epoch_order(100, 0, 0), data.epoch_order(100, 1, 0))
+
+
+def test_batches_cover_each_image_once() -> None:
+    parts = list(data.batches(10, 4, seed=3, epoch=2))
+    assert [len(p) for p in parts] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(parts), data.epoch_order(10, 3, 2))
+    assert [len(p) for p in data.batches(10, 4, 3, 2, drop_last=True)] == [4, 4]
+    with pytest.raises(BadInput, match="batch size: expected at least 1, found 0"):
+        next(data.batches(10, 0, 0, 0))
+
+
+def test_real_files(shared_data: Path) -> None:
+    splits = data.load_npz(shared_data / "fashion_mnist.npz")
+    assert splits.test is not None
+    assert data.prepare_images(splits.test.x[:10], (3, 32, 32)).shape == (10, 3, 32, 32)
+    assert data.load_npz(shared_data / "cifar10_png4k.npz").train.x.shape == (4000, 32, 32, 3)
