@@ -18,9 +18,7 @@ def backend_names() -> list[str]:
     return ["golden", *sorted(BOARDS), *(_VIRTUAL + name for name in sorted(BOARDS))]
 
 
-def open_backend(
-    name: str, arena_size_bytes: int, *, overlay: str | Path | None = None
-) -> Backend:
+def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None = None) -> Backend:
     """Open a backend by name; use it in a ``with`` statement or ``close`` it.
 
     Args:

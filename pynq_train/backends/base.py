@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Union, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pynq_train.hw import contract, registers
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.registers import Status
 
-Data = Union[bytes, bytearray, memoryview, np.ndarray]
+Data = bytes | bytearray | memoryview | np.ndarray
 """What ``Backend.write`` takes; arrays are written as their bytes in C order."""
 
 

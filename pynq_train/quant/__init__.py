@@ -1,0 +1,22 @@
+"""Exponents of all tensors, kept in integers, and the step-block entries that follow from them."""
+
+from pynq_train.quant.policy import (
+    ExponentPolicy,
+    LayerExponents,
+    LayerKind,
+    Measures,
+    StepExponents,
+)
+from pynq_train.quant.step import SgdStep, StepParams, learning_rate_fields, step_params
+
+__all__ = [
+    "ExponentPolicy",
+    "LayerExponents",
+    "LayerKind",
+    "Measures",
+    "SgdStep",
+    "StepExponents",
+    "StepParams",
+    "learning_rate_fields",
+    "step_params",
+]

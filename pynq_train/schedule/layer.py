@@ -161,8 +161,12 @@ class LayerSpec:
                     found=products, fix=fix)
 
 
-def layer_specs(layers: tuple[FusedLayer, ...], batch: int) -> tuple[LayerSpec, ...]:
-    """Return the layers of a network for a mini-batch, with the layouts of their maps."""
+def layer_specs(layers: tuple[FusedLayer, ...], batch: int,
+                train_from: int = 0) -> tuple[LayerSpec, ...]:
+    """Return the layers of a network for a mini-batch, with the layouts of their maps.
+
+    ``train_from`` is the position of the first trained layer: no gradient goes below it.
+    """
     if not layers:
         raise ValueError("expected at least one layer, found none")
     specs: list[LayerSpec] = []
@@ -171,14 +175,14 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int) -> tuple[LayerSpec, 
     dense_map = False
     for index, layer in enumerate(layers):
         last = index == len(layers) - 1
-        specs.append(_spec(layer, index, batch, current, dense_map, last))
+        specs.append(_spec(layer, index, batch, current, dense_map, last, index > train_from))
         current = specs[-1].y
         dense_map = layer.kind == "dense"
     return tuple(specs)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
-          last: bool) -> LayerSpec:
+          last: bool, backward: bool) -> LayerSpec:
     m = layer.out_channels
     flat_shape = None
     if layer.kind == "dense":
@@ -200,7 +204,6 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if last:
             y = MapLayout.dense(batch, m).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
-    backward = index > 0
     if backward:
         nb = round_up(nb, 4)
     flags = None

@@ -32,11 +32,14 @@ def splits(size: int, align: int = 1) -> list[int]:
 def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
     """Yield (images, rows, columns) of tiles of at most ``pixels`` pixels.
 
-    Several images are taken only whole, and columns are split only if whole rows do not fit.
+    Several images are taken only whole; rows with flags are split only if they must be or if all
+    parts are whole flag words.
     """
     row_align = 2 if shape.even_rows else 1
-    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
-    for cols in wide[:24]:
+    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)[:24]
+    if shape.aligned_cols and shape.cols % FLAG_TILE_COLUMNS and shape.cols <= pixels:
+        wide = wide[:1]
+    for cols in wide:
         if cols > pixels:
             continue
         for rows in splits(shape.rows, row_align):

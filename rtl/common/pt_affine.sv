@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One affine variable of a loop: value += delta[level] at every step (jump deltas).
 //
-// Contract: load_i (wins over step_i) sets the base; step_i with level_i = Levels (end of the loop) keeps the value.
+// Contract: load_i (wins over step_i) sets the base; step_i with level_i = Levels (end of the loop)
+// keeps the value.
 module pt_affine #(
   // Levels of the loop, 1..8.
   parameter int unsigned Levels = 5,

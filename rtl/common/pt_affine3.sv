@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One affine variable of a loop in ternary pairs {q, r} (position 3q + r): value += delta[level] at every step.
+// One affine variable of a loop in ternary pairs {q, r}: 3q + r += delta[level] at every step.
 //
 // Contract: load_i (wins over step_i) sets the base; step_i with level_i = Levels keeps the value.
 module pt_affine3 #(

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop engine: nested counters whose flags and incrementing level drive affine variables.
 //
-// Contract: start_i (wins over step_i) sets all indices to zero; each step_i advances one iteration. level_o is
-// the level that increments with the next step (lower ones wrap), Levels in the last iteration, after which
-// the indices wrap to zero. Outputs are registers or depend on registers only. Counts must be stable from start.
+// Contract: start_i (wins over step_i) sets all indices to zero; each step_i advances one
+// iteration. level_o is the level that increments with the next step (lower ones wrap), Levels in
+// the last iteration, after which the indices wrap to zero. Outputs are registers or depend on
+// registers only. Counts must be stable from start.
 module pt_loop #(
   // Nested levels, 1..8; level 0 is the innermost.
   parameter int unsigned Levels = 5,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Simple dual-port memory: one write port, one read port, one clock.
 //
-// Contract: read data appears one cycle (OutReg = 0) or two cycles (OutReg = 1) after re_i; re_i low keeps it. A read in
-// the cycle of a write to the same address returns the old word. Contents are undefined at start.
+// Contract: read data appears one cycle (OutReg = 0) or two cycles (OutReg = 1) after re_i; re_i
+// low keeps it. A read in the cycle of a write to the same address returns the old word. Contents
+// are undefined at start.
 module pt_ram_sdp #(
   // Words, 2 or more.
   parameter int unsigned Depth = 512,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compute unit: pixel table, X tiles, S ring, issue and array. Wiring and slot bookkeeping only.
 //
-// Contract: the X loader writes a tile when x_slot_free_o and announces it with x_tile_i; slots alternate from 0. The S loader
+// Contract: the X loader claims a slot (x_take_i) when x_slot_free_o, fills it and announces it with x_tile_i; slots
+// alternate from 0. The S loader
 // pushes words while s_space_o. The store unit sees finished tiles (acc_tile_valid_o), asks for groups and
 // gets them DrainLatency cycles after the grant.
 module pt_compute #(
@@ -40,6 +41,7 @@ module pt_compute #(
   input  logic [$clog2(XBankWords)-2:0]  x_addr_i,
   input  logic                           x_slot_i,
   input  logic [63:0]                    x_data_i,
+  input  logic                           x_take_i,
   input  logic                           x_tile_i,
   output logic                           x_slot_free_o,
   // S loader
@@ -95,7 +97,7 @@ module pt_compute #(
       release_q  <= '0;
     end else begin
       filled_q   <= filled_q + 2'(x_tile_i) - 2'(x_free);
-      occupied_q <= occupied_q + 2'(x_tile_i) - 2'(release_q[ReleaseDelay-1]);
+      occupied_q <= occupied_q + 2'(x_take_i) - 2'(release_q[ReleaseDelay-1]);
       release_q  <= {release_q[ReleaseDelay-2:0], x_free};
     end
   end

@@ -460,6 +460,7 @@ class ConvModel:
                             best.append(top)
                             bits |= int(top > 0 or not d["y.relu"]) << i
                             bits |= values.index(top) << 4 + 2 * i
+                        bits = bits if inside else 0
                         stage[done + block * d["y.yblk"]] = self.pack(best)
                         fill[block] = fill.get(block, 0) | bits << 16 * (col // 2 % 4)
                         finished = True
@@ -472,7 +473,7 @@ class ConvModel:
                         pool.pop((col // 2, block), None)
                 else:
                     stage[place.value + block * d["y.yblk"]] = self.pack(words)
-                    bits = sum(int(v > 0) << i for i, v in enumerate(words))
+                    bits = sum(int(v > 0 and inside) << i for i, v in enumerate(words))
                     fill[block] = fill.get(block, 0) | bits << 4 * (col % 16)
             if pooled:
                 done += finished

@@ -234,6 +234,9 @@ class Bench:
                     await RisingEdge(dut.clk_i)
                     if free:
                         break
+                dut.x_take_i.value = 1
+                await RisingEdge(dut.clk_i)
+                dut.x_take_i.value = 0
                 await self.pause()
                 used = max(int(case.table.max()) + 41 + 16 * 300, 1)
                 for position in range(min(len(tile), used)):
@@ -315,7 +318,7 @@ async def random_sweeps(dut: object) -> None:
     """Descriptors of all passes one behind the other, random stalls on every side."""
     rng = random.Random(int(os.environ.get("PT_SEED", "1")))
     Clock(dut.clk_i, 10, unit="ns").start()
-    for name in ("pix_cfg_valid_i", "c_cfg_valid_i", "cfg_last_i", "x_we_i", "x_tile_i", "s_we_i",
+    for name in ("pix_cfg_valid_i", "c_cfg_valid_i", "cfg_last_i", "x_we_i", "x_tile_i", "x_take_i", "s_we_i",
                  "s_skip_i", "acc_release_i", "drain_req_valid_i", "rst_ni"):
         getattr(dut, name).value = 0
     for _ in range(5):

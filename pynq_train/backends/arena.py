@@ -1,0 +1,85 @@
+"""The arena as the processor sees it: which bytes must be flushed or invalidated when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+LINE_BYTES = 64
+"""Cache line: the longest of the supported processors."""
+
+
+class SyncedArena:
+    """A cacheable buffer shared with the engine.
+
+    The processor's writes are flushed before a run; what a run may have changed is invalidated
+    before it is read. A partly written cache line is invalidated first, so that a flush never
+    carries old bytes over new ones.
+
+    Args:
+        buffer: flat uint8 PynqBuffer, a multiple of a cache line, aligned to one.
+        ranged: flush and invalidate honour ranges (pynq 3.1 and newer synchronise all of a
+            buffer on boards).
+    """
+
+    def __init__(self, buffer: Any, ranged: bool) -> None:
+        self._buffer = buffer
+        self._host = buffer.view(np.ndarray)
+        self._ranged = ranged
+        self._dirty: list[tuple[int, int]] = []
+        self._stale = False
+
+    def write(self, offset: int, data: np.ndarray) -> None:
+        """Copy uint8 ``data`` to byte ``offset``."""
+        end = offset + data.nbytes
+        low, high = _lines(offset, end)
+        if low != offset:
+            self._refresh(low, low + LINE_BYTES)
+        if high != end:
+            self._refresh(high - LINE_BYTES, high)
+        self._host[offset:end] = data
+        if data.nbytes:
+            self._dirty.append((low, high))
+
+    def read(self, offset: int, nbytes: int) -> np.ndarray:
+        """Return a copy of ``nbytes`` bytes at ``offset``: uint8 ``[nbytes]``."""
+        self._refresh(*_lines(offset, offset + nbytes))
+        return np.array(self._host[offset : offset + nbytes])
+
+    def before_run(self) -> None:
+        """Flush everything that was written."""
+        if self._dirty and not self._ranged:
+            self._buffer.flush()
+        else:
+            for low, high in _merged(self._dirty):
+                self._buffer[low:high].flush()
+        self._dirty.clear()
+
+    def after_run(self) -> None:
+        """From here on the processor's view is old."""
+        self._stale = True
+
+    def _refresh(self, low: int, high: int) -> None:
+        if not self._stale or low == high:
+            return
+        self.before_run()  # an invalidate may drop lines that were not flushed
+        if self._ranged:
+            self._buffer[low:high].invalidate()
+        else:
+            self._buffer.invalidate()
+            self._stale = False
+
+
+def _lines(start: int, end: int) -> tuple[int, int]:
+    return start // LINE_BYTES * LINE_BYTES, -(-end // LINE_BYTES) * LINE_BYTES
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged

@@ -1,0 +1,361 @@
+"""The PYNQ backend: overlay, arena, doorbell and time-out, on real and virtual boards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from pynq_train.backends.arena import LINE_BYTES, SyncedArena
+from pynq_train.backends.base import (
+    COUNTERS,
+    Data,
+    RunRequest,
+    RunResult,
+    as_bytes,
+    check_contract,
+    check_request,
+    check_span,
+)
+from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, Timeout
+from pynq_train.hw import registers
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Unit
+from pynq_train.hw.config import TENSOR_ALIGN_BYTES
+from pynq_train.hw.emit.hwh import VLNV
+from pynq_train.hw.registers import Status
+
+TIMEOUT_FACTOR = 8
+"""A run may take this many times its predicted cycles, and ``TIMEOUT_FLOOR_CYCLES`` more."""
+
+TIMEOUT_FLOOR_CYCLES = 200_000
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
+_RESET_SECONDS = 0.01
+_ADDRESS_BITS = 40
+
+_FAULTS = {
+    Status.OUTSIDE_ARENA: ("addresses memory outside the arena", "verify the program"),
+    Status.SLAVE_ERROR: ("got an AXI slave error from the memory", "reload the overlay"),
+    Status.DECODE_ERROR: (
+        "addressed memory that does not exist (AXI decode error)",
+        "reload the overlay; the arena must lie in DRAM",
+    ),
+    Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
+}
+
+
+def _bits(register: str) -> dict[str, int]:
+    fields = registers.BY_NAME[register].fields
+    return {field.name: ((1 << field.bits) - 1) << field.lsb for field in fields}
+
+
+_CTRL, _STATUS, _MODE = _bits("CTRL"), _bits("STATUS"), _bits("MODE")
+_ENDED = _STATUS["DONE"] | _STATUS["FAILED"]
+
+
+class Time(Protocol):
+    """A clock and a way to wait; virtual boards bring their own."""
+
+    def now(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class HostTime:
+    """The host's clock."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+class BoardBackend:
+    """Runs Programs on the engine of a PYNQ board.
+
+    Args:
+        board: the board.
+        arena_size_bytes: size of the arena; rounded up to whole cache lines.
+        overlay: bit file, with its .hwh beside it.
+        device: ``pynq`` device (default: the board this runs on).
+    """
+
+    def __init__(
+        self, board: Board, arena_size_bytes: int, overlay: Path, device: Any = None
+    ) -> None:
+        self.name = board.name
+        self.board = board
+        self.arena_size_bytes = arena_size_bytes
+        self._bit = overlay
+        self._device = device
+        self._buffer: Any = None
+        self._arena: SyncedArena | None = None
+        self._core: Any = None
+        self._time: Time = HostTime()
+
+    def open(self) -> BoardBackend:
+        """Load the overlay, check the contract and allocate the arena.
+
+        Raises:
+            MissingTool: ``pynq`` is not installed, or cannot reach the hardware from here.
+            StaleOverlay: the overlay decodes another contract than this package.
+            DoesNotFit: not enough contiguous memory.
+        """
+        if self._core is not None:
+            return self
+        try:
+            self._core = self._load()
+            check_contract(self._core.read_register, self.board.config, self.name)
+            self._acquire()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Stop the engine if it runs, and free the arena."""
+        if self._core is not None and self._buffer is not None:
+            if self._core.read_register("STATUS") & _STATUS["BUSY"]:
+                self._soft_reset()
+            self._buffer.freebuffer()
+        self._core = self._buffer = self._arena = None
+
+    def __enter__(self) -> BoardBackend:
+        return self.open()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def write(self, offset: int, data: Data) -> None:
+        """Copy ``data`` into the arena."""
+        flat = as_bytes(data)
+        check_span(offset, flat.nbytes, self.arena_size_bytes)
+        self._memory().write(offset, flat)
+
+    def read(self, offset: int, nbytes: int) -> np.ndarray:
+        """Return a copy of a span of the arena: uint8 ``[nbytes]``."""
+        check_span(offset, nbytes, self.arena_size_bytes)
+        return self._memory().read(offset, nbytes)
+
+    def run(self, request: RunRequest) -> RunResult:
+        """Run a Program to its end."""
+        self._start(request, step=False)
+        try:
+            self._wait(_ENDED, request)
+        except BaseException:
+            self._soft_reset()
+            raise
+        finally:
+            self._memory().after_run()
+        return self._result()
+
+    def run_step_mode(self, request: RunRequest) -> Iterator[int]:
+        """Run a Program one descriptor at a time; yields the index of each that retired."""
+        memory = self._memory()
+        self._start(request, step=True)
+        seen = 0
+        try:
+            while True:
+                status = self._wait(_ENDED | _STATUS["HALTED"], request, seen)
+                memory.after_run()
+                retired = self._core.read_register("RETIRED")
+                yield from range(seen, retired)
+                seen = retired
+                if status & _ENDED:
+                    self._core.write_register("CTRL", _CTRL["CLEAR"])
+                    return
+                memory.before_run()
+                self._core.write_register("CTRL", _CTRL["RESUME"])
+        except BaseException:
+            memory.after_run()
+            self._soft_reset()
+            raise
+
+    def _load(self) -> Any:
+        pynq = import_pynq(virtual=self._device is not None)
+        if self._device is None:
+            _check_host()
+            # A state file of an older overlay would hide a new .hwh of the same name.
+            pynq.pl_server.global_state.clear_global_state()
+        from pynq_train.backends.core import PtCore
+
+        overlay = pynq.Overlay(str(self._bit), device=self._device)
+        for name, description in overlay.ip_dict.items():
+            if description["type"] == VLNV:
+                core = getattr(overlay, name)
+                assert isinstance(core, PtCore)
+                self._time = getattr(overlay.device, "time", None) or HostTime()
+                self._device_in_use = overlay.device
+                return core
+        raise BadInput(
+            f"the overlay {self._bit} holds no engine",
+            expected=f"an IP of type {VLNV}",
+            found=", ".join(d["type"] for d in overlay.ip_dict.values()) or "none",
+            fix="load the overlay of this package",
+        )
+
+    def _acquire(self) -> None:
+        import pynq
+
+        from pynq_train.backends.core import device_span
+
+        device = self._device_in_use
+        lines = -(-self.arena_size_bytes // LINE_BYTES)
+        try:
+            # cacheable: the processor reads and writes it at full speed, and syncs at runs.
+            self._buffer = pynq.allocate(
+                (lines * LINE_BYTES,), np.uint8, target=device, cacheable=1
+            )
+        except (RuntimeError, MemoryError) as error:
+            raise DoesNotFit(
+                f"{self.name}: no contiguous memory for the arena",
+                expected=f"{self.arena_size_bytes} free bytes",
+                found=f"{_free_cma(device)} of {self.board.cma_bytes}",
+                fix="use a smaller batch, or free other buffers and restart other kernels",
+            ) from error
+        address = device_span(self._buffer, TENSOR_ALIGN_BYTES, _ADDRESS_BITS)
+        version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
+        self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
+        self._core.write_register("ARENA_LO", address)
+        self._core.write_register("ARENA_HI", address >> 32)
+        self._core.write_register("ARENA_BYTES", self.arena_size_bytes)
+
+    def _memory(self) -> SyncedArena:
+        if self._arena is None:
+            raise BadInput(f"{self.name} is not open", fix="call open(), or use it in 'with'")
+        return self._arena
+
+    def _start(self, request: RunRequest, *, step: bool) -> None:
+        memory = self._memory()
+        check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
+        memory.before_run()
+        write = self._core.write_register
+        write("CTRL", _CTRL["CLEAR"])
+        write("MODE", _MODE["STEP"] if step else 0)
+        write("PROGRAM_OFF", request.program_offset)
+        write("PROGRAM_COUNT", request.descriptor_count)
+        write("STEP_OFF", request.step_block_offset)
+        write("CTRL", _CTRL["START"])
+
+    def _wait(self, wanted: int, request: RunRequest, seen: int = 0) -> int:
+        """Poll STATUS until a wanted bit is set; a halt counts when more than ``seen`` retired."""
+        limit = TIMEOUT_FACTOR * request.expected_cycles + TIMEOUT_FLOOR_CYCLES
+        deadline = self._time.now() + limit / (self.board.clock_mhz * 1e6)
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            expired = self._time.now() > deadline
+            status = int(self._core.read_register("STATUS"))
+            if status & _STATUS["FAILED"]:
+                raise self._fault(status)
+            if status & wanted and (status & _ENDED or self._core.read_register("RETIRED") > seen):
+                return status
+            if expired:
+                raise Timeout(
+                    f"{self.name}: the engine did not finish the program in time",
+                    expected=f"{limit} cycles at most ({request.expected_cycles} predicted)",
+                    found=self._core.dump(),
+                    fix="the engine was reset; report this with the registers above",
+                )
+            self._time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _fault(self, status: int) -> HardwareFault:
+        code = (status & _STATUS["ERROR"]) >> 8
+        unit = (status & _STATUS["UNIT"]) >> 16
+        index = self._core.read_register("ERROR_INDEX")
+        known = _FAULTS.get(Status(code)) if code in list(Status) else None
+        what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
+        name = Unit(unit).name if unit in list(Unit) else str(unit)
+        return HardwareFault(
+            f"{self.name}: descriptor {index} {what} (unit {name})",
+            found=self._core.dump(),
+            fix=fix,
+        )
+
+    def _soft_reset(self) -> None:
+        self._core.write_register("CTRL", _CTRL["SOFT_RESET"])
+        deadline = self._time.now() + _RESET_SECONDS
+        while self._core.read_register("STATUS") & _STATUS["BUSY"]:
+            if self._time.now() > deadline:
+                return
+            self._time.sleep(_FIRST_PAUSE_SECONDS)
+
+    def _result(self) -> RunResult:
+        read = self._core.read_register
+        counters = {name.lower(): read(name) for name in COUNTERS}
+        cycles = read("CYCLES") | read("CYCLES_HI") << 32
+        self._core.write_register("CTRL", _CTRL["CLEAR"])
+        return RunResult(cycles, counters)
+
+
+def installed_overlay(board: Board) -> Path:
+    """Bit file of a board that came with the package.
+
+    Raises:
+        BadInput: there is none.
+    """
+    path = Path(__file__).resolve().parents[1] / "overlays" / board.name / "pynq_train.bit"
+    if not path.exists():
+        raise BadInput(
+            f"no overlay for {board.name} is installed",
+            expected=path,
+            found="no such file",
+            fix=f"download it from the release, pass overlay=..., or use 'virtual:{board.name}'",
+        )
+    return path
+
+
+def import_pynq(virtual: bool) -> Any:
+    """Import ``pynq`` where it is needed, never at start.
+
+    Raises:
+        MissingTool: it is not installed.
+    """
+    try:
+        import pynq
+        import pynq.pl_server.global_state
+    except ImportError as error:
+        raise MissingTool(
+            "boards are driven through the Python package 'pynq'",
+            expected="pynq 3.0 or newer",
+            found=str(error),
+            fix="run: pip install pynq-train[sim]"
+            if virtual
+            else "run this with the Python of the board's PYNQ image",
+        ) from error
+    return pynq
+
+
+def _check_host() -> None:
+    if os.geteuid() != 0 or "XILINX_XRT" not in os.environ:
+        raise MissingTool(
+            "this process cannot reach the hardware",
+            expected="user root and the PYNQ environment (XILINX_XRT)",
+            found=f"user id {os.geteuid()}, XILINX_XRT={os.environ.get('XILINX_XRT', '')!r}",
+            fix="run it in Jupyter, or under: sudo -i (which sources /etc/profile.d)",
+        )
+
+
+def _free_cma(device: Any) -> str:
+    dram = getattr(device, "dram", None)
+    if dram is not None:
+        return str(dram.free_bytes)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return "unknown"
+    free = [line.split()[1] for line in lines if line.startswith("CmaFree:")]
+    return str(int(free[0]) * 1024) if free else "unknown"

@@ -1,0 +1,64 @@
+"""The driver of the engine in an overlay; real and virtual boards are alike to it.
+
+Imports ``pynq``: import this module only where a board is used.
+"""
+
+from __future__ import annotations
+
+from pynq import DefaultIP
+from pynq.buffer import PynqBuffer
+
+from pynq_train.hw import registers
+from pynq_train.hw.emit.hwh import VLNV
+
+
+class PtCore(DefaultIP):
+    """The engine's registers by name, each access one 32-bit word."""
+
+    bindto = [VLNV]  # noqa: RUF012 - pynq reads a plain class attribute
+
+    def read_register(self, name: str) -> int:
+        """Value of a register."""
+        return int(self.mmio.read(registers.offset(name)))
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write a register; only the low 32 bits count."""
+        self.mmio.write(registers.offset(name), int(value) & 0xFFFF_FFFF)
+
+    def dump(self) -> str:
+        """All registers that are not zero, as ``NAME=0x...``."""
+        values = ((r.name, self.read_register(r.name)) for r in registers.REGISTERS)
+        return " ".join(f"{name}=0x{value:x}" for name, value in values if value)
+
+
+def device_span(buffer: PynqBuffer, align: int = 8, address_bits: int = 40) -> int:
+    """Device address of ``buffer`` after proof that it is device memory.
+
+    NumPy arithmetic on a PynqBuffer returns a PynqBuffer whose ``device_address`` belongs to
+    somebody else's memory; only an array inside one made by ``allocate`` passes.
+
+    Raises:
+        TypeError: not a buffer of ``pynq.allocate``.
+        ValueError: computed from one, or not contiguous, not aligned, not addressable.
+    """
+    if not isinstance(buffer, PynqBuffer):
+        raise TypeError(f"expected a buffer of pynq.allocate, found {type(buffer).__name__}")
+    root = buffer
+    while isinstance(root.base, PynqBuffer):
+        root = root.base
+    if getattr(root, "memory", None) is None:
+        raise ValueError(
+            "this array was computed from a PYNQ buffer and is not device memory; "
+            "copy it into one: buffer[:] = array"
+        )
+    if not buffer.flags["C_CONTIGUOUS"]:
+        raise ValueError("the buffer is not C-contiguous; copy it into one that is")
+    offset = buffer.virtual_address - root.virtual_address
+    address = int(root.device_address) + offset
+    if offset < 0 or offset + buffer.nbytes > root.nbytes or address != buffer.device_address:
+        raise ValueError("the buffer lies outside its allocation")
+    if address % align:
+        raise ValueError(f"address 0x{address:x}: expected a multiple of {align}")
+    if (address + buffer.nbytes - 1) >> address_bits:
+        raise ValueError(f"address 0x{address:x} does not fit {address_bits} address bits")
+    return address

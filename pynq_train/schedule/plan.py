@@ -1,0 +1,209 @@
+"""The plan of a network on a board: layers, tiles, memory and predicted cycles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from pynq_train.errors import BadInput, DoesNotFit
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    PARAM_WORDS,
+    RECORD_WORDS,
+    Opcode,
+    Pass,
+)
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.schedule.cost import Cost
+from pynq_train.schedule.layer import LayerSpec, layer_specs
+from pynq_train.schedule.layout import M_TILE, MapLayout
+from pynq_train.schedule.memory import Allocator, MemoryMap, check_fits
+from pynq_train.schedule.shape import (
+    Geometry,
+    PassShape,
+    backward_shapes,
+    forward_shape,
+    weight_gradient_shape,
+)
+from pynq_train.schedule.tiling import best_tile
+
+PARAM_BYTES = PARAM_WORDS * WORD_BYTES
+RECORD_BYTES = RECORD_WORDS * WORD_BYTES
+SOFTMAX_PARAM = 0
+"""Index of the softmax entry in the step block."""
+
+
+class Role(Enum):
+    """What a descriptor does."""
+
+    FORWARD = "forward"
+    SOFTMAX = "softmax"
+    BACKWARD = "backward"
+    WEIGHT_GRADIENT = "weight gradient"
+    UPDATE_WEIGHTS = "update weights"
+    UPDATE_BIAS = "update bias"
+
+    @property
+    def opcode(self) -> Opcode:
+        """Opcode of the descriptor."""
+        if self == Role.SOFTMAX:
+            return Opcode.SOFTMAX
+        update = self in (Role.UPDATE_WEIGHTS, Role.UPDATE_BIAS)
+        return Opcode.UPDATE if update else Opcode.CONV
+
+
+_PARAM_OF = {Role.FORWARD: 1, Role.BACKWARD: 2, Role.WEIGHT_GRADIENT: 2, Role.UPDATE_WEIGHTS: 3,
+             Role.UPDATE_BIAS: 4}
+
+
+def param_index(role: Role, layer: int) -> int:
+    """Index of the step-block entry of a descriptor."""
+    return SOFTMAX_PARAM if role == Role.SOFTMAX else 4 * layer + _PARAM_OF[role]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One descriptor of a program: what it does, and for convolutions how.
+
+    ``layer`` is the position of its layer; ``geometry`` and ``cost`` are None unless it is a
+    convolution.
+    """
+
+    role: Role
+    layer: int
+    geometry: Geometry | None = None
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network with a mini-batch on a board; everything that its programs follow from.
+
+    Attributes:
+        board: the board.
+        batch: images of a mini-batch.
+        layers: the fused layers.
+        specs: the layers as the engine sees them.
+        train_from: first layer that is trained; the ones before it are only evaluated.
+        train: descriptors of a training step, in order.
+        evaluate: descriptors of an evaluation.
+        memory: the arena.
+    """
+
+    board: Board
+    batch: int
+    layers: tuple[FusedLayer, ...]
+    specs: tuple[LayerSpec, ...]
+    train_from: int
+    train: tuple[Entry, ...]
+    evaluate: tuple[Entry, ...]
+    memory: MemoryMap
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.specs[-1].m
+
+    @property
+    def input_layout(self) -> MapLayout:
+        """Layout of the input images."""
+        channels, rows, cols = self.layers[0].in_shape
+        return MapLayout.feature(self.batch, channels, rows, cols)
+
+    @cached_property
+    def macs_per_step(self) -> int:
+        """Multiply-adds of a training step, padding not counted."""
+        return sum(entry.cost.macs for entry in self.train if entry.cost)
+
+    def step_block_bytes(self) -> int:
+        """Bytes of the step block."""
+        return (1 + 4 * len(self.specs)) * PARAM_BYTES
+
+
+def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
+              train_from: int = 0) -> Plan:
+    """Plan a network: choose tiles, order descriptors, place everything in the arena.
+
+    Args:
+        layers: fused layers (``graph.fuse``).
+        batch: images of a mini-batch.
+        board: the board, with the configuration of its engine.
+        train_from: position of the first layer that is trained.
+
+    Raises:
+        BadInput: ``batch`` or ``train_from`` is out of range.
+        DoesNotFit: a layer, a sum or the arena is too large; the text says what would fit.
+    """
+    if not 1 <= batch <= 4096:
+        raise BadInput("batch", expected="1..4096 images", found=batch)
+    if not 0 <= train_from < len(layers):
+        raise BadInput("train_from", expected=f"0..{len(layers) - 1}", found=train_from)
+    specs = layer_specs(layers, batch, train_from)
+    for spec in specs:
+        spec.check_products(weight_gradient=spec.index >= train_from)
+    classes, most = specs[-1].m, board.config.max_classes
+    if classes > most:
+        raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
+                         found=classes)
+    forward = tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+    softmax = Entry(Role.SOFTMAX, len(specs) - 1)
+    train = [*forward, softmax]
+    for spec in reversed(specs[train_from:]):
+        if spec.backward:
+            train += [_conv(Role.BACKWARD, s, board) for s in backward_shapes(spec)]
+        train.append(_conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(spec), board))
+        train.append(Entry(Role.UPDATE_WEIGHTS, spec.index))
+        if spec.bias:
+            train.append(Entry(Role.UPDATE_BIAS, spec.index))
+    evaluate = (*forward, softmax)
+    memory = _place(layers, specs, batch, train_from, tuple(train), evaluate)
+    check_fits(memory, board.cma_bytes, board.name, batch)
+    return Plan(board, batch, layers, specs, train_from, tuple(train), evaluate, memory)
+
+
+def _conv(role: Role, shape: PassShape, board: Board) -> Entry:
+    geometry, cost = best_tile(shape, board)
+    return Entry(role, shape.spec.index, geometry, cost)
+
+
+def _taps(entries: tuple[Entry, ...]) -> int:
+    return sum(len(e.geometry.shape.taps) for e in entries if e.geometry)
+
+
+def _place(layers: tuple[FusedLayer, ...], specs: tuple[LayerSpec, ...], batch: int,
+           train_from: int, train: tuple[Entry, ...], evaluate: tuple[Entry, ...]) -> MemoryMap:
+    place = Allocator()
+    for name, entries in (("train", train), ("evaluate", evaluate)):
+        place.add(f"{name}.program", len(entries) * DESCRIPTOR_BYTES, "program")
+        place.add(f"{name}.taps", max(_taps(entries), 1) * WORD_BYTES, "taps")
+        place.add(f"{name}.records", len(entries) * RECORD_BYTES, "records")
+    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
+    place.add("labels", batch * WORD_BYTES, "labels")
+    channels, rows, cols = layers[0].in_shape
+    place.add("input", MapLayout.feature(batch, channels, rows, cols).nbytes, "map")
+    last = len(specs) - 1
+    for spec in specs:
+        trained = spec.index >= train_from
+        name, end = spec.name, spec.index == last
+        place.add("logits" if end else f"{name}.y", spec.y.nbytes, "map")
+        if spec.flags is not None and trained:
+            place.add(f"{name}.flags", spec.flags.nbytes, "flags")
+        if trained:
+            place.add("dlogits" if end else f"{name}.dy", spec.y.nbytes, "gradient map")
+        place.add(f"{name}.w16", spec.weight_bytes, "weights")
+        place.add(f"{name}.wv", spec.master_bytes, "masters")
+        if spec.bias:
+            place.add(f"{name}.bias", spec.bias_bytes, "masters")
+        if trained:
+            place.add(f"{name}.g", spec.master_bytes, "gradient sums")
+            if spec.bias:
+                place.add(f"{name}.db", spec.m_tiles * M_TILE * 8, "gradient sums")
+    return place.finish()
+
+
+def passes_of(plan: Plan, kind: Pass) -> tuple[Entry, ...]:
+    """Return the convolution descriptors of one pass in a training step."""
+    return tuple(e for e in plan.train if e.geometry and e.geometry.shape.kind == kind)

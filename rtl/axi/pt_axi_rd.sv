@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// AXI read master: runs of words in, words out in order; bursts of 16 beats, several outstanding.
+//
+// Contract: base_i is a multiple of 4096. A burst is requested only when the data queue is sure to
+// hold it, so RREADY never falls. err_o: 0 none, else a status code (outside arena, slave error,
+// decode error), kept until reset. halt_i: no new requests, runs and answers are thrown away; so
+// does a run outside the arena, by itself. Only a reset ends either. idle_o: nothing asked for.
+module pt_axi_rd #(
+  // Words of the data queue, power of two, 64..4096.
+  parameter int unsigned Depth = 256,
+  // Bursts outstanding, 1..8.
+  parameter int unsigned MaxOutstanding = 8
+) (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+  input  logic        halt_i,
+  input  logic [39:0] base_i,
+  input  logic [31:0] limit_i,
+  input  logic        run_valid_i,
+  output logic        run_ready_o,
+  input  logic [31:0] run_off_i,
+  input  logic [15:0] run_len_i,
+  input  logic        run_last_i,
+  output logic        data_valid_o,
+  input  logic        data_ready_i,
+  output logic [63:0] data_o,
+  output logic [1:0]  err_o,
+  output logic        idle_o,
+  output logic        beat_o,
+  output logic [39:0] araddr_o,
+  output logic [7:0]  arlen_o,
+  output logic        arvalid_o,
+  input  logic        arready_i,
+  input  logic [63:0] rdata_i,
+  input  logic [1:0]  rresp_i,
+  input  logic        rlast_i,
+  input  logic        rvalid_i,
+  output logic        rready_o
+);
+  localparam int unsigned CountW = $clog2(Depth + 1);
+
+  if (Depth < 64) begin : g_check
+    $fatal(1, "pt_axi_rd: Depth must be 64 or more");
+  end
+
+  logic        burst_valid, burst_ready, outside, empty, stop;
+  logic [31:0] burst_off;
+  logic [4:0]  burst_beats;
+  assign stop = halt_i || outside;
+  pt_burst #(.MaxBeats(16)) u_burst (
+    .clk_i,
+    .rst_ni,
+    .clear_i(stop),
+    .limit_i,
+    .run_valid_i,
+    .run_ready_o,
+    .run_off_i,
+    .run_len_i,
+    .run_last_i,
+    .burst_valid_o(burst_valid),
+    .burst_ready_i(burst_ready),
+    .burst_off_o(burst_off),
+    .burst_beats_o(burst_beats),
+    .outside_o(outside),
+    .empty_o(empty)
+  );
+
+  // Credits: words of the queue that no request has claimed.
+  logic [CountW-1:0] credit_q;
+  logic [3:0]        outstanding_q;
+  logic              issue, pop, last_beat, accept;
+  logic [1:0]        resp_err_q;
+  assign accept = !arvalid_o || arready_i;
+  assign burst_ready = stop || (accept && outstanding_q != 4'(MaxOutstanding) &&
+                                credit_q >= CountW'(burst_beats));
+  assign issue = burst_valid && burst_ready && !stop;
+  assign pop = data_valid_o && data_ready_i;
+  assign last_beat = rvalid_i && rlast_i;
+  assign rready_o = 1'b1;
+  assign beat_o = rvalid_i;
+  assign idle_o = empty && !arvalid_o && outstanding_q == 4'd0;
+  assign err_o = outside ? 2'(pt_spec_pkg::ErrOutsideArena) : resp_err_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      arvalid_o     <= 1'b0;
+      credit_q      <= CountW'(Depth);
+      outstanding_q <= 4'd0;
+      resp_err_q    <= 2'd0;
+    end else begin
+      if (accept) arvalid_o <= issue;
+      credit_q      <= credit_q - (issue ? CountW'(burst_beats) : CountW'(0)) + CountW'(pop);
+      outstanding_q <= outstanding_q + 4'(issue) - 4'(last_beat);
+      if (rvalid_i && rresp_i[1] && resp_err_q == 2'd0) begin
+        resp_err_q <= rresp_i[0] ? 2'(pt_spec_pkg::ErrDecodeError)
+                                 : 2'(pt_spec_pkg::ErrSlaveError);
+      end
+    end
+    if (accept) begin
+      araddr_o <= base_i + {8'd0, burst_off};
+      arlen_o  <= {3'd0, burst_beats} - 8'd1;
+    end
+  end
+
+  logic              fifo_ready_unused;
+  logic [CountW-1:0] fifo_count_unused;
+  pt_fifo_bram #(.Width(64), .Depth(Depth)) u_data (
+    .clk_i,
+    .rst_ni,
+    .valid_i(rvalid_i && !stop),
+    .ready_o(fifo_ready_unused),
+    .data_i(rdata_i),
+    .valid_o(data_valid_o),
+    .ready_i(data_ready_i),
+    .data_o(data_o),
+    .count_o(fifo_count_unused)
+  );
+  logic unused;
+  assign unused = &{1'b0, fifo_ready_unused, fifo_count_unused};
+endmodule

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables of the softmax unit: 256 exponentials, then 256 logarithms, each with the step to the next.
+//
+//   word = {value[21:0], step[13:0]}      exponential: 2^22 * 2^(-i/256), falling; entry 0 is 2^22
+//                                         and stands as 0; logarithm: 2^16 * log2(1 + i/256), rising
+//
+// Contract: the word appears two cycles after addr_i.
+module pt_softmax_rom (
+  input  logic        clk_i,
+  input  logic [8:0]  addr_i,  // {logarithm, i}
+  output logic [35:0] word_o
+);
+  (* rom_style = "block" *)
+  logic [35:0] mem [512];
+  logic [35:0] read_q;
+
+  initial begin
+    for (int unsigned i = 0; i < 256; i++) begin
+      mem[i] = {22'(pt_spec_pkg::exp2_rom(9'(i))),
+                14'(pt_spec_pkg::exp2_rom(9'(i)) - pt_spec_pkg::exp2_rom(9'(i + 1)))};
+      mem[256+i] = {22'(pt_spec_pkg::log2_rom(9'(i))),
+                    14'(pt_spec_pkg::log2_rom(9'(i + 1)) - pt_spec_pkg::log2_rom(9'(i)))};
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    read_q <= mem[addr_i];
+    word_o <= read_q;
+  end
+endmodule

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drain: walks the store levels and pixels, fetches accumulator groups and emits one word of four sums per cycle.
+//
+//   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
+//        `- group requests -> group memory of 4 entries ----'          raw: 3 pixels x 16 rows
+//
+// Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made only with room for
+// its group, groups come back in order after any latency. The half is released once its last group was granted (grants and
+// steps share one pipeline). A segment's first word waits for seg_ok_i and pulses seg_take_o; then nothing
+// stalls behind this unit. pick_* announce a word one cycle before word_* present it. group_valid_i needs no ready.
+module pt_drain #(
+  // Bits of an accumulator group index in a half, 4..16.
+  parameter int unsigned GroupW = 8,
+  // Bits of a word address in a staging slot, 8..16.
+  parameter int unsigned StageW = 12
+) (
+  input  logic                clk_i,
+  input  logic                rst_ni,
+  input  logic                start_i,
+  output logic                busy_o,
+  input  pt_spec_pkg::y_t     cfg_i,
+  // accumulators
+  input  logic                acc_tile_valid_i,
+  output logic                acc_release_o,
+  output logic                drain_req_valid_o,
+  input  logic                drain_req_ready_i,
+  output logic [GroupW-1:0]   drain_group_o,
+  input  logic                group_valid_i,
+  input  logic [2303:0]       group_i,
+  // segment gate
+  input  logic                seg_ok_i,
+  output logic                seg_take_o,
+  // next word: block index for the bias, last word of the segment
+  output logic                pick_o,
+  output logic [1:0]          pick_block_o,
+  output logic                pick_last_o,
+  // words
+  output logic                word_valid_o,
+  output logic [191:0]        word_acc_o,      // four 48-bit sums
+  output logic [1:0]          word_lane_o,     // raw: the lane that counts
+  output logic [1:0]          word_block_o,
+  output logic                word_stored_o,   // inside the stored tensor
+  output logic [StageW-1:0]   word_addr_o,     // staging position (raw: of the word, else of block 0)
+  output logic                word_col_odd_o,
+  output logic                word_row_odd_o,
+  output logic                word_row_end_o,  // last pixel of the row (pooling: last pooled pixel)
+  output logic                word_last_o      // last word of the segment
+);
+  // Groups that are stored or on their way, and pixels that wait for them.
+  localparam int unsigned GroupSlots = 4;
+  localparam int unsigned Records = 16;
+  // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
+  localparam int unsigned CoordW = 18;
+
+  if (GroupW < 4 || GroupW > 16 || StageW < 8 || StageW > 16) begin : g_check
+    $fatal(1, "pt_drain: GroupW must be 4..16, StageW 8..16");
+  end
+
+  // ---- store levels -----------------------------------------------------------------------------
+  typedef enum logic [1:0] {StIdle, StSegment, StPixel, StNext} state_e;
+  state_e       state_q;
+  logic         y_step, y_end, seg_start, push, walk_last, tile_first, tile_last;
+  logic [4:0]   y_first, y_last;
+  logic [2:0]   y_level;
+  logic [79:0]  y_idx_unused;
+
+  pt_loop #(.Levels(5), .CntW(16)) u_segments (
+    .clk_i,
+    .rst_ni,
+    .start_i,
+    .step_i(y_step),
+    .count_i(cfg_i.y),
+    .idx_o(y_idx_unused),
+    .first_o(y_first),
+    .last_o(y_last),
+    .level_o(y_level)
+  );
+
+  always_comb begin
+    tile_first = 1'b1;
+    tile_last = 1'b1;
+    for (int unsigned l = 0; l < 5; l++) begin
+      if (3'(l) < cfg_i.segs) begin
+        tile_first = tile_first & y_first[l];
+        tile_last = tile_last & y_last[l];
+      end
+    end
+  end
+  assign y_end = &y_last;
+  assign y_step = state_q == StNext && !y_end;
+  assign seg_start = state_q == StSegment && (!tile_first || acc_tile_valid_i);
+  assign acc_release_o = state_q == StNext && tile_last;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+    end else begin
+      unique case (state_q)
+        StIdle:    if (start_i) state_q <= StSegment;
+        StSegment: if (seg_start) state_q <= StPixel;
+        StPixel:   if (push && walk_last) state_q <= StNext;
+        StNext:    state_q <= y_end ? StIdle : StSegment;
+        default:   state_q <= StIdle;
+      endcase
+    end
+  end
+
+  // Coordinates of a segment's first pixel: column, row, image, channel block.
+  logic [CoordW-1:0] seg_c [4];
+  for (genvar i = 0; i < 4; i++) begin : g_segment
+    logic [5*CoordW-1:0] jumps;
+    for (genvar t = 0; t < 5; t++) begin : g_jump
+      assign jumps[t*CoordW+:CoordW] = CoordW'($signed(cfg_i.ydc[4*t+i]));
+    end
+    pt_affine #(.Levels(5), .W(CoordW)) u_c (
+      .clk_i,
+      .load_i(start_i),
+      .base_i(CoordW'($signed(cfg_i.yc[i]))),
+      .step_i(y_step),
+      .level_i(y_level),
+      .delta_i(jumps),
+      .value_o(seg_c[i])
+    );
+  end
+
+  // ---- pixels -----------------------------------------------------------------------------------
+  logic [3:0]        q_first_unused, q_last;
+  logic [2:0]        q_level;
+  logic [63:0]       q_idx;
+  logic [StageW-1:0] pos;
+
+  pt_loop #(.Levels(4), .CntW(16)) u_pixels (
+    .clk_i,
+    .rst_ni,
+    .start_i(seg_start),
+    .step_i(push),
+    .count_i(cfg_i.q),
+    .idx_o(q_idx),
+    .first_o(q_first_unused),
+    .last_o(q_last),
+    .level_o(q_level)
+  );
+
+  logic [2:0] inside_lim;
+  for (genvar i = 0; i < 3; i++) begin : g_pixel
+    logic [3:0][15:0]    delta;
+    logic [CoordW-1:0]   value;
+    logic [4*CoordW-1:0] jumps;
+    assign delta = i == 0 ? cfg_i.dcol : i == 1 ? cfg_i.dline : cfg_i.dimg;
+    for (genvar l = 0; l < 4; l++) begin : g_jump
+      assign jumps[l*CoordW+:CoordW] = CoordW'($signed(delta[l]));
+    end
+    pt_affine #(.Levels(4), .W(CoordW)) u_c (
+      .clk_i,
+      .load_i(seg_start),
+      .base_i(seg_c[i]),
+      .step_i(push),
+      .level_i(q_level),
+      .delta_i(jumps),
+      .value_o(value)
+    );
+    assign inside_lim[i] = !value[CoordW-1] && value[CoordW-2:0] < {1'b0, cfg_i.ylim[i]};
+  end
+
+  logic [4*StageW-1:0] pos_jumps;
+  for (genvar l = 0; l < 4; l++) begin : g_pos_jump
+    assign pos_jumps[l*StageW+:StageW] = cfg_i.ypos[l][StageW-1:0];
+  end
+  pt_affine #(.Levels(4), .W(StageW)) u_pos (
+    .clk_i,
+    .load_i(seg_start),
+    .base_i({StageW{1'b0}}),
+    .step_i(push),
+    .level_i(q_level),
+    .delta_i(pos_jumps),
+    .value_o(pos)
+  );
+
+  // ---- groups and records -----------------------------------------------------------------------
+  // Phases start a new group, and so do segments: groups are requested one after another.
+  logic [GroupW-1:0] group_q;
+  logic [1:0]        lane_q;
+  logic [15:0]       raw_left_q;
+  logic [1:0]        raw_group_q;
+  logic [3:0]        blocks_q;
+  logic [2:0]        slots_q;   // groups stored or on their way
+  logic              new_group, granted, last_pixel, group_last, rec_ready, row_end;
+  assign new_group = cfg_i.raw[0] || lane_q == 2'd0;
+  assign drain_req_valid_o = state_q == StPixel && new_group && rec_ready &&
+                             slots_q != 3'(GroupSlots);
+  assign drain_group_o = group_q;
+  assign granted = drain_req_valid_o && drain_req_ready_i;
+  assign push = new_group ? granted : state_q == StPixel && rec_ready;
+  assign last_pixel = &q_last;
+  assign walk_last = cfg_i.raw[0] ? raw_left_q == 16'd1 : last_pixel;
+  assign group_last = cfg_i.single[0] || lane_q == 2'd2 || (&q_last[2:0]);
+  assign row_end = cfg_i.pool[0] ? {1'b0, q_idx[15:0]} + 17'd3 > {1'b0, cfg_i.q[0]} : q_last[0];
+
+  always_ff @(posedge clk_i) begin
+    if (seg_start) begin
+      lane_q      <= 2'd0;
+      raw_left_q  <= cfg_i.groups;
+      raw_group_q <= 2'd0;
+      for (int unsigned j = 0; j < 4; j++) begin
+        blocks_q[j] <= $signed(seg_c[3]) >= -$signed(CoordW'(j)) &&
+                       $signed(seg_c[3]) + $signed(CoordW'(j)) < $signed({2'b00, cfg_i.ylim[3]});
+      end
+    end else if (push) begin
+      lane_q      <= group_last ? 2'd0 : lane_q + 2'd1;
+      raw_left_q  <= raw_left_q - 16'd1;
+      raw_group_q <= raw_group_q + 2'd1;
+    end
+    if (seg_start && tile_first) group_q <= {GroupW{1'b0}};
+    else if (granted) group_q <= group_q + GroupW'(1);
+  end
+
+  // Record of a pixel (raw: of a group).
+  localparam int unsigned RecW = StageW + 11;
+  logic [RecW-1:0]   rec_in, rec_out;
+  logic              rec_valid, rec_pop;
+  logic              r_group_last, r_last, r_row_end, r_row_odd, r_col_odd;
+  logic [3:0]        r_stored;
+  logic [1:0]        r_lane;
+  logic [StageW-1:0] r_pos;
+  assign rec_in = {
+    cfg_i.raw[0] || group_last, walk_last, row_end, q_idx[16], q_idx[0],
+    blocks_q & {4{(&inside_lim) && !cfg_i.raw[0]}},
+    cfg_i.raw[0] ? raw_group_q : lane_q, pos
+  };
+  assign {r_group_last, r_last, r_row_end, r_row_odd, r_col_odd, r_stored, r_lane, r_pos} = rec_out;
+
+  logic [$clog2(Records):0] rec_count_unused;
+  pt_fifo #(.Width(RecW), .Depth(Records)) u_records (
+    .clk_i,
+    .rst_ni,
+    .valid_i(push),
+    .ready_o(rec_ready),
+    .data_i(rec_in),
+    .valid_o(rec_valid),
+    .ready_i(rec_pop),
+    .data_o(rec_out),
+    .count_o(rec_count_unused)
+  );
+
+  // ---- words ------------------------------------------------------------------------------------
+  logic [2:0] stored_q;             // groups that have arrived
+  logic [1:0] wslot_q, rslot_q;
+  logic       open_q, pick, group_pop;
+  logic [3:0] m_q;                  // raw: row; else the channel block in bits 3..2
+  logic [1:0] p_q;                  // raw: pixel lane
+  logic [1:0] lane;
+  assign pick = rec_valid && stored_q != 3'd0 && (open_q || seg_ok_i);
+  assign seg_take_o = pick && !open_q;
+  assign pick_o = pick;
+  assign pick_block_o = m_q[3:2];
+  assign rec_pop = pick && (&m_q[3:2]) && (!cfg_i.raw[0] || ((&m_q[1:0]) && p_q == 2'd2));
+  assign group_pop = rec_pop && r_group_last;
+  assign pick_last_o = rec_pop && r_last;
+  assign lane = cfg_i.raw[0] ? p_q : r_lane;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      slots_q  <= 3'd0;
+      stored_q <= 3'd0;
+      wslot_q  <= 2'd0;
+      rslot_q  <= 2'd0;
+      open_q   <= 1'b0;
+      m_q      <= 4'd0;
+      p_q      <= 2'd0;
+    end else begin
+      slots_q  <= slots_q + 3'(granted) - 3'(group_pop);
+      stored_q <= stored_q + 3'(group_valid_i) - 3'(group_pop);
+      wslot_q  <= wslot_q + 2'(group_valid_i);
+      rslot_q  <= rslot_q + 2'(group_pop);
+      if (pick) begin
+        open_q <= !pick_last_o;
+        m_q    <= m_q + (cfg_i.raw[0] ? 4'd1 : 4'd4);
+        if (cfg_i.raw[0] && (&m_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
+      end
+    end
+  end
+
+  // Group memory: one distributed RAM of four sums per pixel lane and channel block.
+  logic [191:0] sums [12];
+  for (genvar k = 0; k < 12; k++) begin : g_group
+    (* ram_style = "distributed" *)
+    logic [191:0] mem [GroupSlots];
+    always_ff @(posedge clk_i) begin
+      if (group_valid_i) mem[wslot_q] <= group_i[k*192+:192];
+    end
+    assign sums[k] = mem[rslot_q];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) word_valid_o <= 1'b0;
+    else word_valid_o <= pick;
+    if (pick) begin
+      case ({lane, m_q[3:2]})
+        4'd0:    word_acc_o <= sums[0];
+        4'd1:    word_acc_o <= sums[1];
+        4'd2:    word_acc_o <= sums[2];
+        4'd3:    word_acc_o <= sums[3];
+        4'd4:    word_acc_o <= sums[4];
+        4'd5:    word_acc_o <= sums[5];
+        4'd6:    word_acc_o <= sums[6];
+        4'd7:    word_acc_o <= sums[7];
+        4'd8:    word_acc_o <= sums[8];
+        4'd9:    word_acc_o <= sums[9];
+        4'd10:   word_acc_o <= sums[10];
+        default: word_acc_o <= sums[11];
+      endcase
+      word_lane_o    <= m_q[1:0];
+      word_block_o   <= m_q[3:2];
+      word_stored_o  <= r_stored[m_q[3:2]];
+      word_addr_o    <= cfg_i.raw[0] ? StageW'({p_q, m_q, r_lane}) : r_pos;
+      word_col_odd_o <= r_col_odd;
+      word_row_odd_o <= r_row_odd;
+      word_row_end_o <= r_row_end;
+      word_last_o    <= pick_last_o;
+    end
+  end
+
+  assign busy_o = state_q != StIdle || rec_valid || word_valid_o;
+
+  logic unused;
+  assign unused = &{1'b0, y_idx_unused, q_first_unused, q_idx, cfg_i, rec_count_unused};
+endmodule

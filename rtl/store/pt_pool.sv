@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// 2x2 maximum with its index over words of four channels, and the staging address of every word.
+//
+//   even row: maximum of a column pair -> line memory;  odd row: maximum with the line memory -> out
+//
+// Contract: no stall; words come as blocks 0..3 of one pixel after another. out_* follow in_* by two cycles; without
+// pooling every word passes. out_last_o marks the segment's last word, also when it leaves nothing (out_valid_o low).
+module pt_pool #(
+  // Widest tile in columns.
+  parameter int unsigned Columns = 256,
+  // Bits of a word address in a staging slot.
+  parameter int unsigned StageW = 12
+) (
+  input  logic              clk_i,
+  input  logic              rst_ni,
+  input  logic              pool_i,
+  input  logic              relu_i,
+  input  logic [StageW-1:0] yblk_i,       // staging step from one channel block to the next
+  input  logic              in_valid_i,
+  input  logic [63:0]       in_data_i,
+  input  logic [1:0]        in_block_i,
+  input  logic [StageW-1:0] in_addr_i,    // staging position of block 0 (not pooled)
+  input  logic              in_col_odd_i,
+  input  logic              in_row_odd_i,
+  input  logic              in_row_end_i,
+  input  logic              in_last_i,
+  output logic              out_valid_o,
+  output logic [63:0]       out_data_o,
+  output logic [StageW-1:0] out_addr_o,
+  output logic [1:0]        out_block_o,
+  output logic              out_row_end_o,
+  output logic [15:0]       out_bits_o,   // flags: pooled {3 x index, mask}, else mask in bits 3..0
+  output logic              out_last_o
+);
+  // Pooled columns x channel blocks.
+  localparam int unsigned Depth = 2 * Columns;
+  localparam int unsigned AddrW = $clog2(Depth);
+
+  if (Columns < 2 || Columns > 1024) begin : g_check
+    $fatal(1, "pt_pool: Columns must be 2..1024");
+  end
+
+  // ---- column pairs -----------------------------------------------------------------------------
+  logic [63:0]       hold [4];     // even column of each block
+  logic [63:0]       even, data1_q, data1;
+  logic [3:0]        right, right1_q;
+  logic [AddrW-3:0]  column_q;
+  logic [AddrW-1:0]  addr1_q;
+  logic              keep1_q, emit1_q, row_end1_q, last1_q;
+  logic [1:0]        block1_q;
+  logic [StageW-1:0] pos1_q;
+  assign even = hold[in_block_i];
+  always_comb begin
+    for (int unsigned l = 0; l < 4; l++) begin
+      right[l] = $signed(in_data_i[l*16+:16]) > $signed(even[l*16+:16]) || !pool_i;
+      data1[l*16+:16] = right[l] ? in_data_i[l*16+:16] : even[l*16+:16];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (in_valid_i && !in_col_odd_i) hold[in_block_i] <= in_data_i;
+    if (in_valid_i) begin
+      data1_q    <= data1;
+      right1_q   <= right;
+      block1_q   <= in_block_i;
+      pos1_q     <= in_addr_i;
+      addr1_q    <= {column_q, in_block_i};
+      row_end1_q <= in_row_end_i;
+    end
+    if (!rst_ni) begin
+      keep1_q  <= 1'b0;
+      emit1_q  <= 1'b0;
+      last1_q  <= 1'b0;
+      column_q <= '0;
+    end else begin
+      keep1_q  <= in_valid_i && pool_i && in_col_odd_i && !in_row_odd_i;
+      emit1_q  <= in_valid_i && (!pool_i || (in_col_odd_i && in_row_odd_i));
+      last1_q  <= in_valid_i && in_last_i;
+      if (in_valid_i && in_col_odd_i && in_block_i == 2'd3) begin
+        column_q <= in_row_end_i ? '0 : column_q + (AddrW - 2)'(1);
+      end
+    end
+  end
+
+  logic [67:0] line;
+  pt_ram_sdp #(.Depth(Depth), .Width(68), .OutReg(1'b0)) u_line (
+    .clk_i,
+    .we_i(keep1_q),
+    .waddr_i(addr1_q),
+    .wdata_i({right1_q, data1_q}),
+    .re_i(in_valid_i && in_row_odd_i),
+    .raddr_i({column_q, in_block_i}),
+    .rdata_o(line)
+  );
+
+  // ---- row pairs --------------------------------------------------------------------------------
+  logic [63:0]       data2;
+  logic [3:0]        below, mask;
+  logic [7:0]        index;
+  logic [StageW-1:0] count_q;    // pooled pixels so far
+  always_comb begin
+    for (int unsigned l = 0; l < 4; l++) begin
+      below[l] = $signed(data1_q[l*16+:16]) > $signed(line[l*16+:16]) || !pool_i;
+      data2[l*16+:16] = below[l] ? data1_q[l*16+:16] : line[l*16+:16];
+      index[2*l+:2] = {below[l], below[l] ? right1_q[l] : line[64+l]};
+      mask[l] = !relu_i || $signed(data2[l*16+:16]) > 16'sd0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (emit1_q) begin
+      out_data_o    <= data2;
+      out_block_o   <= block1_q;
+      out_row_end_o <= row_end1_q;
+      out_bits_o    <= pool_i ? {4'd0, index, mask} : {12'd0, mask};
+      if (block1_q != 2'd0) out_addr_o <= out_addr_o + yblk_i;
+      else out_addr_o <= pool_i ? count_q : pos1_q;
+    end
+    if (!rst_ni) begin
+      out_valid_o <= 1'b0;
+      out_last_o  <= 1'b0;
+      count_q     <= '0;
+    end else begin
+      out_valid_o <= emit1_q;
+      out_last_o  <= last1_q;
+      if (last1_q) count_q <= '0;
+      else if (emit1_q && block1_q == 2'd3) count_q <= count_q + StageW'(1);
+    end
+  end
+endmodule

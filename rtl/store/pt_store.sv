@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store unit: drains accumulators, post-processes, pools, stages and writes segments and the result record.
+//
+//   groups -> drain -> post (+ bias) -> pool -+-> data staging -> writer -> write client 0
+//                 `----- raw -----------------'`-> flag packing -> flag staging -> writer -> write client 1
+//
+// Contract: one descriptor at a time: cfg_req_o while idle, done_o once all writes are acknowledged, the record
+// last. Segments overlap: one is drained while the previous one is written. The record uses write client 1.
+module pt_store #(
+  // Words of the data staging memory, power of two; two segments are held.
+  parameter int unsigned StageWords = 8192,
+  // Words of the flag staging memory, power of two; two segments are held.
+  parameter int unsigned FlagWords = 2048,
+  // Widest pooled tile in columns, power of two.
+  parameter int unsigned PoolColumns = 256,
+  // Accumulator groups, both halves.
+  parameter int unsigned Groups = 512
+) (
+  input  logic                        clk_i,
+  input  logic                        rst_ni,
+  // configuration bus
+  output logic                        cfg_req_o,
+  input  logic                        cfg_valid_i,
+  input  logic [7:0]                  cfg_idx_i,
+  input  logic [63:0]                 cfg_data_i,
+  input  logic                        cfg_last_i,
+  output logic                        done_o,
+  // accumulators
+  input  logic                        acc_tile_valid_i,
+  output logic                        acc_release_o,
+  output logic                        drain_req_valid_o,
+  input  logic                        drain_req_ready_i,
+  output logic [$clog2(Groups)-2:0]   drain_group_o,
+  input  logic                        group_valid_i,
+  input  logic [2303:0]               group_i,
+  // read client: bias masters
+  output logic                        b_run_valid_o,
+  input  logic                        b_run_ready_i,
+  output logic [31:0]                 b_run_off_o,
+  output logic [15:0]                 b_run_len_o,
+  output logic                        b_run_last_o,
+  input  logic                        b_data_valid_i,
+  output logic                        b_data_ready_o,
+  input  logic [63:0]                 b_data_i,
+  // write client 0: data
+  output logic                        w_run_valid_o,
+  input  logic                        w_run_ready_i,
+  output logic [31:0]                 w_run_off_o,
+  output logic [15:0]                 w_run_len_o,
+  output logic                        w_run_last_o,
+  output logic                        w_wdata_valid_o,
+  input  logic                        w_wdata_ready_i,
+  output logic [63:0]                 w_wdata_o,
+  input  logic                        w_wr_idle_i,
+  // write client 1: flags and record
+  output logic                        f_run_valid_o,
+  input  logic                        f_run_ready_i,
+  output logic [31:0]                 f_run_off_o,
+  output logic [15:0]                 f_run_len_o,
+  output logic                        f_run_last_o,
+  output logic                        f_wdata_valid_o,
+  input  logic                        f_wdata_ready_i,
+  output logic [63:0]                 f_wdata_o,
+  input  logic                        f_wr_idle_i,
+  // one pulse per cycle in which a word is drained
+  output logic                        drain_busy_o
+);
+  localparam int unsigned StageW = $clog2(StageWords) - 1;
+  localparam int unsigned FlagW = $clog2(FlagWords) - 1;
+  localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
+  localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
+  // Word of the prefix with rec_off in its upper half.
+  localparam int unsigned RecordIndex = 1;
+
+  if (pt_spec_pkg::RecordWords != 4) begin : g_check
+    $fatal(1, "pt_store: the record has 4 words");
+  end
+
+  // ---- configuration ----------------------------------------------------------------------------
+  logic [YW-1:0]            y_q;
+  logic [WalkW-1:0]         yw_q, yf_q;
+  logic [31:0]              rec_off_q;
+  logic [15:0]              param_q;
+  pt_spec_pkg::y_t          y;
+  pt_spec_pkg::walk_t       yw, yf;
+  assign y = y_q;
+  assign yw = yw_q;
+  assign yf = yf_q;
+
+  always_ff @(posedge clk_i) begin
+    if (cfg_valid_i) begin
+      if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
+      if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[15:0];
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYFirst + pt_spec_pkg::SecYWords)) begin
+        y_q <= {cfg_data_i, y_q[YW-1:64]};
+      end
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYwFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYwFirst + pt_spec_pkg::SecYwWords)) begin
+        yw_q <= {cfg_data_i, yw_q[WalkW-1:64]};
+      end
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYfFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYfFirst + pt_spec_pkg::SecYfWords)) begin
+        yf_q <= {cfg_data_i, yf_q[WalkW-1:64]};
+      end
+    end
+  end
+
+  // ---- descriptor -------------------------------------------------------------------------------
+  typedef enum logic [2:0] {StIdle, StConfig, StStart, StRun, StRecord, StWords, StDone} state_e;
+  state_e      state_q;
+  logic        start, drained, post_busy;
+  logic        drain_active, writer_active, flags_active;
+  logic [1:0]  record_q;
+  logic        raw, pool, relu, flags;
+  assign raw = y.raw[0];
+  assign pool = y.pool[0] && !raw;
+  assign relu = y.relu[0];
+  assign flags = y.flags[0] && !raw;
+  assign cfg_req_o = state_q == StIdle;
+  assign start = state_q == StStart;
+  assign drained = !drain_active && !writer_active && !flags_active && !post_busy && w_wr_idle_i &&
+                   f_wr_idle_i;
+  assign done_o = state_q == StDone && f_wr_idle_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q  <= StIdle;
+      record_q <= 2'd0;
+    end else begin
+      unique case (state_q)
+        StIdle:   if (cfg_valid_i) state_q <= StConfig;
+        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StStart:  state_q <= StRun;
+        StRun:    if (drained) state_q <= StRecord;
+        StRecord: if (f_run_ready_i) state_q <= StWords;
+        StWords:  if (f_wdata_ready_i && (&record_q)) state_q <= StDone;
+        StDone:   if (f_wr_idle_i) state_q <= StIdle;
+        default:  state_q <= StIdle;
+      endcase
+      if (state_q == StWords && f_wdata_ready_i) record_q <= record_q + 2'd1;
+    end
+  end
+
+  // ---- drain ------------------------------------------------------------------------------------
+  logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
+  logic [1:0]        pick_block, word_lane, word_block;
+  logic              word_valid, word_stored, word_col_odd, word_row_odd, word_row_end, word_last;
+  logic [191:0]      word_acc, word_bias;
+  logic [StageW-1:0] word_addr;
+  assign seg_ok = bias_ready && data_free && (flag_free || !flags);
+
+  pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW)) u_drain (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .busy_o(drain_active),
+    .cfg_i(y),
+    .acc_tile_valid_i,
+    .acc_release_o,
+    .drain_req_valid_o,
+    .drain_req_ready_i,
+    .drain_group_o,
+    .group_valid_i,
+    .group_i,
+    .seg_ok_i(seg_ok),
+    .seg_take_o(seg_take),
+    .pick_o(drain_busy_o),
+    .pick_block_o(pick_block),
+    .pick_last_o(pick_last),
+    .word_valid_o(word_valid),
+    .word_acc_o(word_acc),
+    .word_lane_o(word_lane),
+    .word_block_o(word_block),
+    .word_stored_o(word_stored),
+    .word_addr_o(word_addr),
+    .word_col_odd_o(word_col_odd),
+    .word_row_odd_o(word_row_odd),
+    .word_row_end_o(word_row_end),
+    .word_last_o(word_last)
+  );
+
+  pt_bias u_bias (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .enable_i(y.bias[0] && !raw),
+    .shift_i(param_q[15:8]),
+    .off_i(y.bias_off),
+    .doff_i(y.dbias),
+    .count_i(y.y),
+    .ready_o(bias_ready),
+    .pick_i(drain_busy_o),
+    .block_i(pick_block),
+    .bias_o(word_bias),
+    .release_i(pick_last),
+    .run_valid_o(b_run_valid_o),
+    .run_ready_i(b_run_ready_i),
+    .run_off_o(b_run_off_o),
+    .run_len_o(b_run_len_o),
+    .run_last_o(b_run_last_o),
+    .data_valid_i(b_data_valid_i),
+    .data_ready_o(b_data_ready_o),
+    .data_i(b_data_i)
+  );
+
+  // ---- post-processing --------------------------------------------------------------------------
+  localparam int unsigned MetaW = StageW + 6;
+  logic [MetaW-1:0]  meta, post_meta, raw_meta;
+  logic              post_valid, raw_valid;
+  logic [63:0]       post_data, raw_data;
+  logic [47:0]       measure;
+  logic [31:0]       saturations;
+  logic [1:0]        post_block;
+  logic [StageW-1:0] post_addr;
+  logic              post_col_odd, post_row_odd, post_row_end, post_last;
+  assign meta = {word_last, word_row_end, word_row_odd, word_col_odd, word_block, word_addr};
+  assign {post_last, post_row_end, post_row_odd, post_col_odd, post_block, post_addr} = post_meta;
+
+  pt_post #(.MetaW(MetaW)) u_post (
+    .clk_i,
+    .rst_ni,
+    .clear_i(start),
+    .shift_i(param_q[5:0]),
+    .relu_i(relu),
+    .valid_i(word_valid),
+    .acc_i(word_acc),
+    .bias_i(word_bias),
+    .stored_i(word_stored),
+    .lane_i(word_lane),
+    .meta_i(meta),
+    .busy_o(post_busy),
+    .valid_o(post_valid),
+    .data_o(post_data),
+    .meta_o(post_meta),
+    .raw_valid_o(raw_valid),
+    .raw_data_o(raw_data),
+    .raw_meta_o(raw_meta),
+    .measure_o(measure),
+    .saturations_o(saturations)
+  );
+
+  logic              pool_valid, pool_row_end, pool_last;
+  logic [63:0]       pool_data;
+  logic [StageW-1:0] pool_addr;
+  logic [1:0]        pool_block;
+  logic [15:0]       pool_bits;
+  pt_pool #(.Columns(PoolColumns), .StageW(StageW)) u_pool (
+    .clk_i,
+    .rst_ni,
+    .pool_i(pool),
+    .relu_i(relu),
+    .yblk_i(y.yblk[StageW-1:0]),
+    .in_valid_i(post_valid && !raw),
+    .in_data_i(post_data),
+    .in_block_i(post_block),
+    .in_addr_i(post_addr),
+    .in_col_odd_i(post_col_odd),
+    .in_row_odd_i(post_row_odd),
+    .in_row_end_i(post_row_end),
+    .in_last_i(post_last),
+    .out_valid_o(pool_valid),
+    .out_data_o(pool_data),
+    .out_addr_o(pool_addr),
+    .out_block_o(pool_block),
+    .out_row_end_o(pool_row_end),
+    .out_bits_o(pool_bits),
+    .out_last_o(pool_last)
+  );
+
+  // ---- data -------------------------------------------------------------------------------------
+  logic              stage_we, stage_last, stage_full, stage_re, stage_release;
+  logic [StageW-1:0] stage_waddr, stage_raddr;
+  logic [63:0]       stage_wdata, stage_rdata;
+  assign stage_we = raw ? raw_valid : pool_valid;
+  assign stage_waddr = raw ? raw_meta[StageW-1:0] : pool_addr;
+  assign stage_wdata = raw ? raw_data : pool_data;
+  assign stage_last = raw ? raw_valid && raw_meta[MetaW-1] : pool_last;
+
+  pt_stage #(.Words(StageWords)) u_stage (
+    .clk_i,
+    .rst_ni,
+    .clear_i(start),
+    .free_o(data_free),
+    .take_i(seg_take),
+    .we_i(stage_we),
+    .waddr_i(stage_waddr),
+    .wdata_i(stage_wdata),
+    .last_i(stage_last),
+    .full_o(stage_full),
+    .re_i(stage_re),
+    .raddr_i(stage_raddr),
+    .rdata_o(stage_rdata),
+    .release_i(stage_release)
+  );
+
+  pt_store_writer #(.AddrW(StageW)) u_writer (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .busy_o(writer_active),
+    .walk_i(yw),
+    .count_i(y.y),
+    .full_i(stage_full),
+    .re_o(stage_re),
+    .raddr_o(stage_raddr),
+    .rdata_i(stage_rdata),
+    .release_o(stage_release),
+    .run_valid_o(w_run_valid_o),
+    .run_ready_i(w_run_ready_i),
+    .run_off_o(w_run_off_o),
+    .run_len_o(w_run_len_o),
+    .run_last_o(w_run_last_o),
+    .wdata_valid_o(w_wdata_valid_o),
+    .wdata_ready_i(w_wdata_ready_i),
+    .wdata_o(w_wdata_o)
+  );
+
+  // ---- flags and record -------------------------------------------------------------------------
+  logic             flag_we, flag_last, flag_full, flag_re, flag_release;
+  logic [FlagW-1:0] flag_waddr, flag_raddr;
+  logic [63:0]      flag_wdata, flag_rdata;
+  pt_flag_pack #(.FlagW(FlagW)) u_pack (
+    .clk_i,
+    .rst_ni,
+    .pool_i(pool),
+    .fblk_i(y.fblk[FlagW-1:0]),
+    .valid_i(pool_valid && flags),
+    .bits_i(pool_bits),
+    .block_i(pool_block),
+    .row_end_i(pool_row_end),
+    .last_i(pool_last && flags),
+    .we_o(flag_we),
+    .addr_o(flag_waddr),
+    .data_o(flag_wdata),
+    .last_o(flag_last)
+  );
+
+  pt_stage #(.Words(FlagWords)) u_flag_stage (
+    .clk_i,
+    .rst_ni,
+    .clear_i(start),
+    .free_o(flag_free),
+    .take_i(seg_take && flags),
+    .we_i(flag_we),
+    .waddr_i(flag_waddr),
+    .wdata_i(flag_wdata),
+    .last_i(flag_last),
+    .full_o(flag_full),
+    .re_i(flag_re),
+    .raddr_i(flag_raddr),
+    .rdata_o(flag_rdata),
+    .release_i(flag_release)
+  );
+
+  logic        yf_run_valid, yf_run_last, yf_wdata_valid, in_record, in_words;
+  logic [31:0] yf_run_off;
+  logic [15:0] yf_run_len;
+  logic [63:0] yf_wdata;
+  pt_store_writer #(.AddrW(FlagW)) u_flag_writer (
+    .clk_i,
+    .rst_ni,
+    .start_i(start && flags),
+    .busy_o(flags_active),
+    .walk_i(yf),
+    .count_i(y.y),
+    .full_i(flag_full),
+    .re_o(flag_re),
+    .raddr_o(flag_raddr),
+    .rdata_i(flag_rdata),
+    .release_o(flag_release),
+    .run_valid_o(yf_run_valid),
+    .run_ready_i(f_run_ready_i),
+    .run_off_o(yf_run_off),
+    .run_len_o(yf_run_len),
+    .run_last_o(yf_run_last),
+    .wdata_valid_o(yf_wdata_valid),
+    .wdata_ready_i(f_wdata_ready_i),
+    .wdata_o(yf_wdata)
+  );
+
+  assign in_record = state_q == StRecord;
+  assign in_words = state_q == StWords;
+  assign f_run_valid_o = in_record || yf_run_valid;
+  assign f_run_off_o = in_record ? rec_off_q : yf_run_off;
+  assign f_run_len_o = in_record ? 16'(pt_spec_pkg::RecordWords) : yf_run_len;
+  assign f_run_last_o = in_record || yf_run_last;
+  assign f_wdata_valid_o = in_words || yf_wdata_valid;
+  always_comb begin
+    f_wdata_o = yf_wdata;
+    if (in_words) begin
+      unique case (record_q)
+        2'd0:    f_wdata_o = {16'd0, measure};
+        2'd1:    f_wdata_o = {32'd0, saturations};
+        default: f_wdata_o = 64'd0;
+      endcase
+    end
+  end
+
+  logic unused;
+  assign unused = &{1'b0, y, param_q, raw_meta};
+endmodule

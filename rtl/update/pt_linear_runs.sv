@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cuts a linear range of memory into runs of one burst each.
+//
+// Contract: start_i loads the range; a run is offered when go_i is high for its length len_o and then
+// stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
+module pt_linear_runs #(
+  // Words of a run, a power of two.
+  parameter int unsigned Burst = 16
+) (
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     start_i,
+  input  logic [31:0]              off_i,    // bytes
+  input  logic [31:0]              words_i,
+  input  logic                     go_i,
+  output logic [$clog2(Burst):0]   len_o,    // words of the next run
+  output logic                     accept_o,  // the run was taken
+  output logic                     idle_o,
+  output logic                     run_valid_o,
+  input  logic                     run_ready_i,
+  output logic [31:0]              run_off_o,
+  output logic [15:0]              run_len_o,
+  output logic                     run_last_o
+);
+  localparam int unsigned LenW = $clog2(Burst) + 1;
+  if (Burst < 2 || (Burst & (Burst - 1)) != 0) begin : g_check
+    $fatal(1, "pt_linear_runs: Burst must be a power of two of 2 or more");
+  end
+
+  logic [31:0]      off_q;
+  logic [31:0]      left_q;
+  logic             busy_q, full, last;
+  assign full = left_q[31:LenW-1] != '0;  // at least one whole burst
+  assign len_o = full ? LenW'(Burst) : left_q[LenW-1:0];
+  assign last = left_q <= 32'(Burst);
+  assign idle_o = !busy_q;
+  assign run_valid_o = busy_q && go_i;
+  assign run_off_o = off_q;
+  assign run_len_o = 16'(len_o);
+  assign run_last_o = 1'b1;
+  assign accept_o = run_valid_o && run_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) busy_q <= 1'b0;
+    else if (start_i) busy_q <= words_i != 32'd0;
+    else if (accept_o && last) busy_q <= 1'b0;
+    if (start_i) begin
+      off_q  <= off_i;
+      left_q <= words_i;
+    end else if (accept_o) begin
+      off_q  <= off_q + 32'(8 * Burst);
+      left_q <= left_q - 32'(len_o);
+    end
+  end
+endmodule

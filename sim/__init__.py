@@ -1,0 +1,1 @@
+"""Simulation: virtual board, benches, synthesis."""

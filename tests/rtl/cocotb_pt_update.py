@@ -1,0 +1,110 @@
+"""Cocotb bench of pt_update: random parameters, sizes and stalls; memory image against the model."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from typing import Any
+
+import cocotb
+from client_model import Bench, ReadClient, WriteClient
+from scalar_model import signed, update_element
+
+from pynq_train.hw.commands import (
+    PARAM_INDEX,
+    SECTIONS,
+    Opcode,
+    pack_descriptor,
+    pack_params,
+)
+
+M64 = (1 << 64) - 1
+G_OFF, WV_OFF, W16_OFF, REC_OFF = 0x10000, 0x40000, 0x80000, 0xC0080
+
+
+def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
+    """What the sequencer sends for an update."""
+    desc = struct.unpack("<128Q", pack_descriptor({"pre.opcode": Opcode.UPDATE, **values}))
+    param = struct.unpack("<2Q", pack_params(Opcode.UPDATE, params))
+    indices = list(range(SECTIONS["pre"].words))
+    indices += [SECTIONS["u"].first + k for k in range(SECTIONS["u"].words)]
+    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
+
+
+def spread(rng: random.Random, bits: int) -> int:
+    """A signed number of random magnitude."""
+    width = rng.randint(1, bits)
+    value = signed(rng.getrandbits(width), width)
+    if rng.random() < 0.03:
+        value = rng.choice((-(1 << bits - 1), (1 << bits - 1) - 1, 0, -1))
+    return value
+
+
+def random_params(rng: random.Random) -> dict[str, int]:
+    """Any legal step-block entry; every second one typical."""
+    if rng.random() < 0.5:
+        return {"g_shift": rng.randint(20, 40), "w_shift": rng.randint(12, 20),
+                "lr_shift": rng.randint(8, 16), "lr": rng.randint(0, 65535),
+                "momentum": rng.randint(50000, 65536), "decay": rng.randint(0, 600)}
+    return {"g_shift": rng.randint(0, 63), "w_shift": rng.randint(0, 31),
+            "lr_shift": rng.randint(0, 47), "lr": rng.getrandbits(16),
+            "momentum": rng.choice((0, 65536, rng.randint(0, 65536))),
+            "decay": rng.getrandbits(16)}
+
+
+async def run_update(bench: Bench, count: int, copy: bool) -> int:
+    """One descriptor; checks everything that it writes. Returns its cycles."""
+    rng = bench.rng
+    params = random_params(rng)
+    base = 8 * rng.randint(0, 15)
+    offs = {"u.g_off": G_OFF + base, "u.wv_off": WV_OFF + base, "u.w16_off": W16_OFF + base,
+            "pre.rec_off": REC_OFF + base}
+    bench.memory.clear()
+    measure = saturated = 0
+    expected: dict[int, int] = {}
+    codes: list[int] = []
+    for k in range(count):
+        g, v, w = spread(rng, 48), spread(rng, 32), spread(rng, 32)
+        if rng.random() < 0.02:
+            v = -(1 << 31)
+        bench.memory[offs["u.g_off"] + 8 * k] = g & M64
+        bench.memory[offs["u.wv_off"] + 8 * k] = (v & 0xFFFFFFFF) << 32 | w & 0xFFFFFFFF
+        v_new, w_new, code, lost = update_element(g, v, w, params)
+        expected[offs["u.wv_off"] + 8 * k] = (v_new & 0xFFFFFFFF) << 32 | w_new & 0xFFFFFFFF
+        measure |= w_new ^ (w_new >> 31)
+        saturated += int(lost and copy)
+        codes.append(code & 0xFFFF)
+    if copy:
+        for k in range(0, count, 4):
+            word = sum(code << 16 * lane for lane, code in enumerate(codes[k:k + 4]))
+            expected[offs["u.w16_off"] + 2 * k] = word
+    for k, word in enumerate((measure & 0xFFFFFFFF, saturated, 0, 0)):
+        expected[offs["pre.rec_off"] + 8 * k] = word
+    image = {**bench.memory, **expected}
+    await bench.configure(config_words({**offs, "u.u_count": count, "u.u_copy": int(copy)},
+                                       params))
+    cycles = await bench.wait_done(2000 + 60 * count)
+    assert image == bench.memory, f"{count} elements, copy {copy}, {params}"
+    return cycles
+
+
+@cocotb.test()
+async def random_updates(dut: Any) -> None:
+    """Random sizes and stalls, then the throughput without stalls."""
+    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+    bench = Bench(dut, rng)
+    bench.clients = [ReadClient(bench, "g_"), ReadClient(bench, "wv_"),
+                     WriteClient(bench, "wvw_"), WriteClient(bench, "w16_")]
+    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0})
+    sizes = [4, 8, 12, 16, 20, 60, 64, 68, 128, 256, 400, 1000]
+    sizes += [4 * rng.randint(1, 80) for _ in range(14)]
+    for count in [0, *sizes]:
+        bench.stall = rng.choice((0.0, 0.1, 0.5, 0.8))
+        bench.latency = rng.choice((1, 5, 30, 60))
+        await run_update(bench, count, rng.random() < 0.7)
+    for copy in (False, True):
+        bench.stall, bench.latency = 0.0, 45
+        cycles = await run_update(bench, 2000, copy)
+        dut._log.info("2000 elements, copy %s: %d cycles", copy, cycles)
+        assert cycles < 2250, f"{cycles} cycles for 2000 elements"

@@ -1,0 +1,97 @@
+"""A model of the engine in Python for driver tests: registers and a log of all accesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pynq_train.hw import contract, registers
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.registers import offset
+
+Z2 = BOARDS["pynq-z2"]
+BUSY, DONE, HALTED, FAILED = 1, 2, 4, 8
+START, RESUME, SOFT_RESET, CLEAR = 1, 2, 4, 8
+
+
+class FakeEngine:
+    """Runs ``work(engine)`` at START; takes ``run_cycles`` simulated cycles for it."""
+
+    def __init__(self, work: Callable[[FakeEngine], None] = lambda engine: None) -> None:
+        self.work = work
+        self.run_cycles = 1000
+        self.cycles = 0
+        self.irq = False
+        self.closed = False
+        self.log: list[tuple[str, int]] = []
+        self.values = {
+            "ID": registers.ID_VALUE,
+            "ABI": registers.ABI_VERSION,
+            "HASH": contract.hash_word(Z2.config),
+            "STATUS": 0,
+        }
+        self._end = 0
+
+    def read32(self, at: int) -> int:
+        name = next(r.name for r in registers.REGISTERS if r.offset == at)
+        self.log.append((f"read {name}", 0))
+        return self.values.get(name, 0)
+
+    def write32(self, at: int, value: int) -> None:
+        name = next(r.name for r in registers.REGISTERS if r.offset == at)
+        self.log.append((f"write {name}", value))
+        if name != "CTRL":
+            self.values[name] = value
+        elif value == START:
+            self.values.update(STATUS=BUSY, RETIRED=0)
+            self._end = self.cycles + self.run_cycles
+        elif value == RESUME:
+            self.values["STATUS"] = BUSY
+            self._end = self.cycles + self.run_cycles
+        elif value in (SOFT_RESET, CLEAR):
+            self.values["STATUS"] = 0
+
+    def run(self, cycles: int, watch: int = 0, mask: int = 0, interval: int = 256) -> None:
+        self.cycles = min(self.cycles + cycles, max(self._end, self.cycles + 1))
+        if self.cycles < self._end or not self.values["STATUS"] & BUSY:
+            return
+        step = self.values.get("MODE", 0) & 1
+        count = self.values["PROGRAM_COUNT"]
+        self.values["RETIRED"] = self.values["RETIRED"] + 1 if step else count
+        self.values["CYCLES"] = self.run_cycles
+        done = self.values["RETIRED"] == count
+        self.values["STATUS"] = DONE if done else BUSY | HALTED
+        self.work(self)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def writes(self) -> list[tuple[str, int]]:
+        """Register writes since the last call."""
+        found = [(name[6:], value) for name, value in self.log if name.startswith("write")]
+        self.log.clear()
+        return found
+
+    def fail(self, status: registers.Status, unit: int, index: int) -> None:
+        self.values["STATUS"] = DONE | FAILED | int(status) << 8 | unit << 16
+        self.values["ERROR_INDEX"] = index
+
+
+@contextmanager
+def fake_board(
+    engine: FakeEngine, folder: Path, arena_bytes: int = 1 << 16, **options: Any
+) -> Iterator[Any]:
+    """An open ``BoardBackend`` on a virtual device around ``engine``."""
+    import pynq
+
+    from pynq_train.backends.board import BoardBackend
+    from pynq_train.backends.vboard.device import VirtualDevice
+    from pynq_train.backends.vboard.overlay import overlay_file
+
+    device = VirtualDevice(Z2, lambda device: engine, **options)
+    pynq.Device.active_device = device
+    with BoardBackend(Z2, arena_bytes, overlay_file(Z2, folder), device) as backend:
+        assert offset("ID") == 0
+        yield backend
