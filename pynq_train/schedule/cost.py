@@ -1,17 +1,18 @@
 """Cycle model: what a tile of a pass costs in every unit, and the time line of a program.
 
-``python -m pynq_train.schedule.cost`` prints predicted array use of reference networks.
+``python -m pynq_train.schedule.cost`` prints predicted array use of reference networks. The numbers
+are predictions of this model, not measurements.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
-from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import M_TILE, ceil_div
 from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
 
@@ -170,6 +171,8 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
     if not forward:
         written = written * shape.rows // max(out.rows, 1) if not out.flat else written
     run = M_TILE_BLOCKS if out.flat and not forward else geo.stored_cols
+    if geo.merged_rows:
+        run *= geo.stored_rows
     runs = ceil_div(written, max(run, 1))
     flag_words = 0
     if forward and spec.flags is not None:
@@ -205,7 +208,7 @@ def _gradient_cost(geo: Geometry, board: Board) -> Cost:
     s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), M_TILE_BLOCKS * outer,
                          spec.y.blocks, geo.chunks)
     segment = geo.acc_groups * RAW_GROUP_CYCLES
-    written = spec.master_bytes // WORD_BYTES + spec.m_tiles * M_TILE
+    written = spec.master_bytes // WORD_BYTES + (spec.m_tiles * M_TILE if spec.bias else 0)
     write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES
     total = x.words + s.words + written
     return Cost(array, x.cycles, s.cycles, max(outer * segment, write),
@@ -227,6 +230,15 @@ def softmax_cost(batch: int, classes: int) -> int:
     return batch * (classes * 24 + 40) + LATENCY_CYCLES
 
 
-def layer_parameters(spec: LayerSpec) -> int:
-    """Elements of the weight masters, padding included."""
-    return spec.master_bytes // WORD_BYTES
+
+def main() -> None:
+    """Print the predictions for the PYNQ-Z2."""
+    # The report needs the tile search, which needs this module.
+    from pynq_train.hw.boards import BOARDS
+    from pynq_train.schedule.report import predict_table
+
+    sys.stdout.write(predict_table(BOARDS["pynq-z2"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

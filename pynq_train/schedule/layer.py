@@ -28,6 +28,9 @@ from pynq_train.schedule.layout import (
 
 MAX_PRODUCTS = 1 << 17
 """Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
+MAX_FEATURES = (1 << 16) - 1
+MAX_SIZE = 8192
+"""Largest rows, columns and channels, so that coordinates with their tiles keep in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,13 @@ class LayerSpec:
 
     def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
         """Raise :class:`DoesNotFit` if a sum could leave the 48-bit accumulators."""
+        for what, value, most in (("input features", self.n, MAX_FEATURES),
+                                  ("output channels", self.m, MAX_SIZE),
+                                  ("rows", self.x.rows, MAX_SIZE),
+                                  ("columns", self.x.cols, MAX_SIZE)):
+            if value > most:
+                raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
+                                 found=value, fix="use a smaller layer")
         pixels = self.out_rows * self.out_cols
         sums = [("forward", self.n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:

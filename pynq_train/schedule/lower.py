@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
-from pynq_train.schedule.layout import SUM_BLOCK_BYTES, WEIGHT_BLOCK_BYTES, M_TILE, ceil_div
-from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.schedule.layout import M_TILE, SUM_BLOCK_BYTES, WEIGHT_BLOCK_BYTES, ceil_div
+from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
 
 Fields = dict[str, int]
 Taps = tuple[dict[str, int], ...]
@@ -263,16 +263,9 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     if spec.bias:
         fields["y.bias_off"] = at.bias
         _put(fields, "y.dbias", jumps(store, (M_TILE * 8, 0, 0, 0, 0)))
-    cols, line = geo.stored_cols, geo.stored_rows
-    _walk(fields, "yw", addr=at.y, counts=store,
-          moves=(TileMove(M_TILE_BLOCKS * y.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
-                 TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
-                 TileMove(line * y.row_stride, (0, line, 0, 0)),
-                 TileMove(tile.images * y.image_stride, (0, 0, tile.images, 0)), TileMove()),
-          rows=Rows((cols, line, tile.images, M_TILE_BLOCKS),
-                    (y.row_stride, y.image_stride, y.block_stride), _ZERO4,
-                    (y.cols, y.rows, y.images, y.blocks)),
-          pos=(1, cols, cols * line, cols * line * tile.images))
+    _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
+        (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
+        geo.merged_rows))
 
 
 def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[int, int],
@@ -300,20 +293,49 @@ def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[
 
 
 def _flag_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
-    tile, flags = geo.tile, geo.shape.spec.flags
+    flags = geo.shape.spec.flags
     assert flags is not None
     words, line = geo.flag_row_words, geo.stored_rows
     fields["y.flags"] = 1
-    fields["y.fblk"] = words * line * tile.images
+    fields["y.fblk"] = words * line * geo.tile.images
+    _map_store(fields, geo, "yf", at.flags, (0, 0), (words, line), _Target(
+        (flags.row_words, flags.rows, flags.images, flags.blocks),
+        (flags.row_stride, flags.image_stride, flags.block_stride),
+        geo.merged_rows and words == flags.row_words))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A stored tensor: sizes and byte strides, and whether whole rows of it are written.
+
+    ``sizes``: words of a row, rows, images, blocks; ``strides``: row, image, block.
+    """
+
+    sizes: tuple[int, int, int, int]
+    strides: tuple[int, int, int]
+    merge: bool
+
+
+def _map_store(fields: Fields, geo: Geometry, name: str, addr: int, start: tuple[int, int],
+               size: tuple[int, int], target: _Target) -> None:
+    """Walk of a segment of ``size`` (words of a row, rows) whose first row is at ``addr``.
+
+    ``start``: first column and row. Whole rows are merged into one run.
+    """
+    tile, (words, line), (row, image, block) = geo.tile, size, target.strides
     store = (geo.shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
-    _walk(fields, "yf", addr=at.flags, counts=store,
-          moves=(TileMove(M_TILE_BLOCKS * flags.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
-                 TileMove(words * WORD_BYTES, (words, 0, 0, 0)),
-                 TileMove(line * flags.row_stride, (0, line, 0, 0)),
-                 TileMove(tile.images * flags.image_stride, (0, 0, tile.images, 0)), TileMove()),
-          rows=Rows((words, line, tile.images, M_TILE_BLOCKS),
-                    (flags.row_stride, flags.image_stride, flags.block_stride), _ZERO4,
-                    (flags.row_words, flags.rows, flags.images, flags.blocks)),
+    n = (words, line, tile.images, M_TILE_BLOCKS)
+    lim = target.sizes
+    down = (0, line, 0, 0)
+    if target.merge:
+        n = (words * line, 1, tile.images, M_TILE_BLOCKS)
+        lim = (lim[0] * lim[1], 1, lim[2], lim[3])
+        down = (words * line, 0, 0, 0)
+    _walk(fields, name, addr=addr, counts=store,
+          moves=(TileMove(M_TILE_BLOCKS * block, (0, 0, 0, M_TILE_BLOCKS)),
+                 TileMove(words * WORD_BYTES, (words, 0, 0, 0)), TileMove(line * row, down),
+                 TileMove(tile.images * image, (0, 0, tile.images, 0)), TileMove()),
+          rows=Rows(n, target.strides, (*start, 0, 0), lim),
           pos=(1, words, words * line, words * line * tile.images))
 
 
@@ -366,16 +388,10 @@ def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
               rows=Rows((M_TILE_BLOCKS, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
                         (x.blocks, x.cols, 1, 1)), pos=(1, M_TILE_BLOCKS, 0, 0))
         return
-    cols, line = geo.stored_cols, tile.rows
-    _walk(fields, "yw", addr=at.dx + row * x.row_stride + col * WORD_BYTES, counts=store,
-          moves=(TileMove(M_TILE_BLOCKS * x.block_stride, (0, 0, 0, M_TILE_BLOCKS)),
-                 TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
-                 TileMove(line * s * x.row_stride, (0, line, 0, 0)),
-                 TileMove(tile.images * x.image_stride, (0, 0, tile.images, 0)), TileMove()),
-          rows=Rows((cols, line, tile.images, M_TILE_BLOCKS),
-                    (s * x.row_stride, x.image_stride, x.block_stride), (col, 0, 0, 0),
-                    (x.cols, shape.rows, x.images, x.blocks)),
-          pos=(1, cols, cols * line, cols * line * tile.images))
+    _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
+               (geo.stored_cols, tile.rows), _Target(
+                   (x.cols, shape.rows, x.images, x.blocks),
+                   (s * x.row_stride, x.image_stride, x.block_stride), geo.merged_rows))
 
 
 def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:

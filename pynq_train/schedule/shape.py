@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pynq_train.hw.commands import LoadMode, Pass, PixelMode
-from pynq_train.hw.config import CHANNELS_PER_WORD, HwConfig
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES, HwConfig
 from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import (
     FLAG_MASK_PIXELS,
@@ -18,6 +18,8 @@ from pynq_train.schedule.layout import (
 
 LANES = 3
 """Pixel lanes of the array."""
+MAX_COORDINATE = (1 << 15) - 1
+"""Largest coordinate of a walk."""
 M_TILE_BLOCKS = M_TILE // CHANNELS_PER_WORD
 FLAG_TILE_COLUMNS = 16
 """Column tiles of maps with flags start at multiples of this."""
@@ -322,6 +324,17 @@ class Geometry:
         if self.shape.kind == Pass.WEIGHT_GRADIENT:
             return CHANNELS_PER_WORD * LANES * M_TILE
         return M_TILE_BLOCKS * self.tile.images * self.stored_rows * self.stored_cols
+
+    @cached_property
+    def merged_rows(self) -> bool:
+        """The stored rows of a tile follow each other in memory: they are written as one run."""
+        shape, out = self.shape, self.shape.spec.y
+        if shape.kind == Pass.BACKWARD:
+            out = shape.spec.x
+        whole = self.col_tiles == 1 and shape.regions == 1 and self.stored_cols == out.cols
+        dense = out.row_stride == out.cols * WORD_BYTES and not out.flat
+        reach = (self.row_tiles + 1) * self.stored_rows * max(self.stored_cols, 1)
+        return whole and dense and reach <= MAX_COORDINATE
 
     @cached_property
     def flag_row_words(self) -> int:

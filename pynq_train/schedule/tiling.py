@@ -48,7 +48,7 @@ def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
     whole = shape.rows * shape.cols
     if shape.images > 1:
         for images in splits(shape.images):
-            if 1 < images and images * whole <= pixels:
+            if images > 1 and images * whole <= pixels:
                 yield images, shape.rows, shape.cols
 
 

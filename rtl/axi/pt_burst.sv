@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Turns runs of words into bursts: joins contiguous ones, splits at 16 beats and 4 KB, checks bounds.
+// Turns runs of words into bursts: joins contiguous ones, splits at 16 beats and 4 KB.
 //
 // Contract: the arena starts at a multiple of 4096. A run (1 word or more) is held back for a
 // contiguous successor until 16 beats are there, unless it is run_last_i or the waiting run does

@@ -4,10 +4,10 @@
 //
 //   row:  flag words (kept for the row) | n_before zeros | n_valid elements | n_after zeros
 //
-// Contract: rec_* is a first-word-fall-through stream; data_* brings the words of the rows in order.
-// out_* is a registered stream that waits while out_ready_i is low; out_pos_o belongs to the element.
-// out_end_o marks the last element of a row, out_next_o tells which row level increments then
-// (next + 1; 3: the tile ends). hold_i stops elements of rows with rec_sum_i.
+// Contract: rec_* is a first-word-fall-through stream; data_* brings the words of the rows in
+// order. out_* is a registered stream that waits while out_ready_i is low; out_pos_o belongs to
+// the element. out_end_o marks the last element of a row, out_next_o tells which row level
+// increments then (next + 1; 3: the tile ends). hold_i stops elements of rows with rec_sum_i.
 module pt_load_data (
   input  logic        clk_i,
   input  logic        rst_ni,

@@ -3,9 +3,10 @@
 // that continue each other.
 //
 // Contract: a record is consumed (row_ready_o) in the cycle in which its last run is taken over. A
-// run is held back until it is known what follows; it is emitted when the next run does not continue
-// it, when it is long, after HoldRows records, or at the end of a tile. The consumer of the records
-// must buffer more than 2 * HoldRows of them, so that a held run never blocks the records before it.
+// run is held back until it is known what follows; it is emitted when the next run does not
+// continue it, when it is long, after HoldRows records, or at the end of a tile. The consumer of
+// the records must buffer more than 2 * HoldRows of them, so that a held run never blocks the
+// records before it.
 module pt_load_runs #(
   // A run of this many words is not extended any more.
   parameter int unsigned HoldWords = 64,
@@ -40,16 +41,16 @@ module pt_load_runs #(
 
   // The run that the record wants next.
   logic        flags_done_q, want_flags, want, take, finish;
-  logic [31:0] off;
+  logic [28:0] off;    // words
   logic [15:0] len;
   assign want_flags = flag_words_i != 7'd0 && !flags_done_q;
   assign want = want_flags || row_words_i != 16'd0;
-  assign off = want_flags ? flag_off_i : row_off_i;
+  assign off = want_flags ? flag_off_i[31:3] : row_off_i[31:3];
   assign len = want_flags ? 16'(flag_words_i) : row_words_i;
 
   // The held run.
   logic             held_q, flush_q, joins, forced, out_free;
-  logic [31:0]      off_q, end_q;
+  logic [28:0]      off_q, end_q, run_q;
   logic [15:0]      len_q;
   logic [RowsW-1:0] rows_q;
   logic             emit, join_run, start_run;
@@ -99,7 +100,7 @@ module pt_load_runs #(
       else if (run_ready_i) run_valid_o <= 1'b0;
     end
     if (emit) begin
-      run_off_o <= off_q;
+      run_q     <= off_q;
       run_len_o <= len_q;
     end
     if (start_run) begin
@@ -108,9 +109,13 @@ module pt_load_runs #(
     end else if (join_run) begin
       len_q <= len_q + len;
     end
-    if (start_run || join_run) end_q <= off + {13'd0, len, 3'd0};
+    if (start_run || join_run) end_q <= off + 29'(len);
     if (start_run) rows_q <= RowsW'(0);
     else if (finish && held_q && rows_q != RowsW'(HoldRows)) rows_q <= rows_q + RowsW'(1);
   end
+  assign run_off_o = {run_q, 3'd0};
   assign run_last_o = 1'b1;
+
+  logic unused;
+  assign unused = &{1'b0, row_off_i[2:0], flag_off_i[2:0]};
 endmodule

@@ -50,6 +50,8 @@ module pt_row_walk #(
 );
   // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
   localparam int unsigned CoordW = 18;
+  // Addresses inside are word addresses: all offsets and jumps are multiples of 8 bytes.
+  localparam int unsigned AddrW = 29;
 
   logic masked, unpool;
   assign masked = Flags && walk_i.mode == 2'(pt_spec_pkg::LoadMask);
@@ -86,34 +88,44 @@ module pt_row_walk #(
   assign tile_take = tile_valid_o && tile_ready_i;
   assign tile_step = (state_q == StLook && !load) || (tile_take && !tile_final);
 
-  logic [31:0] addr, faddr;
+  logic [AddrW-1:0]   addr, faddr;
+  logic [5*AddrW-1:0] daddr, fdaddr;
+  logic [3*AddrW-1:0] drow, fdrow;
+  for (genvar t = 0; t < 5; t++) begin : g_tile_jump
+    assign daddr[t*AddrW+:AddrW] = walk_i.daddr[t][31:3];
+    assign fdaddr[t*AddrW+:AddrW] = fdaddr_i[32*t+3+:AddrW];
+  end
+  for (genvar l = 0; l < 3; l++) begin : g_row_jump
+    assign drow[l*AddrW+:AddrW] = walk_i.drow[l][31:3];
+    assign fdrow[l*AddrW+:AddrW] = fdrow_i[32*l+3+:AddrW];
+  end
   pt_affine #(
     .Levels(5),
-    .W(32)
+    .W(AddrW)
   ) u_addr (
     .clk_i,
     .load_i(start_i),
-    .base_i(walk_i.addr),
+    .base_i(walk_i.addr[31:3]),
     .step_i(tile_step),
     .level_i(t_level),
-    .delta_i(walk_i.daddr),
+    .delta_i(daddr),
     .value_o(addr)
   );
   if (Flags) begin : g_faddr
     pt_affine #(
       .Levels(5),
-      .W(32)
+      .W(AddrW)
     ) u_faddr (
       .clk_i,
       .load_i(start_i),
-      .base_i(faddr_i),
+      .base_i(faddr_i[31:3]),
       .step_i(tile_step),
       .level_i(t_level),
-      .delta_i(fdaddr_i),
+      .delta_i(fdaddr),
       .value_o(faddr)
     );
   end else begin : g_no_faddr
-    assign faddr = 32'd0;
+    assign faddr = '0;
   end
 
   logic signed [CoordW-1:0] c [4];
@@ -141,35 +153,34 @@ module pt_row_walk #(
   // Columns are the same for all rows of a tile: three steps prepare them while the tile waits.
   //   StClip: ends     StCount: elements     StRuns: runs
   logic signed [CoordW-1:0] lim0, n0, first_q, end_q;
-  logic [15:0]              pad_q;
   logic [15:0]              before_q, valid_q, after_q, words_q;
   logic [16:0]              skip;
   logic [CoordW-1:0]        last_x;
   logic [6:0]               fwords_q;
-  logic [31:0]              base_q;
+  logic [AddrW-1:0]         base_q;
   logic                     some;
   assign lim0 = $signed({2'b00, walk_i.lim[0]});
   assign n0 = $signed({2'b00, walk_i.n[0]});
   assign some = end_q > first_q;
   assign last_x = end_q - CoordW'(1);
   // First data word of the run behind the word of element 0.
-  assign skip = unpool ? first_q[CoordW-1:1] - c[0][CoordW-1:1] : {1'b0, pad_q};
+  assign skip = unpool ? first_q[CoordW-1:1] - c[0][CoordW-1:1] : {1'b0, before_q};
 
   always_ff @(posedge clk_i) begin
     if (state_q == StClip) begin
-      first_q <= c[0][CoordW-1] ? CoordW'(0) : c[0];
-      pad_q   <= c[0][CoordW-1] ? 16'd0 - c[0][15:0] : 16'd0;
-      end_q   <= c[0] + n0 < lim0 ? c[0] + n0 : lim0;
+      first_q  <= c[0][CoordW-1] ? CoordW'(0) : c[0];
+      before_q <= c[0][CoordW-1] ? 16'd0 - c[0][15:0] : 16'd0;
+      end_q    <= c[0] + n0 < lim0 ? c[0] + n0 : lim0;
     end
     if (state_q == StCount) begin
-      before_q <= some ? pad_q : walk_i.n[0];
-      valid_q  <= some ? 16'(end_q - first_q) : 16'd0;
+      if (!some) before_q <= walk_i.n[0];
+      valid_q <= some ? 16'(end_q - first_q) : 16'd0;
     end
     if (state_q == StRuns) begin
       after_q  <= walk_i.n[0] - before_q - valid_q;
       words_q  <= unpool ? last_x[16:1] - first_q[16:1] + 16'd1 : valid_q;
       fwords_q <= unpool ? last_x[9:3] + 7'd1 : last_x[10:4] + 7'd1;
-      base_q   <= addr + {12'd0, skip, 3'd0};
+      base_q   <= addr + AddrW'(skip);
     end
   end
 
@@ -237,36 +248,36 @@ module pt_row_walk #(
   end
 
   // Row addresses. Two rows of an unpooled map share their pooled row.
-  logic        jump;
-  logic [31:0] row_addr, row_faddr;
+  logic             jump;
+  logic [AddrW-1:0] row_addr, row_faddr, row_q, flag_row_q;
   assign jump = row_step && !(unpool && level == 2'd0 && !y[0][0]);
   pt_affine #(
     .Levels(3),
-    .W(32)
+    .W(AddrW)
   ) u_row_addr (
     .clk_i,
     .load_i(tile_take),
     .base_i(base_q),
     .step_i(jump),
     .level_i(level),
-    .delta_i(walk_i.drow),
+    .delta_i(drow),
     .value_o(row_addr)
   );
   if (Flags) begin : g_row_faddr
     pt_affine #(
       .Levels(3),
-      .W(32)
+      .W(AddrW)
     ) u_row_faddr (
       .clk_i,
       .load_i(tile_take),
       .base_i(faddr),
       .step_i(jump),
       .level_i(level),
-      .delta_i(fdrow_i),
+      .delta_i(fdrow),
       .value_o(row_faddr)
     );
   end else begin : g_no_row_faddr
-    assign row_faddr = 32'd0;
+    assign row_faddr = '0;
   end
 
   // The tile's columns and flags while its rows are walked.
@@ -289,9 +300,9 @@ module pt_row_walk #(
       r_final_q  <= tile_final;
     end
     if (row_step) begin
-      row_off_o    <= row_addr + (walk_i.taps[0] ? {9'd0, tap_woff_i, 7'd0} : 32'd0);
+      row_q        <= row_addr + (walk_i.taps[0] ? {9'd0, tap_woff_i, 4'd0} : AddrW'(0));
       row_words_o  <= row_some ? r_words_q : 16'd0;
-      flag_off_o   <= row_faddr;
+      flag_row_q   <= row_faddr;
       flag_words_o <= row_some ? r_fwords_q : 7'd0;
       n_before_o   <= row_some ? r_before_q : walk_i.n[0];
       n_valid_o    <= row_some ? r_valid_q : 16'd0;
@@ -310,7 +321,10 @@ module pt_row_walk #(
     else if (row_ready_i) row_valid_o <= 1'b0;
   end
 
+  assign row_off_o = {row_q, 3'd0};
+  assign flag_off_o = {flag_row_q, 3'd0};
+
   logic unused;
   assign unused = &{1'b0, t_idx_unused, r_first_unused, r_idx, walk_i, last_x, faddr,
-                    faddr_i, fdaddr_i, fdrow_i};
+                    faddr_i, fdaddr_i, fdrow_i, fdaddr, fdrow};
 endmodule

@@ -5,11 +5,12 @@
 //   row walk -> records -+-> runs -> read client
 //                        +-> FIFO -> data side (<- data) -> x_* or s_*
 //
-// Contract: one word per cycle. Descriptors one after the other; done_o pulses when the last word is
-// written and the sums are acknowledged. X: a tile starts while slot_free_i is high and its
-// predecessor is announced (ClaimAhead = 1: at once; the owner then counts tile_take_o as an occupied
-// slot); tile_done_o pulses one cycle after a tile's last write; slots alternate from 0 after reset.
-// S: a word is written only in cycles with s_space_i; s_skip_o comes with the word before the gap.
+// Contract: one word per cycle. Descriptors one after the other; done_o pulses when the last word
+// is written and the sums are acknowledged. X: a tile starts while slot_free_i is high and its
+// predecessor is announced (ClaimAhead = 1: at once; the owner then counts tile_take_o as an
+// occupied slot); tile_done_o pulses one cycle after a tile's last write; slots alternate from 0
+// after reset. S: a word is written only in cycles with s_space_i; s_skip_o comes with the word
+// before the gap.
 module pt_tile_load #(
   // 0: X loader, 1: S loader.
   parameter int unsigned Kind = 0,
@@ -81,12 +82,15 @@ module pt_tile_load #(
   assign cfg = cfg_q;
   assign walk = cfg_q[64*pt_spec_pkg::WalkWords-1:0];
 
+  // Word by word, not shifted: bits that nobody reads cost nothing.
   always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(CfgFirst) && cfg_idx_i < 8'(CfgFirst + CfgWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
+    if (cfg_valid_i) begin
+      for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
+        if (cfg_idx_i == 8'(w)) pre_q[64*w+:64] <= cfg_data_i;
+      end
+      for (int unsigned w = 0; w < CfgWords; w++) begin
+        if (cfg_idx_i == 8'(CfgFirst + w)) cfg_q[64*w+:64] <= cfg_data_i;
+      end
     end
   end
 

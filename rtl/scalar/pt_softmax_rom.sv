@@ -10,17 +10,28 @@ module pt_softmax_rom (
   input  logic [8:0]  addr_i,  // {logarithm, i}
   output logic [35:0] word_o
 );
+  localparam int unsigned Depth = 512;
+  localparam int unsigned Width = 36;
+
+  // A constant first: synthesis tools differ in what they take in an initial block.
+  function automatic logic [Depth*Width-1:0] contents();
+    for (int unsigned i = 0; i < 256; i++) begin
+      contents[i*Width+:Width] =
+          {22'(pt_spec_pkg::exp2_rom(9'(i))),
+           14'(pt_spec_pkg::exp2_rom(9'(i)) - pt_spec_pkg::exp2_rom(9'(i + 1)))};
+      contents[(256+i)*Width+:Width] =
+          {22'(pt_spec_pkg::log2_rom(9'(i))),
+           14'(pt_spec_pkg::log2_rom(9'(i + 1)) - pt_spec_pkg::log2_rom(9'(i)))};
+    end
+  endfunction
+  localparam logic [Depth*Width-1:0] Contents = contents();
+
   (* rom_style = "block" *)
-  logic [35:0] mem [512];
-  logic [35:0] read_q;
+  logic [Width-1:0] mem [Depth];
+  logic [Width-1:0] read_q;
 
   initial begin
-    for (int unsigned i = 0; i < 256; i++) begin
-      mem[i] = {22'(pt_spec_pkg::exp2_rom(9'(i))),
-                14'(pt_spec_pkg::exp2_rom(9'(i)) - pt_spec_pkg::exp2_rom(9'(i + 1)))};
-      mem[256+i] = {22'(pt_spec_pkg::log2_rom(9'(i))),
-                    14'(pt_spec_pkg::log2_rom(9'(i + 1)) - pt_spec_pkg::log2_rom(9'(i)))};
-    end
+    for (int unsigned i = 0; i < Depth; i++) mem[i] = Contents[i*Width+:Width];
   end
 
   always_ff @(posedge clk_i) begin

@@ -23,6 +23,7 @@ module pt_pool #(
   input  logic              in_col_odd_i,
   input  logic              in_row_odd_i,
   input  logic              in_row_end_i,
+  input  logic              in_stored_i,  // inside the stored tensor; else no flag is set
   input  logic              in_last_i,
   output logic              out_valid_o,
   output logic [63:0]       out_data_o,
@@ -46,7 +47,7 @@ module pt_pool #(
   logic [3:0]        right, right1_q;
   logic [AddrW-3:0]  column_q;
   logic [AddrW-1:0]  addr1_q;
-  logic              keep1_q, emit1_q, row_end1_q, last1_q;
+  logic              keep1_q, emit1_q, row_end1_q, last1_q, stored1_q;
   logic [1:0]        block1_q;
   logic [StageW-1:0] pos1_q;
   assign even = hold[in_block_i];
@@ -66,6 +67,7 @@ module pt_pool #(
       pos1_q     <= in_addr_i;
       addr1_q    <= {column_q, in_block_i};
       row_end1_q <= in_row_end_i;
+      stored1_q  <= in_stored_i;
     end
     if (!rst_ni) begin
       keep1_q  <= 1'b0;
@@ -112,7 +114,7 @@ module pt_pool #(
       out_data_o    <= data2;
       out_block_o   <= block1_q;
       out_row_end_o <= row_end1_q;
-      out_bits_o    <= pool_i ? {4'd0, index, mask} : {12'd0, mask};
+      out_bits_o    <= {4'd0, index & {8{pool_i && stored1_q}}, mask & {4{stored1_q}}};
       if (block1_q != 2'd0) out_addr_o <= out_addr_o + yblk_i;
       else out_addr_o <= pool_i ? count_q : pos1_q;
     end

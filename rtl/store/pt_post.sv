@@ -22,6 +22,7 @@ module pt_post #(
   output logic             valid_o,
   output logic [63:0]      data_o,
   output logic [MetaW-1:0] meta_o,
+  output logic             stored_o,   // stored_i of this word
   output logic             raw_valid_o,
   output logic [63:0]      raw_data_o,
   output logic [MetaW-1:0] raw_meta_o,
@@ -89,6 +90,7 @@ module pt_post #(
     .sat_o(sat)
   );
   assign meta_o = meta_q[RoundLatency];
+  assign stored_o = stored_d[RoundLatency];
   always_comb begin
     sats = '0;
     for (int unsigned l = 0; l < 4; l++) sats += 3'(sat_q[l]);

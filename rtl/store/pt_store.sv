@@ -213,7 +213,7 @@ module pt_store #(
   logic [31:0]       saturations;
   logic [1:0]        post_block;
   logic [StageW-1:0] post_addr;
-  logic              post_col_odd, post_row_odd, post_row_end, post_last;
+  logic              post_col_odd, post_row_odd, post_row_end, post_last, post_stored;
   assign meta = {word_last, word_row_end, word_row_odd, word_col_odd, word_block, word_addr};
   assign {post_last, post_row_end, post_row_odd, post_col_odd, post_block, post_addr} = post_meta;
 
@@ -233,6 +233,7 @@ module pt_store #(
     .valid_o(post_valid),
     .data_o(post_data),
     .meta_o(post_meta),
+    .stored_o(post_stored),
     .raw_valid_o(raw_valid),
     .raw_data_o(raw_data),
     .raw_meta_o(raw_meta),
@@ -258,6 +259,7 @@ module pt_store #(
     .in_col_odd_i(post_col_odd),
     .in_row_odd_i(post_row_odd),
     .in_row_end_i(post_row_end),
+    .in_stored_i(post_stored),
     .in_last_i(post_last),
     .out_valid_o(pool_valid),
     .out_data_o(pool_data),

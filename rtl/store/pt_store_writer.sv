@@ -118,7 +118,7 @@ module pt_store_writer #(
   assign run_free = !run_valid_o || run_ready_i;
   assign row_ready = !flush_q && (!some || ((!active_q || read_last) && (!pend_q || run_free)));
   assign row_take = row_valid && row_ready;
-  assign push = pend_q && run_free && (flush_q || (row_take && some));
+  assign push = pend_q && run_free && (flush_q || (row_valid && some));
   assign row_jump = next == 2'd0 ? walk_i.pos[1][AddrW-1:0] :
                     next == 2'd1 ? walk_i.pos[2][AddrW-1:0] : walk_i.pos[3][AddrW-1:0];
   assign release_o = ending_q && (!active_q || read_last);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -33,6 +34,12 @@ def design_sources() -> list[str]:
     """All design files of the one file list, relative to the project."""
     lines = (ROOT / "rtl" / "pynq_train.f").read_text(encoding="utf-8").split()
     return [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
+
+
+def leaf_sources() -> list[str]:
+    """Package, common and AXI files of the file list, relative to the project."""
+    folders = ("rtl/gen/pt_spec_pkg", "rtl/common/", "rtl/axi/")
+    return [path for path in design_sources() if path.startswith(folders)]
 
 
 def _key(parts: Sequence[str], files: Sequence[Path]) -> str:
@@ -72,14 +79,17 @@ def run_bench(
     parameters = dict(parameters or {})
     key = _key([top, repr(sorted(parameters.items())), str(root)], files)
     build = ROOT / "build" / "bench" / f"{top}-{key}"
+    build.parent.mkdir(parents=True, exist_ok=True)
     runner = get_runner("verilator")
     stamp = build / "built"
-    runner.build(
-        sources=files, hdl_toplevel=top, parameters=parameters, build_dir=build,
-        build_args=["--x-assign", "unique", "--x-initial", "unique"],
-        always=not stamp.exists(), log_file=build / "build.log" if build.exists() else None,
-    )
-    stamp.touch()
+    with open(f"{build}.lock", "w", encoding="utf-8") as lock:  # parallel tests share builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runner.build(
+            sources=files, hdl_toplevel=top, parameters=parameters, build_dir=build,
+            build_args=["--x-assign", "unique", "--x-initial", "unique"],
+            always=not stamp.exists(), log_file=build / "build.log" if build.exists() else None,
+        )
+        stamp.touch()
     for folder in (ROOT, ROOT / "tests" / "rtl"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
@@ -87,7 +97,7 @@ def run_bench(
         hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
         extra_env={"PT_SEED": str(seed), **(env or {})},
         plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
-        results_xml=f"results-{test_module}-{seed}.xml",
+        results_xml=str(build / f"results-{test_module}-{seed}.xml"),
     )
     ran, failed = get_results(Path(results))
     assert ran > 0, f"{test_module}: no test ran"

@@ -6,10 +6,10 @@
 //
 // Time. The DRAM moves `bytes_per_cycle` in total, in one direction at a time; changing it costs
 // `turn_cycles`. It stays in a direction until that has had no work for a moment (reads 4 cycles,
-// writes 1) or, while the other one waits, for `turn_quantum` cycles. A port moves 8 bytes per
-// cycle each way and pauses `burst_cycles` after a burst. A write burst is written when all its
-// data have arrived. The first beat of a read comes `read_latency` cycles after its address, the
-// answer of a write `write_latency` cycles after its last beat.
+// writes 1) or, while the other one waits, for `turn_quantum` cycles. FIFOs decouple the ports: a
+// port moves 8 bytes per cycle each way and pauses `burst_cycles` after a burst. A write burst is
+// written when all its data have arrived. The first beat of a read comes `read_latency` cycles
+// after its address, the answer of a write `write_latency` cycles after its last beat.
 #pragma once
 
 #include <cstdint>
@@ -174,8 +174,11 @@ class AxiMem {
     const AxiPins& pin = p.pin;
     Outputs& out = p.out;
     if (out.rvalid && *pin.rready) {
-      p.reads_open -= out.rlast;
       out.rvalid = 0;
+      if (out.rlast) {
+        --p.reads_open;
+        p.read_free = now_ + 1 + c_.burst_cycles;
+      }
     }
     if (out.bvalid && *pin.bready) {
       --p.writes_open;
@@ -201,8 +204,10 @@ class AxiMem {
     }
     if (*pin.wvalid || p.held_w.held) {
       if (p.held_w.broken(*pin.wvalid, out.wready, *pin.wdata)) fail(index, "W changed", 0);
-      if (*pin.wvalid && out.wready)
+      if (*pin.wvalid && out.wready) {
         p.write_fifo.push() = {*pin.wdata, *pin.wstrb, *pin.wlast};
+        if (*pin.wlast) p.write_free = now_ + 1 + c_.burst_cycles;
+      }
     }
     return p.reads.size() | p.writes.size();
   }
@@ -218,12 +223,11 @@ class AxiMem {
   }
 
   bool can_read(Port& p) {
-    return !p.reads.empty() && p.read_free <= now_ && p.reads.front().due <= now_ + 1 &&
-           p.read_fifo.size() < kReadFifo;
+    return !p.reads.empty() && p.reads.front().due <= now_ + 1 && p.read_fifo.size() < kReadFifo;
   }
 
   bool can_write(Port& p) {
-    if (p.writes.empty() || p.write_free > now_) return false;
+    if (p.writes.empty()) return false;
     const unsigned beats = p.writes.front().beats;
     return p.write_fifo.size() >= (p.write_begun ? 1 : beats < kMaxBurst ? beats : kMaxBurst);
   }
@@ -242,7 +246,8 @@ class AxiMem {
       credit_ = 0;
       return;
     }
-    const uint32_t mine = writing_ ? writes : reads, other = writing_ ? reads : writes;
+    uint32_t mine = writing_ ? writes : reads;
+    const uint32_t other = writing_ ? reads : writes;
     idle_ = mine ? 0 : idle_ + 1;
     ++age_;
     if (other && (idle_ >= (writing_ ? 1u : 4u) || age_ >= c_.turn_quantum)) {
@@ -252,17 +257,16 @@ class AxiMem {
       ++turns_;
       return;
     }
-    if (!mine) return;
-    for (int k = 0; k < kPorts && credit_ >= 8; ++k) {
-      const int i = (first_ + k) % kPorts;
-      if (!(mine >> i & 1)) continue;
+    for (; mine && credit_ >= 8; turn_ = (turn_ + 1) % kPorts) {
+      Port& p = port_[turn_];
+      if (!(mine >> turn_ & 1)) continue;
       credit_ -= 8;
       if (writing_)
-        write_beat(i, port_[i]);
+        write_beat(turn_, p);
       else
-        read_beat(port_[i]);
+        read_beat(p);
+      if (!(writing_ ? can_write(p) : can_read(p))) mine &= ~(1u << turn_);
     }
-    first_ = (first_ + 1) % kPorts;
   }
 
   void read_beat(Port& p) {
@@ -274,10 +278,7 @@ class AxiMem {
     beat.last = --b.beats == 0;
     b.address += 8;
     ++p.count.read_beats;
-    if (beat.last) {
-      p.reads.pop();
-      p.read_free = now_ + 1 + c_.burst_cycles;
-    }
+    if (beat.last) p.reads.pop();
   }
 
   void write_beat(int index, Port& p) {
@@ -304,7 +305,6 @@ class AxiMem {
       p.answers.push() = {now_ + c_.write_latency, b.resp};
       p.writes.pop();
       p.write_begun = false;
-      p.write_free = now_ + 1 + c_.burst_cycles;
     }
   }
 
@@ -313,7 +313,7 @@ class AxiMem {
     const uint64_t draw = stalls_ ? random() : ~0ull;
     const auto go = [&](int channel) { return (draw >> 12 * channel & 4095) >= stalls_; };
     Outputs& out = p.out;
-    if (!out.rvalid && !p.read_fifo.empty() && go(0)) {
+    if (!out.rvalid && !p.read_fifo.empty() && p.read_free <= now_ + 1 && go(0)) {
       const ReadBeat& beat = p.read_fifo.front();
       out.rvalid = 1;
       out.rdata = beat.data;
@@ -328,7 +328,7 @@ class AxiMem {
     }
     out.arready = p.reads_open < kOutstanding && go(2);
     out.awready = p.writes_open < kOutstanding && go(3);
-    out.wready = p.write_fifo.size() < kWriteFifo && go(4);
+    out.wready = p.write_fifo.size() < kWriteFifo && p.write_free <= now_ + 1 && go(4);
   }
 
   uint64_t random() {  // xorshift64
@@ -348,7 +348,7 @@ class AxiMem {
   Port port_[kPorts];
   uint64_t now_ = 0, rng_, turns_ = 0;
   uint32_t stalls_ = 0, credit_ = 0, turn_left_ = 0, idle_ = 0, age_ = 0;
-  int first_ = 0;
+  int turn_ = 0;  // port that is served next
   bool writing_ = false;
   char violation_[160] = "";
 };

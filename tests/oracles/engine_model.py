@@ -88,20 +88,21 @@ class Memory:
     def __init__(self, arena: np.ndarray) -> None:
         self.arena = arena
         self.words = arena.view(np.uint64)
-        self.read: set[int] = set()
-        self.written: set[int] = set()
+        self.words_read = 0
+        self.words_written = 0
 
     def load(self, addr: int) -> int:
         addr &= MASK32
         if addr % 8 or addr + 8 > self.arena.nbytes:
             raise Violation(f"read of word at {addr:#x}")
+        self.words_read += 1
         return int(self.words[addr >> 3])
 
     def store(self, addr: int, value: int) -> None:
         addr &= MASK32
         if addr % 8 or addr + 8 > self.arena.nbytes:
             raise Violation(f"write of word at {addr:#x}")
-        self.written.add(addr)
+        self.words_written += 1
         self.words[addr >> 3] = np.uint64(value & ((1 << 64) - 1))
 
 
@@ -194,7 +195,10 @@ class ConvModel:
         if len(self.taps) > self.config.max_taps or len(self.taps) != self.d["c.l2"]:
             raise Violation("taps")
         self.build_table()
-        self.store(self.compute(self.x_tiles(), self.s_tiles()))
+        tiles = self.compute(self.x_tiles(), self.s_tiles())
+        self.stats["words_read"] = self.mem.words_read
+        self.store(tiles)
+        self.stats["words_written"] = self.mem.words_written
 
     # -- section 4
     def build_table(self) -> None:
@@ -465,10 +469,8 @@ class ConvModel:
                         fill[block] = fill.get(block, 0) | bits << 16 * (col // 2 % 4)
                         finished = True
                         del pool[(col // 2, block)]
-                    if row % 2 == 0 and col == q[0] - 1 and q[0] % 2:
-                        del pool[(col // 2, block)]
-                    elif row % 2 and col == q[0] - 1 and q[0] % 2:
-                        del pool[(col // 2, block)]
+                    if col == q[0] - 1 and q[0] % 2:
+                        pool.pop((col // 2, block), None)
                     if row % 2 == 0 and row == q[1] - 1:
                         pool.pop((col // 2, block), None)
                 else:

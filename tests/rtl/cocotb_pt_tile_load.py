@@ -70,7 +70,7 @@ class Bench:
     async def reset(self) -> None:
         """Start the clock and reset."""
         d = self.dut
-        cocotb.start_soon(Clock(d.clk_i, 10, "ns").start())
+        Clock(d.clk_i, 10, "ns").start()
         for name in ("cfg_valid_i", "cfg_idx_i", "cfg_data_i", "cfg_last_i", "run_ready_i",
                      "data_valid_i", "data_i", "slot_free_i", "s_space_i", "wrun_ready_i",
                      "wdata_ready_i", "wr_idle_i", "rst_ni"):

@@ -1,4 +1,4 @@
-"""Cocotb bench of pt_update: random parameters, sizes and stalls; memory image against the model."""
+"""Cocotb bench of pt_update: random parameters, sizes and stalls; memory against the model."""
 
 from __future__ import annotations
 

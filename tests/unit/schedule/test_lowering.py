@@ -7,14 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from oracles import direct
+from oracles.engine_model import run_conv
 
+from pynq_train.errors import PynqTrainError
 from pynq_train.graph.fuse import FusedLayer, fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
+from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Pass, pack_descriptor, pack_params, pack_tap
 from pynq_train.hw.config import ZYNQ7020, HwConfig
+from pynq_train.schedule.cost import pass_cost
 from pynq_train.schedule.layer import LayerSpec, layer_specs
-from pynq_train.schedule.layout import pack_dense, pack_maps
+from pynq_train.schedule.layout import MapLayout, pack_dense, pack_maps
 from pynq_train.schedule.lower import LayerAddresses, lower
 from pynq_train.schedule.shape import (
     Geometry,
@@ -24,8 +29,6 @@ from pynq_train.schedule.shape import (
     forward_shape,
     weight_gradient_shape,
 )
-from oracles import direct
-from oracles.engine_model import run_conv
 
 SMALL = replace(ZYNQ7020, x_bank_words=256, s_ring_words=512, acc_groups=64, stage_words=2048,
                 flag_words=512)
@@ -129,10 +132,10 @@ class Bench:
             self.put(arena, TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
             self.put(arena, STEP + 48,
                      np.frombuffer(pack_params(Opcode.CONV, params), np.uint8))
-        run_conv(self.arena, 0, STEP, config)
+        self.stats = run_conv(self.arena, 0, STEP, config)
 
     def check(self, what: str) -> None:
-        names = [f for f in LayerAddresses.__dataclass_fields__]
+        names = list(LayerAddresses.__dataclass_fields__)
         bad = np.flatnonzero(self.arena != self.expected)
         if bad.size:
             at = int(bad[0])
@@ -253,7 +256,7 @@ def random_conv(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
                              Conv(rng.choice([1, 3, 4, 7, 16, 18, 20, 33]), kernel, stride,
                                   padding, rng.random() < 0.7), *tail, Dense(3)])
         layers = fuse(graph)
-    except Exception:
+    except PynqTrainError:
         return random_conv(rng)
     return layers, 1, rng.randint(1, 4)
 
@@ -305,3 +308,27 @@ def test_first_and_last_layer() -> None:
             backward(bench, [random_tile(s, SMALL, rng) for s in backward_shapes(spec)], SMALL)
         weight_gradient(bench, random_tile(weight_gradient_shape(spec), SMALL, rng), SMALL)
     assert specs[0].nb == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_predicted_traffic_and_steps(seed: int) -> None:
+    """Words and steps of the cycle model are those of the engine model (without flags)."""
+    rng = random.Random(f"cost{seed}")
+    layers, index, batch = (random_dense if seed % 4 == 3 else random_conv)(rng)
+    spec = replace(layer_specs(layers, batch)[index], relu=False, pool=False, flags=None)
+    if layers[index].pool:
+        out = spec.out_rows, spec.out_cols
+        spec = replace(spec, y=MapLayout.feature(spec.images, spec.m, *out))
+    board = BOARDS["pynq-z2"]
+    bench = Bench(spec, np.random.default_rng(seed))
+    for shape in (forward_shape(spec), weight_gradient_shape(spec)):
+        geo = random_tile(shape, board.config, rng)
+        cost = pass_cost(geo, board)
+        if shape.kind == Pass.FORWARD:
+            forward(bench, geo, board.config)
+        else:
+            weight_gradient(bench, geo, board.config)
+        stats = bench.stats
+        assert 8 * stats["words_read"] == cost.bytes_read
+        assert stats["words_written"] == cost.bytes_written // 8 + 4
+        assert stats["steps"] <= cost.array

@@ -1,0 +1,155 @@
+"""Saved learners: one .safetensors file with everything that a resumed run needs, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.errors import BadInput, MissingTool
+from pynq_train.graph import FusedLayer, Graph, fuse
+from pynq_train.train.session import Masters
+
+FORMAT = "pynq_train.learner"
+FORMAT_VERSION = 1
+_ENTRY = "pynq_train"
+"""Key of the JSON text in the file's metadata."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: network, weights with momentum, and the state of the training."""
+
+    graph: Graph
+    masters: Mapping[str, Masters]
+    state: Mapping[str, Any]
+
+
+def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; ``path`` holds either the old file or all of the new one."""
+    numpy_format = _safetensors()
+    tensors: dict[str, NDArray[np.int32]] = {}
+    for name, own in checkpoint.masters.items():
+        tensors[f"{name}.weight"] = own.weight
+        tensors[f"{name}.weight.momentum"] = own.weight_momentum
+        if own.bias is not None and own.bias_momentum is not None:
+            tensors[f"{name}.bias"] = own.bias
+            tensors[f"{name}.bias.momentum"] = own.bias_momentum
+    text = json.dumps({
+        "format": FORMAT, "version": FORMAT_VERSION,
+        "numbers": {"weight": "int32 Q3.28", "momentum": "int32 Q7.24"},
+        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)})
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    write_atomic(path, numpy_format.save(arrays, metadata={_ENTRY: text}))
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        BadInput: no such file, damaged, or not a saved learner.
+    """
+    numpy_format = _safetensors()
+    name = os.fspath(path)
+    try:
+        data = Path(name).read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"model file {name!r} does not exist", fix="check the path") from None
+    except OSError as error:
+        raise BadInput(f"model file {name!r} cannot be read ({error.strerror})") from None
+    meta = _metadata(name, data)
+    try:
+        arrays = numpy_format.load(data)
+    except Exception as error:  # safetensors raises its own SafetensorError, and ValueError
+        raise _damaged(name, str(error)) from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise BadInput(f"model file {name!r}", expected="a learner saved by pynq_train",
+                       found="another .safetensors file")
+    if meta.get("version") != FORMAT_VERSION:
+        raise BadInput(f"model file {name!r}", expected=f"version {FORMAT_VERSION}",
+                       found=meta.get("version"), fix="use the release that saved it")
+    graph = Graph.from_dict(meta.get("graph"))
+    masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)}
+    if not isinstance(meta.get("state"), dict):
+        raise _damaged(name, "no training state")
+    return Checkpoint(graph, masters, meta["state"])
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that a reader sees all of it or the one before, whatever happens.
+
+    Raises:
+        BadInput: the folder does not exist or is not writable.
+    """
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
+                       fix="choose an existing, writable folder") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
+                           fix="check the free space and the name") from None
+        raise
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise MissingTool("models are saved through the package 'safetensors'",
+                          expected="safetensors 0.4 or newer", found="none",
+                          fix="run: pip install safetensors") from None
+    return safetensors.numpy
+
+
+def _damaged(name: str, why: str) -> BadInput:
+    line = why.splitlines()[0] if why else "unknown reason"
+    return BadInput(f"model file {name!r} is damaged or not a model", expected="a .safetensors file",
+                    found=line, fix="save it again, or use a copy")
+
+
+def _metadata(name: str, data: bytes) -> Any:
+    """Metadata stand in the JSON header behind its 8-byte length."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8:
+        raise _damaged(name, f"{len(data)} bytes without a whole header")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        return json.loads(header.get("__metadata__", {}).get(_ENTRY, "null"))
+    except (ValueError, AttributeError, TypeError):
+        raise _damaged(name, "a header that is not JSON") from None
+
+
+def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -> Masters:
+    def take(label: str, shape: tuple[int, ...]) -> NDArray[np.int32]:
+        key = f"{layer.name}.{label}"
+        if key not in arrays:
+            raise _damaged(path, f"no tensor {key!r}")
+        array = arrays[key]
+        if array.dtype != np.int32 or array.shape != shape:
+            raise BadInput(f"tensor {key!r} of {path!r}", expected=f"int32 of shape {shape}",
+                           found=f"{array.dtype} of shape {array.shape}")
+        return np.array(array)
+
+    shape = layer.weight_shape
+    bias = (layer.out_channels,)
+    return Masters(take("weight", shape), take("weight.momentum", shape),
+                   take("bias", bias) if layer.bias else None,
+                   take("bias.momentum", bias) if layer.bias else None)

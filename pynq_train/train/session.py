@@ -1,0 +1,382 @@
+"""A network in device memory: what a training step writes, runs and reads back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends import Backend, RunRequest, RunResult
+from pynq_train.errors import HardwareFault
+from pynq_train.graph.init import LayerParams
+from pynq_train.hw.commands import Opcode, pack_params
+from pynq_train.quant import (
+    ExponentPolicy,
+    LayerKind,
+    Measures,
+    SgdStep,
+    StepExponents,
+    StepParams,
+    step_params,
+)
+from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
+from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.cost import softmax_cost, update_cost
+from pynq_train.schedule.layout import pack_maps, unpack_dense
+from pynq_train.schedule.plan import PARAM_BYTES, RECORD_BYTES, Plan, Role, param_index
+from pynq_train.train.formats import (
+    Array,
+    from_master,
+    master_words,
+    operand_copy,
+    quantise,
+    split_master_words,
+    to_master,
+)
+
+LOSS_UNIT = math.log(2) / 65536
+"""Loss of one unit of the softmax record (Q.16, log2), in nats."""
+_WEIGHT_KINDS = ("weights", "masters")
+_DRY_MOMENTUM = 1 << 16
+_DRY_SHIFT = 63
+
+
+@dataclass(frozen=True)
+class Masters:
+    """Masters of one layer as the update unit keeps them.
+
+    Attributes:
+        weight: int32 Q3.28 of the layer's ``weight_shape``.
+        weight_momentum: int32 Q7.24, the same shape.
+        bias: int32 Q3.28 ``(m,)``, None without bias.
+        bias_momentum: int32 Q7.24 ``(m,)``, None without bias.
+    """
+
+    weight: NDArray[np.int32]
+    weight_momentum: NDArray[np.int32]
+    bias: NDArray[np.int32] | None
+    bias_momentum: NDArray[np.int32] | None
+
+    @classmethod
+    def of(cls, params: LayerParams) -> Masters:
+        """Round float parameters; momentum is zero."""
+        weight = to_master(params.weight)
+        bias = None if params.bias is None else to_master(params.bias)
+        return cls(weight, np.zeros_like(weight), bias,
+                   None if bias is None else np.zeros_like(bias))
+
+    def params(self) -> LayerParams:
+        """Return the weights as float32."""
+        return LayerParams(from_master(self.weight),
+                           None if self.bias is None else from_master(self.bias))
+
+    def same_bits(self, other: Masters) -> bool:
+        """Whether all numbers are equal."""
+        pairs = ((self.weight, other.weight), (self.weight_momentum, other.weight_momentum),
+                 (self.bias, other.bias), (self.bias_momentum, other.bias_momentum))
+        return all((a is None and b is None) or
+                   (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step returned.
+
+    Attributes:
+        loss_sum: sum of the cross-entropy over the valid images, in nats.
+        correct: images whose largest logit is the label's.
+        images: valid images.
+        cycles: cycles of the run (0 if the backend has no clock).
+        saturations: saturated elements of all stored tensors.
+        counters: counter registers of the run.
+    """
+
+    loss_sum: float
+    correct: int
+    images: int
+    cycles: int
+    saturations: int
+    counters: Mapping[str, int]
+
+
+def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
+    """Return the exponent state of a network that was never run."""
+    kinds = [LayerKind(s.name, s.index >= plan.train_from, s.backward) for s in plan.specs]
+    ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max()))
+              for s in plan.specs]
+    return ExponentPolicy.start(kinds, ranges, input_k)
+
+
+class Session:
+    """Runs the programs of a plan on an open backend.
+
+    Args:
+        plan: the plan; its arena must be the backend's.
+        backend: an open backend.
+        masters: weights by layer name.
+        policy: exponent state that belongs to the masters; the session moves it on.
+        fill_seed: fills the arena with random bytes first (tests of what is really written).
+    """
+
+    def __init__(self, plan: Plan, backend: Backend, masters: Mapping[str, Masters],
+                 policy: ExponentPolicy, fill_seed: int | None = None) -> None:
+        self.plan = plan
+        self.backend = backend
+        self.policy = policy
+        self.training = build_training(plan)
+        self.evaluation = build_evaluation(plan)
+        self._cycles = {p.name: predicted_cycles(plan, p) for p in (self.training, self.evaluation)}
+        if fill_seed is not None:
+            junk = np.random.Generator(np.random.Philox(fill_seed))
+            backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
+        for program in (self.training, self.evaluation):
+            self._put(f"{program.name}.program", program.program)
+            self._put(f"{program.name}.taps", program.taps)
+        self.write_masters(masters)
+
+    # -- weights ---------------------------------------------------------------------------------
+
+    def write_masters(self, masters: Mapping[str, Masters]) -> None:
+        """Write weights, momentum and the 16-bit copies at the policy's exponents."""
+        for spec, exponent in zip(self.plan.specs, self.policy.w16):
+            own = masters[spec.name]
+            words = spec.pack_weights(master_words(own.weight, own.weight_momentum))
+            self._put(f"{spec.name}.wv", words)
+            copy = operand_copy(own.weight, exponent)
+            self._put(f"{spec.name}.w16", spec.pack_weights(copy))
+            if own.bias is not None and own.bias_momentum is not None:
+                self._put(f"{spec.name}.bias",
+                          spec.pack_bias(master_words(own.bias, own.bias_momentum)))
+
+    def read_masters(self) -> dict[str, Masters]:
+        """Read weights and momentum of all layers."""
+        result = {}
+        for spec in self.plan.specs:
+            words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
+            weight, weight_v = split_master_words(words)
+            bias = bias_v = None
+            if spec.bias:
+                bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])
+            result[spec.name] = Masters(weight, weight_v, bias, bias_v)
+        return result
+
+    def snapshot(self) -> dict[str, Array]:
+        """Bytes of everything that a training step carries over to the next."""
+        return {region.symbol: self.backend.read(region.offset, region.nbytes)
+                for region in self.plan.memory if region.kind in _WEIGHT_KINDS}
+
+    def restore(self, saved: Mapping[str, Array]) -> None:
+        """Undo every step since :meth:`snapshot` (the policy is the caller's)."""
+        for symbol, data in saved.items():
+            self._put(symbol, data)
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
+        """Run one training step: one doorbell.
+
+        Args:
+            images: float32 ``(batch, channels, rows, cols)``.
+            labels: ``(batch,)`` class numbers.
+            sgd: learning rate, momentum and decay of this step.
+        """
+        used = self.policy.exponents(self.plan.batch)
+        self.write_training(images, labels, step_params(used, sgd))
+        result = self.backend.run(self.request(self.training))
+        records = self.records(self.training)
+        self.policy.observe(used, self.measures(records))
+        return self._outcome(self.training, records, result, self.plan.batch)
+
+    def calibrate(self, images: Array, labels: Array) -> int:
+        """Find exponents for this batch: run the training step with a dead update until they hold.
+
+        Weights and momentum stay as they are. Returns the number of runs.
+
+        Raises:
+            HardwareFault: the backend changed a weight, which it was told not to.
+        """
+        before = self.snapshot()
+        limit = 2 * len(self.plan.specs) + 2
+        runs, trial = 0, self._fresh()
+        while runs < limit:
+            used = trial.exponents(self.plan.batch)
+            params = _dry(step_params(used, SgdStep(0.0)), used)
+            self.write_training(images, labels, params)
+            self.backend.run(self.request(self.training))
+            runs += 1
+            trial = self._fresh(used, self.measures(self.records(self.training)))
+            if trial.exponents(self.plan.batch) == used:
+                break
+        self._check_unchanged(before)
+        self.policy = trial
+        return runs
+
+    def calibrate_forward(self, images: Array) -> int:
+        """The same for evaluation of a network that was never trained: forward passes only."""
+        limit = len(self.plan.specs) + 2
+        runs, trial = 0, self._fresh()
+        while runs < limit:
+            used = trial.exponents(self.plan.batch)
+            self._write_evaluation(images, None, used)
+            self.backend.run(self.request(self.evaluation))
+            runs += 1
+            found = self.measures(self.records(self.evaluation), self.evaluation)
+            trial = self._fresh(used, found)
+            if trial.exponents(self.plan.batch) == used:
+                break
+        self.policy = trial
+        return runs
+
+    def evaluate(self, images: Array, labels: Array | None = None
+                 ) -> tuple[StepOutcome, NDArray[np.float32]]:
+        """Run the forward pass of at most one mini-batch; no history is touched.
+
+        Returns:
+            Outcome, and logits ``(images, classes)``.
+        """
+        used = self.policy.exponents(self.plan.batch)
+        self._write_evaluation(images, labels, used)
+        result = self.backend.run(self.request(self.evaluation))
+        outcome = self._outcome(self.evaluation, self.records(self.evaluation), result,
+                                len(images))
+        blocks = -(-self.plan.classes // 4)
+        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
+        logits = unpack_dense(raw, self.plan.classes)[: len(images)]
+        return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
+
+    # -- pieces that verification uses too -------------------------------------------------------
+
+    def write_training(self, images: Array, labels: Array, params: StepParams) -> None:
+        """Write input, labels and step block of a training step."""
+        self._write_batch(images, labels)
+        self._put("step_block", self._step_block(params, update=True))
+
+    def request(self, program: ProgramImage, count: int | None = None) -> RunRequest:
+        """The run of a program, or of its first ``count`` descriptors."""
+        memory = self.plan.memory
+        return RunRequest(memory[f"{program.name}.program"].offset,
+                          program.count if count is None else count,
+                          memory["step_block"].offset, self._cycles[program.name])
+
+    def records(self, program: ProgramImage) -> NDArray[np.int64]:
+        """Records of a program's last run: ``(descriptors, 4)``."""
+        return self._get(f"{program.name}.records", np.int64).reshape(-1, RECORD_BYTES // 8)
+
+    def measures(self, records: NDArray[np.int64], program: ProgramImage | None = None) -> Measures:
+        """Collect the magnitude bits of every tensor from the records of a program."""
+        count = len(self.plan.specs)
+        found: dict[Role, list[int | None]] = {role: [None] * count for role in Role}
+        for entry, record in zip((program or self.training).entries, records):
+            old = found[entry.role][entry.layer]
+            found[entry.role][entry.layer] = (old or 0) | int(record[0])
+        forward = [bits or 0 for bits in found[Role.FORWARD]]
+        return Measures(forward, found[Role.BACKWARD], found[Role.UPDATE_WEIGHTS])
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _put(self, symbol: str, data: Any) -> None:
+        self.backend.write(self.plan.memory[symbol].offset, data)
+
+    def _get(self, symbol: str, dtype: Any) -> Array:
+        region = self.plan.memory[symbol]
+        return self.backend.read(region.offset, region.nbytes).view(dtype)
+
+    def _fresh(self, used: StepExponents | None = None, measures: Measures | None = None
+               ) -> ExponentPolicy:
+        """The same weights and input, and no history but ``measures``."""
+        policy = self.policy
+        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k)
+        if used is not None and measures is not None:
+            fresh.observe(used, measures)
+            fresh.weight_k = list(policy.weight_k)
+        fresh.w16 = list(policy.w16)
+        return fresh
+
+    def _write_batch(self, images: Array, labels: Array | None) -> None:
+        batch = self.plan.batch
+        codes = quantise(images, self.policy.input_exponent)
+        if len(codes) < batch:
+            full = np.zeros((batch, *codes.shape[1:]), np.int16)
+            full[: len(codes)] = codes
+            codes = full
+        self._put("input", pack_maps(codes))
+        words = np.zeros(batch, np.int64)
+        if labels is not None:
+            words[: len(labels)] = labels
+        self._put("labels", words)
+
+    def _write_evaluation(self, images: Array, labels: Array | None, used: StepExponents) -> None:
+        self._write_batch(images, labels)
+        params = step_params(used, None)
+        softmax = {**params.softmax, "valid": len(images)}
+        self._put("step_block", self._step_block(
+            StepParams(softmax, params.forward, params.backward, params.update_weights,
+                       params.update_bias), update=False))
+
+    def _step_block(self, params: StepParams, update: bool) -> bytes:
+        block = bytearray(self.plan.step_block_bytes())
+
+        def put(role: Role, layer: int, values: Mapping[str, int]) -> None:
+            at = param_index(role, layer) * PARAM_BYTES
+            block[at : at + PARAM_BYTES] = pack_params(role.opcode, values)
+
+        put(Role.SOFTMAX, 0, params.softmax)
+        for layer in range(len(self.plan.specs)):
+            put(Role.FORWARD, layer, params.forward[layer])
+            put(Role.BACKWARD, layer, params.backward[layer])
+            if update:
+                put(Role.UPDATE_WEIGHTS, layer, params.update_weights[layer])
+                put(Role.UPDATE_BIAS, layer, params.update_bias[layer])
+        return bytes(block)
+
+    def _outcome(self, program: ProgramImage, records: NDArray[np.int64], result: RunResult,
+                 images: int) -> StepOutcome:
+        loss, correct, saturations = 0.0, 0, 0
+        for entry, record in zip(program.entries, records):
+            if entry.role.opcode == Opcode.SOFTMAX:
+                loss, correct = int(record[0]) * LOSS_UNIT, int(record[1])
+            elif entry.role in (Role.FORWARD, Role.BACKWARD, Role.UPDATE_WEIGHTS):
+                saturations += int(record[1])
+        return StepOutcome(loss, correct, images, result.cycles, saturations, result.counters)
+
+    def _check_unchanged(self, before: Mapping[str, Array]) -> None:
+        for symbol, data in self.snapshot().items():
+            if not np.array_equal(data, before[symbol]):
+                raise HardwareFault(f"{self.backend.name}: calibration changed {symbol}",
+                                    expected="the same bytes before and after",
+                                    fix="run 'pynq-train verify' on this board")
+
+
+def predicted_cycles(plan: Plan, program: ProgramImage) -> int:
+    """Upper estimate of a program's cycles, for time-outs: nothing overlaps."""
+    total = 1000
+    for entry in program.entries:
+        if entry.cost is not None:
+            total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
+        elif entry.role == Role.SOFTMAX:
+            total += softmax_cost(plan.batch, plan.classes)
+        else:
+            spec = plan.specs[entry.layer]
+            weights = entry.role == Role.UPDATE_WEIGHTS
+            nbytes = spec.master_bytes if weights else spec.bias_bytes
+            total += update_cost(nbytes // 8, weights)[0]
+    return total
+
+
+def _dry(params: StepParams, used: StepExponents) -> StepParams:
+    """Keep weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
+
+    def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
+        if not values:
+            return values
+        return {"momentum": _DRY_MOMENTUM, "g_shift": _DRY_SHIFT,
+                "w_shift": exponent - MASTER_EXPONENT}
+
+    layers = used.layers
+    return StepParams(params.softmax, params.forward, params.backward,
+                      tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
+                      tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))

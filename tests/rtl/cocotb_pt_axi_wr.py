@@ -1,0 +1,166 @@
+"""Cocotb bench of pt_axi_wr (direct port of pt_tb_axi)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+from axi_bench import ARENA_BYTES, BASE, Bench, Run, item, random_runs
+
+from sim.bfm.axi_memory import DECERR, OKAY, SLVERR, split_runs
+from sim.bfm.streams import StreamSource
+
+
+class Writer(Bench):
+    """Bench with drivers of runs and words."""
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut)
+        self.memory = self.write["d_axi"]
+        self.knobs = self.memory.knobs
+        self.runs = StreamSource(
+            self.clock, dut.wrun_valid_i, dut.wrun_ready_o,
+            {"off": dut.wrun_off_i, "len": dut.wrun_len_i, "last": dut.wrun_last_i}, self.rng)
+        self.words = StreamSource(
+            self.clock, dut.wdata_valid_i, dut.wdata_ready_o, {"data": dut.wdata_i}, self.rng)
+
+    def offer(self, runs: list[Run]) -> bytearray:
+        """Queue runs with random words; return the expected arena."""
+        image = bytearray(self.image)
+        self.runs.items.extend(map(item, runs))
+        for off, words, _ in runs:
+            for k in range(words):
+                data = self.rng.getrandbits(64)
+                image[off + 8 * k:off + 8 * k + 8] = data.to_bytes(8, "little")
+                self.words.items.append({"data": data})
+        return image
+
+    async def play(self, runs: list[Run], limit_cycles: int) -> int:
+        """Write all runs, check arena and bursts when idle; return the cycles it took."""
+        self.knobs.forget()
+        expected = self.offer(runs)
+        done = self.knobs.answered + len(split_runs(runs))
+        cycles = 0
+        while True:
+            await self.cycles(1)
+            cycles += 1
+            assert cycles < limit_cycles, "still waiting for the end of the writes"
+            if self.runs.sent and int(self.dut.widle_o.value) and not self.runs.items:
+                break
+        assert self.knobs.outstanding == 0 and self.knobs.answered == done
+        assert not self.words.items
+        assert self.image == expected
+        assert self.knobs.bursts == [(BASE + off, n) for off, n in split_runs(runs)]
+        assert int(self.dut.werr_o.value) == 0 and self.knobs.max_outstanding <= 8
+        return cycles
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    """Arena, order and bursts under random stalls and latencies; overlapping runs in order."""
+    bench = Writer(dut)
+    await bench.reset()
+    for stalls, latency in ((0.0, 0), (0.0, 40), (0.3, 5), (0.7, 20)):
+        bench.knobs.stall_request = bench.knobs.stall_data = stalls
+        bench.knobs.stall_response = stalls
+        bench.knobs.latency_cycles = latency
+        bench.runs.stall = bench.rng.choice([0.0, 0.5])
+        bench.words.stall = bench.rng.choice([0.0, 0.5])
+        await bench.play(random_runs(bench.rng, 60), 40000)
+
+
+@cocotb.test()
+async def throughput(dut: Any) -> None:
+    """One word per cycle: a long run, rows of 16 words, small contiguous runs; short runs apart."""
+    bench = Writer(dut)
+    await bench.reset()
+    bench.knobs.latency_cycles = 40
+    cases = {
+        "one run of 4096 words": ([(0, 4096, True)], 4096 + 80),
+        "128 runs of 16 words, apart": ([(256 * k, 16, True) for k in range(128)], 2048 + 80),
+        "512 runs of 4 words, joined": ([(32 * k, 4, k == 511) for k in range(512)], 2048 + 80),
+    }
+    for name, (runs, limit) in cases.items():
+        cycles = await bench.play(runs, 10000)
+        dut._log.info("write, latency 40: %s in %d cycles", name, cycles)
+        assert cycles <= limit, name
+    bench.knobs.latency_cycles = 0
+    cycles = await bench.play([(64 * k, 1, True) for k in range(200)], 10000)
+    dut._log.info("write, latency 0: 200 runs of one word apart in %d cycles", cycles)
+    assert cycles <= 200 * 2 + 40
+
+
+@cocotb.test()
+async def limits(dut: Any) -> None:
+    """No burst before its last word is there; at most 8 bursts without an answer."""
+    bench = Writer(dut)
+    await bench.reset()
+    bench.runs.items.append(item((0, 16, True)))
+    bench.words.items.extend({"data": k} for k in range(15))
+    await bench.cycles(100)
+    assert bench.knobs.bursts == [] and int(dut.widle_o.value) == 0
+    bench.words.items.append({"data": 15})
+    await bench.cycles(50)
+    assert bench.knobs.bursts == [(BASE, 16)] and int(dut.widle_o.value) == 1
+    bench.knobs.stall_response = 1.0
+    expected = bench.offer([(0, 512, True)])
+    await bench.cycles(400)
+    assert bench.knobs.outstanding == 8 and int(dut.widle_o.value) == 0
+    bench.knobs.stall_response = 0.0
+    await bench.until(lambda: int(dut.widle_o.value) == 1, 2000, "idle")
+    assert bench.image == expected
+
+
+@cocotb.test()
+async def errors(dut: Any) -> None:
+    """Arena violation, slave and decode errors; kept until reset."""
+    bench = Writer(dut)
+    for run in ((ARENA_BYTES - 8, 2, True), (ARENA_BYTES, 1, True), (2**32 - 8, 1, True)):
+        await bench.reset()
+        bench.knobs.forget()
+        image = bytearray(bench.image)
+        bench.runs.items.extend([item(run), item((0, 5, True))])
+        bench.words.items.extend({"data": k} for k in range(run[1] + 5))
+        await bench.cycles(80)
+        assert int(dut.werr_o.value) == 1 and int(dut.widle_o.value) == 1
+        assert bench.knobs.bursts == [] and bench.image == image
+        assert not bench.runs.items and not bench.words.items
+    await bench.reset()
+    await bench.play([(ARENA_BYTES - 64, 8, True)], 1000)
+    for code, response in ((2, SLVERR), (3, DECERR)):
+        await bench.reset()
+        assert int(dut.werr_o.value) == 0
+        bench.knobs.response = lambda address, r=response: r if address == BASE else OKAY
+        bench.offer([(0, 16, True)])
+        await bench.cycles(100)
+        assert int(dut.werr_o.value) == code
+        bench.knobs.response = lambda address: OKAY
+        bench.offer([(0, 16, True)])
+        await bench.cycles(100)
+        assert int(dut.werr_o.value) == code
+
+
+@cocotb.test()
+async def halt(dut: Any) -> None:
+    """A halt completes announced bursts, starts none, and a reset starts afresh."""
+    bench = Writer(dut)
+    await bench.reset()
+    for attempt in range(6):
+        bench.knobs.latency_cycles = 30
+        bench.knobs.stall_data = 0.3
+        bench.knobs.stall_request = 0.8 if attempt % 2 else 0.0
+        bench.offer([(0, 2000, False), (40000, 2000, True)])
+        await bench.cycles(bench.rng.randint(5, 200))
+        dut.halt_i.value = 1
+        await bench.cycles(3)
+        bench.knobs.stall_request = 0.0
+        await bench.cycles(5)
+        asked = len(bench.knobs.bursts)
+        await bench.until(lambda: int(dut.widle_o.value) == 1, 2000, "idle after halt")
+        assert bench.knobs.outstanding == 0 and len(bench.knobs.bursts) == asked
+        await bench.until(lambda: not bench.words.items, 5000, "words swallowed")
+        assert len(bench.knobs.bursts) == asked and not bench.runs.items
+        dut.halt_i.value = 0
+        await bench.reset()
+        bench.knobs.stall_data = 0.0
+        await bench.play(random_runs(bench.rng, 5), 10000)

@@ -1,0 +1,65 @@
+"""Packing of maps and weights against the definitions of the layouts, index by index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.graph.fuse import fuse
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.ops import Conv, Dense, Relu
+from pynq_train.schedule.layer import layer_specs
+from pynq_train.schedule.layout import (
+    pack_dense,
+    pack_maps,
+    pack_weights,
+    unpack_dense,
+    unpack_maps,
+)
+
+
+def test_maps() -> None:
+    x = np.arange(2 * 6 * 3 * 5).reshape(2, 6, 3, 5)
+    packed = pack_maps(x)
+    assert packed.shape == (2, 2, 3, 5, 4)
+    assert packed[1, 1, 2, 3, 1] == x[1, 5, 2, 3]
+    assert not packed[:, 1, :, :, 2:].any()
+    assert (unpack_maps(packed, 6) == x).all()
+
+
+def test_dense_maps() -> None:
+    x = np.arange(3 * 6).reshape(3, 6)
+    packed = pack_dense(x)
+    assert packed[1, 2, 1] == x[2, 5]
+    assert (unpack_dense(packed, 6) == x).all()
+
+
+def test_weights() -> None:
+    w = np.arange(18 * 5 * 9).reshape(18, 5, 3, 3)
+    packed = pack_weights(w, 4)
+    assert packed.shape == (2, 4, 3, 3, 16, 4)
+    assert packed[1, 1, 2, 0, 1, 0] == w[17, 4, 2, 0]
+
+
+def test_layer_weights_round_trip_and_order_of_a_flattened_map() -> None:
+    graph = Graph.build((3, 4, 5), [Conv(6, 3), Relu(), Dense(7), Relu(), Dense(3)])
+    specs = layer_specs(fuse(graph), 2)
+    rng = np.random.default_rng(0)
+    for spec, shape in zip(specs, ((6, 3, 3, 3), (7, 36), (3, 7))):
+        w = rng.integers(-99, 99, shape).astype(np.int16)
+        packed = spec.pack_weights(w)
+        assert packed.nbytes == spec.weight_bytes
+        assert (spec.unpack_weights(packed) == w).all()
+    dense = specs[1]
+    assert (dense.n, dense.nb, dense.x.blocks) == (48, 12, 12)
+    w = np.arange(7 * 36).reshape(7, 36)
+    packed = dense.pack_weights(w)
+    # channel 5, row 1, column 2 of the 6 x 2 x 3 map: block 1, position 5, lane 1
+    assert packed[0, 1 * 6 + 1 * 3 + 2, 0, 0, 4, 1] == w[4, 5 * 6 + 1 * 3 + 2]
+
+
+def test_masters_are_padded_with_zeros() -> None:
+    graph = Graph.build((3, 4, 4), [Conv(5, 3), Relu(), Dense(3)])
+    spec = layer_specs(fuse(graph), 1)[0]
+    ones = np.ones((5, 3, 3, 3), np.int64)
+    assert int(spec.pack_weights(ones).sum()) == ones.size
+    assert spec.pack_bias(np.arange(5)).tolist() == [0, 1, 2, 3, 4] + [0] * 11

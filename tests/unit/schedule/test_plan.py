@@ -1,0 +1,186 @@
+"""Plans and programs: memory, waits, refusals, and a whole step in the literal engine model."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from oracles import direct
+from oracles.engine_model import run_conv
+
+from pynq_train.errors import BadInput, DoesNotFit
+from pynq_train.graph import zoo
+from pynq_train.graph.fuse import fuse
+from pynq_train.graph.graph import Graph, Sequential
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Semaphore, unpack_descriptor
+from pynq_train.quant import ExponentPolicy, SgdStep, step_params
+from pynq_train.schedule.build import build_evaluation, build_training
+from pynq_train.schedule.layout import pack_maps, unpack_dense, unpack_maps
+from pynq_train.schedule.plan import Plan, Role, make_plan
+from pynq_train.schedule.report import predict_table, table
+from pynq_train.schedule.step_io import layer_kinds, pack_step_block, read_records
+from pynq_train.schedule.timeline import predict
+
+BOARD = BOARDS["pynq-z2"]
+NETS = ("digits", "lenet5", "1x")
+
+
+def tiny() -> Graph:
+    return (Sequential((2, 9, 9), "tiny").conv(5, 3, padding=1).relu().pool()
+            .conv(18, 3, stride=2, padding=1).relu().dense(6).relu().dense(3).build())
+
+
+@pytest.mark.parametrize("name,batch", list(itertools.product(NETS, (1, 3, 128))))
+def test_programs(name: str, batch: int) -> None:
+    plan = make_plan(fuse(zoo.get(name)), batch, BOARD)
+    for image in (build_training(plan), build_evaluation(plan)):
+        assert len(image.program) == plan.memory[f"{image.name}.program"].nbytes
+        assert len(image.taps) == plan.memory[f"{image.name}.taps"].nbytes
+        counts = dict.fromkeys(Semaphore, 0)
+        for number in range(image.count):
+            at = number * DESCRIPTOR_BYTES
+            d = unpack_descriptor(image.program[at:at + DESCRIPTOR_BYTES])
+            for unit in "xsy":
+                done = counts[Semaphore(d[f"pre.wait_{unit}_sem"])]
+                assert d[f"pre.wait_{unit}"] <= done, "waits for something behind it"
+            counts[Semaphore(d["pre.signal"])] += 1
+            assert d["pre.number"] == number
+    offsets = [(r.offset, r.end) for r in plan.memory]
+    assert all(a[1] <= b[0] and b[0] % 128 == 0 for a, b in itertools.pairwise(offsets))
+    assert name == "digits" or "forward" in table(plan)
+    assert predict(plan, plan.train).cycles > predict(plan, plan.evaluate).cycles > 0
+
+
+def test_update_waits_for_both_passes() -> None:
+    plan = make_plan(fuse(zoo.get("digits")), 4, BOARD)
+    image = build_training(plan)
+    done: dict[tuple[Role, int], int] = {}
+    count = 0
+    for entry, fields in zip(image.entries, image.fields):
+        if entry.role.opcode == Opcode.CONV:
+            count += 1
+            done[entry.role, entry.layer] = count
+        if entry.role == Role.UPDATE_WEIGHTS:
+            needed = max(done[role, entry.layer] for role in (Role.BACKWARD, Role.WEIGHT_GRADIENT)
+                         if (role, entry.layer) in done)
+            assert fields["pre.wait_x"] >= needed
+            assert fields["pre.wait_x_sem"] == Semaphore.CONV
+
+
+def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Random input, weights and logit gradients in an arena of random bytes."""
+    arena = rng.integers(0, 256, plan.memory.nbytes, dtype=np.uint8)
+
+    def put(symbol: str, values: np.ndarray) -> None:
+        raw = np.frombuffer(values.tobytes(), np.uint8)
+        assert raw.size == plan.memory[symbol].nbytes, symbol
+        arena[plan.memory[symbol].offset:][:raw.size] = raw
+
+    x = rng.integers(-20000, 20000, (plan.batch, *plan.layers[0].in_shape))
+    put("input", pack_maps(x.astype(np.int16)))
+    weights = []
+    for spec, layer in zip(plan.specs, plan.layers):
+        w = rng.integers(-20000, 20000, layer.weight_shape)
+        weights.append(w)
+        put(f"{spec.name}.w16", spec.pack_weights(w.astype(np.int16)))
+        put(f"{spec.name}.bias", spec.pack_bias(np.full(spec.m, 1 << 20)))
+    image = build_training(plan)
+    put("train.program", np.frombuffer(image.program, np.uint8))
+    put("train.taps", np.frombuffer(image.taps, np.uint8))
+    policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
+    put("step_block", np.frombuffer(pack_step_block(plan, step_params(
+        policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
+    dlogits = plan.memory["dlogits"]
+    arena[dlogits.offset:dlogits.end] = np.frombuffer(
+        rng.integers(-20000, 20000, dlogits.nbytes // 2).astype(np.int16).tobytes(), np.uint8)
+    return arena, weights, x
+
+
+def test_whole_step_in_the_engine_model() -> None:
+    """Every convolution of a program on its own addresses: outputs against direct sums."""
+    plan = make_plan(fuse(tiny()), 3, BOARD)
+    arena, weights, x = fill(plan, np.random.default_rng(3))
+    step = plan.memory["step_block"].offset
+    base = plan.memory["train.program"].offset
+    for number, entry in enumerate(plan.train):
+        if entry.role.opcode == Opcode.CONV:
+            run_conv(arena, base + number * DESCRIPTOR_BYTES, step, BOARD.config)
+
+    def int16(symbol: str) -> np.ndarray:
+        region = plan.memory[symbol]
+        return arena[region.offset:region.end].view(np.int16).astype(np.int64)
+
+    params = step_params(ExponentPolicy.start(layer_kinds(plan), [0] * 4).exponents(3), None)
+
+    def forward(layer: int, inputs: np.ndarray) -> np.ndarray:
+        spec = plan.specs[layer]
+        w = weights[layer].reshape(spec.m, -1, spec.kernel, spec.kernel)
+        total = direct.conv(inputs, w, spec.stride, spec.pad_top, spec.pad_left,
+                            plan.layers[layer].out_shape_before_pool[1:])
+        shift = params.forward[layer]["bias_shift"]
+        bias = (1 << 20) << shift if shift >= 0 else (1 << 20) >> -shift
+        y = direct.requantise(total + bias, params.forward[layer]["shift"])[0]
+        return np.maximum(y, 0) if spec.relu else y
+
+    y1 = direct.pool(forward(0, x)[:, :, :8, :8])[0]
+    y2 = forward(1, y1)
+    y3 = forward(2, y2.reshape(3, -1, 1, 1))
+    y4 = forward(3, y3)
+    assert (unpack_maps(int16("conv1.y").reshape(3, 2, 4, 4, 4), 5) == y1).all()
+    assert (unpack_maps(int16("conv2.y").reshape(3, 5, 2, 2, 4), 18) == y2).all()
+    assert (unpack_dense(int16("logits").reshape(1, 3, 4), 3) == y4[:, :, 0, 0]).all()
+    d4 = unpack_dense(int16("dlogits").reshape(1, 3, 4), 3)
+    d3 = unpack_dense(int16("dense1.dy").reshape(2, 3, 4), 6)
+    total = np.einsum("im,mn->in", d4, weights[3])
+    assert (d3 == direct.requantise(total, params.backward[3]["shift"])[0]).all()
+    d3 = np.where(y3[:, :, 0, 0] > 0, d3, 0)
+    g = plan.memory["dense1.g"]
+    sums = plan.specs[2].unpack_weights(arena[g.offset:g.end].view(np.int64))
+    assert (sums == np.einsum("im,in->mn", d3, y2.reshape(3, -1))).all()
+    d2 = direct.requantise(d3 @ weights[2], params.backward[2]["shift"])[0].reshape(y2.shape)
+    d2 = np.where(y2 > 0, d2, 0)
+    db = plan.memory["conv2.db"]
+    assert (arena[db.offset:db.end].view(np.int64)[:18] == d2.sum((0, 2, 3))).all()
+    result = read_records(plan, plan.train, arena[plan.memory["train.records"].offset:][
+        :plan.memory["train.records"].nbytes])
+    assert result.measures.forward[0] > 0 and result.measures.backward[0] is None
+
+
+def test_refusals() -> None:
+    layers = fuse(zoo.get("1x"))
+    with pytest.raises(DoesNotFit, match=r"layer 'conv1'.*131072.*262144.*at most 128 images"):
+        make_plan(layers, 256, BOARD)
+    with pytest.raises(DoesNotFit, match="mini-batch of at most"):
+        make_plan(layers, 128, replace(BOARD, cma_bytes=8 << 20))
+    with pytest.raises(DoesNotFit, match="board with more memory"):
+        make_plan(layers, 1, replace(BOARD, cma_bytes=1 << 20))
+    with pytest.raises(BadInput, match="batch"):
+        make_plan(layers, 0, BOARD)
+    with pytest.raises(BadInput, match="train_from"):
+        make_plan(layers, 1, BOARD, train_from=7)
+    wide = fuse(Sequential((64, 4, 3000)).conv(8, 11, padding=5).relu().conv(4, 11, padding=5)
+                .relu().dense(2).build())
+    make_plan(wide, 1, replace(BOARD, cma_bytes=1 << 40))
+    small = replace(BOARD, config=replace(BOARD.config, acc_groups=64))
+    with pytest.raises(DoesNotFit, match="accumulator groups"):
+        make_plan(wide, 1, small)
+
+
+def test_only_the_last_layers_are_trained() -> None:
+    plan = make_plan(fuse(zoo.get("digits")), 4, BOARD, train_from=2)
+    roles = [(e.role, e.layer) for e in plan.train]
+    assert (Role.BACKWARD, 2) not in roles and (Role.WEIGHT_GRADIENT, 2) in roles
+    assert all(layer == 2 for role, layer in roles
+               if role not in (Role.FORWARD, Role.SOFTMAX))
+    assert "conv1.wv" in plan.memory and "conv1.g" not in plan.memory
+    image = build_training(plan)
+    assert not any(f.get("y.flags") for f in image.fields)
+
+
+def test_predictions_of_reference_networks() -> None:
+    text = predict_table(BOARD, detail=False)
+    for name in ("1x batch 128", "1x batch 1", "resnet20", "vgg16", "alexnet"):
+        assert name in text
