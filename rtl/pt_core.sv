@@ -58,9 +58,8 @@ module pt_core (
   output logic [3:0]        m_axi_bready
 );
   localparam int unsigned Ports = 4;
-  localparam int unsigned XAddrW = $clog2(pt_spec_pkg::XBankWords) - 1;
-  localparam int unsigned GroupW = $clog2(pt_spec_pkg::AccGroups) - 1;
-  localparam int unsigned GroupBits = pt_spec_pkg::Tp * pt_spec_pkg::Tm * pt_spec_pkg::AccBits;
+  // Counted events: busy, four stalls, drain, and the words of each port.
+  localparam int unsigned Events = 6 + 2 * Ports;
 
   if (pt_spec_pkg::Ports != Ports) begin : g_check
     $fatal(1, "pt_core: the configuration must have 4 ports");
@@ -72,9 +71,7 @@ module pt_core (
   logic [63:0] cycles;
   logic        busy, done, halted, failed;
   logic [7:0]  error_code, error_unit;
-  logic [31:0] count_busy_q, count_x_q, count_s_q, count_acc_q, count_gap_q, count_drain_q;
-  logic [31:0] read_beats_q [Ports];
-  logic [31:0] write_beats_q [Ports];
+  logic [Events-1:0][31:0] counts;
   assign status = {8'd0, error_unit, error_code, 4'd0, failed, halted, done, busy};
 
   pt_regs u_regs (
@@ -110,27 +107,24 @@ module pt_core (
     .step_off_o(step_off),
     .cycles_i(cycles[31:0]),
     .cycles_hi_i(cycles[63:32]),
-    .busy_cycles_i(count_busy_q),
-    .stall_x_i(count_x_q),
-    .stall_s_i(count_s_q),
-    .stall_acc_i(count_acc_q),
-    .stall_gap_i(count_gap_q),
-    .drain_cycles_i(count_drain_q),
-    .read_beats0_i(read_beats_q[0]),
-    .read_beats1_i(read_beats_q[1]),
-    .read_beats2_i(read_beats_q[2]),
-    .read_beats3_i(read_beats_q[3]),
-    .write_beats0_i(write_beats_q[0]),
-    .write_beats1_i(write_beats_q[1]),
-    .write_beats2_i(write_beats_q[2]),
-    .write_beats3_i(write_beats_q[3])
+    .busy_cycles_i(counts[0]),
+    .stall_x_i(counts[1]),
+    .stall_s_i(counts[2]),
+    .stall_acc_i(counts[3]),
+    .stall_gap_i(counts[4]),
+    .drain_cycles_i(counts[5]),
+    .read_beats0_i(counts[6]),
+    .read_beats1_i(counts[7]),
+    .read_beats2_i(counts[8]),
+    .read_beats3_i(counts[9]),
+    .write_beats0_i(counts[10]),
+    .write_beats1_i(counts[11]),
+    .write_beats2_i(counts[12]),
+    .write_beats3_i(counts[13])
   );
 
   logic start, resume, soft_reset, clear;
-  assign start = ctrl[0];
-  assign resume = ctrl[1];
-  assign soft_reset = ctrl[2];
-  assign clear = ctrl[3];
+  assign {clear, soft_reset, resume, start} = ctrl[3:0];
   assign irq_o = mode[1] && (done || halted);
 
   // ---- AXI masters ------------------------------------------------------------------------------
@@ -150,91 +144,76 @@ module pt_core (
   always_ff @(posedge clk_i) unit_rst_n <= rst_ni && !core_rst;
 
   for (genvar p = 0; p < Ports; p++) begin : g_port
-    pt_axi_rd u_rd (
+    pt_axi_port u_port (
       .clk_i,
       .rst_ni(unit_rst_n),
       .halt_i(halt),
       .base_i(arena_base),
       .limit_i(arena_bytes),
-      .run_valid_i(rd_run_valid[p]),
-      .run_ready_o(rd_run_ready[p]),
-      .run_off_i(rd_run_off[p]),
-      .run_len_i(rd_run_len[p]),
-      .run_last_i(rd_run_last[p]),
-      .data_valid_o(rd_valid[p]),
-      .data_ready_i(rd_ready[p]),
-      .data_o(rd_data[p]),
-      .err_o(rd_err[p]),
-      .idle_o(rd_idle[p]),
-      .beat_o(rd_beat[p]),
-      .araddr_o(m_axi_araddr[p]),
-      .arlen_o(m_axi_arlen[p]),
-      .arvalid_o(m_axi_arvalid[p]),
-      .arready_i(m_axi_arready[p]),
-      .rdata_i(m_axi_rdata[p]),
-      .rresp_i(m_axi_rresp[p]),
-      .rlast_i(m_axi_rlast[p]),
-      .rvalid_i(m_axi_rvalid[p]),
-      .rready_o(m_axi_rready[p])
+      .rd_run_valid_i(rd_run_valid[p]),
+      .rd_run_ready_o(rd_run_ready[p]),
+      .rd_run_off_i(rd_run_off[p]),
+      .rd_run_len_i(rd_run_len[p]),
+      .rd_run_last_i(rd_run_last[p]),
+      .rd_valid_o(rd_valid[p]),
+      .rd_ready_i(rd_ready[p]),
+      .rd_data_o(rd_data[p]),
+      .rd_idle_o(rd_idle[p]),
+      .rd_beat_o(rd_beat[p]),
+      .rd_err_o(rd_err[p]),
+      .wr_run_valid_i(wr_run_valid[p]),
+      .wr_run_ready_o(wr_run_ready[p]),
+      .wr_run_off_i(wr_run_off[p]),
+      .wr_run_len_i(wr_run_len[p]),
+      .wr_run_last_i(wr_run_last[p]),
+      .wr_valid_i(wr_valid[p]),
+      .wr_ready_o(wr_ready[p]),
+      .wr_data_i(wr_data[p]),
+      .wr_idle_o(wr_idle[p]),
+      .wr_beat_o(wr_beat[p]),
+      .wr_err_o(wr_err[p]),
+      .m_axi_araddr(m_axi_araddr[p]),
+      .m_axi_arlen(m_axi_arlen[p]),
+      .m_axi_arsize(m_axi_arsize[p]),
+      .m_axi_arburst(m_axi_arburst[p]),
+      .m_axi_arcache(m_axi_arcache[p]),
+      .m_axi_arprot(m_axi_arprot[p]),
+      .m_axi_arvalid(m_axi_arvalid[p]),
+      .m_axi_arready(m_axi_arready[p]),
+      .m_axi_rdata(m_axi_rdata[p]),
+      .m_axi_rresp(m_axi_rresp[p]),
+      .m_axi_rlast(m_axi_rlast[p]),
+      .m_axi_rvalid(m_axi_rvalid[p]),
+      .m_axi_rready(m_axi_rready[p]),
+      .m_axi_awaddr(m_axi_awaddr[p]),
+      .m_axi_awlen(m_axi_awlen[p]),
+      .m_axi_awsize(m_axi_awsize[p]),
+      .m_axi_awburst(m_axi_awburst[p]),
+      .m_axi_awcache(m_axi_awcache[p]),
+      .m_axi_awprot(m_axi_awprot[p]),
+      .m_axi_awvalid(m_axi_awvalid[p]),
+      .m_axi_awready(m_axi_awready[p]),
+      .m_axi_wdata(m_axi_wdata[p]),
+      .m_axi_wstrb(m_axi_wstrb[p]),
+      .m_axi_wlast(m_axi_wlast[p]),
+      .m_axi_wvalid(m_axi_wvalid[p]),
+      .m_axi_wready(m_axi_wready[p]),
+      .m_axi_bresp(m_axi_bresp[p]),
+      .m_axi_bvalid(m_axi_bvalid[p]),
+      .m_axi_bready(m_axi_bready[p])
     );
-    pt_axi_wr u_wr (
-      .clk_i,
-      .rst_ni(unit_rst_n),
-      .halt_i(halt),
-      .base_i(arena_base),
-      .limit_i(arena_bytes),
-      .run_valid_i(wr_run_valid[p]),
-      .run_ready_o(wr_run_ready[p]),
-      .run_off_i(wr_run_off[p]),
-      .run_len_i(wr_run_len[p]),
-      .run_last_i(wr_run_last[p]),
-      .data_valid_i(wr_valid[p]),
-      .data_ready_o(wr_ready[p]),
-      .data_i(wr_data[p]),
-      .err_o(wr_err[p]),
-      .idle_o(wr_idle[p]),
-      .beat_o(wr_beat[p]),
-      .awaddr_o(m_axi_awaddr[p]),
-      .awlen_o(m_axi_awlen[p]),
-      .awvalid_o(m_axi_awvalid[p]),
-      .awready_i(m_axi_awready[p]),
-      .wdata_o(m_axi_wdata[p]),
-      .wlast_o(m_axi_wlast[p]),
-      .wvalid_o(m_axi_wvalid[p]),
-      .wready_i(m_axi_wready[p]),
-      .bresp_i(m_axi_bresp[p]),
-      .bvalid_i(m_axi_bvalid[p]),
-      .bready_o(m_axi_bready[p])
-    );
-    // Words of 8 bytes, incrementing, modifiable and bufferable, unprivileged data.
-    assign m_axi_arsize[p] = 3'd3;
-    assign m_axi_arburst[p] = 2'b01;
-    assign m_axi_arcache[p] = 4'b0011;
-    assign m_axi_arprot[p] = 3'b000;
-    assign m_axi_awsize[p] = 3'd3;
-    assign m_axi_awburst[p] = 2'b01;
-    assign m_axi_awcache[p] = 4'b0011;
-    assign m_axi_awprot[p] = 3'b000;
-    assign m_axi_wstrb[p] = 8'hff;
   end
 
   // The first error of any port; the unit field names the port (reads 0..3, writes 4..7).
   logic       err_valid;
   logic [7:0] err_code, err_unit;
   always_comb begin
-    err_valid = 1'b0;
-    err_code = 8'd0;
-    err_unit = 8'd0;
+    {err_valid, err_code, err_unit} = 17'd0;
     for (int unsigned p = 0; p < Ports; p++) begin
-      if (wr_err[p] != 2'd0) begin
+      if ((wr_err[p] | rd_err[p]) != 2'd0) begin
         err_valid = 1'b1;
-        err_code = {6'd0, wr_err[p]};
-        err_unit = 8'(p + Ports);
-      end
-      if (rd_err[p] != 2'd0) begin
-        err_valid = 1'b1;
-        err_code = {6'd0, rd_err[p]};
-        err_unit = 8'(p);
+        err_code = {6'd0, rd_err[p] != 2'd0 ? rd_err[p] : wr_err[p]};
+        err_unit = rd_err[p] != 2'd0 ? 8'(p) : 8'(p + Ports);
       end
     end
   end
@@ -313,22 +292,7 @@ module pt_core (
     .data_i(rd_data[2])
   );
 
-  // ---- loaders ----------------------------------------------------------------------------------
-  logic        x_slot_free, x_take, x_tile, x_we, x_slot, s_space, s_we;
-  logic [1:0]  x_bank, s_skip;
-  logic [13:0] x_addr;
-  logic [63:0] x_data, s_data;
-  // Unused halves of the two loaders.
-  logic        xl_s_we_unused, xl_wrun_unused, xl_wlast_unused, xl_wdata_unused;
-  logic [1:0]  xl_skip_unused;
-  logic [63:0] xl_sdata_unused, xl_wword_unused;
-  logic [31:0] xl_woff_unused;
-  logic [15:0] xl_wlen_unused;
-  logic        sl_take_unused, sl_tile_unused, sl_we_unused, sl_slot_unused;
-  logic [1:0]  sl_bank_unused;
-  logic [13:0] sl_addr_unused;
-  logic [63:0] sl_data_unused;
-
+  // ---- convolution ------------------------------------------------------------------------------
   // Write clients of port 1: flags and records, channel sums.
   logic [1:0]  p1_run_valid, p1_run_ready, p1_valid, p1_ready, p1_last_unused;
   logic [31:0] p1_off [2];
@@ -337,192 +301,40 @@ module pt_core (
   logic        p1_order_idle, p1_idle;
   assign p1_idle = p1_order_idle && wr_idle[1];
 
-  pt_tile_load #(.Kind(0), .ClaimAhead(1'b1)) u_x_load (
+
+  logic ev_busy, ev_x, ev_s, ev_acc, ev_gap, ev_drain;
+  pt_conv u_conv (
     .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitX]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitX]),
+    .cfg_req_o(cfg_req[pt_spec_pkg::UnitY:0]),
+    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitY:0]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .done_o(unit_done[pt_spec_pkg::UnitX]),
-    .run_valid_o(rd_run_valid[0]),
-    .run_ready_i(rd_run_ready[0]),
-    .run_off_o(rd_run_off[0]),
-    .run_len_o(rd_run_len[0]),
-    .run_last_o(rd_run_last[0]),
-    .data_valid_i(rd_valid[0]),
-    .data_ready_o(rd_ready[0]),
-    .data_i(rd_data[0]),
-    .slot_free_i(x_slot_free),
-    .tile_take_o(x_take),
-    .tile_done_o(x_tile),
-    .x_we_o(x_we),
-    .x_slot_o(x_slot),
-    .x_bank_o(x_bank),
-    .x_addr_o(x_addr),
-    .x_data_o(x_data),
-    .s_space_i(1'b0),
-    .s_we_o(xl_s_we_unused),
-    .s_skip_o(xl_skip_unused),
-    .s_data_o(xl_sdata_unused),
-    .wrun_valid_o(xl_wrun_unused),
-    .wrun_ready_i(1'b0),
-    .wrun_off_o(xl_woff_unused),
-    .wrun_len_o(xl_wlen_unused),
-    .wrun_last_o(xl_wlast_unused),
-    .wdata_valid_o(xl_wdata_unused),
-    .wdata_ready_i(1'b0),
-    .wdata_o(xl_wword_unused),
-    .wr_idle_i(1'b1)
-  );
-
-  pt_tile_load #(.Kind(1)) u_s_load (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitS]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitS]),
-    .cfg_idx_i(cfg_idx),
-    .cfg_data_i(cfg_data),
-    .cfg_last_i(cfg_last),
-    .done_o(unit_done[pt_spec_pkg::UnitS]),
-    .run_valid_o(rd_run_valid[1]),
-    .run_ready_i(rd_run_ready[1]),
-    .run_off_o(rd_run_off[1]),
-    .run_len_o(rd_run_len[1]),
-    .run_last_o(rd_run_last[1]),
-    .data_valid_i(rd_valid[1]),
-    .data_ready_o(rd_ready[1]),
-    .data_i(rd_data[1]),
-    .slot_free_i(1'b1),
-    .tile_take_o(sl_take_unused),
-    .tile_done_o(sl_tile_unused),
-    .x_we_o(sl_we_unused),
-    .x_slot_o(sl_slot_unused),
-    .x_bank_o(sl_bank_unused),
-    .x_addr_o(sl_addr_unused),
-    .x_data_o(sl_data_unused),
-    .s_space_i(s_space),
-    .s_we_o(s_we),
-    .s_skip_o(s_skip),
-    .s_data_o(s_data),
-    .wrun_valid_o(p1_run_valid[1]),
-    .wrun_ready_i(p1_run_ready[1]),
-    .wrun_off_o(p1_off[1]),
-    .wrun_len_o(p1_len[1]),
-    .wrun_last_o(p1_last_unused[1]),
-    .wdata_valid_o(p1_valid[1]),
-    .wdata_ready_i(p1_ready[1]),
-    .wdata_o(p1_data[1]),
-    .wr_idle_i(p1_idle)
-  );
-
-  // ---- compute ----------------------------------------------------------------------------------
-  logic                 acc_tile_valid, acc_half, acc_release, drain_valid, drain_ready;
-  logic                 group_valid;
-  logic [GroupW-1:0]    drain_group;
-  logic [GroupBits-1:0] group;
-  logic                 ev_busy, ev_x, ev_s, ev_acc, ev_gap;
-
-  pt_compute #(
-    .XBankWords(pt_spec_pkg::XBankWords),
-    .SRingWords(pt_spec_pkg::SRingWords),
-    .Groups(pt_spec_pkg::AccGroups),
-    .Rows(pt_spec_pkg::TableRows),
-    .MaxTaps(pt_spec_pkg::MaxTaps),
-    .SweepMin(pt_spec_pkg::SweepMinCycles),
-    .Tm(pt_spec_pkg::Tm),
-    .Tr(pt_spec_pkg::Tr),
-    .Tp(pt_spec_pkg::Tp)
-  ) u_compute (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .pix_req_o(cfg_req[pt_spec_pkg::UnitPix]),
-    .pix_cfg_valid_i(cfg_valid[pt_spec_pkg::UnitPix]),
-    .pix_done_o(unit_done[pt_spec_pkg::UnitPix]),
-    .c_req_o(cfg_req[pt_spec_pkg::UnitC]),
-    .c_cfg_valid_i(cfg_valid[pt_spec_pkg::UnitC]),
-    .c_done_o(unit_done[pt_spec_pkg::UnitC]),
-    .cfg_idx_i(cfg_idx),
-    .cfg_data_i(cfg_data),
-    .cfg_last_i(cfg_last),
-    .x_we_i(x_we),
-    .x_bank_i(x_bank),
-    .x_addr_i(x_addr[XAddrW-1:0]),
-    .x_slot_i(x_slot),
-    .x_data_i(x_data),
-    .x_take_i(x_take),
-    .x_tile_i(x_tile),
-    .x_slot_free_o(x_slot_free),
-    .s_we_i(s_we),
-    .s_data_i(s_data),
-    .s_skip_i(s_skip),
-    .s_space_o(s_space),
-    .acc_tile_valid_o(acc_tile_valid),
-    .acc_half_o(acc_half),
-    .acc_release_i(acc_release),
-    .drain_req_valid_i(drain_valid),
-    .drain_req_ready_o(drain_ready),
-    .drain_group_i(drain_group),
-    .group_valid_o(group_valid),
-    .group_o(group),
+    .unit_done_o(unit_done[pt_spec_pkg::UnitY:0]),
+    .rd_run_valid_o({p2_run_valid[1], rd_run_valid[1:0]}),
+    .rd_run_ready_i({p2_run_ready[1], rd_run_ready[1:0]}),
+    .rd_run_off_o({p2_off[1], rd_run_off[1], rd_run_off[0]}),
+    .rd_run_len_o({p2_len[1], rd_run_len[1], rd_run_len[0]}),
+    .rd_run_last_o({p2_last_unused[1], rd_run_last[1:0]}),
+    .rd_valid_i({p2_valid[1], rd_valid[1:0]}),
+    .rd_ready_o({p2_ready[1], rd_ready[1:0]}),
+    .rd_data_i({p2_data, rd_data[1], rd_data[0]}),
+    .wr_run_valid_o({p1_run_valid, wr_run_valid[0]}),
+    .wr_run_ready_i({p1_run_ready, wr_run_ready[0]}),
+    .wr_run_off_o({p1_off[1], p1_off[0], wr_run_off[0]}),
+    .wr_run_len_o({p1_len[1], p1_len[0], wr_run_len[0]}),
+    .wr_run_last_o({p1_last_unused, wr_run_last[0]}),
+    .wr_valid_o({p1_valid, wr_valid[0]}),
+    .wr_ready_i({p1_ready, wr_ready[0]}),
+    .wr_data_o({p1_data[1], p1_data[0], wr_data[0]}),
+    .wr_idle_i({p1_idle, p1_idle, wr_idle[0]}),
     .busy_o(ev_busy),
     .stall_x_o(ev_x),
     .stall_s_o(ev_s),
     .stall_acc_o(ev_acc),
-    .stall_gap_o(ev_gap)
-  );
-
-  // ---- store unit -------------------------------------------------------------------------------
-  logic store_busy_unused;
-  pt_store #(
-    .StageWords(pt_spec_pkg::StageWords),
-    .FlagWords(pt_spec_pkg::FlagWords),
-    .PoolColumns(pt_spec_pkg::PoolColumns),
-    .Groups(pt_spec_pkg::AccGroups)
-  ) u_store (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitY]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitY]),
-    .cfg_idx_i(cfg_idx),
-    .cfg_data_i(cfg_data),
-    .cfg_last_i(cfg_last),
-    .done_o(unit_done[pt_spec_pkg::UnitY]),
-    .acc_tile_valid_i(acc_tile_valid),
-    .acc_release_o(acc_release),
-    .drain_req_valid_o(drain_valid),
-    .drain_req_ready_i(drain_ready),
-    .drain_group_o(drain_group),
-    .group_valid_i(group_valid),
-    .group_i(group),
-    .b_run_valid_o(p2_run_valid[1]),
-    .b_run_ready_i(p2_run_ready[1]),
-    .b_run_off_o(p2_off[1]),
-    .b_run_len_o(p2_len[1]),
-    .b_run_last_o(p2_last_unused[1]),
-    .b_data_valid_i(p2_valid[1]),
-    .b_data_ready_o(p2_ready[1]),
-    .b_data_i(p2_data),
-    .w_run_valid_o(wr_run_valid[0]),
-    .w_run_ready_i(wr_run_ready[0]),
-    .w_run_off_o(wr_run_off[0]),
-    .w_run_len_o(wr_run_len[0]),
-    .w_run_last_o(wr_run_last[0]),
-    .w_wdata_valid_o(wr_valid[0]),
-    .w_wdata_ready_i(wr_ready[0]),
-    .w_wdata_o(wr_data[0]),
-    .w_wr_idle_i(wr_idle[0]),
-    .f_run_valid_o(p1_run_valid[0]),
-    .f_run_ready_i(p1_run_ready[0]),
-    .f_run_off_o(p1_off[0]),
-    .f_run_len_o(p1_len[0]),
-    .f_run_last_o(p1_last_unused[0]),
-    .f_wdata_valid_o(p1_valid[0]),
-    .f_wdata_ready_i(p1_ready[0]),
-    .f_wdata_o(p1_data[0]),
-    .f_wr_idle_i(p1_idle),
-    .drain_busy_o(store_busy_unused)
+    .stall_gap_o(ev_gap),
+    .drain_o(ev_drain)
   );
 
   pt_wr_arb #(.Clients(2)) u_port1_wr (
@@ -672,41 +484,16 @@ module pt_core (
     .wr_idle_i(wr_idle[2])
   );
 
-  // ---- counters, cleared at START ---------------------------------------------------------------
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || start) begin
-      count_busy_q  <= 32'd0;
-      count_x_q     <= 32'd0;
-      count_s_q     <= 32'd0;
-      count_acc_q   <= 32'd0;
-      count_gap_q   <= 32'd0;
-      count_drain_q <= 32'd0;
-    end else begin
-      count_busy_q  <= count_busy_q + 32'(ev_busy);
-      count_x_q     <= count_x_q + 32'(ev_x);
-      count_s_q     <= count_s_q + 32'(ev_s);
-      count_acc_q   <= count_acc_q + 32'(ev_acc);
-      count_gap_q   <= count_gap_q + 32'(ev_gap);
-      count_drain_q <= count_drain_q + 32'(drain_valid && drain_ready);
-    end
-  end
-  for (genvar p = 0; p < Ports; p++) begin : g_beats
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni || start) begin
-        read_beats_q[p]  <= 32'd0;
-        write_beats_q[p] <= 32'd0;
-      end else begin
-        read_beats_q[p]  <= read_beats_q[p] + 32'(rd_beat[p]);
-        write_beats_q[p] <= write_beats_q[p] + 32'(wr_beat[p]);
-      end
-    end
-  end
+  // ---- counters ---------------------------------------------------------------------------------
+  pt_counters #(.Count(Events)) u_counters (
+    .clk_i,
+    .rst_ni,
+    .clear_i(start),
+    .event_i({wr_beat, rd_beat, ev_drain, ev_gap, ev_acc, ev_s, ev_x, ev_busy}),
+    .count_o(counts)
+  );
 
   logic unused;
   assign unused = &{1'b0, ctrl[31:4], mode[31:2], arena_hi[31:8], p2_last_unused, p1_last_unused,
-                    u_rd_last_unused, u_wr_last_unused, x_addr, xl_s_we_unused, xl_skip_unused,
-                    xl_sdata_unused, xl_wrun_unused, xl_woff_unused, xl_wlen_unused,
-                    xl_wlast_unused, xl_wdata_unused, xl_wword_unused, sl_take_unused,
-                    sl_tile_unused, sl_we_unused, sl_slot_unused, sl_bank_unused, sl_addr_unused,
-                    sl_data_unused, store_busy_unused, acc_half};
+                    u_rd_last_unused, u_wr_last_unused};
 endmodule

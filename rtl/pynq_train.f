@@ -11,10 +11,12 @@ common/pt_affine3.sv
 axi/pt_burst.sv
 axi/pt_axi_rd.sv
 axi/pt_axi_wr.sv
+axi/pt_axi_port.sv
 axi/pt_run_arb.sv
 axi/pt_rd_arb.sv
 axi/pt_wr_arb.sv
 ctrl/pt_sequencer.sv
+ctrl/pt_counters.sv
 load/pt_row_walk.sv
 load/pt_load_runs.sv
 load/pt_load_data.sv
@@ -42,5 +44,6 @@ update/pt_update.sv
 scalar/pt_softmax_rom.sv
 scalar/pt_softmax_div.sv
 scalar/pt_softmax.sv
+pt_conv.sv
 pt_core.sv
 pt_top.v

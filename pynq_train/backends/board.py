@@ -25,7 +25,7 @@ from pynq_train.backends.base import (
 from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, Timeout
 from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Unit
+from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.config import TENSOR_ALIGN_BYTES
 from pynq_train.hw.emit.hwh import VLNV
 from pynq_train.hw.registers import Status
@@ -47,6 +47,10 @@ _FAULTS = {
     ),
     Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
 }
+
+_BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
+_PORTS = 4
+"""For bus errors the UNIT field is the read port, or the write port plus this."""
 
 
 def _bits(register: str) -> dict[str, int]:
@@ -278,11 +282,10 @@ class BoardBackend:
         index = self._core.read_register("ERROR_INDEX")
         known = _FAULTS.get(Status(code)) if code in list(Status) else None
         what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
-        name = Unit(unit).name if unit in list(Unit) else str(unit)
+        if code in _BUS_ERRORS:
+            what += f" ({'read' if unit < _PORTS else 'write'} port {unit % _PORTS})"
         return HardwareFault(
-            f"{self.name}: descriptor {index} {what} (unit {name})",
-            found=self._core.dump(),
-            fix=fix,
+            f"{self.name}: descriptor {index} {what}", found=self._core.dump(), fix=fix
         )
 
     def _soft_reset(self) -> None:

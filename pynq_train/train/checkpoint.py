@@ -121,8 +121,8 @@ def _safetensors() -> Any:
 
 def _damaged(name: str, why: str) -> BadInput:
     line = why.splitlines()[0] if why else "unknown reason"
-    return BadInput(f"model file {name!r} is damaged or not a model", expected="a .safetensors file",
-                    found=line, fix="save it again, or use a copy")
+    return BadInput(f"model file {name!r} is damaged or not a model",
+                    expected="a .safetensors file", found=line, fix="save it again, or use a copy")
 
 
 def _metadata(name: str, data: bytes) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.fixed import rne_shift, saturate
 from pynq_train.quant.policy import MASTER_EXPONENT
 
 Array = NDArray[Any]
 
 MASTER_LIMIT = (1 << 31) - 1
-OPERAND_LIMIT = (1 << 15) - 1
+OPERAND_BITS = 16
+OPERAND_LIMIT = (1 << (OPERAND_BITS - 1)) - 1
 
 
 def to_master(values: Array) -> NDArray[np.int32]:
@@ -28,12 +30,8 @@ def from_master(masters: Array) -> NDArray[np.float32]:
 
 def operand_copy(masters: Array, exponent: int) -> NDArray[np.int16]:
     """Return the 16-bit copy of Q3.28 masters at ``exponent``, as the update unit writes it."""
-    shift = exponent - MASTER_EXPONENT
-    wide = np.asarray(masters, np.int64)
-    if shift > 0:
-        half = (1 << (shift - 1)) - 1
-        wide = (wide + half + (wide >> shift & 1)) >> shift
-    return np.clip(wide, -OPERAND_LIMIT, OPERAND_LIMIT).astype(np.int16)
+    wide = rne_shift(np.asarray(masters, np.int64), exponent - MASTER_EXPONENT)
+    return saturate(wide, OPERAND_BITS).astype(np.int16)
 
 
 def quantise(values: Array, exponent: int) -> NDArray[np.int16]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.graph.init import LayerParams
-from pynq_train.hw.commands import Opcode, pack_params
 from pynq_train.quant import (
     ExponentPolicy,
-    LayerKind,
     Measures,
     SgdStep,
     StepExponents,
@@ -25,9 +23,16 @@ from pynq_train.quant import (
 )
 from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
 from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
-from pynq_train.schedule.cost import softmax_cost, update_cost
 from pynq_train.schedule.layout import pack_maps, unpack_dense
-from pynq_train.schedule.plan import PARAM_BYTES, RECORD_BYTES, Plan, Role, param_index
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.step_io import (
+    LOSS_SCALE,
+    StepResult,
+    layer_kinds,
+    pack_step_block,
+    read_records,
+)
+from pynq_train.schedule.timeline import predict
 from pynq_train.train.formats import (
     Array,
     from_master,
@@ -38,7 +43,7 @@ from pynq_train.train.formats import (
     to_master,
 )
 
-LOSS_UNIT = math.log(2) / 65536
+LOSS_UNIT = math.log(2) / LOSS_SCALE
 """Loss of one unit of the softmax record (Q.16, log2), in nats."""
 _WEIGHT_KINDS = ("weights", "masters")
 _DRY_MOMENTUM = 1 << 16
@@ -105,10 +110,9 @@ class StepOutcome:
 
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
     """Return the exponent state of a network that was never run."""
-    kinds = [LayerKind(s.name, s.index >= plan.train_from, s.backward) for s in plan.specs]
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max()))
               for s in plan.specs]
-    return ExponentPolicy.start(kinds, ranges, input_k)
+    return ExponentPolicy.start(layer_kinds(plan), ranges, input_k)
 
 
 class Session:
@@ -129,7 +133,8 @@ class Session:
         self.policy = policy
         self.training = build_training(plan)
         self.evaluation = build_evaluation(plan)
-        self._cycles = {p.name: predicted_cycles(plan, p) for p in (self.training, self.evaluation)}
+        self._cycles = {p.name: predict(plan, p.entries).cycles
+                        for p in (self.training, self.evaluation)}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
@@ -187,9 +192,9 @@ class Session:
         used = self.policy.exponents(self.plan.batch)
         self.write_training(images, labels, step_params(used, sgd))
         result = self.backend.run(self.request(self.training))
-        records = self.records(self.training)
-        self.policy.observe(used, self.measures(records))
-        return self._outcome(self.training, records, result, self.plan.batch)
+        said = self.records(self.training)
+        self.policy.observe(used, said.measures)
+        return _outcome(said, result, self.plan.batch)
 
     def calibrate(self, images: Array, labels: Array) -> int:
         """Find exponents for this batch: run the training step with a dead update until they hold.
@@ -208,7 +213,7 @@ class Session:
             self.write_training(images, labels, params)
             self.backend.run(self.request(self.training))
             runs += 1
-            trial = self._fresh(used, self.measures(self.records(self.training)))
+            trial = self._fresh(used, self.records(self.training).measures)
             if trial.exponents(self.plan.batch) == used:
                 break
         self._check_unchanged(before)
@@ -224,8 +229,7 @@ class Session:
             self._write_evaluation(images, None, used)
             self.backend.run(self.request(self.evaluation))
             runs += 1
-            found = self.measures(self.records(self.evaluation), self.evaluation)
-            trial = self._fresh(used, found)
+            trial = self._fresh(used, self.records(self.evaluation).measures)
             if trial.exponents(self.plan.batch) == used:
                 break
         self.policy = trial
@@ -241,8 +245,7 @@ class Session:
         used = self.policy.exponents(self.plan.batch)
         self._write_evaluation(images, labels, used)
         result = self.backend.run(self.request(self.evaluation))
-        outcome = self._outcome(self.evaluation, self.records(self.evaluation), result,
-                                len(images))
+        outcome = _outcome(self.records(self.evaluation), result, len(images))
         blocks = -(-self.plan.classes // 4)
         raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
@@ -253,7 +256,7 @@ class Session:
     def write_training(self, images: Array, labels: Array, params: StepParams) -> None:
         """Write input, labels and step block of a training step."""
         self._write_batch(images, labels)
-        self._put("step_block", self._step_block(params, update=True))
+        self._put("step_block", pack_step_block(self.plan, params))
 
     def request(self, program: ProgramImage, count: int | None = None) -> RunRequest:
         """The run of a program, or of its first ``count`` descriptors."""
@@ -262,19 +265,10 @@ class Session:
                           program.count if count is None else count,
                           memory["step_block"].offset, self._cycles[program.name])
 
-    def records(self, program: ProgramImage) -> NDArray[np.int64]:
-        """Records of a program's last run: ``(descriptors, 4)``."""
-        return self._get(f"{program.name}.records", np.int64).reshape(-1, RECORD_BYTES // 8)
-
-    def measures(self, records: NDArray[np.int64], program: ProgramImage | None = None) -> Measures:
-        """Collect the magnitude bits of every tensor from the records of a program."""
-        count = len(self.plan.specs)
-        found: dict[Role, list[int | None]] = {role: [None] * count for role in Role}
-        for entry, record in zip((program or self.training).entries, records):
-            old = found[entry.role][entry.layer]
-            found[entry.role][entry.layer] = (old or 0) | int(record[0])
-        forward = [bits or 0 for bits in found[Role.FORWARD]]
-        return Measures(forward, found[Role.BACKWARD], found[Role.UPDATE_WEIGHTS])
+    def records(self, program: ProgramImage) -> StepResult:
+        """What a program's last run reported."""
+        return read_records(self.plan, program.entries,
+                            self._get(f"{program.name}.records", np.uint8))
 
     # -- private ---------------------------------------------------------------------------------
 
@@ -312,36 +306,8 @@ class Session:
     def _write_evaluation(self, images: Array, labels: Array | None, used: StepExponents) -> None:
         self._write_batch(images, labels)
         params = step_params(used, None)
-        softmax = {**params.softmax, "valid": len(images)}
-        self._put("step_block", self._step_block(
-            StepParams(softmax, params.forward, params.backward, params.update_weights,
-                       params.update_bias), update=False))
-
-    def _step_block(self, params: StepParams, update: bool) -> bytes:
-        block = bytearray(self.plan.step_block_bytes())
-
-        def put(role: Role, layer: int, values: Mapping[str, int]) -> None:
-            at = param_index(role, layer) * PARAM_BYTES
-            block[at : at + PARAM_BYTES] = pack_params(role.opcode, values)
-
-        put(Role.SOFTMAX, 0, params.softmax)
-        for layer in range(len(self.plan.specs)):
-            put(Role.FORWARD, layer, params.forward[layer])
-            put(Role.BACKWARD, layer, params.backward[layer])
-            if update:
-                put(Role.UPDATE_WEIGHTS, layer, params.update_weights[layer])
-                put(Role.UPDATE_BIAS, layer, params.update_bias[layer])
-        return bytes(block)
-
-    def _outcome(self, program: ProgramImage, records: NDArray[np.int64], result: RunResult,
-                 images: int) -> StepOutcome:
-        loss, correct, saturations = 0.0, 0, 0
-        for entry, record in zip(program.entries, records):
-            if entry.role.opcode == Opcode.SOFTMAX:
-                loss, correct = int(record[0]) * LOSS_UNIT, int(record[1])
-            elif entry.role in (Role.FORWARD, Role.BACKWARD, Role.UPDATE_WEIGHTS):
-                saturations += int(record[1])
-        return StepOutcome(loss, correct, images, result.cycles, saturations, result.counters)
+        params = replace(params, softmax={**params.softmax, "valid": len(images)})
+        self._put("step_block", pack_step_block(self.plan, params))
 
     def _check_unchanged(self, before: Mapping[str, Array]) -> None:
         for symbol, data in self.snapshot().items():
@@ -351,20 +317,9 @@ class Session:
                                     fix="run 'pynq-train verify' on this board")
 
 
-def predicted_cycles(plan: Plan, program: ProgramImage) -> int:
-    """Upper estimate of a program's cycles, for time-outs: nothing overlaps."""
-    total = 1000
-    for entry in program.entries:
-        if entry.cost is not None:
-            total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
-        elif entry.role == Role.SOFTMAX:
-            total += softmax_cost(plan.batch, plan.classes)
-        else:
-            spec = plan.specs[entry.layer]
-            weights = entry.role == Role.UPDATE_WEIGHTS
-            nbytes = spec.master_bytes if weights else spec.bias_bytes
-            total += update_cost(nbytes // 8, weights)[0]
-    return total
+def _outcome(said: StepResult, result: RunResult, images: int) -> StepOutcome:
+    return StepOutcome(said.loss_sum * LOSS_UNIT, said.correct, images, result.cycles,
+                       sum(said.saturations.values()), result.counters)
 
 
 def _dry(params: StepParams, used: StepExponents) -> StepParams:
@@ -377,6 +332,7 @@ def _dry(params: StepParams, used: StepExponents) -> StepParams:
                 "w_shift": exponent - MASTER_EXPONENT}
 
     layers = used.layers
-    return StepParams(params.softmax, params.forward, params.backward,
-                      tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
-                      tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))
+    return replace(
+        params,
+        update_weights=tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
+        update_bias=tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bias: fetches the 16 masters of a segment ahead of time and aligns them to the accumulators.
 //
-// Contract: start_i (idle) begins; configuration stays stable until the last segment is released. Two segments are held;
-// ready_o: the oldest one is complete (always, without bias). bias_o follows pick_i, block_i by one cycle; release_i (with or after the
-// last pick_i) frees the segment.
+// Contract: start_i (idle) begins; configuration stays stable until the last segment is released.
+// Two segments are held; ready_o: the oldest one is complete (always, without bias). bias_o follows
+// pick_i, block_i by one cycle; release_i (with or after the last pick_i) frees the segment.
 module pt_bias (
   input  logic         clk_i,
   input  logic         rst_ni,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drain: walks the store levels and pixels, fetches accumulator groups and emits one word of four sums per cycle.
+// Drain: walks the store levels and pixels, fetches accumulator groups and emits one word of four
+// sums per cycle.
 //
 //   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
 //        `- group requests -> group memory of 4 entries ----'          raw: 3 pixels x 16 rows
 //
-// Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made only with room for
-// its group, groups come back in order after any latency. The half is released once its last group was granted (grants and
-// steps share one pipeline). A segment's first word waits for seg_ok_i and pulses seg_take_o; then nothing
-// stalls behind this unit. pick_* announce a word one cycle before word_* present it. group_valid_i needs no ready.
+// Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made
+// only with room for its group, groups come back in order after any latency. The half is released
+// once its last group was granted (grants and steps share one pipeline). A segment's first word
+// waits for seg_ok_i and pulses seg_take_o; then nothing stalls behind this unit. pick_* announce a
+// word one cycle before word_* present it. group_valid_i needs no ready.
 module pt_drain #(
   // Bits of an accumulator group index in a half, 4..16.
   parameter int unsigned GroupW = 8,
@@ -40,7 +42,7 @@ module pt_drain #(
   output logic [1:0]          word_lane_o,     // raw: the lane that counts
   output logic [1:0]          word_block_o,
   output logic                word_stored_o,   // inside the stored tensor
-  output logic [StageW-1:0]   word_addr_o,     // staging position (raw: of the word, else of block 0)
+  output logic [StageW-1:0]   word_addr_o,     // staging position (raw: word, else block 0)
   output logic                word_col_odd_o,
   output logic                word_row_odd_o,
   output logic                word_row_end_o,  // last pixel of the row (pooling: last pooled pixel)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packs flags of four channel blocks into words: 16 pixels of 4 bits, or 4 pooled pixels of 16 bits.
+// Packs flags of four channel blocks into words of 16 pixels (4 bits) or 4 pooled pixels (16 bits).
 //
-// Contract: no stall; entries come as blocks 0..3 of one pixel after another. A word ends when full or at the row's end;
-// we_o, addr_o, data_o follow its last entry by one cycle, last_o follows last_i likewise.
+// Contract: no stall; entries come as blocks 0..3 of one pixel after another. A word ends when full
+// or at the row's end; we_o, addr_o, data_o follow its last entry by one cycle, last_o follows
+// last_i likewise.
 module pt_flag_pack #(
   // Bits of a word address in a flag slot.
   parameter int unsigned FlagW = 10

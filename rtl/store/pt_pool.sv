@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // 2x2 maximum with its index over words of four channels, and the staging address of every word.
 //
-//   even row: maximum of a column pair -> line memory;  odd row: maximum with the line memory -> out
+//   even row: maximum of a column pair -> line memory
+//   odd row:  maximum of a column pair, then with the line memory -> out
 //
-// Contract: no stall; words come as blocks 0..3 of one pixel after another. out_* follow in_* by two cycles; without
-// pooling every word passes. out_last_o marks the segment's last word, also when it leaves nothing (out_valid_o low).
+// Contract: no stall; words come as blocks 0..3 of one pixel after another. out_* follow in_* by
+// two cycles; without pooling every word passes. out_last_o marks the segment's last word, also
+// when it leaves nothing (out_valid_o low).
 module pt_pool #(
   // Widest tile in columns.
   parameter int unsigned Columns = 256,
@@ -78,7 +80,9 @@ module pt_pool #(
       keep1_q  <= in_valid_i && pool_i && in_col_odd_i && !in_row_odd_i;
       emit1_q  <= in_valid_i && (!pool_i || (in_col_odd_i && in_row_odd_i));
       last1_q  <= in_valid_i && in_last_i;
-      if (in_valid_i && in_col_odd_i && in_block_i == 2'd3) begin
+      if (in_valid_i && in_last_i) begin
+        column_q <= '0;
+      end else if (in_valid_i && pool_i && in_col_odd_i && in_block_i == 2'd3) begin
         column_q <= in_row_end_i ? '0 : column_q + (AddrW - 2)'(1);
       end
     end
@@ -105,7 +109,9 @@ module pt_pool #(
       below[l] = $signed(data1_q[l*16+:16]) > $signed(line[l*16+:16]) || !pool_i;
       data2[l*16+:16] = below[l] ? data1_q[l*16+:16] : line[l*16+:16];
       index[2*l+:2] = {below[l], below[l] ? right1_q[l] : line[64+l]};
-      mask[l] = !relu_i || $signed(data2[l*16+:16]) > 16'sd0;
+      // The maximum is positive if one of its values is: no need to wait for the comparison.
+      mask[l] = !relu_i || $signed(data1_q[l*16+:16]) > 16'sd0 ||
+                (pool_i && $signed(line[l*16+:16]) > 16'sd0);
     end
   end
 

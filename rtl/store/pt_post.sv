@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU.
 //
-// Contract: no stall; out_* follow in_* by Latency cycles (meta_o likewise). raw_* (one 48-bit sum as
-// int64) follow by one. clear_i zeroes measure and saturation count; both are final Latency + 1 cycles after the last word.
+// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles, raw_* (one 48-bit
+// sum as int64) by one. clear_i zeroes measure and saturation count; both are final once busy_o has
+// fallen.
 module pt_post #(
   // Bits of the data that accompany a word.
   parameter int unsigned MetaW = 16

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Staging memory with two segment slots: filled by the pipeline, emptied by a writer.
 //
-// Contract: take_i reserves the next slot (only while free_o), last_i ends its filling (after or with its last we_i),
-// release_i frees it after its last read. Slots alternate from slot 0 after clear_i. Read data two cycles after re_i.
+// Contract: take_i reserves the next slot (only while free_o), last_i ends its filling (after or
+// with its last we_i), release_i frees it after its last read. Slots alternate from slot 0 after
+// clear_i. Read data two cycles after re_i.
 module pt_stage #(
   // Words of both slots, power of two.
   parameter int unsigned Words = 8192

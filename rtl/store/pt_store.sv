@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The store unit: drains accumulators, post-processes, pools, stages and writes segments and the result record.
+// The store unit: drains accumulators, post-processes, pools, stages and writes segments and the
+// result record.
 //
 //   groups -> drain -> post (+ bias) -> pool -+-> data staging -> writer -> write client 0
-//                 `----- raw -----------------'`-> flag packing -> flag staging -> writer -> write client 1
+//                 `----- raw -----------------' `-> packing -> flag staging -> writer -> client 1
 //
-// Contract: one descriptor at a time: cfg_req_o while idle, done_o once all writes are acknowledged, the record
-// last. Segments overlap: one is drained while the previous one is written. The record uses write client 1.
+// Contract: one descriptor at a time: cfg_req_o while idle, done_o once all writes are
+// acknowledged, the record last. Segments overlap: one is drained while the previous one is
+// written. The record uses write client 1.
 module pt_store #(
   // Words of the data staging memory, power of two; two segments are held.
   parameter int unsigned StageWords = 8192,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Store writer: walks the rows of a staged segment and hands its valid elements to a write client.
 //
-// Contract: start_i (busy_o low) begins a descriptor; walk_i and count_i stay stable while busy_o is high. Per segment: waits for
-// full_i, reads the slot (data two cycles after re_o) at one word per cycle, pulses release_o with or after the last read.
-// Runs may go ahead of their data; the segment's last run carries run_last_o. busy_o falls when all words are handed over.
+// Contract: start_i (busy_o low) begins a descriptor; walk_i and count_i stay stable while busy_o
+// is high. Per segment: waits for full_i, reads the slot (data two cycles after re_o) at one word
+// per cycle, pulses release_o with or after the last read. Runs may go ahead of their data; the
+// segment's last run carries run_last_o. busy_o falls when all words are handed over.
 module pt_store_writer #(
   // Bits of a word address in a staging slot.
   parameter int unsigned AddrW = 12

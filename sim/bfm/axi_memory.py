@@ -53,7 +53,7 @@ def _pauses(rng: random.Random, knob: Callable[[], float]) -> Iterator[bool]:
 class _Knobs:
     """Settings and records shared by both directions."""
 
-    def __init__(self, dut: Any, prefix: str, letter: str, clock: Any) -> None:
+    def __init__(self, dut: Any, prefix: str, letter: str, clock: Any, reset_n: Any) -> None:
         self.stall_request = 0.0
         self.stall_data = 0.0
         self.stall_response = 0.0
@@ -65,6 +65,7 @@ class _Knobs:
         self.cycle = 0
         self.answered = 0
         self._dut, self._prefix, self._letter, self._clk = dut, prefix, letter, clock
+        self._reset_n = reset_n
         self._stamps: deque[int] = deque()
         cocotb.start_soon(self._watch())
 
@@ -82,8 +83,12 @@ class _Knobs:
         while True:
             await RisingEdge(self._clk)
             self.cycle += 1
-            # Unknown before reset counts as low.
-            if str(valid.value) == "1":
+            if not int(self._reset_n.value):
+                stalled = None
+                self.outstanding = 0
+                self._stamps.clear()
+                continue
+            if int(valid.value):
                 address, beats = int(address_pin.value), int(length_pin.value) + 1
                 assert stalled in (None, (address, beats)), "a stalled request changed"
                 stalled = (address, beats)
@@ -97,7 +102,7 @@ class _Knobs:
                     self.max_outstanding = max(self.max_outstanding, self.outstanding)
             else:
                 assert stalled is None, "a request was taken back"
-            if all(str(pin.value) == "1" for pin in end_pins):
+            if all(int(pin.value) for pin in end_pins):
                 self.outstanding -= 1
                 self.answered += 1
 
@@ -124,11 +129,10 @@ class ReadMemory(AxiRamRead):
     ) -> None:
         """Attach to the signals ``<prefix>_ar*`` and ``<prefix>_r*``."""
         self.image, self.base = image, base
-        self.knobs = _Knobs(dut, prefix, "r", clock)
-        logging.getLogger(f"cocotb.{dut._name}.{prefix}_ar").setLevel(logging.ERROR)
+        self.knobs = _Knobs(dut, prefix, "r", clock, reset_n)
+        logging.getLogger(f"cocotb.{dut._name}.{prefix}").setLevel(logging.WARNING)
         bus = AxiReadBus.from_prefix(dut, prefix)
         super().__init__(bus, clock, reset_n, reset_active_level=False, size=4096)
-        self.log.setLevel(logging.ERROR)
         self.ar_channel.queue_occupancy_limit = _REQUEST_QUEUE
         self.ar_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_request))
         self.r_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_data))
@@ -163,11 +167,10 @@ class WriteMemory(AxiRamWrite):
     ) -> None:
         """Attach to the signals ``<prefix>_aw*``, ``<prefix>_w*`` and ``<prefix>_b*``."""
         self.image, self.base = image, base
-        self.knobs = _Knobs(dut, prefix, "w", clock)
-        logging.getLogger(f"cocotb.{dut._name}.{prefix}_aw").setLevel(logging.ERROR)
+        self.knobs = _Knobs(dut, prefix, "w", clock, reset_n)
+        logging.getLogger(f"cocotb.{dut._name}.{prefix}").setLevel(logging.WARNING)
         bus = AxiWriteBus.from_prefix(dut, prefix)
         super().__init__(bus, clock, reset_n, reset_active_level=False, size=4096)
-        self.log.setLevel(logging.ERROR)
         self.aw_channel.queue_occupancy_limit = _REQUEST_QUEUE
         self.w_channel.queue_occupancy_limit = _REQUEST_QUEUE
         self.aw_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_request))

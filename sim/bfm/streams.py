@@ -61,15 +61,15 @@ class StreamSink:
 
     def __init__(
         self, clock: Any, valid: Any, ready: Any, payload: Any, rng: random.Random,
-        stall: float = 0.0,
+        stall: float = 0.0, reset_n: Any = None,
     ) -> None:
-        """Attach to the signals and start taking."""
+        """Attach to the signals and start taking; nothing counts while ``reset_n`` is low."""
         self.received: list[int] = []
         self.cycles: list[int] = []
         self.stall = stall
         self.cycle = 0
         self._clock, self._valid, self._ready, self._payload = clock, valid, ready, payload
-        self._rng = rng
+        self._rng, self._reset_n = rng, reset_n
         ready.value = 0
         self._task = cocotb.start_soon(self._run())
 
@@ -79,6 +79,9 @@ class StreamSink:
         while True:
             await RisingEdge(self._clock)
             self.cycle += 1
+            if self._reset_n is not None and not int(self._reset_n.value):
+                stalled = None
+                continue
             valid = int(self._valid.value)
             if stalled is not None:
                 assert valid, "valid fell before the item was taken"

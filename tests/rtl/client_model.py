@@ -91,6 +91,8 @@ class WriteClient:
         if int(self.run_valid.value) and int(self.run_ready.value):
             off, length = int(self.run_off.value), int(self.run_len.value)
             assert length >= 1 and off % 8 == 0, f"run of {length} words at {off}"
+            if off == self.bench.record_off:
+                assert self.bench.writes_idle(), "record before the other writes are complete"
             self.slots.extend((off + 8 * k) & 0xFFFFFFFF for k in range(length))
 
 
@@ -105,6 +107,11 @@ class Bench:
         self.cycle = 0
         self.stall = 0.0
         self.latency = 20
+        self.record_off = -1
+
+    def writes_idle(self) -> bool:
+        """Everything that was handed over is in memory."""
+        return all(not c.slots and not c.acks for c in self.clients if isinstance(c, WriteClient))
 
     def go(self) -> bool:
         """Random: no stall in this cycle."""
@@ -154,5 +161,6 @@ class Bench:
         for cycles in range(limit):
             await self.tick()
             if int(self.dut.done_o.value):
+                assert self.writes_idle(), "done_o before the writes are complete"
                 return cycles
         raise AssertionError(f"no done_o within {limit} cycles")

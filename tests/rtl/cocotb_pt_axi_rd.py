@@ -22,7 +22,8 @@ class Reader(Bench):
             self.clock, dut.rrun_valid_i, dut.rrun_ready_o,
             {"off": dut.rrun_off_i, "len": dut.rrun_len_i, "last": dut.rrun_last_i}, self.rng)
         self.sink = StreamSink(
-            self.clock, dut.rdata_valid_o, dut.rdata_ready_i, dut.rdata_o, self.rng)
+            self.clock, dut.rdata_valid_o, dut.rdata_ready_i, dut.rdata_o, self.rng,
+            reset_n=dut.rst_ni)
 
     async def play(self, runs: list[Run], limit_cycles: int) -> int:
         """Read all runs, check data, bursts and leftovers; return the cycles it took."""
@@ -141,10 +142,7 @@ async def halt(dut: Any) -> None:
         assert bench.knobs.outstanding == 0 and len(bench.knobs.bursts) == asked
         await bench.cycles(100)
         assert len(bench.knobs.bursts) == asked and not bench.runs.items
-        bench.sink.stop()
         dut.halt_i.value = 0
         await bench.reset()
-        bench.sink = StreamSink(
-            bench.clock, dut.rdata_valid_o, dut.rdata_ready_i, dut.rdata_o, bench.rng)
         bench.knobs.stall_data = 0.0
         await bench.play(random_runs(bench.rng, 5), 10000)

@@ -80,6 +80,7 @@ async def run_softmax(bench: Bench, classes: int, batch: int, valid: int, grad: 
                     (codes[4 * cb + n] & 0xFFFF) << 16 * n for n in lanes)
     for k, word in enumerate((loss_sum, right, 0, 0)):
         expected[REC_OFF + 8 * k] = word
+    bench.record_off = REC_OFF
     image = {**memory, **expected}
     await bench.configure(config_words(
         {"f.logit_off": LOGIT_OFF, "f.label_off": LABEL_OFF, "f.dlogit_off": DLOGIT_OFF,

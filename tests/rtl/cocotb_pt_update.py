@@ -81,6 +81,7 @@ async def run_update(bench: Bench, count: int, copy: bool) -> int:
             expected[offs["u.w16_off"] + 2 * k] = word
     for k, word in enumerate((measure & 0xFFFFFFFF, saturated, 0, 0)):
         expected[offs["pre.rec_off"] + 8 * k] = word
+    bench.record_off = offs["pre.rec_off"]
     image = {**bench.memory, **expected}
     await bench.configure(config_words({**offs, "u.u_count": count, "u.u_copy": int(copy)},
                                        params))

@@ -98,9 +98,7 @@ def test_results_do_not_depend_on_stalls_latency_or_seed() -> None:
     cycles = []
     for latency, stalls, seed in ((40, 0.0, 1), (100, 0.0, 2), (40, 0.5, 3)):
         timing = MemoryTiming(read_latency_cycles=latency)
-        with VirtualBoardBackend(
-            Z2, ARENA_BYTES, source=SOURCE, timing=timing, seed=seed
-        ) as board:
+        with VirtualBoardBackend(Z2, ARENA_BYTES, source=SOURCE, timing=timing, seed=seed) as board:
             board.model.set_random_stalls(stalls)
             wanted = load(board, [COPY] * 4)
             cycles.append(board.run(request(4)).cycles)
@@ -132,8 +130,9 @@ def test_injected_errors_name_the_descriptor(
 ) -> None:
     wanted = load(board, [COPY] * 4)
     # Descriptor 1 reads on port 1 and writes on port 2.
+    port = "write port 2" if write else "read port 1"
     board.model.inject_error(2 if write else 1, 100, kind, write=write)
-    with pytest.raises(HardwareFault, match=f"descriptor 1 .*{text}"):
+    with pytest.raises(HardwareFault, match=f"descriptor 1 .*{text}.*{port}"):
         board.run(request(4))
     board.run(request(4))  # the soft reset cleared it
     assert (output(board, 4) == wanted).all()
@@ -168,7 +167,7 @@ def test_a_plain_notebook_runs_on_the_virtual_board() -> None:
     overlay = pynq.Overlay(str(overlay_file(Z2)))
     registers = overlay.pt_core_0.register_map
     with pynq.allocate((ARENA_BYTES // 8,), np.uint64) as arena:
-        arena[: 128] = descriptors([COPY]).reshape(-1)
+        arena[:128] = descriptors([COPY]).reshape(-1)
         arena[STEP // 8] = 1
         arena[INPUT // 8 : INPUT // 8 + WORDS] = np.arange(WORDS)
         arena.flush()
@@ -192,7 +191,14 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
         "from pynq_train.backends.vboard.build import ModelSource, build;"
         "print(build(ModelSource(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])))"
     )
-    command = [sys.executable, "-c", code, str(SOURCE.file_list), str(SOURCE.wrapper), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(SOURCE.file_list),
+        str(SOURCE.wrapper),
+        str(tmp_path),
+    ]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(2)]
     names = {process.communicate(timeout=300)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
@@ -206,3 +212,18 @@ def test_rtl_that_does_not_compile_shows_the_message(tmp_path: Path) -> None:
     (tmp_path / "bad.sv").write_text("module pt_top; assign x = ; endmodule\n")
     with pytest.raises(PynqTrainError, match=r"(?s)verilator_bin could not build.*bad\.sv:1"):
         build(ModelSource(tmp_path / "bad.f", SOURCE.wrapper), tmp_path)
+
+
+def test_a_memory_rule_that_the_rtl_breaks_is_reported(board: VirtualBoardBackend) -> None:
+    load(board, [COPY], source=4096 - 64)  # its bursts cross a 4 KB border
+    with pytest.raises(HardwareFault, match="AXI rule broken: port 0: burst crosses a 4 KB"):
+        board.run(request(1))
+
+
+def test_waveforms_are_recorded_by_trace_models(tmp_path: Path) -> None:
+    source = ModelSource(SOURCE.file_list, SOURCE.wrapper, trace=True)
+    with VirtualBoardBackend(Z2, ARENA_BYTES, source=source) as board:
+        board.model.trace(tmp_path / "run.vcd")
+        load(board, [COPY])
+        board.run(request(1))
+    assert "u_regs" in (tmp_path / "run.vcd").read_text()

@@ -395,7 +395,7 @@ module pt_top
           if (rresp != 0) begin
             failed <= 1'b1;
             code <= code_of(rresp);
-            unit <= 8'd1;
+            unit <= 8'(read_port);
           end
           if (rlast) state <= resetting ? Idle : after;
         end
@@ -422,7 +422,7 @@ module pt_top
           if (bresp != 0) begin
             failed <= 1'b1;
             code <= code_of(bresp);
-            unit <= 8'd4;
+            unit <= 8'(write_port) + 8'd4;
           end
         end
         Retire: begin

@@ -22,7 +22,14 @@ from fake_engine import (
 )
 
 from pynq_train.backends import Backend, RunRequest, open_backend
-from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, StaleOverlay, Timeout, UnknownName
+from pynq_train.errors import (
+    BadInput,
+    DoesNotFit,
+    HardwareFault,
+    StaleOverlay,
+    Timeout,
+    UnknownName,
+)
 from pynq_train.hw.registers import Status
 
 REQUEST = RunRequest(
@@ -97,14 +104,14 @@ def test_time_out_counts_simulated_cycles_and_dumps_registers(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        (Status.OUTSIDE_ARENA, r"descriptor 7 addresses memory outside the arena \(unit Y\)"),
+        (Status.OUTSIDE_ARENA, r"descriptor 7 addresses memory outside the arena \(write port 1\)"),
         (Status.SLAVE_ERROR, "descriptor 7 got an AXI slave error"),
         (Status.DECODE_ERROR, "descriptor 7 addressed memory that does not exist"),
         (Status.ILLEGAL_DESCRIPTOR, "descriptor 7 is not a legal descriptor"),
     ],
 )
 def test_status_codes_become_named_errors(status: Status, text: str, tmp_path: Path) -> None:
-    with fake_board(FakeEngine(lambda e: e.fail(status, 4, 7)), tmp_path) as board:
+    with fake_board(FakeEngine(lambda e: e.fail(status, 5, 7)), tmp_path) as board:
         with pytest.raises(HardwareFault, match=text) as caught:
             board.run(REQUEST)
         assert "ERROR_INDEX=0x7" in str(caught.value)

@@ -249,16 +249,17 @@ def random_conv(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
     size = [rng.randint(low, max(low, 8 if kernel < 7 else 12)) for _ in range(2)]
     if rng.random() < 0.25:
         size[1] += rng.choice([9, 20, 34])
+    wide = [1, 3, 4, 7, 16, 18, 20, 33][:8 if kernel < 6 else 6]
     tail = rng.choice([[], [Relu()], [Relu(), MaxPool2x2()], [MaxPool2x2()]])
     try:
         graph = Graph.build((rng.randint(1, 9 if kernel < 6 else 4), *size),
                             [Conv(3, 1), Relu(),
-                             Conv(rng.choice([1, 3, 4, 7, 16, 18, 20, 33]), kernel, stride,
-                                  padding, rng.random() < 0.7), *tail, Dense(3)])
+                             Conv(rng.choice(wide), kernel, stride, padding,
+                                  rng.random() < 0.7), *tail, Dense(3)])
         layers = fuse(graph)
     except PynqTrainError:
         return random_conv(rng)
-    return layers, 1, rng.randint(1, 4)
+    return layers, 1, rng.randint(1, 4 if kernel < 6 else 2)
 
 
 def random_dense(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:

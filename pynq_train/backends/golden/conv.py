@@ -1,0 +1,337 @@
+"""The three passes of a convolution as matrix products in float64, which are exact.
+
+A product of two 16-bit codes is below 2**30, so sums of up to 2**23 products are integers that
+float64 holds. Larger sums are split and added as int64, modulo 2**48 as in the engine. Windows are
+gathered into the rows of one matrix per chunk of pixels, small enough for the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from pynq_train.backends.golden import post
+from pynq_train.backends.golden.geometry import LANES, M_TILE, Chunk, Geometry, split
+from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.post import ACC_BITS, Requantiser
+from pynq_train.backends.golden.workers import Workers
+from pynq_train.fixed import align, wrap
+from pynq_train.hw.commands import LoadMode
+
+Array = NDArray[Any]
+
+CHUNK_BYTES = 3 << 19
+"""Size of the gathered windows of a chunk: fits the second-level cache."""
+CODE_LIMIT = 1 << 15
+"""No operand is larger."""
+EXACT = 1 << 53
+"""float64 holds all integers up to here."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where windows lie in a padded map: origin, size, step from pixel to pixel."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+    step: int
+
+
+def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> None:
+    """Copy the windows of ``rows`` x ``cols`` pixels into the rows of the matrix ``out``.
+
+    Args:
+        source: int16 ``[image, row, column, channel]``, contiguous.
+        out: float64 ``[image * rows * cols, window rows * window cols * channels]``.
+    """
+    images, _, _, channels = source.shape
+    si, sr, sc, s1 = source.strides
+    view = as_strided(source[:, window.row :, window.col :],
+                      (images, rows, cols, window.rows, window.cols * channels),
+                      (si, window.step * sr, window.step * sc, sr, s1))
+    np.copyto(out.reshape(view.shape), view)
+
+
+class Product:
+    """``windows @ weights``, exact; ``wraps`` says whether results may leave 48 bits.
+
+    Args:
+        weights: int16 ``[terms, outputs]``.
+        scale: power of two that the result is multiplied with.
+        offset: largest magnitude of what is added to the sums later.
+    """
+
+    def __init__(self, weights: Array, scale: float, offset: int) -> None:
+        exact = weights.astype(np.float64)
+        bound = int(np.abs(exact).sum(axis=0).max()) * CODE_LIMIT + offset
+        self.wraps = bound >= 1 << (ACC_BITS - 1)
+        self._scale = scale
+        self._weights = exact * scale
+        parts = -(-bound // (EXACT // 2))
+        self._slices: list[slice] = []
+        if parts > 1:
+            size = max(1, EXACT // 2 // CODE_LIMIT**2)
+            self._weights = exact
+            self._slices = [slice(k, k + size) for k in range(0, len(exact), size)]
+
+    def __call__(self, windows: Array, out: Array) -> None:
+        """Write the products to ``out`` (float64)."""
+        if not self._slices:
+            np.matmul(windows, self._weights, out=out)
+            return
+        total = np.zeros(out.shape, np.int64)
+        for part in self._slices:
+            np.matmul(windows[:, part], self._weights[part], out=out)
+            total += out.astype(np.int64)
+        np.multiply(wrap(total, ACC_BITS), self._scale, out=out)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Record of a pass."""
+
+    measure: int = 0
+    saturations: int = 0
+
+
+def _padded(shape: tuple[int, ...], workers: Workers) -> tuple[Array, Array]:
+    """Zeroed map of words ``[image, row, column, block]``, and the same as int16 channels."""
+    words = workers.scratch.get("map", shape, np.int64)
+    words[...] = 0
+    return words, words.view(np.int16)
+
+
+def _span(first: int, count: int, limit: int) -> tuple[int, int]:
+    """Part of ``first .. first + count - 1`` inside ``0 .. limit - 1``, as (start, stop)."""
+    return max(first, 0), max(min(first + count, limit), max(first, 0))
+
+
+def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
+                   workers: Workers) -> Array:
+    """Windows of the layer's input for a chunk of output pixels."""
+    k, s, channels = g.kernel, g.stride, LANES * g.n_blocks
+    first = chunk.row * s - g.pad_top
+    rows, width = (chunk.rows - 1) * s + k, (cols - 1) * s + k
+    padded, codes = _padded((chunk.images, rows, width, g.n_blocks), workers)
+    r0, r1 = _span(first, rows, g.in_rows)
+    c0, c1 = _span(-g.pad_left, width, g.in_cols)
+    part = words[chunk.image : chunk.image + chunk.images, :, r0:r1, c0:c1]
+    padded[:, r0 - first : r1 - first, c0 + g.pad_left : c1 + g.pad_left] = (
+        part.transpose(0, 2, 3, 1))
+    pixels = chunk.images * chunk.rows * cols
+    out = workers.scratch.get("windows", (pixels, k * k * channels), np.float64)
+    gather(codes, Window(0, 0, k, k, s), chunk.rows, cols, out)
+    return out
+
+
+def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
+            workers: Workers, even: bool = False) -> list[Chunk]:
+    row_bytes = max(8 * cols * terms, 1)
+    target = min(CHUNK_BYTES, max(row_bytes, images * rows * row_bytes // workers.threads))
+    return split(images, rows, row_bytes, target, even)
+
+
+def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+    """y = post(conv(x, w) + bias), with ReLU, pooling and flags."""
+    rows, cols = g.out_rows, g.out_cols
+    if g.pool:
+        rows, cols = rows // 2 * 2, cols // 2 * 2
+    if not rows or not cols:
+        return Result()
+    x, y, outputs = g.x_words(memory), g.y_words(memory), LANES * g.m_blocks
+    flags = g.flag_units(memory) if g.flags else None
+    packed = g.weights(memory, np.int16)[:, : g.n_blocks]
+    weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * M_TILE)[:, :outputs]
+    bias, offset = None, 0
+    if g.bias:
+        masters = g.biases(memory, np.int32, 2)[:outputs, 0]
+        bias = align(masters.astype(np.int64), params["bias_shift"])
+        offset = int(np.abs(bias).max())
+    shift = params["shift"]
+    product = Product(weights, 2.0**-shift, offset)
+    requantise = Requantiser(shift, bias, product.wraps)
+
+    def run(chunk: Chunk) -> None:
+        windows = _input_windows(g, x, chunk, cols, workers)
+        sums = workers.scratch.get("sums", (len(windows), outputs), np.float64)
+        product(windows, sums)
+        codes = workers.scratch.get("codes", (chunk.images, chunk.rows, cols, outputs), np.int16)
+        requantise(sums, codes.reshape(sums.shape))
+        at = slice(chunk.image, chunk.image + chunk.images)
+        if g.pool:
+            line = slice(chunk.row // 2, (chunk.row + chunk.rows) // 2)
+            codes, bits = post.pool(codes, g.relu)
+            post.store_words(y[at, :, line], codes)
+            if flags is not None:
+                post.store_pool_flags(flags[at, :, line], bits)
+            return
+        line = slice(chunk.row, chunk.row + chunk.rows)
+        if g.relu:
+            np.maximum(codes, 0, out=codes)
+        post.store_words(y[at, :, line], codes)
+        if flags is not None:
+            post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu)
+
+    workers.map(run, _chunks(g, g.images, rows, cols, weights.shape[0], workers, g.pool))
+    return Result(requantise.measure, requantise.saturations)
+
+
+def _gradient(g: Geometry, memory: Memory) -> tuple[Array, Array | None]:
+    """Words of the output gradient and its flags."""
+    plain = g.mode == LoadMode.PLAIN
+    return g.y_words(memory), None if plain else g.flag_units(memory)
+
+
+def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
+                   first: tuple[int, int], out: Array) -> None:
+    """Fill zeroed ``out[i, row, col, block]`` with the gradient of the unpooled output.
+
+    ``first``: coordinates of ``out[:, 0, 0]``; what lies outside the map stays zero.
+    """
+    rows, cols = out.shape[1:3]
+    if flags is not None and g.mode == LoadMode.UNPOOL:
+        limits = (g.out_rows // 2 * 2, g.out_cols // 2 * 2)
+        (r0, r1), (c0, c1) = _span(first[0], rows, limits[0]), _span(first[1], cols, limits[1])
+        if r0 >= r1 or c0 >= c1:
+            return
+        h0, h1 = r0 // 2, -(-r1 // 2)
+        whole = np.empty((out.shape[0], 2 * (h1 - h0), limits[1], out.shape[3]), np.int64)
+        post.load_unpooled(whole, y[images, :, h0:h1], flags[images, :, h0:h1])
+        part = whole[:, r0 - 2 * h0 : r1 - 2 * h0, c0:c1]
+        out[:, r0 - first[0] : r1 - first[0], c0 - first[1] : c1 - first[1]] = part
+        return
+    (r0, r1), (c0, c1) = _span(first[0], rows, g.out_rows), _span(first[1], cols, g.out_cols)
+    if r0 >= r1 or c0 >= c1:
+        return
+    part = out[:, r0 - first[0] : r1 - first[0], c0 - first[1] : c1 - first[1]]
+    if flags is None:
+        part[...] = y[images, :, r0:r1, c0:c1].transpose(0, 2, 3, 1)
+    else:
+        whole = np.empty((out.shape[0], r1 - r0, g.out_cols, out.shape[3]), np.int64)
+        post.load_masked(whole, y[images, :, r0:r1], flags[images, :, r0:r1])
+        part[...] = whole[:, :, c0:c1]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a backward phase: indices of the input, first grid index, taps.
+
+    Input coordinate ``first + stride * j`` is grid index ``grid + j``; it reads output
+    coordinates ``grid + j - t`` with kernel coordinate ``phase + stride * t``.
+    """
+
+    first: int
+    count: int
+    grid: int
+    taps: int
+
+    @classmethod
+    def of(cls, phase: int, stride: int, pad: int, size: int, kernel: int) -> _Axis:
+        first = (phase - pad) % stride
+        count = max(0, -(-(size - first) // stride))
+        return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
+
+
+def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+    """Gradient of the input, rows with (row + pad_top) % stride == phase."""
+    s, k = g.stride, g.kernel
+    lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
+    if not lines.count:
+        return Result()
+    x, outputs, channels = g.x_words(memory), LANES * g.n_blocks, LANES * g.m_blocks
+    y, flags = _gradient(g, memory)
+    packed = g.weights(memory, np.int16)[:, : g.n_blocks]
+    full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
+    shift = params["shift"]
+    phases: list[tuple[_Axis, Product | None]] = []
+    for phase in range(s):
+        axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
+        taps = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
+        product = Product(taps, 2.0**-shift, 0) if taps.size else None
+        if axis.count:
+            phases.append((axis, product))
+    wraps = any(product is not None and product.wraps for _, product in phases)
+    requantise = Requantiser(shift, None, wraps)
+    left = min(a.grid - max(a.taps - 1, 0) for a, _ in phases)
+    right = max(a.grid + a.count for a, _ in phases)
+
+    def run(chunk: Chunk) -> None:
+        top = lines.grid + chunk.row - (lines.taps - 1)
+        shape = (chunk.images, chunk.rows + max(lines.taps - 1, 0), right - left, g.m_blocks)
+        padded, codes = _padded(shape, workers)
+        images = slice(chunk.image, chunk.image + chunk.images)
+        _load_gradient(g, y, flags, images, (top, left), padded)
+        start = lines.first + s * chunk.row
+        for axis, product in phases:
+            size = (chunk.images, chunk.rows, axis.count, outputs)
+            result = workers.scratch.get("codes", size, np.int16)
+            if product is None:
+                result[...] = 0
+            else:
+                pixels, terms = chunk.images * chunk.rows * axis.count, lines.taps * axis.taps
+                windows = workers.scratch.get("windows", (pixels, terms * channels), np.float64)
+                column = axis.grid - (axis.taps - 1) - left
+                gather(codes, Window(0, column, lines.taps, axis.taps, 1), chunk.rows,
+                       axis.count, windows)
+                sums = workers.scratch.get("sums", (pixels, outputs), np.float64)
+                product(windows, sums)
+                requantise(sums, result.reshape(sums.shape))
+            stop = start + s * (chunk.rows - 1) + 1
+            post.store_words(x[images, :, start:stop:s, axis.first :: s], result)
+
+    taps = max(1, lines.taps * max(a.taps for a, _ in phases))
+    cols = max(a.count for a, _ in phases)
+    workers.map(run, _chunks(g, g.images, lines.count, cols, taps * channels, workers))
+    return Result(requantise.measure, requantise.saturations)
+
+
+def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
+                    workers: Workers) -> Result:
+    """Sums of dY times X in weight layout, and of dY alone; 48 bits each, stored as int64."""
+    x, channels = g.x_words(memory), LANES * g.m_blocks
+    y, flags = _gradient(g, memory)
+    terms = g.kernel**2 * LANES * g.n_blocks
+    out = g.weights(memory, np.int64)
+    biases = g.biases(memory, np.int64, 1) if g.bias else None
+    chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
+                     g.mode == LoadMode.UNPOOL)
+    exact = g.images * g.out_rows * g.out_cols * CODE_LIMIT**2 < EXACT
+    groups = [chunks[i :: workers.threads] for i in range(min(workers.threads, len(chunks)))]
+
+    def run(group: list[Chunk]) -> tuple[Array, Array]:
+        dtype = np.float64 if exact else np.int64
+        total, sums = np.zeros((channels, terms), dtype), np.zeros(channels, np.int64)
+        part = np.empty((channels, terms)) if len(group) > 1 or not exact else total
+        for chunk in group:
+            windows = _input_windows(g, x, chunk, g.out_cols, workers)
+            shape = (chunk.images, chunk.rows, g.out_cols, g.m_blocks)
+            padded, codes = _padded(shape, workers)
+            images = slice(chunk.image, chunk.image + chunk.images)
+            _load_gradient(g, y, flags, images, (chunk.row, 0), padded)
+            gradient = workers.scratch.get("sums", (len(windows), channels), np.float64)
+            np.copyto(gradient, codes.reshape(gradient.shape))
+            np.matmul(gradient.T, windows, out=part)
+            if part is not total:
+                total += part if exact else part.astype(np.int64)
+            if g.bias:
+                sums += gradient.sum(axis=0).astype(np.int64)
+        return total, sums
+
+    results = workers.map(run, groups)
+    total = sum((r[0].astype(np.int64) for r in results[1:]), results[0][0].astype(np.int64))
+    total = wrap(total, ACC_BITS)
+    padded = np.zeros((g.m_tiles * M_TILE, terms), np.int64)
+    padded[:channels] = total
+    shape = (g.m_tiles, M_TILE, g.kernel, g.kernel, g.n_blocks, LANES)
+    out[:, g.n_blocks :] = 0
+    out[:, : g.n_blocks] = padded.reshape(shape).transpose(0, 4, 2, 3, 1, 5)
+    if biases is not None:
+        biases[:channels, 0] = wrap(sum((r[1] for r in results[1:]), results[0][1]), ACC_BITS)
+        biases[channels:] = 0
+    return Result()

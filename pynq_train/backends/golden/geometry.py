@@ -1,0 +1,160 @@
+"""What a convolution descriptor computes: its section ``g``, as a frozen value with views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends.golden.memory import Memory
+from pynq_train.hw.commands import LoadMode, Pass
+
+Array = NDArray[Any]
+
+M_TILE = 16
+LANES = 4
+MASK_PIXELS, POOL_PIXELS = 16, 4
+"""Pixels of a flag word without and with pooling."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Section ``g`` of a descriptor; byte strides are (image, channel block, row, column)."""
+
+    kind: Pass
+    kernel: int
+    stride: int
+    relu: bool
+    pool: bool
+    flags: bool
+    bias: bool
+    phase: int
+    mode: LoadMode
+    pad_top: int
+    pad_left: int
+    m: int
+    n: int
+    images: int
+    nb: int
+    in_rows: int
+    in_cols: int
+    out_rows: int
+    out_cols: int
+    x: int
+    x_strides: tuple[int, ...]
+    y: int
+    y_strides: tuple[int, ...]
+    flag: int
+    flag_strides: tuple[int, ...]
+    w: int
+    b: int
+
+    @classmethod
+    def of(cls, d: Mapping[str, int]) -> Geometry:
+        """Read the section from unpacked fields; ValueError if it makes no sense."""
+        g = {k[4:]: v for k, v in d.items() if k.startswith("g.g_")}
+        for name in ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols",
+                     "out_rows", "out_cols"):
+            if g[name] < 1:
+                raise ValueError(f"g_{name}: expected 1 or more, found {g[name]}")
+        return cls(
+            Pass(g["pass"]), g["kernel"], g["stride"], bool(g["relu"]), bool(g["pool"]),
+            bool(g["flags"]), bool(g["bias"]), g["phase"], LoadMode(g["mode"]), g["pad_top"],
+            g["pad_left"], g["m"], g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"],
+            g["out_rows"], g["out_cols"], g["x"], tuple(g[f"x_strides{i}"] for i in range(4)),
+            g["y"], tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
+            tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"])
+
+    @property
+    def m_blocks(self) -> int:
+        """Channel blocks of the output."""
+        return -(-self.m // LANES)
+
+    @property
+    def n_blocks(self) -> int:
+        """Channel blocks of the input."""
+        return -(-self.n // LANES)
+
+    @property
+    def m_tiles(self) -> int:
+        """Tiles of 16 output channels."""
+        return -(-self.m // M_TILE)
+
+    @property
+    def pooled(self) -> bool:
+        """The output, or its gradient, is stored after 2x2 pooling."""
+        return self.pool or self.mode == LoadMode.UNPOOL
+
+    @property
+    def y_rows(self) -> int:
+        """Stored rows of the output."""
+        return self.out_rows // 2 if self.pooled else self.out_rows
+
+    @property
+    def y_cols(self) -> int:
+        """Stored columns of the output."""
+        return self.out_cols // 2 if self.pooled else self.out_cols
+
+    def x_words(self, memory: Memory) -> Array:
+        """Words of the layer's input ``[image, block, row, column]``."""
+        shape = (self.images, self.n_blocks, self.in_rows, self.in_cols)
+        return memory.words("the layer's input", self.x, shape, self.x_strides)
+
+    def y_words(self, memory: Memory) -> Array:
+        """Words of the layer's output or its gradient, at stored size."""
+        shape = (self.images, self.m_blocks, self.y_rows, self.y_cols)
+        return memory.words("the layer's output", self.y, shape, self.y_strides)
+
+    def flag_units(self, memory: Memory) -> Array:
+        """Flags ``[image, block, row, unit]``: bytes of two pixels, pooled: uint16 of a pixel.
+
+        Rows are whole words.
+        """
+        per = POOL_PIXELS if self.pooled else MASK_PIXELS
+        words = -(-self.y_cols // per)
+        dtype: Any = np.uint16 if self.pooled else np.uint8
+        units = words * 8 // np.dtype(dtype).itemsize
+        shape = (self.images, self.m_blocks, self.y_rows, units)
+        flat = memory.view("the flags", self.flag, (*shape[:3], words), np.int64,
+                           (*self.flag_strides, 8))
+        return flat.view(dtype)
+
+    def weights(self, memory: Memory, dtype: Any) -> Array:
+        """Weights or sums ``[m tile, n block, kr, kc, 16, 4]``."""
+        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, LANES)
+        return memory.view("the weights", self.w, shape, dtype)
+
+    def biases(self, memory: Memory, dtype: Any, per_word: int) -> Array:
+        """Bias masters or sums ``[padded m, per_word]``."""
+        shape = (self.m_tiles * M_TILE, per_word)
+        return memory.view("the biases", self.b, shape, dtype)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of the pixels of a pass: images and rows."""
+
+    image: int
+    images: int
+    row: int
+    rows: int
+
+
+def split(images: int, rows: int, row_bytes: int, target_bytes: int, even: bool) -> list[Chunk]:
+    """Cut ``images`` x ``rows`` into chunks of about ``target_bytes``.
+
+    Args:
+        row_bytes: bytes that one row of one image needs.
+        even: chunks start at even rows.
+    """
+    whole = rows * row_bytes
+    if whole <= target_bytes or rows == 1:
+        some = max(1, target_bytes // whole)
+        return [Chunk(i, min(some, images - i), 0, rows) for i in range(0, images, some)]
+    few = max(1, target_bytes // row_bytes)
+    few = max(2, few // 2 * 2) if even else few
+    return [Chunk(i, 1, r, min(few, rows - r))
+            for i in range(images) for r in range(0, rows, few)]

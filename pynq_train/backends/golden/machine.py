@@ -1,0 +1,111 @@
+"""Executes descriptors from a memory image; reads their geometry, never their schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pynq_train.backends.golden import conv, scalar
+from pynq_train.backends.golden.geometry import Geometry
+from pynq_train.backends.golden.memory import Memory, OutsideArena
+from pynq_train.backends.golden.workers import Workers, single_threaded_blas
+from pynq_train.errors import HardwareFault
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    PARAM_WORDS,
+    Opcode,
+    Pass,
+    unpack_descriptor,
+    unpack_params,
+)
+
+_PARAM_BYTES = 8 * PARAM_WORDS
+_CACHE = 4096
+_PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward,
+           Pass.WEIGHT_GRADIENT: conv.weight_gradient}
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    opcode: Opcode
+    fields: dict[str, int]
+    geometry: Geometry | None
+
+
+class GoldenMachine:
+    """The arithmetic of the engine on one memory image.
+
+    Args:
+        arena: the memory image, flat uint8; written in place.
+        threads: threads to use (default: one per core).
+    """
+
+    def __init__(self, arena: NDArray[Any], threads: int | None = None) -> None:
+        self._memory = Memory(arena)
+        self._workers = Workers(threads)
+        self._decoded: dict[bytes, _Decoded] = {}
+
+    def run(self, program_off: int, count: int, step_off: int) -> None:
+        """Run ``count`` descriptors from byte offset ``program_off``.
+
+        Args:
+            step_off: byte offset of the step block.
+
+        Raises:
+            HardwareFault: an illegal descriptor, or a tensor outside the arena; the text names
+                the descriptor. What ran before it stays in memory.
+        """
+        for _ in self.steps(program_off, count, step_off):
+            pass
+
+    def steps(self, program_off: int, count: int, step_off: int) -> Iterator[int]:
+        """Run descriptor by descriptor; yield the index of each after it has retired."""
+        for index in range(count):
+            try:
+                with single_threaded_blas():
+                    self._execute(program_off + index * DESCRIPTOR_BYTES, step_off)
+            except OutsideArena as error:
+                raise HardwareFault(
+                    f"golden: descriptor {index} reads or writes outside the arena",
+                    found=str(error), fix="verify the program (program.verify)") from None
+            except ValueError as error:
+                raise HardwareFault(f"golden: descriptor {index} is illegal", found=str(error),
+                                    fix="verify the program (program.verify)") from error
+            yield index
+
+    def close(self) -> None:
+        """Stop the threads; the machine may still be used afterwards."""
+        self._workers.close()
+
+    def _decode(self, data: bytes) -> _Decoded:
+        found = self._decoded.get(data)
+        if found is None:
+            fields = unpack_descriptor(data)
+            opcode = Opcode(fields["pre.opcode"])
+            geometry = Geometry.of(fields) if opcode == Opcode.CONV else None
+            if len(self._decoded) >= _CACHE:
+                self._decoded.clear()
+            found = self._decoded[data] = _Decoded(opcode, fields, geometry)
+        return found
+
+    def _execute(self, offset: int, step_off: int) -> None:
+        memory = self._memory
+        decoded = self._decode(memory.read("the descriptor", offset, DESCRIPTOR_BYTES))
+        if decoded.opcode == Opcode.FENCE:
+            return
+        d = decoded.fields
+        entry = memory.read("the step-block entry", step_off + _PARAM_BYTES * d["pre.param"],
+                            _PARAM_BYTES)
+        params = unpack_params(decoded.opcode, entry)
+        if decoded.geometry is not None:
+            result = _PASSES[decoded.geometry.kind](memory, decoded.geometry, params,
+                                                    self._workers)
+            record = (result.measure, result.saturations)
+        elif decoded.opcode == Opcode.UPDATE:
+            record = scalar.update(memory, d, params, self._workers)
+        else:
+            record = scalar.softmax(memory, d, params)
+        memory.record(d["pre.rec_off"], *record)

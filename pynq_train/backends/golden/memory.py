@@ -1,0 +1,63 @@
+"""The arena as typed views. Every view is checked against the arena's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.errors import BadInput
+
+Array = NDArray[Any]
+
+
+class OutsideArena(Exception):
+    """A tensor does not lie inside the arena; the text says which."""
+
+
+class Memory:
+    """Views of one arena.
+
+    Args:
+        arena: flat uint8 array, aligned to 8 bytes.
+    """
+
+    def __init__(self, arena: Array) -> None:
+        if arena.dtype != np.uint8 or arena.ndim != 1 or not arena.flags.c_contiguous:
+            raise BadInput("the arena", expected="a flat, contiguous uint8 array",
+                           found=f"{arena.dtype} {arena.shape}")
+        if arena.ctypes.data % 8:
+            raise BadInput("the arena's address", expected="a multiple of 8",
+                           found=hex(arena.ctypes.data))
+        self.arena = arena
+
+    def view(self, what: str, offset: int, shape: Sequence[int], dtype: Any,
+             strides: Sequence[int] | None = None) -> Array:
+        """Array over arena bytes from ``offset``; ``strides`` in bytes (default: contiguous).
+
+        Raises:
+            OutsideArena: part of it lies behind the arena's end, or it is not aligned to words.
+        """
+        if offset % 8 or any(s % 8 for s in strides or ()):
+            raise OutsideArena(f"{what} at offset {offset} is not aligned to 8 bytes")
+        try:
+            return np.ndarray(tuple(shape), dtype, self.arena.data, offset, strides)
+        except (ValueError, TypeError):
+            raise OutsideArena(
+                f"{what} at offset {offset}, shape {tuple(shape)}, reaches outside the arena of "
+                f"{self.arena.nbytes} bytes") from None
+
+    def read(self, what: str, offset: int, nbytes: int) -> bytes:
+        """Copy of a span."""
+        return self.view(what, offset, (nbytes,), np.uint8).tobytes()
+
+    def words(self, what: str, offset: int, shape: Sequence[int],
+              strides: Sequence[int]) -> Array:
+        """Words of a map as int64 ``[image, block, row, column]``."""
+        return self.view(what, offset, shape, np.int64, strides)
+
+    def record(self, offset: int, first: int, second: int) -> None:
+        """Write a result record."""
+        self.view("the record", offset, (4,), np.int64)[:] = (first, second, 0, 0)

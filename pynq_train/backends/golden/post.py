@@ -1,0 +1,157 @@
+"""What follows the sums: requantisation with its measures, pooling, flags, and their undoing.
+
+Everything works on pixel-major arrays ``[image, row, column, channel]`` whose channels are padded
+to whole words of four; maps in memory are words ``[image, block, row, column]``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.fixed import wrap
+
+Array = NDArray[Any]
+
+TOP = 32767
+"""Largest 16-bit code."""
+ACC_BITS = 48
+_GATHER = np.uint64(0x0001_0001_0001_0001)
+_MASK_PLACE = np.array([1, 2, 4, 8], np.uint16)
+_INDEX_PLACE = np.array([16, 64, 256, 1024], np.uint16)
+
+
+def lane_words(keep: Array) -> Array:
+    """Words with all ones in the lanes that ``keep[..., 4]`` names."""
+    lanes = np.where(keep, np.int16(-1), np.int16(0))
+    return np.ascontiguousarray(lanes).view(np.int64)[..., 0]
+
+
+def _unpool_table() -> Array:
+    """``[position, 12-bit flag]``: lanes whose pooled value goes to that position."""
+    flag = np.arange(4096)[:, None]
+    lane = np.arange(4)
+    mask, index = flag >> lane & 1, flag >> (4 + 2 * lane) & 3
+    return np.stack([lane_words((mask == 1) & (index == q)) for q in range(4)])
+
+
+UNPOOL = _unpool_table()
+MASK = lane_words((np.arange(256)[:, None, None] >> (4 * np.arange(2)[:, None] + np.arange(4))) & 1
+                  == 1)
+"""``[flag byte, pixel]``: lanes that are kept, for the two pixels of a byte."""
+
+
+class Requantiser:
+    """Bias, measures, rounding and saturation; shared by the chunks of one descriptor.
+
+    Args:
+        shift: right shift of the requantisation.
+        bias: aligned 48-bit biases per channel, or None.
+        wraps: sums may leave 48 bits and are wrapped.
+
+    Attributes:
+        measure: OR of (sum XOR sign) so far.
+        saturations: saturated elements so far.
+    """
+
+    def __init__(self, shift: int, bias: Array | None, wraps: bool) -> None:
+        self.scale = 2.0**-shift
+        self._unscale = 2.0**shift
+        self._bias = None if bias is None else bias.astype(np.float64) * self.scale
+        self._wraps = wraps
+        self._lock = threading.Lock()
+        self.measure = 0
+        self.saturations = 0
+
+    def __call__(self, sums: Array, out: Array) -> None:
+        """Turn ``sums`` (float64, times ``scale``, overwritten) into int16 codes in ``out``."""
+        if self._bias is not None:
+            sums += self._bias
+        if self._wraps:
+            whole = wrap((sums * self._unscale).astype(np.int64), ACC_BITS)
+            np.multiply(whole, self.scale, out=sums)
+        low, high = float(sums.min()), float(sums.max())
+        self._observe(sums, low, high)
+        np.rint(sums, out=sums)
+        if round(low) < -TOP or round(high) > TOP:
+            count = int(np.count_nonzero(np.abs(sums) > TOP))
+            np.clip(sums, -TOP, TOP, out=sums)
+            with self._lock:
+                self.saturations += count
+        np.copyto(out, sums, casting="unsafe")
+
+    def _observe(self, sums: Array, low: float, high: float) -> None:
+        known = self.measure
+        largest = max(int(high * self._unscale), ~int(low * self._unscale))
+        if known & (known + 1) == 0 and largest <= known:
+            return  # all bits up to the largest are set already
+        whole = (sums * self._unscale).astype(np.int64)
+        whole ^= whole >> 63
+        bits = int(np.bitwise_or.reduce(whole, axis=None))
+        with self._lock:
+            self.measure |= bits
+
+
+def pool(codes: Array, relu: bool) -> tuple[Array, Array]:
+    """2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
+
+    Returns:
+        The maxima ``[i, row/2, col/2, channel]`` and the flags, uint16
+        ``[i, row/2, col/2, block]``.
+    """
+    a, b = codes[:, 0::2, 0::2], codes[:, 0::2, 1::2]
+    c, d = codes[:, 1::2, 0::2], codes[:, 1::2, 1::2]
+    upper, lower = np.maximum(a, b), np.maximum(c, d)
+    top = np.maximum(upper, lower)
+    index = np.where(lower > upper, (d > c) + np.uint16(2), (b > a).astype(np.uint16))
+    if relu:
+        mask = (top > 0).astype(np.uint16)
+        index *= mask
+        np.maximum(top, 0, out=top)
+    else:
+        mask = np.ones_like(index)
+    blocks = top.shape[3] // 4
+    index *= np.tile(_INDEX_PLACE, blocks)
+    mask *= np.tile(_MASK_PLACE, blocks)
+    index += mask
+    flags = (index.view(np.uint64) * _GATHER) >> np.uint64(48)
+    return top, flags.astype(np.uint16)
+
+
+def store_words(words: Array, codes: Array) -> None:
+    """Write int16 ``codes[i, row, col, channel]`` to map words ``[i, block, row, col]``."""
+    words[...] = codes.view(np.int64).transpose(0, 3, 1, 2)
+
+
+def store_mask_flags(flags: Array, words: Array, relu: bool) -> None:
+    """Write the flags of stored ``words[i, block, row, col]``; ``flags``: uint8, rows of bytes."""
+    lanes = np.ascontiguousarray(words).view(np.int16)
+    bits = np.packbits(lanes > 0 if relu else lanes == lanes, axis=-1, bitorder="little")
+    flags[..., : bits.shape[-1]] = bits
+    flags[..., bits.shape[-1] :] = 0
+
+
+def store_pool_flags(flags: Array, values: Array) -> None:
+    """Write pooled flags ``values[i, row, col, block]``; ``flags``: uint16, whole rows."""
+    cols = values.shape[2]
+    flags[..., :cols] = values.transpose(0, 3, 1, 2)
+    flags[..., cols:] = 0
+
+
+def load_masked(out: Array, words: Array, flags: Array) -> None:
+    """Copy ``words[i, block, row, col]`` to ``out[i, row, col, block]`` through mask flags."""
+    cols = words.shape[3]
+    keep = MASK[flags].reshape(*flags.shape[:3], -1)[..., :cols]
+    out[...] = np.bitwise_and(words, keep, out=keep).transpose(0, 2, 3, 1)
+
+
+def load_unpooled(out: Array, words: Array, flags: Array) -> None:
+    """Spread pooled ``words[i, block, row, col]`` over ``out[i, 2*row, 2*col, block]``."""
+    flags = flags[..., : words.shape[3]] & 0xFFF
+    for q in range(4):
+        part = np.take(UNPOOL[q], flags)
+        part &= words
+        out[:, q >> 1 :: 2, q & 1 :: 2] = part.transpose(0, 2, 3, 1)

@@ -1,0 +1,112 @@
+"""Update (SGD on the masters) and softmax cross-entropy, in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.workers import Workers
+from pynq_train.fixed import rne_shift, saturate, wrap
+from pynq_train.hw import tables
+
+Array = NDArray[Any]
+
+GRADIENT_BITS, MASTER_BITS, CODE_BITS = 48, 32, 16
+_PRE_SHIFT, _SUM_SHIFT = 16, 24
+_CHUNK = 1 << 14
+_EXP2 = np.array(tables.EXP2, np.int64)
+_LOG2 = np.array(tables.LOG2, np.int64)
+_ONE = 1 << (CODE_BITS - 1)
+
+
+def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
+    g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
+    weight, velocity = masters[:, 0].astype(np.int64), masters[:, 1].astype(np.int64)
+    total = velocity * p["momentum"]
+    total <<= 8
+    total += weight * p["decay"]
+    total += saturate(g, MASTER_BITS) << _SUM_SHIFT
+    velocity = saturate(rne_shift(total, _SUM_SHIFT), MASTER_BITS)
+    delta = saturate(rne_shift(velocity * p["lr"], p["lr_shift"]), MASTER_BITS)
+    weight = saturate(weight - delta, MASTER_BITS)
+    masters[:, 0], masters[:, 1] = weight, velocity
+    measure = int(np.bitwise_or.reduce(weight ^ (weight >> 63)))
+    if copy is None:
+        return measure, 0
+    exact = rne_shift(weight, p["w_shift"])
+    codes = saturate(exact, CODE_BITS)
+    copy[...] = codes
+    return measure, int(np.count_nonzero(codes != exact))
+
+
+def update(memory: Memory, d: dict[str, int], p: dict[str, int],
+           workers: Workers) -> tuple[int, int]:
+    """Run the update unit on one tensor; returns its record: measure, saturations."""
+    count = d["u.u_count"]
+    sums = memory.view("the gradient sums", d["u.g_off"], (count,), np.int64)
+    masters = memory.view("the masters", d["u.wv_off"], (count, 2), np.int32)
+    copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
+            if d["u.u_copy"] else None)
+
+    def run(start: int) -> tuple[int, int]:
+        part = slice(start, start + _CHUNK)
+        return _update(p, sums[part], masters[part], None if copy is None else copy[part])
+
+    results = workers.map(run, range(0, count, _CHUNK))
+    measure = 0
+    for bits, _ in results:
+        measure |= bits
+    return measure, sum(r[1] for r in results)
+
+
+def exponent(distance: Array, z_shift: int) -> Array:
+    """``distance`` of logit codes in log2 units, Q.16."""
+    return (distance * tables.LOG2_E) >> z_shift
+
+
+def exponential(tq: Array) -> Array:
+    """2**(22 - tq) by the table, tq in Q.16."""
+    whole, fraction = tq >> 16, tq & 0xFFFF
+    low, high = _EXP2[fraction >> 8], _EXP2[(fraction >> 8) + 1]
+    mantissa = low - (((low - high) * (fraction & 255)) >> 8)
+    return np.where(whole > 30, 0, mantissa >> np.minimum(whole, 31))
+
+
+def logarithm(total: Array) -> Array:
+    """log2(total) - 22 by the table, Q.16; ``total`` from 1 to 2**52."""
+    lead = np.frexp(total.astype(np.float64))[1].astype(np.int64) - 1
+    left = np.where(lead >= 16, total >> np.maximum(lead - 16, 0),
+                    total << np.maximum(16 - lead, 0))
+    x = left & 0xFFFF
+    low, high = _LOG2[x >> 8], _LOG2[(x >> 8) + 1]
+    log = low + (((high - low) * (x & 255)) >> 8)
+    return (lead - tables.EXP2_FRACTION_BITS) * 65536 + log
+
+
+def softmax(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+    """Run the softmax unit; returns its record: sum of losses, correct predictions."""
+    batch, classes = d["f.f_batch"], d["f.f_classes"]
+    blocks = -(-classes // 4)
+    logits = memory.view("the logits", d["f.logit_off"], (blocks, batch, 4), np.int16)
+    labels = memory.view("the labels", d["f.label_off"], (batch,), np.int64)
+    z = logits.transpose(1, 0, 2).reshape(batch, -1)[:, :classes].astype(np.int64)
+    tq = exponent(z.max(axis=1, keepdims=True) - z, p["z_shift"])
+    e = exponential(tq)
+    total = e.sum(axis=1)
+    known = (labels >= 0) & (labels < classes)
+    image = np.arange(batch)
+    counted = image < p["valid"]
+    loss = tq[image, np.where(known, labels, 0)] + logarithm(total)
+    correct = int(((z.argmax(axis=1) == labels) & counted).sum())
+    if d["f.f_grad"]:
+        share = rne_shift((e << 16) // total[:, None], 1)
+        hit = np.arange(classes) == labels[:, None]
+        codes = saturate(share - np.where(hit, _ONE, 0), CODE_BITS) * counted[:, None]
+        padded = np.zeros((batch, blocks * 4), np.int16)
+        padded[:, :classes] = codes
+        out = memory.view("the logit gradients", d["f.dlogit_off"], (blocks, batch, 4), np.int16)
+        out[...] = padded.reshape(batch, blocks, 4).transpose(1, 0, 2)
+    return int(loss[counted].sum()), correct

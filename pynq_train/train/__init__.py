@@ -1,0 +1,31 @@
+"""Training on a board: learner, optimizer, checkpoints, and the proof of equal bits."""
+
+from pynq_train.train.coverage import Coverage
+from pynq_train.train.history import EpochResult, Evaluation, History
+from pynq_train.train.images import Normalisation
+from pynq_train.train.learner import Learner, board_of
+from pynq_train.train.optimizer import SGD
+from pynq_train.train.random_nets import RandomNet, random_net
+from pynq_train.train.session import Masters, Session, StepOutcome
+from pynq_train.train.twin import fit_float
+from pynq_train.train.verify import Difference, VerifyReport, verify
+
+__all__ = [
+    "SGD",
+    "Coverage",
+    "Difference",
+    "EpochResult",
+    "Evaluation",
+    "History",
+    "Learner",
+    "Masters",
+    "Normalisation",
+    "RandomNet",
+    "Session",
+    "StepOutcome",
+    "VerifyReport",
+    "board_of",
+    "fit_float",
+    "random_net",
+    "verify",
+]

@@ -1,0 +1,104 @@
+"""What a training has reached so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from pynq_train.errors import BadInput
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy in nats, and the share of right answers (0..1)."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch.
+
+    Attributes:
+        epoch: number of the epoch, from 1 over the learner's life.
+        loss: mean training loss in nats, while the weights moved.
+        accuracy: share of right answers in training, while the weights moved.
+        val_loss: loss on the validation data after the epoch, None without such data.
+        val_accuracy: accuracy likewise.
+        images: training images seen.
+        cycles: engine cycles of the training steps (0 if the backend has no clock).
+        saturations: saturated elements of all tensors.
+        seconds: wall clock, validation included.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    images: int
+    cycles: int
+    saturations: int
+    seconds: float
+
+    def text(self) -> str:
+        """One line for people."""
+        line = (f"epoch {self.epoch}: loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} %")
+        if self.val_loss is not None and self.val_accuracy is not None:
+            line += (f", validation loss {self.val_loss:.4f}, "
+                     f"accuracy {100 * self.val_accuracy:.2f} %")
+        return line
+
+
+@dataclass
+class History:
+    """Epochs of a learner, oldest first.
+
+    ``interrupted`` says that the last call of ``fit`` was ended by Ctrl-C; ``batch_losses`` holds
+    the mean loss of every step of that call.
+    """
+
+    epochs: list[EpochResult] = field(default_factory=list)
+    interrupted: bool = False
+    batch_losses: list[float] = field(default_factory=list)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Epochs as plain values, for a checkpoint."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    @classmethod
+    def from_list(cls, data: Any) -> History:
+        """Rebuild from :meth:`to_list`; :class:`BadInput` if it is malformed."""
+        try:
+            return cls([EpochResult(**dict(entry)) for entry in data])
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"saved history is malformed ({error})") from None
+
+
+@dataclass
+class Tally:
+    """Running sums of the epoch in progress; part of a checkpoint."""
+
+    loss: float = 0.0
+    correct: int = 0
+    images: int = 0
+    cycles: int = 0
+    saturations: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Tally:
+        """Rebuild from ``asdict``; :class:`BadInput` if it is malformed."""
+        try:
+            return cls(**dict(data))
+        except TypeError as error:
+            raise BadInput(f"saved training state is malformed ({error})") from None
+
+    def result(self, epoch: int, validation: Evaluation | None) -> EpochResult:
+        """The epoch's result."""
+        images = max(self.images, 1)
+        return EpochResult(
+            epoch, self.loss / images, self.correct / images,
+            validation.loss if validation else None, validation.accuracy if validation else None,
+            self.images, self.cycles, self.saturations, self.seconds)

@@ -1,0 +1,98 @@
+"""Checked images and labels of a training or evaluation, prepared batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.data import check_labels, prepare_images
+from pynq_train.errors import BadInput
+from pynq_train.graph import Shape
+from pynq_train.graph.init import FloatArray
+
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and deviation per channel that are taken from, and divide, every image."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return plain values, for a checkpoint."""
+        return {key: list(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Normalisation:
+        """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
+        try:
+            return cls(tuple(float(v) for v in data["mean"]), tuple(float(v) for v in data["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"saved normalisation is malformed ({error})") from None
+
+
+class ImageSource:
+    """Images as the user has them; small dtypes stay small until a batch is needed.
+
+    Args:
+        x: ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or ``(n, channels, rows, cols)``;
+            uint8 is divided by 255, small images are padded, one channel is repeated.
+        input_shape: the network's.
+        normalisation: applied to every image, None to leave them as they are.
+
+    Raises:
+        BadInput: dtype, shape, NaN or infinity, no images.
+    """
+
+    def __init__(self, x: Any, input_shape: Shape, normalisation: Normalisation | None) -> None:
+        self._x = np.asarray(x)
+        self._shape = input_shape
+        self.normalisation = normalisation
+        if self._x.ndim == 0 or len(self._x) == 0:
+            raise BadInput("images", expected="at least one", found=f"shape {self._x.shape}")
+        largest = 0.0
+        for chunk in self.chunks():
+            largest = max(largest, float(np.abs(chunk).max()))
+        self.largest = largest
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._x)
+
+    def take(self, index: NDArray[np.int64] | slice) -> FloatArray:
+        """Return prepared images: float32 ``(n, channels, rows, cols)``."""
+        norm = self.normalisation
+        if norm is None:
+            return prepare_images(self._x[index], self._shape)
+        return prepare_images(self._x[index], self._shape, norm.mean, norm.std)
+
+    def chunks(self) -> Iterator[FloatArray]:
+        """Prepared images, a few thousand at a time."""
+        for begin in range(0, len(self._x), _CHUNK):
+            yield self.take(slice(begin, begin + _CHUNK))
+
+
+def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
+    """Mean and deviation per channel of images (1 for a constant channel)."""
+    source = ImageSource(x, input_shape, None)
+    count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
+    for chunk in source.chunks():
+        wide = chunk.astype(np.float64)
+        count += wide[:, 0].size
+        total += wide.sum(axis=(0, 2, 3))
+        squares += (wide * wide).sum(axis=(0, 2, 3))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
+    std = np.where(std > 1e-6, std, 1.0)
+    return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def checked_labels(y: Any, count: int, classes: int) -> NDArray[np.int64]:
+    """Labels as int64 ``(count,)``, each inside the classes."""
+    return check_labels(y, count, classes)

@@ -1,0 +1,63 @@
+"""The float32 twin: the same network, seed, batches and learning rates, in NumPy."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pynq_train.data import batches
+from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.graph.reference import FloatTrainer
+from pynq_train.train.history import Evaluation, History, Tally
+from pynq_train.train.images import ImageSource, Normalisation, checked_labels
+from pynq_train.train.optimizer import SGD
+
+
+def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
+              seed: int = 0, validation_data: tuple[Any, Any] | None = None,
+              normalisation: Normalisation | None = None, progress: bool = False) -> History:
+    """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
+
+    Returns:
+        The history; its last epoch holds the validation accuracy to compare with.
+    """
+    from tqdm import tqdm
+
+    layers = fuse(graph)
+    source = ImageSource(x, graph.input_shape, normalisation)
+    labels = checked_labels(y, len(source), graph.classes)
+    trainer = FloatTrainer(layers, init_params(layers, seed), optimizer.lr, optimizer.momentum,
+                           optimizer.weight_decay)
+    total = len(source) // batch * epochs
+    history = History()
+    step = 0
+    with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
+        for epoch in range(epochs):
+            began, tally = time.monotonic(), Tally()
+            for index in batches(len(source), batch, seed, epoch, drop_last=True):
+                result = trainer.step(source.take(index), labels[index],
+                                      optimizer.rate(step, total))
+                step += 1
+                tally.loss += result.loss * result.images
+                tally.correct += result.correct
+                tally.images += result.images
+                history.batch_losses.append(result.loss)
+                bar.update(1)
+            validation = None
+            if validation_data is not None:
+                validation = _evaluate(trainer, graph, validation_data, normalisation)
+            tally.seconds = time.monotonic() - began
+            history.epochs.append(tally.result(epoch + 1, validation))
+    return history
+
+
+def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
+              normalisation: Normalisation | None) -> Evaluation:
+    source = ImageSource(data[0], graph.input_shape, normalisation)
+    labels = checked_labels(data[1], len(source), graph.classes)
+    loss, correct, at = 0.0, 0.0, 0
+    for chunk in source.chunks():
+        part = labels[at : at + len(chunk)]
+        mean, accuracy = trainer.evaluate(chunk, part)
+        loss, correct, at = loss + mean * len(part), correct + accuracy * len(part), at + len(part)
+    return Evaluation(loss / at, correct / at)

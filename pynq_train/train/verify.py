@@ -1,0 +1,267 @@
+"""Proof that a board computes what golden defines: whole memory images, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends import Backend, open_backend
+from pynq_train.errors import BadInput, HardwareFault
+from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
+from pynq_train.quant import SgdStep, step_params
+from pynq_train.quant.policy import INPUT_START
+from pynq_train.schedule.build import ProgramImage
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.train.coverage import Coverage
+from pynq_train.train.learner import board_of
+from pynq_train.train.session import Masters, Session, new_policy
+
+_STREAM = 0x7E
+_ELEMENT = {
+    "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
+    "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
+    "gradient sums": "<i8",
+}
+"""Element type of each kind of region, for messages."""
+_VERIFY_SGD = SgdStep(lr=0.01, momentum=0.9, decay=1e-3)
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first element in which two memory images differ.
+
+    Attributes:
+        when: what had just run: the descriptor's number, pass and layer, or the end of a step.
+        tensor: symbol of the region, and the element index in it.
+        golden: golden's value; ``board`` the other backend's.
+        elements: differing bytes in the whole image.
+    """
+
+    when: str
+    tensor: str
+    index: int
+    golden: int
+    board: int
+    bytes_differing: int
+
+    def text(self) -> str:
+        """One sentence."""
+        return (f"{self.when}: {self.tensor}[{self.index}] is {self.golden} on golden, "
+                f"{self.board} on the board ({self.bytes_differing} bytes differ)")
+
+
+@dataclass
+class VerifyReport:
+    """Outcome of a verification.
+
+    Attributes:
+        net: network; ``batch``, ``steps``, ``seed``, ``board`` as asked for.
+        descriptors: descriptors after which memory was compared.
+        bytes_compared: bytes compared in all.
+        mismatches: differing bytes at the first difference, 0 if there is none.
+        cycles: engine cycles of the free-running steps.
+        first: the first difference.
+        coverage: shapes and options that were compared.
+    """
+
+    net: str
+    board: str
+    batch: int
+    steps: int
+    seed: int
+    descriptors: int = 0
+    bytes_compared: int = 0
+    mismatches: int = 0
+    cycles: int = 0
+    first: Difference | None = None
+    coverage: Coverage = field(default_factory=Coverage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
+            "seed": self.seed, "descriptors_compared": self.descriptors,
+            "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
+            "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
+        }
+
+    def text(self) -> str:
+        """One line for people."""
+        return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, "
+                f"{self.board}: {self.descriptors} descriptors compared, "
+                f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
+
+
+def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
+           seed: int = 0, progress: Progress | None = None) -> VerifyReport:
+    """Run training steps on golden and on a board and compare their memory.
+
+    Both start from the same arena of random bytes. Step mode: the whole images are compared after
+    every descriptor. Free-running mode: after every step, at every fence and after an evaluation.
+    The images that both modes end with are compared too. Stops at the first difference.
+
+    Args:
+        graph: the network.
+        batch: images of a mini-batch.
+        steps: training steps.
+        board: backend to compare with golden.
+        seed: names weights, images, labels and the random bytes.
+        progress: called with the number of descriptors since the last call.
+    """
+    if steps < 1:
+        raise BadInput("steps", expected="at least 1", found=steps)
+    layers = fuse(graph)
+    plan = make_plan(layers, batch, board_of(board))
+    report = VerifyReport(graph.name, board, batch, steps, seed)
+    masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
+    with ExitStack() as stack:
+        golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))
+        other = stack.enter_context(open_backend(board, plan.memory.nbytes))
+        pair = _Pair(plan, golden, other, masters, seed, report, progress or (lambda _: None))
+        pair.run()
+    return report
+
+
+class _Found(Exception):
+    """Ends a comparison: ``args[0]`` is the difference."""
+
+
+class _Pair:
+    """The same plan on two backends."""
+
+    def __init__(self, plan: Plan, golden: Backend, other: Backend, masters: dict[str, Masters],
+                 seed: int, report: VerifyReport, progress: Progress) -> None:
+        self.plan, self.report, self.seed, self.progress = plan, report, seed, progress
+        self.golden, self.other = golden, other
+        self.reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
+                                 fill_seed=seed & 0xFFFF_FFFF)
+        self.reference.calibrate(*self._batch(0))
+        self.start = golden.read(0, plan.memory.nbytes)
+        self.policy = self.reference.policy
+        self.report.coverage.add_program(self.reference.training.program)
+
+    def run(self) -> None:
+        """Both modes, then the evaluation."""
+        try:
+            stepped = [self._hash() for _ in self._steps(stepping=True)]
+            free = [self._hash() for _ in self._steps(stepping=False)]
+            if stepped != free:
+                number = next(i for i, (a, b) in enumerate(zip(stepped, free)) if a != b)
+                raise HardwareFault(
+                    f"{self.report.board}: step mode and free-running mode differ",
+                    expected="the same memory", found=f"another one after step {number + 1}")
+            self._evaluation()
+        except _Found as found:
+            difference: Difference = found.args[0]
+            self.report.first = difference
+            self.report.mismatches = difference.bytes_differing
+
+    def _batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        plan = self.plan
+        channels, rows, cols = plan.layers[0].in_shape
+        shape = (plan.batch, channels, rows, cols)
+        key = stream_key(self.seed, _STREAM, step)
+        images = normal_float32(key, int(np.prod(shape))).reshape(shape)
+        draws = hash_u64(stream_key(self.seed, _STREAM, step, 1), 0, plan.batch)
+        return images, (draws % np.uint64(plan.classes)).astype(np.int64)
+
+    def _steps(self, stepping: bool) -> Iterator[int]:
+        """Run all steps on both backends from the start image, comparing on the way."""
+        for backend in (self.golden, self.other):
+            backend.write(0, self.start)
+        self.reference.policy = copy.deepcopy(self.policy)
+        program = self.reference.training
+        for step in range(self.report.steps):
+            used = self.reference.policy.exponents(self.plan.batch)
+            self.reference.write_training(*self._batch(step), step_params(used, _VERIFY_SGD))
+            self._copy_inputs()
+            if stepping:
+                self._run_stepping(program, step)
+            else:
+                self._run_free(program, step)
+            self.reference.policy.observe(used, self.reference.records(program).measures)
+            yield step
+
+    def _copy_inputs(self) -> None:
+        for symbol in ("input", "labels", "step_block"):
+            region = self.plan.memory[symbol]
+            self.other.write(region.offset, self.golden.read(region.offset, region.nbytes))
+
+    def _run_stepping(self, program: ProgramImage, step: int) -> None:
+        request = self.reference.request(program)
+        pairs = zip_longest(self.golden.run_step_mode(request), self.other.run_step_mode(request))
+        count = 0
+        for index, other in pairs:
+            if index != other or index is None:
+                raise HardwareFault(f"{self.report.board}: step mode",
+                                    expected=f"a halt after descriptor {index}",
+                                    found=f"one after {other}")
+            entry = program.entries[index]
+            layer = self.plan.specs[entry.layer].name
+            self._compare(f"step {step + 1}, descriptor {index} ({entry.role.value} of {layer})")
+            self.report.descriptors += 1
+            self.progress(1)
+            count += 1
+        if count != program.count:
+            raise HardwareFault(f"{self.report.board}: step mode", found=f"{count} descriptors",
+                                expected=f"{program.count}")
+
+    def _run_free(self, program: ProgramImage, step: int) -> None:
+        fences = [i for i in range(program.count)
+                  if program.program[i * DESCRIPTOR_BYTES] == Opcode.FENCE]
+        if fences:
+            before = self.golden.read(0, self.plan.memory.nbytes)
+        for fence in fences:
+            self._run_both(program, fence + 1)
+            self._compare(f"step {step + 1}, free-running, fence {fence}")
+            for backend in (self.golden, self.other):
+                backend.write(0, before)
+        self._run_both(program, program.count)
+        self._compare(f"step {step + 1}, free-running, end")
+        self.progress(program.count)
+
+    def _run_both(self, program: ProgramImage, count: int) -> None:
+        request = self.reference.request(program, count)
+        self.golden.run(request)
+        self.report.cycles += self.other.run(request).cycles
+
+    def _evaluation(self) -> None:
+        images, labels = self._batch(self.report.steps)
+        valid = max(1, len(images) - 1)
+        self.reference.evaluate(images[:valid], labels[:valid])
+        self._copy_inputs()
+        self.other.run(self.reference.request(self.reference.evaluation))
+        self._compare("evaluation, end")
+
+    def _hash(self) -> str:
+        return hashlib.sha256(self.golden.read(0, self.plan.memory.nbytes).tobytes()).hexdigest()
+
+    def _compare(self, when: str) -> None:
+        mine = self.golden.read(0, self.plan.memory.nbytes)
+        theirs = self.other.read(0, self.plan.memory.nbytes)
+        self.report.bytes_compared += mine.nbytes
+        if np.array_equal(mine, theirs):
+            return
+        different = np.flatnonzero(mine != theirs)
+        at = int(different[0])
+        tensor, index, values = f"byte {at} between tensors", 0, (int(mine[at]), int(theirs[at]))
+        for region in self.plan.memory:
+            if region.offset <= at < region.end:
+                dtype = np.dtype(_ELEMENT.get(region.kind, "u1"))
+                index = (at - region.offset) // dtype.itemsize
+                begin = region.offset + index * dtype.itemsize
+                span = slice(begin, begin + dtype.itemsize)
+                tensor = region.symbol
+                values = int(mine[span].view(dtype)[0]), int(theirs[span].view(dtype)[0])
+        raise _Found(Difference(when, tensor, index, *values, len(different)))

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// The convolution unit: X and S loaders, compute, store. All three passes of a layer run through it. Wiring only.
+module pt_conv (
+  input  logic                          clk_i,
+  input  logic                          rst_ni,
+  // configuration bus; bits by unit number
+  output logic [pt_spec_pkg::UnitY:0]   cfg_req_o,
+  input  logic [pt_spec_pkg::UnitY:0]   cfg_valid_i,
+  input  logic [7:0]                    cfg_idx_i,
+  input  logic [63:0]                   cfg_data_i,
+  input  logic                          cfg_last_i,
+  output logic [pt_spec_pkg::UnitY:0]   unit_done_o,
+  // read clients: 0 X, 1 S, 2 bias
+  output logic [2:0]                    rd_run_valid_o,
+  input  logic [2:0]                    rd_run_ready_i,
+  output logic [2:0][31:0]              rd_run_off_o,
+  output logic [2:0][15:0]              rd_run_len_o,
+  output logic [2:0]                    rd_run_last_o,
+  input  logic [2:0]                    rd_valid_i,
+  output logic [2:0]                    rd_ready_o,
+  input  logic [2:0][63:0]              rd_data_i,
+  // write clients: 0 stored tensor, 1 flags and records, 2 channel sums
+  output logic [2:0]                    wr_run_valid_o,
+  input  logic [2:0]                    wr_run_ready_i,
+  output logic [2:0][31:0]              wr_run_off_o,
+  output logic [2:0][15:0]              wr_run_len_o,
+  output logic [2:0]                    wr_run_last_o,
+  output logic [2:0]                    wr_valid_o,
+  input  logic [2:0]                    wr_ready_i,
+  output logic [2:0][63:0]              wr_data_o,
+  input  logic [2:0]                    wr_idle_i,
+  // counters: one pulse per cycle
+  output logic                          busy_o,
+  output logic                          stall_x_o,
+  output logic                          stall_s_o,
+  output logic                          stall_acc_o,
+  output logic                          stall_gap_o,
+  output logic                          drain_o
+);
+  localparam int unsigned XAddrW = $clog2(pt_spec_pkg::XBankWords) - 1;
+  localparam int unsigned GroupW = $clog2(pt_spec_pkg::AccGroups) - 1;
+  localparam int unsigned GroupBits = pt_spec_pkg::Tp * pt_spec_pkg::Tm * pt_spec_pkg::AccBits;
+
+  // ---- loaders ----------------------------------------------------------------------------------
+  logic        x_slot_free, x_take, x_tile, x_we, x_slot, s_space, s_we;
+  logic [1:0]  x_bank, s_skip;
+  logic [13:0] x_addr;
+  logic [63:0] x_data, s_data;
+  // Unused halves of the two loaders.
+  logic        xl_s_we_unused, xl_wrun_unused, xl_wlast_unused, xl_wdata_unused;
+  logic [1:0]  xl_skip_unused;
+  logic [63:0] xl_sdata_unused, xl_wword_unused;
+  logic [31:0] xl_woff_unused;
+  logic [15:0] xl_wlen_unused;
+  logic        sl_take_unused, sl_tile_unused, sl_we_unused, sl_slot_unused;
+  logic [1:0]  sl_bank_unused;
+  logic [13:0] sl_addr_unused;
+  logic [63:0] sl_data_unused;
+
+  pt_tile_load #(.Kind(0), .ClaimAhead(1'b1)) u_x_load (
+    .clk_i,
+    .rst_ni,
+    .cfg_req_o(cfg_req_o[pt_spec_pkg::UnitX]),
+    .cfg_valid_i(cfg_valid_i[pt_spec_pkg::UnitX]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(unit_done_o[pt_spec_pkg::UnitX]),
+    .run_valid_o(rd_run_valid_o[0]),
+    .run_ready_i(rd_run_ready_i[0]),
+    .run_off_o(rd_run_off_o[0]),
+    .run_len_o(rd_run_len_o[0]),
+    .run_last_o(rd_run_last_o[0]),
+    .data_valid_i(rd_valid_i[0]),
+    .data_ready_o(rd_ready_o[0]),
+    .data_i(rd_data_i[0]),
+    .slot_free_i(x_slot_free),
+    .tile_take_o(x_take),
+    .tile_done_o(x_tile),
+    .x_we_o(x_we),
+    .x_slot_o(x_slot),
+    .x_bank_o(x_bank),
+    .x_addr_o(x_addr),
+    .x_data_o(x_data),
+    .s_space_i(1'b0),
+    .s_we_o(xl_s_we_unused),
+    .s_skip_o(xl_skip_unused),
+    .s_data_o(xl_sdata_unused),
+    .wrun_valid_o(xl_wrun_unused),
+    .wrun_ready_i(1'b0),
+    .wrun_off_o(xl_woff_unused),
+    .wrun_len_o(xl_wlen_unused),
+    .wrun_last_o(xl_wlast_unused),
+    .wdata_valid_o(xl_wdata_unused),
+    .wdata_ready_i(1'b0),
+    .wdata_o(xl_wword_unused),
+    .wr_idle_i(1'b1)
+  );
+
+  pt_tile_load #(.Kind(1)) u_s_load (
+    .clk_i,
+    .rst_ni,
+    .cfg_req_o(cfg_req_o[pt_spec_pkg::UnitS]),
+    .cfg_valid_i(cfg_valid_i[pt_spec_pkg::UnitS]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(unit_done_o[pt_spec_pkg::UnitS]),
+    .run_valid_o(rd_run_valid_o[1]),
+    .run_ready_i(rd_run_ready_i[1]),
+    .run_off_o(rd_run_off_o[1]),
+    .run_len_o(rd_run_len_o[1]),
+    .run_last_o(rd_run_last_o[1]),
+    .data_valid_i(rd_valid_i[1]),
+    .data_ready_o(rd_ready_o[1]),
+    .data_i(rd_data_i[1]),
+    .slot_free_i(1'b1),
+    .tile_take_o(sl_take_unused),
+    .tile_done_o(sl_tile_unused),
+    .x_we_o(sl_we_unused),
+    .x_slot_o(sl_slot_unused),
+    .x_bank_o(sl_bank_unused),
+    .x_addr_o(sl_addr_unused),
+    .x_data_o(sl_data_unused),
+    .s_space_i(s_space),
+    .s_we_o(s_we),
+    .s_skip_o(s_skip),
+    .s_data_o(s_data),
+    .wrun_valid_o(wr_run_valid_o[2]),
+    .wrun_ready_i(wr_run_ready_i[2]),
+    .wrun_off_o(wr_run_off_o[2]),
+    .wrun_len_o(wr_run_len_o[2]),
+    .wrun_last_o(wr_run_last_o[2]),
+    .wdata_valid_o(wr_valid_o[2]),
+    .wdata_ready_i(wr_ready_i[2]),
+    .wdata_o(wr_data_o[2]),
+    .wr_idle_i(wr_idle_i[2])
+  );
+
+  // ---- compute ----------------------------------------------------------------------------------
+  logic                 acc_tile_valid, acc_half, acc_release, drain_valid, drain_ready;
+  logic                 group_valid;
+  logic [GroupW-1:0]    drain_group;
+  logic [GroupBits-1:0] group;
+
+  pt_compute #(
+    .XBankWords(pt_spec_pkg::XBankWords),
+    .SRingWords(pt_spec_pkg::SRingWords),
+    .Groups(pt_spec_pkg::AccGroups),
+    .Rows(pt_spec_pkg::TableRows),
+    .MaxTaps(pt_spec_pkg::MaxTaps),
+    .SweepMin(pt_spec_pkg::SweepMinCycles),
+    .Tm(pt_spec_pkg::Tm),
+    .Tr(pt_spec_pkg::Tr),
+    .Tp(pt_spec_pkg::Tp)
+  ) u_compute (
+    .clk_i,
+    .rst_ni,
+    .pix_req_o(cfg_req_o[pt_spec_pkg::UnitPix]),
+    .pix_cfg_valid_i(cfg_valid_i[pt_spec_pkg::UnitPix]),
+    .pix_done_o(unit_done_o[pt_spec_pkg::UnitPix]),
+    .c_req_o(cfg_req_o[pt_spec_pkg::UnitC]),
+    .c_cfg_valid_i(cfg_valid_i[pt_spec_pkg::UnitC]),
+    .c_done_o(unit_done_o[pt_spec_pkg::UnitC]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .x_we_i(x_we),
+    .x_bank_i(x_bank),
+    .x_addr_i(x_addr[XAddrW-1:0]),
+    .x_slot_i(x_slot),
+    .x_data_i(x_data),
+    .x_take_i(x_take),
+    .x_tile_i(x_tile),
+    .x_slot_free_o(x_slot_free),
+    .s_we_i(s_we),
+    .s_data_i(s_data),
+    .s_skip_i(s_skip),
+    .s_space_o(s_space),
+    .acc_tile_valid_o(acc_tile_valid),
+    .acc_half_o(acc_half),
+    .acc_release_i(acc_release),
+    .drain_req_valid_i(drain_valid),
+    .drain_req_ready_o(drain_ready),
+    .drain_group_i(drain_group),
+    .group_valid_o(group_valid),
+    .group_o(group),
+    .busy_o,
+    .stall_x_o,
+    .stall_s_o,
+    .stall_acc_o,
+    .stall_gap_o
+  );
+
+  // ---- store unit -------------------------------------------------------------------------------
+  logic store_busy_unused;
+  pt_store #(
+    .StageWords(pt_spec_pkg::StageWords),
+    .FlagWords(pt_spec_pkg::FlagWords),
+    .PoolColumns(pt_spec_pkg::PoolColumns),
+    .Groups(pt_spec_pkg::AccGroups)
+  ) u_store (
+    .clk_i,
+    .rst_ni,
+    .cfg_req_o(cfg_req_o[pt_spec_pkg::UnitY]),
+    .cfg_valid_i(cfg_valid_i[pt_spec_pkg::UnitY]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(unit_done_o[pt_spec_pkg::UnitY]),
+    .acc_tile_valid_i(acc_tile_valid),
+    .acc_release_o(acc_release),
+    .drain_req_valid_o(drain_valid),
+    .drain_req_ready_i(drain_ready),
+    .drain_group_o(drain_group),
+    .group_valid_i(group_valid),
+    .group_i(group),
+    .b_run_valid_o(rd_run_valid_o[2]),
+    .b_run_ready_i(rd_run_ready_i[2]),
+    .b_run_off_o(rd_run_off_o[2]),
+    .b_run_len_o(rd_run_len_o[2]),
+    .b_run_last_o(rd_run_last_o[2]),
+    .b_data_valid_i(rd_valid_i[2]),
+    .b_data_ready_o(rd_ready_o[2]),
+    .b_data_i(rd_data_i[2]),
+    .w_run_valid_o(wr_run_valid_o[0]),
+    .w_run_ready_i(wr_run_ready_i[0]),
+    .w_run_off_o(wr_run_off_o[0]),
+    .w_run_len_o(wr_run_len_o[0]),
+    .w_run_last_o(wr_run_last_o[0]),
+    .w_wdata_valid_o(wr_valid_o[0]),
+    .w_wdata_ready_i(wr_ready_i[0]),
+    .w_wdata_o(wr_data_o[0]),
+    .w_wr_idle_i(wr_idle_i[0]),
+    .f_run_valid_o(wr_run_valid_o[1]),
+    .f_run_ready_i(wr_run_ready_i[1]),
+    .f_run_off_o(wr_run_off_o[1]),
+    .f_run_len_o(wr_run_len_o[1]),
+    .f_run_last_o(wr_run_last_o[1]),
+    .f_wdata_valid_o(wr_valid_o[1]),
+    .f_wdata_ready_i(wr_ready_i[1]),
+    .f_wdata_o(wr_data_o[1]),
+    .f_wr_idle_i(wr_idle_i[1]),
+    .drain_busy_o(store_busy_unused)
+  );
+
+  assign drain_o = drain_valid && drain_ready;
+
+  logic unused;
+  assign unused = &{1'b0, x_addr, xl_s_we_unused, xl_skip_unused, xl_sdata_unused, xl_wrun_unused,
+                    xl_woff_unused, xl_wlen_unused, xl_wlast_unused, xl_wdata_unused,
+                    xl_wword_unused, sl_take_unused, sl_tile_unused, sl_we_unused, sl_slot_unused,
+                    sl_bank_unused, sl_addr_unused, sl_data_unused, store_busy_unused, acc_half};
+endmodule

@@ -1,0 +1,56 @@
+"""Planted bugs: one text of one design file is changed, and the module's bench must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sim.bfm.env import ROOT, BenchFailed, mutant, run_bench
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug and the bench that must notice it.
+
+    Attributes:
+        name: what goes wrong.
+        file: design file, relative to the project.
+        old: text that stands there exactly once.
+        new: what it becomes.
+        top: top module of the bench.
+        module: Python module of the bench.
+        parameters: top parameters.
+        env: environment of the bench.
+        test_filter: only these tests of the bench run.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    top: str
+    module: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    test_filter: str | None = None
+
+
+def assert_caught(bug: Planted, sources: Sequence[str | Path], folder: Path,
+                  seeds: Iterable[int] = range(1, 4)) -> None:
+    """Fail unless a test of the bench fails for one of a few seeds.
+
+    Only a failed test counts: a design that cannot be built or simulated is an error.
+    """
+    changed = mutant(ROOT / bug.file, bug.old, bug.new, folder)
+    mixed = [changed if source == bug.file else source for source in sources]
+    assert changed in mixed, f"{bug.file} is not among the sources of {bug.top}"
+    for seed in seeds:
+        try:
+            run_bench(bug.top, bug.module, mixed, bug.parameters, seed=seed, env=bug.env,
+                      test_filter=bug.test_filter)
+        except BenchFailed:
+            return
+    pytest.fail(f"the planted bug {bug.name!r} was not caught")

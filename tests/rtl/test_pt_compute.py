@@ -1,0 +1,46 @@
+"""Compute unit: sweeps of all three passes, and the bugs that these benches are there to catch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from planted import Planted, assert_caught
+
+from sim.bfm.env import run_bench
+
+pytestmark = pytest.mark.rtl
+
+LEAVES = ("pt_ram_sdp", "pt_loop", "pt_affine", "pt_add3", "pt_affine3")
+UNITS = ("pt_mac_chain", "pt_mac_row", "pt_array", "pt_pixtab", "pt_sset", "pt_xbuf", "pt_issue",
+         "pt_compute")
+SOURCES = ["rtl/gen/pt_spec_pkg.sv", *(f"rtl/common/{name}.sv" for name in LEAVES),
+           *(f"rtl/compute/{name}.sv" for name in UNITS)]
+
+
+def _bug(name: str, file: str, old: str, new: str) -> Planted:
+    return Planted(name, f"rtl/compute/{file}.sv", old, new, "pt_compute", "cocotb_pt_compute")
+
+
+BUGS = {bug.name: bug for bug in (
+    # All columns of S change in the same cycle, not each one cycle after the one before.
+    _bug("s_swap_skew", "pt_array", ".swap_i(swap_q)", ".swap_i({Tr{swap_q[1]}})"),
+    # The next sweep reads accumulators before the last one has written them.
+    _bug("read_modify_write_distance", "pt_issue", "gap_q <= 4'(SweepMin - 1)", "gap_q <= 4'd7"),
+    # Pixels behind the end of a weight gradient tile count.
+    _bug("mask_of_ragged_lanes", "pt_sset", "(live_d_q[1] > column) ? even : 64'd0", "even"),
+    # A new sum starts from what the accumulator held.
+    _bug("first_not_cleared", "pt_mac_row", "clear_i ? '0 : group_o", "group_o"),
+)}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_random_sweeps(number: int, seed: int) -> None:
+    """Nine descriptors one behind the other, random stalls, random contents at start."""
+    run_bench("pt_compute", "cocotb_pt_compute", SOURCES, seed=seed + number)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bug_is_caught(name: str, tmp_path: Path) -> None:
+    """Each planted bug makes the bench fail on one of a few seeds."""
+    assert_caught(BUGS[name], SOURCES, tmp_path)
