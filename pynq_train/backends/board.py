@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -127,8 +128,7 @@ class BoardBackend:
     def close(self) -> None:
         """Stop the engine if it runs, and free the arena."""
         if self._core is not None and self._buffer is not None:
-            if self._core.read_register("STATUS") & _STATUS["BUSY"]:
-                self._soft_reset()
+            self._soft_reset(only_if_busy=True)
             self._buffer.freebuffer()
         self._core = self._buffer = self._arena = None
 
@@ -288,13 +288,17 @@ class BoardBackend:
             f"{self.name}: descriptor {index} {what}", found=self._core.dump(), fix=fix
         )
 
-    def _soft_reset(self) -> None:
-        self._core.write_register("CTRL", _CTRL["SOFT_RESET"])
-        deadline = self._time.now() + _RESET_SECONDS
-        while self._core.read_register("STATUS") & _STATUS["BUSY"]:
-            if self._time.now() > deadline:
+    def _soft_reset(self, only_if_busy: bool = False) -> None:
+        with suppress(HardwareFault):  # of a model that cannot go on; the cause has been raised
+            if only_if_busy and not self._busy():
                 return
-            self._time.sleep(_FIRST_PAUSE_SECONDS)
+            self._core.write_register("CTRL", _CTRL["SOFT_RESET"])
+            deadline = self._time.now() + _RESET_SECONDS
+            while self._busy() and self._time.now() < deadline:
+                self._time.sleep(_FIRST_PAUSE_SECONDS)
+
+    def _busy(self) -> bool:
+        return bool(self._core.read_register("STATUS") & _STATUS["BUSY"])
 
     def _result(self) -> RunResult:
         read = self._core.read_register

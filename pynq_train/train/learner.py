@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -220,7 +221,8 @@ class Learner:
                 self.history.batch_losses.append(outcome.loss_sum / outcome.images)
                 bar.update(1)
                 bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
-                                    f"accuracy {100 * tally.correct / tally.images:.1f} %")
+                                    f"accuracy {100 * tally.correct / tally.images:.1f} %",
+                                    refresh=False)
             done = run["step"] == (run["epoch"] + 1) * per_epoch
             result = None
             if done and validation is not None:
@@ -393,5 +395,6 @@ def _add(tally: Tally, outcome: StepOutcome) -> None:
 def _bar(show: bool, total: int, initial: int, text: str) -> Any:
     from tqdm import tqdm
 
+    seconds = 0.1 if sys.stderr.isatty() else 10.0  # a log file needs no moving picture
     return tqdm(total=total, initial=initial, desc=text, disable=not show, unit="step",
-                dynamic_ncols=True)
+                dynamic_ncols=True, mininterval=seconds)

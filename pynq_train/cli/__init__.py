@@ -1,0 +1,1 @@
+"""The command line: ``pynq-train demo | train | evaluate | plan | verify``."""

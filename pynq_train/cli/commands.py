@@ -1,0 +1,202 @@
+"""The commands train, evaluate, plan and verify."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import pynq_train as pt
+from pynq_train.data import Splits
+from pynq_train.errors import BadInput, Mismatch, UnknownName
+from pynq_train.graph import Graph, fuse
+from pynq_train.schedule.plan import make_plan
+from pynq_train.schedule.report import table
+from pynq_train.schedule.timeline import predict
+from pynq_train.train import Coverage, VerifyReport, board_of, random_net
+from pynq_train.train.checkpoint import write_atomic
+
+DIGITS = "digits"
+RANDOM = "random"
+INTERRUPTED = 130
+_DEFAULT_BATCH, _VERIFY_BATCH = 32, 4
+
+
+def train(options: argparse.Namespace) -> int:
+    """``pynq-train train``: train, print epochs, save."""
+    data = load_data(options.data)
+    if data.train.y is None:
+        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
+    out = options.out or _default_out(options.model)
+    if not out.parent.is_dir():
+        raise BadInput(f"folder {str(out.parent)!r} does not exist",
+                       fix="create it, or choose another --out")
+    learner = _learner(options, int(data.train.y.max()) + 1)
+    validation = None
+    if data.test is not None and data.test.y is not None:
+        validation = data.test.x, data.test.y
+    with learner:
+        print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, "
+              f"mini-batch {learner.batch}, {options.epochs} epochs", flush=True)
+        history = learner.fit(data.train.x, data.train.y, options.epochs, validation,
+                              progress=not options.no_progress, resume=options.resume,
+                              on_epoch=lambda epoch: tqdm.write(epoch.text()))
+        learner.save(out)
+    print(f"saved {out} after {learner.steps} steps")
+    if history.interrupted:
+        print("interrupted: go on with "
+              f"'pynq-train train --model {out} --data {options.data} --resume'")
+        return INTERRUPTED
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """``pynq-train evaluate``: loss and accuracy on the test images, else on all."""
+    data = load_data(options.data)
+    images = data.test if data.test is not None else data.train
+    if images.y is None:
+        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
+    with pt.load(options.model, board=options.board) as learner:
+        result = learner.evaluate(images.x, images.y)
+    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
+    if options.json:
+        write_json(options.json, {"images": len(images), "loss": result.loss,
+                                  "accuracy": result.accuracy})
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """``pynq-train plan``: what a network would need and take on a board."""
+    graph = network(options.net)
+    made = make_plan(fuse(graph), options.batch, board_of(options.board))
+    if not options.json:
+        print(graph.summary())
+        print(table(made))
+        return 0
+    run = predict(made, made.train)
+    print(json.dumps({
+        "net": graph.name, "board": made.board.name, "batch": made.batch,
+        "arena_bytes": made.memory.nbytes, "bytes_by_kind": made.memory.bytes_by_kind(),
+        "training_step": {
+            "cycles": run.cycles, "ms_per_image": run.ms_per_image,
+            "array_use": run.utilisation, "bytes_read": run.bytes_read,
+            "bytes_written": run.bytes_written},
+        "descriptors": [{
+            "layer": made.specs[entry.layer].name, "role": entry.role.value,
+            "cycles": entry.cost.cycles if entry.cost else None,
+            "limit": entry.cost.limit if entry.cost else None} for entry in made.train],
+    }, indent=2))
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """``pynq-train verify``: golden against a board, one network or many random ones."""
+    reports: list[VerifyReport] = []
+    coverage = Coverage()
+    show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
+    with show as bar:
+        for graph, batch, seed in _cases(options):
+            report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update)
+            reports.append(report)
+            coverage.merge(report.coverage)
+            if options.seeds > 1:
+                bar.set_postfix_str(f"{len(reports)}/{options.seeds} networks")
+            if report.first is not None:
+                break
+    _print_reports(reports, coverage, options)
+    if options.json:
+        write_json(options.json, _verify_json(reports, coverage, options))
+    failed = reports[-1]
+    if failed.first is not None:
+        raise Mismatch(f"{failed.net} (seed {failed.seed}) {failed.first.text()}")
+    return 0
+
+
+def load_data(name: str) -> Splits:
+    """Images of an .npz file, or scikit-learn's digits."""
+    return pt.digits() if name == DIGITS else pt.load_npz(name)
+
+
+def network(name: str) -> Graph:
+    """A network of the zoo, or that of a saved model."""
+    if name in pt.zoo.names():
+        return pt.zoo.get(name)
+    if is_file_name(name):
+        return pt.load(name).graph
+    raise UnknownName.among("network", name, pt.zoo.names())
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a model argument means a file and not a network of the zoo."""
+    return "/" in name or name.endswith(".safetensors") or Path(name).exists()
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file as a whole."""
+    write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
+    given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
+             "schedule": options.schedule}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if options.model in pt.zoo.names():
+        graph = pt.zoo.get(options.model, options.classes or max(classes, 2))
+        return pt.Learner(graph, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
+                          options.seed, normalise=True)
+    if not is_file_name(options.model):
+        raise UnknownName.among("network", options.model, pt.zoo.names())
+    learner = pt.load(options.model, options.board, options.batch)
+    if changes:
+        learner.optimizer = replace(learner.optimizer, **changes)
+    return learner
+
+
+def _default_out(model: str) -> Path:
+    return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
+
+
+def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int]]:
+    if options.net != RANDOM:
+        if options.net not in pt.zoo.names() and not is_file_name(options.net):
+            raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
+        graph = network(options.net)
+    for seed in range(options.seed, options.seed + options.seeds):
+        if options.net == RANDOM:
+            drawn = random_net(seed)
+            yield drawn.graph, options.batch or drawn.batch, seed
+        else:
+            yield graph, options.batch or _VERIFY_BATCH, seed
+
+
+def _print_reports(reports: list[VerifyReport], coverage: Coverage,
+                   options: argparse.Namespace) -> None:
+    for report in reports if len(reports) <= 10 else []:
+        print(report.text())
+    if options.net == RANDOM:
+        print(coverage.table())
+        missing = coverage.missing()
+        print(f"missing bins: {len(missing)}" + "".join(f"\n  {line}" for line in missing))
+    print(f"networks: {len(reports)}, "
+          f"descriptors compared: {sum(r.descriptors for r in reports)}, "
+          f"bytes compared: {sum(r.bytes_compared for r in reports)}, "
+          f"mismatches: {sum(r.mismatches for r in reports)}")
+
+
+def _verify_json(reports: list[VerifyReport], coverage: Coverage,
+                 options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "net": options.net, "board": options.board, "steps": options.steps,
+        "networks": len(reports),
+        "descriptors_compared": sum(r.descriptors for r in reports),
+        "bytes_compared": sum(r.bytes_compared for r in reports),
+        "mismatches": sum(r.mismatches for r in reports),
+        "cycles": sum(r.cycles for r in reports),
+        "coverage": {"bins": coverage.bins, "hit": coverage.hit, "missing": coverage.missing()},
+        "runs": [r.to_dict() for r in reports],
+    }

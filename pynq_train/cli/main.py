@@ -1,0 +1,154 @@
+"""Entry point: parses the command line and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pynq_train as pt
+from pynq_train.backends import backend_names
+from pynq_train.cli import commands, demo
+from pynq_train.errors import BadInput, PynqTrainError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one sentence, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}; see '{self.prog} --help'")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code."""
+    try:
+        options = parser().parse_args(arguments)
+        code: int = options.run(options)
+        return code
+    except PynqTrainError as error:
+        print(f"pynq-train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pynq-train: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = _Parser(prog="pynq-train", description="Train small CNNs in the FPGA of a PYNQ board.")
+    top.add_argument("--version", action="version", version=f"pynq-train {pt.__version__}")
+    commands_ = top.add_subparsers(title="commands", metavar="COMMAND", required=True,
+                                   parser_class=_Parser)
+    _demo(commands_)
+    _train(commands_)
+    _evaluate(commands_)
+    _plan(commands_)
+    _verify(commands_)
+    return top
+
+
+def _demo(to: Any) -> None:
+    p = to.add_parser("demo", help="train on handwritten digits, every pass on the RTL")
+    _board(p, "virtual:pynq-z2")
+    p.add_argument("--epochs", type=_count, default=demo.EPOCHS)
+    p.add_argument("--batch", type=_count, default=demo.BATCH)
+    p.add_argument("--lr", type=_number, default=demo.LR)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", type=Path, default=Path("build/demo"), metavar="FOLDER",
+                   help="where picture, model and result.json go (default: build/demo)")
+    p.set_defaults(run=demo.run)
+
+
+def _train(to: Any) -> None:
+    p = to.add_parser("train", help="train a network on an .npz file")
+    p.add_argument("--model", required=True, metavar="NET",
+                   help="a network of the zoo ({}), or a saved model".format(
+                       ", ".join(pt.zoo.names())))
+    _data(p)
+    _board(p, "golden")
+    p.add_argument("--epochs", type=_count, default=5)
+    p.add_argument("--batch", type=_count, help="images of a mini-batch (default: 32, or as saved)")
+    p.add_argument("--classes", type=_count,
+                   help="classes of a zoo network (default: largest label + 1)")
+    p.add_argument("--lr", type=_number, help="learning rate (default: 0.02, or as saved)")
+    p.add_argument("--momentum", type=_number)
+    p.add_argument("--weight-decay", type=_number)
+    p.add_argument("--schedule", choices=("constant", "linear", "cosine"))
+    p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
+    p.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="where the model goes (default: the saved model, or NET.safetensors)")
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    p.set_defaults(run=commands.train)
+
+
+def _evaluate(to: Any) -> None:
+    p = to.add_parser("evaluate", help="loss and accuracy of a saved model")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model")
+    _data(p)
+    _board(p, "golden")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    p.set_defaults(run=commands.evaluate)
+
+
+def _plan(to: Any) -> None:
+    p = to.add_parser("plan", help="layers, tiles, memory and predicted cycles on a board")
+    p.add_argument("net", metavar="NET", help="a network of the zoo, or a saved model")
+    _board(p, "pynq-z2")
+    p.add_argument("--batch", type=_count, default=32)
+    p.add_argument("--json", action="store_true", help="print JSON")
+    p.set_defaults(run=commands.plan)
+
+
+def _verify(to: Any) -> None:
+    p = to.add_parser("verify", help="compare a board with golden, bit for bit")
+    p.add_argument("--net", default="digits", metavar="NET",
+                   help="a network of the zoo, a saved model, or 'random' (default: digits)")
+    p.add_argument("--batch", type=_count, help="mini-batch (default: 4; random: drawn)")
+    p.add_argument("--steps", type=_count, default=2, help="training steps (default: 2)")
+    _board(p, "virtual:pynq-z2")
+    p.add_argument("--seed", type=int, default=0, help="data and weights, or the random network")
+    p.add_argument("--seeds", type=_count, default=1, help="seeds to run, from --seed up")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    p.set_defaults(run=commands.verify)
+
+
+def _board(p: argparse.ArgumentParser, default: str) -> None:
+    p.add_argument("--board", default=default, metavar="BOARD",
+                   help=f"one of {', '.join(backend_names())} (default: {default})")
+
+
+def _data(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", required=True, metavar="FILE",
+                   help="an .npz file with x and y, or x_train, y_train, x_test, y_test; "
+                   "or 'digits' for scikit-learn's handwritten digits")
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, found {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,300 @@
+"""Cocotb bench of the whole engine: programs from the scheduler, memory images against golden."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster
+
+from pynq_train.backends.golden import GoldenMachine
+from pynq_train.graph.fuse import fuse
+from pynq_train.graph.graph import Graph, Sequential
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor
+from pynq_train.hw.contract import hash_word
+from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
+from pynq_train.quant import ExponentPolicy, SgdStep, step_params
+from pynq_train.schedule.build import ProgramImage, build_training
+from pynq_train.schedule.layout import pack_maps
+from pynq_train.schedule.plan import Plan, Role, make_plan
+from pynq_train.schedule.step_io import layer_kinds, pack_step_block
+from sim.bfm.axi_memory import ReadMemory, WriteMemory
+
+SEED = int(os.environ.get("PT_SEED", "1"))
+BASE = 0x3_1234_5000
+GUARD_BYTES = 8192
+"""Bytes behind the arena: memory is there, but the engine may not touch it."""
+BOARD = BOARDS["pynq-z2"]
+CTRL = {field.name: 1 << field.lsb for field in BY_NAME["CTRL"].fields}
+
+
+def network(rng: random.Random) -> Graph:
+    """A small network with all three passes, pooling, ReLU, a stride and a dense layer."""
+    size = rng.randint(7, 9)
+    return (Sequential((rng.randint(1, 5), size, size), "top")
+            .conv(rng.choice((4, 7, 17)), 3, padding=1).relu().pool()
+            .conv(rng.choice((3, 6, 18)), rng.choice((2, 3)), stride=rng.choice((1, 2)), padding=1)
+            .relu().dense(rng.randint(2, 6)).build())
+
+
+class Program:
+    """A training step of a small network: plan, program and a random arena."""
+
+    def __init__(self, rng: random.Random) -> None:
+        """Everything comes from ``rng``."""
+        np_rng = np.random.default_rng(rng.getrandbits(32))
+        self.plan: Plan = make_plan(fuse(network(rng)), rng.randint(1, 3), BOARD)
+        self.image: ProgramImage = build_training(self.plan)
+        memory = self.plan.memory
+        arena = np_rng.integers(-32767, 32768, memory.nbytes // 2 + 1).astype(np.int16)
+        self.arena = arena.view(np.uint8)[:memory.nbytes].copy()
+        plan = self.plan
+        x = np_rng.integers(-32767, 32768, (plan.batch, *plan.layers[0].in_shape))
+        self.put("input", pack_maps(x.astype(np.int16)))
+        for spec, layer in zip(plan.specs, plan.layers):
+            w = np_rng.integers(-32767, 32768, layer.weight_shape)
+            self.put(f"{spec.name}.w16", spec.pack_weights(w.astype(np.int16)))
+        self.put("labels", np_rng.integers(0, plan.classes, plan.batch).astype(np.int64))
+        policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
+        self.put("step_block", np.frombuffer(pack_step_block(plan, step_params(
+            policy.exponents(plan.batch), SgdStep(0.05, 0.9, 1e-3))), np.uint8))
+        self.put("train.program", np.frombuffer(self.image.program, np.uint8))
+        self.put("train.taps", np.frombuffer(self.image.taps, np.uint8))
+
+    def put(self, symbol: str, values: np.ndarray) -> None:
+        """Write one tensor."""
+        raw = np.frombuffer(values.tobytes(), np.uint8)
+        region = self.plan.memory[symbol]
+        assert raw.size <= region.nbytes, symbol
+        self.arena[region.offset:region.offset + raw.size] = raw
+
+    def offset(self, symbol: str) -> int:
+        """Byte offset of a tensor."""
+        return self.plan.memory[symbol].offset
+
+    def expected(self, count: int | None = None) -> bytes:
+        """The arena after golden has run ``count`` descriptors."""
+        arena = self.arena.copy()
+        machine = GoldenMachine(arena, threads=1)
+        machine.run(self.offset("train.program"), self.image.count if count is None else count,
+                    self.offset("step_block"))
+        machine.close()
+        return arena.tobytes()
+
+    def changed(self, role: Role, values: dict[str, int]) -> bytes:
+        """The program with other schedule fields in its first descriptor of a role."""
+        number = next(k for k, e in enumerate(self.image.entries) if e.role == role)
+        at = number * DESCRIPTOR_BYTES
+        data = pack_descriptor({**self.image.fields[number], **values})
+        return self.image.program[:at] + data + self.image.program[at + DESCRIPTOR_BYTES:]
+
+    def where(self, offset: int) -> str:
+        """Symbol at an offset, for messages."""
+        return next((f"{r.symbol}+{offset - r.offset}" for r in self.plan.memory
+                     if r.offset <= offset < r.end), f"offset {offset}")
+
+
+class Engine:
+    """The engine with its registers and four memories that share one arena."""
+
+    def __init__(self, dut: Any, rng: random.Random, arena_bytes: int) -> None:
+        """Start the clock and attach everything."""
+        self.dut, self.rng = dut, rng
+        self.size = arena_bytes
+        self.image = bytearray(rng.randbytes(arena_bytes + GUARD_BYTES))
+        cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
+        dut.aresetn.value = 0
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn,
+                                       reset_active_level=False)
+        self.knobs = []
+        for port in range(4):
+            for kind in (ReadMemory, WriteMemory):
+                memory = kind(dut, f"m_axi{port}", dut.aclk, dut.aresetn, self.image, BASE, rng)
+                self.knobs.append(memory.knobs)
+
+    def stall(self, probability: float, latency_cycles: int) -> None:
+        """Back-pressure of all channels of all ports."""
+        for knobs in self.knobs:
+            knobs.stall_request = knobs.stall_data = knobs.stall_response = probability
+            knobs.latency_cycles = latency_cycles
+
+    async def reset(self) -> None:
+        """Reset, and check who answers."""
+        self.dut.aresetn.value = 0
+        for _ in range(8):
+            await RisingEdge(self.dut.aclk)
+        self.dut.aresetn.value = 1
+        for _ in range(4):
+            await RisingEdge(self.dut.aclk)
+        assert await self.read("ID") == ID_VALUE and await self.read("ABI") == ABI_VERSION
+        assert await self.read("HASH") == hash_word(BOARD.config)
+        assert await self.status() == {"BUSY": 0, "DONE": 0, "HALTED": 0, "FAILED": 0, "ERROR": 0,
+                                       "UNIT": 0}
+
+    async def read(self, name: str) -> int:
+        """Read a register."""
+        return int(await self.registers.read_dword(BY_NAME[name].offset))
+
+    async def write(self, name: str, value: int) -> None:
+        """Write a register."""
+        await self.registers.write_dword(BY_NAME[name].offset, value)
+
+    async def status(self) -> dict[str, int]:
+        """Fields of STATUS."""
+        value = await self.read("STATUS")
+        return {f.name: value >> f.lsb & (1 << f.bits) - 1 for f in BY_NAME["STATUS"].fields}
+
+    async def start(self, program: Program, count: int | None = None, mode: int = 0) -> None:
+        """Load the arena, set the registers, start."""
+        self.image[:self.size] = program.arena.tobytes()
+        await self.write("ARENA_LO", BASE & 0xFFFF_FFFF)
+        await self.write("ARENA_HI", BASE >> 32)
+        await self.write("ARENA_BYTES", self.size)
+        await self.write("PROGRAM_OFF", program.offset("train.program"))
+        await self.write("PROGRAM_COUNT", program.image.count if count is None else count)
+        await self.write("STEP_OFF", program.offset("step_block"))
+        await self.write("MODE", mode)
+        await self.write("CTRL", CTRL["START"])
+
+    async def until(self, *names: str, limit_cycles: int = 200_000) -> dict[str, int]:
+        """Poll STATUS until one of its bits is set."""
+        for _ in range(limit_cycles // 100):
+            status = await self.status()
+            if any(status[name] for name in names):
+                return status
+            for _ in range(self.rng.randint(20, 100)):
+                await RisingEdge(self.dut.aclk)
+        raise AssertionError(f"still waiting for {names}: {status}, retired "
+                             f"{await self.read('RETIRED')}")
+
+    def compare(self, program: Program, expected: bytes, guard: bytes) -> None:
+        """The whole arena, and what lies behind it."""
+        assert bytes(self.image[self.size:]) == guard, "bytes behind the arena changed"
+        if bytes(self.image[:self.size]) != expected:
+            got = np.frombuffer(bytes(self.image[:self.size]), np.uint8)
+            bad = np.flatnonzero(got != np.frombuffer(expected, np.uint8))
+            raise AssertionError(f"{bad.size} bytes differ from golden, the first at "
+                                 f"{program.where(int(bad[0]))}")
+
+    async def run(self, program: Program) -> None:
+        """A whole run without an error, compared with golden."""
+        guard = bytes(self.image[self.size:])
+        await self.start(program)
+        status = await self.until("DONE")
+        assert not status["FAILED"] and not status["BUSY"], status
+        assert await self.read("RETIRED") == program.image.count
+        self.compare(program, program.expected(), guard)
+        await self.write("CTRL", CTRL["CLEAR"])
+        assert not (await self.status())["DONE"]
+
+
+async def engine(dut: Any, salt: str) -> tuple[Engine, Program, random.Random]:
+    """A random program and the engine out of reset."""
+    rng = random.Random(f"{salt}{SEED}")
+    program = Program(rng)
+    bench = Engine(dut, rng, program.plan.memory.nbytes)
+    await bench.reset()
+    return bench, program, rng
+
+
+@cocotb.test()
+async def training_steps(dut: Any) -> None:
+    """Two runs, free and with back-pressure on every channel: memory images equal golden's."""
+    bench, program, rng = await engine(dut, "steps")
+    for stall, latency in ((0.0, 0), (rng.choice((0.2, 0.4)), rng.randint(5, 40))):
+        bench.stall(stall, latency)
+        await bench.run(program)
+    roles = {entry.role for entry in program.image.entries}
+    assert roles == set(Role), "the network does not use every kind of descriptor"
+
+
+@cocotb.test()
+async def step_mode(dut: Any) -> None:
+    """Halts behind every descriptor; the memory then is that of golden after as many."""
+    bench, program, _ = await engine(dut, "mode")
+    bench.stall(0.1, 5)
+    guard = bytes(bench.image[bench.size:])
+    await bench.start(program, mode=1)
+    for number in range(1, program.image.count + 1):
+        status = await bench.until("HALTED", "FAILED")
+        assert status["HALTED"] and await bench.read("RETIRED") == number
+        bench.compare(program, program.expected(number), guard)
+        await bench.write("CTRL", CTRL["RESUME"])
+    status = await bench.until("DONE")
+    assert not status["FAILED"]
+
+
+@cocotb.test()
+async def outside_the_arena(dut: Any) -> None:
+    """A run that leaves the arena fails with its status; nothing outside is touched."""
+    bench, program, _ = await engine(dut, "outside")
+    bench.stall(0.1, 10)
+    end = bench.size
+    cases = {
+        "store": (Role.FORWARD, {"yw.addr": end - 16}),
+        "store far away": (Role.FORWARD, {"yw.addr": 0xFFFF_F000}),
+        "load of X": (Role.FORWARD, {"x.addr": end}),
+        "load of S": (Role.FORWARD, {"s.addr": end - 8}),
+        "masters": (Role.UPDATE_WEIGHTS, {"u.wv_off": end - 8}),
+        "record": (Role.SOFTMAX, {"pre.rec_off": end}),
+    }
+    good = program.arena.copy()
+    for name, (role, values) in cases.items():
+        program.arena[:] = good
+        program.put("train.program", np.frombuffer(program.changed(role, values), np.uint8))
+        guard = bytes(bench.image[end:])
+        await bench.start(program)
+        status = await bench.until("DONE")
+        assert status["FAILED"] and status["ERROR"] == Status.OUTSIDE_ARENA, (name, status)
+        assert bytes(bench.image[end:]) == guard, f"{name}: bytes behind the arena changed"
+        await bench.write("CTRL", CTRL["SOFT_RESET"])
+        for _ in range(60):
+            await RisingEdge(dut.aclk)
+        status = await bench.status()
+        assert not any(status.values()), (name, status)
+    program.arena[:] = good
+    await bench.run(program)
+
+
+@cocotb.test()
+async def soft_reset(dut: Any) -> None:
+    """In the middle of a run: bursts are completed, and the next run is right."""
+    bench, program, rng = await engine(dut, "soft")
+    bench.stall(0.2, 20)
+    for _ in range(4):
+        await bench.start(program)
+        for _ in range(rng.randint(50, 4000)):
+            await RisingEdge(dut.aclk)
+        await bench.write("CTRL", CTRL["SOFT_RESET"])
+        for _ in range(600):
+            await RisingEdge(dut.aclk)
+        status = await bench.status()
+        assert not any(status.values()), status
+        assert all(knobs.outstanding == 0 for knobs in bench.knobs), "a burst was not completed"
+    await bench.run(program)
+
+
+@cocotb.test()
+async def illegal_descriptor(dut: Any) -> None:
+    """An unknown opcode is refused by number; what stood before it has run."""
+    bench, program, _ = await engine(dut, "illegal")
+    good = program.arena.copy()
+    at = program.offset("train.program") + DESCRIPTOR_BYTES
+    program.arena[at] = max(Opcode) + 1
+    guard = bytes(bench.image[bench.size:])
+    await bench.start(program)
+    status = await bench.until("DONE")
+    assert status["FAILED"] and status["ERROR"] == Status.ILLEGAL_DESCRIPTOR
+    assert await bench.read("ERROR_INDEX") == 1 and await bench.read("RETIRED") == 1
+    bench.compare(program, program.expected(1), guard)
+    await bench.write("CTRL", CTRL["SOFT_RESET"])
+    for _ in range(60):
+        await RisingEdge(dut.aclk)
+    program.arena[:] = good
+    await bench.run(program)

@@ -1,0 +1,16 @@
+"""The whole engine behind AXI models: scheduled programs against golden, errors, resets."""
+
+from __future__ import annotations
+
+import pytest
+
+from sim.bfm.env import design_sources, run_bench
+
+pytestmark = pytest.mark.rtl
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_pt_top(number: int, seed: int) -> None:
+    """Random networks, back-pressure and start contents; one build for all seeds."""
+    sources = [*design_sources(), "tests/rtl/pt_tb_top.sv"]
+    run_bench("pt_tb_top", "cocotb_pt_top", sources, seed=seed + number)
