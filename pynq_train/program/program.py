@@ -81,7 +81,7 @@ class Program:
     @classmethod
     def make(cls, name: str, descriptors: bytes, taps: bytes, regions: Iterable[_Span],
              arena_bytes: int, config: HwConfig, *, step_symbol: str = "step_block") -> Program:
-        """Build a program whose parts stand at ``<name>.program``, ``<name>.taps``, ``step_symbol``.
+        """Build a program; its parts stand at ``<name>.program``, ``<name>.taps``, ``step_symbol``.
 
         Args:
             regions: anything with symbol, offset, nbytes and kind; sorted here.

@@ -65,11 +65,15 @@ def random_net(seed: int) -> RandomNet:
 def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
     batch = 1 + (seed + draw.below(3)) % max(MOST_BATCH - shrink // 3, 1)
     largest = max(MOST_PIXELS - shrink // 2, 3)
-    if seed % 6 == 5:  # many images in a tile
+    deep = seed % 6 == 5  # small and deep: several images in a tile
+    if deep:
         batch, largest = draw.between(2, MOST_BATCH), 4
     rows, cols = draw.between(1, largest), draw.between(1, largest)
-    channels = (draw.between(1, 4) if draw.chance(60) else
-                1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
+    if deep:
+        channels = draw.between(20, MOST_CHANNELS)
+    else:
+        channels = (draw.between(1, 4) if draw.chance(60) else
+                    1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
     name = f"random{seed}"
     net = Sequential((channels, rows, cols), name)
     shape = (channels, rows, cols)

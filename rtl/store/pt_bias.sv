@@ -64,28 +64,30 @@ module pt_bias (
   logic [7:0]  minus;
   logic [5:0]  left_q, right_q;
   logic        gone_q;      // a left shift by 48 or more
-  logic        shifted_valid_q, aligned_valid, sat_unused;
-  logic [47:0] shifted_q, aligned;
+  logic        round_valid, aligned_valid, sat_unused;
+  logic [33:0] rounded;
+  logic [47:0] aligned;
   assign minus = 8'd0 - shift_i;
   assign data_ready_o = 1'b1;
 
   always_ff @(posedge clk_i) begin
     left_q  <= shift_i[7] ? 6'd0 : shift_i[5:0];
-    right_q <= !shift_i[7] ? 6'd0 : minus > 8'd47 ? 6'd47 : minus[5:0];
+    right_q <= !shift_i[7] ? 6'd0 : minus > 8'd33 ? 6'd33 : minus[5:0];
     gone_q  <= !shift_i[7] && shift_i > 8'd47;
-    if (data_valid_i) shifted_q <= gone_q ? 48'd0 : 48'($signed(data_i[31:0])) << left_q;
-    if (!rst_ni) shifted_valid_q <= 1'b0;
-    else shifted_valid_q <= data_valid_i;
+    aligned <= gone_q ? 48'd0 : 48'($signed(rounded)) << left_q;
+    if (!rst_ni) aligned_valid <= 1'b0;
+    else aligned_valid <= round_valid;
   end
 
-  pt_round_sat #(.InW(48), .OutW(48), .ShW(6), .Lanes(1)) u_round (
+  // Two bits more than a master: nothing saturates, and a shift by 33 leaves nothing.
+  pt_round_sat #(.InW(34), .OutW(34), .ShW(6), .Lanes(1)) u_round (
     .clk_i,
     .rst_ni,
-    .valid_i(shifted_valid_q),
-    .data_i(shifted_q),
+    .valid_i(data_valid_i),
+    .data_i({{2{data_i[31]}}, data_i[31:0]}),
     .shift_i(right_q),
-    .valid_o(aligned_valid),
-    .data_o(aligned),
+    .valid_o(round_valid),
+    .data_o(rounded),
     .sat_o(sat_unused)
   );
 

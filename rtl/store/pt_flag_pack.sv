@@ -24,6 +24,7 @@ module pt_flag_pack #(
 );
   logic [63:0]      words [4];
   logic [63:0]      word;
+  logic [15:0]      entry;
   logic [3:0]       pixel_q;
   logic [FlagW-1:0] count_q;   // finished words so far
   logic             full;
@@ -31,8 +32,12 @@ module pt_flag_pack #(
 
   always_comb begin
     word = pixel_q == 4'd0 ? 64'd0 : words[block_i];
-    if (pool_i) word[{pixel_q[1:0], 4'd0}+:16] = bits_i;
-    else word[{pixel_q, 2'd0}+:4] = bits_i[3:0];
+    entry = pool_i ? bits_i : {4{bits_i[3:0]}};
+    for (int unsigned n = 0; n < 16; n++) begin
+      if (pool_i ? pixel_q[1:0] == 2'(n / 4) : pixel_q == 4'(n)) begin
+        word[n*4+:4] = entry[n%4*4+:4];
+      end
+    end
   end
 
   always_ff @(posedge clk_i) begin

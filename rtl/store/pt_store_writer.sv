@@ -35,8 +35,8 @@ module pt_store_writer #(
   localparam int unsigned Ahead = 8;
   localparam int unsigned StepW = $clog2(AddrW + 1);
 
-  if (AddrW < 3 || AddrW > 16) begin : g_check
-    $fatal(1, "pt_store_writer: AddrW must be 3..16");
+  if (AddrW < 3 || AddrW > 15) begin : g_check
+    $fatal(1, "pt_store_writer: AddrW must be 3..15");
   end
 
   // ---- rows -------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ module pt_store_writer #(
   logic [AddrW-1:0]  row_pos_q, row_jump;
   logic [31:0]       pend_off_q;
   logic [15:0]       pend_len_q;
-  logic [15:0]       skip_q, words_q;
+  logic [AddrW:0]    skip_q, words_q;    // a row is in the slot
   logic [AddrW-1:0]  pos_q;
   assign tile_ready = full_i && !open_q && left_q == '0 && !start_i;
   assign tile_take = tile_valid && tile_ready;
@@ -159,8 +159,8 @@ module pt_store_writer #(
   // ---- reader -----------------------------------------------------------------------------------
   logic [$clog2(Ahead):0] credit_q, count_unused;
   logic                   arrive1_q, arrive2_q, in_ready_unused, sent;
-  assign re_o = active_q && skip_q == 16'd0 && credit_q != '0;
-  assign read_last = re_o && words_q == 16'd1;
+  assign re_o = active_q && skip_q == '0 && credit_q != '0;
+  assign read_last = re_o && words_q == (AddrW + 1)'(1);
   assign raddr_o = pos_q;
   assign sent = wdata_valid_o && wdata_ready_i;
 
@@ -179,14 +179,14 @@ module pt_store_writer #(
     end
     if (row_take && some) begin
       pos_q   <= row_pos_q;
-      skip_q  <= n_before;
-      words_q <= n_valid;
-    end else if (active_q && skip_q != 16'd0) begin
+      skip_q  <= n_before[AddrW:0];
+      words_q <= n_valid[AddrW:0];
+    end else if (active_q && skip_q != '0) begin
       pos_q  <= pos_q + walk_i.pos[0][AddrW-1:0];
-      skip_q <= skip_q - 16'd1;
+      skip_q <= skip_q - (AddrW + 1)'(1);
     end else if (re_o) begin
       pos_q   <= pos_q + walk_i.pos[0][AddrW-1:0];
-      words_q <= words_q - 16'd1;
+      words_q <= words_q - (AddrW + 1)'(1);
     end
   end
 
@@ -209,5 +209,5 @@ module pt_store_writer #(
   assign unused = &{1'b0, flag_off_unused, row_words_unused, n_after_unused, x_first_unused,
                     tap_idx_unused, flag_words_unused, tile_first_unused, tile_last_unused,
                     idx3_unused, y_odd_unused, walk_last_unused, count_unused, in_ready_unused,
-                    walk_i};
+                    n_before, walk_i};
 endmodule

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
@@ -15,12 +14,26 @@ Memory = dict[int, int]
 """64-bit words by byte offset."""
 
 
-class ReadClient:
+class Client:
+    """Common to both kinds: the bench and how often this client stalls."""
+
+    def __init__(self, bench: Bench) -> None:
+        """``stall`` may be set to differ from the bench's."""
+        self.bench = bench
+        self.stall: float | None = None
+
+    def go(self) -> bool:
+        """Random: this client does not stall in this cycle."""
+        stall = self.bench.stall if self.stall is None else self.stall
+        return stall == 0.0 or self.bench.rng.random() >= stall
+
+
+class ReadClient(Client):
     """Answers runs of one read client in order, with a latency and random stalls."""
 
     def __init__(self, bench: Bench, prefix: str = "") -> None:
         """Bind the signals ``<prefix>run_*`` and ``<prefix>data_*``."""
-        self.bench = bench
+        super().__init__(bench)
         names = ("run_valid_o", "run_ready_i", "run_off_o", "run_len_o", "data_valid_i",
                  "data_ready_o", "data_i")
         self.sig = {name: getattr(bench.dut, prefix + name) for name in names}
@@ -31,9 +44,9 @@ class ReadClient:
     def drive(self) -> None:
         """Choose the inputs of the coming clock edge."""
         bench = self.bench
-        self.sig["run_ready_i"].value = int(bench.go())
+        self.sig["run_ready_i"].value = int(self.go())
         if not self.offering and self.words and self.words[0][0] <= bench.cycle:
-            self.offering = bench.go()
+            self.offering = self.go()
         self.sig["data_valid_i"].value = int(self.offering)
         self.sig["data_i"].value = (
             bench.memory.get(self.words[0][1], 0) if self.offering
@@ -54,12 +67,12 @@ class ReadClient:
             self.words.extend((at, (off + 8 * k) & 0xFFFFFFFF) for k in range(length))
 
 
-class WriteClient:
+class WriteClient(Client):
     """Takes runs and their words of one write client; acknowledges late."""
 
     def __init__(self, bench: Bench, prefix: str = "", run_prefix: str | None = None) -> None:
         """Bind the signals ``<run_prefix>run_*``, ``<prefix>wdata_*`` and ``<prefix>wr_idle_i``."""
-        self.bench = bench
+        super().__init__(bench)
         run_prefix = prefix if run_prefix is None else run_prefix
         dut = bench.dut
         self.run_valid = getattr(dut, f"{run_prefix}run_valid_o")
@@ -79,8 +92,8 @@ class WriteClient:
         while self.acks and self.acks[0][0] <= bench.cycle:
             _, off, word = self.acks.popleft()
             bench.memory[off] = word
-        self.run_ready.value = int(bench.go())
-        self.ready.value = int(bool(self.slots) and bench.go())
+        self.run_ready.value = int(self.go())
+        self.ready.value = int(bool(self.slots) and self.go())
         self.idle.value = int(not self.slots and not self.acks)
 
     def sample(self) -> None:
@@ -122,7 +135,7 @@ class Bench:
         for name, value in idle_inputs.items():
             getattr(self.dut, name).value = value
         self.dut.rst_ni.value = 0
-        cocotb.start_soon(Clock(self.dut.clk_i, 10, "ns").start())
+        Clock(self.dut.clk_i, 10, "ns").start()
         for _ in range(4):
             await self.tick()
         await FallingEdge(self.dut.clk_i)

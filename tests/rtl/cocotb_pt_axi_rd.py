@@ -115,10 +115,12 @@ async def errors(dut: Any) -> None:
         bench.runs.items.append(item((0, 16, True)))
         await bench.cycles(100)
         assert int(dut.rerr_o.value) == code
-        bench.knobs.response = lambda address: OKAY
+        other = SLVERR + DECERR - response  # the first error is kept
+        bench.knobs.response = lambda address, r=other: r
         bench.runs.items.append(item((0, 16, True)))
         await bench.cycles(100)
         assert int(dut.rerr_o.value) == code
+        bench.knobs.response = lambda address: OKAY
 
 
 @cocotb.test()

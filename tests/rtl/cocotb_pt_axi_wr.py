@@ -134,10 +134,12 @@ async def errors(dut: Any) -> None:
         bench.offer([(0, 16, True)])
         await bench.cycles(100)
         assert int(dut.werr_o.value) == code
-        bench.knobs.response = lambda address: OKAY
+        other = SLVERR + DECERR - response  # the first error is kept
+        bench.knobs.response = lambda address, r=other: r
         bench.offer([(0, 16, True)])
         await bench.cycles(100)
         assert int(dut.werr_o.value) == code
+        bench.knobs.response = lambda address: OKAY
 
 
 @cocotb.test()
@@ -150,8 +152,12 @@ async def halt(dut: Any) -> None:
         bench.knobs.stall_data = 0.3
         bench.knobs.stall_request = 0.8 if attempt % 2 else 0.0
         bench.offer([(0, 2000, False), (40000, 2000, True)])
+        if attempt == 5:  # no answers: the queue is full of words without a burst
+            bench.knobs.stall_response, bench.knobs.stall_data = 1.0, 0.0
+            await bench.cycles(400)
         await bench.cycles(bench.rng.randint(5, 200))
         dut.halt_i.value = 1
+        bench.knobs.stall_response = 0.0
         await bench.cycles(3)
         bench.knobs.stall_request = 0.0
         await bench.cycles(5)

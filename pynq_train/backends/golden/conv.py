@@ -252,8 +252,8 @@ def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worke
     phases: list[tuple[_Axis, Product | None]] = []
     for phase in range(s):
         axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
-        taps = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
-        product = Product(taps, 2.0**-shift, 0) if taps.size else None
+        weights = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
+        product = Product(weights, 2.0**-shift, 0) if weights.size else None
         if axis.count:
             phases.append((axis, product))
     wraps = any(product is not None and product.wraps for _, product in phases)
@@ -305,8 +305,9 @@ def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
     groups = [chunks[i :: workers.threads] for i in range(min(workers.threads, len(chunks)))]
 
     def run(group: list[Chunk]) -> tuple[Array, Array]:
-        dtype = np.float64 if exact else np.int64
-        total, sums = np.zeros((channels, terms), dtype), np.zeros(channels, np.int64)
+        dtype: Any = np.float64 if exact else np.int64
+        total: Array = np.zeros((channels, terms), dtype)
+        sums: Array = np.zeros(channels, np.int64)
         part = np.empty((channels, terms)) if len(group) > 1 or not exact else total
         for chunk in group:
             windows = _input_windows(g, x, chunk, g.out_cols, workers)

@@ -216,7 +216,8 @@ def test_register_map_clocks_and_unmapped_addresses(tmp_path: Path) -> None:
 
     with fake_board(FakeEngine(), tmp_path) as board:
         assert int(board._core.register_map.ARENA_BYTES) == 1 << 16
-        assert pynq.Clocks.fclk0_mhz == pytest.approx(Z2.clock_mhz)
+        if not pynq.__version__.startswith("3.0"):  # whose clocks look at the host's processor
+            assert pynq.Clocks.fclk0_mhz == pytest.approx(Z2.clock_mhz)
         with pytest.raises(RuntimeError, match="a real board would hang"):
             pynq.MMIO(0x5000_0000, 0x1000, device=board._device).read(0)
 

@@ -1,0 +1,173 @@
+"""Every byte that a descriptor touches: the walks of its schedule, replayed with NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.hw.commands import RECORD_WORDS, LoadMode, Opcode, Unit
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.program.program import Fields
+from pynq_train.program.spans import Spans, affine, strides_of
+
+Array = NDArray[Any]
+
+TAP_BLOCK_BYTES = 128
+"""Unit of a tap's weight offset, and bytes of the channel sums of an m tile."""
+BIAS_BYTES = 128
+"""Masters of 16 biases."""
+_MASK32 = (1 << 32) - 1
+_SLICE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Access:
+    """Bytes that one unit reads or writes for one tensor."""
+
+    unit: Unit
+    write: bool
+    what: str
+    spans: Spans
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """State of a walk in every tile: arrays over tiles."""
+
+    addr: Array
+    faddr: Array
+    coords: tuple[Array, ...]
+
+
+def numbers(fields: Fields, name: str, count: int) -> list[int]:
+    """Elements 0.. of a field."""
+    return [fields[f"{name}{i}"] for i in range(count)]
+
+
+def _tiles(fields: Fields, name: str, counts: Sequence[int], flags: bool) -> _Tiles:
+    """Distinct tiles of a walk; levels that move nothing, or are reused, are left out."""
+    reuse = fields[f"{name}.reuse"]
+    moves = [strides_of(counts, numbers(fields, f"{name}.daddr", 5)),
+             strides_of(counts, numbers(fields, f"{name}.fdaddr", 5)) if flags else [0] * 5]
+    for level in range(4):
+        jumps = [fields[f"{name}.dc{4 * t + level}"] for t in range(5)]
+        moves.append(strides_of(counts, jumps))
+    used = [t for t in range(5)
+            if t >= reuse and counts[t] > 1 and any(m[t] for m in moves)]
+    starts = [fields[f"{name}.addr"], fields[f"{name}.faddr"] if flags else 0,
+              *numbers(fields, f"{name}.c", 4)]
+    values = [affine(start, [counts[t] for t in used], [move[t] for t in used])
+              for start, move in zip(starts, moves)]
+    return _Tiles(values[0], values[1], tuple(values[2:]))
+
+
+def tile_coords(fields: Fields, name: str, counts: Sequence[int], level: int) -> Array:
+    """Coordinate of a row level (0: of the run) at the start of each distinct tile."""
+    return _tiles(fields, name, counts, False).coords[level]
+
+
+def _row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
+                 taken: Array, last: int) -> Array:
+    """Offset of each row of a tile; ``taken``: level 1 jumps before it, ``last``: of a plane."""
+    plane = last * jumps[0] + jumps[1]
+    volume = n[2] * last * jumps[0] + (n[2] - 1) * jumps[1] + jumps[2]
+    return taken * jumps[0] + rows[1] * plane + rows[2] * volume
+
+
+def walk_spans(fields: Fields, name: str, counts: Sequence[int],
+               taps: Sequence[Fields] = ()) -> tuple[Spans, Spans]:
+    """Bytes of data and of flags that a row walk touches.
+
+    Args:
+        name: section of the walk.
+        counts: iterations of its tile levels.
+        taps: tap table, for walks that use it.
+    """
+    mode = LoadMode(fields[f"{name}.mode"])
+    flags, unpool = mode != LoadMode.PLAIN, mode == LoadMode.UNPOOL
+    n, lim = numbers(fields, f"{name}.n", 4), numbers(fields, f"{name}.lim", 4)
+    drow = numbers(fields, f"{name}.drow", 3)
+    fdrow = numbers(fields, f"{name}.fdrow", 3) if flags else [0] * 3
+    tiles = _tiles(fields, name, counts, flags)
+    grid = np.indices((n[3], n[2], n[1])).reshape(3, -1)
+    rows = (grid[2], grid[1], grid[0])
+    extra = np.zeros(len(rows[0]), np.int64)
+    if fields[f"{name}.taps"]:
+        extra = np.array([tap["woff"] for tap in taps], np.int64)[rows[1]] * TAP_BLOCK_BYTES
+    data, bits = [], []
+    step = max(1, _SLICE // len(extra))
+    for first in range(0, len(tiles.addr), step):
+        part = slice(first, first + step)
+        c = [values[part, None] for values in tiles.coords]
+        valid = np.ones((len(c[0]), len(extra)), bool)
+        for level in range(3):
+            at = c[level + 1] + rows[level]
+            valid &= (at >= 0) & (at < lim[level + 1])
+        k0, k1 = np.maximum(-c[0], 0), np.minimum(n[0], lim[0] - c[0])
+        valid &= k0 < k1
+        parity = c[1] & 1 if unpool else 0
+        taken = (rows[0] + parity) // 2 if unpool else rows[0] + 0 * c[1]
+        last = (n[1] - 1 + parity) // 2 if unpool else n[1] - 1
+        addr = tiles.addr[part, None] + extra + _row_offsets(rows, n, drow, taken, last)
+        x0, x1 = (c[0] + k0, c[0] + k1 - 1)
+        if unpool:
+            k0, k1 = (x0 >> 1) - (c[0] >> 1), (x1 >> 1) - (c[0] >> 1) + 1
+        start = (addr + WORD_BYTES * k0) & _MASK32
+        data.append(Spans.of(start[valid], (start + WORD_BYTES * (k1 - k0))[valid]))
+        if flags:
+            faddr = tiles.faddr[part, None] + _row_offsets(rows, n, fdrow, taken, last)
+            faddr &= _MASK32
+            words = (x1 >> (3 if unpool else 4)) + 1
+            bits.append(Spans.of(faddr[valid], (faddr + WORD_BYTES * words)[valid]))
+    return Spans.union(data), Spans.union(bits) if bits else Spans.one(0, 0)
+
+
+def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
+    tile, store = numbers(f, "pre.t", 5), numbers(f, "y.y", 5)
+    result = []
+    for unit, name, what in ((Unit.X, "x", "streamed operand"), (Unit.S, "s", "S operand")):
+        data, flags = walk_spans(f, name, tile, taps)
+        result.append(Access(unit, False, what, data))
+        result.append(Access(unit, False, f"flags of the {what}", flags))
+    if f["s.sum"]:
+        sums = Spans.one(f["s.sum_off"], TAP_BLOCK_BYTES * tile[4])
+        result.append(Access(Unit.S, True, "channel sums", sums))
+    if f["y.bias"]:
+        starts = affine(f["y.bias_off"], store, strides_of(store, numbers(f, "y.dbias", 5)))
+        starts = np.unique(starts & _MASK32)
+        result.append(Access(Unit.Y, False, "biases", Spans.of(starts, starts + BIAS_BYTES)))
+    result.append(Access(Unit.Y, True, "stored tensor", walk_spans(f, "yw", store)[0]))
+    if f["y.flags"]:
+        result.append(Access(Unit.Y, True, "stored flags", walk_spans(f, "yf", store)[0]))
+    return result
+
+
+def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
+    """Everything that a descriptor reads and writes, its own fetching excepted."""
+    f, opcode = fields, Opcode(fields["pre.opcode"])
+    if opcode == Opcode.FENCE:
+        return []
+    if opcode == Opcode.CONV:
+        unit, result = Unit.Y, _conv(f, taps)
+    elif opcode == Opcode.UPDATE:
+        unit, count = Unit.U, f["u.u_count"]
+        masters = Spans.one(f["u.wv_off"], 8 * count)
+        result = [Access(unit, False, "gradient sums", Spans.one(f["u.g_off"], 8 * count)),
+                  Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
+        if f["u.u_copy"]:
+            result.append(Access(unit, True, "16-bit copy", Spans.one(f["u.w16_off"], 2 * count)))
+    else:
+        unit, batch = Unit.F, f["f.f_batch"]
+        size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES
+        result = [Access(unit, False, "logits", Spans.one(f["f.logit_off"], size)),
+                  Access(unit, False, "labels", Spans.one(f["f.label_off"], WORD_BYTES * batch))]
+        if f["f.f_grad"]:
+            result.append(Access(unit, True, "logit gradients",
+                                 Spans.one(f["f.dlogit_off"], size)))
+    record = Spans.one(f["pre.rec_off"], WORD_BYTES * RECORD_WORDS)
+    result.append(Access(unit, True, "record", record))
+    return [a for a in result if a.spans]

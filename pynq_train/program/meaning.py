@@ -1,0 +1,126 @@
+"""What section ``g`` says that a descriptor touches, to compare with what its walks touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pynq_train.hw.commands import LoadMode, Pass
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.program.access import numbers
+from pynq_train.program.program import Fields
+from pynq_train.program.spans import Spans, affine
+
+_LANES, _M_TILE = 4, 16
+MASK_PIXELS, POOL_PIXELS = 16, 4
+
+
+def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
+    """Words of a strided array, the last axis along a row."""
+    *outer, count = counts
+    *steps, stride = strides
+    if stride == WORD_BYTES:
+        starts = affine(start, outer, steps)
+        return Spans.of(starts, starts + WORD_BYTES * count)
+    starts = affine(start, counts, strides)
+    return Spans.of(starts, starts + WORD_BYTES)
+
+
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+class Meaning:
+    """Byte sets of the tensors of a convolution descriptor."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._f = fields
+        self.kind = Pass(fields["g.g_pass"])
+        g = {name[4:]: value for name, value in fields.items() if name.startswith("g.g_")}
+        self.g = g
+        pooled = g["pool"] or g["mode"] == LoadMode.UNPOOL
+        self._rows = g["out_rows"] // 2 if pooled else g["out_rows"]
+        self._cols = g["out_cols"] // 2 if pooled else g["out_cols"]
+        self._flag_words = _up(self._cols, POOL_PIXELS if pooled else MASK_PIXELS)
+
+    @property
+    def products(self) -> int:
+        """Products in one sum, padded channels counted."""
+        g = self.g
+        if self.kind == Pass.WEIGHT_GRADIENT:
+            return g["images"] * g["out_rows"] * g["out_cols"]
+        channels = g["n"] if self.kind == Pass.FORWARD else g["m"]
+        return _up(channels, _LANES) * _LANES * g["kernel"] ** 2
+
+    def x(self, phase: bool = False) -> Spans:
+        """The layer's input, or its gradient (``phase``: rows of the descriptor's phase)."""
+        g, strides = self.g, numbers(self._f, "g.g_x_strides", 4)
+        start, rows = g["x"], g["in_rows"]
+        step = 1
+        if phase:
+            step = g["stride"]
+            first = (g["phase"] - g["pad_top"]) % step
+            start, rows = start + first * strides[2], max(0, _up(rows - first, step))
+        if rows == 0:
+            return Spans.one(0, 0)
+        counts = (g["images"], _up(g["n"], _LANES), rows, g["in_cols"])
+        return _words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
+
+    def y(self) -> Spans:
+        """The layer's output, or its gradient."""
+        g = self.g
+        if self._rows == 0 or self._cols == 0:
+            return Spans.one(0, 0)
+        counts = (g["images"], _up(g["m"], _LANES), self._rows, self._cols)
+        return _words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
+
+    def flags(self) -> Spans:
+        """The layer's flags."""
+        g = self.g
+        if self._rows == 0 or self._cols == 0:
+            return Spans.one(0, 0)
+        counts = (g["images"], _up(g["m"], _LANES), self._rows, self._flag_words)
+        return _words(g["flag"], counts, (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))
+
+    def weights(self, element_bytes: int) -> Spans:
+        """Weights (2 bytes), or gradient sums (8 bytes)."""
+        g = self.g
+        elements = _up(g["m"], _M_TILE) * _M_TILE * g["nb"] * _LANES * g["kernel"] ** 2
+        return Spans.one(g["w"], elements * element_bytes)
+
+    def biases(self) -> Spans:
+        """Bias masters, or sums of the bias gradient."""
+        return Spans.one(self.g["b"], _up(self.g["m"], _M_TILE) * _M_TILE * WORD_BYTES)
+
+    def expected(self) -> dict[str, tuple[Spans, bool]]:
+        """By access: the bytes that it may touch, and whether it must touch all of them."""
+        g = self.g
+        if self.kind == Pass.FORWARD:
+            result = {"streamed operand": (self.x(), False), "S operand": (self.weights(2), False),
+                      "stored tensor": (self.y(), True)}
+            if g["bias"]:
+                result["biases"] = (self.biases(), True)
+            if g["flags"]:
+                result["stored flags"] = (self.flags(), True)
+            return result
+        name = "streamed operand" if self.kind == Pass.BACKWARD else "S operand"
+        result = {name: (self.y(), False)}
+        if g["mode"] != LoadMode.PLAIN:
+            result[f"flags of the {name}"] = (self.flags(), False)
+        if self.kind == Pass.BACKWARD:
+            result["S operand"] = (self.weights(2), False)
+            result["stored tensor"] = (self.x(phase=True), True)
+            return result
+        result["streamed operand"] = (self.x(), False)
+        result["stored tensor"] = (self.weights(8), True)
+        if g["bias"]:
+            result["channel sums"] = (self.biases(), True)
+        return result
+
+
+def has_work(fields: Fields) -> bool:
+    """Whether all sizes of the geometry are positive."""
+    names = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
+             "out_cols")
+    return bool(np.all([fields[f"g.g_{name}"] > 0 for name in names]))

@@ -1,0 +1,222 @@
+"""Single layers, softmax and SGD in golden: integers in, integers out, for comparison."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from pynq_train.backends.golden import GoldenMachine
+from pynq_train.errors import PynqTrainError
+from pynq_train.graph.fuse import FusedLayer, fuse
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
+from pynq_train.schedule.layer import LayerSpec, layer_specs
+from pynq_train.schedule.layout import pack_dense, pack_maps, unpack_dense, unpack_maps
+from pynq_train.schedule.lower import LayerAddresses, lower
+from pynq_train.schedule.shape import (
+    PassShape,
+    backward_shapes,
+    forward_shape,
+    weight_gradient_shape,
+)
+from pynq_train.schedule.tiling import best_tile
+
+Array = np.ndarray
+BOARD = BOARDS["pynq-z2"]
+STEP, TAPS, RECORD, BASE, SPACE = 0x1000, 0x2000, 0x3000, 1 << 16, 1 << 19
+TENSORS = ("x", "y", "flags", "dx", "dy", "w16", "bias", "g", "db")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer with a mini-batch. ``kernel`` 0: fully connected on the (flattened) map.
+
+    ``padding`` below 0 is "same". The shifts are those of the requantisations.
+    """
+
+    channels: int
+    rows: int
+    cols: int
+    units: int
+    kernel: int
+    stride: int
+    padding: int
+    relu: bool
+    pool: bool
+    bias: bool
+    images: int
+    shift: int
+    bias_shift: int
+    back_shift: int
+    seed: int
+
+    def layer(self) -> tuple[FusedLayer, LayerSpec]:
+        """The layer, second in a network so that it has a backward pass."""
+        op: Op = Dense(self.units, bias=self.bias)
+        if self.kernel:
+            op = Conv(self.units, self.kernel, self.stride,
+                      "same" if self.padding < 0 else self.padding, self.bias)
+        tail: list[Op] = [Relu()] * self.relu + [MaxPool2x2()] * self.pool
+        layers = fuse(Graph.build((1, self.rows, self.cols),
+                                  [Conv(self.channels, 1), Relu(), op, *tail, Dense(2)]))
+        return layers[1], layer_specs(layers, self.images)[1]
+
+    def data(self) -> dict[str, Array]:
+        """Random integers: x, w (16 bit), b (32-bit masters), dy (16 bit, stored size)."""
+        rng = np.random.default_rng(self.seed)
+        layer, _ = self.layer()
+
+        def codes(*shape: int) -> Array:
+            return rng.integers(-32767, 32768, shape)
+
+        return {"x": codes(self.images, *layer.in_shape), "w": codes(*layer.weight_shape),
+                "b": rng.integers(-2**24, 2**24, self.units) * self.bias,
+                "dy": codes(self.images, *layer.out_shape)}
+
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        return {key: int(value) for key, value in asdict(self).items()}
+
+
+def random_case(kind: str, seed: int) -> Case:
+    """A random layer of a kind: ``conv<kernel>`` or ``dense``."""
+    rng = random.Random(f"{kind}{seed}")
+    dense = kind == "dense"
+    kernel = 0 if dense else int(kind[4:])
+    relu, pool = rng.random() < 0.6, not dense and rng.random() < 0.4
+    while True:
+        case = Case(
+            channels=rng.randint(1, 6), rows=rng.randint(2, 5 if dense else 12),
+            cols=rng.randint(2, 5 if dense else 12), units=rng.choice((1, 3, 7, 16, 18)),
+            kernel=kernel, stride=rng.choice((1, 1, 2, 3, 4)),
+            padding=rng.randint(-1, max(kernel - 1, 0)), relu=relu, pool=pool,
+            bias=rng.random() < 0.8, images=rng.randint(1, 4), shift=rng.randint(14, 19),
+            bias_shift=rng.randint(-4, 8), back_shift=rng.randint(14, 19), seed=seed)
+        try:
+            layer, spec = case.layer()
+        except PynqTrainError:
+            continue
+        if spec.backward and min(layer.out_shape) >= 1:
+            return case
+
+
+class _Bench:
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.layer, self.spec = case.layer()
+        assert self.spec.master_bytes <= SPACE, "the gradient sums need more space"
+        # Old contents, here 37, may not matter.
+        self.arena = np.full(BASE + len(TENSORS) * SPACE, 37, np.uint8)
+        self.at = LayerAddresses(**{n: BASE + k * SPACE for k, n in enumerate(TENSORS)})
+
+    def put(self, at: int, values: Array) -> None:
+        raw = np.frombuffer(values.tobytes(), np.uint8)
+        assert raw.size <= SPACE
+        self.arena[at:at + raw.size] = raw
+
+    def get(self, at: int, dtype: type, count: int) -> Array:
+        size = count * np.dtype(dtype).itemsize
+        return np.frombuffer(self.arena[at:at + size].tobytes(), dtype).astype(np.int64)
+
+    def _is_dense(self, which: str) -> bool:
+        spec = self.spec
+        if which == "x":
+            return spec.flat_shape is None and (spec.dense or spec.x.image_stride == 8)
+        return spec.dense or spec.y.image_stride == 8
+
+    def put_map(self, which: str, at: int, values: Array) -> None:
+        values = values.astype(np.int16)
+        self.put(at, pack_dense(values[:, :, 0, 0]) if self._is_dense(which) else
+                 pack_maps(values))
+
+    def get_map(self, which: str, at: int, shape: tuple[int, ...]) -> Array:
+        images, channels, rows, cols = shape
+        blocks = -(-channels // 4)
+        flat = self.get(at, np.int16, images * blocks * 4 * rows * cols)
+        if self._is_dense(which):
+            return unpack_dense(flat.reshape(blocks, images, 4), channels).reshape(shape)
+        return unpack_maps(flat.reshape(images, blocks, rows, cols, 4), channels)
+
+    def run(self, shape: PassShape, params: dict[str, int]) -> None:
+        fields, taps = lower(best_tile(shape, BOARD)[0], self.at)
+        fields.update({"pre.taps_off": TAPS, "pre.rec_off": RECORD})
+        self.put(0, np.frombuffer(pack_descriptor(fields), np.uint8))
+        self.put(TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
+        self.put(STEP, np.frombuffer(pack_params(Opcode.CONV, params), np.uint8))
+        machine = GoldenMachine(self.arena, threads=1)
+        machine.run(0, 1, STEP)
+        machine.close()
+
+
+def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
+    """Forward, backward and weight gradient of golden: y, dx (codes), dw, db (exact sums)."""
+    bench = _Bench(case)
+    spec, at = bench.spec, bench.at
+    bench.put_map("x", at.x, data["x"])
+    bench.put(at.w16, spec.pack_weights(data["w"]).astype(np.int16))
+    bench.put(at.bias, spec.pack_bias(data["b"] & 0xFFFFFFFF).astype(np.int64))
+    bench.put_map("y", at.dy, data["dy"])
+    bench.run(forward_shape(spec), {"shift": case.shift, "bias_shift": case.bias_shift})
+    for shape in backward_shapes(spec):
+        bench.run(shape, {"shift": case.back_shift})
+    bench.run(weight_gradient_shape(spec), {})
+    result = {
+        "y": bench.get_map("y", at.y, data["dy"].shape),
+        "dx": bench.get_map("x", at.dx, data["x"].shape),
+        "dw": spec.unpack_weights(bench.get(at.g, np.int64, spec.weight_blocks * 64)),
+    }
+    if case.bias:
+        result["db"] = bench.get(at.db, np.int64, spec.m)
+    return result
+
+
+def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int, Array]:
+    """Loss sum (nats), correct predictions and logit gradients (codes of 2**-15) of golden."""
+    images, classes = logits.shape
+    logit_at, label_at, out_at = BASE, BASE + SPACE, BASE + 2 * SPACE
+    bench_arena = np.zeros(BASE + 3 * SPACE, np.uint8)
+
+    def put(at: int, values: Array) -> None:
+        raw = np.frombuffer(values.tobytes(), np.uint8)
+        bench_arena[at:at + raw.size] = raw
+
+    put(0, np.frombuffer(pack_descriptor({
+        "pre.opcode": Opcode.SOFTMAX, "pre.rec_off": RECORD, "f.logit_off": logit_at,
+        "f.label_off": label_at, "f.dlogit_off": out_at, "f.f_batch": images,
+        "f.f_classes": classes, "f.f_grad": 1}), np.uint8))
+    put(STEP, np.frombuffer(pack_params(Opcode.SOFTMAX, {"z_shift": z_shift, "valid": images}),
+                            np.uint8))
+    put(logit_at, pack_dense(logits.astype(np.int16)))
+    put(label_at, labels.astype(np.int64))
+    machine = GoldenMachine(bench_arena, threads=1)
+    machine.run(0, 1, STEP)
+    machine.close()
+    loss, correct = np.frombuffer(bench_arena[RECORD:RECORD + 16].tobytes(), np.int64)
+    blocks = -(-classes // 4)
+    size = blocks * images * 4 * 2
+    gradient = np.frombuffer(bench_arena[out_at:out_at + size].tobytes(), np.int16)
+    return (float(loss) / 65536 * np.log(2.0), int(correct),
+            unpack_dense(gradient.reshape(blocks, images, 4), classes).astype(np.int64))
+
+
+def run_update(masters: Array, sums: Array, params: dict[str, int]) -> tuple[Array, Array]:
+    """One step of the update unit: new ``{weight, momentum}`` masters and 16-bit copies."""
+    count = len(masters)
+    g_at, wv_at, w16_at = BASE, BASE + SPACE, BASE + 2 * SPACE
+    arena = np.zeros(BASE + 3 * SPACE, np.uint8)
+    for at, raw in ((0, pack_descriptor({
+            "pre.opcode": Opcode.UPDATE, "pre.rec_off": RECORD, "u.g_off": g_at,
+            "u.wv_off": wv_at, "u.w16_off": w16_at, "u.u_count": count, "u.u_copy": 1})),
+            (STEP, pack_params(Opcode.UPDATE, params)), (g_at, sums.astype(np.int64).tobytes()),
+            (wv_at, masters.astype(np.int32).tobytes())):
+        arena[at:at + len(raw)] = np.frombuffer(raw, np.uint8)
+    machine = GoldenMachine(arena, threads=1)
+    machine.run(0, 1, STEP)
+    machine.close()
+    new = np.frombuffer(arena[wv_at:wv_at + 8 * count].tobytes(), np.int32)
+    copy = np.frombuffer(arena[w16_at:w16_at + 2 * count].tobytes(), np.int16)
+    return new.reshape(count, 2).astype(np.int64), copy.astype(np.int64)

@@ -1,0 +1,58 @@
+"""Golden against PyTorch: layers bit for bit, softmax and SGD within their stated bounds."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import cases
+import golden_layer
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.oracle
+
+if importlib.util.find_spec("torch") is not None:
+    import torch_layer
+
+
+@pytest.mark.parametrize("kind", cases.KINDS)
+def test_layers(kind: str) -> None:
+    """Forward values, input, weight and bias gradients of random layers are equal."""
+    for seed in range(12):
+        case = golden_layer.random_case(kind, seed)
+        data = case.data()
+        want, got = torch_layer.run_layer(case, data), golden_layer.run_layer(case, data)
+        assert want.keys() == got.keys()
+        for name, values in want.items():
+            np.testing.assert_array_equal(got[name], values.reshape(got[name].shape),
+                                          f"{name} of {case}")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_softmax(seed: int) -> None:
+    """Loss and logit gradients keep the stated bounds, correct predictions are equal."""
+    logits, labels, z_shift = cases.softmax_case(seed)
+    loss, correct, gradient = golden_layer.run_softmax(logits, labels, z_shift)
+    want_loss, want_correct, want_gradient = torch_layer.run_softmax(logits, labels, z_shift)
+    assert correct == want_correct
+    assert abs(loss - want_loss) <= cases.loss_bound(logits, z_shift)
+    assert np.abs(gradient - want_gradient).max() <= cases.GRADIENT_CODES
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_sgd(seed: int) -> None:
+    """Six steps with momentum and weight decay stay within the sum of their roundings."""
+    masters, sums, fields, real = cases.sgd_case(seed)
+    weights, momenta = masters[:, 0] * 2.0**-28, masters[:, 1] * 2.0**-24
+    gradients = sums * 2.0 ** (16 - fields["g_shift"] - 24)
+    for step in sums:
+        masters, copy = golden_layer.run_update(masters, step, fields)
+    want_w, want_v = torch_layer.run_sgd(weights, momenta, gradients, real.lr, real.momentum,
+                                         real.decay)
+    assert np.abs(want_w).max() < 8 and np.abs(want_v).max() < 128, "the case saturates"
+    weight_bound, momentum_bound = cases.sgd_bounds(len(sums), real)
+    assert np.abs(masters[:, 0] * 2.0**-28 - want_w).max() <= weight_bound
+    if real.momentum:  # without it PyTorch keeps no buffer
+        assert np.abs(masters[:, 1] * 2.0**-24 - want_v).max() <= momentum_bound
+    want_copy = np.clip(np.rint(masters[:, 0] * 2.0 ** -fields["w_shift"]), -32767, 32767)
+    np.testing.assert_array_equal(copy, want_copy)
