@@ -32,11 +32,11 @@ def train(options: argparse.Namespace) -> int:
     data = load_data(options.data)
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
+    learner = _learner(options, int(data.train.y.max()) + 1)
     out = options.out or _default_out(options.model)
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
                        fix="create it, or choose another --out")
-    learner = _learner(options, int(data.train.y.max()) + 1)
     validation = None
     if data.test is not None and data.test.y is not None:
         validation = data.test.x, data.test.y

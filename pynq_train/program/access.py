@@ -71,7 +71,7 @@ def tile_coords(fields: Fields, name: str, counts: Sequence[int], level: int) ->
 
 
 def _row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
-                 taken: Array, last: int) -> Array:
+                 taken: Array, last: Array) -> Array:
     """Offset of each row of a tile; ``taken``: level 1 jumps before it, ``last``: of a plane."""
     plane = last * jumps[0] + jumps[1]
     volume = n[2] * last * jumps[0] + (n[2] - 1) * jumps[1] + jumps[2]
@@ -111,7 +111,7 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
         valid &= k0 < k1
         parity = c[1] & 1 if unpool else 0
         taken = (rows[0] + parity) // 2 if unpool else rows[0] + 0 * c[1]
-        last = (n[1] - 1 + parity) // 2 if unpool else n[1] - 1
+        last = (n[1] - 1 + parity) // 2 if unpool else np.full(c[1].shape, n[1] - 1)
         addr = tiles.addr[part, None] + extra + _row_offsets(rows, n, drow, taken, last)
         x0, x1 = (c[0] + k0, c[0] + k1 - 1)
         if unpool:
@@ -120,7 +120,7 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
         data.append(Spans.of(start[valid], (start + WORD_BYTES * (k1 - k0))[valid]))
         if flags:
             faddr = tiles.faddr[part, None] + _row_offsets(rows, n, fdrow, taken, last)
-            faddr &= _MASK32
+            faddr = np.bitwise_and(faddr, _MASK32)
             words = (x1 >> (3 if unpool else 4)) + 1
             bits.append(Spans.of(faddr[valid], (faddr + WORD_BYTES * words)[valid]))
     return Spans.union(data), Spans.union(bits) if bits else Spans.one(0, 0)

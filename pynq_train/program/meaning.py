@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.program.access import numbers
@@ -46,12 +44,12 @@ class Meaning:
 
     @property
     def products(self) -> int:
-        """Products in one sum, padded channels counted."""
+        """Products in one sum; padded channels are zero and do not count."""
         g = self.g
         if self.kind == Pass.WEIGHT_GRADIENT:
             return g["images"] * g["out_rows"] * g["out_cols"]
         channels = g["n"] if self.kind == Pass.FORWARD else g["m"]
-        return _up(channels, _LANES) * _LANES * g["kernel"] ** 2
+        return channels * g["kernel"] ** 2
 
     def x(self, phase: bool = False) -> Spans:
         """The layer's input, or its gradient (``phase``: rows of the descriptor's phase)."""
@@ -123,4 +121,4 @@ def has_work(fields: Fields) -> bool:
     """Whether all sizes of the geometry are positive."""
     names = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
              "out_cols")
-    return bool(np.all([fields[f"g.g_{name}"] > 0 for name in names]))
+    return all(fields[f"g.g_{name}"] > 0 for name in names)

@@ -1,10 +1,160 @@
-"""Verifier (placeholder while being written)."""
+"""The program verifier: what is refused here never reaches a backend.
+
+It checks identity and memory map, prefix and limits of every descriptor, that walks touch exactly
+the tensors that the descriptor's geometry names, and that descriptors which may overlap in time do
+not meet in memory (:mod:`pynq_train.program.hazards` states the ordering model).
+"""
 
 from __future__ import annotations
 
-from pynq_train.program.program import Program
+from collections.abc import Sequence
+
+from pynq_train.errors import IllegalProgram
+from pynq_train.hw.commands import PARAM_WORDS, Opcode
+from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES
+from pynq_train.hw.contract import contract_hash
+from pynq_train.program.access import Access, accesses
+from pynq_train.program.codec import title
+from pynq_train.program.hazards import check_hazards, check_signals
+from pynq_train.program.limits import Limits
+from pynq_train.program.meaning import Meaning
+from pynq_train.program.program import Fields, Program
+from pynq_train.program.spans import Spans
+
+_CONSTANT_KINDS = ("program", "taps", "step block")
+_MAX_COUNT = 1 << 16
 
 
 def verify(program: Program) -> None:
-    """Check a program before it runs."""
-    program.fields  # noqa: B018
+    """Check a program before it runs.
+
+    Raises:
+        IllegalProgram: the first rule that it breaks; the text names descriptor and tensor.
+        UnknownName: it was made for a hardware configuration that does not exist here.
+    """
+    config = program.hw_config
+    if program.contract != contract_hash(config):
+        raise IllegalProgram(f"program {program.name!r}: contract hash",
+                             expected=contract_hash(config)[:8], found=program.contract[:8],
+                             fix="make the program again with this version")
+    _check_map(program)
+    labels = [f"descriptor {i} ({title(f)})" for i, f in enumerate(program.fields)]
+    check_signals(program.fields, labels)
+    touched: list[list[Access]] = []
+    for index, (fields, label) in enumerate(zip(program.fields, labels)):
+        _check_prefix(program, index, label)
+        taps = program.tap_table(index)
+        opcode = Opcode(fields["pre.opcode"])
+        if opcode == Opcode.CONV:
+            Limits(label, fields, taps, config).check()
+        elif opcode == Opcode.UPDATE:
+            _check_count(label, "u_count", fields["u.u_count"], 4, None, 4)
+        elif opcode == Opcode.SOFTMAX:
+            _check_count(label, "f_classes", fields["f.f_classes"], 1, config.max_classes)
+            _check_count(label, "f_batch", fields["f.f_batch"], 1, None)
+        found = accesses(fields, taps)
+        for access in found:
+            _check_place(program, label, access)
+        if opcode == Opcode.CONV:
+            _check_meaning(program, label, fields, found)
+        touched.append(found)
+    check_hazards(program, labels, touched)
+
+
+def _check_count(label: str, what: str, found: int, low: int, high: int | None,
+                 multiple: int = 1) -> None:
+    if found < low or found % multiple or (high is not None and found > high):
+        expected = f"{low} or more" if high is None else f"{low}..{high}"
+        if multiple > 1:
+            expected += f", a multiple of {multiple}"
+        raise IllegalProgram(f"{label}: {what}", expected=expected, found=found)
+
+
+def _check_map(program: Program) -> None:
+    """Regions are aligned, inside the arena and disjoint; the program's own parts fit theirs."""
+    end, before = 0, ""
+    for region in program.regions:
+        if region.offset % TENSOR_ALIGN_BYTES:
+            raise IllegalProgram(f"tensor {region.symbol}: offset",
+                                 expected=f"a multiple of {TENSOR_ALIGN_BYTES}",
+                                 found=region.offset)
+        if region.offset < 0 or region.nbytes < 0 or region.end > program.arena_bytes:
+            raise IllegalProgram(f"tensor {region.symbol}",
+                                 expected=f"bytes 0..{program.arena_bytes} of the arena",
+                                 found=f"{region.offset}..{region.end}")
+        if region.offset < end:
+            raise IllegalProgram(f"tensors {before} and {region.symbol} overlap at "
+                                 f"{region.offset:#x}")
+        end, before = region.end, region.symbol
+    if not 1 <= program.count <= _MAX_COUNT:
+        raise IllegalProgram("descriptors", expected=f"1..{_MAX_COUNT}", found=program.count)
+    for what, (offset, data) in zip(("descriptors", "taps"), program.image()):
+        home = program.region_at(offset)
+        if home is None or offset + len(data) > home.end or offset % WORD_BYTES:
+            raise IllegalProgram(f"{what} of program {program.name!r}",
+                                 expected="a place inside one region, aligned to 8 bytes",
+                                 found=f"{len(data)} bytes at {program.locate(offset)}")
+
+
+def _check_prefix(program: Program, index: int, label: str) -> None:
+    fields = program.fields[index]
+    for name, value in fields.items():
+        if "_pad" in name and name.split("_pad")[1] in ("", "0", "2") and value:
+            raise IllegalProgram(f"{label}: reserved field {name}", expected=0, found=value)
+    if fields["pre.number"] != index:
+        raise IllegalProgram(f"{label}: number", expected=index, found=fields["pre.number"])
+    if fields["pre.opcode"] == Opcode.FENCE:
+        return
+    entry_bytes = PARAM_WORDS * WORD_BYTES
+    entry = program.step_off + entry_bytes * fields["pre.param"]
+    region = program.region_at(program.step_off)
+    if region is None or entry + entry_bytes > region.end:
+        last = -1 if region is None else (region.end - program.step_off) // entry_bytes - 1
+        raise IllegalProgram(f"{label}: step-block entry", expected=f"0..{last}",
+                             found=fields["pre.param"])
+
+
+def _check_place(program: Program, label: str, access: Access) -> None:
+    """An access is aligned, inside the arena, and inside one tensor."""
+    verb, spans = "writes" if access.write else "reads", access.spans
+    if (spans.starts % WORD_BYTES).any():
+        odd = int(spans.starts[spans.starts % WORD_BYTES != 0][0])
+        raise IllegalProgram(f"{label} {verb} its {access.what} at {program.locate(odd)}",
+                             expected=f"a multiple of {WORD_BYTES}", found=odd)
+    if spans.high > program.arena_bytes:
+        raise IllegalProgram(f"{label} {verb} its {access.what} outside the arena",
+                             expected=f"bytes below {program.arena_bytes}", found=spans.high)
+    region = program.region_at(spans.low)
+    if region is None:
+        raise IllegalProgram(f"{label} {verb} its {access.what} at {program.locate(spans.low)}",
+                             expected="a tensor of the memory map", found="none there")
+    if spans.high > region.end:
+        behind = program.locate(int(spans.ends[spans.ends > region.end][0]) - 1)
+        raise IllegalProgram(f"{label} {verb} its {access.what}",
+                             expected=f"bytes of {region.symbol} alone",
+                             found=f"also {behind}")
+    if access.write and region.kind in _CONSTANT_KINDS:
+        raise IllegalProgram(f"{label} writes its {access.what} to {region.symbol}, which is "
+                             "constant during a run")
+
+
+def _check_meaning(program: Program, label: str, fields: Fields,
+                   found: Sequence[Access]) -> None:
+    """Walks touch no byte beside the tensors of section g, and store them completely."""
+    expected = Meaning(fields).expected()
+    for access in found:
+        if access.what == "record":
+            continue
+        allowed, _ = expected.get(access.what, (Spans.one(0, 0), False))
+        byte = allowed.missing(access.spans)
+        if byte is not None:
+            verb = "writes" if access.write else "reads"
+            raise IllegalProgram(f"{label} {verb} {program.locate(byte)} as its {access.what}, "
+                                 "which its geometry does not name")
+    touched = {access.what: access.spans for access in found}
+    for what, (whole, complete) in expected.items():
+        if not complete:
+            continue
+        byte = touched.get(what, Spans.one(0, 0)).missing(whole)
+        if byte is not None:
+            raise IllegalProgram(f"{label} leaves out {program.locate(byte)} of its {what}")

@@ -118,7 +118,8 @@ def _padding(draw: _Draw, kernel: int, size: int) -> int:
     """Padding below the kernel that leaves at least one output pixel."""
     least = max(0, -(-(kernel - size) // 2))
     kind = draw.below(5)
-    wanted = (0, kernel // 2, kernel - 1, draw.below(kernel), draw.below(kernel // 2 + 1))[kind]
+    wanted = (0, kernel // 2, kernel - 1, draw.below(kernel),
+              1 + draw.below(max(kernel // 2 - 1, 1)))[kind]
     return min(max(wanted, least), kernel - 1)
 
 

@@ -5,9 +5,9 @@
 //                                                        pass 2 exponentials, sum, then logarithm
 //                                                        pass 3 exponentials -> 4 dividers -> write
 //
-// Contract: one lane per cycle in passes 1 and 2, about 19 cycles per word in pass 3; the next image
-// is read meanwhile. Reads are requested only into a free buffer, so data_ready_o is always high.
-// done_o follows the acknowledged record.
+// Contract: one lane per cycle in passes 1 and 2, about 19 cycles per word in pass 3; the next
+// image is read meanwhile. Reads are requested only into a free buffer, so data_ready_o is always
+// high. done_o follows the acknowledged record.
 module pt_softmax #(
   // Most classes, a power of two of 16 or more.
   parameter int unsigned MaxClasses = 1024

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tables of the softmax unit: 256 exponentials, then 256 logarithms, each with the step to the next.
+// Tables of the softmax unit: 256 exponentials, then 256 logarithms, each with the next one's step.
 //
-//   word = {value[21:0], step[13:0]}      exponential: 2^22 * 2^(-i/256), falling; entry 0 is 2^22
-//                                         and stands as 0; logarithm: 2^16 * log2(1 + i/256), rising
+//   word = {value[21:0], step[13:0]}
+//   exponential: 2^22 * 2^(-i/256), falling; entry 0 is 2^22 and stands as 0
+//   logarithm:   2^16 * log2(1 + i/256), rising
 //
 // Contract: the word appears two cycles after addr_i.
 module pt_softmax_rom (

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts a linear range of memory into runs of one burst each.
 //
-// Contract: start_i loads the range; a run is offered when go_i is high for its length len_o and then
-// stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
+// Contract: start_i loads the range; a run is offered when go_i is high for its length len_o and
+// then stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
 module pt_linear_runs #(
   // Words of a run, a power of two.
   parameter int unsigned Burst = 16

@@ -6,8 +6,8 @@
 //   read wv -> FIFO --+                     +--> pack 4 -> FIFO -> write copy
 //
 // Contract: one element per cycle. Reads are requested only into reserved FIFO space, so data_ready
-// is always high; write runs only for words that are already there. Elements enter the pipeline only
-// when their results have reserved space. done_o follows the acknowledged record.
+// is always high; write runs only for words that are already there. Elements enter the pipeline
+// only when their results have reserved space. done_o follows the acknowledged record.
 module pt_update #(
   // Elements in each of the three word FIFOs, a power of two of 64 or more.
   parameter int unsigned FifoDepth = 128

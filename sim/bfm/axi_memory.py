@@ -172,7 +172,7 @@ class WriteMemory(AxiRamWrite):
         bus = AxiWriteBus.from_prefix(dut, prefix)
         super().__init__(bus, clock, reset_n, reset_active_level=False, size=4096)
         self.aw_channel.queue_occupancy_limit = _REQUEST_QUEUE
-        self.w_channel.queue_occupancy_limit = _REQUEST_QUEUE
+        self.w_channel.queue_occupancy_limit = _MAX_BEATS * _REQUEST_QUEUE
         self.aw_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_request))
         self.w_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_data))
         self.b_channel.set_pause_generator(_pauses(rng, lambda: self.knobs.stall_response))

@@ -62,6 +62,7 @@ def run_bench(
     *,
     env: Mapping[str, str] | None = None,
     test_filter: str | None = None,
+    plusargs: Sequence[str] = (),
 ) -> None:
     """Build ``top`` with Verilator (cached by the contents of all sources) and run its bench.
 
@@ -73,6 +74,7 @@ def run_bench(
         seed: seed of everything random, in ``PT_SEED`` and in the initial register contents.
         env: further environment variables of the bench.
         test_filter: regular expression; only cocotb tests whose names match it run.
+        plusargs: further plusargs of the simulator.
 
     Raises:
         BenchFailed: a test failed.
@@ -106,7 +108,7 @@ def run_bench(
         runner.test(
             hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
             extra_env={"PT_SEED": str(seed), **(env or {})},
-            plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
+            plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}", *plusargs],
             results_xml=str(results), test_filter=test_filter,
         )
     except SystemExit as failure:  # under pytest the runner leaves like this when a test failed
@@ -121,11 +123,16 @@ def run_bench(
 def mutant(file: Path, old: str, new: str, folder: Path) -> Path:
     """Write a copy of a design file with one planted bug.
 
+    In ``new`` the word ``planted`` is a signal: it is one if the simulator runs with the plusarg
+    ``planted_<name of the file>``. So one build holds a bug in each of several files.
+
     Raises:
         AssertionError: the text to replace does not stand exactly once in the file.
     """
     text = file.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{file.name}: {old!r} stands {text.count(old)} times, not once"
+    ports, body = text.replace(old, new).split("\n);\n", 1)
+    switch = f'  bit planted;\n  initial planted = $test$plusargs("planted_{file.stem}") != 0;\n'
     path = folder / file.name
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    path.write_text(f"{ports}\n);\n{switch}{body}", encoding="utf-8")
     return path

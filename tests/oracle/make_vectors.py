@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import cases
@@ -30,7 +31,7 @@ def main() -> None:
     for number, case in enumerate(LAYERS):
         data = case.data()
         check = {f"in_{k}": v.astype(np.int32 if k == "b" else np.int16) for k, v in data.items()}
-        np.savez_compressed(FOLDER / f"layer{number}.npz", case=json.dumps(case.as_dict()),
+        np.savez_compressed(FOLDER / f"layer{number}.npz", case=json.dumps(asdict(case)),
                             **check, **torch_layer.run_layer(case, data))
     for seed in range(3):
         logits, labels, z_shift = cases.softmax_case(seed)

@@ -36,10 +36,10 @@ CTRL = {field.name: 1 << field.lsb for field in BY_NAME["CTRL"].fields}
 
 def network(rng: random.Random) -> Graph:
     """A small network with all three passes, pooling, ReLU, a stride and a dense layer."""
-    size = rng.randint(7, 9)
-    return (Sequential((rng.randint(1, 5), size, size), "top")
-            .conv(rng.choice((4, 7, 17)), 3, padding=1).relu().pool()
-            .conv(rng.choice((3, 6, 18)), rng.choice((2, 3)), stride=rng.choice((1, 2)), padding=1)
+    size = rng.randint(5, 6)
+    return (Sequential((rng.randint(1, 4), size, size), "top")
+            .conv(rng.choice((4, 7)), 3, padding=1).relu().pool()
+            .conv(rng.choice((3, 6, 17)), rng.choice((2, 3)), stride=rng.choice((1, 2)), padding=1)
             .relu().dense(rng.randint(2, 6)).build())
 
 
@@ -49,7 +49,7 @@ class Program:
     def __init__(self, rng: random.Random) -> None:
         """Everything comes from ``rng``."""
         np_rng = np.random.default_rng(rng.getrandbits(32))
-        self.plan: Plan = make_plan(fuse(network(rng)), rng.randint(1, 3), BOARD)
+        self.plan: Plan = make_plan(fuse(network(rng)), rng.randint(1, 2), BOARD)
         self.image: ProgramImage = build_training(self.plan)
         memory = self.plan.memory
         arena = np_rng.integers(-32767, 32768, memory.nbytes // 2 + 1).astype(np.int16)
@@ -104,12 +104,10 @@ class Engine:
     """The engine with its registers and four memories that share one arena."""
 
     def __init__(self, dut: Any, rng: random.Random, arena_bytes: int) -> None:
-        """Start the clock and attach everything."""
+        """Attach everything; the engine is in reset and the clock runs."""
         self.dut, self.rng = dut, rng
         self.size = arena_bytes
         self.image = bytearray(rng.randbytes(arena_bytes + GUARD_BYTES))
-        cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
-        dut.aresetn.value = 0
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn,
                                        reset_active_level=False)
         self.knobs = []
@@ -164,11 +162,11 @@ class Engine:
 
     async def until(self, *names: str, limit_cycles: int = 200_000) -> dict[str, int]:
         """Poll STATUS until one of its bits is set."""
-        for _ in range(limit_cycles // 100):
+        for _ in range(limit_cycles // 50):
             status = await self.status()
             if any(status[name] for name in names):
                 return status
-            for _ in range(self.rng.randint(20, 100)):
+            for _ in range(self.rng.randint(10, 60)):
                 await RisingEdge(self.dut.aclk)
         raise AssertionError(f"still waiting for {names}: {status}, retired "
                              f"{await self.read('RETIRED')}")
@@ -198,6 +196,10 @@ async def engine(dut: Any, salt: str) -> tuple[Engine, Program, random.Random]:
     """A random program and the engine out of reset."""
     rng = random.Random(f"{salt}{SEED}")
     program = Program(rng)
+    cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
+    dut.aresetn.value = 0
+    for _ in range(4):  # registers start with random contents; nobody listens before the reset
+        await RisingEdge(dut.aclk)
     bench = Engine(dut, rng, program.plan.memory.nbytes)
     await bench.reset()
     return bench, program, rng
@@ -241,8 +243,7 @@ async def outside_the_arena(dut: Any) -> None:
         "store far away": (Role.FORWARD, {"yw.addr": 0xFFFF_F000}),
         "load of X": (Role.FORWARD, {"x.addr": end}),
         "load of S": (Role.FORWARD, {"s.addr": end - 8}),
-        "masters": (Role.UPDATE_WEIGHTS, {"u.wv_off": end - 8}),
-        "record": (Role.SOFTMAX, {"pre.rec_off": end}),
+        "record": (Role.FORWARD, {"pre.rec_off": end}),
     }
     good = program.arena.copy()
     for name, (role, values) in cases.items():
@@ -267,9 +268,9 @@ async def soft_reset(dut: Any) -> None:
     """In the middle of a run: bursts are completed, and the next run is right."""
     bench, program, rng = await engine(dut, "soft")
     bench.stall(0.2, 20)
-    for _ in range(4):
+    for _ in range(3):
         await bench.start(program)
-        for _ in range(rng.randint(50, 4000)):
+        for _ in range(rng.randint(50, 2500)):
             await RisingEdge(dut.aclk)
         await bench.write("CTRL", CTRL["SOFT_RESET"])
         for _ in range(600):
@@ -284,7 +285,6 @@ async def soft_reset(dut: Any) -> None:
 async def illegal_descriptor(dut: Any) -> None:
     """An unknown opcode is refused by number; what stood before it has run."""
     bench, program, _ = await engine(dut, "illegal")
-    good = program.arena.copy()
     at = program.offset("train.program") + DESCRIPTOR_BYTES
     program.arena[at] = max(Opcode) + 1
     guard = bytes(bench.image[bench.size:])
@@ -293,8 +293,3 @@ async def illegal_descriptor(dut: Any) -> None:
     assert status["FAILED"] and status["ERROR"] == Status.ILLEGAL_DESCRIPTOR
     assert await bench.read("ERROR_INDEX") == 1 and await bench.read("RETIRED") == 1
     bench.compare(program, program.expected(1), guard)
-    await bench.write("CTRL", CTRL["SOFT_RESET"])
-    for _ in range(60):
-        await RisingEdge(dut.aclk)
-    program.arena[:] = good
-    await bench.run(program)

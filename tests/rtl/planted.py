@@ -19,7 +19,7 @@ class Planted:
         name: what goes wrong.
         file: design file, relative to the project.
         old: text that stands there exactly once.
-        new: what it becomes.
+        new: what it becomes; ``planted`` in it is a signal that switches the bug on.
         top: top module of the bench.
         module: Python module of the bench.
         parameters: top parameters.
@@ -39,18 +39,29 @@ class Planted:
 
 
 def assert_caught(bug: Planted, sources: Sequence[str | Path], folder: Path,
-                  seeds: Iterable[int] = range(1, 4)) -> None:
+                  beside: Iterable[Planted] = (), seeds: Iterable[int] = range(1, 4)) -> None:
     """Fail unless a test of the bench fails for one of a few seeds.
 
     Only a failed test counts: a design that cannot be built or simulated is an error.
+
+    Args:
+        bug: the bug that is switched on.
+        sources: design files of the bench.
+        folder: where changed files are written.
+        beside: bugs in other files that share the build, switched off.
+        seeds: seeds to try.
     """
-    changed = mutant(ROOT / bug.file, bug.old, bug.new, folder)
-    mixed = [changed if source == bug.file else source for source in sources]
-    assert changed in mixed, f"{bug.file} is not among the sources of {bug.top}"
+    bugs = {other.file: other for other in (*beside, bug)}
+    assert set(bugs) <= set(map(str, sources)), f"not all of {list(bugs)} are sources"
+    mixed: list[str | Path] = []
+    for source in sources:
+        other = bugs.get(str(source))
+        mixed.append(source if other is None else
+                     mutant(ROOT / other.file, other.old, other.new, folder))
     for seed in seeds:
         try:
             run_bench(bug.top, bug.module, mixed, bug.parameters, seed=seed, env=bug.env,
-                      test_filter=bug.test_filter)
+                      test_filter=bug.test_filter, plusargs=[f"+planted_{Path(bug.file).stem}"])
         except BenchFailed:
             return
     pytest.fail(f"the planted bug {bug.name!r} was not caught")

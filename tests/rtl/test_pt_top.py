@@ -9,7 +9,8 @@ from sim.bfm.env import design_sources, run_bench
 pytestmark = pytest.mark.rtl
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", [0, *(pytest.param(k, marks=pytest.mark.slow)
+                                         for k in range(1, 6))])
 def test_pt_top(number: int, seed: int) -> None:
     """Random networks, back-pressure and start contents; one build for all seeds."""
     sources = [*design_sources(), "tests/rtl/pt_tb_top.sv"]

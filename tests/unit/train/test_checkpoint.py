@@ -76,7 +76,7 @@ def test_wrong_contents(saved: Path) -> None:
     with pytest.raises(BadInput, match="expected version 1, found 99"):
         pt.load(saved)
     rewrite(saved, tensors, {**meta, "state": {}})
-    with pytest.raises(BadInput, match="training state of .* is malformed"):
+    with pytest.raises(BadInput, match=r"training state of .* is malformed"):
         pt.load(saved)
 
 

@@ -221,7 +221,7 @@ def test_fewer_images_than_a_batch(net: Graph, data: Data) -> None:
 def test_bad_arguments_are_refused(net: Graph) -> None:
     with pytest.raises(UnknownName, match="unknown board 'pynq-z3'"):
         pt.Learner(net, board="pynq-z3")
-    with pytest.raises(UnknownName, match="unknown network 'dgits'.*did you mean 'digits'"):
+    with pytest.raises(UnknownName, match=r"unknown network 'dgits'.*did you mean 'digits'"):
         pt.Learner("dgits")
     with pytest.raises(BadInput, match="model: expected a Graph or the name of a network"):
         pt.Learner(3)  # type: ignore[arg-type]

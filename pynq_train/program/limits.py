@@ -1,0 +1,344 @@
+"""Limits of buffers and loops: what the schedule of a convolution descriptor may ask of the engine.
+
+Every check replays the loops of ``docs/engine.md`` on index sets, not tile by tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.errors import IllegalProgram
+from pynq_train.hw.commands import LoadMode, Pass, PixelMode
+from pynq_train.hw.config import HwConfig
+from pynq_train.program.access import numbers, tile_coords
+from pynq_train.program.meaning import Meaning, has_work
+from pynq_train.program.program import Fields
+from pynq_train.program.spans import affine, distinct, strides_of, unpair
+
+Array = NDArray[Any]
+
+MAX_PRODUCTS = 1 << 17
+"""Products of one sum: 2**17 * 32767**2 < 2**47."""
+MAX_KERNEL, MAX_STRIDE = 11, 4
+LANES, QUAD, BLOCKS = 3, 4, 4
+"""Pixel lanes; pixels (or channels) of a word group; channel blocks of an m tile."""
+RAW_WORDS = 64
+FLAG_TILE_COLUMNS = 16
+_WALKS = ("x", "s", "yw")
+
+
+class Limits:
+    """Checks of one convolution descriptor.
+
+    Args:
+        label: name of the descriptor for messages.
+        fields: its fields.
+        taps: its tap table.
+        config: the engine.
+    """
+
+    def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],
+                 config: HwConfig) -> None:
+        self._label, self._f, self._taps, self._config = label, fields, taps, config
+        self._tile, self._l = numbers(fields, "pre.t", 5), numbers(fields, "c.l", 5)
+        self._y, self._q = numbers(fields, "y.y", 5), numbers(fields, "y.q", 4)
+        self._wu, self._raw = bool(fields["c.wu"]), bool(fields["y.raw"])
+
+    def check(self) -> None:
+        """Run all checks.
+
+        Raises:
+            IllegalProgram: the first limit that is broken.
+        """
+        self._geometry()
+        self._counts()
+        self._levels()
+        self._table = self._pixel_table()
+        self._x_positions()
+        self._s_sets()
+        self._accumulators()
+        self._staging()
+        self._flag_staging()
+        self._flag_columns()
+
+    def _require(self, good: bool, what: str, expected: object, found: object,
+                 fix: str | None = None) -> None:
+        if not good:
+            raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
+
+    def _at_most(self, what: str, found: int, limit: int) -> None:
+        self._require(found <= limit, what, f"at most {limit}", found, "use a smaller tile")
+
+    def _pairs(self, name: str, count: int) -> list[int]:
+        try:
+            return [unpair(value) for value in numbers(self._f, name, count)]
+        except ValueError as error:
+            raise IllegalProgram(f"{self._label}: {name}: {error}") from None
+
+    def _geometry(self) -> None:
+        f = self._f
+        self._require(f["g.g_pass"] in list(Pass), "g_pass", "a pass", f["g.g_pass"])
+        self._require(has_work(f), "sizes of the geometry", "1 or more", "a zero")
+        self._require(f["g.g_kernel"] <= MAX_KERNEL, "kernel", f"1..{MAX_KERNEL}", f["g.g_kernel"])
+        self._require(f["g.g_stride"] <= MAX_STRIDE, "stride", f"1..{MAX_STRIDE}", f["g.g_stride"])
+        kind = Pass(f["g.g_pass"])
+        self._require(self._wu == self._raw == (kind == Pass.WEIGHT_GRADIENT),
+                      "c.wu and y.raw", "both set in the weight gradient only",
+                      f"{f['c.wu']} and {f['y.raw']} in {kind.name}")
+        self._require(f["g.g_phase"] < f["g.g_stride"], "row phase", "below the stride",
+                      f["g.g_phase"])
+        for name in ("x.mode", "s.mode", "g.g_mode"):
+            self._require(f[name] in list(LoadMode), name, "a load mode", f[name])
+        for name in ("x", "s", "yw", "yf"):
+            for level in range(4):
+                size = f[f"{name}.lim{level}"]
+                self._require(size < 1 << 15, f"{name}.lim{level}", "below 32768", size)
+        products = Meaning(f).products
+        self._require(products <= MAX_PRODUCTS, "products in one sum",
+                      f"at most {MAX_PRODUCTS}, so that 48 bits never overflow", products,
+                      "split the reduction, or use a smaller mini-batch")
+
+    def _counts(self) -> None:
+        walks = (*_WALKS, "yf") if self._f["y.flags"] else _WALKS
+        groups = [("pre.t", 5), ("pix.p", 3), ("c.l", 5), ("y.y", 5)]
+        groups += [(f"{walk}.n", 4) for walk in walks]
+        groups += [] if self._raw else [("y.q", 4)]
+        for name, count in groups:
+            values = numbers(self._f, name, count)
+            self._require(min(values) >= 1, f"counts {name}", "1 or more each", values)
+        self._require(1 <= len(self._taps) == self._l[2] <= self._config.max_taps, "taps",
+                      f"c.l2 of them, 1..{self._config.max_taps}",
+                      f"{len(self._taps)} with c.l2 = {self._l[2]}")
+
+    def _levels(self) -> None:
+        f = self._f
+        for name in ("c.red", "c.xreuse", "x.reuse", "y.segs"):
+            self._require(f[name] <= 5, name, "0..5", f[name])
+        self._require(f["c.xreuse"] == f["x.reuse"], "c.xreuse", f"x.reuse ({f['x.reuse']})",
+                      f["c.xreuse"])
+        for name in ("s.reuse", "yw.reuse", "yf.reuse"):
+            self._require(f[name] == 0, name, 0, f[name])
+        red, segs = f["c.red"], f["y.segs"]
+        tiles, stored = prod(self._tile[red:]), prod(self._y[segs:])
+        self._require(tiles == stored, "accumulator tiles that the store unit takes",
+                      f"those that are computed ({tiles})", stored)
+        products = prod(self._tile[:red]) * (
+            self._l[0] * self._l[4] if self._wu
+            else QUAD * self._l[1] * self._l[3] * self._taps_of_region())
+        # Padded channels and pixels are counted here, so the bound has some slack.
+        self._require(products <= 2 * MAX_PRODUCTS, "products that the loops add to one sum",
+                      f"at most {MAX_PRODUCTS} without padding", products)
+
+    def _taps_of_region(self) -> int:
+        bases = [tap["abase"] for tap in self._taps]
+        return max(bases.count(base) for base in set(bases))
+
+    def _pixel_table(self) -> Array:
+        """Positions ``[row, lane]`` of real pixels; -1 where a lane repeats lane 0."""
+        f = self._f
+        counts = numbers(f, "pix.p", 3)
+        self._require(f["pix.pmode"] in list(PixelMode), "pix.pmode", "a pixel mode",
+                      f["pix.pmode"])
+        mode = PixelMode(f["pix.pmode"])
+        self._require((mode == PixelMode.WINDOW) == self._wu, "pix.pmode",
+                      "WINDOW in the weight gradient only", mode.name)
+        positions = affine(0, counts, strides_of(counts, self._pairs("pix.dpos", 3)))
+        if mode == PixelMode.GROUPS:
+            rows = -(-len(positions) // LANES)
+            table = np.full(rows * LANES, -1, np.int64)
+            table[: len(positions)] = positions
+            table = table.reshape(rows, LANES)
+        elif mode == PixelMode.SINGLE:
+            table = positions[:, None]
+        else:
+            (lane,) = self._pairs_of(f["pix.lane"])
+            table = positions[:, None] + lane * np.arange(LANES)
+        self._at_most("pixel table rows", len(table), self._config.table_rows)
+        for one, two in ((0, 1), (0, 2), (1, 2)) if table.shape[1] == LANES else ():
+            a, b = table[:, one], table[:, two]
+            clash = (a % LANES == b % LANES) & (a >= 0) & (b >= 0)
+            if clash.any():
+                row = int(np.argmax(clash))
+                self._require(False, f"bank rule: lanes {one} and {two} of pixel table row {row}",
+                              "positions that differ modulo 3",
+                              f"{int(a[row])} and {int(b[row])}",
+                              "choose other pitches of the X tile")
+        return table
+
+    def _pairs_of(self, *values: int) -> list[int]:
+        try:
+            return [unpair(value) for value in values]
+        except ValueError as error:
+            raise IllegalProgram(f"{self._label}: ternary pair: {error}") from None
+
+    def _loaded(self) -> Array:
+        """Sorted X positions that the loader writes for a tile."""
+        n = numbers(self._f, "x.n", 4)
+        positions = affine(0, n, strides_of(n, self._pairs("x.pos", 4)))
+        self._require(int(positions.min()) >= 0, "X positions", "0 or more",
+                      int(positions.min()))
+        self._at_most("words of an X tile", int(positions.max()) + 1, self._config.x_tile_words)
+        unique = np.unique(positions)
+        self._require(len(unique) == len(positions), "X positions of the elements of a tile",
+                      "one each", f"{len(positions) - len(unique)} positions written twice")
+        return unique
+
+    def _x_positions(self) -> None:
+        """Positions that compute reads lie in the tile, and were loaded."""
+        loaded = self._loaded()
+        counts = self._l
+        rows = affine(0, counts, strides_of(counts, numbers(self._f, "c.dj", 5)))
+        last = -(-len(self._table) // QUAD) * QUAD if self._wu else len(self._table)
+        self._require(int(rows.min()) >= 0 and int(rows.max()) < last,
+                      "pixel table rows that compute reads", f"0..{last - 1}",
+                      f"{int(rows.min())}..{int(rows.max())}")
+        offsets = distinct(0, counts, strides_of(counts, self._pairs("c.dx", 5)))
+        for mute in (0, 1):
+            voffs = self._pairs_of(*(tap["voff"] for tap in self._taps if tap["mute"] == mute))
+            if not voffs:
+                continue
+            moves = np.unique(offsets[:, None] + np.array(voffs, np.int64))
+            table = np.unique(self._table[self._table >= 0])
+            low, high = int(table[0] + moves[0]), int(table[-1] + moves[-1])
+            self._require(low >= 0 and high < self._config.x_tile_words,
+                          "X positions that compute reads",
+                          f"0..{self._config.x_tile_words - 1}", f"{low}..{high}")
+            if mute:
+                continue
+            lanes = np.unique(self._table[:, 0]) if self._wu else table
+            read = np.zeros(high + 1, bool)
+            for move in moves:
+                read[lanes + move] = True
+            missing = np.setdiff1d(np.flatnonzero(read), loaded)
+            self._require(not len(missing), "X positions that compute reads", "loaded ones",
+                          f"{len(missing)} others, the first is {missing[:1]}")
+
+    def _s_sets(self) -> None:
+        f, n = self._f, numbers(self._f, "s.n", 4)
+        plane = n[0] * n[1] * n[2]
+        words = n[3] * (-(-plane // QUAD) * QUAD if f["s.align"] else plane)
+        sweeps = self._l[4] if self._wu else prod(self._l[1:])
+        sets, chunk = f["c.s_sets"], f["c.s_chunk"]
+        self._require(sets >= 1 and sweeps % sets == 0, "c.s_sets",
+                      f"a divisor of the {sweeps} sweeps of a tile", sets)
+        self._require(words % QUAD == 0, "words of an S tile", "a multiple of 4", words)
+        self._require(sweeps // sets * chunk == words, "words of an S tile",
+                      f"{sweeps // sets} chunks of {chunk}", words)
+        self._at_most("words of an S chunk", chunk, self._config.s_ring_words)
+        highest = (sets - 1) * f["c.s_step"] + 3 * f["c.s_stride"] + 3
+        self._require(highest < chunk, "words of an S chunk that its sets read",
+                      f"0..{chunk - 1}", f"0..{highest}")
+        if self._wu:
+            self._require(self._l[:2] == [QUAD, 1], "weight gradient: c.l0 and c.l1", "4 and 1",
+                          self._l[:2])
+            self._require(len(self._table) == f["c.s_valid"] <= QUAD * self._l[4], "c.s_valid",
+                          f"the tile's {len(self._table)} pixels, in c.l4 sets of 4",
+                          f["c.s_valid"])
+
+    def _accumulators(self) -> None:
+        """Every group that is drained has been started, by exactly one tap."""
+        f = self._f
+        depth = self._config.acc_tile_groups
+        if self._wu:
+            groups = prod(self._l[:4])
+            self._at_most("accumulator groups", groups, depth)
+            self._require(f["y.groups"] == QUAD, "y.groups", QUAD, f["y.groups"])
+            drained = prod(self._y[: f["y.segs"]]) * QUAD
+            self._require(drained == groups, "accumulator groups drained",
+                          f"those that are computed ({groups})", drained)
+            return
+        started = np.zeros(depth, np.int64)
+        for number, tap in enumerate(self._taps):
+            base = tap["abase"]
+            self._at_most(f"accumulator groups of tap {number}", base + self._l[0], depth)
+            part = started[base : base + self._l[0]]
+            if tap["first"]:
+                part += 1
+            self._require(bool((part == 1).all()), f"tap {number}: accumulators",
+                          "started by exactly one tap, the first in the table",
+                          "groups that were never started, or twice")
+        self._require(prod(self._y[: f["y.segs"]]) == 1, "segments of a tile", 1,
+                      prod(self._y[: f["y.segs"]]))
+        pixels = prod(self._q[:3])
+        groups = self._q[3] * (pixels if f["y.single"] else -(-pixels // LANES))
+        self._require(bool((started[:groups] == 1).all()) and groups <= depth,
+                      "accumulator groups drained", "started ones", f"{groups} groups")
+        single = f["pix.pmode"] == PixelMode.SINGLE
+        self._require(bool(f["y.single"]) == single, "y.single",
+                      f"as the pixel table has it ({int(single)})", f["y.single"])
+        counts = [f["pix.p0"], f["pix.p1"], f["pix.p2"]]
+        self._require(counts == self._q[:3], "pixels drained", f"those of the tile {counts}",
+                      self._q[:3])
+
+    def _read_staged(self, walk: str, counts: Sequence[int]) -> Array:
+        """Staging positions that a writer reads for elements that are valid in some tile."""
+        f = self._f
+        n = numbers(f, f"{walk}.n", 4)
+        jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, f"{walk}.pos", 4)]
+        strides = strides_of(n, jumps)
+        positions = np.zeros(1, np.int64)
+        for level in range(4):
+            index = np.arange(n[level], dtype=np.int64)
+            first = np.unique(tile_coords(f, walk, counts, level))
+            at = first[:, None] + index
+            index = index[((at >= 0) & (at < f[f"{walk}.lim{level}"])).any(axis=0)]
+            positions = (index[:, None] * strides[level] + positions).reshape(-1)
+        return np.unique(positions)
+
+    def _staged(self, what: str, staged: Array, walk: str, limit: int) -> None:
+        self._require(int(staged.min()) >= 0, what, "0 or more", int(staged.min()))
+        self._at_most(what, int(staged.max()) + 1, limit)
+        missing = np.setdiff1d(self._read_staged(walk, self._y), staged)
+        self._require(not len(missing), f"{what} that the writer reads", "staged ones",
+                      f"{len(missing)} others, the first is {missing[:1]}")
+
+    def _staging(self) -> None:
+        f, q = self._f, self._q
+        blocks = np.arange(BLOCKS, dtype=np.int64)
+        if self._raw:
+            staged = np.arange(RAW_WORDS * LANES, dtype=np.int64)
+        elif f["y.pool"]:
+            self._at_most("columns of a pooled tile", q[0], self._config.pool_columns)
+            for coord, what in ((0, "column"), (1, "row")):
+                jumps = [f[f"y.ydc{4 * t + coord}"] for t in range(5)]
+                starts = distinct(f[f"y.yc{coord}"], self._y, strides_of(self._y, jumps))
+                odd = starts[starts % 2 == 1]
+                self._require(not len(odd), f"first {what} of a pooled tile", "even", odd[:1])
+            pooled = (q[0] // 2) * (q[1] // 2) * q[2]
+            self._require(pooled > 0, "pooled pixels of a segment", "1 or more", 0)
+            staged = (blocks[:, None] * f["y.yblk"] + np.arange(pooled)).reshape(-1)
+        else:
+            jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, "y.ypos", 4)]
+            places = affine(0, q, strides_of(q, jumps))
+            staged = (blocks[:, None] * f["y.yblk"] + places).reshape(-1)
+        unique = np.unique(staged)
+        self._require(len(unique) == len(staged), "staged words of a segment",
+                      "a position for each", f"{len(staged) - len(unique)} written twice")
+        self._staged("staged words", unique, "yw", self._config.stage_segment_words)
+
+    def _flag_staging(self) -> None:
+        f, q = self._f, self._q
+        if not f["y.flags"]:
+            return
+        if f["y.pool"]:
+            words = -(-(q[0] // 2) // 4) * (q[1] // 2) * q[2]
+        else:
+            words = -(-q[0] // 16) * q[1] * q[2]
+        staged = (np.arange(BLOCKS)[:, None] * f["y.fblk"] + np.arange(words)).reshape(-1)
+        self._staged("staged flag words", np.unique(staged), "yf",
+                     self._config.flag_segment_words)
+
+    def _flag_columns(self) -> None:
+        """Tiles of operands with flags start at column 0 or before, or at a flag word."""
+        for walk in ("x", "s"):
+            if self._f[f"{walk}.mode"] == LoadMode.PLAIN:
+                continue
+            first = tile_coords(self._f, walk, self._tile, 0)
+            bad = first[(first > 0) & (first % FLAG_TILE_COLUMNS != 0)]
+            self._require(not len(bad), f"first column of a tile of {walk} with flags",
+                          f"0 or less, or a multiple of {FLAG_TILE_COLUMNS}", bad[:1])

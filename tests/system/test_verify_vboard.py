@@ -1,0 +1,42 @@
+"""Golden and the RTL on the virtual board: equal memory after every descriptor."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pynq_train.cli.main import main
+from pynq_train.graph import zoo
+from pynq_train.train import Coverage, random_net, verify
+
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
+BOARD = "virtual:pynq-z2"
+SEEDS = int(os.environ.get("PYNQ_TRAIN_SEEDS", "50"))
+
+
+def test_1x_two_steps(tmp_path: Path) -> None:
+    report = tmp_path / "verify.json"
+    assert main(["verify", "--net", "1x", "--batch", "4", "--steps", "2", "--board", BOARD,
+                 "--json", str(report)]) == 0
+    result = json.loads(report.read_text())
+    assert result["mismatches"] == 0 and result["descriptors_compared"] == 70
+
+
+def test_lenet5_odd_batch() -> None:
+    report = verify(zoo.get("lenet5"), 3, 1, BOARD, seed=3)
+    assert report.first is None, report.first.text()
+
+
+def test_random_networks_cover_every_bin() -> None:
+    coverage = Coverage()
+    for seed in range(SEEDS):
+        drawn = random_net(seed)
+        report = verify(drawn.graph, drawn.batch, 1, BOARD, seed)
+        assert report.first is None, f"seed {seed}: {report.first.text()}"
+        coverage.merge(report.coverage)
+    print(coverage.table())  # noqa: T201 - the table is the result
+    if SEEDS >= 50:
+        assert coverage.missing() == []

@@ -1,0 +1,241 @@
+"""The command line: results, files, exit codes, and one clear sentence for every bad input."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.backends import open_backend
+from pynq_train.cli.main import main
+from pynq_train.train import Session
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    net = pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).relu().pool().dense(3).build()
+    path = tmp_path / "small.safetensors"
+    pt.Learner(net, batch=8, optimizer=pt.SGD(lr=0.1), normalise=True).save(path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.RandomState(5)
+    y = rng.randint(0, 3, 60)
+    x = rng.randint(0, 60, (60, 6, 6)).astype(np.uint8)
+    for i, label in enumerate(y):
+        x[i, 2 * label] += 150
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def refused(capsys: Capture, *arguments: object) -> tuple[int, str]:
+    """Exit code and message of a refused command: one line, no traceback."""
+    code = run(*arguments)
+    error = capsys.readouterr().err
+    assert code != 0 and error.startswith("pynq-train: ") and error.count("\n") == 1
+    return code, error.removeprefix("pynq-train: ").rstrip("\n")
+
+
+def test_train_evaluate_and_go_on(model: Path, data: Path, tmp_path: Path,
+                                  capsys: Capture) -> None:
+    out = tmp_path / "out.safetensors"
+    assert run("train", "--model", model, "--data", data, "--epochs", 4, "--out", out,
+               "--no-progress") == 0
+    text = capsys.readouterr().out
+    assert "epoch 4: loss" in text and f"saved {out} after 20 steps" in text
+    assert run("evaluate", "--model", out, "--data", data, "--json", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["images"] == 20 and result["accuracy"] > 0.9
+    assert "20 images: loss" in capsys.readouterr().out
+    assert run("train", "--model", out, "--data", data, "--lr", "0.01", "--epochs", 1,
+               "--no-progress") == 0
+    assert pt.load(out).steps == 25 and pt.load(out).optimizer.lr == 0.01
+
+
+def test_train_a_zoo_network_on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: Capture) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--model", "digits", "--data", "digits", "--epochs", 1, "--batch", 48,
+               "--no-progress") == 0
+    assert "saved digits.safetensors after 29 steps" in capsys.readouterr().out
+
+
+def test_interrupted_training_says_how_to_go_on(
+        model: Path, data: Path, tmp_path: Path, capsys: Capture,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    original, out = Session.train_step, tmp_path / "part.safetensors"
+
+    def once(session: Session, *arguments: object) -> object:
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(session, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "train_step", once)
+    assert run("train", "--model", model, "--data", data, "--out", out, "--no-progress") == 130
+    assert "--resume" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run("train", "--model", out, "--data", data, "--resume", "--no-progress") == 0
+    assert pt.load(out).steps == 25
+
+
+def test_plan(capsys: Capture) -> None:
+    assert run("plan", "1x", "--batch", 128) == 0
+    text = capsys.readouterr().out
+    assert "conv6" in text and "training step:" in text
+    assert run("plan", "lenet5", "--board", "virtual:pynq-z1", "--batch", 4, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["board"] == "pynq-z1" and result["training_step"]["cycles"] > 0
+
+
+def test_verify(tmp_path: Path, capsys: Capture) -> None:
+    report = tmp_path / "verify.json"
+    assert run("verify", "--net", "digits", "--batch", 2, "--steps", 1, "--board", "golden",
+               "--json", report) == 0
+    assert "mismatches: 0" in capsys.readouterr().out
+    result = json.loads(report.read_text())
+    assert result["descriptors_compared"] == 15 and result["mismatches"] == 0
+    assert result["bytes_compared"] > 0
+
+
+def test_verify_random_networks_prints_coverage(tmp_path: Path, capsys: Capture) -> None:
+    assert run("verify", "--net", "random", "--seeds", 3, "--steps", 1, "--board", "golden") == 0
+    text = capsys.readouterr().out
+    assert "kernel x stride" in text and "missing bins:" in text and "networks: 3" in text
+
+
+def test_verify_fails_on_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                      capsys: Capture) -> None:
+    count = 0
+
+    def opened(name: str, nbytes: int) -> object:
+        nonlocal count
+        count += 1
+        backend = open_backend("golden", nbytes)
+        if count == 2:
+            original = backend.read
+            backend.read = lambda o, n: original(o, n) ^ 1  # type: ignore[method-assign]
+        return backend
+
+    monkeypatch.setattr(import_module("pynq_train.train.verify"), "open_backend", opened)
+    report = tmp_path / "verify.json"
+    code, text = refused_after_bar(capsys, "verify", "--net", "digits", "--board", "golden",
+                                   "--json", report)
+    assert code == 7
+    assert "digits (seed 0) step 1, descriptor 0 (forward of conv1): train.program[0] is" in text
+    assert json.loads(report.read_text())["runs"][0]["first"]["tensor"] == "train.program"
+
+
+def refused_after_bar(capsys: Capture, *arguments: object) -> tuple[int, str]:
+    code = run(*arguments)
+    lines = capsys.readouterr().err.splitlines()
+    return code, lines[-1].removeprefix("pynq-train: ")
+
+
+def test_demo_on_golden(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "demo"
+    assert run("demo", "--board", "golden", "--epochs", 2, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    for key in ("test_accuracy", "float_accuracy", "bit_equal", "train_images", "epochs",
+                "cycles_per_image", "ms_per_image_100mhz", "seconds_total"):
+        assert key in result
+    assert result["bit_equal"] is True and result["epochs"] == 2
+    assert (out / "learning_curve.png").read_bytes()[1:4] == b"PNG"
+    assert pt.load(out / "model.safetensors").steps == 88
+    assert "in float32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "code", "text"), [
+    (["train", "--model", "dgits", "--data", "DATA"], 2,
+     "unknown network 'dgits': expected one of 1x, digits, lenet5; did you mean 'digits'?"),
+    (["train", "--model", "/none/x.safetensors", "--data", "DATA"], 2,
+     "model file '/none/x.safetensors' does not exist; check the path"),
+    (["train", "--model", "digits", "--data", "/none.npz"], 2,
+     "data file '/none.npz' does not exist; check the path"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--board", "pynq-z9"], 2,
+     "unknown board 'pynq-z9': expected one of golden, "),
+    (["train", "--model", "MODEL", "--data", "DATA", "--lr", "abc"], 2,
+     "argument --lr: expected a number, found 'abc'; see 'pynq-train train --help'"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--lr", "nan"], 2,
+     "lr: expected a number of 0 to 8, found nan"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--epochs", "0"], 2,
+     "argument --epochs: expected an integer of 1 or more, found '0'"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--out", "/none/m.safetensors"], 2,
+     "folder '/none' does not exist; create it, or choose another --out"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--batch", "41"], 2,
+     "training images: expected at least one mini-batch (41), found 40; use a smaller batch"),
+    (["train", "--model", "MODEL", "--data", "DATA", "--resume"], 2,
+     "nothing to resume: the last training ran to its end; call fit without resume"),
+    (["evaluate", "--model", "DATA", "--data", "DATA"], 2, "is damaged or not a model"),
+    (["evaluate", "--model", "MODEL", "--data", "MODEL"], 2, "cannot be read"),
+    (["plan", "1x", "--batch", "4096"], 3,
+     "use a mini-batch of at most 128 images"),
+    (["plan", "vgg"], 2, "unknown network 'vgg'"),
+    (["verify", "--net", "nothing"], 2, "unknown network 'nothing': expected one of 1x, digits, "),
+    (["fly"], 2, "invalid choice: 'fly'"),
+    ([], 2, "the following arguments are required: COMMAND"),
+])
+def test_bad_input_is_one_sentence(arguments: list[str], code: int, text: str, model: Path,
+                                   data: Path, capsys: Capture,
+                                   monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    filled = [{"MODEL": str(model), "DATA": str(data)}.get(a, a) for a in arguments]
+    found = refused_after_bar(capsys, *filled)
+    assert found[0] == code and text in found[1]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bad_arrays_are_refused(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "bad.npz"
+    x, y = np.zeros((40, 6, 6), np.float32), np.zeros(40, np.int64)
+    cases = [
+        ({"x": np.full_like(x, np.nan), "y": y}, "finite float32 numbers"),
+        ({"x": x, "y": y + 5}, "label of image 0: expected 0..2 (3 classes), found 5"),
+        ({"x": x, "y": y[:3]}, "one label per image"),
+        ({"x": x.astype(complex), "y": y}, "expected integers or floats"),
+        ({"x": np.zeros((40, 9, 9)), "y": y}, "image size: expected at most 6x6 pixels"),
+        ({"x": x}, "expected labels 'y', found images only"),
+        ({"z": x}, "expected an array 'x'"),
+    ]
+    for arrays, text in cases:
+        np.savez(path, **arrays)
+        code, found = refused(capsys, "train", "--model", model, "--data", path, "--no-progress")
+        assert code == 2 and text in found, found
+
+
+def test_no_compiler(model: Path, data: Path, capsys: Capture, tmp_path: Path,
+                     monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pynq")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYNQ_TRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, found = refused(capsys, "train", "--model", model, "--data", data, "--board",
+                          "virtual:pynq-z2", "--no-progress")
+    assert code == 8 and "g++" in found
+
+
+def test_version_and_help(capsys: Capture) -> None:
+    for flag in ("--version", "--help"):
+        with pytest.raises(SystemExit) as ended:
+            run(flag)
+        assert ended.value.code == 0
+    assert pt.__version__ in capsys.readouterr().out
