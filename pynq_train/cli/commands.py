@@ -101,7 +101,8 @@ def verify(options: argparse.Namespace) -> int:
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
         for graph, batch, seed in _cases(options):
-            report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update)
+            report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update,
+                               options.stalls)
             reports.append(report)
             coverage.merge(report.coverage)
             if options.seeds > 1:

@@ -118,6 +118,8 @@ def _verify(to: Any) -> None:
     _board(p, "virtual:pynq-z2")
     p.add_argument("--seed", type=int, default=0, help="data and weights, or the random network")
     p.add_argument("--seeds", type=_count, default=1, help="seeds to run, from --seed up")
+    p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
+                   help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.verify)
 

@@ -109,9 +109,11 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
             valid &= (at >= 0) & (at < lim[level + 1])
         k0, k1 = np.maximum(-c[0], 0), np.minimum(n[0], lim[0] - c[0])
         valid &= k0 < k1
-        parity = c[1] & 1 if unpool else 0
-        taken = (rows[0] + parity) // 2 if unpool else rows[0] + 0 * c[1]
-        last = (n[1] - 1 + parity) // 2 if unpool else np.full(c[1].shape, n[1] - 1)
+        parity = c[1] & 1
+        taken: Array = rows[0] + 0 * parity
+        last: Array = n[1] - 1 + 0 * parity
+        if unpool:
+            taken, last = (taken + parity) // 2, (last + parity) // 2
         addr = tiles.addr[part, None] + extra + _row_offsets(rows, n, drow, taken, last)
         x0, x1 = (c[0] + k0, c[0] + k1 - 1)
         if unpool:

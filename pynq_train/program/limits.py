@@ -57,6 +57,7 @@ class Limits:
         """
         self._geometry()
         self._counts()
+        self._switches()
         self._levels()
         self._table = self._pixel_table()
         self._x_positions()
@@ -115,14 +116,32 @@ class Limits:
                       f"c.l2 of them, 1..{self._config.max_taps}",
                       f"{len(self._taps)} with c.l2 = {self._l[2]}")
 
+    def _switches(self) -> None:
+        """Switches of a walk that its unit lacks are off; post-processing is that of section g."""
+        f = self._f
+        off = [f"x.{name}" for name in ("taps", "sum", "align")]
+        off += [f"{walk}.{name}" for walk in ("yw", "yf")
+                for name in ("mode", "reuse", "taps", "sum", "align")]
+        for name in (*off, "s.reuse"):
+            self._require(f[name] == 0, name, 0, f[name])
+        self._require(not f["s.taps"] or f["s.n2"] <= len(self._taps), "s.n2",
+                      f"at most the number of taps ({len(self._taps)})", f["s.n2"])
+        forward = f["g.g_pass"] == Pass.FORWARD
+        gradient = f["g.g_pass"] == Pass.WEIGHT_GRADIENT
+        agree = {"y.relu": "g.g_relu", "y.pool": "g.g_pool", "y.flags": "g.g_flags"}
+        agree["s.sum" if gradient else "y.bias"] = "g.g_bias"
+        for name, meaning in agree.items():
+            self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
+        self._require(forward or not any(f[n] for n in ("y.relu", "y.pool", "y.flags", "y.bias")),
+                      "post-processing of a gradient", "none", "some")
+        self._require(f["s.sum"] == 0 or gradient, "s.sum", "set in the weight gradient only", 1)
+
     def _levels(self) -> None:
         f = self._f
         for name in ("c.red", "c.xreuse", "x.reuse", "y.segs"):
             self._require(f[name] <= 5, name, "0..5", f[name])
         self._require(f["c.xreuse"] == f["x.reuse"], "c.xreuse", f"x.reuse ({f['x.reuse']})",
                       f["c.xreuse"])
-        for name in ("s.reuse", "yw.reuse", "yf.reuse"):
-            self._require(f[name] == 0, name, 0, f[name])
         red, segs = f["c.red"], f["y.segs"]
         tiles, stored = prod(self._tile[red:]), prod(self._y[segs:])
         self._require(tiles == stored, "accumulator tiles that the store unit takes",

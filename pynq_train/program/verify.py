@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import PARAM_WORDS, Opcode
+from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode
 from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.hw.contract import contract_hash
 from pynq_train.program.access import Access, accesses
@@ -58,6 +58,7 @@ def verify(program: Program) -> None:
         if opcode == Opcode.CONV:
             _check_meaning(program, label, fields, found)
         touched.append(found)
+    _check_records(program, labels)
     check_hazards(program, labels, touched)
 
 
@@ -112,6 +113,21 @@ def _check_prefix(program: Program, index: int, label: str) -> None:
         last = -1 if region is None else (region.end - program.step_off) // entry_bytes - 1
         raise IllegalProgram(f"{label}: step-block entry", expected=f"0..{last}",
                              found=fields["pre.param"])
+
+
+def _check_records(program: Program, labels: Sequence[str]) -> None:
+    """Every descriptor has a record of its own."""
+    owner: dict[int, str] = {}
+    for fields, label in zip(program.fields, labels):
+        if fields["pre.opcode"] == Opcode.FENCE:
+            continue
+        first = fields["pre.rec_off"] // WORD_BYTES
+        for word in range(first, first + RECORD_WORDS):
+            if word in owner:
+                raise IllegalProgram(f"{label}: its record at "
+                                     f"{program.locate(fields['pre.rec_off'])} overlaps that of "
+                                     f"{owner[word]}")
+            owner[word] = label
 
 
 def _check_place(program: Program, label: str, access: Access) -> None:

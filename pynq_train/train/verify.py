@@ -104,7 +104,7 @@ class VerifyReport:
 
 
 def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
-           seed: int = 0, progress: Progress | None = None) -> VerifyReport:
+           seed: int = 0, progress: Progress | None = None, stalls: float = 0.0) -> VerifyReport:
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
@@ -118,6 +118,7 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
         board: backend to compare with golden.
         seed: names weights, images, labels and the random bytes.
         progress: called with the number of descriptors since the last call.
+        stalls: probability of a random stall of each memory handshake (virtual boards).
     """
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
@@ -128,9 +129,19 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))
         other = stack.enter_context(open_backend(board, plan.memory.nbytes))
+        if stalls:
+            _stall(other, stalls)
         pair = _Pair(plan, golden, other, masters, seed, report, progress or (lambda _: None))
         pair.run()
     return report
+
+
+def _stall(backend: Backend, probability: float) -> None:
+    model = getattr(backend, "model", None)
+    if model is None or not 0 <= probability < 1:
+        raise BadInput("stalls", expected="a probability below 1, and a virtual board",
+                       found=f"{probability} on {backend.name}")
+    model.set_random_stalls(probability)
 
 
 class _Found(Exception):

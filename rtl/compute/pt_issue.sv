@@ -5,7 +5,8 @@
 //           step     tap read   rows, offset  X fetch        array: accumulator     V
 //
 // Contract: tiles start when X (x_ready_i), an accumulator half and the table are there; sweeps when the S chunk has
-// arrived and the shortest period has passed. drain requests take a step's slot (never inside a window of four).
+// arrived and the shortest period has passed. drain requests take a step's slot (never inside a window of four);
+// the period does not count these slots, so that a group's next step never comes too early.
 module pt_issue #(
   // Rows of a pixel table.
   parameter int unsigned Rows = 512,
@@ -268,7 +269,7 @@ module pt_issue #(
       halves_q  <= halves_q + 2'(tile_written_i) - 2'(acc_release_i);
       written_q <= written_q + 2'(hand_over) - 2'(tile_written_i);
       if (s_go_o) gap_q <= 4'(SweepMin - 1);
-      else if (gap_q != 4'd0) gap_q <= gap_q - 4'd1;
+      else if (gap_q != 4'd0 && !drain_slot) gap_q <= gap_q - 4'd1;
     end
     if (begin_pass) begin
       set_q        <= 16'd0;

@@ -20,27 +20,31 @@ pytestmark = pytest.mark.rtl
 LEAVES = [*leaf_sources(), "tests/rtl/pt_tb_leaves.sv"]
 AXI = [*leaf_sources(), "tests/rtl/pt_tb_axi.sv"]
 
-BUGS = {
-    "rounding: half up instead of half to even": (LEAVES, Planted(
+BUGS = {bug.name: (sources, bug) for sources, bug in (
+    # Half up instead of half to even.
+    (LEAVES, Planted(
         "rounding", "rtl/common/pt_round_sat.sv",
         "guard & (sticky | whole[0])", "guard & (planted | sticky | whole[0])",
         "pt_tb_leaves", "cocotb_pt_leaves", test_filter="round_sat_.*")),
-    "padding before the mask: padding keeps the last word": (TILE_LOAD, Planted(
-        "padding before the mask", "rtl/load/pt_load_data.sv",
+    # Padding keeps the word before it.
+    (TILE_LOAD, Planted(
+        "padding_before_the_mask", "rtl/load/pt_load_data.sv",
         "if (zero1_q) keep[l] = 1'b0;", "if (zero1_q && !(planted && !masked)) keep[l] = 1'b0;",
         "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
         {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
-    "address outside the arena: one word too many": (AXI, Planted(
-        "address outside the arena", "rtl/axi/pt_burst.sv",
+    # One word too many is let through.
+    (AXI, Planted(
+        "address_outside_the_arena", "rtl/axi/pt_burst.sv",
         "bad = run_end > {1'b0, limit_i}",
         "bad = run_end > {1'b0, limit_i} + (planted ? 33'd8 : 33'd0)",
         "pt_tb_axi", "cocotb_pt_axi_wr", test_filter="errors")),
-    "missing semaphore wait: the S loader does not wait": (SEQUENCER, Planted(
-        "missing semaphore wait", "rtl/ctrl/pt_sequencer.sv",
+    # The S loader starts at once.
+    (SEQUENCER, Planted(
+        "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",
         "cand_wait_q <= wait_s_q[scan_slot];",
         "cand_wait_q <= planted ? 16'd0 : wait_s_q[scan_slot];",
         "pt_sequencer", "cocotb_pt_sequencer")),
-}
+)}
 
 
 @pytest.mark.parametrize("name", BUGS)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,6 +65,7 @@ class Workers:
         self._pool, self.scratch = None, Scratch()
 
 
+@lru_cache(maxsize=1)
 def _blas_thread_control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """Getter and setter of NumPy's OpenBLAS thread count; None with any other BLAS."""
     core = getattr(np, "_core", None) or np.core

@@ -116,6 +116,7 @@ def test_taps_and_parameters_survive_a_round_trip(data: st.DataObject) -> None:
         assert len(pack_params(opcode, entry)) == 16
 
 
+@settings(deadline=None)
 @given(st.integers(-(3 << 13), (3 << 13) - 1))
 def test_ternary_pairs(position: int) -> None:
     code = pair(position)
