@@ -9,7 +9,7 @@ from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE, Conv
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
-_STREAM = 0x4E
+_STREAM = 0x6E
 _WORK_LIMIT = 120_000
 """Rough array cycles of a training step: keeps a network to about a second of simulation."""
 
@@ -120,9 +120,8 @@ def _window(seed: int, number: int) -> tuple[int, int]:
 def _padding(draw: _Draw, kernel: int, size: int) -> int:
     """Padding below the kernel that leaves at least one output pixel."""
     least = max(0, -(-(kernel - size) // 2))
-    kind = draw.below(5)
-    wanted = (0, kernel // 2, kernel - 1, draw.below(kernel),
-              1 + draw.below(max(kernel // 2 - 1, 1)))[kind]
+    low = 1 + draw.below(max(kernel // 2 - 1, 1))
+    wanted = (0, kernel // 2, kernel - 1, draw.below(kernel), low, low)[draw.below(6)]
     return min(max(wanted, least), kernel - 1)
 
 

@@ -123,16 +123,11 @@ def run_bench(
 def mutant(file: Path, old: str, new: str, folder: Path) -> Path:
     """Write a copy of a design file with one planted bug.
 
-    In ``new`` the word ``planted`` is a signal: it is one if the simulator runs with the plusarg
-    ``planted_<name of the file>``. So one build holds a bug in each of several files.
-
     Raises:
         AssertionError: the text to replace does not stand exactly once in the file.
     """
     text = file.read_text(encoding="utf-8")
     assert text.count(old) == 1, f"{file.name}: {old!r} stands {text.count(old)} times, not once"
-    ports, body = text.replace(old, new).split("\n);\n", 1)
-    switch = f'  bit planted;\n  initial planted = $test$plusargs("planted_{file.stem}") != 0;\n'
     path = folder / file.name
-    path.write_text(f"{ports}\n);\n{switch}{body}", encoding="utf-8")
+    path.write_text(text.replace(old, new), encoding="utf-8")
     return path

@@ -38,6 +38,18 @@ class Planted:
     test_filter: str | None = None
 
 
+def switched(bug: Planted, folder: Path) -> Path:
+    """Write the design file with the bug and its switch, plusarg ``planted_<name of the file>``.
+
+    So one build can hold a bug in each of several files.
+    """
+    path = mutant(ROOT / bug.file, bug.old, bug.new, folder)
+    ports, body = path.read_text(encoding="utf-8").split("\n);\n", 1)
+    switch = f'  bit planted;\n  initial planted = $test$plusargs("planted_{path.stem}") != 0;\n'
+    path.write_text(f"{ports}\n);\n{switch}{body}", encoding="utf-8")
+    return path
+
+
 def assert_caught(bug: Planted, sources: Sequence[str | Path], folder: Path,
                   beside: Iterable[Planted] = (), seeds: Iterable[int] = range(1, 4)) -> None:
     """Fail unless a test of the bench fails for one of a few seeds.
@@ -58,7 +70,7 @@ def assert_caught(bug: Planted, sources: Sequence[str | Path], folder: Path,
     for source in sources:
         other = bugs.get(str(source))
         mixed.append(source if other is None else
-                     mutant(ROOT / other.file, other.old, other.new, folder))
+                     switched(other, folder))
 
     def run(seed: int, *plusargs: str) -> None:
         run_bench(bug.top, bug.module, mixed, bug.parameters, seed=seed, env=bug.env,

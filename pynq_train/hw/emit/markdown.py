@@ -30,7 +30,7 @@ def render_descriptors() -> str:
             high = place.lsb + place.field.bits - 1
             lines.append(f"| {place.word} | {high}:{place.lsb} | {place.name} | "
                          f"{'yes' if place.field.signed else ''} | {place.field.doc} |")
-    flat = [("Tap", commands.TAP_FIELDS)]
+    flat: list[tuple[str, tuple[commands.Field, ...]]] = [("Tap", commands.TAP_FIELDS)]
     flat += [(f"Step-block entry of {op.name}", f) for op, f in commands.PARAM_FIELDS.items()]
     for title, fields in flat:
         lines += [f"\n## {title}\n", "| bits | name | signed | meaning |", "|---|---|---|---|"]

@@ -54,7 +54,7 @@ def render() -> str:
             reads.append(f"          {label}: s_axi_rdata <= {low}_i;")
     ports[-1] = ports[-1].rstrip(",")
     newline = "\n"
-    return f"""{HEADER}// AXI4-Lite register file: every address answers, reads have no side effects.
+    return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects.
 module pt_regs (
   input  logic        clk_i,
   input  logic        rst_ni,
