@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.graph.init import LayerParams
+from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -139,6 +140,8 @@ class Session:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
         for program in (self.training, self.evaluation):
+            verify(Program.make(program.name, program.program, program.taps, plan.memory,
+                                plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
         self.write_masters(masters)
