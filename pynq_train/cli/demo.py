@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         equal = golden_history.batch_losses == history.batch_losses and all(
             masters[name].same_bits(own) for name, own in golden.masters.items())
     draw_curves(out / "learning_curve.png", history, twin, options.board)
-    result = _result(options, history, twin, equal, time.monotonic() - began)
+    result = _result(options, len(data.train), history, twin, equal, time.monotonic() - began)
     write_json(out / "result.json", result)
     _print(result, sum(own.weight.size for own in masters.values()), learner, out)
     if not equal:
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _result(options: argparse.Namespace, history: pt.History, twin: pt.History, equal: bool,
-            seconds: float) -> dict[str, Any]:
+def _result(options: argparse.Namespace, train_images: int, history: pt.History,
+            twin: pt.History, equal: bool, seconds: float) -> dict[str, Any]:
     images = sum(epoch.images for epoch in history.epochs)
     cycles = sum(epoch.cycles for epoch in history.epochs)
     clock_mhz = board_of(options.board).clock_mhz
@@ -74,7 +74,8 @@ def _result(options: argparse.Namespace, history: pt.History, twin: pt.History, 
         "test_accuracy": history.epochs[-1].val_accuracy,
         "float_accuracy": twin.epochs[-1].val_accuracy,
         "bit_equal": equal,
-        "train_images": images // len(history.epochs),
+        "train_images": train_images,
+        "images_per_epoch": images // len(history.epochs),
         "epochs": len(history.epochs),
         "cycles_per_image": cycles / images,
         "ms_per_image_100mhz": cycles / images / 1e5,

@@ -48,3 +48,10 @@ def test_random_sweeps(number: int, seed: int) -> None:
 def test_planted_bug_is_caught(name: str, tmp_path: Path) -> None:
     """Each planted bug makes the bench fail on one of a few seeds; one build holds them all."""
     assert_caught(BUGS[name], SOURCES, tmp_path, BUGS.values())
+
+
+def test_planted_period_that_counts_drain_slots_is_caught(tmp_path: Path) -> None:
+    """Four drains inside a short sweep bring the next sweep's reads before this one's writes."""
+    bug = _bug("drain_slots_in_the_period", "pt_issue", "gap_q != 4'd0 && !drain_slot",
+               "gap_q != 4'd0 && (planted || !drain_slot)")
+    assert_caught(bug, SOURCES, tmp_path, seeds=(5, 8, 10))
