@@ -60,17 +60,19 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         f"synth_xilinx -family {family} -noiopad -noclkbuf -top {top} -run begin:check",
         "flatten", "clean", "delete t:$scopeinfo",
         f"tee -q -o {relative}/stat.json stat -json",
+        f"tee -q -o {relative}/dsp.txt select -count t:DSP48E1 r:MREG=0 r:PREG=0 %u %i",
         "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
         f"tee -q -o {relative}/sta.txt sta",
-        f"write_json -noscopeinfo {relative}/netlist.json",
     ])
+    for stale in ("stat.json", "sta.txt", "dsp.txt"):
+        (build / stale).unlink(missing_ok=True)
     run = subprocess.run(
-        [sys.executable, "-c", _RUN_YOSYS, "-q", "-p", script],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", _RUN_YOSYS, "-q", "-l", f"{relative}/yosys.log", "-p", script],
+        cwd=ROOT, capture_output=True, check=False,
     )
-    (build / "yosys.log").write_text(run.stdout + run.stderr, encoding="utf-8")
-    if run.returncode != 0:
-        tail = "\n".join((run.stdout + run.stderr).splitlines()[-15:])
+    log = (build / "yosys.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    if run.returncode != 0 or any(line.startswith("ERROR") for line in log):
+        tail = "\n".join(log[-15:])
         raise RuntimeError(f"Yosys failed on {top}, see {build / 'yosys.log'}:\n{tail}")
     modules = json.loads((build / "stat.json").read_text(encoding="utf-8"))["modules"]
     cells: Counter[str] = Counter(modules[f"\\{top}"]["num_cells_by_type"])
@@ -79,6 +81,8 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
     if latest is None:
         raise RuntimeError(f"no timing in {build / 'sta.txt'}")
     figures: dict[str, object] = dict(count(cells))
+    unregistered = re.search(r"\d+", (build / "dsp.txt").read_text(encoding="utf-8"))
+    figures["dsp_without_registers"] = int(unregistered.group()) if unregistered else None
     figures["cell_delay_ns"] = int(latest.group(1)) / 1000
     figures["longest_path"] = sta.splitlines()[2:40]
     return figures

@@ -27,7 +27,6 @@ from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, 
 from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.config import TENSOR_ALIGN_BYTES
 from pynq_train.hw.emit.hwh import VLNV
 from pynq_train.hw.registers import Status
 
@@ -38,6 +37,7 @@ TIMEOUT_FLOOR_CYCLES = 200_000
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
 _RESET_SECONDS = 0.01
 _ADDRESS_BITS = 40
+_ARENA_ALIGN_BYTES = 4096
 
 _FAULTS = {
     Status.OUTSIDE_ARENA: ("addresses memory outside the arena", "verify the program"),
@@ -230,7 +230,7 @@ class BoardBackend:
                 found=f"{_free_cma(device)} of {self.board.cma_bytes}",
                 fix="use a smaller batch, or free other buffers and restart other kernels",
             ) from error
-        address = device_span(self._buffer, TENSOR_ALIGN_BYTES, _ADDRESS_BITS)
+        address = device_span(self._buffer, _ARENA_ALIGN_BYTES, _ADDRESS_BITS)
         version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
         self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
         self._core.write_register("ARENA_LO", address)

@@ -13,6 +13,12 @@ CHANNELS_PER_WORD = 4
 TENSOR_ALIGN_BYTES = 128
 """Alignment of every tensor in the arena: one burst of 16 beats."""
 
+FLAG_ROW_WORDS = 64
+"""Longest flag row of a loader in words: its flag buffer."""
+
+RING_MARGIN = 8
+"""Words of the S ring that the loader may have on its way: the ring is never filled up to them."""
+
 BURST_BEATS = 16
 """Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
 

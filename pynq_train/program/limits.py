@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode, Pass, PixelMode
-from pynq_train.hw.config import HwConfig
+from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
 from pynq_train.program.access import numbers, tile_coords
 from pynq_train.program.meaning import Meaning, has_work
 from pynq_train.program.program import Fields
@@ -248,7 +248,7 @@ class Limits:
         self._require(words % QUAD == 0, "words of an S tile", "a multiple of 4", words)
         self._require(sweeps // sets * chunk == words, "words of an S tile",
                       f"{sweeps // sets} chunks of {chunk}", words)
-        self._at_most("words of an S chunk", chunk, self._config.s_ring_words)
+        self._at_most("words of an S chunk", chunk, self._config.s_ring_words - RING_MARGIN)
         highest = (sets - 1) * f["c.s_step"] + 3 * f["c.s_stride"] + 3
         self._require(highest < chunk, "words of an S chunk that its sets read",
                       f"0..{chunk - 1}", f"0..{highest}")
@@ -361,3 +361,6 @@ class Limits:
             bad = first[(first > 0) & (first % FLAG_TILE_COLUMNS != 0)]
             self._require(not len(bad), f"first column of a tile of {walk} with flags",
                           f"0 or less, or a multiple of {FLAG_TILE_COLUMNS}", bad[:1])
+            unpool = self._f[f"{walk}.mode"] == LoadMode.UNPOOL
+            self._at_most(f"columns of {walk} with flags", self._f[f"{walk}.lim0"],
+                          FLAG_ROW_WORDS * (8 if unpool else 16))

@@ -10,7 +10,7 @@ import numpy as np
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS
 from pynq_train.schedule.layout import (
     M_TILE,
     SUM_BLOCK_BYTES,
@@ -28,6 +28,9 @@ from pynq_train.schedule.layout import (
 
 MAX_PRODUCTS = 1 << 17
 """Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
+MAX_FLAG_COLUMNS = 16 * FLAG_ROW_WORDS
+MAX_POOL_COLUMNS = 8 * FLAG_ROW_WORDS
+"""Columns (dense layers: images) whose flags fill a loader's flag buffer, masked and unpooled."""
 MAX_FEATURES = (1 << 16) - 1
 MAX_SIZE = 8192
 """Largest rows, columns and channels, so that coordinates with their tiles keep in 16 bits."""
@@ -154,6 +157,13 @@ class LayerSpec:
             if value > most:
                 raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
                                  found=value, fix="use a smaller layer")
+        most = MAX_POOL_COLUMNS if self.pool else MAX_FLAG_COLUMNS
+        if self.flags is not None and self.out_cols > most:
+            raise DoesNotFit(
+                f"layer {self.name!r}: {'mini-batch' if self.dense else 'columns'} with "
+                f"{'pooling' if self.pool else 'ReLU'}", expected=f"at most {most}",
+                found=self.out_cols,
+                fix="use a smaller mini-batch" if self.dense else "use a narrower map")
         pixels = self.out_rows * self.out_cols
         sums = [("forward", self.n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:

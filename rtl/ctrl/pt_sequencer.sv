@@ -193,7 +193,8 @@ module pt_sequencer #(
       stop_q[tail]   <= no_more || bad_count || bad_sem;
       bad_q[tail]    <= bad_head || bad_count || bad_sem;
       taps_q[tail]   <= pre.n_taps;
-      signal_q[tail] <= pre.signal[1:0];
+      // A fence counts on no semaphore: 3 is none.
+      signal_q[tail] <= fence ? 2'd3 : pre.signal[1:0];
       sem_x_q[tail]  <= pre.wait_x_sem[1:0];
       sem_s_q[tail]  <= pre.wait_s_sem[1:0];
       sem_y_q[tail]  <= pre.wait_y_sem[1:0];

@@ -322,7 +322,7 @@ class ConvModel:
         j = Affine(0, [d[f"c.dj{i}"] for i in range(5)])
         o = Affine(0, [unpair(d[f"c.dx{i}"]) for i in range(5)])
         chunk = number = a = 0
-        if d["c.s_chunk"] > self.config.s_ring_words:
+        if d["c.s_chunk"] > self.config.s_ring_words - 8:
             raise Violation("chunk larger than the ring")
         new_sweep = True
         window: list[np.ndarray] = []

@@ -161,12 +161,22 @@ def test_refusals() -> None:
         make_plan(layers, 0, BOARD)
     with pytest.raises(BadInput, match="train_from"):
         make_plan(layers, 1, BOARD, train_from=7)
-    wide = fuse(Sequential((64, 4, 3000)).conv(8, 11, padding=5).relu().conv(4, 11, padding=5)
-                .relu().dense(2).build())
+    for net, batch, words in (
+        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with ReLU.*1024.*1025"),
+        (Sequential((4, 2, 514)).conv(4, 1).relu().pool().dense(2), 1,
+         "columns with pooling.*512.*514"),
+        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with ReLU.*1024.*1025"),
+    ):
+        with pytest.raises(DoesNotFit, match=words):
+            make_plan(fuse(net.build()), batch, BOARD)
+    wide = fuse(Sequential((64, 4, 3000)).conv(8, 11, padding=5).conv(4, 11, padding=5).dense(2)
+                .build())
     make_plan(wide, 1, replace(BOARD, cma_bytes=1 << 40))
     small = replace(BOARD, config=replace(BOARD.config, acc_groups=64))
+    masked = fuse(Sequential((64, 4, 1000)).conv(8, 11, padding=5).relu().conv(4, 11, padding=5)
+                  .relu().dense(2).build())
     with pytest.raises(DoesNotFit, match="accumulator groups"):
-        make_plan(wide, 1, small)
+        make_plan(masked, 1, small)
 
 
 def test_only_the_last_layers_are_trained() -> None:
