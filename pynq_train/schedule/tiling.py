@@ -93,7 +93,7 @@ def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
     cols = min(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
     smallest = Geometry(shape, Tile(1, rows, cols, 1))
     excess = smallest.excess(config)
-    what, needed, there = excess if excess else ("pixels of the smallest tile", rows * cols, 0)
+    what, needed, there = excess if excess else ("pixels", rows * cols, 0)
     return DoesNotFit(
         f"layer {shape.spec.name!r}, {shape.label}: {what} of its smallest tile",
         expected=f"at most {there} ({config.name})", found=needed,

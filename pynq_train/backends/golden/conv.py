@@ -2,7 +2,7 @@
 
 A product of two 16-bit codes is below 2**30, so sums of up to 2**23 products are integers that
 float64 holds. Larger sums are split and added as int64, modulo 2**48 as in the engine. Windows are
-gathered into the rows of one matrix per chunk of pixels, small enough for the cache.
+gathered into the rows of one matrix per chunk of pixels.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pynq_train.hw.commands import LoadMode
 
 Array = NDArray[Any]
 
-CHUNK_BYTES = 3 << 19
-"""Size of the gathered windows of a chunk: fits the second-level cache."""
+CHUNK_BYTES = 3 << 21
+"""Size of the gathered windows of a chunk: few enough calls that threads rarely wait for Python."""
 CODE_LIMIT = 1 << 15
 """No operand is larger."""
 EXACT = 1 << 53
@@ -101,10 +101,17 @@ class Result:
 
 
 def _padded(shape: tuple[int, ...], workers: Workers) -> tuple[Array, Array]:
-    """Zeroed map of words ``[image, row, column, block]``, and the same as int16 channels."""
+    """Map of words ``[image, row, column, block]``, not yet filled, and its int16 channels."""
     words = workers.scratch.get("map", shape, np.int64)
-    words[...] = 0
     return words, words.view(np.int16)
+
+
+def _clear_frame(words: Array, rows: tuple[int, int], cols: tuple[int, int]) -> None:
+    """Zero a map ``[image, row, column, block]`` outside ``rows`` x ``cols`` (start, stop)."""
+    words[:, : rows[0]] = 0
+    words[:, rows[1] :] = 0
+    words[:, rows[0] : rows[1], : cols[0]] = 0
+    words[:, rows[0] : rows[1], cols[1] :] = 0
 
 
 def _span(first: int, count: int, limit: int) -> tuple[int, int]:
@@ -122,8 +129,9 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
     r0, r1 = _span(first, rows, g.in_rows)
     c0, c1 = _span(-g.pad_left, width, g.in_cols)
     part = words[chunk.image : chunk.image + chunk.images, :, r0:r1, c0:c1]
-    padded[:, r0 - first : r1 - first, c0 + g.pad_left : c1 + g.pad_left] = (
-        part.transpose(0, 2, 3, 1))
+    lines, columns = (r0 - first, r1 - first), (c0 + g.pad_left, c1 + g.pad_left)
+    _clear_frame(padded, lines, columns)
+    padded[:, slice(*lines), slice(*columns)] = part.transpose(0, 2, 3, 1)
     pixels = chunk.images * chunk.rows * cols
     out = workers.scratch.get("windows", (pixels, k * k * channels), np.float64)
     gather(codes, Window(0, 0, k, k, s), chunk.rows, cols, out)
@@ -190,32 +198,29 @@ def _gradient(g: Geometry, memory: Memory) -> tuple[Array, Array | None]:
 
 def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
                    first: tuple[int, int], out: Array) -> None:
-    """Fill zeroed ``out[i, row, col, block]`` with the gradient of the unpooled output.
+    """Fill ``out[i, row, col, block]`` with the gradient of the unpooled output.
 
-    ``first``: coordinates of ``out[:, 0, 0]``; what lies outside the map stays zero.
+    ``first``: coordinates of ``out[:, 0, 0]``; what lies outside the map becomes zero.
     """
     rows, cols = out.shape[1:3]
-    if flags is not None and g.mode == LoadMode.UNPOOL:
+    unpool = flags is not None and g.mode == LoadMode.UNPOOL
+    limits = (g.out_rows, g.out_cols)
+    if unpool:
         limits = (g.out_rows // 2 * 2, g.out_cols // 2 * 2)
-        (r0, r1), (c0, c1) = _span(first[0], rows, limits[0]), _span(first[1], cols, limits[1])
-        if r0 >= r1 or c0 >= c1:
-            return
-        h0, h1 = r0 // 2, -(-r1 // 2)
-        whole = np.empty((out.shape[0], 2 * (h1 - h0), limits[1], out.shape[3]), np.int64)
-        post.load_unpooled(whole, y[images, :, h0:h1], flags[images, :, h0:h1])
-        part = whole[:, r0 - 2 * h0 : r1 - 2 * h0, c0:c1]
-        out[:, r0 - first[0] : r1 - first[0], c0 - first[1] : c1 - first[1]] = part
-        return
-    (r0, r1), (c0, c1) = _span(first[0], rows, g.out_rows), _span(first[1], cols, g.out_cols)
+    (r0, r1), (c0, c1) = _span(first[0], rows, limits[0]), _span(first[1], cols, limits[1])
     if r0 >= r1 or c0 >= c1:
+        out[...] = 0
         return
-    part = out[:, r0 - first[0] : r1 - first[0], c0 - first[1] : c1 - first[1]]
+    lines, columns = (r0 - first[0], r1 - first[0]), (c0 - first[1], c1 - first[1])
+    _clear_frame(out, lines, columns)
+    part = out[:, slice(*lines), slice(*columns)]
     if flags is None:
         part[...] = y[images, :, r0:r1, c0:c1].transpose(0, 2, 3, 1)
+    elif unpool:
+        pooled = slice(r0 // 2, -(-r1 // 2))
+        post.load_unpooled(part, y[images, :, pooled], flags[images, :, pooled], r0 % 2, c0)
     else:
-        whole = np.empty((out.shape[0], r1 - r0, g.out_cols, out.shape[3]), np.int64)
-        post.load_masked(whole, y[images, :, r0:r1], flags[images, :, r0:r1])
-        part[...] = whole[:, :, c0:c1]
+        post.load_masked(part, y[images, :, r0:r1], flags[images, :, r0:r1], c0)
 
 
 @dataclass(frozen=True)
@@ -321,7 +326,7 @@ def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
             if part is not total:
                 total += part if exact else part.astype(np.int64)
             if g.bias:
-                sums += gradient.sum(axis=0).astype(np.int64)
+                sums += (np.ones(len(gradient)) @ gradient).astype(np.int64)
         return total, sums
 
     results = workers.map(run, groups)

@@ -31,11 +31,12 @@ def lane_words(keep: Array) -> Array:
 
 
 def _unpool_table() -> Array:
-    """``[position, 12-bit flag]``: lanes whose pooled value goes to that position."""
+    """``[12-bit flag]``: word whose lanes hold the position of the pooled value, or -1."""
     flag = np.arange(4096)[:, None]
     lane = np.arange(4)
     mask, index = flag >> lane & 1, flag >> (4 + 2 * lane) & 3
-    return np.stack([lane_words((mask == 1) & (index == q)) for q in range(4)])
+    lanes = np.where(mask == 1, index, -1).astype(np.int16)
+    return np.ascontiguousarray(lanes).view(np.int64)[:, 0]
 
 
 UNPOOL = _unpool_table()
@@ -141,17 +142,30 @@ def store_pool_flags(flags: Array, values: Array) -> None:
     flags[..., cols:] = 0
 
 
-def load_masked(out: Array, words: Array, flags: Array) -> None:
-    """Copy ``words[i, block, row, col]`` to ``out[i, row, col, block]`` through mask flags."""
-    cols = words.shape[3]
-    keep = MASK[flags].reshape(*flags.shape[:3], -1)[..., :cols]
-    out[...] = np.bitwise_and(words, keep, out=keep).transpose(0, 2, 3, 1)
+def load_masked(out: Array, words: Array, flags: Array, first: int = 0) -> None:
+    """Copy ``words[i, block, row, col]`` to ``out[i, row, col, block]`` through mask flags.
+
+    ``first``: column of ``words`` that ``out`` starts with.
+    """
+    cols = slice(first, first + out.shape[2])
+    keep = np.take(MASK, flags, axis=0).reshape(*flags.shape[:3], -1)[..., cols]
+    np.bitwise_and(words[..., cols], keep, out=keep)
+    out[...] = keep.transpose(0, 2, 3, 1)
 
 
-def load_unpooled(out: Array, words: Array, flags: Array) -> None:
-    """Spread pooled ``words[i, block, row, col]`` over ``out[i, 2*row, 2*col, block]``."""
-    flags = flags[..., : words.shape[3]] & 0xFFF
+def load_unpooled(out: Array, words: Array, flags: Array, row: int = 0, col: int = 0) -> None:
+    """Spread pooled ``words[i, block, row, col]`` over the unpooled ``out[i, row, col, block]``.
+
+    ``row``, ``col``: unpooled coordinates of ``out[:, 0, 0]``, the row from that of ``words``.
+    """
+    codes = np.ascontiguousarray(words.transpose(0, 2, 3, 1)).view(np.int16)
+    flags = flags[..., : words.shape[3]].transpose(0, 2, 3, 1).astype(np.intp)
+    flags &= 0xFFF
+    place = np.take(UNPOOL, flags).view(np.int16)
     for q in range(4):
-        part = np.take(UNPOOL[q], flags)
-        part &= words
-        out[:, q >> 1 :: 2, q & 1 :: 2] = part.transpose(0, 2, 3, 1)
+        above, left = (row + (q >> 1)) % 2, (col + (q & 1)) % 2
+        part = out[:, above::2, left::2]
+        at = (row + above) // 2, (col + left) // 2
+        here = (slice(None), slice(at[0], at[0] + part.shape[1]),
+                slice(at[1], at[1] + part.shape[2]))
+        part[...] = np.multiply(codes[here], place[here] == q).view(np.int64)
