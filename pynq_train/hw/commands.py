@@ -32,6 +32,8 @@ class Opcode(IntEnum):
     CONV = 1
     UPDATE = 2
     SOFTMAX = 3
+    GRADIENT = 4
+    """Weight gradient whose sums go through the gradient queue into the update unit."""
 
 
 class Unit(IntEnum):
@@ -51,6 +53,7 @@ UNITS_OF = {
     Opcode.CONV: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y),
     Opcode.UPDATE: (Unit.U,),
     Opcode.SOFTMAX: (Unit.F,),
+    Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U),
 }
 """Which units take part in an opcode."""
 
@@ -227,7 +230,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("y", 16, "iterations of store level 0..4, inner to outer; one is a segment",
                   False, TILE_LEVELS),
             Field("segs", 3, "inner store levels that share one accumulator tile"),
-            Field("raw", 1, "weight gradient: 48-bit sums as int64 words"),
+            Field("raw", 1, "weight gradient: 48-bit sums into the gradient queue"),
             Field("bias", 1, "add the bias"),
             Field("relu", 1, "negative values become zero"),
             Field("pool", 1, "2x2 maximum"),
@@ -253,17 +256,6 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ("yw", "store unit: walk over the stored tensor", _walk("stored tensor")),
     ("yf", "store unit: walk over the stored flags", _walk("stored flags")),
     (
-        "u",
-        "update unit (stands where the X section stands)",
-        (
-            Field("g_off", 32, "byte offset of the gradient sums, int64"),
-            Field("wv_off", 32, "byte offset of the masters {momentum Q7.24, weight Q3.28}"),
-            Field("w16_off", 32, "byte offset of the 16-bit operand copy"),
-            Field("u_count", 32, "elements, a multiple of 4"),
-            Field("u_copy", 1, "write the 16-bit copy"),
-        ),
-    ),
-    (
         "f",
         "softmax unit (stands where the X section stands)",
         (
@@ -273,6 +265,18 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("f_batch", 32, "images: stride of a block in words"),
             Field("f_classes", 16, "classes"),
             Field("f_grad", 1, "write gradients"),
+        ),
+    ),
+    (
+        "u",
+        "update unit",
+        (
+            Field("g_off", 32, "UPDATE: byte offset of the gradient sums, int64"),
+            Field("wv_off", 32, "byte offset of the masters {momentum Q7.24, weight Q3.28}"),
+            Field("w16_off", 32, "byte offset of the 16-bit operand copy"),
+            Field("u_count", 32, "elements, a multiple of 4"),
+            Field("u_copy", 1, "write the 16-bit copy"),
+            Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
         ),
     ),
     (
@@ -313,7 +317,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ),
 )
 
-_OVERLAID = {"u": "x", "f": "x"}
+_OVERLAID = {"f": "x"}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -391,6 +395,7 @@ PARAM_FIELDS = {
     Opcode.CONV: CONV_PARAM_FIELDS,
     Opcode.UPDATE: UPDATE_PARAM_FIELDS,
     Opcode.SOFTMAX: SOFTMAX_PARAM_FIELDS,
+    Opcode.GRADIENT: UPDATE_PARAM_FIELDS,
 }
 """Fields of a step-block entry by opcode, packed from bit 0 over two words."""
 
@@ -409,6 +414,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
         Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "g"),
         Opcode.UPDATE: ("pre", "u"),
         Opcode.SOFTMAX: ("pre", "f"),
+        Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
     }[opcode]
 
 

@@ -36,6 +36,7 @@ class HwConfig:
         s_ring_words: depth of the ring of S words (weights or gradients).
         acc_groups: pixel groups in the accumulator memory; two tiles are held, one in each half.
         stage_words: depth of the staging memory of the store path; two segments are held.
+        grad_words: depth of the gradient queue between drain and update unit, in sums.
         flag_words: depth of the flag staging memory; two segments are held.
         table_rows: rows of the pixel table of one descriptor; two tables are held.
         max_taps: longest tap table of a descriptor.
@@ -45,6 +46,7 @@ class HwConfig:
         acc_bits: width of an accumulator.
         max_classes: most classes of the softmax unit.
         ports: AXI master ports of 64 bit.
+        slots: descriptors that may be under way at once.
     """
 
     name: str
@@ -55,6 +57,7 @@ class HwConfig:
     s_ring_words: int
     acc_groups: int
     stage_words: int
+    grad_words: int
     flag_words: int
     table_rows: int
     max_taps: int
@@ -63,10 +66,11 @@ class HwConfig:
     acc_bits: int
     max_classes: int
     ports: int
+    slots: int
 
     def __post_init__(self) -> None:
         """Refuse a configuration that the RTL cannot be built with."""
-        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4}
+        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4, "slots": 8}
         for key, value in expected.items():
             if getattr(self, key) != value:
                 raise ValueError(
@@ -117,6 +121,7 @@ ZYNQ7020 = HwConfig(
     s_ring_words=2048,
     acc_groups=512,
     stage_words=8192,
+    grad_words=16384,
     flag_words=2048,
     table_rows=512,
     max_taps=121,
@@ -125,6 +130,7 @@ ZYNQ7020 = HwConfig(
     acc_bits=48,
     max_classes=1024,
     ports=4,
+    slots=8,
 )
 """The configuration of every board so far: 192 multipliers, sized for the Zynq-7020."""
 

@@ -69,7 +69,7 @@ module pt_sequencer #(
   localparam int unsigned Units = pt_spec_pkg::Units;
   localparam int unsigned Sems = 3;
   // Words behind the last section that a unit sees are not fetched.
-  localparam int unsigned FetchWords = pt_spec_pkg::CfgYFirst + pt_spec_pkg::CfgYWords;
+  localparam int unsigned FetchWords = pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam logic [7:0] ParamIdx = 8'(pt_spec_pkg::ParamIndex);
   // "Unit" of errors that the sequencer finds itself.

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h192f618a;
+  localparam logic [31:0] ContractHash = 32'h2dd22bf8;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -14,6 +14,7 @@ package pt_spec_pkg;
   localparam int unsigned SRingWords = 2048;
   localparam int unsigned AccGroups = 512;
   localparam int unsigned StageWords = 8192;
+  localparam int unsigned GradWords = 16384;
   localparam int unsigned FlagWords = 2048;
   localparam int unsigned TableRows = 512;
   localparam int unsigned MaxTaps = 121;
@@ -22,6 +23,9 @@ package pt_spec_pkg;
   localparam int unsigned AccBits = 48;
   localparam int unsigned MaxClasses = 1024;
   localparam int unsigned Ports = 4;
+  localparam int unsigned Slots = 8;
+  localparam int unsigned FlagRowWords = 64;
+  localparam int unsigned RingMargin = 8;
   localparam int unsigned DescriptorWords = 128;
   localparam int unsigned DescriptorBytes = 1024;
   localparam int unsigned ParamIndex = 128;  // of the step-block entry on the config bus
@@ -33,6 +37,7 @@ package pt_spec_pkg;
   localparam int unsigned OpConv = 1;
   localparam int unsigned OpUpdate = 2;
   localparam int unsigned OpSoftmax = 3;
+  localparam int unsigned OpGradient = 4;
   localparam int unsigned UnitPix = 0;
   localparam int unsigned UnitX = 1;
   localparam int unsigned UnitS = 2;
@@ -71,10 +76,10 @@ package pt_spec_pkg;
   localparam int unsigned SecYwWords = 14;
   localparam int unsigned SecYfFirst = 83;  // store unit: walk over the stored flags
   localparam int unsigned SecYfWords = 14;
-  localparam int unsigned SecUFirst = 7;  // update unit (stands where the X section stands)
-  localparam int unsigned SecUWords = 3;
   localparam int unsigned SecFFirst = 7;  // softmax unit (stands where the X section stands)
   localparam int unsigned SecFWords = 3;
+  localparam int unsigned SecUFirst = 97;  // update unit
+  localparam int unsigned SecUWords = 3;
   localparam int unsigned CfgPixFirst = 5;  // first word a unit receives
   localparam int unsigned CfgPixWords = 2;
   localparam int unsigned CfgXFirst = 7;  // first word a unit receives
@@ -85,7 +90,7 @@ package pt_spec_pkg;
   localparam int unsigned CfgCWords = 6;
   localparam int unsigned CfgYFirst = 51;  // first word a unit receives
   localparam int unsigned CfgYWords = 46;
-  localparam int unsigned CfgUFirst = 7;  // first word a unit receives
+  localparam int unsigned CfgUFirst = 97;  // first word a unit receives
   localparam int unsigned CfgUWords = 3;
   localparam int unsigned CfgFFirst = 7;  // first word a unit receives
   localparam int unsigned CfgFWords = 3;
@@ -206,20 +211,10 @@ package pt_spec_pkg;
     logic [0:0] pool;  // 2x2 maximum
     logic [0:0] relu;  // negative values become zero
     logic [0:0] bias;  // add the bias
-    logic [0:0] raw;  // weight gradient: 48-bit sums as int64 words
+    logic [0:0] raw;  // weight gradient: 48-bit sums into the gradient queue
     logic [2:0] segs;  // inner store levels that share one accumulator tile
     logic [4:0][15:0] y;  // iterations of store level 0..4, inner to outer; one is a segment
   } y_t;
-
-  // update unit (stands where the X section stands)
-  typedef struct packed {
-    logic [62:0] gap0;
-    logic [0:0] u_copy;  // write the 16-bit copy
-    logic [31:0] u_count;  // elements, a multiple of 4
-    logic [31:0] w16_off;  // byte offset of the 16-bit operand copy
-    logic [31:0] wv_off;  // byte offset of the masters {momentum Q7.24, weight Q3.28}
-    logic [31:0] g_off;  // byte offset of the gradient sums, int64
-  } u_t;
 
   // softmax unit (stands where the X section stands)
   typedef struct packed {
@@ -231,6 +226,17 @@ package pt_spec_pkg;
     logic [31:0] label_off;  // byte offset of the labels, one int64 word per image
     logic [31:0] logit_off;  // byte offset of the logits [block][image][4]
   } f_t;
+
+  // update unit
+  typedef struct packed {
+    logic [61:0] gap0;
+    logic [0:0] u_plain;  // masters are bare int32 weights, two in a word: no momentum
+    logic [0:0] u_copy;  // write the 16-bit copy
+    logic [31:0] u_count;  // elements, a multiple of 4
+    logic [31:0] w16_off;  // byte offset of the 16-bit operand copy
+    logic [31:0] wv_off;  // byte offset of the masters {momentum Q7.24, weight Q3.28}
+    logic [31:0] g_off;  // UPDATE: byte offset of the gradient sums, int64
+  } u_t;
 
   // a row walk: the first WalkWords words of x_t and s_t, all of yw and yf
   typedef struct packed {
@@ -286,6 +292,18 @@ package pt_spec_pkg;
     logic [23:0] f_pad;  // zero
     logic [7:0] z_shift;  // minus the exponent of the logits, 0..31
   } softmax_param_t;
+
+  // step-block entry of GRADIENT
+  typedef struct packed {
+    logic [31:0] decay;  // weight decay, unsigned Q0.20, below 65536
+    logic [31:0] momentum;  // momentum factor, unsigned Q0.16, up to 65536
+    logic [15:0] u_pad2;  // zero
+    logic [15:0] lr;  // learning rate mantissa, unsigned
+    logic [7:0] u_pad;  // zero
+    logic [7:0] lr_shift;  // right shift of lr * momentum to Q3.28, 0..47
+    logic [7:0] w_shift;  // right shift of the Q3.28 master to the 16-bit copy, 0..31
+    logic [7:0] g_shift;  // right shift of the gradient sum to Q7.24, plus 16; 0..63
+  } gradient_param_t;
 
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegAbi = 12'h004;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pynq_train.hw import commands, registers, tables
-from pynq_train.hw.config import HwConfig
+from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
 from pynq_train.hw.contract import hash_word
 
 HEADER = """\
@@ -90,6 +90,8 @@ def render(config: HwConfig) -> str:
     for key, value in asdict(config).items():
         if key != "name":
             constant(camel(key), value)
+    constant("FlagRowWords", FLAG_ROW_WORDS)
+    constant("RingMargin", RING_MARGIN)
     constant("DescriptorWords", commands.DESCRIPTOR_WORDS)
     constant("DescriptorBytes", commands.DESCRIPTOR_BYTES)
     constant("ParamIndex", commands.PARAM_INDEX, "of the step-block entry on the config bus")
