@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bias: fetches the 16 masters of a segment ahead of time and aligns them to the accumulators.
+// Bias: fetches the masters of a segment (four per channel block) ahead of time and aligns them to the accumulators.
 //
 // Contract: start_i (idle) begins; configuration stays stable until the last segment is released.
 // Two segments are held; ready_o: the oldest one is complete (always, without bias). bias_o follows
 // pick_i, block_i by one cycle; release_i (with or after the last pick_i) frees the segment.
-module pt_bias (
+module pt_bias #(
+  // Channel blocks of an m tile, power of two, 4..16.
+  parameter int unsigned Blocks = 4
+) (
   input  logic         clk_i,
   input  logic         rst_ni,
   input  logic         start_i,
@@ -15,7 +18,7 @@ module pt_bias (
   input  logic [79:0]  count_i,      // iterations of store level 0..4
   output logic         ready_o,
   input  logic         pick_i,
-  input  logic [1:0]   block_i,
+  input  logic [$clog2(Blocks)-1:0] block_i,
   output logic [191:0] bias_o,       // four 48-bit values
   input  logic         release_i,
   // read client
@@ -28,6 +31,11 @@ module pt_bias (
   output logic         data_ready_o,
   input  logic [63:0]  data_i
 );
+  localparam int unsigned BlkW = $clog2(Blocks);
+  if (Blocks < 4 || Blocks > 16 || Blocks != 2 ** BlkW) begin : g_check
+    $fatal(1, "pt_bias: Blocks must be 4, 8 or 16");
+  end
+
   // ---- segments ---------------------------------------------------------------------------------
   logic [4:0]  y_first_unused, y_last;
   logic [2:0]  y_level;
@@ -35,7 +43,7 @@ module pt_bias (
   logic        step, active_q;
   logic [1:0]  taken_q;     // segments asked for and not released
   assign run_valid_o = active_q && !taken_q[1];
-  assign run_len_o = 16'd16;
+  assign run_len_o = 16'(4 * Blocks);
   assign run_last_o = 1'b1;
   assign step = run_valid_o && run_ready_i;
 
@@ -91,8 +99,8 @@ module pt_bias (
     .sat_o(sat_unused)
   );
 
-  // ---- two segments of 4 blocks x 4 lanes -------------------------------------------------------
-  logic [3:0] word_q;
+  // ---- two segments of Blocks x 4 lanes -------------------------------------------------------
+  logic [BlkW+1:0] word_q;
   logic [1:0] full_q;
   logic       wslot_q, rslot_q, filled;
   assign filled = aligned_valid && (&word_q);
@@ -103,7 +111,7 @@ module pt_bias (
       active_q <= 1'b0;
       taken_q  <= 2'd0;
       full_q   <= 2'd0;
-      word_q   <= 4'd0;
+      word_q   <= '0;
       wslot_q  <= 1'b0;
       rslot_q  <= 1'b0;
     end else begin
@@ -111,7 +119,7 @@ module pt_bias (
       else if (step && (&y_last)) active_q <= 1'b0;
       taken_q <= taken_q + 2'(step) - 2'(release_i && enable_i);
       full_q  <= full_q + 2'(filled) - 2'(release_i && enable_i);
-      word_q  <= word_q + 4'(aligned_valid);
+      word_q  <= word_q + (BlkW + 2)'(aligned_valid);
       wslot_q <= wslot_q ^ filled;
       rslot_q <= rslot_q ^ (release_i && enable_i);
     end
@@ -119,9 +127,9 @@ module pt_bias (
 
   for (genvar l = 0; l < 4; l++) begin : g_lane
     (* ram_style = "distributed" *)
-    logic [47:0] mem [8];
+    logic [47:0] mem [2*Blocks];
     always_ff @(posedge clk_i) begin
-      if (aligned_valid && word_q[1:0] == 2'(l)) mem[{wslot_q, word_q[3:2]}] <= aligned;
+      if (aligned_valid && word_q[1:0] == 2'(l)) mem[{wslot_q, word_q[BlkW+1:2]}] <= aligned;
       if (pick_i) bias_o[l*48+:48] <= enable_i ? mem[{rslot_q, block_i}] : 48'd0;
     end
   end

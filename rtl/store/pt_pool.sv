@@ -4,14 +4,16 @@
 //   even row: maximum of a column pair -> line memory
 //   odd row:  maximum of a column pair, then with the line memory -> out
 //
-// Contract: no stall; words come as blocks 0..3 of one pixel after another. out_* follow in_* by
+// Contract: no stall; words come as all blocks of one pixel after another. out_* follow in_* by
 // two cycles; without pooling every word passes. out_last_o marks the segment's last word, also
 // when it leaves nothing (out_valid_o low).
 module pt_pool #(
   // Widest tile in columns.
   parameter int unsigned Columns = 256,
   // Bits of a word address in a staging slot.
-  parameter int unsigned StageW = 12
+  parameter int unsigned StageW = 12,
+  // Channel blocks of an m tile, power of two, 4..16.
+  parameter int unsigned Blocks = 4
 ) (
   input  logic              clk_i,
   input  logic              rst_ni,
@@ -20,7 +22,7 @@ module pt_pool #(
   input  logic [StageW-1:0] yblk_i,       // staging step from one channel block to the next
   input  logic              in_valid_i,
   input  logic [63:0]       in_data_i,
-  input  logic [1:0]        in_block_i,
+  input  logic [$clog2(Blocks)-1:0] in_block_i,
   input  logic [StageW-1:0] in_addr_i,    // staging position of block 0 (not pooled)
   input  logic              in_col_odd_i,
   input  logic              in_row_odd_i,
@@ -30,27 +32,31 @@ module pt_pool #(
   output logic              out_valid_o,
   output logic [63:0]       out_data_o,
   output logic [StageW-1:0] out_addr_o,
-  output logic [1:0]        out_block_o,
+  output logic [$clog2(Blocks)-1:0] out_block_o,
   output logic              out_row_end_o,
   output logic [15:0]       out_bits_o,   // flags: pooled {3 x index, mask}, else mask in bits 3..0
   output logic              out_last_o
 );
   // Pooled columns x channel blocks.
-  localparam int unsigned Depth = 2 * Columns;
+  localparam int unsigned Depth = Columns / 2 * Blocks;
   localparam int unsigned AddrW = $clog2(Depth);
+  localparam int unsigned BlkW = $clog2(Blocks);
 
-  if (Columns < 2 || Columns > 1024) begin : g_check
+  if (Columns < 2 || Columns > 1024) begin : g_check1
     $fatal(1, "pt_pool: Columns must be 2..1024");
+  end
+  if (Blocks < 4 || Blocks > 16 || Blocks != 2 ** BlkW) begin : g_check2
+    $fatal(1, "pt_pool: Blocks must be 4, 8 or 16");
   end
 
   // ---- column pairs -----------------------------------------------------------------------------
-  logic [63:0]       hold [4];     // even column of each block
+  logic [63:0]       hold [Blocks];  // even column of each block
   logic [63:0]       even, data1_q, data1;
   logic [3:0]        right, right1_q;
-  logic [AddrW-3:0]  column_q;
+  logic [AddrW-BlkW-1:0] column_q;
   logic [AddrW-1:0]  addr1_q;
   logic              keep1_q, emit1_q, row_end1_q, last1_q, stored1_q;
-  logic [1:0]        block1_q;
+  logic [BlkW-1:0]   block1_q;
   logic [StageW-1:0] pos1_q;
   assign even = hold[in_block_i];
   always_comb begin
@@ -82,8 +88,8 @@ module pt_pool #(
       last1_q  <= in_valid_i && in_last_i;
       if (in_valid_i && in_last_i) begin
         column_q <= '0;
-      end else if (in_valid_i && pool_i && in_col_odd_i && in_block_i == 2'd3) begin
-        column_q <= in_row_end_i ? '0 : column_q + (AddrW - 2)'(1);
+      end else if (in_valid_i && pool_i && in_col_odd_i && (&in_block_i)) begin
+        column_q <= in_row_end_i ? '0 : column_q + (AddrW - BlkW)'(1);
       end
     end
   end
@@ -121,7 +127,7 @@ module pt_pool #(
       out_block_o   <= block1_q;
       out_row_end_o <= row_end1_q;
       out_bits_o    <= {4'd0, index & {8{pool_i && stored1_q}}, mask & {4{stored1_q}}};
-      if (block1_q != 2'd0) out_addr_o <= out_addr_o + yblk_i;
+      if (block1_q != '0) out_addr_o <= out_addr_o + yblk_i;
       else out_addr_o <= pool_i ? count_q : pos1_q;
     end
     if (!rst_ni) begin
@@ -132,7 +138,7 @@ module pt_pool #(
       out_valid_o <= emit1_q;
       out_last_o  <= last1_q;
       if (last1_q) count_q <= '0;
-      else if (emit1_q && block1_q == 2'd3) count_q <= count_q + StageW'(1);
+      else if (emit1_q && (&block1_q)) count_q <= count_q + StageW'(1);
     end
   end
 endmodule
