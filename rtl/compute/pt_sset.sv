@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ring of S words and the next S set: 16 words are spread over the array's Tm x 4 stationary values.
+// Ring of S words and the next S set: Tm words are spread over the array's Tm x 4 stationary values.
 //
 //   row form:    word k -> S[m = k][t = 0..3]
 //   column form: word 4i + t -> S[m = 4i .. 4i+3][t]
@@ -11,7 +11,7 @@
 module pt_sset #(
   // Words of the ring, power of two, 64..8192.
   parameter int unsigned Depth = 2048,
-  // Output lanes of the array: 16.
+  // Output lanes of the array: 16 or 32; Tm/8 words are read per cycle.
   parameter int unsigned Tm = 16,
   // Words that the writer may still push after space_o has fallen.
   parameter int unsigned Margin = 8
@@ -34,14 +34,19 @@ module pt_sset #(
 );
   localparam int unsigned AddrW = $clog2(Depth);
 
-  if (Tm != 16) begin : g_check1
-    $fatal(1, "pt_sset: Tm must be 16");
+  // Words per cycle, and banks of the ring: a set takes eight cycles.
+  localparam int unsigned Banks = Tm / 8;
+  localparam int unsigned BankW = $clog2(Banks);
+  localparam int unsigned LineW = AddrW - BankW;
+
+  if (Tm != 16 && Tm != 32) begin : g_check1
+    $fatal(1, "pt_sset: Tm must be 16 or 32");
   end
   if (Depth < 64 || Depth > 8192) begin : g_check2
     $fatal(1, "pt_sset: Depth must be 64..8192");
   end
 
-  // Write side. Chunks are multiples of 4 words, so even and odd words live in two memories.
+  // Write side. Chunks are multiples of 4 words, so the banks hold neighbouring words of a line.
   logic [AddrW-1:0] wptr_q;
   logic [AddrW:0]   ready_q;   // words that have arrived and are not consumed
   logic [AddrW:0]   taken_q;   // words that occupy the ring
@@ -74,13 +79,14 @@ module pt_sset #(
     for (int unsigned k = 1; k < 9; k++) free_words_q[k] <= free_words_q[k-1];
   end
 
-  // Read side: eight pairs of words.
+  // Read side: eight lines of Banks words. With two banks a quad (four words) is two lines.
   logic [AddrW-1:0] base_q;
-  logic [AddrW-2:0] pair_q, jump_q;
-  logic             active_q, col_q;
+  logic [LineW-1:0] line_q, jump_q;
+  logic             active_q, col_q, quad_end;
   logic [2:0]       count_q, live_q;
   logic [AddrW-1:0] set_base;
   assign set_base = base_q + offset_i[AddrW-1:0];
+  assign quad_end = Banks == 4 || count_q[0];
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -92,38 +98,31 @@ module pt_sset #(
       else if (count_q == 3'd7) active_q <= 1'b0;
     end
     if (go_i) begin
-      pair_q  <= set_base[AddrW-1:1];
-      jump_q  <= col_i ? stride_i[AddrW-1:1] - (AddrW - 1)'(1) : (AddrW - 1)'(1);
+      line_q  <= set_base[AddrW-1:BankW];
+      jump_q  <= col_i ? stride_i[AddrW-1:BankW] - LineW'(4 / Banks - 1) : LineW'(1);
       col_q   <= col_i;
       live_q  <= live_i;
       count_q <= 3'd0;
     end else if (active_q) begin
       count_q <= count_q + 3'd1;
-      pair_q  <= pair_q + (count_q[0] ? jump_q : (AddrW - 1)'(1));
+      line_q  <= line_q + (quad_end ? jump_q : LineW'(1));
     end
   end
 
-  logic [63:0] even, odd;
-  pt_ram_sdp #(.Depth(Depth / 2), .Width(64), .OutReg(1'b1)) u_even (
-    .clk_i,
-    .we_i(we_i & ~wptr_q[0]),
-    .waddr_i(wptr_q[AddrW-1:1]),
-    .wdata_i(data_i),
-    .re_i(1'b1),
-    .raddr_i(pair_q),
-    .rdata_o(even)
-  );
-  pt_ram_sdp #(.Depth(Depth / 2), .Width(64), .OutReg(1'b1)) u_odd (
-    .clk_i,
-    .we_i(we_i & wptr_q[0]),
-    .waddr_i(wptr_q[AddrW-1:1]),
-    .wdata_i(data_i),
-    .re_i(1'b1),
-    .raddr_i(pair_q),
-    .rdata_o(odd)
-  );
+  logic [63:0] words [Banks];
+  for (genvar b = 0; b < Banks; b++) begin : g_bank
+    pt_ram_sdp #(.Depth(Depth / Banks), .Width(64), .OutReg(1'b1)) u_bank (
+      .clk_i,
+      .we_i(we_i && wptr_q[BankW-1:0] == BankW'(b)),
+      .waddr_i(wptr_q[AddrW-1:BankW]),
+      .wdata_i(data_i),
+      .re_i(1'b1),
+      .raddr_i(line_q),
+      .rdata_o(words[b])
+    );
+  end
 
-  // Two cycles of memory later: write the pair into the next set; dead columns become zero.
+  // Two cycles of memory later: write the line into the next set; dead columns become zero.
   logic [1:0] active_d_q;
   logic [2:0] count_d_q [2];
   logic       col_d_q [2];
@@ -139,20 +138,21 @@ module pt_sset #(
     live_d_q[1] <= live_d_q[0];
   end
 
-  logic [63:0] word0, word1;
-  logic [2:0]  column;
-  assign column = {1'b0, count_d_q[1][0], 1'b0};
-  assign word0 = (live_d_q[1] > column) ? even : 64'd0;
-  assign word1 = (live_d_q[1] > column + 3'd1) ? odd : 64'd0;
+  logic [63:0] live [Banks];
+  for (genvar b = 0; b < Banks; b++) begin : g_live
+    logic [2:0] column;
+    assign column = Banks == 4 ? 3'(b) : {1'b0, count_d_q[1][0], 1'b0} + 3'(b);
+    assign live[b] = (live_d_q[1] > column) ? words[b] : 64'd0;
+  end
 
   for (genvar m = 0; m < Tm; m++) begin : g_m
     for (genvar t = 0; t < 4; t++) begin : g_t
       logic [15:0] value_q, row_value, col_value;
       logic        row_hit, col_hit;
-      assign row_hit = count_d_q[1] == 3'(m / 2);
-      assign col_hit = count_d_q[1] == 3'(2 * (m / 4) + t / 2);
-      assign row_value = (m % 2 == 0) ? word0[16*t+:16] : word1[16*t+:16];
-      assign col_value = (t % 2 == 0) ? word0[16*(m%4)+:16] : word1[16*(m%4)+:16];
+      assign row_hit = count_d_q[1] == 3'(m / Banks);
+      assign col_hit = count_d_q[1] == 3'((4 * (m / 4) + t) / Banks);
+      assign row_value = live[m%Banks][16*t+:16];
+      assign col_value = live[t%Banks][16*(m%4)+:16];
       always_ff @(posedge clk_i) begin
         if (active_d_q[1] && (col_d_q[1] ? col_hit : row_hit)) begin
           value_q <= col_d_q[1] ? col_value : row_value;
@@ -163,5 +163,5 @@ module pt_sset #(
   end
 
   logic unused;
-  assign unused = &{1'b0, offset_i, stride_i, freed, chunk_i, set_base[0]};
+  assign unused = &{1'b0, offset_i, stride_i, freed, chunk_i, set_base[BankW-1:0]};
 endmodule
