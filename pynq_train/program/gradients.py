@@ -88,17 +88,17 @@ class _Gradient:
         return (coordinate >= 0) & (coordinate < f["y.ylim0"])
 
     def _ring(self) -> None:
-        """S sets take the pixels of a tile in their order, and four blocks as quarters."""
+        """S sets take the pixels of a tile in their order, and four blocks as quarters.
+
+        The number of sets, and the padding of a block, follow from the limits of the S ring.
+        """
         f, pixels = self._f, prod(self._pixels)
         padded = -(-pixels // QUAD) * QUAD
         want = {"s.n0": self._pixels[0], "s.n1": self._pixels[1], "s.n2": self._pixels[2],
-                "s.n3": BLOCKS, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD,
-                "c.s_sets": padded // QUAD, "c.l4": padded // QUAD}
+                "s.n3": BLOCKS, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD}
         for name, value in want.items():
             self._require(f[name] == value, name, f"{value}, as the pixels of a tile stand in the "
                           "S ring", f[name])
-        self._require(f["s.align"] == 1 or padded == pixels, "s.align",
-                      "1, as a block is not a multiple of 4 words", f["s.align"])
 
     def _order(self, segments: Array, lanes: Array) -> None:
         """Addresses of both operands of every kept lane; ``lanes``: those kept, in order."""

@@ -137,7 +137,8 @@ class Limits:
             self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
         self._require(forward or not any(f[n] for n in ("y.relu", "y.pool", "y.flags", "y.bias")),
                       "post-processing of a gradient", "none", "some")
-        self._require(f["s.sum"] == 0 or self._gradient, "s.sum", "set in the weight gradient only", 1)
+        self._require(f["s.sum"] == 0 or self._gradient, "s.sum",
+                      "set in the weight gradient only", 1)
 
     def _levels(self) -> None:
         f = self._f
