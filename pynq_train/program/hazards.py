@@ -14,9 +14,9 @@ The ordering model, which promises less than the engine keeps:
   ordered after all earlier reads of the same unit, and after its earlier writes of that kind.
   A read is not: the unit may prefetch while the writes of its last descriptor are under way.
 * Compute takes tiles in order, and drains follow it. So what a store unit writes for a later
-  convolution, or the update unit for a later GRADIENT, comes after all loads and all bias reads of
-  an earlier convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait; so
-  do tiles of one descriptor: its first sums are written while it still loads.
+  convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
+  convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait. Within a
+  descriptor nothing is ordered: its first tile is written while its last one is still loaded.
 * FENCE: everything in front has retired.
 
 Nothing else is assumed: not that descriptors retire in order across semaphores, nor how many are
@@ -38,8 +38,7 @@ from pynq_train.program.program import Fields, Program
 _WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.S: "s", Unit.Y: "y"}
 """Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F})
-_ARRAY = frozenset({Unit.X, Unit.S, Unit.Y})
-"""Units that read for the array: loads of tiles, biases of drains."""
+_LOADERS = frozenset({Unit.X, Unit.S})
 _FAMILY = {Opcode.GRADIENT: Opcode.UPDATE}
 """Opcodes that share a semaphore with another one."""
 Counts = tuple[int, ...]
@@ -121,7 +120,7 @@ class Order:
             return not access.write or access.what == later.what
         drained = later.unit == Unit.Y or (
             later.unit == Unit.U and self._opcode[second] == Opcode.GRADIENT)
-        return drained and access.unit in _ARRAY and not access.write
+        return drained and access.unit in _LOADERS and not access.write
 
 
 def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:

@@ -187,17 +187,47 @@ def test_update_before_the_backward_pass_is_caught() -> None:
     verify(PLANNED.reordered(order, {backward: wait}))
 
 
-def test_masters_of_another_gradient_are_caught() -> None:
-    """The update unit reads ahead: it may still write the masters of its last descriptor."""
+def without_biases() -> tuple[Scheduled, int, int]:
+    """A program, and two GRADIENT descriptors of it with no UPDATE in between."""
     net = Sequential((3, 6, 6), "bare").conv(8, 3, bias=False).conv(20, 3, bias=False)
     planned = Scheduled.of(net.dense(3, bias=False).build(), 2)
     first, second = planned.number(Opcode.GRADIENT, 1), conv(planned)
     assert first < second
-    refused(planned, second, {"u.wv_off": planned.fields[first]["u.wv_off"]},
-            "reads its masters, and nothing orders them; let the U unit of the second wait")
-    wait = {"pre.wait_x": sum(f["pre.opcode"] == Opcode.GRADIENT for f in planned.fields[:second]),
-            "pre.wait_x_sem": int(Semaphore.UPDATE)}
-    verify(planned.program({second: {"u.wv_off": planned.fields[first]["u.wv_off"], **wait}}))
+    return planned, first, second
+
+
+def test_masters_of_another_gradient_are_caught() -> None:
+    """The update unit reads ahead: it may still write the masters of its last descriptor."""
+    planned, first, second = without_biases()
+    shared = {"u.wv_off": planned.fields[first]["u.wv_off"]}
+    message = "reads its masters, and nothing orders them; let the U unit of the second wait"
+    refused(planned, second, shared, message)
+    updates = sum(f["pre.opcode"] == Opcode.GRADIENT for f in planned.fields[:second])
+    sem = int(Semaphore.UPDATE)
+    refused(planned, second, {**shared, "pre.wait_y": updates, "pre.wait_y_sem": sem}, message)
+    wait = {"pre.wait_x": updates, "pre.wait_x_sem": sem}
+    verify(planned.program({second: {**shared, **wait}}))
+
+
+def test_copy_over_the_masters_of_another_gradient_is_caught() -> None:
+    """Copies and masters go through different ports."""
+    planned, first, second = without_biases()
+    verify(planned.program())
+    with pytest.raises(IllegalProgram, match=r"hazard at .*\.wv.* writes its masters, .* writes its "
+                                             r"16-bit copy, and nothing orders them"):
+        verify(planned.program({second: {"u.w16_off": planned.fields[first]["u.wv_off"]}}))
+
+
+def test_masters_with_momentum_in_the_place_of_plain_ones_are_caught() -> None:
+    """Masters without momentum take half the bytes."""
+    number = conv(PLANNED)
+    wv = PLANNED.fields[number]["u.wv_off"]
+    program = PLANNED.program({number: {"u.u_plain": 1}})
+    half = tuple(replace(r, nbytes=4 * PLANNED.fields[number]["u.u_count"]) if r.offset == wv else r
+                 for r in program.regions)
+    verify(replace(program, regions=half))
+    with pytest.raises(IllegalProgram, match=r"reads its masters: expected bytes of .*\.wv alone"):
+        verify(replace(PLANNED.program({number: {"u.u_plain": 0}}), regions=half))
 
 
 def test_update_over_the_operands_of_its_own_gradient_is_caught() -> None:
@@ -213,6 +243,6 @@ def test_update_from_memory_that_overtakes_loads_is_caught() -> None:
     gradient = PLANNED.number(Opcode.GRADIENT, 2)
     update = PLANNED.number(Opcode.UPDATE, 2)
     weights = PLANNED.fields[gradient]["u.w16_off"]
-    later = {"u.u_copy": 1, "u.w16_off": weights, "pre.wait_x": 0}
-    with pytest.raises(IllegalProgram, match=rf"hazard at .*descriptor {update} \(UPDATE\)"):
-        verify(PLANNED.program({update: later}))
+    with pytest.raises(IllegalProgram, match=rf"hazard at .*\.w16.*BACKWARD.* reads its S operand, "
+                                             rf"descriptor {update} .* writes its 16-bit copy"):
+        verify(PLANNED.program({update: {"u.u_copy": 1, "u.w16_off": weights}}))
