@@ -213,8 +213,8 @@ def test_copy_over_the_masters_of_another_gradient_is_caught() -> None:
     """Copies and masters go through different ports."""
     planned, first, second = without_biases()
     verify(planned.program())
-    with pytest.raises(IllegalProgram, match=r"hazard at .*\.wv.* writes its masters, .* writes its "
-                                             r"16-bit copy, and nothing orders them"):
+    with pytest.raises(IllegalProgram, match=r"hazard at .*\.wv.* writes its masters, .* writes "
+                                             r"its 16-bit copy, and nothing orders them"):
         verify(planned.program({second: {"u.w16_off": planned.fields[first]["u.wv_off"]}}))
 
 

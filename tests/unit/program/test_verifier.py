@@ -14,8 +14,10 @@ from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, pack_descriptor, pair
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, Unit, pack_descriptor, pair
 from pynq_train.program import Program, verify
+from pynq_train.program.access import Access
+from pynq_train.program.hazards import Order
 from pynq_train.program.spans import Spans, affine, distinct, strides_of, unpair
 from pynq_train.schedule.build import build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
@@ -160,6 +162,38 @@ def test_fence_orders_everything() -> None:
     unfenced = pack_descriptor(first) + pack_descriptor({**second, "pre.number": 1})
     with pytest.raises(IllegalProgram, match="let the X unit of the second wait for the first"):
         verify(replace(program, descriptors=unfenced))
+
+
+NOTHING = Spans.one(0, 8)
+LOAD, SUMS, BIAS, STORE, FLAGS = (
+    Access(Unit.X, False, "streamed operand", NOTHING),
+    Access(Unit.S, True, "channel sums", NOTHING),
+    Access(Unit.Y, False, "biases", NOTHING), Access(Unit.Y, True, "stored tensor", NOTHING),
+    Access(Unit.Y, True, "stored flags", NOTHING))
+READ, MASTERS, COPY = (
+    Access(Unit.U, False, "masters", NOTHING), Access(Unit.U, True, "masters", NOTHING),
+    Access(Unit.U, True, "16-bit copy", NOTHING))
+A, G, U = Opcode.CONV, Opcode.GRADIENT, Opcode.UPDATE
+
+
+@pytest.mark.parametrize(("first", "access", "second", "later", "ordered"), [
+    (A, LOAD, A, STORE, True), (G, LOAD, A, STORE, True), (A, LOAD, G, MASTERS, True),
+    (G, LOAD, G, COPY, True), (A, LOAD, U, MASTERS, False), (A, STORE, A, LOAD, False),
+    (G, MASTERS, A, LOAD, False), (G, SUMS, A, STORE, False), (G, SUMS, G, MASTERS, False),
+    (G, SUMS, U, READ, False), (G, READ, A, STORE, False), (A, BIAS, G, MASTERS, False),
+    (A, BIAS, A, STORE, True), (A, STORE, A, STORE, True), (A, STORE, A, FLAGS, False),
+    (A, STORE, A, BIAS, False), (A, STORE, G, MASTERS, False), (G, READ, U, MASTERS, True),
+    (G, MASTERS, U, MASTERS, True), (U, MASTERS, G, READ, False), (G, MASTERS, G, COPY, False),
+])
+def test_order_without_waits(first: Opcode, access: Access, second: Opcode, later: Access,
+                             ordered: bool) -> None:
+    """What the engine orders by itself, of two descriptors that wait for nothing."""
+    fields = []
+    for opcode in (first, second):
+        fields.append({f"pre.wait_{unit}{end}": 0 for unit in "xsy" for end in ("", "_sem")}
+                      | {"pre.opcode": int(opcode), "pre.signal": int(opcode != A)})
+    order = Order(fields, ["one", "two"])
+    assert order.ordered(0, access, 1, later) is ordered
 
 
 def test_spans(rng: np.random.Generator) -> None:
