@@ -116,7 +116,7 @@ def reference_entries(layers: tuple[FusedLayer, ...], batch: int,
         except DoesNotFit as error:
             notes.append(str(error))
         shapes: list[tuple[Role, PassShape]] = [(Role.FORWARD, forward_shape(spec)),
-                                                (Role.WEIGHT_GRADIENT,
+                                                (Role.GRADIENT,
                                                  weight_gradient_shape(spec))]
         if index:
             shapes[1:1] = [(Role.BACKWARD, shape) for shape in backward_shapes(spec)]

@@ -54,8 +54,11 @@ def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
 
 def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
     """Yield the tiles of a pass that keep all limits of ``config``."""
-    step = LANES if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel == 1 else 1
-    chunks = splits(shape.reduce, step)
+    if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
+        # The drain keeps or drops kernel columns, never channel blocks.
+        chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
+    else:
+        chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
     if shape.kind == Pass.WEIGHT_GRADIENT:
         pixels = config.s_ring_words // 8
     else:

@@ -41,7 +41,7 @@ module pt_drain #(
   output logic [191:0]        word_acc_o,      // four 48-bit sums
   output logic [1:0]          word_lane_o,     // raw: lane p
   output logic [1:0]          word_group_o,    // raw: group ch of the segment
-  output logic [1:0]          word_keep_o,     // raw: lanes of the segment that are kept, 1..3
+  output logic [1:0]          word_keep_o,     // raw: lanes of the segment that are kept, 0..3
   output logic [1:0]          word_block_o,
   output logic                word_stored_o,   // inside the stored tensor
   output logic [StageW-1:0]   word_addr_o,     // staging position of block 0
@@ -212,7 +212,7 @@ module pt_drain #(
         blocks_q[j] <= $signed(seg_c[3]) >= -$signed(CoordW'(j)) &&
                        $signed(seg_c[3]) + $signed(CoordW'(j)) < $signed({2'b00, cfg_i.ylim[3]});
       end
-      keep_q <= keep_left > CoordW'(2) ? 2'd3 : keep_left[1:0];
+      keep_q <= keep_left[CoordW-1] ? 2'd0 : (|keep_left[CoordW-2:2]) ? 2'd3 : keep_left[1:0];
     end else if (push) begin
       lane_q      <= group_last ? 2'd0 : lane_q + 2'd1;
       raw_left_q  <= raw_left_q - 16'd1;

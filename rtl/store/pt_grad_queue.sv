@@ -22,7 +22,7 @@ module pt_grad_queue #(
   input  logic [$clog2(Blocks)+3:0]   push_row_i,  // {p, b, ch}
   input  logic [191:0]                push_data_i,
   input  logic                        end_i,
-  input  logic [1:0]                  lanes_i,     // 1..3
+  input  logic [1:0]                  lanes_i,     // 0..3
   // sums
   output logic                        valid_o,
   input  logic                        ready_i,
