@@ -3,8 +3,9 @@
 The tile loop repeats the same work for every further image tile, row band or tile of output
 channels: only the first and the last one differ (padding, a smaller rest, filling and emptying of
 the engine). A reduced pass keeps tile sizes and those two and leaves out equal ones between them;
-every counter then grows by the same amount per repetition. ``tests/system/test_bench.py`` compares
-whole and reduced runs.
+every counter then grows by the same amount per repetition. Where repetitions are short, phases of
+memory and loaders drift from one to the next: runs as long as the budget allows average over that.
+``tests/system/test_bench.py`` compares whole and reduced runs.
 """
 
 from __future__ import annotations

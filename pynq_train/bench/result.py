@@ -148,8 +148,8 @@ class Result:
         }
 
     def worst_layer(self) -> dict[str, Any]:
-        """Return the layer whose prediction is farthest off."""
-        row = max(self.layers, key=lambda one: abs(one.error_pct))
+        """Return the layer (not the softmax) whose prediction is farthest off."""
+        row = max((one for one in self.layers if one.macs), key=lambda one: abs(one.error_pct))
         return {"layer": row.name, "error_pct": round(row.error_pct, 3)}
 
     def table(self) -> str:

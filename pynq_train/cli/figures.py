@@ -60,7 +60,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
         return bench_step(network(options.net), batch, board, latency=options.latency,
                           momentum=options.momentum)
     layers = layer_lists.get(options.net) if listed else fuse(network(options.net))
-    with tqdm(total=None, unit="pass", desc="bench", dynamic_ncols=True) as bar:
+    with tqdm(total=None, unit="pass", desc="bench", delay=0.5, dynamic_ncols=True) as bar:
         def show(name: str) -> None:
             bar.set_postfix_str(name)
             bar.update()
