@@ -1,11 +1,13 @@
 """Who had the cycles of a training step: shares of its descriptors that add up to the total.
 
-The store unit stamps the end of every forward and backward pass, the softmax unit that of the
-softmax. Descriptors of the array follow each other, so a pass is charged with the time from the
+The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
+charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged with the time from the
 end before it to its own end. A weight gradient leaves no stamp of the array (its record is the
 update unit's, which works beside the array), but the store unit starts a pass only when the drains
 in front of it are through: weight gradients are charged with the time from the end before them to
-the start of the next pass, and share it in proportion to their predicted cycles.
+the start of the next pass, and share it in proportion to their predicted cycles. The array is already at
+the next pass while their last sums drain: a pass is never charged with less than its predicted
+cycles of the array before its end.
 
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
 and then to the update unit until its last record. Updates that run beside passes cost nothing here.
@@ -36,8 +38,8 @@ class Stamped:
         share: FP and BP for passes, WU for weight gradients, UPDATE for updates by themselves,
             OTHER for the softmax.
         start: cycle in which the unit that writes the record started the descriptor.
-        end: cycle in which it began the record.
-        weight: predicted cycles of the array.
+        end: cycle in which it began the record; 0 if it leaves no stamps.
+        weight: predicted cycles of the array (softmax: of its unit).
     """
 
     share: Share
@@ -73,8 +75,8 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
         if one.share == Share.WU:
             waiting.append(index)
         elif one.share != Share.UPDATE:
-            end = min(max(one.end, now), total)
-            start = min(max(one.start, now), end) if waiting else now
+            end = min(max(one.end or now + one.weight, now), total)
+            start = max(min(one.start, end - one.weight), now) if waiting else now
             charges += _split(stamped, waiting, start - now)
             charges.append(Charge(index, one.share, end - start))
             waiting, now = [], end

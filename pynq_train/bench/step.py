@@ -89,9 +89,10 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64]
         raise HardwareFault("the records of a profiled run carry no cycle stamps",
                             expected="start and end cycles in words 2 and 3", found="zeros",
                             fix="rebuild the overlay with this package's RTL")
-    counted = attribute(_stamped(plan.train, stamps.tolist()), counts.cycles)
     prediction = predict(plan, plan.train)
-    predicted = attribute(_predicted(plan.train, prediction), prediction.cycles)
+    counted = attribute(_stamped(plan.train, stamps.tolist(), prediction), counts.cycles)
+    times = list(zip(prediction.starts, prediction.ends))
+    predicted = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
     rows = []
     for place, spec in enumerate(plan.specs):
         own = [i for i, entry in enumerate(plan.train)
@@ -128,10 +129,9 @@ def share_of(entry: Entry) -> Share:
     return Share.OTHER if entry.role == Role.SOFTMAX else Share.UPDATE
 
 
-def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]]) -> list[Stamped]:
-    return [Stamped(share_of(entry), start, end, entry.cost.cycles if entry.cost else 0)
-            for entry, (start, end) in zip(entries, stamps)]
-
-
-def _predicted(entries: Sequence[Entry], prediction: Prediction) -> list[Stamped]:
-    return _stamped(entries, list(zip(prediction.starts, prediction.ends)))
+def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]],
+             prediction: Prediction) -> list[Stamped]:
+    return [Stamped(share_of(entry), stamp[0], stamp[1],
+                    entry.cost.cycles if entry.cost else end - start)
+            for entry, stamp, start, end in zip(entries, stamps, prediction.starts,
+                                                prediction.ends)]

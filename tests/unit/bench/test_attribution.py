@@ -19,12 +19,26 @@ def test_passes_follow_each_other() -> None:
         (-1, Share.OTHER): 10}
 
 
+def test_softmax_without_stamps_has_its_predicted_cycles() -> None:
+    step = [Stamped(Share.FP, 0, 100, 70), Stamped(Share.OTHER, 0, 0, 60),
+            Stamped(Share.BP, 90, 300, 100)]
+    assert charged(attribute(step, 300)) == {
+        (0, Share.FP): 100, (1, Share.OTHER): 60, (2, Share.BP): 140}
+
+
 def test_weight_gradients_have_the_time_until_the_next_pass_starts() -> None:
     step = [Stamped(Share.BP, 0, 100, 0), Stamped(Share.WU, 5, 390, 30),
             Stamped(Share.WU, 6, 500, 90), Stamped(Share.BP, 221, 300, 0)]
     assert charged(attribute(step, 500)) == {
         (0, Share.BP): 100, (1, Share.WU): 30, (2, Share.WU): 91, (3, Share.BP): 79,
         (2, Share.UPDATE): 200}
+
+
+def test_a_pass_keeps_its_array_cycles_while_the_sums_before_it_drain() -> None:
+    step = [Stamped(Share.BP, 0, 100, 90), Stamped(Share.WU, 0, 0, 50),
+            Stamped(Share.BP, 240, 260, 80)]
+    assert charged(attribute(step, 260)) == {
+        (0, Share.BP): 100, (1, Share.WU): 80, (2, Share.BP): 80}
 
 
 def test_updates_beside_passes_cost_nothing_and_the_last_ones_what_is_left() -> None:
