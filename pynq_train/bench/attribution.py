@@ -1,13 +1,13 @@
 """Who had the cycles of a training step: shares of its descriptors that add up to the total.
 
 The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
-charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged with the time from the
-end before it to its own end. A weight gradient leaves no stamp of the array (its record is the
-update unit's, which works beside the array), but the store unit starts a pass only when the drains
-in front of it are through: weight gradients are charged with the time from the end before them to
-the start of the next pass, and share it in proportion to their predicted cycles. The array is already at
-the next pass while their last sums drain: a pass is never charged with less than its predicted
-cycles of the array before its end.
+charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged
+with the time from the end before it to its own end. A weight gradient leaves no stamp of the array
+(its record is the update unit's, which works beside the array), but the store unit starts a pass
+only when the drains in front of it are through: weight gradients are charged with the time from the
+end before them to the start of the next pass, and share it in proportion to their predicted cycles.
+The array is already at the next pass while their last sums drain: a pass is never charged with less
+than its predicted cycles of the array before its end.
 
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
 and then to the update unit until its last record. Updates that run beside passes cost nothing here.

@@ -151,12 +151,13 @@ def _place(single: SinglePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
         "flags": (f"{spec.name}.flags", spec.flags.nbytes if spec.flags else 0, "flags"),
         "w16": (f"{spec.name}.w16", spec.weight_bytes, "weights"),
         "bias": (f"{spec.name}.bias", spec.bias_bytes if spec.bias else 0, "masters"),
+        "wv": (f"{spec.name}.wv", spec.master_bytes, "masters"),
         "g": (f"{spec.name}.g", spec.master_bytes, "gradient sums"),
         "db": (f"{spec.name}.db", spec.bias_bytes if spec.bias else 0, "gradient sums"),
     }
     used = {Pass.FORWARD: ("x", "y", "flags", "w16", "bias"),
             Pass.BACKWARD: ("dy", "flags", "dx", "w16"),
-            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "g", "db")}[single.kind]
+            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "g", "db", "wv", "w16")}[single.kind]
     for key in used:
         symbol, nbytes, kind = tensors[key]
         if nbytes:
