@@ -22,6 +22,11 @@ DEFAULT_LATENCY = 40
 """Cycles from an address to the first beat of a read."""
 
 
+def predicted(plan: Plan, latency: int = DEFAULT_LATENCY) -> Prediction:
+    """Predict the training program of a plan on a memory with a read latency in cycles."""
+    return predict(plan, plan.train)
+
+
 @dataclass(frozen=True)
 class Counts:
     """Counters of one run, or of a run that two shorter ones stand for.
@@ -127,7 +132,7 @@ class Rtl:
         backend.write(memory["step_block"].offset, bytes(memory["step_block"].nbytes))
         result = backend.run(RunRequest(
             memory["train.program"].offset, image.count, memory["step_block"].offset,
-            predict(plan, plan.train).cycles))
+            predicted(plan, self.latency).cycles))
         return Counts(result.cycles, result.counters)
 
     def count(self, single: SinglePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
@@ -139,7 +144,7 @@ class Rtl:
                 instead, and extrapolated.
         """
         plan = single_plan(single)
-        prediction = predict(plan, plan.train)
+        prediction = predicted(plan, self.latency)
         reduction = choose(single, most_cycles)
         if reduction is None:
             counts = self.run(plan)

@@ -13,14 +13,14 @@ from pynq_train.backends import Backend
 from pynq_train.bench.attribution import Charge, Share, Stamped, attribute
 from pynq_train.bench.layers import SHARE_OF
 from pynq_train.bench.result import STALLS, Result, Row
-from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl
+from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl, predicted
 from pynq_train.errors import HardwareFault
 from pynq_train.graph import Graph, fuse, init_params
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import RECORD_WORDS
 from pynq_train.quant import SgdStep, step_params
 from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
-from pynq_train.schedule.timeline import Prediction, predict
+from pynq_train.schedule.timeline import Prediction
 from pynq_train.train.session import Masters, Session, new_policy
 
 INPUT_RANGE = 2
@@ -48,7 +48,7 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
     with Rtl(board, latency) as rtl:
         counts, stamps = run_step(plan, rtl.open(plan.memory.nbytes), momentum)
     seconds = time.process_time() - began
-    rows, whole = step_rows(plan, counts, stamps)
+    rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
     return Result(graph.name, board, batch, whole, rows, True, latency, momentum, counts.cycles,
                   seconds)
 
@@ -78,9 +78,15 @@ def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDA
     return Counts(result.cycles, result.counters), records[:, 2:].astype(np.int64)
 
 
-def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64]
+def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction: Prediction
               ) -> tuple[tuple[Row, ...], Row]:
     """Return the rows of layers and softmax, and the row of the step.
+
+    Args:
+        plan: the plan.
+        counts: counters of its training program.
+        stamps: start and end stamp of each descriptor, int64 ``[descriptors, 2]``.
+        prediction: what the cycle model says of the program.
 
     Raises:
         HardwareFault: the records carry no stamps.
@@ -89,25 +95,24 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64]
         raise HardwareFault("the records of a profiled run carry no cycle stamps",
                             expected="start and end cycles in words 2 and 3", found="zeros",
                             fix="rebuild the overlay with this package's RTL")
-    prediction = predict(plan, plan.train)
     counted = attribute(_stamped(plan.train, stamps.tolist(), prediction), counts.cycles)
     times = list(zip(prediction.starts, prediction.ends))
-    predicted = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
+    expected = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
     rows = []
     for place, spec in enumerate(plan.specs):
         own = [i for i, entry in enumerate(plan.train)
                if entry.layer == place and entry.role != Role.SOFTMAX]
-        rows.append(_row(plan, spec.name, own, counted, predicted))
+        rows.append(_row(plan, spec.name, own, counted, expected))
     own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
-    rows.append(_row(plan, SOFTMAX_ROW, own, counted, predicted))
-    whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, predicted)
+    rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
+    whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
     return tuple(rows), replace(
         whole, stalls={name: counts.counters[name] for name in STALLS},
         bytes_read=counts.bytes_read, bytes_written=counts.bytes_written)
 
 
 def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
-         predicted: Sequence[Charge]) -> Row:
+         expected: Sequence[Charge]) -> Row:
     cycles = dict.fromkeys(Share, 0)
     for charge in counted:
         if charge.index in own:
@@ -118,8 +123,8 @@ def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
         if cost is not None:
             share = share_of(plan.train[index])
             macs[share] = macs.get(share, 0) + cost.macs
-    expected = sum(charge.cycles for charge in predicted if charge.index in own)
-    return Row(name, macs, cycles, expected, None, None, None, plan.batch)
+    predicted_cycles = sum(charge.cycles for charge in expected if charge.index in own)
+    return Row(name, macs, cycles, predicted_cycles, None, None, None, plan.batch)
 
 
 def share_of(entry: Entry) -> Share:

@@ -32,7 +32,7 @@ def step_result(net: str = "1x", batch: int = 4) -> Result:
     stamps = np.array([run.starts, run.ends], np.int64).T * 101 // 100
     counters = {"stall_x": 1, "stall_s": 2, "stall_acc": 3, "stall_gap": 4, "read_beats0": 5,
                 "read_beats3": 6, "write_beats1": 7}
-    rows, whole = step_rows(plan, Counts(run.cycles * 101 // 100, counters), stamps)
+    rows, whole = step_rows(plan, Counts(run.cycles * 101 // 100, counters), stamps, run)
     return Result(net, BOARD, batch, whole, rows, True, 40, 0.9, whole.total, 1.0)
 
 
@@ -71,7 +71,7 @@ def test_passes_have_their_own_cycles() -> None:
     run = predict(plan, plan.train)
     stamps = np.array([run.starts, run.ends], np.int64).T
     rows, whole = step_rows(plan, Counts(run.cycles, dict.fromkeys(
-        ("stall_x", "stall_s", "stall_acc", "stall_gap"), 0)), stamps)
+        ("stall_x", "stall_s", "stall_acc", "stall_gap"), 0)), stamps, run)
     assert whole.error_pct == 0 and all(row.error_pct == 0 for row in rows)
     for row, spec in zip(rows, plan.specs):
         for share, role in ((Share.FP, Role.FORWARD), (Share.BP, Role.BACKWARD)):
@@ -84,7 +84,8 @@ def test_passes_have_their_own_cycles() -> None:
 def test_records_without_stamps_are_refused() -> None:
     plan = plan_step(zoo.get("digits"), 2, BOARD, 0.9)
     with pytest.raises(HardwareFault, match="no cycle stamps"):
-        step_rows(plan, Counts(1, {}), np.zeros((len(plan.train), 2), np.int64))
+        step_rows(plan, Counts(1, {}), np.zeros((len(plan.train), 2), np.int64),
+                  predict(plan, plan.train))
 
 
 def test_table_names_layers_and_total() -> None:
