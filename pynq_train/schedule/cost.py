@@ -78,7 +78,7 @@ class Cost:
     def key(self) -> tuple[float, int]:
         """Order of the search: time, then traffic."""
         gaps = (self.fill + self.tail) * (1.0 if self.chained else 0.25)
-        return self.cycles + gaps, self.bytes_read + self.bytes_written
+        return self.cycles + gaps + 0.2 * self.dram, self.bytes_read + self.bytes_written
 
 
 @lru_cache(maxsize=1 << 16)
