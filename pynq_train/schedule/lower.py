@@ -457,7 +457,7 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
     fields["pre.opcode"] = int(Opcode.GRADIENT)
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
-                   "u.u_plain": int(not momentum)})
+                   "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, M_TILE)})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:

@@ -94,6 +94,11 @@ module pt_update #(
   assign queued = pre.opcode == 8'(pt_spec_pkg::OpGradient);
   assign plain = cfg.u_plain[0];
 
+  // Of each lane of the queue (64 sums, 16 output channels) the first u_rows channels are weights.
+  logic [6:0] live, period;
+  assign period = queued ? 7'd64 : 7'(Burst);
+  assign live = queued ? {cfg.u_rows, 2'b00} : 7'(Burst);
+
   always_ff @(posedge clk_i) begin
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
@@ -126,7 +131,7 @@ module pt_update #(
         StIdle:   if (cfg_valid_i) state_q <= StConfig;
         StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
         StStart:  state_q <= StRun;
-        StRun:    if (masters_idle && copies_idle) state_q <= StFlush;
+        StRun:    if (masters_idle && copies_idle && left_q == 32'd0) state_q <= StFlush;
         StFlush:  if (wvw_wr_idle_i && w16_wr_idle_i) state_q <= StRecord;
         StRecord: if (wvw_run_ready_i) state_q <= StWords;
         StWords:  if (record_taken && word_q == 2'd3) state_q <= StEnd;
@@ -148,7 +153,9 @@ module pt_update #(
   logic [31:0]     master_words;
   logic [47:0]     g_word;
   logic [63:0]     mem_word, wv_word;
-  logic [1:0]      element_q;      // modulo 4
+  logic [5:0]      element_q;      // modulo the sums of a lane
+  logic [31:0]     left_q;         // elements to come
+  logic            alive, drop;
 
   pt_linear_runs #(.Burst(Burst)) u_g_runs (
     .clk_i,
@@ -156,6 +163,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.g_off),
     .words_i(queued ? 32'd0 : cfg.u_count),
+    .period_i(7'(Burst)),
+    .live_i(7'(Burst)),
     .go_i(g_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(g_len),
     .accept_o(g_accept),
@@ -172,6 +181,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
+    .period_i(plain ? {1'b0, period[6:1]} : period),
+    .live_i(plain ? {1'b0, live[6:1]} : live),
     .go_i(wv_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(wv_len),
     .accept_o(wv_accept),
@@ -206,7 +217,7 @@ module pt_update #(
   );
   assign g_valid = queued ? gq_valid_i : mem_valid;
   assign g_word = queued ? gq_data_i : mem_word[47:0];
-  assign gq_ready_o = admit && queued;
+  assign gq_ready_o = queued && (admit || drop);
   assign wv_pop = admit && (!plain || element_q[0]);
   assign master_words = plain ? {1'b0, cfg.u_count[31:1]} : cfg.u_count;
   assign g_data_ready_o = 1'b1;
@@ -229,20 +240,24 @@ module pt_update #(
   logic             math_valid, copy_valid, copy_sat;
   logic [31:0]      v_new, w_new;
   logic [15:0]      copy;
-  assign admit = g_valid && wv_valid && !out_held_q[CntW-1] &&
-                 (element_q != 2'd0 || !copy_held_q[CopyW-1]);
-  assign copy_take = admit && element_q == 2'd0 && cfg.u_copy;
+  assign alive = !queued || {1'b0, element_q} < live;
+  assign drop = state_q == StRun && queued && gq_valid_i && !alive && left_q != 32'd0;
+  assign admit = state_q == StRun && alive && g_valid && wv_valid && !out_held_q[CntW-1] &&
+                 (element_q[1:0] != 2'd0 || !copy_held_q[CopyW-1]);
+  assign copy_take = admit && element_q[1:0] == 2'd0 && cfg.u_copy;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || start) begin
       out_held_q  <= '0;
       copy_held_q <= '0;
-      element_q   <= 2'd0;
+      element_q   <= 6'd0;
     end else begin
       out_held_q  <= out_held_q + CntW'(admit && (!plain || !element_q[0])) - CntW'(out_pop);
       copy_held_q <= copy_held_q + CopyW'(copy_take) - CopyW'(copy_pop);
-      element_q   <= element_q + 2'(admit);
+      element_q   <= element_q + 6'(admit || drop);
     end
+    if (start) left_q <= cfg.u_count;
+    else if (admit || drop) left_q <= left_q - 32'd1;
   end
 
   pt_update_math u_math (
@@ -312,6 +327,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
+    .period_i(plain ? {1'b0, period[6:1]} : period),
+    .live_i(plain ? {1'b0, live[6:1]} : live),
     .go_i(out_count - out_open_q >= CntW'(out_len)),
     .len_o(out_len),
     .accept_o(run_accept),
@@ -380,6 +397,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.w16_off),
     .words_i(cfg.u_copy ? {2'd0, cfg.u_count[31:2]} : 32'd0),
+    .period_i(queued ? {2'b00, period[6:2]} : 7'(Burst)),
+    .live_i(queued ? {2'b00, live[6:2]} : 7'(Burst)),
     .go_i(copy_count - copy_open_q >= CopyW'(copy_len)),
     .len_o(copy_len),
     .accept_o(copy_accept),
