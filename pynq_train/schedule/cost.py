@@ -74,11 +74,10 @@ class Cost:
                  ("store", self.store), ("memory", self.dram))
         return max(units, key=lambda unit: unit[1])[0]
 
-    @property
-    def key(self) -> tuple[float, int]:
-        """Order of the search: time, then traffic."""
+    def key(self, traffic: float) -> tuple[float, int]:
+        """Order of the search: time and ``traffic`` times the memory's cycles, then bytes."""
         gaps = (self.fill + self.tail) * (1.0 if self.chained else 0.25)
-        return self.cycles + gaps + 0.2 * self.dram, self.bytes_read + self.bytes_written
+        return self.cycles + gaps + traffic * self.dram, self.bytes_read + self.bytes_written
 
 
 @lru_cache(maxsize=1 << 16)

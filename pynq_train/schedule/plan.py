@@ -35,7 +35,7 @@ from pynq_train.schedule.shape import (
     forward_shape,
     weight_gradient_shape,
 )
-from pynq_train.schedule.tiling import best_tile
+from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
@@ -170,6 +170,18 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
 def _backward_half(specs: tuple[LayerSpec, ...], board: Board,
                    momentum: bool) -> tuple[Entry, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums."""
+    for traffic in (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
+        ordered = _ordered(specs, board, momentum, traffic)
+        moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
+        moved += sum(s.weight_elements for s in specs) * (18 if momentum else 10)
+        array = sum(e.cost.array for e in ordered if e.cost)
+        if moved <= board.dram_bytes_per_cycle * array:
+            break
+    return ordered
+
+
+def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
+             traffic: float) -> tuple[Entry, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
     entries: list[Entry] = []
 
@@ -180,17 +192,17 @@ def _backward_half(specs: tuple[LayerSpec, ...], board: Board,
 
     layers: list[tuple[list[Work], list[Work]]] = []
     for spec in reversed(specs):
-        backward = [work(_conv(Role.BACKWARD, shape, board))
+        backward = [work(_conv(Role.BACKWARD, shape, board, traffic))
                     for shape in (backward_shapes(spec) if spec.backward else ())]
         tile_sums = spec.weight_elements // spec.m_tiles
-        whole = _conv(Role.GRADIENT, weight_gradient_shape(spec), board)
+        whole = _conv(Role.GRADIENT, weight_gradient_shape(spec), board, traffic)
         assert whole.cost is not None
         step = slice_tiles(spec.m_tiles, tile_sums, whole.cost.cycles, room, rate)
         gradients = []
         for first in range(0, spec.m_tiles, step):
             count = min(step, spec.m_tiles - first)
             shape = weight_gradient_shape(spec, first, count)
-            gradients.append(work(_conv(Role.GRADIENT, shape, board), count * tile_sums))
+            gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic), count * tile_sums))
         layers.append((backward, gradients))
     left = {spec.index: spec.m_tiles for spec in specs}
     ordered: list[Entry] = []
@@ -204,8 +216,8 @@ def _backward_half(specs: tuple[LayerSpec, ...], board: Board,
     return tuple(ordered)
 
 
-def _conv(role: Role, shape: PassShape, board: Board) -> Entry:
-    geometry, cost = best_tile(shape, board)
+def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC) -> Entry:
+    geometry, cost = best_tile(shape, board, traffic)
     return Entry(role, shape.spec.index, geometry, cost)
 
 
