@@ -116,8 +116,10 @@ class Rtl:
             self._backend = VirtualBoardBackend(self.board, arena_bytes, timing=timing).open()
         return self._backend
 
-    def run(self, plan: Plan) -> Counts:
+    def run(self, plan: Plan, profile: bool = False) -> Counts:
         """Run the training program of a plan with a step block of zeros.
+
+        ``profile``: leave cycle stamps in the records.
 
         Raises:
             IllegalProgram: the program breaks a rule of the contract.
@@ -132,7 +134,7 @@ class Rtl:
         backend.write(memory["step_block"].offset, bytes(memory["step_block"].nbytes))
         result = backend.run(RunRequest(
             memory["train.program"].offset, image.count, memory["step_block"].offset,
-            predicted(plan, self.latency).cycles))
+            predicted(plan, self.latency).cycles, profile=profile))
         return Counts(result.cycles, result.counters)
 
     def count(self, single: SinglePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:

@@ -16,9 +16,11 @@ from pynq_train.bench.result import STALLS, Result, Row
 from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl, predicted
 from pynq_train.errors import HardwareFault
 from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import RECORD_WORDS
 from pynq_train.quant import SgdStep, step_params
+from pynq_train.schedule.chain import chain_plan
 from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
 from pynq_train.schedule.timeline import Prediction
 from pynq_train.train.session import Masters, Session, new_policy
@@ -53,6 +55,38 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
                   seconds)
 
 
+def bench_chain(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
+                latency: int = DEFAULT_LATENCY, momentum: float = 0.9) -> Result:
+    """Count the cycles of a layer list's training step, all passes in one program.
+
+    Args:
+        net: name of the list.
+        layers: the layers; the first one has no backward pass.
+        batch: images of the mini-batch.
+        board: the board.
+        latency: read latency of the memory in cycles.
+        momentum: momentum of the update; masters are plain where it is 0.
+
+    Raises:
+        DoesNotFit: a layer, or all of them together, are too large for the board.
+    """
+    plan = chain_plan(layers, batch, board, momentum > 0)
+    began = time.process_time()
+    with Rtl(board, latency) as rtl:
+        counts = rtl.run(plan, profile=True)
+        stamps = read_stamps(plan, rtl.open(plan.memory.nbytes))
+    seconds = time.process_time() - began
+    rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
+    return Result(net, board, batch, whole, rows, True, latency, momentum, counts.cycles, seconds)
+
+
+def read_stamps(plan: Plan, backend: Backend) -> NDArray[np.int64]:
+    """Read start and end stamp of each descriptor: int64 ``[descriptors, 2]``."""
+    region = plan.memory["train.records"]
+    records = backend.read(region.offset, region.nbytes).view("<i8").reshape(-1, RECORD_WORDS)
+    return records[:, 2:].astype(np.int64)
+
+
 def plan_step(graph: Graph, batch: int, board: Board, momentum: float) -> Plan:
     """Plan a training step with the masters that ``momentum`` needs."""
     return make_plan(fuse(graph), batch, board, momentum=momentum > 0)
@@ -73,9 +107,7 @@ def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDA
     used = session.policy.exponents(plan.batch)
     session.write_training(images, labels, step_params(used, SgdStep(LEARNING_RATE, momentum)))
     result = backend.run(replace(session.request(session.training), profile=True))
-    region = plan.memory["train.records"]
-    records = backend.read(region.offset, region.nbytes).view("<i8").reshape(-1, RECORD_WORDS)
-    return Counts(result.cycles, result.counters), records[:, 2:].astype(np.int64)
+    return Counts(result.cycles, result.counters), read_stamps(plan, backend)
 
 
 def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction: Prediction
@@ -104,7 +136,8 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
                if entry.layer == place and entry.role != Role.SOFTMAX]
         rows.append(_row(plan, spec.name, own, counted, expected))
     own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
-    rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
+    if own:
+        rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
     whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
     return tuple(rows), replace(
         whole, stalls={name: counts.counters[name] for name in STALLS},

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pynq_train.backends import backend_names
-from pynq_train.bench import Result, bench_layers, bench_step
+from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import is_file_name, network, write_json
 from pynq_train.errors import BadInput, UnknownName
@@ -30,6 +30,8 @@ from pynq_train.train import board_of
 
 BENCH_BATCH = {"1x": 128, "lenet5": 32, "resnet20-conv": 16, "alexnet-conv": 16}
 """Mini-batches of benchmarks; 1 for other networks."""
+WHOLE_LISTS = frozenset({"resnet20-conv"})
+"""Layer lists that run as one program; the others run pass by pass, with fewer repetitions."""
 _PLAN_BATCH = 32
 STDOUT = Path("-")
 
@@ -60,6 +62,9 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
         return bench_step(network(options.net), batch, board, latency=options.latency,
                           momentum=options.momentum)
     layers = layer_lists.get(options.net) if listed else fuse(network(options.net))
+    if listed and not names and options.net in WHOLE_LISTS:
+        return bench_chain(options.net, layers, batch, board, latency=options.latency,
+                           momentum=options.momentum)
     with tqdm(total=None, unit="pass", desc="bench", delay=0.5, dynamic_ncols=True) as bar:
         def show(name: str) -> None:
             bar.set_postfix_str(name)

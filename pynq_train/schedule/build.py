@@ -142,6 +142,9 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     flags = train and layer >= plan.train_from
     fields, taps = lower(entry.geometry, layer_addresses(plan, layer), flags, plan.momentum)
     x, dy = input_symbol(plan, layer), gradient_symbol(plan, layer)
+    if dy not in waits.producer:
+        # Nobody writes the gradient (a layer list has no loss); the flags must be there.
+        dy = f"{label}.flags"
     if kind == Pass.FORWARD:
         waits.put(fields, "x", x)
         waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags")

@@ -158,17 +158,22 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
-    forward = tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+    forward = forward_half(specs, board)
     softmax = Entry(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward, softmax, *_backward_half(specs[train_from:], board, momentum))
+    train = (*forward, softmax, *backward_half(specs[train_from:], board, momentum))
     evaluate = (*forward, softmax)
     memory = _place(layers, specs, batch, train_from, train, evaluate, momentum)
     check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum)
 
 
-def _backward_half(specs: tuple[LayerSpec, ...], board: Board,
-                   momentum: bool) -> tuple[Entry, ...]:
+def forward_half(specs: tuple[LayerSpec, ...], board: Board) -> tuple[Entry, ...]:
+    """Forward passes in their order."""
+    return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+
+
+def backward_half(specs: tuple[LayerSpec, ...], board: Board,
+                  momentum: bool) -> tuple[Entry, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums."""
     for traffic in (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _ordered(specs, board, momentum, traffic)
