@@ -54,7 +54,7 @@ def _layer(arena: Arena, batch: int, n: int, m: int, size: int, pool: bool, x: i
     flag_row = 0 if dense else 8 * (-(-out // 4) if pool else -(-size // 16))
     flags = arena.add(images * mb * out * max(flag_row, 8))
     blocks = tiles * nb_padded * kernel * kernel
-    w16, wv, g = arena.add(blocks * 128), arena.add(blocks * 512), arena.add(blocks * 512)
+    w16, wv = arena.add(blocks * 128), arena.add(blocks * 512)
     bias, db = arena.add(tiles * 128), arena.add(tiles * 128)
     common = {
         "pre.opcode": int(Opcode.CONV), "g.g_kernel": kernel, "g.g_stride": 1,
@@ -72,14 +72,13 @@ def _layer(arena: Arena, batch: int, n: int, m: int, size: int, pool: bool, x: i
                "g.g_pool": int(pool), "g.g_flags": int(not dense), "g.g_bias": 1, "g.g_x": x,
                "g.g_y": y, "g.g_w": w16, "g.g_b": bias}
     common.update({"g.g_y": dy, "g.g_mode": int(mode)})
-    rest = [{**common, "g.g_pass": int(Pass.WEIGHT_GRADIENT), "g.g_x": x, "g.g_w": g, "g.g_b": db,
-             "g.g_bias": 1}]
+    update = {"pre.opcode": int(Opcode.UPDATE), "pre.param": 1}
+    rest = [{**common, "pre.opcode": int(Opcode.GRADIENT), "pre.param": 1,
+             "g.g_pass": int(Pass.WEIGHT_GRADIENT), "g.g_x": x, "g.g_b": db, "g.g_bias": 1,
+             "u.wv_off": wv, "u.w16_off": w16, "u.u_count": blocks * 64, "u.u_copy": 1},
+            {**update, "u.g_off": db, "u.wv_off": bias, "u.u_count": tiles * 16}]
     if dx:
         rest.insert(0, {**common, "g.g_pass": int(Pass.BACKWARD), "g.g_x": dx, "g.g_w": w16})
-    update = {"pre.opcode": int(Opcode.UPDATE), "pre.param": 1}
-    rest.append({**update, "u.g_off": g, "u.wv_off": wv, "u.w16_off": w16,
-                 "u.u_count": blocks * 64, "u.u_copy": 1})
-    rest.append({**update, "u.g_off": db, "u.wv_off": bias, "u.u_count": tiles * 16})
     return [forward], rest, y, dy
 
 

@@ -29,6 +29,12 @@ module pt_conv (
   input  logic [2:0]                    wr_ready_i,
   output logic [2:0][63:0]              wr_data_o,
   input  logic [2:0]                    wr_idle_i,
+  // gradient sums in weight order
+  output logic                          gq_valid_o,
+  input  logic                          gq_ready_i,
+  output logic [47:0]                   gq_data_o,
+  // cycle stamp for records
+  input  logic [31:0]                   stamp_i,
   // counters: one pulse per cycle
   output logic                          busy_o,
   output logic                          stall_x_o,
@@ -193,7 +199,10 @@ module pt_conv (
   );
 
   // ---- store unit -------------------------------------------------------------------------------
-  logic store_busy_unused;
+  logic         store_busy_unused, q_room, q_take, q_push, q_end;
+  logic [5:0]   q_row;
+  logic [191:0] q_data;
+  logic [1:0]   q_lanes;
   pt_store #(
     .StageWords(pt_spec_pkg::StageWords),
     .FlagWords(pt_spec_pkg::FlagWords),
@@ -241,7 +250,30 @@ module pt_conv (
     .f_wdata_ready_i(wr_ready_i[1]),
     .f_wdata_o(wr_data_o[1]),
     .f_wr_idle_i(wr_idle_i[1]),
+    .q_room_i(q_room),
+    .q_take_o(q_take),
+    .q_push_o(q_push),
+    .q_row_o(q_row),
+    .q_data_o(q_data),
+    .q_end_o(q_end),
+    .q_lanes_o(q_lanes),
+    .stamp_i,
     .drain_busy_o(store_busy_unused)
+  );
+
+  pt_grad_queue #(.Sums(pt_spec_pkg::GradWords), .Blocks(pt_spec_pkg::Tm / 4)) u_grad_queue (
+    .clk_i,
+    .rst_ni,
+    .room_o(q_room),
+    .take_i(q_take),
+    .push_i(q_push),
+    .push_row_i(q_row),
+    .push_data_i(q_data),
+    .end_i(q_end),
+    .lanes_i(q_lanes),
+    .valid_o(gq_valid_o),
+    .ready_i(gq_ready_i),
+    .data_o(gq_data_o)
   );
 
   assign drain_o = drain_valid && drain_ready;

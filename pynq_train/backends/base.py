@@ -27,12 +27,15 @@ class RunRequest:
         descriptor_count: descriptors to run.
         step_block_offset: byte offset of the step block in the arena.
         expected_cycles: predicted cycles of the run; the time-out is a generous multiple.
+        profile: let the records carry start and end cycles in words 2 and 3 (MODE.PROFILE);
+            backends without a clock leave them zero.
     """
 
     program_offset: int
     descriptor_count: int
     step_block_offset: int
     expected_cycles: int
+    profile: bool = False
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,8 @@ class BoardBackend:
         memory.before_run()
         write = self._core.write_register
         write("CTRL", _CTRL["CLEAR"])
-        write("MODE", _MODE["STEP"] if step else 0)
+        mode = _MODE["STEP"] if step else 0
+        write("MODE", mode | _MODE["PROFILE"] if request.profile else mode)
         write("PROGRAM_OFF", request.program_offset)
         write("PROGRAM_COUNT", request.descriptor_count)
         write("STEP_OFF", request.step_block_offset)

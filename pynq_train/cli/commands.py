@@ -1,4 +1,4 @@
-"""The commands train, evaluate, plan and verify."""
+"""The commands train, evaluate and verify."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
-from pynq_train.graph import Graph, fuse
-from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.report import table
-from pynq_train.schedule.timeline import predict
-from pynq_train.train import Coverage, VerifyReport, board_of, random_net
+from pynq_train.graph import Graph
+from pynq_train.train import Coverage, VerifyReport, random_net
 from pynq_train.train.checkpoint import write_atomic
 
 DIGITS = "digits"
@@ -67,30 +64,6 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, {"images": len(images), "loss": result.loss,
                                   "accuracy": result.accuracy})
-    return 0
-
-
-def plan(options: argparse.Namespace) -> int:
-    """``pynq-train plan``: what a network would need and take on a board."""
-    graph = network(options.net)
-    made = make_plan(fuse(graph), options.batch, board_of(options.board))
-    if not options.json:
-        print(graph.summary())
-        print(table(made))
-        return 0
-    run = predict(made, made.train)
-    print(json.dumps({
-        "net": graph.name, "board": made.board.name, "batch": made.batch,
-        "arena_bytes": made.memory.nbytes, "bytes_by_kind": made.memory.bytes_by_kind(),
-        "training_step": {
-            "cycles": run.cycles, "ms_per_image": run.ms_per_image,
-            "array_use": run.utilisation, "bytes_read": run.bytes_read,
-            "bytes_written": run.bytes_written},
-        "descriptors": [{
-            "layer": made.specs[entry.layer].name, "role": entry.role.value,
-            "cycles": entry.cost.cycles if entry.cost else None,
-            "limit": entry.cost.limit if entry.cost else None} for entry in made.train],
-    }, indent=2))
     return 0
 
 

@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 import pynq_train as pt
 from pynq_train.backends import backend_names
-from pynq_train.cli import commands, demo
+from pynq_train.bench import DEFAULT_LATENCY
+from pynq_train.cli import commands, demo, figures
 from pynq_train.errors import BadInput, PynqTrainError
+from pynq_train.graph import layer_lists
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -52,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _train(commands_)
     _evaluate(commands_)
     _plan(commands_)
+    _bench(commands_)
     _verify(commands_)
     return top
 
@@ -102,11 +105,39 @@ def _evaluate(to: Any) -> None:
 
 def _plan(to: Any) -> None:
     p = to.add_parser("plan", help="layers, tiles, memory and predicted cycles on a board")
-    p.add_argument("net", metavar="NET", help="a network of the zoo, or a saved model")
+    _net(p)
     _board(p, "pynq-z2")
-    p.add_argument("--batch", type=_count, default=32)
-    p.add_argument("--json", action="store_true", help="print JSON")
-    p.set_defaults(run=commands.plan)
+    p.add_argument("--batch", type=_count, help="mini-batch (default: 32; layer lists: as bench)")
+    p.add_argument("--json", type=Path, nargs="?", const=figures.STDOUT, metavar="FILE",
+                   help="write the plan as JSON; without FILE print it")
+    p.add_argument("--roofline", type=Path, metavar="FILE",
+                   help="draw all layers and passes under the limits of array and memory (PNG)")
+    p.add_argument("--measured", type=Path, metavar="FILE",
+                   help="take the picture's points from a JSON file of 'bench'")
+    p.set_defaults(run=figures.plan)
+
+
+def _bench(to: Any) -> None:
+    p = to.add_parser("bench", help="count the cycles of a training step on the RTL")
+    _net(p)
+    p.add_argument("--board", default="pynq-z2", metavar="BOARD",
+                   help="board whose RTL is simulated (default: pynq-z2)")
+    p.add_argument("--batch", type=_count, help="mini-batch (default: {}, else 1)".format(
+        ", ".join(f"{net} {batch}" for net, batch in figures.BENCH_BATCH.items())))
+    p.add_argument("--layers", metavar="LIST", help="run these layers only, each pass by itself "
+                   "(names with commas between)")
+    p.add_argument("--latency", type=_count, default=DEFAULT_LATENCY, metavar="CYCLES",
+                   help=f"read latency of the memory (default: {DEFAULT_LATENCY})")
+    p.add_argument("--momentum", type=_number, default=0.9,
+                   help="momentum of the update; 0 keeps none in memory (default: 0.9)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    p.set_defaults(run=figures.bench)
+
+
+def _net(p: argparse.ArgumentParser) -> None:
+    p.add_argument("net", metavar="NET", help="a network of the zoo ({}), a list of layers ({}), "
+                   "or a saved model".format(", ".join(pt.zoo.names()),
+                                             ", ".join(layer_lists.names())))
 
 
 def _verify(to: Any) -> None:

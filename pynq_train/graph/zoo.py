@@ -40,7 +40,18 @@ def digits(classes: int = 10) -> Graph:
     )
 
 
-_NETWORKS: dict[str, Callable[[int], Graph]] = {"lenet5": lenet5, "1x": one_x, "digits": digits}
+def vgg16(classes: int = 1000) -> Graph:
+    """VGG-16, input 3x224x224: 13 convolutions 3x3, three dense layers."""
+    net = Sequential((3, 224, 224), "vgg16")
+    for channels, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            net.conv(channels, 3, padding=1).relu()
+        net.pool()
+    return net.dense(4096).relu().dense(4096).relu().dense(classes).build()
+
+
+_NETWORKS: dict[str, Callable[[int], Graph]] = {"lenet5": lenet5, "1x": one_x, "digits": digits,
+                                                "vgg16": vgg16}
 
 
 def names() -> tuple[str, ...]:

@@ -277,6 +277,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_count", 32, "elements, a multiple of 4"),
             Field("u_copy", 1, "write the 16-bit copy"),
             Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
+            Field("u_rows", 5, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
         ),
     ),
     (

@@ -70,7 +70,8 @@ class HwConfig:
 
     def __post_init__(self) -> None:
         """Refuse a configuration that the RTL cannot be built with."""
-        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4, "slots": 8}
+        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4,
+                    "slots": 8}
         for key, value in expected.items():
             if getattr(self, key) != value:
                 raise ValueError(

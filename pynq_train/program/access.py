@@ -20,6 +20,8 @@ TAP_BLOCK_BYTES = 128
 """Unit of a tap's weight offset, and bytes of the channel sums of an m tile."""
 BIAS_BYTES = 128
 """Masters of 16 biases."""
+PLAIN_BYTES = 4
+"""A master without momentum."""
 _MASK32 = (1 << 32) - 1
 _SLICE = 1 << 20
 
@@ -70,7 +72,7 @@ def tile_coords(fields: Fields, name: str, counts: Sequence[int], level: int) ->
     return _tiles(fields, name, counts, False).coords[level]
 
 
-def _row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
+def row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
                  taken: Array, last: Array) -> Array:
     """Offset of each row of a tile; ``taken``: level 1 jumps before it, ``last``: of a plane."""
     plane = last * jumps[0] + jumps[1]
@@ -114,14 +116,14 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
         last: Array = n[1] - 1 + 0 * parity
         if unpool:
             taken, last = (taken + parity) // 2, (last + parity) // 2
-        addr = tiles.addr[part, None] + extra + _row_offsets(rows, n, drow, taken, last)
+        addr = tiles.addr[part, None] + extra + row_offsets(rows, n, drow, taken, last)
         x0, x1 = (c[0] + k0, c[0] + k1 - 1)
         if unpool:
             k0, k1 = (x0 >> 1) - (c[0] >> 1), (x1 >> 1) - (c[0] >> 1) + 1
         start = (addr + WORD_BYTES * k0) & _MASK32
         data.append(Spans.of(start[valid], (start + WORD_BYTES * (k1 - k0))[valid]))
         if flags:
-            faddr = tiles.faddr[part, None] + _row_offsets(rows, n, fdrow, taken, last)
+            faddr = tiles.faddr[part, None] + row_offsets(rows, n, fdrow, taken, last)
             faddr = np.bitwise_and(faddr, _MASK32)
             words = (x1 >> (3 if unpool else 4)) + 1
             bits.append(Spans.of(faddr[valid], (faddr + WORD_BYTES * words)[valid]))
@@ -138,6 +140,8 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
     if f["s.sum"]:
         sums = Spans.one(f["s.sum_off"], TAP_BLOCK_BYTES * tile[4])
         result.append(Access(Unit.S, True, "channel sums", sums))
+    if f["pre.opcode"] == Opcode.GRADIENT:
+        return result
     if f["y.bias"]:
         starts = affine(f["y.bias_off"], store, strides_of(store, numbers(f, "y.dbias", 5)))
         starts = np.unique(starts & _MASK32)
@@ -148,6 +152,16 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
     return result
 
 
+def _update(f: Fields) -> list[Access]:
+    """What the update unit does to the masters; its copies go to memory if asked for."""
+    unit, count = Unit.U, f["u.u_count"]
+    masters = Spans.one(f["u.wv_off"], (PLAIN_BYTES if f["u.u_plain"] else WORD_BYTES) * count)
+    result = [Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
+    if f["u.u_copy"]:
+        result.append(Access(unit, True, "16-bit copy", Spans.one(f["u.w16_off"], 2 * count)))
+    return result
+
+
 def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
     """Everything that a descriptor reads and writes, its own fetching excepted."""
     f, opcode = fields, Opcode(fields["pre.opcode"])
@@ -155,13 +169,11 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
         return []
     if opcode == Opcode.CONV:
         unit, result = Unit.Y, _conv(f, taps)
+    elif opcode == Opcode.GRADIENT:
+        unit, result = Unit.U, [*_conv(f, taps), *_update(f)]
     elif opcode == Opcode.UPDATE:
-        unit, count = Unit.U, f["u.u_count"]
-        masters = Spans.one(f["u.wv_off"], 8 * count)
-        result = [Access(unit, False, "gradient sums", Spans.one(f["u.g_off"], 8 * count)),
-                  Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
-        if f["u.u_copy"]:
-            result.append(Access(unit, True, "16-bit copy", Spans.one(f["u.w16_off"], 2 * count)))
+        unit, sums = Unit.U, Spans.one(f["u.g_off"], WORD_BYTES * f["u.u_count"])
+        result = [Access(unit, False, "gradient sums", sums), *_update(f)]
     else:
         unit, batch = Unit.F, f["f.f_batch"]
         size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES

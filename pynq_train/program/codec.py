@@ -81,6 +81,7 @@ _ADDRESSES = {
     Opcode.FENCE: (),
     Opcode.CONV: ("g.g_x", "g.g_y", "g.g_flag", "g.g_w", "g.g_b"),
     Opcode.UPDATE: ("u.g_off", "u.wv_off", "u.w16_off"),
+    Opcode.GRADIENT: ("g.g_x", "g.g_y", "g.g_flag", "g.g_b", "u.wv_off", "u.w16_off"),
     Opcode.SOFTMAX: ("f.logit_off", "f.label_off", "f.dlogit_off"),
 }
 
@@ -118,7 +119,7 @@ def disassemble(program: Program, *, full: bool = False) -> str:
         lines.append(f"{index:4} {title(fields)} param {fields['pre.param']}, {_waits(fields)}")
         places = [f"{name.split('.')[1]} {program.locate(fields[name])}"
                   for name in _ADDRESSES[opcode] if fields[name]]
-        if opcode == Opcode.CONV:
+        if opcode in (Opcode.CONV, Opcode.GRADIENT):
             places.insert(0, "{g_m}x{g_n} k{g_kernel} s{g_stride}, {g_images} images, "
                           "{g_in_rows}x{g_in_cols} -> {g_out_rows}x{g_out_cols}".format(
                               **{k[2:]: v for k, v in fields.items() if k.startswith("g.")}))

@@ -2,21 +2,25 @@
 
 The ordering model, which promises less than the engine keeps:
 
-* A semaphore counts the descriptors that signal it, in program order: each opcode has a semaphore
-  of its own, and the units of an opcode finish its descriptors in order. So ``wait >= n`` means
-  that the first ``n`` descriptors of that semaphore have retired, all writes acknowledged.
-* A unit takes its descriptors in program order. What is known to have retired when it starts one
-  is known in all later ones. What was known to a retired descriptor is known to who waits for it.
-* The store unit writes a tile after X and S loader have started that descriptor, so it knows what
-  they know.
-* The store unit works on one descriptor at a time and writes in order: its accesses are ordered
-  after those of the same unit in earlier descriptors. Update and softmax units likewise.
-* Compute takes tiles in order: a store of a later convolution comes after all loads of an earlier
-  one. The reverse, a load after an earlier store, needs a wait.
+* A semaphore counts the descriptors that signal it, in program order. So ``wait >= n`` means that
+  the first ``n`` descriptors of that semaphore are complete, all writes acknowledged. Convolutions,
+  updates (GRADIENT and UPDATE) and softmax have a semaphore each.
+* A unit takes its descriptors in program order. What is known to be complete when it starts one is
+  known in all later ones. What was known to a complete descriptor is known to who waits for it.
+* A unit reads as soon as it has started: its reads know what it has waited for itself.
+* The store unit writes a tile after X and S loader have started that descriptor, so its writes know
+  what they know. So do the writes of a GRADIENT's update unit: they come after sums of its tiles.
+* Store, update and softmax unit write in order, through one port for each kind of data: a write is
+  ordered after all earlier reads of the same unit, and after its earlier writes of that kind.
+  A read is not: the unit may prefetch while the writes of its last descriptor are under way.
+* Compute takes tiles in order, and drains follow it. So what a store unit writes for a later
+  convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
+  convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait. Within a
+  descriptor nothing is ordered: its first tile is written while its last one is still loaded.
 * FENCE: everything in front has retired.
 
-Nothing else is assumed: not that descriptors retire in order across semaphores, nor that at most
-four are under way.
+Nothing else is assumed: not that descriptors retire in order across semaphores, nor how many are
+under way.
 """
 
 from __future__ import annotations
@@ -35,12 +39,14 @@ _WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.S: "s", Unit.Y: "y"}
 """Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F})
 _LOADERS = frozenset({Unit.X, Unit.S})
+_FAMILY = {Opcode.GRADIENT: Opcode.UPDATE}
+"""Opcodes that share a semaphore with another one."""
 Counts = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Retired descriptors per semaphore, as each unit knows when it starts."""
+    """Complete descriptors per semaphore, as each unit knows when it starts."""
 
     units: dict[Unit, Counts]
 
@@ -49,9 +55,10 @@ class _Known:
         """What some unit of the descriptor knows."""
         return _join(*self.units.values())
 
-    def of(self, unit: Unit) -> Counts:
-        """What is known when ``unit`` touches memory."""
-        return self.everything if unit == Unit.Y else self.units[unit]
+    def of(self, access: Access) -> Counts:
+        """What is known when a unit touches memory: writes of units behind the array know all."""
+        follows = access.write and access.unit in (Unit.Y, Unit.U)
+        return self.everything if follows else self.units[access.unit]
 
 
 def _join(*counts: Counts) -> Counts:
@@ -59,12 +66,13 @@ def _join(*counts: Counts) -> Counts:
 
 
 class Order:
-    """What is known to have retired, for all descriptors of a program."""
+    """What is known to be complete, for all descriptors of a program."""
 
     def __init__(self, fields: Sequence[Fields], labels: Sequence[str]) -> None:
         none = (0,) * len(Semaphore)
         self._ordinal: list[tuple[int, int]] = []
         self._known: list[_Known] = []
+        self._opcode = [Opcode(f["pre.opcode"]) for f in fields]
         members: list[list[int]] = [[] for _ in Semaphore]
         last = dict.fromkeys(_WAITING, none)
         for index, f in enumerate(fields):
@@ -104,15 +112,19 @@ class Order:
     def ordered(self, first: int, access: Access, second: int, later: Access) -> bool:
         """Whether ``access`` of descriptor ``first`` is over before ``later`` of ``second``."""
         semaphore, ordinal = self._ordinal[first]
-        if self._known[second].of(later.unit)[semaphore] >= ordinal:
+        if self._known[second].of(later)[semaphore] >= ordinal:
             return True
+        if not later.write:
+            return False
         if access.unit == later.unit and access.unit in _IN_ORDER:
-            return True
-        return later.unit == Unit.Y and access.unit in _LOADERS and not access.write
+            return not access.write or access.what == later.what
+        drained = later.unit == Unit.Y or (
+            later.unit == Unit.U and self._opcode[second] == Opcode.GRADIENT)
+        return drained and access.unit in _LOADERS and not access.write
 
 
 def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:
-    """Every semaphore is signalled by one opcode only, and waits name semaphores.
+    """Convolutions, updates and softmax signal a semaphore each, and waits name semaphores.
 
     Raises:
         IllegalProgram: they do not.
@@ -126,9 +138,11 @@ def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:
             if f[f"pre.{name}"] not in list(Semaphore):
                 raise IllegalProgram(f"{label}: {name}", expected=f"0..{max(Semaphore)}",
                                      found=f[f"pre.{name}"])
-        if owner.setdefault(f["pre.signal"], opcode) != opcode:
+        family = _FAMILY.get(opcode, opcode)
+        if owner.setdefault(f["pre.signal"], family) != family:
             raise IllegalProgram(
-                f"{label}: signal", expected="a semaphore of its own for each opcode",
+                f"{label}: signal",
+                expected="a semaphore each for convolutions, updates and softmax",
                 found=f"{Semaphore(f['pre.signal']).name}, which {owner[f['pre.signal']].name} "
                       "descriptors signal")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import LoadMode, Pass, PixelMode
+from pynq_train.hw.commands import LoadMode, Opcode, Pass, PixelMode
 from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
 from pynq_train.program.access import numbers, tile_coords
 from pynq_train.program.meaning import Meaning, has_work
@@ -27,9 +27,7 @@ MAX_PRODUCTS = 1 << 17
 MAX_KERNEL, MAX_STRIDE = 11, 4
 LANES, QUAD, BLOCKS = 3, 4, 4
 """Pixel lanes; pixels (or channels) of a word group; channel blocks of an m tile."""
-RAW_WORDS = 64
 FLAG_TILE_COLUMNS = 16
-_WALKS = ("x", "s", "yw")
 
 
 class Limits:
@@ -48,6 +46,8 @@ class Limits:
         self._tile, self._l = numbers(fields, "pre.t", 5), numbers(fields, "c.l", 5)
         self._y, self._q = numbers(fields, "y.y", 5), numbers(fields, "y.q", 4)
         self._wu, self._raw = bool(fields["c.wu"]), bool(fields["y.raw"])
+        self._gradient = fields["pre.opcode"] == Opcode.GRADIENT
+        self._stores = () if self._gradient else ("yw", "yf")
 
     def check(self) -> None:
         """Run all checks.
@@ -63,8 +63,9 @@ class Limits:
         self._x_positions()
         self._s_sets()
         self._accumulators()
-        self._staging()
-        self._flag_staging()
+        if not self._gradient:
+            self._staging()
+            self._flag_staging()
         self._flag_columns()
 
     def _require(self, good: bool, what: str, expected: object, found: object,
@@ -88,14 +89,17 @@ class Limits:
         self._require(f["g.g_kernel"] <= MAX_KERNEL, "kernel", f"1..{MAX_KERNEL}", f["g.g_kernel"])
         self._require(f["g.g_stride"] <= MAX_STRIDE, "stride", f"1..{MAX_STRIDE}", f["g.g_stride"])
         kind = Pass(f["g.g_pass"])
-        self._require(self._wu == self._raw == (kind == Pass.WEIGHT_GRADIENT),
-                      "c.wu and y.raw", "both set in the weight gradient only",
+        self._require(self._gradient == (kind == Pass.WEIGHT_GRADIENT), "g_pass",
+                      "the weight gradient in GRADIENT descriptors only",
+                      f"{kind.name} in {Opcode(f['pre.opcode']).name}")
+        self._require(self._wu == self._raw == self._gradient,
+                      "c.wu and y.raw", "both set in GRADIENT descriptors only",
                       f"{f['c.wu']} and {f['y.raw']} in {kind.name}")
         self._require(f["g.g_phase"] < f["g.g_stride"], "row phase", "below the stride",
                       f["g.g_phase"])
         for name in ("x.mode", "s.mode", "g.g_mode"):
             self._require(f[name] in list(LoadMode), name, "a load mode", f[name])
-        for name in ("x", "s", "yw", "yf"):
+        for name in ("x", "s", *self._stores):
             for level in range(4):
                 size = f[f"{name}.lim{level}"]
                 self._require(size < 1 << 15, f"{name}.lim{level}", "below 32768", size)
@@ -105,9 +109,9 @@ class Limits:
                       "split the reduction, or use a smaller mini-batch")
 
     def _counts(self) -> None:
-        walks = (*_WALKS, "yf") if self._f["y.flags"] else _WALKS
+        stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]
         groups = [("pre.t", 5), ("pix.p", 3), ("c.l", 5), ("y.y", 5)]
-        groups += [(f"{walk}.n", 4) for walk in walks]
+        groups += [(f"{walk}.n", 4) for walk in ("x", "s", *stored)]
         groups += [] if self._raw else [("y.q", 4)]
         for name, count in groups:
             values = numbers(self._f, name, count)
@@ -120,21 +124,21 @@ class Limits:
         """Switches of a walk that its unit lacks are off; post-processing is that of section g."""
         f = self._f
         off = [f"x.{name}" for name in ("taps", "sum", "align")]
-        off += [f"{walk}.{name}" for walk in ("yw", "yf")
+        off += [f"{walk}.{name}" for walk in self._stores
                 for name in ("mode", "reuse", "taps", "sum", "align")]
         for name in (*off, "s.reuse"):
             self._require(f[name] == 0, name, 0, f[name])
         self._require(not f["s.taps"] or f["s.n2"] <= len(self._taps), "s.n2",
                       f"at most the number of taps ({len(self._taps)})", f["s.n2"])
         forward = f["g.g_pass"] == Pass.FORWARD
-        gradient = f["g.g_pass"] == Pass.WEIGHT_GRADIENT
         agree = {"y.relu": "g.g_relu", "y.pool": "g.g_pool", "y.flags": "g.g_flags"}
-        agree["s.sum" if gradient else "y.bias"] = "g.g_bias"
+        agree["s.sum" if self._gradient else "y.bias"] = "g.g_bias"
         for name, meaning in agree.items():
             self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
         self._require(forward or not any(f[n] for n in ("y.relu", "y.pool", "y.flags", "y.bias")),
                       "post-processing of a gradient", "none", "some")
-        self._require(f["s.sum"] == 0 or gradient, "s.sum", "set in the weight gradient only", 1)
+        self._require(f["s.sum"] == 0 or self._gradient, "s.sum",
+                      "set in the weight gradient only", 1)
 
     def _levels(self) -> None:
         f = self._f
@@ -319,9 +323,7 @@ class Limits:
     def _staging(self) -> None:
         f, q = self._f, self._q
         blocks = np.arange(BLOCKS, dtype=np.int64)
-        if self._raw:
-            staged = np.arange(RAW_WORDS * LANES, dtype=np.int64)
-        elif f["y.pool"]:
+        if f["y.pool"]:
             self._at_most("columns of a pooled tile", q[0], self._config.pool_columns)
             for coord, what in ((0, "column"), (1, "row")):
                 jumps = [f[f"y.ydc{4 * t + coord}"] for t in range(5)]

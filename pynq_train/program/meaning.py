@@ -81,21 +81,29 @@ class Meaning:
         counts = (g["images"], _up(g["m"], _LANES), self._rows, self._flag_words)
         return _words(g["flag"], counts, (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))
 
-    def weights(self, element_bytes: int) -> Spans:
-        """Weights (2 bytes), or gradient sums (8 bytes)."""
+    @property
+    def weight_count(self) -> int:
+        """Weights with their padding."""
         g = self.g
-        elements = _up(g["m"], _M_TILE) * _M_TILE * g["nb"] * _LANES * g["kernel"] ** 2
-        return Spans.one(g["w"], elements * element_bytes)
+        return _up(g["m"], _M_TILE) * _M_TILE * g["nb"] * _LANES * g["kernel"] ** 2
+
+    def weights(self) -> Spans:
+        """16-bit weights."""
+        return Spans.one(self.g["w"], 2 * self.weight_count)
 
     def biases(self) -> Spans:
         """Bias masters, or sums of the bias gradient."""
         return Spans.one(self.g["b"], _up(self.g["m"], _M_TILE) * _M_TILE * WORD_BYTES)
 
     def expected(self) -> dict[str, tuple[Spans, bool]]:
-        """By access: the bytes that it may touch, and whether it must touch all of them."""
+        """By access: the bytes that it may touch, and whether it must touch all of them.
+
+        The update unit's tensors are not in section ``g``; :mod:`pynq_train.program.gradients`
+        checks that it gets the sums of all weights, in their order in memory.
+        """
         g = self.g
         if self.kind == Pass.FORWARD:
-            result = {"streamed operand": (self.x(), False), "S operand": (self.weights(2), False),
+            result = {"streamed operand": (self.x(), False), "S operand": (self.weights(), False),
                       "stored tensor": (self.y(), True)}
             if g["bias"]:
                 result["biases"] = (self.biases(), True)
@@ -107,11 +115,10 @@ class Meaning:
         if g["mode"] != LoadMode.PLAIN:
             result[f"flags of the {name}"] = (self.flags(), False)
         if self.kind == Pass.BACKWARD:
-            result["S operand"] = (self.weights(2), False)
+            result["S operand"] = (self.weights(), False)
             result["stored tensor"] = (self.x(phase=True), True)
             return result
         result["streamed operand"] = (self.x(), False)
-        result["stored tensor"] = (self.weights(8), True)
         if g["bias"]:
             result["channel sums"] = (self.biases(), True)
         return result

@@ -1,8 +1,9 @@
 """The program verifier: what is refused here never reaches a backend.
 
 It checks identity and memory map, prefix and limits of every descriptor, that walks touch exactly
-the tensors that the descriptor's geometry names, and that descriptors which may overlap in time do
-not meet in memory (:mod:`pynq_train.program.hazards` states the ordering model).
+the tensors that the descriptor's geometry names, that the update unit gets the sums of all weights
+in order, and that descriptors which may overlap in time do not meet in memory
+(:mod:`pynq_train.program.hazards` states the ordering model).
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode
+from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, Unit
 from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.hw.contract import contract_hash
 from pynq_train.program.access import Access, accesses
 from pynq_train.program.codec import title
+from pynq_train.program.gradients import check_gradient
 from pynq_train.program.hazards import check_hazards, check_signals
 from pynq_train.program.limits import Limits
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.program import Fields, Program
 from pynq_train.program.spans import Spans
 
+_CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 _CONSTANT_KINDS = ("program", "taps", "step block")
 _MAX_COUNT = 1 << 16
 
@@ -45,8 +48,10 @@ def verify(program: Program) -> None:
         _check_prefix(program, index, label)
         taps = program.tap_table(index)
         opcode = Opcode(fields["pre.opcode"])
-        if opcode == Opcode.CONV:
+        if opcode in _CONVOLUTIONS:
             Limits(label, fields, taps, config).check()
+        if opcode == Opcode.GRADIENT:
+            check_gradient(label, fields, taps, config)
         elif opcode == Opcode.UPDATE:
             _check_count(label, "u_count", fields["u.u_count"], 4, None, 4)
         elif opcode == Opcode.SOFTMAX:
@@ -55,7 +60,7 @@ def verify(program: Program) -> None:
         found = accesses(fields, taps)
         for access in found:
             _check_place(program, label, access)
-        if opcode == Opcode.CONV:
+        if opcode in _CONVOLUTIONS:
             _check_meaning(program, label, fields, found)
         touched.append(found)
     _check_records(program, labels)
@@ -159,7 +164,7 @@ def _check_meaning(program: Program, label: str, fields: Fields,
     """Walks touch no byte beside the tensors of section g, and store them completely."""
     expected = Meaning(fields).expected()
     for access in found:
-        if access.what == "record":
+        if access.what == "record" or access.unit == Unit.U:
             continue
         allowed, _ = expected.get(access.what, (Spans.one(0, 0), False))
         byte = allowed.missing(access.spans)

@@ -17,7 +17,7 @@ from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role, param_index
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
-                Opcode.SOFTMAX: Semaphore.SOFTMAX}
+                Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX}
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
     return LayerAddresses(
         x=at(input_symbol(plan, layer)), y=at(output_symbol(plan, layer)),
         flags=at(f"{name}.flags"), dx=at(gradient_symbol(plan, layer - 1)) if layer else 0,
-        dy=at(gradient_symbol(plan, layer)), w16=at(f"{name}.w16"), bias=at(f"{name}.bias"),
-        g=at(f"{name}.g"), db=at(f"{name}.db"))
+        dy=at(gradient_symbol(plan, layer)), w16=at(f"{name}.w16"), wv=at(f"{name}.wv"),
+        bias=at(f"{name}.bias"), db=at(f"{name}.db"))
 
 
 def build_training(plan: Plan) -> ProgramImage:
@@ -130,8 +130,8 @@ def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
 def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
     if entry.role == Role.SOFTMAX:
         return _softmax(plan, name == "train", waits), ()
-    if entry.role in (Role.UPDATE_WEIGHTS, Role.UPDATE_BIAS):
-        return _update(plan, entry, waits), ()
+    if entry.role == Role.UPDATE_BIAS:
+        return _update_bias(plan, entry, waits), ()
     return _conv(plan, name == "train", entry, waits)
 
 
@@ -140,18 +140,21 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     layer, kind = entry.layer, entry.geometry.shape.kind
     label = plan.specs[layer].name
     flags = train and layer >= plan.train_from
-    fields, taps = lower(entry.geometry, layer_addresses(plan, layer), flags)
+    fields, taps = lower(entry.geometry, layer_addresses(plan, layer), flags, plan.momentum)
     x, dy = input_symbol(plan, layer), gradient_symbol(plan, layer)
+    if dy not in waits.producer:
+        # Nobody writes the gradient (a layer list has no loss); the flags must be there.
+        dy = f"{label}.flags"
     if kind == Pass.FORWARD:
         waits.put(fields, "x", x)
         waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags")
     elif kind == Pass.BACKWARD:
         waits.put(fields, "x", dy)
-        waits.done(Semaphore.CONV, gradient_symbol(plan, layer - 1), f"{label}.backward")
+        waits.done(Semaphore.CONV, gradient_symbol(plan, layer - 1))
     else:
         waits.put(fields, "x", x)
         waits.put(fields, "s", dy)
-        waits.done(Semaphore.CONV, f"{label}.g", f"{label}.db", f"{label}.w16 is read")
+        waits.done(Semaphore.UPDATE, f"{label}.db")
     return fields, taps
 
 
@@ -166,23 +169,14 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
     return fields
 
 
-def _update(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
-    """SGD of one tensor: starts when no pass of the layer reads its 16-bit weights any more."""
+def _update_bias(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
+    """SGD of the biases: starts when the sums of all slices of the layer are in memory."""
     spec, memory = plan.specs[entry.layer], plan.memory
-    if entry.role == Role.UPDATE_WEIGHTS:
-        fields: Fields = {
-            "u.g_off": memory[f"{spec.name}.g"].offset,
-            "u.wv_off": memory[f"{spec.name}.wv"].offset,
-            "u.w16_off": memory[f"{spec.name}.w16"].offset,
-            "u.u_count": spec.master_bytes // WORD_BYTES, "u.u_copy": 1,
-        }
-        waits.put(fields, "x", f"{spec.name}.g", f"{spec.name}.backward")
-    else:
-        fields = {
-            "u.g_off": memory[f"{spec.name}.db"].offset,
-            "u.wv_off": memory[f"{spec.name}.bias"].offset,
-            "u.u_count": spec.bias_bytes // WORD_BYTES,
-        }
-        waits.put(fields, "x", f"{spec.name}.db")
+    fields: Fields = {
+        "u.g_off": memory[f"{spec.name}.db"].offset,
+        "u.wv_off": memory[f"{spec.name}.bias"].offset,
+        "u.u_count": spec.bias_bytes // WORD_BYTES,
+    }
+    waits.put(fields, "x", f"{spec.name}.db")
     waits.done(Semaphore.UPDATE)
     return fields

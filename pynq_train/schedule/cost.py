@@ -28,8 +28,8 @@ DESCRIPTOR_CYCLES = 220
 """Configuration of the units, first S set, end of the pipeline."""
 GROUP_CYCLES = LANES * M_TILE_BLOCKS
 """Cycles in which the store unit takes one accumulator group."""
-RAW_GROUP_CYCLES = LANES * M_TILE
-"""The same without post-processing."""
+RAW_GROUP_CYCLES = LANES * M_TILE_BLOCKS
+"""The same for sums of weights, four per cycle into the gradient queue."""
 SLOTS = 4
 """Descriptors that may be under way at once."""
 
@@ -74,11 +74,10 @@ class Cost:
                  ("store", self.store), ("memory", self.dram))
         return max(units, key=lambda unit: unit[1])[0]
 
-    @property
-    def key(self) -> tuple[float, int]:
-        """Order of the search: time, then traffic."""
+    def key(self, traffic: float) -> tuple[float, int]:
+        """Order of the search: time and ``traffic`` times the memory's cycles, then bytes."""
         gaps = (self.fill + self.tail) * (1.0 if self.chained else 0.25)
-        return self.cycles + gaps, self.bytes_read + self.bytes_written
+        return self.cycles + gaps + traffic * self.dram, self.bytes_read + self.bytes_written
 
 
 @lru_cache(maxsize=1 << 16)
@@ -208,21 +207,29 @@ def _gradient_cost(geo: Geometry, board: Board) -> Cost:
     s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), M_TILE_BLOCKS * outer,
                          spec.y.blocks, geo.chunks)
     segment = geo.acc_groups * RAW_GROUP_CYCLES
-    written = spec.master_bytes // WORD_BYTES + (spec.m_tiles * M_TILE if spec.bias else 0)
+    written = shape.outer * M_TILE if spec.bias else 0
     write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES
     total = x.words + s.words + written
     return Cost(array, x.cycles, s.cycles, max(outer * segment, write),
                 ceil_div(total * WORD_BYTES, board.dram_bytes_per_cycle),
                 x.cycles // (grid * geo.chunks * (1 if x_once else shape.outer))
                 + LATENCY_CYCLES, segment + LATENCY_CYCLES,
-                (x.words + s.words) * WORD_BYTES, written * WORD_BYTES, spec.macs, False)
+                (x.words + s.words) * WORD_BYTES, written * WORD_BYTES,
+                spec.macs * shape.outer // spec.m_tiles, False)
 
 
-def update_cost(elements: int, copy: bool) -> tuple[int, int, int]:
-    """Return (cycles, bytes read, bytes written) of an update of ``elements`` values."""
-    bursts = ceil_div(elements, BURST_BEATS)
-    read = 2 * elements + 2 * bursts * BURST_CYCLES
-    return read + LATENCY_CYCLES, 16 * elements, (10 if copy else 8) * elements
+def update_cost(elements: int, momentum: bool) -> tuple[int, int, int]:
+    """Return (cycles, bytes read, bytes written) of an update of ``elements`` weights."""
+    master = 8 if momentum else 4
+    words = elements * master // WORD_BYTES
+    cycles = max(elements, words + ceil_div(words, BURST_BEATS) * BURST_CYCLES)
+    return cycles + LATENCY_CYCLES, master * elements, (master + 2) * elements
+
+
+def bias_cost(elements: int) -> tuple[int, int, int]:
+    """Return (cycles, bytes read, bytes written) of an update of ``elements`` biases."""
+    read = 2 * elements + 2 * ceil_div(elements, BURST_BEATS) * BURST_CYCLES
+    return read + LATENCY_CYCLES, 16 * elements, 8 * elements
 
 
 def softmax_cost(batch: int, classes: int) -> int:

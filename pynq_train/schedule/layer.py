@@ -13,7 +13,6 @@ from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS
 from pynq_train.schedule.layout import (
     M_TILE,
-    SUM_BLOCK_BYTES,
     WEIGHT_BLOCK_BYTES,
     Array,
     FlagLayout,
@@ -111,9 +110,13 @@ class LayerSpec:
         return self.weight_blocks * WEIGHT_BLOCK_BYTES
 
     @property
-    def master_bytes(self) -> int:
-        """Bytes of the weight masters, and of the gradient sums."""
-        return self.weight_blocks * SUM_BLOCK_BYTES
+    def weight_elements(self) -> int:
+        """Weights with their padding."""
+        return self.weight_blocks * M_TILE * CHANNELS_PER_WORD
+
+    def master_bytes(self, momentum: bool) -> int:
+        """Bytes of the weight masters: {momentum, weight} or bare weights."""
+        return self.weight_elements * (8 if momentum else 4)
 
     @property
     def bias_bytes(self) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.schedule.layout import M_TILE, SUM_BLOCK_BYTES, WEIGHT_BLOCK_BYTES, ceil_div
+from pynq_train.schedule.layout import M_TILE, WEIGHT_BLOCK_BYTES, ceil_div
 from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
 
 Fields = dict[str, int]
@@ -26,9 +26,19 @@ class LayerAddresses:
     dx: int
     dy: int
     w16: int
+    wv: int
     bias: int
-    g: int
     db: int
+
+    def slice(self, geo: Geometry, momentum: bool) -> LayerAddresses:
+        """Addresses of the m tiles that a weight gradient covers."""
+        first, spec = geo.shape.m_first, geo.shape.spec
+        flags = spec.flags.block_stride if spec.flags else 0
+        blocks, weights = first * M_TILE_BLOCKS, first * spec.weight_elements // spec.m_tiles
+        return replace(self, dy=self.dy + blocks * spec.y.block_stride,
+                       flags=self.flags + blocks * flags, w16=self.w16 + 2 * weights,
+                       wv=self.wv + (8 if momentum else 4) * weights,
+                       db=self.db + first * M_TILE * WORD_BYTES)
 
 
 def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
@@ -186,7 +196,7 @@ class _Gradient:
         if self.mode == LoadMode.UNPOOL:
             rows, cols = rows // 2 * 2, cols // 2 * 2
         return Rows(n, (y.row_stride, y.image_stride, y.block_stride), start,
-                    (cols, rows, y.images, y.blocks),
+                    (cols, rows, y.images, y.blocks - self.geo.shape.m_first * M_TILE_BLOCKS),
                     (flags.row_stride, flags.image_stride, flags.block_stride) if flags
                     else (0, 0, 0))
 
@@ -211,7 +221,8 @@ class _Gradient:
                          tile.images * image))
 
 
-def lower(geo: Geometry, at: LayerAddresses, flags: bool = True) -> tuple[Fields, Taps]:
+def lower(geo: Geometry, at: LayerAddresses, flags: bool = True,
+          momentum: bool = True) -> tuple[Fields, Taps]:
     """Return the fields of one convolution descriptor and its taps.
 
     The prefix gets opcode, tap count and tile counts; the program adds numbers, waits and the
@@ -221,10 +232,17 @@ def lower(geo: Geometry, at: LayerAddresses, flags: bool = True) -> tuple[Fields
         geo: the pass and its tile.
         at: addresses of the layer's tensors.
         flags: forward: write the flags.
+        momentum: weight gradient: the masters hold momentum.
     """
     fields: Fields = {"pre.opcode": int(Opcode.CONV), "pre.n_taps": len(geo.shape.taps)}
-    {Pass.FORWARD: _forward, Pass.BACKWARD: _backward,
-     Pass.WEIGHT_GRADIENT: _weight_gradient}[geo.shape.kind](fields, geo, at)
+    if geo.shape.kind == Pass.WEIGHT_GRADIENT:
+        at = at.slice(geo, momentum)
+        _weight_gradient(fields, geo, at)
+        _update(fields, geo, at, momentum)
+    elif geo.shape.kind == Pass.FORWARD:
+        _forward(fields, geo, at)
+    else:
+        _backward(fields, geo, at)
     _pixels(fields, geo)
     if geo.shape.kind == Pass.FORWARD and flags and geo.shape.spec.flags is not None:
         _flag_store(fields, geo, at)
@@ -424,37 +442,43 @@ def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
     _put(fields, "y.y", store)
     fields.update({"y.segs": 3, "y.raw": 1, "y.groups": CHANNELS_PER_WORD})
-    one, taps = SUM_BLOCK_BYTES, k * k * SUM_BLOCK_BYTES
+    # Coordinate 0: kernel column, or channel block of a 1x1 kernel.
+    moves = (LANES, 0, 0, 0, 0)
     if geo.window_blocks:
-        block_move = TileMove(LANES * one, (0, LANES, 0, 0))
-        chunk_move = TileMove(tile.chunk * one, (0, tile.chunk, 0, 0))
-        lim = (64, spec.nb, 1, 1)
-    else:
-        block_move = TileMove(taps, (0, 0, 1, 0))
-        chunk_move = TileMove(tile.chunk * taps, (0, 0, tile.chunk, 0))
-        lim = (64, k, spec.nb, 1)
-    _walk(fields, "yw", addr=at.g, counts=store,
-          moves=(TileMove(LANES * one, (0, LANES, 0, 0)), TileMove(k * one), block_move,
-                 chunk_move, TileMove(spec.nb * taps)),
-          rows=Rows((64, LANES, 1, 1), (one, 0, 0), _ZERO4, lim), pos=(1, 64, 0, 0))
+        moves = (0, 0, LANES, tile.chunk, 0)
+    for t, jump in enumerate(jumps(store, moves)):
+        fields[f"y.ydc{4 * t}"] = jump
+    fields["y.ylim0"] = spec.nb if geo.window_blocks else k
+
+
+def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -> None:
+    """The update unit's part of a weight gradient."""
+    shape, spec = geo.shape, geo.shape.spec
+    fields["pre.opcode"] = int(Opcode.GRADIENT)
+    fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
+                   "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
+                   "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, M_TILE)})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
     shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
     forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
+    m = spec.m
+    if gradient:
+        m = min(m, (shape.m_first + shape.outer) * M_TILE) - shape.m_first * M_TILE
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
         "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
         "g.g_flags": int(forward and flags and spec.flags is not None),
         "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
         "g.g_mode": 0 if forward else int(spec.gradient_mode),
-        "g.g_pad_top": spec.pad_top, "g.g_pad_left": spec.pad_left, "g.g_m": spec.m,
+        "g.g_pad_top": spec.pad_top, "g.g_pad_left": spec.pad_left, "g.g_m": m,
         "g.g_n": spec.n, "g.g_images": spec.images, "g.g_nb": spec.nb,
         "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
         "g.g_out_cols": spec.out_cols,
         "g.g_x": at.dx if shape.kind == Pass.BACKWARD else at.x,
         "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
-        "g.g_w": at.g if gradient else at.w16,
+        "g.g_w": 0 if gradient else at.w16,
         "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
     })
     _put(fields, "g.g_x_strides",

@@ -1,166 +1,222 @@
-"""Readable tables of a plan, and predictions for reference networks."""
+"""Readable tables of plans: per layer and pass tiles, traffic, predicted cycles and what limits."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pynq_train.errors import DoesNotFit
+from pynq_train.graph import fuse, layer_lists, zoo
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
+from pynq_train.hw.resources import resources
 from pynq_train.schedule.cost import Cost
-from pynq_train.schedule.layer import LayerSpec, layer_specs
-from pynq_train.schedule.plan import Entry, Plan, Role
-from pynq_train.schedule.shape import (
-    Geometry,
-    PassShape,
-    backward_shapes,
-    forward_shape,
-    weight_gradient_shape,
-)
-from pynq_train.schedule.tiling import best_tile
-from pynq_train.schedule.timeline import predict, predict_entries
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.shape import Geometry
+from pynq_train.schedule.single import SinglePass, kinds_of, single_pass, single_plan
+from pynq_train.schedule.timeline import predict
+
+_LIMITS = {"array": "array", "load X": "bandwidth", "load S": "S reload", "store": "bandwidth",
+           "memory": "bandwidth"}
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One descriptor of the array, or a pass of one layer by itself.
+
+    Attributes:
+        board: the board.
+        layer: name of the layer.
+        label: name of the pass.
+        kind: which pass.
+        geometry: its tiles.
+        cost: its predicted cost.
+        cycles: predicted cycles, gaps included.
+    """
+
+    board: Board
+    layer: str
+    label: str
+    kind: Pass
+    geometry: Geometry
+    cost: Cost
+    cycles: int
+
+    @property
+    def s_loads(self) -> int:
+        """How often S (weights; weight gradient: the output gradient) is read from memory."""
+        geo = self.geometry
+        if self.kind == Pass.WEIGHT_GRADIENT:
+            return geo.chunks
+        return geo.image_tiles * geo.row_tiles * geo.col_tiles
+
+    @property
+    def limit(self) -> str:
+        """What limits it: array, S reload, bandwidth or latency.
+
+        Sweeps shorter than the reload of S wait for it; latency limits where gaps take longer than
+        the work.
+        """
+        if self.cycles > 2 * self.cost.cycles:
+            return "latency"
+        geo, found = self.geometry, _LIMITS[self.cost.limit]
+        steps = geo.acc_groups if self.kind == Pass.WEIGHT_GRADIENT else geo.groups
+        if found == "array" and steps < self.board.config.sweep_min_cycles:
+            return "S reload"
+        return found
+
+    @property
+    def use(self) -> float:
+        """Multiply-adds per multiplier and cycle."""
+        return self.cost.macs / (self.board.config.multipliers * max(self.cycles, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        tile = self.geometry.tile
+        return {
+            "layer": self.layer, "pass": self.label,
+            "tile": {"images": tile.images, "rows": tile.rows, "cols": tile.cols,
+                     "chunk": tile.chunk, "chunk_of": self.geometry.shape.reduce},
+            "groups": self.geometry.acc_groups, "s_loads": self.s_loads,
+            "bytes_read": self.cost.bytes_read, "bytes_written": self.cost.bytes_written,
+            "macs": self.cost.macs, "predicted_cycles": self.cycles,
+            "array_use": round(self.use, 5), "limit": self.limit}
+
+    def text(self) -> str:
+        """Return one line of a table."""
+        tile = self.geometry.tile
+        size = (f"{tile.images} x {tile.rows} x {tile.cols}, {tile.chunk} of "
+                f"{self.geometry.shape.reduce}")
+        return (f"{self.layer:<10} {self.label:<18} {size:<30}{self.geometry.acc_groups:>7} "
+                f"{self.s_loads:>7} {self.cost.bytes_read / 1e3:>10.1f} "
+                f"{self.cost.bytes_written / 1e3:>10.1f} {self.cycles:>11} "
+                f"{self.use:>9.3f}  {self.limit}")
+
+
+
+HEADER = (f"{'layer':<10} {'pass':<18} {'tile: images x rows x cols, chunk':<30}{'groups':>7} "
+          f"{'S loads':>7} {'kB read':>10} {'kB written':>10} {'cycles':>11} {'array use':>9}  "
+          "limit")
+
+
+def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
+    """Return the descriptors of the array in a training step."""
+    run = predict(plan, plan.train)
+    return tuple(
+        _row(plan.board, plan.specs[entry.layer].name, entry.geometry, entry.cost, end - start)
+        for entry, start, end in zip(plan.train, run.starts, run.ends)
+        if entry.geometry is not None and entry.cost is not None)
+
+
+def pass_rows(single: SinglePass) -> tuple[PlanRow, ...]:
+    """Return the descriptors of one pass that runs by itself; they share all its cycles."""
+    plan = single_plan(single)
+    run = predict(plan, plan.train)
+    ends = (0, *run.ends[:-1], run.cycles)
+    return tuple(
+        _row(single.board, single.layer.name, entry.geometry, entry.cost, ends[i + 1] - ends[i])
+        for i, entry in enumerate(plan.train)
+        if entry.geometry is not None and entry.cost is not None)
+
+
+def _row(board: Board, layer: str, geometry: Geometry, cost: Cost, cycles: int) -> PlanRow:
+    return PlanRow(board, layer, geometry.shape.label, geometry.shape.kind, geometry, cost, cycles)
 
 
 def table(plan: Plan) -> str:
-    """Return the plan as text: layers, tiles, predicted cycles, memory."""
-    step, evaluation = predict(plan, plan.train), predict(plan, plan.evaluate)
+    """Return a plan as text: layers, tiles, predicted cycles, memory."""
     lines = [f"board {plan.board.name}, mini-batch {plan.batch}, {len(plan.specs)} layers, "
-             f"{plan.memory.nbytes / 1e6:.2f} MB of {plan.board.cma_bytes / 1e6:.0f} MB"]
-    lines.append(f"{'layer':<10} {'pass':<18} {'tile (images x rows x cols, chunk)':<36}"
-                 f"{'groups':>7} {'cycles':>11} {'array use':>10}  limit")
-    for entry in plan.train:
-        if entry.geometry is not None and entry.cost is not None:
-            lines.append(_line(entry.geometry, entry.cost, plan.board))
-    lines.append("memory: " + ", ".join(f"{kind} {size / 1e6:.3f} MB" for kind, size in
-                                        sorted(plan.memory.bytes_by_kind().items())))
-    for name, run in (("training step", step), ("evaluation", evaluation)):
+             f"{plan.memory.nbytes / 1e6:.2f} MB of {plan.board.cma_bytes / 1e6:.0f} MB",
+             HEADER, *(row.text() for row in plan_rows(plan)),
+             "memory: " + ", ".join(f"{kind} {size / 1e6:.3f} MB" for kind, size in
+                                    sorted(plan.memory.bytes_by_kind().items()))]
+    runs = (("training step", predict(plan, plan.train)),
+            ("evaluation", predict(plan, plan.evaluate)))
+    for name, run in runs:
         lines.append(
             f"{name}: {run.cycles} cycles predicted, {run.ms_per_image:.4f} ms per image at "
             f"{run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
             f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
-    return "\n".join(lines)
+    return "\n".join([*lines, resource_line(plan.board)])
 
 
-def _line(geometry: Geometry, cost: Cost, board: Board) -> str:
-    shape, tile = geometry.shape, geometry.tile
-    size = f"{tile.images} x {tile.rows} x {tile.cols}, {tile.chunk} of {shape.reduce}"
-    use = cost.macs / (board.config.multipliers * cost.cycles)
-    return (f"{shape.spec.name:<10} {shape.label:<18} {size:<36}{geometry.acc_groups:>7} "
-            f"{cost.cycles:>11} {use:>10.3f}  {cost.limit}")
+def list_table(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> str:
+    """Return a layer list as text; every pass stands for itself."""
+    lines = [f"{name} on board {board.name}, mini-batch {batch}, each pass by itself", HEADER]
+    lines += [row.text() for row in rows]
+    return "\n".join([*lines, summary(name, rows, board, batch), resource_line(board)])
 
 
-def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: int = 1,
-               out: int | None = None, pool: bool = False) -> FusedLayer:
-    """Return a convolution with ReLU on square maps: 'same' padding unless ``out`` is given."""
-    before = out if out is not None else -(-size // stride)
-    pad = max((before - 1) * stride + kernel - size, 0) // 2
-    after = before // 2 if pool else before
-    return FusedLayer("conv", name, (n, size, size), (m, before, before), (m, after, after),
-                      kernel, stride, pad, pad, True, pool, True)
+def summary(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> str:
+    """Return one line on all passes of a layer list."""
+    cycles = max(sum(row.cycles for row in rows), 1)
+    passes = []
+    for kind in Pass:
+        own = [row for row in rows if row.kind == kind]
+        spent = max(sum(row.cycles for row in own), 1) * board.config.multipliers
+        passes.append(f"{kind.name.lower().replace('_', ' ')} "
+                      f"{sum(row.cost.macs for row in own) / spent:.3f}")
+    macs = sum(row.cost.macs for row in rows)
+    traffic = sum(row.cost.bytes_read + row.cost.bytes_written for row in rows)
+    return (f"{name} batch {batch}: {cycles} cycles predicted, array use "
+            f"{macs / cycles / board.config.multipliers:.3f} ({', '.join(passes)}), "
+            f"{cycles / batch / board.clock_mhz / 1e3:.3f} ms per image, "
+            f"{traffic / cycles:.2f} bytes per cycle")
 
 
-def _dense(name: str, m: int, n: int, size: int) -> FusedLayer:
-    return FusedLayer("dense", name, (n, size, size), (m, 1, 1), (m, 1, 1), 1, 1, 0, 0, False,
-                      False, True)
+def resource_line(board: Board) -> str:
+    """Return one line on DSPs and block memories of the board's configuration."""
+    found = resources(board.config)
+    return (f"configuration {board.config.name}: {found.dsp} of {board.budget.dsp} DSPs, "
+            f"{found.bram36:g} of {board.budget.bram36} BRAM36 by formula")
 
 
-def reference_layers(name: str) -> tuple[FusedLayer, ...]:
-    """Return the layer shapes of a reference network, for predictions only."""
-    if name == "1x":
-        shapes = [(16, 3, 32, False), (16, 16, 32, True), (32, 16, 16, False),
-                  (32, 32, 16, True), (64, 32, 8, False), (64, 64, 8, True)]
-        convs = [conv_layer(f"conv{i + 1}", m, n, r, pool=p)
-                 for i, (m, n, r, p) in enumerate(shapes)]
-        return (*convs, _dense("dense1", 10, 64, 4))
-    if name == "resnet20":
-        layers = [conv_layer("conv1", 16, 3, 32)]
-        layers += [conv_layer(f"a{i}", 16, 16, 32) for i in range(6)]
-        for label, m, n, size in (("b", 32, 16, 32), ("c", 64, 32, 16)):
-            layers.append(conv_layer(f"{label}0", m, n, size, 3, 2))
-            layers += [conv_layer(f"{label}{i}", m, m, size // 2) for i in range(1, 6)]
-            layers.append(conv_layer(f"{label}skip", m, n, size, 1, 2))
-        return tuple(layers)
-    if name == "vgg16":
-        shapes = [(64, 3, 224, False), (64, 64, 224, True), (128, 64, 112, False),
-                  (128, 128, 112, True), (256, 128, 56, False), (256, 256, 56, False),
-                  (256, 256, 56, True), (512, 256, 28, False), (512, 512, 28, False),
-                  (512, 512, 28, True), (512, 512, 14, False), (512, 512, 14, False),
-                  (512, 512, 14, True)]
-        return tuple(conv_layer(f"conv{i + 1}", m, n, r, pool=p)
-                     for i, (m, n, r, p) in enumerate(shapes))
-    if name == "alexnet":
-        return (conv_layer("conv1", 64, 3, 224, 11, 4, 55), conv_layer("conv2", 192, 64, 27, 5),
-                conv_layer("conv3", 384, 192, 13), conv_layer("conv4", 256, 384, 13),
-                conv_layer("conv5", 256, 256, 13))
-    raise ValueError(f"expected 1x, resnet20, vgg16 or alexnet, found {name!r}")
+def list_rows(layers: tuple[FusedLayer, ...], batch: int, board: Board,
+              refused: list[str] | None = None) -> tuple[PlanRow, ...]:
+    """Return the passes of a layer list: forward, then backward and gradients from the last layer.
 
+    Args:
+        refused: takes the texts of passes that do not fit; without it they are raised.
 
-REFERENCES = (("1x", 128), ("1x", 1), ("resnet20", 16), ("vgg16", 1), ("alexnet", 16))
-"""Networks and mini-batches of :func:`predict_table`."""
-
-
-def reference_entries(layers: tuple[FusedLayer, ...], batch: int,
-                      board: Board) -> tuple[list[Entry], list[str]]:
-    """Return the convolution descriptors of layers taken one by one, and what was refused.
-
-    Each layer stands for itself, so that layer lists with skip connections can be predicted;
-    arena size and the bound on products do not stop a prediction.
+    Raises:
+        DoesNotFit: a pass does not fit.
     """
-    entries: dict[Pass, list[Entry]] = {kind: [] for kind in Pass}
-    notes: list[str] = []
+    rows: dict[Pass, list[tuple[int, PlanRow]]] = {kind: [] for kind in Pass}
     for index, layer in enumerate(layers):
-        spec = _alone(layer, index, batch)
-        try:
-            spec.check_products()
-        except DoesNotFit as error:
-            notes.append(str(error))
-        shapes: list[tuple[Role, PassShape]] = [(Role.FORWARD, forward_shape(spec)),
-                                                (Role.WEIGHT_GRADIENT,
-                                                 weight_gradient_shape(spec))]
-        if index:
-            shapes[1:1] = [(Role.BACKWARD, shape) for shape in backward_shapes(spec)]
-        for role, shape in shapes:
+        for kind in kinds_of(index > 0):
             try:
-                geometry, cost = best_tile(shape, board)
+                single = single_pass(layer, kind, batch, board, index > 0)
+                rows[kind] += [(index, row) for row in pass_rows(single)]
             except DoesNotFit as error:
-                notes.append(str(error))
-                continue
-            entries[shape.kind].append(Entry(role, index, geometry, cost))
-    ordered = list(entries[Pass.FORWARD])
+                if refused is None:
+                    raise
+                refused.append(str(error))
+    ordered = [row for _, row in rows[Pass.FORWARD]]
     for index in reversed(range(len(layers))):
         for kind in (Pass.BACKWARD, Pass.WEIGHT_GRADIENT):
-            ordered += [e for e in entries[kind] if e.layer == index]
-    return ordered, notes
+            ordered += [row for place, row in rows[kind] if place == index]
+    return tuple(ordered)
 
 
-def _alone(layer: FusedLayer, index: int, batch: int) -> LayerSpec:
-    tail = _dense("logits", 2, *layer.out_shape[:2])
-    spec = layer_specs((layer, tail), batch, 0 if index == 0 else -1)[0]
-    return replace(spec, index=index)
+REFERENCES = (("1x", 128), ("1x", 1), ("resnet20-conv", 16), ("vgg16-conv", 1),
+              ("alexnet-conv", 16))
+"""Networks and mini-batches of :func:`predict_table`."""
 
 
 def predict_table(board: Board, detail: bool = True) -> str:
     """Return predicted array use of the reference networks, layer by layer.
 
-    Passes only: softmax and updates are not counted (see :func:`table` for whole programs).
+    Passes only: softmax and updates of biases are not counted (see :func:`table`).
     """
     lines = []
     for name, batch in REFERENCES:
-        entries, notes = reference_entries(reference_layers(name), batch, board)
+        layers = layer_lists.get(name) if name in layer_lists.names() else fuse(zoo.get(name))
+        refused: list[str] = []
+        rows = list_rows(layers, batch, board, refused)
         if detail:
-            lines += [_line(e.geometry, e.cost, board) for e in entries
-                      if e.geometry is not None and e.cost is not None]
-        run = predict_entries(tuple(entries), board, batch)
-        passes = []
-        for kind in Pass:
-            costs = [e.cost for e in entries if e.cost and e.geometry
-                     and e.geometry.shape.kind == kind]
-            cycles = sum(c.cycles for c in costs) * board.config.multipliers
-            passes.append(f"{kind.name.lower()} {sum(c.macs for c in costs) / cycles:.3f}")
-        lines.append(f"{name} batch {batch}: array use {run.utilisation:.3f} "
-                     f"({', '.join(passes)}), {run.ms_per_image:.3f} ms per image, "
-                     f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
-        lines += [f"  refused in a program: {note}" for note in notes]
+            lines += [HEADER, *(row.text() for row in rows)]
+        lines.append(summary(name, rows, board, batch))
+        lines += [f"  refused: {note}" for note in refused]
     return "\n".join(lines)
-

@@ -67,6 +67,7 @@ class PassShape:
         outer: tiles of 16 output channels (backward: of 4 n blocks).
         regions: accumulator regions (column phases).
         taps: the tap table.
+        m_first: weight gradient: first of the ``outer`` m tiles.
     """
 
     spec: LayerSpec
@@ -84,6 +85,7 @@ class PassShape:
     outer: int
     regions: int
     taps: tuple[TapPlace, ...]
+    m_first: int = 0
 
     @property
     def single(self) -> bool:
@@ -101,6 +103,8 @@ class PassShape:
     def label(self) -> str:
         """Name of the pass for messages."""
         name = self.kind.name.lower().replace("_", " ")
+        if self.kind == Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
+            name += f" {self.m_first}..{self.m_first + self.outer - 1}"
         return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
 
     @property
@@ -158,13 +162,17 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     return tuple(shapes)
 
 
-def weight_gradient_shape(spec: LayerSpec) -> PassShape:
-    """Return the weight gradient; its taps are (kernel row, group of 3 kernel columns)."""
+def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = None) -> PassShape:
+    """Return the weight gradient of ``count`` m tiles from ``first`` (default: all).
+
+    Its taps are (kernel row, group of 3 kernel columns).
+    """
+    count = spec.m_tiles - first if count is None else count
     k = spec.kernel
     groups = ceil_div(k, LANES) if k > 1 else 1
     taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k) for g in range(groups))
     return PassShape(spec, Pass.WEIGHT_GRADIENT, 0, spec.images, spec.out_rows, spec.out_cols,
-                     0, 0, spec.stride, k, k, spec.nb, spec.m_tiles, 1, taps)
+                     0, 0, spec.stride, k, k, spec.nb, count, 1, taps, first)
 
 
 @dataclass(frozen=True)
@@ -320,9 +328,9 @@ class Geometry:
 
     @cached_property
     def stage_words(self) -> int:
-        """Words of a staged segment."""
+        """Words of a staged segment; sums of weights are not staged."""
         if self.shape.kind == Pass.WEIGHT_GRADIENT:
-            return CHANNELS_PER_WORD * LANES * M_TILE
+            return 0
         return M_TILE_BLOCKS * self.tile.images * self.stored_rows * self.stored_cols
 
     @cached_property

@@ -43,7 +43,7 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
     entries: dict[int, bytes] = {
         param_index(Role.SOFTMAX, 0): pack_params(Opcode.SOFTMAX, params.softmax)}
     by_role = ((Role.FORWARD, params.forward), (Role.BACKWARD, params.backward),
-               (Role.UPDATE_WEIGHTS, params.update_weights),
+               (Role.GRADIENT, params.update_weights),
                (Role.UPDATE_BIAS, params.update_bias))
     for role, layers in by_role:
         if len(layers) != len(plan.specs):
@@ -84,7 +84,7 @@ def read_records(plan: Plan, entries: tuple[Entry, ...],
         elif entry.role == Role.BACKWARD:
             backward[layer] = (backward[layer] or 0) | first
             saturations[f"{name}.dx"] = saturations.get(f"{name}.dx", 0) + second
-        elif entry.role == Role.UPDATE_WEIGHTS:
-            weights[layer] = first
-            saturations[f"{name}.w"] = second
+        elif entry.role == Role.GRADIENT:
+            weights[layer] = (weights[layer] or 0) | first
+            saturations[f"{name}.w"] = saturations.get(f"{name}.w", 0) + second
     return StepResult(loss, correct, Measures(forward, backward, weights), saturations)

@@ -54,8 +54,11 @@ def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
 
 def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
     """Yield the tiles of a pass that keep all limits of ``config``."""
-    step = LANES if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel == 1 else 1
-    chunks = splits(shape.reduce, step)
+    if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
+        # The drain keeps or drops kernel columns, never channel blocks.
+        chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
+    else:
+        chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
     if shape.kind == Pass.WEIGHT_GRADIENT:
         pixels = config.s_ring_words // 8
     else:
@@ -72,8 +75,13 @@ def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
                     break
 
 
-def best_tile(shape: PassShape, board: Board) -> tuple[Geometry, Cost]:
-    """Return the tile with the fewest predicted cycles.
+LIGHT_TRAFFIC, HEAVY_TRAFFIC = 0.02, 1.0
+"""What a cycle of the memory costs beside a cycle of the array: memory idle, or saturated."""
+
+
+def best_tile(shape: PassShape, board: Board,
+              traffic: float = LIGHT_TRAFFIC) -> tuple[Geometry, Cost]:
+    """Return the tile with the fewest predicted cycles; ``traffic`` weighs its memory cycles.
 
     Raises:
         DoesNotFit: no tile fits; the text names layer, need and limit.
@@ -81,7 +89,7 @@ def best_tile(shape: PassShape, board: Board) -> tuple[Geometry, Cost]:
     best: tuple[Geometry, Cost] | None = None
     for geometry in candidates(shape, board.config):
         cost = pass_cost(geometry, board)
-        if best is None or cost.key < best[1].key:
+        if best is None or cost.key(traffic) < best[1].key(traffic):
             best = geometry, cost
     if best is None:
         raise _refuse(shape, board.config)

@@ -10,6 +10,7 @@ from pynq_train.schedule.cost import (
     DESCRIPTOR_CYCLES,
     SLOTS,
     Cost,
+    bias_cost,
     softmax_cost,
     update_cost,
 )
@@ -86,6 +87,16 @@ def predict_entries(entries: tuple[Entry, ...], board: Board, batch: int,
             conv, pending, fresh = end, cost, False
             read, written, macs = (read + cost.bytes_read, written + cost.bytes_written,
                                    macs + cost.macs)
+            if entry.role == Role.GRADIENT and entry.geometry is not None:
+                shape = entry.geometry.shape
+                elements = shape.spec.weight_elements // shape.spec.m_tiles * shape.outer
+                cycles, more_read, more_written = update_cost(
+                    elements, plan.momentum if plan else True)
+                update = max(update, start) + cycles
+                # A full queue holds the array back.
+                conv = max(conv, update - board.config.grad_words)
+                end = max(end, update)
+                read, written = read + more_read, written + more_written
         elif entry.role == Role.SOFTMAX:
             classes = plan.classes if plan else 10
             start = conv + (pending.tail if pending else 0)
@@ -95,10 +106,8 @@ def predict_entries(entries: tuple[Entry, ...], board: Board, batch: int,
             written += batch * ceil_div(classes, 4) * WORD_BYTES
         else:
             elements = _elements(entry, plan)
-            cycles, more_read, more_written = update_cost(
-                elements, entry.role == Role.UPDATE_WEIGHTS)
-            tail = pending.tail if pending else 0
-            start = max(conv + tail, update, slot)
+            cycles, more_read, more_written = bias_cost(elements)
+            start = max(update, slot)
             end = start + cycles
             update = end
             read, written = read + more_read, written + more_written
@@ -113,6 +122,4 @@ def predict_entries(entries: tuple[Entry, ...], board: Board, batch: int,
 
 def _elements(entry: Entry, plan: Plan | None) -> int:
     assert plan is not None
-    spec = plan.specs[entry.layer]
-    size = spec.master_bytes if entry.role == Role.UPDATE_WEIGHTS else spec.bias_bytes
-    return size // WORD_BYTES
+    return plan.specs[entry.layer].bias_bytes // WORD_BYTES

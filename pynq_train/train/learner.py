@@ -86,7 +86,8 @@ class Learner:
         self.steps = 0
         self._normalise = normalise
         self._layers = fuse(self.graph)
-        self._plan = make_plan(self._layers, batch, board_of(board))
+        self._plan = make_plan(self._layers, batch, board_of(board),
+                               momentum=self.optimizer.momentum > 0)
         params = init_params(self._layers, seed)
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)

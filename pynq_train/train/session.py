@@ -152,8 +152,9 @@ class Session:
         """Write weights, momentum and the 16-bit copies at the policy's exponents."""
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             own = masters[spec.name]
-            words = spec.pack_weights(master_words(own.weight, own.weight_momentum))
-            self._put(f"{spec.name}.wv", words)
+            words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
+                     else own.weight)
+            self._put(f"{spec.name}.wv", spec.pack_weights(words))
             copy = operand_copy(own.weight, exponent)
             self._put(f"{spec.name}.w16", spec.pack_weights(copy))
             if own.bias is not None and own.bias_momentum is not None:
@@ -164,8 +165,12 @@ class Session:
         """Read weights and momentum of all layers."""
         result = {}
         for spec in self.plan.specs:
-            words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
-            weight, weight_v = split_master_words(words)
+            if self.plan.momentum:
+                words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
+                weight, weight_v = split_master_words(words)
+            else:
+                weight = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int32))
+                weight_v = np.zeros_like(weight)
             bias = bias_v = None
             if spec.bias:
                 bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])

@@ -2,12 +2,13 @@
 // Runs a program: fetches descriptors ahead, hands them to the units, retires them in order.
 //
 //            fetch               serve (one unit at a time)          done pulses
-//   memory ---------> 4 slots x 256 words ---------> cfg bus ---> units --------> retire
+//   memory ---------> 8 slots x 256 words ---------> cfg bus ---> units --------> retire
 //                     index = index on the bus
 //
 // Contract: a unit is served when it requests, its opcode is concerned, and its wait is satisfied;
 // the first word follows three cycles later, one word per cycle. A descriptor retires when all its
-// units have pulsed unit_done_i and it is the oldest; only then its semaphore counts. A fence (and
+// units have pulsed unit_done_i and it is the oldest. Its semaphore counts when all its units have
+// pulsed and all older descriptors of that semaphore have counted. A fence (and
 // with step_mode_i every descriptor) holds all later ones back until it has retired. An illegal
 // descriptor fails when it is the oldest. After an error or soft reset halt_o stays high until
 // axi_idle_i; after an error only soft_reset_i leads back to work. core_rst_o lasts four cycles.
@@ -63,11 +64,17 @@ module pt_sequencer #(
   if (MaxTaps < 1 || MaxTaps > 126) begin : g_check
     $fatal(1, "pt_sequencer: MaxTaps must be 1..126");
   end
+  if (pt_spec_pkg::Slots < 2 || pt_spec_pkg::Slots != 2 ** $clog2(pt_spec_pkg::Slots)) begin : g_check2
+    $fatal(1, "pt_sequencer: Slots must be a power of two of 2 or more");
+  end
 
-  localparam int unsigned Slots = 4;
-  localparam int unsigned PtrW = 3;  // slot and one more bit: full differs from empty
+  localparam int unsigned Slots = pt_spec_pkg::Slots;
+  localparam int unsigned SlotW = $clog2(Slots);
+  localparam int unsigned PtrW = SlotW + 1;  // one more bit: full differs from empty
   localparam int unsigned Units = pt_spec_pkg::Units;
   localparam int unsigned Sems = 3;
+  // A fence counts on no semaphore.
+  localparam logic [1:0] NoSignal = 2'd3;
   // Words behind the last section that a unit sees are not fetched.
   localparam int unsigned FetchWords = pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
@@ -106,10 +113,10 @@ module pt_sequencer #(
   logic [Slots-1:0][7:0]       taps_q;
   logic [Slots-1:0][1:0]       signal_q, sem_x_q, sem_s_q, sem_y_q;
   logic [Slots-1:0][15:0]      wait_x_q, wait_s_q, wait_y_q;
-  logic [1:0]                  head, tail;
+  logic [SlotW-1:0]            head, tail;
   logic                        retire, slot_filled;
-  assign head = head_q[1:0];
-  assign tail = tail_q[1:0];
+  assign head = head_q[SlotW-1:0];
+  assign tail = tail_q[SlotW-1:0];
   assign used = tail_q - head_q;
 
   // ---- fetch ------------------------------------------------------------------------------------
@@ -128,7 +135,7 @@ module pt_sequencer #(
   always_comb begin
     uses = '0;
     bad_count = 1'b0;
-    if (pre.opcode == 8'(pt_spec_pkg::OpConv)) begin
+    if (pre.opcode == 8'(pt_spec_pkg::OpConv) || pre.opcode == 8'(pt_spec_pkg::OpGradient)) begin
       uses[pt_spec_pkg::UnitPix] = 1'b1;
       uses[pt_spec_pkg::UnitX] = 1'b1;
       uses[pt_spec_pkg::UnitS] = 1'b1;
@@ -136,7 +143,8 @@ module pt_sequencer #(
       uses[pt_spec_pkg::UnitY] = 1'b1;
       for (int unsigned l = 0; l < 5; l++) bad_count = bad_count | (pre.t[l] == 16'd0);
     end
-    uses[pt_spec_pkg::UnitU] = pre.opcode == 8'(pt_spec_pkg::OpUpdate);
+    uses[pt_spec_pkg::UnitU] = pre.opcode == 8'(pt_spec_pkg::OpUpdate) ||
+                               pre.opcode == 8'(pt_spec_pkg::OpGradient);
     uses[pt_spec_pkg::UnitF] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
     bad_head = pre.n_taps > 8'(MaxTaps) || (!fence && uses == '0);
     bad_sem = pre.signal >= 8'(Sems) || pre.wait_x_sem >= 8'(Sems) ||
@@ -193,8 +201,7 @@ module pt_sequencer #(
       stop_q[tail]   <= no_more || bad_count || bad_sem;
       bad_q[tail]    <= bad_head || bad_count || bad_sem;
       taps_q[tail]   <= pre.n_taps;
-      // A fence counts on no semaphore: 3 is none.
-      signal_q[tail] <= fence ? 2'd3 : pre.signal[1:0];
+      signal_q[tail] <= fence ? NoSignal : pre.signal[1:0];
       sem_x_q[tail]  <= pre.wait_x_sem[1:0];
       sem_s_q[tail]  <= pre.wait_s_sem[1:0];
       sem_y_q[tail]  <= pre.wait_y_sem[1:0];
@@ -209,13 +216,13 @@ module pt_sequencer #(
   logic [Sems-1:0][15:0]      sem_q;
   logic [2:0]                 scan_q, cand_unit_q, serve_unit_q;
   logic [PtrW-1:0]            scan_ptr, cand_ptr_q;
-  logic [1:0]                 scan_slot;
+  logic [SlotW-1:0]           scan_slot;
   logic                       cand_valid_q, cand_uses_q, cand_stop_q, cand_req_q, cand_ok;
   logic [15:0]                cand_wait_q, cand_sem;
   logic [1:0]                 cand_sem_q;
   logic                       serve_q, serve_start, skip;
   assign scan_ptr = ptr_q[scan_q];
-  assign scan_slot = scan_ptr[1:0];
+  assign scan_slot = scan_ptr[SlotW-1:0];
 
   always_ff @(posedge clk_i) begin
     scan_q       <= scan_q >= 3'(Units - 1) ? 3'd0 : scan_q + 3'd1;
@@ -269,7 +276,7 @@ module pt_sequencer #(
   // ---- serve ------------------------------------------------------------------------------------
   typedef enum logic [1:0] {SgPre, SgOwn, SgTail} segment_e;
   segment_e         segment_q;
-  logic [1:0]       serve_slot_q;
+  logic [SlotW-1:0] serve_slot_q;
   logic [7:0]       sidx_q, own_first, own_last, serve_end_q;
   logic             serve_last, last1_q, last2_q;
   logic [Units-1:0] valid1_q, valid2_q;
@@ -326,10 +333,10 @@ module pt_sequencer #(
     last2_q <= last1_q;
     if (serve_start) begin
       serve_unit_q <= cand_unit_q;
-      serve_slot_q <= cand_ptr_q[1:0];
+      serve_slot_q <= cand_ptr_q[SlotW-1:0];
       serve_end_q  <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1);
       if (cand_unit_q == 3'(pt_spec_pkg::UnitS) || cand_unit_q == 3'(pt_spec_pkg::UnitC)) begin
-        serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps_q[cand_ptr_q[1:0]];
+        serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps_q[cand_ptr_q[SlotW-1:0]];
       end
       segment_q <= SgPre;
       sidx_q    <= 8'd0;
@@ -366,8 +373,8 @@ module pt_sequencer #(
     for (int unsigned u = 0; u < Units; u++) begin
       open = unit_done_q[u];
       for (int unsigned k = 0; k < Slots; k++) begin
-        if (open && pending_q[head + 2'(k)][u]) begin
-          pending_d[head + 2'(k)][u] = 1'b0;
+        if (open && pending_q[head + SlotW'(k)][u]) begin
+          pending_d[head + SlotW'(k)][u] = 1'b0;
           open = 1'b0;
         end
       end
@@ -375,10 +382,33 @@ module pt_sequencer #(
     if (slot_filled) pending_d[tail] = (no_more || bad_count || bad_sem) ? '0 : uses;
   end
 
+  // ---- semaphores: the oldest descriptor of each that has not counted ----------------------------
+  logic [Slots-1:0] counted_q, counted_d;
+  logic [Sems-1:0]  count_up;
+  logic             first;
+  always_comb begin
+    counted_d = counted_q;
+    count_up = '0;
+    first = 1'b0;
+    for (int unsigned s = 0; s < Sems; s++) begin
+      first = 1'b1;
+      for (int unsigned k = 0; k < Slots; k++) begin
+        if (first && PtrW'(k) < used && signal_q[head + SlotW'(k)] == 2'(s) &&
+            !counted_q[head + SlotW'(k)]) begin
+          first = 1'b0;
+          count_up[s] = pending_q[head + SlotW'(k)] == '0 && !stop_q[head + SlotW'(k)];
+          counted_d[head + SlotW'(k)] = count_up[s];
+        end
+      end
+    end
+    if (slot_filled) counted_d[tail] = 1'b0;
+  end
+
   // ---- retire -----------------------------------------------------------------------------------
   logic occupied;
   assign occupied = running && !halted_q && head_q != tail_q;
-  assign retire = occupied && !bad_q[head] && pending_q[head] == '0;
+  assign retire = occupied && !bad_q[head] && pending_q[head] == '0 &&
+                  (counted_q[head] || signal_q[head] == NoSignal);
   assign illegal = occupied && bad_q[head];
   assign program_end = !halted_q && retired_o == program_count_i;
 
@@ -388,15 +418,15 @@ module pt_sequencer #(
       tail_q      <= '0;
       pending_q   <= '0;
       unit_done_q <= '0;
+      counted_q   <= '0;
       sem_q       <= '0;
     end else begin
       head_q      <= head_q + PtrW'(retire);
       tail_q      <= tail_q + PtrW'(slot_filled);
       pending_q   <= pending_d;
       unit_done_q <= unit_done_i;
-      for (int unsigned k = 0; k < Sems; k++) begin
-        if (retire && signal_q[head] == 2'(k)) sem_q[k] <= sem_q[k] + 16'd1;
-      end
+      counted_q   <= counted_d;
+      for (int unsigned k = 0; k < Sems; k++) sem_q[k] <= sem_q[k] + 16'(count_up[k]);
     end
   end
 
@@ -441,7 +471,8 @@ module pt_sequencer #(
   assign done_o = done_q;
   assign halted_o = halted_q;
   assign failed_o = state_q == StFailed;
-  assign halt_o = state_q == StStop || state_q == StFailed || state_q == StDrain;
+  assign halt_o = state_q == StStop || state_q == StFailed || state_q == StDrain ||
+                  state_q == StReset;
   assign core_rst_o = state_q == StReset;
 
   logic unused;

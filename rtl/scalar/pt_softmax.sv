@@ -38,7 +38,9 @@ module pt_softmax #(
   output logic        wdata_valid_o,
   input  logic        wdata_ready_i,
   output logic [63:0] wdata_o,
-  input  logic        wr_idle_i
+  input  logic        wr_idle_i,
+  // cycle stamp for the record
+  input  logic [31:0] stamp_i
 );
   if (MaxClasses < 16 || (MaxClasses & (MaxClasses - 1)) != 0) begin : g_check
     $fatal(1, "pt_softmax: MaxClasses must be a power of two of 16 or more");
@@ -93,6 +95,7 @@ module pt_softmax #(
   logic        log_done, push, push_last, flushed, record_taken;
   logic [31:0] image_left_q, valid_left_q;
   logic [1:0]  record_q;
+  logic [31:0] start_stamp_q, record_stamp_q;
   assign start = state_q == StStart;
   assign cfg_req_o = state_q == StIdle;
   assign done_o = state_q == StEnd && wr_idle_i;
@@ -452,6 +455,10 @@ module pt_softmax #(
   assign flushed = !out_valid && !write_q && wr_idle_i;
   assign out_pop = write_q && wdata_ready_i;
   assign record_taken = state_q == StWords && wdata_ready_i;
+  always_ff @(posedge clk_i) begin
+    if (cfg_valid_i && cfg_last_i) start_stamp_q <= stamp_i;
+    if (state_q == StRecord) record_stamp_q <= stamp_i;
+  end
   assign wr_run_valid_o = (out_valid && !write_q) || state_q == StRecord;
   assign wr_run_off_o = state_q == StRecord ? pre.rec_off : out_off;
   assign wr_run_len_o = state_q == StRecord ? 16'(pt_spec_pkg::RecordWords) : 16'd1;
@@ -464,7 +471,8 @@ module pt_softmax #(
       unique case (record_q)
         2'd0:    wdata_o = loss_sum_q;
         2'd1:    wdata_o = {32'd0, correct_q};
-        default: wdata_o = 64'd0;
+        2'd2:    wdata_o = {32'd0, start_stamp_q};
+        default: wdata_o = {32'd0, record_stamp_q};
       endcase
     end
   end

@@ -3,7 +3,7 @@
 // sums per cycle.
 //
 //   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
-//        `- group requests -> group memory of 4 entries ----'          raw: 3 pixels x 16 rows
+//        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x 4 channel blocks
 //
 // Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made
 // only with room for its group, groups come back in order after any latency. The half is released
@@ -39,10 +39,12 @@ module pt_drain #(
   // words
   output logic                word_valid_o,
   output logic [191:0]        word_acc_o,      // four 48-bit sums
-  output logic [1:0]          word_lane_o,     // raw: the lane that counts
+  output logic [1:0]          word_lane_o,     // raw: lane p
+  output logic [1:0]          word_group_o,    // raw: group ch of the segment
+  output logic [1:0]          word_keep_o,     // raw: lanes of the segment that are kept, 0..3
   output logic [1:0]          word_block_o,
   output logic                word_stored_o,   // inside the stored tensor
-  output logic [StageW-1:0]   word_addr_o,     // staging position (raw: word, else block 0)
+  output logic [StageW-1:0]   word_addr_o,     // staging position of block 0
   output logic                word_col_odd_o,
   output logic                word_row_odd_o,
   output logic                word_row_end_o,  // last pixel of the row (pooling: last pooled pixel)
@@ -185,8 +187,11 @@ module pt_drain #(
   logic [15:0]       raw_left_q;
   logic [1:0]        raw_group_q;
   logic [3:0]        blocks_q;
+  logic [1:0]        keep_q;    // raw: lanes inside the tensor
+  logic [CoordW-1:0] keep_left;
   logic [2:0]        slots_q;   // groups stored or on their way
   logic              new_group, granted, last_pixel, group_last, rec_ready, row_end;
+  assign keep_left = {2'b00, cfg_i.ylim[0]} - seg_c[0];
   assign new_group = cfg_i.raw[0] || lane_q == 2'd0;
   assign drain_req_valid_o = state_q == StPixel && new_group && rec_ready &&
                              slots_q != 3'(GroupSlots);
@@ -207,6 +212,7 @@ module pt_drain #(
         blocks_q[j] <= $signed(seg_c[3]) >= -$signed(CoordW'(j)) &&
                        $signed(seg_c[3]) + $signed(CoordW'(j)) < $signed({2'b00, cfg_i.ylim[3]});
       end
+      keep_q <= keep_left[CoordW-1] ? 2'd0 : (|keep_left[CoordW-2:2]) ? 2'd3 : keep_left[1:0];
     end else if (push) begin
       lane_q      <= group_last ? 2'd0 : lane_q + 2'd1;
       raw_left_q  <= raw_left_q - 16'd1;
@@ -226,7 +232,7 @@ module pt_drain #(
   logic [StageW-1:0] r_pos;
   assign rec_in = {
     cfg_i.raw[0] || group_last, walk_last, row_end, q_idx[16], q_idx[0],
-    blocks_q & {4{(&inside_lim) && !cfg_i.raw[0]}},
+    cfg_i.raw[0] ? {2'b00, keep_q} : blocks_q & {4{&inside_lim}},
     cfg_i.raw[0] ? raw_group_q : lane_q, pos
   };
   assign {r_group_last, r_last, r_row_end, r_row_odd, r_col_odd, r_stored, r_lane, r_pos} = rec_out;
@@ -248,14 +254,14 @@ module pt_drain #(
   logic [2:0] stored_q;             // groups that have arrived
   logic [1:0] wslot_q, rslot_q;
   logic       open_q, pick, group_pop;
-  logic [3:0] m_q;                  // raw: row; else the channel block in bits 3..2
+  logic [1:0] blk_q;                // channel block
   logic [1:0] p_q;                  // raw: pixel lane
   logic [1:0] lane;
   assign pick = rec_valid && stored_q != 3'd0 && (open_q || seg_ok_i);
   assign seg_take_o = pick && !open_q;
   assign pick_o = pick;
-  assign pick_block_o = m_q[3:2];
-  assign rec_pop = pick && (&m_q[3:2]) && (!cfg_i.raw[0] || ((&m_q[1:0]) && p_q == 2'd2));
+  assign pick_block_o = blk_q;
+  assign rec_pop = pick && (&blk_q) && (!cfg_i.raw[0] || p_q == 2'd2);
   assign group_pop = rec_pop && r_group_last;
   assign pick_last_o = rec_pop && r_last;
   assign lane = cfg_i.raw[0] ? p_q : r_lane;
@@ -267,7 +273,7 @@ module pt_drain #(
       wslot_q  <= 2'd0;
       rslot_q  <= 2'd0;
       open_q   <= 1'b0;
-      m_q      <= 4'd0;
+      blk_q    <= 2'd0;
       p_q      <= 2'd0;
     end else begin
       slots_q  <= slots_q + 3'(granted) - 3'(group_pop);
@@ -276,8 +282,8 @@ module pt_drain #(
       rslot_q  <= rslot_q + 2'(group_pop);
       if (pick) begin
         open_q <= !pick_last_o;
-        m_q    <= m_q + (cfg_i.raw[0] ? 4'd1 : 4'd4);
-        if (cfg_i.raw[0] && (&m_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
+        blk_q  <= blk_q + 2'd1;
+        if (cfg_i.raw[0] && (&blk_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
       end
     end
   end
@@ -297,7 +303,7 @@ module pt_drain #(
     if (!rst_ni) word_valid_o <= 1'b0;
     else word_valid_o <= pick;
     if (pick) begin
-      case ({lane, m_q[3:2]})
+      case ({lane, blk_q})
         4'd0:    word_acc_o <= sums[0];
         4'd1:    word_acc_o <= sums[1];
         4'd2:    word_acc_o <= sums[2];
@@ -311,10 +317,12 @@ module pt_drain #(
         4'd10:   word_acc_o <= sums[10];
         default: word_acc_o <= sums[11];
       endcase
-      word_lane_o    <= m_q[1:0];
-      word_block_o   <= m_q[3:2];
-      word_stored_o  <= r_stored[m_q[3:2]];
-      word_addr_o    <= cfg_i.raw[0] ? StageW'({p_q, m_q, r_lane}) : r_pos;
+      word_lane_o    <= p_q;
+      word_group_o   <= r_lane;
+      word_keep_o    <= r_stored[1:0];
+      word_block_o   <= blk_q;
+      word_stored_o  <= r_stored[blk_q];
+      word_addr_o    <= r_pos;
       word_col_odd_o <= r_col_odd;
       word_row_odd_o <= r_row_odd;
       word_row_end_o <= r_row_end;

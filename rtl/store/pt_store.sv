@@ -3,11 +3,11 @@
 // result record.
 //
 //   groups -> drain -> post (+ bias) -> pool -+-> data staging -> writer -> write client 0
-//                 `----- raw -----------------' `-> packing -> flag staging -> writer -> client 1
+//                 `-> raw: gradient queue      `-> packing -> flag staging -> writer -> client 1
 //
 // Contract: one descriptor at a time: cfg_req_o while idle, done_o once all writes are
 // acknowledged, the record last. Segments overlap: one is drained while the previous one is
-// written. The record uses write client 1.
+// written. The record uses write client 1; raw descriptors write nothing and have none.
 module pt_store #(
   // Words of the data staging memory, power of two; two segments are held.
   parameter int unsigned StageWords = 8192,
@@ -64,6 +64,16 @@ module pt_store #(
   input  logic                        f_wdata_ready_i,
   output logic [63:0]                 f_wdata_o,
   input  logic                        f_wr_idle_i,
+  // gradient queue
+  input  logic                        q_room_i,
+  output logic                        q_take_o,
+  output logic                        q_push_o,
+  output logic [5:0]                  q_row_o,
+  output logic [191:0]                q_data_o,
+  output logic                        q_end_o,
+  output logic [1:0]                  q_lanes_o,
+  // cycle stamp for the record
+  input  logic [31:0]                 stamp_i,
   // one pulse per cycle in which a word is drained
   output logic                        drain_busy_o
 );
@@ -134,7 +144,7 @@ module pt_store #(
         StIdle:   if (cfg_valid_i) state_q <= StConfig;
         StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
         StStart:  state_q <= StRun;
-        StRun:    if (drained) state_q <= StRecord;
+        StRun:    if (drained) state_q <= raw ? StDone : StRecord;
         StRecord: if (f_run_ready_i) state_q <= StWords;
         StWords:  if (f_wdata_ready_i && (&record_q)) state_q <= StDone;
         StDone:   if (f_wr_idle_i) state_q <= StIdle;
@@ -146,11 +156,11 @@ module pt_store #(
 
   // ---- drain ------------------------------------------------------------------------------------
   logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
-  logic [1:0]        pick_block, word_lane, word_block;
+  logic [1:0]        pick_block, word_lane, word_group, word_block, word_keep;
   logic              word_valid, word_stored, word_col_odd, word_row_odd, word_row_end, word_last;
   logic [191:0]      word_acc, word_bias;
   logic [StageW-1:0] word_addr;
-  assign seg_ok = bias_ready && data_free && (flag_free || !flags);
+  assign seg_ok = raw ? q_room_i : bias_ready && data_free && (flag_free || !flags);
 
   pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW)) u_drain (
     .clk_i,
@@ -173,6 +183,8 @@ module pt_store #(
     .word_valid_o(word_valid),
     .word_acc_o(word_acc),
     .word_lane_o(word_lane),
+    .word_group_o(word_group),
+    .word_keep_o(word_keep),
     .word_block_o(word_block),
     .word_stored_o(word_stored),
     .word_addr_o(word_addr),
@@ -206,11 +218,18 @@ module pt_store #(
     .data_i(b_data_i)
   );
 
+  assign q_take_o = seg_take && raw;
+  assign q_push_o = word_valid && raw;
+  assign q_row_o = {word_lane, word_block, word_group};
+  assign q_data_o = word_acc;
+  assign q_end_o = word_valid && word_last && raw;
+  assign q_lanes_o = word_keep;
+
   // ---- post-processing --------------------------------------------------------------------------
   localparam int unsigned MetaW = StageW + 6;
-  logic [MetaW-1:0]  meta, post_meta, raw_meta;
-  logic              post_valid, raw_valid;
-  logic [63:0]       post_data, raw_data;
+  logic [MetaW-1:0]  meta, post_meta;
+  logic              post_valid;
+  logic [63:0]       post_data;
   logic [47:0]       measure;
   logic [31:0]       saturations;
   logic [1:0]        post_block;
@@ -225,20 +244,16 @@ module pt_store #(
     .clear_i(start),
     .shift_i(param_q[5:0]),
     .relu_i(relu),
-    .valid_i(word_valid),
+    .valid_i(word_valid && !raw),
     .acc_i(word_acc),
     .bias_i(word_bias),
     .stored_i(word_stored),
-    .lane_i(word_lane),
     .meta_i(meta),
     .busy_o(post_busy),
     .valid_o(post_valid),
     .data_o(post_data),
     .meta_o(post_meta),
     .stored_o(post_stored),
-    .raw_valid_o(raw_valid),
-    .raw_data_o(raw_data),
-    .raw_meta_o(raw_meta),
     .measure_o(measure),
     .saturations_o(saturations)
   );
@@ -254,7 +269,7 @@ module pt_store #(
     .pool_i(pool),
     .relu_i(relu),
     .yblk_i(y.yblk[StageW-1:0]),
-    .in_valid_i(post_valid && !raw),
+    .in_valid_i(post_valid),
     .in_data_i(post_data),
     .in_block_i(post_block),
     .in_addr_i(post_addr),
@@ -276,17 +291,17 @@ module pt_store #(
   logic              stage_we, stage_last, stage_full, stage_re, stage_release;
   logic [StageW-1:0] stage_waddr, stage_raddr;
   logic [63:0]       stage_wdata, stage_rdata;
-  assign stage_we = raw ? raw_valid : pool_valid;
-  assign stage_waddr = raw ? raw_meta[StageW-1:0] : pool_addr;
-  assign stage_wdata = raw ? raw_data : pool_data;
-  assign stage_last = raw ? raw_valid && raw_meta[MetaW-1] : pool_last;
+  assign stage_we = pool_valid;
+  assign stage_waddr = pool_addr;
+  assign stage_wdata = pool_data;
+  assign stage_last = pool_last;
 
   pt_stage #(.Words(StageWords)) u_stage (
     .clk_i,
     .rst_ni,
     .clear_i(start),
     .free_o(data_free),
-    .take_i(seg_take),
+    .take_i(seg_take && !raw),
     .we_i(stage_we),
     .waddr_i(stage_waddr),
     .wdata_i(stage_wdata),
@@ -301,7 +316,7 @@ module pt_store #(
   pt_store_writer #(.AddrW(StageW)) u_writer (
     .clk_i,
     .rst_ni,
-    .start_i(start),
+    .start_i(start && !raw),
     .busy_o(writer_active),
     .walk_i(yw),
     .count_i(y.y),
@@ -357,6 +372,7 @@ module pt_store #(
     .release_i(flag_release)
   );
 
+  logic [31:0] start_stamp_q, record_stamp_q;
   logic        yf_run_valid, yf_run_last, yf_wdata_valid, in_record, in_words;
   logic [31:0] yf_run_off;
   logic [15:0] yf_run_len;
@@ -383,6 +399,10 @@ module pt_store #(
     .wdata_o(yf_wdata)
   );
 
+  always_ff @(posedge clk_i) begin
+    if (start) start_stamp_q <= stamp_i;
+    if (in_record) record_stamp_q <= stamp_i;
+  end
   assign in_record = state_q == StRecord;
   assign in_words = state_q == StWords;
   assign f_run_valid_o = in_record || yf_run_valid;
@@ -396,11 +416,12 @@ module pt_store #(
       unique case (record_q)
         2'd0:    f_wdata_o = {16'd0, measure};
         2'd1:    f_wdata_o = {32'd0, saturations};
-        default: f_wdata_o = 64'd0;
+        2'd2:    f_wdata_o = {32'd0, start_stamp_q};
+        default: f_wdata_o = {32'd0, record_stamp_q};
       endcase
     end
   end
 
   logic unused;
-  assign unused = &{1'b0, y, param_q, raw_meta};
+  assign unused = &{1'b0, y, param_q};
 endmodule

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts a linear range of memory into runs of one burst each.
+// Cuts a range of memory into runs of at most one burst: of each period of words the first few.
 //
 // Contract: start_i loads the range; a run is offered when go_i is high for its length len_o and
 // then stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
@@ -11,7 +11,9 @@ module pt_linear_runs #(
   input  logic                     rst_ni,
   input  logic                     start_i,
   input  logic [31:0]              off_i,    // bytes
-  input  logic [31:0]              words_i,
+  input  logic [31:0]              words_i,  // the skipped ones included
+  input  logic [6:0]               period_i,  // words
+  input  logic [6:0]               live_i,    // words of a period that are taken, 1..period
   input  logic                     go_i,
   output logic [$clog2(Burst):0]   len_o,    // words of the next run
   output logic                     accept_o,  // the run was taken
@@ -29,10 +31,19 @@ module pt_linear_runs #(
 
   logic [31:0]      off_q;
   logic [31:0]      left_q;
-  logic             busy_q, full, last;
-  assign full = left_q[31:LenW-1] != '0;  // at least one whole burst
-  assign len_o = full ? LenW'(Burst) : left_q[LenW-1:0];
-  assign last = left_q <= 32'(Burst);
+  logic [6:0]       room_q;       // words of the period to come
+  logic             busy_q, last, period_end;
+  logic [6:0]       skip;
+  logic [31:0]      used;
+  always_comb begin
+    len_o = LenW'(Burst);
+    if (room_q < 7'(Burst)) len_o = room_q[LenW-1:0];
+    if (left_q < 32'(len_o)) len_o = left_q[LenW-1:0];
+  end
+  assign period_end = room_q == 7'(len_o);
+  assign skip = period_end ? period_i - live_i : 7'd0;
+  assign used = 32'(len_o) + 32'(skip);
+  assign last = left_q <= used;
   assign idle_o = !busy_q;
   assign run_valid_o = busy_q && go_i;
   assign run_off_o = off_q;
@@ -47,9 +58,11 @@ module pt_linear_runs #(
     if (start_i) begin
       off_q  <= off_i;
       left_q <= words_i;
+      room_q <= live_i;
     end else if (accept_o) begin
-      off_q  <= off_q + 32'(8 * Burst);
-      left_q <= left_q - 32'(len_o);
+      off_q  <= off_q + {used[28:0], 3'd0};
+      left_q <= left_q - used;
+      room_q <= period_end ? live_i : room_q - 7'(len_o);
     end
   end
 endmodule

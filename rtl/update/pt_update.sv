@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Update unit: SGD with momentum and weight decay on the masters, in place, and their 16-bit copy.
 //
-//   read g  -> FIFO --+                     +--> FIFO -> write {v', w'}, record
-//                     +-> pt_update_math ---+
-//   read wv -> FIFO --+                     +--> pack 4 -> FIFO -> write copy
+//   queue or read g -> FIFO --+                     +--> FIFO -> write {v', w'}, record
+//                             +-> pt_update_math ---+
+//   read wv ---------> FIFO --+                     +--> pack 4 -> FIFO -> write copy
 //
 // Contract: one element per cycle. Reads are requested only into reserved FIFO space, so data_ready
 // is always high; write runs only for words that are already there. Elements enter the pipeline
@@ -20,7 +20,13 @@ module pt_update #(
   input  logic [63:0] cfg_data_i,
   input  logic        cfg_last_i,
   output logic        done_o,
-  // read client: gradient sums
+  // gradient queue (GRADIENT)
+  input  logic        gq_valid_i,
+  output logic        gq_ready_o,
+  input  logic [47:0] gq_data_i,
+  // cycle stamp for the record
+  input  logic [31:0] stamp_i,
+  // read client: gradient sums (UPDATE)
   output logic        g_run_valid_o,
   input  logic        g_run_ready_i,
   output logic [31:0] g_run_off_o,
@@ -83,6 +89,16 @@ module pt_update #(
   assign cfg = cfg_q;
   assign param = param_q;
 
+  // Sums come from the gradient queue; masters are bare weights, two in a word.
+  logic queued, plain;
+  assign queued = pre.opcode == 8'(pt_spec_pkg::OpGradient);
+  assign plain = cfg.u_plain[0];
+
+  // Of each lane of the queue (64 sums, 16 output channels) the first u_rows channels are weights.
+  logic [6:0] live, period;
+  assign period = queued ? 7'd64 : 7'(Burst);
+  assign live = queued ? {cfg.u_rows, 2'b00} : 7'(Burst);
+
   always_ff @(posedge clk_i) begin
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
@@ -115,7 +131,7 @@ module pt_update #(
         StIdle:   if (cfg_valid_i) state_q <= StConfig;
         StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
         StStart:  state_q <= StRun;
-        StRun:    if (masters_idle && copies_idle) state_q <= StFlush;
+        StRun:    if (masters_idle && copies_idle && left_q == 32'd0) state_q <= StFlush;
         StFlush:  if (wvw_wr_idle_i && w16_wr_idle_i) state_q <= StRecord;
         StRecord: if (wvw_run_ready_i) state_q <= StWords;
         StWords:  if (record_taken && word_q == 2'd3) state_q <= StEnd;
@@ -133,15 +149,22 @@ module pt_update #(
   logic [LenW-1:0] g_len, wv_len;
   logic            g_accept, wv_accept, g_idle_unused, wv_idle_unused, g_space_unused;
   logic            wv_space_unused;
-  logic            g_valid, wv_valid, admit;
-  logic [63:0]     g_word, wv_word;
+  logic            g_valid, mem_valid, wv_valid, admit, wv_pop;
+  logic [31:0]     master_words;
+  logic [47:0]     g_word;
+  logic [63:0]     mem_word, wv_word;
+  logic [5:0]      element_q;      // modulo the sums of a lane
+  logic [31:0]     left_q;         // elements to come
+  logic            alive, drop;
 
   pt_linear_runs #(.Burst(Burst)) u_g_runs (
     .clk_i,
     .rst_ni,
     .start_i(start),
     .off_i(cfg.g_off),
-    .words_i(cfg.u_count),
+    .words_i(queued ? 32'd0 : cfg.u_count),
+    .period_i(7'(Burst)),
+    .live_i(7'(Burst)),
     .go_i(g_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(g_len),
     .accept_o(g_accept),
@@ -157,7 +180,9 @@ module pt_update #(
     .rst_ni,
     .start_i(start),
     .off_i(cfg.wv_off),
-    .words_i(cfg.u_count),
+    .words_i(master_words),
+    .period_i(plain ? {1'b0, period[6:1]} : period),
+    .live_i(plain ? {1'b0, live[6:1]} : live),
     .go_i(wv_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(wv_len),
     .accept_o(wv_accept),
@@ -174,9 +199,9 @@ module pt_update #(
     .valid_i(g_data_valid_i),
     .ready_o(g_space_unused),
     .data_i(g_data_i),
-    .valid_o(g_valid),
-    .ready_i(admit),
-    .data_o(g_word),
+    .valid_o(mem_valid),
+    .ready_i(admit && !queued),
+    .data_o(mem_word),
     .count_o(g_count_unused)
   );
   pt_fifo_bram #(.Width(64), .Depth(FifoDepth)) u_wv_fifo (
@@ -186,10 +211,15 @@ module pt_update #(
     .ready_o(wv_space_unused),
     .data_i(wv_data_i),
     .valid_o(wv_valid),
-    .ready_i(admit),
+    .ready_i(wv_pop),
     .data_o(wv_word),
     .count_o(wv_count_unused)
   );
+  assign g_valid = queued ? gq_valid_i : mem_valid;
+  assign g_word = queued ? gq_data_i : mem_word[47:0];
+  assign gq_ready_o = queued && (admit || drop);
+  assign wv_pop = admit && (!plain || element_q[0]);
+  assign master_words = plain ? {1'b0, cfg.u_count[31:1]} : cfg.u_count;
   assign g_data_ready_o = 1'b1;
   assign wv_data_ready_o = 1'b1;
 
@@ -198,33 +228,36 @@ module pt_update #(
       g_held_q  <= '0;
       wv_held_q <= '0;
     end else begin
-      g_held_q  <= g_held_q + (g_accept ? CntW'(g_len) : '0) - CntW'(admit);
-      wv_held_q <= wv_held_q + (wv_accept ? CntW'(wv_len) : '0) - CntW'(admit);
+      g_held_q  <= g_held_q + (g_accept ? CntW'(g_len) : '0) - CntW'(admit && !queued);
+      wv_held_q <= wv_held_q + (wv_accept ? CntW'(wv_len) : '0) - CntW'(wv_pop);
     end
   end
 
   // ---- elements ---------------------------------------------------------------------------------
   logic [CntW-1:0]  out_held_q;    // results under way or in the FIFO
   logic [CopyW-1:0] copy_held_q;   // words of copies, likewise
-  logic [1:0]       element_q;     // modulo 4
   logic             out_pop, copy_pop, copy_take;
   logic             math_valid, copy_valid, copy_sat;
   logic [31:0]      v_new, w_new;
   logic [15:0]      copy;
-  assign admit = g_valid && wv_valid && !out_held_q[CntW-1] &&
-                 (element_q != 2'd0 || !copy_held_q[CopyW-1]);
-  assign copy_take = admit && element_q == 2'd0 && cfg.u_copy;
+  assign alive = !queued || {1'b0, element_q} < live;
+  assign drop = state_q == StRun && queued && gq_valid_i && !alive && left_q != 32'd0;
+  assign admit = state_q == StRun && alive && g_valid && wv_valid && !out_held_q[CntW-1] &&
+                 (element_q[1:0] != 2'd0 || !copy_held_q[CopyW-1]);
+  assign copy_take = admit && element_q[1:0] == 2'd0 && cfg.u_copy;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || start) begin
       out_held_q  <= '0;
       copy_held_q <= '0;
-      element_q   <= 2'd0;
+      element_q   <= 6'd0;
     end else begin
-      out_held_q  <= out_held_q + CntW'(admit) - CntW'(out_pop);
+      out_held_q  <= out_held_q + CntW'(admit && (!plain || !element_q[0])) - CntW'(out_pop);
       copy_held_q <= copy_held_q + CopyW'(copy_take) - CopyW'(copy_pop);
-      element_q   <= element_q + 2'(admit);
+      element_q   <= element_q + 6'(admit || drop);
     end
+    if (start) left_q <= cfg.u_count;
+    else if (admit || drop) left_q <= left_q - 32'd1;
   end
 
   pt_update_math u_math (
@@ -237,9 +270,9 @@ module pt_update #(
     .decay_i(param.decay[15:0]),
     .lr_i(param.lr),
     .valid_i(admit),
-    .grad_i(g_word[47:0]),
-    .v_i(wv_word[63:32]),
-    .w_i(wv_word[31:0]),
+    .grad_i(g_word),
+    .v_i(plain ? 32'd0 : wv_word[63:32]),
+    .w_i(plain && element_q[0] ? wv_word[63:32] : wv_word[31:0]),
     .master_valid_o(math_valid),
     .v_o(v_new),
     .w_o(w_new),
@@ -248,8 +281,10 @@ module pt_update #(
     .copy_sat_o(copy_sat)
   );
 
-  logic [31:0] measure_q, saturated_q;
+  logic [31:0] measure_q, saturated_q, start_stamp_q, record_stamp_q;
   always_ff @(posedge clk_i) begin
+    if (start) start_stamp_q <= stamp_i;
+    if (state_q == StRecord) record_stamp_q <= stamp_i;
     if (start) begin
       measure_q   <= 32'd0;
       saturated_q <= 32'd0;
@@ -260,6 +295,14 @@ module pt_update #(
   end
 
   // ---- masters and record to memory -------------------------------------------------------------
+  logic            odd_q;      // plain: the second weight of a word comes next
+  logic [31:0]     even_q;     // plain: the first one
+  always_ff @(posedge clk_i) begin
+    if (start) odd_q <= 1'b0;
+    else if (math_valid) odd_q <= !odd_q;
+    if (math_valid) even_q <= w_new;
+  end
+
   logic            out_valid, out_space_unused, run_valid, run_accept, run_last_unused;
   logic [63:0]     out_word;
   logic [CntW-1:0] out_count, out_open_q;  // open: words whose run has been accepted
@@ -270,9 +313,9 @@ module pt_update #(
   pt_fifo_bram #(.Width(64), .Depth(FifoDepth)) u_out_fifo (
     .clk_i,
     .rst_ni,
-    .valid_i(math_valid),
+    .valid_i(math_valid && (!plain || odd_q)),
     .ready_o(out_space_unused),
-    .data_i({v_new, w_new}),
+    .data_i(plain ? {w_new, even_q} : {v_new, w_new}),
     .valid_o(out_valid),
     .ready_i(out_pop),
     .data_o(out_word),
@@ -283,7 +326,9 @@ module pt_update #(
     .rst_ni,
     .start_i(start),
     .off_i(cfg.wv_off),
-    .words_i(cfg.u_count),
+    .words_i(master_words),
+    .period_i(plain ? {1'b0, period[6:1]} : period),
+    .live_i(plain ? {1'b0, live[6:1]} : live),
     .go_i(out_count - out_open_q >= CntW'(out_len)),
     .len_o(out_len),
     .accept_o(run_accept),
@@ -308,7 +353,8 @@ module pt_update #(
       unique case (word_q)
         2'd0:    wvw_wdata_o = {32'd0, measure_q};
         2'd1:    wvw_wdata_o = {32'd0, saturated_q};
-        default: wvw_wdata_o = 64'd0;
+        2'd2:    wvw_wdata_o = {32'd0, start_stamp_q};
+        default: wvw_wdata_o = {32'd0, record_stamp_q};
       endcase
     end
   end
@@ -351,6 +397,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.w16_off),
     .words_i(cfg.u_copy ? {2'd0, cfg.u_count[31:2]} : 32'd0),
+    .period_i(queued ? {2'b00, period[6:2]} : 7'(Burst)),
+    .live_i(queued ? {2'b00, live[6:2]} : 7'(Burst)),
     .go_i(copy_count - copy_open_q >= CopyW'(copy_len)),
     .len_o(copy_len),
     .accept_o(copy_accept),
@@ -367,5 +415,5 @@ module pt_update #(
   logic unused;
   assign unused = &{1'b0, pre, cfg, param, g_count_unused, wv_count_unused, g_idle_unused,
                     wv_idle_unused, g_space_unused, wv_space_unused, out_space_unused,
-                    run_last_unused, copy_space_unused, g_word[63:48]};
+                    run_last_unused, copy_space_unused, mem_word[63:48]};
 endmodule

@@ -1,8 +1,9 @@
 """A slow, literal interpreter of the schedule fields of ``docs/engine.md``.
 
-It reads descriptors, taps and step block from a memory image and executes convolution
-descriptors from their walks, pixel table, sweeps, S sets, accumulators, post-processing, staging
-and writers; section ``g`` is not looked at. Nothing is imported but the field definitions.
+It reads descriptors, taps and step block from a memory image and executes convolution and
+GRADIENT descriptors from their walks, pixel table, sweeps, S sets, accumulators, post-processing,
+staging and writers, or gradient queue and update; section ``g`` is not looked at. Nothing is
+imported but the field definitions.
 """
 
 from __future__ import annotations
@@ -11,10 +12,25 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+from oracles.engine_parts import (
+    MASK32,
+    MASK48,
+    Affine,
+    Memory,
+    Violation,
+    Walk,
+    lanes,
+    load_tile,
+    nest,
+    rne,
+    sign16,
+    signed48,
+    unpair,
+)
+from oracles.update_model import update_masters
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
-    LoadMode,
     Opcode,
     PixelMode,
     unpack_descriptor,
@@ -23,167 +39,9 @@ from pynq_train.hw.commands import (
 )
 from pynq_train.hw.config import ZYNQ7020, HwConfig
 
-MASK32 = (1 << 32) - 1
-MASK48 = (1 << 48) - 1
-
-
-class Violation(AssertionError):
-    """A schedule breaks a rule of the engine."""
-
-
-def signed48(value: int) -> int:
-    value &= MASK48
-    return value - (1 << 48) if value >> 47 else value
-
-
-def rne(value: int, shift: int) -> int:
-    """Right shift rounding to nearest, ties to even."""
-    if shift <= 0:
-        return value << -shift
-    floor = value >> shift
-    rest, half = value - (floor << shift), 1 << (shift - 1)
-    return floor + (1 if rest > half or (rest == half and floor & 1) else 0)
-
-
-def sign16(value: int) -> int:
-    return value - (1 << 16) if value >> 15 else value
-
-
-def unpair(value: int) -> int:
-    q = value >> 2
-    r = value & 3
-    if r == 3:
-        raise Violation("ternary pair with remainder 3")
-    return 3 * (q - (1 << 14) if q >> 13 else q) + r
-
-
-class Affine:
-    """A variable moved by jump deltas."""
-
-    def __init__(self, start: int, deltas: list[int]) -> None:
-        self.value, self.deltas = start, deltas
-
-    def step(self, level: int) -> None:
-        self.value += self.deltas[level]
-
-
-def nest(counts: list[int]) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Yield (indices inner to outer, level that increments next or -1 at the end)."""
-    if min(counts) < 1:
-        raise Violation(f"loop counts {counts}")
-    index = [0] * len(counts)
-    while True:
-        level = next((i for i, c in enumerate(counts) if index[i] < c - 1), -1)
-        yield tuple(index), level
-        if level < 0:
-            return
-        index[level] += 1
-        for i in range(level):
-            index[i] = 0
-
-
-class Memory:
-    """The arena; every access is checked against its end."""
-
-    def __init__(self, arena: np.ndarray) -> None:
-        self.arena = arena
-        self.words = arena.view(np.uint64)
-        self.words_read = 0
-        self.words_written = 0
-
-    def load(self, addr: int) -> int:
-        addr &= MASK32
-        if addr % 8 or addr + 8 > self.arena.nbytes:
-            raise Violation(f"read of word at {addr:#x}")
-        self.words_read += 1
-        return int(self.words[addr >> 3])
-
-    def store(self, addr: int, value: int) -> None:
-        addr &= MASK32
-        if addr % 8 or addr + 8 > self.arena.nbytes:
-            raise Violation(f"write of word at {addr:#x}")
-        self.words_written += 1
-        self.words[addr >> 3] = np.uint64(value & ((1 << 64) - 1))
-
-
-class Walk:
-    """Row walk of section ``name``: tile state, then rows (section 3)."""
-
-    def __init__(self, d: dict[str, int], name: str, counts: list[int],
-                 taps: list[dict[str, int]]) -> None:
-        def get(field: str, n: int) -> list[int]:
-            return [d[f"{name}.{field}{i}"] for i in range(n)]
-
-        self.n, self.lim, self.c0 = get("n", 4), get("lim", 4), get("c", 4)
-        self.drow, self.pos = get("drow", 3), get("pos", 4)
-        self.mode = LoadMode(d[f"{name}.mode"])
-        self.use_taps, self.taps = d[f"{name}.taps"], taps
-        self.align, self.sum = d[f"{name}.align"], d[f"{name}.sum"]
-        self.reuse = d[f"{name}.reuse"]
-        self.addr = Affine(d[f"{name}.addr"], get("daddr", 5))
-        self.coords = [Affine(self.c0[k], [d[f"{name}.dc{4 * t + k}"] for t in range(5)])
-                       for k in range(4)]
-        self.faddr = Affine(0, [0] * 5)
-        self.fdrow = [0] * 3
-        if name in ("x", "s"):
-            self.faddr = Affine(d[f"{name}.faddr"], get("fdaddr", 5))
-            self.fdrow = get("fdrow", 3)
-        self.counts = counts
-
-    def step(self, level: int) -> None:
-        for variable in (self.addr, self.faddr, *self.coords):
-            variable.step(level)
-
-    def rows(self) -> Iterator[tuple[tuple[int, ...], int, int, int, bool]]:
-        """Yield (row indices, level that increments, address, flag address, valid)."""
-        addr, faddr = self.addr.value, self.faddr.value
-        c = [v.value for v in self.coords]
-        for index, level in nest(self.n[1:]):
-            at = [c[k + 1] + index[k] for k in range(3)]
-            valid = all(0 <= at[k] < self.lim[k + 1] for k in range(3))
-            extra = self.taps[index[1]]["woff"] * 128 if self.use_taps else 0
-            yield index, level, addr + extra, faddr, valid
-            if level >= 0:
-                if level == 0 and self.mode == LoadMode.UNPOOL and at[0] % 2 == 0:
-                    continue
-                addr += self.drow[level]
-                faddr += self.fdrow[level]
-
-
-def load_tile(mem: Memory, w: Walk) -> Iterator[tuple[tuple[int, ...], int, int, int]]:
-    """Yield (row indices, level, k, word) of a tile, level -2 inside a row."""
-    c0, c1 = w.coords[0].value, w.coords[1].value
-    if w.mode != LoadMode.PLAIN and not (c0 <= 0 or c0 % 16 == 0):
-        raise Violation(f"flags with first column {c0}")
-    for index, level, addr, faddr, valid in w.rows():
-        row = c1 + index[0]
-        for k in range(w.n[0]):
-            x, word = c0 + k, 0
-            if valid and 0 <= x < w.lim[0]:
-                if w.mode == LoadMode.UNPOOL:
-                    word = mem.load(addr + 8 * ((x >> 1) - (c0 >> 1)))
-                    flag = mem.load(faddr + 8 * (x >> 3)) >> 16 * ((x >> 1) % 4)
-                    keep = [bool(flag >> lane & 1)
-                            and flag >> 4 + 2 * lane & 3 == 2 * (row & 1) + (x & 1)
-                            for lane in range(4)]
-                else:
-                    word = mem.load(addr + 8 * k)
-                    keep = [True] * 4
-                    if w.mode == LoadMode.MASK:
-                        flag = mem.load(faddr + 8 * (x >> 4)) >> 4 * (x % 16)
-                        keep = [bool(flag >> lane & 1) for lane in range(4)]
-                for lane in range(4):
-                    if not keep[lane]:
-                        word &= ~(0xFFFF << 16 * lane)
-            yield index, level if k == w.n[0] - 1 else -2, k, word
-
-
-def lanes(word: int) -> list[int]:
-    return [sign16(word >> 16 * i & 0xFFFF) for i in range(4)]
-
 
 class ConvModel:
-    """Executes one convolution descriptor."""
+    """Executes one CONV or GRADIENT descriptor."""
 
     def __init__(self, mem: Memory, d: dict[str, int], taps: list[dict[str, int]],
                  params: dict[str, int], config: HwConfig) -> None:
@@ -197,7 +55,12 @@ class ConvModel:
         self.build_table()
         tiles = self.compute(self.x_tiles(), self.s_tiles())
         self.stats["words_read"] = self.mem.words_read
-        self.store(tiles)
+        if self.d["pre.opcode"] == Opcode.GRADIENT:
+            record = update_masters(self.mem, self.d, self.params, self.queue(tiles))
+        else:
+            record = self.store(tiles)
+        for i, value in enumerate((*record, 0, 0)):
+            self.mem.store(self.d["pre.rec_off"] + 8 * i, value)
         self.stats["words_written"] = self.mem.words_written
 
     # -- section 4
@@ -370,8 +233,35 @@ class ConvModel:
         acc[a] = value if start else acc[a] + value
 
     # -- section 6
-    def store(self, tiles: list[np.ndarray]) -> None:
+    def queue(self, tiles: list[np.ndarray]) -> list[int]:
+        """Sums that the gradient queue gives out."""
         d = self.d
+        if not d["y.raw"]:
+            raise Violation("GRADIENT without raw drains")
+        if 3 * 16 * d["y.groups"] > self.config.grad_words:
+            raise Violation("segment larger than the gradient queue")
+        y = [d[f"y.y{i}"] for i in range(5)]
+        coord = Affine(d["y.yc0"], [d[f"y.ydc{4 * t}"] for t in range(5)])
+        left, group, sums = iter(tiles), 0, []
+        for index, level in nest(y):
+            if all(i == 0 for i in index[:d["y.segs"]]):
+                acc, group = next(left), 0
+            for p in range(3):
+                if 0 <= coord.value + p < d["y.ylim0"]:
+                    sums += [signed48(int(acc[group + ch, m, p]))
+                             for m in range(16) for ch in range(d["y.groups"])]
+            group += d["y.groups"]
+            if level >= 0:
+                coord.step(level)
+        if next(left, None) is not None:
+            raise Violation("accumulator tiles are left")
+        return sums
+
+    def store(self, tiles: list[np.ndarray]) -> tuple[int, int]:
+        """Drain, write, return measure and saturations."""
+        d = self.d
+        if d["y.raw"]:
+            raise Violation("raw drains outside GRADIENT")
         y = [d[f"y.y{i}"] for i in range(5)]
         coords = [Affine(d[f"y.yc{i}"], [d[f"y.ydc{4 * t + i}"] for t in range(5)])
                   for i in range(4)]
@@ -379,22 +269,15 @@ class ConvModel:
         data, flag = Walk(d, "yw", y, []), None
         if d["y.flags"]:
             flag = Walk(d, "yf", y, [])
-        queue, acc, group = iter(tiles), None, 0
+        queue, acc = iter(tiles), None
         self.measure = self.saturations = 0
         for index, level in nest(y):
             if all(i == 0 for i in index[:d["y.segs"]]):
-                acc, group = next(queue), 0
+                acc = next(queue)
             assert acc is not None
             stage: dict[int, int] = {}
             flags: dict[int, int] = {}
-            if d["y.raw"]:
-                for ch in range(d["y.groups"]):
-                    for m in range(16):
-                        for p in range(3):
-                            stage[p * 64 + m * 4 + ch] = signed48(int(acc[group + ch, m, p]))
-                group += d["y.groups"]
-            else:
-                self.drain(acc, [c.value for c in coords], bias.value, stage, flags)
+            self.drain(acc, [c.value for c in coords], bias.value, stage, flags)
             if max(stage, default=0) >= self.config.stage_segment_words:
                 raise Violation("staging")
             if max(flags, default=0) >= self.config.flag_segment_words:
@@ -407,9 +290,7 @@ class ConvModel:
                     variable.step(level)
         if next(queue, None) is not None:
             raise Violation("accumulator tiles are left")
-        record = (self.measure, self.saturations, 0, 0)
-        for i, value in enumerate(record):
-            self.mem.store(d["pre.rec_off"] + 8 * i, value)
+        return self.measure, self.saturations
 
     def write(self, w: Walk, stage: dict[int, int]) -> None:
         at = 0
@@ -515,15 +396,16 @@ class ConvModel:
 
 def run_conv(arena: np.ndarray, offset: int, step_off: int,
              config: HwConfig = ZYNQ7020) -> dict[str, int]:
-    """Execute the convolution descriptor at ``offset`` of the memory image."""
+    """Execute the CONV or GRADIENT descriptor at ``offset`` of the memory image."""
     d = unpack_descriptor(arena[offset:offset + DESCRIPTOR_BYTES].tobytes())
-    if Opcode(d["pre.opcode"]) != Opcode.CONV:
-        raise ValueError("expected a CONV descriptor")
+    opcode = Opcode(d["pre.opcode"])
+    if opcode not in (Opcode.CONV, Opcode.GRADIENT):
+        raise ValueError(f"expected a CONV or GRADIENT descriptor, found {opcode.name}")
     at = d["pre.taps_off"]
     taps = [unpack_tap(arena[at + 8 * i:at + 8 * i + 8].tobytes())
             for i in range(d["pre.n_taps"])]
     at = step_off + 16 * d["pre.param"]
-    params = unpack_params(Opcode.CONV, arena[at:at + 16].tobytes())
+    params = unpack_params(opcode, arena[at:at + 16].tobytes())
     model = ConvModel(Memory(arena), d, taps, params, config)
     model.run()
     return model.stats

@@ -88,7 +88,9 @@ class Bench:
         self.at_flag, strides = self.place_map(c.images, ceil(c.m, 4), self.y_rows, row_words)
         self.flag_strides = strides[:3]
         weights = ceil(c.m, 16) * self.nb * c.kernel**2 * 64
-        self.at_w, self.at_g = self.place(2 * weights), self.place(8 * weights)
+        self.weights = weights
+        self.at_w, self.at_wv = self.place(2 * weights), self.place(8 * weights)
+        self.at_w16 = self.place(2 * weights)
         self.at_b, self.at_db = (self.place(8 * 16 * ceil(c.m, 16)) for _ in range(2))
         self.memory = rng.integers(0, 256, self.end, dtype=np.uint8)
 
@@ -118,12 +120,17 @@ class Bench:
                 offset = at + i * strides[0] + b * strides[1] + r * strides[2] + c * strides[3]
                 memory[offset : offset + 8].view(np.int16)[:] = word
 
-    def put_weights(self, memory: Array, at: int, values: Array, dtype: Any) -> None:
+    def packed(self, values: Array, dtype: Any) -> Array:
+        """Weights ``[m][n][kr][kc]`` in memory order, padding zero, flat."""
         m, _, k, _ = values.shape
         packed = np.zeros((ceil(m, 16), self.nb, k, k, 16, 4), dtype)
         for i, j, r, c in np.ndindex(values.shape):
             packed[i // 16, j // 4, r, c, i % 16, j % 4] = values[i, j, r, c]
-        memory[at : at + packed.nbytes] = packed.reshape(-1).view(np.uint8)
+        return packed.reshape(-1)
+
+    def put_weights(self, memory: Array, at: int, values: Array) -> None:
+        packed = self.packed(values, np.int16)
+        memory[at : at + packed.nbytes] = packed.view(np.uint8)
 
     def put_flags(self, memory: Array, mask: Array, index: Array | None) -> None:
         words = naive.flag_bits(mask, index, self.case.relu)
@@ -158,10 +165,10 @@ class Bench:
         assert not bad.size, f"{bad.size} bytes differ, first at {bad[0]}; {self.case}; {fields}"
 
     def check_all(self) -> None:
-        """Forward, then all row phases of backward, then the weight gradient."""
+        """Forward, then all row phases of backward, then weight gradient and update."""
         c, rng = self.case, self.rng
         self.put_map(self.memory, self.at_x, self.x_strides, self.x)
-        self.put_weights(self.memory, self.at_w, self.w, np.int16)
+        self.put_weights(self.memory, self.at_w, self.w)
         masters = np.zeros((16 * ceil(c.m, 16), 2), np.int32)
         masters[: c.m, 0] = self.b
         masters[:, 1] = 12345
@@ -180,15 +187,40 @@ class Bench:
             self.put_flags(self.memory, mask, index)
         mode = LoadMode.UNPOOL if c.pool else LoadMode.MASK if c.relu else LoadMode.PLAIN
         self._backward(dx, mode)
+        self._gradient(dw, gradient, mode)
+
+    def _gradient(self, dw: Array, gradient: Array, mode: LoadMode) -> None:
+        """Weight gradient with the update of random masters, with or without momentum."""
+        c, rng, count = self.case, self.rng, self.weights
+        plain, copy = (int(rng.integers(0, 2)) for _ in range(2))
+        largest = max(abs(int(v)) for v in dw.reshape(-1)).bit_length()
+        params = {"g_shift": min(63, max(0, largest - 12 + int(rng.integers(-2, 8)))),
+                  "w_shift": int(rng.integers(12, 20)), "lr_shift": int(rng.integers(0, 20)),
+                  "lr": int(rng.integers(0, 1 << 16)), "momentum": int(rng.integers(0, 65537)),
+                  "decay": int(rng.integers(0, 1 << 16))}
         expected = self.memory.copy()
-        self.put_weights(expected, self.at_g, dw, np.int64)
         if c.bias:
             db = np.zeros(16 * ceil(c.m, 16), np.int64)
             db[: c.m] = gradient.sum((0, 2, 3))
             expected[self.at_db : self.at_db + db.nbytes] = db.view(np.uint8)
-        fields = self.fields(Pass.WEIGHT_GRADIENT, g_w=self.at_g, g_b=self.at_db, g_mode=int(mode),
+        wv = expected[self.at_wv : self.at_wv + (4 if plain else 8) * count].view(np.int32)
+        masters = wv.reshape(count, -1)
+        codes = expected[self.at_w16 : self.at_w16 + 2 * count].view(np.int16)
+        measure = saturations = 0
+        for i, g in enumerate(self.packed(dw, object)):
+            v = 0 if plain else int(masters[i, 1])
+            v, w, code, clipped = naive.update(int(g), v, int(masters[i, 0]), params)
+            masters[i] = w if plain else (w, v)
+            measure |= w if w >= 0 else ~w
+            if copy:
+                codes[i] = code
+                saturations += clipped
+        fields = self.fields(Pass.WEIGHT_GRADIENT, g_w=0, g_b=self.at_db, g_mode=int(mode),
                              g_bias=int(c.bias))
-        self.run(fields, {}, expected, (0, 0))
+        fields.update({"pre.opcode": int(Opcode.GRADIENT), "u.wv_off": self.at_wv,
+                       "u.w16_off": self.at_w16, "u.u_count": count, "u.u_copy": copy,
+                       "u.u_plain": plain})
+        self.run(fields, params, expected, (measure, saturations))
 
     def _shift(self, total: Array) -> int:
         largest = max(abs(int(v)) for v in total.reshape(-1))

@@ -154,7 +154,7 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
         return Result()
     x, y, outputs = g.x_words(memory), g.y_words(memory), LANES * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
-    packed = g.weights(memory, np.int16)[:, : g.n_blocks]
+    packed = g.weights(memory)[:, : g.n_blocks]
     weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * M_TILE)[:, :outputs]
     bias, offset = None, 0
     if g.bias:
@@ -251,7 +251,7 @@ def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worke
         return Result()
     x, outputs, channels = g.x_words(memory), LANES * g.n_blocks, LANES * g.m_blocks
     y, flags = _gradient(g, memory)
-    packed = g.weights(memory, np.int16)[:, : g.n_blocks]
+    packed = g.weights(memory)[:, : g.n_blocks]
     full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
     shift = params["shift"]
     phases: list[tuple[_Axis, Product | None]] = []
@@ -296,13 +296,17 @@ def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worke
     return Result(requantise.measure, requantise.saturations)
 
 
-def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
-                    workers: Workers) -> Result:
-    """Sums of dY times X in weight layout, and of dY alone; 48 bits each, stored as int64."""
+def weight_gradient(memory: Memory, g: Geometry, workers: Workers) -> Array:
+    """Sums of dY times X, int64 in the order of the weights in memory; modulo 2**48 they are exact.
+
+    The sums of dY alone (bias gradient) go to memory, those of the weights do not.
+
+    Returns:
+        ``[m tile, n block, kr, kc, 16, 4]``, good until the next call.
+    """
     x, channels = g.x_words(memory), LANES * g.m_blocks
     y, flags = _gradient(g, memory)
     terms = g.kernel**2 * LANES * g.n_blocks
-    out = g.weights(memory, np.int64)
     biases = g.biases(memory, np.int64, 1) if g.bias else None
     chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
@@ -311,7 +315,8 @@ def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
 
     def run(group: list[Chunk]) -> tuple[Array, Array]:
         dtype: Any = np.float64 if exact else np.int64
-        total: Array = np.zeros((channels, terms), dtype)
+        padded_total: Array = np.zeros((g.m_tiles * M_TILE, terms), dtype)
+        total = padded_total[:channels]
         sums: Array = np.zeros(channels, np.int64)
         part = np.empty((channels, terms)) if len(group) > 1 or not exact else total
         for chunk in group:
@@ -327,17 +332,18 @@ def weight_gradient(memory: Memory, g: Geometry, params: dict[str, int],
                 total += part if exact else part.astype(np.int64)
             if g.bias:
                 sums += (np.ones(len(gradient)) @ gradient).astype(np.int64)
-        return total, sums
+        return padded_total, sums
 
     results = workers.map(run, groups)
-    total = sum((r[0].astype(np.int64) for r in results[1:]), results[0][0].astype(np.int64))
-    total = wrap(total, ACC_BITS)
-    padded = np.zeros((g.m_tiles * M_TILE, terms), np.int64)
-    padded[:channels] = total
-    shape = (g.m_tiles, M_TILE, g.kernel, g.kernel, g.n_blocks, LANES)
-    out[:, g.n_blocks :] = 0
-    out[:, : g.n_blocks] = padded.reshape(shape).transpose(0, 4, 2, 3, 1, 5)
+    total = results[0][0]
+    for other, _ in results[1:]:
+        total += other
     if biases is not None:
         biases[:channels, 0] = wrap(sum((r[1] for r in results[1:]), results[0][1]), ACC_BITS)
         biases[channels:] = 0
-    return Result()
+    out = workers.scratch.get("weight sums", g.weight_shape, np.int64)
+    out[:, g.n_blocks :] = 0
+    shape = (g.m_tiles, M_TILE, g.kernel, g.kernel, g.n_blocks, LANES)
+    np.copyto(out[:, : g.n_blocks], total.reshape(shape).transpose(0, 4, 2, 3, 1, 5),
+              casting="unsafe")
+    return out

@@ -122,10 +122,14 @@ class Geometry:
                            (*self.flag_strides, 8))
         return flat.view(dtype)
 
-    def weights(self, memory: Memory, dtype: Any) -> Array:
-        """Weights or sums ``[m tile, n block, kr, kc, 16, 4]``."""
-        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, LANES)
-        return memory.view("the weights", self.w, shape, dtype)
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Weights in memory: ``[m tile, n block, kr, kc, 16, 4]``."""
+        return self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, LANES
+
+    def weights(self, memory: Memory) -> Array:
+        """16-bit weights ``[m tile, n block, kr, kc, 16, 4]``."""
+        return memory.view("the weights", self.w, self.weight_shape, np.int16)
 
     def biases(self, memory: Memory, dtype: Any, per_word: int) -> Array:
         """Bias masters or sums ``[padded m, per_word]``."""

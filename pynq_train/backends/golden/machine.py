@@ -24,8 +24,7 @@ from pynq_train.hw.commands import (
 
 _PARAM_BYTES = 8 * PARAM_WORDS
 _CACHE = 4096
-_PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward,
-           Pass.WEIGHT_GRADIENT: conv.weight_gradient}
+_PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,17 @@ class _Decoded:
     opcode: Opcode
     fields: dict[str, int]
     geometry: Geometry | None
+
+
+def _geometry(opcode: Opcode, fields: dict[str, int]) -> Geometry | None:
+    """Geometry of a convolution; ValueError if the opcode does not do its pass."""
+    if opcode not in (Opcode.CONV, Opcode.GRADIENT):
+        return None
+    geometry = Geometry.of(fields)
+    if (geometry.kind == Pass.WEIGHT_GRADIENT) != (opcode == Opcode.GRADIENT):
+        raise ValueError(f"g_pass: expected WEIGHT_GRADIENT in GRADIENT descriptors only, "
+                         f"found {geometry.kind.name} in {opcode.name}")
+    return geometry
 
 
 class GoldenMachine:
@@ -85,7 +95,7 @@ class GoldenMachine:
         if found is None:
             fields = unpack_descriptor(data)
             opcode = Opcode(fields["pre.opcode"])
-            geometry = Geometry.of(fields) if opcode == Opcode.CONV else None
+            geometry = _geometry(opcode, fields)
             if len(self._decoded) >= _CACHE:
                 self._decoded.clear()
             found = self._decoded[data] = _Decoded(opcode, fields, geometry)
@@ -100,7 +110,10 @@ class GoldenMachine:
         entry = memory.read("the step-block entry", step_off + _PARAM_BYTES * d["pre.param"],
                             _PARAM_BYTES)
         params = unpack_params(decoded.opcode, entry)
-        if decoded.geometry is not None:
+        if decoded.geometry is not None and decoded.opcode == Opcode.GRADIENT:
+            sums = conv.weight_gradient(memory, decoded.geometry, self._workers)
+            record = scalar.update_from(memory, d, params, sums.reshape(-1), self._workers)
+        elif decoded.geometry is not None:
             result = _PASSES[decoded.geometry.kind](memory, decoded.geometry, params,
                                                     self._workers)
             record = (result.measure, result.saturations)

@@ -23,16 +23,21 @@ _ONE = 1 << (CODE_BITS - 1)
 
 
 def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
+    """One step on ``masters``: int32 ``[count, 2]`` {weight, momentum}, or plain ``[count]``."""
+    plain = masters.ndim == 1
     g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
-    weight, velocity = masters[:, 0].astype(np.int64), masters[:, 1].astype(np.int64)
-    total = velocity * p["momentum"]
-    total <<= 8
-    total += weight * p["decay"]
+    weight = (masters if plain else masters[:, 0]).astype(np.int64)
+    total = weight * p["decay"]
     total += saturate(g, MASTER_BITS) << _SUM_SHIFT
+    if not plain:
+        total += (masters[:, 1].astype(np.int64) * p["momentum"]) << 8
     velocity = saturate(rne_shift(total, _SUM_SHIFT), MASTER_BITS)
     delta = saturate(rne_shift(velocity * p["lr"], p["lr_shift"]), MASTER_BITS)
     weight = saturate(weight - delta, MASTER_BITS)
-    masters[:, 0], masters[:, 1] = weight, velocity
+    if plain:
+        masters[:] = weight
+    else:
+        masters[:, 0], masters[:, 1] = weight, velocity
     measure = int(np.bitwise_or.reduce(weight ^ (weight >> 63)))
     if copy is None:
         return measure, 0
@@ -44,10 +49,24 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
 
 def update(memory: Memory, d: dict[str, int], p: dict[str, int],
            workers: Workers) -> tuple[int, int]:
-    """Run the update unit on one tensor; returns its record: measure, saturations."""
+    """Run the update unit on sums in memory; returns its record: measure, saturations."""
+    sums = memory.view("the gradient sums", d["u.g_off"], (d["u.u_count"],), np.int64)
+    return update_from(memory, d, p, sums, workers)
+
+
+def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Array,
+                workers: Workers) -> tuple[int, int]:
+    """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
+
+    Raises:
+        ValueError: there are not as many sums as the descriptor has elements.
+    """
     count = d["u.u_count"]
-    sums = memory.view("the gradient sums", d["u.g_off"], (count,), np.int64)
-    masters = memory.view("the masters", d["u.wv_off"], (count, 2), np.int32)
+    if len(sums) != count:
+        raise ValueError(f"u_count: expected the weights of the geometry ({len(sums)}), "
+                         f"found {count}")
+    shape = (count,) if d["u.u_plain"] else (count, 2)
+    masters = memory.view("the masters", d["u.wv_off"], shape, np.int32)
     copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
             if d["u.u_copy"] else None)
 

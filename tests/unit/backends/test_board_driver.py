@@ -53,6 +53,18 @@ def test_register_transactions_of_open_and_run(tmp_path: Path) -> None:
     assert not engine.closed and engine.writes() == []
 
 
+def test_profile_is_a_mode_of_the_run(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    with fake_board(engine, tmp_path) as backend:
+        for profile, mode in ((True, 4), (False, 0)):
+            engine.writes()
+            backend.run(RunRequest(0x100, 2, 0x40, 1000, profile=profile))
+            assert ("MODE", mode) in engine.writes()
+        engine.writes()
+        list(backend.run_step_mode(RunRequest(0x100, 2, 0x40, 1000, profile=True)))
+        assert ("MODE", 5) in engine.writes()
+
+
 def test_identity_is_read_before_anything_is_written(tmp_path: Path) -> None:
     engine = FakeEngine()
     with fake_board(engine, tmp_path):

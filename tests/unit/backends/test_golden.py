@@ -80,26 +80,27 @@ def _memory(fields: dict[str, int], params: dict[str, int], nbytes: int,
     return memory
 
 
+@pytest.mark.parametrize("plain", [0, 1])
 @pytest.mark.parametrize("copy", [0, 1])
 @pytest.mark.parametrize("count", [4, 64, 20_000])
-def test_update(count: int, copy: int, rng: np.random.Generator) -> None:
+def test_update(count: int, copy: int, plain: int, rng: np.random.Generator) -> None:
     g, wv, w16 = FIRST, FIRST + 8 * count, FIRST + 16 * count
     params = {"g_shift": int(rng.integers(0, 64)), "w_shift": int(rng.integers(0, 32)),
               "lr_shift": int(rng.integers(0, 48)), "lr": int(rng.integers(0, 1 << 16)),
               "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16))}
     fields = {"pre.opcode": int(Opcode.UPDATE), "u.g_off": g, "u.wv_off": wv, "u.w16_off": w16,
-              "u.u_count": count, "u.u_copy": copy}
+              "u.u_count": count, "u.u_copy": copy, "u.u_plain": plain}
     memory = _memory(fields, params, FIRST + 18 * count, rng)
     gradients = memory[g:wv].view(np.int64)
     gradients >>= rng.integers(16, 64, count)
     expected = memory.copy()
-    masters = expected[wv:w16].view(np.int32).reshape(-1, 2)
+    masters = expected[wv : w16 - 4 * count * plain].view(np.int32).reshape(count, -1)
     codes = expected[w16:].view(np.int16)
     measure = saturations = 0
     for i in range(count):
-        v, w, code, clipped = naive.update(int(gradients[i]), int(masters[i, 1]),
-                                           int(masters[i, 0]), params)
-        masters[i] = (w, v)
+        v = 0 if plain else int(masters[i, 1])
+        v, w, code, clipped = naive.update(int(gradients[i]), v, int(masters[i, 0]), params)
+        masters[i] = w if plain else (w, v)
         measure |= w if w >= 0 else ~w
         if copy:
             codes[i] = code
@@ -175,6 +176,16 @@ def test_illegal_descriptors_are_named() -> None:
         broken = {"pre.opcode": int(Opcode.CONV), "g.g_pass": int(Pass.FORWARD)}
         backend.write(0, pack_descriptor(broken))
         with pytest.raises(HardwareFault, match="g_kernel: expected 1 or more"):
+            backend.run(RunRequest(0, 1, 8192, 1))
+        sizes = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
+                 "out_cols")
+        whole = {"g.g_pass": int(Pass.WEIGHT_GRADIENT), **{f"g.g_{name}": 1 for name in sizes}}
+        backend.write(0, pack_descriptor({"pre.opcode": int(Opcode.CONV), **whole}))
+        with pytest.raises(HardwareFault, match="found WEIGHT_GRADIENT in CONV"):
+            backend.run(RunRequest(0, 1, 8192, 1))
+        backend.write(0, pack_descriptor({"pre.opcode": int(Opcode.GRADIENT), **whole,
+                                          "u.u_count": 32}))
+        with pytest.raises(HardwareFault, match=r"the weights of the geometry \(64\), found 32"):
             backend.run(RunRequest(0, 1, 8192, 1))
 
 

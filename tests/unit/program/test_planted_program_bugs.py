@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from scheduled import Scheduled, all_kinds
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Sequential
-from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor
+from pynq_train.hw.commands import Opcode, Pass
+from pynq_train.hw.config import HwConfig
 from pynq_train.program import Program, verify
-from pynq_train.schedule.build import ProgramImage, build_training
-from pynq_train.schedule.plan import Plan, Role, make_plan
-from pynq_train.schedule.shape import Geometry
+from pynq_train.schedule import layer as schedule_layer
+from pynq_train.schedule import tiling
+from pynq_train.schedule.shape import Geometry, PassShape
 
-BOARD = BOARDS["pynq-z2"]
-
-
-def make() -> tuple[Plan, ProgramImage]:
-    """A training step with every kind of descriptor."""
-    graph = (Sequential((3, 10, 10), "planted").conv(20, 3, padding=1).relu().pool()
-             .conv(18, 3, padding=1).relu().dense(5).build())
-    plan = make_plan(fuse(graph), 4, BOARD)
-    return plan, build_training(plan)
+PLANNED = all_kinds()
 
 
 def program(changes: dict[int, dict[str, int]] | None = None) -> Program:
     """The program with other fields in some descriptors."""
-    plan, image = make()
-    data = image.program
-    for number, values in (changes or {}).items():
-        at = number * DESCRIPTOR_BYTES
-        data = (data[:at] + pack_descriptor({**image.fields[number], **values})
-                + data[at + DESCRIPTOR_BYTES:])
-    return Program.make("train", data, image.taps, plan.memory, plan.memory.nbytes, BOARD.config)
-
-
-def number_of(role: Role, layer: int) -> int:
-    """Position of a descriptor."""
-    return next(k for k, entry in enumerate(make()[1].entries)
-                if (entry.role, entry.layer) == (role, layer))
+    return PLANNED.program(changes)
 
 
 def test_the_program_is_right_without_a_bug() -> None:
@@ -50,12 +31,12 @@ def test_the_program_is_right_without_a_bug() -> None:
 
 def waits() -> list[tuple[int, str]]:
     """Waits (descriptor, unit) that no earlier wait of the same unit implies."""
-    image = make()[1]
-    found, highest = [], dict[tuple[str, Opcode, int], int]()
-    for number, (entry, fields) in enumerate(zip(image.entries, image.fields)):
+    found, highest = [], dict[tuple[str, bool, int], int]()
+    for number, fields in enumerate(PLANNED.image.fields):
+        array = fields["pre.opcode"] in (Opcode.CONV, Opcode.GRADIENT)
         for unit in "xsy":
             count = fields.get(f"pre.wait_{unit}", 0)
-            key = unit, entry.role.opcode, fields.get(f"pre.wait_{unit}_sem", 0)
+            key = unit, array, fields.get(f"pre.wait_{unit}_sem", 0)
             if count > highest.get(key, 0):
                 found.append((number, unit))
                 highest[key] = count
@@ -70,8 +51,8 @@ def test_missing_wait_is_caught(number: int, unit: str) -> None:
 
 
 def test_wait_that_is_one_too_small_is_caught() -> None:
-    number = number_of(Role.UPDATE_WEIGHTS, 1)
-    wait = make()[1].fields[number]["pre.wait_x"]
+    number = PLANNED.number(Opcode.UPDATE, 1)
+    wait = PLANNED.fields[number]["pre.wait_x"]
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
         verify(program({number: {"pre.wait_x": wait - 1}}))
 
@@ -88,18 +69,17 @@ def test_overlapping_tensors_are_caught() -> None:
 
 def test_overlapping_records_are_caught() -> None:
     """An update and the pass beside it write their records to one place."""
-    update = number_of(Role.UPDATE_WEIGHTS, 1)
-    image = make()[1]
-    beside = next(k for k in range(update + 1, image.count)
-                  if image.entries[k].role.opcode == Opcode.CONV)
-    with pytest.raises(IllegalProgram, match=r"descriptor"):
-        verify(program({update: {"pre.rec_off": image.fields[beside]["pre.rec_off"]}}))
+    update = PLANNED.number(Opcode.UPDATE, 2)
+    beside = next(k for k, f in enumerate(PLANNED.fields)
+                  if k > update and f["pre.opcode"] == Opcode.CONV)
+    with pytest.raises(IllegalProgram, match=r"its record at .* overlaps that of descriptor"):
+        verify(program({update: {"pre.rec_off": PLANNED.fields[beside]["pre.rec_off"]}}))
 
 
 def test_overlapping_stores_of_tiles_are_caught() -> None:
     """The next m tile is stored three, not four channel blocks further on."""
-    number = number_of(Role.FORWARD, 0)
-    jump = make()[1].fields[number]["yw.daddr0"]
+    number = PLANNED.number(Opcode.CONV, 0, Pass.FORWARD)
+    jump = PLANNED.fields[number]["yw.daddr0"]
     assert jump % 4 == 0 and jump > 0
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
         verify(program({number: {"yw.daddr0": jump // 4 * 3 // 8 * 8}}))
@@ -107,18 +87,18 @@ def test_overlapping_stores_of_tiles_are_caught() -> None:
 
 def test_store_into_another_tensor_is_caught() -> None:
     """The gradient of the second layer's input is written over its weights."""
-    plan, _ = make()
-    number = number_of(Role.BACKWARD, 1)
+    plan = PLANNED.plan
+    number = PLANNED.number(Opcode.CONV, 1, Pass.BACKWARD)
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
         verify(program({number: {"yw.addr": plan.memory[f"{plan.specs[1].name}.w16"].offset}}))
 
 
-def test_address_outside_the_arena_is_caught() -> None:
-    plan, image = make()
-    number = number_of(Role.WEIGHT_GRADIENT, 0)
-    assert image.fields[number]["yw.addr"] < plan.memory.nbytes
+@pytest.mark.parametrize("name", ["u.wv_off", "u.w16_off"])
+def test_address_outside_the_arena_is_caught(name: str) -> None:
+    number, end = PLANNED.number(Opcode.GRADIENT, 0), PLANNED.plan.memory.nbytes
+    assert PLANNED.fields[number][name] < end
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .* outside the arena"):
-        verify(program({number: {"yw.addr": plan.memory.nbytes}}))
+        verify(program({number: {name: end}}))
 
 
 @pytest.mark.parametrize("pitch", ["row_pitch", "image_pitch"])
@@ -127,7 +107,49 @@ def test_bank_pitch_is_caught(pitch: str, monkeypatch: pytest.MonkeyPatch) -> No
     natural = {"row_pitch": lambda geo: geo.x_cols,
                "image_pitch": lambda geo: geo.x_rows * geo.row_pitch}
     monkeypatch.setattr(Geometry, pitch, property(natural[pitch]))
-    bad = program()
+    bad = all_kinds().program()
     monkeypatch.undo()
     with pytest.raises(IllegalProgram, match=r"descriptor [0-9]+ .*bank"):
         verify(bad)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_flag_rows_beyond_the_flag_buffer_are_caught(pooled: bool,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that knows no limit of the loaders' flag buffer (64 words)."""
+    columns = 1040 if pooled else 1025
+    for name in ("MAX_FLAG_COLUMNS", "MAX_POOL_COLUMNS"):
+        monkeypatch.setattr(schedule_layer, name, 1 << 14)
+    net = Sequential((2, 2, columns), "wide").conv(2, 1).relu()
+    bad = Scheduled.of((net.pool() if pooled else net).conv(1, 1).dense(2).build(), 1).program()
+    most = 512 if pooled else 1024
+    with pytest.raises(IllegalProgram, match=rf"columns of . with flags: expected at most {most},"):
+        verify(bad)
+
+
+def test_flag_tiles_that_start_inside_a_word_are_caught() -> None:
+    """Column tiles of the masked gradient are shifted by one."""
+    net = Sequential((2, 3, 320), "wide").conv(4, 3, padding=1).relu().conv(2, 3, padding=1)
+    planned = Scheduled.of(net.dense(2).build(), 1)
+    number = planned.gradient(lambda f: f["s.mode"] == 1 and f["pre.t1"] > 1)
+    jump = planned.fields[number]["s.dc4"]
+    assert jump and jump % 16 == 0
+    with pytest.raises(IllegalProgram, match=r"first column of a tile of s with flags"):
+        verify(planned.program({number: {"s.dc4": jump - 1}}))
+
+
+def test_chunk_as_long_as_the_ring_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler for a larger S ring lets a tile of the gradient fill the ring of this engine."""
+    candidates = tiling.candidates
+
+    def large(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
+        found = candidates(shape, replace(config, s_ring_words=2 * config.s_ring_words))
+        return iter([max(found, key=lambda geo: geo.tile.pixels)])
+
+    monkeypatch.setattr(tiling, "candidates", large)
+    net = Sequential((4, 16, 32), "large").conv(16, 3, padding=1).dense(2)
+    planned = Scheduled.of(net.build(), 1)
+    monkeypatch.undo()
+    assert planned.fields[planned.number(Opcode.GRADIENT, 0)]["c.s_chunk"] == 2048
+    with pytest.raises(IllegalProgram, match=r"words of an S chunk: expected at most 2040"):
+        verify(planned.program())

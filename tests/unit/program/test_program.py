@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pynq_train.errors import BadInput, IllegalProgram, UnknownName
-from pynq_train.hw.commands import Opcode, pack_descriptor, pack_tap
+from pynq_train.hw.commands import Opcode, Pass, pack_descriptor, pack_tap
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.program import Program, Region, disassemble, load, save
 
@@ -56,6 +56,16 @@ def test_disassembly_names_tensors() -> None:
     assert "u.u_count = 8" in disassemble(small_program(), full=True)
 
 
+def test_disassembly_of_a_gradient() -> None:
+    """Geometry and both sections with addresses."""
+    gradient = {"pre.opcode": int(Opcode.GRADIENT), "u.wv_off": 2432, "u.u_count": 64,
+                "g.g_pass": int(Pass.WEIGHT_GRADIENT), "g.g_m": 3, "g.g_n": 5, "g.g_kernel": 1,
+                "g.g_x": 2304}
+    text = disassemble(replace(small_program(), descriptors=pack_descriptor(gradient)))
+    assert "0 GRADIENT param 0" in text and "3x5 k1 s0" in text
+    assert "g_x g+0x0; wv_off wv+0x0" in text
+
+
 def test_bad_parts_are_refused() -> None:
     program = small_program()
     with pytest.raises(UnknownName, match=r"q\.program"):
@@ -65,7 +75,7 @@ def test_bad_parts_are_refused() -> None:
     with pytest.raises(UnknownName, match="configuration"):
         _ = replace(program, config="other").hw_config
     broken = replace(program, descriptors=b"\x63" + program.descriptors[1:])
-    with pytest.raises(IllegalProgram, match=r"descriptor 0: opcode: expected 0\.\.3, found 99"):
+    with pytest.raises(IllegalProgram, match=r"descriptor 0: opcode: expected 0\.\.4, found 99"):
         _ = broken.fields
     taps = pack_descriptor({"pre.opcode": 1, "pre.n_taps": 4, "pre.taps_off": 2048})
     with pytest.raises(IllegalProgram, match="tap table"):

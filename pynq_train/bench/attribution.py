@@ -1,0 +1,104 @@
+"""Who had the cycles of a training step: shares of its descriptors that add up to the total.
+
+The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
+charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged
+with the time from the end before it to its own end. A weight gradient leaves no stamp of the array
+(its record is the update unit's, which works beside the array), but the store unit starts a pass
+only when the drains in front of it are through: weight gradients are charged with the time from the
+end before them to the start of the next pass, and share it in proportion to their predicted cycles.
+The array is already at the next pass while their last sums drain: a pass is never charged with less
+than its predicted cycles of the array before its end.
+
+What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
+and then to the update unit until its last record. Updates that run beside passes cost nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Share(Enum):
+    """What a descriptor's cycles count as."""
+
+    FP = "fp"
+    BP = "bp"
+    WU = "wu"
+    UPDATE = "update"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """One descriptor with the stamps of its record.
+
+    Attributes:
+        share: FP and BP for passes, WU for weight gradients, UPDATE for updates by themselves,
+            OTHER for the softmax.
+        start: cycle in which the unit that writes the record started the descriptor.
+        end: cycle in which it began the record; 0 if it leaves no stamps.
+        weight: predicted cycles of the array (softmax: of its unit).
+    """
+
+    share: Share
+    start: int
+    end: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Cycles that a descriptor is charged with; UPDATE and WU of one descriptor are apart."""
+
+    index: int
+    share: Share
+    cycles: int
+
+
+def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
+    """Return what each descriptor is charged with.
+
+    Args:
+        stamped: descriptors in program order.
+        total: cycles of the run.
+
+    Returns:
+        Charges whose cycles add up to ``total``; what belongs to no descriptor is charged as OTHER
+        with index -1.
+    """
+    charges: list[Charge] = []
+    waiting: list[int] = []
+    now = 0
+    for index, one in enumerate(stamped):
+        if one.share == Share.WU:
+            waiting.append(index)
+        elif one.share != Share.UPDATE:
+            end = min(max(one.end or now + one.weight, now), total)
+            start = max(min(one.start, end - one.weight), now) if waiting else now
+            charges += _split(stamped, waiting, start - now)
+            charges.append(Charge(index, one.share, end - start))
+            waiting, now = [], end
+    array = min(total - now, sum(stamped[i].weight for i in waiting))
+    charges += _split(stamped, waiting, array)
+    now += array
+    last = max((i for i, one in enumerate(stamped) if one.share in (Share.WU, Share.UPDATE)),
+               key=lambda i: stamped[i].end, default=None)
+    if last is not None:
+        end = min(max(stamped[last].end, now), total)
+        charges.append(Charge(last, Share.UPDATE, end - now))
+        now = end
+    charges.append(Charge(-1, Share.OTHER, total - now))
+    return tuple(charges)
+
+
+def _split(stamped: Sequence[Stamped], indices: Sequence[int], cycles: int) -> list[Charge]:
+    """Share cycles among weight gradients in proportion to their weights, nothing left over."""
+    charges, left = [], sum(stamped[i].weight for i in indices)
+    for index in indices:
+        weight = stamped[index].weight
+        own = cycles * weight // left if left else cycles
+        charges.append(Charge(index, Share.WU, own))
+        cycles, left = cycles - own, left - weight
+    return charges

@@ -1,0 +1,110 @@
+"""Benchmarks of layer lists: every pass of every layer is a program of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pynq_train.bench.attribution import Share
+from pynq_train.bench.reduce import DEFAULT_CYCLES, Along
+from pynq_train.bench.result import STALLS, Result, Row, summed
+from pynq_train.bench.rtl import DEFAULT_LATENCY, PassCount, Rtl
+from pynq_train.errors import UnknownName
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import Pass
+from pynq_train.schedule.single import SHORT_NAME, SinglePass, layer_passes, single_plan
+
+SHARE_OF = {Pass.FORWARD: Share.FP, Pass.BACKWARD: Share.BP, Pass.WEIGHT_GRADIENT: Share.WU}
+Progress = Callable[[str], None]
+
+
+def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
+                 only: Sequence[str] = (), latency: int = DEFAULT_LATENCY, momentum: float = 0.9,
+                 most_cycles: int = DEFAULT_CYCLES,
+                 progress: Progress = lambda name: None) -> Result:
+    """Count the passes of layers on the RTL.
+
+    Equal passes are run once. The first layer of ``layers`` has no backward pass.
+
+    Args:
+        net: name of the list.
+        layers: the layers.
+        batch: images.
+        board: the board.
+        only: names of the layers to run (none: all).
+        latency: read latency of the memory in cycles.
+        momentum: 0: weight gradients update plain masters.
+        most_cycles: longer passes are run with fewer repetitions; see ``reduce.choose``.
+        progress: called with the name of each pass before it runs.
+
+    Raises:
+        UnknownName: ``only`` names a layer that is not there.
+        DoesNotFit: a layer is too large for the board.
+    """
+    names = [layer.name for layer in layers]
+    for name in only:
+        if name not in names:
+            raise UnknownName.among("layer", name, names)
+    chosen = [passes for passes in layer_passes(layers, batch, board, momentum > 0)
+              if not only or passes[0].layer.name in only]
+    arena = max(single_plan(single).memory.nbytes for passes in chosen for single in passes)
+    known: dict[SinglePass, PassCount] = {}
+    rows: list[Row] = []
+    simulated, began = 0, time.process_time()
+    with Rtl(board, latency) as rtl:
+        rtl.open(arena)
+        for passes in chosen:
+            counted = []
+            for single in passes:
+                progress(single.name)
+                key = _nameless(single)
+                if key not in known:
+                    known[key] = rtl.count(single, most_cycles)
+                    simulated += sum(known[key].runs)
+                counted.append(replace(known[key], single=single))
+            rows.append(layer_row(counted))
+    seconds = time.process_time() - began
+    return Result(net, board, batch, summed("all", rows), tuple(rows), False, latency, momentum,
+                  simulated, seconds)
+
+
+def _nameless(single: SinglePass) -> SinglePass:
+    """The pass as a key: equal for equal layers of other names."""
+    return replace(single, layer=replace(single.layer, name=""), entries=())
+
+
+def layer_row(counted: Sequence[PassCount]) -> Row:
+    """Return the row of a layer from its passes."""
+    rows = [pass_row(one) for one in counted]
+    return replace(summed(rows[0].name, rows),
+                   notes={"passes": [dict(row.notes) for row in rows]})
+
+
+def pass_row(counted: PassCount) -> Row:
+    """Return the row of one pass."""
+    single, counts, reduction = counted.single, counted.counts, counted.reduction
+    share, images = SHARE_OF[single.kind], single.batch
+    if reduction is not None and reduction.along == Along.IMAGES:
+        images = single.batch - ((reduction.whole - reduction.long)
+                                 * single.geometries[0].tile.images)
+    stalls = {name: max(counts.counters[name], 0) for name in STALLS}
+    use = single.macs / (single.board.config.multipliers * counts.cycles)
+    notes = {
+        "pass": SHORT_NAME[single.kind], "macs": single.macs, "cycles": counts.cycles,
+        "utilization": round(use, 5), "predicted_cycles": counted.prediction.cycles,
+        "error_pct": round(counted.error_pct, 3),
+        "stalls": {name.removeprefix("stall_"): value for name, value in stalls.items()},
+        "ddr_bytes": {"read": counts.bytes_read, "write": counts.bytes_written},
+        "limit": max((e.cost for e in single.entries if e.cost), key=lambda c: c.cycles).limit,
+        "tiles": [{"images": g.tile.images, "rows": g.tile.rows, "cols": g.tile.cols,
+                   "chunk": g.tile.chunk} for g in single.geometries],
+        "extrapolated": reduction is not None, "simulated_images": images,
+        "simulated": None if reduction is None else {
+            "along": reduction.along.value, "of": reduction.whole,
+            "counts": [reduction.short, reduction.long], "cycles": list(counted.runs)},
+    }
+    return Row(single.layer.name, {share: single.macs}, {share: counts.cycles},
+               counted.prediction.cycles, stalls, counts.bytes_read, counts.bytes_written, images,
+               reduction is not None, notes)

@@ -1,0 +1,163 @@
+"""Fewer images, row bands or channel tiles of a pass, where its cost is additive in their number.
+
+The tile loop repeats the same work for every further image tile, row band or tile of output
+channels: only the first and the last one differ (padding, a smaller rest, filling and emptying of
+the engine). A reduced pass keeps tile sizes and those two and leaves out equal ones between them;
+every counter then grows by the same amount per repetition. Where repetitions are short, phases of
+memory and loaders drift from one to the next: runs as long as the budget allows average over that.
+``tests/system/test_bench.py`` compares whole and reduced runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.commands import Pass
+from pynq_train.schedule.layout import M_TILE
+from pynq_train.schedule.shape import Geometry
+from pynq_train.schedule.single import PLACE, SinglePass, pass_shapes, single_specs
+
+DEFAULT_CYCLES = 1_500_000
+"""A pass is reduced when it is predicted to take more cycles."""
+
+
+class Along(Enum):
+    """What is left out."""
+
+    IMAGES = "image tiles"
+    ROWS = "row bands"
+    CHANNELS = "channel tiles"
+
+
+_LEAST = {Along.IMAGES: 2, Along.ROWS: 3, Along.CHANNELS: 2}
+"""Fewest repetitions of the shorter run: first and last one, and between row bands a whole one."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Two shorter runs that stand for a whole pass.
+
+    Attributes:
+        along: what is left out.
+        short: repetitions of the shorter run (``long``: of the longer run).
+        whole: repetitions of the whole pass.
+    """
+
+    along: Along
+    short: int
+    long: int
+    whole: int
+
+    def extrapolate(self, short: int, long: int) -> int:
+        """Value of a counter in the whole pass from its values in the two runs."""
+        return short + round((self.whole - self.short) * (long - short)
+                             / (self.long - self.short))
+
+
+class _SplitRows(Geometry):
+    """A geometry whose stored rows are written one by one, as in a map of more rows."""
+
+    @cached_property
+    def merged_rows(self) -> bool:
+        return False
+
+
+def repetitions(single: SinglePass, along: Along) -> int:
+    """Repetitions of a pass along a direction; 1 if its cost is not additive there."""
+    geometries = single.geometries
+    if along == Along.IMAGES:
+        counts = {(g.image_tiles, g.tile.images) for g in geometries}
+    elif along == Along.ROWS:
+        counts = {(g.row_tiles, g.tile.rows) for g in geometries}
+    else:
+        # An X tile that stays for all channel tiles of a pixel tile is loaded behind them: fewer
+        # of them hide less of the load.
+        hidden = any(g.shape.kind != Pass.WEIGHT_GRADIENT and g.chunks == 1
+                     and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in geometries)
+        dense_input = single.layer.kind == "dense" and single.kind == Pass.BACKWARD
+        if hidden or dense_input:
+            return 1
+        counts = {(g.shape.outer, M_TILE) for g in geometries}
+    return counts.pop()[0] if len(counts) == 1 else 1
+
+
+def reduced(single: SinglePass, along: Along, count: int) -> SinglePass:
+    """Return the pass with ``count`` repetitions along a direction and the same tiles.
+
+    Raises:
+        ValueError: it would not repeat what the whole pass does.
+    """
+    least, whole = _LEAST[along], repetitions(single, along)
+    if not least <= count <= whole:
+        raise ValueError(f"{single.name}: expected {least}..{whole} {along.value}, found {count}")
+    left_out, layer, batch = whole - count, single.layer, single.batch
+    first = single.geometries[0]
+    if along == Along.IMAGES:
+        batch -= left_out * first.tile.images
+    elif along == Along.ROWS:
+        layer = _fewer_rows(layer, left_out * first.tile.rows)
+    else:
+        layer = _fewer_channels(layer, left_out * M_TILE, inputs=single.kind == Pass.BACKWARD)
+    spec = single_specs(layer, batch, single.trained_input)[PLACE]
+    shapes = pass_shapes(spec, single.kind)
+    entries = []
+    for entry, shape in zip(single.entries, shapes):
+        old = entry.geometry
+        assert old is not None
+        new = Geometry(shape, old.tile)
+        if new.merged_rows and not old.merged_rows:
+            new = _SplitRows(shape, old.tile)
+        if _structure(new) != _structure(old):
+            raise ValueError(f"{single.name}: {count} {along.value} have other tiles than {whole}")
+        entries.append(replace(entry, geometry=new))
+    return replace(single, layer=layer, batch=batch, entries=tuple(entries))
+
+
+def _structure(geo: Geometry) -> tuple[object, ...]:
+    """What every tile of a geometry has in common."""
+    return (geo.tile, geo.x_rows, geo.x_cols, geo.row_pitch, geo.image_pitch, geo.block_pitch,
+            geo.x_words, geo.groups, geo.acc_groups, geo.stage_words, geo.flag_words, geo.halo,
+            geo.chunks, geo.col_tiles, geo.merged_rows, geo.shape.taps, geo.shape.row0,
+            geo.shape.col0, geo.shape.rows % geo.tile.rows, geo.shape.images % geo.tile.images)
+
+
+def _fewer_rows(layer: FusedLayer, rows: int) -> FusedLayer:
+    def cut(shape: tuple[int, int, int], less: int) -> tuple[int, int, int]:
+        return shape[0], shape[1] - less, shape[2]
+
+    return replace(layer, in_shape=cut(layer.in_shape, rows * layer.stride),
+                   out_shape_before_pool=cut(layer.out_shape_before_pool, rows),
+                   out_shape=cut(layer.out_shape, rows // 2 if layer.pool else rows))
+
+
+def _fewer_channels(layer: FusedLayer, channels: int, inputs: bool) -> FusedLayer:
+    def cut(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return shape[0] - channels, shape[1], shape[2]
+
+    if inputs:
+        return replace(layer, in_shape=cut(layer.in_shape))
+    return replace(layer, out_shape_before_pool=cut(layer.out_shape_before_pool),
+                   out_shape=cut(layer.out_shape))
+
+
+def choose(single: SinglePass, most_cycles: int) -> Reduction | None:
+    """Return the reduction that simulates the fewest cycles, None if the whole pass should run.
+
+    Args:
+        single: the pass.
+        most_cycles: a pass of at most so many predicted cycles runs whole; both shorter runs
+            together take about as many where the direction allows.
+    """
+    total = single.busiest_unit_cycles
+    best: tuple[int, Reduction] | None = None
+    for along in Along if total > most_cycles else ():
+        whole, least = repetitions(single, along), _LEAST[along]
+        short = max(least, most_cycles * whole // (3 * total))
+        found = Reduction(along, short, max(short + 2, 2 * short), whole)
+        cycles = total * (found.short + found.long) // whole
+        if cycles < total and (best is None or cycles < best[0]):
+            best = cycles, found
+    return best[1] if best else None

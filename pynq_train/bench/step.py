@@ -1,0 +1,175 @@
+"""Benchmarks of whole networks: one training step, one program, all its cycles counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends import Backend
+from pynq_train.bench.attribution import Charge, Share, Stamped, attribute
+from pynq_train.bench.layers import SHARE_OF
+from pynq_train.bench.result import STALLS, Result, Row
+from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl, predicted
+from pynq_train.errors import HardwareFault
+from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.quant import SgdStep, step_params
+from pynq_train.schedule.chain import chain_plan
+from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
+from pynq_train.schedule.timeline import Prediction
+from pynq_train.train.session import Masters, Session, new_policy
+
+INPUT_RANGE = 2
+"""Range ``k`` of the input images: they are drawn from a normal distribution."""
+LEARNING_RATE = 0.01
+SOFTMAX_ROW = "softmax"
+
+
+def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT_LATENCY,
+               momentum: float = 0.9) -> Result:
+    """Count the cycles of one training step on the RTL.
+
+    Args:
+        graph: the network.
+        batch: images of the mini-batch.
+        board: the board.
+        latency: read latency of the memory in cycles.
+        momentum: momentum of the update; masters are plain where it is 0.
+
+    Raises:
+        DoesNotFit: network, mini-batch and optimiser state are too large for the board.
+    """
+    plan = plan_step(graph, batch, board, momentum)
+    began = time.process_time()
+    with Rtl(board, latency) as rtl:
+        counts, stamps = run_step(plan, rtl.open(plan.memory.nbytes), momentum)
+    seconds = time.process_time() - began
+    rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
+    return Result(graph.name, board, batch, whole, rows, True, latency, momentum, counts.cycles,
+                  seconds)
+
+
+def bench_chain(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
+                latency: int = DEFAULT_LATENCY, momentum: float = 0.9) -> Result:
+    """Count the cycles of a layer list's training step, all passes in one program.
+
+    Args:
+        net: name of the list.
+        layers: the layers; the first one has no backward pass.
+        batch: images of the mini-batch.
+        board: the board.
+        latency: read latency of the memory in cycles.
+        momentum: momentum of the update; masters are plain where it is 0.
+
+    Raises:
+        DoesNotFit: a layer, or all of them together, are too large for the board.
+    """
+    plan = chain_plan(layers, batch, board, momentum > 0)
+    began = time.process_time()
+    with Rtl(board, latency) as rtl:
+        counts = rtl.run(plan, profile=True)
+        stamps = read_stamps(plan, rtl.open(plan.memory.nbytes))
+    seconds = time.process_time() - began
+    rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
+    return Result(net, board, batch, whole, rows, True, latency, momentum, counts.cycles, seconds)
+
+
+def read_stamps(plan: Plan, backend: Backend) -> NDArray[np.int64]:
+    """Read start and end stamp of each descriptor: int64 ``[descriptors, 2]``."""
+    region = plan.memory["train.records"]
+    records = backend.read(region.offset, region.nbytes).view("<i8").reshape(-1, RECORD_WORDS)
+    return records[:, 2:].astype(np.int64)
+
+
+def plan_step(graph: Graph, batch: int, board: Board, momentum: float) -> Plan:
+    """Plan a training step with the masters that ``momentum`` needs."""
+    return make_plan(fuse(graph), batch, board, momentum=momentum > 0)
+
+
+def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDArray[np.int64]]:
+    """Run one training step on random images with profile records.
+
+    Returns:
+        Counters, and start and end stamp of each descriptor: int64 ``[descriptors, 2]``.
+    """
+    params = init_params(plan.layers, 0)
+    masters = {name: Masters.of(one) for name, one in params.items()}
+    session = Session(plan, backend, masters, new_policy(plan, masters, INPUT_RANGE))
+    draw = np.random.RandomState(0)
+    images = draw.standard_normal((plan.batch, *plan.layers[0].in_shape)).astype(np.float32)
+    labels = draw.randint(0, plan.classes, plan.batch)
+    used = session.policy.exponents(plan.batch)
+    session.write_training(images, labels, step_params(used, SgdStep(LEARNING_RATE, momentum)))
+    result = backend.run(replace(session.request(session.training), profile=True))
+    return Counts(result.cycles, result.counters), read_stamps(plan, backend)
+
+
+def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction: Prediction
+              ) -> tuple[tuple[Row, ...], Row]:
+    """Return the rows of layers and softmax, and the row of the step.
+
+    Args:
+        plan: the plan.
+        counts: counters of its training program.
+        stamps: start and end stamp of each descriptor, int64 ``[descriptors, 2]``.
+        prediction: what the cycle model says of the program.
+
+    Raises:
+        HardwareFault: the records carry no stamps.
+    """
+    if not stamps[:, 1].any():
+        raise HardwareFault("the records of a profiled run carry no cycle stamps",
+                            expected="start and end cycles in words 2 and 3", found="zeros",
+                            fix="rebuild the overlay with this package's RTL")
+    counted = attribute(_stamped(plan.train, stamps.tolist(), prediction), counts.cycles)
+    times = list(zip(prediction.starts, prediction.ends))
+    expected = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
+    rows = []
+    for place, spec in enumerate(plan.specs):
+        own = [i for i, entry in enumerate(plan.train)
+               if entry.layer == place and entry.role != Role.SOFTMAX]
+        rows.append(_row(plan, spec.name, own, counted, expected))
+    own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
+    if own:
+        rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
+    whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
+    return tuple(rows), replace(
+        whole, stalls={name: counts.counters[name] for name in STALLS},
+        bytes_read=counts.bytes_read, bytes_written=counts.bytes_written)
+
+
+def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
+         expected: Sequence[Charge]) -> Row:
+    cycles = dict.fromkeys(Share, 0)
+    for charge in counted:
+        if charge.index in own:
+            cycles[charge.share] += charge.cycles
+    macs: dict[Share, int] = {}
+    for index in own:
+        cost = plan.train[index].cost if index >= 0 else None
+        if cost is not None:
+            share = share_of(plan.train[index])
+            macs[share] = macs.get(share, 0) + cost.macs
+    predicted_cycles = sum(charge.cycles for charge in expected if charge.index in own)
+    return Row(name, macs, cycles, predicted_cycles, None, None, None, plan.batch)
+
+
+def share_of(entry: Entry) -> Share:
+    """What a descriptor's cycles count as."""
+    if entry.geometry is not None:
+        return SHARE_OF[entry.geometry.shape.kind]
+    return Share.OTHER if entry.role == Role.SOFTMAX else Share.UPDATE
+
+
+def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]],
+             prediction: Prediction) -> list[Stamped]:
+    return [Stamped(share_of(entry), stamp[0], stamp[1],
+                    entry.cost.cycles if entry.cost else end - start)
+            for entry, stamp, start, end in zip(entries, stamps, prediction.starts,
+                                                prediction.ends)]

@@ -1,0 +1,175 @@
+"""The commands bench and plan: cycles of networks, counted by the RTL or predicted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pynq_train.backends import backend_names
+from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
+from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
+from pynq_train.cli.commands import is_file_name, network, write_json
+from pynq_train.errors import BadInput, UnknownName
+from pynq_train.graph import fuse, layer_lists, zoo
+from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.hw.resources import resources
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.report import (
+    PlanRow,
+    list_rows,
+    list_table,
+    plan_rows,
+    table,
+)
+from pynq_train.schedule.timeline import predict
+from pynq_train.train import board_of
+
+BENCH_BATCH = {"1x": 128, "lenet5": 32, "resnet20-conv": 16, "alexnet-conv": 16}
+"""Mini-batches of benchmarks; 1 for other networks."""
+WHOLE_LISTS = frozenset({"resnet20-conv"})
+"""Layer lists that run as one program; the others run pass by pass, with fewer repetitions."""
+_PLAN_BATCH = 32
+STDOUT = Path("-")
+
+
+def bench(options: argparse.Namespace) -> int:
+    """``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
+    check_name(options.net)
+    board = engine_board(options.board)
+    batch = options.batch or BENCH_BATCH.get(options.net, 1)
+    if not 0 <= options.momentum < 1:
+        raise BadInput("momentum", expected="a number of at least 0 and below 1",
+                       found=options.momentum)
+    if options.json and not options.json.parent.is_dir():
+        raise BadInput(f"folder {str(options.json.parent)!r} does not exist",
+                       fix="create it, or choose another --json")
+    result = _bench(options, board, batch)
+    print(result.table())
+    if options.json:
+        write_json(options.json, result.to_dict())
+        print(f"written to {options.json}")
+    return 0
+
+
+def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
+    names = tuple(name for name in (options.layers or "").split(",") if name)
+    listed = options.net in layer_lists.names()
+    if not listed and not names:
+        return bench_step(network(options.net), batch, board, latency=options.latency,
+                          momentum=options.momentum)
+    layers = layer_lists.get(options.net) if listed else fuse(network(options.net))
+    if listed and not names and options.net in WHOLE_LISTS:
+        return bench_chain(options.net, layers, batch, board, latency=options.latency,
+                           momentum=options.momentum)
+    with tqdm(total=None, unit="pass", desc="bench", delay=0.5, dynamic_ncols=True) as bar:
+        def show(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+
+        return bench_layers(options.net, layers, batch, board, only=names,
+                            latency=options.latency, momentum=options.momentum, progress=show)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """``pynq-train plan``: what a network would need and take on a board."""
+    check_name(options.net)
+    board = board_of(options.board)
+    if options.measured and not options.roofline:
+        raise BadInput("--measured gives the points of a picture", fix="add --roofline FILE.png")
+    if options.roofline:
+        need_matplotlib()
+    listed = options.net in layer_lists.names()
+    batch = options.batch or (BENCH_BATCH.get(options.net, 1) if listed else _PLAN_BATCH)
+    if listed:
+        rows = list_rows(layer_lists.get(options.net), batch, board)
+        text, values = list_table(options.net, rows, board, batch), _list_json(
+            options.net, rows, board, batch)
+    else:
+        graph = network(options.net)
+        made = make_plan(fuse(graph), batch, board)
+        rows = plan_rows(made)
+        text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
+    if options.json == STDOUT:
+        print(json.dumps(values, indent=2))
+    else:
+        print(text)
+        if options.json:
+            write_json(options.json, values)
+    if options.roofline:
+        shown = points(rows)
+        if options.measured:
+            shown = measured_points(shown, read_json(options.measured), values["net"], board,
+                                    batch)
+        draw(options.roofline, f"{values['net']}, batch {batch}", shown, board)
+    return 0
+
+
+def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any]:
+    run = predict(made, made.train)
+    return {
+        "net": net, "board": made.board.name, "batch": made.batch,
+        "arena_bytes": made.memory.nbytes, "bytes_by_kind": made.memory.bytes_by_kind(),
+        "training_step": {
+            "cycles": run.cycles, "ms_per_image": run.ms_per_image,
+            "array_use": run.utilisation, "bytes_read": run.bytes_read,
+            "bytes_written": run.bytes_written},
+        "resources": _resources_json(made.board),
+        "rows": [row.to_dict() for row in rows],
+        "descriptors": [{
+            "layer": made.specs[entry.layer].name, "role": entry.role.value,
+            "cycles": entry.cost.cycles if entry.cost else None,
+            "limit": entry.cost.limit if entry.cost else None} for entry in made.train]}
+
+
+def _list_json(net: str, rows: tuple[PlanRow, ...], board: Board, batch: int) -> dict[str, Any]:
+    return {"net": net, "board": board.name, "batch": batch,
+            "cycles": sum(row.cycles for row in rows), "resources": _resources_json(board),
+            "rows": [row.to_dict() for row in rows]}
+
+
+def _resources_json(board: Board) -> dict[str, Any]:
+    found = resources(board.config)
+    return {"config": board.config.name, "dsp": found.dsp, "bram36": found.bram36,
+            "budget": {"dsp": board.budget.dsp, "bram36": board.budget.bram36},
+            "bram36_by_memory": {memory.name: memory.bram36 for memory in found.memories}}
+
+
+def check_name(net: str) -> None:
+    """Raise :class:`UnknownName` unless ``net`` is a network, a layer list or a saved model."""
+    known = (*zoo.names(), *layer_lists.names())
+    if net not in known and not is_file_name(net):
+        raise UnknownName.among("network", net, known)
+
+
+def engine_board(name: str) -> Board:
+    """Return the board whose RTL is run; ``virtual:`` in front of its name changes nothing.
+
+    Raises:
+        UnknownName: no board, or golden, which has no clock.
+    """
+    board = BOARDS.get(name.removeprefix("virtual:"))
+    if board is None:
+        raise UnknownName.among("board", name, (n for n in backend_names() if n != "golden"))
+    return board
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON object.
+
+    Raises:
+        BadInput: there is no such file, or it is none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot read {str(path)!r} ({error.strerror})",
+                       fix="check the path") from None
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r} is not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"{str(path)!r}", expected="a JSON object", found=type(values).__name__)
+    return values

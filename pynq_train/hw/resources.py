@@ -1,0 +1,90 @@
+"""DSPs and block memories of a configuration, by formula.
+
+The formulas count what synthesis infers: ``tests/system/test_resources.py`` holds them against
+Yosys. LUTs and flip-flops follow from no formula; ``make synth`` reports them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import DESCRIPTOR_WORDS
+from pynq_train.hw.config import CHANNELS_PER_WORD, HwConfig
+
+UPDATE_DSPS = 6
+"""Multipliers of the update unit."""
+SOFTMAX_DSPS = 2
+"""Multipliers of the softmax unit."""
+_SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+"""Words and bits of one RAMB36."""
+_SLOT_WORDS = 2 * DESCRIPTOR_WORDS
+"""Words of one slot of the descriptor ring: descriptor, step-block entry and taps."""
+_READ_QUEUE_WORDS = 256
+_TABLE_BITS = 36
+"""Bits of an entry of the softmax tables: value and slope."""
+_POOL_BITS = 68
+_WORD_BITS = 64
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One kind of memory of the engine.
+
+    Attributes:
+        name: what it holds.
+        count: equal memories.
+        words: words of each.
+        bits: bits of a word.
+    """
+
+    name: str
+    count: int
+    words: int
+    bits: int
+
+    @property
+    def bram36(self) -> float:
+        """RAMB36 of all of them; halves are RAMB18."""
+        return self.count * _bram36(self.words, self.bits)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a configuration takes of a part."""
+
+    dsp: int
+    memories: tuple[Memory, ...]
+
+    @property
+    def bram36(self) -> float:
+        """Block memories in RAMB36."""
+        return sum(memory.bram36 for memory in self.memories)
+
+
+def _bram36(words: int, bits: int) -> float:
+    """RAMB36 of one memory of simple dual port, in the shape that takes the fewest."""
+    if (words <= 512 and bits <= 36) or (words <= 1024 and bits <= 18):
+        return 0.5
+    return float(min(-(-words // deep) * -(-bits // wide) for deep, wide in _SHAPES))
+
+
+def resources(config: HwConfig) -> Resources:
+    """Return DSPs and block memories of a configuration."""
+    quarters = config.tm // CHANNELS_PER_WORD
+    pair_bits = (config.x_bank_words - 1).bit_length() + 2
+    memories = (
+        Memory("accumulators", config.tm, config.acc_groups, config.tp * config.acc_bits),
+        Memory("X banks", config.tp, config.x_bank_words, _WORD_BITS),
+        Memory("staging", 1, config.stage_words, _WORD_BITS),
+        Memory("gradient queue", quarters, config.grad_words // quarters, config.acc_bits),
+        Memory("S ring", 2, config.s_ring_words // 2, _WORD_BITS),
+        Memory("flag staging", 1, config.flag_words, _WORD_BITS),
+        Memory("AXI read queues", config.ports, _READ_QUEUE_WORDS, _WORD_BITS),
+        Memory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
+        Memory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
+        Memory("update queues", 3, 128, _WORD_BITS),
+        Memory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
+        Memory("softmax tables", 1, 512, _TABLE_BITS),
+        Memory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
+    )
+    return Resources(config.multipliers + UPDATE_DSPS + SOFTMAX_DSPS, memories)

@@ -1,0 +1,199 @@
+"""Proof that a GRADIENT descriptor's drain gives the update unit the sums of its weights in order.
+
+The drained lanes are replayed in the order in which the gradient queue gives them out. For each,
+the addresses of the operands that were multiplied into it must be those of the weight that the
+update unit has at that place: ``[m tile][n block][kr][kc]``. Addresses are compared for all pixels
+of the first tile of a reduction; that the other tiles read the tensor is the business of
+:mod:`pynq_train.program.meaning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.errors import IllegalProgram
+from pynq_train.hw.commands import LoadMode
+from pynq_train.hw.config import WORD_BYTES, HwConfig
+from pynq_train.program.access import numbers, row_offsets
+from pynq_train.program.meaning import Meaning
+from pynq_train.program.program import Fields
+from pynq_train.program.spans import affine, strides_of, unpair
+
+Array = NDArray[Any]
+
+LANES, QUAD, BLOCKS = 3, 4, 4
+"""Lanes of a segment; pixels of an S set; channel blocks of an m tile."""
+LANE_SUMS = 64
+"""Sums of one lane of a segment: 16 output and 4 input channels."""
+REDUCED = 3
+"""Inner tile levels of the reduction: rows, columns, images."""
+_MASK32 = (1 << 32) - 1
+
+
+def check_gradient(label: str, fields: Fields, taps: Sequence[Fields], config: HwConfig) -> None:
+    """Check one GRADIENT descriptor that :class:`pynq_train.program.limits.Limits` lets pass.
+
+    Args:
+        label: name of the descriptor for messages.
+        fields: its fields.
+        taps: its tap table.
+        config: the engine.
+
+    Raises:
+        IllegalProgram: the sums that it drains are not those of its weights, in their order.
+    """
+    _Gradient(label, fields, taps, config).check()
+
+
+class _Gradient:
+    def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],
+                 config: HwConfig) -> None:
+        self._label, self._f, self._taps, self._config = label, fields, taps, config
+        self._tile, self._pixels = numbers(fields, "pre.t", 5), numbers(fields, "pix.p", 3)
+
+    def check(self) -> None:
+        f = self._f
+        self._require(f["g.g_w"] == 0, "g_w", "0: the sums do not go to memory", f["g.g_w"])
+        self._require(f["c.red"] == REDUCED, "c.red",
+                      f"{REDUCED}, the rows, columns and images of the reduction", f["c.red"])
+        segment = LANES * LANE_SUMS
+        self._require(segment <= self._config.grad_words, "sums of a segment",
+                      f"at most {self._config.grad_words}, the gradient queue", segment)
+        count = Meaning(f).weight_count
+        self._require(f["u.u_count"] == count, "u_count",
+                      f"{count}, the weights of its geometry with their padding", f["u.u_count"])
+        segments, lanes = np.nonzero(self._kept())
+        self._require(len(lanes) * LANE_SUMS == count, "sums that the drain keeps",
+                      f"u_count ({count})", len(lanes) * LANE_SUMS,
+                      "let coordinate 0 of the drain name the lanes that are weights")
+        self._require(not any(tap["mute"] for tap in self._taps), "taps", "none is mute", "some")
+        self._ring()
+        self._order(segments, lanes)
+
+    def _require(self, good: bool, what: str, expected: object, found: object,
+                 fix: str | None = None) -> None:
+        if not good:
+            raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
+
+    def _kept(self) -> Array:
+        """``[segment, lane]``: whether the queue keeps the sums of a lane."""
+        f, y = self._f, numbers(self._f, "y.y", 5)
+        first = affine(f["y.yc0"], y, strides_of(y, [f[f"y.ydc{4 * t}"] for t in range(5)]))
+        coordinate = first[:, None] + np.arange(LANES)
+        return (coordinate >= 0) & (coordinate < f["y.ylim0"])
+
+    def _ring(self) -> None:
+        """S sets take the pixels of a tile in their order, and four blocks as quarters.
+
+        The number of sets, and the padding of a block, follow from the limits of the S ring.
+        """
+        f, pixels = self._f, prod(self._pixels)
+        padded = -(-pixels // QUAD) * QUAD
+        want = {"s.n0": self._pixels[0], "s.n1": self._pixels[1], "s.n2": self._pixels[2],
+                "s.n3": BLOCKS, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD}
+        for name, value in want.items():
+            self._require(f[name] == value, name, f"{value}, as the pixels of a tile stand in the "
+                          "S ring", f[name])
+
+    def _order(self, segments: Array, lanes: Array) -> None:
+        """Addresses of both operands of every kept lane; ``lanes``: those kept, in order."""
+        f, g = self._f, Meaning(self._f).g
+        per_tile = prod(numbers(f, "y.y", 5)[: f["y.segs"]])
+        tile, segment = segments // per_tile, segments % per_tile
+        chunk, m_tile = tile % self._tile[3], tile // self._tile[3]
+        kernel, blocks = g["kernel"], g["nb"]
+        rest, col = np.divmod(np.arange(len(lanes)), kernel)
+        rest, row = np.divmod(rest, kernel)
+        weight = (rest // blocks, rest % blocks, row, col)
+
+        strides = numbers(f, "g.g_y_strides", 4)
+        start = f["s.addr"] + self._moved("s", chunk, m_tile)
+        for block, offset in enumerate(self._s_blocks()):
+            self._compare("output gradient", weight, start + offset,
+                          g["y"] + (BLOCKS * weight[0] + block) * strides[1])
+
+        places = self._places()
+        used = np.zeros(places.shape[1:], bool)
+        used[segment, lanes] = True
+        missing = used & (places < 0).any(axis=0)
+        if missing.any():
+            first = int(np.argmax(missing[segment, lanes]))
+            self._require(False, "X positions of the drained sums", "loaded ones",
+                          f"others, for {_name(weight, first)}")
+        strides = numbers(f, "g.g_x_strides", 4)
+        image, line, column = np.indices(self._pixels[::-1]).reshape(3, -1)
+        pixel = image * strides[0] + g["stride"] * (line * strides[2] + column * strides[3])
+        offsets = self._offsets()[np.where(used, places, 0)]
+        spread = ((offsets - offsets[0] - pixel[:, None, None]) & _MASK32 != 0).any(axis=0)
+        start = f["x.addr"] + self._moved("x", chunk, m_tile) + offsets[0, segment, lanes]
+        self._compare("input", weight, start, g["x"] + weight[1] * strides[1]
+                      + (row - g["pad_top"]) * strides[2] + (col - g["pad_left"]) * strides[3])
+        self._require(not (spread & used).any(), "pixels of the drained sums",
+                      "those of the geometry in every lane", "others in some",
+                      "let the pixel table and the X tile follow the strides of the input")
+
+    def _moved(self, name: str, chunk: Array, m_tile: Array) -> Array:
+        """What the address of a walk has moved in the first tile of a reduction."""
+        strides = strides_of(self._tile, numbers(self._f, f"{name}.daddr", 5))
+        reuse = self._f[f"{name}.reuse"]
+        return ((strides[3] if reuse <= 3 else 0) * chunk
+                + (strides[4] if reuse <= 4 else 0) * m_tile)
+
+    def _s_blocks(self) -> Array:
+        """Byte offset of each channel block of the S tile from the first."""
+        f, n = self._f, numbers(self._f, "s.n", 4)
+        none, block = np.zeros(BLOCKS, np.int64), np.arange(BLOCKS, dtype=np.int64)
+        # Unpooling takes the jump from row to row after odd rows only.
+        last = (n[1] - 1 + (f["s.c1"] & 1)) // 2 if f["s.mode"] == LoadMode.UNPOOL else n[1] - 1
+        return row_offsets((none, none, block), n, numbers(f, "s.drow", 3), none, none + last)
+
+    def _places(self) -> Array:
+        """``[pixel, segment of a tile, lane]``: element of the X tile that is read, or -1."""
+        f, levels = self._f, numbers(self._f, "c.l", 5)
+        n = numbers(f, "x.n", 4)
+        positions = affine(0, n, strides_of(n, [unpair(v) for v in numbers(f, "x.pos", 4)]))
+        element = np.full(int(positions.max()) + 1, -1, np.int64)
+        element[positions] = np.arange(len(positions))
+        table = affine(0, self._pixels,
+                       strides_of(self._pixels, [unpair(v) for v in numbers(f, "pix.dpos", 3)]))
+        rows = strides_of(levels, numbers(f, "c.dj", 5))
+        moves = strides_of(levels, [unpair(v) for v in numbers(f, "c.dx", 5)])
+        pixel = np.arange(len(table))[:, None]
+        step, tap = np.divmod(np.arange(levels[2] * levels[3]), levels[2])
+
+        def at(strides: Sequence[int]) -> Array:
+            return (strides[0] * (pixel % QUAD) + strides[4] * (pixel // QUAD)
+                    + strides[2] * tap + strides[3] * step)
+
+        voff = np.array([unpair(entry["voff"]) for entry in self._taps], np.int64)
+        row = at(rows)
+        there = (row >= 0) & (row < len(table))
+        base = table[np.where(there, row, 0)] + at(moves)
+        place = (base + voff[tap])[:, :, None] + unpair(f["pix.lane"]) * np.arange(LANES)
+        inside = there[:, :, None] & (place >= 0) & (place < len(element))
+        return np.where(inside, element[np.where(inside, place, 0)], -1)
+
+    def _offsets(self) -> Array:
+        """Byte offset of each element of the X tile from its first."""
+        n = numbers(self._f, "x.n", 4)
+        outer = strides_of(n[1:], numbers(self._f, "x.drow", 3))
+        return affine(0, n, [WORD_BYTES, *outer])
+
+    def _compare(self, what: str, weight: tuple[Array, ...], found: Array,
+                 expected: Array) -> None:
+        wrong = (found - expected) & _MASK32 != 0
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            self._require(False, f"drained sums: {what} of {_name(weight, at)}",
+                          f"the address {int(expected[at])}", int(found[at]),
+                          "drain the lanes in the order of the weights in memory")
+
+
+def _name(weight: tuple[Array, ...], at: int) -> str:
+    m_tile, block, row, col = (int(index[at]) for index in weight)
+    return f"weight m tile {m_tile}, n block {block}, row {row}, column {col}"

@@ -1,0 +1,85 @@
+"""Order of a training step's backward half: weight gradients fill the gaps of the backward chain.
+
+The backward passes are a chain. The weight gradient of a layer may run at any time behind the
+layer's own backward pass (whose weights its update overwrites). In between the array would wait for
+stored gradients, and the update unit, which takes one weight per cycle, needs the array's time to
+keep up: a gradient is taken when the queue in front of the update unit has room for its sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+MOMENTUM_RATE = Fraction(16, 18)
+"""Weights per cycle that the update unit takes with momentum: a port pauses after each burst."""
+PLAIN_RATE = Fraction(1)
+"""Weights per cycle without momentum."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One descriptor for the list schedule.
+
+    Attributes:
+        key: its number, returned in the order.
+        cycles: predicted cycles of the array.
+        sums: weights that it updates; 0 for a backward pass.
+    """
+
+    key: int
+    cycles: int
+    sums: int = 0
+
+
+@dataclass
+class _Clock:
+    """Level of the gradient queue while the array works."""
+
+    rate: Fraction
+    room: int
+    level: Fraction = Fraction(0)
+
+    def after(self, work: Work) -> Fraction:
+        """Level when ``work`` is finished."""
+        return max(self.level + work.sums - self.rate * work.cycles, Fraction(0))
+
+    def run(self, work: Work) -> None:
+        """Do ``work``; a full queue makes the array wait."""
+        self.level = min(self.after(work), Fraction(self.room))
+
+
+def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room: int,
+                   rate: Fraction) -> list[int]:
+    """Return the keys of all works in the order in which they should run.
+
+    Args:
+        layers: per layer, last first: its backward passes, its gradient slices.
+        room: sums that the gradient queue holds.
+        rate: weights per cycle of the update unit.
+    """
+    clock, order = _Clock(rate, room), []
+    waiting: list[Work] = []
+    for backward, gradients in layers:
+        for work in backward:
+            clock.run(work)
+            order.append(work.key)
+        waiting += gradients
+        while waiting and clock.after(waiting[0]) <= room:
+            clock.run(waiting[0])
+            order.append(waiting.pop(0).key)
+    for work in waiting:
+        order.append(work.key)
+    return order
+
+
+def slice_tiles(tiles: int, tile_sums: int, cycles: int, room: int, rate: Fraction) -> int:
+    """Return how many m tiles one GRADIENT descriptor of a layer should take.
+
+    A layer whose update is hidden behind its own gradient stays whole; others are cut so that a
+    slice fills at most half of the queue.
+    """
+    if tiles * tile_sums <= rate * cycles:
+        return tiles
+    return max(1, min(tiles, room // 2 // tile_sums))

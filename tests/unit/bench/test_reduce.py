@@ -1,0 +1,96 @@
+"""Reduced passes repeat what the whole pass repeats: work and traffic extrapolate exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from pynq_train.bench.reduce import Along, Reduction, choose, reduced, repetitions
+from pynq_train.graph import layer_lists
+from pynq_train.graph.layer_lists import conv_layer
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import Pass
+from pynq_train.schedule.cost import pass_cost
+from pynq_train.schedule.layer import layer_specs
+from pynq_train.schedule.shape import Geometry
+from pynq_train.schedule.single import SinglePass, layer_passes, single_pass, single_plan
+
+BOARD = BOARDS["pynq-z2"]
+LEAST = {Along.IMAGES: 2, Along.ROWS: 3, Along.CHANNELS: 2}
+
+
+def passes(name: str, batch: int) -> list[SinglePass]:
+    return [one for row in layer_passes(layer_lists.get(name), batch, BOARD) for one in row]
+
+
+def macs(single: SinglePass) -> int:
+    return sum(pass_cost(geometry, BOARD).macs for geometry in single.geometries)
+
+
+@pytest.mark.parametrize(("name", "batch"), [("resnet20-conv", 16), ("alexnet-conv", 16),
+                                             ("vgg16-conv", 1)])
+def test_work_extrapolates_exactly(name: str, batch: int) -> None:
+    seen = set()
+    for single in passes(name, batch):
+        for along in Along:
+            whole, least = repetitions(single, along), LEAST[along]
+            if whole <= least + 2:
+                continue
+            seen.add((along, single.kind))
+            reduction = Reduction(along, least, least + 2, whole)
+            short, long = (reduced(single, along, n) for n in (least, least + 2))
+            assert reduction.extrapolate(macs(short), macs(long)) == macs(single), single.name
+            for one, whole_one in zip(short.geometries, single.geometries):
+                assert one.merged_rows == whole_one.merged_rows
+                assert one.tile == whole_one.tile
+    assert len(seen) >= 4
+
+
+def test_rows_that_are_written_one_by_one_stay_so() -> None:
+    layer = conv_layer("wide", 16, 4, 190)
+    single = single_pass(layer, Pass.FORWARD, 1, BOARD)
+    short = reduced(single, Along.ROWS, 3).geometries[0]
+    assert not single.geometries[0].merged_rows and not short.merged_rows
+    assert Geometry(short.shape, short.tile).merged_rows
+
+
+def test_channel_tiles_stay_where_the_next_x_tile_is_loaded_behind_them() -> None:
+    single = single_pass(conv_layer("c", 64, 4, 40), Pass.FORWARD, 4, BOARD)
+    geometry = single.geometries[0]
+    assert geometry.chunks == 1 and geometry.image_tiles * geometry.row_tiles > 1
+    assert repetitions(single, Along.CHANNELS) == 1
+    assert repetitions(single, Along.IMAGES) == 4
+
+
+def test_choice_keeps_to_the_budget_where_it_can() -> None:
+    for single in passes("vgg16-conv", 1):
+        whole = single.busiest_unit_cycles
+        found = choose(single, 1_500_000)
+        assert (found is None) == (whole <= 1_500_000)
+        if found is not None:
+            assert 0 < found.short < found.long < found.whole
+            assert whole * (found.short + found.long) < 8_000_000 * found.whole
+
+
+def test_too_few_repetitions_are_refused() -> None:
+    single = single_pass(layer_lists.vgg16()[1], Pass.FORWARD, 1, BOARD)
+    for count in (2, 15):
+        text = rf"conv2 fp: expected 3\.\.14 row bands, found {count}"
+        with pytest.raises(ValueError, match=text):
+            reduced(single, Along.ROWS, count)
+
+
+def test_extrapolation() -> None:
+    assert Reduction(Along.ROWS, 3, 5, 13).extrapolate(100, 160) == 400
+
+
+def test_a_single_pass_has_the_maps_of_its_network() -> None:
+    layers = layer_lists.get("vgg16-conv")[:3]
+    own = layer_specs((*layers, layers[-1]), 1)
+    for index, row in enumerate(layer_passes(layers, 1, BOARD)):
+        assert len(row) == (3 if index else 2)
+        for single in row:
+            spec, wanted = single.geometries[0].shape.spec, own[index]
+            assert (spec.x, spec.y, spec.flags, spec.nb, spec.backward) == (
+                wanted.x, wanted.y, wanted.flags, wanted.nb, wanted.backward)
+            memory = single_plan(single).memory
+            assert ("head.y" in memory) == (single.kind != Pass.BACKWARD)
