@@ -200,14 +200,15 @@ module pt_conv (
 
   // ---- store unit -------------------------------------------------------------------------------
   logic         store_busy_unused, q_room, q_take, q_push, q_end;
-  logic [5:0]   q_row;
+  logic [$clog2(pt_spec_pkg::Tm)+1:0] q_row;
   logic [191:0] q_data;
   logic [1:0]   q_lanes;
   pt_store #(
     .StageWords(pt_spec_pkg::StageWords),
     .FlagWords(pt_spec_pkg::FlagWords),
     .PoolColumns(pt_spec_pkg::PoolColumns),
-    .Groups(pt_spec_pkg::AccGroups)
+    .Groups(pt_spec_pkg::AccGroups),
+    .Blocks(pt_spec_pkg::Tm / 4)
   ) u_store (
     .clk_i,
     .rst_ni,

@@ -16,7 +16,6 @@ from functools import cached_property
 
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.layout import M_TILE
 from pynq_train.schedule.shape import Geometry
 from pynq_train.schedule.single import PLACE, SinglePass, pass_shapes, single_specs
 
@@ -80,7 +79,7 @@ def repetitions(single: SinglePass, along: Along) -> int:
         dense_input = single.layer.kind == "dense" and single.kind == Pass.BACKWARD
         if hidden or dense_input:
             return 1
-        counts = {(g.shape.outer, M_TILE) for g in geometries}
+        counts = {(g.shape.outer, g.shape.spec.m_tile) for g in geometries}
     return counts.pop()[0] if len(counts) == 1 else 1
 
 
@@ -100,8 +99,9 @@ def reduced(single: SinglePass, along: Along, count: int) -> SinglePass:
     elif along == Along.ROWS:
         layer = _fewer_rows(layer, left_out * first.tile.rows)
     else:
-        layer = _fewer_channels(layer, left_out * M_TILE, inputs=single.kind == Pass.BACKWARD)
-    spec = single_specs(layer, batch, single.trained_input)[PLACE]
+        layer = _fewer_channels(layer, left_out * single.board.config.tm,
+                                inputs=single.kind == Pass.BACKWARD)
+    spec = single_specs(layer, batch, single.trained_input, single.board)[PLACE]
     shapes = pass_shapes(spec, single.kind)
     entries = []
     for entry, shape in zip(single.entries, shapes):

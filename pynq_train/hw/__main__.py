@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from pynq_train.hw.config import ZYNQ7020
+from pynq_train.hw.config import CONFIGS, package_path
 from pynq_train.hw.emit import markdown, regs_sv, sv
 
 
 def outputs() -> dict[str, str]:
     """All generated files: path relative to the project, text."""
     return {
-        "rtl/gen/pt_spec_pkg.sv": sv.render(ZYNQ7020),
+        **{package_path(config): sv.render(config) for config in CONFIGS.values()},
         "rtl/gen/pt_regs.sv": regs_sv.render(),
         "docs/gen/registers.md": markdown.render_registers(),
         "docs/gen/descriptors.md": markdown.render_descriptors(),

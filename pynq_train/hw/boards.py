@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pynq_train.hw.config import ZYNQ7020, HwConfig
+from pynq_train.hw.config import WIDE32, ZYNQ7020, HwConfig
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ _ALL = (
     Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", ZYNQ7020,
           Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0, 256 * _MIB, 64,
           0xA000_0000),
-    Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", ZYNQ7020,
+    Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", WIDE32,
           Budget(dsp=1382, bram36=249, lut=161_280, ff=230_400), 100.0, 256 * _MIB, 64,
           0xA000_0000),
 )

@@ -277,7 +277,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_count", 32, "elements, a multiple of 4"),
             Field("u_copy", 1, "write the 16-bit copy"),
             Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
-            Field("u_rows", 5, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
+            Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
         ),
     ),
     (
@@ -293,7 +293,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("g_bias", 1, "forward: bias is added; weight gradient: bias gradient is written"),
             Field("g_phase", 4, "backward: row phase, (row + pad) modulo stride"),
             Field("g_mode", 2, "LoadMode of the gradient operand"),
-            Field("g_pad0", 6, "zero"),
+            Field("g_tile", 6, "output channels of a tile of the weight layout (tm)"),
             Field("g_pad_top", 16, "rows of padding above", True),
             Field("g_pad_left", 16, "columns of padding at the left", True),
             Field("g_m", 16, "output channels"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 WORD_BYTES = 8
 """Bytes of one memory word: four 16-bit channels of one pixel, one AXI beat."""
@@ -70,13 +70,15 @@ class HwConfig:
 
     def __post_init__(self) -> None:
         """Refuse a configuration that the RTL cannot be built with."""
-        expected = {"tm": 16, "tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4,
+        expected = {"tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4,
                     "slots": 8}
         for key, value in expected.items():
             if getattr(self, key) != value:
                 raise ValueError(
                     f"configuration {self.name}: {key} must be {value}, found {getattr(self, key)}"
                 )
+        if self.tm not in (16, 32):
+            raise ValueError(f"configuration {self.name}: tm must be 16 or 32, found {self.tm}")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith(("words", "groups", "rows", "columns", "classes")) and (
@@ -91,6 +93,11 @@ class HwConfig:
     def multipliers(self) -> int:
         """Multipliers of the array, one DSP each."""
         return self.tm * self.tr * self.tp
+
+    @property
+    def m_blocks(self) -> int:
+        """Channel blocks of a tile of output channels."""
+        return self.tm // CHANNELS_PER_WORD
 
     @property
     def x_tile_words(self) -> int:
@@ -133,7 +140,16 @@ ZYNQ7020 = HwConfig(
     ports=4,
     slots=8,
 )
-"""The configuration of every board so far: 192 multipliers, sized for the Zynq-7020."""
+"""192 multipliers, sized for the Zynq-7020."""
 
-CONFIGS = {config.name: config for config in (ZYNQ7020,)}
+WIDE32 = replace(ZYNQ7020, name="wide32", tm=32)
+"""384 multipliers."""
+
+CONFIGS = {config.name: config for config in (ZYNQ7020, WIDE32)}
 """All configurations by name."""
+
+
+def package_path(config: HwConfig) -> str:
+    """Path of the generated contract package of a configuration, from the project's folder."""
+    folder = "" if config == ZYNQ7020 else f"{config.name}/"
+    return f"rtl/gen/{folder}pt_spec_pkg.sv"

@@ -16,10 +16,6 @@ from pynq_train.program.spans import Spans, affine, strides_of
 
 Array = NDArray[Any]
 
-TAP_BLOCK_BYTES = 128
-"""Unit of a tap's weight offset, and bytes of the channel sums of an m tile."""
-BIAS_BYTES = 128
-"""Masters of 16 biases."""
 PLAIN_BYTES = 4
 """A master without momentum."""
 _MASK32 = (1 << 32) - 1
@@ -48,6 +44,11 @@ class _Tiles:
 def numbers(fields: Fields, name: str, count: int) -> list[int]:
     """Elements 0.. of a field."""
     return [fields[f"{name}{i}"] for i in range(count)]
+
+
+def tile_bytes(fields: Fields) -> int:
+    """Unit of a tap's weight offset; words of the biases or channel sums of an m tile."""
+    return WORD_BYTES * fields["g.g_tile"]
 
 
 def _tiles(fields: Fields, name: str, counts: Sequence[int], flags: bool) -> _Tiles:
@@ -99,7 +100,8 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
     rows = (grid[2], grid[1], grid[0])
     extra = np.zeros(len(rows[0]), np.int64)
     if fields[f"{name}.taps"]:
-        extra = np.array([tap["woff"] for tap in taps], np.int64)[rows[1]] * TAP_BLOCK_BYTES
+        extra = np.array([tap["woff"] for tap in taps], np.int64)[rows[1]]
+        extra = extra * tile_bytes(fields)
     data, bits = [], []
     step = max(1, _SLICE // len(extra))
     for first in range(0, len(tiles.addr), step):
@@ -138,14 +140,14 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
         result.append(Access(unit, False, what, data))
         result.append(Access(unit, False, f"flags of the {what}", flags))
     if f["s.sum"]:
-        sums = Spans.one(f["s.sum_off"], TAP_BLOCK_BYTES * tile[4])
+        sums = Spans.one(f["s.sum_off"], tile_bytes(f) * tile[4])
         result.append(Access(Unit.S, True, "channel sums", sums))
     if f["pre.opcode"] == Opcode.GRADIENT:
         return result
     if f["y.bias"]:
         starts = affine(f["y.bias_off"], store, strides_of(store, numbers(f, "y.dbias", 5)))
         starts = np.unique(starts & _MASK32)
-        result.append(Access(Unit.Y, False, "biases", Spans.of(starts, starts + BIAS_BYTES)))
+        result.append(Access(Unit.Y, False, "biases", Spans.of(starts, starts + tile_bytes(f))))
     result.append(Access(Unit.Y, True, "stored tensor", walk_spans(f, "yw", store)[0]))
     if f["y.flags"]:
         result.append(Access(Unit.Y, True, "stored flags", walk_spans(f, "yf", store)[0]))

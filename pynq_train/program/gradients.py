@@ -26,10 +26,8 @@ from pynq_train.program.spans import affine, strides_of, unpair
 
 Array = NDArray[Any]
 
-LANES, QUAD, BLOCKS = 3, 4, 4
-"""Lanes of a segment; pixels of an S set; channel blocks of an m tile."""
-LANE_SUMS = 64
-"""Sums of one lane of a segment: 16 output and 4 input channels."""
+LANES, QUAD = 3, 4
+"""Lanes of a segment; pixels of an S set."""
 REDUCED = 3
 """Inner tile levels of the reduction: rows, columns, images."""
 _MASK32 = (1 << 32) - 1
@@ -54,6 +52,7 @@ class _Gradient:
     def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],
                  config: HwConfig) -> None:
         self._label, self._f, self._taps, self._config = label, fields, taps, config
+        self._blocks, self._lane_sums = config.m_blocks, QUAD * config.tm
         self._tile, self._pixels = numbers(fields, "pre.t", 5), numbers(fields, "pix.p", 3)
 
     def check(self) -> None:
@@ -61,15 +60,18 @@ class _Gradient:
         self._require(f["g.g_w"] == 0, "g_w", "0: the sums do not go to memory", f["g.g_w"])
         self._require(f["c.red"] == REDUCED, "c.red",
                       f"{REDUCED}, the rows, columns and images of the reduction", f["c.red"])
-        segment = LANES * LANE_SUMS
+        least = min(f["g.g_m"], self._config.tm)
+        self._require(least <= f["u.u_rows"] <= self._config.tm, "u_rows",
+                      f"{least}..{self._config.tm}: every weight is updated", f["u.u_rows"])
+        segment = LANES * self._lane_sums
         self._require(segment <= self._config.grad_words, "sums of a segment",
                       f"at most {self._config.grad_words}, the gradient queue", segment)
         count = Meaning(f).weight_count
         self._require(f["u.u_count"] == count, "u_count",
                       f"{count}, the weights of its geometry with their padding", f["u.u_count"])
         segments, lanes = np.nonzero(self._kept())
-        self._require(len(lanes) * LANE_SUMS == count, "sums that the drain keeps",
-                      f"u_count ({count})", len(lanes) * LANE_SUMS,
+        self._require(len(lanes) * self._lane_sums == count, "sums that the drain keeps",
+                      f"u_count ({count})", len(lanes) * self._lane_sums,
                       "let coordinate 0 of the drain name the lanes that are weights")
         self._require(not any(tap["mute"] for tap in self._taps), "taps", "none is mute", "some")
         self._ring()
@@ -95,7 +97,7 @@ class _Gradient:
         f, pixels = self._f, prod(self._pixels)
         padded = -(-pixels // QUAD) * QUAD
         want = {"s.n0": self._pixels[0], "s.n1": self._pixels[1], "s.n2": self._pixels[2],
-                "s.n3": BLOCKS, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD}
+                "s.n3": self._blocks, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD}
         for name, value in want.items():
             self._require(f[name] == value, name, f"{value}, as the pixels of a tile stand in the "
                           "S ring", f[name])
@@ -115,7 +117,7 @@ class _Gradient:
         start = f["s.addr"] + self._moved("s", chunk, m_tile)
         for block, offset in enumerate(self._s_blocks()):
             self._compare("output gradient", weight, start + offset,
-                          g["y"] + (BLOCKS * weight[0] + block) * strides[1])
+                          g["y"] + (self._blocks * weight[0] + block) * strides[1])
 
         places = self._places()
         used = np.zeros(places.shape[1:], bool)
@@ -147,7 +149,7 @@ class _Gradient:
     def _s_blocks(self) -> Array:
         """Byte offset of each channel block of the S tile from the first."""
         f, n = self._f, numbers(self._f, "s.n", 4)
-        none, block = np.zeros(BLOCKS, np.int64), np.arange(BLOCKS, dtype=np.int64)
+        none, block = np.zeros(self._blocks, np.int64), np.arange(self._blocks, dtype=np.int64)
         # Unpooling takes the jump from row to row after odd rows only.
         last = (n[1] - 1 + (f["s.c1"] & 1)) // 2 if f["s.mode"] == LoadMode.UNPOOL else n[1] - 1
         return row_offsets((none, none, block), n, numbers(f, "s.drow", 3), none, none + last)

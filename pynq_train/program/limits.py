@@ -25,8 +25,8 @@ Array = NDArray[Any]
 MAX_PRODUCTS = 1 << 17
 """Products of one sum: 2**17 * 32767**2 < 2**47."""
 MAX_KERNEL, MAX_STRIDE = 11, 4
-LANES, QUAD, BLOCKS = 3, 4, 4
-"""Pixel lanes; pixels (or channels) of a word group; channel blocks of an m tile."""
+LANES, QUAD = 3, 4
+"""Pixel lanes; pixels (or channels) of a word group."""
 FLAG_TILE_COLUMNS = 16
 
 
@@ -86,6 +86,8 @@ class Limits:
         f = self._f
         self._require(f["g.g_pass"] in list(Pass), "g_pass", "a pass", f["g.g_pass"])
         self._require(has_work(f), "sizes of the geometry", "1 or more", "a zero")
+        self._require(f["g.g_tile"] == self._config.tm, "g_tile",
+                      f"{self._config.tm}, the array's output lanes", f["g.g_tile"])
         self._require(f["g.g_kernel"] <= MAX_KERNEL, "kernel", f"1..{MAX_KERNEL}", f["g.g_kernel"])
         self._require(f["g.g_stride"] <= MAX_STRIDE, "stride", f"1..{MAX_STRIDE}", f["g.g_stride"])
         kind = Pass(f["g.g_pass"])
@@ -322,7 +324,7 @@ class Limits:
 
     def _staging(self) -> None:
         f, q = self._f, self._q
-        blocks = np.arange(BLOCKS, dtype=np.int64)
+        blocks = np.arange(self._config.m_blocks, dtype=np.int64)
         if f["y.pool"]:
             self._at_most("columns of a pooled tile", q[0], self._config.pool_columns)
             for coord, what in ((0, "column"), (1, "row")):
@@ -350,7 +352,8 @@ class Limits:
             words = -(-(q[0] // 2) // 4) * (q[1] // 2) * q[2]
         else:
             words = -(-q[0] // 16) * q[1] * q[2]
-        staged = (np.arange(BLOCKS)[:, None] * f["y.fblk"] + np.arange(words)).reshape(-1)
+        blocks = np.arange(self._config.m_blocks)
+        staged = (blocks[:, None] * f["y.fblk"] + np.arange(words)).reshape(-1)
         self._staged("staged flag words", np.unique(staged), "yf",
                      self._config.flag_segment_words)
 

@@ -10,7 +10,7 @@ from pynq_train.program.access import numbers
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine
 
-_LANES, _M_TILE = 4, 16
+_LANES = 4
 MASK_PIXELS, POOL_PIXELS = 16, 4
 
 
@@ -85,7 +85,7 @@ class Meaning:
     def weight_count(self) -> int:
         """Weights with their padding."""
         g = self.g
-        return _up(g["m"], _M_TILE) * _M_TILE * g["nb"] * _LANES * g["kernel"] ** 2
+        return _up(g["m"], g["tile"]) * g["tile"] * g["nb"] * _LANES * g["kernel"] ** 2
 
     def weights(self) -> Spans:
         """16-bit weights."""
@@ -93,7 +93,8 @@ class Meaning:
 
     def biases(self) -> Spans:
         """Bias masters, or sums of the bias gradient."""
-        return Spans.one(self.g["b"], _up(self.g["m"], _M_TILE) * _M_TILE * WORD_BYTES)
+        g = self.g
+        return Spans.one(g["b"], _up(g["m"], g["tile"]) * g["tile"] * WORD_BYTES)
 
     def expected(self) -> dict[str, tuple[Spans, bool]]:
         """By access: the bytes that it may touch, and whether it must touch all of them.

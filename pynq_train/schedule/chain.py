@@ -38,7 +38,7 @@ def chain_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     Raises:
         DoesNotFit: a layer, a sum or the arena is too large.
     """
-    specs = tuple(replace(single_specs(layer, batch, index > 0)[PLACE], index=index)
+    specs = tuple(replace(single_specs(layer, batch, index > 0, board)[PLACE], index=index)
                   for index, layer in enumerate(layers))
     for spec in specs:
         spec.check_products(weight_gradient=True)

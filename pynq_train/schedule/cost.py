@@ -13,8 +13,8 @@ from functools import lru_cache
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
-from pynq_train.schedule.layout import M_TILE, ceil_div
-from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
+from pynq_train.schedule.layout import ceil_div
+from pynq_train.schedule.shape import LANES, Geometry
 
 BURST_CYCLES = 2
 """Pause of a port after a burst."""
@@ -26,10 +26,6 @@ ROW_CYCLES = 1
 """Cycles that a loader or writer loses per row."""
 DESCRIPTOR_CYCLES = 220
 """Configuration of the units, first S set, end of the pipeline."""
-GROUP_CYCLES = LANES * M_TILE_BLOCKS
-"""Cycles in which the store unit takes one accumulator group."""
-RAW_GROUP_CYCLES = LANES * M_TILE_BLOCKS
-"""The same for sums of weights, four per cycle into the gradient queue."""
 SLOTS = 4
 """Descriptors that may be under way at once."""
 
@@ -152,7 +148,7 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
     grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
     taps = len(shape.taps)
     period = max(geo.groups, board.config.sweep_min_cycles)
-    sweeps = taps * tile.chunk * (1 if forward else M_TILE_BLOCKS)
+    sweeps = taps * tile.chunk * (1 if forward else geo.blocks)
     iterations = grid * shape.outer * geo.chunks
     array = iterations * (sweeps * period + TILE_CYCLES) + grid * shape.outer * geo.acc_groups
     repeat = 1 if geo.chunks == 1 else shape.outer
@@ -162,14 +158,14 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
         x = _gradient_stream(geo, (geo.x_rows, geo.x_cols),
                              (shape.row0 - shape.span_rows + 1, shape.col0 - geo.halo),
                              geo.x_blocks * geo.chunks, spec.y.blocks, repeat)
-    chunks = iterations * taps * tile.chunk * (1 if forward else M_TILE_BLOCKS)
-    s = _stream(chunks * M_TILE, 0, chunks * M_TILE, chunks, M_TILE)
-    segment = geo.acc_groups * GROUP_CYCLES
+    chunks = iterations * taps * tile.chunk * (1 if forward else geo.blocks)
+    s = _stream(chunks * spec.m_tile, 0, chunks * spec.m_tile, chunks, spec.m_tile)
+    segment = geo.acc_groups * LANES * geo.blocks
     out = spec.y if forward else spec.x
     written = out.images * out.rows * out.cols * out.blocks
     if not forward:
         written = written * shape.rows // max(out.rows, 1) if not out.flat else written
-    run = M_TILE_BLOCKS if out.flat and not forward else geo.stored_cols
+    run = geo.blocks if out.flat and not forward else geo.stored_cols
     if geo.merged_rows:
         run *= geo.stored_rows
     runs = ceil_div(written, max(run, 1))
@@ -204,10 +200,10 @@ def _gradient_cost(geo: Geometry, board: Board) -> Cost:
     array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
     x_once = grid * geo.chunks == 1
     x = _input_stream(geo, 1 if x_once else shape.outer)
-    s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), M_TILE_BLOCKS * outer,
+    s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), geo.blocks * outer,
                          spec.y.blocks, geo.chunks)
-    segment = geo.acc_groups * RAW_GROUP_CYCLES
-    written = shape.outer * M_TILE if spec.bias else 0
+    segment = geo.acc_groups * LANES * geo.blocks
+    written = shape.outer * spec.m_tile if spec.bias else 0
     write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES
     total = x.words + s.words + written
     return Cost(array, x.cycles, s.cycles, max(outer * segment, write),

@@ -12,8 +12,6 @@ from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS
 from pynq_train.schedule.layout import (
-    M_TILE,
-    WEIGHT_BLOCK_BYTES,
     Array,
     FlagLayout,
     MapLayout,
@@ -46,7 +44,7 @@ class LayerSpec:
         name: the layer's name.
         m: output channels.
         n: input channels that the weights have; of a flattened map those of its padded blocks.
-        nb: channel blocks of the weight layout, ``[m/16][nb][kernel][kernel][16][4]``.
+        nb: channel blocks of the weight layout, ``[m/tile][nb][kernel][kernel][tile][4]``.
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
         x: layout of the input.
         y: layout of the output and of its gradient, after pooling.
@@ -54,6 +52,7 @@ class LayerSpec:
         backward: whether the gradient of the input is computed.
         dense: the layer is fully connected.
         flat_shape: shape of the feature map that a dense layer flattens, else None.
+        m_tile: output channels of a tile: those of the array.
     """
 
     index: int
@@ -76,6 +75,7 @@ class LayerSpec:
     backward: bool
     dense: bool
     flat_shape: tuple[int, int, int] | None
+    m_tile: int
 
     @property
     def images(self) -> int:
@@ -84,8 +84,13 @@ class LayerSpec:
 
     @property
     def m_tiles(self) -> int:
-        """Tiles of 16 output channels."""
-        return ceil_div(self.m, M_TILE)
+        """Tiles of output channels."""
+        return ceil_div(self.m, self.m_tile)
+
+    @property
+    def tile_blocks(self) -> int:
+        """Channel blocks of a tile of output channels."""
+        return self.m_tile // CHANNELS_PER_WORD
 
     @property
     def m_blocks(self) -> int:
@@ -105,14 +110,19 @@ class LayerSpec:
         return self.m_tiles * self.nb * self.kernel * self.kernel
 
     @property
+    def weight_block_bytes(self) -> int:
+        """Bytes of the 16-bit weights of one (m tile, n block, tap)."""
+        return 2 * self.m_tile * CHANNELS_PER_WORD
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of the 16-bit weights."""
-        return self.weight_blocks * WEIGHT_BLOCK_BYTES
+        return self.weight_blocks * self.weight_block_bytes
 
     @property
     def weight_elements(self) -> int:
         """Weights with their padding."""
-        return self.weight_blocks * M_TILE * CHANNELS_PER_WORD
+        return self.weight_blocks * self.m_tile * CHANNELS_PER_WORD
 
     def master_bytes(self, momentum: bool) -> int:
         """Bytes of the weight masters: {momentum, weight} or bare weights."""
@@ -121,7 +131,7 @@ class LayerSpec:
     @property
     def bias_bytes(self) -> int:
         """Bytes of the bias masters, and of the bias gradient."""
-        return self.m_tiles * M_TILE * 8
+        return self.m_tiles * self.m_tile * 8
 
     @property
     def macs(self) -> int:
@@ -135,19 +145,20 @@ class LayerSpec:
             values = flat_to_blocks(values, self.flat_shape)
         elif self.dense:
             values = values[:, :, None, None]
-        return pack_weights(values, self.nb)
+        return pack_weights(values, self.nb, self.m_tile)
 
     def unpack_weights(self, packed: Array) -> Array:
         """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
-        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, CHANNELS_PER_WORD)
+        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
+                 CHANNELS_PER_WORD)
         values = unpack_weights(packed.reshape(shape), self.m, self.n)
         if self.flat_shape is not None:
             return blocks_to_flat(values, self.flat_shape)
         return values[:, :, 0, 0] if self.dense else values
 
     def pack_bias(self, values: Array) -> Array:
-        """Pad a bias vector ``[m]`` to whole tiles of 16."""
-        out: Array = np.zeros(self.m_tiles * M_TILE, values.dtype)
+        """Pad a bias vector ``[m]`` to whole tiles."""
+        out: Array = np.zeros(self.m_tiles * self.m_tile, values.dtype)
         out[: self.m] = values
         return out
 
@@ -185,10 +196,11 @@ class LayerSpec:
 
 
 def layer_specs(layers: tuple[FusedLayer, ...], batch: int,
-                train_from: int = 0) -> tuple[LayerSpec, ...]:
+                train_from: int = 0, m_tile: int = 16) -> tuple[LayerSpec, ...]:
     """Return the layers of a network for a mini-batch, with the layouts of their maps.
 
     ``train_from`` is the position of the first trained layer: no gradient goes below it.
+    ``m_tile``: output channels of the array (``HwConfig.tm``).
     """
     if not layers:
         raise ValueError("expected at least one layer, found none")
@@ -198,14 +210,15 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int,
     dense_map = False
     for index, layer in enumerate(layers):
         last = index == len(layers) - 1
-        specs.append(_spec(layer, index, batch, current, dense_map, last, index > train_from))
+        specs.append(_spec(layer, index, batch, current, dense_map, last, index > train_from,
+                           m_tile))
         current = specs[-1].y
         dense_map = layer.kind == "dense"
     return tuple(specs)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
-          last: bool, backward: bool) -> LayerSpec:
+          last: bool, backward: bool, m_tile: int) -> LayerSpec:
     m = layer.out_channels
     flat_shape = None
     if layer.kind == "dense":
@@ -228,7 +241,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
             y = MapLayout.dense(batch, m).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
     if backward:
-        nb = round_up(nb, 4)
+        nb = round_up(nb, m_tile // CHANNELS_PER_WORD)
     flags = None
     if layer.relu or layer.pool:
         flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)
@@ -236,7 +249,8 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
-        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape)
+        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
+        m_tile=m_tile)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:

@@ -12,12 +12,6 @@ from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 
 Array = NDArray[Any]
 
-M_TILE = 16
-"""Output channels of one tile of the array."""
-WEIGHT_BLOCK_BYTES = 2 * M_TILE * CHANNELS_PER_WORD
-"""Bytes of the 16-bit weights of one (m tile, n block, tap)."""
-SUM_BLOCK_BYTES = 8 * M_TILE * CHANNELS_PER_WORD
-"""Bytes of the masters, and of the gradient sums, of one (m tile, n block, tap)."""
 FLAG_MASK_PIXELS = 16
 """Pixels of one flag word without pooling."""
 FLAG_POOL_PIXELS = 4
@@ -161,16 +155,16 @@ def unpack_dense(packed: Array, channels: int) -> Array:
     return np.ascontiguousarray(values[:, :channels])
 
 
-def pack_weights(values: Array, blocks: int) -> Array:
-    """Pack ``W[m, n, kr, kc]`` into ``[m/16][block][kr][kc][16][4]`` with ``blocks`` n blocks.
+def pack_weights(values: Array, blocks: int, m_tile: int) -> Array:
+    """Pack ``W[m, n, kr, kc]`` into ``[m/tile][block][kr][kc][tile][4]``, ``blocks`` n blocks.
 
     Works for every dtype: 16-bit weights, masters, gradient sums.
     """
     m, n, kernel, _ = values.shape
-    tiles = ceil_div(m, M_TILE)
-    out = np.zeros((tiles * M_TILE, blocks * CHANNELS_PER_WORD, kernel, kernel), values.dtype)
+    tiles = ceil_div(m, m_tile)
+    out = np.zeros((tiles * m_tile, blocks * CHANNELS_PER_WORD, kernel, kernel), values.dtype)
     out[:m, :n] = values
-    out = out.reshape(tiles, M_TILE, blocks, CHANNELS_PER_WORD, kernel, kernel)
+    out = out.reshape(tiles, m_tile, blocks, CHANNELS_PER_WORD, kernel, kernel)
     return np.ascontiguousarray(out.transpose(0, 2, 4, 5, 1, 3))
 
 

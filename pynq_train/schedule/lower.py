@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.schedule.layout import M_TILE, WEIGHT_BLOCK_BYTES, ceil_div
-from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS, Geometry
+from pynq_train.schedule.layout import ceil_div
+from pynq_train.schedule.shape import LANES, Geometry
 
 Fields = dict[str, int]
 Taps = tuple[dict[str, int], ...]
@@ -34,11 +34,11 @@ class LayerAddresses:
         """Addresses of the m tiles that a weight gradient covers."""
         first, spec = geo.shape.m_first, geo.shape.spec
         flags = spec.flags.block_stride if spec.flags else 0
-        blocks, weights = first * M_TILE_BLOCKS, first * spec.weight_elements // spec.m_tiles
+        blocks, weights = first * geo.blocks, first * spec.weight_elements // spec.m_tiles
         return replace(self, dy=self.dy + blocks * spec.y.block_stride,
                        flags=self.flags + blocks * flags, w16=self.w16 + 2 * weights,
                        wv=self.wv + (8 if momentum else 4) * weights,
-                       db=self.db + first * M_TILE * WORD_BYTES)
+                       db=self.db + first * spec.m_tile * WORD_BYTES)
 
 
 def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
@@ -196,7 +196,7 @@ class _Gradient:
         if self.mode == LoadMode.UNPOOL:
             rows, cols = rows // 2 * 2, cols // 2 * 2
         return Rows(n, (y.row_stride, y.image_stride, y.block_stride), start,
-                    (cols, rows, y.images, y.blocks - self.geo.shape.m_first * M_TILE_BLOCKS),
+                    (cols, rows, y.images, y.blocks - self.geo.shape.m_first * self.geo.blocks),
                     (flags.row_stride, flags.image_stride, flags.block_stride) if flags
                     else (0, 0, 0))
 
@@ -260,16 +260,16 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     _walk(fields, "x", addr=at.x + first, counts=counts,
           moves=(chunk, TileMove(), col, row, image), rows=rows, pos=pos, banked=True,
           reuse=reuse)
-    block = spec.kernel**2 * WEIGHT_BLOCK_BYTES
+    block = spec.kernel**2 * spec.weight_block_bytes
     _walk(fields, "s", addr=at.w16, counts=counts,
           moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)), TileMove(spec.nb * block),
                  TileMove(), TileMove(), TileMove()),
-          rows=Rows((M_TILE, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
-                    (M_TILE, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
+          rows=Rows((spec.m_tile, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
+                    (spec.m_tile, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
     _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
              (0, 0, 0, geo.block_pitch, 0))
-    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": 16,
-                   "c.s_chunk": 16, "c.s_sets": 1})
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": spec.m_tile,
+                   "c.s_chunk": spec.m_tile, "c.s_sets": 1})
     store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
     y = spec.y
     lim_cols, lim_rows = spec.out_cols, spec.out_rows
@@ -280,7 +280,7 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool)})
     if spec.bias:
         fields["y.bias_off"] = at.bias
-        _put(fields, "y.dbias", jumps(store, (M_TILE * 8, 0, 0, 0, 0)))
+        _put(fields, "y.dbias", jumps(store, (spec.m_tile * 8, 0, 0, 0, 0)))
     _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
         (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
         geo.merged_rows))
@@ -294,7 +294,7 @@ def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[
     q = (tile.cols, tile.rows, tile.images, regions)
     _put(fields, "y.q", q)
     fields["y.single"] = int(geo.shape.single)
-    fields["y.yblk"] = geo.stage_words // M_TILE_BLOCKS
+    fields["y.yblk"] = geo.stage_words // geo.blocks
     line = tile.cols * regions
     _put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
     _put(fields, "y.yc", (*start, 0, 0))
@@ -303,7 +303,7 @@ def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[
     _put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
     _put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
     for coord, level, step in ((0, 1, move[0]), (1, 2, move[1]), (2, 3, tile.images),
-                               (3, 0, M_TILE_BLOCKS)):
+                               (3, 0, geo.blocks)):
         strides = [0] * _LEVELS
         strides[level] = step
         for t, jump in enumerate(jumps(store, strides)):
@@ -342,15 +342,15 @@ def _map_store(fields: Fields, geo: Geometry, name: str, addr: int, start: tuple
     """
     tile, (words, line), (row, image, block) = geo.tile, size, target.strides
     store = (geo.shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
-    n = (words, line, tile.images, M_TILE_BLOCKS)
+    n = (words, line, tile.images, geo.blocks)
     lim = target.sizes
     down = (0, line, 0, 0)
     if target.merge:
-        n = (words * line, 1, tile.images, M_TILE_BLOCKS)
+        n = (words * line, 1, tile.images, geo.blocks)
         lim = (lim[0] * lim[1], 1, lim[2], lim[3])
         down = (words * line, 0, 0, 0)
     _walk(fields, name, addr=addr, counts=store,
-          moves=(TileMove(M_TILE_BLOCKS * block, (0, 0, 0, M_TILE_BLOCKS)),
+          moves=(TileMove(geo.blocks * block, (0, 0, 0, geo.blocks)),
                  TileMove(words * WORD_BYTES, (words, 0, 0, 0)), TileMove(line * row, down),
                  TileMove(tile.images * image, (0, 0, tile.images, 0)), TileMove()),
           rows=Rows(n, target.strides, (*start, 0, 0), lim),
@@ -372,19 +372,20 @@ def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
                              (col0, row0, 0, 0)),
           pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
           mode=gradient.mode, reuse=reuse)
-    block = spec.kernel**2 * WEIGHT_BLOCK_BYTES
+    block = spec.kernel**2 * spec.weight_block_bytes
     _walk(fields, "s", addr=at.w16, counts=counts,
           moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
-                 TileMove(M_TILE_BLOCKS * block, (0, M_TILE_BLOCKS, 0, 0)),
+                 TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
                  TileMove(), TileMove(), TileMove()),
-          rows=Rows((M_TILE, M_TILE_BLOCKS, len(shape.taps), tile.chunk),
+          rows=Rows((spec.m_tile, geo.blocks, len(shape.taps), tile.chunk),
                     (block, 0, spec.nb * block), _ZERO4,
-                    (M_TILE, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
+                    (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
     pitch = geo.block_pitch
-    _compute(fields, (geo.groups, M_TILE_BLOCKS, len(shape.taps), tile.chunk, 1),
-             (1, 0, 0, 0, 0), (0, pitch, 0, M_TILE_BLOCKS * pitch, 0))
-    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_col": 1, "c.s_stride": 16, "c.s_step": 4,
-                   "c.s_chunk": 64, "c.s_sets": 4})
+    _compute(fields, (geo.groups, geo.blocks, len(shape.taps), tile.chunk, 1),
+             (1, 0, 0, 0, 0), (0, pitch, 0, geo.blocks * pitch, 0))
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_col": 1, "c.s_stride": spec.m_tile,
+                   "c.s_step": CHANNELS_PER_WORD, "c.s_chunk": spec.m_tile * geo.blocks,
+                   "c.s_sets": geo.blocks})
     _backward_store(fields, geo, at)
 
 
@@ -397,14 +398,14 @@ def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
            move=(s * tile.cols, s * tile.rows))
     if x.flat:
-        _put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (M_TILE_BLOCKS, 0, 0, 0)), 16)
+        _put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
         fields["y.yblk"] = 1
         _walk(fields, "yw", addr=at.dx, counts=store,
-              moves=(TileMove(M_TILE_BLOCKS * WORD_BYTES, (M_TILE_BLOCKS, 0, 0, 0)),
+              moves=(TileMove(geo.blocks * WORD_BYTES, (geo.blocks, 0, 0, 0)),
                      TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
                      TileMove(), TileMove(), TileMove()),
-              rows=Rows((M_TILE_BLOCKS, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
-                        (x.blocks, x.cols, 1, 1)), pos=(1, M_TILE_BLOCKS, 0, 0))
+              rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                        (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
         return
     _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
                (geo.stored_cols, tile.rows), _Target(
@@ -424,10 +425,10 @@ def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
           reuse=reuse)
     gradient = _Gradient(geo)
     addr, faddr = gradient.addresses(at, 0, 0)
-    block, col, row, image = gradient.moves(M_TILE_BLOCKS)
+    block, col, row, image = gradient.moves(geo.blocks)
     _walk(fields, "s", addr=addr, faddr=faddr, counts=counts,
           moves=(row, col, image, TileMove(), block),
-          rows=gradient.rows((tile.cols, tile.rows, tile.images, M_TILE_BLOCKS), _ZERO4),
+          rows=gradient.rows((tile.cols, tile.rows, tile.images, geo.blocks), _ZERO4),
           pos=None, mode=gradient.mode, align=True)
     if spec.bias:
         fields.update({"s.sum": 1, "s.sum_off": at.db})
@@ -436,7 +437,7 @@ def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     _compute(fields, (CHANNELS_PER_WORD, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, 4),
              (0, 0, 0, pitch, 0))
     fields.update({"c.wu": 1, "c.red": 3, "c.xreuse": reuse, "c.s_col": 1,
-                   "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": 4 * geo.s_rows,
+                   "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": geo.blocks * geo.s_rows,
                    "c.s_sets": sets, "c.s_valid": tile.pixels})
     k = spec.kernel
     store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
@@ -457,7 +458,7 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
     fields["pre.opcode"] = int(Opcode.GRADIENT)
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
-                   "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, M_TILE)})
+                   "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
@@ -465,14 +466,15 @@ def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) ->
     forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
     m = spec.m
     if gradient:
-        m = min(m, (shape.m_first + shape.outer) * M_TILE) - shape.m_first * M_TILE
+        m = min(m, (shape.m_first + shape.outer) * spec.m_tile) - shape.m_first * spec.m_tile
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
         "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
         "g.g_flags": int(forward and flags and spec.flags is not None),
         "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
         "g.g_mode": 0 if forward else int(spec.gradient_mode),
-        "g.g_pad_top": spec.pad_top, "g.g_pad_left": spec.pad_left, "g.g_m": m,
+        "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
+        "g.g_pad_left": spec.pad_left, "g.g_m": m,
         "g.g_n": spec.n, "g.g_images": spec.images, "g.g_nb": spec.nb,
         "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
         "g.g_out_cols": spec.out_cols,

@@ -151,7 +151,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         raise BadInput("batch", expected="1..4096 images", found=batch)
     if not 0 <= train_from < len(layers):
         raise BadInput("train_from", expected=f"0..{len(layers) - 1}", found=train_from)
-    specs = layer_specs(layers, batch, train_from)
+    specs = layer_specs(layers, batch, train_from, board.config.tm)
     for spec in specs:
         spec.check_products(weight_gradient=spec.index >= train_from)
     classes, most = specs[-1].m, board.config.max_classes

@@ -11,7 +11,6 @@ from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import (
     FLAG_MASK_PIXELS,
     FLAG_POOL_PIXELS,
-    M_TILE,
     ceil_div,
     round_up,
 )
@@ -20,7 +19,6 @@ LANES = 3
 """Pixel lanes of the array."""
 MAX_COORDINATE = (1 << 15) - 1
 """Largest coordinate of a walk."""
-M_TILE_BLOCKS = M_TILE // CHANNELS_PER_WORD
 FLAG_TILE_COLUMNS = 16
 """Column tiles of maps with flags start at multiples of this."""
 
@@ -64,7 +62,7 @@ class PassShape:
         span_cols: X columns that one pixel reads.
         reduce: units that chunks are made of: channel blocks (forward: of X, weight gradient: of
             the weight layout), backward: m tiles.
-        outer: tiles of 16 output channels (backward: of 4 n blocks).
+        outer: tiles of output channels (backward: of as many n channels).
         regions: accumulator regions (column phases).
         taps: the tap table.
         m_first: weight gradient: first of the ``outer`` m tiles.
@@ -158,7 +156,7 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
             taps.extend(places)
         shapes.append(PassShape(spec, Pass.BACKWARD, phase, spec.images, rows, cols, row0, col0,
                                 1, span_rows, span_cols, spec.m_tiles,
-                                ceil_div(spec.x.blocks, M_TILE_BLOCKS), s, tuple(taps)))
+                                ceil_div(spec.x.blocks, spec.tile_blocks), s, tuple(taps)))
     return tuple(shapes)
 
 
@@ -201,6 +199,11 @@ class Geometry:
 
     shape: PassShape
     tile: Tile
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks of a tile of output channels."""
+        return self.shape.spec.tile_blocks
 
     @cached_property
     def row_tiles(self) -> int:
@@ -247,7 +250,7 @@ class Geometry:
     @cached_property
     def x_blocks(self) -> int:
         """Channel blocks of the X tile."""
-        return self.tile.chunk * (M_TILE_BLOCKS if self.shape.kind == Pass.BACKWARD else 1)
+        return self.tile.chunk * (self.blocks if self.shape.kind == Pass.BACKWARD else 1)
 
     @cached_property
     def _banked(self) -> bool:
@@ -331,7 +334,7 @@ class Geometry:
         """Words of a staged segment; sums of weights are not staged."""
         if self.shape.kind == Pass.WEIGHT_GRADIENT:
             return 0
-        return M_TILE_BLOCKS * self.tile.images * self.stored_rows * self.stored_cols
+        return self.blocks * self.tile.images * self.stored_rows * self.stored_cols
 
     @cached_property
     def merged_rows(self) -> bool:
@@ -356,7 +359,7 @@ class Geometry:
     @cached_property
     def flag_words(self) -> int:
         """Words of a staged flag segment."""
-        return M_TILE_BLOCKS * self.tile.images * self.stored_rows * self.flag_row_words
+        return self.blocks * self.tile.images * self.stored_rows * self.flag_row_words
 
     def excess(self, config: HwConfig) -> tuple[str, int, int] | None:
         """Return the first limit that the tile breaks as (what, needed, there), or None."""
@@ -369,7 +372,7 @@ class Geometry:
             ("taps", len(self.shape.taps), config.max_taps),
         ]
         if self.shape.kind == Pass.WEIGHT_GRADIENT:
-            limits.append(("words of a gradient tile", CHANNELS_PER_WORD * self.s_rows,
+            limits.append(("words of a gradient tile", self.blocks * self.s_rows,
                            config.s_ring_words // 2))
         elif self.shape.kind == Pass.FORWARD and self.shape.spec.pool:
             limits.append(("columns of a pooled tile", self.tile.cols, config.pool_columns))

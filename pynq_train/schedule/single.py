@@ -70,7 +70,8 @@ class SinglePass:
         return sum(e.cost.cycles for e in self.entries if e.cost is not None)
 
 
-def single_specs(layer: FusedLayer, batch: int, trained_input: bool) -> tuple[LayerSpec, ...]:
+def single_specs(layer: FusedLayer, batch: int, trained_input: bool,
+                 board: Board) -> tuple[LayerSpec, ...]:
     """Return head, layer and tail. They give the layer the maps that it has in a network."""
     shape = layer.in_shape
     if layer.kind == "dense" and shape[1:] == (1, 1):
@@ -79,7 +80,8 @@ def single_specs(layer: FusedLayer, batch: int, trained_input: bool) -> tuple[La
         head = FusedLayer("conv", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
     out = (1, 1, 1)
     tail = FusedLayer("dense", "tail", layer.out_shape, out, out, 1, 1, 0, 0, False, False, False)
-    return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE)
+    return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE,
+                       board.config.tm)
 
 
 def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
@@ -103,7 +105,7 @@ def single_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
     Raises:
         DoesNotFit: a sum would have too many products, or no tile fits.
     """
-    spec = single_specs(layer, batch, trained_input)[PLACE]
+    spec = single_specs(layer, batch, trained_input, board)[PLACE]
     spec.check_products(backward=kind == Pass.BACKWARD,
                         weight_gradient=kind == Pass.WEIGHT_GRADIENT)
     entries = tuple(Entry(ROLE_OF[kind], PLACE, *best_tile(shape, board))
@@ -126,7 +128,7 @@ def single_plan(single: SinglePass) -> Plan:
     Raises:
         DoesNotFit: the tensors of the pass are larger than the board's memory.
     """
-    specs = single_specs(single.layer, single.batch, single.trained_input)
+    specs = single_specs(single.layer, single.batch, single.trained_input, single.board)
     memory = _place(single, specs)
     check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
     layers = (replace(single.layer, name="head"), single.layer, single.layer)

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h2e747356;
+  localparam logic [31:0] ContractHash = 32'hec24f219;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -229,8 +229,8 @@ package pt_spec_pkg;
 
   // update unit
   typedef struct packed {
-    logic [56:0] gap0;
-    logic [4:0] u_rows;  // GRADIENT: output channels of each m tile that are weights, 1..tm
+    logic [55:0] gap0;
+    logic [5:0] u_rows;  // GRADIENT: output channels of each m tile that are weights, 1..tm
     logic [0:0] u_plain;  // masters are bare int32 weights, two in a word: no momentum
     logic [0:0] u_copy;  // write the 16-bit copy
     logic [31:0] u_count;  // elements, a multiple of 4

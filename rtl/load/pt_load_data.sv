@@ -23,7 +23,7 @@ module pt_load_data (
   input  logic [15:0] rec_after_i,
   input  logic [9:0]  rec_x_i,
   input  logic        rec_y_odd_i,
-  input  logic [1:0]  rec_idx3_i,
+  input  logic [3:0]  rec_idx3_i,
   input  logic [1:0]  rec_next_i,
   input  logic        rec_sum_i,      // elements are added to the channel sums
   input  logic        rec_write_i,    // the sums are written after this tile
@@ -41,7 +41,7 @@ module pt_load_data (
   output logic [15:0] out_pos_o,
   output logic        out_end_o,
   output logic [1:0]  out_next_o,
-  output logic [1:0]  out_idx3_o,
+  output logic [3:0]  out_idx3_o,
   output logic        out_sum_o,
   output logic        out_write_o,
   output logic        out_final_o
@@ -59,7 +59,8 @@ module pt_load_data (
   logic [9:0]  x_q;
   logic        any_before_q, any_valid_q, any_after_q, opened_q;
   logic        y_odd_q, sum_q, write_q, final_q;
-  logic [1:0]  idx3_q, next_q;
+  logic [3:0]  idx3_q;
+  logic [1:0]  next_q;
   logic        last, repeated, need, blocked, element, flag_pop, row_end, load;
 
   assign last = count_q == 16'd1;
@@ -151,7 +152,8 @@ module pt_load_data (
   logic        valid1_q, zero1_q, y_odd1_q, end1_q, sum1_q, write1_q, final1_q;
   logic [63:0] word1_q, flag1_q;
   logic [3:0]  x1_q;
-  logic [1:0]  next1_q, idx31_q;
+  logic [1:0]  next1_q;
+  logic [3:0]  idx31_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid1_q <= 1'b0;
     else if (en) valid1_q <= element;

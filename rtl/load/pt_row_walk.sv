@@ -41,13 +41,15 @@ module pt_row_walk #(
   output logic [15:0]         n_after_o,
   output logic [15:0]         x_first_o,      // coordinate 0 of the first valid element
   output logic                y_odd_o,        // parity of coordinate 1
-  output logic [1:0]          idx3_o,         // index of row level 3, low bits
+  output logic [3:0]          idx3_o,         // index of row level 3, low bits
   output logic [1:0]          next_o,         // row level next_o + 1 increments next; 3: tile ends
   output logic                row_last_o,     // last row of the tile (next_o = 3)
   output logic [4:0]          tile_first_o,   // tile level l is at its first index
   output logic [4:0]          tile_last_o,    // tile level l is at its last index
   output logic                walk_last_o     // the tile is the last one that is loaded
 );
+  // Words of the weights of one tap and n block: the unit of tap_woff_i.
+  localparam int unsigned TapShift = $clog2(pt_spec_pkg::Tm);
   // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
   localparam int unsigned CoordW = 18;
   // Addresses inside are word addresses: all offsets and jumps are multiples of 8 bytes.
@@ -300,7 +302,7 @@ module pt_row_walk #(
       r_final_q  <= tile_final;
     end
     if (row_step) begin
-      row_q        <= row_addr + (walk_i.taps[0] ? {9'd0, tap_woff_i, 4'd0} : AddrW'(0));
+      row_q        <= row_addr + (walk_i.taps[0] ? AddrW'(tap_woff_i) << TapShift : AddrW'(0));
       row_words_o  <= row_some ? r_words_q : 16'd0;
       flag_row_q   <= row_faddr;
       flag_words_o <= row_some ? r_fwords_q : 7'd0;
@@ -309,7 +311,7 @@ module pt_row_walk #(
       n_after_o    <= row_some ? r_after_q : 16'd0;
       x_first_o    <= r_first_q;
       y_odd_o      <= y[0][0];
-      idx3_o       <= r_idx[33:32];
+      idx3_o       <= r_idx[35:32];
       next_o       <= level;
       row_last_o   <= &r_last;
       tile_first_o <= r_tfirst_q;

@@ -145,7 +145,8 @@ module pt_tile_load #(
   logic [31:0] row_off, flag_off;
   logic [15:0] row_words, n_before, n_valid, n_after, x_first;
   logic [6:0]  flag_words;
-  logic [1:0]  idx3, next;
+  logic [3:0]  idx3;
+  logic [1:0]  next;
   logic [4:0]  tile_first, tile_last;
 
   pt_row_walk #(.Flags(1'b1)) u_walk (
@@ -205,13 +206,14 @@ module pt_tile_load #(
   assign row_sum = IsS && walk.sum[0] && tile_first[3];
   assign row_write = row_sum && tile_last[2:0] == 3'b111;
 
-  localparam int unsigned RecW = 7 + 3 * 16 + 10 + 1 + 2 + 2 + 3;
+  localparam int unsigned RecW = 7 + 3 * 16 + 10 + 1 + 4 + 2 + 3;
   logic            rec_valid, rec_ready, rec_odd, rec_sum, rec_write, rec_final;
   logic [RecW-1:0] rec;
   logic [15:0]     rec_before, rec_words, rec_after;
   logic [9:0]      rec_x;
   logic [6:0]      rec_flag_words;
-  logic [1:0]      rec_idx3, rec_next;
+  logic [3:0]      rec_idx3;
+  logic [1:0]      rec_next;
   logic [$clog2(FifoRows+1)-1:0] rec_count_unused;
   pt_fifo #(
     .Width(RecW),
@@ -236,7 +238,8 @@ module pt_tile_load #(
   logic        hold, write_soon, tile_end;
   logic [63:0] out_data;
   logic [15:0] out_pos;
-  logic [1:0]  out_next, out_idx3;
+  logic [1:0]  out_next;
+  logic [3:0]  out_idx3;
   pt_load_data u_data (
     .clk_i,
     .rst_ni,
@@ -303,13 +306,13 @@ module pt_tile_load #(
       end
     end
 
-    pt_chan_sum u_sum (
+    pt_chan_sum #(.Groups(pt_spec_pkg::Tm / 4)) u_sum (
       .clk_i,
       .rst_ni,
       .load_i(start),
       .off_i(cfg.sum_off),
       .add_i(out_fire && out_sum),
-      .group_i(out_idx3),
+      .group_i(out_idx3[$clog2(pt_spec_pkg::Tm / 4)-1:0]),
       .data_i(out_data),
       .write_i(tile_end && out_write),
       .busy_o(sum_busy),
@@ -329,7 +332,7 @@ module pt_tile_load #(
     assign x_addr_o = 14'd0;
     assign x_data_o = 64'd0;
     logic unused_s;
-    assign unused_s = &{1'b0, out_pos, slot_free_i};
+    assign unused_s = &{1'b0, out_pos, slot_free_i, out_idx3};
   end else begin : g_x
     logic slot_q, filling_q;
     assign out_ready = 1'b1;

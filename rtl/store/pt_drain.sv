@@ -3,7 +3,7 @@
 // sums per cycle.
 //
 //   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
-//        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x 4 channel blocks
+//        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x channel blocks
 //
 // Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made
 // only with room for its group, groups come back in order after any latency. The half is released
@@ -14,7 +14,9 @@ module pt_drain #(
   // Bits of an accumulator group index in a half, 4..16.
   parameter int unsigned GroupW = 8,
   // Bits of a word address in a staging slot, 8..16.
-  parameter int unsigned StageW = 12
+  parameter int unsigned StageW = 12,
+  // Channel blocks of an m tile, power of two, 4..16.
+  parameter int unsigned Blocks = 4
 ) (
   input  logic                clk_i,
   input  logic                rst_ni,
@@ -28,13 +30,13 @@ module pt_drain #(
   input  logic                drain_req_ready_i,
   output logic [GroupW-1:0]   drain_group_o,
   input  logic                group_valid_i,
-  input  logic [2303:0]       group_i,
+  input  logic [Blocks*576-1:0] group_i,
   // segment gate
   input  logic                seg_ok_i,
   output logic                seg_take_o,
   // next word: block index for the bias, last word of the segment
   output logic                pick_o,
-  output logic [1:0]          pick_block_o,
+  output logic [$clog2(Blocks)-1:0] pick_block_o,
   output logic                pick_last_o,
   // words
   output logic                word_valid_o,
@@ -42,7 +44,7 @@ module pt_drain #(
   output logic [1:0]          word_lane_o,     // raw: lane p
   output logic [1:0]          word_group_o,    // raw: group ch of the segment
   output logic [1:0]          word_keep_o,     // raw: lanes of the segment that are kept, 0..3
-  output logic [1:0]          word_block_o,
+  output logic [$clog2(Blocks)-1:0] word_block_o,
   output logic                word_stored_o,   // inside the stored tensor
   output logic [StageW-1:0]   word_addr_o,     // staging position of block 0
   output logic                word_col_odd_o,
@@ -50,6 +52,7 @@ module pt_drain #(
   output logic                word_row_end_o,  // last pixel of the row (pooling: last pooled pixel)
   output logic                word_last_o      // last word of the segment
 );
+  localparam int unsigned BlkW = $clog2(Blocks);
   // Groups that are stored or on their way, and pixels that wait for them.
   localparam int unsigned GroupSlots = 4;
   localparam int unsigned Records = 16;
@@ -186,7 +189,7 @@ module pt_drain #(
   logic [1:0]        lane_q;
   logic [15:0]       raw_left_q;
   logic [1:0]        raw_group_q;
-  logic [3:0]        blocks_q;
+  logic [Blocks-1:0] blocks_q;
   logic [1:0]        keep_q;    // raw: lanes inside the tensor
   logic [CoordW-1:0] keep_left;
   logic [2:0]        slots_q;   // groups stored or on their way
@@ -208,7 +211,7 @@ module pt_drain #(
       lane_q      <= 2'd0;
       raw_left_q  <= cfg_i.groups;
       raw_group_q <= 2'd0;
-      for (int unsigned j = 0; j < 4; j++) begin
+      for (int unsigned j = 0; j < Blocks; j++) begin
         blocks_q[j] <= $signed(seg_c[3]) >= -$signed(CoordW'(j)) &&
                        $signed(seg_c[3]) + $signed(CoordW'(j)) < $signed({2'b00, cfg_i.ylim[3]});
       end
@@ -223,16 +226,16 @@ module pt_drain #(
   end
 
   // Record of a pixel (raw: of a group).
-  localparam int unsigned RecW = StageW + 11;
+  localparam int unsigned RecW = StageW + 7 + Blocks;
   logic [RecW-1:0]   rec_in, rec_out;
   logic              rec_valid, rec_pop;
   logic              r_group_last, r_last, r_row_end, r_row_odd, r_col_odd;
-  logic [3:0]        r_stored;
+  logic [Blocks-1:0] r_stored;
   logic [1:0]        r_lane;
   logic [StageW-1:0] r_pos;
   assign rec_in = {
     cfg_i.raw[0] || group_last, walk_last, row_end, q_idx[16], q_idx[0],
-    cfg_i.raw[0] ? {2'b00, keep_q} : blocks_q & {4{&inside_lim}},
+    cfg_i.raw[0] ? Blocks'(keep_q) : blocks_q & {Blocks{&inside_lim}},
     cfg_i.raw[0] ? raw_group_q : lane_q, pos
   };
   assign {r_group_last, r_last, r_row_end, r_row_odd, r_col_odd, r_stored, r_lane, r_pos} = rec_out;
@@ -254,7 +257,7 @@ module pt_drain #(
   logic [2:0] stored_q;             // groups that have arrived
   logic [1:0] wslot_q, rslot_q;
   logic       open_q, pick, group_pop;
-  logic [1:0] blk_q;                // channel block
+  logic [BlkW-1:0] blk_q;           // channel block
   logic [1:0] p_q;                  // raw: pixel lane
   logic [1:0] lane;
   assign pick = rec_valid && stored_q != 3'd0 && (open_q || seg_ok_i);
@@ -273,7 +276,7 @@ module pt_drain #(
       wslot_q  <= 2'd0;
       rslot_q  <= 2'd0;
       open_q   <= 1'b0;
-      blk_q    <= 2'd0;
+      blk_q    <= '0;
       p_q      <= 2'd0;
     end else begin
       slots_q  <= slots_q + 3'(granted) - 3'(group_pop);
@@ -282,15 +285,15 @@ module pt_drain #(
       rslot_q  <= rslot_q + 2'(group_pop);
       if (pick) begin
         open_q <= !pick_last_o;
-        blk_q  <= blk_q + 2'd1;
+        blk_q  <= blk_q + BlkW'(1);
         if (cfg_i.raw[0] && (&blk_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
       end
     end
   end
 
   // Group memory: one distributed RAM of four sums per pixel lane and channel block.
-  logic [191:0] sums [12];
-  for (genvar k = 0; k < 12; k++) begin : g_group
+  logic [191:0] sums [4*Blocks];  // lane 3 does not exist
+  for (genvar k = 0; k < 3 * Blocks; k++) begin : g_group
     (* ram_style = "distributed" *)
     logic [191:0] mem [GroupSlots];
     always_ff @(posedge clk_i) begin
@@ -298,25 +301,15 @@ module pt_drain #(
     end
     assign sums[k] = mem[rslot_q];
   end
+  for (genvar k = 3 * Blocks; k < 4 * Blocks; k++) begin : g_none
+    assign sums[k] = 192'd0;
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) word_valid_o <= 1'b0;
     else word_valid_o <= pick;
     if (pick) begin
-      case ({lane, blk_q})
-        4'd0:    word_acc_o <= sums[0];
-        4'd1:    word_acc_o <= sums[1];
-        4'd2:    word_acc_o <= sums[2];
-        4'd3:    word_acc_o <= sums[3];
-        4'd4:    word_acc_o <= sums[4];
-        4'd5:    word_acc_o <= sums[5];
-        4'd6:    word_acc_o <= sums[6];
-        4'd7:    word_acc_o <= sums[7];
-        4'd8:    word_acc_o <= sums[8];
-        4'd9:    word_acc_o <= sums[9];
-        4'd10:   word_acc_o <= sums[10];
-        default: word_acc_o <= sums[11];
-      endcase
+      word_acc_o     <= sums[{lane, blk_q}];
       word_lane_o    <= p_q;
       word_group_o   <= r_lane;
       word_keep_o    <= r_stored[1:0];

@@ -16,7 +16,9 @@ module pt_store #(
   // Widest pooled tile in columns, power of two.
   parameter int unsigned PoolColumns = 256,
   // Accumulator groups, both halves.
-  parameter int unsigned Groups = 512
+  parameter int unsigned Groups = 512,
+  // Channel blocks of an m tile, power of two, 4..16.
+  parameter int unsigned Blocks = 4
 ) (
   input  logic                        clk_i,
   input  logic                        rst_ni,
@@ -34,7 +36,7 @@ module pt_store #(
   input  logic                        drain_req_ready_i,
   output logic [$clog2(Groups)-2:0]   drain_group_o,
   input  logic                        group_valid_i,
-  input  logic [2303:0]               group_i,
+  input  logic [Blocks*576-1:0]       group_i,
   // read client: bias masters
   output logic                        b_run_valid_o,
   input  logic                        b_run_ready_i,
@@ -68,7 +70,7 @@ module pt_store #(
   input  logic                        q_room_i,
   output logic                        q_take_o,
   output logic                        q_push_o,
-  output logic [5:0]                  q_row_o,
+  output logic [$clog2(Blocks)+3:0]   q_row_o,
   output logic [191:0]                q_data_o,
   output logic                        q_end_o,
   output logic [1:0]                  q_lanes_o,
@@ -79,6 +81,7 @@ module pt_store #(
 );
   localparam int unsigned StageW = $clog2(StageWords) - 1;
   localparam int unsigned FlagW = $clog2(FlagWords) - 1;
+  localparam int unsigned BlkW = $clog2(Blocks);
   localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
   localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
   // Word of the prefix with rec_off in its upper half.
@@ -156,13 +159,14 @@ module pt_store #(
 
   // ---- drain ------------------------------------------------------------------------------------
   logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
-  logic [1:0]        pick_block, word_lane, word_group, word_block, word_keep;
+  logic [1:0]        word_lane, word_group, word_keep;
+  logic [BlkW-1:0]   pick_block, word_block;
   logic              word_valid, word_stored, word_col_odd, word_row_odd, word_row_end, word_last;
   logic [191:0]      word_acc, word_bias;
   logic [StageW-1:0] word_addr;
   assign seg_ok = raw ? q_room_i : bias_ready && data_free && (flag_free || !flags);
 
-  pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW)) u_drain (
+  pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW), .Blocks(Blocks)) u_drain (
     .clk_i,
     .rst_ni,
     .start_i(start),
@@ -194,7 +198,7 @@ module pt_store #(
     .word_last_o(word_last)
   );
 
-  pt_bias u_bias (
+  pt_bias #(.Blocks(Blocks)) u_bias (
     .clk_i,
     .rst_ni,
     .start_i(start),
@@ -226,13 +230,13 @@ module pt_store #(
   assign q_lanes_o = word_keep;
 
   // ---- post-processing --------------------------------------------------------------------------
-  localparam int unsigned MetaW = StageW + 6;
+  localparam int unsigned MetaW = StageW + BlkW + 4;
   logic [MetaW-1:0]  meta, post_meta;
   logic              post_valid;
   logic [63:0]       post_data;
   logic [47:0]       measure;
   logic [31:0]       saturations;
-  logic [1:0]        post_block;
+  logic [BlkW-1:0]   post_block;
   logic [StageW-1:0] post_addr;
   logic              post_col_odd, post_row_odd, post_row_end, post_last, post_stored;
   assign meta = {word_last, word_row_end, word_row_odd, word_col_odd, word_block, word_addr};
@@ -261,9 +265,9 @@ module pt_store #(
   logic              pool_valid, pool_row_end, pool_last;
   logic [63:0]       pool_data;
   logic [StageW-1:0] pool_addr;
-  logic [1:0]        pool_block;
+  logic [BlkW-1:0]   pool_block;
   logic [15:0]       pool_bits;
-  pt_pool #(.Columns(PoolColumns), .StageW(StageW)) u_pool (
+  pt_pool #(.Columns(PoolColumns), .StageW(StageW), .Blocks(Blocks)) u_pool (
     .clk_i,
     .rst_ni,
     .pool_i(pool),
@@ -339,7 +343,7 @@ module pt_store #(
   logic             flag_we, flag_last, flag_full, flag_re, flag_release;
   logic [FlagW-1:0] flag_waddr, flag_raddr;
   logic [63:0]      flag_wdata, flag_rdata;
-  pt_flag_pack #(.FlagW(FlagW)) u_pack (
+  pt_flag_pack #(.FlagW(FlagW), .Blocks(Blocks)) u_pack (
     .clk_i,
     .rst_ni,
     .pool_i(pool),

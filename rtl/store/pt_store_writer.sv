@@ -47,7 +47,8 @@ module pt_store_writer #(
   logic [7:0]  tap_idx_unused;
   logic [6:0]  flag_words_unused;
   logic [4:0]  tile_first_unused, tile_last_unused;
-  logic [1:0]  next, idx3_unused;
+  logic [1:0]  next;
+  logic [3:0]  idx3_unused;
   logic        y_odd_unused, walk_last_unused;
 
   pt_row_walk #(.Flags(1'b0)) u_rows (

@@ -12,8 +12,8 @@ module pt_linear_runs #(
   input  logic                     start_i,
   input  logic [31:0]              off_i,    // bytes
   input  logic [31:0]              words_i,  // the skipped ones included
-  input  logic [6:0]               period_i,  // words
-  input  logic [6:0]               live_i,    // words of a period that are taken, 1..period
+  input  logic [7:0]               period_i,  // words
+  input  logic [7:0]               live_i,    // words of a period that are taken, 1..period
   input  logic                     go_i,
   output logic [$clog2(Burst):0]   len_o,    // words of the next run
   output logic                     accept_o,  // the run was taken
@@ -31,17 +31,17 @@ module pt_linear_runs #(
 
   logic [31:0]      off_q;
   logic [31:0]      left_q;
-  logic [6:0]       room_q;       // words of the period to come
+  logic [7:0]       room_q;       // words of the period to come
   logic             busy_q, last, period_end;
-  logic [6:0]       skip;
+  logic [7:0]       skip;
   logic [31:0]      used;
   always_comb begin
     len_o = LenW'(Burst);
-    if (room_q < 7'(Burst)) len_o = room_q[LenW-1:0];
+    if (room_q < 8'(Burst)) len_o = room_q[LenW-1:0];
     if (left_q < 32'(len_o)) len_o = left_q[LenW-1:0];
   end
-  assign period_end = room_q == 7'(len_o);
-  assign skip = period_end ? period_i - live_i : 7'd0;
+  assign period_end = room_q == 8'(len_o);
+  assign skip = period_end ? period_i - live_i : 8'd0;
   assign used = 32'(len_o) + 32'(skip);
   assign last = left_q <= used;
   assign idle_o = !busy_q;
@@ -62,7 +62,7 @@ module pt_linear_runs #(
     end else if (accept_o) begin
       off_q  <= off_q + {used[28:0], 3'd0};
       left_q <= left_q - used;
-      room_q <= period_end ? live_i : room_q - 7'(len_o);
+      room_q <= period_end ? live_i : room_q - 8'(len_o);
     end
   end
 endmodule

@@ -71,6 +71,7 @@ module pt_update #(
 
   localparam int unsigned Burst = 16;
   localparam int unsigned CopyDepth = 32;
+  localparam int unsigned ElementW = $clog2(4 * pt_spec_pkg::Tm);
   localparam int unsigned CntW = $clog2(FifoDepth + 1);
   localparam int unsigned CopyW = $clog2(CopyDepth + 1);
   localparam int unsigned LenW = $clog2(Burst) + 1;
@@ -94,10 +95,11 @@ module pt_update #(
   assign queued = pre.opcode == 8'(pt_spec_pkg::OpGradient);
   assign plain = cfg.u_plain[0];
 
-  // Of each lane of the queue (64 sums, 16 output channels) the first u_rows channels are weights.
-  logic [6:0] live, period;
-  assign period = queued ? 7'd64 : 7'(Burst);
-  assign live = queued ? {cfg.u_rows, 2'b00} : 7'(Burst);
+  // Of each lane of the queue (Tm output channels, 4 sums each) the first u_rows are weights.
+  localparam int unsigned LaneSums = 4 * pt_spec_pkg::Tm;
+  logic [7:0] live, period;
+  assign period = queued ? 8'(LaneSums) : 8'(Burst);
+  assign live = queued ? {cfg.u_rows, 2'b00} : 8'(Burst);
 
   always_ff @(posedge clk_i) begin
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
@@ -153,7 +155,7 @@ module pt_update #(
   logic [31:0]     master_words;
   logic [47:0]     g_word;
   logic [63:0]     mem_word, wv_word;
-  logic [5:0]      element_q;      // modulo the sums of a lane
+  logic [ElementW-1:0] element_q;      // modulo the sums of a lane
   logic [31:0]     left_q;         // elements to come
   logic            alive, drop;
 
@@ -163,8 +165,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.g_off),
     .words_i(queued ? 32'd0 : cfg.u_count),
-    .period_i(7'(Burst)),
-    .live_i(7'(Burst)),
+    .period_i(8'(Burst)),
+    .live_i(8'(Burst)),
     .go_i(g_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(g_len),
     .accept_o(g_accept),
@@ -181,8 +183,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
-    .period_i(plain ? {1'b0, period[6:1]} : period),
-    .live_i(plain ? {1'b0, live[6:1]} : live),
+    .period_i(plain ? {1'b0, period[7:1]} : period),
+    .live_i(plain ? {1'b0, live[7:1]} : live),
     .go_i(wv_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(wv_len),
     .accept_o(wv_accept),
@@ -240,7 +242,7 @@ module pt_update #(
   logic             math_valid, copy_valid, copy_sat;
   logic [31:0]      v_new, w_new;
   logic [15:0]      copy;
-  assign alive = !queued || {1'b0, element_q} < live;
+  assign alive = !queued || 8'(element_q) < live;
   assign drop = state_q == StRun && queued && gq_valid_i && !alive && left_q != 32'd0;
   assign admit = state_q == StRun && alive && g_valid && wv_valid && !out_held_q[CntW-1] &&
                  (element_q[1:0] != 2'd0 || !copy_held_q[CopyW-1]);
@@ -250,11 +252,11 @@ module pt_update #(
     if (!rst_ni || start) begin
       out_held_q  <= '0;
       copy_held_q <= '0;
-      element_q   <= 6'd0;
+      element_q   <= '0;
     end else begin
       out_held_q  <= out_held_q + CntW'(admit && (!plain || !element_q[0])) - CntW'(out_pop);
       copy_held_q <= copy_held_q + CopyW'(copy_take) - CopyW'(copy_pop);
-      element_q   <= element_q + 6'(admit || drop);
+      element_q   <= element_q + ElementW'(admit || drop);
     end
     if (start) left_q <= cfg.u_count;
     else if (admit || drop) left_q <= left_q - 32'd1;
@@ -327,8 +329,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
-    .period_i(plain ? {1'b0, period[6:1]} : period),
-    .live_i(plain ? {1'b0, live[6:1]} : live),
+    .period_i(plain ? {1'b0, period[7:1]} : period),
+    .live_i(plain ? {1'b0, live[7:1]} : live),
     .go_i(out_count - out_open_q >= CntW'(out_len)),
     .len_o(out_len),
     .accept_o(run_accept),
@@ -397,8 +399,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.w16_off),
     .words_i(cfg.u_copy ? {2'd0, cfg.u_count[31:2]} : 32'd0),
-    .period_i(queued ? {2'b00, period[6:2]} : 7'(Burst)),
-    .live_i(queued ? {2'b00, live[6:2]} : 7'(Burst)),
+    .period_i(queued ? {2'b00, period[7:2]} : 8'(Burst)),
+    .live_i(queued ? {2'b00, live[7:2]} : 8'(Burst)),
     .go_i(copy_count - copy_open_q >= CopyW'(copy_len)),
     .len_o(copy_len),
     .accept_o(copy_accept),

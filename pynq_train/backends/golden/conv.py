@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from pynq_train.backends.golden import post
-from pynq_train.backends.golden.geometry import LANES, M_TILE, Chunk, Geometry, split
+from pynq_train.backends.golden.geometry import LANES, Chunk, Geometry, split
 from pynq_train.backends.golden.memory import Memory
 from pynq_train.backends.golden.post import ACC_BITS, Requantiser
 from pynq_train.backends.golden.workers import Workers
@@ -155,7 +155,7 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
     x, y, outputs = g.x_words(memory), g.y_words(memory), LANES * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
     packed = g.weights(memory)[:, : g.n_blocks]
-    weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * M_TILE)[:, :outputs]
+    weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * g.m_tile)[:, :outputs]
     bias, offset = None, 0
     if g.bias:
         masters = g.biases(memory, np.int32, 2)[:outputs, 0]
@@ -315,7 +315,7 @@ def weight_gradient(memory: Memory, g: Geometry, workers: Workers) -> Array:
 
     def run(group: list[Chunk]) -> tuple[Array, Array]:
         dtype: Any = np.float64 if exact else np.int64
-        padded_total: Array = np.zeros((g.m_tiles * M_TILE, terms), dtype)
+        padded_total: Array = np.zeros((g.m_tiles * g.m_tile, terms), dtype)
         total = padded_total[:channels]
         sums: Array = np.zeros(channels, np.int64)
         part = np.empty((channels, terms)) if len(group) > 1 or not exact else total
@@ -343,7 +343,7 @@ def weight_gradient(memory: Memory, g: Geometry, workers: Workers) -> Array:
         biases[channels:] = 0
     out = workers.scratch.get("weight sums", g.weight_shape, np.int64)
     out[:, g.n_blocks :] = 0
-    shape = (g.m_tiles, M_TILE, g.kernel, g.kernel, g.n_blocks, LANES)
+    shape = (g.m_tiles, g.m_tile, g.kernel, g.kernel, g.n_blocks, LANES)
     np.copyto(out[:, : g.n_blocks], total.reshape(shape).transpose(0, 4, 2, 3, 1, 5),
               casting="unsafe")
     return out

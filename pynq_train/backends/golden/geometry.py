@@ -14,7 +14,6 @@ from pynq_train.hw.commands import LoadMode, Pass
 
 Array = NDArray[Any]
 
-M_TILE = 16
 LANES = 4
 MASK_PIXELS, POOL_PIXELS = 16, 4
 """Pixels of a flag word without and with pooling."""
@@ -51,13 +50,14 @@ class Geometry:
     flag_strides: tuple[int, ...]
     w: int
     b: int
+    m_tile: int
 
     @classmethod
     def of(cls, d: Mapping[str, int]) -> Geometry:
         """Read the section from unpacked fields; ValueError if it makes no sense."""
         g = {k[4:]: v for k, v in d.items() if k.startswith("g.g_")}
         for name in ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols",
-                     "out_rows", "out_cols"):
+                     "out_rows", "out_cols", "tile"):
             if g[name] < 1:
                 raise ValueError(f"g_{name}: expected 1 or more, found {g[name]}")
         return cls(
@@ -66,7 +66,7 @@ class Geometry:
             g["pad_left"], g["m"], g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"],
             g["out_rows"], g["out_cols"], g["x"], tuple(g[f"x_strides{i}"] for i in range(4)),
             g["y"], tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
-            tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"])
+            tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"], g["tile"])
 
     @property
     def m_blocks(self) -> int:
@@ -80,8 +80,8 @@ class Geometry:
 
     @property
     def m_tiles(self) -> int:
-        """Tiles of 16 output channels."""
-        return -(-self.m // M_TILE)
+        """Tiles of output channels."""
+        return -(-self.m // self.m_tile)
 
     @property
     def pooled(self) -> bool:
@@ -125,7 +125,7 @@ class Geometry:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Weights in memory: ``[m tile, n block, kr, kc, 16, 4]``."""
-        return self.m_tiles, self.nb, self.kernel, self.kernel, M_TILE, LANES
+        return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, LANES
 
     def weights(self, memory: Memory) -> Array:
         """16-bit weights ``[m tile, n block, kr, kc, 16, 4]``."""
@@ -133,7 +133,7 @@ class Geometry:
 
     def biases(self, memory: Memory, dtype: Any, per_word: int) -> Array:
         """Bias masters or sums ``[padded m, per_word]``."""
-        shape = (self.m_tiles * M_TILE, per_word)
+        shape = (self.m_tiles * self.m_tile, per_word)
         return memory.view("the biases", self.b, shape, dtype)
 
 

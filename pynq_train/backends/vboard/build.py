@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pynq_train.errors import BadInput, MissingTool, PynqTrainError
+from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,12 +48,14 @@ class ModelSource:
         wrapper: directory of the C++ wrapper (``pt_vboard.cpp``, ``pt_axi_mem.hpp``).
         parameters: parameters of the top module.
         trace: record waveforms (slower).
+        package: the contract package of another hardware configuration than the list's.
     """
 
     file_list: Path
     wrapper: Path
     parameters: Mapping[str, int] = field(default_factory=dict)
     trace: bool = False
+    package: Path | None = None
 
     def rtl_files(self) -> list[Path]:
         """RTL files in the order of the list.
@@ -64,7 +67,9 @@ class ModelSource:
         for line in _read(self.file_list).decode().splitlines():
             name = re.sub(r"(//|#).*", "", line).strip()
             if name:
-                files.append((self.file_list.parent / name).resolve())
+                path = (self.file_list.parent / name).resolve()
+                same = self.package is not None and path.name == self.package.name
+                files.append(self.package.resolve() if self.package and same else path)
         return files
 
     def wrapper_files(self) -> list[Path]:
@@ -89,8 +94,12 @@ class Tools:
     identity: str
 
 
-def default_source(trace: bool = False) -> ModelSource:
+def default_source(trace: bool = False, config: HwConfig = ZYNQ7020) -> ModelSource:
     """The engine's RTL and wrapper, from the source tree or from the installed package.
+
+    Args:
+        trace: record waveforms.
+        config: hardware configuration; its contract package is a generated file of the RTL.
 
     Raises:
         BadInput: neither holds them.
@@ -98,7 +107,8 @@ def default_source(trace: bool = False) -> ModelSource:
     package = Path(__file__).resolve().parents[2]
     for root in (package.parent, package / "hardware"):
         if (root / "rtl" / "pynq_train.f").exists():
-            return ModelSource(root / "rtl" / "pynq_train.f", root / "sim" / "vboard", trace=trace)
+            return ModelSource(root / "rtl" / "pynq_train.f", root / "sim" / "vboard", trace=trace,
+                               package=root / package_path(config))
     raise BadInput(
         "the RTL of the engine was not found",
         expected=package.parent / "rtl" / "pynq_train.f",

@@ -315,5 +315,5 @@ class _Lease:
 
 def verilated_model(device: VirtualDevice, source: build.ModelSource | None = None) -> Model:
     """Build (or take from the cache) and start the model of the engine for ``device``."""
-    library = build.build(source or build.default_source())
+    library = build.build(source or build.default_source(config=device.board.config))
     return Model(library, device.dram.memory, device.dram.base, device.timing, device.seed)
