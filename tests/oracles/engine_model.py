@@ -21,7 +21,7 @@ from pynq_train.hw.commands import (
     unpack_params,
     unpack_tap,
 )
-from pynq_train.hw.config import ZYNQ7020, HwConfig
+from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, ZYNQ7020, HwConfig
 
 MASK32 = (1 << 32) - 1
 MASK48 = (1 << 48) - 1
@@ -155,6 +155,10 @@ def load_tile(mem: Memory, w: Walk) -> Iterator[tuple[tuple[int, ...], int, int,
     c0, c1 = w.coords[0].value, w.coords[1].value
     if w.mode != LoadMode.PLAIN and not (c0 <= 0 or c0 % 16 == 0):
         raise Violation(f"flags with first column {c0}")
+    if w.mode != LoadMode.PLAIN:
+        last = min(c0 + w.n[0], w.lim[0]) - 1
+        if last >> (3 if w.mode == LoadMode.UNPOOL else 4) >= FLAG_ROW_WORDS:
+            raise Violation(f"flag row up to column {last}, more than {FLAG_ROW_WORDS} words")
     for index, level, addr, faddr, valid in w.rows():
         row = c1 + index[0]
         for k in range(w.n[0]):
@@ -322,7 +326,7 @@ class ConvModel:
         j = Affine(0, [d[f"c.dj{i}"] for i in range(5)])
         o = Affine(0, [unpair(d[f"c.dx{i}"]) for i in range(5)])
         chunk = number = a = 0
-        if d["c.s_chunk"] > self.config.s_ring_words - 8:
+        if d["c.s_chunk"] > self.config.s_ring_words - RING_MARGIN:
             raise Violation("chunk larger than the ring")
         new_sweep = True
         window: list[np.ndarray] = []
