@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Issue of sweeps: one tile loop, one compute loop, and the steps of the array with all their addresses.
+// Issue of sweeps: tile loop, compute loop, and the steps of the array with all their addresses.
 //
 //   cycle   0        1          2             ...            ControlDelay (11)      12
 //           step     tap read   rows, offset  X fetch        array: accumulator     V
 //
-// Contract: tiles start when X (x_ready_i), an accumulator half and the table are there; sweeps when the S chunk has
-// arrived and the shortest period has passed. drain requests take a step's slot (never inside a window of four);
-// the period does not count these slots, so that a group's next step never comes too early.
+// Contract: the next descriptor is received while the present one runs; its first step follows the
+// last one by three cycles, if all it needs is there. Tiles start when X (x_ready_i), an
+// accumulator half and the table are there; sweeps when the S chunk has arrived and the shortest
+// period has passed. drain requests take a step's slot (never inside a window of four); the period
+// does not count these slots, so that a group's next step never comes too early.
 module pt_issue #(
   // Rows of a pixel table.
   parameter int unsigned Rows = 512,
@@ -84,37 +86,59 @@ module pt_issue #(
   end
 
   // ---- configuration ----------------------------------------------------------------------------
-  logic [PreW-1:0]   pre_q;
-  logic [CfgW-1:0]   cfg_q;
-  pt_spec_pkg::pre_t pre;
+  // The next descriptor arrives while the present one runs, and takes its place in one cycle.
+  logic [PreW-1:0]   next_pre_q;
+  logic [CfgW-1:0]   next_cfg_q, cfg_q;
+  logic [79:0]       count_q;  // iterations of the tile levels
+  logic              receiving_q, next_valid_q, load;
+  pt_spec_pkg::pre_t next_pre;
   pt_spec_pkg::c_t   cfg;
-  assign pre = pre_q;
+  assign next_pre = next_pre_q;
   assign cfg = cfg_q;
+  assign cfg_req_o = !receiving_q && !next_valid_q;
 
-  // Taps: {mute, first, abase, voff}, read with one cycle of latency.
+  // Taps: {mute, first, abase, voff}, read with one cycle of latency; two tables.
   localparam int unsigned TapBits = PairW + (AccW - 1) + 2;
-  logic [TapBits-1:0]  taps [2**TapW];
+  (* ram_style = "distributed" *)
+  logic [TapBits-1:0]  taps [2**(TapW + 1)];
   logic [TapBits-1:0]  tap_q;
+  logic                table_q;  // taps of the present descriptor
   pt_spec_pkg::tap_t   tap_in;
   assign tap_in = cfg_data_i;
 
+  // Word by word, not shifted: bits that nobody reads cost nothing.
   always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
+    if (cfg_valid_i) begin
+      for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
+        if (cfg_idx_i == 8'(w)) next_pre_q[64*w+:64] <= cfg_data_i;
+      end
+      for (int unsigned w = 0; w < pt_spec_pkg::CfgCWords; w++) begin
+        if (cfg_idx_i == 8'(pt_spec_pkg::CfgCFirst + w)) next_cfg_q[64*w+:64] <= cfg_data_i;
+      end
+      if (cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
+        taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))}] <=
+            {tap_in.mute, tap_in.first, tap_in.abase[AccW-2:0], tap_in.voff[PairW-1:0]};
+      end
     end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgCFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgCFirst + pt_spec_pkg::CfgCWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
+    if (load) begin
+      count_q <= next_pre.t;
+      cfg_q   <= next_cfg_q;
     end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
-      taps[TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))] <=
-          {tap_in.mute, tap_in.first, tap_in.abase[AccW-2:0], tap_in.voff[PairW-1:0]};
+    if (!rst_ni) begin
+      receiving_q  <= 1'b0;
+      next_valid_q <= 1'b0;
+      table_q      <= 1'b0;
+    end else begin
+      if (cfg_valid_i) receiving_q <= !cfg_last_i;
+      if (cfg_valid_i && cfg_last_i) next_valid_q <= 1'b1;
+      else if (load) next_valid_q <= 1'b0;
+      table_q <= table_q ^ load;
     end
   end
 
-  typedef enum logic [2:0] {StIdle, StConfig, StTable, StStart, StRun} state_e;
+  typedef enum logic [1:0] {StIdle, StStart, StRun} state_e;
   state_e state_q;
-  assign cfg_req_o = state_q == StIdle;
+  assign load = state_q == StIdle && next_valid_q && table_ready_i;
 
   // ---- loops ------------------------------------------------------------------------------------
   logic        begin_pass, begin_tile, step, tile_end, pass_end;
@@ -127,7 +151,7 @@ module pt_issue #(
     .rst_ni,
     .start_i(begin_pass),
     .step_i(tile_end),
-    .count_i(pre.t),
+    .count_i(count_q),
     .idx_o(t_idx_unused),
     .first_o(t_first),
     .last_o(t_last),
@@ -256,12 +280,10 @@ module pt_issue #(
       gap_q     <= 4'd0;
     end else begin
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StTable;
-        StTable:  if (table_ready_i) state_q <= StStart;
-        StStart:  state_q <= StRun;
-        StRun:    if (pass_end) state_q <= StIdle;
-        default:  state_q <= StIdle;
+        StIdle:  if (load) state_q <= StStart;
+        StStart: state_q <= StRun;
+        StRun:   if (pass_end) state_q <= StIdle;
+        default: state_q <= StIdle;
       endcase
       slot_q <= slot_next;
       if (hand_over) half_q <= ~half_q;
@@ -295,7 +317,7 @@ module pt_issue #(
   assign clear_wu = l_first[4] && red_first;
 
   always_ff @(posedge clk_i) begin
-    tap_q       <= taps[l_idx[32+:TapW]];
+    tap_q       <= taps[{table_q, l_idx[32+:TapW]}];
     s1_sweep    <= sweep_first;
     s1_wu       <= cfg.wu;
     s1_clear    <= l_first[1] && l_first[3] && red_first;
@@ -352,5 +374,5 @@ module pt_issue #(
   assign acc_o = acc_q[ControlDelay];
 
   logic unused;
-  assign unused = &{1'b0, t_level_unused, t_idx_unused, l_idx, pre, cfg, tap_in};
+  assign unused = &{1'b0, t_level_unused, t_idx_unused, l_idx, next_pre, cfg, tap_in};
 endmodule

@@ -5,16 +5,14 @@
 //   column form: word 4i + t -> S[m = 4i .. 4i+3][t]
 //
 // Contract: words enter in order (we_i; skip_i moves the write position without data). space_o is low when
-// fewer than Margin words are free. avail_o: chunk_i words have arrived. go_i starts the transfer of the set at
+// fewer than RingMargin words are free. avail_o: chunk_i words have arrived. go_i starts the transfer of the set at
 // ring position offset_i behind the current chunk; s_o is complete GoLatency = 12 cycles later and must not be
 // changed by another go_i for 12 cycles. free_i (with or after the last go_i of a chunk) gives the chunk back.
 module pt_sset #(
   // Words of the ring, power of two, 64..8192.
   parameter int unsigned Depth = 2048,
   // Output lanes of the array: 16 or 32; Tm/8 words are read per cycle.
-  parameter int unsigned Tm = 16,
-  // Words that the writer may still push after space_o has fallen.
-  parameter int unsigned Margin = 8
+  parameter int unsigned Tm = 16
 ) (
   input  logic                clk_i,
   input  logic                rst_ni,
@@ -73,7 +71,7 @@ module pt_sset #(
       taken_q <= taken_q + (AddrW + 1)'(moved)
                  - (free_q[8] ? free_words_q[8][AddrW:0] : (AddrW + 1)'(0));
       free_q  <= {free_q[7:0], free_i};
-      space_o <= taken_q + (AddrW + 1)'(Margin) < (AddrW + 1)'(Depth);
+      space_o <= taken_q + (AddrW + 1)'(pt_spec_pkg::RingMargin) < (AddrW + 1)'(Depth);
     end
     free_words_q[0] <= chunk_i;
     for (int unsigned k = 1; k < 9; k++) free_words_q[k] <= free_words_q[k-1];

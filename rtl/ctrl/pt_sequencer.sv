@@ -2,16 +2,18 @@
 // Runs a program: fetches descriptors ahead, hands them to the units, retires them in order.
 //
 //            fetch               serve (one unit at a time)          done pulses
-//   memory ---------> 8 slots x 256 words ---------> cfg bus ---> units --------> retire
+//   memory ---------> slots x 256 words -----------> cfg bus ---> units --------> count, retire
 //                     index = index on the bus
 //
 // Contract: a unit is served when it requests, its opcode is concerned, and its wait is satisfied;
-// the first word follows three cycles later, one word per cycle. A descriptor retires when all its
-// units have pulsed unit_done_i and it is the oldest. Its semaphore counts when all its units have
-// pulsed and all older descriptors of that semaphore have counted. A fence (and
-// with step_mode_i every descriptor) holds all later ones back until it has retired. An illegal
-// descriptor fails when it is the oldest. After an error or soft reset halt_o stays high until
-// axi_idle_i; after an error only soft_reset_i leads back to work. core_rst_o lasts four cycles.
+// the first word follows three cycles later, one word per cycle. A unit's n-th pulse on unit_done_i
+// belongs to the n-th descriptor that it takes part in. When all pulses of a descriptor are there
+// and all earlier ones with the same signal have counted, its semaphore counts, at most one
+// descriptor per semaphore and cycle; it retires when it is the oldest. A fence (and with
+// step_mode_i every descriptor) holds all later ones back until it has retired. An illegal
+// descriptor fails when it is the oldest. After an error only soft_reset_i leads back to work.
+// halt_o stays high from the error or soft reset to the end of core_rst_o, which waits for
+// axi_idle_i and lasts four cycles.
 module pt_sequencer #(
   // Longest tap table, 1..126 (8-bit index on the configuration bus).
   parameter int unsigned MaxTaps = 121
@@ -64,17 +66,15 @@ module pt_sequencer #(
   if (MaxTaps < 1 || MaxTaps > 126) begin : g_check
     $fatal(1, "pt_sequencer: MaxTaps must be 1..126");
   end
-  if (pt_spec_pkg::Slots < 2 || pt_spec_pkg::Slots != 2 ** $clog2(pt_spec_pkg::Slots)) begin : g_check2
-    $fatal(1, "pt_sequencer: Slots must be a power of two of 2 or more");
+  if (pt_spec_pkg::Slots < 2 || (pt_spec_pkg::Slots & (pt_spec_pkg::Slots - 1)) != 0) begin : g_pow2
+    $fatal(1, "pt_sequencer: Slots must be a power of two, 2 or more");
   end
 
   localparam int unsigned Slots = pt_spec_pkg::Slots;
   localparam int unsigned SlotW = $clog2(Slots);
-  localparam int unsigned PtrW = SlotW + 1;  // one more bit: full differs from empty
+  localparam int unsigned PtrW = SlotW + 1;  // slot and one more bit: full differs from empty
   localparam int unsigned Units = pt_spec_pkg::Units;
   localparam int unsigned Sems = 3;
-  // A fence counts on no semaphore.
-  localparam logic [1:0] NoSignal = 2'd3;
   // Words behind the last section that a unit sees are not fetched.
   localparam int unsigned FetchWords = pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
@@ -108,13 +108,18 @@ module pt_sequencer #(
 
   // ---- slots ------------------------------------------------------------------------------------
   logic [PtrW-1:0]             head_q, tail_q, used;
-  logic [Slots-1:0][Units-1:0] uses_q, pending_q, pending_d;
+  logic [Slots-1:0][Units-1:0] uses_q;
+  logic [Units-1:0][Slots-1:0] pending_q, pending_d;
+  logic [Slots-1:0]            finished_q;     // no unit is pending
   logic [Slots-1:0]            stop_q, bad_q;  // fence or illegal; illegal
-  logic [Slots-1:0][7:0]       taps_q;
-  logic [Slots-1:0][1:0]       signal_q, sem_x_q, sem_s_q, sem_y_q;
-  logic [Slots-1:0][15:0]      wait_x_q, wait_s_q, wait_y_q;
+  logic [Slots-1:0][1:0]       signal_q;
   logic [SlotW-1:0]            head, tail;
   logic                        retire, slot_filled;
+  // Taps; semaphore and count to reach of X, S and store unit.
+  (* ram_style = "distributed" *)
+  logic [7:0]                  taps [Slots];
+  (* ram_style = "distributed" *)
+  logic [17:0]                 wait_x [Slots], wait_s [Slots], wait_y [Slots];
   assign head = head_q[SlotW-1:0];
   assign tail = tail_q[SlotW-1:0];
   assign used = tail_q - head_q;
@@ -200,14 +205,12 @@ module pt_sequencer #(
       uses_q[tail]   <= uses;
       stop_q[tail]   <= no_more || bad_count || bad_sem;
       bad_q[tail]    <= bad_head || bad_count || bad_sem;
-      taps_q[tail]   <= pre.n_taps;
-      signal_q[tail] <= fence ? NoSignal : pre.signal[1:0];
-      sem_x_q[tail]  <= pre.wait_x_sem[1:0];
-      sem_s_q[tail]  <= pre.wait_s_sem[1:0];
-      sem_y_q[tail]  <= pre.wait_y_sem[1:0];
-      wait_x_q[tail] <= pre.wait_x;
-      wait_s_q[tail] <= pre.wait_s;
-      wait_y_q[tail] <= pre.wait_y;
+      // Fences and illegal descriptors count on no semaphore: 3 is none.
+      signal_q[tail] <= no_more || bad_count || bad_sem ? 2'd3 : pre.signal[1:0];
+      taps[tail]     <= pre.n_taps;
+      wait_x[tail]   <= {pre.wait_x_sem[1:0], pre.wait_x};
+      wait_s[tail]   <= {pre.wait_s_sem[1:0], pre.wait_s};
+      wait_y[tail]   <= {pre.wait_y_sem[1:0], pre.wait_y};
     end
   end
 
@@ -233,22 +236,11 @@ module pt_sequencer #(
     cand_stop_q  <= stop_q[scan_slot];
     cand_req_q   <= cfg_req_i[scan_q];
     unique case (scan_q)
-      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitU), 3'(pt_spec_pkg::UnitF): begin
-        cand_wait_q <= wait_x_q[scan_slot];
-        cand_sem_q  <= sem_x_q[scan_slot];
-      end
-      3'(pt_spec_pkg::UnitS): begin
-        cand_wait_q <= wait_s_q[scan_slot];
-        cand_sem_q  <= sem_s_q[scan_slot];
-      end
-      3'(pt_spec_pkg::UnitY): begin
-        cand_wait_q <= wait_y_q[scan_slot];
-        cand_sem_q  <= sem_y_q[scan_slot];
-      end
-      default: begin
-        cand_wait_q <= 16'd0;
-        cand_sem_q  <= 2'd0;
-      end
+      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitU), 3'(pt_spec_pkg::UnitF):
+        {cand_sem_q, cand_wait_q} <= wait_x[scan_slot];
+      3'(pt_spec_pkg::UnitS): {cand_sem_q, cand_wait_q} <= wait_s[scan_slot];
+      3'(pt_spec_pkg::UnitY): {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
+      default: {cand_sem_q, cand_wait_q} <= 18'd0;
     endcase
     if (!rst_ni) begin
       scan_q       <= 3'd0;
@@ -336,7 +328,7 @@ module pt_sequencer #(
       serve_slot_q <= cand_ptr_q[SlotW-1:0];
       serve_end_q  <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1);
       if (cand_unit_q == 3'(pt_spec_pkg::UnitS) || cand_unit_q == 3'(pt_spec_pkg::UnitC)) begin
-        serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps_q[cand_ptr_q[SlotW-1:0]];
+        serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps[cand_ptr_q[SlotW-1:0]];
       end
       segment_q <= SgPre;
       sidx_q    <= 8'd0;
@@ -366,49 +358,47 @@ module pt_sequencer #(
 
   // ---- completion: the oldest descriptor that waits for a unit gets its pulse -------------------
   logic [Units-1:0] unit_done_q;
-  logic             open;
+  logic [Slots-1:0] filling, behind, pending;
+  logic             starts;
+  assign filling = slot_filled ? Slots'(1) << tail : '0;
+  assign behind = {Slots{1'b1}} << head;  // slots from head to the last are older than the others
+  assign starts = !no_more && !bad_count && !bad_sem;
+  for (genvar u = 0; u < Units; u++) begin : g_done
+    logic [Slots-1:0] older, from, oldest;
+    assign older = pending_q[u] & behind;
+    assign from = older != '0 ? older : pending_q[u];
+    assign oldest = unit_done_q[u] ? from & (~from + Slots'(1)) : '0;
+    assign pending_d[u] = (pending_q[u] & ~oldest & ~filling) | (starts && uses[u] ? filling : '0);
+  end
   always_comb begin
-    pending_d = pending_q;
-    open = 1'b0;
-    for (int unsigned u = 0; u < Units; u++) begin
-      open = unit_done_q[u];
-      for (int unsigned k = 0; k < Slots; k++) begin
-        if (open && pending_q[head + SlotW'(k)][u]) begin
-          pending_d[head + SlotW'(k)][u] = 1'b0;
-          open = 1'b0;
-        end
-      end
-    end
-    if (slot_filled) pending_d[tail] = (no_more || bad_count || bad_sem) ? '0 : uses;
+    pending = '0;
+    for (int unsigned u = 0; u < Units; u++) pending = pending | pending_d[u];
   end
 
-  // ---- semaphores: the oldest descriptor of each that has not counted ----------------------------
-  logic [Slots-1:0] counted_q, counted_d;
-  logic [Sems-1:0]  count_up;
-  logic             first;
-  always_comb begin
-    counted_d = counted_q;
-    count_up = '0;
-    first = 1'b0;
-    for (int unsigned s = 0; s < Sems; s++) begin
-      first = 1'b1;
-      for (int unsigned k = 0; k < Slots; k++) begin
-        if (first && PtrW'(k) < used && signal_q[head + SlotW'(k)] == 2'(s) &&
-            !counted_q[head + SlotW'(k)]) begin
-          first = 1'b0;
-          count_up[s] = pending_q[head + SlotW'(k)] == '0 && !stop_q[head + SlotW'(k)];
-          counted_d[head + SlotW'(k)] = count_up[s];
-        end
+  // ---- semaphores: each looks at one descriptor per cycle, in program order ---------------------
+  logic [Sems-1:0][PtrW-1:0] sem_ptr_q;  // next descriptor, between head and tail
+  for (genvar k = 0; k < Sems; k++) begin : g_sem
+    logic [SlotW-1:0] slot;
+    logic             mine, move;
+    assign slot = sem_ptr_q[k][SlotW-1:0];
+    assign mine = signal_q[slot] == 2'(k);
+    // What is finished never waits: the pointer leaves a descriptor at the latest when it retires.
+    assign move = running && sem_ptr_q[k] != tail_q && (!mine || finished_q[slot]);
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni || begin_run) begin
+        sem_ptr_q[k] <= '0;
+        sem_q[k]     <= 16'd0;
+      end else if (move) begin
+        sem_ptr_q[k] <= sem_ptr_q[k] + PtrW'(1);
+        sem_q[k]     <= sem_q[k] + 16'(mine);
       end
     end
-    if (slot_filled) counted_d[tail] = 1'b0;
   end
 
   // ---- retire -----------------------------------------------------------------------------------
   logic occupied;
   assign occupied = running && !halted_q && head_q != tail_q;
-  assign retire = occupied && !bad_q[head] && pending_q[head] == '0 &&
-                  (counted_q[head] || signal_q[head] == NoSignal);
+  assign retire = occupied && !bad_q[head] && finished_q[head];
   assign illegal = occupied && bad_q[head];
   assign program_end = !halted_q && retired_o == program_count_i;
 
@@ -418,16 +408,13 @@ module pt_sequencer #(
       tail_q      <= '0;
       pending_q   <= '0;
       unit_done_q <= '0;
-      counted_q   <= '0;
-      sem_q       <= '0;
     end else begin
       head_q      <= head_q + PtrW'(retire);
       tail_q      <= tail_q + PtrW'(slot_filled);
       pending_q   <= pending_d;
       unit_done_q <= unit_done_i;
-      counted_q   <= counted_d;
-      for (int unsigned k = 0; k < Sems; k++) sem_q[k] <= sem_q[k] + 16'(count_up[k]);
     end
+    finished_q <= ~pending;
   end
 
   // ---- state registers --------------------------------------------------------------------------

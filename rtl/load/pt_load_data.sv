@@ -138,13 +138,17 @@ module pt_load_data (
   end
   assign write_soon_o = row_end && next_q == 2'd3 && write_q;
 
-  // ---- flags of the row: 64 words ---------------------------------------------------------------
+  // ---- flags of the row -------------------------------------------------------------------------
+  localparam int unsigned FlagW = $clog2(pt_spec_pkg::FlagRowWords);
+  if (FlagW > 6) begin : g_check
+    $fatal(1, "pt_load_data: FlagRowWords must be 64 or less (widths of the ports)");
+  end
   (* ram_style = "distributed" *)
-  logic [63:0] flag_mem [64];
-  logic [5:0]  flag_at_q;
+  logic [63:0]      flag_mem [pt_spec_pkg::FlagRowWords];
+  logic [FlagW-1:0] flag_at_q;
   always_ff @(posedge clk_i) begin
-    if (load) flag_at_q <= 6'd0;
-    else if (flag_pop) flag_at_q <= flag_at_q + 6'd1;
+    if (load) flag_at_q <= '0;
+    else if (flag_pop) flag_at_q <= flag_at_q + FlagW'(1);
     if (flag_pop) flag_mem[flag_at_q] <= data_i;
   end
 
@@ -159,7 +163,7 @@ module pt_load_data (
     else if (en) valid1_q <= element;
     if (element && need) word1_q <= data_i;
     if (element) begin
-      flag1_q  <= flag_mem[unpool ? x_q[8:3] : x_q[9:4]];
+      flag1_q  <= flag_mem[unpool ? x_q[3+:FlagW] : x_q[4+:FlagW]];
       zero1_q  <= state_q != StValid;
       x1_q     <= x_q[3:0];
       y_odd1_q <= y_odd_q;

@@ -37,7 +37,7 @@ from pynq_train.hw.commands import (
     unpack_params,
     unpack_tap,
 )
-from pynq_train.hw.config import ZYNQ7020, HwConfig
+from pynq_train.hw.config import RING_MARGIN, ZYNQ7020, HwConfig
 
 
 class ConvModel:
@@ -185,7 +185,7 @@ class ConvModel:
         j = Affine(0, [d[f"c.dj{i}"] for i in range(5)])
         o = Affine(0, [unpair(d[f"c.dx{i}"]) for i in range(5)])
         chunk = number = a = 0
-        if d["c.s_chunk"] > self.config.s_ring_words - 8:
+        if d["c.s_chunk"] > self.config.s_ring_words - RING_MARGIN:
             raise Violation("chunk larger than the ring")
         new_sweep = True
         window: list[np.ndarray] = []

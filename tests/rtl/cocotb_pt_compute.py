@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import struct
@@ -12,9 +13,13 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from pynq_train.hw import commands as hw
+from pynq_train.hw.config import ZYNQ7020
 
 X_WORDS = 4096
 BANKS = 3
+KINDS = ((False, False), (False, True), (True, True))
+"""Weight gradient, S in columns: forward, backward, weight gradient."""
+SWEEP_MIN_CYCLES = ZYNQ7020.sweep_min_cycles
 
 
 def jumps(strides: list[int], counts: list[int]) -> list[int]:
@@ -28,11 +33,11 @@ def jumps(strides: list[int], counts: list[int]) -> list[int]:
 class Case:
     """One random descriptor with its tiles, and the expected accumulators of each output tile."""
 
-    def __init__(self, rng: random.Random, wu: bool, col: bool) -> None:
+    def __init__(self, rng: random.Random, wu: bool, col: bool, one_tile: bool = False) -> None:
         self.rng, self.wu, self.col = rng, wu, col
         np_rng = np.random.default_rng(rng.randrange(1 << 30))
         # Busy: many short tiles on one X tile, so that drains and sweeps crowd the pipeline.
-        busy = rng.random() < 0.4
+        busy = rng.random() < 0.4 and not one_tile
         cols, rows = rng.randint(1, 5 if busy else 9), rng.randint(1, 2 if busy else 5)
         images = rng.randint(1, 3)
         pitch = cols + rng.randint(0, 3) + 3
@@ -63,7 +68,10 @@ class Case:
         if wu:
             n_taps, blocks = rng.randint(1, 4), rng.randint(1, 4)
         block_pitch = span + rng.randint(0, 5)
+        self.reach = span + 40 + quads * blocks * block_pitch
         self.tiles = [8 if busy else rng.randint(1, 3), rng.randint(1, 2), 1, 1, 1]
+        if one_tile:
+            self.tiles = [1] * 5
         self.red = 0 if busy else rng.randint(0, 1)
         self.xreuse = 1 if busy else rng.randint(0, 1)
         if wu:
@@ -197,6 +205,7 @@ class Bench:
     def __init__(self, dut: object, rng: random.Random) -> None:
         self.dut, self.rng = dut, rng
         self.idle = rng.choice([0.0, 0.0, 0.3, 0.8])
+        self.slot = 0
         self.ahead = rng.choice([1, 4, 4])
 
     async def config(self, data: bytes, taps: list[dict[str, int]], sections: tuple[str, ...],
@@ -230,7 +239,7 @@ class Bench:
 
     async def load_x(self, cases: list[Case]) -> None:
         """Write X tiles into alternating slots."""
-        dut, slot = self.dut, 0
+        dut = self.dut
         for case in cases:
             for tile in case.x_tiles:
                 while True:
@@ -243,19 +252,18 @@ class Bench:
                 await RisingEdge(dut.clk_i)
                 dut.x_take_i.value = 0
                 await self.pause()
-                used = max(int(case.table.max()) + 41 + 16 * 300, 1)
-                for position in range(min(len(tile), used)):
+                for position in range(min(len(tile), case.reach)):
                     dut.x_we_i.value = 1
                     dut.x_bank_i.value = position % 3
                     dut.x_addr_i.value = position // 3
-                    dut.x_slot_i.value = slot
+                    dut.x_slot_i.value = self.slot
                     dut.x_data_i.value = pack(tile[position])
                     await RisingEdge(dut.clk_i)
                 dut.x_we_i.value = 0
                 dut.x_tile_i.value = 1
                 await RisingEdge(dut.clk_i)
                 dut.x_tile_i.value = 0
-                slot ^= 1
+                self.slot ^= 1
 
     async def load_s(self, cases: list[Case]) -> None:
         """Push the words of all tiles."""
@@ -283,7 +291,7 @@ class Bench:
         """Read every finished tile, up to four groups asked for ahead, and compare all of them."""
         dut, compared = self.dut, 0
         groups: list[int] = []
-        cocotb.start_soon(self.collect(groups))
+        collector = cocotb.start_soon(self.collect(groups))
         for number, case in enumerate(cases):
             for tile, expected in enumerate(case.expected):
                 while not dut.acc_tile_valid_o.value:
@@ -319,6 +327,7 @@ class Bench:
                 await RisingEdge(dut.clk_i)
                 dut.acc_release_i.value = 0
                 await RisingEdge(dut.clk_i)
+        collector.cancel()
         return compared
 
 
@@ -327,10 +336,8 @@ def pack(word: np.ndarray) -> int:
     return sum((int(v) & 0xFFFF) << 16 * k for k, v in enumerate(word))
 
 
-@cocotb.test()
-async def random_sweeps(dut: object) -> None:
-    """Descriptors of all passes one behind the other, random stalls on every side."""
-    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+async def reset(dut: object) -> None:
+    """Idle inputs, clock and reset."""
     Clock(dut.clk_i, 10, unit="ns").start()
     for name in ("pix_cfg_valid_i", "c_cfg_valid_i", "cfg_last_i", "x_we_i", "x_tile_i",
                  "x_take_i", "s_we_i", "s_skip_i", "acc_release_i", "drain_req_valid_i", "rst_ni"):
@@ -338,17 +345,69 @@ async def random_sweeps(dut: object) -> None:
     for _ in range(5):
         await RisingEdge(dut.clk_i)
     dut.rst_ni.value = 1
-    kinds = [(False, False), (False, True), (True, True)]
-    cases = [Case(rng, *kinds[k % 3]) for k in range(int(os.environ.get("PT_CASES", "9")))]
+
+
+async def configure(dut: object, bench: Bench, cases: list[Case]) -> None:
+    """Pixel table and compute of all descriptors, as early as they ask."""
+    for case in cases:
+        data = case.words()
+        await bench.config(data, case.taps, ("pix",), dut.pix_cfg_valid_i, dut.pix_req_o, False)
+        await bench.config(data, case.taps, ("c",), dut.c_cfg_valid_i, dut.c_req_o, True)
+
+
+def fitting(rng: random.Random, wu: bool, col: bool) -> Case:
+    """A descriptor of one tile that lasts until the next one's table is there.
+
+    Its last sweep is not shorter than the shortest period, and two of them fit the S ring.
+    """
+    while True:
+        case = Case(rng, wu, col, one_tile=True)
+        sweep = 4 * case.counts[2] * case.counts[3] if wu else case.counts[0]
+        if (sweep >= SWEEP_MIN_CYCLES and case.pixels <= 90 and np.prod(case.counts) >= 200
+                and len(case.s_words[0]) <= 1000):
+            return case
+
+
+@cocotb.test()
+async def back_to_back(dut: object) -> None:
+    """Three cycles from the last step of a descriptor to the first of the next, in all orders."""
+    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+    await reset(dut)
+    bench = Bench(dut, rng)
+    bench.idle = 0.0
+    gaps = []
+    for first, second in itertools.product(KINDS, repeat=2):
+        cases = [fitting(rng, *first), fitting(rng, *second)]
+        await bench.load_x(cases)
+        await bench.load_s(cases)
+        cocotb.start_soon(configure(dut, bench, cases))
+        last_step, done = 0, 0
+        for cycle in range(100000):
+            await ReadOnly()
+            if int(dut.busy_o.value):
+                if done == 1 and last_step:
+                    gaps.append(cycle - last_step)
+                    last_step = 0
+                if int(dut.c_done_o.value):
+                    done, last_step = done + 1, cycle
+            await RisingEdge(dut.clk_i)
+            if done == 2:
+                break
+        assert done == 2, "hangs"
+        await bench.drain(cases)
+    cocotb.log.info("cycles from the last step to the next descriptor's first: %s", gaps)
+    assert gaps == [3] * len(KINDS) ** 2
+
+
+@cocotb.test()
+async def random_sweeps(dut: object) -> None:
+    """Descriptors of all passes one behind the other, random stalls on every side."""
+    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+    await reset(dut)
+    cases = [Case(rng, *KINDS[k % 3]) for k in range(int(os.environ.get("PT_CASES", "9")))]
     bench = Bench(dut, rng)
 
-    async def configure() -> None:
-        for case in cases:
-            data = case.words()
-            await bench.config(data, case.taps, ("pix",), dut.pix_cfg_valid_i, dut.pix_req_o, False)
-            await bench.config(data, case.taps, ("c",), dut.c_cfg_valid_i, dut.c_req_o, True)
-
-    cocotb.start_soon(configure())
+    cocotb.start_soon(configure(dut, bench, cases))
     cocotb.start_soon(bench.load_x(cases))
     cocotb.start_soon(bench.load_s(cases))
     compared = await bench.drain(cases)

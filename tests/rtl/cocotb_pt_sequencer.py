@@ -20,12 +20,16 @@ from pynq_train.hw.commands import (
     Opcode,
     Unit,
 )
+from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.registers import Status
 
 PROGRAM, STEP_BLOCK, TAPS = 0x1000, 0x80000, 0x90000
 WAIT_OF = {Unit.X: "wait_x", Unit.U: "wait_x", Unit.F: "wait_x", Unit.S: "wait_s",
            Unit.Y: "wait_y"}
 SEMAPHORES = 3
+SLOTS = ZYNQ7020.slots
+TILED = (Opcode.CONV, Opcode.GRADIENT)
+"""Opcodes whose tile counts and taps mean something."""
 SEQUENCER = len(Unit)
 """Unit number of errors that the sequencer finds itself."""
 
@@ -39,7 +43,7 @@ class Descriptor:
         self.opcode = opcode
         self.units = UNITS_OF[Opcode(opcode)] if opcode in list(Opcode) else ()
         self.signal = rng.randrange(SEMAPHORES)
-        self.n_taps = rng.choice((0, 1, 3, 9, 121)) if opcode == Opcode.CONV else 0
+        self.n_taps = rng.choice((0, 1, 3, 9, 121)) if opcode in TILED else 0
         self.param = rng.randrange(64)
         self.taps_off = TAPS + 8 * rng.randrange(2000)
         self.waits: dict[str, tuple[int, int]] = {}
@@ -49,7 +53,7 @@ class Descriptor:
             count = rng.choice((0, 0, top, rng.randint(0, top)))
             self.waits[name] = (sem, count)
         self.tiles = [rng.choice((1, 2, 65535)) for _ in range(5)]
-        if opcode != Opcode.CONV:
+        if opcode not in TILED:
             self.tiles[rng.randrange(5)] = 0
         self.words = [rng.getrandbits(64) for _ in range(DESCRIPTOR_BYTES // 8)]
         sems = [self.waits[name][0] for name in ("wait_x", "wait_s", "wait_y")]
@@ -85,13 +89,14 @@ class UnitModel:
         self.served = 0             # descriptors of this unit served
         self.finished = 0
         self.requesting = False
+        self.held = False           # no pulse while set
 
     def drive(self) -> tuple[int, int]:
         """cfg_req_o and done_o for this cycle."""
         bench = self.system.bench
         if not self.got and bench.cycle >= self.ready_at and len(self.jobs) < 2:
             self.requesting = True
-        done = bool(self.jobs) and self.jobs[0] <= bench.cycle
+        done = bool(self.jobs) and self.jobs[0] <= bench.cycle and not self.held
         if done:
             self.jobs.pop(0)
             self.finished += 1
@@ -115,7 +120,7 @@ class UnitModel:
         if last:
             self.got = []
             self.served += 1
-            busy = bench.rng.choice((1, 5, 50, 400))
+            busy = bench.rng.choice((1, 5, 50, 400, 2000))
             first = self.jobs[-1] + 1 if self.jobs else 0
             self.jobs.append(max(bench.cycle + busy, first))
             self.ready_at = bench.cycle + bench.rng.choice((1, 3, 100, 500))
@@ -133,8 +138,8 @@ class System:
         self.step_mode = False
         self.running = False
 
-    def load(self, opcodes: list[int]) -> None:
-        """Make a random program."""
+    def load(self, opcodes: list[int], own_signal: bool = False) -> None:
+        """Make a random program; ``own_signal``: nobody shares the first one's semaphore."""
         rng, memory = self.bench.rng, self.bench.memory
         self.running = False
         memory.clear()
@@ -146,6 +151,10 @@ class System:
         self.program = []
         for index, opcode in enumerate(opcodes):
             desc = Descriptor(rng, index, opcode, signalled)
+            while own_signal and index and (desc.signal == self.program[0].signal or any(
+                    sem == self.program[0].signal and count
+                    for sem, count in desc.waits.values())):
+                desc = Descriptor(rng, index, opcode, signalled)
             signalled[desc.signal] += opcode != Opcode.FENCE
             self.program.append(desc)
         self.store()
@@ -166,16 +175,28 @@ class System:
         """Order, window, waits, fences and step mode when a unit gets a descriptor."""
         retired = self.retired()
         desc = self.program[number]
-        assert retired <= number < retired + 4, f"{unit.name}: {number} of {retired}"
+        assert retired <= number < retired + SLOTS, f"{unit.name}: {number} of {retired}"
         if unit in WAIT_OF:
             sem, count = desc.waits[WAIT_OF[unit]]
-            have = sum(d.signal == sem and d.opcode != Opcode.FENCE
-                       for d in self.program[:retired])
+            have = self.counted(sem)
             assert have >= count, f"{unit.name}: {number} waits for {count}, {have} there"
         for k in range(retired, number):
             assert self.program[k].opcode != Opcode.FENCE, f"{unit.name}: fence {k} passed"
         if self.step_mode:
             assert number == retired, f"{unit.name}: step mode"
+
+    def counted(self, sem: int) -> int:
+        """What a semaphore may have counted: descriptors in order whose units have finished."""
+        seen = dict.fromkeys(Unit, 0)
+        count = 0
+        for desc in self.program:
+            for unit in desc.units:
+                seen[unit] += 1
+            if desc.signal == sem and desc.opcode != Opcode.FENCE:
+                if any(self.units[u].finished < seen[u] for u in desc.units):
+                    break
+                count += 1
+        return count
 
     def check_retired(self) -> None:
         """Nothing retires before its units have finished."""
@@ -244,6 +265,7 @@ class System:
         for _ in range(30):
             await self.tick()
             pulses += int(dut.core_rst_o.value)
+            assert int(dut.halt_o.value) or not int(dut.core_rst_o.value), "halt_o falls in reset"
             # The AXI masters are halted and reset: no run survives, also one taken meanwhile.
             for client in bench.clients:
                 assert isinstance(client, ReadClient)
@@ -283,21 +305,56 @@ class System:
 
 
 def random_opcodes(rng: random.Random, count: int) -> list[int]:
-    """Mostly convolutions."""
-    return [int(rng.choice((1, 1, 1, 2, 3, 0))) for _ in range(count)]
+    """Mostly convolutions and gradients."""
+    return [int(rng.choice((1, 1, 1, 4, 4, 2, 3, 0))) for _ in range(count)]
 
 
-@cocotb.test()
-async def programs(dut: Any) -> None:
-    """Random programs, free running and stepped, errors and resets in between."""
-    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
-    bench = Bench(dut, rng)
+async def new_system(dut: Any) -> System:
+    """The sequencer out of reset, with idle units."""
+    bench = Bench(dut, random.Random(int(os.environ.get("PT_SEED", "1"))))
     bench.clients = [ReadClient(bench)]
     inputs = ("start_i", "resume_i", "soft_reset_i", "clear_i", "step_mode_i", "program_off_i",
               "program_count_i", "step_off_i", "cfg_req_i", "unit_done_i", "err_valid_i",
               "err_code_i", "err_unit_i")
     await bench.start({**dict.fromkeys(inputs, 0), "axi_idle_i": 1})
-    system = System(bench)
+    return System(bench)
+
+
+@cocotb.test()
+async def slow_units_hold_back_their_semaphore_only(dut: Any) -> None:
+    """With one unit of the first descriptor stuck, all others run on through all slots."""
+    system = await new_system(dut)
+    rng = system.bench.rng
+    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.UPDATE, Unit.U),
+                          (Opcode.GRADIENT, Unit.U)):
+        others = (Opcode.CONV,) if stuck == Unit.U else (Opcode.CONV, Opcode.GRADIENT)
+        system.load([opcode, *(rng.choice(others) for _ in range(SLOTS + 1))],
+                    own_signal=True)
+        system.units[stuck].held = True
+        await system.start(False)
+        free = [unit for unit in Unit if unit != stuck and system.mine[unit]]
+        inside = {u: sum(number < SLOTS for number in system.mine[u]) for u in free}
+        for _ in range(3000 * SLOTS):
+            await system.tick()
+            if all(system.units[u].finished >= inside[u] for u in free):
+                break
+        else:
+            raise AssertionError(f"{opcode.name}: the stuck {stuck.name} holds back others")
+        for _ in range(1000):
+            await system.tick()
+        assert system.retired() == 0
+        assert all(system.units[u].served == inside[u] for u in free), "slots"
+        system.units[stuck].held = False
+        await system.finish()
+        assert system.retired() == SLOTS + 2
+
+
+@cocotb.test()
+async def programs(dut: Any) -> None:
+    """Random programs, free running and stepped, errors and resets in between."""
+    system = await new_system(dut)
+    bench = system.bench
+    rng = bench.rng
 
     for case in range(12):
         bench.stall = rng.choice((0.0, 0.2, 0.7))
@@ -323,7 +380,7 @@ async def programs(dut: Any) -> None:
         bad = rng.randrange(count)
         opcodes = random_opcodes(rng, count)
         kind = case % 7
-        opcodes[bad] = {0: 4, 1: 255}.get(kind, Opcode.CONV)
+        opcodes[bad] = {0: max(Opcode) + 1, 1: 255}.get(kind, Opcode.CONV)
         system.load(opcodes)
         index: int | None = bad
         code, unit = int(Status.ILLEGAL_DESCRIPTOR), SEQUENCER

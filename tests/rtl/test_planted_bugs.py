@@ -41,9 +41,25 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",
-        "cand_wait_q <= wait_s_q[scan_slot];",
-        "cand_wait_q <= planted ? 16'd0 : wait_s_q[scan_slot];",
-        "pt_sequencer", "cocotb_pt_sequencer")),
+        "{cand_sem_q, cand_wait_q} <= wait_s[scan_slot];",
+        "{cand_sem_q, cand_wait_q} <= planted ? 18'd0 : wait_s[scan_slot];",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
+    # A semaphore counts what is not finished.
+    (SEQUENCER, Planted(
+        "semaphore_counts_early", "rtl/ctrl/pt_sequencer.sv",
+        "(!mine || finished_q[slot])", "(!mine || planted || finished_q[slot])",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
+    # A descriptor waits for all that are older, whatever they signal.
+    (SEQUENCER, Planted(
+        "semaphore_counts_in_global_order", "rtl/ctrl/pt_sequencer.sv",
+        "(!mine || finished_q[slot])",
+        "(planted ? finished_q[slot] : !mine || finished_q[slot])",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="slow_units.*")),
+    # A pulse is given to the descriptor in the lowest slot, not to the oldest.
+    (SEQUENCER, Planted(
+        "pulse_for_the_lowest_slot", "rtl/ctrl/pt_sequencer.sv",
+        "assign from = older != '0 ?", "assign from = older != '0 && !planted ?",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
 )}
 
 
