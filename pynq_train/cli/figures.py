@@ -62,7 +62,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
         return bench_step(network(options.net), batch, board, latency=options.latency,
                           momentum=options.momentum)
     layers = layer_lists.get(options.net) if listed else fuse(network(options.net))
-    if listed and not names and options.net in WHOLE_LISTS:
+    if listed and not names and options.net in WHOLE_LISTS and not options.by_pass:
         return bench_chain(options.net, layers, batch, board, latency=options.latency,
                            momentum=options.momentum)
     with tqdm(total=None, unit="pass", desc="bench", delay=0.5, dynamic_ncols=True) as bar:

@@ -124,6 +124,8 @@ def _bench(to: Any) -> None:
                    help="board whose RTL is simulated (default: pynq-z2)")
     p.add_argument("--batch", type=_count, help="mini-batch (default: {}, else 1)".format(
         ", ".join(f"{net} {batch}" for net, batch in figures.BENCH_BATCH.items())))
+    p.add_argument("--by-pass", action="store_true",
+                   help="run every pass of a layer list by itself, not in one program")
     p.add_argument("--layers", metavar="LIST", help="run these layers only, each pass by itself "
                    "(names with commas between)")
     p.add_argument("--latency", type=_count, default=DEFAULT_LATENCY, metavar="CYCLES",

@@ -90,7 +90,7 @@ class Coverage:
     def add_program(self, program: bytes) -> None:
         """Count the convolution descriptors of a program."""
         for at in range(0, len(program), DESCRIPTOR_BYTES):
-            if program[at] == Opcode.CONV:
+            if program[at] in (Opcode.CONV, Opcode.GRADIENT):
                 self.add(unpack_descriptor(program[at : at + DESCRIPTOR_BYTES]))
 
     def add(self, descriptor: Mapping[str, int]) -> None:

@@ -65,7 +65,8 @@ def test_choice_keeps_to_the_budget_where_it_can() -> None:
     for single in passes("vgg16-conv", 1):
         whole = single.busiest_unit_cycles
         found = choose(single, 1_500_000)
-        assert (found is None) == (whole <= 1_500_000)
+        if found is None:
+            assert whole <= 1_500_000 or all(repetitions(single, a) <= 4 for a in Along)
         if found is not None:
             assert 0 < found.short < found.long < found.whole
             assert whole * (found.short + found.long) < 8_000_000 * found.whole

@@ -35,9 +35,10 @@ def test_dense_maps() -> None:
 
 def test_weights() -> None:
     w = np.arange(18 * 5 * 9).reshape(18, 5, 3, 3)
-    packed = pack_weights(w, 4)
+    packed = pack_weights(w, 4, 16)
     assert packed.shape == (2, 4, 3, 3, 16, 4)
     assert packed[1, 1, 2, 0, 1, 0] == w[17, 4, 2, 0]
+    assert pack_weights(w, 4, 32).shape == (1, 4, 3, 3, 32, 4)
 
 
 def test_layer_weights_round_trip_and_order_of_a_flattened_map() -> None:

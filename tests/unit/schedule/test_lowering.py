@@ -17,7 +17,7 @@ from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Pass, pack_descriptor, pack_params, pack_tap
 from pynq_train.hw.config import ZYNQ7020, HwConfig
-from pynq_train.schedule.cost import pass_cost
+from pynq_train.schedule.cost import pass_cost, update_cost
 from pynq_train.schedule.layer import LayerSpec, layer_specs
 from pynq_train.schedule.layout import MapLayout, pack_dense, pack_maps
 from pynq_train.schedule.lower import LayerAddresses, lower
@@ -35,6 +35,8 @@ SMALL = replace(ZYNQ7020, x_bank_words=256, s_ring_words=512, acc_groups=64, sta
 BASE = 1 << 16
 SPACE = 1 << 20
 STEP, TAPS, RECORD = 0x1000, 0x2000, 0x3000
+TOP = 2**31 - 1
+W_SHIFT = 14
 
 
 class Bench:
@@ -42,7 +44,7 @@ class Bench:
 
     def __init__(self, spec: LayerSpec, rng: np.random.Generator) -> None:
         self.spec, self.rng = spec, rng
-        names = ("x", "y", "flags", "dx", "dy", "w16", "bias", "g", "db")
+        names = tuple(LayerAddresses.__dataclass_fields__)
         self.at = LayerAddresses(**{n: BASE + i * SPACE for i, n in enumerate(names)})
         self.arena = rng.integers(0, 256, BASE + len(names) * SPACE, dtype=np.uint8)
         channels = spec.flat_shape[0] if spec.flat_shape else spec.n
@@ -124,14 +126,15 @@ class Bench:
         return dy
 
     def run(self, geo: Geometry, config: HwConfig, params: dict[str, int],
-            flags: bool = True) -> None:
-        fields, taps = lower(geo, self.at, flags)
+            flags: bool = True, momentum: bool = True) -> None:
+        fields, taps = lower(geo, self.at, flags, momentum)
+        opcode = Opcode(fields["pre.opcode"])
         fields.update({"pre.param": 3, "pre.taps_off": TAPS, "pre.rec_off": RECORD})
         for arena in (self.arena, self.expected):
             self.put(arena, 0, np.frombuffer(pack_descriptor(fields), np.uint8))
             self.put(arena, TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
             self.put(arena, STEP + 48,
-                     np.frombuffer(pack_params(Opcode.CONV, params), np.uint8))
+                     np.frombuffer(pack_params(opcode, params), np.uint8))
         self.stats = run_conv(self.arena, 0, STEP, config)
 
     def check(self, what: str) -> None:
@@ -206,18 +209,50 @@ def backward(bench: Bench, geos: list[Geometry], config: HwConfig) -> None:
     bench.check("backward")
 
 
-def weight_gradient(bench: Bench, geo: Geometry, config: HwConfig) -> None:
+def weight_gradient(bench: Bench, geos: list[Geometry], config: HwConfig,
+                    momentum: bool = True) -> None:
+    """Slices of a weight gradient, with an update that shows the sums: v' = g or w' = w - g."""
     spec = bench.spec
     dy = bench.gradient()
+    w = bench.rng.integers(-2**30, 2**30, bench.w.shape)
+    v = bench.rng.integers(-2**30, 2**30, bench.w.shape)
+    bench.put(bench.arena, bench.at.wv, masters(spec, w, v, momentum))
     bench.expected = bench.arena.copy()
     g = direct.conv_weight_gradient(bench.flat(bench.x), dy, spec.kernel, spec.stride,
                                     spec.pad_top, spec.pad_left)
-    bench.put(bench.expected, bench.at.g, spec.pack_weights(g[:, :, 0, 0] if spec.dense else g))
+    g = np.clip(direct.rne(g[:, :, 0, 0] if spec.dense else g, 10), -TOP, TOP)
+    lr = 0 if momentum else 1
+    w = np.clip(w - lr * g, -TOP, TOP)
+    bench.put(bench.expected, bench.at.wv, masters(spec, w, g, momentum))
+    copy = np.clip(direct.rne(w, W_SHIFT), -32767, 32767)
+    bench.put(bench.expected, bench.at.w16, spec.pack_weights(copy).astype(np.int16))
     if spec.bias:
         bench.put(bench.expected, bench.at.db, spec.pack_bias(dy.sum((0, 2, 3))))
-    bench.record(0, 0)
-    bench.run(geo, config, {"shift": 0, "bias_shift": 0})
+    exact = direct.rne(w, W_SHIFT)
+    for geo in geos:
+        part = slice(16 * geo.shape.m_first, 16 * (geo.shape.m_first + geo.shape.outer))
+        bench.record(int(np.bitwise_or.reduce((w[part] ^ (w[part] >> 63)).ravel())),
+                     int(np.count_nonzero(copy[part] != exact[part])))
+        bench.run(geo, config, {"g_shift": 16 + 10, "lr": lr, "w_shift": W_SHIFT},
+                  momentum=momentum)
     bench.check("weight gradient")
+
+
+def masters(spec: LayerSpec, w: np.ndarray, v: np.ndarray, momentum: bool) -> np.ndarray:
+    """Weight masters as they stand in memory."""
+    if not momentum:
+        return spec.pack_weights(w.astype(np.int32))
+    return spec.pack_weights(v << 32 | w & 0xFFFF_FFFF)
+
+
+def slices(spec: LayerSpec, config: HwConfig, rng: random.Random) -> list[Geometry]:
+    """Random tiles of random slices that cover all m tiles."""
+    result, first = [], 0
+    while first < spec.m_tiles:
+        count = rng.randint(1, spec.m_tiles - first)
+        result.append(random_tile(weight_gradient_shape(spec, first, count), config, rng))
+        first += count
+    return result
 
 
 def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Geometry:
@@ -231,8 +266,8 @@ def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Geome
             rows = max(rows // 2 * 2, min(2, shape.rows))
         if shape.aligned_cols and cols < shape.cols:
             cols = min(-(-cols // 16) * 16, shape.cols)
-        if (shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel == 1
-                and chunk < shape.reduce and chunk % 3):
+        if shape.kind == Pass.WEIGHT_GRADIENT and chunk < shape.reduce and (
+                chunk % 3 if shape.spec.kernel == 1 else shape.reduce % chunk):
             continue
         geo = Geometry(shape, Tile(images, rows, cols, chunk))
         if geo.excess(config) is None:
@@ -294,7 +329,7 @@ def test_passes(kind: str, seed: int) -> None:
     forward(bench, random_tile(forward_shape(spec), config, rng), config,
             flags=rng.random() < 0.8)
     backward(bench, [random_tile(s, config, rng) for s in backward_shapes(spec)], config)
-    weight_gradient(bench, random_tile(weight_gradient_shape(spec), config, rng), config)
+    weight_gradient(bench, slices(spec, config, rng), config, momentum=seed % 2 == 0)
 
 
 def test_first_and_last_layer() -> None:
@@ -307,7 +342,7 @@ def test_first_and_last_layer() -> None:
         forward(bench, random_tile(forward_shape(spec), SMALL, rng), SMALL)
         if spec.backward:
             backward(bench, [random_tile(s, SMALL, rng) for s in backward_shapes(spec)], SMALL)
-        weight_gradient(bench, random_tile(weight_gradient_shape(spec), SMALL, rng), SMALL)
+        weight_gradient(bench, slices(spec, SMALL, rng), SMALL)
     assert specs[0].nb == 1
 
 
@@ -327,9 +362,11 @@ def test_predicted_traffic_and_steps(seed: int) -> None:
         cost = pass_cost(geo, board)
         if shape.kind == Pass.FORWARD:
             forward(bench, geo, board.config)
+            written = 0
         else:
-            weight_gradient(bench, geo, board.config)
+            weight_gradient(bench, [geo], board.config)
+            _, _, written = update_cost(spec.weight_elements, momentum=True)
         stats = bench.stats
         assert 8 * stats["words_read"] == cost.bytes_read
-        assert stats["words_written"] == cost.bytes_written // 8 + 4
+        assert 8 * stats["words_written"] == cost.bytes_written + written + 32
         assert stats["steps"] <= cost.array

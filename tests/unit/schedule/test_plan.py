@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import direct
+from oracles import direct, update_model
 from oracles.engine_model import run_conv
 
 from pynq_train.errors import BadInput, DoesNotFit
@@ -15,11 +15,17 @@ from pynq_train.graph import zoo
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Semaphore, unpack_descriptor
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    Opcode,
+    Semaphore,
+    unpack_descriptor,
+    unpack_params,
+)
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
 from pynq_train.schedule.build import build_evaluation, build_training
 from pynq_train.schedule.layout import pack_maps, unpack_dense, unpack_maps
-from pynq_train.schedule.plan import Plan, Role, make_plan
+from pynq_train.schedule.plan import PARAM_BYTES, Plan, Role, make_plan, param_index
 from pynq_train.schedule.report import predict_table, table
 from pynq_train.schedule.step_io import layer_kinds, pack_step_block, read_records
 from pynq_train.schedule.timeline import predict
@@ -54,20 +60,21 @@ def test_programs(name: str, batch: int) -> None:
     assert predict(plan, plan.train).cycles > predict(plan, plan.evaluate).cycles > 0
 
 
-def test_update_waits_for_both_passes() -> None:
-    plan = make_plan(fuse(zoo.get("digits")), 4, BOARD)
+def test_gradients_follow_their_backward_pass_and_biases_their_gradients() -> None:
+    plan = make_plan(fuse(zoo.get("1x")), 1, BOARD)
     image = build_training(plan)
-    done: dict[tuple[Role, int], int] = {}
-    count = 0
+    seen: list[tuple[Role, int]] = []
+    updates = 0
     for entry, fields in zip(image.entries, image.fields):
-        if entry.role.opcode == Opcode.CONV:
-            count += 1
-            done[entry.role, entry.layer] = count
-        if entry.role == Role.UPDATE_WEIGHTS:
-            needed = max(done[role, entry.layer] for role in (Role.BACKWARD, Role.WEIGHT_GRADIENT)
-                         if (role, entry.layer) in done)
-            assert fields["pre.wait_x"] >= needed
-            assert fields["pre.wait_x_sem"] == Semaphore.CONV
+        if entry.role == Role.GRADIENT:
+            # The update overwrites the weights that the backward pass reads.
+            assert (Role.BACKWARD, entry.layer) in seen or not plan.specs[entry.layer].backward
+        if entry.role == Role.UPDATE_BIAS:
+            assert fields["pre.wait_x_sem"] == Semaphore.UPDATE
+            assert fields["pre.wait_x"] == updates
+        updates += entry.role in (Role.GRADIENT, Role.UPDATE_BIAS)
+        seen.append((entry.role, entry.layer))
+    assert seen.count((Role.GRADIENT, 5)) > 1, "the case must have slices"
 
 
 def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -105,8 +112,10 @@ def test_whole_step_in_the_engine_model() -> None:
     arena, weights, x = fill(plan, np.random.default_rng(3))
     step = plan.memory["step_block"].offset
     base = plan.memory["train.program"].offset
+    wv = plan.memory["dense1.wv"]
+    before = plan.specs[2].unpack_weights(arena[wv.offset:wv.end].view(np.int64).copy())
     for number, entry in enumerate(plan.train):
-        if entry.role.opcode == Opcode.CONV:
+        if entry.role.opcode in (Opcode.CONV, Opcode.GRADIENT):
             run_conv(arena, base + number * DESCRIPTOR_BYTES, step, BOARD.config)
 
     def int16(symbol: str) -> np.ndarray:
@@ -137,9 +146,15 @@ def test_whole_step_in_the_engine_model() -> None:
     total = np.einsum("im,mn->in", d4, weights[3])
     assert (d3 == direct.requantise(total, params.backward[3]["shift"])[0]).all()
     d3 = np.where(y3[:, :, 0, 0] > 0, d3, 0)
-    g = plan.memory["dense1.g"]
-    sums = plan.specs[2].unpack_weights(arena[g.offset:g.end].view(np.int64))
-    assert (sums == np.einsum("im,in->mn", d3, y2.reshape(3, -1))).all()
+    after = plan.specs[2].unpack_weights(arena[wv.offset:wv.end].view(np.int64))
+    sums = np.einsum("im,in->mn", d3, y2.reshape(3, -1))
+    entry = step + param_index(Role.GRADIENT, 2) * PARAM_BYTES
+    fields = unpack_params(Opcode.GRADIENT, arena[entry:entry + PARAM_BYTES].tobytes())
+    for total, old, new in zip(sums.ravel(), before.ravel(), after.ravel()):
+        weight, momentum = update_model.step(int(total), update_model.signed32(int(old)),
+                                             int(old) >> 32, fields)
+        assert (update_model.signed32(int(new)), int(new) >> 32) == (weight, momentum)
+    assert (before != after).any()
     d2 = direct.requantise(d3 @ weights[2], params.backward[2]["shift"])[0].reshape(y2.shape)
     d2 = np.where(y2 > 0, d2, 0)
     db = plan.memory["conv2.db"]
@@ -182,10 +197,10 @@ def test_refusals() -> None:
 def test_only_the_last_layers_are_trained() -> None:
     plan = make_plan(fuse(zoo.get("digits")), 4, BOARD, train_from=2)
     roles = [(e.role, e.layer) for e in plan.train]
-    assert (Role.BACKWARD, 2) not in roles and (Role.WEIGHT_GRADIENT, 2) in roles
+    assert (Role.BACKWARD, 2) not in roles and (Role.GRADIENT, 2) in roles
     assert all(layer == 2 for role, layer in roles
                if role not in (Role.FORWARD, Role.SOFTMAX))
-    assert "conv1.wv" in plan.memory and "conv1.g" not in plan.memory
+    assert "conv1.wv" in plan.memory and "conv1.db" not in plan.memory
     image = build_training(plan)
     assert not any(f.get("y.flags") for f in image.fields)
 

@@ -49,7 +49,7 @@ def run_backward() -> None:
 
 def run_weight_gradient() -> None:
     weight_gradient(Bench(layer(), np.random.default_rng(1)),
-                    tile(weight_gradient_shape(layer())), ZYNQ7020)
+                    [tile(weight_gradient_shape(layer()))], ZYNQ7020)
 
 
 RUNS = {"forward": run_forward, "backward": run_backward, "weight gradient": run_weight_gradient}
