@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU.
 //
-// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles, raw_* (one 48-bit
-// sum as int64) by one. clear_i zeroes measure and saturation count; both are final once busy_o has
-// fallen.
+// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles. clear_i zeroes
+// measure and saturation count; both are final once busy_o has fallen, and until the next clear_i.
 module pt_post #(
   // Bits of the data that accompany a word.
   parameter int unsigned MetaW = 16
@@ -17,16 +16,12 @@ module pt_post #(
   input  logic [191:0]     acc_i,
   input  logic [191:0]     bias_i,
   input  logic             stored_i,   // counts for measure and saturations
-  input  logic [1:0]       lane_i,     // raw: which sum
   input  logic [MetaW-1:0] meta_i,
   output logic             busy_o,     // words or counts on their way
   output logic             valid_o,
   output logic [63:0]      data_o,
   output logic [MetaW-1:0] meta_o,
   output logic             stored_o,   // stored_i of this word
-  output logic             raw_valid_o,
-  output logic [63:0]      raw_data_o,
-  output logic [MetaW-1:0] raw_meta_o,
   output logic [47:0]      measure_o,
   output logic [31:0]      saturations_o
 );
@@ -46,9 +41,8 @@ module pt_post #(
       for (int unsigned l = 0; l < 4; l++) begin
         sum_q[l*48+:48] <= acc_i[l*48+:48] + bias_i[l*48+:48];
       end
-      stored_q   <= stored_i;
-      raw_data_o <= {{16{acc_i[lane_i*48+47]}}, acc_i[lane_i*48+:48]};
-      meta_q[0]  <= meta_i;
+      stored_q  <= stored_i;
+      meta_q[0] <= meta_i;
     end
     for (int unsigned k = 1; k <= RoundLatency; k++) meta_q[k] <= meta_q[k-1];
     stored_d <= {stored_d[RoundLatency-1:1], stored_q};
@@ -58,8 +52,6 @@ module pt_post #(
     if (!rst_ni) busy_q <= '0;
     else busy_q <= {busy_q[RoundLatency:0], valid_q};
   end
-  assign raw_valid_o = valid_q;
-  assign raw_meta_o = meta_q[0];
 
   // ---- measure ----------------------------------------------------------------------------------
   logic [47:0] measure_d, word_q;

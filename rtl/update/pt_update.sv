@@ -20,6 +20,10 @@ module pt_update #(
   input  logic [63:0] cfg_data_i,
   input  logic        cfg_last_i,
   output logic        done_o,
+  input  logic [31:0] stamp_i,
+  input  logic        gq_valid_i,
+  output logic        gq_ready_o,
+  input  logic [47:0] gq_data_i,
   // read client: gradient sums
   output logic        g_run_valid_o,
   input  logic        g_run_ready_i,
@@ -368,4 +372,7 @@ module pt_update #(
   assign unused = &{1'b0, pre, cfg, param, g_count_unused, wv_count_unused, g_idle_unused,
                     wv_idle_unused, g_space_unused, wv_space_unused, out_space_unused,
                     run_last_unused, copy_space_unused, g_word[63:48]};
+  logic gq_unused;
+  assign gq_ready_o = 1'b0;
+  assign gq_unused = &{1'b0, gq_valid_i, gq_data_i, stamp_i};
 endmodule
