@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The convolution unit: X and S loaders, compute, store. All three passes of a layer run through it. Wiring only.
+// The convolution unit: X and S loaders, compute, store and the gradient queue. All three passes of
+// a layer run through it. Wiring only.
 module pt_conv (
   input  logic                          clk_i,
   input  logic                          rst_ni,
@@ -19,21 +20,21 @@ module pt_conv (
   input  logic [2:0]                    rd_valid_i,
   output logic [2:0]                    rd_ready_o,
   input  logic [2:0][63:0]              rd_data_i,
-  // write clients: 0 stored tensor, 1 flags and records, 2 channel sums
-  output logic [2:0]                    wr_run_valid_o,
-  input  logic [2:0]                    wr_run_ready_i,
-  output logic [2:0][31:0]              wr_run_off_o,
-  output logic [2:0][15:0]              wr_run_len_o,
-  output logic [2:0]                    wr_run_last_o,
-  output logic [2:0]                    wr_valid_o,
-  input  logic [2:0]                    wr_ready_i,
-  output logic [2:0][63:0]              wr_data_o,
-  input  logic [2:0]                    wr_idle_i,
-  // gradient sums in weight order
+  // write ports: 0 stored tensor, 1 flags, records, channel sums
+  output logic [1:0]                    wr_run_valid_o,
+  input  logic [1:0]                    wr_run_ready_i,
+  output logic [1:0][31:0]              wr_run_off_o,
+  output logic [1:0][15:0]              wr_run_len_o,
+  output logic [1:0]                    wr_run_last_o,
+  output logic [1:0]                    wr_valid_o,
+  input  logic [1:0]                    wr_ready_i,
+  output logic [1:0][63:0]              wr_data_o,
+  input  logic [1:0]                    wr_idle_i,
+  // gradient sums to the update unit
   output logic                          gq_valid_o,
   input  logic                          gq_ready_i,
   output logic [47:0]                   gq_data_o,
-  // cycle stamp for records
+  // cycle for records, zero without profiling
   input  logic [31:0]                   stamp_i,
   // counters: one pulse per cycle
   output logic                          busy_o,
@@ -62,6 +63,13 @@ module pt_conv (
   logic [1:0]  sl_bank_unused;
   logic [13:0] sl_addr_unused;
   logic [63:0] sl_data_unused;
+  // Write clients of port 1: flags and records, channel sums.
+  logic [1:0]       p1_run_valid, p1_run_ready, p1_valid, p1_ready, p1_last_unused;
+  logic [1:0][31:0] p1_off;
+  logic [1:0][15:0] p1_len;
+  logic [1:0][63:0] p1_data;
+  logic             p1_order_idle, p1_idle;
+  assign p1_idle = p1_order_idle && wr_idle_i[1];
 
   pt_tile_load #(.Kind(0), .ClaimAhead(1'b1)) u_x_load (
     .clk_i,
@@ -132,15 +140,15 @@ module pt_conv (
     .s_we_o(s_we),
     .s_skip_o(s_skip),
     .s_data_o(s_data),
-    .wrun_valid_o(wr_run_valid_o[2]),
-    .wrun_ready_i(wr_run_ready_i[2]),
-    .wrun_off_o(wr_run_off_o[2]),
-    .wrun_len_o(wr_run_len_o[2]),
-    .wrun_last_o(wr_run_last_o[2]),
-    .wdata_valid_o(wr_valid_o[2]),
-    .wdata_ready_i(wr_ready_i[2]),
-    .wdata_o(wr_data_o[2]),
-    .wr_idle_i(wr_idle_i[2])
+    .wrun_valid_o(p1_run_valid[1]),
+    .wrun_ready_i(p1_run_ready[1]),
+    .wrun_off_o(p1_off[1]),
+    .wrun_len_o(p1_len[1]),
+    .wrun_last_o(p1_last_unused[1]),
+    .wdata_valid_o(p1_valid[1]),
+    .wdata_ready_i(p1_ready[1]),
+    .wdata_o(p1_data[1]),
+    .wr_idle_i(p1_idle)
   );
 
   // ---- compute ----------------------------------------------------------------------------------
@@ -199,10 +207,11 @@ module pt_conv (
   );
 
   // ---- store unit -------------------------------------------------------------------------------
-  logic         store_busy_unused, q_room, q_take, q_push, q_end;
-  logic [$clog2(pt_spec_pkg::Tm)+1:0] q_row;
-  logic [191:0] q_data;
-  logic [1:0]   q_lanes;
+  logic         store_busy_unused, gq_room, gq_push_valid, gq_push_last;
+  logic [191:0] gq_push_sums;
+  logic [1:0]   gq_push_lane, gq_push_ch;
+  logic [$clog2(pt_spec_pkg::Tm/4)-1:0] gq_push_block;
+  logic [2:0]   gq_push_keep;
   pt_store #(
     .StageWords(pt_spec_pkg::StageWords),
     .FlagWords(pt_spec_pkg::FlagWords),
@@ -218,6 +227,7 @@ module pt_conv (
     .cfg_data_i,
     .cfg_last_i,
     .done_o(unit_done_o[pt_spec_pkg::UnitY]),
+    .stamp_i,
     .acc_tile_valid_i(acc_tile_valid),
     .acc_release_o(acc_release),
     .drain_req_valid_o(drain_valid),
@@ -242,39 +252,61 @@ module pt_conv (
     .w_wdata_ready_i(wr_ready_i[0]),
     .w_wdata_o(wr_data_o[0]),
     .w_wr_idle_i(wr_idle_i[0]),
-    .f_run_valid_o(wr_run_valid_o[1]),
-    .f_run_ready_i(wr_run_ready_i[1]),
-    .f_run_off_o(wr_run_off_o[1]),
-    .f_run_len_o(wr_run_len_o[1]),
-    .f_run_last_o(wr_run_last_o[1]),
-    .f_wdata_valid_o(wr_valid_o[1]),
-    .f_wdata_ready_i(wr_ready_i[1]),
-    .f_wdata_o(wr_data_o[1]),
-    .f_wr_idle_i(wr_idle_i[1]),
-    .q_room_i(q_room),
-    .q_take_o(q_take),
-    .q_push_o(q_push),
-    .q_row_o(q_row),
-    .q_data_o(q_data),
-    .q_end_o(q_end),
-    .q_lanes_o(q_lanes),
-    .stamp_i,
+    .f_run_valid_o(p1_run_valid[0]),
+    .f_run_ready_i(p1_run_ready[0]),
+    .f_run_off_o(p1_off[0]),
+    .f_run_len_o(p1_len[0]),
+    .f_run_last_o(p1_last_unused[0]),
+    .f_wdata_valid_o(p1_valid[0]),
+    .f_wdata_ready_i(p1_ready[0]),
+    .f_wdata_o(p1_data[0]),
+    .f_wr_idle_i(p1_idle),
+    .gq_room_i(gq_room),
+    .gq_push_valid_o(gq_push_valid),
+    .gq_push_sums_o(gq_push_sums),
+    .gq_push_lane_o(gq_push_lane),
+    .gq_push_block_o(gq_push_block),
+    .gq_push_ch_o(gq_push_ch),
+    .gq_push_keep_o(gq_push_keep),
+    .gq_push_last_o(gq_push_last),
     .drain_busy_o(store_busy_unused)
   );
 
   pt_grad_queue #(.Sums(pt_spec_pkg::GradWords), .Blocks(pt_spec_pkg::Tm / 4)) u_grad_queue (
     .clk_i,
     .rst_ni,
-    .room_o(q_room),
-    .take_i(q_take),
-    .push_i(q_push),
-    .push_row_i(q_row),
-    .push_data_i(q_data),
-    .end_i(q_end),
-    .lanes_i(q_lanes),
+    .room_o(gq_room),
+    .push_valid_i(gq_push_valid),
+    .push_sums_i(gq_push_sums),
+    .push_lane_i(gq_push_lane),
+    .push_block_i(gq_push_block),
+    .push_ch_i(gq_push_ch),
+    .push_keep_i(gq_push_keep),
+    .push_last_i(gq_push_last),
     .valid_o(gq_valid_o),
     .ready_i(gq_ready_i),
     .data_o(gq_data_o)
+  );
+
+  pt_wr_arb #(.Clients(2)) u_port1_wr (
+    .clk_i,
+    .rst_ni,
+    .run_valid_i(p1_run_valid),
+    .run_ready_o(p1_run_ready),
+    .run_off_i(p1_off),
+    .run_len_i(p1_len),
+    .data_valid_i(p1_valid),
+    .data_ready_o(p1_ready),
+    .data_i(p1_data),
+    .idle_o(p1_order_idle),
+    .run_valid_o(wr_run_valid_o[1]),
+    .run_ready_i(wr_run_ready_i[1]),
+    .run_off_o(wr_run_off_o[1]),
+    .run_len_o(wr_run_len_o[1]),
+    .run_last_o(wr_run_last_o[1]),
+    .data_valid_o(wr_valid_o[1]),
+    .data_ready_i(wr_ready_i[1]),
+    .data_o(wr_data_o[1])
   );
 
   assign drain_o = drain_valid && drain_ready;
@@ -283,5 +315,6 @@ module pt_conv (
   assign unused = &{1'b0, x_addr, xl_s_we_unused, xl_skip_unused, xl_sdata_unused, xl_wrun_unused,
                     xl_woff_unused, xl_wlen_unused, xl_wlast_unused, xl_wdata_unused,
                     xl_wword_unused, sl_take_unused, sl_tile_unused, sl_we_unused, sl_slot_unused,
-                    sl_bank_unused, sl_addr_unused, sl_data_unused, store_busy_unused, acc_half};
+                    sl_bank_unused, sl_addr_unused, sl_data_unused, store_busy_unused, acc_half,
+                    p1_last_unused};
 endmodule

@@ -4,8 +4,8 @@
 //   port  reads                             writes
 //   0     X loader                          stored tensors
 //   1     S loader                          flags, result records, channel sums
-//   2     program, bias masters, softmax    logit gradients
-//   3     update                            masters, its records
+//   2     program, bias masters, softmax    logit gradients, 16-bit copies
+//   3     update: masters, bias sums        masters, records of the update unit
 module pt_core (
   input  logic              clk_i,
   input  logic              rst_ni,
@@ -293,18 +293,11 @@ module pt_core (
   );
 
   // ---- convolution ------------------------------------------------------------------------------
-  // Write clients of port 1: flags and records, channel sums.
-  logic [1:0]  p1_run_valid, p1_run_ready, p1_valid, p1_ready, p1_last_unused;
-  logic [31:0] p1_off [2];
-  logic [15:0] p1_len [2];
-  logic [63:0] p1_data [2];
-  logic        p1_order_idle, p1_idle;
-  assign p1_idle = p1_order_idle && wr_idle[1];
+  // Gradient queue to update unit; the cycle that goes into records.
   logic        gq_valid, gq_ready;
   logic [47:0] gq_data;
-  // Cycle stamps for the records, MODE.PROFILE only.
   logic [31:0] stamp;
-  always_ff @(posedge clk_i) stamp <= mode[2] ? cycles[31:0] : 32'd0;
+  assign stamp = mode[2] ? cycles[31:0] : 32'd0;
 
   logic ev_busy, ev_x, ev_s, ev_acc, ev_gap, ev_drain;
   pt_conv u_conv (
@@ -324,15 +317,15 @@ module pt_core (
     .rd_valid_i({p2_valid[1], rd_valid[1:0]}),
     .rd_ready_o({p2_ready[1], rd_ready[1:0]}),
     .rd_data_i({p2_data, rd_data[1], rd_data[0]}),
-    .wr_run_valid_o({p1_run_valid, wr_run_valid[0]}),
-    .wr_run_ready_i({p1_run_ready, wr_run_ready[0]}),
-    .wr_run_off_o({p1_off[1], p1_off[0], wr_run_off[0]}),
-    .wr_run_len_o({p1_len[1], p1_len[0], wr_run_len[0]}),
-    .wr_run_last_o({p1_last_unused, wr_run_last[0]}),
-    .wr_valid_o({p1_valid, wr_valid[0]}),
-    .wr_ready_i({p1_ready, wr_ready[0]}),
-    .wr_data_o({p1_data[1], p1_data[0], wr_data[0]}),
-    .wr_idle_i({p1_idle, p1_idle, wr_idle[0]}),
+    .wr_run_valid_o(wr_run_valid[1:0]),
+    .wr_run_ready_i(wr_run_ready[1:0]),
+    .wr_run_off_o({wr_run_off[1], wr_run_off[0]}),
+    .wr_run_len_o({wr_run_len[1], wr_run_len[0]}),
+    .wr_run_last_o(wr_run_last[1:0]),
+    .wr_valid_o(wr_valid[1:0]),
+    .wr_ready_i(wr_ready[1:0]),
+    .wr_data_o({wr_data[1], wr_data[0]}),
+    .wr_idle_i(wr_idle[1:0]),
     .gq_valid_o(gq_valid),
     .gq_ready_i(gq_ready),
     .gq_data_o(gq_data),
@@ -345,34 +338,13 @@ module pt_core (
     .drain_o(ev_drain)
   );
 
-  pt_wr_arb #(.Clients(2)) u_port1_wr (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .run_valid_i(p1_run_valid),
-    .run_ready_o(p1_run_ready),
-    .run_off_i({p1_off[1], p1_off[0]}),
-    .run_len_i({p1_len[1], p1_len[0]}),
-    .data_valid_i(p1_valid),
-    .data_ready_o(p1_ready),
-    .data_i({p1_data[1], p1_data[0]}),
-    .idle_o(p1_order_idle),
-    .run_valid_o(wr_run_valid[1]),
-    .run_ready_i(wr_run_ready[1]),
-    .run_off_o(wr_run_off[1]),
-    .run_len_o(wr_run_len[1]),
-    .run_last_o(wr_run_last[1]),
-    .data_valid_o(wr_valid[1]),
-    .data_ready_i(wr_ready[1]),
-    .data_o(wr_data[1])
-  );
-
   // ---- update unit ------------------------------------------------------------------------------
   logic [1:0]  u_rd_valid, u_rd_ready, u_rd_dvalid, u_rd_dready, u_rd_last_unused;
   logic [31:0] u_rd_off [2];
   logic [15:0] u_rd_len [2];
   logic [63:0] u_rd_data;
-  // Write clients of port 2: 16-bit copies, softmax.
-  logic [1:0]  p2_wr_run, p2_wr_take, p2_wr_valid, p2_wr_ready, p2_wr_last_unused;
+  // Write clients of port 2: softmax, 16-bit copies.
+  logic [1:0]  p2_wr_valid, p2_wr_ready, p2_wr_dvalid, p2_wr_dready, p2_wr_last_unused;
   logic [31:0] p2_wr_off [2];
   logic [15:0] p2_wr_len [2];
   logic [63:0] p2_wr_data [2];
@@ -388,10 +360,10 @@ module pt_core (
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
     .done_o(unit_done[pt_spec_pkg::UnitU]),
+    .stamp_i(stamp),
     .gq_valid_i(gq_valid),
     .gq_ready_o(gq_ready),
     .gq_data_i(gq_data),
-    .stamp_i(stamp),
     .g_run_valid_o(u_rd_valid[0]),
     .g_run_ready_i(u_rd_ready[0]),
     .g_run_off_o(u_rd_off[0]),
@@ -417,14 +389,14 @@ module pt_core (
     .wvw_wdata_ready_i(wr_ready[3]),
     .wvw_wdata_o(wr_data[3]),
     .wvw_wr_idle_i(wr_idle[3]),
-    .w16_run_valid_o(p2_wr_run[0]),
-    .w16_run_ready_i(p2_wr_take[0]),
-    .w16_run_off_o(p2_wr_off[0]),
-    .w16_run_len_o(p2_wr_len[0]),
-    .w16_run_last_o(p2_wr_last_unused[0]),
-    .w16_wdata_valid_o(p2_wr_valid[0]),
-    .w16_wdata_ready_i(p2_wr_ready[0]),
-    .w16_wdata_o(p2_wr_data[0]),
+    .w16_run_valid_o(p2_wr_valid[1]),
+    .w16_run_ready_i(p2_wr_ready[1]),
+    .w16_run_off_o(p2_wr_off[1]),
+    .w16_run_len_o(p2_wr_len[1]),
+    .w16_run_last_o(p2_wr_last_unused[1]),
+    .w16_wdata_valid_o(p2_wr_dvalid[1]),
+    .w16_wdata_ready_i(p2_wr_dready[1]),
+    .w16_wdata_o(p2_wr_data[1]),
     .w16_wr_idle_i(p2_idle)
   );
 
@@ -447,6 +419,27 @@ module pt_core (
     .data_ready_o(rd_ready[3]),
     .data_i(rd_data[3])
   );
+  pt_wr_arb #(.Clients(2)) u_port2_wr (
+    .clk_i,
+    .rst_ni(unit_rst_n),
+    .run_valid_i(p2_wr_valid),
+    .run_ready_o(p2_wr_ready),
+    .run_off_i({p2_wr_off[1], p2_wr_off[0]}),
+    .run_len_i({p2_wr_len[1], p2_wr_len[0]}),
+    .data_valid_i(p2_wr_dvalid),
+    .data_ready_o(p2_wr_dready),
+    .data_i({p2_wr_data[1], p2_wr_data[0]}),
+    .idle_o(p2_order_idle),
+    .run_valid_o(wr_run_valid[2]),
+    .run_ready_i(wr_run_ready[2]),
+    .run_off_o(wr_run_off[2]),
+    .run_len_o(wr_run_len[2]),
+    .run_last_o(wr_run_last[2]),
+    .data_valid_o(wr_valid[2]),
+    .data_ready_i(wr_ready[2]),
+    .data_o(wr_data[2])
+  );
+
   // ---- softmax unit -----------------------------------------------------------------------------
   pt_softmax #(.MaxClasses(pt_spec_pkg::MaxClasses)) u_softmax (
     .clk_i,
@@ -465,37 +458,16 @@ module pt_core (
     .data_valid_i(p2_valid[2]),
     .data_ready_o(p2_ready[2]),
     .data_i(p2_data),
-    .wr_run_valid_o(p2_wr_run[1]),
-    .wr_run_ready_i(p2_wr_take[1]),
-    .wr_run_off_o(p2_wr_off[1]),
-    .wr_run_len_o(p2_wr_len[1]),
-    .wr_run_last_o(p2_wr_last_unused[1]),
-    .wdata_valid_o(p2_wr_valid[1]),
-    .wdata_ready_i(p2_wr_ready[1]),
-    .wdata_o(p2_wr_data[1]),
+    .wr_run_valid_o(p2_wr_valid[0]),
+    .wr_run_ready_i(p2_wr_ready[0]),
+    .wr_run_off_o(p2_wr_off[0]),
+    .wr_run_len_o(p2_wr_len[0]),
+    .wr_run_last_o(p2_wr_last_unused[0]),
+    .wdata_valid_o(p2_wr_dvalid[0]),
+    .wdata_ready_i(p2_wr_dready[0]),
+    .wdata_o(p2_wr_data[0]),
     .wr_idle_i(p2_idle),
     .stamp_i(stamp)
-  );
-
-  pt_wr_arb #(.Clients(2)) u_port2_wr (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .run_valid_i(p2_wr_run),
-    .run_ready_o(p2_wr_take),
-    .run_off_i({p2_wr_off[1], p2_wr_off[0]}),
-    .run_len_i({p2_wr_len[1], p2_wr_len[0]}),
-    .data_valid_i(p2_wr_valid),
-    .data_ready_o(p2_wr_ready),
-    .data_i({p2_wr_data[1], p2_wr_data[0]}),
-    .idle_o(p2_order_idle),
-    .run_valid_o(wr_run_valid[2]),
-    .run_ready_i(wr_run_ready[2]),
-    .run_off_o(wr_run_off[2]),
-    .run_len_o(wr_run_len[2]),
-    .run_last_o(wr_run_last[2]),
-    .data_valid_o(wr_valid[2]),
-    .data_ready_i(wr_ready[2]),
-    .data_o(wr_data[2])
   );
 
   // ---- counters ---------------------------------------------------------------------------------
@@ -508,6 +480,6 @@ module pt_core (
   );
 
   logic unused;
-  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused, p1_last_unused,
-                    u_rd_last_unused, p2_wr_last_unused};
+  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused, u_rd_last_unused,
+                    p2_wr_last_unused};
 endmodule

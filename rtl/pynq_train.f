@@ -37,6 +37,7 @@ store/pt_pool.sv
 store/pt_post.sv
 store/pt_stage.sv
 store/pt_store_writer.sv
+store/pt_store_ctrl.sv
 store/pt_grad_queue.sv
 store/pt_store.sv
 update/pt_linear_runs.sv

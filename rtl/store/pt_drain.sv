@@ -3,7 +3,7 @@
 // sums per cycle.
 //
 //   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
-//        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x channel blocks
+//        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x 4 blocks
 //
 // Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made
 // only with room for its group, groups come back in order after any latency. The half is released
@@ -41,10 +41,10 @@ module pt_drain #(
   // words
   output logic                word_valid_o,
   output logic [191:0]        word_acc_o,      // four 48-bit sums
-  output logic [1:0]          word_lane_o,     // raw: lane p
-  output logic [1:0]          word_group_o,    // raw: group ch of the segment
-  output logic [1:0]          word_keep_o,     // raw: lanes of the segment that are kept, 0..3
   output logic [$clog2(Blocks)-1:0] word_block_o,
+  output logic [1:0]          word_lane_o,     // raw: pixel lane of the group
+  output logic [1:0]          word_ch_o,       // raw: group of the segment
+  output logic [2:0]          word_keep_o,     // raw: lanes of the segment that are kept
   output logic                word_stored_o,   // inside the stored tensor
   output logic [StageW-1:0]   word_addr_o,     // staging position of block 0
   output logic                word_col_odd_o,
@@ -187,14 +187,10 @@ module pt_drain #(
   // Phases start a new group, and so do segments: groups are requested one after another.
   logic [GroupW-1:0] group_q;
   logic [1:0]        lane_q;
-  logic [15:0]       raw_left_q;
   logic [1:0]        raw_group_q;
-  logic [Blocks-1:0] blocks_q;
-  logic [1:0]        keep_q;    // raw: lanes inside the tensor
-  logic [CoordW-1:0] keep_left;
+  logic [Blocks-1:0] inside_q;  // of the segment: channel blocks, raw: lanes
   logic [2:0]        slots_q;   // groups stored or on their way
   logic              new_group, granted, last_pixel, group_last, rec_ready, row_end;
-  assign keep_left = {2'b00, cfg_i.ylim[0]} - seg_c[0];
   assign new_group = cfg_i.raw[0] || lane_q == 2'd0;
   assign drain_req_valid_o = state_q == StPixel && new_group && rec_ready &&
                              slots_q != 3'(GroupSlots);
@@ -202,23 +198,26 @@ module pt_drain #(
   assign granted = drain_req_valid_o && drain_req_ready_i;
   assign push = new_group ? granted : state_q == StPixel && rec_ready;
   assign last_pixel = &q_last;
-  assign walk_last = cfg_i.raw[0] ? raw_left_q == 16'd1 : last_pixel;
+  assign walk_last = cfg_i.raw[0] ? &raw_group_q : last_pixel;
   assign group_last = cfg_i.single[0] || lane_q == 2'd2 || (&q_last[2:0]);
   assign row_end = cfg_i.pool[0] ? {1'b0, q_idx[15:0]} + 17'd3 > {1'b0, cfg_i.q[0]} : q_last[0];
+
+  // Coordinate along which a segment's words spread: channel block, raw: column.
+  logic [CoordW-1:0] near_c;
+  logic [15:0]       near_lim;
+  assign near_c = cfg_i.raw[0] ? seg_c[0] : seg_c[3];
+  assign near_lim = cfg_i.raw[0] ? cfg_i.ylim[0] : cfg_i.ylim[3];
 
   always_ff @(posedge clk_i) begin
     if (seg_start) begin
       lane_q      <= 2'd0;
-      raw_left_q  <= cfg_i.groups;
       raw_group_q <= 2'd0;
       for (int unsigned j = 0; j < Blocks; j++) begin
-        blocks_q[j] <= $signed(seg_c[3]) >= -$signed(CoordW'(j)) &&
-                       $signed(seg_c[3]) + $signed(CoordW'(j)) < $signed({2'b00, cfg_i.ylim[3]});
+        inside_q[j] <= $signed(near_c) >= -$signed(CoordW'(j)) &&
+                       $signed(near_c) + $signed(CoordW'(j)) < $signed({2'b00, near_lim});
       end
-      keep_q <= keep_left[CoordW-1] ? 2'd0 : (|keep_left[CoordW-2:2]) ? 2'd3 : keep_left[1:0];
     end else if (push) begin
       lane_q      <= group_last ? 2'd0 : lane_q + 2'd1;
-      raw_left_q  <= raw_left_q - 16'd1;
       raw_group_q <= raw_group_q + 2'd1;
     end
     if (seg_start && tile_first) group_q <= {GroupW{1'b0}};
@@ -235,7 +234,7 @@ module pt_drain #(
   logic [StageW-1:0] r_pos;
   assign rec_in = {
     cfg_i.raw[0] || group_last, walk_last, row_end, q_idx[16], q_idx[0],
-    cfg_i.raw[0] ? Blocks'(keep_q) : blocks_q & {Blocks{&inside_lim}},
+    inside_q & {Blocks{(&inside_lim) || cfg_i.raw[0]}},
     cfg_i.raw[0] ? raw_group_q : lane_q, pos
   };
   assign {r_group_last, r_last, r_row_end, r_row_odd, r_col_odd, r_stored, r_lane, r_pos} = rec_out;
@@ -257,14 +256,14 @@ module pt_drain #(
   logic [2:0] stored_q;             // groups that have arrived
   logic [1:0] wslot_q, rslot_q;
   logic       open_q, pick, group_pop;
-  logic [BlkW-1:0] blk_q;           // channel block
+  logic [BlkW-1:0] block_q;
   logic [1:0] p_q;                  // raw: pixel lane
   logic [1:0] lane;
   assign pick = rec_valid && stored_q != 3'd0 && (open_q || seg_ok_i);
   assign seg_take_o = pick && !open_q;
   assign pick_o = pick;
-  assign pick_block_o = blk_q;
-  assign rec_pop = pick && (&blk_q) && (!cfg_i.raw[0] || p_q == 2'd2);
+  assign pick_block_o = block_q;
+  assign rec_pop = pick && (&block_q) && (!cfg_i.raw[0] || p_q == 2'd2);
   assign group_pop = rec_pop && r_group_last;
   assign pick_last_o = rec_pop && r_last;
   assign lane = cfg_i.raw[0] ? p_q : r_lane;
@@ -276,7 +275,7 @@ module pt_drain #(
       wslot_q  <= 2'd0;
       rslot_q  <= 2'd0;
       open_q   <= 1'b0;
-      blk_q    <= '0;
+      block_q  <= '0;
       p_q      <= 2'd0;
     end else begin
       slots_q  <= slots_q + 3'(granted) - 3'(group_pop);
@@ -284,9 +283,9 @@ module pt_drain #(
       wslot_q  <= wslot_q + 2'(group_valid_i);
       rslot_q  <= rslot_q + 2'(group_pop);
       if (pick) begin
-        open_q <= !pick_last_o;
-        blk_q  <= blk_q + BlkW'(1);
-        if (cfg_i.raw[0] && (&blk_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
+        open_q  <= !pick_last_o;
+        block_q <= block_q + BlkW'(1);
+        if (cfg_i.raw[0] && (&block_q)) p_q <= p_q == 2'd2 ? 2'd0 : p_q + 2'd1;
       end
     end
   end
@@ -309,12 +308,12 @@ module pt_drain #(
     if (!rst_ni) word_valid_o <= 1'b0;
     else word_valid_o <= pick;
     if (pick) begin
-      word_acc_o     <= sums[{lane, blk_q}];
-      word_lane_o    <= p_q;
-      word_group_o   <= r_lane;
-      word_keep_o    <= r_stored[1:0];
-      word_block_o   <= blk_q;
-      word_stored_o  <= r_stored[blk_q];
+      word_acc_o     <= sums[{lane, block_q}];
+      word_block_o   <= block_q;
+      word_lane_o    <= lane;
+      word_ch_o      <= r_lane;
+      word_keep_o    <= r_stored[2:0];
+      word_stored_o  <= r_stored[block_q];
       word_addr_o    <= r_pos;
       word_col_odd_o <= r_col_odd;
       word_row_odd_o <= r_row_odd;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU.
 //
-// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles. clear_i zeroes measure and saturation count; both are final once busy_o has
-// fallen.
+// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles. clear_i zeroes
+// measure and saturation count; both are final once busy_o has fallen, and until the next clear_i.
 module pt_post #(
   // Bits of the data that accompany a word.
   parameter int unsigned MetaW = 16
@@ -41,8 +41,8 @@ module pt_post #(
       for (int unsigned l = 0; l < 4; l++) begin
         sum_q[l*48+:48] <= acc_i[l*48+:48] + bias_i[l*48+:48];
       end
-      stored_q   <= stored_i;
-      meta_q[0]  <= meta_i;
+      stored_q  <= stored_i;
+      meta_q[0] <= meta_i;
     end
     for (int unsigned k = 1; k <= RoundLatency; k++) meta_q[k] <= meta_q[k-1];
     stored_d <= {stored_d[RoundLatency-1:1], stored_q};

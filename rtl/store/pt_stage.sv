@@ -2,15 +2,14 @@
 // Staging memory with two segment slots: filled by the pipeline, emptied by a writer.
 //
 // Contract: take_i reserves the next slot (only while free_o), last_i ends its filling (after or
-// with its last we_i), release_i frees it after its last read. Slots alternate from slot 0 after
-// clear_i. Read data two cycles after re_i.
+// with its last we_i), release_i frees it after its last read. Slots alternate. Read data two
+// cycles after re_i.
 module pt_stage #(
   // Words of both slots, power of two.
   parameter int unsigned Words = 8192
 ) (
   input  logic                     clk_i,
   input  logic                     rst_ni,
-  input  logic                     clear_i,
   // filling
   output logic                     free_o,
   input  logic                     take_i,
@@ -35,7 +34,7 @@ module pt_stage #(
   assign full_o = full_q != 2'd0;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clear_i) begin
+    if (!rst_ni) begin
       taken_q <= 2'd0;
       full_q  <= 2'd0;
       wslot_q <= 1'b0;

@@ -3,11 +3,12 @@
 // result record.
 //
 //   groups -> drain -> post (+ bias) -> pool -+-> data staging -> writer -> write client 0
-//                 `-> raw: gradient queue      `-> packing -> flag staging -> writer -> client 1
+//                 `- raw -> gradient queue      `-> packing -> flag staging -> writer -> client 1
 //
-// Contract: one descriptor at a time: cfg_req_o while idle, done_o once all writes are
-// acknowledged, the record last. Segments overlap: one is drained while the previous one is
-// written. The record uses write client 1; raw descriptors write nothing and have none.
+// Contract: done_o once per descriptor, in order, all its writes acknowledged, the record last; raw:
+// when its last sum is pushed, without a record. Segments overlap: one is drained while the previous
+// one is written, also across descriptors (pt_store_ctrl). The record uses write client 1. Pushes
+// are as pt_grad_queue asks for.
 module pt_store #(
   // Words of the data staging memory, power of two; two segments are held.
   parameter int unsigned StageWords = 8192,
@@ -29,6 +30,8 @@ module pt_store #(
   input  logic [63:0]                 cfg_data_i,
   input  logic                        cfg_last_i,
   output logic                        done_o,
+  // cycle for the record, zero without profiling
+  input  logic [31:0]                 stamp_i,
   // accumulators
   input  logic                        acc_tile_valid_i,
   output logic                        acc_release_o,
@@ -67,104 +70,79 @@ module pt_store #(
   output logic [63:0]                 f_wdata_o,
   input  logic                        f_wr_idle_i,
   // gradient queue
-  input  logic                        q_room_i,
-  output logic                        q_take_o,
-  output logic                        q_push_o,
-  output logic [$clog2(Blocks)+3:0]   q_row_o,
-  output logic [191:0]                q_data_o,
-  output logic                        q_end_o,
-  output logic [1:0]                  q_lanes_o,
-  // cycle stamp for the record
-  input  logic [31:0]                 stamp_i,
+  input  logic                        gq_room_i,
+  output logic                        gq_push_valid_o,
+  output logic [191:0]                gq_push_sums_o,
+  output logic [1:0]                  gq_push_lane_o,
+  output logic [$clog2(Blocks)-1:0]   gq_push_block_o,
+  output logic [1:0]                  gq_push_ch_o,
+  output logic [2:0]                  gq_push_keep_o,
+  output logic                        gq_push_last_o,
   // one pulse per cycle in which a word is drained
   output logic                        drain_busy_o
 );
+  localparam int unsigned BlkW = $clog2(Blocks);
   localparam int unsigned StageW = $clog2(StageWords) - 1;
   localparam int unsigned FlagW = $clog2(FlagWords) - 1;
-  localparam int unsigned BlkW = $clog2(Blocks);
-  localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
-  localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
-  // Word of the prefix with rec_off in its upper half.
-  localparam int unsigned RecordIndex = 1;
 
-  if (pt_spec_pkg::RecordWords != 4) begin : g_check
-    $fatal(1, "pt_store: the record has 4 words");
-  end
-
-  // ---- configuration ----------------------------------------------------------------------------
-  logic [YW-1:0]            y_q;
-  logic [WalkW-1:0]         yw_q, yf_q;
-  logic [31:0]              rec_off_q;
-  logic [15:0]              param_q;
-  pt_spec_pkg::y_t          y;
-  pt_spec_pkg::walk_t       yw, yf;
-  assign y = y_q;
-  assign yw = yw_q;
-  assign yf = yf_q;
-
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i) begin
-      if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
-      if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[15:0];
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYFirst + pt_spec_pkg::SecYWords)) begin
-        y_q <= {cfg_data_i, y_q[YW-1:64]};
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYwFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYwFirst + pt_spec_pkg::SecYwWords)) begin
-        yw_q <= {cfg_data_i, yw_q[WalkW-1:64]};
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYfFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYfFirst + pt_spec_pkg::SecYfWords)) begin
-        yf_q <= {cfg_data_i, yf_q[WalkW-1:64]};
-      end
-    end
-  end
-
-  // ---- descriptor -------------------------------------------------------------------------------
-  typedef enum logic [2:0] {StIdle, StConfig, StStart, StRun, StRecord, StWords, StDone} state_e;
-  state_e      state_q;
-  logic        start, drained, post_busy;
-  logic        drain_active, writer_active, flags_active;
-  logic [1:0]  record_q;
-  logic        raw, pool, relu, flags;
+  // ---- order ------------------------------------------------------------------------------------
+  logic               start, back_start, back_raw, back_flags, drain_active, post_busy;
+  logic               writer_active, flags_active, in_record, in_words, record_wait;
+  logic [79:0]        back_count;
+  logic [15:0]        param;
+  logic [31:0]        record_off;
+  logic [63:0]        record_data;
+  logic [47:0]        measure;
+  logic [31:0]        saturations;
+  pt_spec_pkg::y_t    y;
+  pt_spec_pkg::walk_t yw, yf;
+  logic               raw, pool, relu, flags;
   assign raw = y.raw[0];
   assign pool = y.pool[0] && !raw;
   assign relu = y.relu[0];
   assign flags = y.flags[0] && !raw;
-  assign cfg_req_o = state_q == StIdle;
-  assign start = state_q == StStart;
-  assign drained = !drain_active && !writer_active && !flags_active && !post_busy && w_wr_idle_i &&
-                   f_wr_idle_i;
-  assign done_o = state_q == StDone && f_wr_idle_i;
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      state_q  <= StIdle;
-      record_q <= 2'd0;
-    end else begin
-      unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
-        StStart:  state_q <= StRun;
-        StRun:    if (drained) state_q <= raw ? StDone : StRecord;
-        StRecord: if (f_run_ready_i) state_q <= StWords;
-        StWords:  if (f_wdata_ready_i && (&record_q)) state_q <= StDone;
-        StDone:   if (f_wr_idle_i) state_q <= StIdle;
-        default:  state_q <= StIdle;
-      endcase
-      if (state_q == StWords && f_wdata_ready_i) record_q <= record_q + 2'd1;
-    end
-  end
+  pt_store_ctrl u_ctrl (
+    .clk_i,
+    .rst_ni,
+    .cfg_req_o,
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o,
+    .stamp_i,
+    .front_start_o(start),
+    .front_idle_i(!drain_active && !post_busy),
+    .y_o(y),
+    .param_o(param),
+    .measure_i(measure),
+    .saturations_i(saturations),
+    .back_start_o(back_start),
+    .back_idle_i(!writer_active && !flags_active),
+    .raw_o(back_raw),
+    .flags_o(back_flags),
+    .count_o(back_count),
+    .yw_o(yw),
+    .yf_o(yf),
+    .wr_idle_i(w_wr_idle_i && f_wr_idle_i),
+    .record_idle_i(f_wr_idle_i),
+    .record_wait_o(record_wait),
+    .record_run_o(in_record),
+    .record_ready_i(f_run_ready_i),
+    .record_off_o(record_off),
+    .record_word_o(in_words),
+    .record_taken_i(f_wdata_ready_i),
+    .record_data_o(record_data)
+  );
 
   // ---- drain ------------------------------------------------------------------------------------
   logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
-  logic [1:0]        word_lane, word_group, word_keep;
   logic [BlkW-1:0]   pick_block, word_block;
   logic              word_valid, word_stored, word_col_odd, word_row_odd, word_row_end, word_last;
   logic [191:0]      word_acc, word_bias;
   logic [StageW-1:0] word_addr;
-  assign seg_ok = raw ? q_room_i : bias_ready && data_free && (flag_free || !flags);
+  assign seg_ok = raw ? gq_room_i : bias_ready && data_free && (flag_free || !flags);
 
   pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW), .Blocks(Blocks)) u_drain (
     .clk_i,
@@ -186,10 +164,10 @@ module pt_store #(
     .pick_last_o(pick_last),
     .word_valid_o(word_valid),
     .word_acc_o(word_acc),
-    .word_lane_o(word_lane),
-    .word_group_o(word_group),
-    .word_keep_o(word_keep),
     .word_block_o(word_block),
+    .word_lane_o(gq_push_lane_o),
+    .word_ch_o(gq_push_ch_o),
+    .word_keep_o(gq_push_keep_o),
     .word_stored_o(word_stored),
     .word_addr_o(word_addr),
     .word_col_odd_o(word_col_odd),
@@ -198,12 +176,17 @@ module pt_store #(
     .word_last_o(word_last)
   );
 
+  assign gq_push_valid_o = word_valid && raw;
+  assign gq_push_sums_o = word_acc;
+  assign gq_push_block_o = word_block;
+  assign gq_push_last_o = word_last;
+
   pt_bias #(.Blocks(Blocks)) u_bias (
     .clk_i,
     .rst_ni,
     .start_i(start),
     .enable_i(y.bias[0] && !raw),
-    .shift_i(param_q[15:8]),
+    .shift_i(param[15:8]),
     .off_i(y.bias_off),
     .doff_i(y.dbias),
     .count_i(y.y),
@@ -222,20 +205,11 @@ module pt_store #(
     .data_i(b_data_i)
   );
 
-  assign q_take_o = seg_take && raw;
-  assign q_push_o = word_valid && raw;
-  assign q_row_o = {word_lane, word_block, word_group};
-  assign q_data_o = word_acc;
-  assign q_end_o = word_valid && word_last && raw;
-  assign q_lanes_o = word_keep;
-
   // ---- post-processing --------------------------------------------------------------------------
   localparam int unsigned MetaW = StageW + BlkW + 4;
   logic [MetaW-1:0]  meta, post_meta;
   logic              post_valid;
   logic [63:0]       post_data;
-  logic [47:0]       measure;
-  logic [31:0]       saturations;
   logic [BlkW-1:0]   post_block;
   logic [StageW-1:0] post_addr;
   logic              post_col_odd, post_row_odd, post_row_end, post_last, post_stored;
@@ -246,7 +220,7 @@ module pt_store #(
     .clk_i,
     .rst_ni,
     .clear_i(start),
-    .shift_i(param_q[5:0]),
+    .shift_i(param[5:0]),
     .relu_i(relu),
     .valid_i(word_valid && !raw),
     .acc_i(word_acc),
@@ -292,24 +266,18 @@ module pt_store #(
   );
 
   // ---- data -------------------------------------------------------------------------------------
-  logic              stage_we, stage_last, stage_full, stage_re, stage_release;
-  logic [StageW-1:0] stage_waddr, stage_raddr;
-  logic [63:0]       stage_wdata, stage_rdata;
-  assign stage_we = pool_valid;
-  assign stage_waddr = pool_addr;
-  assign stage_wdata = pool_data;
-  assign stage_last = pool_last;
-
+  logic              stage_full, stage_re, stage_release;
+  logic [StageW-1:0] stage_raddr;
+  logic [63:0]       stage_rdata;
   pt_stage #(.Words(StageWords)) u_stage (
     .clk_i,
     .rst_ni,
-    .clear_i(start),
     .free_o(data_free),
     .take_i(seg_take && !raw),
-    .we_i(stage_we),
-    .waddr_i(stage_waddr),
-    .wdata_i(stage_wdata),
-    .last_i(stage_last),
+    .we_i(pool_valid),
+    .waddr_i(pool_addr),
+    .wdata_i(pool_data),
+    .last_i(pool_last),
     .full_o(stage_full),
     .re_i(stage_re),
     .raddr_i(stage_raddr),
@@ -320,10 +288,10 @@ module pt_store #(
   pt_store_writer #(.AddrW(StageW)) u_writer (
     .clk_i,
     .rst_ni,
-    .start_i(start && !raw),
+    .start_i(back_start && !back_raw),
     .busy_o(writer_active),
     .walk_i(yw),
-    .count_i(y.y),
+    .count_i(back_count),
     .full_i(stage_full),
     .re_o(stage_re),
     .raddr_o(stage_raddr),
@@ -362,7 +330,6 @@ module pt_store #(
   pt_stage #(.Words(FlagWords)) u_flag_stage (
     .clk_i,
     .rst_ni,
-    .clear_i(start),
     .free_o(flag_free),
     .take_i(seg_take && flags),
     .we_i(flag_we),
@@ -376,25 +343,24 @@ module pt_store #(
     .release_i(flag_release)
   );
 
-  logic [31:0] start_stamp_q, record_stamp_q;
-  logic        yf_run_valid, yf_run_last, yf_wdata_valid, in_record, in_words;
+  logic        yf_run_valid, yf_run_last, yf_wdata_valid;
   logic [31:0] yf_run_off;
   logic [15:0] yf_run_len;
   logic [63:0] yf_wdata;
   pt_store_writer #(.AddrW(FlagW)) u_flag_writer (
     .clk_i,
     .rst_ni,
-    .start_i(start && flags),
+    .start_i(back_start && back_flags && !back_raw),
     .busy_o(flags_active),
     .walk_i(yf),
-    .count_i(y.y),
+    .count_i(back_count),
     .full_i(flag_full),
     .re_o(flag_re),
     .raddr_o(flag_raddr),
     .rdata_i(flag_rdata),
     .release_o(flag_release),
     .run_valid_o(yf_run_valid),
-    .run_ready_i(f_run_ready_i),
+    .run_ready_i(f_run_ready_i && !record_wait),
     .run_off_o(yf_run_off),
     .run_len_o(yf_run_len),
     .run_last_o(yf_run_last),
@@ -403,29 +369,13 @@ module pt_store #(
     .wdata_o(yf_wdata)
   );
 
-  always_ff @(posedge clk_i) begin
-    if (start) start_stamp_q <= stamp_i;
-    if (in_record) record_stamp_q <= stamp_i;
-  end
-  assign in_record = state_q == StRecord;
-  assign in_words = state_q == StWords;
-  assign f_run_valid_o = in_record || yf_run_valid;
-  assign f_run_off_o = in_record ? rec_off_q : yf_run_off;
+  assign f_run_valid_o = in_record || (yf_run_valid && !record_wait);
+  assign f_run_off_o = in_record ? record_off : yf_run_off;
   assign f_run_len_o = in_record ? 16'(pt_spec_pkg::RecordWords) : yf_run_len;
   assign f_run_last_o = in_record || yf_run_last;
   assign f_wdata_valid_o = in_words || yf_wdata_valid;
-  always_comb begin
-    f_wdata_o = yf_wdata;
-    if (in_words) begin
-      unique case (record_q)
-        2'd0:    f_wdata_o = {16'd0, measure};
-        2'd1:    f_wdata_o = {32'd0, saturations};
-        2'd2:    f_wdata_o = {32'd0, start_stamp_q};
-        default: f_wdata_o = {32'd0, record_stamp_q};
-      endcase
-    end
-  end
+  assign f_wdata_o = in_words ? record_data : yf_wdata;
 
   logic unused;
-  assign unused = &{1'b0, y, param_q};
+  assign unused = &{1'b0, y, param};
 endmodule

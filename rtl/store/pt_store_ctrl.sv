@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order of the store unit: configuration copies, start of drain and writers, record, completion.
+//
+//   bus -> incoming -+-> y: drain, post-processing, pooling   (front)
+//                    `-> yw, yf: writers, record              (back)
+//
+// Contract: front and back take a descriptor as soon as each has finished the one before, so a
+// descriptor is drained while the writes and the record of the previous one are under way; the
+// next one is configured meanwhile. front_idle_i falls in the cycle after front_start_o at the
+// latest, back_idle_i likewise after back_start_o; measure_i and saturations_i are final with
+// front_idle_i. The record begins when both write clients are idle. done_o: one pulse per
+// descriptor, in order, all its writes acknowledged. Raw: nothing is written, also no record.
+module pt_store_ctrl (
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  // configuration bus
+  output logic                     cfg_req_o,
+  input  logic                     cfg_valid_i,
+  input  logic [7:0]               cfg_idx_i,
+  input  logic [63:0]              cfg_data_i,
+  input  logic                     cfg_last_i,
+  output logic                     done_o,
+  // cycle for the record, zero without profiling
+  input  logic [31:0]              stamp_i,
+  // front
+  output logic                     front_start_o,
+  input  logic                     front_idle_i,
+  output pt_spec_pkg::y_t          y_o,
+  output logic [15:0]              param_o,        // bias shift, shift
+  input  logic [47:0]              measure_i,
+  input  logic [31:0]              saturations_i,
+  // back
+  output logic                     back_start_o,
+  input  logic                     back_idle_i,
+  output logic                     raw_o,
+  output logic                     flags_o,
+  output logic [79:0]              count_o,        // iterations of store level 0..4
+  output pt_spec_pkg::walk_t       yw_o,
+  output pt_spec_pkg::walk_t       yf_o,
+  input  logic                     wr_idle_i,      // both write clients
+  // record, on the write client of the flags
+  input  logic                     record_idle_i,  // this client
+  output logic                     record_wait_o,  // not acknowledged: no other run may begin
+  output logic                     record_run_o,
+  input  logic                     record_ready_i,
+  output logic [31:0]              record_off_o,
+  output logic                     record_word_o,
+  input  logic                     record_taken_i,
+  output logic [63:0]              record_data_o
+);
+  localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
+  localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
+  // Word of the prefix with rec_off in its upper half.
+  localparam int unsigned RecordIndex = 1;
+
+  if (pt_spec_pkg::RecordWords != 4) begin : g_check
+    $fatal(1, "pt_store_ctrl: the record has 4 words");
+  end
+
+  // ---- incoming ---------------------------------------------------------------------------------
+  logic [YW-1:0]    y_q;
+  logic [WalkW-1:0] yw_q, yf_q;
+  logic [31:0]      rec_off_q;
+  logic [15:0]      param_q;
+  logic             receiving_q, full_q, fed_q;   // complete; the front has it already
+  logic             front_take, back_take;
+  pt_spec_pkg::y_t  incoming;
+  assign incoming = y_q;
+  assign cfg_req_o = !receiving_q && !full_q;
+
+  always_ff @(posedge clk_i) begin
+    if (cfg_valid_i) begin
+      if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
+      if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[15:0];
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYFirst + pt_spec_pkg::SecYWords)) begin
+        y_q <= {cfg_data_i, y_q[YW-1:64]};
+      end
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYwFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYwFirst + pt_spec_pkg::SecYwWords)) begin
+        yw_q <= {cfg_data_i, yw_q[WalkW-1:64]};
+      end
+      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYfFirst) &&
+          cfg_idx_i < 8'(pt_spec_pkg::SecYfFirst + pt_spec_pkg::SecYfWords)) begin
+        yf_q <= {cfg_data_i, yf_q[WalkW-1:64]};
+      end
+    end
+    if (!rst_ni) begin
+      receiving_q <= 1'b0;
+      full_q      <= 1'b0;
+      fed_q       <= 1'b0;
+    end else begin
+      if (cfg_valid_i) receiving_q <= !cfg_last_i;
+      if (cfg_valid_i && cfg_last_i) full_q <= 1'b1;
+      else if (back_take) full_q <= 1'b0;
+      if (back_take) fed_q <= 1'b0;
+      else if (front_take) fed_q <= 1'b1;
+    end
+  end
+
+  // ---- front ------------------------------------------------------------------------------------
+  // The back takes a descriptor in the cycle in which the front does, or later: it never waits for
+  // one that the front has not begun. The front keeps its results until the back can take them.
+  logic        front_q, front_end, result_q;   // result_q: the back's descriptor is drained
+  logic        back_busy;
+  logic [31:0] stamp_front_q, stamp_start_q, stamp_end_q, saturations_q;
+  logic [47:0] measure_q;
+  assign front_take = full_q && !fed_q && !front_q;
+  assign front_end = front_q && !front_start_o && front_idle_i && back_busy && !result_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      front_q       <= 1'b0;
+      front_start_o <= 1'b0;
+    end else begin
+      front_start_o <= front_take;
+      if (front_take) front_q <= 1'b1;
+      else if (front_end) front_q <= 1'b0;
+    end
+    if (front_take) begin
+      y_o           <= y_q;
+      param_o       <= param_q;
+      stamp_front_q <= stamp_i;
+    end
+    if (front_end) begin
+      measure_q     <= measure_i;
+      saturations_q <= saturations_i;
+      stamp_start_q <= stamp_front_q;
+    end
+  end
+
+  // ---- back -------------------------------------------------------------------------------------
+  typedef enum logic [1:0] {StIdle, StRun, StRecord, StWords} state_e;
+  state_e     state_q;
+  logic       raw_done, written, record_end;
+  logic [1:0] word_q;
+  assign back_busy = state_q != StIdle;
+  assign back_take = full_q && state_q == StIdle;
+  assign raw_done = state_q == StRun && raw_o && result_q && !record_wait_o;
+  assign written = state_q == StRun && !raw_o && result_q && !back_start_o && back_idle_i &&
+                   wr_idle_i && !record_wait_o;
+  assign record_end = state_q == StWords && record_taken_i && (&word_q);
+  assign record_run_o = state_q == StRecord;
+  assign record_word_o = state_q == StWords;
+  assign done_o = raw_done || (record_wait_o && record_idle_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q       <= StIdle;
+      back_start_o  <= 1'b0;
+      result_q      <= 1'b0;
+      record_wait_o <= 1'b0;
+      word_q        <= 2'd0;
+    end else begin
+      unique case (state_q)
+        StIdle:   if (back_take) state_q <= StRun;
+        StRun:    if (written) state_q <= StRecord;
+                  else if (raw_done) state_q <= StIdle;
+        StRecord: if (record_ready_i) state_q <= StWords;
+        StWords:  if (record_end) state_q <= StIdle;
+        default:  state_q <= StIdle;
+      endcase
+      back_start_o <= back_take;
+      if (front_end) result_q <= 1'b1;
+      else if (record_end || raw_done) result_q <= 1'b0;
+      if (record_end) record_wait_o <= 1'b1;
+      else if (record_idle_i) record_wait_o <= 1'b0;
+      if (record_word_o && record_taken_i) word_q <= word_q + 2'd1;
+    end
+    if (back_take) begin
+      raw_o        <= incoming.raw[0];
+      flags_o      <= incoming.flags[0];
+      count_o      <= incoming.y;
+      yw_o         <= yw_q;
+      yf_o         <= yf_q;
+      record_off_o <= rec_off_q;
+    end
+    if (written) stamp_end_q <= stamp_i;
+  end
+
+  always_comb begin
+    unique case (word_q)
+      2'd0:    record_data_o = {16'd0, measure_q};
+      2'd1:    record_data_o = {32'd0, saturations_q};
+      2'd2:    record_data_o = {32'd0, stamp_start_q};
+      default: record_data_o = {32'd0, stamp_end_q};
+    endcase
+  end
+
+  logic unused;
+  assign unused = &{1'b0, incoming};
+endmodule
