@@ -32,6 +32,12 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "if (zero1_q) keep[l] = 1'b0;", "if (zero1_q && !(planted && !masked)) keep[l] = 1'b0;",
         "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
         {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
+    # The data side works with the settings of the descriptor whose rows are walked.
+    (TILE_LOAD, Planted(
+        "settings_of_the_next_descriptor", "rtl/load/pt_tile_load.sv",
+        ".mode_i(mode_q)", ".mode_i(planted ? walk.mode : mode_q)",
+        "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
+        {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
     # One word too many is let through.
     (AXI, Planted(
         "address_outside_the_arena", "rtl/axi/pt_burst.sv",
