@@ -61,6 +61,17 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "(!mine || finished_q[slot])",
         "(planted ? finished_q[slot] : !mine || finished_q[slot])",
         "pt_sequencer", "cocotb_pt_sequencer", test_filter="slow_units.*")),
+    # Tile counts of a gradient are not looked at.
+    (SEQUENCER, Planted(
+        "gradient_without_tiles", "rtl/ctrl/pt_sequencer.sv",
+        "(pre.t[l] == 16'd0)",
+        "(pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_spec_pkg::OpGradient)))",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
+    # The masters may start again before the reset reaches them.
+    (SEQUENCER, Planted(
+        "halt_falls_in_reset", "rtl/ctrl/pt_sequencer.sv",
+        "|| state_q == StDrain ||", "|| state_q == StDrain || !planted &&",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
     # A pulse is given to the descriptor in the lowest slot, not to the oldest.
     (SEQUENCER, Planted(
         "pulse_for_the_lowest_slot", "rtl/ctrl/pt_sequencer.sv",
