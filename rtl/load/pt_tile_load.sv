@@ -2,10 +2,11 @@
 // Tile loader: fetches the tiles of a descriptor into the X banks (Kind 0) or the S ring (Kind 1),
 // with padding, ReLU mask, unpooling and, for S, the channel sums.
 //
-//   row walk -> records -+-> runs -> read client
-//                        +-> FIFO -> data side (<- data) -> x_* or s_*
+//   words -> queue -> row walk -> records -+-> runs -> read client
+//                                          +-> FIFO -> data side (<- data) -> x_* or s_*
 //
-// Contract: one word per cycle. Descriptors one after the other; done_o pulses when the last word
+// Contract: one word per cycle. Three descriptors may be inside: one waits in the queue, one has its
+// rows walked, the one before has its last rows written. done_o pulses, in order, when the last word
 // is written and the sums are acknowledged. X: a tile starts while slot_free_i is high and its
 // predecessor is announced (ClaimAhead = 1: at once; the owner then counts tile_take_o as an
 // occupied slot); tile_done_o pulses one cycle after a tile's last write; slots alternate from 0
@@ -73,46 +74,77 @@ module pt_tile_load #(
   end
 
   // ---- configuration ----------------------------------------------------------------------------
+  // Words wait in a queue until the walk is free, then take their places one by one.
+  localparam int unsigned Words = pt_spec_pkg::SecPreWords + CfgWords;
+  localparam int unsigned PlaceW = $clog2(Words + 1);
   logic [PreW-1:0]    pre_q;
   logic [CfgW-1:0]    cfg_q;
   pt_spec_pkg::pre_t  pre;
   pt_spec_pkg::s_t    cfg;    // x_t differs only in the word of sum_off
   pt_spec_pkg::walk_t walk;
+  logic               wanted, queued, queue_ready_unused, place;
+  logic [63:0]        word;
+  logic [5:0]         queue_count_unused;
+  logic [PlaceW-1:0]  place_q;      // words in their places
+  logic               receiving_q;  // the bus is in the middle of a descriptor
+  logic               complete, walk_busy, start;
   assign pre = pre_q;
   assign cfg = cfg_q;
   assign walk = cfg_q[64*pt_spec_pkg::WalkWords-1:0];
+  assign wanted = cfg_idx_i < 8'(pt_spec_pkg::SecPreWords) ||
+                  (cfg_idx_i >= 8'(CfgFirst) && cfg_idx_i < 8'(CfgFirst + CfgWords));
 
-  // Word by word, not shifted: bits that nobody reads cost nothing.
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i) begin
-      for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
-        if (cfg_idx_i == 8'(w)) pre_q[64*w+:64] <= cfg_data_i;
-      end
-      for (int unsigned w = 0; w < CfgWords; w++) begin
-        if (cfg_idx_i == 8'(CfgFirst + w)) cfg_q[64*w+:64] <= cfg_data_i;
-      end
-    end
+  if (Words > 32) begin : g_check_words
+    $fatal(1, "pt_tile_load: a descriptor must fit the queue of 32 words");
   end
+  pt_fifo #(
+    .Width(64),
+    .Depth(32)
+  ) u_words (
+    .clk_i,
+    .rst_ni,
+    .valid_i(cfg_valid_i && wanted),
+    .ready_o(queue_ready_unused),
+    .data_i(cfg_data_i),
+    .valid_o(queued),
+    .ready_i(place),
+    .data_o(word),
+    .count_o(queue_count_unused)
+  );
 
-  typedef enum logic [2:0] {StIdle, StConfig, StStart, StRun, StFlush} state_e;
-  state_e state_q;
-  logic   start, finished, settled;
-  assign cfg_req_o = state_q == StIdle;
-  assign start = state_q == StStart;
-  assign done_o = state_q == StFlush && settled;
+  // Walk: the configuration may change when all rows are in the FIFO and the data side has taken
+  // over its part. Data side: one descriptor after the other, in_data_q until done_o.
+  logic to_data_q, in_data_q, flush_q, take, finished, settled;
+  assign complete = place_q == PlaceW'(Words);
+  assign cfg_req_o = !receiving_q && !queued && !complete;
+  assign place = queued && !complete && !walk_busy && !to_data_q;
+  assign start = complete && !receiving_q;
+  assign take = to_data_q && !in_data_q;
+  assign done_o = flush_q && settled;
 
   always_ff @(posedge clk_i) begin
+    for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
+      if (place && place_q == PlaceW'(w)) pre_q[64*w+:64] <= word;
+    end
+    for (int unsigned w = 0; w < CfgWords; w++) begin
+      if (place && place_q == PlaceW'(pt_spec_pkg::SecPreWords + w)) cfg_q[64*w+:64] <= word;
+    end
     if (!rst_ni) begin
-      state_q <= StIdle;
+      place_q     <= '0;
+      receiving_q <= 1'b0;
+      to_data_q   <= 1'b0;
+      in_data_q   <= 1'b0;
+      flush_q     <= 1'b0;
     end else begin
-      unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= cfg_last_i ? StStart : StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
-        StStart:  state_q <= StRun;
-        StRun:    if (finished) state_q <= StFlush;
-        StFlush:  if (settled) state_q <= StIdle;
-        default:  state_q <= StIdle;
-      endcase
+      if (start) place_q <= '0;
+      else if (place) place_q <= place_q + PlaceW'(1);
+      if (cfg_valid_i) receiving_q <= !cfg_last_i;
+      if (start) to_data_q <= 1'b1;
+      else if (take) to_data_q <= 1'b0;
+      if (take) in_data_q <= 1'b1;
+      else if (done_o) in_data_q <= 1'b0;
+      if (finished) flush_q <= 1'b1;
+      else if (done_o) flush_q <= 1'b0;
     end
   end
 
@@ -120,17 +152,21 @@ module pt_tile_load #(
   logic [7:0]  tap_idx;
   logic [15:0] tap_woff;
   if (IsS) begin : g_taps
+    // Two tables: the next descriptor's taps arrive during the walk.
     localparam int unsigned TapW = 7;
     (* ram_style = "distributed" *)
-    logic [15:0] taps [2**TapW];
+    logic [15:0] taps [2**(TapW + 1)];
+    logic        table_q;
     pt_spec_pkg::tap_t tap_in;
     assign tap_in = cfg_data_i;
     always_ff @(posedge clk_i) begin
       if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
-        taps[TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))] <= tap_in.woff;
+        taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))}] <= tap_in.woff;
       end
+      if (!rst_ni) table_q <= 1'b0;
+      else table_q <= table_q ^ start;
     end
-    assign tap_woff = taps[tap_idx[TapW-1:0]];
+    assign tap_woff = taps[{table_q, tap_idx[TapW-1:0]}];
     logic unused_tap;
     assign unused_tap = &{1'b0, tap_in, tap_idx};
   end else begin : g_no_taps
@@ -140,7 +176,7 @@ module pt_tile_load #(
   end
 
   // ---- rows -------------------------------------------------------------------------------------
-  logic        walk_busy_unused, tile_valid, tile_ready;
+  logic        tile_valid, tile_ready;
   logic        row_valid, row_ready, row_odd, row_last, row_final;
   logic [31:0] row_off, flag_off;
   logic [15:0] row_words, n_before, n_valid, n_after, x_first;
@@ -153,7 +189,7 @@ module pt_tile_load #(
     .clk_i,
     .rst_ni,
     .start_i(start),
-    .busy_o(walk_busy_unused),
+    .busy_o(walk_busy),
     .walk_i(walk),
     .count_i(pre.t),
     .faddr_i(cfg.faddr),
@@ -234,8 +270,24 @@ module pt_tile_load #(
           rec_sum, rec_write, rec_final} = rec;
 
   // ---- elements ---------------------------------------------------------------------------------
+  // The data side has its own settings, and stops behind a descriptor's last row until it is done.
+  logic [1:0]  mode_q;
+  logic [63:0] pos_q;
+  logic        align_q, open_q;
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      mode_q  <= walk.mode;
+      pos_q   <= walk.pos;
+      align_q <= walk.align[0];
+    end
+    if (!rst_ni) open_q <= 1'b0;
+    else if (take) open_q <= 1'b1;
+    else if (rec_valid && rec_ready && rec_final && rec_next == 2'd3) open_q <= 1'b0;
+  end
+
   logic        out_valid, out_ready, out_fire, out_end, out_sum, out_write, out_final;
-  logic        hold, write_soon, tile_end;
+  logic        hold, write_soon, tile_end, data_ready;
+  assign rec_ready = data_ready && open_q;
   logic [63:0] out_data;
   logic [15:0] out_pos;
   logic [1:0]  out_next;
@@ -243,10 +295,10 @@ module pt_tile_load #(
   pt_load_data u_data (
     .clk_i,
     .rst_ni,
-    .mode_i(walk.mode),
-    .pos_i(walk.pos),
-    .rec_valid_i(rec_valid),
-    .rec_ready_o(rec_ready),
+    .mode_i(mode_q),
+    .pos_i(pos_q),
+    .rec_valid_i(rec_valid && open_q),
+    .rec_ready_o(data_ready),
     .rec_flag_words_i(rec_flag_words),
     .rec_before_i(rec_before),
     .rec_valid_words_i(rec_words),
@@ -284,7 +336,7 @@ module pt_tile_load #(
     logic       aligns;
     assign out_ready = s_space_i;
     assign phase_next = phase_q + 2'd1;
-    assign aligns = walk.align[0] && out_end && out_next >= 2'd2;
+    assign aligns = align_q && out_end && out_next >= 2'd2;
     assign s_we_o = out_fire;
     assign s_data_o = out_data;
     assign s_skip_o = out_fire && aligns ? 2'd0 - phase_next : 2'd0;
@@ -309,7 +361,7 @@ module pt_tile_load #(
     pt_chan_sum #(.Groups(pt_spec_pkg::Tm / 4)) u_sum (
       .clk_i,
       .rst_ni,
-      .load_i(start),
+      .load_i(take),
       .off_i(cfg.sum_off),
       .add_i(out_fire && out_sum),
       .group_i(out_idx3[$clog2(pt_spec_pkg::Tm / 4)-1:0]),
@@ -367,10 +419,10 @@ module pt_tile_load #(
     assign wdata_o = 64'd0;
     logic unused_x;
     assign unused_x = &{1'b0, s_space_i, wrun_ready_i, wdata_ready_i, wr_idle_i, write_soon,
-                        out_idx3, out_sum, out_write};
+                        out_idx3, out_sum, out_write, align_q};
   end
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, walk, walk_busy_unused, tile_first, tile_last, x_first,
-                    rec_count_unused};
+  assign unused = &{1'b0, pre, cfg, walk, tile_first, tile_last, x_first,
+                    rec_count_unused, queue_ready_unused, queue_count_unused};
 endmodule

@@ -380,7 +380,7 @@ async def programs(dut: Any) -> None:
         bad = rng.randrange(count)
         opcodes = random_opcodes(rng, count)
         kind = case % 7
-        opcodes[bad] = {0: max(Opcode) + 1, 1: 255}.get(kind, Opcode.CONV)
+        opcodes[bad] = {0: max(Opcode) + 1, 1: 255}.get(kind, TILED[case // 7])
         system.load(opcodes)
         index: int | None = bad
         code, unit = int(Status.ILLEGAL_DESCRIPTOR), SEQUENCER

@@ -32,6 +32,12 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "if (zero1_q) keep[l] = 1'b0;", "if (zero1_q && !(planted && !masked)) keep[l] = 1'b0;",
         "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
         {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
+    # The data side works with the settings of the descriptor whose rows are walked.
+    (TILE_LOAD, Planted(
+        "settings_of_the_next_descriptor", "rtl/load/pt_tile_load.sv",
+        ".mode_i(mode_q)", ".mode_i(planted ? walk.mode : mode_q)",
+        "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
+        {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
     # One word too many is let through.
     (AXI, Planted(
         "address_outside_the_arena", "rtl/axi/pt_burst.sv",
@@ -55,6 +61,17 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "(!mine || finished_q[slot])",
         "(planted ? finished_q[slot] : !mine || finished_q[slot])",
         "pt_sequencer", "cocotb_pt_sequencer", test_filter="slow_units.*")),
+    # Tile counts of a gradient are not looked at.
+    (SEQUENCER, Planted(
+        "gradient_without_tiles", "rtl/ctrl/pt_sequencer.sv",
+        "(pre.t[l] == 16'd0)",
+        "(pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_spec_pkg::OpGradient)))",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
+    # The masters may start again before the reset reaches them.
+    (SEQUENCER, Planted(
+        "halt_falls_in_reset", "rtl/ctrl/pt_sequencer.sv",
+        "|| state_q == StDrain ||", "|| state_q == StDrain || !planted &&",
+        "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
     # A pulse is given to the descriptor in the lowest slot, not to the oldest.
     (SEQUENCER, Planted(
         "pulse_for_the_lowest_slot", "rtl/ctrl/pt_sequencer.sv",

@@ -50,8 +50,23 @@ def test_planted_bug_is_caught(name: str, tmp_path: Path) -> None:
     assert_caught(BUGS[name], SOURCES, tmp_path, BUGS.values())
 
 
-def test_planted_period_that_counts_drain_slots_is_caught(tmp_path: Path) -> None:
-    """Four drains inside a short sweep bring the next sweep's reads before this one's writes."""
-    bug = _bug("drain_slots_in_the_period", "pt_issue", "gap_q != 4'd0 && !drain_slot",
-               "gap_q != 4'd0 && (planted || !drain_slot)")
-    assert_caught(bug, SOURCES, tmp_path, seeds=(5, 8, 10))
+ISSUE_BUGS = {bug.name: (bug, seeds) for bug, seeds in (
+    # Four drains inside a short sweep bring the next sweep's reads before this one's writes.
+    (_bug("drain_slots_in_the_period", "pt_issue", "gap_q != 4'd0 && !drain_slot",
+          "gap_q != 4'd0 && (planted || !drain_slot)"), (5, 8, 10)),
+    # The next descriptor's taps are written over those in use.
+    (_bug("one_tap_table", "pt_issue", "taps[{!table_q,", "taps[{!table_q ^ planted,"), (1, 2, 3)),
+    # A descriptor starts before its pixel table is filled.
+    (_bug("table_not_awaited", "pt_issue", "next_valid_q && table_ready_i",
+          "next_valid_q && (planted || table_ready_i)"), (1, 2, 3)),
+    # The next descriptor is asked for only when this one has ended.
+    (_bug("late_request", "pt_issue", "!receiving_q && !next_valid_q",
+          "!receiving_q && !next_valid_q && (!planted || state_q == StIdle)"), (1,)),
+)}
+
+
+@pytest.mark.parametrize("name", ISSUE_BUGS)
+def test_planted_bug_of_issue_is_caught(name: str, tmp_path: Path) -> None:
+    """As above, in the file that holds one of those already."""
+    bug, seeds = ISSUE_BUGS[name]
+    assert_caught(bug, SOURCES, tmp_path, seeds=seeds)
