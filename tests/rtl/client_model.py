@@ -104,7 +104,7 @@ class WriteClient(Client):
         if int(self.run_valid.value) and int(self.run_ready.value):
             off, length = int(self.run_off.value), int(self.run_len.value)
             assert length >= 1 and off % 8 == 0, f"run of {length} words at {off}"
-            if off == self.bench.record_off:
+            if off == self.bench.record_off or off in self.bench.record_offs:
                 assert self.bench.writes_idle(), "record before the other writes are complete"
             self.slots.extend((off + 8 * k) & 0xFFFFFFFF for k in range(length))
 
@@ -121,6 +121,7 @@ class Bench:
         self.stall = 0.0
         self.latency = 20
         self.record_off = -1
+        self.record_offs: set[int] = set()
 
     def writes_idle(self) -> bool:
         """Everything that was handed over is in memory."""

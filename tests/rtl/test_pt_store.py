@@ -10,10 +10,10 @@ SOURCES = ["rtl/gen/pt_spec_pkg.sv"] + [f"rtl/common/{name}.sv" for name in (
     "pt_ram_sdp", "pt_fifo", "pt_round_sat", "pt_loop", "pt_affine")] + [
     "rtl/load/pt_row_walk.sv"] + [f"rtl/store/{name}.sv" for name in (
         "pt_bias", "pt_drain", "pt_flag_pack", "pt_pool", "pt_post", "pt_stage",
-        "pt_store_writer", "pt_store")]
+        "pt_store_writer", "pt_store_ctrl", "pt_store")]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_descriptors(seed: int) -> None:
-    """Memory image and record of random descriptors with random stalls."""
+    """Memory, records and pushes of random descriptors with random stalls; rate, overlap."""
     run_bench("pt_store", "cocotb_pt_store", SOURCES, seed=seed, env={"PT_CASES": "40"})
