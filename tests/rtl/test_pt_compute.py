@@ -30,8 +30,8 @@ BUGS = {bug.name: bug for bug in (
     _bug("read_modify_write_distance", "pt_issue", "gap_q <= 4'(SweepMin - 1)",
          "gap_q <= planted ? 4'd7 : 4'(SweepMin - 1)"),
     # Pixels behind the end of a weight gradient tile count.
-    _bug("mask_of_ragged_lanes", "pt_sset", "(live_d_q[1] > column) ? even : 64'd0",
-         "(planted || live_d_q[1] > column) ? even : 64'd0"),
+    _bug("mask_of_ragged_lanes", "pt_sset", "(live_d_q[1] > column) ? words[b] : 64'd0",
+         "(planted || live_d_q[1] > column) ? words[b] : 64'd0"),
     # A new sum starts from what the accumulator held.
     _bug("first_not_cleared", "pt_mac_row", "clear_i ? '0 : group_o",
          "clear_i && !planted ? '0 : group_o"),
