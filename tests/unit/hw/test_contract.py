@@ -169,8 +169,8 @@ def test_descriptor_values_are_refused(values: dict[str, int], text: str) -> Non
 
 
 def test_other_refusals() -> None:
-    with pytest.raises(ValueError, match="4 is not a valid Opcode"):
-        pack_descriptor({"pre.opcode": 4})
+    with pytest.raises(ValueError, match="5 is not a valid Opcode"):
+        pack_descriptor({"pre.opcode": 5})
     with pytest.raises(ValueError, match="a descriptor has 1024 bytes, found 7"):
         unpack_descriptor(bytes(7))
     with pytest.raises(ValueError, match="99 is not a valid Opcode"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Pass, pack_descriptor, pack_params, pack_tap
 from pynq_train.hw.config import ZYNQ7020, HwConfig
-from pynq_train.schedule.cost import pass_cost
+from pynq_train.schedule.cost import pass_cost, update_cost
 from pynq_train.schedule.layer import LayerSpec, layer_specs
 from pynq_train.schedule.layout import MapLayout, pack_dense, pack_maps
 from pynq_train.schedule.lower import LayerAddresses, lower
@@ -42,7 +43,8 @@ class Bench:
 
     def __init__(self, spec: LayerSpec, rng: np.random.Generator) -> None:
         self.spec, self.rng = spec, rng
-        names = ("x", "y", "flags", "dx", "dy", "w16", "bias", "g", "db")
+        self.stats: list[dict[str, int]] = []
+        names = ("x", "y", "flags", "dx", "dy", "w16", "wv", "bias", "db")
         self.at = LayerAddresses(**{n: BASE + i * SPACE for i, n in enumerate(names)})
         self.arena = rng.integers(0, 256, BASE + len(names) * SPACE, dtype=np.uint8)
         channels = spec.flat_shape[0] if spec.flat_shape else spec.n
@@ -124,15 +126,15 @@ class Bench:
         return dy
 
     def run(self, geo: Geometry, config: HwConfig, params: dict[str, int],
-            flags: bool = True) -> None:
-        fields, taps = lower(geo, self.at, flags)
+            flags: bool = True, momentum: bool = True) -> None:
+        fields, taps = lower(geo, self.at, flags, momentum)
         fields.update({"pre.param": 3, "pre.taps_off": TAPS, "pre.rec_off": RECORD})
         for arena in (self.arena, self.expected):
             self.put(arena, 0, np.frombuffer(pack_descriptor(fields), np.uint8))
             self.put(arena, TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
             self.put(arena, STEP + 48,
-                     np.frombuffer(pack_params(Opcode.CONV, params), np.uint8))
-        self.stats = run_conv(self.arena, 0, STEP, config)
+                     np.frombuffer(pack_params(Opcode(fields["pre.opcode"]), params), np.uint8))
+        self.stats.append(run_conv(self.arena, 0, STEP, config))
 
     def check(self, what: str) -> None:
         names = list(LayerAddresses.__dataclass_fields__)
@@ -206,17 +208,42 @@ def backward(bench: Bench, geos: list[Geometry], config: HwConfig) -> None:
     bench.check("backward")
 
 
-def weight_gradient(bench: Bench, geo: Geometry, config: HwConfig) -> None:
+def random_update(rng: np.random.Generator) -> dict[str, int]:
+    """A step-block entry of an update; the sums take part in the new weights."""
+    return {"g_shift": int(rng.integers(20, 44)), "w_shift": int(rng.integers(8, 20)),
+            "lr_shift": int(rng.integers(4, 20)), "lr": int(rng.integers(1, 1 << 16)),
+            "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16))}
+
+
+def weight_gradient(bench: Bench, geos: list[Geometry], config: HwConfig,
+                    momentum: bool = True) -> None:
+    """Gradient and update of a layer in slices of m tiles, ``geos``; masters are random words."""
     spec = bench.spec
     dy = bench.gradient()
     bench.expected = bench.arena.copy()
     g = direct.conv_weight_gradient(bench.flat(bench.x), dy, spec.kernel, spec.stride,
                                     spec.pad_top, spec.pad_left)
-    bench.put(bench.expected, bench.at.g, spec.pack_weights(g[:, :, 0, 0] if spec.dense else g))
+    sums = spec.pack_weights(g[:, :, 0, 0] if spec.dense else g).ravel()
+    count = sums.size
+    assert count == spec.weight_elements
+    masters = bench.arena[bench.at.wv:][:count * (8 if momentum else 4)].view(np.int32)
+    weight, old = (masters[0::2], masters[1::2]) if momentum else (masters, np.zeros_like(masters))
+    params = random_update(bench.rng)
+    v_new, w_new, copy, _, _ = direct.sgd(sums, old, weight, params)
+    words = np.stack([w_new, v_new], 1) if momentum else w_new
+    bench.put(bench.expected, bench.at.wv, words.astype(np.int32))
+    bench.put(bench.expected, bench.at.w16, copy.astype(np.int16))
     if spec.bias:
         bench.put(bench.expected, bench.at.db, spec.pack_bias(dy.sum((0, 2, 3))))
-    bench.record(0, 0)
-    bench.run(geo, config, {"shift": 0, "bias_shift": 0})
+    per_tile = count // spec.m_tiles
+    done = 0
+    for geo in geos:
+        assert geo.shape.m_first * per_tile == done
+        part = slice(done, done + geo.shape.outer * per_tile)
+        bench.record(*direct.sgd(sums[part], old[part], weight[part], params)[3:])
+        bench.run(geo, config, params, momentum=momentum)
+        done = part.stop
+    assert done == count, "the slices are not the layer"
     bench.check("weight gradient")
 
 
@@ -231,13 +258,22 @@ def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Geome
             rows = max(rows // 2 * 2, min(2, shape.rows))
         if shape.aligned_cols and cols < shape.cols:
             cols = min(-(-cols // 16) * 16, shape.cols)
-        if (shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel == 1
-                and chunk < shape.reduce and chunk % 3):
+        # The drain drops kernel columns, or channel blocks of a 1x1 kernel, at the tensor's end.
+        if shape.kind == Pass.WEIGHT_GRADIENT and (
+                shape.reduce % chunk if shape.spec.kernel > 1
+                else chunk < shape.reduce and chunk % 3):
             continue
         geo = Geometry(shape, Tile(images, rows, cols, chunk))
         if geo.excess(config) is None:
             return geo
     raise AssertionError(f"no tile for {shape}")
+
+
+def random_slices(spec: LayerSpec, config: HwConfig, rng: random.Random) -> list[Geometry]:
+    """The weight gradient, whole or cut between m tiles, each slice with tiles of its own."""
+    cuts = sorted(m for m in range(1, spec.m_tiles) if rng.random() < 0.5)
+    return [random_tile(weight_gradient_shape(spec, first, last - first), config, rng)
+            for first, last in itertools.pairwise([0, *cuts, spec.m_tiles])]
 
 
 def random_conv(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
@@ -294,7 +330,16 @@ def test_passes(kind: str, seed: int) -> None:
     forward(bench, random_tile(forward_shape(spec), config, rng), config,
             flags=rng.random() < 0.8)
     backward(bench, [random_tile(s, config, rng) for s in backward_shapes(spec)], config)
-    weight_gradient(bench, random_tile(weight_gradient_shape(spec), config, rng), config)
+    weight_gradient(bench, random_slices(spec, config, rng), config, rng.random() < 0.5)
+
+
+def test_the_cases_have_slices_of_both_kinds() -> None:
+    """Layers of several m tiles are cut, others are whole."""
+    rng = random.Random(1)
+    spec = layer_specs(fuse(Graph.build((2, 4, 4), [Conv(3, 1), Conv(40, 3), Dense(3)])), 2)[1]
+    seen = {tuple((g.shape.m_first, g.shape.outer) for g in random_slices(spec, ZYNQ7020, rng))
+            for _ in range(40)}
+    assert seen == {((0, 3),), ((0, 1), (1, 2)), ((0, 2), (2, 1)), ((0, 1), (1, 1), (2, 1))}
 
 
 def test_first_and_last_layer() -> None:
@@ -307,7 +352,7 @@ def test_first_and_last_layer() -> None:
         forward(bench, random_tile(forward_shape(spec), SMALL, rng), SMALL)
         if spec.backward:
             backward(bench, [random_tile(s, SMALL, rng) for s in backward_shapes(spec)], SMALL)
-        weight_gradient(bench, random_tile(weight_gradient_shape(spec), SMALL, rng), SMALL)
+        weight_gradient(bench, random_slices(spec, SMALL, rng), SMALL)
     assert specs[0].nb == 1
 
 
@@ -322,14 +367,17 @@ def test_predicted_traffic_and_steps(seed: int) -> None:
         spec = replace(spec, y=MapLayout.feature(spec.images, spec.m, *out))
     board = BOARDS["pynq-z2"]
     bench = Bench(spec, np.random.default_rng(seed))
-    for shape in (forward_shape(spec), weight_gradient_shape(spec)):
-        geo = random_tile(shape, board.config, rng)
-        cost = pass_cost(geo, board)
-        if shape.kind == Pass.FORWARD:
-            forward(bench, geo, board.config)
-        else:
-            weight_gradient(bench, geo, board.config)
-        stats = bench.stats
+    momentum = seed % 2 == 0
+    geo = random_tile(forward_shape(spec), board.config, rng)
+    forward(bench, geo, board.config)
+    slices = random_slices(spec, board.config, rng)
+    weight_gradient(bench, slices, board.config, momentum)
+    for part, stats in zip([geo, *slices], bench.stats, strict=True):
+        cost = pass_cost(part, board)
+        written = cost.bytes_written
+        if part.shape.kind == Pass.WEIGHT_GRADIENT:
+            elements = spec.weight_elements // spec.m_tiles * part.shape.outer
+            written += update_cost(elements, momentum)[2]
         assert 8 * stats["words_read"] == cost.bytes_read
-        assert stats["words_written"] == cost.bytes_written // 8 + 4
+        assert stats["words_written"] == written // 8 + 4
         assert stats["steps"] <= cost.array

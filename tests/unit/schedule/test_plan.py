@@ -26,6 +26,7 @@ from pynq_train.schedule.timeline import predict
 
 BOARD = BOARDS["pynq-z2"]
 NETS = ("digits", "lenet5", "1x")
+SGD = SgdStep(0.01, 0.9, 5e-4)
 
 
 def tiny() -> Graph:
@@ -54,20 +55,64 @@ def test_programs(name: str, batch: int) -> None:
     assert predict(plan, plan.train).cycles > predict(plan, plan.evaluate).cycles > 0
 
 
-def test_update_waits_for_both_passes() -> None:
-    plan = make_plan(fuse(zoo.get("digits")), 4, BOARD)
-    image = build_training(plan)
-    done: dict[tuple[Role, int], int] = {}
-    count = 0
-    for entry, fields in zip(image.entries, image.fields):
+@pytest.mark.parametrize("name,batch", [("digits", 4), ("1x", 1), ("tiny", 2)])
+def test_updates_wait_for_what_they_take_and_overwrite(name: str, batch: int) -> None:
+    """Weights change behind the layer's backward passes, biases behind the last slice's sums."""
+    graph = tiny() if name == "tiny" else zoo.get(name)
+    image = build_training(make_plan(fuse(graph), batch, BOARD))
+    convs = updates = 0
+    written: dict[int, int] = {}  # CONV count behind which the gradient of a layer's output stands
+    seen: dict[tuple[Role, int], list[int]] = {}
+    last_slice: dict[int, int] = {}
+    for number, (entry, fields) in enumerate(zip(image.entries, image.fields)):
+        seen.setdefault((entry.role, entry.layer), []).append(number)
         if entry.role.opcode == Opcode.CONV:
-            count += 1
-            done[entry.role, entry.layer] = count
-        if entry.role == Role.UPDATE_WEIGHTS:
-            needed = max(done[role, entry.layer] for role in (Role.BACKWARD, Role.WEIGHT_GRADIENT)
-                         if (role, entry.layer) in done)
-            assert fields["pre.wait_x"] >= needed
-            assert fields["pre.wait_x_sem"] == Semaphore.CONV
+            convs += 1
+            if entry.role == Role.BACKWARD:
+                written[entry.layer - 1] = convs
+                assert (Role.GRADIENT, entry.layer) not in seen, "weights changed in front of it"
+        elif entry.role == Role.GRADIENT:
+            updates += 1
+            last_slice[entry.layer] = updates
+            assert entry.layer == 0 or (Role.BACKWARD, entry.layer) in seen
+            if entry.layer in written:
+                assert fields["pre.wait_s_sem"] == Semaphore.CONV
+                assert fields["pre.wait_s"] == written[entry.layer]
+            else:
+                assert (fields["pre.wait_s_sem"], fields["pre.wait_s"]) == (Semaphore.SOFTMAX, 1)
+        elif entry.role == Role.UPDATE_BIAS:
+            updates += 1
+            assert fields["pre.wait_x_sem"] == Semaphore.UPDATE
+            assert fields["pre.wait_x"] == last_slice[entry.layer] < updates
+            assert image.entries[number - 1] != entry
+    slices = [len(n) for (role, _), n in seen.items() if role == Role.GRADIENT]
+    assert name != "1x" or max(slices) > 1, "no layer is cut into slices"
+
+
+@pytest.mark.parametrize("momentum", [True, False])
+def test_slices_are_the_layer(momentum: bool) -> None:
+    """The slices of a layer follow each other in its masters, copies and bias sums."""
+    plan = make_plan(fuse(zoo.get("1x")), 1, BOARD, momentum=momentum)
+    image = build_training(plan)
+    ends: dict[int, dict[str, int]] = {}
+    for entry, fields in zip(image.entries, image.fields):
+        if entry.role != Role.GRADIENT:
+            continue
+        name, size = plan.specs[entry.layer].name, 8 if momentum else 4
+        at = ends.setdefault(entry.layer, {
+            "u.wv_off": plan.memory[f"{name}.wv"].offset,
+            "u.w16_off": plan.memory[f"{name}.w16"].offset,
+            "s.sum_off": plan.memory[f"{name}.db"].offset})
+        assert {field: fields[field] for field in at} == at
+        assert fields.get("u.u_plain", 0) == int(not momentum)
+        at["u.wv_off"] += size * fields["u.u_count"]
+        at["u.w16_off"] += 2 * fields["u.u_count"]
+        at["s.sum_off"] += 128 * fields["pre.t4"]
+    for spec in plan.specs:
+        found = ends[spec.index]
+        assert found["u.w16_off"] == plan.memory[f"{spec.name}.w16"].end
+        assert found["u.wv_off"] == plan.memory[f"{spec.name}.wv"].end
+        assert found["s.sum_off"] == plan.memory[f"{spec.name}.db"].end
 
 
 def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -92,7 +137,7 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
     put("train.taps", np.frombuffer(image.taps, np.uint8))
     policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
     put("step_block", np.frombuffer(pack_step_block(plan, step_params(
-        policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
+        policy.exponents(plan.batch), SGD)), np.uint8))
     dlogits = plan.memory["dlogits"]
     arena[dlogits.offset:dlogits.end] = np.frombuffer(
         rng.integers(-20000, 20000, dlogits.nbytes // 2).astype(np.int16).tobytes(), np.uint8)
@@ -100,13 +145,14 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
 
 
 def test_whole_step_in_the_engine_model() -> None:
-    """Every convolution of a program on its own addresses: outputs against direct sums."""
+    """Every convolution and update of weights of a program: results against direct sums."""
     plan = make_plan(fuse(tiny()), 3, BOARD)
     arena, weights, x = fill(plan, np.random.default_rng(3))
+    start = arena.copy()
     step = plan.memory["step_block"].offset
     base = plan.memory["train.program"].offset
     for number, entry in enumerate(plan.train):
-        if entry.role.opcode == Opcode.CONV:
+        if entry.role.opcode in (Opcode.CONV, Opcode.GRADIENT):
             run_conv(arena, base + number * DESCRIPTOR_BYTES, step, BOARD.config)
 
     def int16(symbol: str) -> np.ndarray:
@@ -137,9 +183,13 @@ def test_whole_step_in_the_engine_model() -> None:
     total = np.einsum("im,mn->in", d4, weights[3])
     assert (d3 == direct.requantise(total, params.backward[3]["shift"])[0]).all()
     d3 = np.where(y3[:, :, 0, 0] > 0, d3, 0)
-    g = plan.memory["dense1.g"]
-    sums = plan.specs[2].unpack_weights(arena[g.offset:g.end].view(np.int64))
-    assert (sums == np.einsum("im,in->mn", d3, y2.reshape(3, -1))).all()
+    wv, spec = plan.memory["dense1.wv"], plan.specs[2]
+    old, new = (image[wv.offset:wv.end].view(np.int32) for image in (start, arena))
+    sums = spec.pack_weights(np.einsum("im,in->mn", d3, y2.reshape(3, -1))).ravel()
+    sgd = step_params(ExponentPolicy.start(layer_kinds(plan), [0] * 4).exponents(3), SGD)
+    v, w, copy, _, _ = direct.sgd(sums, old[1::2], old[0::2], dict(sgd.update_weights[2]))
+    assert (new[0::2] == w).all() and (new[1::2] == v).all()
+    assert (int16("dense1.w16") == copy).all()
     d2 = direct.requantise(d3 @ weights[2], params.backward[2]["shift"])[0].reshape(y2.shape)
     d2 = np.where(y2 > 0, d2, 0)
     db = plan.memory["conv2.db"]
@@ -182,10 +232,11 @@ def test_refusals() -> None:
 def test_only_the_last_layers_are_trained() -> None:
     plan = make_plan(fuse(zoo.get("digits")), 4, BOARD, train_from=2)
     roles = [(e.role, e.layer) for e in plan.train]
-    assert (Role.BACKWARD, 2) not in roles and (Role.WEIGHT_GRADIENT, 2) in roles
+    assert (Role.BACKWARD, 2) not in roles and (Role.GRADIENT, 2) in roles
     assert all(layer == 2 for role, layer in roles
                if role not in (Role.FORWARD, Role.SOFTMAX))
-    assert "conv1.wv" in plan.memory and "conv1.g" not in plan.memory
+    assert "conv1.wv" in plan.memory and "conv1.dy" not in plan.memory
+    assert ("dense1.db" in plan.memory) and "conv1.db" not in plan.memory
     image = build_training(plan)
     assert not any(f.get("y.flags") for f in image.fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from pynq_train.schedule.shape import (
 
 def layer() -> LayerSpec:
     """A 3x3 convolution of 7x7 maps, second in its network."""
-    layers = fuse(Graph.build((2, 7, 7), [Conv(5, 1), Relu(), Conv(6, 3, 1, 1), Relu(), Dense(3)]))
+    layers = fuse(Graph.build((2, 7, 7), [Conv(5, 1), Relu(), Conv(18, 3, 1, 1), Relu(), Dense(3)]))
     return layer_specs(layers, 2)[1]
 
 
@@ -49,7 +50,7 @@ def run_backward() -> None:
 
 def run_weight_gradient() -> None:
     weight_gradient(Bench(layer(), np.random.default_rng(1)),
-                    tile(weight_gradient_shape(layer())), ZYNQ7020)
+                    [tile(weight_gradient_shape(layer(), m, 1)) for m in range(2)], ZYNQ7020)
 
 
 RUNS = {"forward": run_forward, "backward": run_backward, "weight gradient": run_weight_gradient}
@@ -91,3 +92,17 @@ def test_bank_pitch_is_caught(name: str, pitch: str, natural: Callable[[Geometry
     monkeypatch.setattr(Geometry, pitch, property(natural))
     with pytest.raises(Violation, match="bank conflict in table row"):
         RUNS[name]()
+
+
+@pytest.mark.parametrize("part", ["dy", "flags", "w16", "wv", "db"])
+def test_slice_that_stays_at_the_first_m_tile_is_caught(part: str,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tensor of the second slice stands where that of the first does."""
+    right = lower.LayerAddresses.slice
+
+    def planted(at: lower.LayerAddresses, geo: Geometry, momentum: bool) -> lower.LayerAddresses:
+        return replace(right(at, geo, momentum), **{part: getattr(at, part)})
+
+    monkeypatch.setattr(lower.LayerAddresses, "slice", planted)
+    with pytest.raises(AssertionError, match="weight gradient: [0-9]+ bytes differ"):
+        RUNS["weight gradient"]()
