@@ -109,7 +109,7 @@ def test_verify(tmp_path: Path, capsys: Capture) -> None:
                "--json", report) == 0
     assert "mismatches: 0" in capsys.readouterr().out
     result = json.loads(report.read_text())
-    assert result["descriptors_compared"] == 15 and result["mismatches"] == 0
+    assert result["descriptors_compared"] == 12 and result["mismatches"] == 0
     assert result["bytes_compared"] > 0
 
 
