@@ -127,7 +127,9 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
         raise UnknownName.among("network", options.model, pt.zoo.names())
     learner = pt.load(options.model, options.board, options.batch)
     if changes:
-        learner.optimizer = replace(learner.optimizer, **changes)
+        # Loaded again: the plan of a learner without momentum has no room for it.
+        changed = replace(learner.optimizer, **changes)
+        learner = pt.load(options.model, options.board, options.batch, changed)
     return learner
 
 

@@ -200,8 +200,9 @@ def _gradient_cost(geo: Geometry, board: Board) -> Cost:
     array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
     x_once = grid * geo.chunks == 1
     x = _input_stream(geo, 1 if x_once else shape.outer)
-    s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), geo.blocks * outer,
-                         spec.y.blocks, geo.chunks)
+    blocks = min(geo.blocks * shape.outer, spec.y.blocks - geo.blocks * shape.m_first)
+    s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), geo.blocks * outer, blocks,
+                         geo.chunks)
     segment = geo.acc_groups * LANES * geo.blocks
     written = shape.outer * spec.m_tile if spec.bias else 0
     write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES

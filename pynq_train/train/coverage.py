@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -20,6 +21,9 @@ _PADDINGS = ("none", "below half", "half", "above half")
 _IMAGES = ("1", "2 or 3", "4 or more")
 _ON_OFF = ("0", "1")
 _MODES = tuple(mode.name.lower() for mode in LoadMode)
+_SLICES = ("whole", "first", "between", "last")
+_MASTERS = ("momentum", "plain")
+_CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 
 
 def _digits(count: int, first: int = 0) -> tuple[str, ...]:
@@ -43,14 +47,15 @@ def _crosses(kind: Pass) -> dict[str, tuple[tuple[str, ...], ...]]:
         crosses["gradient operand"] = (_MODES,)
     if kind == Pass.WEIGHT_GRADIENT:
         crosses["gradient operand x bias"] = (_MODES, _ON_OFF)
+        crosses["slice x masters"] = (_SLICES, _MASTERS)
     if kind == Pass.BACKWARD:
         crosses["stride.phase"] = (tuple(
             f"{s}.{f}" for s in range(1, MAX_STRIDE + 1) for f in range(s)),)
     return crosses
 
 
-def _values(d: Mapping[str, int]) -> dict[str, Bin]:
-    """The bins of one convolution descriptor, by cross."""
+def _values(d: Mapping[str, int], part: str) -> dict[str, Bin]:
+    """The bins of one convolution descriptor, by cross; ``part``: which slice it is."""
     kernel, stride = d["g.g_kernel"], d["g.g_stride"]
     pixels = d["pix.p0"] * d["pix.p1"] * d["pix.p2"]
     m, n, pad = d["g.g_m"], d["g.g_n"], d["g.g_pad_top"]
@@ -70,6 +75,7 @@ def _values(d: Mapping[str, int]) -> dict[str, Bin]:
         "relu x pool x bias": (str(d["g.g_relu"]), str(d["g.g_pool"]), str(d["g.g_bias"])),
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
+        "slice x masters": (part, _MASTERS[d.get("u.u_plain", 0)]),
         "stride.phase": (f"{stride}.{d['g.g_phase']}",),
     }
 
@@ -88,14 +94,25 @@ class Coverage:
                     self.counts.setdefault((kind, cross, values), 0)
 
     def add_program(self, program: bytes) -> None:
-        """Count the convolution descriptors of a program."""
-        for at in range(0, len(program), DESCRIPTOR_BYTES):
-            if program[at] in (Opcode.CONV, Opcode.GRADIENT):
-                self.add(unpack_descriptor(program[at : at + DESCRIPTOR_BYTES]))
+        """Count the convolution descriptors of a program.
 
-    def add(self, descriptor: Mapping[str, int]) -> None:
-        """Count one convolution descriptor."""
-        kind, values = Pass(descriptor["g.g_pass"]), _values(descriptor)
+        Weight gradients of one entry of the step block are slices of one layer.
+        """
+        found = [unpack_descriptor(program[at : at + DESCRIPTOR_BYTES])
+                 for at in range(0, len(program), DESCRIPTOR_BYTES)
+                 if program[at] in _CONVOLUTIONS]
+        left = Counter(d["pre.param"] for d in found)
+        whole = left.copy()
+        for descriptor in found:
+            param = descriptor["pre.param"]
+            first, last = left[param] == whole[param], left[param] == 1
+            left[param] -= 1
+            self.add(descriptor, _SLICES[0] if first and last else _SLICES[1] if first
+                     else _SLICES[3] if last else _SLICES[2])
+
+    def add(self, descriptor: Mapping[str, int], part: str) -> None:
+        """Count one convolution descriptor; ``part``: which slice of its layer it is."""
+        kind, values = Pass(descriptor["g.g_pass"]), _values(descriptor, part)
         for cross in _crosses(kind):
             key = kind, cross, values[cross]
             if key in self.counts:  # unpooled tensors without 2x2 and such are not counted

@@ -79,7 +79,7 @@ class Learner:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise BadInput("seed", expected="an integer", found=repr(seed))
         self.board = board
-        self.optimizer = optimizer if optimizer is not None else SGD()
+        self._optimizer = optimizer if optimizer is not None else SGD()
         self.seed = seed
         self.normalisation: Normalisation | None = None
         self.history = History()
@@ -97,6 +97,24 @@ class Learner:
         self._session: Session | None = None
 
     # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> SGD:
+        """SGD with its schedule; another one may be set between trainings.
+
+        Raises:
+            BadInput: the new one has momentum, but the learner was made without.
+        """
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, new: SGD) -> None:
+        if new.momentum > 0 and not self._plan.momentum:
+            raise BadInput("momentum", expected="0: this learner was made without momentum, its "
+                           "board keeps bare weights", found=new.momentum,
+                           fix="save it and load it with the new optimizer: "
+                               "pynq_train.load(path, optimizer=...)")
+        self._optimizer = new
 
     @property
     def plan(self) -> Plan:

@@ -24,6 +24,27 @@ def requantise(total: Array, shift: int) -> tuple[Array, int, int]:
     return clipped, measure & ((1 << 48) - 1), int((clipped != value).sum())
 
 
+def sgd(sums: Array, momentum: Array, weight: Array,
+        p: dict[str, int]) -> tuple[Array, Array, Array, int, int]:
+    """Return (momentum, weight, 16-bit copy, measure, saturations) of an update.
+
+    ``p``: fields of the step-block entry. Python integers: sums take 64 bit after scaling.
+    """
+    def clamp(value: Array, bits: int) -> Array:
+        top = (1 << (bits - 1)) - 1
+        return np.minimum(np.maximum(value, -top), top)
+
+    g, v, w = (np.asarray(a).astype(object) for a in (sums, momentum, weight))
+    g = clamp(rne(g << 16, p["g_shift"]), 32)
+    v = clamp(rne((v * p["momentum"] << 8) + w * p["decay"] + (g << 24), 24), 32)
+    w = clamp(w - clamp(rne(v * p["lr"], p["lr_shift"]), 32), 32)
+    exact = rne(w, p["w_shift"])
+    copy = clamp(exact, 16)
+    measure = int(np.bitwise_or.reduce(w ^ (w >> 31), initial=0))
+    return (v.astype(np.int64), w.astype(np.int64), copy.astype(np.int64), measure,
+            int((copy != exact).sum()))
+
+
 def conv(x: Array, w: Array, stride: int, top: int, left: int, out: tuple[int, int]) -> Array:
     """``x[i, n, r, c]``, ``w[m, n, kr, kc]`` -> sums ``[i, m, row, col]``."""
     images, n, rows, cols = x.shape

@@ -218,6 +218,38 @@ def test_fewer_images_than_a_batch(net: Graph, data: Data) -> None:
         learner(net).fit(data[0][:5], data[1][:5])
 
 
+def test_momentum_may_fall_but_not_rise_from_none(net: Graph, data: Data, tmp_path: Path) -> None:
+    """A plan without momentum has bare weights in memory; a new learner gets the room."""
+    plain = pt.Learner(net, optimizer=pt.SGD(momentum=0.0), batch=8)
+    plain.fit(*data, epochs=1, progress=False)
+    with pytest.raises(BadInput, match=r"momentum: expected 0: this learner was made without "
+                       r"momentum.*found 0.5; save it and load it with the new optimizer"):
+        plain.optimizer = pt.SGD(momentum=0.5)
+    assert plain.optimizer.momentum == 0.0
+    plain.optimizer = pt.SGD(lr=0.3, momentum=0.0)
+    plain.fit(*data, epochs=1, progress=False)
+    plain.save(tmp_path / "plain.safetensors")
+    heavy = pt.load(tmp_path / "plain.safetensors", optimizer=pt.SGD(momentum=0.5))
+    assert same(plain.masters, heavy.masters) and heavy.plan.momentum
+    heavy.fit(*data, epochs=1, progress=False)
+    assert np.any(heavy.masters["conv1"].weight_momentum)
+    heavy.optimizer = pt.SGD(momentum=0.0)
+    heavy.fit(*data, epochs=1, progress=False)
+
+
+def test_training_without_momentum_is_that_of_momentum_zero(net: Graph, data: Data) -> None:
+    """Bare weights and masters whose momentum is never used get the same bits."""
+    plain = pt.Learner(net, optimizer=pt.SGD(momentum=0.0), batch=8)
+    full = pt.Learner(net, optimizer=pt.SGD(momentum=0.9), batch=8)
+    full.optimizer = pt.SGD(momentum=0.0)
+    for one in (plain, full):
+        one.fit(*data, epochs=2, progress=False)
+    assert full.plan.momentum and not plain.plan.momentum
+    for name, own in plain.masters.items():
+        assert np.array_equal(own.weight, full.masters[name].weight)
+        assert not own.weight_momentum.any() and full.masters[name].weight_momentum.any()
+
+
 def test_bad_arguments_are_refused(net: Graph) -> None:
     with pytest.raises(UnknownName, match="unknown board 'pynq-z3'"):
         pt.Learner(net, board="pynq-z3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, fuse
 from pynq_train.hw.boards import BOARDS
 from pynq_train.schedule.build import build_training
-from pynq_train.schedule.plan import make_plan
+from pynq_train.quant import SgdStep, StepExponents, StepParams, step_params
+from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.train import Coverage, random_net, verify
+from pynq_train.train.verify import momentum_of
 
 module = import_module("pynq_train.train.verify")
 
@@ -65,9 +68,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, descriptor: int, offset: int,
     monkeypatch.setattr(module, "open_backend", opened)
 
 
-def test_golden_equals_itself(net: Graph) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_golden_equals_itself(net: Graph, seed: int) -> None:
     seen: list[int] = []
-    report = verify(net, 3, 2, "golden", 1, seen.append)
+    report = verify(net, 3, 2, "golden", seed, seen.append)
     program = build_training(make_plan(fuse(net), 3, BOARDS["pynq-z2"]))
     assert report.mismatches == 0 and report.first is None
     assert report.descriptors == 2 * program.count
@@ -77,7 +81,7 @@ def test_golden_equals_itself(net: Graph) -> None:
 
 
 def test_a_wrong_byte_is_named(net: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"])
+    plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"], momentum=False)
     region = plan.memory["conv1.y"]
     plant(monkeypatch, 0, region.offset + 10)
     report = verify(net, 3, 1, "virtual:pynq-z2", 1)
@@ -90,11 +94,35 @@ def test_a_wrong_byte_is_named(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_fault_of_the_free_running_mode_alone(net: Graph,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"])
+    plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"], momentum=False)
     plant(monkeypatch, 0, plan.memory["dense1.wv"].offset + 4, free_only=True)
     report = verify(net, 3, 1, "virtual:pynq-z2", 1)
     assert report.first is not None and report.first.tensor == "dense1.wv"
     assert report.first.when == "step 1, free-running, end" and report.first.index == 1
+
+
+def test_both_kinds_of_masters(net: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even seeds verify masters with momentum, which changes; odd ones bare weights."""
+    plans, steps = [], []
+
+    def planned(*args: Any, **more: Any) -> Plan:
+        plans.append(make_plan(*args, **more))
+        return plans[-1]
+
+    def params(used: StepExponents, sgd: SgdStep | None) -> StepParams:
+        steps.append(sgd)
+        return step_params(used, sgd)
+
+    monkeypatch.setattr(module, "make_plan", planned)
+    monkeypatch.setattr(module, "step_params", params)
+    reports = [verify(net, 3, 1, "golden", seed) for seed in (4, 5)]
+    assert [plan.momentum for plan in plans] == [True, False]
+    assert {sgd.momentum for sgd in steps if sgd} == {0.9, 0.0}
+    assert steps[0] and steps[0].momentum == 0.9
+    assert [report.to_dict()["momentum"] for report in reports] == [0.9, 0.0]
+    counts = [{key[2]: count for key, count in report.coverage.counts.items()
+               if key[1] == "slice x masters" and count} for report in reports]
+    assert counts == [{("whole", "momentum"): 2}, {("whole", "plain"): 2}]
 
 
 def test_no_steps(net: Graph) -> None:
@@ -113,7 +141,8 @@ def test_fifty_random_networks_cover_every_bin() -> None:
     for seed in range(50):
         drawn = random_net(seed)
         assert random_net(seed) == drawn
-        plan = make_plan(fuse(drawn.graph), drawn.batch, BOARDS["pynq-z2"])
+        plan = make_plan(fuse(drawn.graph), drawn.batch, BOARDS["pynq-z2"],
+                         momentum=momentum_of(seed) > 0)
         coverage.add_program(build_training(plan).program)
     assert coverage.missing() == []
     assert coverage.hit == coverage.bins
