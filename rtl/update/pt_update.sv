@@ -118,6 +118,7 @@ module pt_update #(
   typedef enum logic [2:0] {StIdle, StConfig, StStart, StRun, StFlush, StRecord, StWords, StEnd}
       state_e;
   state_e     state_q;
+  logic [31:0] left_q;  // elements to come
   logic       start, masters_idle, copies_idle, record_taken;
   logic [1:0] word_q;
   assign start = state_q == StStart;
@@ -156,7 +157,6 @@ module pt_update #(
   logic [47:0]     g_word;
   logic [63:0]     mem_word, wv_word;
   logic [ElementW-1:0] element_q;      // modulo the sums of a lane
-  logic [31:0]     left_q;         // elements to come
   logic            alive, drop;
 
   pt_linear_runs #(.Burst(Burst)) u_g_runs (

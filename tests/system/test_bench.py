@@ -20,7 +20,7 @@ from pynq_train.schedule.single import single_pass, single_plan
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 BOARD = BOARDS["pynq-z2"]
 ARENA_BYTES = 8 << 20
-CYCLES_TOLERANCE = 0.004
+CYCLES_TOLERANCE = 0.012  # these runs are short: a border between two tiles weighs
 FP, BP, WU = Pass.FORWARD, Pass.BACKWARD, Pass.WEIGHT_GRADIENT
 
 
@@ -38,7 +38,7 @@ def rtl() -> Iterator[Rtl]:
     (conv_layer("strided", 16, 16, 28, 3, 2), 12, BP, Along.IMAGES, (2, 4)),
     (conv_layer("rows", 16, 32, 60, 5), 1, FP, Along.ROWS, (3, 5)),
     (conv_layer("rows", 32, 16, 60, 3), 1, BP, Along.ROWS, (3, 5)),
-    (conv_layer("pooled", 16, 16, 56, pool=True), 1, WU, Along.ROWS, (8, 16)),
+    (conv_layer("pooled", 16, 16, 56, pool=True), 1, WU, Along.ROWS, (4, 8)),
     (conv_layer("split", 16, 16, 190), 1, FP, Along.ROWS, (6, 12)),
     (conv_layer("channels", 128, 64, 14), 2, FP, Along.CHANNELS, (2, 4)),
     (conv_layer("channels", 64, 128, 14), 3, BP, Along.CHANNELS, (2, 4)),

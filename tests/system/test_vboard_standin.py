@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pynq_train.backends.vboard import (
 from pynq_train.backends.vboard.build import build
 from pynq_train.errors import HardwareFault, PynqTrainError, Timeout
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.config import package_path
 
 pytestmark = pytest.mark.rtl
 
@@ -73,7 +75,8 @@ def board() -> Iterator[VirtualBoardBackend]:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_board_runs_a_program(name: str) -> None:
-    with VirtualBoardBackend(BOARDS[name], ARENA_BYTES, source=SOURCE) as board:
+    source = replace(SOURCE, package=ROOT / package_path(BOARDS[name].config))
+    with VirtualBoardBackend(BOARDS[name], ARENA_BYTES, source=source) as board:
         wanted = load(board, [COPY] * 4)
         result = board.run(request(4))
         assert (output(board, 4) == wanted).all()
