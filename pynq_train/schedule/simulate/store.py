@@ -1,0 +1,254 @@
+"""The store unit: drain, post-processing into staging slots, writers, bias, result record."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS
+from pynq_train.schedule.layout import M_TILE, ceil_div
+from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS
+from pynq_train.schedule.simulate.compute import Compute
+from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
+from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, numbers
+
+GROUP_CYCLES = LANES * M_TILE_BLOCKS
+GROUP_SLOTS = 4
+FIRST_PICK = 16
+"""From the start of a segment to its first word, if the group comes at once."""
+RELEASE_CYCLES = 6
+POST_CYCLES = 13
+"""From the last word of a segment to the full staging slot."""
+WRITE_START = 4
+"""From the full slot to the first word read."""
+WRITE_QUEUE = 5
+"""From reading a word to its place in the port's queue."""
+RECORD_START = 3
+BIAS_CYCLES = 10
+SLOTS = 2
+
+
+@dataclass
+class Segments:
+    """What the store unit needs of a descriptor."""
+
+    count: int
+    per_tile: int
+    groups: int
+    words: int
+    raw: bool
+    flags: bool
+    bias: bool
+    writes: Walk | None
+    flag_writes: Walk | None
+    kept: list[int]
+
+    @classmethod
+    def of(cls, fields: Fields) -> Segments:
+        """Read them from the descriptor's fields."""
+        counts = numbers(fields, "y.y", TILE_LEVELS)
+        segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
+        total = per_tile = 1
+        for level, count in enumerate(counts):
+            total *= count
+            per_tile *= count if level < segs else 1
+        q = numbers(fields, "y.q", 4)
+        pixels = q[0] * q[1] * q[2]
+        if raw:
+            groups, words = fields["y.groups"], 0
+        else:
+            groups = q[3] * (pixels if fields.get("y.single", 0) else ceil_div(pixels, LANES))
+            words = pixels * q[3] * M_TILE_BLOCKS
+        flags = bool(fields.get("y.flags", 0)) and not raw
+        writes = Walk(fields, "yw", counts) if fields.get("yw.n0", 0) else None
+        return cls(total, per_tile, groups, words, raw, flags,
+                   bool(fields.get("y.bias", 0)) and not raw, writes,
+                   Walk(fields, "yf", counts) if flags else None, [])
+
+
+class Stage:
+    """A staging memory with two slots and its writer."""
+
+    def __init__(self, clock: Clock, port: WritePort) -> None:
+        self._clock = clock
+        self._port = port
+        self.taken = 0
+        self.free = Signal(clock)
+        self.full: deque[int] = deque()
+        self.filled = Signal(clock)
+        self.writer = Writer(clock)
+        self.segment = 0
+        self.active = False
+        self.idle = Signal(clock)
+
+    def run(self, walk: Walk, count: int) -> Steps:
+        """Write the segments of a descriptor."""
+        clock, port, writer = self._clock, self._port, self.writer
+        self.segment, self.active = 0, True
+        at = clock.now
+        while self.segment < count:
+            while not self.full:
+                yield self.filled
+            at = max(at, self.full.popleft() + WRITE_START)
+            work: SegmentWrite = walk.write(self.segment)
+            shift = at
+            for beats, cycles in work.bursts:
+                if port.full:
+                    before = clock.now
+                    while port.full:
+                        yield port.room
+                    shift = max(shift, clock.now - cycles + beats) if clock.now > before else shift
+                port.push(max(shift + cycles + WRITE_QUEUE, clock.now), beats, writer)
+            at = shift + work.cycles
+            if clock.now < at:
+                yield at
+            self.segment += 1
+            self.taken -= 1
+            self.free.wake()
+            at += 1
+        self.active = False
+        self.idle.wake()
+
+
+class Bias:
+    """Masters of the bias, two segments ahead."""
+
+    def __init__(self, clock: Clock, port: ReadPort) -> None:
+        self._clock = clock
+        self._port = port
+        self.ready: deque[int] = deque()
+        self.came = Signal(clock)
+        self.asked = 0
+
+    def ask(self) -> None:
+        """Request the masters of one more segment."""
+        self._port.ask(self._clock.now + 4, M_TILE, self)
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """The masters come."""
+        self._port.consumed(cycle + beats, beats)
+        self.ready.append(cycle + beats + BIAS_CYCLES)
+        self.came.wake()
+
+    def passed(self, row: int) -> int | None:
+        """Nothing holds requests back."""
+        return self._clock.now
+
+
+class Store:
+    """Drain and what follows it.
+
+    Attributes:
+        segment: segment that is drained.
+    """
+
+    def __init__(self, clock: Clock, compute: Compute, bias: Bias, data: Stage, flags: Stage,
+                 records: WritePort) -> None:
+        self._clock = clock
+        self._compute = compute
+        self._bias = bias
+        self.data = data
+        self.flags = flags
+        self._records = records
+        self.segment = 0
+        self._writer = Writer(clock)
+
+    def run(self, work: Segments, start: int) -> Steps:
+        """Drain and store the segments of a descriptor; ends when the record is written."""
+        clock = self._clock
+        if clock.now < start:
+            yield start
+        self.segment = 0
+        if work.writes is not None:
+            clock.start(self.data.run(work.writes, work.count))
+        if work.flag_writes is not None:
+            clock.start(self.flags.run(work.flag_writes, work.count))
+        if work.bias:
+            self._bias.asked = min(SLOTS, work.count)
+            for _ in range(self._bias.asked):
+                self._bias.ask()
+        yield from self._drain(work, start)
+        while self.data.active:
+            yield self.data.idle
+        while self.flags.active:
+            yield self.flags.idle
+        while self.data.writer.open:
+            yield self.data.writer.idle
+        while self.flags.writer.open:
+            yield self.flags.writer.idle
+        self._records.push(clock.now + RECORD_START + RECORD_WORDS + 3, RECORD_WORDS, self._writer)
+        while self._writer.open:
+            yield self._writer.idle
+        yield clock.now + 3
+
+    def skip(self, segments: int, work: Segments) -> None:
+        """Pass over segments: nothing but their number changes."""
+        self.segment += segments
+        self._bias.asked += segments
+        if work.writes is not None:
+            self.data.segment += segments
+        if work.flags:
+            self.flags.segment += segments
+
+    def _drain(self, work: Segments, start: int) -> Steps:
+        clock, compute, grants = self._clock, self._compute, self._compute.grants
+        cycles = GROUP_CYCLES * (4 if work.raw else 1)
+        at = picked = start
+        while self.segment < work.count:
+            opens = self.segment % work.per_tile == 0
+            closes = (self.segment + 1) % work.per_tile == 0
+            if opens:
+                while not compute.finished:
+                    yield compute.handed
+                at = max(at, compute.finished.popleft())
+            first = max(at + FIRST_PICK, picked)
+            if first > clock.now:
+                yield min(first, max(at, clock.now))
+            ahead = min(GROUP_SLOTS, work.groups)
+            for group in range(ahead):
+                grants.add(max(at + 1 + 3 * group, picked - cycles * (GROUP_SLOTS - group)), 1, 1)
+            while self.data.taken >= SLOTS:
+                yield self.data.free
+            while work.flags and self.flags.taken >= SLOTS:
+                yield self.flags.free
+            if work.bias:
+                while not self._bias.ready:
+                    yield self._bias.came
+                first = max(first, self._bias.ready.popleft())
+            first = max(first, clock.now)
+            if first > clock.now:
+                yield first
+            self.data.taken += 1
+            grants.add(first + cycles, cycles, work.groups - ahead)
+            words = 4 * cycles // 4 * work.groups if work.raw else work.words
+            picked = first + words
+            more = work.groups - ahead
+            at = first + cycles * more + RELEASE_CYCLES if more else max(at + 3 * ahead + 2,
+                                                                         picked - 3 * cycles)
+            if work.flags:
+                self.flags.taken += 1
+            clock.at(picked + POST_CYCLES, self._full(work, picked + POST_CYCLES))
+            if closes:
+                clock.at(max(at, clock.now), compute.release)
+            if work.bias:
+                clock.at(picked, self._next_bias(work))
+            self.segment += 1
+            yield max(at, clock.now)
+        yield picked + POST_CYCLES
+
+    def _full(self, work: Segments, cycle: int):  # type: ignore[no-untyped-def]
+        def full() -> None:
+            self.data.full.append(cycle)
+            self.data.filled.wake()
+            if work.flags:
+                self.flags.full.append(cycle)
+                self.flags.filled.wake()
+        return full
+
+    def _next_bias(self, work: Segments):  # type: ignore[no-untyped-def]
+        def ask() -> None:
+            if self._bias.asked < work.count:
+                self._bias.asked += 1
+                self._bias.ask()
+        return ask
