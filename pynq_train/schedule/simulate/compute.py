@@ -15,7 +15,7 @@ RELEASE_CYCLES = 7
 """From a tile's last step to the free X slot."""
 FREE_CYCLES = 10
 """From a chunk's last set to the free ring words."""
-HAND_OVER_CYCLES = 21
+HAND_OVER_CYCLES = 20
 """From a tile's last step to the drain."""
 START_CYCLES = 2
 """From the end of the configuration to the first step."""

@@ -25,12 +25,14 @@ from pynq_train.schedule.simulate.store import Bias, Segments, Stage, Store
 from pynq_train.schedule.simulate.walk import Fields, Walk, numbers
 
 SLOTS = 4
-SCAN_CYCLES = 4
-"""From a request to the first word on the configuration bus, half a round of the scan."""
-BUS_CYCLES = 3
-FETCH_CYCLES = 4
-RETIRE_CYCLES = 3
-END_CYCLES = 3
+SCAN_PHASE = 1
+"""Which unit is looked at when: the sequencer looks at unit (cycle + phase) modulo units."""
+BUS_CYCLES = 4
+"""From the look at a unit to its start, words of the configuration not counted."""
+FETCH_CYCLES = 7
+PARAM_CYCLES = 6
+RETIRE_CYCLES = 2
+END_CYCLES = 1
 
 
 @dataclass(frozen=True)
@@ -137,19 +139,20 @@ class Engine:
                 yield stream.signal
             head = stream.came.popleft() - BURST_BEATS
             yield max(head, clock.now)
-            stream.ask(clock.now + FETCH_CYCLES, PARAM_WORDS)
+            stream.ask(clock.now + PARAM_CYCLES, PARAM_WORDS)
             asked += 1
             taps = len(command.taps)
             while taps:
-                stream.ask(clock.now + FETCH_CYCLES + 2, min(taps, BURST_BEATS))
+                stream.ask(clock.now + PARAM_CYCLES + 2, min(taps, BURST_BEATS))
                 taps -= min(taps, BURST_BEATS)
                 asked += 1
             at = clock.now
             for _ in range(asked - 1):
                 while not stream.came:
                     yield stream.signal
-                at = max(at, stream.came.popleft() - 3)
+                at = max(at, stream.came.popleft() - 5)
             yield max(at, clock.now)
+            yield clock.now + 1
             self._fetched += 1
             self._filled.wake()
 
@@ -169,12 +172,16 @@ class Engine:
                 while self._tables >= 2:
                     yield self._table_free
                 self._tables += 1
-            while clock.now < self._bus_free:
-                yield self._bus_free
+            while True:
+                # The sequencer looks at one unit per cycle.
+                at = max(clock.now, self._bus_free)
+                yield at + (unit - at - SCAN_PHASE) % len(Unit)
+                if clock.now >= self._bus_free:
+                    break
             words = _words_of(unit, command)
-            self._bus_free = clock.now + SCAN_CYCLES + words
+            self._bus_free = clock.now + words + 2
             self.at_work[unit] = index
-            start = self._bus_free + BUS_CYCLES
+            start = clock.now + BUS_CYCLES + words
             if not self.traces[index].start:
                 self.traces[index].start = clock.total
             yield from self._work(unit, index, start)

@@ -58,6 +58,10 @@ class Clock:
         self._count += 1
         heappush(self._queue, (cycle, self._count, action))
 
+    def next(self) -> int:
+        """Cycle of the next action."""
+        return self._queue[0][0] if self._queue else NEVER
+
     def start(self, steps: Steps) -> None:
         """Start a process in this cycle."""
         resume = steps.__next__

@@ -126,7 +126,7 @@ class XLoader(Loader):
             tile = walk.read(self.tile)
             self.tile += 1
             self._begin(at, tile, self.tile == walk.tiles)
-            at += LOOK_CYCLES + walk.skips
+            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
         while self._metas:
@@ -198,7 +198,7 @@ class SLoader(Loader):
             tile = walk.read(self.tile)
             self.tile += 1
             self._begin(at, tile, self.tile == walk.tiles)
-            at += LOOK_CYCLES + walk.skips
+            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
         while self._metas or self._inbox:

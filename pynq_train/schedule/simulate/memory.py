@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.simulate.kernel import NEVER, Clock, Signal
@@ -19,10 +19,13 @@ WRITE_QUEUE_WORDS = 64
 MEMORY_WRITE_WORDS = 128
 OUTSTANDING = 8
 """Bursts of a port without an answer."""
-_FETCH_AHEAD = 20
+READ_FIFO_WORDS = 32
+_FETCH_AHEAD = 30
 """Beats that wait in a port's read FIFO when the memory fetches the next burst into it."""
 _READ_IDLE = 4
 """Cycles without a read after which waiting writes get the memory."""
+_DEBT = 8
+"""Cycles that the memory may be behind when a burst of another port joins."""
 QUEUE_CYCLES = 4
 """From the port to the head of the engine's read queue."""
 
@@ -75,7 +78,10 @@ class Writer:
 
 
 class Dram:
-    """The memory behind all ports: who is served when, and in which direction."""
+    """The memory behind all ports: who is served when, and in which direction.
+
+    While only reads are under way, bursts are served whole; with writes among them beat by beat.
+    """
 
     def __init__(self, clock: Clock, memory: Memory) -> None:
         self.memory = memory
@@ -84,8 +90,11 @@ class Dram:
         self._clock = clock
         self._rate = memory.bytes_per_cycle / WORD_BYTES
         self._writing = False
-        self._since = -memory.quantum
+        self._age_from = -memory.quantum
         self._idle_from = 0
+        self._seen = 0
+        self._credit = 0
+        self._turn = 0
         self._free = 0.0
         self._next = NEVER
 
@@ -100,51 +109,78 @@ class Dram:
         if now != self._next:
             return
         self._next = NEVER
-        if now < self._free:
-            self.poke(ceil(self._free))
+        if self._writing or any(port.pending for port in self.writers) or any(
+                port.begun for port in self.readers):
+            self._beats(now)
+        else:
+            self._bursts(now)
+
+    def _bursts(self, now: int) -> None:
+        """Reads only."""
+        if now < self._free - _DEBT:
+            self.poke(ceil(self._free - _DEBT))
             return
-        mine: list[ReadPort | WritePort] = []
-        other = False
+        end = self._free if self._free > now - 1 else float(now)
         soon = NEVER
         for port in self.readers:
             at = port.ready_at()
             if at <= now:
-                if self._writing:
-                    other = True
-                else:
-                    mine.append(port)
-            elif at < soon:
-                soon = at
-        for writer in self.writers:
-            at = writer.ready_at()
-            if at <= now:
-                if self._writing:
-                    mine.append(writer)
-                else:
-                    other = True
-            elif at < soon:
-                soon = at
-        if other:
-            patience = 0 if self._writing else _READ_IDLE
-            if now - self._since >= self.memory.quantum or (
-                    not mine and now - self._idle_from >= patience):
-                self._writing = not self._writing
-                self._since = self._idle_from = now + 1 + self.memory.turn_cycles
-                self._free = self._since
-                self.poke(self._since)
-                return
-            if not mine:
-                soon = min(soon, self._idle_from + patience)
-        if mine:
-            beats = sum(port.head_beats() for port in mine)
-            end = max(self._free, now) + beats / self._rate if self._free > now - 1 else (
-                now + beats / self._rate)
-            for port in mine:
+                end += port.head_beats() / self._rate
                 port.serve(now, ceil(end))
+                at = max(port.ready_at(), now + 1)
+            if at < soon:
+                soon = at
+        if end > self._free:
             self._free = end
-            self._idle_from = soon = ceil(end)
+            self._idle_from = ceil(end)
         if soon < NEVER:
             self.poke(soon)
+
+    def _beats(self, now: int) -> None:
+        """Reads and writes: cycle by cycle, up to the next event elsewhere or a burst's end."""
+        memory, began = self.memory, now
+        until = self._clock.next()
+        if now < self._free:
+            self.poke(ceil(self._free))
+            return
+        ports = len(self.readers)
+        rate = memory.bytes_per_cycle
+        while True:
+            reads = [p.can(now) for p in self.readers]
+            writes = [p.can(now) for p in self.writers]
+            mine, other = (writes, reads) if self._writing else (reads, writes)
+            if any(mine):
+                self._idle_from = now + 1
+            elif not any(other):
+                soon = min([p.due_at() for p in self.readers] + [p.ready_at() for p in self.writers])
+                if soon < NEVER:
+                    self.poke(max(soon, now + 1))
+                return
+            if any(other) and (now - self._age_from >= memory.quantum - 1 or
+                               now + 1 - self._idle_from >= (1 if self._writing else _READ_IDLE)):
+                self._writing = not self._writing
+                self._age_from = self._idle_from = now + 1 + memory.turn_cycles
+                self._credit = 0
+                self.poke(self._age_from)
+                return
+            if any(mine):
+                side = self.writers if self._writing else self.readers
+                if now > began and any(can and side[i].left() <= 4 for i, can in enumerate(mine)):
+                    self.poke(now)
+                    return
+                credit = min(self._credit + rate, rate + 7)
+                while credit >= WORD_BYTES and any(mine):
+                    turn = self._turn
+                    self._turn = (turn + 1) % ports
+                    if mine[turn]:
+                        credit -= WORD_BYTES
+                        side[turn].beat(now)
+                        mine[turn] = side[turn].can(now)
+                self._credit = credit
+            now += 1
+            if now >= until or self._clock.next() <= now:
+                self.poke(now)
+                return
 
 
 class ReadPort:
@@ -157,7 +193,8 @@ class ReadPort:
         self.room = Signal(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Reader, int]] = deque()
-        self._due: deque[tuple[int, int, Reader]] = deque()
+        self._due: deque[list[Any]] = deque()     # [ready, beats, reader, beats left]
+        self._shown: deque[list[int]] = deque()   # spans of cycles with a beat on the port
         self._credits: deque[tuple[int, int]] = deque()
         self._open = 0
         self._credit = READ_QUEUE_WORDS
@@ -215,7 +252,7 @@ class ReadPort:
             self._credit -= beats
             self._issued = now
             ready = now + self._dram.memory.read_latency - 1
-            self._due.append((ready, beats, reader))
+            self._due.append([ready, beats, reader, beats])
             if len(self._due) == 1:
                 self._dram.poke(max(self.ready_at(), now))
             if len(queue) == 8:
@@ -229,18 +266,65 @@ class ReadPort:
             return NEVER
         return max(self._due[0][0], self._free - _FETCH_AHEAD)
 
+    def due_at(self) -> int:
+        """Cycle from which the oldest burst waits for its words."""
+        return self._due[0][0] if self._due else NEVER
+
     def head_beats(self) -> int:
         """Beats of the oldest burst."""
         return self._due[0][1]
 
     def serve(self, now: int, end: int) -> None:
         """The memory reads the oldest burst from ``now`` to ``end``."""
-        _, beats, reader = self._due.popleft()
-        last = max(max(now + 1, self._free) + beats, end + 1)
-        self._free = last + self._dram.memory.burst_cycles
+        _, beats, reader, _ = self._due.popleft()
+        last = max(max(now + 1, self._free) + beats - 1, end)
+        self._shown.append([last - beats + 1, last])
+        if len(self._shown) > 4:
+            self._shown.popleft()
+        self._end(beats, reader, last)
+
+    def _end(self, beats: int, reader: Reader, last: int) -> None:
+        """The last beat of a burst is on the port in ``last``."""
+        self._free = last + 1 + self._dram.memory.burst_cycles
         self.beats += beats
-        self._clock.at(last + 1, self._closed)
-        reader.arrive(last - beats + QUEUE_CYCLES, beats)
+        self._clock.at(last + 2, self._closed)
+        reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
+
+    # Beat by beat.
+
+    @property
+    def begun(self) -> bool:
+        """Some words of the oldest burst have been read, and not all."""
+        return bool(self._due) and self._due[0][3] < self._due[0][1]
+
+    def can(self, now: int) -> bool:
+        """The memory can read a word for this port."""
+        if not self._due or self._due[0][0] > now:
+            return False
+        shown, count = self._shown, 0
+        while shown and shown[0][1] <= now:
+            shown.popleft()
+        for first, last in shown:
+            count += last - (first - 1 if first > now else now)
+        return count < READ_FIFO_WORDS
+
+    def left(self) -> int:
+        """Words of the oldest burst that have not been read."""
+        return int(self._due[0][3])
+
+    def beat(self, now: int) -> None:
+        """The memory reads one word."""
+        head = self._due[0]
+        at = max(now + 1, self._free)
+        self._free = at + 1
+        if self._shown and self._shown[-1][1] == at - 1:
+            self._shown[-1][1] = at
+        else:
+            self._shown.append([at, at])
+        head[3] -= 1
+        if not head[3]:
+            self._due.popleft()
+            self._end(head[1], head[2], at)
 
     def _closed(self) -> None:
         self._open -= 1
@@ -257,7 +341,7 @@ class WritePort:
         self.room = Signal(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Writer]] = deque()
-        self._due: deque[tuple[int, int, Writer]] = deque()
+        self._due: deque[list[Any]] = deque()     # [ready, beats, writer, beats left]
         self._acks: deque[Writer] = deque()
         self._open = 0
         self._stored = 0
@@ -295,10 +379,10 @@ class WritePort:
             self._stored += beats
             end = max(now + 1, self._free) + beats
             self._free = end + self._dram.memory.burst_cycles
-            self._due.append((end, beats, writer))
+            self._due.append([end - 1, beats, writer, beats])
             self._clock.at(end, self._sent(beats))
             if len(self._due) == 1:
-                self._dram.poke(end)
+                self._dram.poke(end - 1)
 
     def _sent(self, beats: int):  # type: ignore[no-untyped-def]
         def sent() -> None:
@@ -310,18 +394,30 @@ class WritePort:
         """Cycle from which the memory may serve the oldest burst."""
         return self._due[0][0] if self._due else NEVER
 
-    def head_beats(self) -> int:
-        """Beats of the oldest burst."""
-        return self._due[0][1]
+    @property
+    def pending(self) -> bool:
+        """Bursts are under way that the memory has not written."""
+        return bool(self._due)
 
-    def serve(self, now: int, end: int) -> None:
-        """The memory writes the oldest burst from ``now`` to ``end``."""
-        _, beats, writer = self._due.popleft()
-        self._stored -= beats
-        self.beats += beats
-        self._acks.append(writer)
-        self._clock.at(end + self._dram.memory.write_latency, self._acked)
-        self._pump()
+    def can(self, now: int) -> bool:
+        """The memory can write a word of this port."""
+        return bool(self._due) and self._due[0][0] <= now
+
+    def left(self) -> int:
+        """Words of the oldest burst that have not been written."""
+        return int(self._due[0][3])
+
+    def beat(self, now: int) -> None:
+        """The memory writes one word."""
+        head = self._due[0]
+        self._stored -= 1
+        head[3] -= 1
+        if not head[3]:
+            self._due.popleft()
+            self.beats += head[1]
+            self._acks.append(head[2])
+            self._clock.at(now + self._dram.memory.write_latency + 1, self._acked)
+            self._pump()
 
     def _acked(self) -> None:
         self._open -= 1

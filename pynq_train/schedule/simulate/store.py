@@ -15,16 +15,16 @@ from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, number
 
 GROUP_CYCLES = LANES * M_TILE_BLOCKS
 GROUP_SLOTS = 4
-FIRST_PICK = 16
+FIRST_PICK = 15
 """From the start of a segment to its first word, if the group comes at once."""
-RELEASE_CYCLES = 6
-POST_CYCLES = 13
+RELEASE_CYCLES = 2
+POST_CYCLES = 7
 """From the last word of a segment to the full staging slot."""
-WRITE_START = 4
+WRITE_START = 3
 """From the full slot to the first word read."""
 WRITE_QUEUE = 5
 """From reading a word to its place in the port's queue."""
-RECORD_START = 3
+RECORD_START = 2
 BIAS_CYCLES = 10
 SLOTS = 2
 
@@ -64,7 +64,7 @@ class Segments:
         writes = Walk(fields, "yw", counts) if fields.get("yw.n0", 0) else None
         return cls(total, per_tile, groups, words, raw, flags,
                    bool(fields.get("y.bias", 0)) and not raw, writes,
-                   Walk(fields, "yf", counts) if flags else None, [])
+                   Walk(fields, "yf", counts, joins=False) if flags else None, [])
 
 
 class Stage:
@@ -177,10 +177,9 @@ class Store:
             yield self.data.writer.idle
         while self.flags.writer.open:
             yield self.flags.writer.idle
-        self._records.push(clock.now + RECORD_START + RECORD_WORDS + 3, RECORD_WORDS, self._writer)
+        self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
         while self._writer.open:
             yield self._writer.idle
-        yield clock.now + 3
 
     def skip(self, segments: int, work: Segments) -> None:
         """Pass over segments: nothing but their number changes."""

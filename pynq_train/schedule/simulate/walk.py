@@ -96,10 +96,12 @@ class Walk:
         name: its section: ``x``, ``s``, ``yw``, ``yf``.
         counts: iterations of its tile loop.
         taps: weight offsets of the taps.
+        joins: writers: the port joins rows that follow each other (it does not when shared).
     """
 
     def __init__(self, fields: Fields, name: str, counts: Sequence[int],
-                 taps: Sequence[int] = ()) -> None:
+                 taps: Sequence[int] = (), joins: bool = True) -> None:
+        self.joins = joins
         self.counts = list(counts)
         self.reuse = fields.get(f"{name}.reuse", 0)
         self.mode = LoadMode(fields.get(f"{name}.mode", 0))
@@ -286,7 +288,7 @@ class Walk:
         for row, _, inside, _ in self._rows(addr + WORD_BYTES * before, 0, at):
             if not (inside and valid):
                 continue
-            if held and row != end:
+            if held and (row != end or not self.joins):
                 cut(held)
             if not held:
                 offset = row
