@@ -39,31 +39,33 @@ class Loader:
         self.walk: Walk | None = None
         self.done = Signal(clock)
         self._at = 0          # cycle of the last element
-        self._metas: deque[tuple[Burst | None, TileRead, int, bool]] = deque()
+        self._metas: deque[tuple[Burst | None, TileRead, int, int]] = deque()
         self._rows: deque[tuple[int, int]] = deque()   # rows begun, by when
         self._base = 0        # rows of all tiles so far
         self._passed = (0, 0)
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _begin(self, take: int, tile: TileRead, last: bool) -> None:
+    def _begin(self, take: int, tile: TileRead) -> None:
         """Request the bursts of a tile that is taken in ``take``."""
         base = self._base
         self._base += tile.rows
-        if not tile.bursts:
-            self._metas.append((None, tile, take, last))
-            if len(self._metas) == 1:
-                self._settle()
-            return
-        final = tile.bursts[-1]
-        for burst in tile.bursts:
-            self._metas.append((burst, tile, take, last and burst is final))
-        # Rows are numbered through all tiles; the metas of this tile begin at `base`.
-        self._bases.append((base, len(tile.bursts)))
+        idle = not self._metas
+        for burst in tile.bursts or (None,):
+            self._metas.append((burst, tile, take, base))
+        if idle:
+            self._head()
         for burst in tile.bursts:
             self._port.ask(take + burst.at, burst.beats, self, base + burst.row - RECORD_ROWS)
+        if not tile.bursts and idle:
+            self._settle()
 
-    _bases: deque[tuple[int, int]]
+    def _head(self) -> None:
+        """Another burst is the oldest one: the rows before its first word need no words."""
+        if self._metas:
+            burst, _, _, base = self._metas[0]
+            if burst is not None:
+                self._rows.append((base + burst.opens, self._at + burst.zeros))
 
     def passed(self, row: int) -> int | None:
         """Cycle in which the data side has begun row ``row``."""
@@ -87,14 +89,6 @@ class Loader:
             self._at = max(self._at, take + FIRST_ELEMENT - 1)
         return max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
 
-    def _note_rows(self, burst: Burst) -> None:
-        base, left = self._bases[0]
-        self._rows.append((base + burst.rows_before, self._at))
-        if left == 1:
-            self._bases.popleft()
-        else:
-            self._bases[0] = (base, left - 1)
-
     def _settle(self) -> None:
         raise NotImplementedError
 
@@ -104,7 +98,6 @@ class XLoader(Loader):
 
     def __init__(self, clock: Clock, port: ReadPort) -> None:
         super().__init__(clock, port)
-        self._bases = deque()
         self.occupied = 0
         self.free = Signal(clock)
         self.ready: deque[int] = deque()
@@ -125,7 +118,7 @@ class XLoader(Loader):
             at = max(at, clock.now)
             tile = walk.read(self.tile)
             self.tile += 1
-            self._begin(at, tile, self.tile == walk.tiles)
+            self._begin(at, tile)
             at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
@@ -140,26 +133,30 @@ class XLoader(Loader):
 
     def arrive(self, cycle: int, beats: int) -> None:
         """Words of the oldest burst come from ``cycle`` on."""
-        burst, tile, take, last = self._metas.popleft()
+        burst, tile, take, base = self._metas.popleft()
         assert burst is not None
         self._at = self._take(burst, take, cycle, burst is tile.bursts[0])
-        self._note_rows(burst)
+        self._rows.append((base + burst.closes, self._at))
         if burst is tile.bursts[-1]:
-            self._end(tile)
+            self._end(tile, base)
+        self._head()
         self._port.consumed(self._at, beats)
         self._settle()
 
-    def _end(self, tile: TileRead) -> None:
+    def _end(self, tile: TileRead, base: int) -> None:
         self._at += tile.tail
+        self._rows.append((base + tile.rows, self._at))
         self.ready.append(self._at + X_READY_CYCLES)
         self.filled.wake()
 
     def _settle(self) -> None:
         """Tiles without a word."""
         while self._metas and self._metas[0][0] is None:
-            _, tile, take, _ = self._metas.popleft()
+            _, tile, take, base = self._metas.popleft()
             self._at = max(self._at, take + FIRST_ELEMENT - 1)
-            self._end(tile)
+            self._end(tile, base)
+            self._head()
+            self._port.pump()
         if not self._metas:
             self.done.wake()
 
@@ -169,7 +166,6 @@ class SLoader(Loader):
 
     def __init__(self, clock: Clock, port: ReadPort, sums: WritePort, ring_words: int) -> None:
         super().__init__(clock, port)
-        self._bases = deque()
         self._limit = ring_words - RING_MARGIN
         self._words = 0                      # pushed into the ring so far
         self._freed: deque[tuple[int, int]] = deque()
@@ -197,7 +193,7 @@ class SLoader(Loader):
             at = max(at, clock.now)
             tile = walk.read(self.tile)
             self.tile += 1
-            self._begin(at, tile, self.tile == walk.tiles)
+            self._begin(at, tile)
             at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
@@ -218,7 +214,7 @@ class SLoader(Loader):
         """Compute gives a chunk back in ``cycle``."""
         before = self._freed[-1][0] if self._freed else self._room[0]
         self._freed.append((before + words, cycle))
-        if self._inbox:
+        if self._metas and (self._inbox or self._metas[0][0] is None):
             self._clock.at(max(cycle, self._clock.now), self._work)
 
     def available(self, words: int) -> int | None:
@@ -249,7 +245,7 @@ class SLoader(Loader):
     def _work(self) -> None:
         moved = False
         while self._metas:
-            burst, tile, take, last = self._metas[0]
+            burst, tile, take, base = self._metas[0]
             if burst is not None and not self._inbox:
                 break
             ends = burst is None or burst is tile.bursts[-1]
@@ -258,17 +254,20 @@ class SLoader(Loader):
             if room is None:
                 break
             self._metas.popleft()
-            moved = True
+            moved, taken = True, 0
             if burst is not None:
                 cycle, beats = self._inbox.popleft()
                 self._at = max(self._take(burst, take, cycle, burst is tile.bursts[0]), room)
-                self._note_rows(burst)
-                self._port.consumed(self._at, beats)
+                self._rows.append((base + burst.closes, self._at))
+                taken += beats
             else:
                 self._at = max(self._at, take + FIRST_ELEMENT - 1, room)
             if ends:
                 self._at += tile.tail
+                self._rows.append((base + tile.rows, self._at))
                 self._sum()
+            self._head()
+            self._port.consumed(self._at, taken)
             self._words += words
             self._filled.append((self._words, self._at))
         if moved:

@@ -34,7 +34,8 @@ class Burst:
         cycles: cycles of the data side up to its last word, ``zeros`` included.
         ring: words that these cycles put into the ring.
         row: last row of the run that it belongs to.
-        rows_before: rows that the data side has begun when the burst is taken in.
+        opens: rows that the data side has begun when it needs the first word.
+        closes: rows that it has begun with the last word.
     """
 
     at: int
@@ -43,7 +44,8 @@ class Burst:
     cycles: int
     ring: int
     row: int
-    rows_before: int
+    opens: int
+    closes: int
 
 
 @dataclass(frozen=True)
@@ -216,17 +218,17 @@ class Walk:
         pad = -(n0 * n1n2) % 4 if self.align else 0
         per_word = valid / words if words else 0
         bursts: list[Burst] = []
-        number = left = zeros = 0
+        number = left = zeros = opens = 0
         cycles = ring = 0.0
         if starts:
             left = starts[0][1]
         opened = False
 
-        def take(count: int, cost: float, in_ring: float, rows_before: int) -> None:
-            nonlocal number, left, zeros, cycles, ring, opened
+        def take(count: int, cost: float, in_ring: float, rows_begun: int) -> None:
+            nonlocal number, left, zeros, cycles, ring, opened, opens
             while count:
                 if not opened:
-                    opened, zeros = True, round(cycles)
+                    opened, zeros, opens = True, round(cycles), rows_begun
                 part = min(count, left)
                 cycles += part * cost
                 ring += part * in_ring
@@ -235,7 +237,7 @@ class Walk:
                 if not left:
                     start, beats, last_row = starts[number]
                     bursts.append(Burst(start, beats, zeros, round(cycles), round(ring), last_row,
-                                        rows_before))
+                                        opens, rows_begun))
                     cycles -= round(cycles)
                     ring -= round(ring)
                     number += 1
