@@ -1,7 +1,7 @@
-"""Cycle model: what a tile of a pass costs in every unit, and the time line of a program.
+"""Quick cost of a pass for the choice of its tile: what it takes in every unit in steady state.
 
 ``python -m pynq_train.schedule.cost`` prints predicted array use of reference networks. The numbers
-are predictions of this model, not measurements.
+are predictions, not measurements; :mod:`pynq_train.schedule.timeline` predicts whole programs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ GROUP_CYCLES = LANES * M_TILE_BLOCKS
 """Cycles in which the store unit takes one accumulator group."""
 RAW_GROUP_CYCLES = LANES * M_TILE
 """The same without post-processing."""
-SLOTS = 4
-"""Descriptors that may be under way at once."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,6 @@ def update_cost(elements: int, copy: bool) -> tuple[int, int, int]:
 def softmax_cost(batch: int, classes: int) -> int:
     """Return the cycles of the softmax unit: three passes over the classes, one division each."""
     return batch * (classes * 24 + 40) + LATENCY_CYCLES
-
 
 
 def main() -> None:

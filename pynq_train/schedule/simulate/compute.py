@@ -175,15 +175,15 @@ class Compute:
                         waits.acc += at - self.at
                         self.at = at
                 self.full += 1
-            for sweep in range(work.sweeps):
+            for _ in range(work.sweeps):
                 if set_number == 0:
                     need = self._words + work.chunk_words
-                    ready = self._s.available(need)
-                    while ready is None:
+                    there = self._s.available(need)
+                    while there is None:
                         yield self._s.filled
-                        ready = self._s.available(need)
-                    if ready > at:
-                        at = self._stall(at, ready, grants)
+                        there = self._s.available(need)
+                    if there > at:
+                        at = self._stall(at, there, grants)
                         waits.s += at - self.at
                         self.at = at
                     self._words = need

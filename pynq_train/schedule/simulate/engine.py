@@ -50,11 +50,24 @@ class Command:
 
 @dataclass
 class Trace:
-    """What became of one descriptor: cycles of start and retirement, waits of the array."""
+    """What became of one descriptor.
+
+    Attributes:
+        start: cycle in which its first unit starts.
+        end: cycle in which it retires.
+        x_beats: words that the X port moved while the array worked on it.
+        waits: how the array spent its time.
+    """
 
     start: int = 0
     end: int = 0
+    x_beats: int = 0
     waits: Waits = field(default_factory=Waits)
+
+    @property
+    def x_port_cycles(self) -> int:
+        """Cycles that the X port needs for its words."""
+        return self.x_beats + self.x_beats // BURST_BEATS * 2
 
 
 def _words_of(unit: Unit, command: Command) -> int:
@@ -226,10 +239,17 @@ class Engine:
         work = self.conv(index)[2]
         self._skipper.begin(index)
         self.compute.ends = self._skipper.ended
+        beats = self.reads[0].beats
         yield from self.compute.run(work, start, self.traces[index].waits)
+        self.traces[index].x_beats = self.reads[0].beats - beats
         self._table_ready.remove(index)
         self._tables -= 1
         self._table_free.wake()
+
+    @property
+    def ports(self) -> list[ReadPort | WritePort]:
+        """All ports, both ways."""
+        return [*self.reads, *self.writes]
 
     @property
     def bytes_read(self) -> int:

@@ -109,9 +109,13 @@ class Dram:
         if now != self._next:
             return
         self._next = NEVER
-        if self._writing or any(port.pending for port in self.writers) or any(
-                port.begun for port in self.readers):
-            self._beats(now)
+        readers = [port for port in self.readers if port.due]
+        writers = [port for port in self.writers if port.due]
+        if self._writing or writers or any(port.begun for port in readers):
+            if now < self._free:
+                self.poke(ceil(self._free))
+            else:
+                self._beats(now, readers, writers)
         else:
             self._bursts(now)
 
@@ -136,49 +140,56 @@ class Dram:
         if soon < NEVER:
             self.poke(soon)
 
-    def _beats(self, now: int) -> None:
+    def _beats(self, now: int, readers: list[ReadPort], writers: list[WritePort]) -> None:
         """Reads and writes: cycle by cycle, up to the next event elsewhere or a burst's end."""
         memory, began = self.memory, now
+        rate, quantum, ports = memory.bytes_per_cycle, memory.quantum - 1, len(self.readers)
+        credit, most, last = self._credit, rate + WORD_BYTES - 1, 2 * rate // WORD_BYTES
         until = self._clock.next()
-        if now < self._free:
-            self.poke(ceil(self._free))
-            return
-        ports = len(self.readers)
-        rate = memory.bytes_per_cycle
         while True:
-            reads = [p.can(now) for p in self.readers]
-            writes = [p.can(now) for p in self.writers]
-            mine, other = (writes, reads) if self._writing else (reads, writes)
-            if any(mine):
+            writing = self._writing
+            mine: list[Any] = [port for port in (writers if writing else readers)
+                               if port.can(now)]
+            if mine:
                 self._idle_from = now + 1
-            elif not any(other):
-                soon = min([p.due_at() for p in self.readers] + [p.ready_at() for p in self.writers])
-                if soon < NEVER:
-                    self.poke(max(soon, now + 1))
-                return
-            if any(other) and (now - self._age_from >= memory.quantum - 1 or
-                               now + 1 - self._idle_from >= (1 if self._writing else _READ_IDLE)):
-                self._writing = not self._writing
+            patience = 1 if writing else _READ_IDLE
+            if (now - self._age_from >= quantum or now + 1 - self._idle_from >= patience) and any(
+                    port.can(now) for port in (readers if writing else writers)):
+                self._writing = not writing
                 self._age_from = self._idle_from = now + 1 + memory.turn_cycles
                 self._credit = 0
                 self.poke(self._age_from)
                 return
-            if any(mine):
-                side = self.writers if self._writing else self.readers
-                if now > began and any(can and side[i].left() <= 4 for i, can in enumerate(mine)):
-                    self.poke(now)
-                    return
-                credit = min(self._credit + rate, rate + 7)
-                while credit >= WORD_BYTES and any(mine):
-                    turn = self._turn
-                    self._turn = (turn + 1) % ports
-                    if mine[turn]:
-                        credit -= WORD_BYTES
-                        side[turn].beat(now)
-                        mine[turn] = side[turn].can(now)
+            if mine:
+                if now > began:
+                    for port in mine:
+                        if port.due[0][3] <= last:
+                            self._credit = credit
+                            self.poke(now)
+                            return
+                credit += rate
+                if credit > most:
+                    credit = most
+                while credit >= WORD_BYTES and mine:
+                    if len(mine) == 1:
+                        port = mine[0]
+                    else:
+                        port = min(mine, key=lambda p: (p.number - self._turn) % ports)
+                    self._turn = (port.number + 1) % ports
+                    credit -= WORD_BYTES
+                    port.beat(now)
+                    if not port.can(now):
+                        mine.remove(port)
+            elif not any(port.can(now) for port in (readers if writing else writers)):
+                soon = min(min((port.due[0][0] for port in readers if port.due), default=NEVER),
+                           min((port.due[0][0] for port in writers if port.due), default=NEVER))
                 self._credit = credit
+                if soon < NEVER:
+                    self.poke(max(soon, now + 1))
+                return
             now += 1
             if now >= until or self._clock.next() <= now:
+                self._credit = credit
                 self.poke(now)
                 return
 
@@ -189,11 +200,12 @@ class ReadPort:
     def __init__(self, clock: Clock, dram: Dram) -> None:
         self._clock = clock
         self._dram = dram
+        self.number = len(dram.readers)
         dram.readers.append(self)
         self.room = Signal(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Reader, int]] = deque()
-        self._due: deque[list[Any]] = deque()     # [ready, beats, reader, beats left]
+        self.due: deque[list[Any]] = deque()     # [ready, beats, reader, beats left]
         self._shown: deque[list[int]] = deque()   # spans of cycles with a beat on the port
         self._credits: deque[tuple[int, int]] = deque()
         self._open = 0
@@ -252,8 +264,8 @@ class ReadPort:
             self._credit -= beats
             self._issued = now
             ready = now + self._dram.memory.read_latency - 1
-            self._due.append([ready, beats, reader, beats])
-            if len(self._due) == 1:
+            self.due.append([ready, beats, reader, beats])
+            if len(self.due) == 1:
                 self._dram.poke(max(self.ready_at(), now))
             if len(queue) == 8:
                 self.room.wake()
@@ -262,21 +274,21 @@ class ReadPort:
 
     def ready_at(self) -> int:
         """Cycle from which the memory may serve the oldest burst."""
-        if not self._due:
+        if not self.due:
             return NEVER
-        return max(self._due[0][0], self._free - _FETCH_AHEAD)
+        return max(self.due[0][0], self._free - _FETCH_AHEAD)
 
     def due_at(self) -> int:
         """Cycle from which the oldest burst waits for its words."""
-        return self._due[0][0] if self._due else NEVER
+        return self.due[0][0] if self.due else NEVER
 
     def head_beats(self) -> int:
         """Beats of the oldest burst."""
-        return self._due[0][1]
+        return self.due[0][1]
 
     def serve(self, now: int, end: int) -> None:
         """The memory reads the oldest burst from ``now`` to ``end``."""
-        _, beats, reader, _ = self._due.popleft()
+        _, beats, reader, _ = self.due.popleft()
         last = max(max(now + 1, self._free) + beats - 1, end)
         self._shown.append([last - beats + 1, last])
         if len(self._shown) > 4:
@@ -295,12 +307,14 @@ class ReadPort:
     @property
     def begun(self) -> bool:
         """Some words of the oldest burst have been read, and not all."""
-        return bool(self._due) and self._due[0][3] < self._due[0][1]
+        return bool(self.due) and self.due[0][3] < self.due[0][1]
 
     def can(self, now: int) -> bool:
         """The memory can read a word for this port."""
-        if not self._due or self._due[0][0] > now:
+        if not self.due or self.due[0][0] > now:
             return False
+        if self._free - now <= READ_FIFO_WORDS:
+            return True
         shown, count = self._shown, 0
         while shown and shown[0][1] <= now:
             shown.popleft()
@@ -308,13 +322,9 @@ class ReadPort:
             count += last - (first - 1 if first > now else now)
         return count < READ_FIFO_WORDS
 
-    def left(self) -> int:
-        """Words of the oldest burst that have not been read."""
-        return int(self._due[0][3])
-
     def beat(self, now: int) -> None:
         """The memory reads one word."""
-        head = self._due[0]
+        head = self.due[0]
         at = max(now + 1, self._free)
         self._free = at + 1
         if self._shown and self._shown[-1][1] == at - 1:
@@ -323,7 +333,7 @@ class ReadPort:
             self._shown.append([at, at])
         head[3] -= 1
         if not head[3]:
-            self._due.popleft()
+            self.due.popleft()
             self._end(head[1], head[2], at)
 
     def _closed(self) -> None:
@@ -337,11 +347,12 @@ class WritePort:
     def __init__(self, clock: Clock, dram: Dram) -> None:
         self._clock = clock
         self._dram = dram
+        self.number = len(dram.writers)
         dram.writers.append(self)
         self.room = Signal(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Writer]] = deque()
-        self._due: deque[list[Any]] = deque()     # [ready, beats, writer, beats left]
+        self.due: deque[list[Any]] = deque()     # [ready, beats, writer, beats left]
         self._acks: deque[Writer] = deque()
         self._open = 0
         self._stored = 0
@@ -379,9 +390,9 @@ class WritePort:
             self._stored += beats
             end = max(now + 1, self._free) + beats
             self._free = end + self._dram.memory.burst_cycles
-            self._due.append([end - 1, beats, writer, beats])
+            self.due.append([end - 1, beats, writer, beats])
             self._clock.at(end, self._sent(beats))
-            if len(self._due) == 1:
+            if len(self.due) == 1:
                 self._dram.poke(end - 1)
 
     def _sent(self, beats: int):  # type: ignore[no-untyped-def]
@@ -392,28 +403,19 @@ class WritePort:
 
     def ready_at(self) -> int:
         """Cycle from which the memory may serve the oldest burst."""
-        return self._due[0][0] if self._due else NEVER
-
-    @property
-    def pending(self) -> bool:
-        """Bursts are under way that the memory has not written."""
-        return bool(self._due)
+        return self.due[0][0] if self.due else NEVER
 
     def can(self, now: int) -> bool:
         """The memory can write a word of this port."""
-        return bool(self._due) and self._due[0][0] <= now
-
-    def left(self) -> int:
-        """Words of the oldest burst that have not been written."""
-        return int(self._due[0][3])
+        return bool(self.due) and self.due[0][0] <= now
 
     def beat(self, now: int) -> None:
         """The memory writes one word."""
-        head = self._due[0]
+        head = self.due[0]
         self._stored -= 1
         head[3] -= 1
         if not head[3]:
-            self._due.popleft()
+            self.due.popleft()
             self.beats += head[1]
             self._acks.append(head[2])
             self._clock.at(now + self._dram.memory.write_latency + 1, self._acked)

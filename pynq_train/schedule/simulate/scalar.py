@@ -15,7 +15,7 @@ from pynq_train.schedule.simulate.walk import Fields
 FIFO_WORDS = 128
 COPY_WORDS = 32
 MATH_CYCLES = 12
-READ_CYCLES = 5
+READ_CYCLES = 10
 """From the start to the first address of the update unit; words pass two queues."""
 QUEUE_CYCLES = 5
 WRITE_CYCLES = 8
@@ -103,7 +103,7 @@ class Update:
         for writer in (self._out, self._copy):
             while writer.open:
                 yield writer.idle
-        self._masters.push(clock.now + 10, RECORD_WORDS, self._out)
+        self._masters.push(clock.now + 14, RECORD_WORDS, self._out)
         while self._out.open:
             yield self._out.idle
         self.active = False

@@ -10,9 +10,9 @@ from pynq_train.hw.commands import TILE_LEVELS, Unit
 if TYPE_CHECKING:
     from pynq_train.schedule.simulate.engine import Engine
 
-FEWEST = 6
+FEWEST = 5
 """Iterations of a level below which nothing is skipped."""
-EQUAL = 3
+EQUAL = 2
 """Periods in a row that must take the same time."""
 TOLERANCE = 1e-3
 
@@ -64,20 +64,20 @@ class Skipper:
                     if len(seen.times) > EQUAL + 1:
                         del seen.times[0], seen.states[0]
                     if len(seen.times) == EQUAL + 1 and self._try(level, inner, position):
-                        for other in self._levels:
+                        for other in self._levels[: level + 1]:
                             other.clear()
                         return
             inner *= count
 
     def _state(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         engine = self._engine
-        beats = tuple(port.beats for port in (*engine.reads, *engine.writes))
+        beats = tuple(port.beats for port in engine.ports)
         return beats, engine.traces[self._index].waits.values()
 
     def _try(self, level: int, inner: int, position: int) -> bool:
         engine, times = self._engine, self._levels[level].times
         period = times[-1] - times[0]
-        steps = [b - a for a, b in zip(times, times[1:])]
+        steps = [b - a for a, b in zip(times[:-1], times[1:])]
         if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or engine.update.active:
             return False
         first, end = self._equal(level, position - 1)
@@ -146,7 +146,7 @@ class Skipper:
         engine.clock.skipped += cycles
         seen = self._levels[level]
         (beats, waits), (now_beats, now_waits) = seen.states[-2], seen.states[-1]
-        for port, before, after in zip((*engine.reads, *engine.writes), beats, now_beats):
+        for port, before, after in zip(engine.ports, beats, now_beats):
             port.beats += count * (after - before)
         engine.traces[self._index].waits.add(
             tuple(b - a for a, b in zip(waits, now_waits)), count)

@@ -60,7 +60,7 @@ class TileRead:
 
 @dataclass(frozen=True)
 class SegmentWrite:
-    """Bursts of a stored segment: (beats, cycles of reading up to its last word), and all cycles."""
+    """Bursts of a stored segment: (beats, cycles of reading up to its last word); all cycles."""
 
     bursts: tuple[tuple[int, int], ...]
     cycles: int
