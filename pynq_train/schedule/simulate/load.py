@@ -210,6 +210,10 @@ class SLoader(Loader):
             assert self.walk is not None
             self._in_row = (self._in_row + tiles) % (self._sum_tiles * self.walk.counts[3])
 
+    def lead(self) -> int:
+        """Words that the ring has got and compute has not given back."""
+        return self._words - (self._freed[-1][0] if self._freed else self._room[0]) + self._limit
+
     def free(self, words: int, cycle: int) -> None:
         """Compute gives a chunk back in ``cycle``."""
         before = self._freed[-1][0] if self._freed else self._room[0]

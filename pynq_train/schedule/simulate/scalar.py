@@ -113,6 +113,7 @@ class Update:
 class Softmax:
     """The softmax unit: one image after the other, the next one read meanwhile."""
 
+    NEXT_CYCLES = 5
     NORM_CYCLES = 9
     MAX_CYCLES = 4
     EXP_CYCLES = 12
@@ -138,7 +139,8 @@ class Softmax:
             self._ask(words)
             asked += 1
         at = clock.now
-        for _ in range(images):
+        for image in range(images):
+            at += self.NEXT_CYCLES if image else 0
             for _ in range(words + 1):
                 while not self._stream.came:
                     yield self._stream.signal

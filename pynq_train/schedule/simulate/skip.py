@@ -17,12 +17,18 @@ EQUAL = 2
 TOLERANCE = 1e-3
 
 
+DRIFT_WORDS = 8
+"""What the fill of the S ring may change in the periods that count as equal."""
+_State = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Words of the ports, waits of the array, fill of the buffers."""
+
+
 class _Level:
     """One tile level of the descriptor that compute works on."""
 
     def __init__(self) -> None:
         self.times: list[int] = []
-        self.states: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self.states: list[_State] = []
 
     def clear(self) -> None:
         self.times.clear()
@@ -69,16 +75,21 @@ class Skipper:
                         return
             inner *= count
 
-    def _state(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _state(self) -> _State:
         engine = self._engine
         beats = tuple(port.beats for port in engine.ports)
-        return beats, engine.traces[self._index].waits.values()
+        fill = (engine.s.lead(), engine.x.occupied, engine.compute.full, engine.store.data.taken)
+        return beats, engine.traces[self._index].waits.values(), fill
 
     def _try(self, level: int, inner: int, position: int) -> bool:
         engine, times = self._engine, self._levels[level].times
         period = times[-1] - times[0]
         steps = [b - a for a, b in zip(times[:-1], times[1:])]
         if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or engine.update.active:
+            return False
+        fills = [state[2] for state in self._levels[level].states]
+        if any(fill[1:] != fills[0][1:] for fill in fills) or (
+                max(fill[0] for fill in fills) - min(fill[0] for fill in fills) > DRIFT_WORDS):
             return False
         first, end = self._equal(level, position - 1)
         if position - EQUAL < first:
@@ -145,7 +156,7 @@ class Skipper:
         engine = self._engine
         engine.clock.skipped += cycles
         seen = self._levels[level]
-        (beats, waits), (now_beats, now_waits) = seen.states[-2], seen.states[-1]
+        (beats, waits, _), (now_beats, now_waits, _) = seen.states[-2], seen.states[-1]
         for port, before, after in zip(engine.ports, beats, now_beats):
             port.beats += count * (after - before)
         engine.traces[self._index].waits.add(
