@@ -24,8 +24,8 @@ _FETCH_AHEAD = 30
 """Beats that wait in a port's read FIFO when the memory fetches the next burst into it."""
 _READ_IDLE = 4
 """Cycles without a read after which waiting writes get the memory."""
-_DEBT = 8
-"""Cycles that the memory may be behind when a burst of another port joins."""
+_JOIN = 16
+"""Bursts that wait within so many cycles may meet in the memory."""
 QUEUE_CYCLES = 4
 """From the port to the head of the engine's read queue."""
 
@@ -111,7 +111,8 @@ class Dram:
         self._next = NEVER
         readers = [port for port in self.readers if port.due]
         writers = [port for port in self.writers if port.due]
-        if self._writing or writers or any(port.begun for port in readers):
+        if self._writing or writers or any(port.begun for port in readers) or (
+                sum(port.due[0][0] <= now + _JOIN for port in readers) > self._rate):
             if now < self._free:
                 self.poke(ceil(self._free))
             else:
@@ -120,17 +121,14 @@ class Dram:
             self._bursts(now)
 
     def _bursts(self, now: int) -> None:
-        """Reads only."""
-        if now < self._free - _DEBT:
-            self.poke(ceil(self._free - _DEBT))
-            return
+        """Reads only, on so few ports that each can have a word in every cycle."""
         end = self._free if self._free > now - 1 else float(now)
         soon = NEVER
         for port in self.readers:
             at = port.ready_at()
             if at <= now:
                 end += port.head_beats() / self._rate
-                port.serve(now, ceil(end))
+                port.serve(now)
                 at = max(port.ready_at(), now + 1)
             if at < soon:
                 soon = at
@@ -286,10 +284,10 @@ class ReadPort:
         """Beats of the oldest burst."""
         return self.due[0][1]
 
-    def serve(self, now: int, end: int) -> None:
-        """The memory reads the oldest burst from ``now`` to ``end``."""
+    def serve(self, now: int) -> None:
+        """The memory reads the oldest burst from ``now`` on."""
         _, beats, reader, _ = self.due.popleft()
-        last = max(max(now + 1, self._free) + beats - 1, end)
+        last = max(now + 1, self._free) + beats - 1
         self._shown.append([last - beats + 1, last])
         if len(self._shown) > 4:
             self._shown.popleft()
