@@ -200,9 +200,13 @@ class Compute:
                     taken = grants.before(end)
                 waits.busy += end - at
                 at = self.at = end
-            last = at - period + steps - 1
-            if clock.now < last:
-                yield last
+            # Drains that were granted after these sweeps had been calculated delay them now.
+            while clock.now < at - period + steps - 1:
+                yield at - period + steps - 1
+                late = grants.before(at)
+                waits.busy += late
+                at += late
+            self.at = at
             self.tile = tile + 1
             if (tile + 1) % inner_x == 0:
                 clock.at(clock.now + RELEASE_CYCLES, self._x.release)
