@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
@@ -24,35 +25,108 @@ SUM_CYCLES = 22
 _AHEAD = 16
 
 
+@dataclass
+class Sums:
+    """Channel sums of one weight gradient: where its data side stands.
+
+    Attributes:
+        tiles: tiles of one row of sums.
+        rows: rows of one m tile; the first is summed.
+        seen: tiles of the m tile so far.
+    """
+
+    tiles: int
+    rows: int
+    seen: int = 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A burst that is under way, or a tile without one.
+
+    Attributes:
+        burst: the burst, None for a tile without one.
+        tile: its tile.
+        take: cycle in which the tile was taken.
+        base: number of the tile's first row.
+        sums: channel sums of its descriptor.
+    """
+
+    burst: Burst | None
+    tile: TileRead
+    take: int
+    base: int
+    sums: Sums | None
+
+    @property
+    def opens(self) -> bool:
+        """The tile begins with it."""
+        return self.burst is None or self.burst is self.tile.bursts[0]
+
+    @property
+    def closes(self) -> bool:
+        """The tile ends with it."""
+        return self.burst is None or self.burst is self.tile.bursts[-1]
+
+
 class Loader:
     """What both loaders share: tiles to requests, words to elements.
 
     Attributes:
         tile: next tile to request.
-        finished: last element of the descriptor's last tile, when known.
     """
 
     def __init__(self, clock: Clock, port: ReadPort) -> None:
         self._clock = clock
         self._port = port
         self.tile = 0
-        self.walk: Walk | None = None
-        self.done = Signal(clock)
         self._at = 0          # cycle of the last element
-        self._metas: deque[tuple[Burst | None, TileRead, int, int]] = deque()
+        self._parts: deque[_Part] = deque()
         self._rows: deque[tuple[int, int]] = deque()   # rows begun, by when
-        self._base = 0        # rows of all tiles so far
         self._passed = (0, 0)
+        self._base = 0        # rows of all tiles so far
+        self._begun = self._ended = 0   # tiles
+        self._targets: deque[int] = deque()
+        self._done = Signal(clock)
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _begin(self, take: int, tile: TileRead) -> None:
+    def walk(self, walk: Walk, start: int, sums: Sums | None = None) -> Steps:
+        """Request the tiles of a descriptor whose walk starts in ``start``."""
+        self.tile = 0
+        clock = self._clock
+        at = start + LOOK_CYCLES
+        if clock.now < start:
+            yield start
+        while self.tile < walk.tiles:
+            yield from self._claim()
+            at = max(at, clock.now)
+            tile = walk.read(self.tile)
+            self.tile += 1
+            self._begin(at, tile, sums)
+            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
+            while self._port.waiting > _AHEAD:
+                yield self._port.room
+        self._targets.append(self._begun)
+
+    def finish(self) -> Steps:
+        """Wait until the oldest descriptor's last element is written."""
+        while self._ended < self._targets[0]:
+            yield self._done
+        self._targets.popleft()
+        yield self._at + 3
+
+    def _claim(self) -> Steps:
+        yield from ()
+
+    def _begin(self, take: int, tile: TileRead, sums: Sums | None) -> None:
         """Request the bursts of a tile that is taken in ``take``."""
         base = self._base
         self._base += tile.rows
-        idle = not self._metas
+        self._begun += 1
+        idle = not self._parts
         for burst in tile.bursts or (None,):
-            self._metas.append((burst, tile, take, base))
+            self._parts.append(_Part(burst, tile, take, base, sums))
         if idle:
             self._head()
         for burst in tile.bursts:
@@ -62,10 +136,10 @@ class Loader:
 
     def _head(self) -> None:
         """Another burst is the oldest one: the rows before its first word need no words."""
-        if self._metas:
-            burst, _, _, base = self._metas[0]
-            if burst is not None:
-                self._rows.append((base + burst.opens, self._at + burst.zeros))
+        if self._parts:
+            part = self._parts[0]
+            if part.burst is not None:
+                self._rows.append((part.base + part.burst.opens, self._at + part.burst.zeros))
 
     def passed(self, row: int) -> int | None:
         """Cycle in which the data side has begun row ``row``."""
@@ -83,11 +157,20 @@ class Loader:
         """Words of the oldest burst come from ``cycle`` on."""
         raise NotImplementedError
 
-    def _take(self, burst: Burst, take: int, cycle: int, opens: bool) -> int:
-        """Cycle of the last word of a burst that arrives in ``cycle``."""
-        if opens:
-            self._at = max(self._at, take + FIRST_ELEMENT - 1)
-        return max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
+    def _take(self, part: _Part, cycle: int) -> None:
+        """Move on to the last word of a part that arrives in ``cycle``, and to its tile's end."""
+        if part.opens:
+            self._at = max(self._at, part.take + FIRST_ELEMENT - 1)
+        burst = part.burst
+        if burst is not None:
+            self._at = max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
+            self._rows.append((part.base + burst.closes, self._at))
+        if part.closes:
+            self._at += part.tile.tail
+            self._rows.append((part.base + part.tile.rows, self._at))
+            self._ended += 1
+            if self._targets and self._ended >= self._targets[0]:
+                self._done.wake()
 
     def _settle(self) -> None:
         raise NotImplementedError
@@ -99,66 +182,39 @@ class XLoader(Loader):
     def __init__(self, clock: Clock, port: ReadPort) -> None:
         super().__init__(clock, port)
         self.occupied = 0
-        self.free = Signal(clock)
         self.ready: deque[int] = deque()
         self.filled = Signal(clock)
-        self._fresh = True
+        self._free = Signal(clock)
 
-    def run(self, walk: Walk, start: int) -> Steps:
-        """Load the tiles of a descriptor whose walk starts in ``start``."""
-        self.walk, self.tile = walk, 0
-        clock = self._clock
-        at = start + LOOK_CYCLES
-        if clock.now < start:
-            yield start
-        while self.tile < walk.tiles:
-            while self.occupied >= 2:
-                yield self.free
-            self.occupied += 1
-            at = max(at, clock.now)
-            tile = walk.read(self.tile)
-            self.tile += 1
-            self._begin(at, tile)
-            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
-            while self._port.waiting > _AHEAD:
-                yield self._port.room
-        while self._metas:
-            yield self.done
-        yield self._at + 3
+    def _claim(self) -> Steps:
+        while self.occupied >= 2:
+            yield self._free
+        self.occupied += 1
 
     def release(self) -> None:
         """Compute has read a tile for the last time."""
         self.occupied -= 1
-        self.free.wake()
+        self._free.wake()
 
     def arrive(self, cycle: int, beats: int) -> None:
         """Words of the oldest burst come from ``cycle`` on."""
-        burst, tile, take, base = self._metas.popleft()
-        assert burst is not None
-        self._at = self._take(burst, take, cycle, burst is tile.bursts[0])
-        self._rows.append((base + burst.closes, self._at))
-        if burst is tile.bursts[-1]:
-            self._end(tile, base)
-        self._head()
+        self._next(cycle)
         self._port.consumed(self._at, beats)
         self._settle()
 
-    def _end(self, tile: TileRead, base: int) -> None:
-        self._at += tile.tail
-        self._rows.append((base + tile.rows, self._at))
-        self.ready.append(self._at + X_READY_CYCLES)
-        self.filled.wake()
+    def _next(self, cycle: int) -> None:
+        part = self._parts.popleft()
+        self._take(part, cycle)
+        if part.closes:
+            self.ready.append(self._at + X_READY_CYCLES)
+            self.filled.wake()
+        self._head()
 
     def _settle(self) -> None:
         """Tiles without a word."""
-        while self._metas and self._metas[0][0] is None:
-            _, tile, take, base = self._metas.popleft()
-            self._at = max(self._at, take + FIRST_ELEMENT - 1)
-            self._end(tile, base)
-            self._head()
+        while self._parts and self._parts[0].burst is None:
+            self._next(self._clock.now)
             self._port.pump()
-        if not self._metas:
-            self.done.wake()
 
 
 class SLoader(Loader):
@@ -172,43 +228,22 @@ class SLoader(Loader):
         self._room = (self._limit, 0)        # words that fit, from when on
         self._inbox: deque[tuple[int, int]] = deque()
         self._filled: deque[tuple[int, int]] = deque()
-        self._sums = sums
+        self._port_of_sums = sums
         self._writer = Writer(clock)
-        self._sum_tiles = 0
-        self._hold = False
-        self._in_row = 0
+        self._sums: Sums | None = None
         self.filled = Signal(clock)
 
-    def run(self, walk: Walk, start: int, sums: bool) -> Steps:
-        """Load the tiles of a descriptor whose walk starts in ``start``."""
-        self.walk, self.tile = walk, 0
-        self._sum_tiles = walk.counts[0] * walk.counts[1] * walk.counts[2] if sums else 0
-        self._hold = bool(sums) and walk.counts[3] == 1
-        self._in_row = 0
-        clock = self._clock
-        at = start + LOOK_CYCLES
-        if clock.now < start:
-            yield start
-        while self.tile < walk.tiles:
-            at = max(at, clock.now)
-            tile = walk.read(self.tile)
-            self.tile += 1
-            self._begin(at, tile)
-            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
-            while self._port.waiting > _AHEAD:
-                yield self._port.room
-        while self._metas or self._inbox:
-            yield self.done
-        yield self._at + 3
+    def finish(self) -> Steps:
+        """Wait until the oldest descriptor's words and sums are written."""
+        yield from super().finish()
         while self._writer.open:
             yield self._writer.idle
 
     def skip(self, tiles: int) -> None:
         """Pass over tiles: nothing but their number changes."""
         self.tile += tiles
-        if self._sum_tiles:
-            assert self.walk is not None
-            self._in_row = (self._in_row + tiles) % (self._sum_tiles * self.walk.counts[3])
+        if self._sums:
+            self._sums.seen = (self._sums.seen + tiles) % (self._sums.tiles * self._sums.rows)
 
     def lead(self) -> int:
         """Words that the ring has got and compute has not given back."""
@@ -218,8 +253,8 @@ class SLoader(Loader):
         """Compute gives a chunk back in ``cycle``."""
         before = self._freed[-1][0] if self._freed else self._room[0]
         self._freed.append((before + words, cycle))
-        if self._metas and (self._inbox or self._metas[0][0] is None):
-            self._clock.at(max(cycle, self._clock.now), self._work)
+        if self._parts and (self._inbox or self._parts[0].burst is None):
+            self._clock.at(max(cycle, self._clock.now), self._settle)
 
     def available(self, words: int) -> int | None:
         """Cycle in which ``words`` of all words so far have been announced; None: not known."""
@@ -234,11 +269,7 @@ class SLoader(Loader):
         """Words of the oldest burst come from ``cycle`` on."""
         self._inbox.append((cycle, beats))
         if len(self._inbox) == 1:
-            self._work()
-
-    def _settle(self) -> None:
-        if not self._inbox:
-            self._work()
+            self._settle()
 
     def _fits(self, words: int) -> int | None:
         """Cycle from which the ring takes words up to a total of ``words``."""
@@ -246,48 +277,46 @@ class SLoader(Loader):
             self._room = self._freed.popleft()
         return self._room[1] if self._room[0] >= words else None
 
-    def _work(self) -> None:
+    def _settle(self) -> None:
         moved = False
-        while self._metas:
-            burst, tile, take, base = self._metas[0]
+        while self._parts:
+            part = self._parts[0]
+            burst = part.burst
             if burst is not None and not self._inbox:
                 break
-            ends = burst is None or burst is tile.bursts[-1]
-            words = (burst.ring if burst is not None else 0) + (tile.tail_ring if ends else 0)
+            if part.sums is not self._sums:
+                if self._writer.open:   # the sums of the descriptor before
+                    self._writer.idle.wait(self._settle)
+                    break
+                self._sums = part.sums
+            words = (burst.ring if burst is not None else 0) + (
+                part.tile.tail_ring if part.closes else 0)
             room = self._fits(self._words + words)
             if room is None:
                 break
-            self._metas.popleft()
-            moved, taken = True, 0
-            if burst is not None:
-                cycle, beats = self._inbox.popleft()
-                self._at = max(self._take(burst, take, cycle, burst is tile.bursts[0]), room)
-                self._rows.append((base + burst.closes, self._at))
-                taken += beats
-            else:
-                self._at = max(self._at, take + FIRST_ELEMENT - 1, room)
-            if ends:
-                self._at += tile.tail
-                self._rows.append((base + tile.rows, self._at))
-                self._sum()
-            self._head()
-            self._port.consumed(self._at, taken)
+            self._parts.popleft()
+            moved = True
+            cycle, beats = self._inbox.popleft() if burst is not None else (0, 0)
+            self._at = max(self._at, room - (burst.cycles if burst is not None else 0))
+            self._take(part, cycle)
+            if part.closes:
+                self._sum(part)
             self._words += words
             self._filled.append((self._words, self._at))
+            self._head()
+            self._port.consumed(self._at, beats)
         if moved:
             self.filled.wake()
-        if not self._metas:
-            self.done.wake()
 
-    def _sum(self) -> None:
+    def _sum(self, part: _Part) -> None:
         """The end of a tile: perhaps the channel sums are written."""
-        if not self._sum_tiles:
+        sums = part.sums
+        if sums is None:
             return
-        assert self.walk is not None
-        self._in_row += 1
-        if self._in_row == self._sum_tiles:
-            self._sums.push(self._at + 6 + BURST_BEATS, BURST_BEATS, self._writer)
-            if self._hold:
+        sums.seen += 1
+        if sums.seen == sums.tiles:
+            self._port_of_sums.push(self._at + 6 + BURST_BEATS, BURST_BEATS, self._writer)
+            if sums.rows == 1:
                 self._at += SUM_CYCLES
-        if self._in_row == self._sum_tiles * self.walk.counts[3]:
-            self._in_row = 0
+        if sums.seen == sums.tiles * sums.rows:
+            sums.seen = 0

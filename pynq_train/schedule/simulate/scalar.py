@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
 
-from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.schedule.layout import ceil_div
-from pynq_train.schedule.simulate.kernel import Clock, Signal
+from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
 from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.walk import Fields
 
 FIFO_WORDS = 128
-COPY_WORDS = 32
 MATH_CYCLES = 12
 READ_CYCLES = 10
 """From the start to the first address of the update unit; words pass two queues."""
 QUEUE_CYCLES = 5
 WRITE_CYCLES = 8
-
-Steps = Generator["int | Signal", None, None]
-
 
 class Stream:
     """Words of a linear range, requested burst by burst."""
@@ -48,51 +44,96 @@ class Stream:
 
 
 class Update:
-    """The update unit: blocks of 16 elements."""
+    """The update unit: blocks of one burst of masters.
 
-    def __init__(self, clock: Clock, port: ReadPort, masters: WritePort, copies: WritePort) -> None:
+    Attributes:
+        active: something is updated.
+        index: descriptor that is updated.
+        left: its elements that are left.
+    """
+
+    def __init__(self, clock: Clock, port: ReadPort, masters: WritePort, copies: WritePort,
+                 queue: GradQueue) -> None:
         self._clock = clock
         self._masters = masters
         self._copies = copies
+        self._queue = queue
         self._g = Stream(clock, port)
         self._wv = Stream(clock, port)
+        self._held = 0      # words of masters requested and not used
+        self._used = Signal(clock)
         self._out = Writer(clock)
         self._copy = Writer(clock)
         self.active = False
+        self.index = -1
         self.left = 0
+        self.unread = 0
+        self._per_word = 1
 
-    def run(self, fields: Fields, start: int) -> Steps:
-        """Update a tensor; ends when its record is written."""
+    def reads(self, fields: Fields, start: int) -> Steps:
+        """Request masters, and with UPDATE sums, as far ahead as the queues hold them."""
         clock = self._clock
         if clock.now < start:
             yield start
-        self.active = True
-        count = fields["u.u_count"]
-        self.left = count
-        blocks = ceil_div(count, BURST_BEATS)
-        asked = min(blocks, FIFO_WORDS // BURST_BEATS)
-        sizes = [BURST_BEATS] * (blocks - 1) + [count - BURST_BEATS * (blocks - 1)]
-        for block in range(asked):
-            self._g.ask(clock.now + READ_CYCLES, sizes[block])
-            self._wv.ask(clock.now + READ_CYCLES, sizes[block])
+        sums = fields["pre.opcode"] != Opcode.GRADIENT
+        words = _words(fields)
+        self.unread = words
+        at = clock.now + READ_CYCLES
+        while self.unread:
+            size = min(self.unread, BURST_BEATS)
+            while self._held + size > FIFO_WORDS:
+                yield self._used
+            self._held += size
+            self.unread -= size
+            at = max(at, clock.now + 2)
+            if sums:
+                self._g.ask(at, size)
+            self._wv.ask(at, size)
+
+    def skip(self, sums: int) -> bool:
+        """Pass over ``sums`` elements of a gradient, unless their masters have been requested."""
+        words = sums // self._per_word
+        if not self.active or self.unread < words:
+            return False
+        self.left -= sums
+        self.unread -= words
+        return True
+
+    def run(self, fields: Fields, start: int, index: int) -> Steps:
+        """Update a tensor; ends when its record is written."""
+        clock, queue = self._clock, self._queue
+        if clock.now < start:
+            yield start
+        gradient = fields["pre.opcode"] == Opcode.GRADIENT
+        per_word = self._per_word = 2 if fields.get("u.u_plain", 0) else 1
+        self.active, self.index = True, index
+        self.left = fields["u.u_count"]
         at = clock.now
         copied = 0
-        for size in sizes:
-            for stream in (self._g, self._wv):
+        while self.left:
+            size = min(self.left, BURST_BEATS * per_word)
+            words = ceil_div(size, per_word)
+            for stream, count in ((self._wv, words),) if gradient else (
+                    (self._g, words), (self._wv, words)):
                 while not stream.came:
                     yield stream.signal
-                at = max(at, stream.came.popleft() - size)
-            while self._masters.full:
-                yield self._masters.room
-            at = max(at, clock.now - size)
-            at += size
+                at = max(at, stream.came.popleft() - count)
+            if gradient:
+                there = queue.available(size)
+                while there is None:
+                    yield queue.came
+                    there = queue.available(size)
+                at = max(at, there)
+            while self._masters.full or self._copies.full:
+                yield self._masters.room if self._masters.full else self._copies.room
+            at = max(at, clock.now - size) + size
             if clock.now < at:
                 yield at
-            if asked < blocks:
-                self._g.ask(clock.now + 2, sizes[asked])
-                self._wv.ask(clock.now + 2, sizes[asked])
-                asked += 1
-            self._masters.push(clock.now + MATH_CYCLES + WRITE_CYCLES, size, self._out)
+            if gradient:
+                queue.read(size)
+            self._held -= words
+            self._used.wake()
+            self._masters.push(clock.now + MATH_CYCLES + WRITE_CYCLES, words, self._out)
             self.left -= size
             if fields.get("u.u_copy", 0):
                 copied += size // CHANNELS_PER_WORD
@@ -108,6 +149,10 @@ class Update:
             yield self._out.idle
         self.active = False
         yield clock.now + 2
+
+
+def _words(fields: Fields) -> int:
+    return ceil_div(fields["u.u_count"], 2 if fields.get("u.u_plain", 0) else 1)
 
 
 class Softmax:
@@ -127,7 +172,7 @@ class Softmax:
         self._stream = Stream(clock, port)
         self._writer = Writer(clock)
 
-    def run(self, fields: Fields, start: int, records: WritePort) -> Steps:
+    def run(self, fields: Fields, start: int) -> Steps:
         """Loss and gradients of a mini-batch."""
         clock = self._clock
         if clock.now < start:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynq_train.hw.commands import TILE_LEVELS, Unit
+from pynq_train.schedule.simulate.queue import LANE_SUMS
 
 if TYPE_CHECKING:
     from pynq_train.schedule.simulate.engine import Engine
@@ -78,34 +79,43 @@ class Skipper:
     def _state(self) -> _State:
         engine = self._engine
         beats = tuple(port.beats for port in engine.ports)
-        fill = (engine.s.lead(), engine.x.occupied, engine.compute.full, engine.store.data.taken)
+        fill = (engine.s.lead(), engine.x.occupied, engine.compute.full, engine.store.data.taken,
+                engine.queue.used)
         return beats, engine.traces[self._index].waits.values(), fill
 
     def _try(self, level: int, inner: int, position: int) -> bool:
         engine, times = self._engine, self._levels[level].times
         period = times[-1] - times[0]
         steps = [b - a for a, b in zip(times[:-1], times[1:])]
-        if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or engine.update.active:
+        if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or not self._quiet():
             return False
         fills = [state[2] for state in self._levels[level].states]
         if any(fill[1:] != fills[0][1:] for fill in fills) or (
                 max(fill[0] for fill in fills) - min(fill[0] for fill in fills) > DRIFT_WORDS):
             return False
+        work = engine.conv(self._index)[2]
+        if level < work.reduce and fills[-1][-1]:
+            return False    # the update unit goes on with sums of an earlier tile
         first, end = self._equal(level, position - 1)
         if position - EQUAL < first:
             return False
         units = self._units(level, inner)
-        count = engine.conv(self._index)[2].counts[level]
+        count = work.counts[level]
         outer = (engine.compute.tile // inner) // count
         times_more = end - position - 1
         for unit, at, per in units:
             if engine.at_work.get(unit) != self._index or at // (per * count) != outer:
                 return False
             times_more = min(times_more, end - at // per % count - 1)
-        if times_more < 2:
+        if times_more < 2 or not self._skip_sums(level, times_more):
             return False
         self._skip(level, inner, times_more, round(period * times_more / EQUAL))
         return True
+
+    def _quiet(self) -> bool:
+        """Nothing but this descriptor is at work."""
+        update = self._engine.update
+        return not update.active or (update.index == self._index)
 
     def _units(self, level: int, inner: int) -> list[tuple[Unit, int, int]]:
         """Units that move with the level: (unit, position, items per iteration)."""
@@ -134,7 +144,7 @@ class Skipper:
             return found
         x, s, work, segments = self._engine.conv(self._index)
         walks = [(x, level), (s, level)]
-        place = level - work.reduce + (3 if segments.raw else 0)
+        place = level - work.reduce + (3 if segments.per_tile > 1 else 0)
         if level >= work.reduce:
             walks += [(walk, place) for walk in (segments.writes, segments.flag_writes) if walk]
         count = work.counts[level]
@@ -150,6 +160,19 @@ class Skipper:
         for at in range(first, end):
             self._same[level, at] = (first, end)
         return first, end
+
+    def _skip_sums(self, level: int, count: int) -> bool:
+        """Pass over what the update unit does in ``count`` iterations, if it has that much left."""
+        engine = self._engine
+        _, _, work, segments = engine.conv(self._index)
+        if not segments.queued or level < work.reduce:
+            return True
+        first = engine.store.segment
+        per = segments.per_tile
+        for size in work.counts[work.reduce:level]:
+            per *= size
+        sums = LANE_SUMS * sum(segments.kept(first + i) for i in range(count * per))
+        return engine.update.skip(sums)
 
     def _skip(self, level: int, inner: int, count: int, cycles: int) -> None:
         """Pass over ``count`` iterations of a level."""

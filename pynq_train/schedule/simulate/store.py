@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS
+from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS, Opcode
 from pynq_train.schedule.layout import M_TILE, ceil_div
 from pynq_train.schedule.shape import LANES, M_TILE_BLOCKS
 from pynq_train.schedule.simulate.compute import Compute
-from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
+from pynq_train.schedule.simulate.kernel import Action, Clock, Signal, Steps
 from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
-from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, numbers
+from pynq_train.schedule.simulate.queue import GradQueue
+from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, numbers, strides_of
 
 GROUP_CYCLES = LANES * M_TILE_BLOCKS
 GROUP_SLOTS = 4
@@ -24,6 +25,8 @@ WRITE_START = 3
 """From the full slot to the first word read."""
 WRITE_QUEUE = 5
 """From reading a word to its place in the port's queue."""
+QUEUE_PUSH = 3
+"""From the last word of a segment to its sums at the head of the gradient queue."""
 RECORD_START = 2
 BIAS_CYCLES = 10
 SLOTS = 2
@@ -31,40 +34,71 @@ SLOTS = 2
 
 @dataclass
 class Segments:
-    """What the store unit needs of a descriptor."""
+    """What the store unit needs of a descriptor.
+
+    Attributes:
+        count: segments.
+        per_tile: segments of an accumulator tile.
+        groups: accumulator groups of a segment.
+        cycles: cycles in which a group is taken.
+        words: words that leave the drain per segment, one per cycle.
+        queued: the sums go to the gradient queue.
+        flags: flags are written.
+        bias: the bias is added.
+        writes: walk of the stored tensor; None: nothing is stored.
+        flag_writes: walk of the flags.
+    """
 
     count: int
     per_tile: int
     groups: int
+    cycles: int
     words: int
-    raw: bool
+    queued: bool
     flags: bool
     bias: bool
     writes: Walk | None
     flag_writes: Walk | None
-    kept: list[int]
+    _counts: list[int]
+    _first: int
+    _moves: list[int]
+    _limit: int
 
     @classmethod
     def of(cls, fields: Fields) -> Segments:
         """Read them from the descriptor's fields."""
         counts = numbers(fields, "y.y", TILE_LEVELS)
         segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
+        queued = fields["pre.opcode"] == Opcode.GRADIENT
         total = per_tile = 1
         for level, count in enumerate(counts):
             total *= count
             per_tile *= count if level < segs else 1
         q = numbers(fields, "y.q", 4)
         pixels = q[0] * q[1] * q[2]
+        cycles = GROUP_CYCLES
         if raw:
-            groups, words = fields["y.groups"], 0
+            groups = fields["y.groups"]
+            cycles *= 1 if queued else 4
+            words = cycles * groups
         else:
             groups = q[3] * (pixels if fields.get("y.single", 0) else ceil_div(pixels, LANES))
             words = pixels * q[3] * M_TILE_BLOCKS
         flags = bool(fields.get("y.flags", 0)) and not raw
-        writes = Walk(fields, "yw", counts) if fields.get("yw.n0", 0) else None
-        return cls(total, per_tile, groups, words, raw, flags,
-                   bool(fields.get("y.bias", 0)) and not raw, writes,
-                   Walk(fields, "yf", counts, joins=False) if flags else None, [])
+        moves = strides_of(counts, [fields.get(f"y.ydc{4 * t}", 0) for t in range(TILE_LEVELS)])
+        return cls(total, per_tile, groups, cycles, words, queued, flags,
+                   bool(fields.get("y.bias", 0)) and not raw,
+                   None if queued else Walk(fields, "yw", counts),
+                   Walk(fields, "yf", counts, joins=False) if flags else None,
+                   counts, fields.get("y.yc0", 0), moves, fields.get("y.ylim0", 0))
+
+    def kept(self, segment: int) -> int:
+        """Lanes of a segment whose sums are kept."""
+        at = self._first
+        for count, move in zip(self._counts, self._moves):
+            segment, index = divmod(segment, count)
+            at += index * move
+        return sum(0 <= at + lane < self._limit for lane in range(LANES))
 
 
 class Stage:
@@ -143,40 +177,51 @@ class Store:
         segment: segment that is drained.
     """
 
-    def __init__(self, clock: Clock, compute: Compute, bias: Bias, data: Stage, flags: Stage,
-                 records: WritePort) -> None:
+    def __init__(self, clock: Clock, compute: Compute, bias: Bias, stages: tuple[Stage, Stage],
+                 records: WritePort, queue: GradQueue) -> None:
         self._clock = clock
         self._compute = compute
         self._bias = bias
-        self.data = data
-        self.flags = flags
+        self.data, self.flags = stages
         self._records = records
+        self._queue = queue
         self.segment = 0
         self._writer = Writer(clock)
+        self._drained = 0        # descriptors
+        self._end = Signal(clock)
+        self._picked = 0
 
-    def run(self, work: Segments, start: int) -> Steps:
-        """Drain and store the segments of a descriptor; ends when the record is written."""
+    def front(self, work: Segments, start: int) -> Steps:
+        """Drain the segments of a descriptor."""
         clock = self._clock
         if clock.now < start:
             yield start
         self.segment = 0
-        if work.writes is not None:
-            clock.start(self.data.run(work.writes, work.count))
-        if work.flag_writes is not None:
-            clock.start(self.flags.run(work.flag_writes, work.count))
         if work.bias:
             self._bias.asked = min(SLOTS, work.count)
             for _ in range(self._bias.asked):
                 self._bias.ask()
         yield from self._drain(work, start)
-        while self.data.active:
-            yield self.data.idle
-        while self.flags.active:
-            yield self.flags.idle
-        while self.data.writer.open:
-            yield self.data.writer.idle
-        while self.flags.writer.open:
-            yield self.flags.writer.idle
+        self._drained += 1
+        self._end.wake()
+
+    def back(self, work: Segments, number: int) -> Steps:
+        """Write what descriptor ``number`` of the unit stores, and its record."""
+        clock = self._clock
+        if work.writes is not None:
+            clock.start(self.data.run(work.writes, work.count))
+        if work.flag_writes is not None:
+            clock.start(self.flags.run(work.flag_writes, work.count))
+        while self._drained <= number:
+            yield self._end
+        if work.queued:
+            return
+        for stage in (self.data, self.flags):
+            while stage.active:
+                yield stage.idle
+        for stage in (self.data, self.flags):
+            while stage.writer.open:
+                yield stage.writer.idle
         self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
         while self._writer.open:
             yield self._writer.idle
@@ -192,8 +237,7 @@ class Store:
 
     def _drain(self, work: Segments, start: int) -> Steps:
         clock, compute, grants = self._clock, self._compute, self._compute.grants
-        cycles = GROUP_CYCLES * (4 if work.raw else 1)
-        at = picked = start
+        cycles, at = work.cycles, start
         while self.segment < work.count:
             opens = self.segment % work.per_tile == 0
             closes = (self.segment + 1) % work.per_tile == 0
@@ -201,16 +245,14 @@ class Store:
                 while not compute.finished:
                     yield compute.handed
                 at = max(at, compute.finished.popleft())
+            picked = self._picked
             first = max(at + FIRST_PICK, picked)
             if first > clock.now:
                 yield min(first, max(at, clock.now))
             ahead = min(GROUP_SLOTS, work.groups)
             for group in range(ahead):
                 grants.add(max(at + 1 + 3 * group, picked - cycles * (GROUP_SLOTS - group)), 1, 1)
-            while self.data.taken >= SLOTS:
-                yield self.data.free
-            while work.flags and self.flags.taken >= SLOTS:
-                yield self.flags.free
+            yield from self._gate(work)
             if work.bias:
                 while not self._bias.ready:
                     yield self._bias.came
@@ -218,34 +260,52 @@ class Store:
             first = max(first, clock.now)
             if first > clock.now:
                 yield first
-            self.data.taken += 1
             grants.add(first + cycles, cycles, work.groups - ahead)
-            words = 4 * cycles // 4 * work.groups if work.raw else work.words
-            picked = first + words
+            picked = self._picked = first + work.words
             more = work.groups - ahead
             at = first + cycles * more + RELEASE_CYCLES if more else max(at + 3 * ahead + 2,
                                                                          picked - 3 * cycles)
-            if work.flags:
-                self.flags.taken += 1
-            clock.at(picked + POST_CYCLES, self._full(work, picked + POST_CYCLES))
+            self._hand_on(work, picked)
             if closes:
                 clock.at(max(at, clock.now), compute.release)
             if work.bias:
                 clock.at(picked, self._next_bias(work))
             self.segment += 1
             yield max(at, clock.now)
-        yield picked + POST_CYCLES
+        yield self._picked + (QUEUE_PUSH if work.queued else POST_CYCLES)
 
-    def _full(self, work: Segments, cycle: int):  # type: ignore[no-untyped-def]
+    def _gate(self, work: Segments) -> Steps:
+        """Wait for room behind the drain."""
+        if work.queued:
+            while not self._queue.room:
+                yield self._queue.freed
+            return
+        while self.data.taken >= SLOTS:
+            yield self.data.free
+        while work.flags and self.flags.taken >= SLOTS:
+            yield self.flags.free
+
+    def _hand_on(self, work: Segments, picked: int) -> None:
+        """The last word of a segment leaves the drain in ``picked``."""
+        clock = self._clock
+        if work.queued:
+            self._queue.take(work.kept(self.segment), picked + QUEUE_PUSH)
+            return
+        self.data.taken += 1
+        if work.flags:
+            self.flags.taken += 1
+        cycle = picked + POST_CYCLES
+
         def full() -> None:
             self.data.full.append(cycle)
             self.data.filled.wake()
             if work.flags:
                 self.flags.full.append(cycle)
                 self.flags.filled.wake()
-        return full
 
-    def _next_bias(self, work: Segments):  # type: ignore[no-untyped-def]
+        clock.at(cycle, full)
+
+    def _next_bias(self, work: Segments) -> Action:
         def ask() -> None:
             if self._bias.asked < work.count:
                 self._bias.asked += 1
