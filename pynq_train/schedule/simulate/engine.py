@@ -26,6 +26,7 @@ from pynq_train.schedule.simulate.skip import Skipper
 from pynq_train.schedule.simulate.store import Bias, Segments, Stage, Store
 from pynq_train.schedule.simulate.walk import Fields, Walk, numbers
 
+
 @dataclass(frozen=True)
 class Build:
     """What differs between builds of the engine.

@@ -86,7 +86,7 @@ class Skipper:
     def _try(self, level: int, inner: int, position: int) -> bool:
         engine, times = self._engine, self._levels[level].times
         period = times[-1] - times[0]
-        steps = [b - a for a, b in zip(times[:-1], times[1:])]
+        steps = [times[k + 1] - times[k] for k in range(EQUAL)]
         if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or not self._quiet():
             return False
         fills = [state[2] for state in self._levels[level].states]

@@ -173,5 +173,5 @@ def test_limits_name_the_cause() -> None:
     assert predict(wide, wide.evaluate).limits[1] == "array"
     # A dense layer of one image reads each weight for one product.
     narrow = make_plan(fuse(zoo.get("lenet5")), 1, BOARD)
-    dense = [i for i, e in enumerate(narrow.evaluate) if narrow.specs[e.layer].dense][0]
+    dense = next(i for i, e in enumerate(narrow.evaluate) if narrow.specs[e.layer].dense)
     assert predict(narrow, narrow.evaluate).limits[dense] in ("S reload", "array")
