@@ -15,8 +15,9 @@ from pynq_train.hw.config import WORD_BYTES
 from pynq_train.program import Program, verify
 from pynq_train.schedule.build import build_training
 from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.simulate import Memory
 from pynq_train.schedule.single import SinglePass, single_plan
-from pynq_train.schedule.timeline import Prediction, predict
+from pynq_train.schedule.timeline import Prediction, estimate, predict
 
 DEFAULT_LATENCY = 40
 """Cycles from an address to the first beat of a read."""
@@ -24,7 +25,8 @@ DEFAULT_LATENCY = 40
 
 def predicted(plan: Plan, latency: int = DEFAULT_LATENCY) -> Prediction:
     """Predict the training program of a plan on a memory with a read latency in cycles."""
-    return predict(plan, plan.train)
+    memory = Memory(plan.board.dram_bytes_per_cycle, latency)
+    return predict(plan, plan.train, memory)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Rtl:
         backend.write(memory["step_block"].offset, bytes(memory["step_block"].nbytes))
         result = backend.run(RunRequest(
             memory["train.program"].offset, image.count, memory["step_block"].offset,
-            predicted(plan, self.latency).cycles, profile=profile))
+            estimate(plan, plan.train), profile=profile))
         return Counts(result.cycles, result.counters)
 
     def count(self, single: SinglePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:

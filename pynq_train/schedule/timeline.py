@@ -1,21 +1,23 @@
-"""Predicted time line of a program: convolutions in order, updates beside them."""
+"""Predicted run of a program: cycles of the whole, start, end and limit of every descriptor."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import Opcode
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.cost import (
     DESCRIPTOR_CYCLES,
-    SLOTS,
-    Cost,
     bias_cost,
     softmax_cost,
     update_cost,
 )
-from pynq_train.schedule.layout import ceil_div
+from pynq_train.schedule.lower import LayerAddresses, lower
 from pynq_train.schedule.plan import Entry, Plan, Role
+from pynq_train.schedule.simulate import Command, Engine, Memory, Trace
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Prediction:
 
     Attributes:
         cycles: cycles from start to end.
-        starts: start of each descriptor.
-        ends: end of each descriptor.
+        starts: cycle in which each descriptor starts.
+        ends: cycle in which it retires.
+        limits: what takes the largest part of its time: ``array``, ``bandwidth``, ``S reload``,
+            ``latency`` or ``update``.
         bytes_read: bytes read from device memory.
         bytes_written: bytes written.
         macs: multiply-adds, padding not counted.
@@ -37,6 +41,7 @@ class Prediction:
     cycles: int
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+    limits: tuple[str, ...]
     bytes_read: int
     bytes_written: int
     macs: int
@@ -55,71 +60,90 @@ class Prediction:
         return self.cycles / (1e3 * self.clock_mhz * self.batch)
 
 
-def predict(plan: Plan, entries: tuple[Entry, ...]) -> Prediction:
-    """Predict the run of a program of the plan."""
-    return predict_entries(entries, plan.board, plan.batch, plan)
+def predict(plan: Plan, entries: tuple[Entry, ...], memory: Memory | None = None) -> Prediction:
+    """Predict the run of a program of the plan.
 
-
-def predict_entries(entries: tuple[Entry, ...], board: Board, batch: int,
-                    plan: Plan | None = None) -> Prediction:
-    """List scheduling: one convolution at a time, updates in their own unit, four in flight.
-
-    Gaps of a convolution: it fills the first tile only when its input is complete (forward pass,
-    first backward pass); the store's tail of other descriptors hides behind the next one.
+    Args:
+        plan: the plan.
+        entries: ``plan.train`` or ``plan.evaluate``.
+        memory: timing of the device memory (default: that of the board).
     """
-    conv = update = 0
-    starts: list[int] = []
-    ends: list[int] = []
-    retired: list[int] = []
-    read = written = macs = 0
-    pending: Cost | None = None
-    fresh = True
+    build = build_training if entries == plan.train else build_evaluation
+    return predict_program(build(plan), plan.board, plan.batch, memory)
+
+
+def predict_program(program: ProgramImage, board: Board, batch: int,
+                    memory: Memory | None = None) -> Prediction:
+    """Predict the run of a program that has been built."""
+    commands = [Command(fields, _tap_weights(entry))
+                for entry, fields in zip(program.entries, program.fields)]
+    return _run(commands, program.entries, board, batch, memory)
+
+
+def predict_entries(entries: Sequence[Entry], board: Board, batch: int,
+                    memory: Memory | None = None) -> Prediction:
+    """Predict passes one behind the other that no plan has placed; they wait for nothing."""
+    commands, chosen = [], []
+    for number, entry in enumerate(e for e in entries if e.geometry is not None):
+        assert entry.geometry is not None
+        fields, _ = lower(entry.geometry, _ANYWHERE)
+        fields.update({"pre.opcode": int(entry.role.opcode), "pre.number": number})
+        commands.append(Command(fields, _tap_weights(entry)))
+        chosen.append(entry)
+    return _run(commands, chosen, board, batch, memory)
+
+
+_ANYWHERE = LayerAddresses(*(index << 26 for index in range(9)))
+
+
+def _tap_weights(entry: Entry) -> tuple[int, ...]:
+    return tuple(tap.weight for tap in entry.geometry.shape.taps) if entry.geometry else ()
+
+
+def _run(commands: Sequence[Command], entries: Sequence[Entry], board: Board, batch: int,
+         memory: Memory | None) -> Prediction:
+    engine = Engine(commands, board.config, memory or Memory(board.dram_bytes_per_cycle))
+    cycles = engine.run()
+    return Prediction(
+        cycles, tuple(t.start for t in engine.traces), tuple(t.end for t in engine.traces),
+        tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
+        engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in entries if e.cost),
+        board.config.multipliers, board.clock_mhz, batch)
+
+
+_PORT_BOUND = 0.7
+"""Share of a wait's time in which the X port moves words above which it is the port's fault."""
+
+
+def _limit(command: Command, trace: Trace) -> str:
+    if command.opcode == Opcode.SOFTMAX:
+        return "latency"
+    if command.opcode == Opcode.UPDATE:
+        return "update"
+    waits = trace.waits
+    span = max(waits.busy + waits.x + waits.s + waits.acc, 1)
+    loading = trace.x_port_cycles / span
+    parts = {"array": waits.busy, "S reload": waits.s, "latency": waits.start}
+    parts["bandwidth" if loading > _PORT_BOUND else "latency"] = (
+        waits.x + (0 if loading > _PORT_BOUND else waits.start))
+    store = "update" if command.opcode == Opcode.GRADIENT else "bandwidth"
+    parts[store] = parts.get(store, 0) + waits.acc
+    return max(parts, key=lambda part: parts[part])
+
+
+def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
+    """Cycles of a program at a glance, for time-outs: all descriptors one behind the other."""
+    total = 0
     for entry in entries:
-        slot = retired[-SLOTS] if len(retired) >= SLOTS else 0
+        total += DESCRIPTOR_CYCLES
         if entry.cost is not None:
-            cost = entry.cost
-            start = max(conv, slot)
-            if fresh or entry.role == Role.FORWARD:
-                start += cost.fill + (pending.tail if pending else 0)
-            elif pending is not None:
-                start += max(0, pending.tail - cost.cycles // 2)
-            end = start + cost.cycles + DESCRIPTOR_CYCLES
-            conv, pending, fresh = end, cost, False
-            read, written, macs = (read + cost.bytes_read, written + cost.bytes_written,
-                                   macs + cost.macs)
-            if entry.role == Role.GRADIENT and entry.geometry is not None:
-                shape = entry.geometry.shape
-                elements = shape.spec.weight_elements // shape.spec.m_tiles * shape.outer
-                cycles, more_read, more_written = update_cost(
-                    elements, plan.momentum if plan else True)
-                update = max(update, start) + cycles
-                # A full queue holds the array back.
-                conv = max(conv, update - board.config.grad_words)
-                end = max(end, update)
-                read, written = read + more_read, written + more_written
-        elif entry.role == Role.SOFTMAX:
-            classes = plan.classes if plan else 10
-            start = conv + (pending.tail if pending else 0)
-            end = start + softmax_cost(batch, classes)
-            conv, pending, fresh = end, None, True
-            read += batch * (classes + 1) * WORD_BYTES
-            written += batch * ceil_div(classes, 4) * WORD_BYTES
-        else:
-            elements = _elements(entry, plan)
-            cycles, more_read, more_written = bias_cost(elements)
-            start = max(update, slot)
-            end = start + cycles
-            update = end
-            read, written = read + more_read, written + more_written
-        starts.append(start)
-        ends.append(end)
-        retired.append(max(end, retired[-1] if retired else 0))
-    last = max(retired[-1], conv + (pending.tail if pending else 0))
-    total = max(last, ceil_div(read + written, board.dram_bytes_per_cycle))
-    return Prediction(total, tuple(starts), tuple(ends), read, written, macs,
-                      board.config.multipliers, board.clock_mhz, batch)
-
-
-def _elements(entry: Entry, plan: Plan | None) -> int:
-    assert plan is not None
-    return plan.specs[entry.layer].bias_bytes // WORD_BYTES
+            total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
+        if entry.role == Role.SOFTMAX:
+            total += softmax_cost(plan.batch, plan.classes)
+        elif entry.role == Role.UPDATE_BIAS:
+            total += bias_cost(plan.specs[entry.layer].bias_bytes // WORD_BYTES)[0]
+        elif entry.role == Role.GRADIENT and entry.geometry is not None:
+            shape = entry.geometry.shape
+            weights = shape.spec.weight_elements // shape.spec.m_tiles * shape.outer
+            total += update_cost(weights, plan.momentum)[0]
+    return total

@@ -33,7 +33,7 @@ from pynq_train.schedule.step_io import (
     pack_step_block,
     read_records,
 )
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.timeline import estimate
 from pynq_train.train.formats import (
     Array,
     from_master,
@@ -134,7 +134,7 @@ class Session:
         self.policy = policy
         self.training = build_training(plan)
         self.evaluation = build_evaluation(plan)
-        self._cycles = {p.name: predict(plan, p.entries).cycles
+        self._cycles = {p.name: estimate(plan, p.entries)
                         for p in (self.training, self.evaluation)}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))

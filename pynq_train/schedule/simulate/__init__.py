@@ -1,0 +1,6 @@
+"""Cycle model: a program of descriptors as the engine runs it, tile by tile and burst by burst."""
+
+from pynq_train.schedule.simulate.engine import Command, Engine, Trace
+from pynq_train.schedule.simulate.memory import Memory
+
+__all__ = ["Command", "Engine", "Memory", "Trace"]

