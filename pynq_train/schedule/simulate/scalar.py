@@ -107,9 +107,13 @@ class Update:
         gradient = fields["pre.opcode"] == Opcode.GRADIENT
         per_word = self._per_word = 2 if fields.get("u.u_plain", 0) else 1
         self.active, self.index = True, index
-        self.left = fields["u.u_count"]
+        self.left = _live(fields)
         at = clock.now
         copied = 0
+        # Sums of channels that are padding are dropped, one per cycle, and move no masters.
+        tile = fields.get("g.g_tile", 1) if gradient else 1
+        rows = fields["u.u_rows"] if gradient else 1
+        taken = passed = 0
         while self.left:
             size = min(self.left, BURST_BEATS * per_word)
             words = ceil_div(size, per_word)
@@ -118,19 +122,22 @@ class Update:
                 while not stream.came:
                     yield stream.signal
                 at = max(at, stream.came.popleft() - count)
+            taken += size
+            sums = taken * tile // rows - passed if gradient else size
+            passed += sums
             if gradient:
-                there = queue.available(size)
+                there = queue.available(sums)
                 while there is None:
                     yield queue.came
-                    there = queue.available(size)
+                    there = queue.available(sums)
                 at = max(at, there)
             while self._masters.full or self._copies.full:
                 yield self._masters.room if self._masters.full else self._copies.room
-            at = max(at, clock.now - size) + size
+            at = max(at, clock.now - sums) + sums
             if clock.now < at:
                 yield at
             if gradient:
-                queue.read(size)
+                queue.read(sums)
             self._held -= words
             self._used.wake()
             self._masters.push(clock.now + MATH_CYCLES + WRITE_CYCLES, words, self._out)
@@ -151,8 +158,15 @@ class Update:
         yield clock.now + 2
 
 
+def _live(fields: Fields) -> int:
+    """Elements that are updated."""
+    if fields["pre.opcode"] != Opcode.GRADIENT:
+        return fields["u.u_count"]
+    return fields["u.u_count"] * fields["u.u_rows"] // fields["g.g_tile"]
+
+
 def _words(fields: Fields) -> int:
-    return ceil_div(fields["u.u_count"], 2 if fields.get("u.u_plain", 0) else 1)
+    return ceil_div(_live(fields), 2 if fields.get("u.u_plain", 0) else 1)
 
 
 class Softmax:
