@@ -15,6 +15,8 @@ from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
 from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, numbers, strides_of
 
+SINGLE_CYCLES = 5
+"""The same for groups of one pixel: four slots, and 20 cycles from one request to the next."""
 GROUP_SLOTS = 4
 FIRST_PICK = 15
 """From the start of a segment to its first word, if the group comes at once."""
@@ -83,8 +85,11 @@ class Segments:
             cycles *= 1 if queued else 4
             words = cycles * groups
         else:
-            groups = q[3] * (pixels if fields.get("y.single", 0) else ceil_div(pixels, LANES))
+            groups = q[3] * ceil_div(pixels, LANES)
             words = pixels * q[3] * blocks
+            if fields.get("y.single", 0):
+                groups, cycles = q[3] * pixels, SINGLE_CYCLES
+                words = cycles * groups
         flags = bool(fields.get("y.flags", 0)) and not raw
         moves = strides_of(counts, [fields.get(f"y.ydc{4 * t}", 0) for t in range(TILE_LEVELS)])
         return cls(total, per_tile, groups, cycles, words, queued, flags,

@@ -294,6 +294,7 @@ class Walk:
                 cut(held)
             if not held:
                 offset = row
+                cycles += max(0, NEW_RUN_CYCLES - valid)
             cycles += before + valid
             held += valid
             end = row + WORD_BYTES * valid
