@@ -26,8 +26,8 @@ class Prediction:
 
     Attributes:
         cycles: cycles from start to end.
-        starts: cycle in which each descriptor starts.
-        ends: cycle in which it retires.
+        starts: cycle in which the unit that writes its record starts each descriptor.
+        ends: cycle in which that unit begins the record.
         limits: what takes the largest part of its time: ``array``, ``bandwidth``, ``S reload``,
             ``latency`` or ``update``.
         bytes_read: bytes read from device memory.
@@ -105,7 +105,8 @@ def _run(commands: Sequence[Command], entries: Sequence[Entry], board: Board, ba
     engine = Engine(commands, board.config, memory or Memory(board.dram_bytes_per_cycle))
     cycles = engine.run()
     return Prediction(
-        cycles, tuple(t.start for t in engine.traces), tuple(t.end for t in engine.traces),
+        cycles, tuple(t.stamps[0] for t in engine.traces),
+        tuple(t.stamps[1] for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
         engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in entries if e.cost),
         board.config.multipliers, board.clock_mhz, batch)

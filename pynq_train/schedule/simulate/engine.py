@@ -49,6 +49,11 @@ OVERLAPPED = Build(8, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
+RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
+            Opcode.SOFTMAX: Unit.F}
+"""Which unit writes the record of an opcode."""
+RECORD_CYCLES = 28
+"""From the beginning of a record to its acknowledgement."""
 SCAN_PHASE = 1
 """Which unit is looked at when: the sequencer looks at unit (cycle + phase) modulo units."""
 BUS_CYCLES = 4
@@ -79,12 +84,14 @@ class Trace:
     Attributes:
         start: cycle in which its first unit starts.
         end: cycle in which it retires.
+        stamps: cycles in which the unit that writes the record starts, and begins the record.
         x_beats: words that the X port moved while the array worked on it.
         waits: how the array spent its time.
     """
 
     start: int = 0
     end: int = 0
+    stamps: tuple[int, int] = (0, 0)
     x_beats: int = 0
     waits: Waits = field(default_factory=Waits)
 
@@ -275,12 +282,18 @@ class Engine:
             waiting.popleft()
             self._taken[unit].wake()
             self.at_work[unit] = index
-            if not self.traces[index].start:
-                self.traces[index].start = clock.total
+            trace = self.traces[index]
+            if not trace.start:
+                trace.start = clock.total
+            if unit == RECORDER.get(command.opcode):
+                trace.stamps = clock.total, 0
             yield from self._work(unit, index, start)
 
     def _end(self, unit: Unit, index: int) -> None:
         """A unit has finished a descriptor."""
+        if unit == RECORDER.get(self.commands[index].opcode):
+            trace = self.traces[index]
+            trace.stamps = trace.stamps[0], self.clock.total - RECORD_CYCLES
         self._lines[unit].busy -= 1
         self._taken[unit].wake()
         self._pending[index].discard(unit)
