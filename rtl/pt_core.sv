@@ -358,6 +358,26 @@ module pt_core (
     .data_o(wr_data[1])
   );
 
+  // ---- clocks of the units that rest most of the time -------------------------------------------
+  // From the first word of a descriptor until it is done.
+  logic [1:0] rare_valid, rare_done, rare_clk;
+  assign rare_valid = {cfg_valid[pt_spec_pkg::UnitF], cfg_valid[pt_spec_pkg::UnitU]};
+  assign rare_done = {unit_done[pt_spec_pkg::UnitF], unit_done[pt_spec_pkg::UnitU]};
+  for (genvar u = 0; u < 2; u++) begin : g_rare
+    logic busy_q;
+    always_ff @(posedge clk_i) begin
+      if (!unit_rst_n) busy_q <= 1'b0;
+      else if (rare_valid[u]) busy_q <= 1'b1;
+      else if (rare_done[u]) busy_q <= 1'b0;
+    end
+    pt_clock_gate #(.Rest(8)) u_clock (
+      .clk_i,
+      .rst_ni(unit_rst_n),
+      .active_i(rare_valid[u] || busy_q),
+      .clk_o(rare_clk[u])
+    );
+  end
+
   // ---- update unit ------------------------------------------------------------------------------
   logic [1:0]  u_rd_valid, u_rd_ready, u_rd_dvalid, u_rd_dready, u_rd_last_unused;
   logic [31:0] u_rd_off [2];
@@ -371,7 +391,7 @@ module pt_core (
   assign p3_idle = p3_order_idle && wr_idle[3];
 
   pt_update u_update (
-    .clk_i,
+    .clk_i(rare_clk[0]),
     .rst_ni(unit_rst_n),
     .cfg_req_o(cfg_req[pt_spec_pkg::UnitU]),
     .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitU]),
@@ -457,7 +477,7 @@ module pt_core (
 
   // ---- softmax unit -----------------------------------------------------------------------------
   pt_softmax #(.MaxClasses(pt_spec_pkg::MaxClasses)) u_softmax (
-    .clk_i,
+    .clk_i(rare_clk[1]),
     .rst_ni(unit_rst_n),
     .cfg_req_o(cfg_req[pt_spec_pkg::UnitF]),
     .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitF]),

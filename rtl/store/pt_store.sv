@@ -144,6 +144,15 @@ module pt_store #(
     end
   end
 
+  // ---- clock of everything from the accumulators to the staging slots ---------------------------
+  logic pipe_clk, pipe_active;
+  pt_clock_gate #(.Rest(20)) u_pipe_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(pipe_active),
+    .clk_o(pipe_clk)
+  );
+
   // ---- drain ------------------------------------------------------------------------------------
   logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
   logic [1:0]        pick_block, word_lane, word_block;
@@ -153,7 +162,7 @@ module pt_store #(
   assign seg_ok = bias_ready && data_free && (flag_free || !flags);
 
   pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW)) u_drain (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .start_i(start),
     .busy_o(drain_active),
@@ -183,7 +192,7 @@ module pt_store #(
   );
 
   pt_bias u_bias (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .start_i(start),
     .enable_i(y.bias[0] && !raw),
@@ -220,7 +229,7 @@ module pt_store #(
   assign {post_last, post_row_end, post_row_odd, post_col_odd, post_block, post_addr} = post_meta;
 
   pt_post #(.MetaW(MetaW)) u_post (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .clear_i(start),
     .shift_i(param_q[5:0]),
@@ -249,7 +258,7 @@ module pt_store #(
   logic [1:0]        pool_block;
   logic [15:0]       pool_bits;
   pt_pool #(.Columns(PoolColumns), .StageW(StageW)) u_pool (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .pool_i(pool),
     .relu_i(relu),
@@ -282,7 +291,7 @@ module pt_store #(
   assign stage_last = raw ? raw_valid && raw_meta[MetaW-1] : pool_last;
 
   pt_stage #(.Words(StageWords)) u_stage (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .clear_i(start),
     .free_o(data_free),
@@ -325,7 +334,7 @@ module pt_store #(
   logic [FlagW-1:0] flag_waddr, flag_raddr;
   logic [63:0]      flag_wdata, flag_rdata;
   pt_flag_pack #(.FlagW(FlagW)) u_pack (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .pool_i(pool),
     .fblk_i(y.fblk[FlagW-1:0]),
@@ -341,7 +350,7 @@ module pt_store #(
   );
 
   pt_stage #(.Words(FlagWords)) u_flag_stage (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .clear_i(start),
     .free_o(flag_free),
@@ -400,6 +409,11 @@ module pt_store #(
       endcase
     end
   end
+
+  // The rest follows from these within Rest cycles, or waits for one of them.
+  assign pipe_active = start || acc_tile_valid_i || drain_req_valid_o || group_valid_i ||
+                       drain_busy_o || word_valid || stage_re || stage_release || flag_re ||
+                       flag_release || (b_run_valid_o && b_run_ready_i) || b_data_valid_i;
 
   logic unused;
   assign unused = &{1'b0, y, param_q, raw_meta};

@@ -27,6 +27,9 @@ VERILATOR_FLAGS = (
     "--x-initial", "unique", "--no-timing", "--no-assert", "--output-split", "20000",
     "--output-split-cfuncs", "2000", "-Wno-lint", "-Wno-style", "-Wno-fatal",
 )  # fmt: skip
+# What only speed is for: blocks that rest are not evaluated, the array is made of loops.
+SPEED_FLAGS = ("-DPT_CLOCK_GATES", "-DPT_ARRAY_LANES")
+TRACE_FLAGS = ("--trace-vcd",)
 CXX_FLAGS = (
     "-std=gnu++17", "-fPIC", "-march=native", "-fno-stack-protector", "-w",
     "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_COVERAGE=0", "-DVM_SC=0",
@@ -55,7 +58,7 @@ class ModelSource:
     trace: bool = False
 
     def rtl_files(self) -> list[Path]:
-        """RTL files in the order of the list.
+        """RTL files in the order of the list, then those that exist for simulations only.
 
         Raises:
             BadInput: the list or one of its files does not exist.
@@ -65,7 +68,7 @@ class ModelSource:
             name = re.sub(r"(//|#).*", "", line).strip()
             if name:
                 files.append((self.file_list.parent / name).resolve())
-        return files
+        return [*files, *sorted(self.wrapper.glob("*.sv"))]
 
     def wrapper_files(self) -> list[Path]:
         """C++ sources and headers of the wrapper."""
@@ -218,7 +221,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
 
 def _verilator_flags(source: ModelSource) -> tuple[str, ...]:
     generics = (f"-G{name}={value}" for name, value in sorted(source.parameters.items()))
-    return (*VERILATOR_FLAGS, *generics, *(("--trace-vcd",) if source.trace else ()))
+    return (*VERILATOR_FLAGS, *generics, *(TRACE_FLAGS if source.trace else SPEED_FLAGS))
 
 
 def _cxx_flags(source: ModelSource) -> tuple[str, ...]:
