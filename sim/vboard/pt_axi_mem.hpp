@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device memory behind four 64-bit AXI ports that share one DRAM.
 //
-// Registered slave: every pin it drives is a function of earlier cycles. Call sample() when the
-// master's pins have settled before the rising edge, drive() after the edge.
+// Registered slave: every pin it drives is a function of earlier cycles. In every cycle call
+// sample() when the master's pins have settled, then drive(): its pins belong to the next cycle.
 //
 // Time. The DRAM moves `bytes_per_cycle` in total, in one direction at a time; changing it costs
 // `turn_cycles`. It stays in a direction until that has had no work for a moment (reads 4 cycles,
@@ -92,8 +92,14 @@ class AxiMem {
     ++now_;
   }
 
-  void drive() {
-    for (Port& p : port_) {
+  // Write the pins that changed; bit n of the result: some of port n did.
+  uint8_t drive() {
+    unsigned moved = 0;
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      if (!std::memcmp(&p.out, &p.shown, sizeof p.out)) continue;
+      p.shown = p.out;
+      moved |= 1u << i;
       *p.pin.arready = p.out.arready;
       *p.pin.awready = p.out.awready;
       *p.pin.wready = p.out.wready;
@@ -104,6 +110,7 @@ class AxiMem {
       *p.pin.bvalid = p.out.bvalid;
       *p.pin.bresp = p.out.bresp;
     }
+    return uint8_t(moved);
   }
 
  private:
@@ -129,6 +136,7 @@ class AxiMem {
     uint8_t arready = 0, rresp = 0, rlast = 0, rvalid = 0, awready = 0, wready = 0, bresp = 0,
             bvalid = 0;
   };
+  static_assert(sizeof(Outputs) == 16, "compared as a whole: no padding");
   struct Injection {
     bool armed = false;
     uint64_t skip = 0;
@@ -156,7 +164,7 @@ class AxiMem {
   };
   struct Port {
     AxiPins pin{};
-    Outputs out;
+    Outputs out, shown;  // of the next cycle, of this one
     Ring<Burst, kOutstanding> reads, writes;
     Ring<ReadBeat, kReadFifo> read_fifo;
     Ring<WriteBeat, kWriteFifo> write_fifo;

@@ -21,7 +21,7 @@ from pynq_train.errors import BadInput, MissingTool, PynqTrainError
 
 _LOG = logging.getLogger(__name__)
 
-TOP = "pt_top"
+TOP = "pt_vboard"
 VERILATOR_FLAGS = (
     "--cc", "--prefix", f"V{TOP}", "--top-module", TOP, "-O3", "--x-assign", "fast",
     "--x-initial", "unique", "--no-timing", "--no-assert", "--output-split", "20000",
