@@ -39,7 +39,7 @@ module pt_mac_lanes #(
   end
 
   // Sums have 64 bits: only the lower AccW matter, the others never flow into them.
-  logic [63:0]        mem [Depth * All];
+  logic [63:0]        mem [Depth][All];
   logic [63:0]        read_q [All];
   logic [63:0]        out_q [All];
   logic [63:0]        acc_q [All];
@@ -56,7 +56,7 @@ module pt_mac_lanes #(
     logic [31:0] l;
     if (we_i) begin
       /* verilator unroll_disable */
-      for (l = 0; l < Lanes; l++) mem[{wacc_i, l[LaneW-1:0]}] = sum_q[l[LaneW-1:0]];
+      for (l = 0; l < Lanes; l++) mem[wacc_i][l[LaneW-1:0]] = sum_q[l[LaneW-1:0]];
     end
     /* verilator unroll_disable */
     for (l = 0; l < Lanes; l++) sum_q[l[LaneW-1:0]] = p_q[Tr-1][l[LaneW-1:0]];
@@ -91,7 +91,7 @@ module pt_mac_lanes #(
     /* verilator unroll_disable */
     for (l = 0; l < Lanes; l++) out_q[l[LaneW-1:0]] = read_q[l[LaneW-1:0]];
     /* verilator unroll_disable */
-    for (l = 0; l < Lanes; l++) read_q[l[LaneW-1:0]] = mem[{racc_i, l[LaneW-1:0]}];
+    for (l = 0; l < Lanes; l++) read_q[l[LaneW-1:0]] = mem[racc_i][l[LaneW-1:0]];
   endtask
 
   /* verilator lint_off BLKSEQ */
