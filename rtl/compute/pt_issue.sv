@@ -98,7 +98,15 @@ module pt_issue #(
   pt_spec_pkg::tap_t   tap_in;
   assign tap_in = cfg_data_i;
 
-  always_ff @(posedge clk_i) begin
+  logic cfg_clk;
+  pt_clock_gate u_cfg_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(cfg_valid_i),
+    .clk_o(cfg_clk)
+  );
+
+  always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
     end

@@ -82,8 +82,16 @@ module pt_tile_load #(
   assign cfg = cfg_q;
   assign walk = cfg_q[64*pt_spec_pkg::WalkWords-1:0];
 
+  logic cfg_clk;
+  pt_clock_gate u_cfg_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(cfg_valid_i),
+    .clk_o(cfg_clk)
+  );
+
   // Word by word, not shifted: bits that nobody reads cost nothing.
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i) begin
       for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
         if (cfg_idx_i == 8'(w)) pre_q[64*w+:64] <= cfg_data_i;
@@ -125,7 +133,7 @@ module pt_tile_load #(
     logic [15:0] taps [2**TapW];
     pt_spec_pkg::tap_t tap_in;
     assign tap_in = cfg_data_i;
-    always_ff @(posedge clk_i) begin
+    always_ff @(posedge cfg_clk) begin
       if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
         taps[TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))] <= tap_in.woff;
       end

@@ -89,7 +89,15 @@ module pt_store #(
   assign yw = yw_q;
   assign yf = yf_q;
 
-  always_ff @(posedge clk_i) begin
+  logic cfg_clk;
+  pt_clock_gate u_cfg_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(cfg_valid_i),
+    .clk_o(cfg_clk)
+  );
+
+  always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i) begin
       if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
       if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[15:0];

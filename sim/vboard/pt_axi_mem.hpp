@@ -72,7 +72,10 @@ class AxiMem {
   void connect(int port, const AxiPins& pins) { port_[port].pin = pins; }
 
   // Probability that a channel stalls in a cycle, in 1/4096.
-  void set_stalls(uint32_t per_4096) { stalls_ = per_4096; }
+  void set_stalls(uint32_t per_4096) {
+    stalls_ = per_4096;
+    for (Port& p : port_) p.rests = false;
+  }
 
   // Answer `resp` to one beat of a port: the one after `skip` more beats.
   void inject(int port, bool write, uint64_t skip, uint8_t resp) {
@@ -86,9 +89,23 @@ class AxiMem {
 
   void sample() {
     uint32_t pending = 0;
-    for (int i = 0; i < kPorts; ++i) pending |= handshakes(i, port_[i]);
+    unsigned rest = 0;
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      const AxiPins& pin = p.pin;
+      if (p.rests && !(*pin.arvalid | *pin.awvalid | *pin.wvalid)) {
+        rest |= 1u << i;
+        continue;
+      }
+      pending |= handshakes(i, p);
+    }
     if (pending) serve();
-    for (Port& p : port_) present(p);
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      if (rest >> i & 1) continue;
+      present(p);
+      p.rests = idle(p);
+    }
     ++now_;
   }
 
@@ -174,6 +191,7 @@ class AxiMem {
     bool write_begun = false;
     Injection inject_read, inject_write;
     Held held_ar, held_aw, held_w;
+    bool rests = false;  // until the master offers something
     PortCounters count{};
   };
 
@@ -218,6 +236,14 @@ class AxiMem {
       }
     }
     return p.reads.size() | p.writes.size();
+  }
+
+  // Nothing under way, and as ready as can be: the next cycles change nothing.
+  bool idle(const Port& p) const {
+    const Outputs& out = p.out;
+    return !stalls_ && !p.reads_open && !p.writes_open && p.write_fifo.empty() &&
+           out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
+           !p.held_ar.held && !p.held_aw.held && !p.held_w.held;
   }
 
   void accept(int index, Burst& b, uint64_t address, unsigned len, unsigned size, unsigned kind) {
