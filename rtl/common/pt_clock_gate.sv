@@ -19,21 +19,20 @@ module pt_clock_gate #(
   end
 
 `ifdef PT_CLOCK_GATES
-  // Between two rising edges, so that clk_o has no spikes.
-  logic run_q;
+  // A latch that is open while the clock is low: clk_o has no spikes.
+  logic run_q, resting;
   if (Rest == 0) begin : g_exact
-    always_ff @(negedge clk_i) run_q <= active_i || !rst_ni;
+    assign resting = 1'b1;
   end else begin : g_rest
     logic [5:0] left_q;
-    always_ff @(negedge clk_i) begin
-      if (active_i || !rst_ni) begin
-        run_q  <= 1'b1;
-        left_q <= 6'(Rest);
-      end else begin
-        run_q <= left_q != 6'd0;
-        if (left_q != 6'd0) left_q <= left_q - 6'd1;
-      end
+    always_ff @(posedge clk_i) begin
+      if (active_i || !rst_ni) left_q <= 6'(Rest);
+      else if (left_q != 6'd0) left_q <= left_q - 6'd1;
     end
+    assign resting = left_q == 6'd0;
+  end
+  always_latch begin
+    if (!clk_i) run_q = active_i || !rst_ni || !resting;
   end
   assign clk_o = clk_i && run_q;
 `else

@@ -254,7 +254,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
 
 def _exercise(library: Path) -> None:
     """Train on a library that records a profile; it leaves the profile beside its objects."""
-    code = "import sys; from pynq_train.backends.vboard.exercise import main; main(sys.argv[1])"
+    code = "import sys; from pynq_train.train.exercise import main; main(sys.argv[1])"
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     _run([sys.executable, "-c", code, str(library)], {"PYTHONPATH": path})
