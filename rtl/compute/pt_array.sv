@@ -103,7 +103,7 @@ module pt_array #(
     .clk_i(clk),
     .v_i(v_skew),
     .s_i,
-    .swap_i(swap_q),
+    .swap_i(swap_q[Tr:1]),
     .racc_i(acc_i),
     .clear_i(clear_q[2]),
     .drain_i(drain_q[1]),
