@@ -55,31 +55,30 @@ module pt_vboard (
   output logic         m_axi_wvalid [4],
   output logic         m_axi_bready [4]
 );
-  // The pins as the engine sees them.
-  logic         arready_q [4];
-  logic [63:0]  rdata_q [4];
-  logic [1:0]   rresp_q [4];
-  logic         rlast_q [4];
-  logic         rvalid_q [4];
-  logic         awready_q [4];
-  logic         wready_q [4];
-  logic [1:0]   bresp_q [4];
-  logic         bvalid_q [4];
-
   for (genvar p = 0; p < 4; p++) begin : g_pins
     logic run_q, clk;
+    // The pins as the engine sees them.
+    logic         arready_q;
+    logic [63:0]  rdata_q;
+    logic [1:0]   rresp_q;
+    logic         rlast_q;
+    logic         rvalid_q;
+    logic         awready_q;
+    logic         wready_q;
+    logic [1:0]   bresp_q;
+    logic         bvalid_q;
     always_ff @(negedge aclk) run_q <= moved[p];
     assign clk = aclk && run_q;
     always_ff @(posedge clk) begin
-      arready_q[p] <= m_axi_arready[p];
-      rdata_q[p] <= m_axi_rdata[p];
-      rresp_q[p] <= m_axi_rresp[p];
-      rlast_q[p] <= m_axi_rlast[p];
-      rvalid_q[p] <= m_axi_rvalid[p];
-      awready_q[p] <= m_axi_awready[p];
-      wready_q[p] <= m_axi_wready[p];
-      bresp_q[p] <= m_axi_bresp[p];
-      bvalid_q[p] <= m_axi_bvalid[p];
+      arready_q <= m_axi_arready[p];
+      rdata_q <= m_axi_rdata[p];
+      rresp_q <= m_axi_rresp[p];
+      rlast_q <= m_axi_rlast[p];
+      rvalid_q <= m_axi_rvalid[p];
+      awready_q <= m_axi_awready[p];
+      wready_q <= m_axi_wready[p];
+      bresp_q <= m_axi_bresp[p];
+      bvalid_q <= m_axi_bvalid[p];
     end
   end
 
@@ -106,15 +105,15 @@ module pt_vboard (
     .s_axi_rresp,
     .s_axi_rvalid,
     .s_axi_rready,
-    .m_axi0_arready(arready_q[0]),
-    .m_axi0_rdata(rdata_q[0]),
-    .m_axi0_rresp(rresp_q[0]),
-    .m_axi0_rlast(rlast_q[0]),
-    .m_axi0_rvalid(rvalid_q[0]),
-    .m_axi0_awready(awready_q[0]),
-    .m_axi0_wready(wready_q[0]),
-    .m_axi0_bresp(bresp_q[0]),
-    .m_axi0_bvalid(bvalid_q[0]),
+    .m_axi0_arready(g_pins[0].arready_q),
+    .m_axi0_rdata(g_pins[0].rdata_q),
+    .m_axi0_rresp(g_pins[0].rresp_q),
+    .m_axi0_rlast(g_pins[0].rlast_q),
+    .m_axi0_rvalid(g_pins[0].rvalid_q),
+    .m_axi0_awready(g_pins[0].awready_q),
+    .m_axi0_wready(g_pins[0].wready_q),
+    .m_axi0_bresp(g_pins[0].bresp_q),
+    .m_axi0_bvalid(g_pins[0].bvalid_q),
     .m_axi0_araddr(m_axi_araddr[0]),
     .m_axi0_arlen(m_axi_arlen[0]),
     .m_axi0_arsize(m_axi_arsize[0]),
@@ -135,15 +134,15 @@ module pt_vboard (
     .m_axi0_arprot(),
     .m_axi0_awcache(),
     .m_axi0_awprot(),
-    .m_axi1_arready(arready_q[1]),
-    .m_axi1_rdata(rdata_q[1]),
-    .m_axi1_rresp(rresp_q[1]),
-    .m_axi1_rlast(rlast_q[1]),
-    .m_axi1_rvalid(rvalid_q[1]),
-    .m_axi1_awready(awready_q[1]),
-    .m_axi1_wready(wready_q[1]),
-    .m_axi1_bresp(bresp_q[1]),
-    .m_axi1_bvalid(bvalid_q[1]),
+    .m_axi1_arready(g_pins[1].arready_q),
+    .m_axi1_rdata(g_pins[1].rdata_q),
+    .m_axi1_rresp(g_pins[1].rresp_q),
+    .m_axi1_rlast(g_pins[1].rlast_q),
+    .m_axi1_rvalid(g_pins[1].rvalid_q),
+    .m_axi1_awready(g_pins[1].awready_q),
+    .m_axi1_wready(g_pins[1].wready_q),
+    .m_axi1_bresp(g_pins[1].bresp_q),
+    .m_axi1_bvalid(g_pins[1].bvalid_q),
     .m_axi1_araddr(m_axi_araddr[1]),
     .m_axi1_arlen(m_axi_arlen[1]),
     .m_axi1_arsize(m_axi_arsize[1]),
@@ -164,15 +163,15 @@ module pt_vboard (
     .m_axi1_arprot(),
     .m_axi1_awcache(),
     .m_axi1_awprot(),
-    .m_axi2_arready(arready_q[2]),
-    .m_axi2_rdata(rdata_q[2]),
-    .m_axi2_rresp(rresp_q[2]),
-    .m_axi2_rlast(rlast_q[2]),
-    .m_axi2_rvalid(rvalid_q[2]),
-    .m_axi2_awready(awready_q[2]),
-    .m_axi2_wready(wready_q[2]),
-    .m_axi2_bresp(bresp_q[2]),
-    .m_axi2_bvalid(bvalid_q[2]),
+    .m_axi2_arready(g_pins[2].arready_q),
+    .m_axi2_rdata(g_pins[2].rdata_q),
+    .m_axi2_rresp(g_pins[2].rresp_q),
+    .m_axi2_rlast(g_pins[2].rlast_q),
+    .m_axi2_rvalid(g_pins[2].rvalid_q),
+    .m_axi2_awready(g_pins[2].awready_q),
+    .m_axi2_wready(g_pins[2].wready_q),
+    .m_axi2_bresp(g_pins[2].bresp_q),
+    .m_axi2_bvalid(g_pins[2].bvalid_q),
     .m_axi2_araddr(m_axi_araddr[2]),
     .m_axi2_arlen(m_axi_arlen[2]),
     .m_axi2_arsize(m_axi_arsize[2]),
@@ -193,15 +192,15 @@ module pt_vboard (
     .m_axi2_arprot(),
     .m_axi2_awcache(),
     .m_axi2_awprot(),
-    .m_axi3_arready(arready_q[3]),
-    .m_axi3_rdata(rdata_q[3]),
-    .m_axi3_rresp(rresp_q[3]),
-    .m_axi3_rlast(rlast_q[3]),
-    .m_axi3_rvalid(rvalid_q[3]),
-    .m_axi3_awready(awready_q[3]),
-    .m_axi3_wready(wready_q[3]),
-    .m_axi3_bresp(bresp_q[3]),
-    .m_axi3_bvalid(bvalid_q[3]),
+    .m_axi3_arready(g_pins[3].arready_q),
+    .m_axi3_rdata(g_pins[3].rdata_q),
+    .m_axi3_rresp(g_pins[3].rresp_q),
+    .m_axi3_rlast(g_pins[3].rlast_q),
+    .m_axi3_rvalid(g_pins[3].rvalid_q),
+    .m_axi3_awready(g_pins[3].awready_q),
+    .m_axi3_wready(g_pins[3].wready_q),
+    .m_axi3_bresp(g_pins[3].bresp_q),
+    .m_axi3_bvalid(g_pins[3].bvalid_q),
     .m_axi3_araddr(m_axi_araddr[3]),
     .m_axi3_arlen(m_axi_arlen[3]),
     .m_axi3_arsize(m_axi_arsize[3]),
