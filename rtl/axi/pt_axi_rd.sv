@@ -37,18 +37,21 @@ module pt_axi_rd #(
   input  logic        rvalid_i,
   output logic        rready_o
 );
+  // Clock of all registers below.
+  logic clk, active;
+
   localparam int unsigned CountW = $clog2(Depth + 1);
 
   if (Depth < 64) begin : g_check
     $fatal(1, "pt_axi_rd: Depth must be 64 or more");
   end
 
-  logic        burst_valid, burst_ready, outside, empty, stop;
+  logic        burst_valid, burst_ready, outside, empty, stop, burst_active;
   logic [31:0] burst_off;
   logic [4:0]  burst_beats;
   assign stop = halt_i || outside;
   pt_burst #(.MaxBeats(16)) u_burst (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .clear_i(stop),
     .limit_i,
@@ -62,7 +65,8 @@ module pt_axi_rd #(
     .burst_off_o(burst_off),
     .burst_beats_o(burst_beats),
     .outside_o(outside),
-    .empty_o(empty)
+    .empty_o(empty),
+    .active_o(burst_active)
   );
 
   // Credits: words of the queue that no request has claimed.
@@ -81,7 +85,7 @@ module pt_axi_rd #(
   assign idle_o = empty && !arvalid_o && outstanding_q == 4'd0;
   assign err_o = outside ? 2'(pt_spec_pkg::ErrOutsideArena) : resp_err_q;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       arvalid_o     <= 1'b0;
       credit_q      <= CountW'(Depth);
@@ -105,7 +109,7 @@ module pt_axi_rd #(
   logic              fifo_ready_unused;
   logic [CountW-1:0] fifo_count_unused;
   pt_fifo_bram #(.Width(64), .Depth(Depth)) u_data (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .valid_i(rvalid_i && !stop),
     .ready_o(fifo_ready_unused),
@@ -115,6 +119,16 @@ module pt_axi_rd #(
     .data_o(data_o),
     .count_o(fifo_count_unused)
   );
+  // ---- clock ------------------------------------------------------------------------------------
+  // The data queue settles within four cycles of a word that comes or goes.
+  assign active = stop || burst_active || (accept && (issue || arvalid_o)) || rvalid_i || pop;
+  pt_clock_gate #(.Rest(6)) u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
+
   logic unused;
   assign unused = &{1'b0, fifo_ready_unused, fifo_count_unused};
 endmodule

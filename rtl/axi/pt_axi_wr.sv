@@ -40,18 +40,21 @@ module pt_axi_wr #(
   input  logic        bvalid_i,
   output logic        bready_o
 );
+  // Clock of all registers below.
+  logic clk, active;
+
   localparam int unsigned CountW = $clog2(Depth + 1);
 
   if (Depth < 32) begin : g_check
     $fatal(1, "pt_axi_wr: Depth must be 32 or more");
   end
 
-  logic        burst_valid, burst_ready, outside, empty, stop;
+  logic        burst_valid, burst_ready, outside, empty, stop, burst_active;
   logic [31:0] burst_off;
   logic [4:0]  burst_beats;
   assign stop = halt_i || outside;
   pt_burst #(.MaxBeats(16)) u_burst (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .clear_i(stop),
     .limit_i,
@@ -65,7 +68,8 @@ module pt_axi_wr #(
     .burst_off_o(burst_off),
     .burst_beats_o(burst_beats),
     .outside_o(outside),
-    .empty_o(empty)
+    .empty_o(empty),
+    .active_o(burst_active)
   );
 
   // Data queue, and the words in it that no burst has claimed.
@@ -73,7 +77,7 @@ module pt_axi_wr #(
   logic [63:0]       fifo_word;
   logic [CountW-1:0] fifo_count_unused, free_words_q;
   pt_fifo #(.Width(64), .Depth(Depth)) u_data (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .valid_i(data_valid_i && !stop),
     .ready_o(fifo_ready),
@@ -97,7 +101,7 @@ module pt_axi_wr #(
                                 free_words_q >= CountW'(burst_beats));
   assign issue = burst_valid && burst_ready && !stop;
   pt_fifo #(.Width(5), .Depth(8)) u_lens (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .valid_i(issue),
     .ready_o(len_ready),
@@ -122,7 +126,7 @@ module pt_axi_wr #(
   assign idle_o = !awvalid_o && !wvalid_o && !len_valid && outstanding_q == 4'd0 &&
                   (stop || (empty && !fifo_valid));
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       awvalid_o     <= 1'b0;
       wvalid_o      <= 1'b0;
@@ -151,6 +155,16 @@ module pt_axi_wr #(
       wlast_o <= len_pop;
     end
   end
+  // ---- clock ------------------------------------------------------------------------------------
+  assign active = stop || burst_active || (accept && (issue || awvalid_o)) || fifo_push || send ||
+                  (wvalid_o && wready_i) || bvalid_i;
+  pt_clock_gate u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
+
   logic unused;
   assign unused = &{1'b0, fifo_count_unused, len_count_unused, bresp_i[0]};
 endmodule

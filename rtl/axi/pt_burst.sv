@@ -23,7 +23,8 @@ module pt_burst #(
   output logic [31:0] burst_off_o,
   output logic [4:0]  burst_beats_o,
   output logic        outside_o,
-  output logic        empty_o
+  output logic        empty_o,
+  output logic        active_o        // a register changes: for pt_clock_gate
 );
   if (MaxBeats != 16) begin : g_check
     $fatal(1, "pt_burst: MaxBeats must be 16 (AXI3)");
@@ -61,6 +62,9 @@ module pt_burst #(
   // Join and cut in the same cycle are not mixed.
   assign take_in = in_valid_q && (!have_q || (joins && !cut));
   assign empty_o = !have_q && !in_valid_q && !burst_valid_o;
+
+  assign active_o = clear_i || (run_valid_i && run_ready_o) || take_in || cut ||
+                    (burst_valid_o && burst_ready_i);
 
   logic [31:0] in_end;
   assign in_end = in_off_q + {13'd0, in_len_q, 3'b000};

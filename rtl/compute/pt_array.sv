@@ -39,6 +39,15 @@ module pt_array #(
     $fatal(1, "pt_array: Depth must be 16 or more");
   end
 
+  // Everything stands still when no step or drain is on its way.
+  logic clk;
+  pt_clock_gate #(.Rest(WriteDelay + 4)) u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(step_i || drain_i),
+    .clk_o(clk)
+  );
+
   // Control pipeline: index k holds what was given k cycles ago.
   logic [WriteDelay:1]            step_q;
   logic [WriteDelay:1]            done_q;
@@ -47,7 +56,7 @@ module pt_array #(
   logic [Tr:1]                    swap_q;
   logic [AddrW-1:0]               acc_q [WriteDelay+1];
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       step_q  <= '0;
       done_q  <= '0;
@@ -72,7 +81,7 @@ module pt_array #(
         assign v_skew[(p*Tr+t)*OpW+:OpW] = v_i[(p*Tr+t)*OpW+:OpW];
       end else begin : g_delay
         logic [OpW-1:0] delay_q [t];
-        always_ff @(posedge clk_i) begin
+        always_ff @(posedge clk) begin
           delay_q[0] <= v_i[(p*Tr+t)*OpW+:OpW];
           for (int unsigned k = 1; k < t; k++) delay_q[k] <= delay_q[k-1];
         end
@@ -81,6 +90,28 @@ module pt_array #(
     end
   end
 
+`ifdef PT_ARRAY_LANES
+  // Simulations of the whole engine: sim/vboard/pt_mac_lanes.sv, the rows below as loops.
+  pt_mac_lanes #(
+    .Tm(Tm),
+    .Tp(Tp),
+    .Tr(Tr),
+    .OpW(OpW),
+    .AccW(AccW),
+    .Depth(Depth)
+  ) u_lanes (
+    .clk_i(clk),
+    .v_i(v_skew),
+    .s_i,
+    .swap_i(swap_q[Tr:1]),
+    .racc_i(acc_i),
+    .clear_i(clear_q[2]),
+    .drain_i(drain_q[1]),
+    .we_i(step_q[WriteDelay]),
+    .wacc_i(acc_q[WriteDelay]),
+    .group_o
+  );
+`else
   for (genvar m = 0; m < Tm; m++) begin : g_row
     logic [Tp*AccW-1:0] row_group;
     pt_mac_row #(
@@ -90,7 +121,7 @@ module pt_array #(
       .AccW(AccW),
       .Depth(Depth)
     ) u_row (
-      .clk_i,
+      .clk_i(clk),
       .v_i(v_skew),
       .s_i(s_i[m*Tr*OpW+:Tr*OpW]),
       .swap_i(swap_q),
@@ -105,6 +136,7 @@ module pt_array #(
       assign group_o[(p*Tm+m)*AccW+:AccW] = row_group[p*AccW+:AccW];
     end
   end
+`endif
 
   assign done_o = done_q[WriteDelay];
   assign group_valid_o = drain_q[2];

@@ -169,8 +169,23 @@ module pt_compute #(
     .stall_gap_o
   );
 
-  pt_xbuf #(.BankWords(XBankWords), .Tp(Tp), .Tr(Tr)) u_xbuf (
+  // The X buffer works some cycles behind the steps, the S ring behind the start of a set.
+  logic x_clk, s_clk;
+  pt_clock_gate #(.Rest(24)) u_x_clock (
     .clk_i,
+    .rst_ni,
+    .active_i(x_we_i || busy_o),
+    .clk_o(x_clk)
+  );
+  pt_clock_gate #(.Rest(20)) u_s_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(s_we_i || s_go || s_free),
+    .clk_o(s_clk)
+  );
+
+  pt_xbuf #(.BankWords(XBankWords), .Tp(Tp), .Tr(Tr)) u_xbuf (
+    .clk_i(x_clk),
     .we_i(x_we_i),
     .wbank_i(x_bank_i),
     .waddr_i({x_slot_i, x_addr_i}),
@@ -184,7 +199,7 @@ module pt_compute #(
   );
 
   pt_sset #(.Depth(SRingWords), .Tm(Tm)) u_sset (
-    .clk_i,
+    .clk_i(s_clk),
     .rst_ni,
     .we_i(s_we_i),
     .data_i(s_data_i),

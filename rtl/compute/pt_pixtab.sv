@@ -37,11 +37,20 @@ module pt_pixtab #(
     $fatal(1, "pt_pixtab: QW must be 4..14");
   end
 
+  // Everything but the table's reads rests between fillings.
+  logic clk, active;
+  pt_clock_gate #(.Rest(2)) u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
+
   // Configuration: the unit's own section only.
   logic [CfgW-1:0]   cfg_q;
   pt_spec_pkg::pix_t cfg;
   assign cfg = cfg_q;
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgPixFirst) &&
         cfg_idx_i < 8'(pt_spec_pkg::CfgPixFirst + pt_spec_pkg::CfgPixWords)) begin
       cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
@@ -50,6 +59,8 @@ module pt_pixtab #(
 
   typedef enum logic [1:0] {StIdle, StConfig, StStart, StFill} state_e;
   state_e state_q;
+
+  assign active = cfg_valid_i || state_q != StIdle || table_free_i;
 
   // Tables: filled and released in turn.
   logic       wslot_q, rslot_q;
@@ -73,7 +84,7 @@ module pt_pixtab #(
     .Levels(3),
     .CntW(16)
   ) u_loop (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .start_i(start),
     .step_i(step),
@@ -93,7 +104,7 @@ module pt_pixtab #(
     .Levels(3),
     .QW(QW)
   ) u_pos (
-    .clk_i,
+    .clk_i(clk),
     .load_i(start),
     .base_i({PairW{1'b0}}),
     .step_i(step),
@@ -125,7 +136,7 @@ module pt_pixtab #(
     else if (groups && lane_q == 2'd2) row = {pos, hold1_q, hold0_q};
   end
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       used_q  <= 2'd0;

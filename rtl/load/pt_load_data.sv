@@ -46,6 +46,9 @@ module pt_load_data (
   output logic        out_write_o,
   output logic        out_final_o
 );
+  // Clock of all registers below.
+  logic clk, active;
+
   logic masked, unpool, en;
   assign masked = mode_i == 2'(pt_spec_pkg::LoadMask);
   assign unpool = mode_i == 2'(pt_spec_pkg::LoadUnpool);
@@ -110,7 +113,7 @@ module pt_load_data (
     end
   end
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) state_q <= StIdle;
     else state_q <= state_d;
     count_q <= count_d;
@@ -146,7 +149,7 @@ module pt_load_data (
   (* ram_style = "distributed" *)
   logic [63:0]      flag_mem [pt_spec_pkg::FlagRowWords];
   logic [FlagW-1:0] flag_at_q;
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (load) flag_at_q <= '0;
     else if (flag_pop) flag_at_q <= flag_at_q + FlagW'(1);
     if (flag_pop) flag_mem[flag_at_q] <= data_i;
@@ -158,7 +161,7 @@ module pt_load_data (
   logic [3:0]  x1_q;
   logic [1:0]  next1_q;
   logic [3:0]  idx31_q;
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) valid1_q <= 1'b0;
     else if (en) valid1_q <= element;
     if (element && need) word1_q <= data_i;
@@ -206,7 +209,7 @@ module pt_load_data (
     .sum_o(pos_next)
   );
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       out_valid_o <= 1'b0;
       pos_q       <= 16'd0;
@@ -227,4 +230,13 @@ module pt_load_data (
       out_final_o <= final1_q;
     end
   end
+  // ---- clock ------------------------------------------------------------------------------------
+  assign active = load || element || flag_pop || (en && (valid1_q || out_valid_o));
+  pt_clock_gate u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
+
 endmodule

@@ -30,6 +30,9 @@ module pt_load_runs #(
   output logic [15:0] run_len_o,
   output logic        run_last_o
 );
+  // Clock of all registers below.
+  logic clk, active;
+
   localparam int unsigned RowsW = $clog2(HoldRows + 1);
 
   if (HoldWords < 1 || HoldWords > 1024) begin : g_check1
@@ -84,7 +87,7 @@ module pt_load_runs #(
   assign finish = take && !(want_flags && row_words_i != 16'd0);
   assign row_ready_o = finish;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       held_q       <= 1'b0;
       flush_q      <= 1'b0;
@@ -115,6 +118,15 @@ module pt_load_runs #(
   end
   assign run_off_o = {run_q, 3'd0};
   assign run_last_o = 1'b1;
+
+  // ---- clock ------------------------------------------------------------------------------------
+  assign active = take || emit || (run_valid_o && run_ready_i);
+  pt_clock_gate u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
 
   logic unused;
   assign unused = &{1'b0, row_off_i[2:0], flag_off_i[2:0]};

@@ -50,6 +50,9 @@ module pt_row_walk #(
 );
   // Words of the weights of one tap and n block: the unit of tap_woff_i.
   localparam int unsigned TapShift = $clog2(pt_spec_pkg::Tm);
+  // Clock of all registers below.
+  logic clk, active;
+
   // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
   localparam int unsigned CoordW = 18;
   // Addresses inside are word addresses: all offsets and jumps are multiples of 8 bytes.
@@ -71,7 +74,7 @@ module pt_row_walk #(
     .Levels(5),
     .CntW(16)
   ) u_tiles (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .start_i,
     .step_i(tile_step),
@@ -105,7 +108,7 @@ module pt_row_walk #(
     .Levels(5),
     .W(AddrW)
   ) u_addr (
-    .clk_i,
+    .clk_i(clk),
     .load_i(start_i),
     .base_i(walk_i.addr[31:3]),
     .step_i(tile_step),
@@ -118,7 +121,7 @@ module pt_row_walk #(
       .Levels(5),
       .W(AddrW)
     ) u_faddr (
-      .clk_i,
+      .clk_i(clk),
       .load_i(start_i),
       .base_i(faddr_i[31:3]),
       .step_i(tile_step),
@@ -141,7 +144,7 @@ module pt_row_walk #(
       .Levels(5),
       .W(CoordW)
     ) u_c (
-      .clk_i,
+      .clk_i(clk),
       .load_i(start_i),
       .base_i(CoordW'($signed(walk_i.c[i]))),
       .step_i(tile_step),
@@ -168,7 +171,7 @@ module pt_row_walk #(
   // First data word of the run behind the word of element 0.
   assign skip = unpool ? first_q[CoordW-1:1] - c[0][CoordW-1:1] : {1'b0, before_q};
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (state_q == StClip) begin
       first_q  <= c[0][CoordW-1] ? CoordW'(0) : c[0];
       before_q <= c[0][CoordW-1] ? 16'd0 - c[0][15:0] : 16'd0;
@@ -192,7 +195,7 @@ module pt_row_walk #(
   logic [2:0]  r_first_unused, r_last;
   logic [47:0] r_idx;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       run_q   <= 1'b0;
@@ -218,7 +221,7 @@ module pt_row_walk #(
     .Levels(3),
     .CntW(16)
   ) u_rows (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .start_i(tile_take),
     .step_i(row_step),
@@ -235,7 +238,7 @@ module pt_row_walk #(
   logic [2:0]               inside_lim;
   for (genvar l = 0; l < 3; l++) begin : g_row
     logic signed [CoordW-1:0] start_q, y_q;
-    always_ff @(posedge clk_i) begin
+    always_ff @(posedge clk) begin
       if (tile_take) begin
         start_q <= c[l+1];
         y_q     <= c[l+1];
@@ -257,7 +260,7 @@ module pt_row_walk #(
     .Levels(3),
     .W(AddrW)
   ) u_row_addr (
-    .clk_i,
+    .clk_i(clk),
     .load_i(tile_take),
     .base_i(base_q),
     .step_i(jump),
@@ -270,7 +273,7 @@ module pt_row_walk #(
       .Levels(3),
       .W(AddrW)
     ) u_row_faddr (
-      .clk_i,
+      .clk_i(clk),
       .load_i(tile_take),
       .base_i(faddr),
       .step_i(jump),
@@ -289,7 +292,7 @@ module pt_row_walk #(
   logic        r_final_q, row_some;
   assign row_some = &inside_lim && r_valid_q != 16'd0;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (tile_take) begin
       r_before_q <= before_q;
       r_valid_q  <= valid_q;
@@ -325,6 +328,16 @@ module pt_row_walk #(
 
   assign row_off_o = {row_q, 3'd0};
   assign flag_off_o = {flag_row_q, 3'd0};
+
+  // ---- clock ------------------------------------------------------------------------------------
+  assign active = start_i || !(state_q == StIdle || state_q == StOffer) || tile_take || row_step ||
+                  (row_valid_o && row_ready_i);
+  pt_clock_gate u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
 
   logic unused;
   assign unused = &{1'b0, t_idx_unused, r_first_unused, r_idx, walk_i, last_x, faddr,

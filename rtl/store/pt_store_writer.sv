@@ -31,6 +31,9 @@ module pt_store_writer #(
   input  logic               wdata_ready_i,
   output logic [63:0]        wdata_o
 );
+  // Clock of all registers below.
+  logic clk, active;
+
   // Words read ahead of the write client.
   localparam int unsigned Ahead = 8;
   localparam int unsigned StepW = $clog2(AddrW + 1);
@@ -87,7 +90,7 @@ module pt_store_writer #(
   // Span of a row in the slot, (n[0] - 1) * pos[0], by shift and add at the start.
   logic [AddrW-1:0] span_q, factor_q, addend_q;
   logic [StepW-1:0] left_q;
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       left_q <= '0;
     end else if (start_i) begin
@@ -125,7 +128,7 @@ module pt_store_writer #(
                     next == 2'd1 ? walk_i.pos[2][AddrW-1:0] : walk_i.pos[3][AddrW-1:0];
   assign release_o = ending_q && (!active_q || read_last);
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       open_q      <= 1'b0;
       ending_q    <= 1'b0;
@@ -165,7 +168,7 @@ module pt_store_writer #(
   assign raddr_o = pos_q;
   assign sent = wdata_valid_o && wdata_ready_i;
 
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge clk) begin
     if (!rst_ni) begin
       active_q  <= 1'b0;
       credit_q  <= ($clog2(Ahead) + 1)'(Ahead);
@@ -192,7 +195,7 @@ module pt_store_writer #(
   end
 
   pt_fifo #(.Width(64), .Depth(Ahead)) u_ahead (
-    .clk_i,
+    .clk_i(clk),
     .rst_ni,
     .valid_i(arrive2_q),
     .ready_o(in_ready_unused),
@@ -205,6 +208,17 @@ module pt_store_writer #(
 
   assign busy_o = walk_busy || open_q || flush_q || pend_q || run_valid_o ||
                   credit_q != ($clog2(Ahead) + 1)'(Ahead);
+
+  // ---- clock ------------------------------------------------------------------------------------
+  assign active = start_i || left_q != '0 || tile_take || row_take || push || release_o ||
+                  (flush_q && !pend_q) || (run_valid_o && run_ready_i) || active_q || arrive1_q ||
+                  arrive2_q || sent;
+  pt_clock_gate u_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(active),
+    .clk_o(clk)
+  );
 
   logic unused;
   assign unused = &{1'b0, flag_off_unused, row_words_unused, n_after_unused, x_first_unused,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Device memory behind four 64-bit AXI ports that share one DRAM.
 //
-// Registered slave: every pin it drives is a function of earlier cycles. Call sample() when the
-// master's pins have settled before the rising edge, drive() after the edge.
+// Registered slave: every pin it drives is a function of earlier cycles. In every cycle call
+// sample() when the master's pins have settled, then drive(): its pins belong to the next cycle.
 //
 // Time. The DRAM moves `bytes_per_cycle` in total, in one direction at a time; changing it costs
 // `turn_cycles`. It stays in a direction until that has had no work for a moment (reads 4 cycles,
@@ -72,7 +72,10 @@ class AxiMem {
   void connect(int port, const AxiPins& pins) { port_[port].pin = pins; }
 
   // Probability that a channel stalls in a cycle, in 1/4096.
-  void set_stalls(uint32_t per_4096) { stalls_ = per_4096; }
+  void set_stalls(uint32_t per_4096) {
+    stalls_ = per_4096;
+    for (Port& p : port_) p.rests = false;
+  }
 
   // Answer `resp` to one beat of a port: the one after `skip` more beats.
   void inject(int port, bool write, uint64_t skip, uint8_t resp) {
@@ -86,14 +89,34 @@ class AxiMem {
 
   void sample() {
     uint32_t pending = 0;
-    for (int i = 0; i < kPorts; ++i) pending |= handshakes(i, port_[i]);
+    unsigned rest = 0;
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      const AxiPins& pin = p.pin;
+      if (p.rests && !(*pin.arvalid | *pin.awvalid | *pin.wvalid)) {
+        rest |= 1u << i;
+        continue;
+      }
+      pending |= handshakes(i, p);
+    }
     if (pending) serve();
-    for (Port& p : port_) present(p);
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      if (rest >> i & 1) continue;
+      present(p);
+      p.rests = idle(p);
+    }
     ++now_;
   }
 
-  void drive() {
-    for (Port& p : port_) {
+  // Write the pins that changed; bit n of the result: some of port n did.
+  uint8_t drive() {
+    unsigned moved = 0;
+    for (int i = 0; i < kPorts; ++i) {
+      Port& p = port_[i];
+      if (!std::memcmp(&p.out, &p.shown, sizeof p.out)) continue;
+      p.shown = p.out;
+      moved |= 1u << i;
       *p.pin.arready = p.out.arready;
       *p.pin.awready = p.out.awready;
       *p.pin.wready = p.out.wready;
@@ -104,6 +127,7 @@ class AxiMem {
       *p.pin.bvalid = p.out.bvalid;
       *p.pin.bresp = p.out.bresp;
     }
+    return uint8_t(moved);
   }
 
  private:
@@ -129,6 +153,7 @@ class AxiMem {
     uint8_t arready = 0, rresp = 0, rlast = 0, rvalid = 0, awready = 0, wready = 0, bresp = 0,
             bvalid = 0;
   };
+  static_assert(sizeof(Outputs) == 16, "compared as a whole: no padding");
   struct Injection {
     bool armed = false;
     uint64_t skip = 0;
@@ -156,7 +181,7 @@ class AxiMem {
   };
   struct Port {
     AxiPins pin{};
-    Outputs out;
+    Outputs out, shown;  // of the next cycle, of this one
     Ring<Burst, kOutstanding> reads, writes;
     Ring<ReadBeat, kReadFifo> read_fifo;
     Ring<WriteBeat, kWriteFifo> write_fifo;
@@ -166,6 +191,7 @@ class AxiMem {
     bool write_begun = false;
     Injection inject_read, inject_write;
     Held held_ar, held_aw, held_w;
+    bool rests = false;  // until the master offers something
     PortCounters count{};
   };
 
@@ -210,6 +236,14 @@ class AxiMem {
       }
     }
     return p.reads.size() | p.writes.size();
+  }
+
+  // Nothing under way, and as ready as can be: the next cycles change nothing.
+  bool idle(const Port& p) const {
+    const Outputs& out = p.out;
+    return !stalls_ && !p.reads_open && !p.writes_open && p.write_fifo.empty() &&
+           out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
+           !p.held_ar.held && !p.held_aw.held && !p.held_w.held;
   }
 
   void accept(int index, Burst& b, uint64_t address, unsigned len, unsigned size, unsigned kind) {

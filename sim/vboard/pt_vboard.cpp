@@ -2,13 +2,15 @@
 // The Verilated pt_top with its device memory and its AXI4-Lite host, behind a plain C interface.
 //
 // Functions that return int give 0, or -1 with the reason in ptv_error(). One cycle is two
-// evaluations: inputs settle with the clock low, registers change with the clock high.
+// evaluations: with the clock low blocks that rest are chosen (pt_clock_gate), with the clock high
+// registers change. The memory's pins pass registers (pt_vboard.sv): it answers what the engine's
+// pins show before the edge, and its answer stands at the engine's pins behind the edge.
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
 
-#include "Vpt_top.h"
+#include "Vpt_vboard.h"
 #include "pt_axi_mem.hpp"
 #include "verilated.h"
 #ifdef PTV_TRACE
@@ -38,7 +40,7 @@ struct Lite {
 
 struct ptv_board {
   VerilatedContext context;
-  std::unique_ptr<Vpt_top> top;
+  std::unique_ptr<Vpt_vboard> top;
   pt::AxiMem memory;
   Lite lite{};
   uint64_t cycles = 0;
@@ -53,33 +55,28 @@ struct ptv_board {
 #ifdef PTV_TRACE
     context.traceEverOn(true);
 #endif
-    top = std::make_unique<Vpt_top>(&context, "pt_top");
-#define PTV_CONNECT(n)                                                                         \
-  memory.connect(                                                                              \
-      n, {&top->m_axi##n##_araddr,  &top->m_axi##n##_awaddr,  &top->m_axi##n##_wdata,          \
-          &top->m_axi##n##_arlen,   &top->m_axi##n##_arsize,  &top->m_axi##n##_arburst,        \
-          &top->m_axi##n##_arvalid, &top->m_axi##n##_rready,  &top->m_axi##n##_awlen,          \
-          &top->m_axi##n##_awsize,  &top->m_axi##n##_awburst, &top->m_axi##n##_awvalid,        \
-          &top->m_axi##n##_wstrb,   &top->m_axi##n##_wlast,   &top->m_axi##n##_wvalid,         \
-          &top->m_axi##n##_bready,  &top->m_axi##n##_rdata,   &top->m_axi##n##_arready,        \
-          &top->m_axi##n##_rresp,   &top->m_axi##n##_rlast,   &top->m_axi##n##_rvalid,         \
-          &top->m_axi##n##_awready, &top->m_axi##n##_wready,  &top->m_axi##n##_bresp,          \
-          &top->m_axi##n##_bvalid})
-    PTV_CONNECT(0);
-    PTV_CONNECT(1);
-    PTV_CONNECT(2);
-    PTV_CONNECT(3);
-#undef PTV_CONNECT
+    top = std::make_unique<Vpt_vboard>(&context, "pt_vboard");
+Vpt_vboard& t = *top;
+    for (int n = 0; n < pt::kPorts; ++n)
+      memory.connect(
+          n, {&t.m_axi_araddr[n],  &t.m_axi_awaddr[n],  &t.m_axi_wdata[n],   &t.m_axi_arlen[n],
+              &t.m_axi_arsize[n],  &t.m_axi_arburst[n], &t.m_axi_arvalid[n], &t.m_axi_rready[n],
+              &t.m_axi_awlen[n],   &t.m_axi_awsize[n],  &t.m_axi_awburst[n], &t.m_axi_awvalid[n],
+              &t.m_axi_wstrb[n],   &t.m_axi_wlast[n],   &t.m_axi_wvalid[n],  &t.m_axi_bready[n],
+              &t.m_axi_rdata[n],   &t.m_axi_arready[n], &t.m_axi_rresp[n],   &t.m_axi_rlast[n],
+              &t.m_axi_rvalid[n],  &t.m_axi_awready[n], &t.m_axi_wready[n],  &t.m_axi_bresp[n],
+              &t.m_axi_bvalid[n]});
     reset();
   }
 
   void reset() {
-    Vpt_top& t = *top;
+    Vpt_vboard& t = *top;
     t.s_axi_awvalid = t.s_axi_wvalid = t.s_axi_bready = t.s_axi_arvalid = t.s_axi_rready = 0;
     t.s_axi_awaddr = t.s_axi_araddr = 0;
     t.s_axi_wdata = 0;
     t.s_axi_wstrb = 0xF;
     memory.drive();
+    t.moved = 0xF;
     t.aresetn = 0;
     for (int i = 0; i < kResetCycles; ++i) {
       t.aclk = 0;
@@ -91,23 +88,22 @@ struct ptv_board {
   }
 
   void tick() {
-    Vpt_top& t = *top;
+    Vpt_vboard& t = *top;
+    memory.sample();
+    t.moved = memory.drive();
     t.aclk = 0;
     t.eval();
-    memory.sample();
     dump();
     t.aclk = 1;
     t.eval();
     dump();
-    memory.drive();
     ++cycles;
   }
 
   // A cycle in which the host takes part.
   void tick_lite() {
-    Vpt_top& t = *top;
-    t.aclk = 0;
-    t.eval();
+    Vpt_vboard& t = *top;
+    t.eval();  // the host's pins settle
     lite = {bool(t.s_axi_awready), bool(t.s_axi_wready), bool(t.s_axi_bvalid),
             bool(t.s_axi_arready), bool(t.s_axi_rvalid), uint8_t(t.s_axi_bresp),
             uint8_t(t.s_axi_rresp), uint32_t(t.s_axi_rdata)};
@@ -115,7 +111,7 @@ struct ptv_board {
   }
 
   uint32_t read(uint32_t offset) {
-    Vpt_top& t = *top;
+    Vpt_vboard& t = *top;
     t.s_axi_araddr = offset & 0xFFF;
     t.s_axi_arvalid = 1;
     t.s_axi_rready = 1;
@@ -133,7 +129,7 @@ struct ptv_board {
   }
 
   void write(uint32_t offset, uint32_t value) {
-    Vpt_top& t = *top;
+    Vpt_vboard& t = *top;
     t.s_axi_awaddr = offset & 0xFFF;
     t.s_axi_wdata = value;
     t.s_axi_awvalid = t.s_axi_wvalid = t.s_axi_bready = 1;

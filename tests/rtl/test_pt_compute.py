@@ -11,7 +11,7 @@ from sim.bfm.env import run_bench
 
 pytestmark = pytest.mark.rtl
 
-LEAVES = ("pt_ram_sdp", "pt_loop", "pt_affine", "pt_add3", "pt_affine3")
+LEAVES = ("pt_clock_gate", "pt_ram_sdp", "pt_loop", "pt_affine", "pt_add3", "pt_affine3")
 UNITS = ("pt_mac_chain", "pt_mac_row", "pt_array", "pt_pixtab", "pt_sset", "pt_xbuf", "pt_issue",
          "pt_compute")
 SOURCES = ["rtl/gen/pt_spec_pkg.sv", *(f"rtl/common/{name}.sv" for name in LEAVES),

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,18 +23,26 @@ from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
 
 _LOG = logging.getLogger(__name__)
 
-TOP = "pt_top"
+TOP = "pt_vboard"
 VERILATOR_FLAGS = (
     "--cc", "--prefix", f"V{TOP}", "--top-module", TOP, "-O3", "--x-assign", "fast",
-    "--x-initial", "unique", "--no-timing", "--no-assert", "--output-split", "20000",
+    "--x-initial", "unique", "--no-timing", "--no-assert", "--expand-limit", "4",
+    "--output-split", "20000",
     "--output-split-cfuncs", "2000", "-Wno-lint", "-Wno-style", "-Wno-fatal",
 )  # fmt: skip
+# What only speed is for: blocks that rest are not evaluated, the array is made of loops.
+SPEED_FLAGS = ("-DPT_CLOCK_GATES", "-DPT_ARRAY_LANES")
+TRACE_FLAGS = ("--trace-vcd",)
 CXX_FLAGS = (
     "-std=gnu++17", "-fPIC", "-march=native", "-fno-stack-protector", "-w",
     "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_COVERAGE=0", "-DVM_SC=0",
 )  # fmt: skip
-FAST, SLOW = "-O3", "-O1"
+FAST, SLOW = ("-O3", "-fno-tree-slp-vectorize"), ("-O1",)
 """Optimisation of what runs in every cycle, and of what runs once."""
+
+RECORD = ("-fprofile-generate", "-fprofile-update=single")
+USE = ("-fprofile-use", "-fprofile-partial-training", "-Wno-missing-profile")
+"""Further flags of the first and of the second compilation of a profiled model."""
 
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 _RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
@@ -49,6 +58,9 @@ class ModelSource:
         parameters: parameters of the top module.
         trace: record waveforms (slower).
         package: the contract package of another hardware configuration than the list's.
+        profiled: compile twice, the second time with what a training step on the first showed
+            (GCC only; the step needs the whole engine).
+        library: a library that exists already; ``build`` returns it and builds nothing.
     """
 
     file_list: Path
@@ -56,9 +68,11 @@ class ModelSource:
     parameters: Mapping[str, int] = field(default_factory=dict)
     trace: bool = False
     package: Path | None = None
+    profiled: bool = False
+    library: Path | None = None
 
     def rtl_files(self) -> list[Path]:
-        """RTL files in the order of the list.
+        """RTL files in the order of the list, then those that exist for simulations only.
 
         Raises:
             BadInput: the list or one of its files does not exist.
@@ -70,7 +84,7 @@ class ModelSource:
                 path = (self.file_list.parent / name).resolve()
                 same = self.package is not None and path.name == self.package.name
                 files.append(self.package.resolve() if self.package and same else path)
-        return files
+        return [*files, *sorted(self.wrapper.glob("*.sv"))]
 
     def wrapper_files(self) -> list[Path]:
         """C++ sources and headers of the wrapper."""
@@ -86,12 +100,14 @@ class Tools:
         verilator_root: directory of its headers.
         cxx: the C++ compiler.
         identity: versions of both and the processor that ``-march=native`` means.
+        gcc: the compiler is GCC.
     """
 
     verilator: Path
     verilator_root: Path
     cxx: str
     identity: str
+    gcc: bool = True
 
 
 def default_source(trace: bool = False, config: HwConfig = ZYNQ7020) -> ModelSource:
@@ -107,8 +123,10 @@ def default_source(trace: bool = False, config: HwConfig = ZYNQ7020) -> ModelSou
     package = Path(__file__).resolve().parents[2]
     for root in (package.parent, package / "hardware"):
         if (root / "rtl" / "pynq_train.f").exists():
-            return ModelSource(root / "rtl" / "pynq_train.f", root / "sim" / "vboard", trace=trace,
-                               package=root / package_path(config))
+            return ModelSource(
+                root / "rtl" / "pynq_train.f", root / "sim" / "vboard", trace=trace,
+                package=root / package_path(config), profiled=not trace,
+            )  # fmt: skip
     raise BadInput(
         "the RTL of the engine was not found",
         expected=package.parent / "rtl" / "pynq_train.f",
@@ -144,7 +162,9 @@ def find_tools() -> Tools:
     version = _capture([str(program), "--version"], {"VERILATOR_ROOT": str(root)})
     # The verbose run names the compiler's version and what "native" stands for on this processor.
     target = _capture([cxx, "-march=native", "-E", "-v", "-x", "c++", os.devnull])
-    return Tools(program, root, cxx, f"{version}\n{target}")
+    macros = _capture([cxx, "-dM", "-E", "-x", "c++", os.devnull])
+    gcc = "__GNUC__" in macros and "__clang__" not in macros
+    return Tools(program, root, cxx, f"{version}\n{target}", gcc)
 
 
 def cache_dir() -> Path:
@@ -167,7 +187,9 @@ def cache_key(source: ModelSource, tools: Tools) -> str:
 
     for path in [*source.rtl_files(), *source.wrapper_files()]:
         add(path.name, _read(path))
-    flags = (*_verilator_flags(source), *_cxx_flags(source), FAST, SLOW)
+    flags = (*_verilator_flags(source), *_cxx_flags(source), *FAST, *SLOW)
+    if source.profiled and tools.gcc:
+        flags = (*flags, *RECORD, *USE)
     add("flags", "\n".join(flags).encode())
     add("tools", tools.identity.encode())
     return digest.hexdigest()
@@ -183,6 +205,8 @@ def build(source: ModelSource, cache: Path | None = None) -> Path:
         BadInput: a source file cannot be read.
         PynqTrainError: the sources do not compile; the text holds the end of the tool's output.
     """
+    if source.library is not None:
+        return source.library
     tools = find_tools()
     folder = (cache or cache_dir()) / "vboard"
     library = folder / f"{cache_key(source, tools)[:32]}.so"
@@ -213,22 +237,41 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
     units.sort(key=lambda path: path.stat().st_size, reverse=True)
     include = [f"-I{work}", f"-I{runtime}", f"-I{runtime / 'vltstd'}", f"-I{source.wrapper}"]
 
-    def translate(unit: Path) -> Path:
-        out = work / f"{unit.stem}.o"
-        level = SLOW if "__Slow" in unit.name or unit.parent == runtime else FAST
-        _run([tools.cxx, "-c", *_cxx_flags(source), level, *include, str(unit), "-o", str(out)])
-        return out
+    def link(fast: Sequence[str]) -> Path:
+        def translate(unit: Path) -> Path:
+            out = work / f"{unit.stem}.o"
+            rare = "__Slow" in unit.name or unit.parent == runtime
+            flags = (*_cxx_flags(source), *(SLOW if rare else (*FAST, *fast)))
+            _run([tools.cxx, "-c", *flags, *include, str(unit), "-o", str(out)])
+            return out
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        objects = [str(path) for path in pool.map(translate, units)]
-    library = work / "model.so"
-    _run([tools.cxx, "-shared", *objects, "-pthread", "-o", str(library)])
-    return library
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            objects = [str(path) for path in pool.map(translate, units)]
+        library = work / "model.so"
+        _run([tools.cxx, "-shared", *objects, "-pthread", *fast, "-o", str(library)])
+        return library
+
+    if source.profiled and tools.gcc:
+        try:
+            _exercise(link(RECORD))
+        except PynqTrainError as error:
+            _LOG.warning("the virtual board is built without a profile, it is slower: %s", error)
+        else:
+            return link(USE)
+    return link(())
+
+
+def _exercise(library: Path) -> None:
+    """Train on a library that records a profile; it leaves the profile beside its objects."""
+    code = "import sys; from pynq_train.train.exercise import main; main(sys.argv[1])"
+    root = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    _run([sys.executable, "-c", code, str(library)], {"PYTHONPATH": path})
 
 
 def _verilator_flags(source: ModelSource) -> tuple[str, ...]:
     generics = (f"-G{name}={value}" for name, value in sorted(source.parameters.items()))
-    return (*VERILATOR_FLAGS, *generics, *(("--trace-vcd",) if source.trace else ()))
+    return (*VERILATOR_FLAGS, *generics, *(TRACE_FLAGS if source.trace else SPEED_FLAGS))
 
 
 def _cxx_flags(source: ModelSource) -> tuple[str, ...]:

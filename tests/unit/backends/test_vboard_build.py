@@ -52,11 +52,12 @@ def test_key_changes_with_parameters_tools_flags_and_order(
     keys.add(build.cache_key(dataclasses.replace(source, parameters={"N": 2}), TOOLS))
     keys.add(build.cache_key(dataclasses.replace(source, trace=True), TOOLS))
     keys.add(build.cache_key(source, dataclasses.replace(TOOLS, identity="newer")))
-    monkeypatch.setattr(build, "FAST", "-O0")
+    keys.add(build.cache_key(dataclasses.replace(source, profiled=True), TOOLS))
+    monkeypatch.setattr(build, "FAST", ("-O0",))
     keys.add(build.cache_key(source, TOOLS))
     source.file_list.write_text("sub/b.sv\na.sv\n")
     keys.add(build.cache_key(source, TOOLS))
-    assert len(keys) == 7
+    assert len(keys) == 8
 
 
 def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

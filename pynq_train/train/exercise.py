@@ -1,0 +1,35 @@
+"""One training step on a given library: the workload of the build's profile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pynq_train.backends.vboard import VirtualBoardBackend
+from pynq_train.backends.vboard.build import default_source
+from pynq_train.graph import zoo
+from pynq_train.graph.fuse import fuse
+from pynq_train.graph.init import init_params
+from pynq_train.hw.boards import BOARDS
+from pynq_train.quant import SgdStep
+from pynq_train.schedule.plan import make_plan
+from pynq_train.train.session import Masters, Session, new_policy
+
+NET, BOARD, BATCH = "1x", "pynq-z2", 1
+
+
+def main(library: str) -> None:
+    """Train one batch of random images on the model in the file ``library``."""
+    board = BOARDS[BOARD]
+    layers = fuse(zoo.get(NET))
+    plan = make_plan(layers, BATCH, board)
+    masters = {name: Masters.of(params) for name, params in init_params(layers, 0).items()}
+    draw = np.random.default_rng(0)
+    images = draw.standard_normal((BATCH, *layers[0].in_shape)).astype(np.float32)
+    labels = draw.integers(0, plan.classes, BATCH)
+    source = replace(default_source(), library=Path(library))
+    with VirtualBoardBackend(board, plan.memory.nbytes, source=source) as backend:
+        session = Session(plan, backend, masters, new_policy(plan, masters, 2))
+        session.train_step(images, labels, SgdStep(lr=0.01, momentum=0.9, decay=0.0))
