@@ -338,6 +338,20 @@ module pt_core (
     .drain_o(ev_drain)
   );
 
+  // ---- clocks of the units that rest most of the time: from a descriptor's first word to its end --
+  logic [1:0] rare_valid, rare_done, rare_busy_q, rare_clk;
+  assign rare_valid = {cfg_valid[pt_spec_pkg::UnitF], cfg_valid[pt_spec_pkg::UnitU]};
+  assign rare_done = {unit_done[pt_spec_pkg::UnitF], unit_done[pt_spec_pkg::UnitU]};
+  always_ff @(posedge clk_i) rare_busy_q <= unit_rst_n ? rare_valid | (rare_busy_q & ~rare_done) : '0;
+  for (genvar u = 0; u < 2; u++) begin : g_rare
+    pt_clock_gate #(.Rest(8)) u_clock (
+      .clk_i,
+      .rst_ni(unit_rst_n),
+      .active_i(rare_valid[u] || rare_busy_q[u]),
+      .clk_o(rare_clk[u])
+    );
+  end
+
   // ---- update unit ------------------------------------------------------------------------------
   logic [1:0]  u_rd_valid, u_rd_ready, u_rd_dvalid, u_rd_dready, u_rd_last_unused;
   logic [31:0] u_rd_off [2];
@@ -352,7 +366,7 @@ module pt_core (
   assign p2_idle = p2_order_idle && wr_idle[2];
 
   pt_update u_update (
-    .clk_i,
+    .clk_i(rare_clk[0]),
     .rst_ni(unit_rst_n),
     .cfg_req_o(cfg_req[pt_spec_pkg::UnitU]),
     .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitU]),
@@ -442,7 +456,7 @@ module pt_core (
 
   // ---- softmax unit -----------------------------------------------------------------------------
   pt_softmax #(.MaxClasses(pt_spec_pkg::MaxClasses)) u_softmax (
-    .clk_i,
+    .clk_i(rare_clk[1]),
     .rst_ni(unit_rst_n),
     .cfg_req_o(cfg_req[pt_spec_pkg::UnitF]),
     .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitF]),
