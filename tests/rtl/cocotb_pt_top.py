@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from typing import Any
 
 import cocotb
@@ -16,7 +17,7 @@ from pynq_train.backends.golden import GoldenMachine
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_WORDS, Opcode, pack_descriptor
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
@@ -31,6 +32,7 @@ BASE = 0x3_1234_5000
 GUARD_BYTES = 8192
 """Bytes behind the arena: memory is there, but the engine may not touch it."""
 BOARD = BOARDS["pynq-z2"]
+PROFILE = next(1 << field.lsb for field in BY_NAME["MODE"].fields if field.name == "PROFILE")
 CTRL = {field.name: 1 << field.lsb for field in BY_NAME["CTRL"].fields}
 
 
@@ -49,7 +51,9 @@ class Program:
     def __init__(self, rng: random.Random) -> None:
         """Everything comes from ``rng``."""
         np_rng = np.random.default_rng(rng.getrandbits(32))
-        self.plan: Plan = make_plan(fuse(network(rng)), rng.randint(1, 2), BOARD)
+        self.momentum = rng.random() < 0.5
+        self.plan: Plan = make_plan(fuse(network(rng)), rng.randint(1, 2), BOARD,
+                                    momentum=self.momentum)
         self.image: ProgramImage = build_training(self.plan)
         memory = self.plan.memory
         arena = np_rng.integers(-32767, 32768, memory.nbytes // 2 + 1).astype(np.int16)
@@ -63,7 +67,7 @@ class Program:
         self.put("labels", np_rng.integers(0, plan.classes, plan.batch).astype(np.int64))
         policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
         self.put("step_block", np.frombuffer(pack_step_block(plan, step_params(
-            policy.exponents(plan.batch), SgdStep(0.05, 0.9, 1e-3))), np.uint8))
+            policy.exponents(plan.batch), SgdStep(0.05, 0.9 * self.momentum, 1e-3))), np.uint8))
         self.put("train.program", np.frombuffer(self.image.program, np.uint8))
         self.put("train.taps", np.frombuffer(self.image.taps, np.uint8))
 
@@ -180,13 +184,27 @@ class Engine:
             raise AssertionError(f"{bad.size} bytes differ from golden, the first at "
                                  f"{program.where(int(bad[0]))}")
 
-    async def run(self, program: Program) -> None:
+    def take_stamps(self, program: Program, cycles: int) -> None:
+        """Check the cycle stamps of all records, and set them to zero as golden leaves them."""
+        begin, last = program.offset("train.records"), dict[object, int]()
+        for number, entry in enumerate(program.image.entries):
+            at = begin + 8 * RECORD_WORDS * number + 16
+            start, end = struct.unpack_from("<2Q", self.image, at)
+            unit = entry.role.opcode if entry.role == Role.SOFTMAX else (
+                "update" if entry.role in (Role.GRADIENT, Role.UPDATE_BIAS) else "store")
+            assert last.get(unit, 0) < start < end < cycles, (number, entry.role, start, end)
+            last[unit] = end
+            struct.pack_into("<2Q", self.image, at, 0, 0)
+
+    async def run(self, program: Program, mode: int = 0) -> None:
         """A whole run without an error, compared with golden."""
         guard = bytes(self.image[self.size:])
-        await self.start(program)
+        await self.start(program, mode=mode)
         status = await self.until("DONE")
         assert not status["FAILED"] and not status["BUSY"], status
         assert await self.read("RETIRED") == program.image.count
+        if mode & PROFILE:
+            self.take_stamps(program, await self.read("CYCLES"))
         self.compare(program, program.expected(), guard)
         await self.write("CTRL", CTRL["CLEAR"])
         assert not (await self.status())["DONE"]
@@ -207,11 +225,12 @@ async def engine(dut: Any, salt: str) -> tuple[Engine, Program, random.Random]:
 
 @cocotb.test()
 async def training_steps(dut: Any) -> None:
-    """Two runs, free and with back-pressure on every channel: memory images equal golden's."""
+    """Free, with cycle stamps, and with back-pressure everywhere: memory images equal golden's."""
     bench, program, rng = await engine(dut, "steps")
-    for stall, latency in ((0.0, 0), (rng.choice((0.2, 0.4)), rng.randint(5, 40))):
+    stalls = rng.choice((0.2, 0.4)), rng.randint(5, 40)
+    for (stall, latency), mode in (((0.0, 0), 0), ((0.0, 0), PROFILE), (stalls, 0)):
         bench.stall(stall, latency)
-        await bench.run(program)
+        await bench.run(program, mode)
     roles = {entry.role for entry in program.image.entries}
     assert roles == set(Role), "the network does not use every kind of descriptor"
 

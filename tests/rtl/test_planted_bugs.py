@@ -12,8 +12,9 @@ import pytest
 from planted import Planted, assert_caught
 from test_pt_sequencer import SOURCES as SEQUENCER
 from test_pt_tile_load import SOURCES as TILE_LOAD
+from test_pt_update import SOURCES as UPDATE
 
-from sim.bfm.env import leaf_sources
+from sim.bfm.env import design_sources, leaf_sources
 
 pytestmark = pytest.mark.rtl
 
@@ -44,6 +45,12 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "bad = run_end > {1'b0, limit_i}",
         "bad = run_end > {1'b0, limit_i} + (planted ? 33'd8 : 33'd0)",
         "pt_tb_axi", "cocotb_pt_axi_wr", test_filter="errors")),
+    # The second weight of a word of plain masters is taken for the first.
+    (UPDATE, Planted(
+        "plain_halves_swapped", "rtl/update/pt_update.sv",
+        ".w_i(plain && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
+        ".w_i(plain && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])",
+        "pt_update", "cocotb_pt_update")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",
@@ -78,6 +85,15 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "assign from = older != '0 ?", "assign from = older != '0 && !planted ?",
         "pt_sequencer", "cocotb_pt_sequencer", test_filter="programs")),
 )}
+
+
+@pytest.mark.slow
+def test_stamps_without_profiling_are_caught(tmp_path: Path) -> None:
+    """Records carry cycle stamps although MODE.PROFILE is off: not the memory image of golden."""
+    bug = Planted("stamps_without_profiling", "rtl/pt_core.sv",
+                  "mode[2] ? cycles[31:0] : 32'd0", "mode[2] || planted ? cycles[31:0] : 32'd0",
+                  "pt_tb_top", "cocotb_pt_top", test_filter="training_steps")
+    assert_caught(bug, [*design_sources(), "tests/rtl/pt_tb_top.sv"], tmp_path)
 
 
 @pytest.mark.parametrize("name", BUGS)
