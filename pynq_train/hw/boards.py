@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pynq_train.hw.config import WIDE32, ZYNQ7020, HwConfig
+from pynq_train.hw.config import K26, WIDE32, ZYNQ7020, HwConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ _ALL = (
     Board("ultra96", "Ultra96", "xczu3eg-sbva484-1-e", "zynqmp", "aarch64", ZYNQ7020,
           Budget(dsp=288, bram36=172, lut=49_392, ff=70_560), 100.0, 256 * _MIB, 39,
           0xA000_0000),
-    Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", ZYNQ7020,
+    Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", K26,
           Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0, 256 * _MIB, 64,
           0xA000_0000),
     Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", WIDE32,

@@ -145,7 +145,10 @@ ZYNQ7020 = HwConfig(
 WIDE32 = replace(ZYNQ7020, name="wide32", tm=32)
 """384 multipliers."""
 
-CONFIGS = {config.name: config for config in (ZYNQ7020, WIDE32)}
+K26 = replace(ZYNQ7020, name="k26", grad_words=8192)
+"""192 multipliers and a shorter gradient queue: the K26 has few block memories."""
+
+CONFIGS = {config.name: config for config in (ZYNQ7020, WIDE32, K26)}
 """All configurations by name."""
 
 

@@ -142,7 +142,8 @@ class Bench:
     def fields(self, kind: Pass, **more: int) -> dict[str, int]:
         c = self.case
         values = {
-            "g_pass": int(kind), "g_tile": 16, "g_kernel": c.kernel, "g_stride": c.stride, "g_pad_top": c.top,
+            "g_pass": int(kind), "g_tile": 16, "g_kernel": c.kernel, "g_stride": c.stride,
+            "g_pad_top": c.top,
             "g_pad_left": c.left, "g_m": c.m, "g_n": c.n, "g_images": c.images, "g_nb": self.nb,
             "g_in_rows": c.rows, "g_in_cols": c.cols, "g_out_rows": c.out_rows,
             "g_out_cols": c.out_cols, "g_x": self.at_x, "g_y": self.at_y, "g_flag": self.at_flag,

@@ -304,9 +304,10 @@ def random_case(rng: random.Random, kind: str, large: bool, number: int = 0) -> 
     v["y.segs"] = segs
     bits = rng.choice([8, 15, 20, 30, 46])
     tile_list = [[[[random_sum(rng, bits) for _ in range(ROWS_M)] for _ in range(LANES_P)]
-                  for _ in range(per * tile_segments)] for _ in range(segments // tile_segments)]
-    case = Case(kind, v, max(0, min(47, rng.choice([0, bits - 15, bits - 13, 47, rng.randint(0, 47)]))),
-                rng.randint(-40, 14), tile_list)
+                  for _ in range(per * tile_segments)]
+                 for _ in range(segments // tile_segments)]
+    shift = rng.choice([0, bits - 15, bits - 13, 47, rng.randint(0, 47)])
+    case = Case(kind, v, max(0, min(47, shift)), rng.randint(-40, 14), tile_list)
     if raw:
         _random_raw(rng, v)
         return case

@@ -179,7 +179,8 @@ def test_illegal_descriptors_are_named() -> None:
             backend.run(RunRequest(0, 1, 8192, 1))
         sizes = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
                  "out_cols")
-        whole = {"g.g_pass": int(Pass.WEIGHT_GRADIENT), "g.g_tile": 16, **{f"g.g_{name}": 1 for name in sizes}}
+        whole = {"g.g_pass": int(Pass.WEIGHT_GRADIENT), "g.g_tile": 16,
+                 **{f"g.g_{name}": 1 for name in sizes}}
         backend.write(0, pack_descriptor({"pre.opcode": int(Opcode.CONV), **whole}))
         with pytest.raises(HardwareFault, match="found WEIGHT_GRADIENT in CONV"):
             backend.run(RunRequest(0, 1, 8192, 1))

@@ -78,7 +78,7 @@ def test_passes_have_their_own_cycles() -> None:
             own = [e for e in plan.train if e.role == role and e.layer == spec.index]
             assert (row.cycles[share] > 0) == bool(own)
             if own and own[0].cost is not None:
-                assert row.cycles[share] >= own[0].cost.cycles * 0.9
+                assert row.cycles[share] >= own[0].cost.array * 0.9
 
 
 def test_records_without_stamps_are_refused() -> None:

@@ -12,8 +12,8 @@ from pynq_train.backends import Backend, RunRequest, RunResult, open_backend
 from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, fuse
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.build import build_training
 from pynq_train.quant import SgdStep, StepExponents, StepParams, step_params
+from pynq_train.schedule.build import build_training
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.train import Coverage, random_net, verify
 from pynq_train.train.verify import momentum_of
