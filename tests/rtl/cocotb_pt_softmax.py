@@ -81,14 +81,12 @@ async def run_softmax(bench: Bench, classes: int, batch: int, valid: int, grad: 
     for k, word in enumerate((loss_sum, right, 0, 0)):
         expected[REC_OFF + 8 * k] = word
     bench.record_off = REC_OFF
-    bench.profile = rng.random() < 0.5
     image = {**memory, **expected}
     await bench.configure(config_words(
         {"f.logit_off": LOGIT_OFF, "f.label_off": LABEL_OFF, "f.dlogit_off": DLOGIT_OFF,
          "pre.rec_off": REC_OFF, "f.f_batch": batch, "f.f_classes": classes,
          "f.f_grad": int(grad)}, {"z_shift": z_shift, "valid": valid}))
     cycles = await bench.wait_done(2000 + batch * (1000 + 60 * blocks))
-    bench.take_stamps()
     where = f"classes {classes}, batch {batch}, valid {valid}, grad {grad}, z_shift {z_shift}"
     wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
              if image.get(a) != memory.get(a)]
@@ -102,8 +100,7 @@ async def random_softmax(dut: Any) -> None:
     rng = random.Random(int(os.environ.get("PT_SEED", "1")))
     bench = Bench(dut, rng)
     bench.clients = [ReadClient(bench), WriteClient(bench, run_prefix="wr_")]
-    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
-                       "stamp_i": 0})
+    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0, "stamp_i": 0})
     cases = [(1, 3), (2, 5), (3, 4), (4, 2), (5, 9), (10, 16), (11, 3), (17, 6), (100, 3),
              (1000, 2), (1024, 1), (10, 0)]
     cases += [(rng.randint(1, 40), rng.randint(1, 10)) for _ in range(12)]
