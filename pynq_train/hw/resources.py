@@ -1,7 +1,7 @@
 """DSPs and block memories of a configuration, by formula.
 
-The formulas count what synthesis infers: ``tests/system/test_synth_resources.py`` holds them against
-Yosys. LUTs and flip-flops follow from no formula; ``make synth`` reports them.
+The formulas count what synthesis infers: ``tests/system/test_synth_resources.py`` holds them
+against Yosys. LUTs and flip-flops follow from no formula; ``make synth`` reports them.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ async def random_softmax(dut: Any) -> None:
     rng = random.Random(int(os.environ.get("PT_SEED", "1")))
     bench = Bench(dut, rng)
     bench.clients = [ReadClient(bench), WriteClient(bench, run_prefix="wr_")]
-    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0, "stamp_i": 0})
+    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
+                       "stamp_i": 0})
     cases = [(1, 3), (2, 5), (3, 4), (4, 2), (5, 9), (10, 16), (11, 3), (17, 6), (100, 3),
              (1000, 2), (1024, 1), (10, 0)]
     cases += [(rng.randint(1, 40), rng.randint(1, 10)) for _ in range(12)]
