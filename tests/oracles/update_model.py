@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pynq_train.hw.commands import Opcode
-
 from oracles.engine_parts import Memory, Violation, rne
+
+from pynq_train.hw.commands import Opcode
 
 
 def signed32(value: int) -> int:
