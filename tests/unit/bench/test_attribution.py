@@ -45,7 +45,8 @@ def test_updates_beside_passes_cost_nothing_and_the_last_ones_what_is_left() -> 
     step = [Stamped(Share.BP, 0, 100, 0), Stamped(Share.UPDATE, 10, 80, 0),
             Stamped(Share.WU, 0, 190, 40), Stamped(Share.UPDATE, 190, 240, 0)]
     assert charged(attribute(step, 250)) == {
-        (0, Share.BP): 100, (2, Share.WU): 40, (2, Share.UPDATE): 50, (3, Share.UPDATE): 50, (-1, Share.OTHER): 10}
+        (0, Share.BP): 100, (2, Share.WU): 40, (2, Share.UPDATE): 50,
+        (3, Share.UPDATE): 50, (-1, Share.OTHER): 10}
 
 
 def test_charges_add_up_for_any_stamps() -> None:
