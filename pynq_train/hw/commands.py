@@ -34,6 +34,8 @@ class Opcode(IntEnum):
     SOFTMAX = 3
     GRADIENT = 4
     """Weight gradient whose sums go through the gradient queue into the update unit."""
+    VECTOR = 5
+    """Element by element: scale, shift and add maps, mask them, take sums over channels."""
 
 
 class Unit(IntEnum):
@@ -46,6 +48,7 @@ class Unit(IntEnum):
     Y = 4
     U = 5
     F = 6
+    V = 7
 
 
 UNITS_OF = {
@@ -54,6 +57,7 @@ UNITS_OF = {
     Opcode.UPDATE: (Unit.U,),
     Opcode.SOFTMAX: (Unit.F,),
     Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U),
+    Opcode.VECTOR: (Unit.V,),
 }
 """Which units take part in an opcode."""
 
@@ -64,6 +68,7 @@ class Semaphore(IntEnum):
     CONV = 0
     UPDATE = 1
     SOFTMAX = 2
+    VECTOR = 3
 
 
 class Pass(IntEnum):
@@ -268,6 +273,38 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
         ),
     ),
     (
+        "v",
+        "vector unit (stands where the X section stands)",
+        (
+            Field("a_off", 32, "byte offset of map a"),
+            Field("b_off", 32, "byte offset of map b; v_spread: one word per plane"),
+            Field("v_off", 32, "byte offset of the result; v_reduce: one word per plane"),
+            Field("m_off", 32, "byte offset of the flags, read or written"),
+            Field("k_off", 32, "byte offset of the coefficients, two words per channel"),
+            Field("s_off", 32, "byte offset of the sums, int64: 4 of the first, 4 of the second"),
+            Field("v_images", 16, "images"),
+            Field("v_blocks", 16, "channel blocks"),
+            Field("v_words", 32, "words of a plane: pixels of one channel block of one image"),
+            Field("v_step", 32, "bytes from a plane to the next image's"),
+            Field("v_jump", 32, "bytes from the last image's plane to the next block's", True),
+            Field("m_words", 16, "words of a plane's flags: a bit per channel, 16 pixels"),
+            Field("m_step", 32, "bytes from a plane's flags to the next image's"),
+            Field("m_jump", 32, "bytes from the last image's flags to the next block's", True),
+            Field("v_b", 1, "map b is read"),
+            Field("v_spread", 1, "b has one word per plane, at [block][image]"),
+            Field("v_reduce", 1, "add up each plane and write one word, at [block][image]"),
+            Field("v_write", 1, "write the result"),
+            Field("v_sums", 1, "write the sums of each channel"),
+            Field("v_square", 1, "second sum: squares of a; else products of a and b"),
+            Field("v_table", 1, "A and C stand in the table; else A in the step block, C is 0"),
+            Field("v_btable", 1, "B stands in the table; else in the step block"),
+            Field("v_relu", 1, "negative results become zero"),
+            Field("v_flags", 1, "write flags: the result is positive"),
+            Field("v_mask_a", 1, "read flags; a counts only where its flag is set"),
+            Field("v_mask_b", 1, "read flags; b counts only where its flag is set"),
+        ),
+    ),
+    (
         "u",
         "update unit",
         (
@@ -318,7 +355,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ),
 )
 
-_OVERLAID = {"f": "x"}
+_OVERLAID = {"f": "x", "v": "x"}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -361,6 +398,7 @@ SECTION_OF_UNIT = {
     Unit.Y: ("y", "yw", "yf"),
     Unit.U: ("u",),
     Unit.F: ("f",),
+    Unit.V: ("v",),
 }
 """Sections that a unit receives behind the prefix, contiguous words."""
 
@@ -392,11 +430,18 @@ SOFTMAX_PARAM_FIELDS = (
     Field("f_pad", 24, "zero"),
     Field("valid", 32, "images that count; the others get zero gradients"),
 )
+VECTOR_PARAM_FIELDS = (
+    Field("shift", 8, "right shift of the requantisation, 0..47"),
+    Field("v_pad", 24, "zero"),
+    Field("a_scale", 32, "A of all channels, within +-(2**23 - 1)", True),
+    Field("b_scale", 32, "B of all channels, within +-(2**23 - 1)", True),
+)
 PARAM_FIELDS = {
     Opcode.CONV: CONV_PARAM_FIELDS,
     Opcode.UPDATE: UPDATE_PARAM_FIELDS,
     Opcode.SOFTMAX: SOFTMAX_PARAM_FIELDS,
     Opcode.GRADIENT: UPDATE_PARAM_FIELDS,
+    Opcode.VECTOR: VECTOR_PARAM_FIELDS,
 }
 """Fields of a step-block entry by opcode, packed from bit 0 over two words."""
 
@@ -416,6 +461,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
         Opcode.UPDATE: ("pre", "u"),
         Opcode.SOFTMAX: ("pre", "f"),
         Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
+        Opcode.VECTOR: ("pre", "v"),
     }[opcode]
 
 

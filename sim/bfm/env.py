@@ -100,7 +100,7 @@ def run_bench(
             always=not stamp.exists(), log_file=build / "build.log" if build.exists() else None,
         )
         stamp.touch()
-    for folder in (ROOT, ROOT / "tests" / "rtl"):
+    for folder in (ROOT, ROOT / "tests", ROOT / "tests" / "rtl"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     results = build / f"results-{test_module}-{seed}-{os.getpid()}.xml"

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h9bc51fd5;
+  localparam logic [31:0] ContractHash = 32'h524c037e;
   localparam int unsigned Tm = 32;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -38,6 +38,7 @@ package pt_spec_pkg;
   localparam int unsigned OpUpdate = 2;
   localparam int unsigned OpSoftmax = 3;
   localparam int unsigned OpGradient = 4;
+  localparam int unsigned OpVector = 5;
   localparam int unsigned UnitPix = 0;
   localparam int unsigned UnitX = 1;
   localparam int unsigned UnitS = 2;
@@ -45,10 +46,12 @@ package pt_spec_pkg;
   localparam int unsigned UnitY = 4;
   localparam int unsigned UnitU = 5;
   localparam int unsigned UnitF = 6;
-  localparam int unsigned Units = 7;
+  localparam int unsigned UnitV = 7;
+  localparam int unsigned Units = 8;
   localparam int unsigned SemConv = 0;
   localparam int unsigned SemUpdate = 1;
   localparam int unsigned SemSoftmax = 2;
+  localparam int unsigned SemVector = 3;
   localparam int unsigned LoadPlain = 0;
   localparam int unsigned LoadMask = 1;
   localparam int unsigned LoadUnpool = 2;
@@ -78,6 +81,8 @@ package pt_spec_pkg;
   localparam int unsigned SecYfWords = 14;
   localparam int unsigned SecFFirst = 7;  // softmax unit (stands where the X section stands)
   localparam int unsigned SecFWords = 3;
+  localparam int unsigned SecVFirst = 7;  // vector unit (stands where the X section stands)
+  localparam int unsigned SecVWords = 7;
   localparam int unsigned SecUFirst = 97;  // update unit
   localparam int unsigned SecUWords = 3;
   localparam int unsigned CfgPixFirst = 5;  // first word a unit receives
@@ -94,6 +99,8 @@ package pt_spec_pkg;
   localparam int unsigned CfgUWords = 3;
   localparam int unsigned CfgFFirst = 7;  // first word a unit receives
   localparam int unsigned CfgFWords = 3;
+  localparam int unsigned CfgVFirst = 7;  // first word a unit receives
+  localparam int unsigned CfgVWords = 7;
   localparam int unsigned WalkWords = 14;
 
   // prefix, seen by every unit
@@ -227,6 +234,38 @@ package pt_spec_pkg;
     logic [31:0] logit_off;  // byte offset of the logits [block][image][4]
   } f_t;
 
+  // vector unit (stands where the X section stands)
+  typedef struct packed {
+    logic [19:0] gap1;
+    logic [0:0] v_mask_b;  // read flags; b counts only where its flag is set
+    logic [0:0] v_mask_a;  // read flags; a counts only where its flag is set
+    logic [0:0] v_flags;  // write flags: the result is positive
+    logic [0:0] v_relu;  // negative results become zero
+    logic [0:0] v_btable;  // B stands in the table; else in the step block
+    logic [0:0] v_table;  // A and C stand in the table; else A in the step block, C is 0
+    logic [0:0] v_square;  // second sum: squares of a; else products of a and b
+    logic [0:0] v_sums;  // write the sums of each channel
+    logic [0:0] v_write;  // write the result
+    logic [0:0] v_reduce;  // add up each plane and write one word, at [block][image]
+    logic [0:0] v_spread;  // b has one word per plane, at [block][image]
+    logic [0:0] v_b;  // map b is read
+    logic [31:0] m_jump;  // bytes from the last image's flags to the next block's
+    logic [15:0] gap0;
+    logic [31:0] m_step;  // bytes from a plane's flags to the next image's
+    logic [15:0] m_words;  // words of a plane's flags: a bit per channel, 16 pixels
+    logic [31:0] v_jump;  // bytes from the last image's plane to the next block's
+    logic [31:0] v_step;  // bytes from a plane to the next image's
+    logic [31:0] v_words;  // words of a plane: pixels of one channel block of one image
+    logic [15:0] v_blocks;  // channel blocks
+    logic [15:0] v_images;  // images
+    logic [31:0] s_off;  // byte offset of the sums, int64: 4 of the first, 4 of the second
+    logic [31:0] k_off;  // byte offset of the coefficients, two words per channel
+    logic [31:0] m_off;  // byte offset of the flags, read or written
+    logic [31:0] v_off;  // byte offset of the result; v_reduce: one word per plane
+    logic [31:0] b_off;  // byte offset of map b; v_spread: one word per plane
+    logic [31:0] a_off;  // byte offset of map a
+  } v_t;
+
   // update unit
   typedef struct packed {
     logic [55:0] gap0;
@@ -305,6 +344,15 @@ package pt_spec_pkg;
     logic [7:0] w_shift;  // right shift of the Q3.28 master to the 16-bit copy, 0..31
     logic [7:0] g_shift;  // right shift of the gradient sum to Q7.24, plus 16; 0..63
   } gradient_param_t;
+
+  // step-block entry of VECTOR
+  typedef struct packed {
+    logic [31:0] tail_pad;
+    logic [31:0] b_scale;  // B of all channels, within +-(2**23 - 1)
+    logic [31:0] a_scale;  // A of all channels, within +-(2**23 - 1)
+    logic [23:0] v_pad;  // zero
+    logic [7:0] shift;  // right shift of the requantisation, 0..47
+  } vector_param_t;
 
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegAbi = 12'h004;

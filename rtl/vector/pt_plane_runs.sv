@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the planes of a map, block by block, and cuts each into runs of at most one burst.
+//
+//   for block: for image: words of one plane        image_step: from a plane to the next image's
+//                                                   block_jump: from a block's last plane on
+//
+// Contract: start_i loads the walk; a run is offered when go_i is high for its length len_o and then
+// stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
+module pt_plane_runs #(
+  // Words of a run, a power of two.
+  parameter int unsigned Burst = 16
+) (
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     start_i,
+  input  logic [31:0]              off_i,         // bytes
+  input  logic [31:0]              words_i,       // of a plane, at least 1
+  input  logic [15:0]              images_i,      // at least 1
+  input  logic [15:0]              blocks_i,      // 0: nothing to do
+  input  logic [31:0]              image_step_i,  // bytes
+  input  logic [31:0]              block_jump_i,  // bytes
+  input  logic                     go_i,
+  output logic [$clog2(Burst):0]   len_o,         // words of the next run
+  output logic                     accept_o,      // the run was taken
+  output logic                     idle_o,
+  output logic                     run_valid_o,
+  input  logic                     run_ready_i,
+  output logic [31:0]              run_off_o,
+  output logic [15:0]              run_len_o
+);
+  localparam int unsigned LenW = $clog2(Burst) + 1;
+  if (Burst < 2 || (Burst & (Burst - 1)) != 0) begin : g_check
+    $fatal(1, "pt_plane_runs: Burst must be a power of two of 2 or more");
+  end
+
+  logic [31:0] off_q, plane_q, left_q, step;
+  logic [15:0] image_q, block_q;  // to come, this one included
+  logic        busy_q, plane_end, block_end, last;
+  assign plane_end = left_q <= 32'(Burst);
+  assign block_end = image_q == 16'd1;
+  assign last = plane_end && block_end && block_q == 16'd1;
+  assign len_o = plane_end ? left_q[LenW-1:0] : LenW'(Burst);
+  assign step = plane_q + (block_end ? block_jump_i : image_step_i);
+  assign idle_o = !busy_q;
+  assign run_valid_o = busy_q && go_i;
+  assign run_off_o = off_q;
+  assign run_len_o = 16'(len_o);
+  assign accept_o = run_valid_o && run_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) busy_q <= 1'b0;
+    else if (start_i) busy_q <= blocks_i != 16'd0;
+    else if (accept_o && last) busy_q <= 1'b0;
+    if (start_i) begin
+      off_q   <= off_i;
+      plane_q <= off_i;
+      left_q  <= words_i;
+      image_q <= images_i;
+      block_q <= blocks_i;
+    end else if (accept_o) begin
+      if (plane_end) begin
+        off_q   <= step;
+        plane_q <= step;
+        left_q  <= words_i;
+        image_q <= block_end ? images_i : image_q - 16'd1;
+        if (block_end) block_q <= block_q - 16'd1;
+      end else begin
+        off_q  <= off_q + 32'(8 * Burst);
+        left_q <= left_q - 32'(Burst);
+      end
+    end
+  end
+endmodule

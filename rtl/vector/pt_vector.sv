@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vector unit: scales, adds, masks and sums maps word by word, channel block by channel block.
+//
+//   a (port 3) ---> queue --+                        +--> result --+
+//   b     -----+--> queue --+-> mask -> arithmetic --+--> flags  --+--> port 3
+//   flags -----+--> queue --+            |           +--> record --+
+//   table -----+--> queue --> coefficients    sums of the block ---+
+//          port 2
+//
+// Contract: as all units on the configuration bus (docs/engine.md 8). Between two blocks the
+// arithmetic runs empty, the sums leave and the next coefficients are taken.
+module pt_vector (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+  output logic        cfg_req_o,
+  input  logic        cfg_valid_i,
+  input  logic [7:0]  cfg_idx_i,
+  input  logic [63:0] cfg_data_i,
+  input  logic        cfg_last_i,
+  output logic        done_o,
+  input  logic [31:0] stamp_i,
+  // read client: a
+  output logic        a_run_valid_o,
+  input  logic        a_run_ready_i,
+  output logic [31:0] a_run_off_o,
+  output logic [15:0] a_run_len_o,
+  output logic        a_run_last_o,
+  input  logic        a_data_valid_i,
+  output logic        a_data_ready_o,
+  input  logic [63:0] a_data_i,
+  // read client: b, flags, table
+  output logic        b_run_valid_o,
+  input  logic        b_run_ready_i,
+  output logic [31:0] b_run_off_o,
+  output logic [15:0] b_run_len_o,
+  output logic        b_run_last_o,
+  input  logic        b_data_valid_i,
+  output logic        b_data_ready_o,
+  input  logic [63:0] b_data_i,
+  // write client: result, flags, sums, record
+  output logic        wr_run_valid_o,
+  input  logic        wr_run_ready_i,
+  output logic [31:0] wr_run_off_o,
+  output logic [15:0] wr_run_len_o,
+  output logic        wr_run_last_o,
+  output logic        wdata_valid_o,
+  input  logic        wdata_ready_i,
+  output logic [63:0] wdata_o,
+  input  logic        wr_idle_i
+);
+  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
+  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVWords;
+  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
+  // Words of coefficients and of sums of a channel block.
+  localparam int unsigned BlockWords = 8;
+  // Cycles in which the last word of a block leaves the arithmetic, and its flags the packer.
+  localparam int unsigned EmptyCycles = 12;
+
+  // ---- configuration ----------------------------------------------------------------------------
+  logic [PreW-1:0]            pre_q;
+  logic [CfgW-1:0]            cfg_q;
+  logic [ParamW-1:0]          param_q;
+  pt_spec_pkg::pre_t          pre;
+  pt_spec_pkg::v_t            cfg;
+  pt_spec_pkg::vector_param_t param;
+  assign pre = pre_q;
+  assign cfg = cfg_q;
+  assign param = param_q;
+
+  always_ff @(posedge clk_i) begin
+    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
+      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
+    end
+    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgVFirst) &&
+        cfg_idx_i < 8'(pt_spec_pkg::CfgVFirst + pt_spec_pkg::CfgVWords)) begin
+      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
+    end
+    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
+      param_q <= {cfg_data_i, param_q[ParamW-1:64]};
+    end
+  end
+
+  // ---- modes, settled before the start: section words come before those of the step block -------
+  logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q;
+  logic [15:0] line_images_q;
+  always_ff @(posedge clk_i) begin
+    use_b_q     <= cfg.v_b[0];
+    use_table_q <= cfg.v_table[0] || cfg.v_btable[0];
+    masked_q    <= (cfg.v_mask_a[0] || cfg.v_mask_b[0]) && !cfg.v_flags[0];
+    write_q     <= cfg.v_write[0];
+    flags_q     <= cfg.v_flags[0] && cfg.v_write[0];
+    sums_q      <= cfg.v_sums[0];
+    line_images_q <= cfg.v_images;
+  end
+
+  // ---- state ------------------------------------------------------------------------------------
+  typedef enum logic [3:0] {
+    StIdle, StConfig, StStart, StLoad, StRun, StEmpty, StSums, StFlush, StRecord, StWords, StEnd
+  } state_e;
+  state_e      state_q;
+  logic [3:0]  step_q;   // words of coefficients and sums, cycles of StEmpty
+  logic [15:0] image_q, block_q;    // to come, this one included
+  logic [31:0] left_q;   // words of the plane to come
+  logic [3:0]  pixel_q;  // in its flag word
+  logic        start, take, plane_end, block_end, sums_room, load_pop, table_valid, outs_idle;
+  logic        sums_push, record_taken, first_q;
+  assign start = state_q == StStart;
+  assign cfg_req_o = state_q == StIdle;
+  assign plane_end = left_q == 32'd1;
+  assign block_end = plane_end && image_q == 16'd1;
+  assign load_pop = state_q == StLoad && table_valid;
+  assign sums_push = state_q == StSums && sums_q && sums_room;
+  assign done_o = state_q == StEnd && wr_idle_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      step_q  <= 4'd0;
+    end else begin
+      step_q <= 4'd0;
+      unique case (state_q)
+        StIdle:   if (cfg_valid_i) state_q <= StConfig;
+        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StStart:  state_q <= use_table_q ? StLoad : StRun;
+        StLoad: begin
+          step_q <= step_q + 4'(load_pop);
+          if (load_pop && step_q == 4'(BlockWords - 1)) begin
+            state_q <= StRun;
+            step_q  <= 4'd0;
+          end
+        end
+        StRun:    if (take && block_end) state_q <= StEmpty;
+        StEmpty: begin
+          step_q <= step_q + 4'd1;
+          if (step_q == 4'(EmptyCycles - 1)) begin
+            state_q <= StSums;
+            step_q  <= 4'd0;
+          end
+        end
+        StSums: begin
+          step_q <= step_q + 4'(sums_push);
+          if (!sums_q || (sums_push && step_q == 4'(BlockWords - 1))) begin
+            step_q <= 4'd0;
+            if (block_q == 16'd0) state_q <= StFlush;
+            else state_q <= use_table_q ? StLoad : StRun;
+          end
+        end
+        StFlush:  if (outs_idle && wr_idle_i) state_q <= StRecord;
+        StRecord: if (record_taken) state_q <= StWords;
+        StWords: begin
+          step_q <= step_q + 4'(record_taken);
+          if (record_taken && step_q == 4'(pt_spec_pkg::RecordWords - 1)) state_q <= StEnd;
+        end
+        StEnd:    if (wr_idle_i) state_q <= StIdle;
+        default:  state_q <= StIdle;
+      endcase
+    end
+    if (start) begin
+      left_q  <= cfg.v_words;
+      image_q <= cfg.v_images;
+      block_q <= cfg.v_blocks;
+      pixel_q <= 4'd0;
+      first_q <= 1'b1;
+    end else if (take) begin
+      left_q  <= plane_end ? cfg.v_words : left_q - 32'd1;
+      pixel_q <= plane_end ? 4'd0 : pixel_q + 4'd1;
+      first_q <= plane_end;
+      if (plane_end) image_q <= block_end ? cfg.v_images : image_q - 16'd1;
+      if (block_end) block_q <= block_q - 16'd1;
+    end
+  end
+
+  // ---- streams in -------------------------------------------------------------------------------
+  logic [2:0]  in_run_valid, in_run_ready, in_valid, in_ready;
+  logic [31:0] in_off [3];
+  logic [15:0] in_len [3];
+  logic        a_valid, b_valid, mask_valid, a_pop, b_pop, mask_pop;
+  logic [63:0] a_word, b_word, mask_word, table_word, in_data;
+
+  pt_vector_in #(.Depth(256)) u_a (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.a_off),
+    .words_i(cfg.v_words),
+    .images_i(cfg.v_images),
+    .blocks_i(cfg.v_blocks),
+    .image_step_i(cfg.v_step),
+    .block_jump_i(cfg.v_jump),
+    .run_valid_o(a_run_valid_o),
+    .run_ready_i(a_run_ready_i),
+    .run_off_o(a_run_off_o),
+    .run_len_o(a_run_len_o),
+    .data_valid_i(a_data_valid_i),
+    .data_ready_o(a_data_ready_o),
+    .data_i(a_data_i),
+    .valid_o(a_valid),
+    .ready_i(a_pop),
+    .data_o(a_word)
+  );
+  assign a_run_last_o = 1'b1;
+
+  pt_vector_in #(.Depth(256)) u_b (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.b_off),
+    .words_i(cfg.v_spread[0] ? {16'd0, line_images_q} : cfg.v_words),
+    .images_i(cfg.v_spread[0] ? 16'd1 : cfg.v_images),
+    .blocks_i(use_b_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(cfg.v_step),
+    .block_jump_i(cfg.v_spread[0] ? {13'd0, line_images_q, 3'd0} : cfg.v_jump),
+    .run_valid_o(in_run_valid[0]),
+    .run_ready_i(in_run_ready[0]),
+    .run_off_o(in_off[0]),
+    .run_len_o(in_len[0]),
+    .data_valid_i(in_valid[0]),
+    .data_ready_o(in_ready[0]),
+    .data_i(in_data),
+    .valid_o(b_valid),
+    .ready_i(b_pop),
+    .data_o(b_word)
+  );
+  pt_vector_in #(.Depth(32)) u_mask (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.m_off),
+    .words_i({16'd0, cfg.m_words}),
+    .images_i(cfg.v_images),
+    .blocks_i(masked_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(cfg.m_step),
+    .block_jump_i(cfg.m_jump),
+    .run_valid_o(in_run_valid[1]),
+    .run_ready_i(in_run_ready[1]),
+    .run_off_o(in_off[1]),
+    .run_len_o(in_len[1]),
+    .data_valid_i(in_valid[1]),
+    .data_ready_o(in_ready[1]),
+    .data_i(in_data),
+    .valid_o(mask_valid),
+    .ready_i(mask_pop),
+    .data_o(mask_word)
+  );
+  pt_vector_in #(.Depth(32)) u_table (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.k_off),
+    .words_i(32'(BlockWords)),
+    .images_i(16'd1),
+    .blocks_i(use_table_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(32'd0),
+    .block_jump_i(32'(8 * BlockWords)),
+    .run_valid_o(in_run_valid[2]),
+    .run_ready_i(in_run_ready[2]),
+    .run_off_o(in_off[2]),
+    .run_len_o(in_len[2]),
+    .data_valid_i(in_valid[2]),
+    .data_ready_o(in_ready[2]),
+    .data_i(in_data),
+    .valid_o(table_valid),
+    .ready_i(load_pop),
+    .data_o(table_word)
+  );
+  pt_rd_arb #(.Clients(3)) u_in (
+    .clk_i,
+    .rst_ni,
+    .run_valid_i(in_run_valid),
+    .run_ready_o(in_run_ready),
+    .run_off_i({in_off[2], in_off[1], in_off[0]}),
+    .run_len_i({in_len[2], in_len[1], in_len[0]}),
+    .data_valid_o(in_valid),
+    .data_ready_i(in_ready),
+    .data_o(in_data),
+    .run_valid_o(b_run_valid_o),
+    .run_ready_i(b_run_ready_i),
+    .run_off_o(b_run_off_o),
+    .run_len_o(b_run_len_o),
+    .run_last_o(b_run_last_o),
+    .data_valid_i(b_data_valid_i),
+    .data_ready_o(b_data_ready_o),
+    .data_i(b_data_i)
+  );
+
+  // ---- coefficients -----------------------------------------------------------------------------
+  logic [3:0][23:0] scale_a_q, scale_b_q;
+  logic [3:0][47:0] offset_q;
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      scale_a_q <= {4{param.a_scale[23:0]}};
+      scale_b_q <= {4{param.b_scale[23:0]}};
+      offset_q  <= '0;
+    end else if (load_pop) begin
+      for (int unsigned l = 0; l < 4; l++) begin
+        if (step_q == 4'(2 * l)) begin
+          if (cfg.v_table[0]) scale_a_q[l] <= table_word[23:0];
+          if (cfg.v_btable[0]) scale_b_q[l] <= table_word[55:32];
+        end
+        if (step_q == 4'(2 * l + 1) && cfg.v_table[0]) offset_q[l] <= table_word[47:0];
+      end
+    end
+  end
+
+  // ---- masks and arithmetic ---------------------------------------------------------------------
+  logic             out_room, flag_room, result, math_valid;
+  logic [3:0]       bits, positive;
+  logic [63:0]      a_masked, b_masked, math_data;
+  logic [3:0][47:0] sum1, sum2;
+  logic [47:0]      measure;
+  logic [31:0]      saturations;
+  assign result = write_q && (!cfg.v_reduce[0] || plane_end);
+  assign take = state_q == StRun && a_valid && (b_valid || !use_b_q) && (mask_valid || !masked_q) &&
+                out_room && flag_room;
+  assign a_pop = take;
+  assign b_pop = take && use_b_q && (plane_end || !cfg.v_spread[0]);
+  assign mask_pop = take && masked_q && (plane_end || pixel_q == 4'd15);
+
+  always_comb begin
+    bits = mask_word[4*pixel_q+:4];
+    a_masked = a_word;
+    b_masked = use_b_q ? b_word : 64'd0;
+    for (int unsigned l = 0; l < 4; l++) begin
+      if (masked_q && cfg.v_mask_a[0] && !bits[l]) a_masked[16*l+:16] = 16'd0;
+      if (masked_q && cfg.v_mask_b[0] && !bits[l]) b_masked[16*l+:16] = 16'd0;
+    end
+  end
+
+  pt_vector_math u_math (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .clear_i(start || (state_q == StSums && (!sums_q || (sums_push && step_q == 4'd7)))),
+    .scale_a_i(scale_a_q),
+    .scale_b_i(scale_b_q),
+    .offset_i(offset_q),
+    .shift_i(param.shift[5:0]),
+    .reduce_i(cfg.v_reduce[0]),
+    .square_i(cfg.v_square[0]),
+    .relu_i(cfg.v_relu[0]),
+    .write_i(write_q),
+    .valid_i(take),
+    .first_i(first_q),
+    .last_i(plane_end),
+    .a_i(a_masked),
+    .b_i(b_masked),
+    .valid_o(math_valid),
+    .data_o(math_data),
+    .positive_o(positive),
+    .sum1_o(sum1),
+    .sum2_o(sum2),
+    .measure_o(measure),
+    .saturations_o(saturations)
+  );
+
+  // ---- flags of results: 16 pixels in a word, the last word of a plane filled with zeros --------
+  logic [3:0]  out_pixel_q;
+  logic [31:0] out_left_q;
+  logic [63:0] pack_q, pack;
+  logic        out_plane_end, flag_push;
+  assign out_plane_end = out_left_q == 32'd1;
+  assign flag_push = math_valid && flags_q && (out_plane_end || out_pixel_q == 4'd15);
+  always_comb begin
+    pack = pack_q;
+    pack[4*out_pixel_q+:4] = positive;
+  end
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      out_pixel_q <= 4'd0;
+      out_left_q  <= cfg.v_words;
+      pack_q      <= '0;
+    end else if (math_valid && flags_q) begin
+      out_pixel_q <= out_plane_end ? 4'd0 : out_pixel_q + 4'd1;
+      out_left_q  <= out_plane_end ? cfg.v_words : out_left_q - 32'd1;
+      pack_q      <= flag_push ? '0 : pack;
+    end
+  end
+
+  // ---- streams out ------------------------------------------------------------------------------
+  logic [3:0]  out_run_valid, out_run_ready, out_valid, out_ready;
+  logic [2:0]  out_idle;
+  logic [31:0] out_off [3];
+  logic [15:0] out_len [3];
+  logic [63:0] out_data [3];
+  logic [63:0] sum_word, record_word;
+  logic        arb_idle;
+
+  pt_vector_out #(.Depth(64)) u_result (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.v_off),
+    .words_i(cfg.v_reduce[0] ? {16'd0, line_images_q} : cfg.v_words),
+    .images_i(cfg.v_reduce[0] ? 16'd1 : cfg.v_images),
+    .blocks_i(write_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(cfg.v_step),
+    .block_jump_i(cfg.v_reduce[0] ? {13'd0, line_images_q, 3'd0} : cfg.v_jump),
+    .room_o(out_room),
+    .take_i(take && result),
+    .valid_i(math_valid && write_q),
+    .data_i(math_data),
+    .idle_o(out_idle[0]),
+    .run_valid_o(out_run_valid[0]),
+    .run_ready_i(out_run_ready[0]),
+    .run_off_o(out_off[0]),
+    .run_len_o(out_len[0]),
+    .wdata_valid_o(out_valid[0]),
+    .wdata_ready_i(out_ready[0]),
+    .wdata_o(out_data[0])
+  );
+  pt_vector_out #(.Depth(32)) u_flags (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.m_off),
+    .words_i({16'd0, cfg.m_words}),
+    .images_i(cfg.v_images),
+    .blocks_i(flags_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(cfg.m_step),
+    .block_jump_i(cfg.m_jump),
+    .room_o(flag_room),
+    .take_i(take && flags_q && (plane_end || pixel_q == 4'd15)),
+    .valid_i(flag_push),
+    .data_i(pack),
+    .idle_o(out_idle[1]),
+    .run_valid_o(out_run_valid[1]),
+    .run_ready_i(out_run_ready[1]),
+    .run_off_o(out_off[1]),
+    .run_len_o(out_len[1]),
+    .wdata_valid_o(out_valid[1]),
+    .wdata_ready_i(out_ready[1]),
+    .wdata_o(out_data[1])
+  );
+  assign sum_word = 64'($signed(step_q[2] ? sum2[step_q[1:0]] : sum1[step_q[1:0]]));
+  pt_vector_out #(.Depth(32)) u_sums (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .off_i(cfg.s_off),
+    .words_i(32'(BlockWords)),
+    .images_i(16'd1),
+    .blocks_i(sums_q ? cfg.v_blocks : 16'd0),
+    .image_step_i(32'd0),
+    .block_jump_i(32'(8 * BlockWords)),
+    .room_o(sums_room),
+    .take_i(sums_push),
+    .valid_i(sums_push),
+    .data_i(sum_word),
+    .idle_o(out_idle[2]),
+    .run_valid_o(out_run_valid[2]),
+    .run_ready_i(out_run_ready[2]),
+    .run_off_o(out_off[2]),
+    .run_len_o(out_len[2]),
+    .wdata_valid_o(out_valid[2]),
+    .wdata_ready_i(out_ready[2]),
+    .wdata_o(out_data[2])
+  );
+
+  logic [31:0] start_stamp_q, record_stamp_q;
+  always_ff @(posedge clk_i) begin
+    if (start) start_stamp_q <= stamp_i;
+    if (state_q == StRecord) record_stamp_q <= stamp_i;
+  end
+  assign outs_idle = (&out_idle) && arb_idle;
+  assign out_run_valid[3] = state_q == StRecord;
+  assign out_valid[3] = state_q == StWords;
+  assign record_taken = state_q == StRecord ? out_run_ready[3] : out_valid[3] && out_ready[3];
+  always_comb begin
+    unique case (step_q[1:0])
+      2'd0:    record_word = {16'd0, measure};
+      2'd1:    record_word = {32'd0, saturations};
+      2'd2:    record_word = {32'd0, start_stamp_q};
+      default: record_word = {32'd0, record_stamp_q};
+    endcase
+  end
+  pt_wr_arb #(.Clients(4)) u_out (
+    .clk_i,
+    .rst_ni,
+    .run_valid_i(out_run_valid),
+    .run_ready_o(out_run_ready),
+    .run_off_i({pre.rec_off, out_off[2], out_off[1], out_off[0]}),
+    .run_len_i({16'(pt_spec_pkg::RecordWords), out_len[2], out_len[1], out_len[0]}),
+    .data_valid_i(out_valid),
+    .data_ready_o(out_ready),
+    .data_i({record_word, out_data[2], out_data[1], out_data[0]}),
+    .idle_o(arb_idle),
+    .run_valid_o(wr_run_valid_o),
+    .run_ready_i(wr_run_ready_i),
+    .run_off_o(wr_run_off_o),
+    .run_len_o(wr_run_len_o),
+    .run_last_o(wr_run_last_o),
+    .data_valid_o(wdata_valid_o),
+    .data_ready_i(wdata_ready_i),
+    .data_o(wdata_o)
+  );
+
+  logic unused;
+  assign unused = &{1'b0, pre, cfg, param, table_word[63:56]};
+endmodule

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arithmetic of the vector unit: one word of four channels per cycle.
+//
+//   total = A*a + B*b + C     (reduce: added up from first_i to last_i, C once)
+//   y     = sat(RNE(total >> shift)), negative ones zero with relu
+//   sums  : S1 += a, S2 += a*b or a*a
+//
+//   cycle 0 operands | 1 products | 2 A*a + B*b | 3 total | 4..6 round | out
+//
+// Contract: a pipeline without stalls; coefficients and modes are stable while words are inside.
+// valid_o comes 7 cycles after valid_i (reduce: after the plane's last). clear_i zeroes the sums.
+module pt_vector_math (
+  input  logic             clk_i,
+  input  logic             rst_ni,
+  input  logic             start_i,   // zeroes measure and saturations
+  input  logic             clear_i,
+  input  logic [3:0][23:0] scale_a_i,
+  input  logic [3:0][23:0] scale_b_i,
+  input  logic [3:0][47:0] offset_i,
+  input  logic [5:0]       shift_i,
+  input  logic             reduce_i,
+  input  logic             square_i,
+  input  logic             relu_i,
+  input  logic             write_i,   // results count in measure and saturations
+  input  logic             valid_i,
+  input  logic             first_i,   // of a plane
+  input  logic             last_i,
+  input  logic [63:0]      a_i,
+  input  logic [63:0]      b_i,
+  output logic             valid_o,
+  output logic [63:0]      data_o,
+  output logic [3:0]       positive_o,
+  output logic [3:0][47:0] sum1_o,
+  output logic [3:0][47:0] sum2_o,
+  output logic [47:0]      measure_o,
+  output logic [31:0]      saturations_o
+);
+  logic [3:0] valid_q, first_q, last_q;
+  logic       total_valid_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else valid_q <= {valid_q[2:0], valid_i};
+    first_q <= {first_q[2:0], first_i};
+    last_q  <= {last_q[2:0], last_i};
+    total_valid_q <= rst_ni && valid_q[2] && (!reduce_i || last_q[2]);
+  end
+
+  logic [3:0][47:0] total_q;
+  logic [3:0]       sat;
+  logic [63:0]      code;
+  logic             code_valid;
+  for (genvar l = 0; l < 4; l++) begin : g_lane
+    logic signed [15:0] a_q, b_q;
+    logic signed [39:0] pa_q, pb_q;
+    logic signed [31:0] ps_q;
+    logic signed [40:0] part_q;
+    logic signed [47:0] sum1_q, sum2_q;
+    logic        [47:0] base;
+    always_comb begin
+      base = offset_i[l];
+      if (reduce_i && !first_q[2]) base = total_q[l];
+    end
+    always_ff @(posedge clk_i) begin
+      a_q    <= a_i[16*l+:16];
+      b_q    <= b_i[16*l+:16];
+      pa_q   <= 40'(a_q) * 40'($signed(scale_a_i[l]));
+      pb_q   <= 40'(b_q) * 40'($signed(scale_b_i[l]));
+      ps_q   <= 32'(a_q) * 32'(square_i ? a_q : b_q);
+      part_q <= 41'(pa_q) + 41'(pb_q);
+      if (valid_q[2]) total_q[l] <= 48'(part_q) + base;
+      if (clear_i) sum1_q <= '0;
+      else if (valid_q[0]) sum1_q <= sum1_q + 48'(a_q);
+      if (clear_i) sum2_q <= '0;
+      else if (valid_q[1]) sum2_q <= sum2_q + 48'(ps_q);
+    end
+    assign sum1_o[l] = sum1_q;
+    assign sum2_o[l] = sum2_q;
+    assign positive_o[l] = !code[16*l+15] && (code[16*l+:16] != 16'd0);
+    assign data_o[16*l+:16] = relu_i && code[16*l+15] ? 16'd0 : code[16*l+:16];
+  end
+
+  pt_round_sat #(.InW(48), .OutW(16), .ShW(6), .Lanes(4)) u_round (
+    .clk_i,
+    .rst_ni,
+    .valid_i(total_valid_q),
+    .shift_i,
+    .data_i(total_q),
+    .valid_o(code_valid),
+    .data_o(code),
+    .sat_o(sat)
+  );
+  assign valid_o = code_valid;
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      measure_o     <= '0;
+      saturations_o <= '0;
+    end else begin
+      if (total_valid_q && write_i) begin
+        measure_o <= measure_o | (total_q[0] ^ {48{total_q[0][47]}})
+                   | (total_q[1] ^ {48{total_q[1][47]}}) | (total_q[2] ^ {48{total_q[2][47]}})
+                   | (total_q[3] ^ {48{total_q[3][47]}});
+      end
+      if (code_valid && write_i) begin
+        saturations_o <= saturations_o + 32'(sat[0]) + 32'(sat[1]) + 32'(sat[2]) + 32'(sat[3]);
+      end
+    end
+  end
+
+  logic unused;
+  assign unused = &{1'b0, first_q[3], last_q[3], valid_q[3]};
+endmodule

@@ -1,0 +1,77 @@
+"""Random vector descriptors: modes, sizes, coefficients and contents of memory."""
+
+from __future__ import annotations
+
+import random
+
+from oracles.vector_model import Memory
+
+from pynq_train.hw.commands import Opcode
+
+SCALE_MAX = (1 << 23) - 1
+SYMBOLS = "abvmks"
+"""Maps a and b, result (v), flags (m), coefficients (k), sums (s)."""
+MODES = ("v_b", "v_spread", "v_reduce", "v_write", "v_sums", "v_square", "v_table", "v_btable",
+         "v_relu", "v_flags", "v_mask_a", "v_mask_b")
+
+
+def random_modes(rng: random.Random) -> dict[str, int]:
+    """Any legal combination of modes; at least one thing is written."""
+    mode = {name: rng.randrange(2) for name in MODES}
+    if not mode["v_write"]:
+        mode.update(v_sums=1, v_reduce=0, v_flags=0, v_relu=0)
+    if mode["v_reduce"]:
+        mode["v_flags"] = 0
+    if mode["v_flags"]:
+        mode.update(v_mask_a=0, v_mask_b=0)
+    mode["v_spread"] &= mode["v_b"]
+    mode["v_mask_b"] &= mode["v_b"]
+    return {f"v.{name}": value for name, value in mode.items()}
+
+
+def random_word(rng: random.Random) -> int:
+    """Four channels: any, small, or at the limits."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return rng.getrandbits(64)
+    if kind == 1:
+        return sum((rng.randint(-100, 100) & 0xFFFF) << 16 * n for n in range(4))
+    return sum((rng.choice((-32767, 32767)) & 0xFFFF) << 16 * n for n in range(4))
+
+
+def random_scale(rng: random.Random) -> int:
+    """A coefficient of random magnitude, also the largest."""
+    limit = min(SCALE_MAX, 1 << rng.randint(0, 24))
+    return rng.choice((limit, -limit, rng.randint(-limit, limit)))
+
+
+def layout(images: int, blocks: int, words: int) -> dict[str, int]:
+    """Sizes and steps of maps ``[image][block][word]`` and of their flags."""
+    row = -(-words // 16)
+    return {"v.v_images": images, "v.v_blocks": blocks, "v.v_words": words,
+            "v.v_step": 8 * blocks * words,
+            "v.v_jump": 8 * words - 8 * (images - 1) * blocks * words,
+            "v.m_words": row, "v.m_step": 8 * blocks * row,
+            "v.m_jump": 8 * row - 8 * (images - 1) * blocks * row}
+
+
+def random_case(rng: random.Random, images: int, blocks: int, words: int,
+                offsets: dict[str, int], modes: dict[str, int] | None = None
+                ) -> tuple[dict[str, int], dict[str, int], Memory]:
+    """Fields, step-block entry and memory of a descriptor whose tensors begin at ``offsets``."""
+    at = {f"v.{name}_off": offsets[name] for name in SYMBOLS}
+    values = {"pre.opcode": int(Opcode.VECTOR), **(modes or random_modes(rng)),
+              **layout(images, blocks, words), **at}
+    params = {"shift": rng.randint(0, 47), "a_scale": random_scale(rng),
+              "b_scale": random_scale(rng)}
+    memory: Memory = {}
+    for k in range(images * blocks * words):
+        memory[at["v.a_off"] + 8 * k] = random_word(rng)
+        memory[at["v.b_off"] + 8 * k] = random_word(rng)
+    for k in range(images * blocks * -(-words // 16)):
+        memory[at["v.m_off"] + 8 * k] = rng.getrandbits(64)
+    for k in range(4 * blocks):
+        memory[at["v.k_off"] + 16 * k] = ((random_scale(rng) & 0xFFFFFFFF)
+                                          | (random_scale(rng) & 0xFFFFFFFF) << 32)
+        memory[at["v.k_off"] + 16 * k + 8] = rng.getrandbits(64) >> rng.randint(0, 40)
+    return values, params, memory

@@ -1,0 +1,71 @@
+"""Cocotb bench of pt_vector: random modes, sizes and stalls; memory against the model."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from typing import Any
+
+import cocotb
+from client_model import Bench, ReadClient, WriteClient
+from oracles.vector_cases import MODES, SYMBOLS, random_case, random_modes
+from oracles.vector_model import vector
+
+from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
+
+OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
+REC_OFF = 7 << 20
+
+
+def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
+    """What the sequencer sends for a vector descriptor."""
+    desc = struct.unpack("<128Q", pack_descriptor(values))
+    param = struct.unpack("<2Q", pack_params(Opcode.VECTOR, params))
+    indices = list(range(SECTIONS["pre"].words))
+    indices += [SECTIONS["v"].first + k for k in range(SECTIONS["v"].words)]
+    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
+
+
+async def run_vector(bench: Bench, modes: dict[str, int], images: int, blocks: int,
+                     words: int) -> int:
+    """One descriptor; checks everything that it writes. Returns its cycles."""
+    rng, memory = bench.rng, bench.memory
+    memory.clear()
+    base = 8 * rng.randint(0, 15)
+    values, params, content = random_case(
+        rng, images, blocks, words, {name: at + base for name, at in OFFSETS.items()}, modes)
+    memory.update(content)
+    values["pre.rec_off"] = bench.record_off = REC_OFF + base
+    count = images * blocks * words
+    image = {**memory, **vector(memory, values, params)}
+    await bench.configure(config_words(values, params))
+    cycles = await bench.wait_done(2000 + 40 * count + 400 * blocks)
+    wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
+             if image.get(a) != memory.get(a)]
+    assert not wrong, (f"{images}x{blocks}x{words} {values} {params}: {len(wrong)} words differ, "
+                       f"first {wrong[:4]}")
+    return cycles
+
+
+@cocotb.test()
+async def random_vectors(dut: Any) -> None:
+    """Random modes, sizes and stalls, then the rate of a plain pass without stalls."""
+    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+    bench = Bench(dut, rng)
+    bench.clients = [ReadClient(bench, "a_"), ReadClient(bench, "b_"),
+                     WriteClient(bench, run_prefix="wr_")]
+    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
+                       "stamp_i": 0})
+    sizes = [(1, 1, 1), (2, 1, 1), (1, 3, 16), (1, 2, 17), (3, 1, 15), (1, 1, 300)]
+    sizes += [(rng.randint(1, 4), rng.randint(1, 3), rng.randint(1, 60)) for _ in range(40)]
+    for images, blocks, words in sizes:
+        bench.stall = rng.choice((0.0, 0.1, 0.5))
+        bench.latency = rng.choice((1, 5, 30, 60))
+        await run_vector(bench, random_modes(rng), images, blocks, words)
+    bench.stall, bench.latency = 0.0, 40
+    plain = {f"v.{name}": 0 for name in MODES}
+    everything = {**plain, "v.v_b": 1, "v.v_write": 1, "v.v_sums": 1, "v.v_table": 1,
+                  "v.v_mask_a": 1}
+    cycles = await run_vector(bench, everything, 2, 2, 1000)
+    assert cycles < 4000 + 2 * 40 + 4 * 90, f"{cycles} cycles for 4000 words"
