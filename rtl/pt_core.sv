@@ -4,8 +4,10 @@
 //   port  reads                             writes
 //   0     X loader                          stored tensors
 //   1     S loader                          flags, result records, channel sums
-//   2     program, bias masters, softmax    logit gradients, 16-bit copies
-//   3     update: masters, bias sums        masters, records of the update unit
+//   2     program, bias masters, softmax,   logit gradients, 16-bit copies
+//         vector: map b, flags, coefficients
+//   3     update: masters, bias sums;       masters, results and sums of the vector unit, records
+//         vector: map a                     of both
 module pt_core (
   input  logic              clk_i,
   input  logic              rst_ni,
@@ -224,10 +226,11 @@ module pt_core (
   logic [7:0]       cfg_idx;
   logic [63:0]      cfg_data;
   logic             cfg_last;
-  // Read clients of port 2: sequencer, bias, softmax.
-  logic [2:0]       p2_run_valid, p2_run_ready, p2_valid, p2_ready, p2_last_unused;
-  logic [31:0]      p2_off [3];
-  logic [15:0]      p2_len [3];
+  // Read clients of port 2: sequencer, bias, softmax, vector.
+  logic [3:0]       p2_run_valid, p2_run_ready, p2_valid, p2_ready;
+  logic [1:0]       p2_last_unused;
+  logic [31:0]      p2_off [4];
+  logic [15:0]      p2_len [4];
   logic [63:0]      p2_data;
 
   pt_sequencer #(.MaxTaps(pt_spec_pkg::MaxTaps)) u_sequencer (
@@ -272,13 +275,13 @@ module pt_core (
     .cycles_o(cycles)
   );
 
-  pt_rd_arb #(.Clients(3)) u_port2_rd (
+  pt_rd_arb #(.Clients(4)) u_port2_rd (
     .clk_i,
     .rst_ni(unit_rst_n),
     .run_valid_i(p2_run_valid),
     .run_ready_o(p2_run_ready),
-    .run_off_i({p2_off[2], p2_off[1], p2_off[0]}),
-    .run_len_i({p2_len[2], p2_len[1], p2_len[0]}),
+    .run_off_i({p2_off[3], p2_off[2], p2_off[1], p2_off[0]}),
+    .run_len_i({p2_len[3], p2_len[2], p2_len[1], p2_len[0]}),
     .data_valid_o(p2_valid),
     .data_ready_i(p2_ready),
     .data_o(p2_data),
@@ -338,150 +341,44 @@ module pt_core (
     .drain_o(ev_drain)
   );
 
-  // ---- clocks of the units that rest most of the time: from a descriptor's first word to its end --
-  logic [1:0] rare_valid, rare_done, rare_busy_q, rare_clk;
-  assign rare_valid = {cfg_valid[pt_spec_pkg::UnitF], cfg_valid[pt_spec_pkg::UnitU]};
-  assign rare_done = {unit_done[pt_spec_pkg::UnitF], unit_done[pt_spec_pkg::UnitU]};
-  always_ff @(posedge clk_i) rare_busy_q <= unit_rst_n ? rare_valid | (rare_busy_q & ~rare_done) : '0;
-  for (genvar u = 0; u < 2; u++) begin : g_rare
-    pt_clock_gate #(.Rest(8)) u_clock (
-      .clk_i,
-      .rst_ni(unit_rst_n),
-      .active_i(rare_valid[u] || rare_busy_q[u]),
-      .clk_o(rare_clk[u])
-    );
-  end
-
-  // ---- update unit ------------------------------------------------------------------------------
-  logic [1:0]  u_rd_valid, u_rd_ready, u_rd_dvalid, u_rd_dready, u_rd_last_unused;
-  logic [31:0] u_rd_off [2];
-  logic [15:0] u_rd_len [2];
-  logic [63:0] u_rd_data;
-  // Write clients of port 2: softmax, 16-bit copies.
-  logic [1:0]  p2_wr_valid, p2_wr_ready, p2_wr_dvalid, p2_wr_dready, p2_wr_last_unused;
-  logic [31:0] p2_wr_off [2];
-  logic [15:0] p2_wr_len [2];
-  logic [63:0] p2_wr_data [2];
-  logic        p2_order_idle, p2_idle;
-  assign p2_idle = p2_order_idle && wr_idle[2];
-
-  pt_update u_update (
-    .clk_i(rare_clk[0]),
+  // ---- units that work element by element ---------------------------------------------------------
+  pt_pointwise u_pointwise (
+    .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitU]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitU]),
+    .cfg_req_o(cfg_req[Units-1:pt_spec_pkg::UnitU]),
+    .cfg_valid_i(cfg_valid[Units-1:pt_spec_pkg::UnitU]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .done_o(unit_done[pt_spec_pkg::UnitU]),
+    .unit_done_o(unit_done[Units-1:pt_spec_pkg::UnitU]),
     .stamp_i(stamp),
     .gq_valid_i(gq_valid),
     .gq_ready_o(gq_ready),
     .gq_data_i(gq_data),
-    .g_run_valid_o(u_rd_valid[0]),
-    .g_run_ready_i(u_rd_ready[0]),
-    .g_run_off_o(u_rd_off[0]),
-    .g_run_len_o(u_rd_len[0]),
-    .g_run_last_o(u_rd_last_unused[0]),
-    .g_data_valid_i(u_rd_dvalid[0]),
-    .g_data_ready_o(u_rd_dready[0]),
-    .g_data_i(u_rd_data),
-    .wv_run_valid_o(u_rd_valid[1]),
-    .wv_run_ready_i(u_rd_ready[1]),
-    .wv_run_off_o(u_rd_off[1]),
-    .wv_run_len_o(u_rd_len[1]),
-    .wv_run_last_o(u_rd_last_unused[1]),
-    .wv_data_valid_i(u_rd_dvalid[1]),
-    .wv_data_ready_o(u_rd_dready[1]),
-    .wv_data_i(u_rd_data),
-    .wvw_run_valid_o(wr_run_valid[3]),
-    .wvw_run_ready_i(wr_run_ready[3]),
-    .wvw_run_off_o(wr_run_off[3]),
-    .wvw_run_len_o(wr_run_len[3]),
-    .wvw_run_last_o(wr_run_last[3]),
-    .wvw_wdata_valid_o(wr_valid[3]),
-    .wvw_wdata_ready_i(wr_ready[3]),
-    .wvw_wdata_o(wr_data[3]),
-    .wvw_wr_idle_i(wr_idle[3]),
-    .w16_run_valid_o(p2_wr_valid[1]),
-    .w16_run_ready_i(p2_wr_ready[1]),
-    .w16_run_off_o(p2_wr_off[1]),
-    .w16_run_len_o(p2_wr_len[1]),
-    .w16_run_last_o(p2_wr_last_unused[1]),
-    .w16_wdata_valid_o(p2_wr_dvalid[1]),
-    .w16_wdata_ready_i(p2_wr_dready[1]),
-    .w16_wdata_o(p2_wr_data[1]),
-    .w16_wr_idle_i(p2_idle)
-  );
-
-  pt_rd_arb #(.Clients(2)) u_port3_rd (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .run_valid_i(u_rd_valid),
-    .run_ready_o(u_rd_ready),
-    .run_off_i({u_rd_off[1], u_rd_off[0]}),
-    .run_len_i({u_rd_len[1], u_rd_len[0]}),
-    .data_valid_o(u_rd_dvalid),
-    .data_ready_i(u_rd_dready),
-    .data_o(u_rd_data),
-    .run_valid_o(rd_run_valid[3]),
-    .run_ready_i(rd_run_ready[3]),
-    .run_off_o(rd_run_off[3]),
-    .run_len_o(rd_run_len[3]),
-    .run_last_o(rd_run_last[3]),
-    .data_valid_i(rd_valid[3]),
-    .data_ready_o(rd_ready[3]),
-    .data_i(rd_data[3])
-  );
-  pt_wr_arb #(.Clients(2)) u_port2_wr (
-    .clk_i,
-    .rst_ni(unit_rst_n),
-    .run_valid_i(p2_wr_valid),
-    .run_ready_o(p2_wr_ready),
-    .run_off_i({p2_wr_off[1], p2_wr_off[0]}),
-    .run_len_i({p2_wr_len[1], p2_wr_len[0]}),
-    .data_valid_i(p2_wr_dvalid),
-    .data_ready_o(p2_wr_dready),
-    .data_i({p2_wr_data[1], p2_wr_data[0]}),
-    .idle_o(p2_order_idle),
-    .run_valid_o(wr_run_valid[2]),
-    .run_ready_i(wr_run_ready[2]),
-    .run_off_o(wr_run_off[2]),
-    .run_len_o(wr_run_len[2]),
-    .run_last_o(wr_run_last[2]),
-    .data_valid_o(wr_valid[2]),
-    .data_ready_i(wr_ready[2]),
-    .data_o(wr_data[2])
-  );
-
-  // ---- softmax unit -----------------------------------------------------------------------------
-  pt_softmax #(.MaxClasses(pt_spec_pkg::MaxClasses)) u_softmax (
-    .clk_i(rare_clk[1]),
-    .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitF]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitF]),
-    .cfg_idx_i(cfg_idx),
-    .cfg_data_i(cfg_data),
-    .cfg_last_i(cfg_last),
-    .done_o(unit_done[pt_spec_pkg::UnitF]),
-    .run_valid_o(p2_run_valid[2]),
-    .run_ready_i(p2_run_ready[2]),
-    .run_off_o(p2_off[2]),
-    .run_len_o(p2_len[2]),
-    .run_last_o(p2_last_unused[2]),
-    .data_valid_i(p2_valid[2]),
-    .data_ready_o(p2_ready[2]),
-    .data_i(p2_data),
-    .wr_run_valid_o(p2_wr_valid[0]),
-    .wr_run_ready_i(p2_wr_ready[0]),
-    .wr_run_off_o(p2_wr_off[0]),
-    .wr_run_len_o(p2_wr_len[0]),
-    .wr_run_last_o(p2_wr_last_unused[0]),
-    .wdata_valid_o(p2_wr_dvalid[0]),
-    .wdata_ready_i(p2_wr_dready[0]),
-    .wdata_o(p2_wr_data[0]),
-    .wr_idle_i(p2_idle),
-    .stamp_i(stamp)
+    .p2_run_valid_o(p2_run_valid[3:2]),
+    .p2_run_ready_i(p2_run_ready[3:2]),
+    .p2_off_o({p2_off[3], p2_off[2]}),
+    .p2_len_o({p2_len[3], p2_len[2]}),
+    .p2_valid_i(p2_valid[3:2]),
+    .p2_ready_o(p2_ready[3:2]),
+    .p2_data_i(p2_data),
+    .rd_run_valid_o(rd_run_valid[3]),
+    .rd_run_ready_i(rd_run_ready[3]),
+    .rd_run_off_o(rd_run_off[3]),
+    .rd_run_len_o(rd_run_len[3]),
+    .rd_run_last_o(rd_run_last[3]),
+    .rd_valid_i(rd_valid[3]),
+    .rd_ready_o(rd_ready[3]),
+    .rd_data_i(rd_data[3]),
+    .wr_run_valid_o(wr_run_valid[3:2]),
+    .wr_run_ready_i(wr_run_ready[3:2]),
+    .wr_run_off_o({wr_run_off[3], wr_run_off[2]}),
+    .wr_run_len_o({wr_run_len[3], wr_run_len[2]}),
+    .wr_run_last_o(wr_run_last[3:2]),
+    .wr_valid_o(wr_valid[3:2]),
+    .wr_ready_i(wr_ready[3:2]),
+    .wr_data_o({wr_data[3], wr_data[2]}),
+    .wr_idle_i(wr_idle[3:2])
   );
 
   // ---- counters ---------------------------------------------------------------------------------
@@ -494,6 +391,5 @@ module pt_core (
   );
 
   logic unused;
-  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused, u_rd_last_unused,
-                    p2_wr_last_unused};
+  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused};
 endmodule

@@ -47,6 +47,12 @@ update/pt_update.sv
 scalar/pt_softmax_rom.sv
 scalar/pt_softmax_div.sv
 scalar/pt_softmax.sv
+vector/pt_plane_runs.sv
+vector/pt_vector_in.sv
+vector/pt_vector_out.sv
+vector/pt_vector_math.sv
+vector/pt_vector.sv
 pt_conv.sv
+pt_pointwise.sv
 pt_core.sv
 pt_top.v

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.hw.commands import RECORD_WORDS, LoadMode, Opcode, Unit
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine, strides_of
 
@@ -164,6 +164,30 @@ def _update(f: Fields) -> list[Access]:
     return result
 
 
+def _vector(f: Fields) -> list[Access]:
+    """What the vector unit touches; its sizes have been checked."""
+    unit, blocks = Unit.V, f["v.v_blocks"]
+    line = WORD_BYTES * f["v.v_images"] * blocks
+    whole, row = line * f["v.v_words"], line * f["v.m_words"]
+    result = [Access(unit, False, "map a", Spans.one(f["v.a_off"], whole))]
+    if f["v.v_b"]:
+        what, size = ("spread map b", line) if f["v.v_spread"] else ("map b", whole)
+        result.append(Access(unit, False, what, Spans.one(f["v.b_off"], size)))
+    if f["v.v_flags"] or f["v.v_mask_a"] or f["v.v_mask_b"]:
+        result.append(Access(unit, bool(f["v.v_flags"]), "flags", Spans.one(f["v.m_off"], row)))
+    channel_bytes = 2 * WORD_BYTES
+    if f["v.v_table"] or f["v.v_btable"]:
+        size = channel_bytes * CHANNELS_PER_WORD * blocks
+        result.append(Access(unit, False, "coefficients", Spans.one(f["v.k_off"], size)))
+    if f["v.v_write"]:
+        what, size = ("reduced result", line) if f["v.v_reduce"] else ("result", whole)
+        result.append(Access(unit, True, what, Spans.one(f["v.v_off"], size)))
+    if f["v.v_sums"]:
+        size = channel_bytes * CHANNELS_PER_WORD * blocks
+        result.append(Access(unit, True, "sums", Spans.one(f["v.s_off"], size)))
+    return result
+
+
 def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
     """Everything that a descriptor reads and writes, its own fetching excepted."""
     f, opcode = fields, Opcode(fields["pre.opcode"])
@@ -176,6 +200,8 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
     elif opcode == Opcode.UPDATE:
         unit, sums = Unit.U, Spans.one(f["u.g_off"], WORD_BYTES * f["u.u_count"])
         result = [Access(unit, False, "gradient sums", sums), *_update(f)]
+    elif opcode == Opcode.VECTOR:
+        unit, result = Unit.V, _vector(f)
     else:
         unit, batch = Unit.F, f["f.f_batch"]
         size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES

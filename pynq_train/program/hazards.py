@@ -4,14 +4,15 @@ The ordering model, which promises less than the engine keeps:
 
 * A semaphore counts the descriptors that signal it, in program order. So ``wait >= n`` means that
   the first ``n`` descriptors of that semaphore are complete, all writes acknowledged. Convolutions,
-  updates (GRADIENT and UPDATE) and softmax have a semaphore each.
+  updates (GRADIENT and UPDATE), softmax and vector descriptors have a semaphore each.
 * A unit takes its descriptors in program order. What is known to be complete when it starts one is
   known in all later ones. What was known to a complete descriptor is known to who waits for it.
 * A unit reads as soon as it has started: its reads know what it has waited for itself.
 * The store unit writes a tile after X and S loader have started that descriptor, so its writes know
   what they know. So do the writes of a GRADIENT's update unit: they come after sums of its tiles.
-* Store, update and softmax unit write in order, through one port for each kind of data: a write is
-  ordered after all earlier reads of the same unit, and after its earlier writes of that kind.
+* Store, update, softmax and vector unit write in order, through one port for each kind of data: a
+  write is ordered after all earlier reads of the same unit, and after its earlier writes of that
+  kind.
   A read is not: the unit may prefetch while the writes of its last descriptor are under way.
 * Compute takes tiles in order, and drains follow it. So what a store unit writes for a later
   convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
@@ -35,9 +36,10 @@ from pynq_train.hw.commands import UNITS_OF, Opcode, Semaphore, Unit
 from pynq_train.program.access import Access
 from pynq_train.program.program import Fields, Program
 
-_WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.S: "s", Unit.Y: "y"}
+_WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.V: "x", Unit.S: "s",
+            Unit.Y: "y"}
 """Which wait field a unit obeys."""
-_IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F})
+_IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F, Unit.V})
 _LOADERS = frozenset({Unit.X, Unit.S})
 _FAMILY = {Opcode.GRADIENT: Opcode.UPDATE}
 """Opcodes that share a semaphore with another one."""
@@ -124,7 +126,7 @@ class Order:
 
 
 def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:
-    """Convolutions, updates and softmax signal a semaphore each, and waits name semaphores.
+    """Each kind of descriptor signals a semaphore of its own, and waits name semaphores.
 
     Raises:
         IllegalProgram: they do not.
@@ -142,7 +144,7 @@ def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:
         if owner.setdefault(f["pre.signal"], family) != family:
             raise IllegalProgram(
                 f"{label}: signal",
-                expected="a semaphore each for convolutions, updates and softmax",
+                expected="a semaphore each for convolutions, updates, softmax and vector",
                 found=f"{Semaphore(f['pre.signal']).name}, which {owner[f['pre.signal']].name} "
                       "descriptors signal")
 
@@ -179,8 +181,11 @@ def check_hazards(program: Program, labels: Sequence[str],
 
 
 def _same_unit_in_place(access: Access, later: Access) -> bool:
-    """The update unit reads and writes the masters in place; it reads ahead of its writes."""
-    return access.unit == later.unit == Unit.U and access.what == later.what
+    """Update and vector unit may write over what they read: they read ahead of their writes."""
+    if access.unit != later.unit or access.spans.low != later.spans.low:
+        return False
+    pair = {access.what, later.what}
+    return pair == {"masters"} or pair in ({"map a", "result"}, {"map b", "result"})
 
 
 def _message(program: Program, labels: Sequence[str], one: tuple[int, Access],

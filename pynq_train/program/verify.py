@@ -22,6 +22,7 @@ from pynq_train.program.limits import Limits
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.program import Fields, Program
 from pynq_train.program.spans import Spans
+from pynq_train.program.vectors import check_vector
 
 _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 _CONSTANT_KINDS = ("program", "taps", "step block")
@@ -54,6 +55,8 @@ def verify(program: Program) -> None:
             check_gradient(label, fields, taps, config)
         elif opcode == Opcode.UPDATE:
             _check_count(label, "u_count", fields["u.u_count"], 4, None, 4)
+        elif opcode == Opcode.VECTOR:
+            check_vector(label, fields)
         elif opcode == Opcode.SOFTMAX:
             _check_count(label, "f_classes", fields["f.f_classes"], 1, config.max_classes)
             _check_count(label, "f_batch", fields["f.f_batch"], 1, None)

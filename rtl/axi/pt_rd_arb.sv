@@ -48,14 +48,17 @@ module pt_rd_arb #(
 
   logic [15:0] count_q;
   logic        move;
+  // Valid and ready apart: an arbiter may be the client of another one.
   always_comb begin
     data_valid_o = '0;
+    for (int unsigned c = 0; c < Clients; c++) begin
+      if (pick == 2'(c)) data_valid_o[c] = data_valid_i && order_valid;
+    end
+  end
+  always_comb begin
     grant_ready = 1'b0;
     for (int unsigned c = 0; c < Clients; c++) begin
-      if (pick == 2'(c)) begin
-        data_valid_o[c] = data_valid_i && order_valid;
-        grant_ready = data_ready_i[c];
-      end
+      if (pick == 2'(c)) grant_ready = data_ready_i[c];
     end
   end
   assign data_o = data_i;

@@ -50,16 +50,21 @@ module pt_wr_arb #(
 
   logic [15:0] count_q;
   logic        move;
+  // Valid and ready apart: an arbiter may be the client of another one.
   always_comb begin
     data_valid_o = 1'b0;
-    data_ready_o = '0;
     data_o = data_i[63:0];
     for (int unsigned c = 0; c < Clients; c++) begin
       if (pick == 2'(c)) begin
         data_valid_o = data_valid_i[c] && order_valid;
-        data_ready_o[c] = data_ready_i && order_valid;
         data_o = data_i[c*64+:64];
       end
+    end
+  end
+  always_comb begin
+    data_ready_o = '0;
+    for (int unsigned c = 0; c < Clients; c++) begin
+      if (pick == 2'(c)) data_ready_o[c] = data_ready_i && order_valid;
     end
   end
   assign move = data_valid_o && data_ready_i;

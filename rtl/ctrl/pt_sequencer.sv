@@ -74,7 +74,7 @@ module pt_sequencer #(
   localparam int unsigned SlotW = $clog2(Slots);
   localparam int unsigned PtrW = SlotW + 1;  // slot and one more bit: full differs from empty
   localparam int unsigned Units = pt_spec_pkg::Units;
-  localparam int unsigned Sems = 3;
+  localparam int unsigned Sems = 4;
   // Words behind the last section that a unit sees are not fetched.
   localparam int unsigned FetchWords = pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
@@ -112,7 +112,7 @@ module pt_sequencer #(
   logic [Units-1:0][Slots-1:0] pending_q, pending_d;
   logic [Slots-1:0]            finished_q;     // no unit is pending
   logic [Slots-1:0]            stop_q, bad_q;  // fence or illegal; illegal
-  logic [Slots-1:0][1:0]       signal_q;
+  logic [Slots-1:0][2:0]       signal_q;
   logic [SlotW-1:0]            head, tail;
   logic                        retire, slot_filled;
   // Taps; semaphore and count to reach of X, S and store unit.
@@ -151,6 +151,7 @@ module pt_sequencer #(
     uses[pt_spec_pkg::UnitU] = pre.opcode == 8'(pt_spec_pkg::OpUpdate) ||
                                pre.opcode == 8'(pt_spec_pkg::OpGradient);
     uses[pt_spec_pkg::UnitF] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
+    uses[pt_spec_pkg::UnitV] = pre.opcode == 8'(pt_spec_pkg::OpVector);
     bad_head = pre.n_taps > 8'(MaxTaps) || (!fence && uses == '0);
     bad_sem = pre.signal >= 8'(Sems) || pre.wait_x_sem >= 8'(Sems) ||
               pre.wait_s_sem >= 8'(Sems) || pre.wait_y_sem >= 8'(Sems);
@@ -205,8 +206,8 @@ module pt_sequencer #(
       uses_q[tail]   <= uses;
       stop_q[tail]   <= no_more || bad_count || bad_sem;
       bad_q[tail]    <= bad_head || bad_count || bad_sem;
-      // Fences and illegal descriptors count on no semaphore: 3 is none.
-      signal_q[tail] <= no_more || bad_count || bad_sem ? 2'd3 : pre.signal[1:0];
+      // Fences and illegal descriptors count on no semaphore: 4 is none.
+      signal_q[tail] <= no_more || bad_count || bad_sem ? 3'd4 : {1'b0, pre.signal[1:0]};
       taps[tail]     <= pre.n_taps;
       wait_x[tail]   <= {pre.wait_x_sem[1:0], pre.wait_x};
       wait_s[tail]   <= {pre.wait_s_sem[1:0], pre.wait_s};
@@ -236,7 +237,8 @@ module pt_sequencer #(
     cand_stop_q  <= stop_q[scan_slot];
     cand_req_q   <= cfg_req_i[scan_q];
     unique case (scan_q)
-      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitU), 3'(pt_spec_pkg::UnitF):
+      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitU), 3'(pt_spec_pkg::UnitF),
+      3'(pt_spec_pkg::UnitV):
         {cand_sem_q, cand_wait_q} <= wait_x[scan_slot];
       3'(pt_spec_pkg::UnitS): {cand_sem_q, cand_wait_q} <= wait_s[scan_slot];
       3'(pt_spec_pkg::UnitY): {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
@@ -248,7 +250,7 @@ module pt_sequencer #(
     end
   end
 
-  assign cand_sem = cand_sem_q == 2'd0 ? sem_q[0] : cand_sem_q == 2'd1 ? sem_q[1] : sem_q[2];
+  assign cand_sem = sem_q[cand_sem_q];
   assign cand_ok = cand_valid_q && running && cand_ptr_q == ptr_q[cand_unit_q] && !cand_stop_q;
   assign skip = cand_ok && !cand_uses_q;
   assign serve_start = cand_ok && cand_uses_q && cand_req_q && !serve_q && !halted_q &&
@@ -300,6 +302,10 @@ module pt_sequencer #(
       3'(pt_spec_pkg::UnitU): begin
         own_first = 8'(pt_spec_pkg::CfgUFirst);
         own_last = 8'(pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords - 1);
+      end
+      3'(pt_spec_pkg::UnitV): begin
+        own_first = 8'(pt_spec_pkg::CfgVFirst);
+        own_last = 8'(pt_spec_pkg::CfgVFirst + pt_spec_pkg::CfgVWords - 1);
       end
       default: begin
         own_first = 8'(pt_spec_pkg::CfgFFirst);
@@ -381,7 +387,7 @@ module pt_sequencer #(
     logic [SlotW-1:0] slot;
     logic             mine, move;
     assign slot = sem_ptr_q[k][SlotW-1:0];
-    assign mine = signal_q[slot] == 2'(k);
+    assign mine = signal_q[slot] == 3'(k);
     // What is finished never waits: the pointer leaves a descriptor at the latest when it retires.
     assign move = running && sem_ptr_q[k] != tail_q && (!mine || finished_q[slot]);
     always_ff @(posedge clk_i) begin

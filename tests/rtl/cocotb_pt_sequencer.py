@@ -18,15 +18,16 @@ from pynq_train.hw.commands import (
     TAP_INDEX,
     UNITS_OF,
     Opcode,
+    Semaphore,
     Unit,
 )
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.registers import Status
 
 PROGRAM, STEP_BLOCK, TAPS = 0x1000, 0x80000, 0x90000
-WAIT_OF = {Unit.X: "wait_x", Unit.U: "wait_x", Unit.F: "wait_x", Unit.S: "wait_s",
+WAIT_OF = {Unit.X: "wait_x", Unit.U: "wait_x", Unit.F: "wait_x", Unit.V: "wait_x", Unit.S: "wait_s",
            Unit.Y: "wait_y"}
-SEMAPHORES = 3
+SEMAPHORES = len(Semaphore)
 SLOTS = ZYNQ7020.slots
 TILED = (Opcode.CONV, Opcode.GRADIENT)
 """Opcodes whose tile counts and taps mean something."""
@@ -306,7 +307,7 @@ class System:
 
 def random_opcodes(rng: random.Random, count: int) -> list[int]:
     """Mostly convolutions and gradients."""
-    return [int(rng.choice((1, 1, 1, 4, 4, 2, 3, 0))) for _ in range(count)]
+    return [int(rng.choice((1, 1, 1, 4, 4, 2, 3, 5, 5, 0))) for _ in range(count)]
 
 
 async def new_system(dut: Any) -> System:
@@ -325,7 +326,7 @@ async def slow_units_hold_back_their_semaphore_only(dut: Any) -> None:
     """With one unit of the first descriptor stuck, all others run on through all slots."""
     system = await new_system(dut)
     rng = system.bench.rng
-    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.UPDATE, Unit.U),
+    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.VECTOR, Unit.V), (Opcode.UPDATE, Unit.U),
                           (Opcode.GRADIENT, Unit.U)):
         others = (Opcode.CONV,) if stuck == Unit.U else (Opcode.CONV, Opcode.GRADIENT)
         system.load([opcode, *(rng.choice(others) for _ in range(SLOTS + 1))],
@@ -392,7 +393,7 @@ async def programs(dut: Any) -> None:
         elif kind == 3:
             words[0] = words[0] & ~0xFF0000 | 122 << 16
         elif kind == 4:
-            words[2] = words[2] & ~0xFF00 | 3 << 8
+            words[2] = words[2] & ~0xFF00 | SEMAPHORES << 8
         system.store()
         await system.start(False)
         if kind == 5:

@@ -167,7 +167,7 @@ def test_semaphores_are_caught() -> None:
     """GRADIENT and UPDATE share a semaphore; convolutions have another."""
     number = conv(PLANNED)
     refused(PLANNED, number, {"pre.signal": int(Semaphore.CONV)},
-            r"signal: expected a semaphore each for convolutions, updates and softmax")
+            r"signal: expected a semaphore each for convolutions, updates, softmax and vector")
 
 
 def test_update_before_the_backward_pass_is_caught() -> None:

@@ -1,0 +1,45 @@
+"""Limits of a vector descriptor: sizes, steps and modes that the unit can do."""
+
+from __future__ import annotations
+
+from pynq_train.errors import IllegalProgram
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.program.program import Fields
+
+FLAG_PIXELS = 16
+"""Pixels of one flag word."""
+_MOST_PLANES = (1 << 16) - 1
+
+
+def check_vector(label: str, f: Fields) -> None:
+    """Check sizes, steps and modes of a VECTOR descriptor.
+
+    Maps stand as ``[image][block][word]``, flags likewise with whole words per plane.
+
+    Raises:
+        IllegalProgram: the first rule that it breaks.
+    """
+    def require(good: bool, what: str, expected: object, found: object) -> None:
+        if not good:
+            raise IllegalProgram(f"{label}: {what}", expected=expected, found=found)
+
+    images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
+    for name in ("v_images", "v_blocks", "v_words"):
+        require(f[f"v.{name}"] >= 1, name, "1 or more", f[f"v.{name}"])
+    row = -(-words // FLAG_PIXELS)
+    require(row <= _MOST_PLANES, "v_words", f"at most {FLAG_PIXELS * _MOST_PLANES}", words)
+    require(f["v.m_words"] == row, "m_words", f"{row}, whole words of {words} pixels",
+            f["v.m_words"])
+    for name, size in (("v", words), ("m", row)):
+        step = WORD_BYTES * blocks * size
+        jump = WORD_BYTES * size - (images - 1) * step
+        require(f[f"v.{name}_step"] == step, f"{name}_step", f"{step}, an image",
+                f[f"v.{name}_step"])
+        require(f[f"v.{name}_jump"] == jump, f"{name}_jump", f"{jump}, to the next block",
+                f[f"v.{name}_jump"])
+    require(bool(f["v.v_write"] or f["v.v_sums"]), "v_write, v_sums", "one of them", "none")
+    for name, needed in (("v_spread", "v_b"), ("v_mask_b", "v_b"), ("v_reduce", "v_write"),
+                         ("v_flags", "v_write"), ("v_relu", "v_write")):
+        require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
+    for name in ("v_reduce", "v_mask_a", "v_mask_b"):
+        require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")
