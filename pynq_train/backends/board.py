@@ -27,7 +27,7 @@ from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, 
 from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.emit.hwh import VLNV
+from pynq_train.hw.design import VLNV
 from pynq_train.hw.registers import Status
 
 TIMEOUT_FACTOR = 8
