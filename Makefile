@@ -20,7 +20,7 @@ FULL := $(VENV)/.full
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean demo test test-all lint gen synth fuzz clean distclean
+.PHONY: help setup setup-lean demo test test-all lint gen synth overlay fuzz clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -56,6 +56,9 @@ gen: $(LEAN) ## Rewrite the files generated from the hardware contract
 
 synth: $(FULL) ## Synthesise for BOARD and check its resource and delay budgets
 	@$(BIN)/python sim/synth.py --board $(BOARD)
+
+overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
+	@$(BIN)/python overlays/build.py --board $(BOARD)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)

@@ -309,23 +309,6 @@ class BoardBackend:
         return RunResult(cycles, counters)
 
 
-def installed_overlay(board: Board) -> Path:
-    """Bit file of a board that came with the package.
-
-    Raises:
-        BadInput: there is none.
-    """
-    path = Path(__file__).resolve().parents[1] / "overlays" / board.name / "pynq_train.bit"
-    if not path.exists():
-        raise BadInput(
-            f"no overlay for {board.name} is installed",
-            expected=path,
-            found="no such file",
-            fix=f"download it from the release, pass overlay=..., or use 'virtual:{board.name}'",
-        )
-    return path
-
-
 def import_pynq(virtual: bool) -> Any:
     """Import ``pynq`` where it is needed, never at start.
 

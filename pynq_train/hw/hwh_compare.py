@@ -150,9 +150,9 @@ def _interrupts(modules: dict[str, ET.Element]) -> Iterator[tuple[str, str]]:
     outputs = {_ENGINE: "irq", _INTC: "irq"}
     pairs = set()
     for instance, module in modules.items():
-        for port in module.findall("PORTS/PORT"):
-            for wire in port.findall("CONNECTIONS/CONNECTION"):
-                here = (instance, port.get("NAME", ""))
+        for pin in module.findall("PORTS/PORT"):
+            for wire in pin.findall("CONNECTIONS/CONNECTION"):
+                here = (instance, pin.get("NAME", ""))
                 there = (wire.get("INSTANCE", ""), wire.get("PORT", ""))
                 pairs |= {(here, there), (there, here)}
     for (instance, port), (other, input_) in sorted(pairs):
