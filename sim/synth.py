@@ -107,6 +107,8 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         RuntimeError: Yosys failed; the message ends with its last lines.
     """
     family = "xc7" if board.family == "zynq" else "xcup"
+    # Paths start at the clock: without the processing system it becomes an input.
+    alone = ["delete t:PS7 t:PS8 t:BUFG t:BUFG_PS", "expose -input w:clock"]
     build.mkdir(parents=True, exist_ok=True)
     relative = build.relative_to(ROOT)
     for stale in ("stat.json", "sta.txt", "dsp.txt"):
@@ -118,6 +120,7 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         "flatten", "clean", "delete t:$scopeinfo",
         f"tee -q -o {relative}/stat.json stat -json",
         f"tee -q -o {relative}/dsp.txt select -count t:DSP48E1 r:MREG=0 r:PREG=0 %u %i",
+        *(alone if top == top_sv.module_name(board) else []),
         "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
         f"tee -q -o {relative}/sta.txt sta",
     ], build)

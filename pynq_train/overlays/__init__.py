@@ -119,6 +119,12 @@ def board_of_image(name: str | None = None) -> Board | None:
     return known.get(name.lower())
 
 
+def this_machine() -> str:
+    """Name of the backend to use here: the board of a PYNQ image, else the virtual PYNQ-Z2."""
+    board = board_of_image()
+    return board.name if board is not None else "virtual:pynq-z2"
+
+
 def sha256(path: Path) -> str:
     """Digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

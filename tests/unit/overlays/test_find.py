@@ -14,7 +14,7 @@ from pynq_train.backends import open_backend
 from pynq_train.errors import BadInput, StaleOverlay
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
-from pynq_train.overlays import Build, board_of_image, find_overlay, sha256
+from pynq_train.overlays import Build, board_of_image, find_overlay, sha256, this_machine
 
 Z2 = BOARDS["pynq-z2"]
 
@@ -129,4 +129,6 @@ def test_boards_by_the_name_of_their_image(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(board_of_image(board.pynq_name) is board for board in BOARDS.values())
     assert board_of_image("nothing") is None
     monkeypatch.setenv("BOARD", "Pynq-Z2")
-    assert board_of_image() is Z2
+    assert board_of_image() is Z2 and this_machine() == "pynq-z2"
+    monkeypatch.delenv("BOARD")
+    assert board_of_image() is None and this_machine() == "virtual:pynq-z2"
