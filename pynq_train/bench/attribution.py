@@ -10,7 +10,8 @@ The array is already at the next pass while their last sums drain: a pass is nev
 than its predicted cycles of the array before its end.
 
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
-and then to the update unit until its last record. Updates that run beside passes cost nothing here.
+and then to the update unit until its last record: each update that ends there is charged with the
+time since the end of the one before. Updates that run beside passes cost nothing here.
 """
 
 from __future__ import annotations
@@ -83,12 +84,12 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
     array = min(total - now, sum(stamped[i].weight for i in waiting))
     charges += _split(stamped, waiting, array)
     now += array
-    last = max((i for i, one in enumerate(stamped) if one.share in (Share.WU, Share.UPDATE)),
-               key=lambda i: stamped[i].end, default=None)
-    if last is not None:
-        end = min(max(stamped[last].end, now), total)
-        charges.append(Charge(last, Share.UPDATE, end - now))
-        now = end
+    updates = (i for i, one in enumerate(stamped) if one.share in (Share.WU, Share.UPDATE))
+    for index in sorted(updates, key=lambda i: stamped[i].end):
+        end = min(max(stamped[index].end, now), total)
+        if end > now:
+            charges.append(Charge(index, Share.UPDATE, end - now))
+            now = end
     charges.append(Charge(-1, Share.OTHER, total - now))
     return tuple(charges)
 

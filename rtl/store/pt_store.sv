@@ -136,6 +136,15 @@ module pt_store #(
     .record_data_o(record_data)
   );
 
+  // ---- clock of everything from the accumulators to the staging slots ---------------------------
+  logic pipe_clk, pipe_active, room_q;
+  pt_clock_gate #(.Rest(20)) u_pipe_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(pipe_active),
+    .clk_o(pipe_clk)
+  );
+
   // ---- drain ------------------------------------------------------------------------------------
   logic              seg_ok, seg_take, pick_last, bias_ready, data_free, flag_free;
   logic [BlkW-1:0]   pick_block, word_block;
@@ -145,7 +154,7 @@ module pt_store #(
   assign seg_ok = raw ? gq_room_i : bias_ready && data_free && (flag_free || !flags);
 
   pt_drain #(.GroupW($clog2(Groups) - 1), .StageW(StageW), .Blocks(Blocks)) u_drain (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .start_i(start),
     .busy_o(drain_active),
@@ -182,7 +191,7 @@ module pt_store #(
   assign gq_push_last_o = word_last;
 
   pt_bias #(.Blocks(Blocks)) u_bias (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .start_i(start),
     .enable_i(y.bias[0] && !raw),
@@ -217,7 +226,7 @@ module pt_store #(
   assign {post_last, post_row_end, post_row_odd, post_col_odd, post_block, post_addr} = post_meta;
 
   pt_post #(.MetaW(MetaW)) u_post (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .clear_i(start),
     .shift_i(param[5:0]),
@@ -242,7 +251,7 @@ module pt_store #(
   logic [BlkW-1:0]   pool_block;
   logic [15:0]       pool_bits;
   pt_pool #(.Columns(PoolColumns), .StageW(StageW), .Blocks(Blocks)) u_pool (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .pool_i(pool),
     .relu_i(relu),
@@ -270,7 +279,7 @@ module pt_store #(
   logic [StageW-1:0] stage_raddr;
   logic [63:0]       stage_rdata;
   pt_stage #(.Words(StageWords)) u_stage (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .free_o(data_free),
     .take_i(seg_take && !raw),
@@ -312,7 +321,7 @@ module pt_store #(
   logic [FlagW-1:0] flag_waddr, flag_raddr;
   logic [63:0]      flag_wdata, flag_rdata;
   pt_flag_pack #(.FlagW(FlagW), .Blocks(Blocks)) u_pack (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .pool_i(pool),
     .fblk_i(y.fblk[FlagW-1:0]),
@@ -328,7 +337,7 @@ module pt_store #(
   );
 
   pt_stage #(.Words(FlagWords)) u_flag_stage (
-    .clk_i,
+    .clk_i(pipe_clk),
     .rst_ni,
     .free_o(flag_free),
     .take_i(seg_take && flags),
@@ -375,6 +384,13 @@ module pt_store #(
   assign f_run_last_o = in_record || yf_run_last;
   assign f_wdata_valid_o = in_words || yf_wdata_valid;
   assign f_wdata_o = in_words ? record_data : yf_wdata;
+
+  // What happens in the pipeline follows from these within Rest cycles, or waits for one of them.
+  always_ff @(posedge clk_i) room_q <= gq_room_i;
+  assign pipe_active = start || acc_tile_valid_i || drain_req_valid_o || group_valid_i ||
+                       drain_busy_o || word_valid || stage_re || stage_release || flag_re ||
+                       flag_release || (b_run_valid_o && b_run_ready_i) || b_data_valid_i ||
+                       (gq_room_i != room_q);
 
   logic unused;
   assign unused = &{1'b0, y, param};

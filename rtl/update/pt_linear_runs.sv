@@ -32,6 +32,7 @@ module pt_linear_runs #(
   logic [31:0]      off_q;
   logic [31:0]      left_q;
   logic [7:0]       room_q;       // words of the period to come
+  logic [7:0]       gap_q;        // words of a period that are skipped
   logic             busy_q, last, period_end;
   logic [7:0]       skip;
   logic [31:0]      used;
@@ -41,7 +42,7 @@ module pt_linear_runs #(
     if (left_q < 32'(len_o)) len_o = left_q[LenW-1:0];
   end
   assign period_end = room_q == 8'(len_o);
-  assign skip = period_end ? period_i - live_i : 8'd0;
+  assign skip = period_end ? gap_q : 8'd0;
   assign used = 32'(len_o) + 32'(skip);
   assign last = left_q <= used;
   assign idle_o = !busy_q;
@@ -59,6 +60,7 @@ module pt_linear_runs #(
       off_q  <= off_i;
       left_q <= words_i;
       room_q <= live_i;
+      gap_q  <= period_i - live_i;
     end else if (accept_o) begin
       off_q  <= off_q + {used[28:0], 3'd0};
       left_q <= left_q - used;

@@ -91,15 +91,18 @@ module pt_update #(
   assign param = param_q;
 
   // Sums come from the gradient queue; masters are bare weights, two in a word.
-  logic queued, plain;
-  assign queued = pre.opcode == 8'(pt_spec_pkg::OpGradient);
-  assign plain = cfg.u_plain[0];
+  logic queued_q, plain_q;
 
   // Of each lane of the queue (Tm output channels, 4 sums each) the first u_rows are weights.
   localparam int unsigned LaneSums = 4 * pt_spec_pkg::Tm;
-  logic [7:0] live, period;
-  assign period = queued ? 8'(LaneSums) : 8'(Burst);
-  assign live = queued ? {cfg.u_rows, 2'b00} : 8'(Burst);
+  logic [7:0] live_q, period_q;
+  // The words of the step-block entry follow those of the section: these are stable at the start.
+  always_ff @(posedge clk_i) begin
+    queued_q <= pre.opcode == 8'(pt_spec_pkg::OpGradient);
+    plain_q  <= cfg.u_plain[0];
+    period_q <= queued_q ? 8'(LaneSums) : 8'(Burst);
+    live_q   <= queued_q ? {cfg.u_rows, 2'b00} : 8'(Burst);
+  end
 
   always_ff @(posedge clk_i) begin
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
@@ -164,7 +167,7 @@ module pt_update #(
     .rst_ni,
     .start_i(start),
     .off_i(cfg.g_off),
-    .words_i(queued ? 32'd0 : cfg.u_count),
+    .words_i(queued_q ? 32'd0 : cfg.u_count),
     .period_i(8'(Burst)),
     .live_i(8'(Burst)),
     .go_i(g_held_q <= CntW'(FifoDepth - Burst)),
@@ -183,8 +186,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
-    .period_i(plain ? {1'b0, period[7:1]} : period),
-    .live_i(plain ? {1'b0, live[7:1]} : live),
+    .period_i(plain_q ? {1'b0, period_q[7:1]} : period_q),
+    .live_i(plain_q ? {1'b0, live_q[7:1]} : live_q),
     .go_i(wv_held_q <= CntW'(FifoDepth - Burst)),
     .len_o(wv_len),
     .accept_o(wv_accept),
@@ -202,7 +205,7 @@ module pt_update #(
     .ready_o(g_space_unused),
     .data_i(g_data_i),
     .valid_o(mem_valid),
-    .ready_i(admit && !queued),
+    .ready_i(admit && !queued_q),
     .data_o(mem_word),
     .count_o(g_count_unused)
   );
@@ -217,11 +220,11 @@ module pt_update #(
     .data_o(wv_word),
     .count_o(wv_count_unused)
   );
-  assign g_valid = queued ? gq_valid_i : mem_valid;
-  assign g_word = queued ? gq_data_i : mem_word[47:0];
-  assign gq_ready_o = queued && (admit || drop);
-  assign wv_pop = admit && (!plain || element_q[0]);
-  assign master_words = plain ? {1'b0, cfg.u_count[31:1]} : cfg.u_count;
+  assign g_valid = queued_q ? gq_valid_i : mem_valid;
+  assign g_word = queued_q ? gq_data_i : mem_word[47:0];
+  assign gq_ready_o = queued_q && (admit || drop);
+  assign wv_pop = admit && (!plain_q || element_q[0]);
+  assign master_words = plain_q ? {1'b0, cfg.u_count[31:1]} : cfg.u_count;
   assign g_data_ready_o = 1'b1;
   assign wv_data_ready_o = 1'b1;
 
@@ -230,7 +233,7 @@ module pt_update #(
       g_held_q  <= '0;
       wv_held_q <= '0;
     end else begin
-      g_held_q  <= g_held_q + (g_accept ? CntW'(g_len) : '0) - CntW'(admit && !queued);
+      g_held_q  <= g_held_q + (g_accept ? CntW'(g_len) : '0) - CntW'(admit && !queued_q);
       wv_held_q <= wv_held_q + (wv_accept ? CntW'(wv_len) : '0) - CntW'(wv_pop);
     end
   end
@@ -242,8 +245,8 @@ module pt_update #(
   logic             math_valid, copy_valid, copy_sat;
   logic [31:0]      v_new, w_new;
   logic [15:0]      copy;
-  assign alive = !queued || 8'(element_q) < live;
-  assign drop = state_q == StRun && queued && gq_valid_i && !alive && left_q != 32'd0;
+  assign alive = !queued_q || 8'(element_q) < live_q;
+  assign drop = state_q == StRun && queued_q && gq_valid_i && !alive && left_q != 32'd0;
   assign admit = state_q == StRun && alive && g_valid && wv_valid && !out_held_q[CntW-1] &&
                  (element_q[1:0] != 2'd0 || !copy_held_q[CopyW-1]);
   assign copy_take = admit && element_q[1:0] == 2'd0 && cfg.u_copy;
@@ -254,7 +257,7 @@ module pt_update #(
       copy_held_q <= '0;
       element_q   <= '0;
     end else begin
-      out_held_q  <= out_held_q + CntW'(admit && (!plain || !element_q[0])) - CntW'(out_pop);
+      out_held_q  <= out_held_q + CntW'(admit && (!plain_q || !element_q[0])) - CntW'(out_pop);
       copy_held_q <= copy_held_q + CopyW'(copy_take) - CopyW'(copy_pop);
       element_q   <= element_q + ElementW'(admit || drop);
     end
@@ -273,8 +276,8 @@ module pt_update #(
     .lr_i(param.lr),
     .valid_i(admit),
     .grad_i(g_word),
-    .v_i(plain ? 32'd0 : wv_word[63:32]),
-    .w_i(plain && element_q[0] ? wv_word[63:32] : wv_word[31:0]),
+    .v_i(plain_q ? 32'd0 : wv_word[63:32]),
+    .w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0]),
     .master_valid_o(math_valid),
     .v_o(v_new),
     .w_o(w_new),
@@ -315,9 +318,9 @@ module pt_update #(
   pt_fifo_bram #(.Width(64), .Depth(FifoDepth)) u_out_fifo (
     .clk_i,
     .rst_ni,
-    .valid_i(math_valid && (!plain || odd_q)),
+    .valid_i(math_valid && (!plain_q || odd_q)),
     .ready_o(out_space_unused),
-    .data_i(plain ? {w_new, even_q} : {v_new, w_new}),
+    .data_i(plain_q ? {w_new, even_q} : {v_new, w_new}),
     .valid_o(out_valid),
     .ready_i(out_pop),
     .data_o(out_word),
@@ -329,8 +332,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.wv_off),
     .words_i(master_words),
-    .period_i(plain ? {1'b0, period[7:1]} : period),
-    .live_i(plain ? {1'b0, live[7:1]} : live),
+    .period_i(plain_q ? {1'b0, period_q[7:1]} : period_q),
+    .live_i(plain_q ? {1'b0, live_q[7:1]} : live_q),
     .go_i(out_count - out_open_q >= CntW'(out_len)),
     .len_o(out_len),
     .accept_o(run_accept),
@@ -399,8 +402,8 @@ module pt_update #(
     .start_i(start),
     .off_i(cfg.w16_off),
     .words_i(cfg.u_copy ? {2'd0, cfg.u_count[31:2]} : 32'd0),
-    .period_i(queued ? {2'b00, period[7:2]} : 8'(Burst)),
-    .live_i(queued ? {2'b00, live[7:2]} : 8'(Burst)),
+    .period_i(queued_q ? {2'b00, period_q[7:2]} : 8'(Burst)),
+    .live_i(queued_q ? {2'b00, live_q[7:2]} : 8'(Burst)),
     .go_i(copy_count - copy_open_q >= CopyW'(copy_len)),
     .len_o(copy_len),
     .accept_o(copy_accept),

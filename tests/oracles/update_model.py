@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from oracles.engine_parts import Memory, Violation, rne
 
+from pynq_train.hw.commands import Opcode
+
 
 def signed32(value: int) -> int:
     """Low 32 bits as a signed number."""
@@ -33,7 +35,10 @@ def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],
     measure = saturations = 0
     codes: list[int] = []
     half = 0
+    gradient = d["pre.opcode"] == Opcode.GRADIENT
     for i, total in enumerate(sums):
+        if gradient and i // 4 % d["g.g_tile"] >= d["u.u_rows"]:
+            continue
         at = d["u.wv_off"] + (4 * i // 8 * 8 if d["u.u_plain"] else 8 * i)
         word = mem.load(at)
         if d["u.u_plain"]:

@@ -11,6 +11,8 @@ from pynq_train.backends.golden.memory import Memory
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
+from pynq_train.hw.commands import Opcode
+from pynq_train.hw.config import CHANNELS_PER_WORD
 
 Array = NDArray[Any]
 
@@ -23,22 +25,22 @@ _ONE = 1 << (CODE_BITS - 1)
 
 
 def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
-    """One step on ``masters``: int32 ``[count, 2]`` {weight, momentum}, or plain ``[count]``."""
-    plain = masters.ndim == 1
+    """One step on ``masters``, int32: {weight, momentum} in a last axis, or plain like ``sums``."""
+    plain = masters.ndim == sums.ndim
     g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
-    weight = (masters if plain else masters[:, 0]).astype(np.int64)
+    weight = (masters if plain else masters[..., 0]).astype(np.int64)
     total = weight * p["decay"]
     total += saturate(g, MASTER_BITS) << _SUM_SHIFT
     if not plain:
-        total += (masters[:, 1].astype(np.int64) * p["momentum"]) << 8
+        total += (masters[..., 1].astype(np.int64) * p["momentum"]) << 8
     velocity = saturate(rne_shift(total, _SUM_SHIFT), MASTER_BITS)
     delta = saturate(rne_shift(velocity * p["lr"], p["lr_shift"]), MASTER_BITS)
     weight = saturate(weight - delta, MASTER_BITS)
     if plain:
         masters[:] = weight
     else:
-        masters[:, 0], masters[:, 1] = weight, velocity
-    measure = int(np.bitwise_or.reduce(weight ^ (weight >> 63)))
+        masters[..., 0], masters[..., 1] = weight, velocity
+    measure = int(np.bitwise_or.reduce(weight ^ (weight >> 63), axis=None))
     if copy is None:
         return measure, 0
     exact = rne_shift(weight, p["w_shift"])
@@ -58,6 +60,8 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
 
+    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched.
+
     Raises:
         ValueError: there are not as many sums as the descriptor has elements.
     """
@@ -70,11 +74,18 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
     copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
             if d["u.u_copy"] else None)
 
+    if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_rows"] < d["g.g_tile"]:
+        live, block = d["u.u_rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
+        sums = sums.reshape(-1, block)[:, :live]
+        masters = masters.reshape(-1, block, *shape[1:])[:, :live]
+        copy = None if copy is None else copy.reshape(-1, block)[:, :live]
+    chunk = max(1, _CHUNK * len(sums) // count)
+
     def run(start: int) -> tuple[int, int]:
-        part = slice(start, start + _CHUNK)
+        part = slice(start, start + chunk)
         return _update(p, sums[part], masters[part], None if copy is None else copy[part])
 
-    results = workers.map(run, range(0, count, _CHUNK))
+    results = workers.map(run, range(0, len(sums), chunk))
     measure = 0
     for bits, _ in results:
         measure |= bits

@@ -31,7 +31,7 @@ def test_weight_gradients_have_the_time_until_the_next_pass_starts() -> None:
             Stamped(Share.WU, 6, 500, 90), Stamped(Share.BP, 221, 300, 0)]
     assert charged(attribute(step, 500)) == {
         (0, Share.BP): 100, (1, Share.WU): 30, (2, Share.WU): 91, (3, Share.BP): 79,
-        (2, Share.UPDATE): 200}
+        (1, Share.UPDATE): 90, (2, Share.UPDATE): 110}
 
 
 def test_a_pass_keeps_its_array_cycles_while_the_sums_before_it_drain() -> None:
@@ -45,7 +45,8 @@ def test_updates_beside_passes_cost_nothing_and_the_last_ones_what_is_left() -> 
     step = [Stamped(Share.BP, 0, 100, 0), Stamped(Share.UPDATE, 10, 80, 0),
             Stamped(Share.WU, 0, 190, 40), Stamped(Share.UPDATE, 190, 240, 0)]
     assert charged(attribute(step, 250)) == {
-        (0, Share.BP): 100, (2, Share.WU): 40, (3, Share.UPDATE): 100, (-1, Share.OTHER): 10}
+        (0, Share.BP): 100, (2, Share.WU): 40, (2, Share.UPDATE): 50,
+        (3, Share.UPDATE): 50, (-1, Share.OTHER): 10}
 
 
 def test_charges_add_up_for_any_stamps() -> None:

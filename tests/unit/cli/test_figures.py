@@ -51,10 +51,10 @@ def test_bench_of_a_layer_list(predicted_rtl: list[tuple[str, int]], tmp_path: P
     assert "memory latency 100 cycles" in text and f"written to {out}" in text
     assert "conv13" in text and "* simulated with fewer images" in text
     values = json.loads(out.read_text())
-    assert (values["net"], values["board"], values["batch"]) == ("vgg16-conv", "pynq-z2", 1)
+    assert (values["net"], values["board"], values["batch"]) == ("vgg16-conv", "pynq-z2", 2)
     assert values["latency_cycles"] == 100 and values["extrapolated"]
     assert len(values["per_layer"]) == 13 and not values["whole_step"]
-    assert values["macs"] == 3 * 15_346_630_656 - 86_704_128
+    assert values["macs"] == 2 * (3 * 15_346_630_656 - 86_704_128)
     assert values["error_pct"] == pytest.approx(-1.96, abs=0.05)
     first, conv9, conv10 = (values["per_layer"][i] for i in (0, 8, 9))
     assert [one["pass"] for one in first["passes"]] == ["fp", "wu"]
