@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ def test_the_whole_design_elaborates(board: Board, tmp_path: Path) -> None:
 
 def _elaborate(board: Board, name: str, options: str, *further: str) -> list[str]:
     top = top_sv.module_name(board)
-    build = ROOT / "build" / "synth" / name / synth.key(board)
+    build = _folder(name, board)
     return run_yosys([*read_design(board, top, options), f"hierarchy -check -top {top}", *further],
                      build)
+
+
+def _folder(name: str, board: Board) -> Path:
+    """A folder for one process: tests run side by side, and Yosys sees only the project."""
+    return ROOT / "build" / "synth" / f"{name}-{os.getpid()}" / synth.key(board)
 
 
 # ---- wiring --------------------------------------------------------------------------------------
@@ -108,7 +114,7 @@ def faults(wiring: Wiring, board: Board) -> list[str]:
 
 def _wiring(board: Board) -> Wiring:
     name = "wiring"
-    path = ROOT / "build" / "synth" / name / synth.key(board) / "top.json"
+    path = _folder(name, board) / "top.json"
     _elaborate(board, name, _BLACK, "clean", f"select {top_sv.module_name(board)}",
                f"write_json -selected {path.relative_to(ROOT)}")
     modules = json.loads(path.read_text(encoding="utf-8"))["modules"]
