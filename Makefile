@@ -20,7 +20,7 @@ FULL := $(VENV)/.full
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean demo test test-all lint gen synth fuzz clean distclean
+.PHONY: help setup setup-lean demo test test-all lint gen synth boards overlay fuzz clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -54,8 +54,14 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract
 	@$(BIN)/python -m pynq_train.hw
 
-synth: $(FULL) ## Synthesise for BOARD and check its resource and delay budgets
+synth: $(FULL) ## Synthesise the whole design of BOARD; compare with budget and stored figures
 	@$(BIN)/python sim/synth.py --board $(BOARD)
+
+boards: $(FULL) ## Rewrite docs/boards.md from stored figures and the cycle model
+	@$(BIN)/python -m benchmarks.boards
+
+overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
+	@$(BIN)/python overlays/build.py --board $(BOARD)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)

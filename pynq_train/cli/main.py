@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import pynq_train as pt
 from pynq_train.backends import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
-from pynq_train.cli import commands, demo, figures
+from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
+from pynq_train.hw.boards import BOARDS
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _plan(commands_)
     _bench(commands_)
     _verify(commands_)
+    _hwh(commands_)
     return top
 
 
@@ -155,6 +157,14 @@ def _verify(to: Any) -> None:
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.verify)
+
+
+def _hwh(to: Any) -> None:
+    p = to.add_parser("hwh", help="compare a .hwh file of Vivado with the hardware contract")
+    p.add_argument("file", type=Path, metavar="FILE", help="a .hwh file")
+    p.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS), metavar="BOARD",
+                   help=f"one of {', '.join(sorted(BOARDS))} (default: pynq-z2)")
+    p.set_defaults(run=overlay.hwh)
 
 
 def _board(p: argparse.ArgumentParser, default: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pynq_train"
 
-HOST_SIDE = {"hw", "fixed", "graph", "quant", "program", "schedule", "backends", "data"}
+HOST_SIDE = {"hw", "fixed", "graph", "quant", "program", "schedule", "backends", "data",
+             "overlays"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "hw": set(),
@@ -19,7 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "quant": {"graph", "fixed", "hw"},
     "program": {"hw", "fixed"},
     "schedule": {"quant", "graph", "hw", "program"},
-    "backends": {"hw", "fixed", "program"},
+    "overlays": {"hw"},
+    "backends": {"hw", "fixed", "program", "overlays"},
     "train": HOST_SIDE,
     "bench": {"train", *HOST_SIDE},
     # The command line uses public names: the face of the package, and public sub-packages.

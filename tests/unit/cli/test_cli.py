@@ -170,7 +170,7 @@ def test_demo_on_golden(tmp_path: Path, capsys: Capture) -> None:
     (["train", "--model", "digits", "--data", "/none.npz"], 2,
      "data file '/none.npz' does not exist; check the path"),
     (["train", "--model", "MODEL", "--data", "DATA", "--board", "pynq-z9"], 2,
-     "unknown board 'pynq-z9': expected one of golden, "),
+     "unknown board 'pynq-z9': expected one of aup-zu3, "),
     (["train", "--model", "MODEL", "--data", "DATA", "--lr", "abc"], 2,
      "argument --lr: expected a number, found 'abc'; see 'pynq-train train --help'"),
     (["train", "--model", "MODEL", "--data", "DATA", "--lr", "nan"], 2,
