@@ -39,7 +39,7 @@ class PoolSite:
         index = np.zeros(out.shape, np.uint8) if keep else None
         for place, tap in taps:
             if index is not None:
-                index[tap > out] = place  # a later equal value does not win
+                np.copyto(index, np.uint8(place), where=tap > out)  # a later equal one loses
             np.maximum(out, tap, out=out)
         return out, index
 
@@ -47,7 +47,10 @@ class PoolSite:
         """Return the input's gradient: each output's goes to its maximum."""
         padded = self._blank(len(g))
         for place, tap in self._taps(padded):
-            tap += g * (index == place)
+            if self.stride >= self.kernel:  # no pixel lies in two windows
+                np.multiply(g, index == place, out=tap)
+            else:
+                tap += g * (index == place)
         return self._inside(padded)
 
     def means(self, x: FloatArray) -> FloatArray:

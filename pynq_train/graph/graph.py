@@ -190,8 +190,10 @@ class Graph:
     def summary(self) -> str:
         """Return one line per operation: name, kind, output shape, inputs if not the one before."""
         lines = [f"{self.name}: input {_text(self.input_shape)}"]
+        names, kinds = (max(map(len, column)) for column in zip(*((op.name, op.kind)
+                                                                  for op in self.ops)))
         for at, (op, sources, shape) in enumerate(zip(self.ops, self.sources, self.shapes)):
-            line = f"  {op.name:<12} {op.kind:<10} -> {_text(shape)}"
+            line = f"  {op.name:<{names}} {op.kind:<{kinds}} -> {_text(shape)}"
             if sources != (at - 1,):
                 line += " from " + ", ".join(self.name_at(place) for place in sources)
             lines.append(line)
