@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pynq_train.data import batches
-from pynq_train.graph import Graph, fuse, init_params
-from pynq_train.graph.reference import FloatTrainer
+from pynq_train.graph import Graph, init_params
+from pynq_train.graph.init import LayerParams
+from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD
@@ -15,19 +17,25 @@ from pynq_train.train.optimizer import SGD
 
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
-              normalisation: Normalisation | None = None, progress: bool = False) -> History:
+              normalisation: Normalisation | None = None, progress: bool = False,
+              params: Mapping[str, LayerParams] | None = None, loss: Loss = "cross_entropy",
+              smoothing: float = 0.0) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
+
+    Networks may have branches and operations that the engine does not run. ``params`` are other
+    starts than the seed's; ``loss`` and ``smoothing`` are those of
+    :class:`~pynq_train.graph.reference.FloatTrainer`.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
     """
     from tqdm import tqdm
 
-    layers = fuse(graph)
     source = ImageSource(x, graph.input_shape, normalisation)
     labels = checked_labels(y, len(source), graph.classes)
-    trainer = FloatTrainer(layers, init_params(layers, seed), optimizer.lr, optimizer.momentum,
-                           optimizer.weight_decay)
+    start = init_params(graph, seed) if params is None else params
+    trainer = FloatTrainer(graph, start, optimizer.lr, optimizer.momentum, optimizer.weight_decay,
+                           loss, smoothing, seed)
     total = len(source) // batch * epochs
     history = History()
     step = 0

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "hw": set(),
     "fixed": set(),
-    "graph": set(),
+    "graph": {"fixed"},
     "data": {"graph"},
     "quant": {"graph", "fixed", "hw"},
     "program": {"hw", "fixed"},
