@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from pynq_train import data
 from pynq_train.data import digits, load_npz, prepare_images
@@ -47,6 +48,6 @@ __all__ = [
 
 
 def load(path: str | os.PathLike[str], board: str = "golden", batch: int | None = None,
-         optimizer: SGD | None = None) -> Learner:
+         optimizer: SGD | None = None, train: str | Sequence[str] | None = None) -> Learner:
     """Return the learner that ``Learner.save`` wrote; see :meth:`Learner.load`."""
-    return Learner.load(path, board, batch, optimizer)
+    return Learner.load(path, board, batch, optimizer, train)

@@ -5,7 +5,7 @@ from pynq_train.train.history import EpochResult, Evaluation, History
 from pynq_train.train.images import Normalisation
 from pynq_train.train.learner import Learner, board_of
 from pynq_train.train.optimizer import SGD
-from pynq_train.train.random_nets import RandomNet, random_net
+from pynq_train.train.random_nets import RandomNet, random_net, random_train
 from pynq_train.train.session import Masters, Session, StepOutcome
 from pynq_train.train.twin import fit_float
 from pynq_train.train.verify import Difference, VerifyReport, verify
@@ -27,5 +27,6 @@ __all__ = [
     "board_of",
     "fit_float",
     "random_net",
+    "random_train",
     "verify",
 ]

@@ -22,7 +22,9 @@ from pynq_train.graph.init import FloatArray, check_params
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.policy import INPUT_START
+from pynq_train.schedule.learning import Train, select
 from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.step_io import layer_kinds
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
@@ -62,6 +64,9 @@ class Learner:
         batch: images of a mini-batch.
         seed: names the initial weights and the order of the images.
         normalise: take mean and deviation of the first training images into the model.
+        train: what learns: ``all``, ``last-layer``, ``last-block`` (the last convolution and
+            everything behind it), ``bias``, or names and patterns of layers and parameters
+            (``["conv2", "*.bias"]``). The rest is frozen: see ``print(learner.plan)``.
 
     Raises:
         UnknownName: no such network or board.
@@ -70,7 +75,8 @@ class Learner:
     """
 
     def __init__(self, model: Graph | str, board: str = "golden", optimizer: SGD | None = None,
-                 batch: int = 32, seed: int = 0, normalise: bool = False) -> None:
+                 batch: int = 32, seed: int = 0, normalise: bool = False,
+                 train: Train = "all") -> None:
         self.graph = zoo.get(model) if isinstance(model, str) else model
         if not isinstance(self.graph, Graph):
             raise BadInput("model", expected="a Graph or the name of a network",
@@ -86,8 +92,10 @@ class Learner:
         self.steps = 0
         self._normalise = normalise
         self._layers = fuse(self.graph)
+        self.train: Train = train if isinstance(train, str) else tuple(train)
         self._plan = make_plan(self._layers, batch, board_of(board),
-                               momentum=self.optimizer.momentum > 0)
+                               momentum=self.optimizer.momentum > 0,
+                               learns=select(self._layers, train))
         params = init_params(self._layers, seed)
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
@@ -292,7 +300,8 @@ class Learner:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",
-             batch: int | None = None, optimizer: SGD | None = None) -> Learner:
+             batch: int | None = None, optimizer: SGD | None = None,
+             train: Train | None = None) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
         Args:
@@ -300,6 +309,8 @@ class Learner:
             board: where it goes on.
             batch: another mini-batch (an interrupted training can then not be resumed).
             optimizer: another optimizer than the saved one.
+            train: something else learns than before (an interrupted training can then not be
+                resumed).
 
         Raises:
             BadInput: no such file, damaged, or not a saved learner.
@@ -310,14 +321,14 @@ class Learner:
         try:
             learner = cls(saved.graph, board, optimizer or SGD.from_dict(state["optimizer"]),
                           int(state["batch"]) if batch is None else batch, int(state["seed"]),
-                          bool(state["normalise"]))
+                          bool(state["normalise"]), state["train"] if train is None else train)
             learner._masters = dict(saved.masters)
             learner._policy = ExponentPolicy.from_dict(state["policy"])
             learner.history = History.from_list(state["history"])
             learner.steps, learner._epochs = int(state["steps"]), int(state["epochs"])
             if state["normalisation"] is not None:
                 learner.normalisation = Normalisation.from_dict(state["normalisation"])
-            if learner.batch == int(state["batch"]):
+            if learner.batch == int(state["batch"]) and _same(learner.train, state["train"]):
                 learner._run = state["run"]
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
@@ -325,6 +336,7 @@ class Learner:
         if [k.name for k in learner._policy.layers] != [s.name for s in learner._plan.specs]:
             raise BadInput(f"training state of {name!r}", expected="the layers of its network",
                            found=[k.name for k in learner._policy.layers])
+        learner._policy.layers = layer_kinds(learner._plan)
         return learner
 
     def close(self) -> None:
@@ -384,12 +396,18 @@ class Learner:
     def _state(self) -> dict[str, Any]:
         policy = self._session.policy if self._session is not None else self._policy
         return {
-            "board": self.board, "batch": self.batch, "seed": self.seed,
+            "board": self.board, "batch": self.batch, "seed": self.seed, "train": self.train,
             "optimizer": self.optimizer.to_dict(), "policy": policy.to_dict(),
             "steps": self.steps, "epochs": self._epochs, "run": self._run,
             "history": self.history.to_list(), "normalise": self._normalise,
             "normalisation": self.normalisation.to_dict() if self.normalisation else None,
         }
+
+
+def _same(one: Train, other: Train) -> bool:
+    """Whether two selections are equal; a saved tuple comes back as a list."""
+    return one == other if isinstance(one, str) or isinstance(other, str) else (
+        list(one) == list(other))
 
 
 def _protected(session: Session, step: Callable[[], StepOutcome]) -> StepOutcome:
