@@ -18,7 +18,7 @@ from pynq_train import data
 from pynq_train.data import digits, load_npz, prepare_images
 from pynq_train.errors import PynqTrainError
 from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool2x2, Relu, Sequential, zoo
-from pynq_train.train import SGD, Evaluation, History, Learner, fit_float, verify
+from pynq_train.train import SGD, Evaluation, History, Learner, fit_float, schedules, verify
 
 __version__ = "0.1.0"
 
@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "load_npz",
     "prepare_images",
+    "schedules",
     "verify",
     "zoo",
 ]

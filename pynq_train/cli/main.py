@@ -85,7 +85,7 @@ def _train(to: Any) -> None:
     p.add_argument("--lr", type=_number, help="learning rate (default: 0.02, or as saved)")
     p.add_argument("--momentum", type=_number)
     p.add_argument("--weight-decay", type=_number)
-    p.add_argument("--schedule", choices=("constant", "linear", "cosine"))
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED))
     p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
     p.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     p.add_argument("--out", type=Path, metavar="FILE",

@@ -6,7 +6,7 @@ per chunk of images; arrays that callers pass or get are ``(image, channel, row,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,24 +93,31 @@ class FloatTrainer:
         return StepResult(float(losses.mean()), correct, len(y)), grads
 
     def step(
-        self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None,
+        factors: Mapping[str, tuple[float | None, float | None]] | None = None
     ) -> StepResult:
-        """Run one training step on a batch and return its loss; ``lr`` overrides the default."""
+        """Run one training step on a batch and return its loss; ``lr`` overrides the default.
+
+        ``factors``: by layer name, factors of the rate of weights and bias; None for what is
+        frozen.
+        """
         result, grads = self.gradients(x, labels)
-        rate = np.float32(self.lr if lr is None else lr)
         momentum, decay = np.float32(self.momentum), np.float32(self.weight_decay)
         for name, grad in grads.items():
-            velocity, weight = self._weight_v[name], self._weights[name]
-            velocity *= momentum
-            velocity += grad.weight
-            if decay:
-                velocity += decay * weight
-            weight -= rate * velocity
-            if grad.bias is not None:
+            of_weight, of_bias = factors[name] if factors is not None else (1.0, 1.0)
+            peak = self.lr if lr is None else lr
+            if of_weight is not None:
+                velocity, weight = self._weight_v[name], self._weights[name]
+                velocity *= momentum
+                velocity += grad.weight
+                if decay:
+                    velocity += decay * weight
+                weight -= np.float32(peak * of_weight) * velocity
+            if grad.bias is not None and of_bias is not None:
                 velocity = self._bias_v[name]
                 velocity *= momentum
                 velocity += grad.bias
-                self._biases[name] -= rate * velocity
+                self._biases[name] -= np.float32(peak * of_bias) * velocity
         return result
 
     def evaluate(

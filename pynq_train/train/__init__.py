@@ -1,5 +1,6 @@
 """Training on a board: learner, optimizer, checkpoints, and the proof of equal bits."""
 
+from pynq_train.train import schedules
 from pynq_train.train.coverage import Coverage
 from pynq_train.train.history import EpochResult, Evaluation, History
 from pynq_train.train.images import Normalisation
@@ -28,5 +29,6 @@ __all__ = [
     "fit_float",
     "random_net",
     "random_train",
+    "schedules",
     "verify",
 ]

@@ -96,6 +96,7 @@ class Learner:
         self._plan = make_plan(self._layers, batch, board_of(board),
                                momentum=self.optimizer.momentum > 0,
                                learns=select(self._layers, train))
+        self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self._layers, seed)
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
@@ -122,6 +123,7 @@ class Learner:
                            "board keeps bare weights", found=new.momentum,
                            fix="save it and load it with the new optimizer: "
                                "pynq_train.load(path, optimizer=...)")
+        new.factors([layer.name for layer in self._layers])
         self._optimizer = new
 
     @property
@@ -238,7 +240,8 @@ class Learner:
                     continue
                 if interrupt.pending:
                     break
-                sgd = self.optimizer.at(run["step"], run["total_steps"])
+                sgd = self.optimizer.at(run["step"], run["total_steps"],
+                                        [spec.name for spec in self._plan.specs])
                 images = source.take(index)
                 outcome = _protected(session, lambda: session.train_step(
                     images, labels[index], sgd))  # noqa: B023 - called before the next turn

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pynq_train.data import batches
-from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.errors import BadInput
+from pynq_train.graph import Graph, LayerParams, fuse, init_params
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.schedule.learning import Train, select
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD
@@ -15,19 +18,34 @@ from pynq_train.train.optimizer import SGD
 
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
-              normalisation: Normalisation | None = None, progress: bool = False) -> History:
+              normalisation: Normalisation | None = None, progress: bool = False,
+              params: Mapping[str, LayerParams] | None = None, train: Train = "all") -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
+
+    Args:
+        graph: the network; images, labels, epochs, batch and seed as for the learner.
+        params: start weights by layer name (default: those of the seed).
+        train: what learns, as for the learner.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
+
+    Raises:
+        BadInput: the optimizer clips: what it bounds is a matter of fixed-point ranges.
     """
     from tqdm import tqdm
 
     layers = fuse(graph)
     source = ImageSource(x, graph.input_shape, normalisation)
     labels = checked_labels(y, len(source), graph.classes)
-    trainer = FloatTrainer(layers, init_params(layers, seed), optimizer.lr, optimizer.momentum,
-                           optimizer.weight_decay)
+    if optimizer.clip is not None:
+        raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
+                       "fixed-point tensors", found=optimizer.clip)
+    trainer = FloatTrainer(layers, init_params(layers, seed) if params is None else dict(params),
+                           optimizer.lr, optimizer.momentum, optimizer.weight_decay)
+    factors = {layer.name: (of_weight if learn.weights else None, of_bias if learn.bias else None)
+               for layer, learn, (of_weight, of_bias) in zip(
+                   layers, select(layers, train), optimizer.factors([n.name for n in layers]))}
     total = len(source) // batch * epochs
     history = History()
     step = 0
@@ -36,7 +54,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
             began, tally = time.monotonic(), Tally()
             for index in batches(len(source), batch, seed, epoch, drop_last=True):
                 result = trainer.step(source.take(index), labels[index],
-                                      optimizer.rate(step, total))
+                                      optimizer.rate(step, total), factors)
                 step += 1
                 tally.loss += result.loss * result.images
                 tally.correct += result.correct
