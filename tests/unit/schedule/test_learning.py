@@ -7,9 +7,12 @@ import pytest
 from pynq_train.errors import BadInput
 from pynq_train.graph import Sequential, fuse, zoo
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import unpack_params
+from pynq_train.quant import ExponentPolicy, SgdStep, step_params
 from pynq_train.schedule.learning import Learns, describe_learning, select
-from pynq_train.schedule.plan import Plan, Role, make_plan
+from pynq_train.schedule.plan import PARAM_BYTES, Plan, Role, make_plan, param_index
 from pynq_train.schedule.savings import savings
+from pynq_train.schedule.step_io import layer_kinds, pack_step_block
 
 BOARD = BOARDS["pynq-z2"]
 LENET = fuse(zoo.get("lenet5"))
@@ -114,3 +117,21 @@ def test_a_training_that_fits_only_frozen() -> None:
     small = BOARD.__class__(**{**vars(BOARD), "cma_bytes": 1_500_000})
     found = make_plan(layers, 16, small, learns=select(layers, "last-layer"))
     assert 'against train="all": that would not fit this board' in str(found)
+
+
+def test_step_block_of_what_is_frozen() -> None:
+    """Where a bias alone learns, the scratch weights keep still; what is frozen has no entry."""
+    found = plan(("conv1.bias", "dense3"))
+    used = ExponentPolicy.start(layer_kinds(found), [0] * 5).exponents(4)
+    block = pack_step_block(found, step_params(used, SgdStep(0.1, 0.9, 1e-3)))
+
+    def entry(role: Role, layer: int) -> dict[str, int]:
+        at = PARAM_BYTES * param_index(role, layer)
+        fields = unpack_params(role.opcode, block[at : at + PARAM_BYTES])
+        return {name: value for name, value in fields.items() if value}
+
+    assert entry(Role.BIAS_SUMS, 0) == {"momentum": 1 << 16, "g_shift": 63}
+    assert entry(Role.UPDATE_BIAS, 0)["lr"] == entry(Role.UPDATE_BIAS, 4)["lr"] > 0
+    assert entry(Role.GRADIENT, 4)["decay"] > 0
+    for layer in (1, 2, 3):
+        assert not entry(Role.GRADIENT, layer) and not entry(Role.UPDATE_BIAS, layer)
