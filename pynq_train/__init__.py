@@ -18,7 +18,16 @@ from pynq_train import data
 from pynq_train.data import digits, load_npz, prepare_images
 from pynq_train.errors import PynqTrainError
 from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool2x2, Relu, Sequential, zoo
-from pynq_train.train import SGD, Evaluation, History, Learner, fit_float, schedules, verify
+from pynq_train.train import (
+    SGD,
+    Evaluation,
+    History,
+    Learner,
+    callbacks,
+    fit_float,
+    schedules,
+    verify,
+)
 
 __version__ = "0.1.0"
 
@@ -36,6 +45,7 @@ __all__ = [
     "Relu",
     "Sequential",
     "__version__",
+    "callbacks",
     "data",
     "digits",
     "fit_float",

@@ -1,6 +1,6 @@
 """Training on a board: learner, optimizer, checkpoints, and the proof of equal bits."""
 
-from pynq_train.train import schedules
+from pynq_train.train import callbacks, schedules
 from pynq_train.train.coverage import Coverage
 from pynq_train.train.history import EpochResult, Evaluation, History
 from pynq_train.train.images import Normalisation
@@ -26,6 +26,7 @@ __all__ = [
     "StepOutcome",
     "VerifyReport",
     "board_of",
+    "callbacks",
     "fit_float",
     "random_net",
     "random_train",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,7 @@ class StepOutcome:
         cycles: cycles of the run (0 if the backend has no clock).
         saturations: saturated elements of all stored tensors.
         counters: counter registers of the run.
+        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
     """
 
     loss_sum: float
@@ -107,6 +108,7 @@ class StepOutcome:
     cycles: int
     saturations: int
     counters: Mapping[str, int]
+    tensors: Mapping[str, int] = field(default_factory=dict)
 
 
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
@@ -338,7 +340,7 @@ class Session:
 
 def _outcome(said: StepResult, result: RunResult, images: int) -> StepOutcome:
     return StepOutcome(said.loss_sum * LOSS_UNIT, said.correct, images, result.cycles,
-                       sum(said.saturations.values()), result.counters)
+                       sum(said.saturations.values()), result.counters, said.saturations)
 
 
 def _dry(params: StepParams, used: StepExponents) -> StepParams:

@@ -56,9 +56,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
                 result = trainer.step(source.take(index), labels[index],
                                       optimizer.rate(step, total), factors)
                 step += 1
-                tally.loss += result.loss * result.images
-                tally.correct += result.correct
-                tally.images += result.images
+                tally.add(result.loss * result.images, result.correct, result.images)
                 history.batch_losses.append(result.loss)
                 bar.update(1)
             validation = None
