@@ -12,12 +12,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from pynq_train import data
 from pynq_train.data import digits, load_npz, prepare_images
 from pynq_train.errors import PynqTrainError
 from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool2x2, Relu, Sequential, zoo
-from pynq_train.train import SGD, Evaluation, History, Learner, fit_float, verify
+from pynq_train.train import (
+    SGD,
+    Evaluation,
+    History,
+    Learner,
+    callbacks,
+    fit_float,
+    schedules,
+    verify,
+)
 
 __version__ = "0.1.0"
 
@@ -35,18 +45,20 @@ __all__ = [
     "Relu",
     "Sequential",
     "__version__",
+    "callbacks",
     "data",
     "digits",
     "fit_float",
     "load",
     "load_npz",
     "prepare_images",
+    "schedules",
     "verify",
     "zoo",
 ]
 
 
 def load(path: str | os.PathLike[str], board: str = "golden", batch: int | None = None,
-         optimizer: SGD | None = None) -> Learner:
+         optimizer: SGD | None = None, train: str | Sequence[str] | None = None) -> Learner:
     """Return the learner that ``Learner.save`` wrote; see :meth:`Learner.load`."""
-    return Learner.load(path, board, batch, optimizer)
+    return Learner.load(path, board, batch, optimizer, train)

@@ -15,9 +15,10 @@ import pynq_train as pt
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.graph import Graph
-from pynq_train.train import Coverage, VerifyReport, random_net
+from pynq_train.train import Coverage, VerifyReport, random_net, random_train
 from pynq_train.train.checkpoint import write_atomic
 
+Train = str | tuple[str, ...]
 DIGITS = "digits"
 RANDOM = "random"
 INTERRUPTED = 130
@@ -73,9 +74,9 @@ def verify(options: argparse.Namespace) -> int:
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
-        for graph, batch, seed in _cases(options):
+        for graph, batch, seed, learning in _cases(options):
             report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update,
-                               options.stalls)
+                               options.stalls, learning)
             reports.append(report)
             coverage.merge(report.coverage)
             if options.seeds > 1:
@@ -137,7 +138,13 @@ def _default_out(model: str) -> Path:
     return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
 
 
-def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int]]:
+def parse_train(text: str) -> str | tuple[str, ...]:
+    """A keyword, or names and patterns with commas between."""
+    parts = tuple(part for part in text.split(",") if part)
+    return parts if len(parts) > 1 else text
+
+
+def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train]]:
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
@@ -145,9 +152,11 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int]]:
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            yield drawn.graph, options.batch or drawn.batch, seed
+            learning = (parse_train(options.train) if options.train
+                        else random_train(seed, drawn.graph))
+            yield drawn.graph, options.batch or drawn.batch, seed, learning
         else:
-            yield graph, options.batch or _VERIFY_BATCH, seed
+            yield graph, options.batch or _VERIFY_BATCH, seed, parse_train(options.train or "all")
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

@@ -87,7 +87,7 @@ def _train(to: Any) -> None:
     p.add_argument("--lr", type=_number, help="learning rate (default: 0.02, or as saved)")
     p.add_argument("--momentum", type=_number)
     p.add_argument("--weight-decay", type=_number)
-    p.add_argument("--schedule", choices=("constant", "linear", "cosine"))
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED))
     p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
     p.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     p.add_argument("--out", type=Path, metavar="FILE",
@@ -110,6 +110,7 @@ def _plan(to: Any) -> None:
     _net(p)
     _board(p, "pynq-z2")
     p.add_argument("--batch", type=_count, help="mini-batch (default: 32; layer lists: as bench)")
+    _train_option(p, "default: all")
     p.add_argument("--json", type=Path, nargs="?", const=figures.STDOUT, metavar="FILE",
                    help="write the plan as JSON; without FILE print it")
     p.add_argument("--roofline", type=Path, metavar="FILE",
@@ -153,6 +154,7 @@ def _verify(to: Any) -> None:
     _board(p, "virtual:pynq-z2")
     p.add_argument("--seed", type=int, default=0, help="data and weights, or the random network")
     p.add_argument("--seeds", type=_count, default=1, help="seeds to run, from --seed up")
+    _train_option(p, "default: all; random: drawn for seeds 50..99 of each hundred")
     p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -170,6 +172,12 @@ def _hwh(to: Any) -> None:
 def _board(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument("--board", default=default, metavar="BOARD",
                    help=f"one of {', '.join(backend_names())} (default: {default})")
+
+
+def _train_option(p: argparse.ArgumentParser, default: str) -> None:
+    p.add_argument("--train", metavar="WHAT",
+                   help="what learns: all, last-layer, last-block, bias, or layer names and "
+                   f"patterns with commas between ({default})")
 
 
 def _data(p: argparse.ArgumentParser) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
 import tempfile
@@ -18,7 +20,7 @@ from pynq_train.graph import FusedLayer, Graph, fuse
 from pynq_train.train.session import Masters
 
 FORMAT = "pynq_train.learner"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ENTRY = "pynq_train"
 """Key of the JSON text in the file's metadata."""
 
@@ -42,12 +44,24 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         if own.bias is not None and own.bias_momentum is not None:
             tensors[f"{name}.bias"] = own.bias
             tensors[f"{name}.bias.momentum"] = own.bias_momentum
-    text = json.dumps({
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    meta = {
         "format": FORMAT, "version": FORMAT_VERSION,
         "numbers": {"weight": "int32 Q3.28", "momentum": "int32 Q7.24"},
-        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)})
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)}
+    text = json.dumps({**meta, "sha256": checksum(meta, arrays)})
     write_atomic(path, numpy_format.save(arrays, metadata={_ENTRY: text}))
+
+
+def checksum(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the metadata (without the checksum) and every tensor, as hex digits."""
+    values = {key: value for key, value in meta.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -75,6 +89,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if meta.get("version") != FORMAT_VERSION:
         raise BadInput(f"model file {name!r}", expected=f"version {FORMAT_VERSION}",
                        found=meta.get("version"), fix="use the release that saved it")
+    found = checksum(meta, arrays)
+    if meta.get("sha256") != found:
+        raise BadInput(f"model file {name!r} is damaged: its contents",
+                       expected=f"checksum {str(meta.get('sha256'))[:12]}", found=found[:12],
+                       fix="use a copy, or an earlier checkpoint")
     graph = Graph.from_dict(meta.get("graph"))
     masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)}
     if not isinstance(meta.get("state"), dict):
@@ -85,12 +104,16 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that a reader sees all of it or the one before, whatever happens.
 
+    Temporary files that killed processes have left beside it are removed.
+
     Raises:
         BadInput: the folder does not exist or is not writable.
     """
     target = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        _remove_stale(target)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.{os.getpid()}.",
+                                             dir=target.parent)
     except OSError as error:
         raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
                        fix="choose an existing, writable folder") from None
@@ -101,12 +124,43 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+        _sync_folder(target.parent)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
                            fix="check the free space and the name") from None
         raise
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove temporary files of this name whose process is gone."""
+    prefix = f".{target.name}."
+    for other in target.parent.glob(f"{glob.escape(prefix)}*.*"):
+        pid = other.name[len(prefix) :].split(".")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            other.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it belongs to somebody else
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last over a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems cannot; the file itself is safe
+    finally:
+        os.close(handle)
 
 
 def _safetensors() -> Any:
