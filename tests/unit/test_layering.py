@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "program": {"hw", "fixed"},
     "schedule": {"quant", "graph", "hw", "program"},
     "overlays": {"hw"},
+    "notebooks": set(),
     "backends": {"hw", "fixed", "program", "overlays"},
     "train": HOST_SIDE,
     "bench": {"train", *HOST_SIDE},
