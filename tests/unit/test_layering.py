@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "program": {"hw", "fixed"},
     "schedule": {"quant", "graph", "hw", "program"},
     "overlays": {"hw"},
+    "notebooks": set(),
     "backends": {"hw", "fixed", "program", "overlays"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "hw"},
