@@ -14,9 +14,9 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
+from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.train import Coverage, VerifyReport, random_net
-from pynq_train.train.checkpoint import write_atomic
 
 DIGITS = "digits"
 RANDOM = "random"

@@ -105,28 +105,36 @@ class FloatTrainer:
         return result, grads
 
     def step(
-        self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None
+        self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None,
+        factors: Mapping[str, tuple[float | None, float | None]] | None = None
     ) -> StepResult:
-        """Run one training step on a batch and return its loss; ``lr`` overrides the default."""
+        """Run one training step on a batch and return its loss; ``lr`` overrides the default.
+
+        ``factors``: by layer name, factors of the rate of weights and bias; None for what is
+        frozen, a layer that is left out learns at the rate.
+        """
         result, grads, traces = self._differentiate(x, labels)
         for site, trace in zip(self._sites, traces):
             if isinstance(site.op, BatchNorm):
                 float_norm.move_running(self._params[site.op.name], trace, site.op.momentum)
-        rate = np.float32(self.lr if lr is None else lr)
+        peak = self.lr if lr is None else lr
         momentum, decay = np.float32(self.momentum), np.float32(self.weight_decay)
         for name, grad in grads.items():
+            of_weight, of_bias = (factors or {}).get(name, (1.0, 1.0))
             own, speed = self._params[name], self._velocity[name]
-            velocity, weight = speed.weight, own.weight
-            velocity *= momentum
-            velocity += grad.weight
-            if decay and name in self._decayed:
-                velocity += decay * weight
-            weight -= rate * velocity
-            if grad.bias is not None and own.bias is not None and speed.bias is not None:
-                velocity, bias = speed.bias, own.bias
+            if of_weight is not None:
+                velocity, weight = speed.weight, own.weight
                 velocity *= momentum
-                velocity += grad.bias
-                bias -= rate * velocity
+                velocity += grad.weight
+                if decay and name in self._decayed:
+                    velocity += decay * weight
+                weight -= np.float32(peak * of_weight) * velocity
+            if grad.bias is None or own.bias is None or speed.bias is None or of_bias is None:
+                continue
+            velocity, bias = speed.bias, own.bias
+            velocity *= momentum
+            velocity += grad.bias
+            bias -= np.float32(peak * of_bias) * velocity
         self.steps += 1
         return result
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.files import write_atomic
 from pynq_train.graph import FusedLayer, Graph, fuse
 from pynq_train.train.session import Masters
 
@@ -80,33 +80,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if not isinstance(meta.get("state"), dict):
         raise _damaged(name, "no training state")
     return Checkpoint(graph, masters, meta["state"])
-
-
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one before, whatever happens.
-
-    Raises:
-        BadInput: the folder does not exist or is not writable.
-    """
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
-                       fix="choose an existing, writable folder") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
-                           fix="check the free space and the name") from None
-        raise
 
 
 def _safetensors() -> Any:

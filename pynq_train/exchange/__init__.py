@@ -1,0 +1,6 @@
+"""Networks from and to other formats: ONNX, PyTorch, Keras. For a PC; not on the board."""
+
+from pynq_train.exchange.onnx_export import export_onnx
+from pynq_train.exchange.onnx_import import from_onnx
+
+__all__ = ["export_onnx", "from_onnx"]
