@@ -48,13 +48,15 @@ class Value:
 
     ``name`` is the operation that yields it, ``shape`` its ``(channels, rows, cols)``; ``pads``
     are zeros that the next convolution shall put around it. ``flat`` tells that the foreign
-    network sees a vector.
+    network sees a vector. ``map_shape`` is the map that was flattened, where the foreign network
+    counts its values in another order.
     """
 
     name: str
     shape: Shape
     pads: Pads = (0, 0, 0, 0)
     flat: bool = False
+    map_shape: Shape | None = None
 
 
 class Draft:
@@ -182,12 +184,14 @@ class Draft:
         top, left, bottom, right = (a + b for a, b in zip(own, source.pads))
         if top == left == bottom == right and top <= most:
             return top
-        windows = [window_of(size, kernel, stride, "same") for size in source.shape[1:]]
-        # Zeros behind the last window are never read.
-        reach = [(n + a + b - kernel) // stride + 1 == w.size and a == w.pad_before
-                 for w, n, a, b in zip(windows, source.shape[1:], (top, left), (bottom, right))]
-        if all(reach):
-            return "same"
+        candidates: tuple[Padding, ...] = (top, "same") if top == left <= most else ("same",)
+        for candidate in candidates:
+            windows = [window_of(size, kernel, stride, candidate) for size in source.shape[1:]]
+            # Zeros behind the last window are never read: sizes and zeros before decide.
+            if all((size + before + after - kernel) // stride + 1 == window.size
+                   and before == window.pad_before for window, size, before, after
+                   in zip(windows, source.shape[1:], (top, left), (bottom, right))):
+                return candidate
         raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
                       f"use 'same' padding, or equal padding of {most} at most on all sides")
 

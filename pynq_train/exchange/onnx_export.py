@@ -36,7 +36,7 @@ IR_VERSION = 8
 """Both of 2021: every ONNX Runtime since 1.9 reads such a file."""
 LOGITS = "logits"
 
-_PLAIN = {Relu: "Relu", GlobalAvgPool: "GlobalAveragePool", Add: "Add", Flatten: "Flatten"}
+_PLAIN = {Relu: "Relu", GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
 
 
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
@@ -72,7 +72,11 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
     for op, sources in zip(graph.ops, graph.sources):
         writer.node(op, [first if place == FROM_INPUT else graph.ops[place].name
                          for place in sources], params.get(op.name))
-    writer.raw("Flatten", [graph.ops[-1].name], LOGITS, axis=1)
+    last = graph.ops[-1].name
+    if last in writer.vectors:
+        writer.raw("Identity", [last], LOGITS)
+    else:
+        writer.raw("Flatten", [last], LOGITS, axis=1)
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     proto = helper.make_model(
         helper.make_graph(
@@ -88,7 +92,10 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
 
 @dataclass
 class _Writer:
-    """Collects nodes and initializers; every operation's output has the operation's name."""
+    """Collects nodes and initializers; every operation's output has the operation's name.
+
+    ``vectors`` are the outputs of two axes ``(n, units)``; the others have four.
+    """
 
     onnx: Any
     graph: Graph
@@ -96,10 +103,11 @@ class _Writer:
     def __post_init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.vectors: set[str] = set()
 
     def constant(self, name: str, array: FloatArray) -> str:
         self.constants.append(self.onnx.numpy_helper.from_array(
-            np.ascontiguousarray(array, dtype=np.float32), name))
+            np.asarray(array, dtype=np.float32, order="C"), name))
         return name
 
     def raw(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> None:
@@ -115,7 +123,9 @@ class _Writer:
         return "input/normalised"
 
     def node(self, op: Op, sources: list[str], own: LayerParams | None) -> None:
-        inputs = list(sources)
+        inputs = self._alike(op, sources)
+        if isinstance(op, (Dense, Flatten)) or all(name in self.vectors for name in inputs):
+            self.vectors.add(op.name)
         if own is not None:
             inputs.append(self.constant(f"{op.name}.weight", own.weight))
             for label in ("bias", "mean", "variance"):
@@ -125,10 +135,7 @@ class _Writer:
         if isinstance(op, (Conv, MaxPool, AvgPool)):
             self._windowed(op, inputs)
         elif isinstance(op, Dense):
-            # Gemm takes matrices: the vector (n, units, 1, 1) becomes (n, units) and comes back.
-            self.raw("Flatten", inputs[:1], f"{op.name}/vector", axis=1)
-            self.raw("Gemm", [f"{op.name}/vector", *inputs[1:]], f"{op.name}/product", transB=1)
-            self._as_map(f"{op.name}/product", op.name)
+            self.raw("Gemm", inputs, op.name, transB=1)
         elif isinstance(op, BatchNorm):
             self.raw("BatchNormalization", inputs, op.name, epsilon=op.eps,
                      momentum=1 - op.momentum)
@@ -144,22 +151,44 @@ class _Writer:
             rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))
             self.raw("Dropout", [*inputs, rate], op.name)
         elif isinstance(op, Flatten):
-            self.raw("Flatten", inputs, f"{op.name}/vector", axis=1)
-            self._as_map(f"{op.name}/vector", op.name)
+            self.raw("Flatten", inputs, op.name, axis=1)
         else:
             self.raw(_PLAIN[type(op)], inputs, op.name)
 
-    def _as_map(self, source: str, name: str) -> None:
-        axes = f"{name}.axes"
-        self.constants.append(self.onnx.numpy_helper.from_array(np.array([2, 3], np.int64), axes))
-        self.raw("Unsqueeze", [source, axes], name)
+    def _alike(self, op: Op, sources: list[str]) -> list[str]:
+        """Return names of the inputs with the axes that ``op`` wants, converted where needed."""
+        if isinstance(op, Dense):
+            return [self._vector(source) for source in sources]
+        windowed = isinstance(op, (Conv, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool))
+        mixed = len({source in self.vectors for source in sources}) > 1
+        return [self._map(source) for source in sources] if windowed or mixed else list(sources)
+
+    def _vector(self, source: str) -> str:
+        name = f"{source}/vector"
+        if source in self.vectors:
+            return source
+        if all(node.output[0] != name for node in self.nodes):
+            self.raw("Flatten", [source], name, axis=1)
+        return name
+
+    def _map(self, source: str) -> str:
+        name, axes = f"{source}/map", f"{source}/map.axes"
+        if source not in self.vectors:
+            return source
+        if all(node.output[0] != name for node in self.nodes):
+            self.constants.append(self.onnx.numpy_helper.from_array(
+                np.array([2, 3], np.int64), axes))
+            self.raw("Unsqueeze", [source, axes], name)
+        return name
 
     def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)
         rows, cols = (op.window(size) for size in self.graph.in_shapes[place][0][1:])
-        attributes: dict[str, Any] = {
-            "kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2,
-            "pads": [rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after]}
+        pads = [rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after]
+        if op.padding != "same":
+            pads = [op.padding] * 4
+        attributes: dict[str, Any] = {"kernel_shape": [op.kernel] * 2,
+                                      "strides": [op.stride] * 2, "pads": pads}
         if isinstance(op, Conv):
             attributes["group"] = op.groups
         elif isinstance(op, AvgPool):

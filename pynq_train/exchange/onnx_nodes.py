@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class Node:
         entry = self._attributes.get(name)
         if entry is None:
             return default
-        value = {1: lambda: entry.f, 2: lambda: entry.i, 3: lambda: entry.s.decode(),
+        # The shortest decimal of a float32 is what its writer meant: 0.1, not 0.10000000149.
+        value = {1: lambda: float(str(np.float32(entry.f))),
+                 2: lambda: entry.i, 3: lambda: entry.s.decode(),
                  4: lambda: self._helper.to_array(entry.t), 6: lambda: list(entry.floats),
                  7: lambda: list(entry.ints)}.get(entry.type)
         return value() if value else default
@@ -131,7 +134,7 @@ def _norm(node: Node) -> Value:
     gamma, beta, mean, variance = (_present(node, i).astype(np.float32) for i in (1, 2, 3, 4))
     # ONNX keeps the part momentum of the old statistics, PyTorch and this package take it anew.
     op = BatchNorm(round(1 - node.attribute("momentum", 0.9), 9),
-                   round(node.attribute("epsilon", 1e-5), 12))
+                   node.attribute("epsilon", 1e-5))
     return node.draft.add(op, node.value(), label=node.label,
                           params=LayerParams(gamma, beta, mean, variance))
 
@@ -198,6 +201,15 @@ def _squeeze(node: Node) -> Value:
     return node.draft.flatten(node.value(), node.name)
 
 
+def _unsqueeze(node: Node) -> Value:
+    axes = node.attribute("axes", None)
+    if axes is None:
+        axes = _present(node, 1).tolist()
+    if not node.value().flat or sorted(axes) not in ([2, 3], [-2, -1]):
+        raise Refused(f"adds axes {axes}", "only turn a vector into a map of one pixel, (2, 3)")
+    return replace(node.value(), flat=False)
+
+
 def _add(node: Node) -> Value:
     for index in (0, 1):
         if node.is_constant(index):
@@ -216,7 +228,7 @@ def _concat(node: Node) -> Value:
 def _dropout(node: Node) -> Value:
     ratio = node.constant(1)
     rate = float(ratio) if ratio is not None else float(node.attribute("ratio", 0.5))
-    return node.draft.add(Dropout(round(rate, 7)), node.value(), label=node.name)
+    return node.draft.add(Dropout(float(str(np.float32(rate)))), node.value(), label=node.name)
 
 
 def _pad(node: Node) -> Value:
@@ -252,6 +264,12 @@ def _identity(node: Node) -> Value | Array:
     return _present(node, 0) if node.is_constant(0) else node.value()
 
 
+def _transpose(node: Node) -> Array:
+    if not node.is_constant(0):
+        raise Refused("", "export with channels first (NCHW), or use from_keras")
+    return _present(node, 0).transpose(node.attribute("perm", None))
+
+
 def _present(node: Node, index: int) -> Array:
     array = node.constant(index)
     if array is None:
@@ -268,6 +286,7 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
     "Relu": lambda node: node.draft.add(Relu(), node.value(), label=node.name),
     "Reshape": _reshape, "Softmax": _softmax, "Squeeze": _squeeze,
+    "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }
 """Kinds of nodes that have a counterpart."""
 
@@ -283,7 +302,6 @@ INSTEAD = {
     "LRN": "use BatchNormalization",
     "QuantizeLinear": "export the float model", "DequantizeLinear": "export the float model",
     "QLinearConv": "export the float model",
-    "Transpose": "export with channels first (NCHW), or use from_keras",
     "Shape": "flatten with flatten(x, 1), or export with a fixed batch",
     "LSTM": "use convolutions over time", "GRU": "use convolutions over time",
 }
