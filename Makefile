@@ -114,8 +114,11 @@ $(LEAN): pyproject.toml | $(BIN)/python
 $(FULL): $(LEAN)
 	@echo "setup: packages for tests, lint and synthesis (about a minute)"
 	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean,dev]'
+	@$(PIP) install --no-compile --no-build-isolation --only-binary onnx,onnxruntime,ml_dtypes \
+	  -e '.[demo-lean,import]' \
+	  || echo "setup: onnx could not be installed; tests with ONNX files will be skipped"
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	  $(PIP) install --no-compile $(TORCH_PIP_ARGS) -e '.[demo-lean,oracle]' --no-build-isolation \
-	  || echo "setup: torch could not be installed; tests against PyTorch will be skipped"; \
+	  || echo "setup: torch or keras could not be installed; tests with them will be skipped"; \
 	else echo "setup: no torch (it is installed on Python 3.11 only)"; fi
 	@touch $@

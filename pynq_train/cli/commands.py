@@ -14,9 +14,9 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
+from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.train import Coverage, VerifyReport, random_net, random_train
-from pynq_train.train.checkpoint import write_atomic
 
 Train = str | tuple[str, ...]
 DIGITS = "digits"
@@ -59,7 +59,7 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    with pt.load(options.model, board=options.board) as learner:
+    with pt.Learner.load(options.model, board=options.board) as learner:
         result = learner.evaluate(images.x, images.y)
     print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
     if options.json:
@@ -102,7 +102,7 @@ def network(name: str) -> Graph:
     if name in pt.zoo.names():
         return pt.zoo.get(name)
     if is_file_name(name):
-        return pt.load(name).graph
+        return pt.Learner.load(name).graph
     raise UnknownName.among("network", name, pt.zoo.names())
 
 
@@ -126,11 +126,11 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
                           options.seed, normalise=True)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.load(options.model, options.board, options.batch)
+    learner = pt.Learner.load(options.model, options.board, options.batch)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.load(options.model, options.board, options.batch, changed)
+        learner = pt.Learner.load(options.model, options.board, options.batch, changed)
     return learner
 
 

@@ -1,8 +1,10 @@
 """What to compute: networks as frozen values, their shapes, and the layers the engine runs."""
 
+from pynq_train.graph.fold import fold_batchnorm
 from pynq_train.graph.fuse import FusedLayer, fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.init import LayerParams, init_params
+from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
@@ -36,11 +38,13 @@ __all__ = [
     "LayerParams",
     "MaxPool",
     "MaxPool2x2",
+    "Model",
     "Op",
     "Relu",
     "Relu6",
     "Sequential",
     "Shape",
+    "fold_batchnorm",
     "fuse",
     "init_params",
 ]

@@ -111,7 +111,7 @@ class FloatTrainer:
         """Run one training step on a batch and return its loss; ``lr`` overrides the default.
 
         ``factors``: by layer name, factors of the rate of weights and bias; None for what is
-        frozen. A layer that is not named has 1.
+        frozen, a layer that is left out learns at the rate.
         """
         result, grads, traces = self._differentiate(x, labels)
         for site, trace in zip(self._sites, traces):
@@ -129,12 +129,12 @@ class FloatTrainer:
                 if decay and name in self._decayed:
                     velocity += decay * weight
                 weight -= np.float32(peak * of_weight) * velocity
-            if of_bias is not None and grad.bias is not None and own.bias is not None \
-                    and speed.bias is not None:
-                velocity, bias = speed.bias, own.bias
-                velocity *= momentum
-                velocity += grad.bias
-                bias -= np.float32(peak * of_bias) * velocity
+            if grad.bias is None or own.bias is None or speed.bias is None or of_bias is None:
+                continue
+            velocity, bias = speed.bias, own.bias
+            velocity *= momentum
+            velocity += grad.bias
+            bias -= np.float32(peak * of_bias) * velocity
         self.steps += 1
         return result
 

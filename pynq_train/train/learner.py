@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, backend_names, open_backend
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.graph import Graph, LayerParams, fuse, init_params, zoo
+from pynq_train.exchange import export_onnx
+from pynq_train.graph import Graph, LayerParams, Model, fuse, init_params, zoo
 from pynq_train.graph.init import FloatArray, check_params
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.quant import ExponentPolicy
@@ -55,7 +56,8 @@ class Learner:
     Use it in a ``with`` statement, or call :meth:`close`, where the board is wanted back.
 
     Args:
-        model: a :class:`~pynq_train.graph.Graph`, or the name of a network of the zoo.
+        model: a :class:`~pynq_train.graph.Graph`, a :class:`~pynq_train.graph.Model` (it begins
+            with the model's weights), or the name of a network of the zoo.
         board: ``golden`` (NumPy), ``virtual:pynq-z2`` (the simulated board) or ``pynq-z2``.
         optimizer: SGD with its schedule.
         batch: images of a mini-batch.
@@ -71,12 +73,15 @@ class Learner:
         DoesNotFit: the network with this batch is too large for the board.
     """
 
-    def __init__(self, model: Graph | str, board: str = "golden", optimizer: SGD | None = None,
-                 batch: int = 32, seed: int = 0, normalise: bool = False,
-                 train: Train = "all") -> None:
+    def __init__(self, model: Graph | Model | str, board: str = "golden",
+                 optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
+                 normalise: bool = False, train: Train = "all") -> None:
+        start = model.params if isinstance(model, Model) else None
+        if isinstance(model, Model):
+            model = model.graph
         self.graph = zoo.get(model) if isinstance(model, str) else model
         if not isinstance(self.graph, Graph):
-            raise BadInput("model", expected="a Graph or the name of a network",
+            raise BadInput("model", expected="a Graph, a Model or the name of a network",
                            found=type(model).__name__,
                            fix="use pynq_train.load() for a saved learner")
         if isinstance(seed, bool) or not isinstance(seed, int):
@@ -93,7 +98,7 @@ class Learner:
                                momentum=self.optimizer.momentum > 0,
                                learns=select(self._layers, train))
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
-        params = init_params(self._layers, seed)
+        params = init_params(self._layers, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None
@@ -249,6 +254,21 @@ class Learner:
         same bits.
         """
         save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write network and present weights to an ONNX file, normalisation included.
+
+        Its input are images as float32 ``(n, channels, rows, cols)`` before normalisation (uint8
+        divided by 255). The file holds the weights that are trained, as float32. Needs the
+        package ``onnx``, on a PC.
+
+        Raises:
+            BadInput: the folder cannot be written.
+            MissingTool: the package ``onnx`` is not installed.
+        """
+        norm = self.normalisation
+        export_onnx(self.graph, self.params, path, norm.mean if norm else None,
+                    norm.std if norm else None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",

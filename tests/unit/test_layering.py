@@ -10,13 +10,15 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "pynq_train"
 
 HOST_SIDE = {"hw", "fixed", "graph", "quant", "program", "schedule", "backends", "data",
-             "overlays"}
+             "overlays", "exchange", "files"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "hw": set(),
     "fixed": set(),
     "graph": {"fixed"},
     "data": {"graph"},
+    "exchange": {"graph", "files"},
     "quant": {"graph", "fixed", "hw"},
     "program": {"hw", "fixed"},
     "schedule": {"quant", "graph", "hw", "program"},

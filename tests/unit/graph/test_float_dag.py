@@ -104,6 +104,20 @@ def test_decay_spares_biases_and_normalisations(rng: np.random.Generator) -> Non
         np.testing.assert_array_equal(q.bias, p.bias)
 
 
+def test_factors_of_the_rate_and_frozen_parts(rng: np.random.Generator) -> None:
+    graph = Graph.build((2, 4, 4), [Conv(3, 3), BatchNorm(), Dense(2)])
+    params = random_params(graph, rng)
+    x, y = batch(graph, rng, 3)
+    plain, other = FloatTrainer(graph, params, 0.1), FloatTrainer(graph, params, 0.1)
+    plain.step(x, y)
+    other.step(x, y, factors={"conv1": (0.5, None), "bn1": (None, 2.0)})
+    for name, weight, bias in (("conv1", 0.5, 0), ("bn1", 0, 2), ("dense1", 1, 1)):
+        for field, factor in (("weight", weight), ("bias", bias)):
+            start, full, got = (getattr(p[name], field) for p in (params, plain.params,
+                                                                  other.params))
+            np.testing.assert_allclose(got - start, factor * (full - start), rtol=1e-3, atol=1e-6)
+
+
 def test_squared_error(rng: np.random.Generator) -> None:
     graph = NETWORKS["norm"]
     params = random_params(graph, rng)

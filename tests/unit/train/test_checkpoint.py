@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 import pynq_train as pt
 from pynq_train.errors import BadInput
+from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
-from pynq_train.train.checkpoint import checksum, write_atomic
+from pynq_train.train.checkpoint import checksum
 
 
 @pytest.fixture
