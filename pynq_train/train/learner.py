@@ -34,6 +34,7 @@ from pynq_train.train.images import (
 )
 from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD
+from pynq_train.train.report import write_report
 from pynq_train.train.session import Masters, Session, new_policy
 from pynq_train.train.state import TrainState
 
@@ -249,6 +250,14 @@ class Learner:
         same bits.
         """
         save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
+
+        Raises:
+            BadInput: the folder does not exist or is not writable.
+        """
+        write_report(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",
