@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "schedule": {"quant", "graph", "hw", "program"},
     "backends": {"hw", "fixed", "program"},
     "train": HOST_SIDE,
+    "notebooks": set(),
     "bench": {"train", *HOST_SIDE},
     # The command line uses public names: the face of the package, and public sub-packages.
     "cli": {"", "train", "bench", *HOST_SIDE},

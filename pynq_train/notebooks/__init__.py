@@ -1,0 +1,1 @@
+"""Notebooks, delivered to a board by ``pynq get-notebooks pynq-train``."""
