@@ -43,8 +43,10 @@ def train(options: argparse.Namespace) -> int:
               f"mini-batch {learner.batch}, {options.epochs} epochs", flush=True)
         history = learner.fit(data.train.x, data.train.y, options.epochs, validation,
                               progress=not options.no_progress, resume=options.resume,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()))
-        learner.save(out)
+                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
+                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+        if options.report:
+            learner.report(options.report)
     print(f"saved {out} after {learner.steps} steps")
     if history.interrupted:
         print("interrupted: go on with "
@@ -120,17 +122,18 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule}
     changes = {key: value for key, value in given.items() if value is not None}
+    wanted = parse_train(options.train) if options.train else None
     if options.model in pt.zoo.names():
         graph = pt.zoo.get(options.model, options.classes or max(classes, 2))
         return pt.Learner(graph, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
-                          options.seed, normalise=True)
+                          options.seed, normalise=True, train=wanted or "all")
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.Learner.load(options.model, options.board, options.batch)
+    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.Learner.load(options.model, options.board, options.batch, changed)
+        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted)
     return learner
 
 

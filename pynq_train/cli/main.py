@@ -13,6 +13,7 @@ import pynq_train as pt
 from pynq_train.backends import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
+from pynq_train.cli import finetune as tuning
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
                                    parser_class=_Parser)
     _demo(commands_)
     _train(commands_)
+    _finetune(commands_)
     _evaluate(commands_)
     _plan(commands_)
     _bench(commands_)
@@ -89,11 +91,40 @@ def _train(to: Any) -> None:
     p.add_argument("--weight-decay", type=_number)
     p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED))
     p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
-    p.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    _train_option(p, "default: all, or as saved")
     p.add_argument("--out", type=Path, metavar="FILE",
                    help="where the model goes (default: the saved model, or NET.safetensors)")
-    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _training(p)
     p.set_defaults(run=commands.train)
+
+
+def _finetune(to: Any) -> None:
+    p = to.add_parser("finetune", help="adapt a saved model to new data, in part or as a whole")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model")
+    _data(p)
+    _board(p, "golden")
+    _train_option(p, f"default: {tuning.TRAIN}")
+    p.set_defaults(train=tuning.TRAIN)
+    p.add_argument("--epochs", type=_count, default=tuning.EPOCHS)
+    p.add_argument("--batch", type=_count, default=tuning.BATCH, help="images of a mini-batch")
+    p.add_argument("--lr", type=_number, default=tuning.LR)
+    p.add_argument("--momentum", type=_number, default=0.9)
+    p.add_argument("--weight-decay", type=_number, default=0.0)
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED), default="cosine")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="where the adapted model goes (default: MODEL-tuned.safetensors)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    _training(p)
+    p.set_defaults(run=tuning.finetune)
+
+
+def _training(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--resume", action="store_true",
+                   help="go on with an interrupted or killed training")
+    p.add_argument("--checkpoint-every", type=_count, metavar="STEPS",
+                   help="save the model every STEPS steps (default: every epoch)")
+    p.add_argument("--report", type=Path, metavar="FILE", help="write a report (HTML)")
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
 def _evaluate(to: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph.fuse import FusedLayer
@@ -38,6 +39,9 @@ from pynq_train.schedule.shape import (
     weight_gradient_shape,
 )
 from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
+
+if TYPE_CHECKING:
+    from pynq_train.schedule.timeline import Prediction
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
@@ -128,6 +132,12 @@ class Plan:
         from pynq_train.schedule.report import table  # it reads plans
 
         return table(self)
+
+    def predict(self) -> Prediction:
+        """Predicted cycles and traffic of a training step."""
+        from pynq_train.schedule.timeline import predict  # it reads plans
+
+        return predict(self, self.train)
 
     @property
     def classes(self) -> int:

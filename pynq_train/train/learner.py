@@ -35,6 +35,7 @@ from pynq_train.train.images import (
 )
 from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD
+from pynq_train.train.report import write_report
 from pynq_train.train.session import Masters, Session, new_policy
 from pynq_train.train.state import TrainState
 
@@ -269,6 +270,14 @@ class Learner:
         norm = self.normalisation
         export_onnx(self.graph, self.params, path, norm.mean if norm else None,
                     norm.std if norm else None)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
+
+        Raises:
+            BadInput: the folder does not exist or is not writable.
+        """
+        write_report(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",
