@@ -62,10 +62,10 @@ def finetune(options: argparse.Namespace) -> int:
 
 def _learner(options: argparse.Namespace) -> pt.Learner:
     if options.resume:
-        return pt.load(options.model, options.board)
+        return pt.Learner.load(options.model, options.board)
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
                        weight_decay=options.weight_decay, warmup_steps=5)
-    return pt.load(options.model, options.board, options.batch, optimizer,
+    return pt.Learner.load(options.model, options.board, options.batch, optimizer,
                    parse_train(options.train))
 
 
