@@ -53,8 +53,8 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
-    norms, read = ([(op.momentum, op.eps) for op in g.ops if isinstance(op, pt.BatchNorm)]
-                   for g in (graph, again.graph))
+    norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)
+                    for x in (op.momentum, op.eps)] for g in (graph, again.graph))
     assert norms == pytest.approx(read, rel=1e-6)
     for own, other in zip(params.values(), again.params.values()):
         np.testing.assert_array_equal(own.weight, other.weight)
