@@ -66,7 +66,7 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
                        weight_decay=options.weight_decay, warmup_steps=5)
     return pt.Learner.load(options.model, options.board, options.batch, optimizer,
-                   parse_train(options.train))
+                           parse_train(options.train))
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,

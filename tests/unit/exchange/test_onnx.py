@@ -53,6 +53,9 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
+    norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)
+                    for x in (op.momentum, op.eps)] for g in (graph, again.graph))
+    assert norms == pytest.approx(read, rel=1e-6)
     for own, other in zip(params.values(), again.params.values()):
         np.testing.assert_array_equal(own.weight, other.weight)
 
@@ -78,6 +81,20 @@ def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> 
     np.testing.assert_array_equal(got, reference)
     np.testing.assert_array_equal(got, fixed)
     assert (got == data.test.y).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_ten_thousand_digits_are_predicted_alike(tmp_path: Path, shared_data: Path) -> None:
+    """MNIST's test set, as uint8 to the learner and divided by 255 to ONNX Runtime."""
+    with np.load(shared_data / "mnist.npz") as data:
+        x, y, xt, yt = (data[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+    with pt.Learner("lenet5", batch=64, optimizer=pt.SGD(lr=0.02), normalise=True) as learner:
+        learner.fit(x[:6000], y[:6000], progress=False)
+        learner.export(tmp_path / "mine.onnx")
+        fixed = learner.predict(xt)
+    got = runtime(tmp_path / "mine.onnx", pt.prepare_images(xt, (1, 28, 28))).argmax(1)
+    np.testing.assert_array_equal(got, fixed)
+    assert (got == yt).mean() > 0.9
 
 
 def test_a_learner_goes_on_from_a_file(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -126,8 +143,8 @@ class Builder:
         return proto
 
 
-def foreign(rng: np.random.Generator) -> tuple[Any, int]:
-    """Pad + Conv, BN, Clip, asymmetric pads, pools, Reshape, MatMul + Add, Softmax."""
+def foreign(rng: np.random.Generator) -> Any:
+    """Pad + Conv, BN, Clip, asymmetric pads, pools, Reshape, MatMul + Add, Gemm, Softmax."""
     b = Builder(["batch", 2, 9, 9])
     f = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
@@ -145,19 +162,21 @@ def foreign(rng: np.random.Generator) -> tuple[Any, int]:
     b.add("Reshape", ["same", b.constant("s", np.int64([-1, 16]))], "flat")
     b.add("MatMul", ["flat", b.constant("w3", f(16, 5))], "product")
     b.add("Add", ["product", b.constant("b3", f(5))], "sum")
-    b.add("Softmax", ["sum"], "out", axis=-1)
-    return b.proto("out"), 5
+    b.add("Gemm", ["sum", b.constant("w4", f(5, 4)), b.constant("b4", f(4))], "last")
+    b.add("Softmax", ["last"], "out", axis=-1)
+    return b.proto("out")
 
 
 def test_files_of_other_exporters(rng: np.random.Generator, tmp_path: Path) -> None:
     import onnx
     import onnxruntime
 
-    proto, _ = foreign(rng)
+    proto = foreign(rng)
     onnx.save(proto, tmp_path / "other.onnx")
     model = pt.from_onnx(tmp_path / "other.onnx")
     assert [op.kind for op in model.graph.ops] == [
-        "conv", "batchnorm", "relu6", "conv", "avgpool", "maxpool2x2", "flatten", "dense"]
+        "conv", "batchnorm", "relu6", "conv", "avgpool", "maxpool2x2", "flatten", "dense",
+        "dense"]
     assert [op.name for op in model.graph.ops[:2]] == ["first", "bn"]
     assert model.graph.ops[1].momentum == 0.2 and model.graph.ops[3].padding == "same"
     x = rng.normal(size=(4, 2, 9, 9)).astype(np.float32)
@@ -178,6 +197,10 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     b.add("AveragePool", ["x"], "avg", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     b.add("MaxPool", ["x"], "long", kernel_shape=[2, 3])
     b.add("MaxPool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    b.add("Conv", ["x", b.constant("w4", np.ones((2, 2, 4, 4), np.float32))], "shifted",
+          pads=[2, 2, 1, 1])
+    b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
+    b.add("MaxPool", ["padded"], "outer", kernel_shape=[3, 3])
     b.add("Conv", ["leaky", w], "behind")
     b.add("Mul", ["x", "x"], "mul")
     b.add("Einsum", ["x"], "odd", equation="abcd->abcd")
@@ -185,13 +208,15 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
         from_proto(b.proto("behind"), "bad")
     text = str(caught.value)
     for part in (
-            "network 'bad' has 8 unsupported nodes: ",
+            "network 'bad' has 10 unsupported nodes: ",
             "n_leaky (LeakyRelu): use Relu or ReLU6",
             "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
             "n_long (MaxPool) has kernel 2x3: use a square kernel",
             "n_ceil (MaxPool) rounds sizes up (ceil_mode): use ceil_mode=0",
+            "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
+            "n_outer (MaxPool) reads a padded map: pad only before a convolution",
             "n_mul (Mul): leave gates and scales out",
             "n_odd (Einsum): replace it by supported operations: Add, AveragePool, "):
         assert part in text, part

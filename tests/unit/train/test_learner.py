@@ -255,7 +255,7 @@ def test_bad_arguments_are_refused(net: Graph) -> None:
         pt.Learner(net, board="pynq-z3")
     with pytest.raises(UnknownName, match=r"unknown network 'dgits'.*did you mean 'digits'"):
         pt.Learner("dgits")
-    with pytest.raises(BadInput, match="model: expected a Graph or the name of a network"):
+    with pytest.raises(BadInput, match="model: expected a Graph, a Model or the name of a network"):
         pt.Learner(3)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="seed: expected an integer"):
         pt.Learner(net, seed=1.5)  # type: ignore[arg-type]
