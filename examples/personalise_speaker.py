@@ -130,7 +130,7 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
     optimizer = pt.SGD(lr=options.lr, schedule="cosine", warmup_steps=5)
     test, mine = own.of(own.testing(speaker)), own.of(own.adapting(speaker))
     with pt.load(base, options.board, BATCH, optimizer, options.train) as learner:
-        start, steps = learner.params, learner.steps
+        start, steps, epochs = learner.params, learner.steps, learner.state.epochs
         before = learner.evaluate(*test).accuracy
         history = learner.fit(*mine, epochs=options.epochs, progress=False)
         after = learner.evaluate(*test).accuracy
@@ -139,7 +139,8 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
         cycles = counted or steps * learner.plan.predict().cycles
         plan = learner.plan
     twin = pt.fit_float(learner.graph, *mine, options.epochs, optimizer, BATCH, learner.seed, test,
-                        learner.normalisation, params=start, train=options.train)
+                        learner.normalisation, params=start, train=options.train,
+                        epochs_before=epochs)
     float_after = twin.epochs[-1].val_accuracy
     assert float_after is not None
     return Result(name, before, after, float_after, steps, cycles, bool(counted),

@@ -19,13 +19,16 @@ from pynq_train.train.optimizer import SGD
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
               normalisation: Normalisation | None = None, progress: bool = False,
-              params: Mapping[str, LayerParams] | None = None, train: Train = "all") -> History:
+              params: Mapping[str, LayerParams] | None = None, train: Train = "all",
+              epochs_before: int = 0) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
     Args:
         graph: the network; images, labels, epochs, batch and seed as for the learner.
         params: start weights by layer name (default: those of the seed).
         train: what learns, as for the learner.
+        epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
+            the order of the images.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
@@ -52,7 +55,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
         for epoch in range(epochs):
             began, tally = time.monotonic(), Tally()
-            for index in batches(len(source), batch, seed, epoch, drop_last=True):
+            for index in batches(len(source), batch, seed, epochs_before + epoch, drop_last=True):
                 result = trainer.step(source.take(index), labels[index],
                                       optimizer.rate(step, total), factors)
                 step += 1
