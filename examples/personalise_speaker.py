@@ -114,11 +114,12 @@ class Result:
                 f"{self.board_seconds:.3f} s on the board, {self.arena_bytes} bytes")
 
 
-def train_base(data: Recordings, chosen: np.ndarray, path: Path) -> None:
+def train_base(data: Recordings, chosen: np.ndarray, path: Path, seed: int) -> None:
     """Train a network on the chosen recordings and save it."""
     x, y = data.of(chosen)
-    learner = pt.Learner(network(data.x.shape[1:3], int(data.y.max()) + 1), "golden", pt.SGD(
-        lr=0.03, schedule="cosine", weight_decay=1e-3), min(BASE_BATCH, len(y)), normalise=True)
+    net = network(data.x.shape[1:3], int(data.y.max()) + 1)
+    optimizer = pt.SGD(lr=0.03, schedule="cosine", weight_decay=1e-3)
+    learner = pt.Learner(net, "golden", optimizer, min(BASE_BATCH, len(y)), seed, normalise=True)
     learner.fit(x, y, BASE_EPOCHS, progress=False)
     learner.save(path)
 
@@ -126,10 +127,10 @@ def train_base(data: Recordings, chosen: np.ndarray, path: Path) -> None:
 def adapt(base: Path, own: Recordings, speaker: int, name: str,
           options: argparse.Namespace) -> Result:
     """Adapt a saved network to a speaker, on the board and in float32."""
-    optimizer = pt.SGD(lr=LR, schedule="cosine", warmup_steps=5)
+    optimizer = pt.SGD(lr=options.lr, schedule="cosine", warmup_steps=5)
     test, mine = own.of(own.testing(speaker)), own.of(own.adapting(speaker))
     with pt.load(base, options.board, BATCH, optimizer, options.train) as learner:
-        start, steps = learner.params, learner.steps
+        start, steps, epochs = learner.params, learner.steps, learner.state.epochs
         before = learner.evaluate(*test).accuracy
         history = learner.fit(*mine, epochs=options.epochs, progress=False)
         after = learner.evaluate(*test).accuracy
@@ -138,7 +139,8 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
         cycles = counted or steps * learner.plan.predict().cycles
         plan = learner.plan
     twin = pt.fit_float(learner.graph, *mine, options.epochs, optimizer, BATCH, learner.seed, test,
-                        learner.normalisation, params=start, train=options.train)
+                        learner.normalisation, params=start, train=options.train,
+                        epochs_before=epochs)
     float_after = twin.epochs[-1].val_accuracy
     assert float_after is not None
     return Result(name, before, after, float_after, steps, cycles, bool(counted),
@@ -163,6 +165,8 @@ def main() -> None:
     parser.add_argument("--board", default="golden", help="where the network adapts")
     parser.add_argument("--train", default="last-block", help="what learns while adapting")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the recordings")
+    parser.add_argument("--lr", type=float, default=LR, help="learning rate of the adaptation")
+    parser.add_argument("--seed", type=int, default=0, help="start weights, order of recordings")
     parser.add_argument("--speaker", type=int, help="only this speaker (default: each)")
     parser.add_argument("--models", type=Path, default=Path("build/speakers"),
                         help="folder for the networks before adapting; those there are used")
@@ -174,10 +178,11 @@ def main() -> None:
     speakers = np.unique(own.user) if options.speaker is None else [options.speaker]
     results = []
     for speaker in speakers:
-        base = options.models / f"without{'' if options.own else speaker}.safetensors"
+        left_out = "" if options.own else f"-without-{speaker}"
+        base = options.models / f"seed{options.seed}{left_out}.safetensors"
         if not base.exists():
             others = np.full(len(data.y), True) if options.own else data.user != speaker
-            train_base(data, others, base)
+            train_base(data, others, base, options.seed)
         results.append(adapt(base, own, speaker, f"speaker {speaker}", options))
         print(results[-1].text(), flush=True)
     means = summary(results)

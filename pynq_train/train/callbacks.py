@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.train.history import EpochResult
@@ -46,7 +46,7 @@ class Callback:
         """Take what :meth:`state` gave."""
 
 
-UserCallback = Union[Callback, Callable[[EpochResult], Any]]  # noqa: UP007 - evaluated
+UserCallback = Callback | Callable[[EpochResult], Any]
 
 
 class OnEpoch(Callback):

@@ -21,7 +21,8 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
               normalisation: Normalisation | None = None, progress: bool = False,
               params: Mapping[str, LayerParams] | None = None, train: Train = "all",
-              loss: Loss = "cross_entropy", smoothing: float = 0.0) -> History:
+              epochs_before: int = 0, loss: Loss = "cross_entropy",
+              smoothing: float = 0.0) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
     Networks may have branches and operations that the engine does not run.
@@ -30,6 +31,8 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
         graph: the network; images, labels, epochs, batch and seed as for the learner.
         params: start weights by layer name (default: those of the seed).
         train: what learns, as for the learner.
+        epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
+            the order of the images.
         loss: with ``smoothing`` as for :class:`~pynq_train.graph.reference.FloatTrainer`.
 
     Returns:
@@ -55,7 +58,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
         for epoch in range(epochs):
             began, tally = time.monotonic(), Tally()
-            for index in batches(len(source), batch, seed, epoch, drop_last=True):
+            for index in batches(len(source), batch, seed, epochs_before + epoch, drop_last=True):
                 result = trainer.step(source.take(index), labels[index],
                                       optimizer.rate(step, total), factors)
                 step += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pynq_train.errors import BadInput
@@ -102,19 +104,19 @@ def test_biases_alone_keep_no_activations() -> None:
 
 
 def test_savings_are_shown() -> None:
-    found = plan("last-block", "1x", 2)
+    found = plan("last-block", "digits", 2)
     saved = savings(found)
-    assert saved.parameters == 64 * 64 * 9 + 64 + 10240 + 10
+    assert saved.parameters == 32 * 16 * 9 + 32 + 1280 + 10
     assert saved.all_cycles and saved.cycles < saved.all_cycles
     text = str(found)
-    assert "learning: conv6, dense1 (47178 of 82330 parameters)" in text
+    assert "learning: conv2, dense1 (5930 of 6090 parameters)" in text
     assert f'against train="all": {saved.cycles} instead of {saved.all_cycles} cycles' in text
     assert "against train" not in str(plan("all"))
 
 
 def test_a_training_that_fits_only_frozen() -> None:
-    layers = fuse(zoo.get("1x"))
-    small = BOARD.__class__(**{**vars(BOARD), "cma_bytes": 1_500_000})
+    layers = fuse(zoo.get("digits"))
+    small = replace(BOARD, cma_bytes=100_000)
     found = make_plan(layers, 16, small, learns=select(layers, "last-layer"))
     assert 'against train="all": that would not fit this board' in str(found)
 

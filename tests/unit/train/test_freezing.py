@@ -113,3 +113,17 @@ def test_refusals(net: Graph, tmp_path: Path) -> None:
         pt.Learner(net, train="conv7")
     with pytest.raises(BadInput, match="train='norm': expected a network with normalisation"):
         pt.Learner(net, train="norm")
+
+
+def test_fine_tuning_follows_the_float_twin(net: Graph, data: Data) -> None:
+    """Same start, same order of images: batch losses agree step by step, frozen or not."""
+    learner = pt.Learner(net, optimizer=SGD, batch=8)
+    learner.fit(*data, epochs=2, progress=False)
+    for train in ("last-layer", "conv1", "bias"):
+        tuned = pt.Learner(net, optimizer=SGD, batch=8, train=train)
+        tuned.set_params(learner.params)
+        tuned.state.epochs = learner.state.epochs
+        history = tuned.fit(*data, epochs=3, progress=False)
+        twin = pt.fit_float(net, *data, 3, SGD, 8, params=learner.params, train=train,
+                            epochs_before=learner.state.epochs)
+        assert np.allclose(history.batch_losses, twin.batch_losses, atol=0.01), train

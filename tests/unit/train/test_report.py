@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from html.parser import HTMLParser
@@ -52,7 +53,7 @@ def test_report(net: Graph, data: Data, tmp_path: Path) -> None:
     for wanted in ("<h1>small</h1>", "conv1.y", "dense1.w", "predicted cycles of a step",
                    "against train=&quot;all&quot;", "validation accuracy", "last-layer"):
         assert wanted in text
-    assert len(re.findall("<svg", text)) == 1
+    assert len(re.findall("<svg", text)) == (importlib.util.find_spec("matplotlib") is not None)
     assert report(net, data, tmp_path / "untrained.html", 0).count("No epoch has ended yet.") == 1
 
 
