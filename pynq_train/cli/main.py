@@ -158,8 +158,9 @@ def _verify(to: Any) -> None:
 
 
 def _board(p: argparse.ArgumentParser, default: str) -> None:
+    also = ", hls-csim (the EF-Train kernel)" if default == "golden" else ""
     p.add_argument("--board", default=default, metavar="BOARD",
-                   help=f"one of {', '.join(backend_names())} (default: {default})")
+                   help=f"one of {', '.join(backend_names())}{also} (default: {default})")
 
 
 def _data(p: argparse.ArgumentParser) -> None:
