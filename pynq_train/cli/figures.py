@@ -13,6 +13,7 @@ from pynq_train.backends import backend_names
 from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import is_file_name, network, parse_train, write_json
+from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS, Board
@@ -42,6 +43,9 @@ STDOUT = Path("-")
 def bench(options: argparse.Namespace) -> int:
     """``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
     check_name(options.net)
+    check_engine(options)
+    if options.momentum is None:
+        options.momentum = 0.0 if options.engine == EF_TRAIN else 0.9
     board = engine_board(options.board)
     batch = options.batch or BENCH_BATCH.get(options.net, 1)
     if not 0 <= options.momentum < 1:
@@ -50,6 +54,8 @@ def bench(options: argparse.Namespace) -> int:
     if options.json and not options.json.parent.is_dir():
         raise BadInput(f"folder {str(options.json.parent)!r} does not exist",
                        fix="create it, or choose another --json")
+    if options.engine == EF_TRAIN:
+        return versus(options, board, batch, options.momentum)
     result = _bench(options, board, batch)
     print(result.table())
     if options.json:

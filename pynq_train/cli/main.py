@@ -14,6 +14,8 @@ from pynq_train.backends import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
+from pynq_train.cli.versus import ENGINES
+from pynq_train.eftrain.chips import DATA_TYPES
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
@@ -152,8 +154,14 @@ def _plan(to: Any) -> None:
 
 
 def _bench(to: Any) -> None:
-    p = to.add_parser("bench", help="count the cycles of a training step on the RTL")
+    p = to.add_parser("bench", help="count the cycles of a training step on the RTL, or compare "
+                      "with EF-Train")
     _net(p)
+    p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
+                   help="ef-train: predict EF-Train beside ours, nothing is simulated")
+    p.add_argument("--type", choices=sorted(DATA_TYPES), help="EF-Train's numbers (default: fp32)")
+    p.add_argument("--picture", type=Path, metavar="FILE",
+                   help="draw both engines layer by layer (PNG, --engine ef-train)")
     p.add_argument("--board", default="pynq-z2", metavar="BOARD",
                    help="board whose RTL is simulated (default: pynq-z2)")
     p.add_argument("--batch", type=_count, help="mini-batch (default: {}, else 1)".format(
@@ -164,8 +172,9 @@ def _bench(to: Any) -> None:
                    "(names with commas between)")
     p.add_argument("--latency", type=_count, default=DEFAULT_LATENCY, metavar="CYCLES",
                    help=f"read latency of the memory (default: {DEFAULT_LATENCY})")
-    p.add_argument("--momentum", type=_number, default=0.9,
-                   help="momentum of the update; 0 keeps none in memory (default: 0.9)")
+    p.add_argument("--momentum", type=_number,
+                   help="momentum of the update; 0 keeps none in memory (default: 0.9; beside "
+                   "EF-Train, which has none, 0)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=figures.bench)
 
@@ -201,8 +210,9 @@ def _hwh(to: Any) -> None:
 
 
 def _board(p: argparse.ArgumentParser, default: str) -> None:
+    also = ", hls-csim (the EF-Train kernel)" if default == "golden" else ""
     p.add_argument("--board", default=default, metavar="BOARD",
-                   help=f"one of {', '.join(backend_names())} (default: {default})")
+                   help=f"one of {', '.join(backend_names())}{also} (default: {default})")
 
 
 def _train_option(p: argparse.ArgumentParser, default: str) -> None:

@@ -25,7 +25,7 @@ from pynq_train.eftrain.latency import (
     source_words,
 )
 from pynq_train.eftrain.predict import conv_shape
-from pynq_train.errors import DoesNotFit
+from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph.fuse import FusedLayer
 
 DSP_SHARE = 0.82
@@ -59,9 +59,13 @@ def search(layers: Sequence[FusedLayer], chip: Chip, dtype: DataType, batch: int
         bram_share: share of its block memories.
 
     Raises:
+        BadInput: there is nothing to predict.
         DoesNotFit: no build holds a row of every map within the budget.
     """
     works = _works(layers, dense)
+    if not works:
+        raise BadInput("EF-Train's model", expected="at least one convolution", found="none",
+                       fix="count fully connected layers: dense=True")
     most = math.isqrt(int(dsp_share * chip.dsp) // dtype.dsp_per_mac)
     budget = bram_share * chip.bram36
     found: tuple[int, Design] | None = None

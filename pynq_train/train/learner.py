@@ -27,6 +27,7 @@ from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.formats import range_of
 from pynq_train.train.history import Evaluation, History
+from pynq_train.train.hls import HLS_CSIM, HlsSession
 from pynq_train.train.images import (
     ImageSource,
     Normalisation,
@@ -40,15 +41,17 @@ from pynq_train.train.session import Masters, Session, new_policy
 from pynq_train.train.state import TrainState
 
 GOLDEN_BOARD = "pynq-z2"
-"""Board whose plan the golden backend runs."""
+"""Board whose plan the golden backend runs, and whose chip the EF-Train kernel is built for."""
 OnEpoch = Callable[[Any], None]
 
 
 def board_of(name: str) -> Board:
     """Board that a backend name plans for; :class:`UnknownName` lists the backends."""
-    if name not in backend_names():
-        raise UnknownName.among("board", name, backend_names())
-    return BOARDS[GOLDEN_BOARD if name == "golden" else name.removeprefix("virtual:")]
+    known = [*backend_names(), HLS_CSIM]
+    if name not in known:
+        raise UnknownName.among("board", name, known)
+    hostless = name in ("golden", HLS_CSIM)
+    return BOARDS[GOLDEN_BOARD if hostless else name.removeprefix("virtual:")]
 
 
 class Learner:
@@ -59,7 +62,8 @@ class Learner:
     Args:
         model: a :class:`~pynq_train.graph.Graph`, a :class:`~pynq_train.graph.Model` (it begins
             with the model's weights), or the name of a network of the zoo.
-        board: ``golden`` (NumPy), ``virtual:pynq-z2`` (the simulated board) or ``pynq-z2``.
+        board: ``golden`` (NumPy), ``virtual:pynq-z2`` (the simulated board), ``pynq-z2``, or
+            ``hls-csim`` (the EF-Train kernel, float32 and plain SGD).
         optimizer: SGD with its schedule.
         batch: images of a mini-batch.
         seed: names the initial weights and the order of the images.
@@ -339,6 +343,8 @@ class Learner:
     # -- private ---------------------------------------------------------------------------------
 
     def _open(self) -> Session:
+        if self._session is None and self.board == HLS_CSIM:
+            self._session = HlsSession(self._plan, self._masters, self._policy)
         if self._session is None:
             backend = open_backend(self.board, self._plan.memory.nbytes)
             try:

@@ -157,6 +157,8 @@ def test_refusals_say_what_to_do() -> None:
         predict_layers(ONE_X, replace(ONE_X_PYNQ_BUILD, wei_words=9), 1)
     with pytest.raises(DoesNotFit, match=r"EF-Train on xc7z020: .* use fewer lanes"):
         search(ONE_X, XC7Z020, FP32, 1, lanes=7)
+    with pytest.raises(BadInput, match=r"EF-Train's model: expected at least one convolution"):
+        search(ONE_X[-1:], XC7Z020, FP32, 1)
     with pytest.raises(UnknownName, match=r"unknown data type 'fp8': expected one of fixed16"):
         data_type("fp8")
     with pytest.raises(BadInput, match=r"EF-Train design: lanes: expected 1 or more, found 0"):
