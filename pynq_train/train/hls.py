@@ -34,9 +34,16 @@ class HlsSession(Session):
         plan: gives layers and mini-batch; its tiles and memory are not used.
         masters: weights by layer name.
         policy: kept as it is: floating point needs no exponents.
+
+    Raises:
+        BadInput: the plan freezes something; the kernel updates every layer.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
+        for layer, learns in zip(plan.layers, plan.learns):
+            if not learns.weights or learns.bias != layer.bias:
+                raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
+                               found=f"layer {layer.name!r} frozen", fix="use train='all'")
         self.plan = plan
         self.policy = policy
         params = {name: own.params() for name, own in masters.items()}
@@ -46,8 +53,15 @@ class HlsSession(Session):
         """Run one training step.
 
         Raises:
-            BadInput: momentum or weight decay, which the kernel's update does not have.
+            BadInput: momentum, weight decay, rates per layer or clipping, which the kernel's update
+                does not have.
         """
+        if any(factor != 1 for pair in sgd.factors for factor in pair):
+            raise BadInput(f"{HLS_CSIM}: layer_lr", expected="none: EF-Train has one rate",
+                           found=sgd.factors, fix="leave layer_lr out")
+        if sgd.clip is not None:
+            raise BadInput(f"{HLS_CSIM}: clip", expected="None", found=sgd.clip,
+                           fix="leave clip out")
         for what, value in (("momentum", sgd.momentum), ("weight_decay", sgd.decay)):
             if value:
                 raise BadInput(f"{HLS_CSIM}: {what}", expected="0: EF-Train's update is plain SGD",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pynq_train as pt
 from pynq_train.eftrain.csim import Kernel
 from pynq_train.eftrain.latency import EfPass
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.graph import Graph, Sequential, fuse
+from pynq_train.graph import Graph, Sequential
 from pynq_train.graph.reference import FloatTrainer
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -36,11 +37,11 @@ def test_strides_many_tiles_and_two_dense_layers(data: Data) -> None:
     trained = learner(net)
     losses = trained.fit(*data, epochs=3, progress=False).batch_losses
     assert np.allclose(losses, pt.fit_float(net, *data, 3, PLAIN, 8).batch_losses, atol=1e-4)
-    logits = FloatTrainer(fuse(net), trained.params).logits(data[0])
+    logits = FloatTrainer(net, trained.params).logits(data[0])
     assert np.allclose(trained.logits(data[0]), logits, atol=1e-5)
     loss, accuracy = trained.evaluate(*data)
     assert accuracy == (trained.predict(data[0]) == data[1]).mean()
-    wanted = FloatTrainer(fuse(net), trained.params).evaluate(*data)
+    wanted = FloatTrainer(net, trained.params).evaluate(*data)
     assert loss == pytest.approx(wanted[0], abs=1e-5)
 
 
@@ -121,3 +122,16 @@ def test_its_name_stands_among_the_boards(net: Graph) -> None:
     with pytest.raises(UnknownName, match=r"unknown board 'hls-cosim': .*hls-csim.*did you mean "
                        r"'hls-csim'\?"):
         pt.Learner(net, board="hls-cosim")
+
+
+@pytest.mark.parametrize("change, train, text", [
+    ({"clip": 1.0}, "all", r"hls-csim: clip: expected None"),
+    ({"layer_lr": {"conv*": 0.5}}, "all", r"hls-csim: layer_lr: expected none: EF-Train has one"),
+    ({}, "last-layer", r"hls-csim: train: expected 'all': EF-Train updates every layer, found "
+                       r"layer 'conv1' frozen; use train='all'"),
+])
+def test_what_the_kernel_cannot_do_is_refused(net: Graph, data: Data, change: dict[str, Any],
+                                              train: str, text: str) -> None:
+    with pytest.raises(BadInput, match=text), pt.Learner(
+            net, "hls-csim", pt.SGD(lr=0.1, momentum=0.0, **change), train=train) as learner:
+        learner.fit(*data, epochs=1)
