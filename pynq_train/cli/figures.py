@@ -131,7 +131,7 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written},
-        "savings": savings(made).to_dict(),
+        "savings": savings(made, run.cycles).to_dict(),
         "resources": _resources_json(made.board),
         "rows": [row.to_dict() for row in rows],
         "descriptors": [{

@@ -144,7 +144,7 @@ def table(plan: Plan) -> str:
             f"{run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
             f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
     if not everything(plan):
-        lines.append(savings(plan).text())
+        lines.append(savings(plan, runs[0][1].cycles).text())
     return "\n".join([*lines, resource_line(plan.board)])
 
 

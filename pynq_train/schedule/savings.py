@@ -57,18 +57,24 @@ def everything(plan: Plan) -> bool:
     return plan.learns == all_from(plan.layers, 0)
 
 
-def savings(plan: Plan) -> Savings:
-    """Compare a plan with that of the same network, batch and board with everything trained."""
+def savings(plan: Plan, cycles: int | None = None) -> Savings:
+    """Compare a plan with that of the same network, batch and board with everything trained.
+
+    ``cycles``: predicted cycles of its training step, if they are known already.
+    """
     learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
                   for spec, layer, one in zip(plan.specs, plan.layers, plan.learns))
     total = sum(spec.m * layer.fan_in + (spec.m if layer.bias else 0)
                 for spec, layer in zip(plan.specs, plan.layers))
-    cycles = predict(plan, plan.train).cycles
+    cycles = predict(plan, plan.train).cycles if cycles is None else cycles
     all_cycles: int | None = None
     all_nbytes: int | None = None
     try:
-        whole = make_plan(plan.layers, plan.batch, plan.board, momentum=plan.momentum)
-        all_cycles, all_nbytes = predict(whole, whole.train).cycles, whole.memory.nbytes
+        if everything(plan):
+            all_cycles, all_nbytes = cycles, plan.memory.nbytes
+        else:
+            whole = make_plan(plan.layers, plan.batch, plan.board, momentum=plan.momentum)
+            all_cycles, all_nbytes = predict(whole, whole.train).cycles, whole.memory.nbytes
     except DoesNotFit:
         pass
     return Savings(describe_learning(plan.layers, plan.learns), learned, total, cycles,
