@@ -4,8 +4,8 @@
 #     EF_PART=xczu9eg-ffvb1156-2-e EF_FLAGS="-DEF_LANES=16 -DEF_WORDS_PER_CYCLE=4 ..." \
 #         vitis_hls -f run_hls.tcl                    another chip or data type
 #
-# EF_FLAGS are macros of src/ef_config.hpp; EF_STEPS: csim, csynth, cosim, export (default: csim and
-# csynth); EF_CLOCK_NS: period (default: 10).
+# EF_FLAGS are macros of src/ef_config.hpp; EF_STEPS: csim, csynth, export (default: csim and csynth);
+# EF_CLOCK_NS: period (default: 10).
 
 proc setting {name default} {
   if {[info exists ::env($name)]} { return $::env($name) }
@@ -26,16 +26,14 @@ foreach top {ef_train ef_pool} {
   open_solution -reset solution -flow_target vivado
   set_part $part
   create_clock -period $clock
-  config_interface -m_axi_addr64=0 -m_axi_alignment_byte_size 64
   # Sums are added as a tree that the source spells out; nothing else may be reordered.
   config_compile -unsafe_math_optimizations=0
   foreach step $steps {
     switch $step {
       csim    { csim_design }
       csynth  { csynth_design }
-      cosim   { cosim_design }
       export  { export_design -format ip_catalog }
-      default { error "EF_STEPS: expected csim, csynth, cosim or export, found $step" }
+      default { error "EF_STEPS: expected csim, csynth or export, found $step" }
     }
   }
   close_project

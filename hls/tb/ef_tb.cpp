@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bench of the kernel alone, for csim_design and cosim_design: random layers against plain loops.
-// Leaves with 0 if all three passes and both ways of the pooling agree. tests/unit/eftrain compares
+// Bench of the kernel alone, for csim_design: random layers against plain loops. Leaves with 0 if all three passes and both ways of the pooling agree. tests/unit/eftrain compares
 // more layers with NumPy.
 #include <cmath>
 #include <cstdio>

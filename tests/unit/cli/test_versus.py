@@ -11,7 +11,7 @@ import pytest
 from pynq_train.bench import Rtl
 from pynq_train.bench.versus import compare
 from pynq_train.cli.main import main
-from pynq_train.eftrain import FP32, predict_layers
+from pynq_train.eftrain import FIXED16, FP32, predict_layers
 from pynq_train.eftrain.published import ONE_X_PYNQ_BUILD
 from pynq_train.graph import fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS
@@ -74,6 +74,15 @@ def test_layer_list_with_strides(capsys: Capture) -> None:
     assert "backward passes with a stride are those of our kernel" in text
     assert "every pass by itself" in text and text.count("\n") > len(layers)
     assert found.shared == (found.cycles, found.ef.cycles)
+    slower = compare("part", layers[:2], 2, BOARDS["pynq-z2"], momentum=0.9)
+    plain = compare("part", layers[:2], 2, BOARDS["pynq-z2"])
+    assert slower.cycles > plain.cycles and slower.ef.cycles == plain.ef.cycles
+
+
+def test_figures_of_the_papers_board_are_those_of_its_data_type() -> None:
+    for dtype in (FP32, FIXED16):
+        found = compare("1x", zoo.get("1x"), 1, BOARDS["pynq-z1"], dtype=dtype)
+        assert (found.paper is None) == (dtype == FIXED16)
 
 
 def test_16_bit_and_momentum(tmp_path: Path, capsys: Capture) -> None:

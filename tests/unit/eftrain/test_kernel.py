@@ -123,13 +123,15 @@ def test_fixed_point_rounds_and_saturates() -> None:
     assert decode(FIXED, encode(FIXED, values))[2:].tolist() == [32767 / 1024, -32.0, 1.0]
 
 
-def test_saturation_in_the_kernel(kernels: dict[str, Kernel]) -> None:
+@pytest.mark.parametrize(("x", "w", "y"), [
+    (30.0, 30.0, 32767 / 1024), (30.0, -30.0, -32.0), (4.0, -2.0, -32.0),
+    (4.0, 2.0, 32767 / 1024)])  # 32 is one too many
+def test_saturation_in_the_kernel(kernels: dict[str, Kernel], x: float, w: float,
+                                  y: float) -> None:
     work = Work("big", ConvShape(1, 4, 1, 1, 1, 1, 1))
-    x = pack_map(FIXED, np.full((1, 4, 1, 1), 30.0, np.float32))
-    for sign in (1, -1):
-        weights = pack_weights(FIXED, np.full((1, 4, 1, 1), sign * 30.0, np.float32), None)
-        y = unpack_map(FIXED, kernels["fixed16"].forward(work, x, weights), 1)
-        assert y.item() == (32767 / 1024 if sign > 0 else -32.0)
+    packed = pack_map(FIXED, np.full((1, 4, 1, 1), x, np.float32))
+    weights = pack_weights(FIXED, np.full((1, 4, 1, 1), w, np.float32), None)
+    assert unpack_map(FIXED, kernels["fixed16"].forward(work, packed, weights), 1).item() == y
 
 
 def test_refusals_before_memory_is_touched(kernels: dict[str, Kernel]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +164,21 @@ def test_refusals_say_what_to_do() -> None:
         data_type("fp8")
     with pytest.raises(BadInput, match=r"EF-Train design: lanes: expected 1 or more, found 0"):
         replace(small, lanes=0)
+
+
+def test_the_page_says_what_the_model_says() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "eftrain.md").read_text()
+    pynq, zcu = (predict_layers(ONE_X, build, 128) for build in (ONE_X_PYNQ_BUILD,
+                                                                 ONE_X_ZCU102_BUILD))
+    vgg = {batch: predict_layers(VGG16, VGG16_BUILD, batch) for batch in (2, 4, 8, 16)}
+    said = [
+        f"4.08 (paper); {pynq.gops:.2f} (model)", f"28.15 (paper); {zcu.gops:.2f} (model)",
+        f"0.567 (paper); {pynq.use:.3f} (model)", f"0.550 (paper); {zcu.use:.3f} (model)",
+        f"14.32 (paper); {pynq.ms_per_image:.2f}, convolutions (model)",
+        f"{vgg[16].cycles:,} cycles, {vgg[16].gops:.2f} GFLOPS",
+        *(f"| {batch * one.ms_per_image / 1e3:.3f} |" for batch, one in vgg.items())]
+    for dtype in (FP32, FIXED16):
+        for batch in (1, 128):
+            build = search(ONE_X, XC7Z020, dtype, batch)
+            said.append(f"{predict_layers(ONE_X, build, batch).ms_per_image:.3f} ms")
+    assert [line for line in said if line not in text] == []
