@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bench of the kernel alone, for csim_design: random layers against plain loops. Leaves with 0 if all three passes and both ways of the pooling agree. tests/unit/eftrain compares
-// more layers with NumPy.
+// Bench of the kernel alone, for csim_design: random layers against plain loops. Leaves with 0 if
+// all three passes and both ways of the pooling agree. tests/unit/eftrain compares more layers with
+// NumPy.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

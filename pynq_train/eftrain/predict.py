@@ -9,7 +9,7 @@ from typing import Any
 from pynq_train.eftrain.design import Design
 from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, Tile, latency
 from pynq_train.eftrain.resources import resources
-from pynq_train.errors import DoesNotFit
+from pynq_train.errors import DoesNotFit, UnsupportedModel
 from pynq_train.graph.fuse import FusedLayer
 
 
@@ -99,12 +99,21 @@ class EfPrediction:
 
 
 def conv_shape(layer: FusedLayer) -> ConvShape:
-    """Return a layer as a convolution; a fully connected one has as many channels as features."""
+    """Return a layer as a convolution; a fully connected one has as many channels as features.
+
+    Raises:
+        UnsupportedModel: not every output channel reads every input channel.
+    """
     if layer.kind == "dense":
         return ConvShape(layer.out_channels, layer.in_features, 1, 1, 1, 1, 1)
     _, rows, cols = layer.out_shape_before_pool
-    return ConvShape(layer.out_channels, layer.in_shape[0], rows, cols, layer.in_shape[1],
-                     layer.in_shape[2], layer.kernel, layer.stride)
+    shape = ConvShape(layer.out_channels, layer.in_shape[0], rows, cols, layer.in_shape[1],
+                      layer.in_shape[2], layer.kernel, layer.stride)
+    if shape.macs != layer.macs_per_image:
+        raise UnsupportedModel(f"{layer.name}: EF-Train's products", expected=shape.macs,
+                               found=layer.macs_per_image,
+                               fix="leave grouped and depthwise convolutions out")
+    return shape
 
 
 def predict_layers(layers: Sequence[FusedLayer], design: Design, batch: int,

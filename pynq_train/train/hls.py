@@ -18,7 +18,7 @@ from pynq_train.graph import LayerParams
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.plan import Plan
 from pynq_train.train.formats import Array
-from pynq_train.train.session import Masters, Session, StepOutcome
+from pynq_train.train.session import Masters, Session, StepOutcome, new_policy
 
 HLS_CSIM = "hls-csim"
 """Name of the board."""
@@ -33,7 +33,7 @@ class HlsSession(Session):
     Args:
         plan: gives layers and mini-batch; its tiles and memory are not used.
         masters: weights by layer name.
-        policy: kept as it is: floating point needs no exponents.
+        policy: ranges for other boards; floating point needs no exponents.
 
     Raises:
         BadInput: the plan freezes something; the kernel updates every layer.
@@ -89,8 +89,13 @@ class HlsSession(Session):
         self._network.write({name: own.params() for name, own in masters.items()})
 
     def read_masters(self) -> dict[str, Masters]:
-        """Return the weights, rounded to 2^-28; there is no momentum."""
-        return {name: Masters.of(own) for name, own in self._network.read().items()}
+        """Return the weights, rounded to 2^-28; there is no momentum.
+
+        The policy starts afresh from their ranges: a board that goes on with them needs it.
+        """
+        masters = {name: Masters.of(own) for name, own in self._network.read().items()}
+        self.policy = new_policy(self.plan, masters, self.policy.input_k)
+        return masters
 
     def snapshot(self) -> dict[str, Array]:
         """Return all weights, bit for bit."""

@@ -7,7 +7,7 @@ all maps and weights lie in memory between the layers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,14 @@ from pynq_train.eftrain.csim.layout import (
 )
 from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
+from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.graph.init import LayerParams
 
 Labels = NDArray[np.int64]
+_KNOWN = frozenset(("kind", "name", "in_shape", "out_shape_before_pool", "out_shape", "kernel",
+                    "stride", "pad_top", "pad_left", "relu", "pool", "bias"))
+"""Properties of a layer that the kernel knows."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,16 @@ class EfNetwork:
         chip: chip that the build is for.
         dtype: type of all numbers.
         source: folder of other kernel sources than those of the package.
+
+    Raises:
+        UnsupportedModel: a layer does something that the kernel does not.
     """
 
     def __init__(self, layers: Sequence[FusedLayer], params: Mapping[str, LayerParams], batch: int,
                  chip: Chip = XC7Z020, dtype: DataType = FP32, source: Path | None = None) -> None:
         self.layers = tuple(layers)
+        for layer in layers:
+            _check(layer)
         self.design = search(layers, chip, dtype, batch, dense=True)
         self.kernel = Kernel(self.design, source)
         self._works = [Work(layer.name, conv_shape(layer), layer.pad_top, layer.pad_left,
@@ -140,6 +149,17 @@ class EfNetwork:
             return loss
         values = unpack_map(self.design, loss, work.shape.n)
         return pack_map(self.design, values.reshape(len(loss), *below))
+
+
+def _check(layer: FusedLayer) -> None:
+    """Refuse properties of layers that were added without this engine in mind."""
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.name not in _KNOWN and value != field.default:
+            raise UnsupportedModel(f"{layer.name}: {field.name} on the EF-Train kernel",
+                                   expected=f"{field.default!r}: it runs convolutions, dense "
+                                   "layers, ReLU and 2x2 max pooling", found=repr(value),
+                                   fix="use another board")
 
 
 def _weight_shape(work: Work) -> tuple[int, int, int, int]:

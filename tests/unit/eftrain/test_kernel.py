@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -183,3 +184,26 @@ def test_bench_of_the_vendor_flow_passes_and_fails(flags: tuple[str, ...], tmp_p
     broken.write_text(broken.read_text().replace("turned ? taps - 1 - tap : tap", "tap"))
     done = run()
     assert done.returncode == 1 and "backward [" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="there is no tclsh")
+@pytest.mark.parametrize(("steps", "wanted"), [("", ["csim_design", "csynth_design"]),
+                                               ("csynth export", ["csynth_design",
+                                                                  "export_design"])])
+def test_script_for_the_vendor_tool(steps: str, wanted: list[str], tmp_path: Path) -> None:
+    hls = default_source().parent
+    known = ("open_project", "set_top", "add_files", "open_solution", "set_part", "create_clock",
+             "config_compile", "csim_design", "csynth_design", "export_design", "close_project")
+    stubs = "\n".join(f'proc {name} args {{ puts "{name} $args" }}' for name in known)
+    script = tmp_path / "stub.tcl"
+    script.write_text(f"{stubs}\nsource {{{hls / 'run_hls.tcl'}}}\n")
+    more = {"EF_STEPS": steps} if steps else {}
+    done = subprocess.run(["tclsh", str(script)], capture_output=True, text=True,
+                          env={**os.environ, **more, "EF_FLAGS": "-DEF_LANES=8"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.split()[0].endswith("_design")] == 2 * wanted
+    tops = [line.split()[1] for line in lines if line.startswith("set_top")]
+    assert tops == ["ef_train", "ef_pool"] and "-DEF_LANES=8" in done.stdout
+    assert all(any(name in line for line in lines if line.startswith("add_files"))
+               for name in (str(hls / "src" / "ef_top.cpp"), str(hls / "tb" / "ef_tb.cpp")))

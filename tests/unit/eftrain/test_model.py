@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,14 @@ from pynq_train.eftrain import (
     Tile,
     Timing,
     chip_of,
+    conv_shape,
     latency,
     predict_layers,
     resources,
     search,
 )
 from pynq_train.eftrain.chips import XC7Z020, ZU9EG, data_type
+from pynq_train.eftrain.csim import EfNetwork
 from pynq_train.eftrain.latency import array_cycles, source_words
 from pynq_train.eftrain.predict import best_tile
 from pynq_train.eftrain.published import (
@@ -35,8 +37,8 @@ from pynq_train.eftrain.published import (
     Table6Row,
     measured,
 )
-from pynq_train.errors import BadInput, DoesNotFit, UnknownName
-from pynq_train.graph import fuse, layer_lists, zoo
+from pynq_train.errors import BadInput, DoesNotFit, UnknownName, UnsupportedModel
+from pynq_train.graph import FusedLayer, fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS
 
 ONE_X = fuse(zoo.get("1x"))
@@ -164,6 +166,29 @@ def test_refusals_say_what_to_do() -> None:
         data_type("fp8")
     with pytest.raises(BadInput, match=r"EF-Train design: lanes: expected 1 or more, found 0"):
         replace(small, lanes=0)
+
+
+@dataclass(frozen=True)
+class _Grouped(FusedLayer):
+    """A layer with a property that EF-Train does not know."""
+
+    groups: int = 1
+
+    @property
+    def fan_in(self) -> int:
+        return super().fan_in // self.groups
+
+
+def test_layers_of_other_kinds_are_refused() -> None:
+    plain = _Grouped(**{f.name: getattr(ONE_X[1], f.name) for f in fields(ONE_X[1])})
+    assert conv_shape(plain) == conv_shape(ONE_X[1])
+    grouped = replace(plain, groups=2)
+    with pytest.raises(UnsupportedModel, match=r"conv2: EF-Train's products: expected 2359296, "
+                       r"found 1179648; leave grouped and depthwise"):
+        conv_shape(grouped)
+    with pytest.raises(UnsupportedModel, match=r"conv2: groups on the EF-Train kernel: expected 1: "
+                       r"it runs convolutions, .* found 2; use another board"):
+        EfNetwork((ONE_X[0], grouped), {}, 1)
 
 
 def test_the_page_says_what_the_model_says() -> None:
