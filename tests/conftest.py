@@ -1,4 +1,4 @@
-"""Shared test settings: seed, order (fast tests first), and what happens without PyTorch."""
+"""Shared test settings: seed, order (fast tests first), what happens without some packages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULT_SEED = 20260
 _ORDER = ("unit", "property", "rtl", "system", "synth")
+
+_PACKAGES = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX", "onnxruntime": "ONNX Runtime"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,8 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("oracle") and importlib.util.find_spec("torch") is None:
-        reason = "PyTorch is not installed (extra 'oracle', Python 3.11)"
+    wanted = ["torch"] if item.get_closest_marker("oracle") else []
+    for marker in item.iter_markers("needs"):
+        wanted += marker.args
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        labels = ", ".join(_PACKAGES.get(name, name) for name in missing)
+        reason = f"{labels} not installed (extras 'oracle' and 'import', Python 3.11)"
         if os.environ.get("PYNQ_TRAIN_REQUIRE_ORACLE") == "1":
             pytest.fail(reason + ", but PYNQ_TRAIN_REQUIRE_ORACLE=1 asks for it", pytrace=False)
         pytest.skip(reason)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pynq_train.backends.base import Backend, RunRequest, RunResult
 from pynq_train.errors import UnknownName
 from pynq_train.hw.boards import BOARDS
+from pynq_train.overlays import find_overlay
 
 __all__ = ["Backend", "RunRequest", "RunResult", "backend_names", "open_backend"]
 
@@ -24,10 +25,11 @@ def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None
     Args:
         name: ``golden``, a board (``pynq-z2``) or a virtual board (``virtual:pynq-z2``).
         arena_size_bytes: device memory to acquire.
-        overlay: bit file of a real board (default: the one installed with the package).
+        overlay: bit file of a real board (default: as ``pynq_train.overlays`` finds it).
 
     Raises:
         UnknownName: no such backend.
+        BadInput: the board's overlay is missing or damaged.
         StaleOverlay, DoesNotFit, MissingTool: as ``Backend.open``.
     """
     if name == "golden":
@@ -42,7 +44,7 @@ def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None
         from pynq_train.backends.vboard import VirtualBoardBackend
 
         return VirtualBoardBackend(board, arena_size_bytes).open()
-    from pynq_train.backends.board import BoardBackend, installed_overlay
+    from pynq_train.backends.board import BoardBackend
 
-    path = Path(overlay) if overlay is not None else installed_overlay(board)
+    path = Path(overlay) if overlay is not None else find_overlay(board)
     return BoardBackend(board, arena_size_bytes, path).open()

@@ -27,7 +27,7 @@ from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, 
 from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.emit.hwh import VLNV
+from pynq_train.hw.design import VLNV
 from pynq_train.hw.registers import Status
 
 TIMEOUT_FACTOR = 8
@@ -307,23 +307,6 @@ class BoardBackend:
         cycles = read("CYCLES") | read("CYCLES_HI") << 32
         self._core.write_register("CTRL", _CTRL["CLEAR"])
         return RunResult(cycles, counters)
-
-
-def installed_overlay(board: Board) -> Path:
-    """Bit file of a board that came with the package.
-
-    Raises:
-        BadInput: there is none.
-    """
-    path = Path(__file__).resolve().parents[1] / "overlays" / board.name / "pynq_train.bit"
-    if not path.exists():
-        raise BadInput(
-            f"no overlay for {board.name} is installed",
-            expected=path,
-            found="no such file",
-            fix=f"download it from the release, pass overlay=..., or use 'virtual:{board.name}'",
-        )
-    return path
 
 
 def import_pynq(virtual: bool) -> Any:

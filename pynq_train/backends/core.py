@@ -9,7 +9,7 @@ from pynq import DefaultIP
 from pynq.buffer import PynqBuffer
 
 from pynq_train.hw import registers
-from pynq_train.hw.emit.hwh import VLNV
+from pynq_train.hw.design import VLNV
 
 
 class PtCore(DefaultIP):

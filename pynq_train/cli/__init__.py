@@ -1,1 +1,1 @@
-"""The command line: ``pynq-train demo | train | evaluate | plan | verify``."""
+"""The command line: ``pynq-train demo | train | finetune | evaluate | plan | verify``."""

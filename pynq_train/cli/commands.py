@@ -14,10 +14,11 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
+from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
-from pynq_train.train import Coverage, VerifyReport, random_net
-from pynq_train.train.checkpoint import write_atomic
+from pynq_train.train import Coverage, VerifyReport, random_net, random_train
 
+Train = str | tuple[str, ...]
 DIGITS = "digits"
 RANDOM = "random"
 INTERRUPTED = 130
@@ -42,8 +43,10 @@ def train(options: argparse.Namespace) -> int:
               f"mini-batch {learner.batch}, {options.epochs} epochs", flush=True)
         history = learner.fit(data.train.x, data.train.y, options.epochs, validation,
                               progress=not options.no_progress, resume=options.resume,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()))
-        learner.save(out)
+                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
+                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+        if options.report:
+            learner.report(options.report)
     print(f"saved {out} after {learner.steps} steps")
     if history.interrupted:
         print("interrupted: go on with "
@@ -58,7 +61,7 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    with pt.load(options.model, board=options.board) as learner:
+    with pt.Learner.load(options.model, board=options.board) as learner:
         result = learner.evaluate(images.x, images.y)
     print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
     if options.json:
@@ -73,9 +76,9 @@ def verify(options: argparse.Namespace) -> int:
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
-        for graph, batch, seed in _cases(options):
+        for graph, batch, seed, learning in _cases(options):
             report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update,
-                               options.stalls)
+                               options.stalls, learning)
             reports.append(report)
             coverage.merge(report.coverage)
             if options.seeds > 1:
@@ -101,7 +104,7 @@ def network(name: str) -> Graph:
     if name in pt.zoo.names():
         return pt.zoo.get(name)
     if is_file_name(name):
-        return pt.load(name).graph
+        return pt.Learner.load(name).graph
     raise UnknownName.among("network", name, pt.zoo.names())
 
 
@@ -119,17 +122,18 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule}
     changes = {key: value for key, value in given.items() if value is not None}
+    wanted = parse_train(options.train) if options.train else None
     if options.model in pt.zoo.names():
         graph = pt.zoo.get(options.model, options.classes or max(classes, 2))
         return pt.Learner(graph, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
-                          options.seed, normalise=True)
+                          options.seed, normalise=True, train=wanted or "all")
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.load(options.model, options.board, options.batch)
+    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.load(options.model, options.board, options.batch, changed)
+        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted)
     return learner
 
 
@@ -137,7 +141,13 @@ def _default_out(model: str) -> Path:
     return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
 
 
-def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int]]:
+def parse_train(text: str) -> str | tuple[str, ...]:
+    """A keyword, or names and patterns with commas between."""
+    parts = tuple(part for part in text.split(",") if part)
+    return parts if len(parts) > 1 else text
+
+
+def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train]]:
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
@@ -145,9 +155,11 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int]]:
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            yield drawn.graph, options.batch or drawn.batch, seed
+            learning = (parse_train(options.train) if options.train
+                        else random_train(seed, drawn.graph))
+            yield drawn.graph, options.batch or drawn.batch, seed, learning
         else:
-            yield graph, options.batch or _VERIFY_BATCH, seed
+            yield graph, options.batch or _VERIFY_BATCH, seed, parse_train(options.train or "all")
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

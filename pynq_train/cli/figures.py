@@ -12,11 +12,13 @@ from tqdm import tqdm
 from pynq_train.backends import backend_names
 from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
-from pynq_train.cli.commands import is_file_name, network, write_json
+from pynq_train.cli.commands import is_file_name, network, parse_train, write_json
+from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
+from pynq_train.schedule.learning import select
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.report import (
     PlanRow,
@@ -25,6 +27,7 @@ from pynq_train.schedule.report import (
     plan_rows,
     table,
 )
+from pynq_train.schedule.savings import savings
 from pynq_train.schedule.timeline import predict
 from pynq_train.train import board_of
 
@@ -40,6 +43,9 @@ STDOUT = Path("-")
 def bench(options: argparse.Namespace) -> int:
     """``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
     check_name(options.net)
+    check_engine(options)
+    if options.momentum is None:
+        options.momentum = 0.0 if options.engine == EF_TRAIN else 0.9
     board = engine_board(options.board)
     batch = options.batch or BENCH_BATCH.get(options.net, 1)
     if not 0 <= options.momentum < 1:
@@ -48,6 +54,8 @@ def bench(options: argparse.Namespace) -> int:
     if options.json and not options.json.parent.is_dir():
         raise BadInput(f"folder {str(options.json.parent)!r} does not exist",
                        fix="create it, or choose another --json")
+    if options.engine == EF_TRAIN:
+        return versus(options, board, batch, options.momentum)
     result = _bench(options, board, batch)
     print(result.table())
     if options.json:
@@ -84,6 +92,9 @@ def plan(options: argparse.Namespace) -> int:
     if options.roofline:
         need_matplotlib()
     listed = options.net in layer_lists.names()
+    if listed and options.train:
+        raise BadInput(f"--train with the layer list {options.net!r}", expected="a network",
+                       fix="leave --train out: a layer list is never frozen")
     batch = options.batch or (BENCH_BATCH.get(options.net, 1) if listed else _PLAN_BATCH)
     if listed:
         rows = list_rows(layer_lists.get(options.net), batch, board)
@@ -91,7 +102,9 @@ def plan(options: argparse.Namespace) -> int:
             options.net, rows, board, batch)
     else:
         graph = network(options.net)
-        made = make_plan(fuse(graph), batch, board)
+        layers = fuse(graph)
+        made = make_plan(layers, batch, board,
+                         learns=select(layers, parse_train(options.train or "all")))
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
     if options.json == STDOUT:
@@ -118,6 +131,7 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written},
+        "savings": savings(made, run.cycles).to_dict(),
         "resources": _resources_json(made.board),
         "rows": [row.to_dict() for row in rows],
         "descriptors": [{

@@ -12,9 +12,13 @@ from typing import Any, NoReturn
 import pynq_train as pt
 from pynq_train.backends import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
-from pynq_train.cli import commands, demo, figures
+from pynq_train.cli import commands, demo, figures, overlay
+from pynq_train.cli import finetune as tuning
+from pynq_train.cli.versus import ENGINES
+from pynq_train.eftrain.chips import DATA_TYPES
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
+from pynq_train.hw.boards import BOARDS
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -52,10 +56,12 @@ def parser() -> argparse.ArgumentParser:
                                    parser_class=_Parser)
     _demo(commands_)
     _train(commands_)
+    _finetune(commands_)
     _evaluate(commands_)
     _plan(commands_)
     _bench(commands_)
     _verify(commands_)
+    _hwh(commands_)
     return top
 
 
@@ -85,13 +91,42 @@ def _train(to: Any) -> None:
     p.add_argument("--lr", type=_number, help="learning rate (default: 0.02, or as saved)")
     p.add_argument("--momentum", type=_number)
     p.add_argument("--weight-decay", type=_number)
-    p.add_argument("--schedule", choices=("constant", "linear", "cosine"))
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED))
     p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
-    p.add_argument("--resume", action="store_true", help="go on with an interrupted training")
+    _train_option(p, "default: all, or as saved")
     p.add_argument("--out", type=Path, metavar="FILE",
                    help="where the model goes (default: the saved model, or NET.safetensors)")
-    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _training(p)
     p.set_defaults(run=commands.train)
+
+
+def _finetune(to: Any) -> None:
+    p = to.add_parser("finetune", help="adapt a saved model to new data, in part or as a whole")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model")
+    _data(p)
+    _board(p, "golden")
+    _train_option(p, f"default: {tuning.TRAIN}")
+    p.set_defaults(train=tuning.TRAIN)
+    p.add_argument("--epochs", type=_count, default=tuning.EPOCHS)
+    p.add_argument("--batch", type=_count, default=tuning.BATCH, help="images of a mini-batch")
+    p.add_argument("--lr", type=_number, default=tuning.LR)
+    p.add_argument("--momentum", type=_number, default=0.9)
+    p.add_argument("--weight-decay", type=_number, default=0.0)
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED), default="cosine")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="where the adapted model goes (default: MODEL-tuned.safetensors)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    _training(p)
+    p.set_defaults(run=tuning.finetune)
+
+
+def _training(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--resume", action="store_true",
+                   help="go on with an interrupted or killed training")
+    p.add_argument("--checkpoint-every", type=_count, metavar="STEPS",
+                   help="save the model every STEPS steps (default: every epoch)")
+    p.add_argument("--report", type=Path, metavar="FILE", help="write a report (HTML)")
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
 def _evaluate(to: Any) -> None:
@@ -108,6 +143,7 @@ def _plan(to: Any) -> None:
     _net(p)
     _board(p, "pynq-z2")
     p.add_argument("--batch", type=_count, help="mini-batch (default: 32; layer lists: as bench)")
+    _train_option(p, "default: all")
     p.add_argument("--json", type=Path, nargs="?", const=figures.STDOUT, metavar="FILE",
                    help="write the plan as JSON; without FILE print it")
     p.add_argument("--roofline", type=Path, metavar="FILE",
@@ -118,8 +154,14 @@ def _plan(to: Any) -> None:
 
 
 def _bench(to: Any) -> None:
-    p = to.add_parser("bench", help="count the cycles of a training step on the RTL")
+    p = to.add_parser("bench", help="count the cycles of a training step on the RTL, or compare "
+                      "with EF-Train")
     _net(p)
+    p.add_argument("--engine", choices=ENGINES, default=ENGINES[0],
+                   help="ef-train: predict EF-Train beside ours, nothing is simulated")
+    p.add_argument("--type", choices=sorted(DATA_TYPES), help="EF-Train's numbers (default: fp32)")
+    p.add_argument("--picture", type=Path, metavar="FILE",
+                   help="draw both engines layer by layer (PNG, --engine ef-train)")
     p.add_argument("--board", default="pynq-z2", metavar="BOARD",
                    help="board whose RTL is simulated (default: pynq-z2)")
     p.add_argument("--batch", type=_count, help="mini-batch (default: {}, else 1)".format(
@@ -130,8 +172,9 @@ def _bench(to: Any) -> None:
                    "(names with commas between)")
     p.add_argument("--latency", type=_count, default=DEFAULT_LATENCY, metavar="CYCLES",
                    help=f"read latency of the memory (default: {DEFAULT_LATENCY})")
-    p.add_argument("--momentum", type=_number, default=0.9,
-                   help="momentum of the update; 0 keeps none in memory (default: 0.9)")
+    p.add_argument("--momentum", type=_number,
+                   help="momentum of the update; 0 keeps none in memory (default: 0.9; beside "
+                   "EF-Train, which has none, 0)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=figures.bench)
 
@@ -151,15 +194,31 @@ def _verify(to: Any) -> None:
     _board(p, "virtual:pynq-z2")
     p.add_argument("--seed", type=int, default=0, help="data and weights, or the random network")
     p.add_argument("--seeds", type=_count, default=1, help="seeds to run, from --seed up")
+    _train_option(p, "default: all; random: drawn for seeds 50..99 of each hundred")
     p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.verify)
 
 
+def _hwh(to: Any) -> None:
+    p = to.add_parser("hwh", help="compare a .hwh file of Vivado with the hardware contract")
+    p.add_argument("file", type=Path, metavar="FILE", help="a .hwh file")
+    p.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS), metavar="BOARD",
+                   help=f"one of {', '.join(sorted(BOARDS))} (default: pynq-z2)")
+    p.set_defaults(run=overlay.hwh)
+
+
 def _board(p: argparse.ArgumentParser, default: str) -> None:
+    also = ", hls-csim (the EF-Train kernel)" if default == "golden" else ""
     p.add_argument("--board", default=default, metavar="BOARD",
-                   help=f"one of {', '.join(backend_names())} (default: {default})")
+                   help=f"one of {', '.join(backend_names())}{also} (default: {default})")
+
+
+def _train_option(p: argparse.ArgumentParser, default: str) -> None:
+    p.add_argument("--train", metavar="WHAT",
+                   help="what learns: all, last-layer, last-block, bias, or layer names and "
+                   f"patterns with commas between ({default})")
 
 
 def _data(p: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Fixed-point arithmetic: rounding, saturation, formats. Imports nothing of ours."""
+"""Fixed-point arithmetic: rounding, saturation, formats, random bits. Imports nothing of ours."""
 
 from pynq_train.fixed.arith import (
     align,
@@ -12,12 +12,15 @@ from pynq_train.fixed.arith import (
     wrap,
     wrap_int,
 )
+from pynq_train.fixed.counter_hash import element_bits, keep_mask
 from pynq_train.fixed.qformat import QFormat
 
 __all__ = [
     "QFormat",
     "align",
     "align_int",
+    "element_bits",
+    "keep_mask",
     "requantise",
     "requantise_int",
     "rne_shift",

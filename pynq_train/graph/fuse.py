@@ -8,6 +8,7 @@ from typing import Literal
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, Flatten, MaxPool2x2, Op, Relu, Shape
+from pynq_train.graph.supported import check_supported
 
 SUPPORTED = "the engine runs (Conv or Dense), then optionally Relu and MaxPool2x2"
 
@@ -88,8 +89,10 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
     Supported is ``[Flatten] Dense`` or ``Conv``, each followed by at most one Relu and one
     MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation.
+    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
+    operations of kinds that the engine does not run are named at once.
     """
+    check_supported(graph)
     layers: list[FusedLayer] = []
     shape = graph.input_shape
     position = 0

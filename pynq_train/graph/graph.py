@@ -1,39 +1,45 @@
-"""A network: an input shape and a chain of operations, with shape inference and JSON."""
+"""A network: an input shape and operations that read each other, with shapes and JSON."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph.op_json import op_from_dict, op_to_dict
 from pynq_train.graph.ops import (
+    OP_TYPES,
+    BatchNorm,
     Conv,
     Dense,
+    Dropout,
     Flatten,
+    GlobalAvgPool,
+    MaxPool,
     MaxPool2x2,
     Op,
     Relu,
-    Shape,
-    op_from_dict,
-    op_to_dict,
-    require_int,
+    Relu6,
 )
+from pynq_train.graph.shapes import Padding, Shape, require_int
+from pynq_train.graph.wiring import FROM_INPUT, INPUT, check_all_read, check_name, resolve
 
 FORMAT = "pynq_train.graph"
-FORMAT_VERSION = 1
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Versions that can be read: 1 had chains only, and fewer operations."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A chain of operations over images of ``input_shape`` = ``(channels, rows, cols)``.
+    """Operations over images of ``input_shape`` = ``(channels, rows, cols)``.
 
-    Every operation has a unique name. Make one with :meth:`build` or :class:`Sequential`, which
-    name the operations and check the whole; a Graph made directly is checked by :meth:`verify`.
+    Every operation has a unique name and stands behind those that it reads; the last one's
+    output is the network's. Make one with :meth:`build` or :class:`Sequential`, which name the
+    operations and check the whole; a Graph made directly is checked by :meth:`verify`.
     """
 
     input_shape: Shape
@@ -49,23 +55,35 @@ class Graph:
         Unnamed operations get the names ``conv1``, ``dense1``, ``relu1`` ... in order, and a
         ``Flatten`` is put before a ``Dense`` that reads a feature map.
         """
-        first = shape = _check_shape(input_shape)
+        first = _check_shape(input_shape)
         layers = list(layers)
         for index, layer in enumerate(layers):
             if not isinstance(layer, Op):
                 raise UnsupportedModel(f"layer {index + 1} of {name!r}",
-                                       expected="Conv, Dense, Relu, MaxPool2x2 or Flatten",
+                                       expected="one of " + ", ".join(
+                                           cls.__name__ for cls in OP_TYPES.values()),
                                        found=repr(layer))
         taken = {layer.name for layer in layers}
         counts: dict[str, int] = {}
         ops: list[Op] = []
+        shapes = {FROM_INPUT: first}
+        places: dict[str, int] = {}
+
+        def append(op: Op) -> None:
+            named = op if op.name else replace(op, name=_new_name(op.kind, counts, taken))
+            named.verify()
+            sources = resolve(named, len(ops), places)
+            shapes[len(ops)] = named.out_shape(*(shapes[place] for place in sources))
+            places[named.name] = len(ops)
+            ops.append(named)
+
         for layer in layers:
-            needs_flatten = isinstance(layer, Dense) and shape[1:] != (1, 1)
-            for op in (Flatten(), layer) if needs_flatten else (layer,):
-                named = op if op.name else replace(op, name=_new_name(op.kind, counts, taken))
-                named.verify()
-                shape = named.out_shape(shape)
-                ops.append(named)
+            if isinstance(layer, Dense):
+                read = resolve(layer, len(ops), places)
+                if shapes[read[0]][1:] != (1, 1):
+                    append(Flatten(inputs=layer.inputs))
+                    layer = replace(layer, inputs=())
+            append(layer)
         graph = cls(first, tuple(ops), name)
         graph.verify()
         return graph
@@ -78,24 +96,44 @@ class Graph:
                            fix="add at least one Dense layer")
         seen: set[str] = set()
         for op in self.ops:
-            if not _NAME.fullmatch(op.name):
-                raise BadInput("name of a layer", expected="letters, digits, '_', '.', '-'",
-                               found=repr(op.name))
+            check_name(op.name)
             if op.name in seen:
                 raise BadInput(f"two layers are named {op.name!r}", fix="give each its own name")
             seen.add(op.name)
             op.verify()
+        check_all_read(self.ops, self.sources)
         _ = self.shapes
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """For every operation, the places in :attr:`ops` that it reads; -1 is the input."""
+        places: dict[str, int] = {}
+        out: list[tuple[int, ...]] = []
+        for at, op in enumerate(self.ops):
+            out.append(resolve(op, at, places))
+            places[op.name] = at
+        return tuple(out)
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
         """Output shape of every operation, in order."""
         out: list[Shape] = []
-        shape = self.input_shape
-        for op in self.ops:
-            shape = op.out_shape(shape)
-            out.append(shape)
+        for op, sources in zip(self.ops, self.sources):
+            out.append(op.out_shape(*(self._shape(out, place) for place in sources)))
         return tuple(out)
+
+    @cached_property
+    def in_shapes(self) -> tuple[tuple[Shape, ...], ...]:
+        """Shapes that every operation reads, in order."""
+        return tuple(tuple(self._shape(self.shapes, place) for place in sources)
+                     for sources in self.sources)
+
+    def _shape(self, shapes: Sequence[Shape], place: int) -> Shape:
+        return self.input_shape if place == FROM_INPUT else shapes[place]
+
+    def name_at(self, place: int) -> str:
+        """Return the name of the operation at ``place``; ``"input"`` for -1."""
+        return INPUT if place == FROM_INPUT else self.ops[place].name
 
     @property
     def output_shape(self) -> Shape:
@@ -124,8 +162,8 @@ class Graph:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise BadInput("saved graph", expected=f"format {FORMAT!r}", found=repr(found))
-        if data.get("version") != FORMAT_VERSION:
-            raise BadInput("saved graph", expected=f"version {FORMAT_VERSION}",
+        if data.get("version") not in READABLE:
+            raise BadInput("saved graph", expected="version " + " or ".join(map(str, READABLE)),
                            found=data.get("version"), fix="save it again with this release")
         missing = sorted({"name", "input_shape", "ops"} - set(data))
         if missing or not isinstance(data["ops"], list):
@@ -150,10 +188,15 @@ class Graph:
         return cls.from_dict(data)
 
     def summary(self) -> str:
-        """Return one line per operation: name, kind, output shape."""
+        """Return one line per operation: name, kind, output shape, inputs if not the one before."""
         lines = [f"{self.name}: input {_text(self.input_shape)}"]
-        lines += [f"  {op.name:<12} {op.kind:<10} -> {_text(shape)}"
-                  for op, shape in zip(self.ops, self.shapes)]
+        names, kinds = (max(map(len, column)) for column in zip(*((op.name, op.kind)
+                                                                  for op in self.ops)))
+        for at, (op, sources, shape) in enumerate(zip(self.ops, self.sources, self.shapes)):
+            line = f"  {op.name:<{names}} {op.kind:<{kinds}} -> {_text(shape)}"
+            if sources != (at - 1,):
+                line += " from " + ", ".join(self.name_at(place) for place in sources)
+            lines.append(line)
         return "\n".join(lines)
 
 
@@ -173,12 +216,13 @@ class Sequential:
         out_channels: int,
         kernel: int,
         stride: int = 1,
-        padding: int | Literal["same"] = 0,
+        padding: Padding = 0,
         bias: bool = True,
         name: str = "",
+        groups: int = 1,
     ) -> Sequential:
         """Append a convolution (see :class:`~pynq_train.graph.ops.Conv`)."""
-        return self.add(Conv(out_channels, kernel, stride, padding, bias, name))
+        return self.add(Conv(out_channels, kernel, stride, padding, bias, name, groups))
 
     def dense(self, units: int, bias: bool = True, name: str = "") -> Sequential:
         """Append a fully connected layer."""
@@ -192,12 +236,32 @@ class Sequential:
         """Append 2x2 max pooling."""
         return self.add(MaxPool2x2())
 
+    def norm(self, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False) -> Sequential:
+        """Append a batch normalisation."""
+        return self.add(BatchNorm(momentum, eps, frozen))
+
+    def relu6(self) -> Sequential:
+        """Append a ReLU that ends at 6."""
+        return self.add(Relu6())
+
+    def max_pool(self, kernel: int, stride: int, padding: Padding = 0) -> Sequential:
+        """Append max pooling over windows that may overlap."""
+        return self.add(MaxPool(kernel, stride, padding))
+
+    def global_pool(self) -> Sequential:
+        """Append global average pooling."""
+        return self.add(GlobalAvgPool())
+
+    def dropout(self, rate: float) -> Sequential:
+        """Append dropout."""
+        return self.add(Dropout(rate))
+
     def flatten(self) -> Sequential:
         """Append a flattening (put before the first Dense by itself when left out)."""
         return self.add(Flatten())
 
     def add(self, op: Op) -> Sequential:
-        """Append any operation."""
+        """Append any operation; one with ``inputs`` joins or begins a branch."""
         self._layers.append(op)
         return self
 
@@ -206,11 +270,16 @@ class Sequential:
         return Graph.build(self._input_shape, self._layers, self._name)
 
 
+_STEMS = {MaxPool2x2.kind: "pool", "maxpool": "pool", "avgpool": "pool", "globalavgpool": "pool",
+          BatchNorm.kind: "bn"}
+"""What generated names begin with, where it is not the kind."""
+
+
 def _new_name(kind: str, counts: dict[str, int], taken: set[str]) -> str:
-    stem = "pool" if kind == MaxPool2x2.kind else kind
+    stem = _STEMS.get(kind, kind)
     while True:
-        counts[kind] = counts.get(kind, 0) + 1
-        label = f"{stem}{counts[kind]}"
+        counts[stem] = counts.get(stem, 0) + 1
+        label = f"{stem}{counts[stem]}"
         if label not in taken:
             return label
 

@@ -1,40 +1,35 @@
 """The operations of a network, as frozen values with their shape rules.
 
 A shape is always ``(channels, rows, cols)``; a flattened or fully connected value is
-``(units, 1, 1)``.
+``(units, 1, 1)``. Every operation has a ``name``, and ``inputs``: the names of the operations it
+reads, ``"input"`` for the network's input; empty means the operation before it in the list.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
-from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.errors import BadInput
+from pynq_train.graph.joins import Add, Concat
+from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
+from pynq_train.graph.shapes import (
+    MAX_KERNEL,
+    MAX_STRIDE,
+    Padding,
+    Shape,
+    Window,
+    require_int,
+    require_number,
+    require_padding,
+    require_square,
+    window_of,
+    windowed_shape,
+)
 
-Shape = tuple[int, int, int]
-"""``(channels, rows, cols)`` of one image."""
-
-MAX_KERNEL = 11
-MAX_STRIDE = 4
-
-
-def require_int(what: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` if it is an integer in ``low .. high``, else raise :class:`BadInput`."""
-    bound = f"an integer of at least {low}" if high is None else f"an integer in {low}..{high}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInput(what, expected=bound, found=repr(value))
-    if value < low or (high is not None and value > high):
-        raise BadInput(what, expected=bound, found=value)
-    return value
-
-
-@dataclass(frozen=True)
-class Window:
-    """One axis of a convolution: output size and the zeros before and after the input."""
-
-    size: int
-    pad_before: int
-    pad_after: int
+__all__ = ["MAX_KERNEL", "MAX_STRIDE", "OP_TYPES", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
+           "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op", "Relu",
+           "Relu6", "Shape", "Window", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -43,56 +38,51 @@ class Conv:
 
     ``padding`` is the number of zero rows and columns on each side, 0 .. ``kernel`` - 1, or
     ``"same"``: output size ceil(input / stride), the odd zero at the bottom and right. With a
-    stride, rows and columns that no window reaches are left out (floor rule).
+    stride, rows and columns that no window reaches are left out (floor rule). With ``groups`` > 1
+    output channels and input channels fall into that many groups in order, each reading its own:
+    n counts the channels of one group (1 if depthwise: ``groups`` equals the input channels).
     """
 
     kind: ClassVar[str] = "conv"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
     out_channels: int
     kernel: int
     stride: int = 1
-    padding: int | Literal["same"] = 0
+    padding: Padding = 0
     bias: bool = True
     name: str = ""
+    groups: int = 1
+    inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
         """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
         who = self.name or "conv"
         require_int(f"{who}: out_channels", self.out_channels, 1)
-        for label, value, high in (("kernel", self.kernel, MAX_KERNEL),
-                                   ("stride", self.stride, MAX_STRIDE)):
-            if isinstance(value, (tuple, list)):
-                raise UnsupportedModel(f"{who}: {label}", expected=f"one integer (square {label})",
-                                       found=value, fix="use the same value for rows and columns")
-            require_int(f"{who}: {label}", value, 1, high)
-        if isinstance(self.padding, str):
-            if self.padding != "same":
-                raise BadInput(f"{who}: padding", expected="an integer or 'same'",
-                               found=repr(self.padding))
-        else:
-            require_int(f"{who}: padding", self.padding, 0, self.kernel - 1)
+        require_square(f"{who}: kernel", self.kernel, MAX_KERNEL)
+        require_square(f"{who}: stride", self.stride, MAX_STRIDE)
+        require_padding(f"{who}: padding", self.padding, self.kernel - 1)
+        require_int(f"{who}: groups", self.groups, 1)
+        if self.out_channels % self.groups:
+            raise BadInput(f"{who}: groups", expected=f"a divisor of {self.out_channels} output "
+                           "channels", found=self.groups)
         if not isinstance(self.bias, bool):
             raise BadInput(f"{who}: bias", expected="True or False", found=repr(self.bias))
 
     def window(self, size: int) -> Window:
         """Return output size and padding along an axis of ``size`` elements (may be < 1)."""
-        if self.padding == "same":
-            out = -(-size // self.stride)
-            total = max((out - 1) * self.stride + self.kernel - size, 0)
-            return Window(out, total // 2, total - total // 2)
-        pad = int(self.padding)
-        out = (size + 2 * pad - self.kernel) // self.stride + 1
-        return Window(out, pad, max((out - 1) * self.stride + self.kernel - size - pad, 0))
+        return window_of(size, self.kernel, self.stride, self.padding)
+
+    def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
+        """Return ``(m, n, kr, kc)`` for input ``shape``."""
+        return (self.out_channels, shape[0] // self.groups, self.kernel, self.kernel)
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the output shape for input ``shape``; raise :class:`BadInput` if it is empty."""
-        rows, cols = self.window(shape[1]).size, self.window(shape[2]).size
-        if rows < 1 or cols < 1:
-            raise BadInput(
-                f"{self.name}: the {self.kernel}x{self.kernel} kernel does not fit",
-                expected=f"an input of at least {self.kernel} rows and columns, padding included",
-                found=f"{shape[1]}x{shape[2]} with padding {self.padding}",
-                fix="use a smaller kernel, more padding or fewer poolings before it",
-            )
+        if shape[0] % self.groups:
+            raise BadInput(f"{self.name}: groups", expected=f"a divisor of {shape[0]} input "
+                           "channels", found=self.groups)
+        what = f"{self.name}: the {self.kernel}x{self.kernel} kernel"
+        _, rows, cols = windowed_shape(what, shape, self.kernel, self.stride, self.padding)
         return (self.out_channels, rows, cols)
 
 
@@ -101,9 +91,11 @@ class Dense:
     """Fully connected layer with weights ``W[m, n]``, n over the flattened (channel, row, col)."""
 
     kind: ClassVar[str] = "dense"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
     units: int
     bias: bool = True
     name: str = ""
+    inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
         """Raise :class:`BadInput` if a field is out of range."""
@@ -111,6 +103,10 @@ class Dense:
         if not isinstance(self.bias, bool):
             raise BadInput(f"{self.name or 'dense'}: bias", expected="True or False",
                            found=repr(self.bias))
+
+    def weight_shape(self, shape: Shape) -> tuple[int, int]:
+        """Return ``(m, n)`` for input ``shape``."""
+        return (self.units, shape[0])
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return ``(units, 1, 1)``; raise :class:`BadInput` if the input is not flattened."""
@@ -125,11 +121,45 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Relu:
-    """max(x, 0); its gradient at 0 is 0."""
+class BatchNorm:
+    """``gamma * (x - mean) / sqrt(variance + eps) + beta`` per channel, as in PyTorch.
 
-    kind: ClassVar[str] = "relu"
+    In training mean and variance (divided by the count) are those of the batch, over images, rows
+    and columns; running values move towards them by the part ``momentum`` (the variance divided
+    by the count - 1) and serve evaluation. With ``frozen`` the running values serve training too
+    and do not move; gamma and beta still learn. Parameters: ``weight`` (gamma), ``bias`` (beta),
+    ``mean`` and ``variance`` (running), each ``(channels,)``.
+    """
+
+    kind: ClassVar[str] = "batchnorm"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    momentum: float = 0.1
+    eps: float = 1e-5
+    frozen: bool = False
     name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` if a field is out of range."""
+        who = self.name or "batchnorm"
+        require_number(f"{who}: momentum", self.momentum, 0, 1)
+        require_number(f"{who}: eps", self.eps, 0, 1)
+        if not isinstance(self.frozen, bool):
+            raise BadInput(f"{who}: frozen", expected="True or False", found=repr(self.frozen))
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+
+@dataclass(frozen=True)
+class _Pointwise:
+    """An operation without parameters on each value by itself."""
+
+    kind: ClassVar[str] = ""
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
         """Nothing can be wrong."""
@@ -140,72 +170,57 @@ class Relu:
 
 
 @dataclass(frozen=True)
-class MaxPool2x2:
-    """Maximum of 2x2 windows, stride 2; an odd last row or column is left out (floor rule).
+class Relu(_Pointwise):
+    """max(x, 0); its gradient at 0 is 0."""
 
-    The gradient goes to the first maximum of a window in row-major order.
-    """
-
-    kind: ClassVar[str] = "maxpool2x2"
-    name: str = ""
-
-    def verify(self) -> None:
-        """Nothing can be wrong."""
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Return the halved shape; raise :class:`BadInput` if a side is shorter than 2."""
-        if shape[1] < 2 or shape[2] < 2:
-            raise BadInput(
-                f"{self.name}: 2x2 pooling",
-                expected="an input of at least 2x2 pixels",
-                found=f"{shape[1]}x{shape[2]}",
-                fix="remove this pooling",
-            )
-        return (shape[0], shape[1] // 2, shape[2] // 2)
+    kind: ClassVar[str] = "relu"
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Relu6(_Pointwise):
+    """min(max(x, 0), 6); its gradient is 0 at 0 and at 6."""
+
+    kind: ClassVar[str] = "relu6"
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """In training, zero with probability ``rate``, else x / (1 - rate); in evaluation x.
+
+    What is dropped follows from seed, step, operation and element alone (``fixed.counter_hash``).
+    """
+
+    kind: ClassVar[str] = "dropout"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    rate: float
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` if the rate is not in 0 .. below 1."""
+        require_number(f"{self.name or 'dropout'}: rate", self.rate, 0, 1)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+
+@dataclass(frozen=True)
+class Flatten(_Pointwise):
     """Reshape ``(channels, rows, cols)`` to a vector in this order."""
 
     kind: ClassVar[str] = "flatten"
-    name: str = ""
-
-    def verify(self) -> None:
-        """Nothing can be wrong."""
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return ``(channels * rows * cols, 1, 1)``."""
         return (shape[0] * shape[1] * shape[2], 1, 1)
 
 
-Op = Conv | Dense | Relu | MaxPool2x2 | Flatten
+Op = (Conv | Dense | BatchNorm | Relu | Relu6 | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
+      | Add | Concat | Dropout | Flatten)
 """One operation of a network."""
 
-OP_TYPES: dict[str, type[Any]] = {t.kind: t for t in (Conv, Dense, Relu, MaxPool2x2, Flatten)}
+OP_TYPES: dict[str, type[Op]] = {t.kind: t for t in (
+    Conv, Dense, BatchNorm, Relu, Relu6, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Add, Concat,
+    Dropout, Flatten)}
 """Operation classes by the name they have in saved graphs."""
-
-
-def op_to_dict(op: Op) -> dict[str, Any]:
-    """Return ``op`` as plain values for JSON."""
-    return {"op": op.kind, **{f.name: getattr(op, f.name) for f in fields(op)}}
-
-
-def op_from_dict(entry: Any) -> Op:
-    """Rebuild an operation from :func:`op_to_dict`; raise :class:`BadInput` if it is malformed."""
-    if not isinstance(entry, dict) or entry.get("op") not in OP_TYPES:
-        found = entry.get("op") if isinstance(entry, dict) else entry
-        raise UnsupportedModel("operation of a saved graph",
-                               expected="one of " + ", ".join(OP_TYPES), found=repr(found))
-    cls = OP_TYPES[entry["op"]]
-    known = {f.name for f in fields(cls)}
-    values = {key: value for key, value in entry.items() if key != "op"}
-    wrong = sorted(set(values) - known)
-    if wrong:
-        raise BadInput(f"fields of operation {entry['op']}", expected=", ".join(sorted(known)),
-                       found=", ".join(wrong))
-    try:
-        op: Op = cls(**values)
-    except TypeError as error:
-        raise BadInput(f"saved operation {entry['op']} is incomplete ({error})") from None
-    return op

@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.config import CONFIGS, package_path
-from pynq_train.hw.emit import markdown, regs_sv, sv
+from pynq_train.hw.design import FAMILIES
+from pynq_train.hw.emit import markdown, regs_sv, sv, tcl, top_sv
 
 
 def outputs() -> dict[str, str]:
@@ -15,6 +17,9 @@ def outputs() -> dict[str, str]:
     return {
         **{package_path(config): sv.render(config) for config in CONFIGS.values()},
         "rtl/gen/pt_regs.sv": regs_sv.render(),
+        "overlays/gen/core.tcl": tcl.render_core(),
+        **{f"overlays/gen/{name}.tcl": tcl.render_board(b) for name, b in BOARDS.items()},
+        **{top_sv.path(family): top_sv.render(family) for family in FAMILIES},
         "docs/gen/registers.md": markdown.render_registers(),
         "docs/gen/descriptors.md": markdown.render_descriptors(),
     }

@@ -30,6 +30,7 @@ class Board:
         config: configuration of the engine in the board's overlay.
         budget: what the engine may use of the part.
         clock_mhz: clock of the engine.
+        dram_bytes: memory of the board (of its smallest variant).
         cma_bytes: contiguous memory of the board's Linux image, for all buffers.
         dram_bytes_per_cycle: usable memory bandwidth, reads and writes together.
         core_address: address of the engine's registers.
@@ -43,28 +44,32 @@ class Board:
     config: HwConfig
     budget: Budget
     clock_mhz: float
+    dram_bytes: int
     cma_bytes: int
     dram_bytes_per_cycle: int
     core_address: int
 
 
 _Z7020 = Budget(dsp=220, bram36=126, lut=37_200, ff=53_200)
-_MIB = 1 << 20
+_ZU3 = Budget(dsp=288, bram36=172, lut=49_392, ff=70_560)
+_MIB, _GIB = 1 << 20, 1 << 30
 
 _ALL = (
     Board("pynq-z1", "Pynq-Z1", "xc7z020clg400-1", "zynq", "armv7l", ZYNQ7020, _Z7020, 100.0,
-          128 * _MIB, 16, 0x43C0_0000),
+          512 * _MIB, 128 * _MIB, 16, 0x43C0_0000),
     Board("pynq-z2", "Pynq-Z2", "xc7z020clg400-1", "zynq", "armv7l", ZYNQ7020, _Z7020, 100.0,
-          128 * _MIB, 16, 0x43C0_0000),
-    Board("ultra96", "Ultra96", "xczu3eg-sbva484-1-e", "zynqmp", "aarch64", ZYNQ7020,
-          Budget(dsp=288, bram36=172, lut=49_392, ff=70_560), 100.0, 256 * _MIB, 39,
-          0xA000_0000),
+          512 * _MIB, 128 * _MIB, 16, 0x43C0_0000),
+    Board("ultra96", "Ultra96", "xczu3eg-sbva484-1-e", "zynqmp", "aarch64", ZYNQ7020, _ZU3, 100.0,
+          2 * _GIB, 256 * _MIB, 39, 0xA000_0000),
+    # The same die as the Ultra96's. Its memory's speed is not published: the Ultra96's is assumed.
+    Board("aup-zu3", "AUP-ZU3", "xczu3eg-sfvc784-2-e", "zynqmp", "aarch64", ZYNQ7020, _ZU3, 100.0,
+          4 * _GIB, 256 * _MIB, 39, 0xA000_0000),
     Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", K26,
-          Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0, 256 * _MIB, 64,
-          0xA000_0000),
+          Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0,
+          4 * _GIB, 256 * _MIB, 64, 0xA000_0000),
     Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", WIDE32,
-          Budget(dsp=1382, bram36=249, lut=161_280, ff=230_400), 100.0, 256 * _MIB, 64,
-          0xA000_0000),
+          Budget(dsp=1382, bram36=249, lut=161_280, ff=230_400), 100.0,
+          2 * _GIB, 256 * _MIB, 64, 0xA000_0000),
 )
 
 BOARDS = {board.name: board for board in _ALL}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.errors import BadInput
-from pynq_train.quant.policy import MASTER_EXPONENT, MAX_SHIFT, StepExponents
+from pynq_train.quant.policy import FRACTION_BITS, MASTER_EXPONENT, MAX_SHIFT, StepExponents
 
 MOMENTUM_EXPONENT = -24
 """Exponent of the 32-bit momentum (Q7.24)."""
@@ -17,12 +17,23 @@ GRADIENT_PRESHIFT = 16
 
 @dataclass(frozen=True)
 class SgdStep:
-    """Values of one SGD step: v = momentum * v + g + decay * w; w -= lr * v."""
+    """Values of one SGD step: v = momentum * v + g + decay * w; w -= lr * v.
+
+    Attributes:
+        lr: learning rate.
+        momentum: 0..1.
+        decay: weight decay, not applied to biases.
+        valid: images that count (default: all).
+        factors: per layer: factors of the learning rate of weights and bias (default: 1).
+        clip: exponent of the bound of gradient maps (:func:`clip_shift`), None without.
+    """
 
     lr: float
     momentum: float = 0.0
     decay: float = 0.0
     valid: int | None = None
+    factors: tuple[tuple[float, float], ...] = ()
+    clip: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,10 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     weights: list[dict[str, int]] = []
     bias: list[dict[str, int]] = []
     fold = (1 << (batch.bit_length() - 1)) / batch
-    for e in exponents.layers:
+    scale = 0 if sgd is None or sgd.clip is None else clip_shift(exponents, sgd.clip)
+    factors = sgd.factors if sgd is not None else ()
+    for e, (of_weights, of_bias) in zip(exponents.layers,
+                                        factors or ((1.0, 1.0),) * len(exponents.layers)):
         forward.append({"shift": e.y - e.forward_sum,
                         "bias_shift": MASTER_EXPONENT - e.forward_sum})
         backward.append({"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0})
@@ -77,14 +91,23 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
             weights.append({})
             bias.append({})
             continue
-        common = _sgd_fields(sgd, fold)
         w_shift = e.w_next - MASTER_EXPONENT
-        weights.append({**common, "w_shift": w_shift,
-                        "g_shift": _gradient_shift(e.gradient_sum)})
-        bias.append({**common, "decay": 0, "w_shift": w_shift,
-                     "g_shift": _gradient_shift(e.dy)})
+        weights.append({**_sgd_fields(sgd, fold, of_weights), "w_shift": w_shift,
+                        "g_shift": _gradient_shift(e.gradient_sum - scale)})
+        bias.append({**_sgd_fields(sgd, fold, of_bias), "decay": 0, "w_shift": w_shift,
+                     "g_shift": _gradient_shift(e.dy - scale)})
     softmax = {"z_shift": -exponents.logits, "valid": valid}
     return StepParams(softmax, tuple(forward), tuple(backward), tuple(weights), tuple(bias))
+
+
+def clip_shift(exponents: StepExponents, limit: int) -> int:
+    """Shift d by which all gradients of a step are scaled, 2**-d, before the momentum takes them.
+
+    A gradient map of exponent e saturates at 2**(e + 15), a bound that follows the measures of the
+    last steps. The shift takes the largest of these bounds to ``2**limit``; 0 if none is above it.
+    """
+    bounds = [e.dx + FRACTION_BITS for e in exponents.layers if e.dx]
+    return max(0, max(bounds, default=limit) - limit)
 
 
 def _gradient_shift(exponent: int) -> int:
@@ -92,12 +115,12 @@ def _gradient_shift(exponent: int) -> int:
     return min(GRADIENT_PRESHIFT + MOMENTUM_EXPONENT - exponent, 63)
 
 
-def _sgd_fields(sgd: SgdStep, fold: float) -> dict[str, int]:
+def _sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
     if not 0 <= sgd.momentum <= 1:
         raise BadInput("momentum", expected="0..1", found=sgd.momentum)
     decay = round(sgd.decay / fold * (1 << 20))
     if not 0 <= decay < 1 << 16:
         raise BadInput("weight decay", expected="0 or more, below 0.03", found=sgd.decay)
-    lr, shift = learning_rate_fields(sgd.lr * fold)
+    lr, shift = learning_rate_fields(sgd.lr * factor * fold)
     return {"lr": lr, "lr_shift": shift, "momentum": round(sgd.momentum * (1 << 16)),
             "decay": decay}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
@@ -14,6 +14,7 @@ from pynq_train.hw.commands import (
 )
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
+from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role, param_index
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
@@ -94,6 +95,12 @@ def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
         bias=at(f"{name}.bias"), db=at(f"{name}.db"))
 
 
+def scratch_addresses(plan: Plan, layer: int) -> LayerAddresses:
+    """The same for the sums of a bias alone: input of zeros, masters without meaning."""
+    at, name = plan.memory.offset, plan.specs[layer].name
+    return replace(layer_addresses(plan, layer), x=at(ZEROS), w16=0, wv=at(f"{name}.scratch"))
+
+
 def build_training(plan: Plan) -> ProgramImage:
     """Return the program of one training step."""
     return _build(plan, "train", plan.train)
@@ -140,8 +147,12 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     layer, kind = entry.layer, entry.geometry.shape.kind
     label = plan.specs[layer].name
     flags = train and layer >= plan.train_from
-    fields, taps = lower(entry.geometry, layer_addresses(plan, layer), flags, plan.momentum)
-    x, dy = input_symbol(plan, layer), gradient_symbol(plan, layer)
+    sums = entry.role == Role.BIAS_SUMS
+    at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer)
+    fields, taps = lower(entry.geometry, at, flags, plan.momentum and not sums)
+    if sums:
+        fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
+    x, dy = ZEROS if sums else input_symbol(plan, layer), gradient_symbol(plan, layer)
     if dy not in waits.producer:
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"

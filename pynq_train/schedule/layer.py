@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS
+from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
 from pynq_train.schedule.layout import (
     Array,
     FlagLayout,
@@ -251,6 +251,18 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
         m_tile=m_tile)
+
+
+def bias_spec(spec: LayerSpec) -> LayerSpec:
+    """Return the scratch layer whose weight gradient yields the channel sums of ``spec`` alone.
+
+    A 1x1 convolution with the same output, from one channel block whose rows are all the same row
+    of zeros in memory. Its weights (64 per tile of output channels) have no meaning.
+    """
+    row = spec.out_cols * WORD_BYTES
+    zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
+    return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
+                   x=zeros, backward=False, flat_shape=None)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:

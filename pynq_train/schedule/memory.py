@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pynq_train.errors import DoesNotFit, UnknownName
@@ -28,26 +28,33 @@ class Region:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """All regions of an arena, in order of their offsets."""
+    """All regions of an arena, in order of their offsets.
+
+    Attributes:
+        regions: regions by symbol; they are disjoint.
+        nbytes: bytes of the arena.
+        shared: symbols of tensors that live in a region of another name, one after the other.
+    """
 
     regions: Mapping[str, Region]
     nbytes: int
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, symbol: str) -> Region:
         """Return a region; :class:`UnknownName` lists the symbols."""
-        if symbol not in self.regions:
-            raise UnknownName.among("symbol", symbol, self.regions)
-        return self.regions[symbol]
+        if symbol not in self:
+            raise UnknownName.among("symbol", symbol, (*self.regions, *self.shared))
+        return self.regions[self.shared.get(symbol, symbol)]
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in self.regions
+        return symbol in self.regions or symbol in self.shared
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self.regions.values())
 
     def offset(self, symbol: str) -> int:
         """Byte offset of a region, 0 if there is none."""
-        return self.regions[symbol].offset if symbol in self.regions else 0
+        return self[symbol].offset if symbol in self else 0
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Bytes of each kind."""
@@ -62,18 +69,26 @@ class Allocator:
 
     def __init__(self) -> None:
         self._regions: dict[str, Region] = {}
+        self._shared: dict[str, str] = {}
         self._end = 0
 
     def add(self, symbol: str, nbytes: int, kind: str) -> None:
         """Append a region; its symbol must be new."""
-        if symbol in self._regions:
+        if symbol in self._regions or symbol in self._shared:
             raise ValueError(f"symbol {symbol!r} is placed twice")
         self._regions[symbol] = Region(symbol, self._end, nbytes, kind)
         self._end = round_up(self._end + max(nbytes, 1), TENSOR_ALIGN_BYTES)
 
+    def share(self, symbol: str, region: str) -> None:
+        """Let a tensor live in a region that is, or will be, placed for several of them."""
+        if symbol in self._regions or symbol in self._shared:
+            raise ValueError(f"symbol {symbol!r} is placed twice")
+        self._shared[symbol] = region
+
     def finish(self) -> MemoryMap:
         """Return the map."""
-        return MemoryMap(MappingProxyType(dict(self._regions)), self._end)
+        return MemoryMap(MappingProxyType(dict(self._regions)), self._end,
+                         MappingProxyType(dict(self._shared)))
 
 
 def check_fits(memory: MemoryMap, limit_bytes: int, board: str, batch: int) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import (
-    DESCRIPTOR_BYTES,
     PARAM_WORDS,
     RECORD_WORDS,
     Opcode,
@@ -18,9 +19,10 @@ from pynq_train.hw.commands import (
 )
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.cost import Cost
-from pynq_train.schedule.layer import LayerSpec, layer_specs
+from pynq_train.schedule.layer import LayerSpec, bias_spec, layer_specs
 from pynq_train.schedule.layout import MapLayout
-from pynq_train.schedule.memory import Allocator, MemoryMap, check_fits
+from pynq_train.schedule.learning import Learns, first_learning
+from pynq_train.schedule.memory import MemoryMap, check_fits
 from pynq_train.schedule.order import (
     MOMENTUM_RATE,
     PLAIN_RATE,
@@ -28,6 +30,7 @@ from pynq_train.schedule.order import (
     backward_order,
     slice_tiles,
 )
+from pynq_train.schedule.place import Tensors, place
 from pynq_train.schedule.shape import (
     Geometry,
     PassShape,
@@ -36,6 +39,9 @@ from pynq_train.schedule.shape import (
     weight_gradient_shape,
 )
 from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
+
+if TYPE_CHECKING:
+    from pynq_train.schedule.timeline import Prediction
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
@@ -51,18 +57,22 @@ class Role(Enum):
     BACKWARD = "backward"
     GRADIENT = "weight gradient and update"
     UPDATE_BIAS = "update bias"
+    BIAS_SUMS = "bias gradient"
+    """Weight gradient of a scratch 1x1 convolution over zeros, for its channel sums: the weights
+    of the layer stay as they are."""
 
     @property
     def opcode(self) -> Opcode:
         """Opcode of the descriptor."""
         if self == Role.SOFTMAX:
             return Opcode.SOFTMAX
-        if self == Role.GRADIENT:
+        if self in (Role.GRADIENT, Role.BIAS_SUMS):
             return Opcode.GRADIENT
         return Opcode.UPDATE if self == Role.UPDATE_BIAS else Opcode.CONV
 
 
-_PARAM_OF = {Role.FORWARD: 1, Role.BACKWARD: 2, Role.GRADIENT: 3, Role.UPDATE_BIAS: 4}
+_PARAM_OF = {Role.FORWARD: 1, Role.BACKWARD: 2, Role.GRADIENT: 3, Role.BIAS_SUMS: 3,
+             Role.UPDATE_BIAS: 4}
 
 
 def param_index(role: Role, layer: int) -> int:
@@ -93,11 +103,12 @@ class Plan:
         batch: images of a mini-batch.
         layers: the fused layers.
         specs: the layers as the engine sees them.
-        train_from: first layer that is trained; the ones before it are only evaluated.
+        train_from: first layer that learns; the ones before it are only evaluated.
         train: descriptors of a training step, in order.
         evaluate: descriptors of an evaluation.
         memory: the arena.
         momentum: the weight masters hold momentum.
+        learns: what each layer learns.
     """
 
     board: Board
@@ -109,6 +120,24 @@ class Plan:
     evaluate: tuple[Entry, ...]
     memory: MemoryMap
     momentum: bool = True
+    learns: tuple[Learns, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Without ``learns``, every layer from ``train_from`` learns all it has."""
+        if not self.learns:
+            object.__setattr__(self, "learns", all_from(self.layers, self.train_from))
+
+    def __str__(self) -> str:
+        """Tables for people: tiles, cycles, memory, and what frozen layers save."""
+        from pynq_train.schedule.report import table  # it reads plans
+
+        return table(self)
+
+    def predict(self) -> Prediction:
+        """Predicted cycles and traffic of a training step."""
+        from pynq_train.schedule.timeline import predict  # it reads plans
+
+        return predict(self, self.train)
 
     @property
     def classes(self) -> int:
@@ -131,40 +160,56 @@ class Plan:
         return (1 + 4 * len(self.specs)) * PARAM_BYTES
 
 
+def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
+    """Return what layers learn if all from ``train_from`` learn everything."""
+    return tuple(Learns(i >= train_from, i >= train_from and layer.bias)
+                 for i, layer in enumerate(layers))
+
+
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
-              train_from: int = 0, momentum: bool = True) -> Plan:
+              train_from: int = 0, momentum: bool = True,
+              learns: tuple[Learns, ...] | None = None) -> Plan:
     """Plan a network: choose tiles, order descriptors, place everything in the arena.
 
     Args:
         layers: fused layers (``graph.fuse``).
         batch: images of a mini-batch.
         board: the board, with the configuration of its engine.
-        train_from: position of the first layer that is trained.
+        train_from: position of the first layer that is trained, if ``learns`` is not given.
         momentum: keep momentum in the weight masters; without, the update moves 10 instead of 18
             bytes per weight.
+        learns: what each layer learns (:func:`pynq_train.schedule.learning.select`).
 
     Raises:
-        BadInput: ``batch`` or ``train_from`` is out of range.
+        BadInput: ``batch``, ``train_from`` or ``learns`` is out of range.
         DoesNotFit: a layer, a sum or the arena is too large; the text says what would fit.
     """
     if not 1 <= batch <= 4096:
         raise BadInput("batch", expected="1..4096 images", found=batch)
     if not 0 <= train_from < len(layers):
         raise BadInput("train_from", expected=f"0..{len(layers) - 1}", found=train_from)
+    if learns is None:
+        learns = all_from(layers, train_from)
+    if len(learns) != len(layers):
+        raise BadInput("learns", expected=f"one for each of {len(layers)} layers",
+                       found=len(learns))
+    train_from = first_learning(learns)
     specs = layer_specs(layers, batch, train_from, board.config.tm)
-    for spec in specs:
-        spec.check_products(weight_gradient=spec.index >= train_from)
+    for spec, learn in zip(specs, learns):
+        spec.check_products(weight_gradient=learn.anything)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
     forward = forward_half(specs, board)
     softmax = Entry(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward, softmax, *backward_half(specs[train_from:], board, momentum))
+    train = (*forward, softmax, *backward_half(specs[train_from:], board, momentum, learns))
     evaluate = (*forward, softmax)
-    memory = _place(layers, specs, batch, train_from, train, evaluate, momentum)
+    memory = place(Tensors(layers, specs, learns, batch, momentum),
+                   {"train": (len(train), _taps(train)),
+                    "evaluate": (len(evaluate), _taps(evaluate))})
     check_fits(memory, board.cma_bytes, board.name, batch)
-    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum)
+    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum, learns)
 
 
 def forward_half(specs: tuple[LayerSpec, ...], board: Board) -> tuple[Entry, ...]:
@@ -172,21 +217,26 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board) -> tuple[Entry, ...
     return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
 
 
-def backward_half(specs: tuple[LayerSpec, ...], board: Board,
-                  momentum: bool) -> tuple[Entry, ...]:
-    """Backward passes and weight gradients in their best order; biases behind their sums."""
+def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
+                  learns: tuple[Learns, ...] | None = None) -> tuple[Entry, ...]:
+    """Backward passes and weight gradients in their best order; biases behind their sums.
+
+    ``learns``: what each layer of the network learns, by ``spec.index`` (default: everything).
+    """
+    chosen = {s.index: Learns(bias=s.bias) if learns is None else learns[s.index] for s in specs}
     for traffic in (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic)
+        ordered = _ordered(specs, board, momentum, traffic, chosen)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
-        moved += sum(s.weight_elements for s in specs) * (18 if momentum else 10)
+        moved += sum(s.weight_elements for s in specs
+                     if chosen[s.index].weights) * (18 if momentum else 10)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break
     return ordered
 
 
-def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
-             traffic: float) -> tuple[Entry, ...]:
+def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
+             learns: dict[int, Learns]) -> tuple[Entry, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
     entries: list[Entry] = []
 
@@ -197,24 +247,33 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 
     layers: list[tuple[list[Work], list[Work]]] = []
     for spec in reversed(specs):
+        learn = learns[spec.index]
         backward = [work(_conv(Role.BACKWARD, shape, board, traffic))
                     for shape in (backward_shapes(spec) if spec.backward else ())]
-        tile_sums = spec.weight_elements // spec.m_tiles
-        whole = _conv(Role.GRADIENT, weight_gradient_shape(spec), board, traffic)
-        assert whole.cost is not None
-        step = slice_tiles(spec.m_tiles, tile_sums, whole.cost.cycles, room, rate)
         gradients = []
-        for first in range(0, spec.m_tiles, step):
-            count = min(step, spec.m_tiles - first)
-            shape = weight_gradient_shape(spec, first, count)
-            gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic), count * tile_sums))
+        if learn.weights:
+            # A frozen bias of a layer whose weights learn: no sums are asked for.
+            own = replace(spec, bias=learn.bias)
+            tile_sums = spec.weight_elements // spec.m_tiles
+            whole = _conv(Role.GRADIENT, weight_gradient_shape(own), board, traffic)
+            assert whole.cost is not None
+            step = slice_tiles(spec.m_tiles, tile_sums, whole.cost.cycles, room, rate)
+            for first in range(0, spec.m_tiles, step):
+                count = min(step, spec.m_tiles - first)
+                shape = weight_gradient_shape(own, first, count)
+                gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic),
+                                      count * tile_sums))
+        elif learn.bias:
+            # In the chain at once: the gradient map is not kept until there is room.
+            backward.append(work(_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(spec)),
+                                       board, traffic)))
         layers.append((backward, gradients))
     left = {spec.index: spec.m_tiles for spec in specs}
     ordered: list[Entry] = []
     for key in backward_order(layers, room, rate):
         entry = entries[key]
         ordered.append(entry)
-        if entry.role == Role.GRADIENT and entry.geometry is not None:
+        if entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
             left[entry.layer] -= entry.geometry.shape.outer
             if left[entry.layer] == 0 and entry.geometry.shape.spec.bias:
                 ordered.append(Entry(Role.UPDATE_BIAS, entry.layer))
@@ -228,36 +287,6 @@ def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRA
 
 def _taps(entries: tuple[Entry, ...]) -> int:
     return sum(len(e.geometry.shape.taps) for e in entries if e.geometry)
-
-
-def _place(layers: tuple[FusedLayer, ...], specs: tuple[LayerSpec, ...], batch: int,
-           train_from: int, train: tuple[Entry, ...], evaluate: tuple[Entry, ...],
-           momentum: bool) -> MemoryMap:
-    place = Allocator()
-    for name, entries in (("train", train), ("evaluate", evaluate)):
-        place.add(f"{name}.program", len(entries) * DESCRIPTOR_BYTES, "program")
-        place.add(f"{name}.taps", max(_taps(entries), 1) * WORD_BYTES, "taps")
-        place.add(f"{name}.records", len(entries) * RECORD_BYTES, "records")
-    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
-    place.add("labels", batch * WORD_BYTES, "labels")
-    channels, rows, cols = layers[0].in_shape
-    place.add("input", MapLayout.feature(batch, channels, rows, cols).nbytes, "map")
-    last = len(specs) - 1
-    for spec in specs:
-        trained = spec.index >= train_from
-        name, end = spec.name, spec.index == last
-        place.add("logits" if end else f"{name}.y", spec.y.nbytes, "map")
-        if spec.flags is not None and trained:
-            place.add(f"{name}.flags", spec.flags.nbytes, "flags")
-        if trained:
-            place.add("dlogits" if end else f"{name}.dy", spec.y.nbytes, "gradient map")
-        place.add(f"{name}.w16", spec.weight_bytes, "weights")
-        place.add(f"{name}.wv", spec.master_bytes(momentum), "masters")
-        if spec.bias:
-            place.add(f"{name}.bias", spec.bias_bytes, "masters")
-        if trained and spec.bias:
-            place.add(f"{name}.db", spec.bias_bytes, "gradient sums")
-    return place.finish()
 
 
 def passes_of(plan: Plan, kind: Pass) -> tuple[Entry, ...]:

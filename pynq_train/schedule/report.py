@@ -13,7 +13,8 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.hw.resources import resources
 from pynq_train.schedule.cost import Cost
-from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.plan import Plan, Role
+from pynq_train.schedule.savings import everything, savings
 from pynq_train.schedule.shape import Geometry
 from pynq_train.schedule.single import SinglePass, kinds_of, single_pass, single_plan
 from pynq_train.schedule.timeline import predict
@@ -105,7 +106,8 @@ def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
     """Return the descriptors of the array in a training step."""
     run = predict(plan, plan.train)
     return tuple(
-        _row(plan.board, plan.specs[entry.layer].name, entry.geometry, entry.cost, end - start)
+        _row(plan.board, plan.specs[entry.layer].name, entry.geometry, entry.cost, end - start,
+             entry.role)
         for entry, start, end in zip(plan.train, run.starts, run.ends)
         if entry.geometry is not None and entry.cost is not None)
 
@@ -121,8 +123,10 @@ def pass_rows(single: SinglePass) -> tuple[PlanRow, ...]:
         if entry.geometry is not None and entry.cost is not None)
 
 
-def _row(board: Board, layer: str, geometry: Geometry, cost: Cost, cycles: int) -> PlanRow:
-    return PlanRow(board, layer, geometry.shape.label, geometry.shape.kind, geometry, cost, cycles)
+def _row(board: Board, layer: str, geometry: Geometry, cost: Cost, cycles: int,
+         role: Role | None = None) -> PlanRow:
+    label = role.value if role == Role.BIAS_SUMS else geometry.shape.label
+    return PlanRow(board, layer, label, geometry.shape.kind, geometry, cost, cycles)
 
 
 def table(plan: Plan) -> str:
@@ -139,6 +143,8 @@ def table(plan: Plan) -> str:
             f"{name}: {run.cycles} cycles predicted, {run.ms_per_image:.4f} ms per image at "
             f"{run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
             f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
+    if not everything(plan):
+        lines.append(savings(plan, runs[0][1].cycles).text())
     return "\n".join([*lines, resource_line(plan.board)])
 
 

@@ -12,6 +12,8 @@ from pynq_train.hw.commands import RECORD_WORDS, Opcode, pack_params
 from pynq_train.quant import LayerKind, Measures, StepParams
 from pynq_train.schedule.plan import Entry, Plan, Role, param_index
 
+DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
+"""Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
 LOSS_SCALE = 1 << 16
 """Loss sums are Q.16 in log2 units."""
 
@@ -39,7 +41,10 @@ def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
-    """Pack the step block; entries that a program does not use are zero."""
+    """Pack the step block; entries that a program does not use are zero.
+
+    Where only a bias learns, the update of the scratch weights is a dead one.
+    """
     entries: dict[int, bytes] = {
         param_index(Role.SOFTMAX, 0): pack_params(Opcode.SOFTMAX, params.softmax)}
     by_role = ((Role.FORWARD, params.forward), (Role.BACKWARD, params.backward),
@@ -49,7 +54,11 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
         if len(layers) != len(plan.specs):
             raise BadInput("step parameters", expected=f"{len(plan.specs)} layers",
                            found=len(layers))
-        for layer, values in enumerate(layers):
+        for layer, (values, learn) in enumerate(zip(layers, plan.learns)):
+            if role == Role.GRADIENT and not learn.weights:
+                values = DEAD_UPDATE if learn.bias and values else {}
+            elif role == Role.UPDATE_BIAS and not learn.bias:
+                values = {}
             entries[param_index(role, layer)] = pack_params(role.opcode, values)
     return b"".join(entries[i] for i in range(len(entries)))
 

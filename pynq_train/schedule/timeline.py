@@ -143,7 +143,7 @@ def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
             total += softmax_cost(plan.batch, plan.classes)
         elif entry.role == Role.UPDATE_BIAS:
             total += bias_cost(plan.specs[entry.layer].bias_bytes // WORD_BYTES)[0]
-        elif entry.role == Role.GRADIENT and entry.geometry is not None:
+        elif entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
             shape = entry.geometry.shape
             weights = shape.spec.weight_elements // shape.spec.m_tiles * shape.outer
             total += update_cost(weights, plan.momentum)[0]

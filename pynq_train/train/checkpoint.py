@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.files import write_atomic
 from pynq_train.graph import FusedLayer, Graph, fuse
 from pynq_train.train.session import Masters
 
 FORMAT = "pynq_train.learner"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ENTRY = "pynq_train"
 """Key of the JSON text in the file's metadata."""
 
@@ -42,12 +43,24 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         if own.bias is not None and own.bias_momentum is not None:
             tensors[f"{name}.bias"] = own.bias
             tensors[f"{name}.bias.momentum"] = own.bias_momentum
-    text = json.dumps({
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    meta = {
         "format": FORMAT, "version": FORMAT_VERSION,
         "numbers": {"weight": "int32 Q3.28", "momentum": "int32 Q7.24"},
-        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)})
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)}
+    text = json.dumps({**meta, "sha256": checksum(meta, arrays)})
     write_atomic(path, numpy_format.save(arrays, metadata={_ENTRY: text}))
+
+
+def checksum(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the metadata (without the checksum) and every tensor, as hex digits."""
+    values = {key: value for key, value in meta.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -75,38 +88,16 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if meta.get("version") != FORMAT_VERSION:
         raise BadInput(f"model file {name!r}", expected=f"version {FORMAT_VERSION}",
                        found=meta.get("version"), fix="use the release that saved it")
+    found = checksum(meta, arrays)
+    if meta.get("sha256") != found:
+        raise BadInput(f"model file {name!r} is damaged: its contents",
+                       expected=f"checksum {str(meta.get('sha256'))[:12]}", found=found[:12],
+                       fix="use a copy, or an earlier checkpoint")
     graph = Graph.from_dict(meta.get("graph"))
     masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)}
     if not isinstance(meta.get("state"), dict):
         raise _damaged(name, "no training state")
     return Checkpoint(graph, masters, meta["state"])
-
-
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one before, whatever happens.
-
-    Raises:
-        BadInput: the folder does not exist or is not writable.
-    """
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
-                       fix="choose an existing, writable folder") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise BadInput(f"cannot write {os.fspath(path)!r} ({error.strerror})",
-                           fix="check the free space and the name") from None
-        raise
 
 
 def _safetensors() -> Any:

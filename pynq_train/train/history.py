@@ -30,6 +30,8 @@ class EpochResult:
         cycles: engine cycles of the training steps (0 if the backend has no clock).
         saturations: saturated elements of all tensors.
         seconds: wall clock, validation included.
+        tensors: by tensor (``conv1.y``, ``conv1.dy``, ``conv1.w``): ``range`` k, the largest
+            magnitude of the last steps is below 2**k, and ``saturations`` of the epoch.
     """
 
     epoch: int
@@ -41,6 +43,7 @@ class EpochResult:
     cycles: int
     saturations: int
     seconds: float
+    tensors: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def text(self) -> str:
         """One line for people."""
@@ -86,6 +89,18 @@ class Tally:
     cycles: int = 0
     saturations: int = 0
     seconds: float = 0.0
+    tensors: dict[str, int] = field(default_factory=dict)
+
+    def add(self, loss: float, correct: int, images: int, cycles: int = 0,
+            saturations: Mapping[str, int] | None = None) -> None:
+        """Add a step: summed loss, right answers, images, cycles, saturations by tensor."""
+        self.loss += loss
+        self.correct += correct
+        self.images += images
+        self.cycles += cycles
+        for tensor, count in (saturations or {}).items():
+            self.saturations += count
+            self.tensors[tensor] = self.tensors.get(tensor, 0) + count
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Tally:
@@ -95,10 +110,11 @@ class Tally:
         except TypeError as error:
             raise BadInput(f"saved training state is malformed ({error})") from None
 
-    def result(self, epoch: int, validation: Evaluation | None) -> EpochResult:
+    def result(self, epoch: int, validation: Evaluation | None,
+               tensors: dict[str, dict[str, int]] | None = None) -> EpochResult:
         """The epoch's result."""
         images = max(self.images, 1)
         return EpochResult(
             epoch, self.loss / images, self.correct / images,
             validation.loss if validation else None, validation.accuracy if validation else None,
-            self.images, self.cycles, self.saturations, self.seconds)
+            self.images, self.cycles, self.saturations, self.seconds, tensors or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -60,6 +61,19 @@ class ImageSource:
         for chunk in self.chunks():
             largest = max(largest, float(np.abs(chunk).max()))
         self.largest = largest
+
+    @property
+    def fingerprint(self) -> int:
+        """CRC-32 of the images as the user has them, with dtype and shape."""
+        return self.checksum(self._x)
+
+    @staticmethod
+    def checksum(array: NDArray[Any]) -> int:
+        """CRC-32 of an array's dtype, shape and elements."""
+        total = zlib.crc32(f"{array.dtype.str} {array.shape}".encode())
+        for begin in range(0, len(array), _CHUNK):
+            total = zlib.crc32(array[begin : begin + _CHUNK].tobytes(), total)
+        return total
 
     def __len__(self) -> int:
         """Return the number of images."""

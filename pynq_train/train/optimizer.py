@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.quant import SgdStep
+from pynq_train.train.schedules import NAMED, Schedule, WarmUp, from_dict, number, whole
 
-Schedule = Literal["constant", "linear", "cosine"]
-SCHEDULES = ("constant", "linear", "cosine")
-_WARMUP_PART = 4
-"""The warm-up takes at most this part of a training (a quarter)."""
+SCHEDULES = tuple(NAMED)
+_WARMUP_PART = 0.25
+"""The warm-up takes at most this part of a training."""
+_PARTS = ("weight", "bias")
 
 
 @dataclass(frozen=True)
@@ -24,73 +26,93 @@ class SGD:
         lr: learning rate at its peak.
         momentum: 0 to below 1.
         weight_decay: L2 factor, not applied to biases.
-        schedule: what the rate does after the warm-up: ``constant``, ``linear`` or ``cosine``
-            (both reach zero at the end of the training).
+        schedule: what the rate does after the warm-up: ``constant``, ``linear``, ``cosine`` (both
+            reach zero at the end of the training), ``step`` (a tenth at half and three quarters of
+            it), or a :class:`~pynq_train.train.schedules.Schedule`.
         warmup_steps: steps over which the rate rises from zero; a quarter of the training at most.
+        layer_lr: factors of the learning rate, by ``fnmatch`` pattern of layers (``conv*``) or
+            parameters (``*.bias``); the first pattern that matches counts, 1 where none does.
+        clip: bound of the gradients of all feature maps behind hidden layers, rounded down to a
+            power of two; see ``docs/training.md`` for what exactly is bounded.
     """
 
     lr: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Schedule = "linear"
+    schedule: str | Schedule = "linear"
     warmup_steps: int = 50
+    layer_lr: Mapping[str, float] = field(default_factory=dict, hash=False)
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that the update unit cannot take."""
-        _number("lr", self.lr, 0, 8)
-        _number("momentum", self.momentum, 0, 1)
+        number("lr", self.lr, 0, 8)
+        number("momentum", self.momentum, 0, 1)
         if self.momentum == 1:
             raise BadInput("momentum", expected="0 to below 1", found=self.momentum)
-        _number("weight_decay", self.weight_decay, 0, 0.03)
-        if self.schedule not in SCHEDULES:
+        number("weight_decay", self.weight_decay, 0, 0.03)
+        if not isinstance(self.schedule, Schedule) and self.schedule not in SCHEDULES:
             raise UnknownName.among("schedule", self.schedule, SCHEDULES)
-        if isinstance(self.warmup_steps, bool) or not isinstance(self.warmup_steps, int) or (
-                self.warmup_steps < 0):
-            raise BadInput("warmup_steps", expected="an integer of 0 or more",
-                           found=repr(self.warmup_steps))
+        whole("warmup_steps", self.warmup_steps)
+        object.__setattr__(self, "layer_lr", dict(self.layer_lr))
+        for pattern, value in self.layer_lr.items():
+            number(f"layer_lr[{pattern!r}] * lr", value * self.lr if isinstance(
+                value, (int, float)) else value, 0, 8)
+        if self.clip is not None:
+            number("clip", self.clip, 2.0**-40, 2.0**20)
 
     def rate(self, step: int, total_steps: int) -> float:
         """Learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
-        warmup = min(self.warmup_steps, total_steps // _WARMUP_PART)
-        if step < warmup:
-            return self.lr * ((step + 1) / warmup)
-        if self.schedule == "constant":
-            return self.lr
-        done = (step - warmup) / max(total_steps - warmup, 1)
-        if self.schedule == "linear":
-            return self.lr * (1.0 - done)
-        return self.lr * (0.5 + 0.5 * _cos_pi(done))
+        then = self.schedule if isinstance(self.schedule, Schedule) else NAMED[self.schedule]
+        warm = WarmUp(self.warmup_steps, then, _WARMUP_PART)
+        return self.lr * warm.factor(step, total_steps)
 
-    def at(self, step: int, total_steps: int) -> SgdStep:
-        """Values of step ``step`` (from 0) of a training of ``total_steps``."""
-        return SgdStep(self.rate(step, total_steps), self.momentum, self.weight_decay)
+    def factors(self, layers: Sequence[str]) -> tuple[tuple[float, float], ...]:
+        """Factors of the rate for weights and bias of each layer.
+
+        Raises:
+            BadInput: a pattern of ``layer_lr`` matches nothing.
+        """
+        used: set[str] = set()
+
+        def of(name: str, part: str) -> float:
+            for pattern, value in self.layer_lr.items():
+                if fnmatchcase(name, pattern) or fnmatchcase(f"{name}.{part}", pattern):
+                    used.add(pattern)
+                    return float(value)
+            return 1.0
+
+        result = tuple((of(name, "weight"), of(name, "bias")) for name in layers)
+        for pattern in self.layer_lr:
+            if pattern not in used:
+                raise BadInput(f"layer_lr: {pattern!r} matches nothing that no pattern before it "
+                               "does", expected="a name or pattern of " + ", ".join(layers))
+        return result
+
+    def at(self, step: int, total_steps: int, layers: Sequence[str] = ()) -> SgdStep:
+        """Values of step ``step`` (from 0) of a training of ``total_steps``.
+
+        ``layers``: names of the layers, for ``layer_lr``.
+        """
+        return SgdStep(
+            self.rate(step, total_steps), self.momentum, self.weight_decay,
+            factors=self.factors(layers) if self.layer_lr else (),
+            clip=None if self.clip is None else math.frexp(self.clip)[1] - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""
-        return asdict(self)
+        values = asdict(self)
+        if isinstance(self.schedule, Schedule):
+            values["schedule"] = self.schedule.to_dict()
+        return values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SGD:
         """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
         try:
-            return cls(**dict(data))
+            values = dict(data)
+            if isinstance(values.get("schedule"), Mapping):
+                values["schedule"] = from_dict(values["schedule"])
+            return cls(**values)
         except TypeError as error:
             raise BadInput(f"saved optimizer is malformed ({error})") from None
-
-
-def _number(what: str, value: Any, low: float, high: float) -> None:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or not low <= value <= high:
-        raise BadInput(what, expected=f"a number of {low} to {high}", found=repr(value))
-
-
-def _cos_pi(x: float) -> float:
-    """cos(pi * x) for 0 <= x <= 1 with basic operations only: the same bits on every machine."""
-    if x > 0.5:
-        return -_cos_pi(1.0 - x)
-    square = (math.pi * x) ** 2
-    total, term = 1.0, 1.0
-    for k in range(1, 12):
-        term = -term * square / ((2 * k - 1) * (2 * k))
-        total += term
-    return total

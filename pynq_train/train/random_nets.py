@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pynq_train.graph import Graph, Sequential
+from pynq_train.graph import Graph, Sequential, fuse
 from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE, Conv
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
 _STREAM = 0x6E
+_TRAIN_STREAM = 0x5EED
 _WORK_LIMIT = 120_000
 """Rough array cycles of a training step: keeps a network to about a second of simulation."""
 
@@ -60,6 +61,25 @@ def random_net(seed: int) -> RandomNet:
         if net is not None:
             return net
     raise RuntimeError(f"no small network found for seed {seed}")
+
+
+def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
+    """Return what learns in network ``seed`` of a verification.
+
+    Everything for the first fifty of each hundred seeds, so that fifty networks in a row meet all
+    shapes of all passes; for the others a keyword, or parameters drawn one by one.
+    """
+    if seed % 100 < 50:
+        return "all"
+    layers = fuse(graph)
+    draw = _Draw(seed ^ _TRAIN_STREAM)
+    kind = draw.below(6)
+    if kind < 3:
+        wanted = ("last-layer", "last-block", "bias")[kind]
+        return wanted if any(layer.bias for layer in layers) else "last-layer"
+    names = [f"{layer.name}.{part}" for layer in layers for part in ("weight", "bias")
+             if part == "weight" or layer.bias]
+    return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
 
 
 def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,10 @@ from pynq_train.quant import (
 from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
 from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.layout import pack_maps, unpack_dense
+from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.step_io import (
+    DEAD_UPDATE,
     LOSS_SCALE,
     StepResult,
     layer_kinds,
@@ -47,8 +49,6 @@ from pynq_train.train.formats import (
 LOSS_UNIT = math.log(2) / LOSS_SCALE
 """Loss of one unit of the softmax record (Q.16, log2), in nats."""
 _WEIGHT_KINDS = ("weights", "masters")
-_DRY_MOMENTUM = 1 << 16
-_DRY_SHIFT = 63
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class StepOutcome:
         cycles: cycles of the run (0 if the backend has no clock).
         saturations: saturated elements of all stored tensors.
         counters: counter registers of the run.
+        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
     """
 
     loss_sum: float
@@ -107,6 +108,7 @@ class StepOutcome:
     cycles: int
     saturations: int
     counters: Mapping[str, int]
+    tensors: Mapping[str, int] = field(default_factory=dict)
 
 
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
@@ -144,17 +146,25 @@ class Session:
                                 plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
+        for region in plan.memory:
+            if region.symbol == ZEROS or region.kind == "scratch":
+                backend.write(region.offset, np.zeros(region.nbytes, np.uint8))
         self.write_masters(masters)
 
     # -- weights ---------------------------------------------------------------------------------
 
     def write_masters(self, masters: Mapping[str, Masters]) -> None:
-        """Write weights, momentum and the 16-bit copies at the policy's exponents."""
+        """Write weights, momentum and the 16-bit copies at the policy's exponents.
+
+        Masters of frozen weights stay here: the engine needs their copies alone.
+        """
+        self._frozen = dict(masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             own = masters[spec.name]
-            words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
-                     else own.weight)
-            self._put(f"{spec.name}.wv", spec.pack_weights(words))
+            if self.plan.learns[spec.index].weights:
+                words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
+                         else own.weight)
+                self._put(f"{spec.name}.wv", spec.pack_weights(words))
             copy = operand_copy(own.weight, exponent)
             self._put(f"{spec.name}.w16", spec.pack_weights(copy))
             if own.bias is not None and own.bias_momentum is not None:
@@ -164,15 +174,18 @@ class Session:
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         result = {}
-        for spec in self.plan.specs:
-            if self.plan.momentum:
+        for spec, learn in zip(self.plan.specs, self.plan.learns):
+            frozen = self._frozen[spec.name]
+            if not learn.weights:
+                weight, weight_v = frozen.weight, frozen.weight_momentum
+            elif self.plan.momentum:
                 words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
                 weight, weight_v = split_master_words(words)
             else:
                 weight = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int32))
                 weight_v = np.zeros_like(weight)
-            bias = bias_v = None
-            if spec.bias:
+            bias, bias_v = frozen.bias, frozen.bias_momentum
+            if learn.bias:
                 bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)
         return result
@@ -327,7 +340,7 @@ class Session:
 
 def _outcome(said: StepResult, result: RunResult, images: int) -> StepOutcome:
     return StepOutcome(said.loss_sum * LOSS_UNIT, said.correct, images, result.cycles,
-                       sum(said.saturations.values()), result.counters)
+                       sum(said.saturations.values()), result.counters, said.saturations)
 
 
 def _dry(params: StepParams, used: StepExponents) -> StepParams:
@@ -336,8 +349,7 @@ def _dry(params: StepParams, used: StepExponents) -> StepParams:
     def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
         if not values:
             return values
-        return {"momentum": _DRY_MOMENTUM, "g_shift": _DRY_SHIFT,
-                "w_shift": exponent - MASTER_EXPONENT}
+        return {**DEAD_UPDATE, "w_shift": exponent - MASTER_EXPONENT}
 
     layers = used.layers
     return replace(

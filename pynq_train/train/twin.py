@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pynq_train.data import batches
+from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, fuse, init_params
-from pynq_train.graph.reference import FloatTrainer
+from pynq_train.graph.init import LayerParams
+from pynq_train.graph.reference import FloatTrainer, Loss
+from pynq_train.schedule.learning import Train, select
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD
@@ -15,32 +19,50 @@ from pynq_train.train.optimizer import SGD
 
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
-              normalisation: Normalisation | None = None, progress: bool = False) -> History:
+              normalisation: Normalisation | None = None, progress: bool = False,
+              params: Mapping[str, LayerParams] | None = None, train: Train = "all",
+              epochs_before: int = 0, loss: Loss = "cross_entropy",
+              smoothing: float = 0.0) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
+
+    Networks may have branches and operations that the engine does not run.
+
+    Args:
+        graph: the network; images, labels, epochs, batch and seed as for the learner.
+        params: start weights by layer name (default: those of the seed).
+        train: what learns, as for the learner.
+        epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
+            the order of the images.
+        loss: with ``smoothing`` as for :class:`~pynq_train.graph.reference.FloatTrainer`.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
+
+    Raises:
+        BadInput: the optimizer clips: what it bounds is a matter of fixed-point ranges.
     """
     from tqdm import tqdm
 
-    layers = fuse(graph)
     source = ImageSource(x, graph.input_shape, normalisation)
     labels = checked_labels(y, len(source), graph.classes)
-    trainer = FloatTrainer(layers, init_params(layers, seed), optimizer.lr, optimizer.momentum,
-                           optimizer.weight_decay)
+    if optimizer.clip is not None:
+        raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
+                       "fixed-point tensors", found=optimizer.clip)
+    start = init_params(graph, seed) if params is None else params
+    trainer = FloatTrainer(graph, start, optimizer.lr, optimizer.momentum, optimizer.weight_decay,
+                           loss, smoothing, seed)
+    factors = _factors(graph, list(start), optimizer, train)
     total = len(source) // batch * epochs
     history = History()
     step = 0
     with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
         for epoch in range(epochs):
             began, tally = time.monotonic(), Tally()
-            for index in batches(len(source), batch, seed, epoch, drop_last=True):
+            for index in batches(len(source), batch, seed, epochs_before + epoch, drop_last=True):
                 result = trainer.step(source.take(index), labels[index],
-                                      optimizer.rate(step, total))
+                                      optimizer.rate(step, total), factors)
                 step += 1
-                tally.loss += result.loss * result.images
-                tally.correct += result.correct
-                tally.images += result.images
+                tally.add(result.loss * result.images, result.correct, result.images)
                 history.batch_losses.append(result.loss)
                 bar.update(1)
             validation = None
@@ -49,6 +71,21 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
     return history
+
+
+def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
+             ) -> dict[str, tuple[float | None, float | None]]:
+    """Factors of the rates of weights and bias by name, None for what is frozen."""
+    rates: dict[str, tuple[float | None, float | None]] = dict(
+        zip(names, optimizer.factors(names)))
+    if train == "all":
+        return rates
+    layers = fuse(graph)
+    for layer, learn in zip(layers, select(layers, train)):
+        of_weight, of_bias = rates[layer.name]
+        rates[layer.name] = (of_weight if learn.weights else None,
+                             of_bias if learn.bias else None)
+    return rates
 
 
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],

@@ -21,6 +21,7 @@ from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
 from pynq_train.quant import SgdStep, step_params
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.schedule.build import ProgramImage
+from pynq_train.schedule.learning import Train, describe_learning, select
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.train.coverage import Coverage
 from pynq_train.train.learner import board_of
@@ -30,7 +31,7 @@ _STREAM = 0x7E
 _ELEMENT = {
     "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
     "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
-    "gradient sums": "<i8",
+    "gradient sums": "<i8", "scratch": "<i4",
 }
 """Element type of each kind of region, for messages."""
 _MOMENTUM = 0.9
@@ -67,6 +68,7 @@ class VerifyReport:
 
     Attributes:
         net: network; ``batch``, ``steps``, ``seed``, ``board`` as asked for.
+        train: what learned.
         descriptors: descriptors after which memory was compared.
         bytes_compared: bytes compared in all.
         mismatches: differing bytes at the first difference, 0 if there is none.
@@ -80,6 +82,7 @@ class VerifyReport:
     batch: int
     steps: int
     seed: int
+    train: str = "all"
     descriptors: int = 0
     bytes_compared: int = 0
     mismatches: int = 0
@@ -91,7 +94,7 @@ class VerifyReport:
         """Plain values for JSON."""
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
-            "seed": self.seed, "momentum": momentum_of(self.seed),
+            "seed": self.seed, "momentum": momentum_of(self.seed), "train": self.train,
             "descriptors_compared": self.descriptors,
             "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
             "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
@@ -99,7 +102,8 @@ class VerifyReport:
 
     def text(self) -> str:
         """One line for people."""
-        return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, "
+        frozen = "" if self.train == "all" else f"train {self.train}, "
+        return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
                 f"{self.board}: {self.descriptors} descriptors compared, "
                 f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
 
@@ -110,7 +114,8 @@ def momentum_of(seed: int) -> float:
 
 
 def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
-           seed: int = 0, progress: Progress | None = None, stalls: float = 0.0) -> VerifyReport:
+           seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
+           train: Train = "all") -> VerifyReport:
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
@@ -125,12 +130,15 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
         seed: names weights, images, labels and the random bytes; odd ones train without momentum.
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
+        train: what learns, as for :class:`~pynq_train.train.Learner`.
     """
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
     layers = fuse(graph)
-    plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0)
-    report = VerifyReport(graph.name, board, batch, steps, seed)
+    plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
+                     learns=select(layers, train))
+    report = VerifyReport(graph.name, board, batch, steps, seed,
+                          describe_learning(layers, plan.learns) if train != "all" else "all")
     masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))

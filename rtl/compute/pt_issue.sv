@@ -106,8 +106,15 @@ module pt_issue #(
   pt_spec_pkg::tap_t   tap_in;
   assign tap_in = cfg_data_i;
 
+  logic cfg_clk;
+  pt_clock_gate u_cfg_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(cfg_valid_i || load),
+    .clk_o(cfg_clk)
+  );
   // Word by word, not shifted: bits that nobody reads cost nothing.
-  always_ff @(posedge clk_i) begin
+  always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i) begin
       for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
         if (cfg_idx_i == 8'(w)) next_pre_q[64*w+:64] <= cfg_data_i;
@@ -124,6 +131,8 @@ module pt_issue #(
       count_q <= next_pre.t;
       cfg_q   <= next_cfg_q;
     end
+  end
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       receiving_q  <= 1'b0;
       next_valid_q <= 1'b0;

@@ -122,13 +122,22 @@ module pt_tile_load #(
   assign take = to_data_q && !in_data_q;
   assign done_o = flush_q && settled;
 
-  always_ff @(posedge clk_i) begin
+  logic place_clk;
+  pt_clock_gate u_place_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(place),
+    .clk_o(place_clk)
+  );
+  always_ff @(posedge place_clk) begin
     for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
       if (place && place_q == PlaceW'(w)) pre_q[64*w+:64] <= word;
     end
     for (int unsigned w = 0; w < CfgWords; w++) begin
       if (place && place_q == PlaceW'(pt_spec_pkg::SecPreWords + w)) cfg_q[64*w+:64] <= word;
     end
+  end
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       place_q     <= '0;
       receiving_q <= 1'b0;

@@ -63,12 +63,19 @@ module pt_store_ctrl (
   logic [31:0]      rec_off_q;
   logic [15:0]      param_q;
   logic             receiving_q, full_q, fed_q;   // complete; the front has it already
-  logic             front_take, back_take;
+  logic             front_take, front_end, back_take;
   pt_spec_pkg::y_t  incoming;
   assign incoming = y_q;
   assign cfg_req_o = !receiving_q && !full_q;
 
-  always_ff @(posedge clk_i) begin
+  logic cfg_clk;
+  pt_clock_gate u_cfg_clock (
+    .clk_i,
+    .rst_ni,
+    .active_i(cfg_valid_i || front_take || front_end || back_take),
+    .clk_o(cfg_clk)
+  );
+  always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i) begin
       if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
       if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[15:0];
@@ -85,6 +92,8 @@ module pt_store_ctrl (
         yf_q <= {cfg_data_i, yf_q[WalkW-1:64]};
       end
     end
+  end
+  always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       receiving_q <= 1'b0;
       full_q      <= 1'b0;
@@ -101,7 +110,7 @@ module pt_store_ctrl (
   // ---- front ------------------------------------------------------------------------------------
   // The back takes a descriptor in the cycle in which the front does, or later: it never waits for
   // one that the front has not begun. The front keeps its results until the back can take them.
-  logic        front_q, front_end, result_q;   // result_q: the back's descriptor is drained
+  logic        front_q, result_q;   // result_q: the back's descriptor is drained
   logic        back_busy;
   logic [31:0] stamp_front_q, stamp_start_q, stamp_end_q, saturations_q;
   logic [47:0] measure_q;
@@ -117,6 +126,8 @@ module pt_store_ctrl (
       if (front_take) front_q <= 1'b1;
       else if (front_end) front_q <= 1'b0;
     end
+  end
+  always_ff @(posedge cfg_clk) begin
     if (front_take) begin
       y_o           <= y_q;
       param_o       <= param_q;
@@ -167,6 +178,9 @@ module pt_store_ctrl (
       else if (record_idle_i) record_wait_o <= 1'b0;
       if (record_word_o && record_taken_i) word_q <= word_q + 2'd1;
     end
+    if (written) stamp_end_q <= stamp_i;
+  end
+  always_ff @(posedge cfg_clk) begin
     if (back_take) begin
       raw_o        <= incoming.raw[0];
       flags_o      <= incoming.flags[0];
@@ -175,7 +189,6 @@ module pt_store_ctrl (
       yf_o         <= yf_q;
       record_off_o <= rec_off_q;
     end
-    if (written) stamp_end_q <= stamp_i;
   end
 
   always_comb begin

@@ -235,7 +235,8 @@ async def training_steps(dut: Any) -> None:
         bench.stall(stall, latency)
         await bench.run(program, mode)
     roles = {entry.role for entry in program.image.entries}
-    assert roles == set(Role), "the network does not use every kind of descriptor"
+    # Nothing is frozen here, so no bias learns alone.
+    assert roles == set(Role) - {Role.BIAS_SUMS}, "not every kind of descriptor is used"
 
 
 @cocotb.test()

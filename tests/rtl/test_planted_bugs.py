@@ -48,8 +48,8 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
     # The second weight of a word of plain masters is taken for the first.
     (UPDATE, Planted(
         "plain_halves_swapped", "rtl/update/pt_update.sv",
-        ".w_i(plain && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
-        ".w_i(plain && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])",
+        ".w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
+        ".w_i(plain_q && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])",
         "pt_update", "cocotb_pt_update")),
     # The S loader starts at once.
     (SEQUENCER, Planted(

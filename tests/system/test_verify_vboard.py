@@ -10,7 +10,7 @@ import pytest
 
 from pynq_train.cli.main import main
 from pynq_train.graph import zoo
-from pynq_train.train import Coverage, random_net, verify
+from pynq_train.train import Coverage, random_net, random_train, verify
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 BOARD = "virtual:pynq-z2"
@@ -34,6 +34,20 @@ def test_lenet5_odd_batch() -> None:
 def test_array_of_32_output_lanes(seed: int) -> None:
     drawn = random_net(seed)
     report = verify(drawn.graph, drawn.batch, 1, "virtual:zcu104", seed)
+    assert report.first is None, report.first.text()
+
+
+@pytest.mark.parametrize("seed", [50, 53, 57, 61, 66, 74, 82, 93])
+def test_frozen_layers_of_random_networks(seed: int) -> None:
+    drawn = random_net(seed)
+    report = verify(drawn.graph, drawn.batch, 1, BOARD, seed,
+                    train=random_train(seed, drawn.graph))
+    assert report.first is None, report.first.text()
+
+
+@pytest.mark.parametrize("train", ["bias", "last-block", ("conv1.weight", "conv2.bias")])
+def test_frozen_layers_over_two_steps(train: str | tuple[str, ...]) -> None:
+    report = verify(zoo.get("digits"), 4, 2, BOARD, train=train)
     assert report.first is None, report.first.text()
 
 

@@ -118,9 +118,11 @@ class Geometry:
         dtype: Any = np.uint16 if self.pooled else np.uint8
         units = words * 8 // np.dtype(dtype).itemsize
         shape = (self.images, self.m_blocks, self.y_rows, units)
-        flat = memory.view("the flags", self.flag, (*shape[:3], words), np.int64,
-                           (*self.flag_strides, 8))
-        return flat.view(dtype)
+        memory.view("the flags", self.flag, (*shape[:3], words), np.int64,
+                    (*self.flag_strides, 8))  # checks alignment and bounds
+        # NumPy before 1.23 lets no view of rows with gaps change its item size.
+        strides = (*self.flag_strides, np.dtype(dtype).itemsize)
+        return np.ndarray(shape, dtype, memory.arena.data, self.flag, strides)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from pynq_train.backends.vboard.model import MemoryTiming, Model
 from pynq_train.errors import UnknownName
 from pynq_train.hw import registers
 from pynq_train.hw.boards import BOARDS, Board
-from pynq_train.hw.emit.hwh import VLNV
+from pynq_train.hw.design import VLNV
 
 try:  # pynqmetadata 0.1.9 and newer
     from pynqmetadata.views.runtime import RuntimeMetadataParser

@@ -16,7 +16,7 @@ from pynq_train.backends.vboard.memory import Dram
 from pynq_train.backends.vboard.overlay import overlay_file
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS, Board
-from pynq_train.hw.emit.hwh import INSTANCE, VLNV
+from pynq_train.hw.design import INSTANCE, VLNV
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))

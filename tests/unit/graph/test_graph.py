@@ -79,7 +79,7 @@ BAD_LAYERS = [
     (Dense(0), r"units: expected an integer of at least 1, found 0"),
     (Dense(2.5), r"units: expected an integer .*found 2\.5"),  # type: ignore[arg-type]
     (Conv(4, 3, name="a b"), r"name of a layer: expected letters.*found 'a b'"),
-    ("conv", r"layer 1 of 'network': expected Conv, Dense.*found 'conv'"),
+    ("conv", r"layer 1 of 'network': expected one of Conv, Dense.*found 'conv'"),
 ]
 
 
@@ -136,7 +136,7 @@ def edited(change: str) -> Any:
 
 @pytest.mark.parametrize(("change", "text"), [
     ("format", "expected format 'pynq_train.graph', found 'other'"),
-    ("version", "expected version 1, found 99"),
+    ("version", "expected version 1 or 2, found 99"),
     ("missing", "found no ops"),
     ("op", "expected one of conv, dense.*found 'lstm'"),
     ("field", "found dilation"),
@@ -154,7 +154,8 @@ def test_invalid_json() -> None:
 
 
 def test_unknown_network_suggests_and_lists() -> None:
-    text = "one of 1x, digits, lenet5, vgg16; did you mean 'lenet5'"
+    text = ("one of 1x, digits, ds_cnn_s, lenet5, mobilenet_v1_025, resnet20, vgg16; "
+            "did you mean 'lenet5'")
     with pytest.raises(UnknownName, match=text):
         zoo.get("lenet")
 

@@ -31,7 +31,7 @@ def trainer(graph: Graph, rng: np.random.Generator, batch: int, **options: float
         bias = None if p.bias is None else rng.normal(size=p.bias.shape).astype("f") * 0.1
         params[name] = LayerParams(p.weight, bias)
     x = rng.normal(size=(batch, *graph.input_shape)).astype(np.float32)
-    return FloatTrainer(layers, params, **options), x, rng.integers(0, graph.classes, batch)
+    return FloatTrainer(graph, params, **options), x, rng.integers(0, graph.classes, batch)
 
 
 def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: np.ndarray) -> float:
@@ -120,7 +120,7 @@ def test_pool_gradient_goes_to_the_first_maximum(pixels: list[int], place: int) 
     params = {"conv1": LayerParams(np.array([1, 0], "f").reshape(1, 2, 1, 1), None),
               "dense1": LayerParams(np.array([[1], [-1]], "f"), None)}
     x = np.array([pixels, [0, 1, 2, 3]], "f").reshape(1, 2, 2, 2)
-    _, grads = FloatTrainer(fuse(graph), params).gradients(x, [0])
+    _, grads = FloatTrainer(graph, params).gradients(x, [0])
     by_value, by_place = grads["conv1"].weight.ravel()
     assert by_place / by_value * 5 == pytest.approx(place)
 
@@ -129,7 +129,7 @@ def test_chunks_do_not_change_the_result(rng: np.random.Generator,
                                          monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = trainer(NETWORKS["digits"], rng, 20)
     whole = model.gradients(x, y)[1]
-    monkeypatch.setattr("pynq_train.graph.reference._CHUNK_VALUES", 2000)
+    monkeypatch.setattr("pynq_train.graph.float_conv._CHUNK_VALUES", 2000)
     parts = model.gradients(x, y)[1]
     for name in whole:
         np.testing.assert_allclose(whole[name].weight, parts[name].weight, rtol=1e-4, atol=1e-6)

@@ -200,7 +200,7 @@ def test_only_the_last_layers_are_trained() -> None:
     assert (Role.BACKWARD, 2) not in roles and (Role.GRADIENT, 2) in roles
     assert all(layer == 2 for role, layer in roles
                if role not in (Role.FORWARD, Role.SOFTMAX))
-    assert "conv1.wv" in plan.memory and "conv1.db" not in plan.memory
+    assert "conv1.w16" in plan.memory and "conv1.db" not in plan.memory
     image = build_training(plan)
     assert not any(f.get("y.flags") for f in image.fields)
 

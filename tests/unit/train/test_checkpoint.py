@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 import pynq_train as pt
 from pynq_train.errors import BadInput
+from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
-from pynq_train.train.checkpoint import write_atomic
+from pynq_train.train.checkpoint import checksum
 
 
 @pytest.fixture
@@ -30,6 +34,8 @@ def metadata(path: Path) -> dict[str, object]:
 
 
 def rewrite(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, object]) -> None:
+    """Write a file whose checksum is right."""
+    meta = {**meta, "sha256": checksum(meta, tensors)}
     save_file(tensors, path, metadata={"pynq_train": json.dumps(meta)})
 
 
@@ -73,11 +79,35 @@ def test_wrong_contents(saved: Path) -> None:
     with pytest.raises(BadInput, match=r"no tensor 'conv1\.bias'"):
         pt.load(saved)
     rewrite(saved, tensors, {**meta, "version": 99})
-    with pytest.raises(BadInput, match="expected version 1, found 99"):
+    with pytest.raises(BadInput, match="expected version 2, found 99"):
         pt.load(saved)
     rewrite(saved, tensors, {**meta, "state": {}})
     with pytest.raises(BadInput, match=r"training state of .* is malformed"):
         pt.load(saved)
+
+
+@pytest.mark.parametrize("place", ["tensor", "state"])
+def test_a_flipped_bit_is_noticed(saved: Path, place: str) -> None:
+    data = bytearray(saved.read_bytes())
+    at = len(data) - 5 if place == "tensor" else data.index(b'\\"seed\\": 0') + 10
+    data[at] ^= 1
+    saved.write_bytes(bytes(data))
+    with pytest.raises(BadInput) as caught:
+        pt.load(saved)
+    assert "is damaged: its contents: expected checksum " in str(caught.value)
+    assert str(caught.value).endswith("; use a copy, or an earlier checkpoint")
+
+
+def test_remains_of_killed_processes_are_removed(saved: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale = saved.parent / f".{saved.name}.{gone.pid}.abc"
+    alive = saved.parent / f".{saved.name}.{os.getppid()}.abc"
+    foreign = saved.parent / f".{saved.name}.backup.abc"
+    for path in (stale, alive, foreign):
+        path.write_bytes(b"part")
+    write_atomic(saved, b"new")
+    assert not stale.exists() and alive.exists() and foreign.exists()
 
 
 def test_a_failed_write_keeps_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName
-from pynq_train.graph import Graph, LayerParams, fuse
+from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.train import EpochResult, Masters
 from pynq_train.train.session import Session
@@ -38,7 +38,7 @@ def test_follows_the_float_twin(net: Graph, data: Data, batch: int) -> None:
 def test_evaluation_matches_float_weights(net: Graph, data: Data) -> None:
     trained = learner(net)
     trained.fit(*data, epochs=4, progress=False)
-    twin = FloatTrainer(fuse(net), trained.params)
+    twin = FloatTrainer(net, trained.params)
     logits = trained.logits(data[0])
     assert logits.shape == (52, 3)
     assert np.allclose(logits, twin.logits(data[0]), atol=0.01)
@@ -59,7 +59,7 @@ def test_evaluation_does_not_change_the_training(net: Graph, data: Data) -> None
 
 def test_an_untrained_network_can_be_evaluated(net: Graph, data: Data) -> None:
     fresh = learner(net)
-    wanted = FloatTrainer(fuse(net), fresh.params).logits(data[0])
+    wanted = FloatTrainer(net, fresh.params).logits(data[0])
     assert np.allclose(fresh.logits(data[0]), wanted, atol=0.01)
 
 
@@ -164,7 +164,7 @@ def test_nothing_to_resume(net: Graph, data: Data) -> None:
 
 
 def test_float_weights_can_be_taken_over(net: Graph, data: Data) -> None:
-    twin = FloatTrainer(fuse(net), learner(net).params, lr=0.1)
+    twin = FloatTrainer(net, learner(net).params, lr=0.1)
     for _ in range(30):
         twin.step(data[0][:40], data[1][:40])
     taken = learner(net)
@@ -255,7 +255,7 @@ def test_bad_arguments_are_refused(net: Graph) -> None:
         pt.Learner(net, board="pynq-z3")
     with pytest.raises(UnknownName, match=r"unknown network 'dgits'.*did you mean 'digits'"):
         pt.Learner("dgits")
-    with pytest.raises(BadInput, match="model: expected a Graph or the name of a network"):
+    with pytest.raises(BadInput, match="model: expected a Graph, a Model or the name of a network"):
         pt.Learner(3)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="seed: expected an integer"):
         pt.Learner(net, seed=1.5)  # type: ignore[arg-type]

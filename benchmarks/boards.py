@@ -1,0 +1,187 @@
+"""Write ``docs/boards.md``: what every board takes, and how fast it is predicted to be.
+
+    python -m benchmarks.boards                               # from stored figures and the cycle model
+    python -m benchmarks.boards --simulate pynq-z2 ultra96    # counts cycles on the RTL first
+
+Resources come from ``overlays/resources.json`` (``make synth``), counted cycles from
+``benchmarks/simulated.json``, released bit files from the package's manifest. No number is typed.
+"""
+# ruff: noqa: T201, E501
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from pynq_train.bench import bench_step
+from pynq_train.errors import DoesNotFit
+from pynq_train.graph import fuse, zoo
+from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.overlays import released
+from pynq_train.schedule.plan import make_plan
+from pynq_train.schedule.timeline import predict
+from sim import synth
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "boards.md"
+SIMULATED = ROOT / "benchmarks" / "simulated.json"
+BATCH = {"digits": 32, "lenet5": 32, "1x": 128, "vgg16": 1}
+"""Mini-batches of the zoo's networks."""
+
+_MIB = 1 << 20
+_INTRO = f"""<!-- Written by "python -m benchmarks.boards". Do not edit. -->
+
+# Boards
+
+**No figure on this page was measured on a board.** Every line says what it rests on:
+
+* *measured*: read on a board. There is no such line yet.
+* *simulated*: cycles counted by the RTL on the virtual board, at the board's clock.
+* *predicted*: from the cycle model ([performance.md](performance.md) says how close it comes).
+* *synthesised*: counted by Yosys on the whole design around the processing system's primitive. No placement, no routing; the vendor's
+  interconnects and interrupt controller are not in it.
+
+`make overlay BOARD=...` builds a bit file with Vivado and refuses negative slack; `make synth BOARD=...` repeats the synthesis and compares it with these
+figures within {synth.TOLERANCE:.0%}.
+"""
+
+Row = tuple[object, ...]
+
+
+@cache
+def prediction(config: str, bytes_per_cycle: int, clock_mhz: float, cma_bytes: int,
+               net: str) -> tuple[float, int] | None:
+    """Predicted ms per image and arena bytes of a training step; None: it does not fit."""
+    wanted = (config, bytes_per_cycle, clock_mhz, cma_bytes)
+    board = next(b for b in BOARDS.values() if _key(b) == wanted)
+    try:
+        plan = make_plan(fuse(zoo.get(net)), BATCH[net], board)
+    except DoesNotFit:
+        return None
+    return predict(plan, plan.train).ms_per_image, plan.memory.nbytes
+
+
+def _key(board: Board) -> tuple[str, int, float, int]:
+    return board.config.name, board.dram_bytes_per_cycle, board.clock_mhz, board.cma_bytes
+
+
+def predicted(board: Board, net: str) -> tuple[float, int] | None:
+    """As ``prediction``; boards that are alike to the cycle model share one."""
+    return prediction(*_key(board), net)
+
+
+def simulate(board: Board) -> dict[str, dict[str, int]]:
+    """Cycles of a training step of the smaller networks, counted by the RTL."""
+    found = {}
+    for net in ("digits", "lenet5", "1x"):
+        result = bench_step(zoo.get(net), BATCH[net], board)
+        found[net] = {"batch": BATCH[net], "cycles": int(result.whole.total)}
+        print(f"{board.name} {net}: {found[net]['cycles']} cycles", flush=True)
+    return found
+
+
+def simulated() -> dict[str, dict[str, dict[str, int]]]:
+    """Counted cycles by board and network."""
+    values: dict[str, dict[str, dict[str, int]]] = json.loads(SIMULATED.read_text(encoding="utf-8"))
+    return values
+
+
+def _table(head: Row, rows: Iterator[Row]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _resources() -> Iterator[Row]:
+    stored = synth.stored()
+    for board in BOARDS.values():
+        figures, budget = stored[synth.key(board)], board.budget
+        limits = {"dsp": budget.dsp, "bram36": budget.bram36, "lut": budget.lut, "ff": budget.ff}
+        cells = (f"{figures[name]:,g} of {limit:,}" for name, limit in limits.items())
+        config = board.config
+        yield (board.name, f"`{board.part}`", f"`{config.name}`, {config.multipliers} multipliers",
+               *cells, "synthesised")
+
+
+def _clocks() -> Iterator[Row]:
+    stored, builds = synth.stored(), released()
+    for board in BOARDS.values():
+        delay = stored[synth.key(board)]["cell_delay_ns"]
+        build = builds.get(board.name)
+        routed = (f"{build.clock_mhz:g} MHz, slack {build.setup_slack_ns} ns (Vivado {build.vivado})"
+                  if build else "not yet")
+        yield (board.name, f"{board.clock_mhz:g} MHz", f"{1000 / board.clock_mhz:.1f} ns",
+               f"{delay:.2f} ns", routed, "synthesised")
+
+
+def _memory() -> Iterator[Row]:
+    for board in BOARDS.values():
+        gbs = board.dram_bytes_per_cycle * board.clock_mhz * 1e6 / 1e9
+        yield (board.name, f"{board.dram_bytes // _MIB} MiB", f"{board.cma_bytes // _MIB} MiB",
+               f"{board.dram_bytes_per_cycle} bytes per cycle, {gbs:.1f} GB/s", "assumed")
+
+
+def _speed(of: Callable[[Board, str], tuple[float, int] | None]) -> Iterator[Row]:
+    counted = simulated()
+    for board in BOARDS.values():
+        for net, batch in BATCH.items():
+            found = of(board, net)
+            if found is None:
+                yield (board.name, net, batch, "-", "does not fit the contiguous memory",
+                       "predicted")
+                continue
+            ms, nbytes = found
+            arena = f"{nbytes / _MIB:.1f} MiB"
+            yield board.name, net, batch, f"{ms:.4f}", arena, "predicted"
+            run = counted.get(board.name, {}).get(net)
+            if run is not None:
+                ms = run["cycles"] / board.clock_mhz / 1e3 / run["batch"]
+                yield board.name, net, run["batch"], f"{ms:.4f}", arena, "simulated"
+
+
+def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> str:
+    """Text of the page."""
+    names = "DSP", "BRAM36", "LUT", "FF"
+    return "\n".join([
+        _INTRO, "## Configuration and resources\n",
+        "*x of y*: y is the budget, the share of the part at which timing is usually met. Yosys "
+        "moves the registers and sums of the array\ninto the DSPs of the Zynq-7000 only: LUTs, FFs "
+        "and cell delay of Zynq UltraScale+ are more than Vivado should need.\n",
+        _table(("board", "part", "configuration", *names, "rests on"), _resources()),
+        "## Clock\n",
+        "The cell delay is the longest path without wires; about half of a period is left for "
+        "them. Boards of one family and\nconfiguration are one design.\n",
+        _table(("board", "clock", "period", "cell delay", "placed and routed", "rests on"),
+               _clocks()),
+        "## Memory\n",
+        "Contiguous memory (CMA) is what the Linux image gives to all buffers together. The usable "
+        "bandwidth enters the cycle\nmodel and the virtual board; that of the AUP-ZU3 is taken "
+        "from the Ultra96.\n",
+        _table(("board", "DRAM", "contiguous", "usable bandwidth", "rests on"), _memory()),
+        "## Training step\n",
+        "Forward pass, backward pass and update with momentum, milliseconds per image; the arena "
+        "holds program, maps and weights.\n",
+        _table(("board", "network", "batch", "ms per image", "arena", "rests on"), _speed(of)),
+    ])  # fmt: skip
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("--simulate", nargs="*", default=[], choices=sorted(BOARDS),
+                        metavar="BOARD", help="count cycles on the RTL of these boards first")
+    args = parser.parse_args()
+    counted = simulated() if SIMULATED.exists() else {}
+    for name in args.simulate:
+        counted[name] = simulate(BOARDS[name])
+    SIMULATED.write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(), encoding="utf-8")
+    print(f"written: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Overlays of real boards: the Vivado flow and the tool that runs it."""

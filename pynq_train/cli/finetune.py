@@ -1,0 +1,92 @@
+"""The command finetune: a trained network adapts to new data, in part or as a whole."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import pynq_train as pt
+from pynq_train.cli.commands import (
+    INTERRUPTED,
+    is_file_name,
+    load_data,
+    parse_train,
+    write_json,
+)
+from pynq_train.errors import BadInput
+from pynq_train.schedule.timeline import predict
+
+TRAIN, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
+
+
+def finetune(options: argparse.Namespace) -> int:
+    """``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
+    if not is_file_name(options.model):
+        raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
+                       found="a name", fix="train the network first")
+    data = load_data(options.data)
+    if data.train.y is None:
+        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
+    model = Path(options.model)
+    out = options.out or model.with_name(f"{model.stem}-tuned{model.suffix}")
+    if not out.parent.is_dir():
+        raise BadInput(f"folder {str(out.parent)!r} does not exist",
+                       fix="create it, or choose another --out")
+    checked = data.train if data.test is None or data.test.y is None else data.test
+    assert checked.y is not None
+    with _learner(options) as learner:
+        print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
+              f"{learner.batch}, {options.epochs} epochs")
+        before = None if options.resume else learner.evaluate(checked.x, checked.y)
+        history = learner.fit(data.train.x, data.train.y, options.epochs,
+                              progress=not options.no_progress, resume=options.resume,
+                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
+                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+        after = learner.evaluate(checked.x, checked.y)
+        if options.report:
+            learner.report(options.report)
+        result = _result(learner, before, after, len(checked), checked is data.train)
+    _print(result, learner)
+    print(f"saved {out} after {learner.steps} steps")
+    if options.json:
+        write_json(options.json, result)
+    if history.interrupted:
+        print(f"interrupted: go on with 'pynq-train finetune --model {out} --out {out} "
+              f"--data {options.data} --resume'")
+        return INTERRUPTED
+    return 0
+
+
+def _learner(options: argparse.Namespace) -> pt.Learner:
+    if options.resume:
+        return pt.Learner.load(options.model, options.board)
+    optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
+                       weight_decay=options.weight_decay, warmup_steps=5)
+    return pt.Learner.load(options.model, options.board, options.batch, optimizer,
+                           parse_train(options.train))
+
+
+def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,
+            own: bool) -> dict[str, Any]:
+    step = predict(learner.plan, learner.plan.train)
+    count = len(learner.history.batch_losses)
+    return {
+        "images": images, "evaluated": "training images" if own else "test images",
+        "accuracy_before": None if before is None else before.accuracy,
+        "accuracy_after": after.accuracy, "train": learner.train, "steps": count,
+        "cycles_per_step": step.cycles,
+        "board_seconds": step.cycles * count / (1e6 * step.clock_mhz),
+        "clock_mhz": step.clock_mhz, "arena_bytes": learner.plan.memory.nbytes}
+
+
+def _print(result: dict[str, Any], learner: pt.Learner) -> None:
+    before = result["accuracy_before"]
+    began = "" if before is None else f"{100 * before:.2f} % before, "
+    print(f"accuracy on {result['images']} {result['evaluated']}: {began}"
+          f"{100 * result['accuracy_after']:.2f} % after\n"
+          f"{result['steps']} steps of {result['cycles_per_step']} predicted cycles: "
+          f"{result['board_seconds']:.3f} s on {learner.plan.board.name} at "
+          f"{result['clock_mhz']:.0f} MHz, {result['arena_bytes']} bytes of memory")

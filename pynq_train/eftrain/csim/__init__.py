@@ -1,0 +1,7 @@
+"""C simulation of ``hls/``: the EF-Train kernel as g++ compiles it, by passes or as a trainer."""
+
+from pynq_train.eftrain.csim.build import build, default_source
+from pynq_train.eftrain.csim.kernel import Kernel
+from pynq_train.eftrain.csim.network import EfNetwork
+
+__all__ = ["EfNetwork", "Kernel", "build", "default_source"]

@@ -1,0 +1,9 @@
+"""Networks from and to other formats: ONNX, PyTorch, Keras. For a PC; not on the board."""
+
+from pynq_train.exchange.keras_import import from_keras
+from pynq_train.exchange.onnx_export import export_onnx
+from pynq_train.exchange.onnx_import import from_onnx
+from pynq_train.exchange.torch_import import from_torch
+from pynq_train.graph.fold import fold_batchnorm
+
+__all__ = ["export_onnx", "fold_batchnorm", "from_keras", "from_onnx", "from_torch"]

@@ -1,0 +1,197 @@
+"""Networks as ONNX files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pynq_train.exchange.packages import need
+from pynq_train.files import write_atomic
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.init import FloatArray, LayerParams, check_params
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+)
+from pynq_train.graph.wiring import FROM_INPUT, INPUT
+
+OPSET = 13
+IR_VERSION = 8
+"""Both of 2021: every ONNX Runtime since 1.9 reads such a file."""
+LOGITS = "logits"
+
+_PLAIN = {Relu: "Relu", GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
+
+
+def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
+                mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
+    """Write a network to an ONNX file; ``path`` holds either the old file or all of the new one.
+
+    The file has one input ``input``, float32 ``(n, channels, rows, cols)``, and one output
+    ``logits``, float32 ``(n, classes)``. Needs the package ``onnx``, on a PC.
+
+    Args:
+        graph: the network.
+        params: its parameters by layer name.
+        path: the file.
+        mean: taken from every image, per channel; None for no normalisation.
+        std: divides every image then, per channel.
+
+    Raises:
+        BadInput: parameters that do not fit, or a folder that cannot be written.
+        MissingTool: the package ``onnx`` is not installed.
+    """
+    write_atomic(path, to_proto(graph, params, mean, std).SerializeToString())
+
+
+def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[float] | None = None,
+             std: Sequence[float] | None = None) -> Any:
+    """Return the ONNX ``ModelProto`` of a network; see :func:`export_onnx`."""
+    onnx = need("onnx", "writing ONNX files")
+    check_params(graph, params)
+    writer = _Writer(onnx, graph)
+    first = INPUT
+    if mean is not None or std is not None:
+        first = writer.normalise(mean or (0.0,), std or (1.0,))
+    for op, sources in zip(graph.ops, graph.sources):
+        writer.node(op, [first if place == FROM_INPUT else graph.ops[place].name
+                         for place in sources], params.get(op.name))
+    last = graph.ops[-1].name
+    if last in writer.vectors:
+        writer.raw("Identity", [last], LOGITS)
+    else:
+        writer.raw("Flatten", [last], LOGITS, axis=1)
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    proto = helper.make_model(
+        helper.make_graph(
+            writer.nodes, graph.name,
+            [helper.make_tensor_value_info(INPUT, kind, ["n", *graph.input_shape])],
+            [helper.make_tensor_value_info(LOGITS, kind, ["n", graph.classes])],
+            writer.constants),
+        producer_name="pynq_train", opset_imports=[helper.make_opsetid("", OPSET)])
+    proto.ir_version = IR_VERSION
+    onnx.checker.check_model(proto)
+    return proto
+
+
+@dataclass
+class _Writer:
+    """Collects nodes and initializers; every operation's output has the operation's name.
+
+    ``vectors`` are the outputs of two axes ``(n, units)``; the others have four.
+    """
+
+    onnx: Any
+    graph: Graph
+
+    def __post_init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.vectors: set[str] = set()
+
+    def constant(self, name: str, array: FloatArray) -> str:
+        self.constants.append(self.onnx.numpy_helper.from_array(
+            np.asarray(array, dtype=np.float32, order="C"), name))
+        return name
+
+    def raw(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> None:
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name=name,
+                                                     **attributes))
+
+    def normalise(self, mean: Sequence[float], std: Sequence[float]) -> str:
+        """Append (input - mean) / std; these names cannot be operations' (they hold a slash)."""
+        for kind, source, name, values in (("Sub", INPUT, "input/centred", mean),
+                                           ("Div", "input/centred", "input/normalised", std)):
+            constant = self.constant(f"{name}.by", np.array(values, np.float32).reshape(-1, 1, 1))
+            self.raw(kind, [source, constant], name)
+        return "input/normalised"
+
+    def node(self, op: Op, sources: list[str], own: LayerParams | None) -> None:
+        inputs = self._alike(op, sources)
+        if isinstance(op, (Dense, Flatten)) or all(name in self.vectors for name in inputs):
+            self.vectors.add(op.name)
+        if own is not None:
+            inputs.append(self.constant(f"{op.name}.weight", own.weight))
+            for label in ("bias", "mean", "variance"):
+                array = getattr(own, label)
+                if array is not None:
+                    inputs.append(self.constant(f"{op.name}.{label}", array))
+        if isinstance(op, (Conv, MaxPool, AvgPool)):
+            self._windowed(op, inputs)
+        elif isinstance(op, Dense):
+            self.raw("Gemm", inputs, op.name, transB=1)
+        elif isinstance(op, BatchNorm):
+            self.raw("BatchNormalization", inputs, op.name, epsilon=op.eps,
+                     momentum=1 - op.momentum)
+        elif isinstance(op, Relu6):
+            bounds = [self.constant(f"{op.name}.{label}", np.array(value, np.float32))
+                      for label, value in (("low", 0), ("high", 6))]
+            self.raw("Clip", inputs + bounds, op.name)
+        elif isinstance(op, MaxPool2x2):
+            self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])
+        elif isinstance(op, Concat):
+            self.raw("Concat", inputs, op.name, axis=1)
+        elif isinstance(op, Dropout):
+            rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))
+            self.raw("Dropout", [*inputs, rate], op.name)
+        elif isinstance(op, Flatten):
+            self.raw("Flatten", inputs, op.name, axis=1)
+        else:
+            self.raw(_PLAIN[type(op)], inputs, op.name)
+
+    def _alike(self, op: Op, sources: list[str]) -> list[str]:
+        """Return names of the inputs with the axes that ``op`` wants, converted where needed."""
+        if isinstance(op, Dense):
+            return [self._vector(source) for source in sources]
+        windowed = isinstance(op, (Conv, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool))
+        mixed = len({source in self.vectors for source in sources}) > 1
+        return [self._map(source) for source in sources] if windowed or mixed else list(sources)
+
+    def _vector(self, source: str) -> str:
+        name = f"{source}/vector"
+        if source in self.vectors:
+            return source
+        if all(node.output[0] != name for node in self.nodes):
+            self.raw("Flatten", [source], name, axis=1)
+        return name
+
+    def _map(self, source: str) -> str:
+        name, axes = f"{source}/map", f"{source}/map.axes"
+        if source not in self.vectors:
+            return source
+        if all(node.output[0] != name for node in self.nodes):
+            self.constants.append(self.onnx.numpy_helper.from_array(
+                np.array([2, 3], np.int64), axes))
+            self.raw("Unsqueeze", [source, axes], name)
+        return name
+
+    def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
+        place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)
+        rows, cols = (op.window(size) for size in self.graph.in_shapes[place][0][1:])
+        pads = [rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after]
+        if op.padding != "same":
+            pads = [op.padding] * 4
+        attributes: dict[str, Any] = {"kernel_shape": [op.kernel] * 2,
+                                      "strides": [op.stride] * 2, "pads": pads}
+        if isinstance(op, Conv):
+            attributes["group"] = op.groups
+        elif isinstance(op, AvgPool):
+            attributes["count_include_pad"] = 1
+        kind = {Conv: "Conv", MaxPool: "MaxPool", AvgPool: "AveragePool"}[type(op)]
+        self.raw(kind, inputs, op.name, **attributes)

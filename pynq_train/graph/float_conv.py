@@ -1,0 +1,161 @@
+"""Convolutions in float32 on maps ``(image, row, col, channel)``, forward and backward.
+
+One matrix product per chunk of images; depthwise convolutions add shifted products instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from pynq_train.graph.init import FloatArray
+from pynq_train.graph.ops import Conv
+from pynq_train.graph.shapes import Shape, Window
+
+_CHUNK_VALUES = 1 << 19
+"""Values of the unfolded input per matrix product: 2 MB, so that it stays in the cache."""
+
+
+@dataclass(frozen=True)
+class ConvSite:
+    """A convolution at its place in a network; weights are ``W[m, n, kr, kc]``."""
+
+    kernel: int
+    stride: int
+    groups: int
+    in_shape: Shape
+    out_shape: Shape
+    rows: Window
+    cols: Window
+
+    @classmethod
+    def of(cls, op: Conv, shape: Shape) -> ConvSite:
+        """Return the site of ``op`` reading ``shape``."""
+        return cls(op.kernel, op.stride, op.groups, shape, op.out_shape(shape),
+                   op.window(shape[1]), op.window(shape[2]))
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every channel has one filter of its own."""
+        return self.groups == self.in_shape[0] == self.out_shape[0] > 1
+
+    def forward(self, x: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the output without bias, ``(image, row, col, m)``."""
+        padded = self._pad(x)
+        if self.depthwise:
+            return self._shifted(padded, weight)
+        parts = [_correlate(padded[..., n], _matrix(weight[m]), self.kernel, self.stride,
+                            self.rows.size, self.cols.size) for m, n in self._groups()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+
+    def weight_gradient(self, x: FloatArray, g: FloatArray) -> FloatArray:
+        """Return the gradient of the weights for the output's gradient ``g``."""
+        padded = self._pad(x)
+        if self.depthwise:
+            taps = [np.einsum("irca,irca->a", self._tap(padded, r, c), g)
+                    for r in range(self.kernel) for c in range(self.kernel)]
+            shaped = np.stack(taps, axis=1).reshape(-1, 1, self.kernel, self.kernel)
+            return np.ascontiguousarray(shaped, dtype=np.float32)
+        return np.concatenate([self._unfolded_gradient(padded[..., n], g[..., m])
+                               for m, n in self._groups()])
+
+    def input_gradient(self, g: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the gradient of the input for the output's gradient ``g``."""
+        if self.depthwise:
+            return self._spread_back(g, weight)
+        parts = [self._turned_back(g[..., m], weight[m]) for m, _ in self._groups()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _groups(self) -> list[tuple[slice, slice]]:
+        """Output and input channels of every group."""
+        m, n = self.out_shape[0] // self.groups, self.in_shape[0] // self.groups
+        return [(slice(i * m, i * m + m), slice(i * n, i * n + n)) for i in range(self.groups)]
+
+    def _pad(self, x: FloatArray) -> FloatArray:
+        pads = ((0, 0), (self.rows.pad_before, self.rows.pad_after),
+                (self.cols.pad_before, self.cols.pad_after), (0, 0))
+        return np.pad(x, pads) if any(p != (0, 0) for p in pads) else x
+
+    def _tap(self, padded: FloatArray, row: int, col: int) -> FloatArray:
+        """Pixels under one kernel position, a view of the size of the output."""
+        s = self.stride
+        return padded[:, row : row + s * (self.rows.size - 1) + 1 : s,
+                      col : col + s * (self.cols.size - 1) + 1 : s]
+
+    def _shifted(self, padded: FloatArray, weight: FloatArray) -> FloatArray:
+        out = self._tap(padded, 0, 0) * weight[:, 0, 0, 0]
+        for r in range(self.kernel):
+            for c in range(self.kernel):
+                if r or c:
+                    out += self._tap(padded, r, c) * weight[:, 0, r, c]
+        return out
+
+    def _spread_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
+        n, height, width = self.in_shape
+        top, left = self.rows.pad_before, self.cols.pad_before
+        padded = np.zeros((len(g), top + height + self.rows.pad_after,
+                           left + width + self.cols.pad_after, n), dtype=np.float32)
+        for r in range(self.kernel):
+            for c in range(self.kernel):
+                tap = self._tap(padded, r, c)
+                tap += g * weight[:, 0, r, c]
+        return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
+
+    def _unfolded_gradient(self, padded: FloatArray, g: FloatArray) -> FloatArray:
+        images, rows, cols, channels = g.shape
+        n = padded.shape[3]
+        fan_in = n * self.kernel * self.kernel
+        total = np.zeros((fan_in, channels), dtype=np.float32)
+        for part in _chunks(images, rows * cols * fan_in):
+            unfolded = _unfold(padded[part], self.kernel, self.stride, rows, cols)
+            total += unfolded.T @ g[part].reshape(-1, channels)
+        shaped = total.reshape(self.kernel, self.kernel, n, channels)
+        return np.ascontiguousarray(shaped.transpose(3, 2, 0, 1))
+
+    def _turned_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
+        """Correlate the zero-stuffed gradient with the weights turned by 180 degrees."""
+        images, rows, cols, channels = g.shape
+        _, height, width = self.in_shape
+        k, s = self.kernel, self.stride
+        spread = np.zeros((images, height + k - 1, width + k - 1, channels), dtype=np.float32)
+        # Padding is below the kernel's size, so neither is negative.
+        top, left = k - 1 - self.rows.pad_before, k - 1 - self.cols.pad_before
+        spread[:, top : top + s * (rows - 1) + 1 : s, left : left + s * (cols - 1) + 1 : s] = g
+        turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+        return _correlate(spread, _matrix(turned), k, 1, height, width)
+
+
+def _matrix(weight: FloatArray) -> FloatArray:
+    """W[m, n, kr, kc] -> (kr * kc * n, m), the order of unfolded pixels."""
+    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, len(weight))
+
+
+def _unfold(x: FloatArray, kernel: int, stride: int, rows: int, cols: int) -> FloatArray:
+    """Padded (image, row, col, channel) -> (image * rows * cols, kernel * kernel * channel)."""
+    images, _, _, channels = x.shape
+    si, sr, sc, se = x.strides
+    windows = as_strided(
+        x,
+        shape=(images, rows, cols, kernel, kernel, channels),
+        strides=(si, sr * stride, sc * stride, sr, sc, se),
+        writeable=False,
+    )
+    return windows.reshape(images * rows * cols, kernel * kernel * channels)
+
+
+def _chunks(images: int, values_per_image: int) -> list[slice]:
+    size = max(1, _CHUNK_VALUES // max(1, values_per_image))
+    return [slice(begin, min(begin + size, images)) for begin in range(0, images, size)]
+
+
+def _correlate(x: FloatArray, matrix: FloatArray, kernel: int, stride: int, rows: int, cols: int
+               ) -> FloatArray:
+    out = np.empty((len(x), rows, cols, matrix.shape[1]), dtype=np.float32)
+    for part in _chunks(len(x), rows * cols * len(matrix)):
+        unfolded = _unfold(x[part], kernel, stride, rows, cols)
+        np.matmul(unfolded, matrix, out=out[part].reshape(-1, matrix.shape[1]))
+    return out

@@ -1,0 +1,222 @@
+"""Forward and backward of every operation in float32, on maps ``(image, row, col, channel)``.
+
+A vector is ``(image, 1, 1, unit)``. A forward function returns its output and what its backward
+function needs; neither changes an array that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pynq_train.fixed import keep_mask
+from pynq_train.graph import float_norm
+from pynq_train.graph.float_conv import ConvSite
+from pynq_train.graph.float_pool import PoolSite
+from pynq_train.graph.init import FloatArray, LayerParams
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+)
+from pynq_train.graph.shapes import Shape
+
+Maps = list[FloatArray]
+
+
+@dataclass(frozen=True)
+class Site:
+    """An operation at its place in the network; ``params`` are its live arrays."""
+
+    op: Any
+    place: int
+    in_shapes: tuple[Shape, ...]
+    params: LayerParams | None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a forward pass is for: ``training`` keeps traces, draws masks and batch statistics."""
+
+    training: bool
+    seed: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Back:
+    """Result of a backward function: gradients of the inputs (None if unwanted) and parameters."""
+
+    inputs: list[FloatArray | None]
+    params: LayerParams | None = None
+
+
+Forward = Callable[[Site, Maps, Mode], tuple[FloatArray, Any]]
+Backward = Callable[[Site, Any, FloatArray, bool], Back]
+
+
+def _conv(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    params = _of(site)
+    out = ConvSite.of(site.op, site.in_shapes[0]).forward(xs[0], params.weight)
+    if params.bias is not None:
+        out += params.bias
+    return out, xs[0]
+
+
+def _conv_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    params, place = _of(site), ConvSite.of(site.op, site.in_shapes[0])
+    grads = LayerParams(place.weight_gradient(x, g), _bias_gradient(params, g))
+    return Back([place.input_gradient(g, params.weight) if wanted else None], grads)
+
+
+def _dense(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    params = _of(site)
+    x = xs[0].reshape(len(xs[0]), -1)
+    out = x @ params.weight.T
+    if params.bias is not None:
+        out += params.bias
+    return out[:, None, None, :], x
+
+
+def _dense_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    params = _of(site)
+    flat = g.reshape(len(g), -1)
+    grads = LayerParams(flat.T @ x, _bias_gradient(params, g))
+    return Back([(flat @ params.weight)[:, None, None, :] if wanted else None], grads)
+
+
+def _norm(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    by_batch = mode.training and not site.op.frozen
+    return float_norm.forward(xs[0], _of(site), site.op.eps, by_batch)
+
+
+def _norm_back(site: Site, trace: float_norm.NormTrace, g: FloatArray, wanted: bool) -> Back:
+    grad, params = float_norm.backward(g, trace, _of(site))
+    return Back([grad], params)
+
+
+def _relu(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    out = np.maximum(xs[0], 0)
+    return out, out
+
+
+def _relu_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    return Back([g * (out > 0)])
+
+
+def _relu6(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    out = np.clip(xs[0], 0, 6)
+    return out, out
+
+
+def _relu6_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    return Back([g * ((out > 0) & (out < 6))])
+
+
+def _max_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return PoolSite.of(site.op, site.in_shapes[0]).maxima(xs[0], mode.training)
+
+
+def _max_pool_back(site: Site, index: Any, g: FloatArray, wanted: bool) -> Back:
+    return Back([PoolSite.of(site.op, site.in_shapes[0]).maxima_backward(g, index)])
+
+
+def _avg_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return PoolSite.of(site.op, site.in_shapes[0]).means(xs[0]), None
+
+
+def _avg_pool_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    return Back([PoolSite.of(site.op, site.in_shapes[0]).means_backward(g)])
+
+
+def _global_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return xs[0].mean(axis=(1, 2), keepdims=True), None
+
+
+def _global_pool_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    channels, rows, cols = site.in_shapes[0]
+    share = g * np.float32(1 / (rows * cols))
+    return Back([np.broadcast_to(share, (len(g), rows, cols, channels))])
+
+
+def _add(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return xs[0] + xs[1], None
+
+
+def _add_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    return Back([g, g])
+
+
+def _concat(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return np.concatenate(xs, axis=3), None
+
+
+def _concat_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    ends = np.cumsum([shape[0] for shape in site.in_shapes])[:-1]
+    return Back([np.ascontiguousarray(part) for part in np.split(g, ends, axis=3)])
+
+
+def _dropout(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    if not mode.training or site.op.rate == 0:
+        return xs[0], np.float32(1)
+    images, rows, cols, channels = xs[0].shape
+    kept = keep_mask(site.op.rate, mode.seed, mode.step, site.place, xs[0].size)
+    scale = np.float32(1 / (1 - site.op.rate))
+    # Elements count in the order in which callers see a map: image, channel, row, column.
+    factors = kept.reshape(images, channels, rows, cols).transpose(0, 2, 3, 1) * scale
+    return xs[0] * factors, factors
+
+
+def _dropout_back(site: Site, factors: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    return Back([g * factors])
+
+
+def _flatten(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    flat = np.ascontiguousarray(xs[0].transpose(0, 3, 1, 2))
+    return flat.reshape(len(flat), 1, 1, -1), None
+
+
+def _flatten_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    shaped = g.reshape(len(g), *site.in_shapes[0])
+    return Back([np.ascontiguousarray(shaped.transpose(0, 2, 3, 1))])
+
+
+KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
+    Conv: (_conv, _conv_back),
+    Dense: (_dense, _dense_back),
+    BatchNorm: (_norm, _norm_back),
+    Relu: (_relu, _relu_back),
+    Relu6: (_relu6, _relu6_back),
+    MaxPool2x2: (_max_pool, _max_pool_back),
+    MaxPool: (_max_pool, _max_pool_back),
+    AvgPool: (_avg_pool, _avg_pool_back),
+    GlobalAvgPool: (_global_pool, _global_pool_back),
+    Add: (_add, _add_back),
+    Concat: (_concat, _concat_back),
+    Dropout: (_dropout, _dropout_back),
+    Flatten: (_flatten, _flatten_back),
+}
+"""(forward, backward) by operation. ``wanted`` tells backward whether the input's gradient is."""
+
+
+def _of(site: Site) -> LayerParams:
+    assert site.params is not None
+    return site.params
+
+
+def _bias_gradient(params: LayerParams, g: FloatArray) -> FloatArray | None:
+    return None if params.bias is None else g.sum(axis=(0, 1, 2))

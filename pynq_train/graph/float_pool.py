@@ -1,0 +1,99 @@
+"""Pooling in float32 on maps ``(image, row, col, channel)``, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pynq_train.graph.init import FloatArray
+from pynq_train.graph.pooling import AvgPool, MaxPool, MaxPool2x2
+from pynq_train.graph.shapes import Shape, Window, window_of
+
+Index = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PoolSite:
+    """Windows of a pooling over an input of ``in_shape``."""
+
+    kernel: int
+    stride: int
+    in_shape: Shape
+    rows: Window
+    cols: Window
+
+    @classmethod
+    def of(cls, op: MaxPool2x2 | MaxPool | AvgPool, shape: Shape) -> PoolSite:
+        """Return the site of ``op`` reading ``shape``."""
+        if isinstance(op, MaxPool2x2):
+            return cls(2, 2, shape, window_of(shape[1], 2, 2, 0), window_of(shape[2], 2, 2, 0))
+        return cls(op.kernel, op.stride, shape, op.window(shape[1]), op.window(shape[2]))
+
+    def maxima(self, x: FloatArray, keep: bool) -> tuple[FloatArray, Index | None]:
+        """Return the maxima and, if ``keep``, the place of each in its window (row-major)."""
+        taps = self._taps(self._pad(x, -np.inf))
+        out = next(taps)[1].copy()
+        index = np.zeros(out.shape, np.uint8) if keep else None
+        for place, tap in taps:
+            if index is not None:
+                np.copyto(index, np.uint8(place), where=tap > out)  # a later equal one loses
+            np.maximum(out, tap, out=out)
+        return out, index
+
+    def maxima_backward(self, g: FloatArray, index: Index) -> FloatArray:
+        """Return the input's gradient: each output's goes to its maximum."""
+        padded = self._blank(len(g))
+        for place, tap in self._taps(padded):
+            if self.stride >= self.kernel:  # no pixel lies in two windows
+                np.multiply(g, index == place, out=tap)
+            else:
+                tap += g * (index == place)
+        return self._inside(padded)
+
+    def means(self, x: FloatArray) -> FloatArray:
+        """Return the sums of the windows divided by their size, padding counted as zeros."""
+        taps = self._taps(self._pad(x, 0.0))
+        out = next(taps)[1].copy()
+        for _, tap in taps:
+            out += tap
+        out *= np.float32(1 / self.kernel**2)
+        return out
+
+    def means_backward(self, g: FloatArray) -> FloatArray:
+        """Return the input's gradient: each output's is spread over its window."""
+        padded = self._blank(len(g))
+        share = g * np.float32(1 / self.kernel**2)
+        for _, tap in self._taps(padded):
+            tap += share
+        return self._inside(padded)
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _taps(self, padded: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+        """Views of the pixels at each place of the windows, of the size of the output."""
+        s = self.stride
+        for place in range(self.kernel**2):
+            row, col = divmod(place, self.kernel)
+            yield place, padded[:, row : row + s * (self.rows.size - 1) + 1 : s,
+                                col : col + s * (self.cols.size - 1) + 1 : s]
+
+    def _pad(self, x: FloatArray, value: float) -> FloatArray:
+        pads = ((0, 0), (self.rows.pad_before, self.rows.pad_after),
+                (self.cols.pad_before, self.cols.pad_after), (0, 0))
+        if all(p == (0, 0) for p in pads):
+            return x
+        return np.pad(x, pads, constant_values=value)
+
+    def _blank(self, images: int) -> FloatArray:
+        channels, height, width = self.in_shape
+        return np.zeros((images, self.rows.pad_before + height + self.rows.pad_after,
+                         self.cols.pad_before + width + self.cols.pad_after, channels),
+                        dtype=np.float32)
+
+    def _inside(self, padded: FloatArray) -> FloatArray:
+        top, left = self.rows.pad_before, self.cols.pad_before
+        _, height, width = self.in_shape
+        return np.ascontiguousarray(padded[:, top : top + height, left : left + width])

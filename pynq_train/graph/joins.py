@@ -1,0 +1,50 @@
+"""Operations that join branches, as frozen values with their shape rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pynq_train.errors import BadInput
+from pynq_train.graph.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of two maps of one shape (the end of a residual block)."""
+
+    kind: ClassVar[str] = "add"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
+
+    def out_shape(self, first: Shape, second: Shape) -> Shape:
+        """Return the common shape; raise :class:`BadInput` if the two differ."""
+        if first != second:
+            raise BadInput(f"{self.name}: the inputs of Add", expected="two equal shapes",
+                           found=f"{first} and {second}",
+                           fix="put a 1x1 convolution on the shorter branch")
+        return first
+
+
+@dataclass(frozen=True)
+class Concat:
+    """The channels of all inputs, one after the other."""
+
+    kind: ClassVar[str] = "concat"
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
+
+    def out_shape(self, *shapes: Shape) -> Shape:
+        """Return the joined shape; raise :class:`BadInput` if rows or columns differ."""
+        if len({shape[1:] for shape in shapes}) != 1:
+            raise BadInput(f"{self.name}: the inputs of Concat", expected="equal rows and columns",
+                           found=" and ".join(f"{r}x{c}" for _, r, c in shapes))
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])

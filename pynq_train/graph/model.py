@@ -1,0 +1,25 @@
+"""A network with its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.init import LayerParams, check_params
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified graph and float32 parameters that fit it, for example imported ones.
+
+    Raises:
+        BadInput: the parameters do not fit the graph.
+    """
+
+    graph: Graph
+    params: Mapping[str, LayerParams]
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_params(self.graph, self.params)

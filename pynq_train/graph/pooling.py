@@ -1,0 +1,115 @@
+"""Pooling operations, as frozen values with their shape rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pynq_train.errors import BadInput
+from pynq_train.graph.shapes import (
+    MAX_KERNEL,
+    MAX_STRIDE,
+    Padding,
+    Shape,
+    Window,
+    require_padding,
+    require_square,
+    window_of,
+    windowed_shape,
+)
+
+
+@dataclass(frozen=True)
+class MaxPool2x2:
+    """Maximum of 2x2 windows, stride 2; an odd last row or column is left out (floor rule).
+
+    The gradient goes to the first maximum of a window in row-major order.
+    """
+
+    kind: ClassVar[str] = "maxpool2x2"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the halved shape; raise :class:`BadInput` if a side is shorter than 2."""
+        if shape[1] < 2 or shape[2] < 2:
+            raise BadInput(
+                f"{self.name}: 2x2 pooling",
+                expected="an input of at least 2x2 pixels",
+                found=f"{shape[1]}x{shape[2]}",
+                fix="remove this pooling",
+            )
+        return (shape[0], shape[1] // 2, shape[2] // 2)
+
+
+@dataclass(frozen=True)
+class _Windowed:
+    """Pooling over square windows that may overlap."""
+
+    kind: ClassVar[str] = ""
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    kernel: int
+    stride: int
+    padding: Padding = 0
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
+        who = self.name or self.kind
+        require_square(f"{who}: kernel", self.kernel, MAX_KERNEL)
+        require_square(f"{who}: stride", self.stride, MAX_STRIDE)
+        # Half a kernel at most: every window then holds a pixel of the image.
+        require_padding(f"{who}: padding", self.padding, self.kernel // 2)
+
+    def window(self, size: int) -> Window:
+        """Return output size and padding along an axis of ``size`` elements (may be < 1)."""
+        return window_of(size, self.kernel, self.stride, self.padding)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the output shape for input ``shape``; raise :class:`BadInput` if it is empty."""
+        return windowed_shape(f"{self.name}: the {self.kernel}x{self.kernel} window", shape,
+                              self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True)
+class MaxPool(_Windowed):
+    """Maximum of ``kernel`` x ``kernel`` windows, ``stride`` apart; padding is never chosen.
+
+    Sizes follow :class:`~pynq_train.graph.ops.Conv`. The gradient goes to the first maximum of a
+    window in row-major order; where windows overlap, a pixel's gradients add.
+    """
+
+    kind: ClassVar[str] = "maxpool"
+
+
+@dataclass(frozen=True)
+class AvgPool(_Windowed):
+    """Sum of ``kernel`` x ``kernel`` windows, divided by ``kernel`` squared.
+
+    Sizes follow :class:`~pynq_train.graph.ops.Conv`; padding counts as zeros (PyTorch's
+    ``count_include_pad``).
+    """
+
+    kind: ClassVar[str] = "avgpool"
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool:
+    """Mean of each channel's map."""
+
+    kind: ClassVar[str] = "globalavgpool"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return ``(channels, 1, 1)``."""
+        return (shape[0], 1, 1)

@@ -1,0 +1,61 @@
+"""Which operations the engine runs, and what can stand in for the others."""
+
+from __future__ import annotations
+
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+)
+
+_RUNS = (Conv, Dense, Relu, MaxPool2x2, Flatten)
+_INSTEAD: dict[type[Op], str] = {
+    BatchNorm: "fold it into the convolution before it with fold_batchnorm()",
+    Add: "leave the branch out",
+    Concat: "use one convolution with the channels of all branches",
+    MaxPool: "use MaxPool2x2",
+    AvgPool: "use MaxPool2x2, or a convolution with a stride",
+    GlobalAvgPool: "leave it out: Dense flattens the map",
+    Relu6: "use Relu",
+    Dropout: "leave it out and use weight_decay",
+}
+_GROUPED = "use groups=1"
+_BRANCH = "let every operation read the one before it"
+
+
+def check_supported(graph: Graph) -> None:
+    """Raise :class:`UnsupportedModel` that lists every operation that the engine does not run.
+
+    The text names them by kind, each kind with what could replace it.
+    """
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for at, (op, sources) in enumerate(zip(graph.ops, graph.sources)):
+        if not isinstance(op, _RUNS):
+            key = (op.kind, _INSTEAD[type(op)])
+        elif isinstance(op, Conv) and op.groups > 1:
+            key = ("conv with groups", _GROUPED)
+        elif sources != (at - 1,):
+            key = (f"reads {graph.name_at(sources[0])!r} past the operation before it", _BRANCH)
+        else:
+            continue
+        reasons.setdefault(key, []).append(op.name)
+    if reasons:
+        count = sum(len(names) for names in reasons.values())
+        listed = "; ".join(f"{', '.join(names)} ({kind}): {instead}"
+                           for (kind, instead), names in reasons.items())
+        raise UnsupportedModel(f"network {graph.name!r} has {count} "
+                               f"operation{'s' if count > 1 else ''} that the engine does not run: "
+                               f"{listed}")

@@ -1,0 +1,162 @@
+"""Bitstreams: which exist, where they lie, and what to do when one is missing.
+
+A build is a folder with ``pynq_train.bit``, ``pynq_train.hwh`` and ``manifest.json``, as
+``make overlay`` leaves it. ``manifest.json`` of this package lists the released builds by board.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pynq_train.errors import BadInput, StaleOverlay
+from pynq_train.hw import contract, design
+from pynq_train.hw.boards import BOARDS, Board
+
+FOLDER_VARIABLE = "PYNQ_TRAIN_OVERLAYS"
+"""Environment variable with a folder that holds one folder per board."""
+
+MANIFEST = "manifest.json"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of an overlay.
+
+    Attributes:
+        board: board.
+        configuration: configuration of the engine.
+        contract_hash: contract that its engine decodes.
+        clock_mhz: clock of the engine that the processing system really gives, in MHz.
+        setup_slack_ns, hold_slack_ns: worst slacks of the routed design, in ns.
+        vivado: version of Vivado.
+        bit_sha256, hwh_sha256: digests of the two files.
+        url: where the folder's files can be downloaded from; empty: nowhere.
+    """
+
+    board: str
+    configuration: str
+    contract_hash: str
+    clock_mhz: float
+    setup_slack_ns: float
+    hold_slack_ns: float
+    vivado: str
+    bit_sha256: str
+    hwh_sha256: str
+    url: str = ""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: Path) -> Build:
+        """Return the build that a manifest describes.
+
+        Raises:
+            BadInput: keys are missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise BadInput(f"{where} does not describe a build", expected=", ".join(sorted(known)),
+                           found=", ".join(sorted(values)),
+                           fix="build the overlay again with 'make overlay'") from error
+
+
+def released() -> dict[str, Build]:
+    """Released builds by board; empty as long as there is none."""
+    path = _PACKAGE / MANIFEST
+    return {name: Build.from_dict(values, path) for name, values in _read(path)["builds"].items()}
+
+
+def folders(board: Board) -> list[Path]:
+    """Folders in which the overlay of a board is looked for, the first one first."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    first = [Path(chosen) / board.name] if chosen else []
+    built = _PACKAGE.parents[1] / "build" / "overlays" / board.name
+    return [*first, _PACKAGE / board.name, built]
+
+
+def find_overlay(board: Board) -> Path:
+    """Bit file of a board, checked: complete, as built, and of this package's contract.
+
+    Raises:
+        BadInput: it is missing, incomplete or damaged.
+        StaleOverlay: its engine decodes another contract.
+    """
+    where = folders(board)
+    name = f"{design.NAME}.bit"
+    bit = next((folder / name for folder in where if (folder / name).is_file()), None)
+    if bit is None:
+        raise BadInput(
+            f"no overlay for {board.name} is installed", expected=where[0] / name,
+            found="no such file", fix=_how_to_get(board, where[0]),
+        )  # fmt: skip
+    build = _build_of(bit, board)
+    for path, digest in ((bit, build.bit_sha256), (bit.with_suffix(".hwh"), build.hwh_sha256)):
+        found = sha256(path) if path.is_file() else "no such file"
+        if found != digest:
+            raise BadInput(f"{path} is not the file that was built", expected=f"SHA-256 {digest}",
+                           found=found, fix="copy all files of the build again")
+    wanted = contract.contract_hash(board.config)
+    if build.board != board.name or build.contract_hash != wanted:
+        raise StaleOverlay(
+            f"{bit} was built for another version of this package",
+            expected=f"{board.name} with contract {wanted[:16]}",
+            found=f"{build.board} with contract {build.contract_hash[:16]}",
+            fix=_how_to_get(board, where[0]),
+        )
+    return bit
+
+
+def board_of_image(name: str | None = None) -> Board | None:
+    """The board that a PYNQ image calls ``name`` (default: ``$BOARD``); None: no known one."""
+    name = name if name is not None else os.environ.get("BOARD", "")
+    known = {board.pynq_name.lower(): board for board in BOARDS.values()}
+    return known.get(name.lower())
+
+
+def this_machine() -> str:
+    """Name of the backend to use here: the board of a PYNQ image, else the virtual PYNQ-Z2."""
+    board = board_of_image()
+    return board.name if board is not None else "virtual:pynq-z2"
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _build_of(bit: Path, board: Board) -> Build:
+    beside = bit.with_name(MANIFEST)
+    if beside.is_file():
+        return Build.from_dict(_read(beside), beside)
+    build = released().get(board.name)
+    if build is None:
+        raise BadInput(f"nothing tells what {bit} is", expected=beside, found="no such file",
+                       fix="copy all files of the build again")
+    return build
+
+
+def _how_to_get(board: Board, folder: Path) -> str:
+    build = released().get(board.name)
+    virtual = f"or use 'virtual:{board.name}'"
+    if build is not None and build.url:
+        return f"download {build.url} into {folder}, {virtual}"
+    return (f"no bitstream of it has been released: build it on a PC with Vivado (make overlay "
+            f"BOARD={board.name}) and copy build/overlays/{board.name} to {folder}, {virtual}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read", expected="a JSON file", found=str(error),
+                       fix="install the package again, or copy the build again") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{path} is no manifest", expected="a JSON object",
+                       found=type(values).__name__, fix="copy the build again")
+    return values

@@ -1,0 +1,128 @@
+"""Placement: which tensors of a plan stay in the arena, and which share a place.
+
+With everything trained every tensor has a region of its own. What does not learn needs less:
+
+* A layer below the lowest one that learns has no flags and no gradient; masters and momentum of
+  frozen weights stay with the host.
+* A feature map that no weight gradient reads, and a gradient map from which no weight gradient is
+  made, is dead when the next layer has read it. All of these take turns in two regions. That needs
+  no waits: a store comes after all loads of earlier convolutions (``program.hazards``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pynq_train.graph.fuse import FusedLayer
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.schedule.layer import LayerSpec, bias_spec
+from pynq_train.schedule.layout import MapLayout
+from pynq_train.schedule.learning import Learns, first_learning
+from pynq_train.schedule.memory import Allocator, MemoryMap
+
+ZEROS = "zeros"
+"""Input of the scratch convolutions behind which the sums of biases are taken; stays zero."""
+_PAIR = 2
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a network with a mini-batch keeps in memory.
+
+    Attributes:
+        layers: the fused layers.
+        specs: the same as the engine sees them.
+        learns: what each learns.
+        batch: images of a mini-batch.
+        momentum: the weight masters hold momentum.
+    """
+
+    layers: tuple[FusedLayer, ...]
+    specs: tuple[LayerSpec, ...]
+    learns: tuple[Learns, ...]
+    batch: int
+    momentum: bool
+
+    @property
+    def last(self) -> int:
+        """Position of the last layer."""
+        return len(self.specs) - 1
+
+    def passing(self, layer: int) -> bool:
+        """Whether a layer's output is dead when the next layer has read it."""
+        return layer < self.last and not self.learns[layer + 1].weights
+
+    def passing_gradient(self, layer: int) -> bool:
+        """Whether the gradient of a layer's output is dead behind its backward pass."""
+        return layer < self.last and not self.learns[layer].weights
+
+
+def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]]) -> MemoryMap:
+    """Place programs and tensors in the arena.
+
+    Args:
+        tensors: the network.
+        programs: descriptors and taps of each program, by name.
+    """
+    to = Allocator()
+    for name, (descriptors, taps) in programs.items():
+        to.add(f"{name}.program", descriptors * DESCRIPTOR_BYTES, "program")
+        to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
+        to.add(f"{name}.records", descriptors * RECORD_WORDS * WORD_BYTES, "records")
+    to.add("step_block", (1 + 4 * len(tensors.specs)) * PARAM_WORDS * WORD_BYTES, "step block")
+    to.add("labels", tensors.batch * WORD_BYTES, "labels")
+    channels, rows, cols = tensors.layers[0].in_shape
+    to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
+    first = first_learning(tensors.learns)
+    sizes = [0] * _PAIR
+    for spec in tensors.specs:
+        _place_maps(to, tensors, spec, spec.index >= first, sizes)
+        _place_weights(to, tensors, spec)
+    for number, nbytes in enumerate(sizes):
+        if nbytes:
+            to.add(_shared(number), nbytes, "map")
+    zeros = [bias_spec(spec).x.cols for spec, learn in zip(tensors.specs, tensors.learns)
+             if learn.bias and not learn.weights]
+    if zeros:
+        to.add(ZEROS, max(zeros) * WORD_BYTES, "map")
+    return to.finish()
+
+
+def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, trained: bool,
+                sizes: list[int]) -> None:
+    """Output, flags and gradient of a layer; ``sizes`` of the shared regions grow."""
+    slot, end = spec.index % _PAIR, spec.index == tensors.last
+
+    def put(symbol: str, kind: str, passing: bool) -> None:
+        if passing:
+            to.share(symbol, _shared(slot))
+            sizes[slot] = max(sizes[slot], spec.y.nbytes)
+        else:
+            to.add(symbol, spec.y.nbytes, kind)
+
+    put("logits" if end else f"{spec.name}.y", "map", tensors.passing(spec.index))
+    if not trained:
+        return
+    if spec.flags is not None:
+        to.add(f"{spec.name}.flags", spec.flags.nbytes, "flags")
+    put("dlogits" if end else f"{spec.name}.dy", "gradient map",
+        tensors.passing_gradient(spec.index))
+
+
+def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
+    name, learn = spec.name, tensors.learns[spec.index]
+    to.add(f"{name}.w16", spec.weight_bytes, "weights")
+    if learn.weights:
+        to.add(f"{name}.wv", spec.master_bytes(tensors.momentum), "masters")
+    elif learn.bias:
+        to.add(f"{name}.scratch", bias_spec(spec).master_bytes(momentum=False), "scratch")
+    if spec.bias:
+        to.add(f"{name}.bias", spec.bias_bytes, "masters")
+    if learn.bias:
+        to.add(f"{name}.db", spec.bias_bytes, "gradient sums")
+
+
+def _shared(number: int) -> str:
+    return f"shared{number}"

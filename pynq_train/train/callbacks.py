@@ -1,0 +1,161 @@
+"""What happens beside a training: early stopping, keeping the best model, functions of the user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pynq_train.errors import BadInput, UnknownName
+from pynq_train.train.history import EpochResult
+from pynq_train.train.schedules import number, whole
+
+if TYPE_CHECKING:
+    from pynq_train.train.learner import Learner
+    from pynq_train.train.session import StepOutcome
+
+MONITORS = {"loss": -1, "accuracy": 1, "val_loss": -1, "val_accuracy": 1}
+"""Values of an epoch that can be watched: 1 if more is better."""
+
+
+class Callback:
+    """Base of callbacks; every method may be left out.
+
+    State that a resumed training needs goes through :meth:`state` and :meth:`restore`: it is part
+    of checkpoints.
+    """
+
+    def on_begin(self, learner: Learner) -> None:
+        """Called when a training begins or is taken up again."""
+
+    def on_step(self, learner: Learner, outcome: StepOutcome) -> None:
+        """Called after each training step."""
+
+    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool | None:
+        """Called after each epoch; True ends the training."""
+        return None
+
+    def on_end(self, learner: Learner) -> None:
+        """Called when the training has ended (not when it was interrupted)."""
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what :meth:`state` gave."""
+
+
+UserCallback = Callback | Callable[[EpochResult], Any]
+
+
+class OnEpoch(Callback):
+    """A function of the user: called with the result of each epoch; True ends the training."""
+
+    def __init__(self, function: Callable[[EpochResult], Any]) -> None:
+        self._function = function
+
+    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool:
+        """Call it; only True itself ends the training."""
+        return self._function(epoch) is True
+
+
+class _Watch(Callback):
+    """Remembers the best value of an epoch's result."""
+
+    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+        if monitor not in MONITORS:
+            raise UnknownName.among("monitor", monitor, MONITORS)
+        number("min_delta", min_delta, 0, 1e9)
+        self.monitor = monitor
+        self.best: float | None = None
+        self._delta = min_delta
+
+    def improved(self, epoch: EpochResult) -> bool:
+        """Whether the epoch is better than all before, by more than ``min_delta``."""
+        value = getattr(epoch, self.monitor)
+        if value is None:
+            raise BadInput(f"{type(self).__name__}: {self.monitor}",
+                           expected="fit(..., validation_data=(x, y))", found="none",
+                           fix="pass validation data, or watch 'loss' or 'accuracy'")
+        gain = 0.0 if self.best is None else (value - self.best) * MONITORS[self.monitor]
+        if self.best is not None and not gain > self._delta:
+            return False
+        self.best = value
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+        self.best = state["best"]
+
+
+class EarlyStopping(_Watch):
+    """Ends the training when nothing has improved for ``patience`` epochs.
+
+    Args:
+        monitor: ``loss``, ``accuracy``, ``val_loss`` or ``val_accuracy``.
+        patience: epochs without improvement that are allowed.
+        min_delta: how much better an epoch must be to count.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 3,
+                 min_delta: float = 0.0) -> None:
+        super().__init__(monitor, min_delta)
+        whole("patience", patience)
+        self.patience = patience
+        self.waited = 0
+
+    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool:
+        """Count epochs without improvement."""
+        self.waited = 0 if self.improved(epoch) else self.waited + 1
+        return self.waited > self.patience
+
+    def state(self) -> dict[str, Any]:
+        """Best value and waited epochs."""
+        return {**super().state(), "waited": self.waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        super().restore(state)
+        self.waited = int(state["waited"])
+
+
+class BestModel(_Watch):
+    """Saves the learner whenever an epoch is the best so far.
+
+    Args:
+        path: the .safetensors file; load it with :func:`pynq_train.load`.
+        monitor: ``loss``, ``accuracy``, ``val_loss`` or ``val_accuracy``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], monitor: str = "val_accuracy") -> None:
+        super().__init__(monitor)
+        self.path = path
+
+    def on_epoch(self, learner: Learner, epoch: EpochResult) -> None:
+        """Save if it is."""
+        if self.improved(epoch):
+            learner.save(self.path)
+
+
+def as_callbacks(given: Sequence[UserCallback]) -> list[Callback]:
+    """Callbacks, with functions wrapped.
+
+    Raises:
+        BadInput: something that is neither.
+    """
+    result: list[Callback] = []
+    for one in given:
+        if isinstance(one, Callback):
+            result.append(one)
+        elif callable(one) and not isinstance(one, type):
+            result.append(OnEpoch(one))
+        else:
+            raise BadInput("callback", expected="a Callback or a function of the epoch's result",
+                           found=repr(one), fix="pass an object, not its class" if isinstance(
+                               one, type) else None)
+    return result

@@ -1,0 +1,112 @@
+"""The EF-Train kernel behind the learner: ``board="hls-csim"``.
+
+It is an engine of its own, compiled by g++: called layer by layer, without device memory and
+programs. Weights are float32; where the learner keeps or saves them they are masters of our engine
+(Q3.28), so that a checkpoint goes on wherever one likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.eftrain.csim import EfNetwork
+from pynq_train.errors import BadInput
+from pynq_train.graph import LayerParams
+from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.schedule.plan import Plan
+from pynq_train.train.formats import Array
+from pynq_train.train.session import Masters, Session, StepOutcome, new_policy
+
+HLS_CSIM = "hls-csim"
+"""Name of the board."""
+
+
+class HlsSession(Session):
+    """A session whose steps the kernel runs.
+
+    Only the learner's side of a session exists: steps, evaluation and weights. What reads or writes
+    device memory (``write_training``, ``request``, ``records``) has nothing to work on here.
+
+    Args:
+        plan: gives layers and mini-batch; its tiles and memory are not used.
+        masters: weights by layer name.
+        policy: ranges for other boards; floating point needs no exponents.
+
+    Raises:
+        BadInput: the plan freezes something; the kernel updates every layer.
+    """
+
+    def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
+        for layer, learns in zip(plan.layers, plan.learns):
+            if not learns.weights or learns.bias != layer.bias:
+                raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
+                               found=f"layer {layer.name!r} frozen", fix="use train='all'")
+        self.plan = plan
+        self.policy = policy
+        params = {name: own.params() for name, own in masters.items()}
+        self._network = EfNetwork(plan.layers, params, plan.batch)
+
+    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
+        """Run one training step.
+
+        Raises:
+            BadInput: momentum, weight decay, rates per layer or clipping, which the kernel's update
+                does not have.
+        """
+        if any(factor != 1 for pair in sgd.factors for factor in pair):
+            raise BadInput(f"{HLS_CSIM}: layer_lr", expected="none: EF-Train has one rate",
+                           found=sgd.factors, fix="leave layer_lr out")
+        if sgd.clip is not None:
+            raise BadInput(f"{HLS_CSIM}: clip", expected="None", found=sgd.clip,
+                           fix="leave clip out")
+        for what, value in (("momentum", sgd.momentum), ("weight_decay", sgd.decay)):
+            if value:
+                raise BadInput(f"{HLS_CSIM}: {what}", expected="0: EF-Train's update is plain SGD",
+                               found=value, fix=f"use SGD({what}=0)")
+        said = self._network.step(images, labels, sgd.lr)
+        return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {})
+
+    def evaluate(self, images: Array, labels: Array | None = None
+                 ) -> tuple[StepOutcome, NDArray[np.float32]]:
+        """Run the forward pass; return the outcome and logits ``(images, classes)``."""
+        known = np.zeros(len(images), np.int64) if labels is None else labels
+        said, logits = self._network.evaluate(images, known)
+        return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {}), logits
+
+    def calibrate(self, images: Array, labels: Array) -> int:
+        """Nothing to find; return 0 runs."""
+        return 0
+
+    def calibrate_forward(self, images: Array) -> int:
+        """Nothing to find; return 0 runs."""
+        return 0
+
+    def write_masters(self, masters: Mapping[str, Masters]) -> None:
+        """Set the weights."""
+        self._network.write({name: own.params() for name, own in masters.items()})
+
+    def read_masters(self) -> dict[str, Masters]:
+        """Return the weights, rounded to 2^-28; there is no momentum.
+
+        The policy starts afresh from their ranges: a board that goes on with them needs it.
+        """
+        masters = {name: Masters.of(own) for name, own in self._network.read().items()}
+        self.policy = new_policy(self.plan, masters, self.policy.input_k)
+        return masters
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return all weights, bit for bit."""
+        saved = {}
+        for name, own in self._network.read().items():
+            saved[f"{name}.weight"] = own.weight
+            if own.bias is not None:
+                saved[f"{name}.bias"] = own.bias
+        return saved
+
+    def restore(self, saved: Mapping[str, Array]) -> None:
+        """Undo every step since :meth:`snapshot`."""
+        self._network.write({name: LayerParams(saved[f"{name}.weight"], saved.get(f"{name}.bias"))
+                             for name in self._network.read()})

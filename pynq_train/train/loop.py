@@ -1,0 +1,214 @@
+"""The loop of a training: epochs, steps, callbacks, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.data import batches
+from pynq_train.errors import BadInput
+from pynq_train.train.callbacks import Callback
+from pynq_train.train.formats import range_of
+from pynq_train.train.history import Evaluation, Tally
+from pynq_train.train.images import ImageSource
+from pynq_train.train.interrupt import DeferredInterrupt
+from pynq_train.train.ranges import tensor_stats
+from pynq_train.train.session import Session, StepOutcome
+from pynq_train.train.state import Run
+
+if TYPE_CHECKING:
+    from pynq_train.train.learner import Learner
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training images and labels."""
+
+    source: ImageSource
+    labels: Labels
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of images and labels: the same data, the same text."""
+        return f"{self.source.fingerprint:08x}{ImageSource.checksum(self.labels):08x}"
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When checkpoints are written: every ``every`` steps, or None at the end of epochs."""
+
+    path: str | os.PathLike[str]
+    every: int | None = None
+
+
+class Loop:
+    """One call of ``fit``.
+
+    Args:
+        learner: whose state moves on.
+        session: its open session.
+        data: training data.
+        validate: evaluates the validation data, None without.
+        callbacks: in the order in which they are called.
+        saving: where and when checkpoints go, None for none.
+        progress: show a bar.
+    """
+
+    def __init__(self, learner: Learner, session: Session, data: Data,
+                 validate: Callable[[], Evaluation] | None, callbacks: Sequence[Callback],
+                 saving: Saving | None, progress: bool) -> None:
+        self._learner, self._session, self._data = learner, session, data
+        self._validate, self._callbacks = validate, callbacks
+        self._saving, self._progress = saving, progress
+        self._state = learner.state
+        self._names = [spec.name for spec in session.plan.specs]
+        self._per_epoch = len(data.source) // learner.batch
+
+    def begin(self, epochs: int) -> None:
+        """Start a run: exponents for the first mini-batch, state and first checkpoint."""
+        source, state, policy = self._data.source, self._state, self._session.policy
+        policy.input_k = (max(policy.input_k, range_of(source.largest)) if state.steps
+                          else range_of(source.largest))
+        first = next(iter(self._order()))
+        self._session.calibrate(source.take(first), self._data.labels[first])
+        state.history.batch_losses = []
+        state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
+        self._save()
+
+    def take_up(self) -> None:
+        """Go on with the interrupted run.
+
+        Raises:
+            BadInput: there is none, or data or callbacks are not those that it began with.
+        """
+        run = self._state.run
+        if run is None:
+            raise BadInput("nothing to resume: the last training ran to its end",
+                           fix="call fit without resume")
+        if run.images != len(self._data.source):
+            raise BadInput("images of the resumed training", expected=run.images,
+                           found=len(self._data.source), fix="pass the same data as before")
+        if run.data != self._data.fingerprint:
+            raise BadInput("images and labels of the resumed training",
+                           expected=f"checksum {run.data}", found=self._data.fingerprint,
+                           fix="pass the same data in the same order as before")
+        if run.callbacks and len(run.callbacks) != len(self._callbacks):
+            raise BadInput("callbacks of the resumed training", expected=len(run.callbacks),
+                           found=len(self._callbacks), fix="pass the same callbacks as before")
+        for callback, state in zip(self._callbacks, run.callbacks):
+            callback.restore(state)
+
+    def run(self) -> None:
+        """Run to the end, to the end that a callback wants, or to Ctrl-C."""
+        run = self._current()
+        history = self._state.history
+        history.interrupted = False
+        for callback in self._callbacks:
+            callback.on_begin(self._learner)
+        with DeferredInterrupt() as interrupt:
+            while run.epoch < run.epochs and not interrupt.pending:
+                self._epoch(run, interrupt)
+        history.interrupted = run.epoch < run.epochs
+        if not history.interrupted:
+            self._state.run = None
+            for callback in self._callbacks:
+                callback.on_end(self._learner)
+        self._save()
+
+    def _epoch(self, run: Run, interrupt: DeferredInterrupt) -> None:
+        began, state = time.monotonic(), self._state
+        skip = run.step - run.epoch * self._per_epoch
+        with _bar(self._progress, self._per_epoch, skip,
+                  f"epoch {run.epoch + 1}/{run.epochs}") as bar:
+            for number, index in enumerate(self._order()):
+                if number < skip:
+                    continue
+                if interrupt.pending:
+                    break
+                self._step(run, index)
+                tally = run.tally
+                bar.update(1)
+                bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
+                                    f"accuracy {100 * tally.correct / tally.images:.1f} %",
+                                    refresh=False)
+                last = run.step == (run.epoch + 1) * self._per_epoch
+                if self._saving and self._saving.every and not last and (
+                        run.step % self._saving.every == 0):
+                    self._save()
+            done = run.step == (run.epoch + 1) * self._per_epoch
+            result = self._validate() if done and self._validate is not None else None
+            run.tally.seconds += time.monotonic() - began
+            if not done:
+                return
+            state.epochs += 1
+            run.epoch += 1
+            stats = tensor_stats(self._session.plan, self._session.policy, run.tally.tensors)
+            epoch = run.tally.result(state.epochs, result, stats)
+            run.tally = Tally()
+            state.history.epochs.append(epoch)
+            if result is not None:
+                bar.set_postfix_str(f"loss {epoch.loss:.4f}, accuracy {100 * epoch.accuracy:.1f} "
+                                    f"%, validation {100 * result.accuracy:.1f} %")
+        for callback in self._callbacks:  # all see the epoch, also if one ends the training
+            if callback.on_epoch(self._learner, epoch):
+                run.epochs = run.epoch
+        if run.epoch < run.epochs:
+            self._save()
+
+    def _step(self, run: Run, index: NDArray[np.int64]) -> None:
+        sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names)
+        images, labels = self._data.source.take(index), self._data.labels[index]
+        outcome = _protected(self._session,
+                             lambda: self._session.train_step(images, labels, sgd))
+        self._state.steps += 1
+        run.step += 1
+        run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
+                      outcome.tensors)
+        self._state.history.batch_losses.append(outcome.loss_sum / outcome.images)
+        for callback in self._callbacks:
+            callback.on_step(self._learner, outcome)
+
+    def _order(self) -> Any:
+        """Mini-batches of the epoch under way."""
+        learner = self._learner
+        return batches(len(self._data.source), learner.batch, learner.seed, self._state.epochs,
+                       drop_last=True)
+
+    def _current(self) -> Run:
+        assert self._state.run is not None
+        return self._state.run
+
+    def _save(self) -> None:
+        if self._state.run is not None:
+            self._state.run.callbacks = [callback.state() for callback in self._callbacks]
+        if self._saving is not None:
+            self._learner.save(self._saving.path)
+
+
+def _protected(session: Session, step: Callable[[], StepOutcome]) -> StepOutcome:
+    """Run a step; if it fails in the middle, the learner is as it was before it."""
+    saved, policy = session.snapshot(), copy.deepcopy(session.policy)
+    try:
+        return step()
+    except BaseException:
+        session.policy = policy
+        session.restore(saved)
+        raise
+
+
+def _bar(show: bool, total: int, initial: int, text: str) -> Any:
+    from tqdm import tqdm
+
+    seconds = 0.1 if sys.stderr.isatty() else 10.0  # a log file needs no moving picture
+    return tqdm(total=total, initial=initial, desc=text, disable=not show, unit="step",
+                dynamic_ncols=True, mininterval=seconds)

@@ -1,0 +1,220 @@
+"""Learning-rate schedules: the factor of every step, composed of a few shapes.
+
+A factor depends on the number of the step and of all steps alone, and is computed with additions,
+multiplications and divisions only: a resumed training, on whatever machine, gets the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pynq_train.errors import BadInput, UnknownName
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of all schedules; ``a * b`` multiplies their factors."""
+
+    def factor(self, step: int, total: int) -> float:
+        """Factor of the learning rate in step ``step`` (from 0) of ``total``."""
+        raise NotImplementedError
+
+    def __mul__(self, other: Schedule) -> Schedule:
+        return Product(self, other)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"kind": type(self).__name__,
+                **{name: value.to_dict() if isinstance(value, Schedule) else value
+                   for name, value in values.items()}}
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The peak rate throughout."""
+
+    def factor(self, step: int, total: int) -> float:
+        """Always 1."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """A straight line from the peak to ``end`` (0..1) behind the last step."""
+
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse factors outside 0..1."""
+        number("end", self.end, 0, 1)
+
+    def factor(self, step: int, total: int) -> float:
+        """1 in the first step."""
+        left = 1.0 - step / max(total, 1)
+        return left if self.end == 0 else self.end + (1.0 - self.end) * left
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from the peak to ``end`` (0..1) behind the last step."""
+
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse factors outside 0..1."""
+        number("end", self.end, 0, 1)
+
+    def factor(self, step: int, total: int) -> float:
+        """1 in the first step."""
+        high = 0.5 + 0.5 * cos_pi(step / max(total, 1))
+        return high if self.end == 0 else self.end + (1.0 - self.end) * high
+
+
+@dataclass(frozen=True)
+class Steps(Schedule):
+    """The rate is multiplied by ``drop`` at each of the points ``at``.
+
+    Attributes:
+        at: points as parts of the training, rising, each above 0 and below 1.
+        drop: factor at each point, 0..1.
+    """
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse points that do not rise inside the training."""
+        number("drop", self.drop, 0, 1)
+        at = tuple(self.at)
+        object.__setattr__(self, "at", at)
+        inside = all(isinstance(a, (int, float)) and 0 < a < 1 for a in at)
+        if not inside or list(at) != sorted(set(at)):
+            raise BadInput("at", expected="rising parts of the training, above 0 and below 1",
+                           found=repr(at))
+
+    def factor(self, step: int, total: int) -> float:
+        """``drop`` once for each point that is reached."""
+        result = 1.0
+        for point in self.at:
+            if step >= point * total:
+                result *= self.drop
+        return result
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """A line from near zero to the peak over ``steps`` steps, then another schedule.
+
+    The other one has the remaining steps for itself. ``steps`` is cut to ``most`` of the training.
+    """
+
+    steps: int
+    then: Schedule = Constant()
+    most: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative lengths."""
+        whole("steps", self.steps)
+        number("most", self.most, 0, 1)
+        _schedule("then", self.then)
+
+    def factor(self, step: int, total: int) -> float:
+        """``(step + 1) / steps`` while it rises."""
+        rising = min(self.steps, int(total * self.most))
+        if step < rising:
+            return (step + 1) / rising
+        return self.then.factor(step - rising, total - rising)
+
+
+@dataclass(frozen=True)
+class Chain(Schedule):
+    """``first`` over ``steps`` steps, then ``then`` over the remaining ones."""
+
+    steps: int
+    first: Schedule
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        """Refuse negative lengths."""
+        whole("steps", self.steps)
+        _schedule("first", self.first)
+        _schedule("then", self.then)
+
+    def factor(self, step: int, total: int) -> float:
+        """That of the part that the step lies in."""
+        if step < self.steps:
+            return self.first.factor(step, self.steps)
+        return self.then.factor(step - self.steps, total - self.steps)
+
+
+@dataclass(frozen=True)
+class Product(Schedule):
+    """Two schedules at once: their factors are multiplied."""
+
+    one: Schedule
+    other: Schedule
+
+    def __post_init__(self) -> None:
+        """Refuse what is no schedule."""
+        _schedule("factor", self.one)
+        _schedule("factor", self.other)
+
+    def factor(self, step: int, total: int) -> float:
+        """Product of both factors."""
+        return self.one.factor(step, total) * self.other.factor(step, total)
+
+
+def from_dict(data: Any) -> Schedule:
+    """Rebuild from :meth:`Schedule.to_dict`; :class:`BadInput` if it is malformed."""
+    try:
+        values = dict(data)
+        kind = values.pop("kind")
+        if kind not in _KINDS:
+            raise UnknownName.among("schedule", kind, _KINDS)
+        return _KINDS[kind](**{name: from_dict(value) if isinstance(value, dict)
+                               else tuple(value) if isinstance(value, list) else value
+                               for name, value in values.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"saved schedule is malformed ({error})") from None
+
+
+def number(what: str, value: Any, low: float, high: float) -> None:
+    """Raise :class:`BadInput` unless ``value`` is a number of ``low`` to ``high``."""
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or not low <= value <= high:
+        raise BadInput(what, expected=f"a number of {low} to {high}", found=repr(value))
+
+
+def whole(what: str, value: Any) -> None:
+    """Raise :class:`BadInput` unless ``value`` is an integer of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadInput(what, expected="an integer of 0 or more", found=repr(value))
+
+
+def cos_pi(x: float) -> float:
+    """cos(pi * x) for 0 <= x <= 1 with basic operations only: the same bits on every machine."""
+    if x > 0.5:
+        return -cos_pi(1.0 - x)
+    square = (math.pi * x) * (math.pi * x)
+    total, term = 1.0, 1.0
+    for k in range(1, 12):
+        term = -term * square / ((2 * k - 1) * (2 * k))
+        total += term
+    return total
+
+
+def _schedule(what: str, value: Any) -> None:
+    if not isinstance(value, Schedule):
+        raise BadInput(f"{what}", expected="a schedule of pynq_train.schedules",
+                       found=type(value).__name__)
+
+
+NAMED: Mapping[str, Schedule] = {"constant": Constant(), "linear": Linear(), "cosine": Cosine(),
+                                 "step": Steps()}
+"""Schedules that may be given by name."""
+_KINDS: dict[str, Callable[..., Schedule]] = {kind.__name__: kind
+          for kind in (Constant, Linear, Cosine, Steps, WarmUp, Chain, Product)}

@@ -1,0 +1,75 @@
+"""Any graph as a PyTorch function of its parameters, float64. Needs torch."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from pynq_train.graph import Graph, LayerParams
+from pynq_train.graph import ops as o
+
+Tensors = dict[tuple[str, str], torch.Tensor]
+
+
+def tensors_of(params: dict[str, LayerParams]) -> Tensors:
+    """Leaves by (layer, field); running statistics need no gradient."""
+    out = {}
+    for name, p in params.items():
+        for field in ("weight", "bias", "mean", "variance"):
+            array = getattr(p, field)
+            if array is not None:
+                leaf = torch.tensor(array, dtype=torch.float64)
+                out[name, field] = leaf.requires_grad_(field in ("weight", "bias"))
+    return out
+
+
+def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool) -> torch.Tensor:
+    """Logits; in training the running statistics in ``tensors`` move as PyTorch moves them."""
+    values = {"input": x}
+    before = "input"
+    for op in graph.ops:
+        args = [values[name] for name in (op.inputs or (before,))]
+        own = {field: t for (name, field), t in tensors.items() if name == op.name}
+        values[op.name] = _apply(op, args, own, training)
+        before = op.name
+    return values[before].flatten(1)
+
+
+def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], training: bool
+           ) -> torch.Tensor:
+    x = args[0]
+    if isinstance(op, o.Conv):
+        return functional.conv2d(_pad(op, x, 0.0), own["weight"], own.get("bias"), op.stride,
+                                 groups=op.groups)
+    if isinstance(op, o.Dense):
+        return functional.linear(x.flatten(1), own["weight"], own.get("bias"))[:, :, None, None]
+    if isinstance(op, o.BatchNorm):
+        return functional.batch_norm(x, own["mean"], own["variance"], own["weight"], own["bias"],
+                                     training and not op.frozen, op.momentum, op.eps)
+    if isinstance(op, (o.MaxPool, o.MaxPool2x2)):
+        if isinstance(op, o.MaxPool2x2):
+            return functional.max_pool2d(x, 2)
+        return functional.max_pool2d(_pad(op, x, -torch.inf), op.kernel, op.stride)
+    if isinstance(op, o.AvgPool):
+        if op.padding == "same":
+            return functional.avg_pool2d(_pad(op, x, 0.0), op.kernel, op.stride)
+        return functional.avg_pool2d(x, op.kernel, op.stride, op.padding)
+    if isinstance(op, o.Relu):
+        return functional.relu(x)
+    if isinstance(op, o.Relu6):
+        return functional.relu6(x)
+    if isinstance(op, o.GlobalAvgPool):
+        return functional.adaptive_avg_pool2d(x, 1)
+    if isinstance(op, o.Add):
+        return args[0] + args[1]
+    if isinstance(op, o.Concat):
+        return torch.cat(args, 1)
+    if isinstance(op, o.Flatten):
+        return x.flatten(1)[:, :, None, None]
+    raise AssertionError(f"no PyTorch counterpart of {op}")
+
+
+def _pad(op: o.Conv | o.MaxPool, x: torch.Tensor, value: float) -> torch.Tensor:
+    rows, cols = op.window(x.shape[2]), op.window(x.shape[3])
+    return functional.pad(x, (cols.pad_before, cols.pad_after, rows.pad_before, rows.pad_after),
+                          value=value)

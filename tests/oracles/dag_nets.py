@@ -1,0 +1,70 @@
+"""Small networks that together hold every operation, and parameters that are not special."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.graph import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    GlobalAvgPool,
+    Graph,
+    LayerParams,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+    init_params,
+)
+
+_LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
+    "norm": ((2, 6, 5), [Conv(4, 3, padding=1, bias=False), BatchNorm(), Relu(), Dense(3),
+                         BatchNorm(0.3, 0.01)]),
+    "frozen": ((2, 6, 5), [Conv(4, 3), BatchNorm(frozen=True), Relu(), Dense(3)]),
+    "residual": ((3, 6, 6), [Conv(4, 3, padding=1, name="a"), Relu(name="r"),
+                             Conv(4, 3, padding=1), BatchNorm(name="b"), Add(inputs=("b", "r")),
+                             Relu(name="out"), Conv(6, 1, 2, name="p"),
+                             Conv(6, 3, 2, 1, inputs=("out",), name="q"), Add(inputs=("q", "p")),
+                             GlobalAvgPool(), Dense(3)]),
+    "twice": ((2, 4, 4), [Conv(3, 3, padding=1, name="a"), Add(inputs=("a", "a")), Relu(),
+                          Dense(3)]),
+    "concat": ((2, 6, 6), [Conv(3, 3, padding=1, name="a"), Conv(2, 1, inputs=("input",)),
+                           Relu(name="b"), MaxPool(3, 1, 1, inputs=("a",), name="c"),
+                           Concat(inputs=("b", "c", "input")), Dense(3)]),
+    "pools": ((2, 9, 8), [Conv(4, 3, padding=1), MaxPool(3, 2, 1), AvgPool(3, 2, 1), Relu(),
+                          AvgPool(2, 1, "same"), MaxPool2x2(), Dense(3)]),
+    "depthwise": ((3, 7, 8), [Conv(4, 3, 2, "same"), Relu6(), Conv(4, 3, 1, 1, groups=4), Relu6(),
+                              Conv(4, 3, 2, 1, False, groups=4), Conv(6, 1), Dense(3)]),
+    "groups": ((4, 6, 6), [Conv(8, 3, 1, 1, groups=4), Relu(), Conv(6, 3, 2, "same", groups=2),
+                           Dense(3)]),
+    "dropout": ((2, 5, 5), [Conv(4, 3), Relu(), Dropout(0.4), Dense(6), Dropout(0.25), Dense(3)]),
+    "map of logits": ((2, 4, 4), [Conv(2, 3)]),
+}
+
+NETWORKS = {name: Graph.build(shape, layers, name) for name, (shape, layers) in _LAYERS.items()}
+
+
+def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, LayerParams]:
+    """Parameters in which every bias, gamma and statistic differs from its start."""
+    params = {}
+    for name, p in init_params(graph, 5).items():
+        m = len(p.weight)
+        norm = p.mean is not None
+        weight = rng.uniform(0.5, 1.5, m) * rng.choice([-1, 1], m) if norm else p.weight * 2
+        params[name] = LayerParams(
+            np.float32(weight), None if p.bias is None else np.float32(rng.normal(size=m) * 0.3),
+            np.float32(rng.normal(size=m) * 0.2) if norm else None,
+            np.float32(rng.uniform(0.5, 2, m)) if norm else None)
+    return params
+
+
+def batch(graph: Graph, rng: np.random.Generator, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels."""
+    x = rng.normal(size=(images, *graph.input_shape)).astype(np.float32) * 2
+    return x, rng.integers(0, graph.classes, images)

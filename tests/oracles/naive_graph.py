@@ -1,0 +1,100 @@
+"""Graphs in float64 with plain loops over windows, written from the definitions.
+
+Maps are ``(image, channel, row, col)``. Independent of ``pynq_train.graph.float_*``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.fixed.counter_hash import block_int
+from pynq_train.graph import Graph, LayerParams
+from pynq_train.graph import ops as o
+
+Array = np.ndarray
+
+
+def run(graph: Graph, params: dict[str, LayerParams], x: Array, training: bool = True,
+        seed: int = 0, step: int = 0) -> Array:
+    """Return the logits ``(image, class)``."""
+    values: dict[str, Array] = {"input": x.astype(np.float64)}
+    before = "input"
+    for place, op in enumerate(graph.ops):
+        args = [values[name] for name in (op.inputs or (before,))]
+        values[op.name] = _apply(op, params.get(op.name), args, training, (seed, step, place))
+        before = op.name
+    return values[before].reshape(len(x), -1)
+
+
+def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool,
+           place: tuple[int, int, int]) -> Array:
+    x = args[0]
+    if isinstance(op, o.Conv):
+        return _conv(op, p, x)
+    if isinstance(op, o.Dense):
+        assert p is not None
+        out = x.reshape(len(x), -1) @ np.float64(p.weight).T
+        return (out if p.bias is None else out + p.bias)[:, :, None, None]
+    if isinstance(op, o.BatchNorm):
+        assert p is not None and p.bias is not None
+        mean, var = p.mean, p.variance
+        if training and not op.frozen:
+            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
+        mean, var, gamma, beta = (np.float64(v)[:, None, None]
+                                  for v in (mean, var, p.weight, p.bias))
+        return (x - mean) / np.sqrt(var + op.eps) * gamma + beta
+    if isinstance(op, o.MaxPool2x2):
+        return _windows(o.MaxPool(2, 2), x, -np.inf).max((4, 5))
+    if isinstance(op, o.MaxPool):
+        return _windows(op, x, -np.inf).max((4, 5))
+    if isinstance(op, o.AvgPool):
+        return _windows(op, x, 0.0).mean((4, 5))
+    if isinstance(op, o.Dropout):
+        return x * _mask(op.rate, x.shape, place) if training else x
+    simple = {
+        o.Relu: lambda: np.maximum(x, 0), o.Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
+        o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
+        o.Concat: lambda: np.concatenate(args, 1),
+        o.Flatten: lambda: x.reshape(len(x), -1, 1, 1)}
+    return simple[type(op)]()
+
+
+def _windows(op: o.Conv | o.MaxPool | o.AvgPool, x: Array, fill: float) -> Array:
+    """(image, channel, row, col, kernel row, kernel col)."""
+    rows, cols = op.window(x.shape[2]), op.window(x.shape[3])
+    k, s = op.kernel, op.stride
+    padded = np.full((*x.shape[:2], x.shape[2] + 2 * k + s, x.shape[3] + 2 * k + s), fill)
+    padded[:, :, rows.pad_before : rows.pad_before + x.shape[2],
+           cols.pad_before : cols.pad_before + x.shape[3]] = x
+    out = np.empty((*x.shape[:2], rows.size, cols.size, k, k))
+    for r in range(rows.size):
+        for c in range(cols.size):
+            out[:, :, r, c] = padded[:, :, r * s : r * s + k, c * s : c * s + k]
+    return out
+
+
+def _conv(op: o.Conv, p: LayerParams | None, x: Array) -> Array:
+    assert p is not None
+    windows, weight = _windows(op, x, 0.0), np.float64(p.weight)
+    m, n = op.out_channels // op.groups, x.shape[1] // op.groups
+    parts = [np.einsum("inrcab,mnab->imrc", windows[:, g * n : (g + 1) * n],
+                       weight[g * m : (g + 1) * m]) for g in range(op.groups)]
+    out = np.concatenate(parts, 1)
+    return out if p.bias is None else out + np.float64(p.bias)[:, None, None]
+
+
+def _mask(rate: float, shape: tuple[int, ...], place: tuple[int, int, int]) -> Array:
+    out = np.zeros(int(np.prod(shape)))
+    for element in range(out.size):
+        word = block_int(*place, element // 4)[element % 4 // 2]
+        bits = word >> 16 * (element % 2) & 0xFFFF
+        out[element] = 0 if bits < round(rate * 65536) else 1 / (1 - rate)
+    return out.reshape(shape)
+
+
+def softmax_loss(logits: Array, labels: Array, smoothing: float = 0.0) -> float:
+    """Mean cross-entropy with smoothed targets."""
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    target = np.full(logits.shape, smoothing / logits.shape[1])
+    target[np.arange(len(labels)), labels] += 1 - smoothing
+    return float(-(target * log_p).sum(1).mean())

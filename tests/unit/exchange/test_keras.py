@@ -1,0 +1,123 @@
+"""Keras models against the float reference on what was imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph.reference import FloatTrainer
+
+pytestmark = [pytest.mark.needs("keras", "torch"), pytest.mark.filterwarnings("ignore")]
+
+if importlib.util.find_spec("keras") is not None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+    from keras import layers
+
+
+def randomised(model: Any, rng: np.random.Generator) -> Any:
+    """Every statistic, gamma and bias differs from its start."""
+    for layer in model.layers:
+        weights = layer.get_weights()
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([rng.uniform(0.5, 2, w.shape) for w in weights])
+        else:
+            layer.set_weights([rng.normal(size=w.shape) * 0.2 for w in weights])
+    return model
+
+
+def compare(model: Any, rng: np.random.Generator, softmax: bool) -> pt.Model:
+    x = rng.normal(size=(3, *model.input_shape[1:])).astype(np.float32)
+    want = np.asarray(model.predict(x, verbose=0))
+    imported = pt.from_keras(model)
+    images = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x[:, :, None, None]
+    got = FloatTrainer(imported.graph, imported.params).logits(images)
+    if softmax:
+        got = np.exp(got - got.max(1, keepdims=True))
+        got /= got.sum(1, keepdims=True)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5 * max(1, np.abs(want).max()))
+    return imported
+
+
+def test_sequential(rng: np.random.Generator) -> None:
+    """Flatten counts rows, columns, channels: the Dense weights are put into another order."""
+    model = keras.Sequential([
+        keras.Input((9, 8, 2)), layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
+        layers.BatchNormalization(epsilon=0.01, momentum=0.8), layers.MaxPooling2D(2),
+        layers.Flatten(), layers.Dropout(0.3), layers.BatchNormalization(), layers.ReLU(),
+        layers.Dense(6), layers.Activation("relu6"), layers.Dense(3, activation="softmax")])
+    imported = compare(randomised(model, rng), rng, softmax=True)
+    ops = [op for op in imported.graph.ops if isinstance(op, pt.BatchNorm)]
+    assert (ops[0].momentum, ops[0].eps) == (0.2, 0.01)
+
+
+def test_functional(rng: np.random.Generator) -> None:
+    """MobileNet's and ResNet's habits: ZeroPadding2D, depthwise, ReLU6, Add, Concatenate."""
+    start = keras.Input((12, 12, 3))
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)))(start)
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False)(x)
+    x = layers.BatchNormalization(scale=False)(x)
+    x = skip = layers.ReLU(max_value=6.0)(x)
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="relu")(x)
+    x = layers.Add()([x, skip, x])
+    y = layers.Conv2D(6, 1, groups=2)(x)
+    x = layers.Concatenate()([x, y])
+    x = layers.ZeroPadding2D(1)(x)
+    x = layers.Conv2D(5, 3)(x)
+    x = layers.AveragePooling2D(3, strides=1)(x)
+    x = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = layers.Conv2D(4, 1)(x)
+    model = keras.Model(start, layers.Reshape((4,))(x))
+    imported = compare(randomised(model, rng), rng, softmax=False)
+    assert imported.graph.input_shape == (3, 12, 12)
+    assert sum(op.kind == "add" for op in imported.graph.ops) == 2
+
+
+def test_vectors(rng: np.random.Generator) -> None:
+    model = keras.Sequential([keras.Input((7,)), layers.Dense(5, use_bias=False), layers.ReLU(),
+                              layers.Dense(3)])
+    compare(randomised(model, rng), rng, softmax=False)
+
+
+def test_all_unsupported_layers_are_listed_at_once() -> None:
+    start = keras.Input((12, 12, 3))
+    parts = [
+        layers.Conv2D(4, (3, 5), padding="same", name="oblong")(start),
+        layers.Conv2D(4, 3, dilation_rate=2, padding="same", name="dilated")(start),
+        layers.Conv2D(4, 3, padding="same", activation="tanh", name="tanh")(start),
+        layers.Conv2D(4, 3, padding="same", name="behind")(layers.LeakyReLU(name="leaky")(start)),
+        layers.AveragePooling2D(3, 1, padding="same", name="avg")(start),
+        layers.Rescaling(0.1, name="scale")(start), layers.ReLU(4, name="four")(start),
+        layers.UpSampling2D(1, name="odd")(start)]
+    model = keras.Model(start, layers.Concatenate(name="all")(parts), name="bad")
+    with pytest.raises(UnsupportedModel) as caught:
+        pt.from_keras(model)
+    text = str(caught.value)
+    for part in ("network 'bad' has 8 unsupported nodes: ",
+                 "oblong (Conv2D) has kernel 3x5: use a square kernel",
+                 "dilated (Conv2D) has dilation [2, 2]: use a larger kernel",
+                 "tanh (Conv2D) has activation 'tanh': use relu or relu6",
+                 "leaky (LeakyReLU): use ReLU",
+                 "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
+                 "scale (Rescaling): prepare the images before the network",
+                 "four (ReLU) ends at 4.0: use max_value=6 or none",
+                 "odd (UpSampling2D): replace it by supported layers: Activation, Add, "):
+        assert part in text, part
+    assert "behind" not in text
+
+
+def test_bad_models() -> None:
+    with pytest.raises(BadInput, match="model: expected a Keras model, found int"):
+        pt.from_keras(3)
+    with pytest.raises(BadInput, match="expected one input and one output, found 0 and 0; build"):
+        pt.from_keras(keras.Sequential([layers.Dense(3)]))
+    model = keras.Sequential([keras.Input((None, 8, 1)), layers.Conv2D(2, 3)])
+    with pytest.raises(UnsupportedModel, match=r"fixed sizes, found \(None, 8, 1\)"):
+        pt.from_keras(model)

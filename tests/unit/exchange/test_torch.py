@@ -1,0 +1,174 @@
+"""PyTorch modules against the float reference on what was imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph.reference import FloatTrainer
+
+pytestmark = pytest.mark.oracle
+
+if importlib.util.find_spec("torch") is not None:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Block(nn.Module):
+        def __init__(self, n: int, m: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(n, m, 3, stride, 1, bias=False)
+            self.norm1 = nn.BatchNorm2d(m, eps=0.01, momentum=0.2)
+            self.conv2 = nn.Conv2d(m, m, 3, padding="same", groups=m)
+            self.norm2 = nn.BatchNorm2d(m)
+            self.skip = (nn.Sequential(nn.Conv2d(n, m, 1, stride), nn.BatchNorm2d(m))
+                         if stride > 1 else nn.Identity())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = functional.relu(self.norm1(self.conv1(x)))
+            y = self.norm2(self.conv2(y))
+            y += self.skip(x)
+            return torch.relu(y)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU6(), nn.MaxPool2d(3, 2, 1))
+            self.blocks = nn.Sequential(Block(8, 8, 1), Block(8, 16, 2))
+            self.drop, self.fc = nn.Dropout(0.2), nn.Linear(32 * 4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.blocks(self.stem(x))
+            x = torch.cat([x, functional.max_pool2d(x, 3, 1, 1)], 1)
+            x = functional.max_pool2d(x, 2)
+            return functional.log_softmax(self.fc(self.drop(x.view(x.size(0), -1))), dim=1)
+
+    class Plain(nn.Module):
+        """What small classifiers are made of, ends in a vector by mean."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3),
+                nn.Hardtanh(0, 6), nn.AvgPool2d(2, padding=1), nn.AdaptiveAvgPool2d((3, 3)))
+            self.head = nn.Sequential(nn.Flatten(), nn.Linear(72, 16), nn.BatchNorm1d(16),
+                                      nn.ReLU(), nn.Linear(16, 4, bias=False), nn.Softmax(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.features(x))
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Every statistic and gamma differs from its start."""
+    torch.manual_seed(3)
+    for part in module.modules():
+        if isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d)):
+            nn.init.normal_(part.running_mean)
+            nn.init.uniform_(part.running_var, 0.5, 2)
+            nn.init.normal_(part.weight)
+    return module.eval()
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z - z.max(1, keepdims=True)
+    result: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return result
+
+
+def test_residual_network() -> None:
+    module, x = randomised(Net()), torch.randn(3, 3, 32, 32)
+    model = pt.from_torch(module, x)
+    want = module(x).detach().numpy()
+    got = log_softmax(FloatTrainer(model.graph, model.params).logits(x.numpy()))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    ops = {op.name: op for op in model.graph.ops}
+    assert ops["blocks.0.conv2"].groups == 8 and ops["blocks.1.norm1"].momentum == 0.2
+    assert ops["stem.2"] == pt.MaxPool(3, 2, 1, "stem.2", ())
+    assert "blocks.1.skip.0" in ops and ops["drop"].rate == 0.2
+
+
+def test_plain_network_with_vector_norm() -> None:
+    module, x = randomised(Plain()), torch.randn(4, 1, 14, 14)
+    model = pt.from_torch(module, x)
+    got = log_softmax(FloatTrainer(model.graph, model.params).logits(x.numpy()))
+    np.testing.assert_allclose(np.exp(got), module(x).detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_an_imported_module_trains_on_the_engine() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+                           nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+    data = pt.digits()
+    assert data.test is not None
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+    x, y = torch.tensor(data.train.x), torch.tensor(data.train.y)
+    for begin in range(0, 1400, 64):
+        optimiser.zero_grad()
+        functional.cross_entropy(module(x[begin : begin + 64]), y[begin : begin + 64]).backward()
+        optimiser.step()
+    module.eval()
+    model = pt.from_torch(module, x[:1])
+    folded = pt.fold_batchnorm(model.graph, model.params)
+    with pt.Learner(folded, batch=32, optimizer=pt.SGD(lr=0.01)) as learner:
+        want = module(torch.tensor(data.test.x)).argmax(1).numpy()
+        assert (learner.predict(data.test.x) == want).mean() > 0.99
+        before = learner.evaluate(data.test.x, data.test.y).accuracy
+        learner.fit(data.train.x, data.train.y, progress=False)
+        assert learner.evaluate(data.test.x, data.test.y).accuracy > before
+
+
+def test_all_unsupported_parts_are_listed_at_once() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, (3, 5)), nn.Conv2d(1, 4, 3, dilation=2), nn.LeakyReLU(), nn.Conv2d(4, 4, 3))
+
+    class Bad(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            a, b, c = self.parts[0](x), self.parts[1](x), self.parts[2](x)
+            d = functional.gelu(x) * x
+            e = functional.max_pool2d(x, 3, 2, ceil_mode=True)
+            return self.parts[3](c) + a + b + d + e + torch.fft.rfft(x)
+
+    with pytest.raises(UnsupportedModel) as caught:
+        pt.from_torch(Bad(), np.zeros((1, 1, 9, 9)))
+    text = str(caught.value)
+    for part in ("network 'Bad' has 6 unsupported nodes: ",
+                 "parts.0 (Conv2d) has kernel 3x5: use a square kernel",
+                 "parts.1 (Conv2d) has dilation (2, 2): use a larger kernel or a stride",
+                 "parts.2 (LeakyReLU): use ReLU or ReLU6", "gelu (gelu): use ReLU or ReLU6",
+                 "max_pool2d (max_pool2d) rounds sizes up (ceil_mode): use ceil_mode=False",
+                 "(fft_rfft): replace it by supported modules: AdaptiveAvgPool2d, "):
+        assert part in text, part
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(BadInput, match=r"module: expected a torch\.nn\.Module, found int"):
+        pt.from_torch(3, np.zeros((1, 1, 8, 8)))
+    with pytest.raises(BadInput, match=r"example: expected shape .*found \(1, 8\)|\(8,\)"):
+        pt.from_torch(nn.ReLU(), np.zeros(8))
+
+    class Branches(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(UnsupportedModel, match=r"'Branches' cannot be traced .*use from_onnx"):
+        pt.from_torch(Branches(), np.zeros((1, 1, 8, 8)))
+
+
+@pytest.mark.needs("onnx", "onnxruntime")
+@pytest.mark.filterwarnings("ignore")
+def test_files_that_pytorch_writes(tmp_path: Path) -> None:
+    module, x = randomised(Plain()), torch.randn(4, 1, 14, 14)
+    torch.onnx.export(module, (x,), str(tmp_path / "t.onnx"), dynamo=False, input_names=["x"],
+                      training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
+    model = pt.from_onnx(tmp_path / "t.onnx")
+    got = log_softmax(FloatTrainer(model.graph, model.params).logits(x.numpy()))
+    np.testing.assert_allclose(np.exp(got), module(x).detach().numpy(), rtol=1e-4, atol=1e-6)

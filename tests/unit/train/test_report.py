@@ -1,0 +1,70 @@
+"""The report: one file, nothing loaded from elsewhere, with and without matplotlib."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.errors import BadInput
+from pynq_train.graph import Graph
+
+Data = tuple[np.ndarray, np.ndarray]
+
+
+class Balance(HTMLParser):
+    """Checks that tags are closed in their order, and collects what would be loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        self.loaded += [value for name, value in attrs
+                        if name in ("src", "href", "xlink:href") and value and value[0] != "#"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def report(net: Graph, data: Data, path: Path, epochs: int = 2) -> str:
+    learner = pt.Learner(net, optimizer=pt.SGD(lr=0.1), batch=8, train="last-layer")
+    if epochs:
+        learner.fit(*data, epochs=epochs, validation_data=data, progress=False)
+    learner.report(path)
+    text = path.read_text()
+    checked = Balance()
+    checked.feed(text)
+    assert not checked.open and not checked.loaded
+    return text
+
+
+def test_report(net: Graph, data: Data, tmp_path: Path) -> None:
+    text = report(net, data, tmp_path / "report.html")
+    for wanted in ("<h1>small</h1>", "conv1.y", "dense1.w", "predicted cycles of a step",
+                   "against train=&quot;all&quot;", "validation accuracy", "last-layer"):
+        assert wanted in text
+    assert len(re.findall("<svg", text)) == (importlib.util.find_spec("matplotlib") is not None)
+    assert report(net, data, tmp_path / "untrained.html", 0).count("No epoch has ended yet.") == 1
+
+
+def test_no_matplotlib(net: Graph, data: Data, tmp_path: Path,
+                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = report(net, data, tmp_path / "report.html")
+    assert "<svg" not in text and "matplotlib is not installed" in text
+    assert "<td>2</td>" in text
+
+
+def test_nowhere_to_write(net: Graph, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="choose an existing, writable folder"):
+        pt.Learner(net).report(tmp_path / "none" / "report.html")
