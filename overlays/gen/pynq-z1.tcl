@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash ec24f219bf8171337cba3d50d47deefcb073b3ae77f64a1ed1417a38d01e1c23
+  variable contract_hash b2899697621d6e5a9b66cad64d05b8f970ce5425df5ed749d3715cb3129bcb68
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH ec24f219bf8171337cba3d50d47deefcb073b3ae77f64a1ed1417a38d01e1c23}
+    {CONTRACT_HASH b2899697621d6e5a9b66cad64d05b8f970ce5425df5ed749d3715cb3129bcb68}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 9bc51fd5646c793f6fb8830b9318ff3146d8d291cd664dadd6a1cd4b04acc5e7
+  variable contract_hash 524c037e4efd48284d1d2405f70fcea2bf20cdadbb96c514e8a613aa402a80a0
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 9bc51fd5646c793f6fb8830b9318ff3146d8d291cd664dadd6a1cd4b04acc5e7}
+    {CONTRACT_HASH 524c037e4efd48284d1d2405f70fcea2bf20cdadbb96c514e8a613aa402a80a0}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}
