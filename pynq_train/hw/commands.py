@@ -36,6 +36,8 @@ class Opcode(IntEnum):
     """Weight gradient whose sums go through the gradient queue into the update unit."""
     VECTOR = 5
     """Element by element: scale, shift and add maps, mask them, take sums over channels."""
+    NORM = 6
+    """Batch normalisation: coefficients of all channels from their sums (``hw.norm``)."""
 
 
 class Unit(IntEnum):
@@ -58,6 +60,7 @@ UNITS_OF = {
     Opcode.SOFTMAX: (Unit.F,),
     Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U),
     Opcode.VECTOR: (Unit.V,),
+    Opcode.NORM: (Unit.V,),
 }
 """Which units take part in an opcode."""
 
@@ -305,6 +308,29 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
         ),
     ),
     (
+        "n",
+        "normalisation, a part of the vector unit (stands where the X section stands)",
+        (
+            Field("s_off", 32, "byte offset of the sums, int64 [part][block][2][4]"),
+            Field("n_step", 32, "bytes from a part of the sums to the next"),
+            Field("n_parts", 8, "parts that are added up, 1 or more"),
+            Field("n_program", 4, "NormProgram"),
+            Field("n_blocks", 16, "channel blocks"),
+            Field("p_off", 32, "byte offset of the masters of gamma, {momentum, weight}"),
+            Field("p_step", 32, "bytes from gamma to beta; of the gradients likewise"),
+            Field("r_off", 32, "byte offset of the running mean and variance [block][2][4]"),
+            Field("q_off", 32, "byte offset of mean and 1 / deviation of the step [block][2][4]"),
+            Field("k_off", 32, "byte offset of the coefficients, two words per channel"),
+            Field("d_off", 32, "byte offset of the gradient of gamma, int64"),
+            Field("n_mean_m", 32, "1 / elements of a channel: significand of a scalar number"),
+            Field("n_mean_e", 16, "and its exponent", True),
+            Field("n_var_m", 32, "elements / (elements - 1): significand"),
+            Field("n_var_e", 16, "and its exponent", True),
+            Field("n_eps_m", 32, "epsilon: significand"),
+            Field("n_eps_e", 16, "and its exponent", True),
+        ),
+    ),
+    (
         "u",
         "update unit",
         (
@@ -355,7 +381,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ),
 )
 
-_OVERLAID = {"f": "x", "v": "x"}
+_OVERLAID = {"f": "x", "v": "x", "n": "x"}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -436,12 +462,22 @@ VECTOR_PARAM_FIELDS = (
     Field("a_scale", 32, "A of all channels, within +-(2**23 - 1)", True),
     Field("b_scale", 32, "B of all channels, within +-(2**23 - 1)", True),
 )
+NORM_PARAM_FIELDS = (
+    Field("z_exp", 8, "exponent of the normalised map", True),
+    Field("g_exp", 8, "exponent of its gradient", True),
+    Field("a_exp", 8, "exponent of the coefficients A", True),
+    Field("b_exp", 8, "exponent of the coefficients B", True),
+    Field("c_exp", 8, "exponent of the coefficients C", True),
+    Field("n_pad", 24, "zero"),
+    Field("alpha", 32, "part by which running values move, unsigned Q0.16, up to 65536"),
+)
 PARAM_FIELDS = {
     Opcode.CONV: CONV_PARAM_FIELDS,
     Opcode.UPDATE: UPDATE_PARAM_FIELDS,
     Opcode.SOFTMAX: SOFTMAX_PARAM_FIELDS,
     Opcode.GRADIENT: UPDATE_PARAM_FIELDS,
     Opcode.VECTOR: VECTOR_PARAM_FIELDS,
+    Opcode.NORM: NORM_PARAM_FIELDS,
 }
 """Fields of a step-block entry by opcode, packed from bit 0 over two words."""
 
@@ -462,6 +498,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
         Opcode.SOFTMAX: ("pre", "f"),
         Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
         Opcode.VECTOR: ("pre", "v"),
+        Opcode.NORM: ("pre", "n"),
     }[opcode]
 
 

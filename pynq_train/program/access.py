@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pynq_train.hw.commands import RECORD_WORDS, LoadMode, Opcode, Unit
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.norm import NormProgram
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine, strides_of
 
@@ -188,6 +189,33 @@ def _vector(f: Fields) -> list[Access]:
     return result
 
 
+def _norm(f: Fields) -> list[Access]:
+    """What the normalisation touches: sums, masters and statistics in, coefficients out."""
+    unit, channels = Unit.V, CHANNELS_PER_WORD * f["n.n_blocks"]
+    program = NormProgram(f["n.n_program"])
+    single, double = WORD_BYTES * channels, 2 * WORD_BYTES * channels
+    result = []
+
+    def add(write: bool, what: str, offset: int, size: int) -> None:
+        result.append(Access(unit, write, what, Spans.one(offset, size)))
+
+    if program != NormProgram.FORWARD_FROZEN:
+        for part in range(f["n.n_parts"]):
+            add(False, "sums", f["n.s_off"] + part * f["n.n_step"], double)
+    back = program in (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
+    for index in range(2):
+        add(False, "masters", f["n.p_off"] + index * f["n.p_step"], single)
+        if back:
+            add(True, "gradients", f["n.d_off"] + index * f["n.p_step"], single)
+    add(not back, "statistics", f["n.q_off"], double)
+    if not back:
+        add(False, "running statistics", f["n.r_off"], double)
+    if program == NormProgram.FORWARD:
+        add(True, "running statistics", f["n.r_off"], double)
+    add(True, "coefficients", f["n.k_off"], double)
+    return result
+
+
 def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
     """Everything that a descriptor reads and writes, its own fetching excepted."""
     f, opcode = fields, Opcode(fields["pre.opcode"])
@@ -202,6 +230,8 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
         result = [Access(unit, False, "gradient sums", sums), *_update(f)]
     elif opcode == Opcode.VECTOR:
         unit, result = Unit.V, _vector(f)
+    elif opcode == Opcode.NORM:
+        unit, result = Unit.V, _norm(f)
     else:
         unit, batch = Unit.F, f["f.f_batch"]
         size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES

@@ -84,6 +84,7 @@ _ADDRESSES = {
     Opcode.GRADIENT: ("g.g_x", "g.g_y", "g.g_flag", "g.g_b", "u.wv_off", "u.w16_off"),
     Opcode.SOFTMAX: ("f.logit_off", "f.label_off", "f.dlogit_off"),
     Opcode.VECTOR: ("v.a_off", "v.b_off", "v.m_off", "v.k_off", "v.v_off", "v.s_off"),
+    Opcode.NORM: ("n.s_off", "n.p_off", "n.r_off", "n.q_off", "n.k_off", "n.d_off"),
 }
 
 

@@ -18,6 +18,7 @@ The ordering model, which promises less than the engine keeps:
   convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
   convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait. Within a
   descriptor nothing is ordered: its first tile is written while its last one is still loaded.
+* The vector unit takes a descriptor (VECTOR, NORM) when its last one is complete.
 * FENCE: everything in front has retired.
 
 Nothing else is assumed: not that descriptors retire in order across semaphores, nor how many are
@@ -41,7 +42,7 @@ _WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.V: "x", Unit.S: "s",
 """Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F, Unit.V})
 _LOADERS = frozenset({Unit.X, Unit.S})
-_FAMILY = {Opcode.GRADIENT: Opcode.UPDATE}
+_FAMILY = {Opcode.GRADIENT: Opcode.UPDATE, Opcode.NORM: Opcode.VECTOR}
 """Opcodes that share a semaphore with another one."""
 Counts = tuple[int, ...]
 
@@ -89,11 +90,19 @@ class Order:
             for unit in UNITS_OF[opcode]:
                 if unit in _WAITING:
                     waited = self._waited(f, unit, members, labels[index])
+                    if unit == Unit.V:
+                        before = members[Semaphore.VECTOR]
+                        waited = _join(waited, *(self._known[m].everything for m in before[-1:]),
+                                       self._only(Semaphore.VECTOR, len(before)))
                     last[unit] = units[unit] = _join(last[unit], waited)
             self._known.append(_Known(units))
             signal = f["pre.signal"]
             members[signal].append(index)
             self._ordinal.append((signal, len(members[signal])))
+
+    @staticmethod
+    def _only(semaphore: int, count: int) -> Counts:
+        return tuple(count if s == semaphore else 0 for s in range(len(Semaphore)))
 
     def _waited(self, f: Fields, unit: Unit, members: list[list[int]], label: str) -> Counts:
         """Counts that follow from the wait of a unit."""
@@ -107,8 +116,7 @@ class Order:
                 f"{label}: wait_{name} would never end",
                 expected=f"at most {there}, the {Semaphore(semaphore).name} descriptors in front",
                 found=count)
-        direct = tuple(count if s == semaphore else 0 for s in range(len(Semaphore)))
-        return _join(direct, *(self._known[member].everything
+        return _join(self._only(semaphore, count), *(self._known[member].everything
                                for member in members[semaphore][:count]))
 
     def ordered(self, first: int, access: Access, second: int, later: Access) -> bool:
@@ -185,7 +193,7 @@ def _same_unit_in_place(access: Access, later: Access) -> bool:
     if access.unit != later.unit or access.spans.low != later.spans.low:
         return False
     pair = {access.what, later.what}
-    return pair == {"masters"} or pair in ({"map a", "result"}, {"map b", "result"})
+    return pair in ({"masters"}, {"running statistics"}, {"map a", "result"}, {"map b", "result"})
 
 
 def _message(program: Program, labels: Sequence[str], one: tuple[int, Access],

@@ -1,14 +1,17 @@
-"""Limits of a vector descriptor: sizes, steps and modes that the unit can do."""
+"""Limits of vector and normalisation descriptors: sizes, steps and modes of the unit."""
 
 from __future__ import annotations
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.norm import NormProgram
 from pynq_train.program.program import Fields
 
 FLAG_PIXELS = 16
 """Pixels of one flag word."""
 _MOST_PLANES = (1 << 16) - 1
+_TOP = 1 << 30
+"""Top bit of the significand of a scalar number."""
 
 
 def check_vector(label: str, f: Fields) -> None:
@@ -43,3 +46,23 @@ def check_vector(label: str, f: Fields) -> None:
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")
+
+
+def check_norm(label: str, f: Fields) -> None:
+    """Check program, counts and constants of a NORM descriptor.
+
+    Raises:
+        IllegalProgram: the first rule that it breaks.
+    """
+    def require(good: bool, what: str, expected: object, found: object) -> None:
+        if not good:
+            raise IllegalProgram(f"{label}: {what}", expected=expected, found=found)
+
+    require(f["n.n_program"] in list(NormProgram), "n_program", f"0..{max(NormProgram)}",
+            f["n.n_program"])
+    for name in ("n_blocks", "n_parts"):
+        require(f[f"n.{name}"] >= 1, name, "1 or more", f[f"n.{name}"])
+    for name in ("n_mean", "n_var", "n_eps"):
+        found = f[f"n.{name}_m"]
+        require(found == 0 or _TOP <= found < 2 * _TOP, f"{name}_m",
+                f"0, or {_TOP}..{2 * _TOP - 1}", found)

@@ -22,7 +22,7 @@ from pynq_train.program.limits import Limits
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.program import Fields, Program
 from pynq_train.program.spans import Spans
-from pynq_train.program.vectors import check_vector
+from pynq_train.program.vectors import check_norm, check_vector
 
 _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 _CONSTANT_KINDS = ("program", "taps", "step block")
@@ -55,6 +55,8 @@ def verify(program: Program) -> None:
             check_gradient(label, fields, taps, config)
         elif opcode == Opcode.UPDATE:
             _check_count(label, "u_count", fields["u.u_count"], 4, None, 4)
+        elif opcode == Opcode.NORM:
+            check_norm(label, fields)
         elif opcode == Opcode.VECTOR:
             check_vector(label, fields)
         elif opcode == Opcode.SOFTMAX:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pynq_train.backends.golden import conv, scalar
 from pynq_train.backends.golden.geometry import Geometry
 from pynq_train.backends.golden.memory import Memory, OutsideArena
+from pynq_train.backends.golden.norm import norm
 from pynq_train.backends.golden.vector import vector
 from pynq_train.backends.golden.workers import Workers, single_threaded_blas
 from pynq_train.errors import HardwareFault
@@ -122,6 +123,8 @@ class GoldenMachine:
             record = scalar.update(memory, d, params, self._workers)
         elif decoded.opcode == Opcode.VECTOR:
             record = vector(memory, d, params, self._workers)
+        elif decoded.opcode == Opcode.NORM:
+            record = norm(memory, d, params)
         else:
             record = scalar.softmax(memory, d, params)
         memory.record(d["pre.rec_off"], *record)

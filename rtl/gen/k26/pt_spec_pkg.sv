@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h48499633;
+  localparam logic [31:0] ContractHash = 32'h53eb72cf;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -39,6 +39,7 @@ package pt_spec_pkg;
   localparam int unsigned OpSoftmax = 3;
   localparam int unsigned OpGradient = 4;
   localparam int unsigned OpVector = 5;
+  localparam int unsigned OpNorm = 6;
   localparam int unsigned UnitPix = 0;
   localparam int unsigned UnitX = 1;
   localparam int unsigned UnitS = 2;
@@ -83,6 +84,8 @@ package pt_spec_pkg;
   localparam int unsigned SecFWords = 3;
   localparam int unsigned SecVFirst = 7;  // vector unit (stands where the X section stands)
   localparam int unsigned SecVWords = 7;
+  localparam int unsigned SecNFirst = 7;  // normalisation, a part of the vector unit (stands where the X section stands)
+  localparam int unsigned SecNWords = 7;
   localparam int unsigned SecUFirst = 97;  // update unit
   localparam int unsigned SecUWords = 3;
   localparam int unsigned CfgPixFirst = 5;  // first word a unit receives
@@ -266,6 +269,29 @@ package pt_spec_pkg;
     logic [31:0] a_off;  // byte offset of map a
   } v_t;
 
+  // normalisation, a part of the vector unit (stands where the X section stands)
+  typedef struct packed {
+    logic [15:0] gap1;
+    logic [15:0] n_eps_e;  // and its exponent
+    logic [31:0] n_eps_m;  // epsilon: significand
+    logic [15:0] n_var_e;  // and its exponent
+    logic [31:0] n_var_m;  // elements / (elements - 1): significand
+    logic [15:0] n_mean_e;  // and its exponent
+    logic [31:0] n_mean_m;  // 1 / elements of a channel: significand of a scalar number
+    logic [31:0] d_off;  // byte offset of the gradient of gamma, int64
+    logic [31:0] k_off;  // byte offset of the coefficients, two words per channel
+    logic [31:0] q_off;  // byte offset of mean and 1 / deviation of the step [block][2][4]
+    logic [31:0] r_off;  // byte offset of the running mean and variance [block][2][4]
+    logic [31:0] p_step;  // bytes from gamma to beta; of the gradients likewise
+    logic [3:0] gap0;
+    logic [31:0] p_off;  // byte offset of the masters of gamma, {momentum, weight}
+    logic [15:0] n_blocks;  // channel blocks
+    logic [3:0] n_program;  // NormProgram
+    logic [7:0] n_parts;  // parts that are added up, 1 or more
+    logic [31:0] n_step;  // bytes from a part of the sums to the next
+    logic [31:0] s_off;  // byte offset of the sums, int64 [part][block][2][4]
+  } n_t;
+
   // update unit
   typedef struct packed {
     logic [55:0] gap0;
@@ -354,6 +380,18 @@ package pt_spec_pkg;
     logic [7:0] shift;  // right shift of the requantisation, 0..47
   } vector_param_t;
 
+  // step-block entry of NORM
+  typedef struct packed {
+    logic [31:0] tail_pad;
+    logic [31:0] alpha;  // part by which running values move, unsigned Q0.16, up to 65536
+    logic [23:0] n_pad;  // zero
+    logic [7:0] c_exp;  // exponent of the coefficients C
+    logic [7:0] b_exp;  // exponent of the coefficients B
+    logic [7:0] a_exp;  // exponent of the coefficients A
+    logic [7:0] g_exp;  // exponent of its gradient
+    logic [7:0] z_exp;  // exponent of the normalised map
+  } norm_param_t;
+
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegAbi = 12'h004;
   localparam logic [11:0] RegHash = 12'h008;
@@ -386,6 +424,308 @@ package pt_spec_pkg;
   localparam logic [11:0] RegWriteBeats3 = 12'h07c;
 
   localparam int unsigned Log2E = 94548;  // log2(e), Q.16
+  localparam int unsigned NormProgramForward = 0;
+  localparam int unsigned NormProgramForwardFrozen = 1;
+  localparam int unsigned NormProgramBackward = 2;
+  localparam int unsigned NormProgramBackwardFrozen = 3;
+  localparam int unsigned NormOpEnd = 0;
+  localparam int unsigned NormOpInt = 1;
+  localparam int unsigned NormOpNumber = 2;
+  localparam int unsigned NormOpConst = 3;
+  localparam int unsigned NormOpMul = 4;
+  localparam int unsigned NormOpAdd = 5;
+  localparam int unsigned NormOpSub = 6;
+  localparam int unsigned NormOpPositive = 7;
+  localparam int unsigned NormOpRoot = 8;
+  localparam int unsigned NormOpFix = 9;
+  localparam int unsigned NormOpPut = 10;
+  localparam int unsigned NormScratchSum1 = 0;
+  localparam int unsigned NormScratchSum2 = 1;
+  localparam int unsigned NormScratchGamma = 2;
+  localparam int unsigned NormScratchBeta = 3;
+  localparam int unsigned NormScratchRunMean = 4;
+  localparam int unsigned NormScratchRunVar = 5;
+  localparam int unsigned NormScratchMean = 6;
+  localparam int unsigned NormScratchReciprocal = 7;
+  localparam int unsigned NormOutA = 0;
+  localparam int unsigned NormOutB = 1;
+  localparam int unsigned NormOutC = 2;
+  localparam int unsigned NormOutDGamma = 3;
+  localparam int unsigned NormOutDBeta = 4;
+  localparam int unsigned NormOutRunMean = 5;
+  localparam int unsigned NormOutRunVar = 6;
+  localparam int unsigned NormOutMean = 7;
+  localparam int unsigned NormOutReciprocal = 8;
+  localparam int unsigned NormExponentZ = 0;
+  localparam int unsigned NormExponentZTwice = 1;
+  localparam int unsigned NormExponentG = 2;
+  localparam int unsigned NormExponentGAndZ = 3;
+  localparam int unsigned NormExponentMaster = 4;
+  localparam int unsigned NormExponentA = 5;
+  localparam int unsigned NormExponentB = 6;
+  localparam int unsigned NormExponentC = 7;
+  localparam int unsigned NormConstantPerElement = 0;
+  localparam int unsigned NormConstantUnbiased = 1;
+  localparam int unsigned NormConstantEps = 2;
+  localparam int unsigned NormConstantAlpha = 3;
+  localparam int unsigned NormConstantHalf = 4;
+  localparam int unsigned NormConstantThreeHalves = 5;
+  function automatic logic [19:0] norm_rom(input logic [8:0] index);
+    case (index)
+      9'd0: norm_rom = 20'd94208;
+      9'd1: norm_rom = 20'd98561;
+      9'd2: norm_rom = 20'd233472;
+      9'd3: norm_rom = 20'd264080;
+      9'd4: norm_rom = 20'd268432;
+      9'd5: norm_rom = 20'd282624;
+      9'd6: norm_rom = 20'd397648;
+      9'd7: norm_rom = 20'd463104;
+      9'd8: norm_rom = 20'd237570;
+      9'd9: norm_rom = 20'd352672;
+      9'd10: norm_rom = 20'd534016;
+      9'd11: norm_rom = 20'd253956;
+      9'd12: norm_rom = 20'd258053;
+      9'd13: norm_rom = 20'd288480;
+      9'd14: norm_rom = 20'd283168;
+      9'd15: norm_rom = 20'd284000;
+      9'd16: norm_rom = 20'd417616;
+      9'd17: norm_rom = 20'd270928;
+      9'd18: norm_rom = 20'd283168;
+      9'd19: norm_rom = 20'd284000;
+      9'd20: norm_rom = 20'd417616;
+      9'd21: norm_rom = 20'd270928;
+      9'd22: norm_rom = 20'd78340;
+      9'd23: norm_rom = 20'd279328;
+      9'd24: norm_rom = 20'd590853;
+      9'd25: norm_rom = 20'd282688;
+      9'd26: norm_rom = 20'd90884;
+      9'd27: norm_rom = 20'd419408;
+      9'd28: norm_rom = 20'd599559;
+      9'd29: norm_rom = 20'd684032;
+      9'd30: norm_rom = 20'd688640;
+      9'd31: norm_rom = 20'd237571;
+      9'd32: norm_rom = 20'd217089;
+      9'd33: norm_rom = 20'd266576;
+      9'd34: norm_rom = 20'd152576;
+      9'd35: norm_rom = 20'd417872;
+      9'd36: norm_rom = 20'd288416;
+      9'd37: norm_rom = 20'd349536;
+      9'd38: norm_rom = 20'd677120;
+      9'd39: norm_rom = 20'd152832;
+      9'd40: norm_rom = 20'd418128;
+      9'd41: norm_rom = 20'd288416;
+      9'd42: norm_rom = 20'd349536;
+      9'd43: norm_rom = 20'd681216;
+      9'd44: norm_rom = 20'd0;
+      9'd45: norm_rom = 20'd132096;
+      9'd46: norm_rom = 20'd136448;
+      9'd47: norm_rom = 20'd463104;
+      9'd48: norm_rom = 20'd237570;
+      9'd49: norm_rom = 20'd352672;
+      9'd50: norm_rom = 20'd534016;
+      9'd51: norm_rom = 20'd253956;
+      9'd52: norm_rom = 20'd258053;
+      9'd53: norm_rom = 20'd288480;
+      9'd54: norm_rom = 20'd283168;
+      9'd55: norm_rom = 20'd284000;
+      9'd56: norm_rom = 20'd417616;
+      9'd57: norm_rom = 20'd270928;
+      9'd58: norm_rom = 20'd283168;
+      9'd59: norm_rom = 20'd284000;
+      9'd60: norm_rom = 20'd417616;
+      9'd61: norm_rom = 20'd270928;
+      9'd62: norm_rom = 20'd78340;
+      9'd63: norm_rom = 20'd279328;
+      9'd64: norm_rom = 20'd590853;
+      9'd65: norm_rom = 20'd282688;
+      9'd66: norm_rom = 20'd90884;
+      9'd67: norm_rom = 20'd419408;
+      9'd68: norm_rom = 20'd599559;
+      9'd69: norm_rom = 20'd684032;
+      9'd70: norm_rom = 20'd688640;
+      9'd71: norm_rom = 20'd0;
+      9'd72: norm_rom = 20'd94210;
+      9'd73: norm_rom = 20'd98563;
+      9'd74: norm_rom = 20'd132608;
+      9'd75: norm_rom = 20'd141056;
+      9'd76: norm_rom = 20'd282736;
+      9'd77: norm_rom = 20'd419920;
+      9'd78: norm_rom = 20'd288288;
+      9'd79: norm_rom = 20'd603650;
+      9'd80: norm_rom = 20'd608002;
+      9'd81: norm_rom = 20'd78340;
+      9'd82: norm_rom = 20'd279328;
+      9'd83: norm_rom = 20'd590853;
+      9'd84: norm_rom = 20'd233472;
+      9'd85: norm_rom = 20'd288400;
+      9'd86: norm_rom = 20'd288288;
+      9'd87: norm_rom = 20'd288320;
+      9'd88: norm_rom = 20'd437088;
+      9'd89: norm_rom = 20'd596486;
+      9'd90: norm_rom = 20'd284560;
+      9'd91: norm_rom = 20'd283968;
+      9'd92: norm_rom = 20'd288256;
+      9'd93: norm_rom = 20'd419408;
+      9'd94: norm_rom = 20'd599559;
+      9'd95: norm_rom = 20'd0;
+      9'd96: norm_rom = 20'd94210;
+      9'd97: norm_rom = 20'd98563;
+      9'd98: norm_rom = 20'd132608;
+      9'd99: norm_rom = 20'd141056;
+      9'd100: norm_rom = 20'd282736;
+      9'd101: norm_rom = 20'd419920;
+      9'd102: norm_rom = 20'd288288;
+      9'd103: norm_rom = 20'd603650;
+      9'd104: norm_rom = 20'd608002;
+      9'd105: norm_rom = 20'd78340;
+      9'd106: norm_rom = 20'd279328;
+      9'd107: norm_rom = 20'd590853;
+      9'd108: norm_rom = 20'd0;
+      default: norm_rom = 20'd0;
+    endcase
+  endfunction
+  function automatic logic [8:0] norm_start_rom(input logic [8:0] index);
+    case (index)
+      9'd0: norm_start_rom = 9'd0;
+      9'd1: norm_start_rom = 9'd45;
+      9'd2: norm_start_rom = 9'd72;
+      9'd3: norm_start_rom = 9'd96;
+      default: norm_start_rom = 9'd0;
+    endcase
+  endfunction
+  function automatic logic [7:0] root_seed_rom(input logic [8:0] index);
+    case (index)
+      9'd0: root_seed_rom = 8'd255;
+      9'd1: root_seed_rom = 8'd253;
+      9'd2: root_seed_rom = 8'd251;
+      9'd3: root_seed_rom = 8'd249;
+      9'd4: root_seed_rom = 8'd247;
+      9'd5: root_seed_rom = 8'd246;
+      9'd6: root_seed_rom = 8'd244;
+      9'd7: root_seed_rom = 8'd242;
+      9'd8: root_seed_rom = 8'd241;
+      9'd9: root_seed_rom = 8'd239;
+      9'd10: root_seed_rom = 8'd237;
+      9'd11: root_seed_rom = 8'd236;
+      9'd12: root_seed_rom = 8'd234;
+      9'd13: root_seed_rom = 8'd233;
+      9'd14: root_seed_rom = 8'd231;
+      9'd15: root_seed_rom = 8'd230;
+      9'd16: root_seed_rom = 8'd228;
+      9'd17: root_seed_rom = 8'd227;
+      9'd18: root_seed_rom = 8'd225;
+      9'd19: root_seed_rom = 8'd224;
+      9'd20: root_seed_rom = 8'd223;
+      9'd21: root_seed_rom = 8'd221;
+      9'd22: root_seed_rom = 8'd220;
+      9'd23: root_seed_rom = 8'd219;
+      9'd24: root_seed_rom = 8'd218;
+      9'd25: root_seed_rom = 8'd216;
+      9'd26: root_seed_rom = 8'd215;
+      9'd27: root_seed_rom = 8'd214;
+      9'd28: root_seed_rom = 8'd213;
+      9'd29: root_seed_rom = 8'd212;
+      9'd30: root_seed_rom = 8'd211;
+      9'd31: root_seed_rom = 8'd210;
+      9'd32: root_seed_rom = 8'd208;
+      9'd33: root_seed_rom = 8'd207;
+      9'd34: root_seed_rom = 8'd206;
+      9'd35: root_seed_rom = 8'd205;
+      9'd36: root_seed_rom = 8'd204;
+      9'd37: root_seed_rom = 8'd203;
+      9'd38: root_seed_rom = 8'd202;
+      9'd39: root_seed_rom = 8'd201;
+      9'd40: root_seed_rom = 8'd200;
+      9'd41: root_seed_rom = 8'd199;
+      9'd42: root_seed_rom = 8'd198;
+      9'd43: root_seed_rom = 8'd198;
+      9'd44: root_seed_rom = 8'd197;
+      9'd45: root_seed_rom = 8'd196;
+      9'd46: root_seed_rom = 8'd195;
+      9'd47: root_seed_rom = 8'd194;
+      9'd48: root_seed_rom = 8'd193;
+      9'd49: root_seed_rom = 8'd192;
+      9'd50: root_seed_rom = 8'd191;
+      9'd51: root_seed_rom = 8'd191;
+      9'd52: root_seed_rom = 8'd190;
+      9'd53: root_seed_rom = 8'd189;
+      9'd54: root_seed_rom = 8'd188;
+      9'd55: root_seed_rom = 8'd187;
+      9'd56: root_seed_rom = 8'd187;
+      9'd57: root_seed_rom = 8'd186;
+      9'd58: root_seed_rom = 8'd185;
+      9'd59: root_seed_rom = 8'd184;
+      9'd60: root_seed_rom = 8'd184;
+      9'd61: root_seed_rom = 8'd183;
+      9'd62: root_seed_rom = 8'd182;
+      9'd63: root_seed_rom = 8'd181;
+      9'd64: root_seed_rom = 8'd180;
+      9'd65: root_seed_rom = 8'd179;
+      9'd66: root_seed_rom = 8'd178;
+      9'd67: root_seed_rom = 8'd176;
+      9'd68: root_seed_rom = 8'd175;
+      9'd69: root_seed_rom = 8'd174;
+      9'd70: root_seed_rom = 8'd172;
+      9'd71: root_seed_rom = 8'd171;
+      9'd72: root_seed_rom = 8'd170;
+      9'd73: root_seed_rom = 8'd169;
+      9'd74: root_seed_rom = 8'd168;
+      9'd75: root_seed_rom = 8'd167;
+      9'd76: root_seed_rom = 8'd166;
+      9'd77: root_seed_rom = 8'd164;
+      9'd78: root_seed_rom = 8'd163;
+      9'd79: root_seed_rom = 8'd162;
+      9'd80: root_seed_rom = 8'd161;
+      9'd81: root_seed_rom = 8'd160;
+      9'd82: root_seed_rom = 8'd159;
+      9'd83: root_seed_rom = 8'd158;
+      9'd84: root_seed_rom = 8'd158;
+      9'd85: root_seed_rom = 8'd157;
+      9'd86: root_seed_rom = 8'd156;
+      9'd87: root_seed_rom = 8'd155;
+      9'd88: root_seed_rom = 8'd154;
+      9'd89: root_seed_rom = 8'd153;
+      9'd90: root_seed_rom = 8'd152;
+      9'd91: root_seed_rom = 8'd151;
+      9'd92: root_seed_rom = 8'd151;
+      9'd93: root_seed_rom = 8'd150;
+      9'd94: root_seed_rom = 8'd149;
+      9'd95: root_seed_rom = 8'd148;
+      9'd96: root_seed_rom = 8'd147;
+      9'd97: root_seed_rom = 8'd147;
+      9'd98: root_seed_rom = 8'd146;
+      9'd99: root_seed_rom = 8'd145;
+      9'd100: root_seed_rom = 8'd144;
+      9'd101: root_seed_rom = 8'd144;
+      9'd102: root_seed_rom = 8'd143;
+      9'd103: root_seed_rom = 8'd142;
+      9'd104: root_seed_rom = 8'd142;
+      9'd105: root_seed_rom = 8'd141;
+      9'd106: root_seed_rom = 8'd140;
+      9'd107: root_seed_rom = 8'd140;
+      9'd108: root_seed_rom = 8'd139;
+      9'd109: root_seed_rom = 8'd138;
+      9'd110: root_seed_rom = 8'd138;
+      9'd111: root_seed_rom = 8'd137;
+      9'd112: root_seed_rom = 8'd137;
+      9'd113: root_seed_rom = 8'd136;
+      9'd114: root_seed_rom = 8'd135;
+      9'd115: root_seed_rom = 8'd135;
+      9'd116: root_seed_rom = 8'd134;
+      9'd117: root_seed_rom = 8'd134;
+      9'd118: root_seed_rom = 8'd133;
+      9'd119: root_seed_rom = 8'd132;
+      9'd120: root_seed_rom = 8'd132;
+      9'd121: root_seed_rom = 8'd131;
+      9'd122: root_seed_rom = 8'd131;
+      9'd123: root_seed_rom = 8'd130;
+      9'd124: root_seed_rom = 8'd130;
+      9'd125: root_seed_rom = 8'd129;
+      9'd126: root_seed_rom = 8'd129;
+      9'd127: root_seed_rom = 8'd128;
+      default: root_seed_rom = 8'd0;
+    endcase
+  endfunction
   function automatic logic [22:0] exp2_rom(input logic [8:0] index);
     case (index)
       9'd0: exp2_rom = 23'd4194304;

@@ -1,0 +1,150 @@
+"""Batch normalisation: coefficients of all channels from their sums (``docs/numerics.md`` 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends.golden.memory import Memory
+from pynq_train.fixed import saturate, wrap
+from pynq_train.fixed.scalar_number import Scalars, seed_table
+from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.norm import (
+    MASTER_EXPONENT,
+    OUT_BITS,
+    PROGRAMS,
+    REGISTERS,
+    Constant,
+    Exponent,
+    NormOp,
+    NormProgram,
+    Out,
+    Scratch,
+)
+
+Array = NDArray[Any]
+
+MEASURE_TOP = (1 << 47) - 1
+_BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
+_MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
+
+
+def norm(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+    """Run the normalisation unit; returns its record: magnitudes of A and B, saturations."""
+    program = NormProgram(d["n.n_program"])
+    shape = (d["n.n_blocks"], CHANNELS_PER_WORD)
+    back = program in _BACKWARD
+    unit = _Unit(d, p, shape)
+    for word, values in _inputs(memory, d, program, shape).items():
+        unit.scratch[word] = values
+    unit.run(program)
+    out = unit.out
+    table = memory.view("the coefficients", d["n.k_off"], (*shape, 2), np.int64)
+    table[..., 0] = (out[Out.B] & _MASK24) << 32 | out[Out.A] & _MASK24
+    table[..., 1] = out[Out.C] & _MASK48
+    if back:
+        for index, gradient in enumerate((Out.D_GAMMA, Out.D_BETA)):
+            memory.view("the gradient", d["n.d_off"] + index * d["n.p_step"], shape,
+                        np.int64)[...] = out[gradient]
+    else:
+        _pairs(memory, "the statistics", d["n.q_off"], shape, (out[Out.MEAN], out[Out.RECIPROCAL]))
+    if program == NormProgram.FORWARD:
+        _pairs(memory, "the running statistics", d["n.r_off"], shape,
+               (out[Out.RUN_MEAN], out[Out.RUN_VAR]))
+    return unit.measure, unit.saturations
+
+
+def _inputs(memory: Memory, d: dict[str, int], program: NormProgram,
+            shape: tuple[int, int]) -> dict[Scratch, Array]:
+    """Input words ``[block, channel]``, int64; those that a program does not read are left out."""
+    blocks, lanes = shape
+    back = program in _BACKWARD
+    found: dict[Scratch, Array] = {}
+    if program != NormProgram.FORWARD_FROZEN:
+        parts = [memory.view("the sums", d["n.s_off"] + part * d["n.n_step"], (blocks, 2, lanes),
+                             np.int64) for part in range(d["n.n_parts"])]
+        total = np.sum(parts, axis=0, dtype=np.int64)
+        found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
+    for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
+        masters = memory.view("the masters", d["n.p_off"] + index * d["n.p_step"], (*shape, 2),
+                              np.int32)
+        found[word] = masters[..., 0].astype(np.int64)
+    name, offset = ("the statistics", d["n.q_off"]) if back else ("the running statistics",
+                                                                  d["n.r_off"])
+    pair = memory.view(name, offset, (blocks, 2, lanes), np.int64)
+    words = (Scratch.MEAN, Scratch.RECIPROCAL) if back else (Scratch.RUN_MEAN, Scratch.RUN_VAR)
+    found[words[0]], found[words[1]] = pair[:, 0], pair[:, 1]
+    return found
+
+
+def _pairs(memory: Memory, name: str, offset: int, shape: tuple[int, int],
+           values: tuple[Array, Array]) -> None:
+    view = memory.view(name, offset, (shape[0], 2, shape[1]), np.int64)
+    view[:, 0], view[:, 1] = values
+
+
+class _Unit:
+    """Registers, scratch and output words of all channels at once."""
+
+    def __init__(self, d: dict[str, int], p: dict[str, int], shape: tuple[int, int]) -> None:
+        zero = np.zeros(shape, np.int64)
+        self.scratch: dict[Scratch, Array] = dict.fromkeys(Scratch, zero)
+        self.out: dict[Out, Array] = dict.fromkeys(Out, zero)
+        self.measure = self.saturations = 0
+        self._registers = [Scalars(zero, zero, zero)] * REGISTERS
+        self._table = np.array(seed_table(), np.int64)
+        z, g = p["z_exp"], p["g_exp"]
+        self._exponents = {
+            Exponent.Z: z, Exponent.Z_TWICE: 2 * z, Exponent.G: g, Exponent.G_AND_Z: g + z,
+            Exponent.MASTER: MASTER_EXPONENT, Exponent.A: p["a_exp"], Exponent.B: p["b_exp"],
+            Exponent.C: p["c_exp"]}
+
+        def given(name: str) -> Scalars:
+            significand = np.full(shape, d[f"n.n_{name}_m"], np.int64)
+            return Scalars(zero, significand, np.full(shape, d[f"n.n_{name}_e"], np.int64))
+
+        self._constants = {
+            Constant.PER_ELEMENT: given("mean"), Constant.UNBIASED: given("var"),
+            Constant.EPS: given("eps"),
+            Constant.ALPHA: Scalars.of_int(np.full(shape, p["alpha"], np.int64), -16),
+            Constant.HALF: Scalars.of_float(0.5, shape),
+            Constant.THREE_HALVES: Scalars.of_float(1.5, shape)}
+
+    def run(self, program: NormProgram) -> None:
+        """Execute a micro-program."""
+        r = self._registers
+        for i in PROGRAMS[program]:
+            if i.op == NormOp.INT:
+                r[i.dst] = Scalars.of_int(self.scratch[Scratch(i.a)],
+                                          self._exponents[Exponent(i.sel)])
+            elif i.op == NormOp.NUMBER:
+                r[i.dst] = Scalars.unpack(self.scratch[Scratch(i.a)])
+            elif i.op == NormOp.CONST:
+                r[i.dst] = self._constants[Constant(i.sel)]
+            elif i.op == NormOp.MUL:
+                r[i.dst] = r[i.a] * r[i.b]
+            elif i.op == NormOp.ADD:
+                r[i.dst] = r[i.a] + r[i.b]
+            elif i.op == NormOp.SUB:
+                r[i.dst] = r[i.a] - r[i.b]
+            elif i.op == NormOp.POSITIVE:
+                r[i.dst] = r[i.a].positive()
+            elif i.op == NormOp.ROOT:
+                r[i.dst] = r[i.a].root_seed(self._table)
+            elif i.op == NormOp.FIX:
+                self._fix(Out(i.dst), r[i.a], self._exponents[Exponent(i.sel)])
+            elif i.op == NormOp.PUT:
+                self.out[Out(i.dst)] = r[i.a].pack()
+
+    def _fix(self, word: Out, value: Scalars, exponent: int) -> None:
+        exact, over = value.to_int(exponent)
+        top = (1 << OUT_BITS[word] - 1) - 1
+        limited = np.where(over, np.where(value.sign > 0, -top, top),
+                           saturate(exact, OUT_BITS[word]))
+        self.saturations += int(np.count_nonzero(over | (limited != exact)))
+        if word in (Out.A, Out.B):
+            size = np.where(over, MEASURE_TOP, np.minimum(np.abs(exact), MEASURE_TOP))
+            self.measure |= int(np.bitwise_or.reduce(size, axis=None))
+        self.out[word] = wrap(limited, 64)
