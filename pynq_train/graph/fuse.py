@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, Flatten, MaxPool2x2, Op, Relu, Shape
+from pynq_train.graph.ops import (
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Shape,
+)
 from pynq_train.graph.supported import check_supported
+from pynq_train.graph.wiring import FROM_INPUT
 
-SUPPORTED = "the engine runs (Conv or Dense), then optionally Relu and MaxPool2x2"
+SUPPORTED = ("the engine runs (Conv or Dense), then optionally Relu and MaxPool2x2; BatchNorm, "
+             "Add, then optionally Relu; GlobalAvgPool")
+Kind = Literal["conv", "dense", "norm", "add", "mean"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Constants of a batch normalisation, as :class:`~pynq_train.graph.ops.BatchNorm` has them."""
+
+    momentum: float
+    eps: float
+    frozen: bool
 
 
 @dataclass(frozen=True)
 class FusedLayer:
-    """A convolution or fully connected layer with what follows it on the store path.
+    """One layer of the engine with what follows it on its way to memory.
+
+    ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
+    (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
+    maps) and ``mean`` (global average) run on the vector unit, with ReLU behind them.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
-    max pooling commute, so their order is not kept.
+    max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
+    reads, -1 for the images; None: the layer before it.
     """
 
-    kind: Literal["conv", "dense"]
+    kind: Kind
     name: str
     in_shape: Shape
     out_shape_before_pool: Shape
@@ -36,6 +65,13 @@ class FusedLayer:
     relu: bool
     pool: bool
     bias: bool
+    sources: tuple[int, ...] | None = None
+    norm: Norm | None = None
+
+    @property
+    def on_array(self) -> bool:
+        """Whether the layer is a convolution or fully connected."""
+        return self.kind in ("conv", "dense")
 
     @property
     def out_channels(self) -> int:
@@ -49,17 +85,26 @@ class FusedLayer:
 
     @property
     def fan_in(self) -> int:
-        """Products per output value."""
+        """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
+        if not self.on_array:
+            return int(self.kind == "norm")
         if self.kind == "dense":
             return self.in_features
         return self.in_shape[0] * self.kernel * self.kernel
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer."""
+        """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
+        if not self.on_array:
+            return (self.out_channels,)
         if self.kind == "dense":
             return (self.out_channels, self.in_features)
         return (self.out_channels, self.in_shape[0], self.kernel, self.kernel)
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether anything in it can learn."""
+        return self.on_array or self.kind == "norm"
 
     @property
     def pad_bottom(self) -> int:
@@ -73,86 +118,178 @@ class FusedLayer:
 
     @property
     def macs_per_image(self) -> int:
-        """Multiply-adds of one pass over one image."""
+        """Multiply-adds of one pass over one image on the array."""
         _, rows, cols = self.out_shape_before_pool
-        return self.out_channels * rows * cols * self.fan_in
+        return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
 
     def _pad_after(self, axis: int, before: int) -> int:
-        if self.kind == "dense":
+        if self.kind != "conv":
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
         return max(reach - before - self.in_shape[axis], 0)
 
 
-def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
-    """Return the fused layers of a verified graph.
+def wiring(layers: Sequence[FusedLayer]) -> tuple[tuple[int, ...], ...]:
+    """Positions that each layer reads, -1 for the images."""
+    return tuple((at - 1,) if layer.sources is None else layer.sources
+                 for at, layer in enumerate(layers))
 
-    Supported is ``[Flatten] Dense`` or ``Conv``, each followed by at most one Relu and one
-    MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
-    operations of kinds that the engine does not run are named at once.
+
+def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
+    """Return the fused layers of a verified graph, each behind those that it reads.
+
+    Supported are convolutions and ``[Flatten] Dense``, each followed by at most one Relu and one
+    MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else reads past, and
+    Relu; Add and GlobalAvgPool, then Relu. The last layer yields the logits: Dense, or a Conv
+    whose output is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the
+    operation; all operations of kinds that the engine does not run are named at once.
     """
     check_supported(graph)
-    layers: list[FusedLayer] = []
-    shape = graph.input_shape
-    position = 0
-    while position < len(graph.ops):
-        op = graph.ops[position]
-        flattened = False
-        while isinstance(op, Flatten):
-            flattened = True
-            position += 1
-            if position == len(graph.ops):
-                raise _refuse(op, "is the last operation", "end with a Dense layer")
-            op = graph.ops[position]
-        if isinstance(op, Conv):
-            if flattened:
-                raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
-        elif not isinstance(op, Dense):
-            after = "a Flatten" if flattened else (layers[-1].name if layers else "the input")
-            raise _refuse(op, f"follows {after}", SUPPORTED)
-        position += 1
-        tail: list[Op] = []
-        while position < len(graph.ops) and isinstance(graph.ops[position], (Relu, MaxPool2x2)):
-            extra = graph.ops[position]
-            if any(type(extra) is type(other) for other in tail):
-                raise _refuse(extra, f"is the second {extra.kind} of layer {op.name!r}", SUPPORTED)
-            tail.append(extra)
-            position += 1
-        layer = _layer(op, shape, tail)
-        layers.append(layer)
-        shape = layer.out_shape
+    layers = _Fusing(graph).run()
     _check_last(graph, layers)
-    return tuple(layers)
+    return layers
 
 
-def _layer(op: Conv | Dense, shape: Shape, tail: list[Op]) -> FusedLayer:
+@dataclass
+class _Open:
+    """A layer that is being put together, from the operation at ``first`` to that at ``last``."""
+
+    first: int
+    last: int
+    reads: list[int]
+    tail: list[Op]
+
+
+class _Fusing:
+    """One pass over the operations: each begins a layer or follows one."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._layers: list[_Open] = []
+        self._ends: dict[int, _Open] = {}
+        self._readers: dict[int, int] = {}
+        for sources in graph.sources:
+            for place in sources:
+                self._readers[place] = self._readers.get(place, 0) + 1
+
+    def run(self) -> tuple[FusedLayer, ...]:
+        """All layers, in order of their last operations."""
+        for at, op in enumerate(self._graph.ops):
+            if not isinstance(op, Flatten) and not self._follow(at, op):
+                self._begin(at, op)
+        if isinstance(self._graph.ops[-1], Flatten):
+            raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+        self._layers.sort(key=lambda layer: layer.last)
+        places = {layer.last: number for number, layer in enumerate(self._layers)}
+        places[FROM_INPUT] = FROM_INPUT
+        return tuple(self._finish(number, layer, places)
+                     for number, layer in enumerate(self._layers))
+
+    def _behind(self, place: int) -> int:
+        """The operation whose map is read at ``place``: flattening moves nothing."""
+        while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
+            place = self._graph.sources[place][0]
+        return place
+
+    def _follow(self, at: int, op: Op) -> bool:
+        """Put ``op`` behind the layer that it reads, if it can run there."""
+        sources = self._graph.sources[at]
+        if isinstance(op, (Relu, MaxPool2x2)):
+            layer = self._ends.get(sources[0])
+            if layer is None or self._readers[sources[0]] > 1:
+                return False
+            if any(type(op) is type(other) for other in layer.tail):
+                head = self._graph.ops[layer.first].name
+                raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
+            if isinstance(op, MaxPool2x2) and not isinstance(self._graph.ops[layer.first],
+                                                             (Conv, Dense)):
+                return False
+            self._extend(layer, at, op)
+            return True
+        if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
+            for place, other in sorted(zip(sources, reversed(sources)), reverse=True):
+                layer = self._ends.get(place)
+                if (layer is not None and not layer.tail and self._readers[place] == 1
+                        and isinstance(self._graph.ops[layer.first], BatchNorm)):
+                    layer.reads.append(other)
+                    self._extend(layer, at, op)
+                    return True
+        return False
+
+    def _extend(self, layer: _Open, at: int, op: Op) -> None:
+        del self._ends[layer.last]
+        layer.last = at
+        layer.tail.append(op)
+        self._ends[at] = layer
+
+    def _begin(self, at: int, op: Op) -> None:
+        sources = self._graph.sources[at]
+        flattened = any(self._behind(place) != place for place in sources)
+        after = "a Flatten" if flattened else self._graph.name_at(sources[0])
+        if isinstance(op, (Relu, MaxPool2x2)):
+            known = self._ends.get(sources[0])
+            name = self._graph.ops[known.first].name if known else after
+            raise _refuse(op, f"follows {'the input' if name == 'input' else name}", SUPPORTED)
+        if flattened and isinstance(op, Conv):
+            raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
+        if flattened and not isinstance(op, Dense):
+            raise _refuse(op, "follows a Flatten", SUPPORTED)
+        if isinstance(op, Add) and len(sources) != 2:
+            raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
+        if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
+            raise _refuse(op, "follows the input", "begin with a convolution")
+        layer = _Open(at, at, [self._behind(place) for place in sources], [])
+        self._layers.append(layer)
+        self._ends[at] = layer
+
+    def _finish(self, number: int, layer: _Open, places: dict[int, int]) -> FusedLayer:
+        op = self._graph.ops[layer.first]
+        shape = (self._graph.input_shape if layer.reads[0] == FROM_INPUT
+                 else self._graph.shapes[layer.reads[0]])
+        built = _layer(op, shape, layer.tail)
+        sources = tuple(places[place] for place in layer.reads)
+        return built if sources == (number - 1,) else replace(built, sources=sources)
+
+
+def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     relu = any(isinstance(extra, Relu) for extra in tail)
     pools = [extra for extra in tail if isinstance(extra, MaxPool2x2)]
     if isinstance(op, Conv):
         before = op.out_shape(shape)
-        kernel, stride = op.kernel, op.stride
+        out = pools[0].out_shape(before) if pools else before
         top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
-    else:
+        return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
+                          relu, bool(pools), op.bias)
+    if isinstance(op, Dense):
         before = (op.units, 1, 1)
-        kernel, stride, top, left = 1, 1, 0, 0
-    out = pools[0].out_shape(before) if pools else before
-    kind: Literal["conv", "dense"] = "conv" if isinstance(op, Conv) else "dense"
-    return FusedLayer(kind, op.name, shape, before, out, kernel, stride, top, left, relu,
-                      bool(pools), op.bias)
+        out = pools[0].out_shape(before) if pools else before
+        return FusedLayer("dense", op.name, shape, before, out, 1, 1, 0, 0, relu, bool(pools),
+                          op.bias)
+    norm = None
+    kind: Kind = "add"
+    out = shape
+    if isinstance(op, BatchNorm):
+        kind, norm = "norm", Norm(op.momentum, op.eps, op.frozen)
+    elif isinstance(op, GlobalAvgPool):
+        kind, out = "mean", op.out_shape(shape)
+    return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
+                      norm=norm)
 
 
-def _check_last(graph: Graph, layers: list[FusedLayer]) -> None:
-    if not layers:
+def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
+    if not any(layer.on_array for layer in layers):
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    if last.relu or last.pool:
+    if last.relu or last.pool or not last.on_array:
+        found = ("Relu" if last.relu else "MaxPool2x2" if last.pool
+                 else graph.ops[-1].kind)
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits",
-            expected="nothing behind it",
-            found="Relu" if last.relu else "MaxPool2x2",
-            fix="remove it: softmax and loss follow by themselves",
+            expected="nothing behind it" if last.on_array else "a Dense layer",
+            found=found,
+            fix="remove it: softmax and loss follow by themselves" if last.on_array
+            else "end with a Dense layer",
         )
     if last.out_shape[1:] != (1, 1):
         raise UnsupportedModel(

@@ -1,4 +1,4 @@
-"""Integer tables of the softmax unit, part of the number contract (``docs/numerics.md``)."""
+"""Integer tables of softmax and normalisation, part of the number contract (``docs/numerics.md``)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from decimal import Decimal, getcontext
 EXP2_FRACTION_BITS = 22
 LOG2_FRACTION_BITS = 16
 TABLE_BITS = 8
+SEED_BITS = 6
+"""Bits of a significand, below its top bit, that choose the seed of a reciprocal root."""
 LOG2_E = 94548
 """log2(e) in Q.16."""
 
@@ -31,7 +33,16 @@ def _log2_table() -> tuple[int, ...]:
     )
 
 
+def _root_seeds() -> tuple[int, ...]:
+    getcontext().prec = 40
+    steps = 1 << SEED_BITS
+    middles = [base * (1 + (i + Decimal("0.5")) / steps) for base in (1, 2) for i in range(steps)]
+    return tuple(min(int((256 / middle.sqrt()).to_integral_value()), 255) for middle in middles)
+
+
 EXP2 = _exp2_table()
 """``2**(22 - i/256)`` for i = 0..256, rounded."""
 LOG2 = _log2_table()
 """``2**16 * log2(1 + i/256)`` for i = 0..256, rounded."""
+ROOT_SEEDS = _root_seeds()
+"""``2**8 / sqrt(f)`` in the middle of 64 spans of f in [1, 2), then of 64 in [2, 4)."""

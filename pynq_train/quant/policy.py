@@ -8,10 +8,12 @@ here is integer; nothing depends on floating point.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.graph.fuse import Kind
+from pynq_train.graph.gradient_flow import DLOGITS, GradientFlow, GradientRef, GradientStep
 
 HISTORY_STEPS = 16
 MARGIN = 1
@@ -27,6 +29,15 @@ FEATURE_CEILING, WEIGHT_CEILING = 0, -11
 MAX_SHIFT = 47
 CALIBRATION_SLACK = 3
 """Bits that a start exponent may be too large before calibration is repeated."""
+COEFFICIENT_BITS = 23
+"""Fraction bits of a range of the 24-bit coefficients of the vector unit."""
+COEFFICIENT_START = 3
+SCALE_BITS = 22
+"""Largest power of two among coefficients."""
+MAX_OFFSET_SHIFT = 28
+"""Largest right shift behind a normalisation, so that its offsets keep in 48 bits."""
+MEAN_BITS = 28
+"""Bits by which 1 / pixels of a mean is scaled, where 23 bits hold it."""
 MAX_GRADIENT_EXPONENT = -8
 """Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
 FORMAT_VERSION = 1
@@ -39,11 +50,28 @@ def clamp(value: int, low: int, high: int) -> int:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """What the policy must know of a layer: its name, and whether it is trained."""
+    """What the policy must know of a layer.
+
+    Attributes:
+        name: its name.
+        trained: its output has a gradient.
+        backward: the gradient of its input is computed.
+        kind: convolution, normalisation and so on.
+        sources: positions of the layers that it reads, None: the one before it.
+        pixels: pixels of a mean.
+    """
 
     name: str
     trained: bool = True
     backward: bool = True
+    kind: Kind = "conv"
+    sources: tuple[int, ...] | None = None
+    pixels: int = 1
+
+    @property
+    def on_array(self) -> bool:
+        """Whether it is a convolution or fully connected."""
+        return self.kind in ("conv", "dense")
 
 
 @dataclass(frozen=True)
@@ -52,11 +80,13 @@ class LayerExponents:
 
     Attributes:
         x: input.
-        w: 16-bit weights that the passes read.
+        w: 16-bit weights that the passes read; coefficients of a normalisation.
         y: output.
         dy: gradient of the output (0 if not trained).
         dx: gradient of the input (0 if there is none).
         w_next: 16-bit weights that the update writes.
+        second: second input of a layer with two.
+        total: forward sums of a layer of the vector unit, None for others.
     """
 
     x: int
@@ -65,11 +95,13 @@ class LayerExponents:
     dy: int
     dx: int
     w_next: int
+    second: int = 0
+    total: int | None = None
 
     @property
     def forward_sum(self) -> int:
         """Exponent of the forward sums."""
-        return self.x + self.w
+        return self.x + self.w if self.total is None else self.total
 
     @property
     def backward_sum(self) -> int:
@@ -84,10 +116,19 @@ class LayerExponents:
 
 @dataclass(frozen=True)
 class StepExponents:
-    """Exponents of all layers in one step, and the batch they belong to."""
+    """Exponents of all layers in one step, and the batch they belong to.
+
+    Attributes:
+        batch: images of the mini-batch.
+        layers: by layer.
+        gradients: by gradient tensor.
+        sums: exponents of the sums behind each step of the gradient flow.
+    """
 
     batch: int
     layers: tuple[LayerExponents, ...]
+    gradients: Mapping[str, int] = field(default_factory=dict)
+    sums: tuple[int, ...] = ()
 
     @property
     def logits(self) -> int:
@@ -103,11 +144,16 @@ class Measures:
         forward: per layer: magnitude bits of the forward sums.
         backward: per layer: magnitude bits of the backward sums; None without backward pass.
         weights: per layer: magnitude bits of the masters; None if not trained.
+        coefficients: per layer: magnitude bits of a normalisation's forward coefficients.
+        steps: by position in the gradient flow: magnitude bits of what a step on the vector unit
+            wrote, and of the coefficients of a normalisation's backward pass.
     """
 
     forward: Sequence[int]
     backward: Sequence[int | None]
     weights: Sequence[int | None]
+    coefficients: Mapping[int, int] = field(default_factory=dict)
+    steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def dlogits_exponent(batch: int) -> int:
@@ -126,6 +172,9 @@ class ExponentPolicy:
         gradient: per layer: ranges of the gradient of its output; the last layer's is fixed.
         weight_k: per layer: range of the masters after the last update.
         w16: per layer: exponent of the 16-bit weights in device memory.
+        extra: by name: ranges of partial gradients (tensor names) and of the coefficients of
+            normalisations (``<layer>.a`` forward, ``<layer>.b`` backward).
+        flow: the way of gradients; None: from each layer to the one before it.
     """
 
     layers: tuple[LayerKind, ...]
@@ -134,22 +183,25 @@ class ExponentPolicy:
     gradient: list[list[int]] = field(default_factory=list)
     weight_k: list[int] = field(default_factory=list)
     w16: list[int] = field(default_factory=list)
+    extra: dict[str, list[int]] = field(default_factory=dict)
+    flow: GradientFlow | None = None
 
     @classmethod
     def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
-              input_k: int = INPUT_START) -> ExponentPolicy:
+              input_k: int = INPUT_START, flow: GradientFlow | None = None) -> ExponentPolicy:
         """Return the state before the first step.
 
         Args:
             layers: the network's layers.
             weight_k: ranges of the start weights, ``range_of_master(max |w|)``.
             input_k: range of the input images.
+            flow: the way of gradients (default: that of a chain).
         """
         if len(weight_k) != len(layers):
             raise BadInput("weight ranges", expected=f"one for each of {len(layers)} layers",
                            found=len(weight_k))
         policy = cls(tuple(layers), input_k, [[] for _ in layers], [[] for _ in layers],
-                     list(weight_k))
+                     list(weight_k), flow=flow)
         policy.w16 = [policy.weight_exponent(i) for i in range(len(layers))]
         return policy
 
@@ -164,50 +216,111 @@ class ExponentPolicy:
 
     def exponents(self, batch: int) -> StepExponents:
         """Return the exponents of the next step."""
-        count = len(self.layers)
-        forward: list[tuple[int, int]] = []
-        x = self.input_exponent
-        for i in range(count):
-            target = _target(self.feature[i], FEATURE_START)
-            total = x + self.w16[i]
-            y = clamp(clamp(target, FEATURE_FLOOR, FEATURE_CEILING), total, total + MAX_SHIFT)
-            forward.append((x, y))
-            x = y
-        gradients = [0] * count
-        inputs = [0] * count
-        dy = dlogits_exponent(batch)
-        for i in reversed(range(count)):
-            if not self.layers[i].trained:
-                break
-            gradients[i] = dy
-            if i and self.layers[i].backward and self.layers[i - 1].trained:
-                total = dy + self.w16[i]
-                target = max(_target(self.gradient[i - 1], GRADIENT_START), GRADIENT_FLOOR)
-                dy = clamp(target, total, total + MAX_SHIFT)
-                dy = min(dy, MAX_GRADIENT_EXPONENT)
-                inputs[i] = dy
-        return StepExponents(batch, tuple(
-            LayerExponents(x=forward[i][0], w=self.w16[i], y=forward[i][1], dy=gradients[i],
-                           dx=inputs[i],
-                           w_next=self.weight_exponent(i) if self.layers[i].trained
-                           else self.w16[i])
-            for i in range(count)))
+        flow = self.flow if self.flow is not None else _chain(self.layers)
+        forward = self._forward()
+        gradients: dict[str, int] = {DLOGITS: dlogits_exponent(batch)}
+        inputs: dict[int, int] = {}
+        sums: list[int] = []
+        for step in flow.steps:
+            total = self._sum_of(step, forward, gradients)
+            sums.append(total)
+            if not step.target:
+                continue
+            found = total
+            if step.kind != "mask":
+                history = self._history(step.target)
+                target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
+                most = MAX_OFFSET_SHIFT if step.kind == "norm" else MAX_SHIFT
+                found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
+            gradients[step.target] = found
+            if step.kind == "backward":
+                inputs[step.layer] = found
+        layers = []
+        for i, (kind, own) in enumerate(zip(self.layers, forward)):
+            ref = flow.of_layer.get(i)
+            w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
+            layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
+                                  dx=inputs.get(i, 0), w_next=w_next))
+        return StepExponents(batch, tuple(layers), gradients, tuple(sums))
+
+    def _forward(self) -> list[LayerExponents]:
+        """Exponents of the forward pass; gradients and new weights are still 0."""
+        done: list[LayerExponents] = []
+        for i, layer in enumerate(self.layers):
+            sources = (i - 1,) if layer.sources is None else layer.sources
+            x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources)
+            second = rest[0] if rest else 0
+            target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, FEATURE_CEILING)
+            w, most = self.w16[i], MAX_SHIFT
+            if layer.kind == "norm":
+                w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
+                least = max(target - x - most, second - x - SCALE_BITS if rest else w)
+                w = min(max(w, least), second - x) if rest else max(w, target - x - most)
+                total = x + w
+            elif layer.kind == "add":
+                total = _common(x, second if rest else x)
+            elif layer.kind == "mean":
+                total = x - mean_scale(layer.pixels)[1]
+            else:
+                total = x + w
+            y = clamp(target, total, total + most)
+            done.append(LayerExponents(x, w, y, 0, 0, 0, second,
+                                       None if layer.on_array else total))
+        return done
+
+    def _coefficient(self, name: str) -> int:
+        """Exponent of a normalisation's forward coefficients."""
+        history = self.extra.get(f"{name}.a")
+        return (max(history) + MARGIN if history else COEFFICIENT_START) - COEFFICIENT_BITS
+
+    def _sum_of(self, step: GradientStep, forward: Sequence[LayerExponents],
+                gradients: Mapping[str, int]) -> int:
+        """Exponent of the sums of a step of the gradient flow."""
+        first = gradients[step.reads[0].tensor]
+        own = forward[step.layer]
+        if step.kind == "sum":
+            return _common(first, gradients[step.reads[1].tensor])
+        if step.kind == "mask":
+            return first
+        if step.kind == "spread":
+            return first - mean_scale(self.layers[step.layer].pixels)[1]
+        if step.kind == "norm":
+            history = self.extra.get(f"{self.layers[step.layer].name}.b")
+            return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
+        return first + own.w
+
+    def _history(self, tensor: str) -> list[int]:
+        """Measured ranges of a gradient tensor."""
+        for layer, history in zip(self.layers, self.gradient):
+            if tensor == f"{layer.name}.dy":
+                return history
+        return self.extra.setdefault(tensor, [])
 
     def observe(self, used: StepExponents, measures: Measures) -> None:
         """Take the measures of a training step that ran with the exponents ``used``.
 
         Evaluation must not be observed. An all-zero tensor leaves its history as it is.
         """
+        flow = self.flow if self.flow is not None else _chain(self.layers)
         for i, layer in enumerate(used.layers):
             _push(self.feature[i], measures.forward[i], layer.forward_sum)
-            backward = measures.backward[i]
-            if i and backward is not None:
-                _push(self.gradient[i - 1], backward, layer.backward_sum)
+            if i in measures.coefficients:
+                _push(self.extra.setdefault(f"{self.layers[i].name}.a", []),
+                      measures.coefficients[i], layer.w)
             weights = measures.weights[i]
             if weights is not None:
                 if weights:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
+        for number, (step, total) in enumerate(zip(flow.steps, used.sums)):
+            bits = measures.backward[step.layer] if step.kind == "backward" else None
+            if number in measures.steps:
+                bits, coefficients = measures.steps[number]
+                if step.kind == "norm":
+                    _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
+                          coefficients, total - used.gradients[step.reads[0].tensor])
+            if bits is not None and step.target and step.kind != "mask":
+                _push(self._history(step.target), bits, total)
 
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
         """Take the measures of a calibration step instead of all history.
@@ -215,7 +328,7 @@ class ExponentPolicy:
         Returns:
             Whether to calibrate again: some range lay outside its guess, or far below it.
         """
-        for history in (*self.feature, *self.gradient):
+        for history in (*self.feature, *self.gradient, *self.extra.values()):
             history.clear()
         self.observe(used, measures)
         return self._far(used, measures)
@@ -242,6 +355,7 @@ class ExponentPolicy:
             "input_k": self.input_k, "feature": [list(h) for h in self.feature],
             "gradient": [list(h) for h in self.gradient], "weight_k": list(self.weight_k),
             "w16": list(self.w16),
+            "extra": {name: list(history) for name, history in self.extra.items()},
         }
 
     @classmethod
@@ -255,7 +369,9 @@ class ExponentPolicy:
             policy = cls(layers, int(data["input_k"]),
                          [[int(k) for k in h] for h in data["feature"]],
                          [[int(k) for k in h] for h in data["gradient"]],
-                         [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]])
+                         [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]],
+                         {str(name): [int(k) for k in history]
+                          for name, history in data.get("extra", {}).items()})
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"exponent state is malformed ({error})") from None
         sizes = {len(v) for v in (policy.feature, policy.gradient, policy.weight_k, policy.w16)}
@@ -268,6 +384,32 @@ class ExponentPolicy:
 def range_of_master(largest: int) -> int:
     """Range ``k`` of Q3.28 masters whose largest magnitude is ``largest`` (an integer)."""
     return max(int(largest).bit_length(), 1) + MASTER_EXPONENT
+
+
+def mean_scale(pixels: int) -> tuple[int, int]:
+    """Return (integer, bits) with ``integer * 2**-bits`` as 1 / ``pixels``, for the vector unit."""
+    bits = min(MEAN_BITS, SCALE_BITS + pixels.bit_length() - 1)
+    return round((1 << bits) / pixels), bits
+
+
+def _common(one: int, other: int) -> int:
+    """Exponent in which two maps are added: the finer one, if the scale of the other allows."""
+    return max(min(one, other), max(one, other) - SCALE_BITS)
+
+
+def _chain(layers: Sequence[LayerKind]) -> GradientFlow:
+    """Gradients from each layer to the one before it, down to the first that is trained."""
+    steps, of_layer = [], {}
+    ref = GradientRef(DLOGITS)
+    for i in reversed(range(len(layers))):
+        if not layers[i].trained:
+            break
+        of_layer[i] = ref
+        if i and layers[i].backward and layers[i - 1].trained:
+            target = f"{layers[i - 1].name}.dy"
+            steps.append(GradientStep("backward", i, (ref,), target))
+            ref = GradientRef(target)
+    return GradientFlow(tuple(steps), of_layer)
 
 
 def _target(history: Sequence[int], start: int) -> int:

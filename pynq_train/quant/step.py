@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
-from pynq_train.quant.policy import FRACTION_BITS, MASTER_EXPONENT, MAX_SHIFT, StepExponents
+from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
+from pynq_train.quant.policy import (
+    FRACTION_BITS,
+    MASTER_EXPONENT,
+    MAX_SHIFT,
+    LayerExponents,
+    LayerKind,
+    StepExponents,
+    mean_scale,
+)
 
 MOMENTUM_EXPONENT = -24
 """Exponent of the 32-bit momentum (Q7.24)."""
@@ -38,13 +47,21 @@ class SgdStep:
 
 @dataclass(frozen=True)
 class StepParams:
-    """Step-block fields of one step: per layer, and for softmax (see ``hw.commands``)."""
+    """Step-block fields of one step: per layer, and for softmax (see ``hw.commands``).
+
+    ``norm``: of the coefficients of normalisations, by layer. ``steps``, ``norm_steps``: of the
+    vector unit's steps of the gradient flow, by their positions in it, and of the coefficients
+    that they read.
+    """
 
     softmax: Mapping[str, int]
     forward: tuple[Mapping[str, int], ...]
     backward: tuple[Mapping[str, int], ...]
     update_weights: tuple[Mapping[str, int], ...]
     update_bias: tuple[Mapping[str, int], ...]
+    norm: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    norm_steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 def learning_rate_fields(lr: float) -> tuple[int, int]:
@@ -91,13 +108,77 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
             weights.append({})
             bias.append({})
             continue
-        w_shift = e.w_next - MASTER_EXPONENT
-        weights.append({**_sgd_fields(sgd, fold, of_weights), "w_shift": w_shift,
-                        "g_shift": _gradient_shift(e.gradient_sum - scale)})
-        bias.append({**_sgd_fields(sgd, fold, of_bias), "decay": 0, "w_shift": w_shift,
-                     "g_shift": _gradient_shift(e.dy - scale)})
+        if e.total is None:
+            weights.append({**_sgd_fields(sgd, fold, of_weights),
+                            "w_shift": e.w_next - MASTER_EXPONENT,
+                            "g_shift": _gradient_shift(e.gradient_sum - scale)})
+        else:  # gamma of a normalisation learns as biases do
+            weights.append(_bias_fields(sgd, fold, of_weights, e.dy - scale))
+        bias.append(_bias_fields(sgd, fold, of_bias, e.dy - scale))
     softmax = {"z_shift": -exponents.logits, "valid": valid}
     return StepParams(softmax, tuple(forward), tuple(backward), tuple(weights), tuple(bias))
+
+
+def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
+                      flow: GradientFlow, alphas: Mapping[int, float]) -> StepParams:
+    """The same for a network with layers of the vector unit.
+
+    Args:
+        exponents: of the step.
+        sgd: the optimizer's values, None for an evaluation.
+        kinds: the layers.
+        flow: the way of gradients.
+        alphas: by position of a normalisation: the part by which its running values move.
+    """
+    params = step_params(exponents, sgd)
+    forward, norm = list(params.forward), {}
+    for at, (kind, e) in enumerate(zip(kinds, exponents.layers)):
+        if kind.on_array:
+            continue
+        forward[at] = _vector_fields(kind, e)
+        if kind.kind == "norm":
+            norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
+                        "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
+    steps, norm_steps = {}, {}
+    for number, (step, total) in enumerate(zip(flow.steps, exponents.sums)):
+        if step.kind == "backward":
+            continue
+        steps[number] = _step_fields(step, total, exponents, kinds)
+        if step.kind == "norm":
+            e, g = exponents.layers[step.layer], exponents.gradients[step.reads[0].tensor]
+            norm_steps[number] = {"z_exp": e.x, "g_exp": g, "a_exp": total - g,
+                                  "b_exp": total - e.x, "c_exp": total}
+    return replace(params, forward=tuple(forward), norm=norm, steps=steps, norm_steps=norm_steps)
+
+
+def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
+    """Forward pass of a layer of the vector unit."""
+    total, shift = e.forward_sum, e.y - e.forward_sum
+    if kind.kind == "mean":
+        return {"shift": shift, "a_scale": mean_scale(kind.pixels)[0]}
+    return {"shift": shift, "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
+            "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
+
+
+def _step_fields(step: GradientStep, total: int, exponents: StepExponents,
+                 kinds: Sequence[LayerKind]) -> dict[str, int]:
+    e = [exponents.gradients[ref.tensor] for ref in step.reads]
+    shift = exponents.gradients[step.target] - total if step.target else 0
+    if step.kind == "spread":
+        return {"shift": shift, "b_scale": mean_scale(kinds[step.layer].pixels)[0]}
+    if step.kind == "norm":
+        return {"shift": shift}
+    return {"shift": shift, "a_scale": _scale(e[0], total),
+            "b_scale": _scale(e[1], total) if step.kind == "sum" else 0}
+
+
+def _reads_two(kind: LayerKind) -> bool:
+    return kind.sources is not None and len(kind.sources) > 1
+
+
+def _scale(exponent: int, total: int) -> int:
+    """Integer that takes a map of ``exponent`` to sums of exponent ``total``."""
+    return 1 << exponent - total if exponent >= total else 0
 
 
 def clip_shift(exponents: StepExponents, limit: int) -> int:
@@ -108,6 +189,11 @@ def clip_shift(exponents: StepExponents, limit: int) -> int:
     """
     bounds = [e.dx + FRACTION_BITS for e in exponents.layers if e.dx]
     return max(0, max(bounds, default=limit) - limit)
+
+
+def _bias_fields(sgd: SgdStep, fold: float, factor: float, exponent: int) -> dict[str, int]:
+    """Update of biases, whose gradients are sums of ``exponent``: no decay, no 16-bit copy."""
+    return {**_sgd_fields(sgd, fold, factor), "decay": 0, "g_shift": _gradient_shift(exponent)}
 
 
 def _gradient_shift(exponent: int) -> int:

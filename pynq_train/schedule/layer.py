@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.graph.fuse import FusedLayer, Kind, wiring
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
 from pynq_train.schedule.layout import (
+    FLAG_MASK_PIXELS,
     Array,
     FlagLayout,
     MapLayout,
@@ -38,6 +40,8 @@ class LayerSpec:
     """One layer of a network with its mini-batch.
 
     A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
+    A layer of the vector unit (normalisation, sum, mean) has no weight layout; its flags stand
+    plane by plane, without rows.
 
     Attributes:
         index: position in the network.
@@ -53,6 +57,7 @@ class LayerSpec:
         dense: the layer is fully connected.
         flat_shape: shape of the feature map that a dense layer flattens, else None.
         m_tile: output channels of a tile: those of the array.
+        kind: what the layer does.
     """
 
     index: int
@@ -76,6 +81,17 @@ class LayerSpec:
     dense: bool
     flat_shape: tuple[int, int, int] | None
     m_tile: int
+    kind: Kind = "conv"
+
+    @property
+    def on_array(self) -> bool:
+        """Whether the layer is a convolution or fully connected."""
+        return self.kind in ("conv", "dense")
+
+    @property
+    def words(self) -> int:
+        """Words of a plane of the input of a layer of the vector unit."""
+        return self.x.rows * self.x.cols
 
     @property
     def images(self) -> int:
@@ -107,7 +123,7 @@ class LayerSpec:
     @property
     def weight_blocks(self) -> int:
         """Number of (m tile, n block, tap) of the weight layout."""
-        return self.m_tiles * self.nb * self.kernel * self.kernel
+        return self.m_tiles * self.nb * self.kernel * self.kernel if self.on_array else 0
 
     @property
     def weight_block_bytes(self) -> int:
@@ -130,12 +146,14 @@ class LayerSpec:
 
     @property
     def bias_bytes(self) -> int:
-        """Bytes of the bias masters, and of the bias gradient."""
+        """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
         return self.m_tiles * self.m_tile * 8
 
     @property
     def macs(self) -> int:
         """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
+        if not self.on_array:
+            return 0
         n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
         return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
 
@@ -171,6 +189,8 @@ class LayerSpec:
             if value > most:
                 raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
                                  found=value, fix="use a smaller layer")
+        if not self.on_array:
+            return
         most = MAX_POOL_COLUMNS if self.pool else MAX_FLAG_COLUMNS
         if self.flags is not None and self.out_cols > most:
             raise DoesNotFit(
@@ -195,26 +215,57 @@ class LayerSpec:
                     found=products, fix=fix)
 
 
-def layer_specs(layers: tuple[FusedLayer, ...], batch: int,
-                train_from: int = 0, m_tile: int = 16) -> tuple[LayerSpec, ...]:
+    def part(self, first: int, count: int) -> LayerSpec:
+        """The same layer for ``count`` images; ``first`` is their first, its place is not here."""
+        if first == 0 and count == self.x.images:
+            return self
+        flags = None if self.flags is None else replace(self.flags, images=count)
+        return replace(self, x=replace(self.x, images=count), y=replace(self.y, images=count),
+                       flags=flags)
+
+
+def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
+                m_tile: int = 16, active: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
     """Return the layers of a network for a mini-batch, with the layouts of their maps.
 
-    ``train_from`` is the position of the first trained layer: no gradient goes below it.
+    ``train_from`` is the position of the first trained layer: no gradient goes below it; for a
+    network with branches ``active`` says which outputs have a gradient.
     ``m_tile``: output channels of the array (``HwConfig.tm``).
     """
+    if active is None:
+        active = [index >= train_from for index in range(len(layers))]
     if not layers:
         raise ValueError("expected at least one layer, found none")
+    images = MapLayout.feature(batch, *layers[0].in_shape)
     specs: list[LayerSpec] = []
-    channels, rows, cols = layers[0].in_shape
-    current = MapLayout.feature(batch, channels, rows, cols)
-    dense_map = False
-    for index, layer in enumerate(layers):
-        last = index == len(layers) - 1
-        specs.append(_spec(layer, index, batch, current, dense_map, last, index > train_from,
-                           m_tile))
-        current = specs[-1].y
-        dense_map = layer.kind == "dense"
+    dense_map: list[bool] = []
+    for index, (layer, sources) in enumerate(zip(layers, wiring(layers))):
+        first = sources[0]
+        x, flat = (specs[first].y, dense_map[first]) if first >= 0 else (images, False)
+        backward = any(active[place] for place in sources if place >= 0)
+        if layer.on_array:
+            last = index == len(layers) - 1
+            specs.append(_spec(layer, index, batch, x, flat, last, backward, m_tile))
+            flat = layer.kind == "dense"
+        else:
+            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile))
+            flat = flat or layer.kind == "mean"
+        dense_map.append(flat)
     return tuple(specs)
+
+
+def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
+                 m_tile: int) -> LayerSpec:
+    channels = layer.out_channels
+    y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
+    flags = None
+    if layer.relu:
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
+    return LayerSpec(
+        index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=1, stride=1,
+        pad_top=0, pad_left=0, out_rows=y.rows, out_cols=y.cols, relu=layer.relu, pool=False,
+        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=False,
+        flat_shape=None, m_tile=m_tile, kind=layer.kind)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
@@ -250,7 +301,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
-        m_tile=m_tile)
+        m_tile=m_tile, kind=layer.kind)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:

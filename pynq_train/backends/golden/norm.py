@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden.memory import Memory
 from pynq_train.fixed import saturate, wrap
-from pynq_train.fixed.scalar_number import Scalars, seed_table
+from pynq_train.fixed.scalar_number import Scalars
 from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.norm import (
     MASTER_EXPONENT,
@@ -23,6 +23,7 @@ from pynq_train.hw.norm import (
     Out,
     Scratch,
 )
+from pynq_train.hw.tables import ROOT_SEEDS
 
 Array = NDArray[Any]
 
@@ -94,7 +95,7 @@ class _Unit:
         self.out: dict[Out, Array] = dict.fromkeys(Out, zero)
         self.measure = self.saturations = 0
         self._registers = [Scalars(zero, zero, zero)] * REGISTERS
-        self._table = np.array(seed_table(), np.int64)
+        self._table = np.array(ROOT_SEEDS, np.int64)
         z, g = p["z_exp"], p["g_exp"]
         self._exponents = {
             Exponent.Z: z, Exponent.Z_TWICE: 2 * z, Exponent.G: g, Exponent.G_AND_Z: g + z,
