@@ -19,9 +19,10 @@ from pynq_train.graph import Graph, fuse, init_params
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import RECORD_WORDS
-from pynq_train.quant import SgdStep, step_params
+from pynq_train.quant import SgdStep
 from pynq_train.schedule.chain import chain_plan
 from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
+from pynq_train.schedule.step_io import plan_params
 from pynq_train.schedule.timeline import Prediction
 from pynq_train.train.session import Masters, Session, new_policy
 
@@ -105,7 +106,8 @@ def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDA
     images = draw.standard_normal((plan.batch, *plan.layers[0].in_shape)).astype(np.float32)
     labels = draw.randint(0, plan.classes, plan.batch)
     used = session.policy.exponents(plan.batch)
-    session.write_training(images, labels, step_params(used, SgdStep(LEARNING_RATE, momentum)))
+    values = plan_params(plan, used, SgdStep(LEARNING_RATE, momentum))
+    session.write_training(images, labels, values)
     result = backend.run(replace(session.request(session.training), profile=True))
     return Counts(result.cycles, result.counters), read_stamps(plan, backend)
 

@@ -61,6 +61,10 @@ class Scalars:
         exponent = self.exponent & (1 << EXPONENT_BITS) - 1
         return exponent << 32 | self.sign << 31 | self.significand
 
+    def moved(self, exponent: Array) -> Scalars:
+        """The same times ``2**exponent``."""
+        return _clean(self.sign, self.significand, self.exponent + exponent)
+
     def to_float(self) -> Array:
         """The same as float64, exactly."""
         return np.ldexp(np.where(self.sign > 0, -1.0, 1.0) * self.significand, self.exponent)

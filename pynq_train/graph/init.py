@@ -68,8 +68,9 @@ class ParamSpec:
 def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
     """Return the layers with parameters of a graph or of fused layers, in order."""
     if not isinstance(network, Graph):
-        return tuple(ParamSpec(layer.name, layer.weight_shape, layer.fan_in, layer.bias)
-                     for layer in network)
+        return tuple(ParamSpec(layer.name, layer.weight_shape, layer.fan_in, layer.bias,
+                               layer.norm is not None)
+                     for layer in network if layer.has_parameters)
     specs = []
     for op, shapes in zip(network.ops, network.in_shapes):
         if isinstance(op, (Conv, Dense)):

@@ -1,4 +1,4 @@
-"""Integer tables of softmax and normalisation, part of the number contract (``docs/numerics.md``)."""
+"""Integer tables of softmax and normalisation, part of the contract (``docs/numerics.md``)."""
 
 from __future__ import annotations
 

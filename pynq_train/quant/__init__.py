@@ -7,7 +7,13 @@ from pynq_train.quant.policy import (
     Measures,
     StepExponents,
 )
-from pynq_train.quant.step import SgdStep, StepParams, learning_rate_fields, step_params
+from pynq_train.quant.step import (
+    SgdStep,
+    StepParams,
+    learning_rate_fields,
+    step_params,
+    wired_step_params,
+)
 
 __all__ = [
     "ExponentPolicy",
@@ -19,4 +25,5 @@ __all__ = [
     "StepParams",
     "learning_rate_fields",
     "step_params",
+    "wired_step_params",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pynq_train.graph.gradient_flow import DLOGITS
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     Opcode,
@@ -15,10 +16,13 @@ from pynq_train.hw.commands import (
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.place import ZEROS
-from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role, param_index
+from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role
+from pynq_train.schedule.vector_lower import Part, VectorLowering
+from pynq_train.schedule.vector_order import image_parts
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
-                Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX}
+                Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX,
+                Opcode.VECTOR: Semaphore.VECTOR, Opcode.NORM: Semaphore.VECTOR}
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,29 @@ class _Waits:
         self.counts = dict.fromkeys(Semaphore, 0)
         self.producer: dict[str, tuple[Semaphore, int]] = {}
 
-    def done(self, semaphore: Semaphore, *tensors: str) -> None:
-        """One more descriptor that signals ``semaphore`` and has written ``tensors``."""
+    def done(self, semaphore: Semaphore, *tensors: str, part: Entry | None = None) -> None:
+        """One more descriptor that signals ``semaphore`` and has written ``tensors``.
+
+        ``part``: an entry that has written its images of them alone.
+        """
         self.counts[semaphore] += 1
         for tensor in tensors:
             self.producer[tensor] = (semaphore, self.counts[semaphore])
+            if part is not None and part.images is not None:
+                self.producer[f"{tensor}#{part.images}"] = self.producer[tensor]
 
-    def put(self, fields: Fields, unit: str, *tensors: str) -> None:
-        """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore)."""
+    def put(self, fields: Fields, unit: str, *tensors: str, part: Entry | None = None) -> None:
+        """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore).
+
+        The vector unit takes its descriptors one by one: it needs no wait for itself. ``part``: an
+        entry that needs its images alone.
+        """
+        if part is not None and part.images is not None:
+            tensors = tuple(own if (own := f"{t}#{part.images}") in self.producer else t
+                            for t in tensors)
         found = [self.producer[t] for t in tensors if t in self.producer]
+        if unit == "v":
+            unit, found = "x", [one for one in found if one[0] != Semaphore.VECTOR]
         if not found:
             return
         semaphores = {semaphore for semaphore, _ in found}
@@ -70,9 +88,10 @@ class _Waits:
         fields[f"pre.wait_{unit}"] = max(count for _, count in found)
 
 
-def input_symbol(plan: Plan, layer: int) -> str:
-    """Symbol of the input of a layer."""
-    return "input" if layer == 0 else output_symbol(plan, layer - 1)
+def input_symbol(plan: Plan, layer: int, which: int = 0) -> str:
+    """Symbol of the input of a layer, or of its second one."""
+    source = plan.sources[layer][which]
+    return "input" if source < 0 else output_symbol(plan, source)
 
 
 def output_symbol(plan: Plan, layer: int) -> str:
@@ -81,8 +100,19 @@ def output_symbol(plan: Plan, layer: int) -> str:
 
 
 def gradient_symbol(plan: Plan, layer: int) -> str:
-    """Symbol of the gradient of a layer's output."""
-    return "dlogits" if layer == len(plan.specs) - 1 else f"{plan.specs[layer].name}.dy"
+    """Symbol of the gradient of a layer's output; empty if it has none."""
+    if layer == len(plan.specs) - 1:
+        return DLOGITS
+    own = plan.flow.of_layer.get(layer)
+    return own.tensor if own else ""
+
+
+def target_symbol(plan: Plan, layer: int) -> str:
+    """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
+    for step in plan.flow.steps:
+        if step.layer == layer and step.kind in ("backward", "norm", "spread"):
+            return step.target
+    return ""
 
 
 def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
@@ -90,7 +120,7 @@ def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
     name, at = plan.specs[layer].name, plan.memory.offset
     return LayerAddresses(
         x=at(input_symbol(plan, layer)), y=at(output_symbol(plan, layer)),
-        flags=at(f"{name}.flags"), dx=at(gradient_symbol(plan, layer - 1)) if layer else 0,
+        flags=at(f"{name}.flags"), dx=at(target_symbol(plan, layer)),
         dy=at(gradient_symbol(plan, layer)), w16=at(f"{name}.w16"), wv=at(f"{name}.wv"),
         bias=at(f"{name}.bias"), db=at(f"{name}.db"))
 
@@ -122,7 +152,7 @@ def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
         fields.update({
             "pre.opcode": int(entry.role.opcode), "pre.number": number,
             "pre.signal": int(SEMAPHORE_OF[entry.role.opcode]),
-            "pre.param": param_index(entry.role, entry.layer),
+            "pre.param": plan.param_of(entry),
             "pre.rec_off": records_at + number * RECORD_BYTES,
         })
         if taps:
@@ -137,8 +167,10 @@ def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
 def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
     if entry.role == Role.SOFTMAX:
         return _softmax(plan, name == "train", waits), ()
-    if entry.role == Role.UPDATE_BIAS:
+    if entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
         return _update_bias(plan, entry, waits), ()
+    if entry.role.opcode in (Opcode.VECTOR, Opcode.NORM):
+        return _vector(plan, name == "train", entry, waits), ()
     return _conv(plan, name == "train", entry, waits)
 
 
@@ -146,9 +178,11 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     assert entry.geometry is not None
     layer, kind = entry.layer, entry.geometry.shape.kind
     label = plan.specs[layer].name
-    flags = train and layer >= plan.train_from
+    flags = train and plan.active[layer]
     sums = entry.role == Role.BIAS_SUMS
     at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer)
+    if entry.images is not None:
+        at = _of_part(plan, layer, at, entry.images[0])
     fields, taps = lower(entry.geometry, at, flags, plan.momentum and not sums)
     if sums:
         fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
@@ -157,16 +191,64 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
     if kind == Pass.FORWARD:
-        waits.put(fields, "x", x)
-        waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags")
+        waits.put(fields, "x", x, part=entry)
+        waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=entry)
     elif kind == Pass.BACKWARD:
         waits.put(fields, "x", dy)
-        waits.done(Semaphore.CONV, gradient_symbol(plan, layer - 1))
+        waits.done(Semaphore.CONV, target_symbol(plan, layer))
     else:
         waits.put(fields, "x", x)
         waits.put(fields, "s", dy)
         waits.done(Semaphore.UPDATE, f"{label}.db")
     return fields, taps
+
+
+def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAddresses:
+    """Addresses of the maps of a layer from image ``first`` on."""
+    spec = plan.specs[layer]
+    flags = first * spec.flags.image_stride if spec.flags is not None else 0
+    return replace(at, x=at.x + first * spec.x.image_stride, y=at.y + first * spec.y.image_stride,
+                   flags=at.flags + flags)
+
+
+def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
+    """A descriptor of the vector unit."""
+    layer, role = entry.layer, entry.role
+    spec, fused = plan.specs[layer], plan.layers[layer]
+    second = input_symbol(plan, layer, 1) if len(plan.sources[layer]) > 1 else ""
+    unit = VectorLowering(spec, lambda symbol: plan.memory[symbol].offset if symbol in plan.memory
+                          else 0, input_symbol(plan, layer), second, output_symbol(plan, layer))
+    first, count = entry.images or (0, spec.x.images)
+    part = Part(first, count, entry.part)
+    written: tuple[str, ...] = ()
+    if role == Role.SUMS:
+        waits.put(fields := unit.sums(part), "v", unit.x, part=entry)
+    elif role == Role.NORM:
+        assert fused.norm is not None
+        parts = 1 if spec.x.images == 1 else len(image_parts(spec.x.images, plan.parts))
+        fields = unit.norm(fused.norm, not train, parts)
+    elif role == Role.POINT:
+        flags = train and plan.active[layer]
+        waits.put(fields := unit.point(part, flags), "v", unit.x, second, part=entry)
+        written = (unit.y, f"{spec.name}.flags")
+    elif role == Role.STEP_NORM:
+        assert fused.norm is not None
+        fields = unit.step_norm(fused.norm)
+        written = (f"{spec.name}.db",)
+    else:
+        step = plan.flow.steps[entry.step]
+        masks = tuple("" if ref.mask is None else f"{plan.specs[ref.mask].name}.flags"
+                      for ref in step.reads)
+        tensors = [ref.tensor for ref in step.reads]
+        if role == Role.STEP_SUMS:
+            fields = unit.step_sums(step, masks[0])
+        else:
+            own = layer if step.kind in ("sum", "mask") else plan.sources[layer][0]
+            fields = unit.step(step, masks, plan.specs[own].y)
+            written = (step.target,)
+        waits.put(fields, "v", *tensors)
+    waits.done(Semaphore.VECTOR, *written, part=entry)
+    return fields
 
 
 def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
@@ -183,9 +265,11 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
 def _update_bias(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
     """SGD of the biases: starts when the sums of all slices of the layer are in memory."""
     spec, memory = plan.specs[entry.layer], plan.memory
+    beta = spec.kind == "norm" and entry.role == Role.UPDATE_BIAS
+    skip = spec.bias_bytes if beta else 0
     fields: Fields = {
-        "u.g_off": memory[f"{spec.name}.db"].offset,
-        "u.wv_off": memory[f"{spec.name}.bias"].offset,
+        "u.g_off": memory[f"{spec.name}.db"].offset + skip,
+        "u.wv_off": memory[f"{spec.name}.bias"].offset + skip,
         "u.u_count": spec.bias_bytes // WORD_BYTES,
     }
     waits.put(fields, "x", f"{spec.name}.db")

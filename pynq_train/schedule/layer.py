@@ -58,6 +58,8 @@ class LayerSpec:
         flat_shape: shape of the feature map that a dense layer flattens, else None.
         m_tile: output channels of a tile: those of the array.
         kind: what the layer does.
+        frozen: a normalisation uses its running statistics in training too: it is frozen, or
+            nothing learns up to it.
     """
 
     index: int
@@ -82,6 +84,7 @@ class LayerSpec:
     flat_shape: tuple[int, int, int] | None
     m_tile: int
     kind: Kind = "conv"
+    frozen: bool = False
 
     @property
     def on_array(self) -> bool:
@@ -248,14 +251,15 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
             specs.append(_spec(layer, index, batch, x, flat, last, backward, m_tile))
             flat = layer.kind == "dense"
         else:
-            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile))
+            frozen = not active[index] or (layer.norm is not None and layer.norm.frozen)
+            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen))
             flat = flat or layer.kind == "mean"
         dense_map.append(flat)
     return tuple(specs)
 
 
 def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
-                 m_tile: int) -> LayerSpec:
+                 m_tile: int, frozen: bool) -> LayerSpec:
     channels = layer.out_channels
     y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
     flags = None
@@ -265,7 +269,7 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=1, stride=1,
         pad_top=0, pad_left=0, out_rows=y.rows, out_cols=y.cols, relu=layer.relu, pool=False,
         bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=False,
-        flat_shape=None, m_tile=m_tile, kind=layer.kind)
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,

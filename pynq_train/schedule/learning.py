@@ -10,7 +10,7 @@ from pynq_train.errors import BadInput
 from pynq_train.graph.fuse import FusedLayer
 
 Train = str | Sequence[str]
-"""``all``, ``last-layer``, ``last-block``, ``bias``, or names and patterns."""
+"""``all``, ``last-layer``, ``last-block``, ``bias``, ``norm``, or names and patterns."""
 KEYWORDS = ("all", "last-layer", "last-block", "bias", "norm")
 _PARTS = ("weight", "bias")
 
@@ -20,8 +20,8 @@ class Learns:
     """Which parameters of a layer a training step updates.
 
     Attributes:
-        weights: its weights.
-        bias: its bias; False for a layer that has none.
+        weights: its weights (gamma of a normalisation).
+        bias: its bias (beta); False for a layer that has none.
     """
 
     weights: bool = True
@@ -48,7 +48,7 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
         BadInput: a pattern that matches nothing, or nothing would learn.
     """
     if isinstance(train, str):
-        if train == "norm":
+        if train == "norm" and not any(layer.norm is not None for layer in layers):
             raise BadInput("train='norm'", expected="a network with normalisation layers",
                            found=f"only {_names(layers)}", fix="train 'bias' or 'last-layer'")
         if train == "bias" and not any(layer.bias for layer in layers):
@@ -56,15 +56,18 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
                            fix="train 'last-layer'")
         first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
         if train in first:
-            return tuple(Learns(index >= first[train], index >= first[train] and layer.bias)
+            return tuple(Learns(index >= first[train] and layer.has_parameters,
+                                index >= first[train] and layer.bias)
                          for index, layer in enumerate(layers))
         patterns: tuple[str, ...] = ("*.bias",) if train == "bias" else (train,)
+        if train == "norm":
+            patterns = tuple(layer.name for layer in layers if layer.norm is not None)
     else:
         patterns = tuple(train)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise BadInput("train", expected="a keyword or a list of layer names", found=repr(train))
     parameters = {(layer.name, part) for layer in layers for part in _PARTS
-                  if part == "weight" or layer.bias}
+                  if layer.bias or (part == "weight" and layer.has_parameters)}
     chosen: set[tuple[str, str]] = set()
     for pattern in patterns:
         found = {(name, part) for name, part in parameters
@@ -90,7 +93,7 @@ def describe_learning(layers: Sequence[FusedLayer], learns: Sequence[Learns]) ->
     """Names of what learns, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
     words = []
     for layer, one in zip(layers, learns):
-        if one.weights and (one.bias or not layer.bias):
+        if one.weights and one.bias == layer.bias:
             words.append(layer.name)
         elif one.anything:
             words.append(f"{layer.name}.{_PARTS[one.bias]}")

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.graph.fuse import FusedLayer, wiring
+from pynq_train.graph.gradient_flow import GradientFlow
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.layer import LayerSpec, bias_spec
 from pynq_train.schedule.layout import MapLayout
-from pynq_train.schedule.learning import Learns, first_learning
+from pynq_train.schedule.learning import Learns
 from pynq_train.schedule.memory import Allocator, MemoryMap
 
 ZEROS = "zeros"
@@ -37,6 +38,9 @@ class Tensors:
         learns: what each learns.
         batch: images of a mini-batch.
         momentum: the weight masters hold momentum.
+        active: layers whose outputs have a gradient.
+        flow: the way of gradients.
+        parts: parts of the mini-batch, each with sums of its own.
     """
 
     layers: tuple[FusedLayer, ...]
@@ -44,6 +48,14 @@ class Tensors:
     learns: tuple[Learns, ...]
     batch: int
     momentum: bool
+    active: tuple[bool, ...]
+    flow: GradientFlow
+    parts: int = 1
+
+    @property
+    def chain(self) -> bool:
+        """Whether each layer reads the one before it, and all run on the array."""
+        return all(layer.on_array and layer.sources is None for layer in self.layers)
 
     @property
     def last(self) -> int:
@@ -52,34 +64,40 @@ class Tensors:
 
     def passing(self, layer: int) -> bool:
         """Whether a layer's output is dead when the next layer has read it."""
-        return layer < self.last and not self.learns[layer + 1].weights
+        return self.chain and layer < self.last and not self.learns[layer + 1].weights
 
     def passing_gradient(self, layer: int) -> bool:
         """Whether the gradient of a layer's output is dead behind its backward pass."""
-        return layer < self.last and not self.learns[layer].weights
+        return self.chain and layer < self.last and not self.learns[layer].weights
 
 
-def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]]) -> MemoryMap:
+def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
+          step_entries: int) -> MemoryMap:
     """Place programs and tensors in the arena.
 
     Args:
         tensors: the network.
         programs: descriptors and taps of each program, by name.
+        step_entries: entries of the step block.
     """
     to = Allocator()
     for name, (descriptors, taps) in programs.items():
         to.add(f"{name}.program", descriptors * DESCRIPTOR_BYTES, "program")
         to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
         to.add(f"{name}.records", descriptors * RECORD_WORDS * WORD_BYTES, "records")
-    to.add("step_block", (1 + 4 * len(tensors.specs)) * PARAM_WORDS * WORD_BYTES, "step block")
+    to.add("step_block", step_entries * PARAM_WORDS * WORD_BYTES, "step block")
     to.add("labels", tensors.batch * WORD_BYTES, "labels")
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
-    first = first_learning(tensors.learns)
     sizes = [0] * _PAIR
     for spec in tensors.specs:
-        _place_maps(to, tensors, spec, spec.index >= first, sizes)
-        _place_weights(to, tensors, spec)
+        _place_maps(to, tensors, spec, sizes)
+        if spec.on_array:
+            _place_weights(to, tensors, spec)
+        elif spec.kind == "norm":
+            _place_norm(to, tensors, spec)
+    if not tensors.chain:
+        _place_gradients(to, tensors)
     for number, nbytes in enumerate(sizes):
         if nbytes:
             to.add(_shared(number), nbytes, "map")
@@ -90,8 +108,7 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]]) -> MemoryMa
     return to.finish()
 
 
-def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, trained: bool,
-                sizes: list[int]) -> None:
+def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, sizes: list[int]) -> None:
     """Output, flags and gradient of a layer; ``sizes`` of the shared regions grow."""
     slot, end = spec.index % _PAIR, spec.index == tensors.last
 
@@ -103,12 +120,37 @@ def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, trained: bool,
             to.add(symbol, spec.y.nbytes, kind)
 
     put("logits" if end else f"{spec.name}.y", "map", tensors.passing(spec.index))
-    if not trained:
+    if not tensors.active[spec.index]:
         return
     if spec.flags is not None:
         to.add(f"{spec.name}.flags", spec.flags.nbytes, "flags")
-    put("dlogits" if end else f"{spec.name}.dy", "gradient map",
-        tensors.passing_gradient(spec.index))
+    if end or tensors.chain:
+        put("dlogits" if end else f"{spec.name}.dy", "gradient map",
+            tensors.passing_gradient(spec.index))
+
+
+def _place_gradients(to: Allocator, tensors: Tensors) -> None:
+    """Gradient tensors of a network with branches."""
+    wires = wiring(tensors.layers)
+    done: set[str] = set()
+    for step in tensors.flow.steps:
+        if step.target and step.target not in done:
+            own = step.layer if step.kind in ("sum", "mask") else wires[step.layer][0]
+            to.add(step.target, tensors.specs[own].y.nbytes, "gradient map")
+            done.add(step.target)
+
+
+def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
+    """Masters, statistics and coefficients of a normalisation."""
+    name, pair = spec.name, 2 * spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
+    to.add(f"{name}.bias", 2 * spec.bias_bytes, "masters")
+    to.add(f"{name}.running", pair, "running statistics")
+    to.add(f"{name}.kept", pair, "statistics")
+    to.add(f"{name}.table", pair, "coefficients")
+    to.add(f"{name}.sums", tensors.parts * pair, "channel sums")
+    if tensors.active[spec.index]:
+        to.add(f"{name}.gsums", pair, "channel sums")
+        to.add(f"{name}.db", 2 * spec.bias_bytes, "gradient sums")
 
 
 def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pynq_train.errors import BadInput, DoesNotFit
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.graph.fuse import FusedLayer, wiring
+from pynq_train.graph.gradient_flow import GradientFlow, active_layers, gradient_flow
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import (
-    PARAM_WORDS,
-    RECORD_WORDS,
-    Opcode,
-    Pass,
+from pynq_train.hw.commands import Pass
+from pynq_train.schedule.entries import (
+    PARAM_BYTES,
+    RECORD_BYTES,
+    SOFTMAX_PARAM,
+    Entry,
+    Role,
+    param_index,
 )
-from pynq_train.hw.config import WORD_BYTES
-from pynq_train.schedule.cost import Cost
 from pynq_train.schedule.layer import LayerSpec, bias_spec, layer_specs
 from pynq_train.schedule.layout import MapLayout
 from pynq_train.schedule.learning import Learns, first_learning
@@ -32,66 +33,22 @@ from pynq_train.schedule.order import (
 )
 from pynq_train.schedule.place import Tensors, place
 from pynq_train.schedule.shape import (
-    Geometry,
     PassShape,
     backward_shapes,
     forward_shape,
     weight_gradient_shape,
 )
 from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
+from pynq_train.schedule.vector_order import forward_order, step_entries
 
 if TYPE_CHECKING:
     from pynq_train.schedule.timeline import Prediction
 
-PARAM_BYTES = PARAM_WORDS * WORD_BYTES
-RECORD_BYTES = RECORD_WORDS * WORD_BYTES
-SOFTMAX_PARAM = 0
-"""Index of the softmax entry in the step block."""
-
-
-class Role(Enum):
-    """What a descriptor does."""
-
-    FORWARD = "forward"
-    SOFTMAX = "softmax"
-    BACKWARD = "backward"
-    GRADIENT = "weight gradient and update"
-    UPDATE_BIAS = "update bias"
-    BIAS_SUMS = "bias gradient"
-    """Weight gradient of a scratch 1x1 convolution over zeros, for its channel sums: the weights
-    of the layer stay as they are."""
-
-    @property
-    def opcode(self) -> Opcode:
-        """Opcode of the descriptor."""
-        if self == Role.SOFTMAX:
-            return Opcode.SOFTMAX
-        if self in (Role.GRADIENT, Role.BIAS_SUMS):
-            return Opcode.GRADIENT
-        return Opcode.UPDATE if self == Role.UPDATE_BIAS else Opcode.CONV
-
-
-_PARAM_OF = {Role.FORWARD: 1, Role.BACKWARD: 2, Role.GRADIENT: 3, Role.BIAS_SUMS: 3,
-             Role.UPDATE_BIAS: 4}
-
-
-def param_index(role: Role, layer: int) -> int:
-    """Index of the step-block entry of a descriptor."""
-    return SOFTMAX_PARAM if role == Role.SOFTMAX else 4 * layer + _PARAM_OF[role]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One descriptor of a program: what it does, and for convolutions how.
-
-    ``layer`` is the position of its layer; ``geometry`` and ``cost`` are None unless it is a
-    convolution.
-    """
-
-    role: Role
-    layer: int
-    geometry: Geometry | None = None
-    cost: Cost | None = None
+__all__ = ["PARAM_BYTES", "RECORD_BYTES", "SOFTMAX_PARAM", "Entry", "Plan", "Role", "all_from",
+           "backward_half", "forward_half", "make_plan", "param_index", "parts_of", "passes_of",
+           "step_block_entries"]
+MOST_PARTS = 4
+"""Parts of a mini-batch with layers of the vector unit: one is exposed, each costs descriptors."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +66,7 @@ class Plan:
         memory: the arena.
         momentum: the weight masters hold momentum.
         learns: what each layer learns.
+        parts: parts of the mini-batch in which the vector unit works beside the array.
     """
 
     board: Board
@@ -121,6 +79,7 @@ class Plan:
     memory: MemoryMap
     momentum: bool = True
     learns: tuple[Learns, ...] = ()
+    parts: int = 1
 
     def __post_init__(self) -> None:
         """Without ``learns``, every layer from ``train_from`` learns all it has."""
@@ -155,14 +114,46 @@ class Plan:
         """Multiply-adds of a training step, padding not counted."""
         return sum(entry.cost.macs for entry in self.train if entry.cost)
 
+    @property
     def step_block_bytes(self) -> int:
         """Bytes of the step block."""
-        return (1 + 4 * len(self.specs)) * PARAM_BYTES
+        return step_block_entries(self.specs, self.flow) * PARAM_BYTES
+
+    @cached_property
+    def active(self) -> tuple[bool, ...]:
+        """Whether each layer's output has a gradient."""
+        return active_layers(self.layers, [one.anything for one in self.learns])
+
+    @cached_property
+    def flow(self) -> GradientFlow:
+        """The way of gradients."""
+        return gradient_flow(self.layers, self.active)
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of the layers that each layer reads, -1 for the images."""
+        return wiring(self.layers)
+
+    def param_of(self, entry: Entry) -> int:
+        """Index of the step-block entry of a descriptor."""
+        count = len(self.specs)
+        if entry.role == Role.NORM:
+            return 1 + 4 * count + entry.layer
+        if entry.step >= 0:
+            return 1 + 5 * count + 2 * entry.step + (entry.role == Role.STEP_NORM)
+        return param_index(entry.role, entry.layer)
+
+
+def step_block_entries(specs: Sequence[LayerSpec], flow: GradientFlow) -> int:
+    """Entries of the step block: softmax, four a layer; with layers of the vector unit more."""
+    if all(spec.on_array for spec in specs):
+        return 1 + 4 * len(specs)
+    return 1 + 5 * len(specs) + 2 * len(flow.steps)
 
 
 def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
     """Return what layers learn if all from ``train_from`` learn everything."""
-    return tuple(Learns(i >= train_from, i >= train_from and layer.bias)
+    return tuple(Learns(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
                  for i, layer in enumerate(layers))
 
 
@@ -194,38 +185,68 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         raise BadInput("learns", expected=f"one for each of {len(layers)} layers",
                        found=len(learns))
     train_from = first_learning(learns)
-    specs = layer_specs(layers, batch, train_from, board.config.tm)
+    active = active_layers(layers, [one.anything for one in learns])
+    specs = layer_specs(layers, batch, train_from, board.config.tm, active)
     for spec, learn in zip(specs, learns):
         spec.check_products(weight_gradient=learn.anything)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
-    forward = forward_half(specs, board)
+    flow, parts = gradient_flow(layers, active), parts_of(specs)
     softmax = Entry(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward, softmax, *backward_half(specs[train_from:], board, momentum, learns))
-    evaluate = (*forward, softmax)
-    memory = place(Tensors(layers, specs, learns, batch, momentum),
+    train = (*forward_half(specs, board, wiring(layers), parts), softmax,
+             *backward_half(specs, board, momentum, learns, flow))
+    evaluate = (*forward_half(specs, board, wiring(layers), parts, statistics=False), softmax)
+    memory = place(Tensors(layers, specs, learns, batch, momentum, active, flow, parts),
                    {"train": (len(train), _taps(train)),
-                    "evaluate": (len(evaluate), _taps(evaluate))})
+                    "evaluate": (len(evaluate), _taps(evaluate))},
+                   step_block_entries(specs, flow))
     check_fits(memory, board.cma_bytes, board.name, batch)
-    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum, learns)
+    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum, learns,
+                parts)
 
 
-def forward_half(specs: tuple[LayerSpec, ...], board: Board) -> tuple[Entry, ...]:
-    """Forward passes in their order."""
-    return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+def parts_of(specs: Sequence[LayerSpec]) -> int:
+    """Parts in which a mini-batch passes array and vector unit, one behind the other."""
+    vector = any(not spec.on_array for spec in specs)
+    return max(1, min(MOST_PARTS, specs[0].x.images)) if vector else 1
+
+
+def forward_half(specs: tuple[LayerSpec, ...], board: Board,
+                 sources: Sequence[tuple[int, ...]] | None = None, parts: int = 1,
+                 statistics: bool = True) -> tuple[Entry, ...]:
+    """Forward passes in their order.
+
+    Args:
+        specs: the layers.
+        board: the board.
+        sources: positions that each layer reads (default: a chain).
+        parts: parts of the mini-batch (:func:`parts_of`).
+        statistics: normalisations take the statistics of the batch, unless they are frozen.
+    """
+    if parts == 1 and all(spec.on_array for spec in specs):
+        return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+
+    def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int) -> Entry:
+        own = spec if images is None else spec.part(*images)
+        return replace(_conv(Role.FORWARD, forward_shape(own), board), images=images, part=part)
+
+    chain = [(index - 1,) for index in range(len(specs))]
+    return forward_order(specs, chain if sources is None else sources, parts, statistics, passes)
 
 
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
-                  learns: tuple[Learns, ...] | None = None) -> tuple[Entry, ...]:
+                  learns: tuple[Learns, ...] | None = None,
+                  flow: GradientFlow | None = None) -> tuple[Entry, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums.
 
     ``learns``: what each layer of the network learns, by ``spec.index`` (default: everything).
+    ``flow``: the way of gradients, for what the vector unit does in it.
     """
     chosen = {s.index: Learns(bias=s.bias) if learns is None else learns[s.index] for s in specs}
     for traffic in (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic, chosen)
+        ordered = _ordered(specs, board, momentum, traffic, chosen, flow)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
                      if chosen[s.index].weights) * (18 if momentum else 10)
@@ -236,7 +257,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 
 
 def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
-             learns: dict[int, Learns]) -> tuple[Entry, ...]:
+             learns: dict[int, Learns], flow: GradientFlow | None) -> tuple[Entry, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
     entries: list[Entry] = []
 
@@ -246,8 +267,22 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
         return Work(len(entries) - 1, entry.cost.cycles, sums)
 
     layers: list[tuple[list[Work], list[Work]]] = []
+    on_vector = step_entries(specs, flow) if flow is not None else {}
+    gammas: list[Entry] = []
     for spec in reversed(specs):
         learn = learns[spec.index]
+        if spec.index in on_vector:
+            # In front of the gradients that are still to come, beside which the vector unit works.
+            if not layers:
+                layers.append(([], []))
+            for entry in on_vector[spec.index]:
+                entries.append(entry)
+                layers[-1][0].append(Work(len(entries) - 1, 0))
+        if not spec.on_array:
+            gammas += [Entry(role, spec.index)
+                       for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
+                                             (Role.UPDATE_BIAS, learn.bias)) if learned]
+            continue
         backward = [work(_conv(Role.BACKWARD, shape, board, traffic))
                     for shape in (backward_shapes(spec) if spec.backward else ())]
         gradients = []
@@ -277,7 +312,7 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
             left[entry.layer] -= entry.geometry.shape.outer
             if left[entry.layer] == 0 and entry.geometry.shape.spec.bias:
                 ordered.append(Entry(Role.UPDATE_BIAS, entry.layer))
-    return tuple(ordered)
+    return (*ordered, *gammas)
 
 
 def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC) -> Entry:

@@ -36,13 +36,15 @@ class Checkpoint:
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write a checkpoint; ``path`` holds either the old file or all of the new one."""
     numpy_format = _safetensors()
-    tensors: dict[str, NDArray[np.int32]] = {}
+    tensors: dict[str, NDArray[Any]] = {}
     for name, own in checkpoint.masters.items():
         tensors[f"{name}.weight"] = own.weight
         tensors[f"{name}.weight.momentum"] = own.weight_momentum
         if own.bias is not None and own.bias_momentum is not None:
             tensors[f"{name}.bias"] = own.bias
             tensors[f"{name}.bias.momentum"] = own.bias_momentum
+        if own.mean is not None and own.variance is not None:
+            tensors[f"{name}.mean"], tensors[f"{name}.variance"] = own.mean, own.variance
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     meta = {
         "format": FORMAT, "version": FORMAT_VERSION,
@@ -94,7 +96,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                        expected=f"checksum {str(meta.get('sha256'))[:12]}", found=found[:12],
                        fix="use a copy, or an earlier checkpoint")
     graph = Graph.from_dict(meta.get("graph"))
-    masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)}
+    masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)
+               if layer.has_parameters}
     if not isinstance(meta.get("state"), dict):
         raise _damaged(name, "no training state")
     return Checkpoint(graph, masters, meta["state"])
@@ -129,13 +132,14 @@ def _metadata(name: str, data: bytes) -> Any:
 
 
 def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -> Masters:
-    def take(label: str, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    def take(label: str, shape: tuple[int, ...], dtype: Any = np.int32) -> NDArray[Any]:
         key = f"{layer.name}.{label}"
         if key not in arrays:
             raise _damaged(path, f"no tensor {key!r}")
         array = arrays[key]
-        if array.dtype != np.int32 or array.shape != shape:
-            raise BadInput(f"tensor {key!r} of {path!r}", expected=f"int32 of shape {shape}",
+        if array.dtype != dtype or array.shape != shape:
+            raise BadInput(f"tensor {key!r} of {path!r}",
+                           expected=f"{np.dtype(dtype)} of shape {shape}",
                            found=f"{array.dtype} of shape {array.shape}")
         return np.array(array)
 
@@ -143,4 +147,6 @@ def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -
     bias = (layer.out_channels,)
     return Masters(take("weight", shape), take("weight.momentum", shape),
                    take("bias", bias) if layer.bias else None,
-                   take("bias.momentum", bias) if layer.bias else None)
+                   take("bias.momentum", bias) if layer.bias else None,
+                   take("mean", bias, np.int64) if layer.norm else None,
+                   take("variance", bias, np.int64) if layer.norm else None)

@@ -320,6 +320,7 @@ class Learner:
             raise BadInput(f"training state of {name!r}", expected="the layers of its network",
                            found=[k.name for k in learner._policy.layers])
         learner._policy.layers = layer_kinds(learner._plan)
+        learner._policy.flow = learner._plan.flow
         return learner
 
     def close(self) -> None:

@@ -24,12 +24,16 @@ def tensor_stats(plan: Plan, policy: ExponentPolicy,
     """
     result: TensorStats = {}
     names = [spec.name for spec in plan.specs]
+    written = {step.target: f"{names[step.layer]}.dx" for step in plan.flow.steps
+               if step.kind == "backward"}
     for index, name in enumerate(names):
-        above = names[index + 1] if index + 1 < len(names) else None
-        tensors = (
+        gradient = written.get(f"{name}.dy", f"{name}.dy")
+        tensors = [
             (f"{name}.y", policy.feature[index], saturations.get(f"{name}.y", 0)),
-            (f"{name}.dy", policy.gradient[index], saturations.get(f"{above}.dx", 0)),
-            (f"{name}.w", [policy.weight_k[index]], saturations.get(f"{name}.w", 0)))
+            (f"{name}.dy", policy.gradient[index], saturations.get(gradient, 0))]
+        if plan.specs[index].on_array:
+            tensors.append((f"{name}.w", [policy.weight_k[index]],
+                            saturations.get(f"{name}.w", 0)))
         for tensor, history, count in tensors:
             if history:
                 result[tensor] = {"range": max(history), "saturations": count}

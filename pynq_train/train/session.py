@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
+from pynq_train.fixed.scalar_number import BITS as SCALAR_BITS
+from pynq_train.fixed.scalar_number import Scalars
 from pynq_train.graph.init import LayerParams
+from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
@@ -20,10 +23,10 @@ from pynq_train.quant import (
     SgdStep,
     StepExponents,
     StepParams,
-    step_params,
 )
 from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
 from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import pack_maps, unpack_dense
 from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -33,6 +36,7 @@ from pynq_train.schedule.step_io import (
     StepResult,
     layer_kinds,
     pack_step_block,
+    plan_params,
     read_records,
 )
 from pynq_train.schedule.timeline import estimate
@@ -48,7 +52,7 @@ from pynq_train.train.formats import (
 
 LOSS_UNIT = math.log(2) / LOSS_SCALE
 """Loss of one unit of the softmax record (Q.16, log2), in nats."""
-_WEIGHT_KINDS = ("weights", "masters")
+_WEIGHT_KINDS = ("weights", "masters", "running statistics")
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,17 @@ class Masters:
         weight_momentum: int32 Q7.24, the same shape.
         bias: int32 Q3.28 ``(m,)``, None without bias.
         bias_momentum: int32 Q7.24 ``(m,)``, None without bias.
+        mean: running mean of a normalisation, int64 ``(m,)``: scalar numbers, packed
+            (:class:`~pynq_train.fixed.scalar_number.Scalars`); None for other layers.
+        variance: its running variance, likewise.
     """
 
     weight: NDArray[np.int32]
     weight_momentum: NDArray[np.int32]
     bias: NDArray[np.int32] | None
     bias_momentum: NDArray[np.int32] | None
+    mean: NDArray[np.int64] | None = None
+    variance: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, params: LayerParams) -> Masters:
@@ -73,19 +82,36 @@ class Masters:
         weight = to_master(params.weight)
         bias = None if params.bias is None else to_master(params.bias)
         return cls(weight, np.zeros_like(weight), bias,
-                   None if bias is None else np.zeros_like(bias))
+                   None if bias is None else np.zeros_like(bias), _pack(params.mean),
+                   _pack(params.variance))
 
     def params(self) -> LayerParams:
         """Return the weights as float32."""
         return LayerParams(from_master(self.weight),
-                           None if self.bias is None else from_master(self.bias))
+                           None if self.bias is None else from_master(self.bias),
+                           _unpack(self.mean), _unpack(self.variance))
 
     def same_bits(self, other: Masters) -> bool:
         """Whether all numbers are equal."""
         pairs = ((self.weight, other.weight), (self.weight_momentum, other.weight_momentum),
-                 (self.bias, other.bias), (self.bias_momentum, other.bias_momentum))
+                 (self.bias, other.bias), (self.bias_momentum, other.bias_momentum),
+                 (self.mean, other.mean), (self.variance, other.variance))
         return all((a is None and b is None) or
                    (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)
+
+
+def _pack(values: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
+    """Floats as packed scalar numbers."""
+    if values is None:
+        return None
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    whole = np.ldexp(fraction, SCALAR_BITS).astype(np.int64)
+    packed: NDArray[np.int64] = Scalars.of_int(whole, 0).moved(exponent - SCALAR_BITS).pack()
+    return packed
+
+
+def _unpack(words: NDArray[np.int64] | None) -> NDArray[np.float32] | None:
+    return None if words is None else Scalars.unpack(words).to_float().astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -113,9 +139,9 @@ class StepOutcome:
 
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
     """Return the exponent state of a network that was never run."""
-    ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max()))
-              for s in plan.specs]
-    return ExponentPolicy.start(layer_kinds(plan), ranges, input_k)
+    ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
+                              if s.on_array else 1) for s in plan.specs]
+    return ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.flow)
 
 
 class Session:
@@ -160,6 +186,10 @@ class Session:
         """
         self._frozen = dict(masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
+            if not spec.on_array:
+                if spec.kind == "norm":
+                    self._write_norm(spec, masters[spec.name])
+                continue
             own = masters[spec.name]
             if self.plan.learns[spec.index].weights:
                 words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
@@ -175,6 +205,10 @@ class Session:
         """Read weights and momentum of all layers."""
         result = {}
         for spec, learn in zip(self.plan.specs, self.plan.learns):
+            if not spec.on_array:
+                if spec.kind == "norm":
+                    result[spec.name] = self._read_norm(spec)
+                continue
             frozen = self._frozen[spec.name]
             if not learn.weights:
                 weight, weight_v = frozen.weight, frozen.weight_momentum
@@ -189,6 +223,25 @@ class Session:
                 bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)
         return result
+
+    def _write_norm(self, spec: LayerSpec, own: Masters) -> None:
+        assert own.bias is not None and own.bias_momentum is not None
+        assert own.mean is not None and own.variance is not None
+        both = [spec.pack_bias(master_words(*pair)) for pair in (
+            (own.weight, own.weight_momentum), (own.bias, own.bias_momentum))]
+        self._put(f"{spec.name}.bias", np.concatenate(both))
+        running = np.zeros((2, spec.m_blocks * CHANNELS_PER_WORD), np.int64)
+        running[:, :spec.m] = own.mean, own.variance
+        blocks = running.reshape(2, spec.m_blocks, CHANNELS_PER_WORD).transpose(1, 0, 2)
+        self._put(f"{spec.name}.running", np.ascontiguousarray(blocks))
+
+    def _read_norm(self, spec: LayerSpec) -> Masters:
+        words = self._get(f"{spec.name}.bias", np.int64).reshape(2, -1)[:, :spec.m]
+        (gamma, gamma_v), (beta, beta_v) = (split_master_words(row) for row in words)
+        blocks = self._get(f"{spec.name}.running", np.int64)
+        running = blocks.reshape(spec.m_blocks, 2, CHANNELS_PER_WORD).transpose(1, 0, 2)
+        mean, variance = running.reshape(2, -1)[:, :spec.m].copy()
+        return Masters(gamma, gamma_v, beta, beta_v, mean, variance)
 
     def snapshot(self) -> dict[str, Array]:
         """Bytes of everything that a training step carries over to the next."""
@@ -211,7 +264,7 @@ class Session:
             sgd: learning rate, momentum and decay of this step.
         """
         used = self.policy.exponents(self.plan.batch)
-        self.write_training(images, labels, step_params(used, sgd))
+        self.write_training(images, labels, plan_params(self.plan, used, sgd))
         result = self.backend.run(self.request(self.training))
         said = self.records(self.training)
         self.policy.observe(used, said.measures)
@@ -230,7 +283,7 @@ class Session:
         runs, trial = 0, self._fresh()
         while runs < limit:
             used = trial.exponents(self.plan.batch)
-            params = _dry(step_params(used, SgdStep(0.0)), used)
+            params = _dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
             self.write_training(images, labels, params)
             self.backend.run(self.request(self.training))
             runs += 1
@@ -304,7 +357,7 @@ class Session:
                ) -> ExponentPolicy:
         """The same weights and input, and no history but ``measures``."""
         policy = self.policy
-        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k)
+        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k, policy.flow)
         if used is not None and measures is not None:
             fresh.observe(used, measures)
             fresh.weight_k = list(policy.weight_k)
@@ -326,7 +379,7 @@ class Session:
 
     def _write_evaluation(self, images: Array, labels: Array | None, used: StepExponents) -> None:
         self._write_batch(images, labels)
-        params = step_params(used, None)
+        params = plan_params(self.plan, used, None)
         params = replace(params, softmax={**params.softmax, "valid": len(images)})
         self._put("step_block", pack_step_block(self.plan, params))
 
@@ -349,7 +402,7 @@ def _dry(params: StepParams, used: StepExponents) -> StepParams:
     def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
         if not values:
             return values
-        return {**DEAD_UPDATE, "w_shift": exponent - MASTER_EXPONENT}
+        return {**DEAD_UPDATE, "w_shift": max(exponent - MASTER_EXPONENT, 0)}
 
     layers = used.layers
     return replace(

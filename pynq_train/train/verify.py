@@ -18,11 +18,12 @@ from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph, fuse, init_params
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
-from pynq_train.quant import SgdStep, step_params
+from pynq_train.quant import SgdStep
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.schedule.build import ProgramImage
 from pynq_train.schedule.learning import Train, describe_learning, select
 from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.step_io import plan_params
 from pynq_train.train.coverage import Coverage
 from pynq_train.train.learner import board_of
 from pynq_train.train.session import Masters, Session, new_policy
@@ -31,7 +32,8 @@ _STREAM = 0x7E
 _ELEMENT = {
     "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
     "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
-    "gradient sums": "<i8", "scratch": "<i4",
+    "gradient sums": "<i8", "scratch": "<i4", "running statistics": "<i8", "statistics": "<i8",
+    "coefficients": "<i8", "channel sums": "<i8",
 }
 """Element type of each kind of region, for messages."""
 _MOMENTUM = 0.9
@@ -210,7 +212,8 @@ class _Pair:
         program = self.reference.training
         for step in range(self.report.steps):
             used = self.reference.policy.exponents(self.plan.batch)
-            self.reference.write_training(*self._batch(step), step_params(used, self.sgd))
+            params = plan_params(self.plan, used, self.sgd)
+            self.reference.write_training(*self._batch(step), params)
             self._copy_inputs()
             if stepping:
                 self._run_stepping(program, step)

@@ -1,0 +1,123 @@
+"""What the vector unit does in a step, and where it stands between the passes of the array.
+
+The forward pass of a normalisation needs the statistics of the whole mini-batch, but its two walks
+over the map do not: the mini-batch is cut into parts. While the array works on a part, the vector
+unit adds up the part before it, or applies coefficients to the one behind it:
+
+    vector   A0  A1      A2   S0  A3   S1       S2  S3  coefficients
+    array        C0      C1       C2   C3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.schedule.entries import Entry, Role
+from pynq_train.schedule.layer import LayerSpec
+
+Part = tuple[int, int]
+Pass = Callable[[LayerSpec, Part | None, int], Entry]
+
+
+def image_parts(images: int, parts: int) -> tuple[Part, ...]:
+    """First image and count of each part; fewer parts if there are fewer images."""
+    step = -(-images // parts)
+    return tuple((first, min(step, images - first)) for first in range(0, images, step))
+
+
+class _Forward:
+    """Entries in order; parts of the last layer of the vector unit that are still to come."""
+
+    def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], parts: int,
+                 statistics: bool, array: Pass) -> None:
+        self._specs, self._sources, self._parts = specs, sources, parts
+        self._statistics, self._array = statistics, array
+        self._pending: list[Entry] = []
+        self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
+                        if spec.kind == "norm"}
+        self.entries: list[Entry] = []
+
+    def layer(self, spec: LayerSpec) -> None:
+        """Entries of the next layer."""
+        if spec.on_array:
+            self._convolution(spec)
+            return
+        self._flush()
+        if spec.kind == "norm":
+            self.entries.append(Entry(Role.NORM, spec.index))
+        if spec.kind == "mean" or spec.x.images == 1:
+            self.entries.append(Entry(Role.POINT, spec.index))
+            return
+        self._pending = [Entry(Role.POINT, spec.index, images=images, part=part)
+                         for part, images in enumerate(self._images(spec))]
+
+    def _convolution(self, spec: LayerSpec) -> None:
+        reads = self._sources[spec.index][0]
+        if self._pending and self._pending[0].layer != reads:
+            self._flush()
+        norm = self._reader.get(spec.index)
+        own = self._statistics and norm is not None and not norm.frozen
+        feature = spec.kind == "conv" and spec.x.images > 1
+        if not feature or not (self._pending or own):
+            self._flush()
+            self.entries.append(self._array(spec, None, 0))
+            if own and norm is not None:
+                self.entries.append(Entry(Role.SUMS, norm.index))
+            return
+        before: Entry | None = None
+        for part, images in enumerate(self._images(spec)):
+            for _ in range(2 if part == 0 else 1):
+                if self._pending and (part == 0 or self._pending[0].part <= part + 1):
+                    self.entries.append(self._pending.pop(0))
+            self.entries.append(self._array(spec, images, part))
+            if before is not None:
+                self.entries.append(before)
+            if own and norm is not None:
+                before = Entry(Role.SUMS, norm.index, images=images, part=part)
+        self._flush()
+        if before is not None:
+            self.entries.append(before)
+
+    def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
+        return image_parts(spec.x.images, self._parts)
+
+    def _flush(self) -> None:
+        self.entries += self._pending
+        self._pending = []
+
+    def finish(self) -> tuple[Entry, ...]:
+        """All entries."""
+        self._flush()
+        return tuple(self.entries)
+
+
+def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], parts: int,
+                  statistics: bool, array: Pass) -> tuple[Entry, ...]:
+    """Return the forward pass.
+
+    Args:
+        specs: the layers; sources: what each reads, -1 for the images.
+        parts: parts of the mini-batch.
+        statistics: take the statistics of the batch.
+        array: returns the entry of a convolution for a part (None: all images) of a number.
+    """
+    order = _Forward(specs, sources, parts, statistics, array)
+    for spec in specs:
+        order.layer(spec)
+    return order.finish()
+
+
+def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow) -> dict[int, list[Entry]]:
+    """Return what the vector unit does in the backward half, by the layer that it is done for."""
+    found: dict[int, list[Entry]] = {}
+    for number, step in enumerate(flow.steps):
+        if step.kind == "backward":
+            continue
+        entries = found.setdefault(step.layer, [])
+        if step.kind == "norm":
+            entries.append(Entry(Role.STEP_SUMS, step.layer, step=number))
+            entries.append(Entry(Role.STEP_NORM, step.layer, step=number))
+        if step.target:
+            entries.append(Entry(Role.STEP, step.layer, step=number))
+    return found
