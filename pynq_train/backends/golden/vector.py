@@ -18,6 +18,8 @@ Array = NDArray[Any]
 FLAG_PIXELS = 16
 """Words of a map whose flags stand in one word."""
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
+_EXACT = 1 << 22
+"""Products of 16-bit codes whose sum float64 holds."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,18 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
 
 def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
            flags: Array | None, table: Array | None, out: Array | None) -> _Part:
-    """One channel block: maps ``[image, word, lane]``, flags ``[image, flag word]``."""
-    a = a16.astype(np.int64)
-    b = np.zeros_like(a)
+    """One channel block: maps ``[image, word, lane]``, flags ``[image, flag word]``.
+
+    Everything is below 2**53 and so exact in float64, or done in int64.
+    """
+    masked = flags is not None and not d["v.v_flags"]
+    mask = _unpack(flags, a16.shape[1]) if masked and flags is not None else None
+    a = _masked(a16, mask if d["v.v_mask_a"] else None)
+    b = None
     if b16 is not None:
-        b += b16[:, None] if d["v.v_spread"] else b16
-    if flags is not None and not d["v.v_flags"]:
-        mask = _unpack(flags, a.shape[1])
-        a = a * mask if d["v.v_mask_a"] else a
-        b = b * mask if d["v.v_mask_b"] else b
-    second = a * a if d["v.v_square"] else a * b
-    sums = np.stack([wrap(a.sum((0, 1)), SUM_BITS), wrap(second.sum((0, 1)), SUM_BITS)])
+        whole = np.broadcast_to(b16[:, None], a16.shape) if d["v.v_spread"] else b16
+        b = _masked(whole, mask if d["v.v_mask_b"] else None)
+    sums = _sums(a, a if d["v.v_square"] else b) if d["v.v_sums"] else np.zeros((2, 4), np.int64)
     if not d["v.v_write"]:
         return _Part(0, 0, sums)
     scale: Array = np.empty((2, CHANNELS_PER_WORD), np.int64)
@@ -89,20 +92,78 @@ def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
         scale[0], offset = table[:, 0], table[:, 1]
     if table is not None and d["v.v_btable"]:
         scale[1] = table[:, 0] >> 32
-    total = a * _signed(scale[0]) + b * _signed(scale[1])
-    if d["v.v_reduce"]:
-        total = total.sum(1)
-    total = wrap(total + offset, SUM_BITS)
-    exact = rne_shift(total, p["shift"])
+    scale, offset = _signed(scale), wrap(offset, SUM_BITS)
+    total, words = _total(a, b, scale, d["v.v_reduce"])
+    most = (np.abs(scale).sum(0) << 15) * words + np.abs(offset)
+    assert out is not None
+    if most.max() < 1 << SUM_BITS - 1:
+        return _round(d, p, total + offset, out, flags, sums)
+    exact = wrap(total.astype(np.int64) + offset, SUM_BITS)
+    if words << 15 + SCALE_BITS > 1 << 53:
+        exact = _total_int(a, b, scale, offset, d["v.v_reduce"])
+    return _round(d, p, exact, out, flags, sums)
+
+
+def _masked(codes: Array, mask: Array | None) -> Array:
+    values: Array = codes.astype(np.float64)
+    if mask is not None:
+        values *= mask
+    return values
+
+
+def _sums(a: Array, b: Array | None) -> Array:
+    """Sums of ``a`` and of products, int64 ``[2, lane]``; both below 2**53 in parts."""
+    lanes = CHANNELS_PER_WORD
+    flat = a.reshape(-1, lanes)
+    other = flat if b is a else None if b is None else b.reshape(-1, lanes)
+    result: Array = np.zeros((2, lanes), np.int64)
+    for first in range(0, len(flat), _EXACT):
+        part = flat[first:first + _EXACT]
+        result[0] += part.sum(0).astype(np.int64)
+        if other is not None:
+            products = part.T @ other[first:first + _EXACT]
+            result[1] += np.diagonal(products).astype(np.int64)
+    return wrap(result, SUM_BITS)
+
+
+def _total(a: Array, b: Array | None, scale: Array, reduce: int) -> tuple[Array, int]:
+    """Scaled sum of the maps in float64, and how many words went into one result."""
+    if reduce:
+        total = a.sum(1) * scale[0]
+        if b is not None:
+            total += b.sum(1) * scale[1]
+        return total, a.shape[1]
+    total = a * scale[0]
+    if b is not None:
+        total += b * scale[1]
+    return total, 1
+
+
+def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
+    """The same in int64, for sums that float64 does not hold."""
+    total = a.astype(np.int64) * scale[0]
+    if b is not None:
+        total += b.astype(np.int64) * scale[1]
+    return wrap((total.sum(1) if reduce else total) + offset, SUM_BITS)
+
+
+def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
+           sums: Array) -> _Part:
+    """Requantise ``total``: integers, in float64 (below 2**53) or int64."""
+    if total.dtype == np.float64:
+        whole = total.astype(np.int64)
+        exact = np.rint(np.ldexp(total, -p["shift"]))  # ties to even, as a shift with RNE
+    else:
+        whole, exact = total, rne_shift(total, p["shift"])
     codes = saturate(exact, CODE_BITS)
     saturations = int(np.count_nonzero(codes != exact))
     if d["v.v_relu"]:
-        codes = np.maximum(codes, 0)
-    assert out is not None
+        np.maximum(codes, 0, out=codes)
     out[...] = codes
     if d["v.v_flags"] and flags is not None:
         flags[...] = _pack(codes > 0)
-    return _Part(int(np.bitwise_or.reduce(total ^ (total >> 63), axis=None)), saturations, sums)
+    whole ^= whole >> 63
+    return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
 
 
 def _signed(values: Array) -> Array:
@@ -114,7 +175,7 @@ def _signed(values: Array) -> Array:
 def _unpack(flags: Array, words: int) -> Array:
     """Flags of ``words`` elements as 0 and 1, ``[image, word, lane]``."""
     bits = np.unpackbits(np.ascontiguousarray(flags).view(np.uint8), axis=-1, bitorder="little")
-    return bits.reshape(flags.shape[0], -1, CHANNELS_PER_WORD)[:, :words].astype(np.int64)
+    return bits.reshape(flags.shape[0], -1, CHANNELS_PER_WORD)[:, :words]
 
 
 def _pack(positive: Array) -> Array:
