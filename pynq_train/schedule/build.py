@@ -194,8 +194,8 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
         waits.put(fields, "x", x, part=entry)
         waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=entry)
     elif kind == Pass.BACKWARD:
-        waits.put(fields, "x", dy)
-        waits.done(Semaphore.CONV, target_symbol(plan, layer))
+        waits.put(fields, "x", dy, part=entry)
+        waits.done(Semaphore.CONV, target_symbol(plan, layer), part=entry)
     else:
         waits.put(fields, "x", x)
         waits.put(fields, "s", dy)
@@ -207,8 +207,8 @@ def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAdd
     """Addresses of the maps of a layer from image ``first`` on."""
     spec = plan.specs[layer]
     flags = first * spec.flags.image_stride if spec.flags is not None else 0
-    return replace(at, x=at.x + first * spec.x.image_stride, y=at.y + first * spec.y.image_stride,
-                   flags=at.flags + flags)
+    x, y = first * spec.x.image_stride, first * spec.y.image_stride
+    return replace(at, x=at.x + x, dx=at.dx + x, y=at.y + y, dy=at.dy + y, flags=at.flags + flags)
 
 
 def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
@@ -233,7 +233,8 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
         written = (unit.y, f"{spec.name}.flags")
     elif role == Role.STEP_NORM:
         assert fused.norm is not None
-        fields = unit.step_norm(fused.norm)
+        parts = sum(e.role == Role.STEP_SUMS and e.step == entry.step for e in plan.train)
+        fields = unit.step_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:
         step = plan.flow.steps[entry.step]
@@ -241,12 +242,14 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
                       for ref in step.reads)
         tensors = [ref.tensor for ref in step.reads]
         if role == Role.STEP_SUMS:
-            fields = unit.step_sums(step, masks[0])
+            fields = unit.step_sums(step, masks[0], part)
         else:
             own = layer if step.kind in ("sum", "mask") else plan.sources[layer][0]
-            fields = unit.step(step, masks, plan.specs[own].y)
+            layout = plan.specs[own].y
+            first, count = entry.images or (0, layout.images)
+            fields = unit.step(step, masks, layout, Part(first, count, entry.part))
             written = (step.target,)
-        waits.put(fields, "v", *tensors)
+        waits.put(fields, "v", *tensors, part=entry)
     waits.done(Semaphore.VECTOR, *written, part=entry)
     return fields
 

@@ -149,7 +149,7 @@ def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     to.add(f"{name}.table", pair, "coefficients")
     to.add(f"{name}.sums", tensors.parts * pair, "channel sums")
     if tensors.active[spec.index]:
-        to.add(f"{name}.gsums", pair, "channel sums")
+        to.add(f"{name}.gsums", tensors.parts * pair, "channel sums")
         to.add(f"{name}.db", 2 * spec.bias_bytes, "gradient sums")
 
 

@@ -39,7 +39,7 @@ from pynq_train.schedule.shape import (
     weight_gradient_shape,
 )
 from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
-from pynq_train.schedule.vector_order import forward_order, step_entries
+from pynq_train.schedule.vector_order import forward_order, image_parts, interleave, step_entries
 
 if TYPE_CHECKING:
     from pynq_train.schedule.timeline import Prediction
@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["PARAM_BYTES", "RECORD_BYTES", "SOFTMAX_PARAM", "Entry", "Plan", "Role", "all_from",
            "backward_half", "forward_half", "make_plan", "param_index", "parts_of", "passes_of",
            "step_block_entries"]
-MOST_PARTS = 4
+MOST_PARTS = 8
 """Parts of a mini-batch with layers of the vector unit: one is exposed, each costs descriptors."""
+MOST_BACK_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,11 @@ def parts_of(specs: Sequence[LayerSpec]) -> int:
     return max(1, min(MOST_PARTS, specs[0].x.images)) if vector else 1
 
 
+def back_parts_of(specs: Sequence[LayerSpec]) -> int:
+    """Parts of the backward passes: all steps between two of them must find room in the engine."""
+    return min(MOST_BACK_PARTS, parts_of(specs))
+
+
 def forward_half(specs: tuple[LayerSpec, ...], board: Board,
                  sources: Sequence[tuple[int, ...]] | None = None, parts: int = 1,
                  statistics: bool = True) -> tuple[Entry, ...]:
@@ -262,30 +268,34 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
     entries: list[Entry] = []
 
     def work(entry: Entry, sums: int = 0) -> Work:
-        assert entry.cost is not None
         entries.append(entry)
-        return Work(len(entries) - 1, entry.cost.cycles, sums)
+        return Work(len(entries) - 1, entry.cost.cycles if entry.cost is not None else 0, sums)
 
     layers: list[tuple[list[Work], list[Work]]] = []
-    on_vector = step_entries(specs, flow) if flow is not None else {}
+    on_vector = step_entries(specs, flow, back_parts_of(specs)) if flow is not None else {}
     gammas: list[Entry] = []
+    passes: list[list[Entry]] = []
+    steps: list[list[Entry]] = []
+
+    def close() -> None:
+        """Put the steps of the vector unit between the parts of the last backward pass."""
+        if passes or steps:
+            layers[-1][0].extend(work(entry) for entry in interleave(passes, steps))
+        passes.clear()
+        steps.clear()
     for spec in reversed(specs):
         learn = learns[spec.index]
-        if spec.index in on_vector:
-            # In front of the gradients that are still to come, beside which the vector unit works.
-            if not layers:
-                layers.append(([], []))
-            for entry in on_vector[spec.index]:
-                entries.append(entry)
-                layers[-1][0].append(Work(len(entries) - 1, 0))
+        # In front of the gradients that are still to come, beside which the vector unit works.
+        steps += on_vector.get(spec.index, [])
         if not spec.on_array:
             gammas += [Entry(role, spec.index)
                        for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
                                              (Role.UPDATE_BIAS, learn.bias)) if learned]
             continue
-        backward = [work(_conv(Role.BACKWARD, shape, board, traffic))
-                    for shape in (backward_shapes(spec) if spec.backward else ())]
-        gradients = []
+        close()
+        backward: list[Work] = []
+        gradients: list[Work] = []
+        sums: Entry | None = None
         if learn.weights:
             # A frozen bias of a layer whose weights learn: no sums are asked for.
             own = replace(spec, bias=learn.bias)
@@ -300,9 +310,13 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
                                       count * tile_sums))
         elif learn.bias:
             # In the chain at once: the gradient map is not kept until there is room.
-            backward.append(work(_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(spec)),
-                                       board, traffic)))
+            sums = _conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(spec)), board, traffic)
         layers.append((backward, gradients))
+        if spec.backward:
+            passes += _backward(spec, board, traffic, back_parts_of(specs))
+        if sums is not None:
+            passes.append([sums])
+    close()
     left = {spec.index: spec.m_tiles for spec in specs}
     ordered: list[Entry] = []
     for key in backward_order(layers, room, rate):
@@ -313,6 +327,15 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
             if left[entry.layer] == 0 and entry.geometry.shape.spec.bias:
                 ordered.append(Entry(Role.UPDATE_BIAS, entry.layer))
     return (*ordered, *gammas)
+
+
+def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Entry]]:
+    """The backward pass of a layer by parts of the mini-batch; of each part its row phases."""
+    if parts == 1 or spec.x.images == 1:
+        return [[_conv(Role.BACKWARD, shape, board, traffic) for shape in backward_shapes(spec)]]
+    return [[replace(_conv(Role.BACKWARD, shape, board, traffic), images=images, part=part)
+             for shape in backward_shapes(spec.part(*images))]
+            for part, images in enumerate(image_parts(spec.x.images, parts))]
 
 
 def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC) -> Entry:

@@ -18,6 +18,7 @@ from pynq_train.schedule.cost import (
 from pynq_train.schedule.lower import LayerAddresses, lower
 from pynq_train.schedule.plan import Entry, Plan, Role
 from pynq_train.schedule.simulate import Command, Engine, Memory, Trace
+from pynq_train.schedule.simulate.vector import NORM_BLOCK_CYCLES
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def _limit(command: Command, trace: Trace) -> str:
         return "latency"
     if command.opcode == Opcode.UPDATE:
         return "update"
+    if command.opcode in (Opcode.VECTOR, Opcode.NORM):
+        return "bandwidth" if command.opcode == Opcode.VECTOR else "latency"
     waits = trace.waits
     span = max(waits.busy + waits.x + waits.s + waits.acc, 1)
     loading = trace.x_port_cycles / span
@@ -141,7 +144,12 @@ def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
             total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
         if entry.role == Role.SOFTMAX:
             total += softmax_cost(plan.batch, plan.classes)
-        elif entry.role == Role.UPDATE_BIAS:
+        elif entry.role.opcode == Opcode.VECTOR:
+            spec = plan.specs[entry.layer]
+            total += 2 * max(spec.x.nbytes, spec.y.nbytes) // WORD_BYTES
+        elif entry.role.opcode == Opcode.NORM:
+            total += NORM_BLOCK_CYCLES * 2 * plan.specs[entry.layer].m_blocks
+        elif entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
             total += bias_cost(plan.specs[entry.layer].bias_bytes // WORD_BYTES)[0]
         elif entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
             shape = entry.geometry.shape

@@ -87,41 +87,43 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def step_sums(self, step: GradientStep, mask: str) -> Fields:
+    def step_sums(self, step: GradientStep, mask: str, part: Part) -> Fields:
         """Sums of a normalisation's gradient, and of its products with the input."""
-        fields = {**_layout(self.spec.x, self._whole), "v.a_off": self.at(step.reads[0].tensor),
-                  "v.v_b": 1, "v.b_off": self.at(self.x), "v.v_sums": 1,
-                  "v.s_off": self.at(f"{self.spec.name}.gsums")}
-        return {**fields, **self._mask("a", mask)}
+        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(step.reads[0].tensor, part),
+                  "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
+                  "v.s_off": self._part_sums(part, "gsums")}
+        return {**fields, **self._mask("a", mask, fields, part)}
 
-    def step_norm(self, norm: Norm) -> Fields:
+    def step_norm(self, norm: Norm, parts: int) -> Fields:
         """Coefficients of the backward pass; gradients of gamma and beta."""
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
-        return self._norm(program, norm, "gsums", 1)
+        return self._norm(program, norm, "gsums", parts)
 
-    def step(self, step: GradientStep, masks: tuple[str, ...], target: MapLayout) -> Fields:
+    def step(self, step: GradientStep, masks: tuple[str, ...], target: MapLayout,
+             part: Part) -> Fields:
         """One step of the gradient flow; ``masks``: flags of each gradient that it reads."""
-        fields: Fields = {**_layout(target, Part(0, target.images)), "v.v_write": 1,
-                          "v.v_off": self.at(step.target)}
-        first = self.at(step.reads[0].tensor)
+        def place(symbol: str) -> int:
+            return self.at(symbol) + part.first * target.image_stride
+
+        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}
+        if step.kind == "spread":
+            first = self.at(step.reads[0].tensor)
+        else:
+            first = place(step.reads[0].tensor)
         if step.kind == "spread":
             # A map that counts nothing stands for a: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
-            return {**fields, **self._mask("b", masks[0])}
-        fields.update({"v.a_off": first, **self._mask("a", masks[0])})
+            return {**fields, **self._mask("b", masks[0], fields, part)}
+        fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
         if step.kind == "sum":
-            fields.update({"v.v_b": 1, "v.b_off": self.at(step.reads[1].tensor),
-                           **self._mask("b", masks[1])})
+            fields.update({"v.v_b": 1, "v.b_off": place(step.reads[1].tensor),
+                           **self._mask("b", masks[1], fields, part)})
         elif step.kind == "norm":
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
-                fields.update({"v.v_b": 1, "v.b_off": self.at(self.x), "v.v_btable": 1})
+                fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
         return fields
-
-    @property
-    def _whole(self) -> Part:
-        return Part(0, self.spec.x.images)
 
     def _image(self, symbol: str, part: Part) -> int:
         return self.at(symbol) + part.first * self.spec.x.image_stride
@@ -130,11 +132,14 @@ class VectorLowering:
     def _pair_bytes(self) -> int:
         return 2 * self.spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
 
-    def _part_sums(self, part: Part) -> int:
-        return self.at(f"{self.spec.name}.sums") + part.number * self._pair_bytes
+    def _part_sums(self, part: Part, name: str = "sums") -> int:
+        return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
 
-    def _mask(self, name: str, flags: str) -> Fields:
-        return {f"v.v_mask_{name}": 1, "v.m_off": self.at(flags)} if flags else {}
+    def _mask(self, name: str, flags: str, fields: Fields, part: Part) -> Fields:
+        """Mask map ``name`` by the flags at symbol ``flags``, if there are any."""
+        if not flags:
+            return {}
+        return {f"v.v_mask_{name}": 1, "v.m_off": self.at(flags) + part.first * fields["v.m_step"]}
 
     def _norm(self, program: NormProgram, norm: Norm, sums: str, parts: int) -> Fields:
         spec, name, at = self.spec, self.spec.name, self.at

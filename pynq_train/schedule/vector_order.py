@@ -108,16 +108,51 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     return order.finish()
 
 
-def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow) -> dict[int, list[Entry]]:
-    """Return what the vector unit does in the backward half, by the layer that it is done for."""
-    found: dict[int, list[Entry]] = {}
+def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
+                 ) -> dict[int, list[list[Entry]]]:
+    """Return what the vector unit does in the backward half, by the layer that it is done for.
+
+    Every step is a list: its parts, or one entry for the whole mini-batch.
+    """
+    found: dict[int, list[list[Entry]]] = {}
     for number, step in enumerate(flow.steps):
         if step.kind == "backward":
             continue
-        entries = found.setdefault(step.layer, [])
+        steps = found.setdefault(step.layer, [])
+        spec = specs[step.layer]
+        images = spec.x.images if step.kind in ("norm", "spread") else spec.y.images
+
+        def entries(role: Role, whole: bool, own: int = number, layer: int = step.layer,
+                    count: int = images) -> list[Entry]:
+            if whole or count == 1:
+                return [Entry(role, layer, step=own)]
+            return [Entry(role, layer, images=some, part=part, step=own)
+                    for part, some in enumerate(image_parts(count, parts))]
+
         if step.kind == "norm":
-            entries.append(Entry(Role.STEP_SUMS, step.layer, step=number))
-            entries.append(Entry(Role.STEP_NORM, step.layer, step=number))
+            steps += [entries(Role.STEP_SUMS, False), entries(Role.STEP_NORM, True)]
         if step.target:
-            entries.append(Entry(Role.STEP, step.layer, step=number))
+            steps.append(entries(Role.STEP, step.kind == "spread"))
     return found
+
+
+def interleave(passes: Sequence[Sequence[Entry]], steps: Sequence[Sequence[Entry]]
+               ) -> list[Entry]:
+    """Put the steps behind a backward pass between its parts, up to the first coefficients.
+
+    Args:
+        passes: descriptors of the backward pass, by part.
+        steps: what the vector unit does until the next backward pass, by step and part.
+    """
+    first = next((at for at, step in enumerate(steps) if step[0].role == Role.STEP_NORM),
+                 len(steps))
+    beside = [step for step in steps[:first] if len(step) == len(passes)]
+    if len(passes) == 1 or len(beside) < first:
+        return [entry for group in (*passes, *steps) for entry in group]
+    order: list[Entry] = []
+    for part, entries in enumerate(passes):
+        order += entries
+        if part:
+            order += [step[part - 1] for step in beside]
+    order += [step[-1] for step in beside]
+    return order + [entry for step in steps[first:] for entry in step]

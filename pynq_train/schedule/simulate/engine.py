@@ -24,6 +24,7 @@ from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.scalar import Softmax, Stream, Update
 from pynq_train.schedule.simulate.skip import Skipper
 from pynq_train.schedule.simulate.store import Bias, Segments, Stage, Store
+from pynq_train.schedule.simulate.vector import vector_cycles, vector_words
 from pynq_train.schedule.simulate.walk import Fields, Walk, numbers
 
 
@@ -50,7 +51,7 @@ BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
-            Opcode.SOFTMAX: Unit.F}
+            Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V}
 """Which unit writes the record of an opcode."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
@@ -142,6 +143,7 @@ class Engine:
         self.traces = [Trace() for _ in commands]
         self._config = config
         self._build = build or BUILD
+        self._latency = memory.read_latency
         dram = Dram(clock, memory)
         self.reads = [ReadPort(clock, dram) for _ in range(config.ports)]
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
@@ -245,7 +247,8 @@ class Engine:
                 continue
             while self._fetched <= index:
                 yield self._filled
-            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x"}.get(unit)
+            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x",
+                    Unit.V: "x"}.get(unit)
             if wait is not None:
                 semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
                 while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):
@@ -334,6 +337,12 @@ class Engine:
             yield from self.update.reads(fields, start)
         elif unit == Unit.F:
             yield from self.softmax.run(fields, start)
+            self._end(unit, index)
+        elif unit == Unit.V:
+            yield start + vector_cycles(fields, self._latency)
+            read, written = vector_words(fields)
+            self.reads[3].beats += read
+            self.writes[3].beats += written
             self._end(unit, index)
         elif unit == Unit.PIX:
             pixels = numbers(fields, "pix.p", 3)
