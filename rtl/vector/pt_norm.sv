@@ -4,7 +4,7 @@
 //
 //   sums, masters, statistics --> scratch (two halves) --> core --> table, gradients, statistics
 //
-// Contract: as all units on the configuration bus (docs/engine.md 9). The next block is loaded while
+// Contract: as all units on the configuration bus (docs/engine.md 8). The next block is loaded while
 // one is computed and written.
 module pt_norm (
   input  logic        clk_i,

@@ -19,5 +19,5 @@ SOURCES = (
 @pytest.mark.rtl
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_norm(seed: int, offset: int) -> None:
-    """All programs, random channels, exponents, sizes and stalls; every written word is compared."""
+    """All programs, random channels, sizes and stalls; every written word is compared."""
     run_bench("pt_norm", "cocotb_pt_norm", SOURCES, seed=seed + offset)
