@@ -4,7 +4,7 @@
 //            reads                                        writes
 //   port 2   softmax; vector: map b, flags, coefficients  softmax, 16-bit copies
 //            (two clients of the arbiter outside)
-//   port 3   update; vector: map a                        update: masters; vector
+//   port 3   update; vector: map a, normalisation         update: masters; vector
 //
 // Units are numbered from UnitU: update, softmax, vector. Contract: as on the configuration bus.
 module pt_pointwise (
@@ -164,8 +164,8 @@ module pt_pointwise (
     .stamp_i
   );
 
-  // ---- vector unit ------------------------------------------------------------------------------
-  pt_vector u_vector (
+  // ---- vector unit, with normalisation ----------------------------------------------------------
+  pt_vector_unit u_vector (
     .clk_i(clk[V]),
     .rst_ni,
     .cfg_req_o(cfg_req_o[V]),

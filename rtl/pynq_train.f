@@ -2,6 +2,7 @@ gen/pt_spec_pkg.sv
 gen/pt_regs.sv
 common/pt_clock_gate.sv
 common/pt_ram_sdp.sv
+common/pt_ram_lut.sv
 common/pt_fifo.sv
 common/pt_fifo_bram.sv
 common/pt_round_sat.sv
@@ -52,6 +53,11 @@ vector/pt_vector_in.sv
 vector/pt_vector_out.sv
 vector/pt_vector_math.sv
 vector/pt_vector.sv
+vector/pt_scalar_alu.sv
+vector/pt_norm_core.sv
+vector/pt_norm_load.sv
+vector/pt_norm.sv
+vector/pt_vector_unit.sv
 pt_conv.sv
 pt_pointwise.sv
 pt_core.sv

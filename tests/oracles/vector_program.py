@@ -1,4 +1,4 @@
-"""Random programs of vector descriptors that work on each other's results."""
+"""Random programs of vector and normalisation descriptors that work on each other's results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
+from oracles import norm_cases
 from oracles.vector_cases import layout, random_modes, random_scale
 
 from pynq_train.hw.commands import (
@@ -18,9 +19,11 @@ from pynq_train.hw.commands import (
     pack_params,
 )
 from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES, HwConfig
+from pynq_train.hw.norm import NormProgram
 from pynq_train.program.program import Program, Region
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
+MAX_PARTS = 3
 
 
 @dataclass
@@ -39,7 +42,11 @@ class Arena:
 
 
 def random_program(rng: random.Random, config: HwConfig, count: int) -> tuple[Program, bytes]:
-    """A legal program of ``count`` vector descriptors, and the arena before its run."""
+    """A legal program of ``count`` descriptors, and the arena before its run.
+
+    Coefficients that a normalisation writes scale maps, sums that a vector descriptor writes are
+    normalised, statistics and maps pass from descriptor to descriptor.
+    """
     images, blocks, words = rng.randint(1, 5), rng.randint(1, 4), rng.randint(1, 90)
     arena = Arena([])
     places = {name: arena.take(name, size, kind) for name, size, kind in (
@@ -52,24 +59,43 @@ def random_program(rng: random.Random, config: HwConfig, count: int) -> tuple[Pr
     reduced = arena.take("reduced", line)
     flags = arena.take("flags", line * -(-words // 16))
     table = arena.take("table", 64 * blocks)
+    statistics = {name: arena.take(name, 64 * blocks) for name in ("running", "kept")}
+    sums: list[int] = []
+    content: dict[int, int] = {}
     descriptors, params = b"", b""
     for number in range(count):
+        head = {
+            "pre.signal": int(Semaphore.VECTOR), "pre.number": number, "pre.param": number,
+            "pre.wait_x_sem": int(Semaphore.VECTOR), "pre.wait_x": number,
+            "pre.rec_off": places["records"] + number * RECORD_WORDS * WORD_BYTES}
+        if rng.random() < 0.5:
+            parts = rng.randint(1, MAX_PARTS)
+            own = arena.take(f"parts{number}", MAX_PARTS * (64 * blocks + 64))
+            if sums and rng.random() < 0.5:
+                parts, own = 1, rng.choice(sums)
+            at = {"sums": own, "table": table, **statistics,
+                  **{name: arena.take(f"{name}{number}", 64 * blocks + 128)
+                     for name in ("masters", "gradients")}}
+            fields, entry, initial = norm_cases.random_case(
+                rng, NormProgram(rng.randrange(4)), blocks, parts, at)
+            content.update(initial)
+            descriptors += pack_descriptor({**fields, **head})
+            params += pack_params(Opcode.NORM, entry)
+            continue
         modes = random_modes(rng)
         a, b, result = rng.choice(maps), rng.choice(maps), rng.choice(maps)
-        fields = {
-            "pre.opcode": int(Opcode.VECTOR), "pre.signal": int(Semaphore.VECTOR),
-            "pre.number": number, "pre.param": number, "pre.wait_x_sem": int(Semaphore.VECTOR),
-            "pre.wait_x": number,
-            "pre.rec_off": places["records"] + number * RECORD_WORDS * WORD_BYTES,
-            **modes, **layout(images, blocks, words), "v.a_off": a,
-            "v.b_off": spread if modes["v.v_spread"] else b, "v.m_off": flags, "v.k_off": table,
-            "v.v_off": reduced if modes["v.v_reduce"] else result,
-            "v.s_off": arena.take(f"sums{number}", 64 * blocks)}
-        descriptors += pack_descriptor(fields)
+        sums.append(arena.take(f"sums{number}", 64 * blocks))
+        descriptors += pack_descriptor({
+            "pre.opcode": int(Opcode.VECTOR), **head, **modes, **layout(images, blocks, words),
+            "v.a_off": a, "v.b_off": spread if modes["v.v_spread"] else b, "v.m_off": flags,
+            "v.k_off": table, "v.v_off": reduced if modes["v.v_reduce"] else result,
+            "v.s_off": sums[-1]})
         params += pack_params(Opcode.VECTOR, {
             "shift": rng.randint(0, 30), "a_scale": random_scale(rng),
             "b_scale": random_scale(rng)})
-    memory = np.frombuffer(rng.randbytes(arena.end), np.uint8).copy()
+    memory = np.frombuffer(rng.randbytes(-(-arena.end // WORD_BYTES) * WORD_BYTES), np.uint8).copy()
+    for offset, word in content.items():
+        memory.view(np.uint64)[offset // WORD_BYTES] = word
     for name, data in (("v.program", descriptors), ("step_block", params)):
         memory[places[name]:places[name] + len(data)] = np.frombuffer(data, np.uint8)
     return Program.make("v", descriptors, b"", arena.regions, arena.end, config), memory.tobytes()

@@ -307,7 +307,7 @@ class System:
 
 def random_opcodes(rng: random.Random, count: int) -> list[int]:
     """Mostly convolutions and gradients."""
-    return [int(rng.choice((1, 1, 1, 4, 4, 2, 3, 5, 5, 0))) for _ in range(count)]
+    return [int(rng.choice((1, 1, 1, 4, 4, 2, 3, 5, 6, 0))) for _ in range(count)]
 
 
 async def new_system(dut: Any) -> System:
@@ -326,8 +326,8 @@ async def slow_units_hold_back_their_semaphore_only(dut: Any) -> None:
     """With one unit of the first descriptor stuck, all others run on through all slots."""
     system = await new_system(dut)
     rng = system.bench.rng
-    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.VECTOR, Unit.V), (Opcode.UPDATE, Unit.U),
-                          (Opcode.GRADIENT, Unit.U)):
+    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.VECTOR, Unit.V), (Opcode.NORM, Unit.V),
+                          (Opcode.UPDATE, Unit.U), (Opcode.GRADIENT, Unit.U)):
         others = (Opcode.CONV,) if stuck == Unit.U else (Opcode.CONV, Opcode.GRADIENT)
         system.load([opcode, *(rng.choice(others) for _ in range(SLOTS + 1))],
                     own_signal=True)

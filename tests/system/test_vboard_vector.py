@@ -1,4 +1,4 @@
-"""Vector programs on the virtual board: the same memory as golden, free and step by step."""
+"""Vector and normalisation programs on the virtual board: memory as golden, free and by step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pynq_train.program.verify import verify
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 
-PROGRAMS, COUNT, ARENA = 8, 6, 1 << 20
+PROGRAMS, COUNT, ARENA = 8, 8, 1 << 20
 
 
 def test_random_programs(seed: int) -> None:

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opcodes VECTOR and NORM: one unit of the configuration bus, two parts that work in turn.
+//
+// Contract: as all units on the configuration bus. The opcode in word 0 says which part gets a
+// descriptor; the next one is requested when neither has one. Normalisation reads through port a.
+module pt_vector_unit (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+  output logic        cfg_req_o,
+  input  logic        cfg_valid_i,
+  input  logic [7:0]  cfg_idx_i,
+  input  logic [63:0] cfg_data_i,
+  input  logic        cfg_last_i,
+  output logic        done_o,
+  input  logic [31:0] stamp_i,
+  // read client: map a; all that normalisation reads
+  output logic        a_run_valid_o,
+  input  logic        a_run_ready_i,
+  output logic [31:0] a_run_off_o,
+  output logic [15:0] a_run_len_o,
+  output logic        a_run_last_o,
+  input  logic        a_data_valid_i,
+  output logic        a_data_ready_o,
+  input  logic [63:0] a_data_i,
+  // read client: map b, flags, table
+  output logic        b_run_valid_o,
+  input  logic        b_run_ready_i,
+  output logic [31:0] b_run_off_o,
+  output logic [15:0] b_run_len_o,
+  output logic        b_run_last_o,
+  input  logic        b_data_valid_i,
+  output logic        b_data_ready_o,
+  input  logic [63:0] b_data_i,
+  // write client
+  output logic        wr_run_valid_o,
+  input  logic        wr_run_ready_i,
+  output logic [31:0] wr_run_off_o,
+  output logic [15:0] wr_run_len_o,
+  output logic        wr_run_last_o,
+  output logic        wdata_valid_o,
+  input  logic        wdata_ready_i,
+  output logic [63:0] wdata_o,
+  input  logic        wr_idle_i
+);
+  // ---- which part -------------------------------------------------------------------------------
+  localparam int unsigned Vec = 0, Norm = 1;
+  logic       norm_q, norm;
+  logic [1:0] req, valid, done, busy_q, clk;
+  assign norm = cfg_valid_i && cfg_idx_i == 8'd0 ? cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm)
+                                                 : norm_q;
+  assign valid = {cfg_valid_i && norm, cfg_valid_i && !norm};
+  assign cfg_req_o = &req;
+  assign done_o = |done;
+  always_ff @(posedge clk_i) begin
+    norm_q <= rst_ni && norm;
+    busy_q <= rst_ni ? valid | (busy_q & ~done) : '0;
+  end
+  for (genvar p = 0; p < 2; p++) begin : g_clock
+    pt_clock_gate #(.Rest(8)) u_clock (
+      .clk_i,
+      .rst_ni,
+      .active_i(valid[p] || busy_q[p]),
+      .clk_o(clk[p])
+    );
+  end
+
+  // ---- the parts --------------------------------------------------------------------------------
+  logic [1:0]       a_valid, a_dready, a_last, wr_valid, wr_last, w_valid;
+  logic [1:0][31:0] a_off, wr_off;
+  logic [1:0][15:0] a_len, wr_len;
+  logic [1:0][63:0] w_data;
+  pt_vector u_vector (
+    .clk_i(clk[Vec]),
+    .rst_ni,
+    .cfg_req_o(req[Vec]),
+    .cfg_valid_i(valid[Vec]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(done[Vec]),
+    .stamp_i,
+    .a_run_valid_o(a_valid[Vec]),
+    .a_run_ready_i(a_run_ready_i && !norm_q),
+    .a_run_off_o(a_off[Vec]),
+    .a_run_len_o(a_len[Vec]),
+    .a_run_last_o(a_last[Vec]),
+    .a_data_valid_i(a_data_valid_i && !norm_q),
+    .a_data_ready_o(a_dready[Vec]),
+    .a_data_i,
+    .b_run_valid_o,
+    .b_run_ready_i,
+    .b_run_off_o,
+    .b_run_len_o,
+    .b_run_last_o,
+    .b_data_valid_i,
+    .b_data_ready_o,
+    .b_data_i,
+    .wr_run_valid_o(wr_valid[Vec]),
+    .wr_run_ready_i(wr_run_ready_i && !norm_q),
+    .wr_run_off_o(wr_off[Vec]),
+    .wr_run_len_o(wr_len[Vec]),
+    .wr_run_last_o(wr_last[Vec]),
+    .wdata_valid_o(w_valid[Vec]),
+    .wdata_ready_i(wdata_ready_i && !norm_q),
+    .wdata_o(w_data[Vec]),
+    .wr_idle_i
+  );
+  pt_norm u_norm (
+    .clk_i(clk[Norm]),
+    .rst_ni,
+    .cfg_req_o(req[Norm]),
+    .cfg_valid_i(valid[Norm]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(done[Norm]),
+    .stamp_i,
+    .run_valid_o(a_valid[Norm]),
+    .run_ready_i(a_run_ready_i && norm_q),
+    .run_off_o(a_off[Norm]),
+    .run_len_o(a_len[Norm]),
+    .run_last_o(a_last[Norm]),
+    .data_valid_i(a_data_valid_i && norm_q),
+    .data_ready_o(a_dready[Norm]),
+    .data_i(a_data_i),
+    .wr_run_valid_o(wr_valid[Norm]),
+    .wr_run_ready_i(wr_run_ready_i && norm_q),
+    .wr_run_off_o(wr_off[Norm]),
+    .wr_run_len_o(wr_len[Norm]),
+    .wr_run_last_o(wr_last[Norm]),
+    .wdata_valid_o(w_valid[Norm]),
+    .wdata_ready_i(wdata_ready_i && norm_q),
+    .wdata_o(w_data[Norm]),
+    .wr_idle_i
+  );
+  assign a_run_valid_o = a_valid[norm_q];
+  assign a_run_off_o = a_off[norm_q];
+  assign a_run_len_o = a_len[norm_q];
+  assign a_run_last_o = a_last[norm_q];
+  assign a_data_ready_o = a_dready[norm_q];
+  assign wr_run_valid_o = wr_valid[norm_q];
+  assign wr_run_off_o = wr_off[norm_q];
+  assign wr_run_len_o = wr_len[norm_q];
+  assign wr_run_last_o = wr_last[norm_q];
+  assign wdata_valid_o = w_valid[norm_q];
+  assign wdata_o = w_data[norm_q];
+endmodule
