@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ from pynq_train.train.formats import (
 LOSS_UNIT = math.log(2) / LOSS_SCALE
 """Loss of one unit of the softmax record (Q.16, log2), in nats."""
 _WEIGHT_KINDS = ("weights", "masters")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,9 @@ class Session:
         self.evaluation = build_evaluation(plan)
         self._cycles = {p.name: estimate(plan, p.entries)
                         for p in (self.training, self.evaluation)}
+        self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
+                                     for e in p.entries)
+                       for p in (self.training, self.evaluation)}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
@@ -200,6 +205,16 @@ class Session:
         for symbol, data in saved.items():
             self._put(symbol, data)
 
+    def protected(self, work: Callable[[], T]) -> T:
+        """Do what runs programs; if it fails, weights, momentum and policy are as before it."""
+        saved, policy = self.snapshot(), copy.deepcopy(self.policy)
+        try:
+            return work()
+        except BaseException:
+            self.policy = policy
+            self.restore(saved)
+            raise
+
     # -- steps -----------------------------------------------------------------------------------
 
     def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
@@ -225,6 +240,9 @@ class Session:
         Raises:
             HardwareFault: the backend changed a weight, which it was told not to.
         """
+        return self.protected(lambda: self._calibrate(images, labels))
+
+    def _calibrate(self, images: Array, labels: Array) -> int:
         before = self.snapshot()
         limit = 2 * len(self.plan.specs) + 2
         runs, trial = 0, self._fresh()
@@ -284,7 +302,8 @@ class Session:
         memory = self.plan.memory
         return RunRequest(memory[f"{program.name}.program"].offset,
                           program.count if count is None else count,
-                          memory["step_block"].offset, self._cycles[program.name])
+                          memory["step_block"].offset, self._cycles[program.name],
+                          names=self._names[program.name])
 
     def records(self, program: ProgramImage) -> StepResult:
         """What a program's last run reported."""
