@@ -37,6 +37,7 @@ from pynq_train.schedule.step_io import (
     read_records,
 )
 from pynq_train.schedule.timeline import estimate
+from pynq_train.train.failure import Failure, advice, keep
 from pynq_train.train.formats import (
     Array,
     from_master,
@@ -143,6 +144,7 @@ class Session:
         self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
                                      for e in p.entries)
                        for p in (self.training, self.evaluation)}
+        self._before: Mapping[str, Array] = {}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
@@ -208,12 +210,15 @@ class Session:
     def protected(self, work: Callable[[], T]) -> T:
         """Do what runs programs; if it fails, weights, momentum and policy are as before it."""
         saved, policy = self.snapshot(), copy.deepcopy(self.policy)
+        self._before = saved
         try:
             return work()
         except BaseException:
             self.policy = policy
             self.restore(saved)
             raise
+        finally:
+            self._before = {}
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -227,7 +232,7 @@ class Session:
         """
         used = self.policy.exponents(self.plan.batch)
         self.write_training(images, labels, step_params(used, sgd))
-        result = self.backend.run(self.request(self.training))
+        result = self.run(self.training)
         said = self.records(self.training)
         self.policy.observe(used, said.measures)
         return _outcome(said, result, self.plan.batch)
@@ -250,7 +255,7 @@ class Session:
             used = trial.exponents(self.plan.batch)
             params = _dry(step_params(used, SgdStep(0.0)), used)
             self.write_training(images, labels, params)
-            self.backend.run(self.request(self.training))
+            self.run(self.training)
             runs += 1
             trial = self._fresh(used, self.records(self.training).measures)
             if trial.exponents(self.plan.batch) == used:
@@ -266,7 +271,7 @@ class Session:
         while runs < limit:
             used = trial.exponents(self.plan.batch)
             self._write_evaluation(images, None, used)
-            self.backend.run(self.request(self.evaluation))
+            self.run(self.evaluation)
             runs += 1
             trial = self._fresh(used, self.records(self.evaluation).measures)
             if trial.exponents(self.plan.batch) == used:
@@ -283,7 +288,7 @@ class Session:
         """
         used = self.policy.exponents(self.plan.batch)
         self._write_evaluation(images, labels, used)
-        result = self.backend.run(self.request(self.evaluation))
+        result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images))
         blocks = -(-self.plan.classes // 4)
         raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
@@ -309,6 +314,21 @@ class Session:
         """What a program's last run reported."""
         return read_records(self.plan, program.entries,
                             self._get(f"{program.name}.records", np.uint8))
+
+    def run(self, program: ProgramImage) -> RunResult:
+        """Run a program; if that fails, program and memory are kept for ``pynq-train replay``."""
+        request = self.request(program)
+        try:
+            return self.backend.run(request)
+        except HardwareFault as error:
+            image = self.backend.read(0, self.plan.memory.nbytes)
+            for symbol, data in self._before.items():
+                at = self.plan.memory[symbol].offset
+                image[at : at + data.nbytes] = data
+            path = keep(Failure.of(self.plan, self.backend.name, request, image, str(error)))
+            if path is not None:
+                error.add(advice(path))
+            raise
 
     # -- private ---------------------------------------------------------------------------------
 
