@@ -74,26 +74,27 @@ class Bench:
     def real(self) -> Session:
         return self.sessions[1]
 
-    def step(self, session: Session) -> None:
-        """One training step; the images follow the number of the step."""
+    def step(self, session: Session) -> int:
+        """One training step, its cycles; the images follow the number of the step."""
         images = np.roll(self.images, self.steps, axis=0)
-        session.protected(lambda: session.train_step(images, self.labels, SGD))
+        return session.protected(lambda: session.train_step(images, self.labels, SGD)).cycles
 
     def guarded(self) -> bool:
         return all((a == b).all() for a, b in zip(self.guards, self.kept))
 
-    def check(self) -> None:
-        """Two undisturbed steps: golden's bits, everywhere in the arena."""
+    def check(self) -> int:
+        """Two undisturbed steps: golden's bits, everywhere in the arena. Cycles of the last."""
         for _ in range(2):
-            for session in self.sessions:
-                self.step(session)
+            _, cycles = (self.step(session) for session in self.sessions)
             self.steps += 1
             mine, theirs = (s.backend.read(0, self.plan.memory.nbytes) for s in self.sessions)
             assert (mine == theirs).all(), "the run behind the fault differs from golden"
         assert self.guarded(), "memory outside the arena was written"
+        return cycles
 
     @contextmanager
-    def failing(self, kind: type[Exception], text: str) -> Iterator[list[Any]]:
+    def failing(self, kind: type[BaseException], text: str | None = None
+                ) -> Iterator[list[Any]]:
         """A step that must fail inside the ``with``, and must not change the weights."""
         before = self.real.snapshot()
         caught: list[Any] = []
@@ -215,6 +216,29 @@ def test_addresses_outside_the_arena(bench: Bench) -> None:
             bench.step(bench.real)
         assert caught[0].state.descriptor <= index, (role, name)
         bench.board.write(program, image.program)
+    bench.check()
+
+
+def test_runs_interrupted_anywhere(bench: Bench, monkeypatch: pytest.MonkeyPatch,
+                                   request: pytest.FixtureRequest) -> None:
+    """Ctrl-C: the reset completes the bursts that are open, the engine stays the same one."""
+    rng = random.Random(f"stop{request.config.getoption('--seed', 0)}")
+    model, cycles = bench.device.model, bench.check()
+    read = type(model).read32
+
+    def interrupted(self: Any, offset: int) -> int:
+        if self.cycles >= when:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return int(read(self, offset))
+
+    for _ in range(12):
+        when = model.cycles + rng.randrange(cycles)
+        with bench.failing(KeyboardInterrupt):
+            monkeypatch.setattr(bench.device, "_poll_cycles", rng.randint(1, 200))
+            monkeypatch.setattr(type(model), "read32", interrupted)
+            bench.step(bench.real)
+        assert bench.device.model is model, "the soft reset had no effect"
     bench.check()
 
 
