@@ -322,8 +322,8 @@ class BoardBackend:
 
     def _recover(self) -> None:
         """Reset the engine when its bursts have ended; where they do not, load the overlay."""
-        if self._soft_reset():
-            return
+        if self._arena is None or self._soft_reset():
+            return  # closed, which has stopped it; or at rest
         _LOG.warning("%s: a soft reset has no effect, the overlay is loaded again", self.name)
         try:
             self._reload()

@@ -145,6 +145,17 @@ def test_closing_while_the_engine_works_stops_it_first(tmp_path: Path) -> None:
         board.write(0, b"x")
 
 
+def test_a_step_run_left_open_may_end_after_the_board(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    with fake_board(engine, tmp_path) as board:
+        load(board)
+        steps = board.run_step_mode(REQUEST)
+        assert next(steps) == 0
+    assert engine.writes()[-1] == ("CTRL", SOFT_RESET)
+    steps.close()
+    assert engine.writes() == []
+
+
 def test_what_the_user_gets_is_never_device_memory(tmp_path: Path) -> None:
     with fake_board(FakeEngine(), tmp_path) as board:
         board.write(0, bytes(range(64)))
