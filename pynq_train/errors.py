@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PynqTrainError(Exception):
@@ -39,6 +40,10 @@ class PynqTrainError(Exception):
         if fix:
             text += "; " + fix
         super().__init__(text)
+
+    def add(self, text: str) -> None:
+        """Append a sentence to the text: what was done about the error on its way up."""
+        self.args = (f"{self}; {text}",)
 
 
 class BadInput(PynqTrainError):
@@ -82,13 +87,18 @@ class StaleOverlay(PynqTrainError):
 
 
 class HardwareFault(PynqTrainError):
-    """The engine stopped with an error status: AXI error, illegal descriptor, address refused."""
+    """The engine stopped with an error status: AXI error, illegal descriptor, address refused.
+
+    Attributes:
+        state: what the registers said (``backends.EngineState``), None where there are none.
+    """
 
     exit_code = 6
+    state: Any = None
 
 
 class Timeout(HardwareFault):
-    """The engine did not finish within the time that the cycle model allows."""
+    """The engine did not finish, or its registers did not answer, within the time allowed."""
 
 
 class Mismatch(PynqTrainError):
@@ -101,3 +111,9 @@ class MissingTool(PynqTrainError):
     """A program or Python package that this action needs is not installed."""
 
     exit_code = 8
+
+
+class BoardBusy(PynqTrainError):
+    """Another process, or another learner of this one, uses the board."""
+
+    exit_code = 9

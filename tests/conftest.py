@@ -22,6 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                      help="seed of random test data (printed in the header)")
 
 
+def pytest_configure() -> None:
+    # Tests that want files of failed runs say where.
+    os.environ["PYNQ_TRAIN_FAILURES"] = ""
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--seed')} (repeat with --seed N)"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pynq_train.backends.base import Backend, RunRequest, RunResult
+from pynq_train.backends.fault import EngineState
 from pynq_train.errors import UnknownName
 from pynq_train.hw.boards import BOARDS
 from pynq_train.overlays import find_overlay
 
-__all__ = ["Backend", "RunRequest", "RunResult", "backend_names", "open_backend"]
+__all__ = ["Backend", "EngineState", "RunRequest", "RunResult", "backend_names", "open_backend"]
 
 _VIRTUAL = "virtual:"
 

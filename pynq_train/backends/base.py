@@ -29,6 +29,7 @@ class RunRequest:
         expected_cycles: predicted cycles of the run; the time-out is a generous multiple.
         profile: let the records carry start and end cycles in words 2 and 3 (MODE.PROFILE);
             backends without a clock leave them zero.
+        names: what each descriptor does, for messages (may be empty).
     """
 
     program_offset: int
@@ -36,6 +37,7 @@ class RunRequest:
     step_block_offset: int
     expected_cycles: int
     profile: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

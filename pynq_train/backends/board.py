@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -23,36 +23,33 @@ from pynq_train.backends.base import (
     check_request,
     check_span,
 )
-from pynq_train.errors import BadInput, DoesNotFit, HardwareFault, MissingTool, Timeout
+from pynq_train.backends.fault import EngineState, capture, fault, late, silent, state_of
+from pynq_train.backends.lock import BoardLock, default_lock_file
+from pynq_train.errors import (
+    BadInput,
+    DoesNotFit,
+    HardwareFault,
+    MissingTool,
+    PynqTrainError,
+    Timeout,
+)
 from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.design import VLNV
-from pynq_train.hw.registers import Status
+
+_LOG = logging.getLogger(__name__)
 
 TIMEOUT_FACTOR = 8
 """A run may take this many times its predicted cycles, and ``TIMEOUT_FLOOR_CYCLES`` more."""
 
 TIMEOUT_FLOOR_CYCLES = 200_000
+RESET_CYCLES = 100_000
+"""Time for a soft reset. It waits for at most 4 ports x 2 x 8 bursts of 16 words: 512 cycles of the
+slowest memory, and its latency."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
-_RESET_SECONDS = 0.01
 _ADDRESS_BITS = 40
 _ARENA_ALIGN_BYTES = 4096
-
-_FAULTS = {
-    Status.OUTSIDE_ARENA: ("addresses memory outside the arena", "verify the program"),
-    Status.SLAVE_ERROR: ("got an AXI slave error from the memory", "reload the overlay"),
-    Status.DECODE_ERROR: (
-        "addressed memory that does not exist (AXI decode error)",
-        "reload the overlay; the arena must lie in DRAM",
-    ),
-    Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
-}
-
-_BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
-_PORTS = 4
-"""For bus errors the UNIT field is the read port, or the write port plus this."""
-
 
 def _bits(register: str) -> dict[str, int]:
     fields = registers.BY_NAME[register].fields
@@ -104,7 +101,9 @@ class BoardBackend:
         self._buffer: Any = None
         self._arena: SyncedArena | None = None
         self._core: Any = None
+        self._lock: BoardLock | None = None
         self._time: Time = HostTime()
+        self._retired = 0
 
     def open(self) -> BoardBackend:
         """Load the overlay, check the contract and allocate the arena.
@@ -113,12 +112,15 @@ class BoardBackend:
             MissingTool: ``pynq`` is not installed, or cannot reach the hardware from here.
             StaleOverlay: the overlay decodes another contract than this package.
             DoesNotFit: not enough contiguous memory.
+            BoardBusy: another process or learner uses the board.
         """
-        if self._core is not None:
+        if self._arena is not None:
             return self
         try:
+            lock = BoardLock(getattr(self._device, "lock_file", None) or default_lock_file())
+            lock.acquire(self.name)
+            self._lock = lock
             self._core = self._load()
-            check_contract(self._core.read_register, self.board.config, self.name)
             self._acquire()
         except BaseException:
             self.close()
@@ -127,10 +129,16 @@ class BoardBackend:
 
     def close(self) -> None:
         """Stop the engine if it runs, and free the arena."""
-        if self._core is not None and self._buffer is not None:
-            self._soft_reset(only_if_busy=True)
-            self._buffer.freebuffer()
-        self._core = self._buffer = self._arena = None
+        core, buffer, lock = self._core, self._buffer, self._lock
+        try:
+            if core is not None and buffer is not None and self._busy() is not False:
+                self._recover()  # before somebody else gets the memory
+        finally:
+            self._core = self._buffer = self._arena = self._lock = None
+            if buffer is not None:
+                buffer.freebuffer()
+            if lock is not None:
+                lock.release()
 
     def __enter__(self) -> BoardBackend:
         return self.open()
@@ -156,22 +164,25 @@ class BoardBackend:
 
     def run(self, request: RunRequest) -> RunResult:
         """Run a Program to its end."""
-        self._start(request, step=False)
+        self._prepare(request)
         try:
+            self._start(request, step=False)
             self._wait(_ENDED, request)
-        except BaseException:
-            self._soft_reset()
-            raise
+            return self._result()
+        except BaseException as error:
+            told = self._failed(error, request)
+            if told is error:
+                raise
+            raise told from error
         finally:
             self._memory().after_run()
-        return self._result()
 
     def run_step_mode(self, request: RunRequest) -> Iterator[int]:
         """Run a Program one descriptor at a time; yields the index of each that retired."""
-        memory = self._memory()
-        self._start(request, step=True)
+        memory = self._prepare(request)
         seen = 0
         try:
+            self._start(request, step=True)
             while True:
                 status = self._wait(_ENDED | _STATUS["HALTED"], request, seen)
                 memory.after_run()
@@ -183,10 +194,12 @@ class BoardBackend:
                     return
                 memory.before_run()
                 self._core.write_register("CTRL", _CTRL["RESUME"])
-        except BaseException:
+        except BaseException as error:
             memory.after_run()
-            self._soft_reset()
-            raise
+            told = self._failed(error, request)
+            if told is error:
+                raise
+            raise told from error
 
     def _load(self) -> Any:
         pynq = import_pynq(virtual=self._device is not None)
@@ -203,6 +216,7 @@ class BoardBackend:
                 assert isinstance(core, PtCore)
                 self._time = getattr(overlay.device, "time", None) or HostTime()
                 self._device_in_use = overlay.device
+                check_contract(core.read_register, self.board.config, self.name)
                 return core
         raise BadInput(
             f"the overlay {self._bit} holds no engine",
@@ -230,9 +244,13 @@ class BoardBackend:
                 found=f"{_free_cma(device)} of {self.board.cma_bytes}",
                 fix="use a smaller batch, or free other buffers and restart other kernels",
             ) from error
-        address = device_span(self._buffer, _ARENA_ALIGN_BYTES, _ADDRESS_BITS)
+        device_span(self._buffer, _ARENA_ALIGN_BYTES, _ADDRESS_BITS)
         version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
         self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
+        self._point_at_arena()
+
+    def _point_at_arena(self) -> None:
+        address = int(self._buffer.device_address)
         self._core.write_register("ARENA_LO", address)
         self._core.write_register("ARENA_HI", address >> 32)
         self._core.write_register("ARENA_BYTES", self.arena_size_bytes)
@@ -242,10 +260,16 @@ class BoardBackend:
             raise BadInput(f"{self.name} is not open", fix="call open(), or use it in 'with'")
         return self._arena
 
-    def _start(self, request: RunRequest, *, step: bool) -> None:
+    def _prepare(self, request: RunRequest) -> SyncedArena:
+        """Check a request; the engine is there and resting behind this."""
         memory = self._memory()
         check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
-        memory.before_run()
+        if self._core is None:
+            self._reload()
+        return memory
+
+    def _start(self, request: RunRequest, *, step: bool) -> None:
+        self._memory().before_run()
         write = self._core.write_register
         write("CTRL", _CTRL["CLEAR"])
         mode = _MODE["STEP"] if step else 0
@@ -258,48 +282,80 @@ class BoardBackend:
     def _wait(self, wanted: int, request: RunRequest, seen: int = 0) -> int:
         """Poll STATUS until a wanted bit is set; a halt counts when more than ``seen`` retired."""
         limit = TIMEOUT_FACTOR * request.expected_cycles + TIMEOUT_FLOOR_CYCLES
-        deadline = self._time.now() + limit / (self.board.clock_mhz * 1e6)
+        deadline = self._deadline(limit)
         pause = _FIRST_PAUSE_SECONDS
+        self._retired = seen
         while True:
             expired = self._time.now() > deadline
             status = int(self._core.read_register("STATUS"))
             if status & _STATUS["FAILED"]:
-                raise self._fault(status)
-            if status & wanted and (status & _ENDED or self._core.read_register("RETIRED") > seen):
-                return status
+                raise fault(self.name, self._state(request))
+            if status & wanted:
+                self._retired = self._core.read_register("RETIRED")
+                if status & _ENDED or self._retired > seen:
+                    return status
             if expired:
-                raise Timeout(
-                    f"{self.name}: the engine did not finish the program in time",
-                    expected=f"{limit} cycles at most ({request.expected_cycles} predicted)",
-                    found=self._core.dump(),
-                    fix="the engine was reset; report this with the registers above",
-                )
+                raise late(self.name, self._state(request), limit, request)
             self._time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def _fault(self, status: int) -> HardwareFault:
-        code = (status & _STATUS["ERROR"]) >> 8
-        unit = (status & _STATUS["UNIT"]) >> 16
-        index = self._core.read_register("ERROR_INDEX")
-        known = _FAULTS.get(Status(code)) if code in list(Status) else None
-        what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
-        if code in _BUS_ERRORS:
-            what += f" ({'read' if unit < _PORTS else 'write'} port {unit % _PORTS})"
-        return HardwareFault(
-            f"{self.name}: descriptor {index} {what}", found=self._core.dump(), fix=fix
-        )
+    def _deadline(self, cycles: int) -> float:
+        return self._time.now() + cycles / (self.board.clock_mhz * 1e6)
 
-    def _soft_reset(self, only_if_busy: bool = False) -> None:
-        with suppress(HardwareFault):  # of a model that cannot go on; the cause has been raised
-            if only_if_busy and not self._busy():
-                return
+    def _state(self, request: RunRequest) -> EngineState:
+        self._memory().after_run()
+        return capture(self._core.read_register, self._byte, request,
+                       lambda index: request.program_offset + index * DESCRIPTOR_BYTES)
+
+    def _byte(self, offset: int) -> int:
+        return int(self._memory().read(offset, 1)[0])
+
+    def _failed(self, error: BaseException, request: RunRequest) -> BaseException:
+        """Leave the engine at rest; return what is to be raised."""
+        result = error
+        if isinstance(error, Timeout) and error.state is None:
+            state = state_of({}, self._retired, request, self._byte,
+                             lambda index: request.program_offset + index * DESCRIPTOR_BYTES)
+            result = silent(self.name, state, error)
+        self._recover()
+        return result
+
+    def _recover(self) -> None:
+        """Reset the engine when its bursts have ended; where they do not, load the overlay."""
+        if self._arena is None or self._soft_reset():
+            return  # closed, which has stopped it; or at rest
+        _LOG.warning("%s: a soft reset has no effect, the overlay is loaded again", self.name)
+        try:
+            self._reload()
+        except (PynqTrainError, RuntimeError, OSError) as error:
+            self._core = None  # the next run tries again
+            _LOG.error("%s: the overlay cannot be loaded: %s", self.name, error)
+
+    def _reload(self) -> None:
+        self._core = self._load()
+        self._point_at_arena()
+
+    def _soft_reset(self) -> bool:
+        """Reset the engine; False if a burst stays open or the registers do not answer."""
+        try:
             self._core.write_register("CTRL", _CTRL["SOFT_RESET"])
-            deadline = self._time.now() + _RESET_SECONDS
-            while self._busy() and self._time.now() < deadline:
+            deadline = self._deadline(RESET_CYCLES)
+            while True:
+                expired = self._time.now() > deadline
+                if not self._core.read_register("STATUS") & _STATUS["BUSY"]:
+                    return True
+                if expired:
+                    return False
                 self._time.sleep(_FIRST_PAUSE_SECONDS)
+        except HardwareFault:
+            return False
 
-    def _busy(self) -> bool:
-        return bool(self._core.read_register("STATUS") & _STATUS["BUSY"])
+    def _busy(self) -> bool | None:
+        """Whether the engine works; None if its registers do not answer."""
+        try:
+            return bool(self._core.read_register("STATUS") & _STATUS["BUSY"])
+        except HardwareFault:
+            return None
 
     def _result(self) -> RunResult:
         read = self._core.read_register

@@ -17,6 +17,7 @@ from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.train import Coverage, VerifyReport, random_net, random_train
+from pynq_train.train.failure import advice
 
 Train = str | tuple[str, ...]
 DIGITS = "digits"
@@ -90,7 +91,8 @@ def verify(options: argparse.Namespace) -> int:
         write_json(options.json, _verify_json(reports, coverage, options))
     failed = reports[-1]
     if failed.first is not None:
-        raise Mismatch(f"{failed.net} (seed {failed.seed}) {failed.first.text()}")
+        raise Mismatch(f"{failed.net} (seed {failed.seed}) {failed.first.text()}",
+                       fix=advice(failed.saved) or None)
     return 0
 
 

@@ -14,6 +14,7 @@ from pynq_train.backends import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
+from pynq_train.cli import replay as replaying
 from pynq_train.cli.versus import ENGINES
 from pynq_train.eftrain.chips import DATA_TYPES
 from pynq_train.errors import BadInput, PynqTrainError
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _plan(commands_)
     _bench(commands_)
     _verify(commands_)
+    _replay(commands_)
     _hwh(commands_)
     return top
 
@@ -183,6 +185,19 @@ def _net(p: argparse.ArgumentParser) -> None:
     p.add_argument("net", metavar="NET", help="a network of the zoo ({}), a list of layers ({}), "
                    "or a saved model".format(", ".join(pt.zoo.names()),
                                              ", ".join(layer_lists.names())))
+
+
+def _replay(to: Any) -> None:
+    p = to.add_parser("replay", help="run a saved failure on golden and on the RTL, name the first "
+                      "difference")
+    p.add_argument("file", type=Path, metavar="FILE", help="what a failed training step or "
+                   "'verify' has saved")
+    p.add_argument("--board", metavar="BOARD", help="board to compare with golden (default: the "
+                   "virtual board of the failed one)")
+    p.add_argument("--waves", type=Path, metavar="FILE",
+                   help="write a waveform (VCD) of the descriptor that differs")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    p.set_defaults(run=replaying.run)
 
 
 def _verify(to: Any) -> None:

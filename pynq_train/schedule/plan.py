@@ -231,12 +231,14 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
         parts: parts of the mini-batch (:func:`parts_of`).
         statistics: normalisations take the statistics of the batch, unless they are frozen.
     """
-    if parts == 1 and all(spec.on_array for spec in specs):
+    chained = all(spec.on_array for spec in specs)
+    if chained:
         return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
 
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int) -> Entry:
         own = spec if images is None else spec.part(*images)
-        return replace(_conv(Role.FORWARD, forward_shape(own), board), images=images, part=part)
+        entry = _conv(Role.FORWARD, forward_shape(own), board, HEAVY_TRAFFIC)
+        return replace(entry, images=images, part=part)
 
     chain = [(index - 1,) for index in range(len(specs))]
     return forward_order(specs, chain if sources is None else sources, parts, statistics, passes)
@@ -251,7 +253,9 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
     ``flow``: the way of gradients, for what the vector unit does in it.
     """
     chosen = {s.index: Learns(bias=s.bias) if learns is None else learns[s.index] for s in specs}
-    for traffic in (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
+    # The vector unit fills the memory beside the array.
+    shared = flow is not None and any(step.kind != "backward" for step in flow.steps)
+    for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _ordered(specs, board, momentum, traffic, chosen, flow)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource
 from pynq_train.train.interrupt import DeferredInterrupt
 from pynq_train.train.ranges import tensor_stats
-from pynq_train.train.session import Session, StepOutcome
+from pynq_train.train.session import Session
 from pynq_train.train.state import Run
 
 if TYPE_CHECKING:
@@ -115,9 +114,13 @@ class Loop:
         history.interrupted = False
         for callback in self._callbacks:
             callback.on_begin(self._learner)
-        with DeferredInterrupt() as interrupt:
-            while run.epoch < run.epochs and not interrupt.pending:
-                self._epoch(run, interrupt)
+        try:
+            with DeferredInterrupt() as interrupt:
+                while run.epoch < run.epochs and not interrupt.pending:
+                    self._epoch(run, interrupt)
+        except BaseException:
+            history.interrupted = True  # resume goes on behind the last finished step
+            raise
         history.interrupted = run.epoch < run.epochs
         if not history.interrupted:
             self._state.run = None
@@ -168,8 +171,8 @@ class Loop:
     def _step(self, run: Run, index: NDArray[np.int64]) -> None:
         sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names)
         images, labels = self._data.source.take(index), self._data.labels[index]
-        outcome = _protected(self._session,
-                             lambda: self._session.train_step(images, labels, sgd))
+        outcome = self._session.protected(
+            lambda: self._session.train_step(images, labels, sgd))
         self._state.steps += 1
         run.step += 1
         run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
@@ -193,17 +196,6 @@ class Loop:
             self._state.run.callbacks = [callback.state() for callback in self._callbacks]
         if self._saving is not None:
             self._learner.save(self._saving.path)
-
-
-def _protected(session: Session, step: Callable[[], StepOutcome]) -> StepOutcome:
-    """Run a step; if it fails in the middle, the learner is as it was before it."""
-    saved, policy = session.snapshot(), copy.deepcopy(session.policy)
-    try:
-        return step()
-    except BaseException:
-        session.policy = policy
-        session.restore(saved)
-        raise
 
 
 def _bar(show: bool, total: int, initial: int, text: str) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ from pynq_train.schedule.step_io import (
     read_records,
 )
 from pynq_train.schedule.timeline import estimate
+from pynq_train.train.failure import Failure, advice, keep
 from pynq_train.train.formats import (
     Array,
     from_master,
@@ -53,6 +55,7 @@ from pynq_train.train.formats import (
 LOSS_UNIT = math.log(2) / LOSS_SCALE
 """Loss of one unit of the softmax record (Q.16, log2), in nats."""
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,10 @@ class Session:
         self.evaluation = build_evaluation(plan)
         self._cycles = {p.name: estimate(plan, p.entries)
                         for p in (self.training, self.evaluation)}
+        self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
+                                     for e in p.entries)
+                       for p in (self.training, self.evaluation)}
+        self._before: Mapping[str, Array] = {}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
@@ -253,6 +260,19 @@ class Session:
         for symbol, data in saved.items():
             self._put(symbol, data)
 
+    def protected(self, work: Callable[[], T]) -> T:
+        """Do what runs programs; if it fails, weights, momentum and policy are as before it."""
+        saved, policy = self.snapshot(), copy.deepcopy(self.policy)
+        self._before = saved
+        try:
+            return work()
+        except BaseException:
+            self.policy = policy
+            self.restore(saved)
+            raise
+        finally:
+            self._before = {}
+
     # -- steps -----------------------------------------------------------------------------------
 
     def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
@@ -265,7 +285,7 @@ class Session:
         """
         used = self.policy.exponents(self.plan.batch)
         self.write_training(images, labels, plan_params(self.plan, used, sgd))
-        result = self.backend.run(self.request(self.training))
+        result = self.run(self.training)
         said = self.records(self.training)
         self.policy.observe(used, said.measures)
         return _outcome(said, result, self.plan.batch)
@@ -278,6 +298,9 @@ class Session:
         Raises:
             HardwareFault: the backend changed a weight, which it was told not to.
         """
+        return self.protected(lambda: self._calibrate(images, labels))
+
+    def _calibrate(self, images: Array, labels: Array) -> int:
         before = self.snapshot()
         limit = 2 * len(self.plan.specs) + 2
         runs, trial = 0, self._fresh()
@@ -285,7 +308,7 @@ class Session:
             used = trial.exponents(self.plan.batch)
             params = _dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
             self.write_training(images, labels, params)
-            self.backend.run(self.request(self.training))
+            self.run(self.training)
             runs += 1
             trial = self._fresh(used, self.records(self.training).measures)
             if trial.exponents(self.plan.batch) == used:
@@ -301,7 +324,7 @@ class Session:
         while runs < limit:
             used = trial.exponents(self.plan.batch)
             self._write_evaluation(images, None, used)
-            self.backend.run(self.request(self.evaluation))
+            self.run(self.evaluation)
             runs += 1
             trial = self._fresh(used, self.records(self.evaluation).measures)
             if trial.exponents(self.plan.batch) == used:
@@ -318,7 +341,7 @@ class Session:
         """
         used = self.policy.exponents(self.plan.batch)
         self._write_evaluation(images, labels, used)
-        result = self.backend.run(self.request(self.evaluation))
+        result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images))
         blocks = -(-self.plan.classes // 4)
         raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
@@ -337,12 +360,28 @@ class Session:
         memory = self.plan.memory
         return RunRequest(memory[f"{program.name}.program"].offset,
                           program.count if count is None else count,
-                          memory["step_block"].offset, self._cycles[program.name])
+                          memory["step_block"].offset, self._cycles[program.name],
+                          names=self._names[program.name])
 
     def records(self, program: ProgramImage) -> StepResult:
         """What a program's last run reported."""
         return read_records(self.plan, program.entries,
                             self._get(f"{program.name}.records", np.uint8))
+
+    def run(self, program: ProgramImage) -> RunResult:
+        """Run a program; if that fails, program and memory are kept for ``pynq-train replay``."""
+        request = self.request(program)
+        try:
+            return self.backend.run(request)
+        except HardwareFault as error:
+            image = self.backend.read(0, self.plan.memory.nbytes)
+            for symbol, data in self._before.items():
+                at = self.plan.memory[symbol].offset
+                image[at : at + data.nbytes] = data
+            path = keep(Failure.of(self.plan, self.backend.name, request, image, str(error)))
+            if path is not None:
+                error.add(advice(path))
+            raise
 
     # -- private ---------------------------------------------------------------------------------
 

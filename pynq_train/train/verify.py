@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,44 +25,16 @@ from pynq_train.schedule.build import ProgramImage
 from pynq_train.schedule.learning import Train, describe_learning, select
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.step_io import plan_params
+from pynq_train.schedule.tensors import tensor_maps
 from pynq_train.train.coverage import Coverage
+from pynq_train.train.difference import Difference, first_difference
+from pynq_train.train.failure import Failure, advice, keep
 from pynq_train.train.learner import board_of
 from pynq_train.train.session import Masters, Session, new_policy
 
 _STREAM = 0x7E
-_ELEMENT = {
-    "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
-    "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
-    "gradient sums": "<i8", "scratch": "<i4", "running statistics": "<i8", "statistics": "<i8",
-    "coefficients": "<i8", "channel sums": "<i8",
-}
-"""Element type of each kind of region, for messages."""
 _MOMENTUM = 0.9
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first element in which two memory images differ.
-
-    Attributes:
-        when: what had just run: the descriptor's number, pass and layer, or the end of a step.
-        tensor: symbol of the region, and the element index in it.
-        golden: golden's value; ``board`` the other backend's.
-        elements: differing bytes in the whole image.
-    """
-
-    when: str
-    tensor: str
-    index: int
-    golden: int
-    board: int
-    bytes_differing: int
-
-    def text(self) -> str:
-        """One sentence."""
-        return (f"{self.when}: {self.tensor}[{self.index}] is {self.golden} on golden, "
-                f"{self.board} on the board ({self.bytes_differing} bytes differ)")
 
 
 @dataclass
@@ -76,6 +49,7 @@ class VerifyReport:
         mismatches: differing bytes at the first difference, 0 if there is none.
         cycles: engine cycles of the free-running steps.
         first: the first difference.
+        saved: file with program and memory of the run that differed, for ``pynq-train replay``.
         coverage: shapes and options that were compared.
     """
 
@@ -90,6 +64,7 @@ class VerifyReport:
     mismatches: int = 0
     cycles: int = 0
     first: Difference | None = None
+    saved: Path | None = None
     coverage: Coverage = field(default_factory=Coverage)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +75,7 @@ class VerifyReport:
             "descriptors_compared": self.descriptors,
             "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
             "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
+            "saved": str(self.saved) if self.saved else None,
         }
 
     def text(self) -> str:
@@ -175,7 +151,9 @@ class _Pair:
         self.reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
                                  fill_seed=seed & 0xFFFF_FFFF)
         self.reference.calibrate(*self._batch(0))
-        self.start = golden.read(0, plan.memory.nbytes)
+        self.start = self.image = golden.read(0, plan.memory.nbytes)
+        self.run_request = self.reference.request(self.reference.training)
+        self.tensors = tensor_maps(plan)
         self.policy = self.reference.policy
         self.report.coverage.add_program(self.reference.training.program)
 
@@ -194,6 +172,15 @@ class _Pair:
             difference: Difference = found.args[0]
             self.report.first = difference
             self.report.mismatches = difference.bytes_differing
+            self.report.saved = self._keep(difference.text())
+        except HardwareFault as error:
+            if advised := advice(self._keep(str(error))):
+                error.add(advised)
+            raise
+
+    def _keep(self, text: str) -> Path | None:
+        """Save program and memory of the run under way."""
+        return keep(Failure.of(self.plan, self.report.board, self.run_request, self.image, text))
 
     def _batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         plan = self.plan
@@ -215,12 +202,18 @@ class _Pair:
             params = plan_params(self.plan, used, self.sgd)
             self.reference.write_training(*self._batch(step), params)
             self._copy_inputs()
+            self._begin(program)
             if stepping:
                 self._run_stepping(program, step)
             else:
                 self._run_free(program, step)
             self.reference.policy.observe(used, self.reference.records(program).measures)
             yield step
+
+    def _begin(self, program: ProgramImage) -> None:
+        """Remember what is about to run, and the memory in front of it."""
+        self.run_request = self.reference.request(program)
+        self.image = self.other.read(0, self.plan.memory.nbytes)
 
     def _copy_inputs(self) -> None:
         for symbol in ("input", "labels", "step_block"):
@@ -270,6 +263,7 @@ class _Pair:
         valid = max(1, len(images) - 1)
         self.reference.evaluate(images[:valid], labels[:valid])
         self._copy_inputs()
+        self._begin(self.reference.evaluation)
         self.other.run(self.reference.request(self.reference.evaluation))
         self._compare("evaluation, end")
 
@@ -280,17 +274,6 @@ class _Pair:
         mine = self.golden.read(0, self.plan.memory.nbytes)
         theirs = self.other.read(0, self.plan.memory.nbytes)
         self.report.bytes_compared += mine.nbytes
-        if np.array_equal(mine, theirs):
-            return
-        different = np.flatnonzero(mine != theirs)
-        at = int(different[0])
-        tensor, index, values = f"byte {at} between tensors", 0, (int(mine[at]), int(theirs[at]))
-        for region in self.plan.memory:
-            if region.offset <= at < region.end:
-                dtype = np.dtype(_ELEMENT.get(region.kind, "u1"))
-                index = (at - region.offset) // dtype.itemsize
-                begin = region.offset + index * dtype.itemsize
-                span = slice(begin, begin + dtype.itemsize)
-                tensor = region.symbol
-                values = int(mine[span].view(dtype)[0]), int(theirs[span].view(dtype)[0])
-        raise _Found(Difference(when, tensor, index, *values, len(different)))
+        found = first_difference(when, mine, theirs, self.tensors)
+        if found is not None:
+            raise _Found(found)

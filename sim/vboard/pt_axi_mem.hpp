@@ -83,6 +83,11 @@ class AxiMem {
     i = {true, skip, resp};
   }
 
+  // Never answer again on a port, after `skip` more beats: no read data, no write responses.
+  void silence(int port, bool write, uint64_t skip) {
+    (write ? port_[port].mute_write : port_[port].mute_read) = {true, skip};
+  }
+
   const char* violation() const { return violation_; }
   const PortCounters& counters(int port) const { return port_[port].count; }
   uint64_t turns() const { return turns_; }
@@ -168,6 +173,12 @@ class AxiMem {
       return resp;
     }
   };
+  struct Mute {
+    bool armed = false;
+    uint64_t skip = 0;
+    bool now() const { return armed && !skip; }
+    void beat() { skip -= skip != 0; }
+  };
   // What a channel offered and the slave did not take: it must stand still.
   struct Held {
     bool held = false;
@@ -190,6 +201,7 @@ class AxiMem {
     uint64_t read_free = 0, write_free = 0;
     bool write_begun = false;
     Injection inject_read, inject_write;
+    Mute mute_read, mute_write;
     Held held_ar, held_aw, held_w;
     bool rests = false;  // until the master offers something
     PortCounters count{};
@@ -257,7 +269,8 @@ class AxiMem {
   }
 
   bool can_read(Port& p) {
-    return !p.reads.empty() && p.reads.front().due <= now_ + 1 && p.read_fifo.size() < kReadFifo;
+    return !p.reads.empty() && p.reads.front().due <= now_ + 1 && p.read_fifo.size() < kReadFifo &&
+           !p.mute_read.now();
   }
 
   bool can_write(Port& p) {
@@ -312,6 +325,7 @@ class AxiMem {
     beat.last = --b.beats == 0;
     b.address += 8;
     ++p.count.read_beats;
+    p.mute_read.beat();
     if (beat.last) p.reads.pop();
   }
 
@@ -332,6 +346,7 @@ class AxiMem {
     if (injected != kOkay && b.resp == kOkay) b.resp = injected;
     b.address += 8;
     ++p.count.write_beats;
+    p.mute_write.beat();
     const bool last = --b.beats == 0;
     if (bool(beat.last) != last) fail(index, "WLAST at the wrong beat", b.address - 8);
     p.write_fifo.pop();
@@ -355,7 +370,8 @@ class AxiMem {
       out.rlast = beat.last;
       p.read_fifo.pop();
     }
-    if (!out.bvalid && !p.answers.empty() && p.answers.front().due <= now_ + 1 && go(1)) {
+    if (!out.bvalid && !p.answers.empty() && p.answers.front().due <= now_ + 1 &&
+        !p.mute_write.now() && go(1)) {
       out.bvalid = 1;
       out.bresp = p.answers.front().resp;
       p.answers.pop();

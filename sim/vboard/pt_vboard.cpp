@@ -44,6 +44,7 @@ struct ptv_board {
   pt::AxiMem memory;
   Lite lite{};
   uint64_t cycles = 0;
+  uint64_t last_edge = ~uint64_t(0);  // the clock stands still from this cycle on
   std::string error;
 #ifdef PTV_TRACE
   std::unique_ptr<VerilatedVcdC> trace;
@@ -88,6 +89,10 @@ Vpt_vboard& t = *top;
   }
 
   void tick() {
+    if (cycles >= last_edge) {
+      ++cycles;
+      return;
+    }
     Vpt_vboard& t = *top;
     memory.sample();
     t.moved = memory.drive();
@@ -234,6 +239,13 @@ void ptv_set_stalls(ptv_board* b, uint32_t per_4096) { b->memory.set_stalls(per_
 void ptv_inject(ptv_board* b, int port, int write, uint64_t skip, int resp) {
   b->memory.inject(port, write != 0, skip, uint8_t(resp));
 }
+
+void ptv_silence(ptv_board* b, int port, int write, uint64_t skip) {
+  b->memory.silence(port, write != 0, skip);
+}
+
+// The clock stops after `cycles` more cycles; time goes on.
+void ptv_stop_clock(ptv_board* b, uint64_t cycles) { b->last_edge = b->cycles + cycles; }
 
 // Record a waveform from now on; -1 if the model was built without traces.
 int ptv_trace(ptv_board* b, const char* path) {

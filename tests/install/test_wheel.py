@@ -29,7 +29,8 @@ _SOURCES = ("pynq_train", "rtl", "sim", "pyproject.toml", "setup.py", "MANIFEST.
 
 # What a board runs: driver, metadata, golden, training, overlays.
 _ON_BOARD = (
-    "unit/backends/test_board_driver.py", "unit/backends/test_vboard_device.py",
+    "unit/backends/test_board_driver.py", "unit/backends/test_run_safety.py",
+    "unit/backends/test_vboard_device.py",
     "unit/backends/test_synced_arena.py", "unit/backends/test_golden.py", "unit/train",
     "unit/overlays/test_find.py", "unit/hw/test_hwh_compare.py",
 )  # fmt: skip

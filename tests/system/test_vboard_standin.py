@@ -24,9 +24,10 @@ from pynq_train.backends.vboard import (
     overlay_file,
 )
 from pynq_train.backends.vboard.build import build
-from pynq_train.errors import HardwareFault, PynqTrainError, Timeout
+from pynq_train.errors import HardwareFault, PynqTrainError, StaleOverlay, Timeout
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.config import package_path
+from pynq_train.hw.config import WIDE32, package_path
+from pynq_train.hw.contract import hash_word
 
 pytestmark = pytest.mark.rtl
 
@@ -160,6 +161,18 @@ def test_a_hanging_engine_times_out_and_recovers(board: VirtualBoardBackend) -> 
     wanted = load(board, [COPY, COPY])
     board.run(request(2))
     assert (output(board, 2) == wanted).all()
+
+
+def test_hardware_of_another_contract_is_refused() -> None:
+    other = replace(SOURCE, package=ROOT / package_path(WIDE32))
+    with pytest.raises(StaleOverlay, match=rf"built from another hardware contract: expected hash "
+                       rf"0x{hash_word(Z2.config):08x} \(configuration zynq7020\), found "
+                       rf"0x{hash_word(WIDE32):08x}; rebuild"):
+        VirtualBoardBackend(Z2, ARENA_BYTES, source=other).open()
+    with VirtualBoardBackend(Z2, ARENA_BYTES, source=SOURCE) as board:
+        wanted = load(board, [COPY])
+        board.run(request(1))
+        assert (output(board, 1) == wanted).all()
 
 
 def test_a_plain_notebook_runs_on_the_virtual_board() -> None:

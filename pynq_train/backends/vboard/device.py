@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,6 +97,7 @@ class VirtualDevice(Device):
         model: the engine; None before the first download.
         dram: contiguous memory.
         time: the simulated clock.
+        lock_file: what a driver locks while it uses this device: nobody else has it.
     """
 
     _probe_priority_ = 10  # before the embedded, remote and XRT devices of pynq
@@ -131,6 +133,8 @@ class VirtualDevice(Device):
         self.dram = Dram(base, board.cma_bytes)
         self.time = SimulatedTime(self)
         self.model: EngineModel | None = None
+        self.lock_file = Path(tempfile.gettempdir(),
+                              f"pynq_train-virtual-{os.getpid()}-{id(self):x}.lock")
         self._factory: Callable[[VirtualDevice], EngineModel] = model_factory or verilated_model
         self._poll_cycles = poll_cycles
         self._strict_cache = strict_cache

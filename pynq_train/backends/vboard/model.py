@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pynq_train.errors import HardwareFault
+from pynq_train.errors import HardwareFault, Timeout
 
 
 class Response(IntEnum):
@@ -89,8 +89,13 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ptv_counters": (None, [_PTR, _INT, ctypes.POINTER(_Counters)]),
     "ptv_set_stalls": (None, [_PTR, _U32]),
     "ptv_inject": (None, [_PTR, _INT, _INT, _U64, _INT]),
+    "ptv_silence": (None, [_PTR, _INT, _INT, _U64]),
+    "ptv_stop_clock": (None, [_PTR, _U64]),
     "ptv_trace": (_INT, [_PTR, ctypes.c_char_p]),
 }
+
+
+_SILENT = "was not answered"
 
 
 class Model:
@@ -139,7 +144,8 @@ class Model:
         """Read a register by an AXI4-Lite transaction.
 
         Raises:
-            HardwareFault: no answer, or the RTL broke an AXI rule.
+            Timeout: no answer.
+            HardwareFault: the RTL broke an AXI rule.
         """
         value = _U32()
         self._call(self._lib.ptv_read32, offset, ctypes.byref(value))
@@ -188,10 +194,20 @@ class Model:
         """Answer an error to one beat of a port: the one after ``skip_beats`` more."""
         self._lib.ptv_inject(self._board, port, write, skip_beats, int(kind))
 
+    def silence(self, port: int, skip_beats: int, *, write: bool) -> None:
+        """Never answer again on a port, after ``skip_beats`` more: no data, or no responses."""
+        self._lib.ptv_silence(self._board, port, write, skip_beats)
+
+    def stop_clock(self, after_cycles: int = 0) -> None:
+        """Stop the clock of the engine and its memory for good; simulated time goes on."""
+        self._lib.ptv_stop_clock(self._board, after_cycles)
+
     def trace(self, path: Path) -> None:
         """Record a VCD waveform from now on (models built with ``trace`` only)."""
         self._call(self._lib.ptv_trace, str(path).encode())
 
     def _call(self, function: Callable[..., int], *arguments: object) -> None:
         if function(self._board, *arguments):
-            raise HardwareFault(f"simulated engine: {self._lib.ptv_error(self._board).decode()}")
+            text = self._lib.ptv_error(self._board).decode()
+            kind = Timeout if text.endswith(_SILENT) else HardwareFault
+            raise kind(f"simulated engine: {text}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pynq_train.errors import Timeout
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.registers import offset
@@ -25,6 +26,8 @@ class FakeEngine:
         self.cycles = 0
         self.irq = False
         self.closed = False
+        self.stuck = False  # a burst stays open: a soft reset has no effect
+        self.silent = False  # the clock stands still
         self.log: list[tuple[str, int]] = []
         self.values = {
             "ID": registers.ID_VALUE,
@@ -37,11 +40,13 @@ class FakeEngine:
     def read32(self, at: int) -> int:
         name = next(r.name for r in registers.REGISTERS if r.offset == at)
         self.log.append((f"read {name}", 0))
+        self._answer()
         return self.values.get(name, 0)
 
     def write32(self, at: int, value: int) -> None:
         name = next(r.name for r in registers.REGISTERS if r.offset == at)
         self.log.append((f"write {name}", value))
+        self._answer()
         if name != "CTRL":
             self.values[name] = value
         elif value == START:
@@ -50,7 +55,7 @@ class FakeEngine:
         elif value == RESUME:
             self.values["STATUS"] = BUSY
             self._end = self.cycles + self.run_cycles
-        elif value in (SOFT_RESET, CLEAR):
+        elif value == CLEAR or (value == SOFT_RESET and not self.stuck):
             self.values["STATUS"] = 0
 
     def run(self, cycles: int, watch: int = 0, mask: int = 0, interval: int = 256) -> None:
@@ -64,6 +69,10 @@ class FakeEngine:
         done = self.values["RETIRED"] == count
         self.values["STATUS"] = DONE if done else BUSY | HALTED
         self.work(self)
+
+    def _answer(self) -> None:
+        if self.silent:
+            raise Timeout("fake engine: register read was not answered")
 
     def close(self) -> None:
         self.closed = True
@@ -81,16 +90,25 @@ class FakeEngine:
 
 @contextmanager
 def fake_board(
-    engine: FakeEngine, folder: Path, arena_bytes: int = 1 << 16, **options: Any
+    engine: FakeEngine, folder: Path, arena_bytes: int = 1 << 16,
+    spare: FakeEngine | None = None, **options: Any
 ) -> Iterator[Any]:
-    """An open ``BoardBackend`` on a virtual device around ``engine``."""
+    """An open ``BoardBackend`` on a virtual device around ``engine``.
+
+    ``spare``: the engine after the overlay has been loaded again.
+    """
     import pynq
 
     from pynq_train.backends.board import BoardBackend
     from pynq_train.backends.vboard.device import VirtualDevice
     from pynq_train.backends.vboard.overlay import overlay_file
 
-    device = VirtualDevice(Z2, lambda device: engine, **options)
+    engines = [engine] if spare is None else [engine, spare]
+
+    def power_up(device: VirtualDevice) -> FakeEngine:
+        return engines.pop(0) if len(engines) > 1 else engines[0]
+
+    device = VirtualDevice(Z2, power_up, **options)
     pynq.Device.active_device = device
     with BoardBackend(Z2, arena_bytes, overlay_file(Z2, folder), device) as backend:
         assert offset("ID") == 0

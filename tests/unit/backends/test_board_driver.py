@@ -132,9 +132,9 @@ def test_status_codes_become_named_errors(status: Status, text: str, tmp_path: P
 
 
 def test_every_status_code_has_a_text() -> None:
-    from pynq_train.backends.board import _FAULTS
+    from pynq_train.backends.fault import FAULTS
 
-    assert set(_FAULTS) == set(Status) - {Status.OK}
+    assert set(FAULTS) == set(Status) - {Status.OK}
 
 
 def test_arena_larger_than_contiguous_memory(tmp_path: Path) -> None:

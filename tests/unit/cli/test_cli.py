@@ -137,7 +137,8 @@ def test_verify_fails_on_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path:
     code, text = refused_after_bar(capsys, "verify", "--net", "digits", "--board", "golden",
                                    "--json", report)
     assert code == 7
-    assert "digits (seed 0) step 1, descriptor 0 (forward of conv1): train.program[0] is" in text
+    assert ("digits (seed 0) step 1, descriptor 0 (forward of conv1): train.program[0] "
+            "(descriptor 0, word 0) is") in text
     assert json.loads(report.read_text())["runs"][0]["first"]["tensor"] == "train.program"
 
 

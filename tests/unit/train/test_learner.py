@@ -146,9 +146,11 @@ def test_a_failed_step_leaves_the_weights(net: Graph, data: Data,
     trained = learner(net)
     trained.fit(*data, epochs=1, progress=False)
     before = trained.masters
+    policies = []
     original = Session.train_step
 
     def broken(session: Session, *args: object) -> object:
+        policies.append(session.policy.to_dict())
         original(session, *args)  # type: ignore[arg-type]
         raise pt.PynqTrainError("the board went away")
 
@@ -156,6 +158,8 @@ def test_a_failed_step_leaves_the_weights(net: Graph, data: Data,
     with pytest.raises(pt.PynqTrainError):
         trained.fit(*data, epochs=1, progress=False)
     assert same(before, trained.masters)
+    assert trained._session is not None and policies == [trained._session.policy.to_dict()]
+    assert trained.history.interrupted
 
 
 def test_nothing_to_resume(net: Graph, data: Data) -> None:

@@ -88,7 +88,8 @@ def test_a_wrong_byte_is_named(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
     assert report.mismatches == 1 and report.first is not None
     assert report.first.tensor == "conv1.y" and report.first.index == 5
     assert abs(report.first.golden - report.first.board) == 1
-    assert report.first.text().startswith("step 1, descriptor 0 (forward of conv1): conv1.y[5] is ")
+    assert report.first.text().startswith("step 1, descriptor 0 (forward of conv1): conv1.y[5] "
+                                          "(image 0, channel 1, row 0, column 1) is ")
     assert report.to_dict()["first"]["tensor"] == "conv1.y"
 
 

@@ -1,0 +1,118 @@
+"""What the registers say when a run fails, and the errors made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pynq_train.backends.base import RunRequest
+from pynq_train.errors import HardwareFault, Timeout
+from pynq_train.hw import registers
+from pynq_train.hw.commands import Opcode
+from pynq_train.hw.registers import Status
+
+FAULTS = {
+    Status.OUTSIDE_ARENA: ("addresses memory outside the arena", "verify the program"),
+    Status.SLAVE_ERROR: ("got an AXI slave error from the memory", "reload the overlay"),
+    Status.DECODE_ERROR: (
+        "addressed memory that does not exist (AXI decode error)",
+        "reload the overlay; the arena must lie in DRAM",
+    ),
+    Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
+}
+_BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
+_PORTS = 4
+"""For bus errors the UNIT field is the read port, or the write port plus this."""
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """The engine at the moment of a failure, before it was reset.
+
+    Attributes:
+        registers: all registers by name; empty if they did not answer.
+        descriptor: index of the oldest descriptor that had not finished; the up to seven behind
+            it may have been at work as well.
+        count: descriptors of the run.
+        opcode: its opcode as it stands in memory.
+        what: what the descriptor does, as the request names it; empty if it does not.
+    """
+
+    registers: Mapping[str, int] = field(default_factory=dict)
+    descriptor: int = 0
+    count: int = 0
+    opcode: str = ""
+    what: str = ""
+
+    @property
+    def status(self) -> int:
+        """The STATUS register."""
+        return self.registers.get("STATUS", 0)
+
+    def text(self) -> str:
+        """In flight: which descriptor; then all registers that are not zero."""
+        values = (f"{name}=0x{value:x}" for name, value in self.registers.items() if value)
+        what = f"{self.opcode}, {self.what}" if self.what else self.opcode
+        return " ".join((f"descriptor {self.descriptor} of {self.count} in flight ({what}),",
+                         *values))
+
+
+def capture(read_register: Callable[[str], int], read_memory: Callable[[int], int],
+            request: RunRequest, opcode_offset: Callable[[int], int]) -> EngineState:
+    """Read the state of a failed run.
+
+    Args:
+        read_register: value of a register by name.
+        read_memory: byte at an offset of the arena.
+        request: the run.
+        opcode_offset: offset of a descriptor's opcode byte in the arena, by its index.
+    """
+    values = {r.name: read_register(r.name) for r in registers.REGISTERS}
+    failed = values["STATUS"] >> 8 & 0xFF
+    index = values["ERROR_INDEX"] if failed else values["RETIRED"]
+    return state_of(values, index, request, read_memory, opcode_offset)
+
+
+def state_of(values: Mapping[str, int], index: int, request: RunRequest,
+             read_memory: Callable[[int], int], opcode_offset: Callable[[int], int]
+             ) -> EngineState:
+    """Name the descriptor ``index`` of a run; the arguments as for :func:`capture`."""
+    opcode, what = "none", ""
+    if 0 <= index < request.descriptor_count:
+        code = read_memory(opcode_offset(index))
+        opcode = Opcode(code).name if code in list(Opcode) else f"opcode {code}"
+        what = request.names[index] if index < len(request.names) else ""
+    return EngineState(values, index, request.descriptor_count, opcode, what)
+
+
+def fault(board: str, state: EngineState) -> HardwareFault:
+    """The error of an engine that stopped with an error status."""
+    code, unit = state.status >> 8 & 0xFF, state.status >> 16 & 0xFF
+    known = FAULTS.get(Status(code)) if code in list(Status) else None
+    what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
+    if code in _BUS_ERRORS:
+        what += f" ({'read' if unit < _PORTS else 'write'} port {unit % _PORTS})"
+    error = HardwareFault(f"{board}: descriptor {state.descriptor} {what}",
+                          expected="a run without errors", found=state.text(), fix=fix)
+    error.state = state
+    return error
+
+
+def late(board: str, state: EngineState, limit: int, request: RunRequest) -> Timeout:
+    """The error of an engine that works longer than the cycle model allows."""
+    error = Timeout(
+        f"{board}: the engine did not finish the program in time",
+        expected=f"{limit} cycles at most ({request.expected_cycles} predicted)",
+        found=state.text(), fix="the engine was reset; report this with the registers above")
+    error.state = state
+    return error
+
+
+def silent(board: str, state: EngineState, why: Timeout) -> Timeout:
+    """The error of an engine whose registers do not answer."""
+    error = Timeout(
+        f"{board}: the registers of the engine do not answer",
+        expected="an answer to every access", found=f"{why}, {state.text()}",
+        fix="its clock stands still; the overlay is loaded again, which sets the clock")
+    error.state = state
+    return error
