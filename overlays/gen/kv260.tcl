@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 53eb72cf044e0f02547c70ef76f2b80d95ace9802ff29ddeeef2c78bfc583b1d
+  variable contract_hash a3095486422aec2317967a88c27e4c9aa8b787b85a1e04104da295eff9d3b70c
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -34,10 +34,10 @@ namespace eval pt {
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
     {PORTS 4}
-    {SLOTS 8}
+    {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 53eb72cf044e0f02547c70ef76f2b80d95ace9802ff29ddeeef2c78bfc583b1d}
+    {CONTRACT_HASH a3095486422aec2317967a88c27e4c9aa8b787b85a1e04104da295eff9d3b70c}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

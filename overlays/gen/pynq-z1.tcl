@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 5d39a99817f95cc185b45a4174ac2214251d39eaebf1c227ae5b210047c0cb73
+  variable contract_hash c2c6123d29f2ed385836564ead5f0287be12849cf2834e4474cd8c2a1a557534
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -34,10 +34,10 @@ namespace eval pt {
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
     {PORTS 4}
-    {SLOTS 8}
+    {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH 5d39a99817f95cc185b45a4174ac2214251d39eaebf1c227ae5b210047c0cb73}
+    {CONTRACT_HASH c2c6123d29f2ed385836564ead5f0287be12849cf2834e4474cd8c2a1a557534}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

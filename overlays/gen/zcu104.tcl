@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 916396cb8c5a8964397266a02f4e4ad9b1c36cb99956b9eff4d5194c224f1b00
+  variable contract_hash 13cba24d5ce9c0eeca0b00ee851765e32ea721a6878166179893c8769ecbffce
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -34,10 +34,10 @@ namespace eval pt {
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
     {PORTS 4}
-    {SLOTS 8}
+    {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 916396cb8c5a8964397266a02f4e4ad9b1c36cb99956b9eff4d5194c224f1b00}
+    {CONTRACT_HASH 13cba24d5ce9c0eeca0b00ee851765e32ea721a6878166179893c8769ecbffce}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -71,7 +71,7 @@ class HwConfig:
     def __post_init__(self) -> None:
         """Refuse a configuration that the RTL cannot be built with."""
         expected = {"tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4,
-                    "slots": 8}
+                    "slots": 16}
         for key, value in expected.items():
             if getattr(self, key) != value:
                 raise ValueError(
@@ -138,7 +138,7 @@ ZYNQ7020 = HwConfig(
     acc_bits=48,
     max_classes=1024,
     ports=4,
-    slots=8,
+    slots=16,
 )
 """192 multipliers, sized for the Zynq-7020."""
 

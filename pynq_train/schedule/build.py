@@ -225,7 +225,7 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
         waits.put(fields := unit.sums(part), "v", unit.x, part=entry)
     elif role == Role.NORM:
         assert fused.norm is not None
-        parts = 1 if spec.x.images == 1 else len(image_parts(spec.x.images, plan.parts))
+        parts = 1 if spec.x.images == 1 else len(image_parts(spec.x.images, plan.parts, True))
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.POINT:
         flags = train and plan.active[layer]

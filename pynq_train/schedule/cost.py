@@ -114,7 +114,8 @@ def _input_stream(geo: Geometry, repeat: int) -> _Stream:
         words = blocks * x.cols * repeat
         return _stream(rows * tile.chunk, rows, words, x.cols * geo.chunks * repeat, tile.chunk)
     step = geo.shape.step
-    row = _overlap(-spec.pad_top, tile.rows * step, geo.x_rows, geo.row_tiles, x.rows)
+    row = _overlap(-spec.pad_top, tile.rows * geo.shape.row_step, geo.x_rows, geo.row_tiles,
+                   ceil_div(x.rows, geo.shape.row_skip))
     col = _overlap(-spec.pad_left, tile.cols * step, geo.x_cols, geo.col_tiles, x.cols)
     rows = tiles * geo.x_rows * tile.images * tile.chunk * repeat
     valid = row * geo.col_tiles * x.images * blocks * repeat

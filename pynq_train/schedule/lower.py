@@ -135,7 +135,7 @@ def _pixels(fields: Fields, geo: Geometry) -> None:
     counts = (tile.cols, tile.rows, tile.images)
     _put(fields, "pix.p", counts)
     fields["pix.pmode"] = int(geo.shape.pixel_mode)
-    strides = (step, step * geo.row_pitch, geo.image_pitch)
+    strides = (step, geo.shape.row_step * geo.row_pitch, geo.image_pitch)
     _put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
     fields["pix.lane"] = pair(geo.block_pitch if geo.window_blocks else 1)
 
@@ -154,9 +154,11 @@ def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
         rows = Rows((tile.chunk, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
                     (x.blocks, x.cols, 1, 1))
         return rows, (geo.block_pitch, 1, 0, 0), 0
+    skip = geo.shape.row_skip
     rows = Rows((geo.x_cols, geo.x_rows, tile.images, tile.chunk),
-                (x.row_stride, x.image_stride, x.block_stride),
-                (-spec.pad_left, -spec.pad_top, 0, 0), (x.cols, x.rows, x.images, x.blocks))
+                (skip * x.row_stride, x.image_stride, x.block_stride),
+                (-spec.pad_left, -spec.pad_top, 0, 0),
+                (x.cols, ceil_div(x.rows, skip), x.images, x.blocks))
     first = -spec.pad_top * x.row_stride - spec.pad_left * WORD_BYTES
     return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
 
@@ -168,10 +170,10 @@ def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
         return (TileMove(tile.chunk * WORD_BYTES, (tile.chunk, 0, 0, 0)),
                 TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
                 TileMove(), TileMove())
-    cols, rows = tile.cols * step, tile.rows * step
+    cols, rows = tile.cols * step, tile.rows * geo.shape.row_step
     return (TileMove(tile.chunk * x.block_stride, (0, 0, 0, tile.chunk)),
             TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
-            TileMove(rows * x.row_stride, (0, rows, 0, 0)),
+            TileMove(rows * geo.shape.row_skip * x.row_stride, (0, rows, 0, 0)),
             TileMove(tile.images * x.image_stride, (0, 0, tile.images, 0)))
 
 

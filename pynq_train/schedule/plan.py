@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["PARAM_BYTES", "RECORD_BYTES", "SOFTMAX_PARAM", "Entry", "Plan", "Role", "all_from",
            "backward_half", "forward_half", "make_plan", "param_index", "parts_of", "passes_of",
            "step_block_entries"]
-MOST_PARTS = 8
+MOST_PARTS = 9
 """Parts of a mini-batch with layers of the vector unit: one is exposed, each costs descriptors."""
 MOST_BACK_PARTS = 4
 
@@ -237,7 +237,9 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
 
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int) -> Entry:
         own = spec if images is None else spec.part(*images)
-        entry = _conv(Role.FORWARD, forward_shape(own), board, HEAVY_TRAFFIC)
+        # Nothing hides how the first part begins; the others fill the memory.
+        traffic = LIGHT_TRAFFIC if part == 0 else HEAVY_TRAFFIC
+        entry = _conv(Role.FORWARD, forward_shape(own), board, traffic)
         return replace(entry, images=images, part=part)
 
     chain = [(index - 1,) for index in range(len(specs))]
@@ -277,7 +279,7 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
 
     layers: list[tuple[list[Work], list[Work]]] = []
     on_vector = step_entries(specs, flow, back_parts_of(specs)) if flow is not None else {}
-    gammas: list[Entry] = []
+    gammas: dict[int, list[Entry]] = {}
     passes: list[list[Entry]] = []
     steps: list[list[Entry]] = []
 
@@ -292,9 +294,9 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
         # In front of the gradients that are still to come, beside which the vector unit works.
         steps += on_vector.get(spec.index, [])
         if not spec.on_array:
-            gammas += [Entry(role, spec.index)
-                       for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
-                                             (Role.UPDATE_BIAS, learn.bias)) if learned]
+            gammas[spec.index] = [Entry(role, spec.index)
+                                  for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
+                                                        (Role.UPDATE_BIAS, learn.bias)) if learned]
             continue
         close()
         backward: list[Work] = []
@@ -323,14 +325,22 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
     close()
     left = {spec.index: spec.m_tiles for spec in specs}
     ordered: list[Entry] = []
+    ready: list[Entry] = []
+    late: list[Entry] = []
     for key in backward_order(layers, room, rate):
         entry = entries[key]
+        if entry.role == Role.GRADIENT:
+            # One weight gradient later: what waits in front of one holds up the array.
+            ordered += ready
+            ready, late = late, []
         ordered.append(entry)
+        if entry.role == Role.STEP_NORM:
+            late += gammas[entry.layer]
         if entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
             left[entry.layer] -= entry.geometry.shape.outer
             if left[entry.layer] == 0 and entry.geometry.shape.spec.bias:
                 ordered.append(Entry(Role.UPDATE_BIAS, entry.layer))
-    return (*ordered, *gammas)
+    return (*ordered, *ready, *late)
 
 
 def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Entry]]:

@@ -91,6 +91,17 @@ class PassShape:
         return self.kind == Pass.FORWARD and self.step % LANES == 0
 
     @property
+    def row_skip(self) -> int:
+        """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
+        skips = self.kind != Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
+        return self.step if skips else 1
+
+    @property
+    def row_step(self) -> int:
+        """X tile rows from pixel row to pixel row."""
+        return self.step // self.row_skip
+
+    @property
     def pixel_mode(self) -> PixelMode:
         """How the pixel table is filled."""
         if self.kind == Pass.WEIGHT_GRADIENT:
@@ -238,7 +249,7 @@ class Geometry:
     @cached_property
     def x_rows(self) -> int:
         """Rows of the X tile."""
-        return (self.tile.rows - 1) * self.shape.step + self.shape.span_rows
+        return (self.tile.rows - 1) * self.shape.row_step + self.shape.span_rows
 
     @cached_property
     def x_cols(self) -> int:
@@ -261,7 +272,7 @@ class Geometry:
         """Words from row to row of the X tile."""
         if not self._banked or self.tile.rows == 1:
             return self.x_cols
-        return _congruent(self.x_cols, self.tile.cols)
+        return _congruent(self.x_cols, self.shape.row_skip * self.tile.cols)
 
     @cached_property
     def image_pitch(self) -> int:

@@ -20,10 +20,17 @@ Part = tuple[int, int]
 Pass = Callable[[LayerSpec, Part | None, int], Entry]
 
 
-def image_parts(images: int, parts: int) -> tuple[Part, ...]:
-    """First image and count of each part; fewer parts if there are fewer images."""
-    step = -(-images // parts)
-    return tuple((first, min(step, images - first)) for first in range(0, images, step))
+def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]:
+    """First image and count of each part; fewer parts if there are fewer images.
+
+    ``edge``: first and last part are half as large, because nothing runs beside them.
+    """
+    if not edge or parts < 3 or images < 3:
+        step = -(-images // parts)
+        return tuple((first, min(step, images - first)) for first in range(0, images, step))
+    ends = max(1, images // (2 * parts - 2))
+    inner = image_parts(images - 2 * ends, parts - 2)
+    return ((0, ends), *((ends + first, count) for first, count in inner), (images - ends, ends))
 
 
 class _Forward:
@@ -80,7 +87,7 @@ class _Forward:
             self.entries.append(before)
 
     def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
-        return image_parts(spec.x.images, self._parts)
+        return image_parts(spec.x.images, self._parts, edge=True)
 
     def _flush(self) -> None:
         self.entries += self._pending

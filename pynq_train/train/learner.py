@@ -103,7 +103,7 @@ class Learner:
                                momentum=self.optimizer.momentum > 0,
                                learns=select(self._layers, train))
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
-        params = init_params(self._layers, seed) if start is None else start
+        params = init_params(self.graph, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None

@@ -46,7 +46,7 @@ class Build:
 
 
 FIRST = Build(4, False, False, 3)
-OVERLAPPED = Build(8, True, True, 2)
+OVERLAPPED = Build(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h916396cb;
+  localparam logic [31:0] ContractHash = 32'h13cba24d;
   localparam int unsigned Tm = 32;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -23,7 +23,7 @@ package pt_spec_pkg;
   localparam int unsigned AccBits = 48;
   localparam int unsigned MaxClasses = 1024;
   localparam int unsigned Ports = 4;
-  localparam int unsigned Slots = 8;
+  localparam int unsigned Slots = 16;
   localparam int unsigned FlagRowWords = 64;
   localparam int unsigned RingMargin = 8;
   localparam int unsigned DescriptorWords = 128;
