@@ -180,25 +180,10 @@ class _Fusing:
         if isinstance(self._graph.ops[-1], Flatten):
             raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
         self._layers.sort(key=lambda layer: layer.last)
-        self._bring_forward()
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
         return tuple(self._finish(number, layer, places)
                      for number, layer in enumerate(self._layers))
-
-    def _bring_forward(self) -> None:
-        """Put a convolution of a branch behind the one that begins the other branch.
-
-        It needs the same map, and gives the array work while the statistics of that one are taken.
-        """
-        order: list[_Open] = []
-        for layer in self._layers:
-            convolution = isinstance(self._graph.ops[layer.first], Conv)
-            twins = [at for at, other in enumerate(order) if convolution
-                     and isinstance(self._graph.ops[other.first], Conv)
-                     and other.reads == layer.reads]
-            order.insert(twins[-1] + 1 if twins else len(order), layer)
-        self._layers = order
 
     def _behind(self, place: int) -> int:
         """The operation whose map is read at ``place``: flattening moves nothing."""

@@ -18,7 +18,6 @@ from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role
 from pynq_train.schedule.vector_lower import Part, VectorLowering
-from pynq_train.schedule.vector_order import image_parts
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
                 Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX,
@@ -225,7 +224,7 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
         waits.put(fields := unit.sums(part), "v", unit.x, part=entry)
     elif role == Role.NORM:
         assert fused.norm is not None
-        parts = 1 if spec.x.images == 1 else len(image_parts(spec.x.images, plan.parts, True))
+        parts = max(1, sum(e.role == Role.SUMS and e.layer == layer for e in plan.train))
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.POINT:
         flags = train and plan.active[layer]
