@@ -11,7 +11,8 @@ from pynq_train.selftest import digests
 
 @pytest.mark.parametrize(("board", "net"), digests.PROGRAMS)
 def test_programs_are_the_stored_ones(board: str, net: str) -> None:
-    assert digests.program_digest(board, net) == digests.stored()[digests.program_key(board, net)], (
+    wanted = digests.stored()[digests.program_key(board, net)]
+    assert digests.program_digest(board, net) == wanted, (
         "the program differs from that of the place where this package was made: install it again "
         "(after a change of scheduler or contract: python -m pynq_train.selftest)")
 
