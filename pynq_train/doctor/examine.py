@@ -82,7 +82,7 @@ def examine(patient: Patient) -> Iterator[Check]:
     answer = check_overlay(patient)
     fit = fit and answer.state != State.WRONG
     yield answer
-    rest = ("contract", "clock", "bandwidth", "loop-back", "step")
+    rest = ("engine", "clock", "bandwidth", "loop-back", "step")
     if plan is None or not fit:
         yield from _skip(rest, "something above must be put right first")
         return
@@ -91,10 +91,10 @@ def examine(patient: Patient) -> Iterator[Check]:
         try:
             backend = stack.enter_context(open_backend(patient.name, nbytes))
         except (PynqTrainError, *_FOREIGN) as error:
-            yield failed("contract", error)
+            yield failed("engine", error)
             yield from _skip(rest[1:], "the board could not be opened")
             return
-        yield check_contract(patient.board)
+        yield check_engine(patient.board)
         yield check_clock(patient)
         yield from check_copies(backend, patient.board)
         yield check_step(backend, plan, patient.graph.name)
@@ -126,9 +126,9 @@ def check_overlay(patient: Patient) -> Check:
     return ok("overlay", f"{bit}, contract {contract.contract_hash(patient.board.config)[:16]}")
 
 
-def check_contract(board: Board) -> Check:
+def check_engine(board: Board) -> Check:
     """Told of a board that is open: opening it compares the identity registers."""
-    return ok("contract", f"hash 0x{contract.hash_word(board.config):08x} (configuration "
+    return ok("engine", f"contract 0x{contract.hash_word(board.config):08x} (configuration "
               f"{board.config.name}), ABI {registers.ABI_VERSION}")
 
 

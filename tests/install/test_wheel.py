@@ -250,3 +250,6 @@ def test_the_installed_wheel_builds_the_virtual_board(board_like: Path, tmp_path
     text = _run(board_like.with_name("pynq-train"), "verify", "--net", "digits", "--steps", "1",
                 cwd=tmp_path)
     assert "mismatches: 0" in text
+    text = _run(board_like.with_name("pynq-train"), "doctor", cwd=tmp_path)
+    assert "virtual:pynq-z2 is fit to train" in text
+    assert "21 passed" in _run(board_like, *_SELF_TEST, cwd=tmp_path)

@@ -26,7 +26,7 @@ from pynq_train.schedule.plan import make_plan
 module = import_module("pynq_train.doctor.examine")
 Z2 = BOARDS["pynq-z2"]
 ON_Z2 = Host((3, 10, 4), "1.21.5", "3.0.1", "Pynq-Z2", 0, "/usr", 100 << 20)
-NAMES = ["python", "numpy", "pynq", "board", "rights", "memory", "overlay", "contract", "clock",
+NAMES = ["python", "numpy", "pynq", "board", "rights", "memory", "overlay", "engine", "clock",
          "bandwidth", "loop-back", "step"]
 
 
@@ -87,8 +87,8 @@ def only_wrong(found: dict[str, Check]) -> Check:
 def test_a_board_that_is_fit(board: Callable[..., None]) -> None:
     found = answers()
     assert {answer.state for answer in found.values()} == {State.OK}
-    assert found["contract"].found == (
-        f"hash 0x{contract.hash_word(Z2.config):08x} (configuration zynq7020), ABI 1")
+    assert found["engine"].found == (
+        f"contract 0x{contract.hash_word(Z2.config):08x} (configuration zynq7020), ABI 1")
     assert found["clock"].found == "100 MHz"
     assert "1024000 bytes copied in 90000 cycles: 1138 MB/s, predicted" in found["bandwidth"].found
     assert found["loop-back"].found == "565248 bytes copied through all ports, all equal"
@@ -123,7 +123,7 @@ def test_overlay(board: Callable[..., None], tmp_path: Path) -> None:
     assert "make overlay BOARD=pynq-z2" in missing.fix
 
 
-def test_contract(board: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_of_another_contract(board: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(name: str, nbytes: int) -> object:
         values = {"ID": registers.ID_VALUE, "ABI": registers.ABI_VERSION, "HASH": 0x1234}
         check_contract(values.__getitem__, Z2.config, name)
@@ -132,7 +132,7 @@ def test_contract(board: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "open_backend", opened)
     found = answers()
     one = only_wrong(found)
-    assert one.name == "contract" and one.found.endswith("found 0x00001234")
+    assert one.name == "engine" and one.found.endswith("found 0x00001234")
     assert one.fix == "rebuild the overlay, or install the package that it came with"
     assert found["step"].text() == "skipped  step       the board could not be opened"
 
