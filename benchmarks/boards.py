@@ -183,7 +183,8 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
         "## Memory\n",
         "Contiguous memory (CMA) is what the Linux image gives to all buffers together. The usable "
         "bandwidth enters the cycle\nmodel and the virtual board; that of the AUP-ZU3 is taken "
-        "from the Ultra96.\n",
+        "from the Ultra96. On a board `pynq-train doctor` measures a copy\nand says whether the "
+        "memory is as fast as is assumed here.\n",
         _table(("board", "DRAM", "contiguous", "usable bandwidth", "rests on"), _memory()),
         "## Training step\n",
         _refused(),

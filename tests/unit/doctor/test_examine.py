@@ -123,7 +123,8 @@ def test_overlay(board: Callable[..., None], tmp_path: Path) -> None:
     assert "make overlay BOARD=pynq-z2" in missing.fix
 
 
-def test_engine_of_another_contract(board: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_of_another_contract(board: Callable[..., None],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(name: str, nbytes: int) -> object:
         values = {"ID": registers.ID_VALUE, "ABI": registers.ABI_VERSION, "HASH": 0x1234}
         check_contract(values.__getitem__, Z2.config, name)
