@@ -53,8 +53,9 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 	  ../overlays/rtl/pt_lite_bridge.sv > /dev/null
 	@echo "lint: clean"
 
-gen: $(LEAN) ## Rewrite the files generated from the hardware contract
+gen: $(LEAN) ## Rewrite the files generated from the hardware contract, and the self-test's digests
 	@$(BIN)/python -m pynq_train.hw
+	@$(BIN)/python -m pynq_train.selftest
 
 synth: $(FULL) ## Synthesise the whole design of BOARD; compare with budget and stored figures
 	@$(BIN)/python sim/synth.py --board $(BOARD)

@@ -1,7 +1,8 @@
 """Write ``docs/boards.md``: what every board takes, and how fast it is predicted to be.
 
     python -m benchmarks.boards                               # from stored figures and the cycle model
-    python -m benchmarks.boards --simulate pynq-z2 ultra96    # counts cycles on the RTL first
+    python -m benchmarks.boards --simulate                    # counts cycles on the RTL first
+    python -m benchmarks.boards --simulate zcu104             # those of one board only
 
 Resources come from ``overlays/resources.json`` (``make synth``), counted cycles from
 ``benchmarks/simulated.json``, released bit files from the package's manifest. No number is typed.
@@ -18,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from pynq_train.bench import bench_step
-from pynq_train.errors import DoesNotFit
+from pynq_train.errors import DoesNotFit, UnsupportedModel
 from pynq_train.graph import fuse, zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.overlays import released
@@ -31,6 +32,7 @@ PAGE = ROOT / "docs" / "boards.md"
 SIMULATED = ROOT / "benchmarks" / "simulated.json"
 BATCH = {"digits": 32, "lenet5": 32, "1x": 128, "vgg16": 1}
 """Mini-batches of the zoo's networks."""
+SIMULATED_NETS = ("digits", "lenet5", "1x")
 
 _MIB = 1 << 20
 _INTRO = f"""<!-- Written by "python -m benchmarks.boards". Do not edit. -->
@@ -40,7 +42,8 @@ _INTRO = f"""<!-- Written by "python -m benchmarks.boards". Do not edit. -->
 **No figure on this page was measured on a board.** Every line says what it rests on:
 
 * *measured*: read on a board. There is no such line yet.
-* *simulated*: cycles counted by the RTL on the virtual board, at the board's clock.
+* *simulated*: cycles counted by the RTL of the board's configuration on a memory as fast as is assumed of the board's, at the board's
+  clock (`python -m benchmarks.boards --simulate`, stored in `benchmarks/simulated.json`). Boards that are alike in these share a count.
 * *predicted*: from the cycle model ([performance.md](performance.md) says how close it comes).
 * *synthesised*: counted by Yosys on the whole design around the processing system's primitive. No placement, no routing; the vendor's
   interconnects and interrupt controller are not in it.
@@ -74,10 +77,19 @@ def predicted(board: Board, net: str) -> tuple[float, int] | None:
     return prediction(*_key(board), net)
 
 
+def counted_as(board: Board) -> str:
+    """The first board that is alike to the engine: its counted cycles are those of this one."""
+    return next(b.name for b in BOARDS.values() if _engine_key(b) == _engine_key(board))
+
+
+def _engine_key(board: Board) -> tuple[str, int, float]:
+    return board.config.name, board.dram_bytes_per_cycle, board.clock_mhz
+
+
 def simulate(board: Board) -> dict[str, dict[str, int]]:
     """Cycles of a training step of the smaller networks, counted by the RTL."""
     found = {}
-    for net in ("digits", "lenet5", "1x"):
+    for net in SIMULATED_NETS:
         result = bench_step(zoo.get(net), BATCH[net], board)
         found[net] = {"batch": BATCH[net], "cycles": int(result.whole.total)}
         print(f"{board.name} {net}: {found[net]['cycles']} cycles", flush=True)
@@ -136,10 +148,22 @@ def _speed(of: Callable[[Board, str], tuple[float, int] | None]) -> Iterator[Row
             ms, nbytes = found
             arena = f"{nbytes / _MIB:.1f} MiB"
             yield board.name, net, batch, f"{ms:.4f}", arena, "predicted"
-            run = counted.get(board.name, {}).get(net)
+            run = counted.get(counted_as(board), {}).get(net)
             if run is not None:
                 ms = run["cycles"] / board.clock_mhz / 1e3 / run["batch"]
                 yield board.name, net, run["batch"], f"{ms:.4f}", arena, "simulated"
+
+
+def _refused() -> str:
+    """Networks of the zoo that the engine does not run."""
+    names = []
+    for net in zoo.names():
+        try:
+            fuse(zoo.get(net))
+        except UnsupportedModel:
+            names.append(f"`{net}`")
+    return (f"Of the zoo, {', '.join(names)} train in float32 only: the engine runs no branches,\n"
+            "depthwise convolutions and batch normalisations yet.\n")
 
 
 def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> str:
@@ -159,9 +183,11 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
         "## Memory\n",
         "Contiguous memory (CMA) is what the Linux image gives to all buffers together. The usable "
         "bandwidth enters the cycle\nmodel and the virtual board; that of the AUP-ZU3 is taken "
-        "from the Ultra96.\n",
+        "from the Ultra96. On a board `pynq-train doctor` measures a copy\nand says whether the "
+        "memory is as fast as is assumed here.\n",
         _table(("board", "DRAM", "contiguous", "usable bandwidth", "rests on"), _memory()),
         "## Training step\n",
+        _refused(),
         "Forward pass, backward pass and update with momentum, milliseconds per image; the arena "
         "holds program, maps and weights.\n",
         _table(("board", "network", "batch", "ms per image", "arena", "rests on"), _speed(of)),
@@ -171,11 +197,15 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--simulate", nargs="*", default=[], choices=sorted(BOARDS),
-                        metavar="BOARD", help="count cycles on the RTL of these boards first")
+    parser.add_argument("--simulate", nargs="*", default=None, metavar="BOARD",
+                        help="count cycles on the RTL first, of these boards or of all")
     args = parser.parse_args()
     counted = simulated() if SIMULATED.exists() else {}
-    for name in args.simulate:
+    wanted = [] if args.simulate is None else args.simulate or list(BOARDS)
+    unknown = set(wanted) - set(BOARDS)
+    if unknown:
+        parser.error(f"unknown board {', '.join(unknown)}: expected one of {', '.join(BOARDS)}")
+    for name in dict.fromkeys(counted_as(BOARDS[name]) for name in wanted):
         counted[name] = simulate(BOARDS[name])
     SIMULATED.write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

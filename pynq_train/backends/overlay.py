@@ -10,6 +10,7 @@ from typing import Any
 from pynq import Device, Overlay
 
 from pynq_train.backends.core import PtCore
+from pynq_train.backends.vboard.device import VirtualDevice  # before pynq looks for devices
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.design import VLNV
@@ -17,7 +18,7 @@ from pynq_train.overlays import board_of_image, find_overlay
 
 
 class TrainOverlay(Overlay):
-    """The engine of the board this runs on, or of a virtual board.
+    """The engine of the board this runs on, or of the virtual board of PYNQ_TRAIN_VIRTUAL.
 
     Args:
         board: name of a board (default: that of the device).
@@ -62,8 +63,6 @@ def _board(name: str | None, device: Any) -> Board:
 
 
 def _bit_file(device: Any, board: Board) -> Any:
-    from pynq_train.backends.vboard.device import VirtualDevice
-
     if isinstance(device, VirtualDevice):
         from pynq_train.backends.vboard.overlay import overlay_file
 

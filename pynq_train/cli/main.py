@@ -15,11 +15,14 @@ from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
 from pynq_train.cli import replay as replaying
+from pynq_train.cli.doctor import doctor
 from pynq_train.cli.versus import ENGINES
+from pynq_train.doctor import DEFAULT_NET
 from pynq_train.eftrain.chips import DATA_TYPES
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
+from pynq_train.overlays import this_machine
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -63,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _bench(commands_)
     _verify(commands_)
     _replay(commands_)
+    _doctor(commands_)
     _hwh(commands_)
     return top
 
@@ -214,6 +218,17 @@ def _verify(to: Any) -> None:
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.verify)
+
+
+def _doctor(to: Any) -> None:
+    p = to.add_parser("doctor", help="is this machine fit to train? what to do if not")
+    p.add_argument("--board", default=this_machine(), metavar="BOARD",
+                   help="a board or a virtual one (default: that of this machine, here "
+                   f"{this_machine()})")
+    p.add_argument("--net", default=DEFAULT_NET, metavar="NET", help="network whose memory is "
+                   f"reckoned and of which a step is compared (default: {DEFAULT_NET})")
+    p.add_argument("--batch", type=_count, default=32, help="its mini-batch (default: 32)")
+    p.set_defaults(run=doctor)
 
 
 def _hwh(to: Any) -> None:

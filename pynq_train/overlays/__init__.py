@@ -13,12 +13,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pynq_train.errors import BadInput, StaleOverlay
+from pynq_train.errors import BadInput, StaleOverlay, UnknownName
 from pynq_train.hw import contract, design
 from pynq_train.hw.boards import BOARDS, Board
 
 FOLDER_VARIABLE = "PYNQ_TRAIN_OVERLAYS"
 """Environment variable with a folder that holds one folder per board."""
+
+VIRTUAL_VARIABLE = "PYNQ_TRAIN_VIRTUAL"
+"""Environment variable with the board that unchanged notebooks and scripts simulate."""
 
 MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).resolve().parent
@@ -95,7 +98,7 @@ def find_overlay(board: Board) -> Path:
             f"no overlay for {board.name} is installed", expected=where[0] / name,
             found="no such file", fix=_how_to_get(board, where[0]),
         )  # fmt: skip
-    build = _build_of(bit, board)
+    build = installed_build(bit, board)
     for path, digest in ((bit, build.bit_sha256), (bit.with_suffix(".hwh"), build.hwh_sha256)):
         found = sha256(path) if path.is_file() else "no such file"
         if found != digest:
@@ -120,7 +123,18 @@ def board_of_image(name: str | None = None) -> Board | None:
 
 
 def this_machine() -> str:
-    """Name of the backend to use here: the board of a PYNQ image, else the virtual PYNQ-Z2."""
+    """Name of the backend to use here: the board of a PYNQ image, else a virtual board.
+
+    ``PYNQ_TRAIN_VIRTUAL=ultra96`` names another virtual board than the PYNQ-Z2.
+
+    Raises:
+        UnknownName: it names none.
+    """
+    virtual = os.environ.get(VIRTUAL_VARIABLE)
+    if virtual:
+        if virtual not in BOARDS:
+            raise UnknownName.among("board", virtual, BOARDS)
+        return f"virtual:{virtual}"
     board = board_of_image()
     return board.name if board is not None else "virtual:pynq-z2"
 
@@ -130,7 +144,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _build_of(bit: Path, board: Board) -> Build:
+def installed_build(bit: Path, board: Board) -> Build:
+    """What is known of a bit file of a board.
+
+    Raises:
+        BadInput: nothing is.
+    """
     beside = bit.with_name(MANIFEST)
     if beside.is_file():
         return Build.from_dict(_read(beside), beside)

@@ -12,17 +12,30 @@ from pynq_train.backends.vboard.build import default_source
 from pynq_train.graph import zoo
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.init import init_params
-from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.hw.config import package_path
 from pynq_train.quant import SgdStep
 from pynq_train.schedule.plan import make_plan
 from pynq_train.train.session import Masters, Session, new_policy
 
-NET, BOARD, BATCH = "1x", "pynq-z2", 1
+NET, BATCH = "1x", 1
 
 
-def main(library: str) -> None:
-    """Train one batch of random images on the model in the file ``library``."""
-    board = BOARDS[BOARD]
+def board_of_package(package: str) -> Board:
+    """A board whose configuration a contract package holds (no name: the smallest)."""
+    fitting = [b for b in BOARDS.values() if package.endswith(package_path(b.config))]
+    # The path of the smallest configuration is the end of no other one: "gen/" stands before it.
+    return fitting[0] if fitting else BOARDS["pynq-z2"]
+
+
+def main(library: str, package: str = "") -> None:
+    """Train one batch of random images on the model in the file ``library``.
+
+    Args:
+        library: a compiled engine.
+        package: path of the contract package that it was built with.
+    """
+    board = board_of_package(package)
     layers = fuse(zoo.get(NET))
     plan = make_plan(layers, BATCH, board)
     masters = {name: Masters.of(params) for name, params in init_params(layers, 0).items()}

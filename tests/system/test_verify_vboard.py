@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pynq_train.backends.vboard import VirtualBoardBackend
+from pynq_train.backends.vboard.build import default_source
 from pynq_train.cli.main import main
+from pynq_train.errors import StaleOverlay
 from pynq_train.graph import zoo
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.config import CONFIGS, WIDE32
 from pynq_train.train import Coverage, random_net, random_train, verify
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
@@ -35,6 +40,49 @@ def test_array_of_32_output_lanes(seed: int) -> None:
     drawn = random_net(seed)
     report = verify(drawn.graph, drawn.batch, 1, "virtual:zcu104", seed)
     assert report.first is None, report.first.text()
+
+
+SMALLEST = "zynq7020"
+"""The smallest array; ``k26`` differs from it in the depth of the gradient queue alone."""
+
+
+def board_of(config: str) -> str:
+    """A virtual board with a configuration."""
+    fitting = [board.name for board in BOARDS.values() if board.config.name == config]
+    assert fitting, f"no board has the configuration {config}: nothing verifies it"
+    return f"virtual:{fitting[0]}"
+
+
+@pytest.mark.parametrize("config", [
+    name if name == SMALLEST else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS])
+def test_every_configuration_passes_verify(config: str, tmp_path: Path) -> None:
+    """The smallest one in ``make test``, all in ``make test-all``."""
+    report = tmp_path / "verify.json"
+    for net, batch in (("digits", 8), ("lenet5", 3)):
+        assert main(["verify", "--net", net, "--batch", str(batch), "--steps", "2", "--board",
+                     board_of(config), "--json", str(report)]) == 0
+        result = json.loads(report.read_text())
+        assert result["mismatches"] == 0 and result["descriptors_compared"] > 0
+    for seed in range(6):
+        drawn = random_net(seed)
+        done = verify(drawn.graph, drawn.batch, 1, board_of(config), seed)
+        assert done.first is None, done.first.text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_board_passes_verify(board: str) -> None:
+    """Also those that share a configuration: other addresses, another bandwidth."""
+    report = verify(zoo.get("digits"), 4, 1, f"virtual:{board}", seed=5)
+    assert report.first is None, report.first.text()
+
+
+@pytest.mark.slow
+def test_a_board_with_the_engine_of_another_configuration_is_refused() -> None:
+    source = default_source(config=WIDE32)
+    with pytest.raises(StaleOverlay, match="built from another hardware contract"), \
+            VirtualBoardBackend(BOARDS["pynq-z2"], 4096, source=source):
+        pass
 
 
 @pytest.mark.parametrize("seed", [50, 53, 57, 61, 66, 74, 82, 93])

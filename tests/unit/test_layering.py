@@ -29,8 +29,10 @@ ALLOWED: dict[str, set[str]] = {
     "eftrain": {"graph", "hw"},
     "train": {"eftrain", *HOST_SIDE},
     "bench": {"train", "eftrain", *HOST_SIDE},
+    "doctor": {"train", *HOST_SIDE},
+    "selftest": {"train", "doctor", *HOST_SIDE},
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "train", "bench", "eftrain", *HOST_SIDE},
+    "cli": {"", "train", "bench", "doctor", "eftrain", *HOST_SIDE},
     # The face of the package re-exports; nothing but cli may import it.
     "": {"train", *HOST_SIDE},
 }

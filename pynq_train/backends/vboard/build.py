@@ -253,7 +253,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
 
     if source.profiled and tools.gcc:
         try:
-            _exercise(link(RECORD))
+            _exercise(link(RECORD), source)
         except PynqTrainError as error:
             _LOG.warning("the virtual board is built without a profile, it is slower: %s", error)
         else:
@@ -261,12 +261,13 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
     return link(())
 
 
-def _exercise(library: Path) -> None:
+def _exercise(library: Path, source: ModelSource) -> None:
     """Train on a library that records a profile; it leaves the profile beside its objects."""
-    code = "import sys; from pynq_train.train.exercise import main; main(sys.argv[1])"
+    code = "import sys; from pynq_train.train.exercise import main; main(*sys.argv[1:])"
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    _run([sys.executable, "-c", code, str(library)], {"PYTHONPATH": path})
+    package = source.package.as_posix() if source.package is not None else ""
+    _run([sys.executable, "-c", code, str(library), package], {"PYTHONPATH": path})
 
 
 def _verilator_flags(source: ModelSource) -> tuple[str, ...]:

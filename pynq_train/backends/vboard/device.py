@@ -29,13 +29,13 @@ from pynq_train.errors import UnknownName
 from pynq_train.hw import registers
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.design import VLNV
+from pynq_train.overlays import VIRTUAL_VARIABLE
 
 try:  # pynqmetadata 0.1.9 and newer
     from pynqmetadata.views.runtime import RuntimeMetadataParser
 except ImportError:
     from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
 
-VIRTUAL_VARIABLE = "PYNQ_TRAIN_VIRTUAL"
 PYNQ_VERSION = tuple(int(part) for part in pynq.__version__.split(".")[:2])
 
 _MEMORY_BASE = {"zynq": 0x1000_0000, "zynqmp": 0x6000_0000, "kv260": 0x8_0000_0000}

@@ -11,7 +11,7 @@ import pytest
 
 from pynq_train import overlays
 from pynq_train.backends import open_backend
-from pynq_train.errors import BadInput, StaleOverlay
+from pynq_train.errors import BadInput, StaleOverlay, UnknownName
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
 from pynq_train.overlays import Build, board_of_image, find_overlay, sha256, this_machine
@@ -128,7 +128,19 @@ def test_the_released_manifest_is_readable() -> None:
 def test_boards_by_the_name_of_their_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(board_of_image(board.pynq_name) is board for board in BOARDS.values())
     assert board_of_image("nothing") is None
+    monkeypatch.delenv(overlays.VIRTUAL_VARIABLE, raising=False)
     monkeypatch.setenv("BOARD", "Pynq-Z2")
     assert board_of_image() is Z2 and this_machine() == "pynq-z2"
     monkeypatch.delenv("BOARD")
     assert board_of_image() is None and this_machine() == "virtual:pynq-z2"
+
+
+def test_a_virtual_board_may_be_chosen_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOARD", "Pynq-Z2")
+    monkeypatch.setenv(overlays.VIRTUAL_VARIABLE, "ultra96")
+    assert this_machine() == "virtual:ultra96"
+    monkeypatch.setenv(overlays.VIRTUAL_VARIABLE, "ultra69")
+    with pytest.raises(UnknownName, match="did you mean 'ultra96'"):
+        this_machine()
+    monkeypatch.delenv(overlays.VIRTUAL_VARIABLE)
+    assert this_machine() == "pynq-z2"

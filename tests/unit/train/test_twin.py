@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import pynq_train as pt
 from pynq_train.graph import Add, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, Graph, Relu
 
@@ -15,6 +17,7 @@ def residual() -> Graph:
 
 
 def test_a_residual_network_learns_the_digits_and_repeats_itself() -> None:
+    pytest.importorskip("sklearn")
     data = pt.digits()
     assert data.test is not None
 

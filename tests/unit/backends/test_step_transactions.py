@@ -1,0 +1,132 @@
+"""One training step as the board sees it: every register access, flush and invalidate, in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pynq")
+
+from fake_engine import CLEAR, START, FakeEngine, fake_board
+
+from pynq_train.backends import open_backend
+from pynq_train.backends.vboard.device import VirtualDevice
+from pynq_train.graph import fuse, init_params, zoo
+from pynq_train.hw import registers
+from pynq_train.hw.boards import BOARDS
+from pynq_train.quant import SgdStep
+from pynq_train.quant.policy import INPUT_START
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.train.session import Masters, Session, new_policy
+
+LINE = 64
+BASE = 0x1000_0000
+BATCH = 4
+COUNTERS = [r.name for r in registers.REGISTERS if r.offset > registers.offset("CYCLES_HI")]
+Call = tuple[Any, ...]
+
+
+def transactions(plan: Plan) -> list[Call]:
+    """A step whose program has ended when STATUS is read for the first time."""
+    return [
+        # Input, labels, step block. Lines that are written in part are read first, and whatever
+        # was written before is flushed before anything is read.
+        ("flush", *lines(plan, "input")),
+        ("invalidate", *last_line(plan, "labels")),
+        ("flush", *lines(plan, "labels")),
+        ("invalidate", *last_line(plan, "step_block")),
+        ("flush", *lines(plan, "step_block")),
+        ("write CTRL", CLEAR),
+        ("write MODE", 0),
+        ("write PROGRAM_OFF", plan.memory["train.program"].offset),
+        ("write PROGRAM_COUNT", len(plan.train)),
+        ("write STEP_OFF", plan.memory["step_block"].offset),
+        ("write CTRL", START),
+        ("read STATUS",),
+        *((f"read {name}",) for name in COUNTERS),
+        ("read CYCLES",),
+        ("read CYCLES_HI",),
+        ("write CTRL", CLEAR),
+        ("invalidate", *lines(plan, "train.records")),
+    ]
+
+
+def lines(plan: Plan, symbol: str) -> tuple[int, int]:
+    """Whole cache lines of a region: first byte, and the one behind the last."""
+    region = plan.memory[symbol]
+    return region.offset // LINE * LINE, -(-region.end // LINE) * LINE
+
+
+def last_line(plan: Plan, symbol: str) -> tuple[int, int]:
+    """The line that holds the end of a region, and something else behind it."""
+    _, end = lines(plan, symbol)
+    assert end != plan.memory[symbol].end
+    return end - LINE, end
+
+
+def test_a_training_step_is_exactly_these_transactions(tmp_path: Path) -> None:
+    """Three steps: the first one also flushes programs and weights, the others are alike."""
+    plan = make_plan(fuse(zoo.get("digits")), BATCH, BOARDS["pynq-z2"])
+    nbytes = plan.memory.nbytes
+    masters = {name: Masters.of(one) for name, one in init_params(plan.layers, 0).items()}
+    images = np.random.RandomState(1).standard_normal((BATCH, *plan.layers[0].in_shape))
+    work = images.astype(np.float32), np.arange(BATCH), SgdStep(0.01, 0.9)
+
+    def compute(engine: FakeEngine) -> None:
+        """What the engine does: run the program on the memory that it sees."""
+        arena = board._device.dram.view(BASE, nbytes)
+        golden.write(0, arena)
+        golden.run(session.request(session.training))
+        arena[:] = golden.read(0, nbytes)
+
+    with open_backend("golden", nbytes) as golden, open_backend("golden", nbytes) as alone, \
+            fake_board(FakeEngine(compute), tmp_path, nbytes) as board:
+        log = record(board._device)
+        session, reference = (Session(plan, backend, masters,
+                                      new_policy(plan, masters, INPUT_START), 1)
+                              for backend in (board, alone))
+        for step in range(3):
+            log.clear()
+            said, wanted = session.train_step(*work), reference.train_step(*work)
+            assert (said.loss_sum, said.correct) == (wanted.loss_sum, wanted.correct)
+            if step:
+                assert log == transactions(plan), f"step {step}"
+        log.clear()
+        own = session.read_masters()
+        # Nothing but reading; each region once.
+        assert log == [("invalidate", *lines(plan, symbol)) for spec in plan.specs
+                              for symbol in (f"{spec.name}.wv", f"{spec.name}.bias")]
+        assert all(own[name].same_bits(one) for name, one in reference.read_masters().items())
+
+
+def record(device: VirtualDevice) -> list[Call]:
+    """The accesses of the bus and of the caches from now on."""
+    log: list[Call] = []
+    names = {device.board.core_address + r.offset: r.name for r in registers.REGISTERS}
+    read, write, flush, invalidate = (device.read_registers, device.write_registers, device.flush,
+                                      device.invalidate)
+
+    def read_registers(address: int, length: int) -> bytes:
+        assert length == 4
+        log.append((f"read {names[address]}",))
+        return read(address, length)
+
+    def write_registers(address: int, data: bytes) -> None:
+        assert len(data) == 4
+        log.append((f"write {names[address]}", int.from_bytes(data, "little")))
+        write(address, data)
+
+    def flush_span(bo: int, offset: int, vaddr: int, nbytes: int) -> None:
+        log.append(("flush", offset, offset + nbytes))
+        flush(bo, offset, vaddr, nbytes)
+
+    def invalidate_span(bo: int, offset: int, vaddr: int, nbytes: int) -> None:
+        log.append(("invalidate", offset, offset + nbytes))
+        invalidate(bo, offset, vaddr, nbytes)
+
+    device.read_registers, device.write_registers = read_registers, write_registers
+    device.flush, device.invalidate = flush_span, invalidate_span
+    return log
