@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 48499633bc7a65f271486cb4837e2928063d13ba67939c4bac6daaf37c57eb1e
+  variable contract_hash d9f04f8ae255e33c8a472a53c516c22fcf6439ab4baf1db472c23494ed445bc0
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 48499633bc7a65f271486cb4837e2928063d13ba67939c4bac6daaf37c57eb1e}
+    {CONTRACT_HASH d9f04f8ae255e33c8a472a53c516c22fcf6439ab4baf1db472c23494ed445bc0}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}
