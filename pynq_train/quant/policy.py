@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.quant.loss import (
+    GRADIENT_BITS,
+    LARGEST_GRADIENT_EXPONENT,
+    PLAIN_LOSS,
+    Loss,
+)
 
 HISTORY_STEPS = 16
 MARGIN = 1
-FRACTION_BITS = 15
+FRACTION_BITS = GRADIENT_BITS
 """A range ``k`` has the exponent ``k - FRACTION_BITS``."""
 MASTER_EXPONENT = -28
 """Exponent of the 32-bit weight and bias masters (Q3.28)."""
@@ -27,8 +33,7 @@ FEATURE_CEILING, WEIGHT_CEILING = 0, -11
 MAX_SHIFT = 47
 CALIBRATION_SLACK = 3
 """Bits that a start exponent may be too large before calibration is repeated."""
-MAX_GRADIENT_EXPONENT = -8
-"""Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
+MAX_GRADIENT_EXPONENT = LARGEST_GRADIENT_EXPONENT
 FORMAT_VERSION = 1
 
 
@@ -84,10 +89,11 @@ class LayerExponents:
 
 @dataclass(frozen=True)
 class StepExponents:
-    """Exponents of all layers in one step, and the batch they belong to."""
+    """Exponents of all layers in one step, and the batch and the loss that they belong to."""
 
     batch: int
     layers: tuple[LayerExponents, ...]
+    loss: Loss = PLAIN_LOSS
 
     @property
     def logits(self) -> int:
@@ -110,11 +116,6 @@ class Measures:
     weights: Sequence[int | None]
 
 
-def dlogits_exponent(batch: int) -> int:
-    """Exponent of the logit gradients: one mini-batch's mean, its odd part is folded into lr."""
-    return -FRACTION_BITS - (batch.bit_length() - 1)
-
-
 @dataclass
 class ExponentPolicy:
     """Exponent state of a training run; part of a checkpoint.
@@ -126,6 +127,7 @@ class ExponentPolicy:
         gradient: per layer: ranges of the gradient of its output; the last layer's is fixed.
         weight_k: per layer: range of the masters after the last update.
         w16: per layer: exponent of the 16-bit weights in device memory.
+        loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
     layers: tuple[LayerKind, ...]
@@ -134,6 +136,7 @@ class ExponentPolicy:
     gradient: list[list[int]] = field(default_factory=list)
     weight_k: list[int] = field(default_factory=list)
     w16: list[int] = field(default_factory=list)
+    loss: Loss = PLAIN_LOSS
 
     @classmethod
     def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
@@ -170,12 +173,13 @@ class ExponentPolicy:
         for i in range(count):
             target = _target(self.feature[i], FEATURE_START)
             total = x + self.w16[i]
-            y = clamp(clamp(target, FEATURE_FLOOR, FEATURE_CEILING), total, total + MAX_SHIFT)
+            ceiling = self.loss.logits_ceiling(batch) if i == count - 1 else FEATURE_CEILING
+            y = clamp(clamp(target, FEATURE_FLOOR, ceiling), total, total + MAX_SHIFT)
             forward.append((x, y))
             x = y
         gradients = [0] * count
         inputs = [0] * count
-        dy = dlogits_exponent(batch)
+        dy = self.loss.gradient_exponent(batch, x)
         for i in reversed(range(count)):
             if not self.layers[i].trained:
                 break
@@ -191,7 +195,7 @@ class ExponentPolicy:
                            dx=inputs[i],
                            w_next=self.weight_exponent(i) if self.layers[i].trained
                            else self.w16[i])
-            for i in range(count)))
+            for i in range(count)), self.loss)
 
     def observe(self, used: StepExponents, measures: Measures) -> None:
         """Take the measures of a training step that ran with the exponents ``used``.

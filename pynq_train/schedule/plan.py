@@ -18,6 +18,7 @@ from pynq_train.hw.commands import (
     Pass,
 )
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.cost import Cost
 from pynq_train.schedule.layer import LayerSpec, bias_spec, layer_specs
 from pynq_train.schedule.layout import MapLayout
@@ -109,6 +110,7 @@ class Plan:
         memory: the arena.
         momentum: the weight masters hold momentum.
         learns: what each layer learns.
+        loss: what the softmax unit computes.
     """
 
     board: Board
@@ -121,6 +123,7 @@ class Plan:
     memory: MemoryMap
     momentum: bool = True
     learns: tuple[Learns, ...] = ()
+    loss: Loss = PLAIN_LOSS
 
     def __post_init__(self) -> None:
         """Without ``learns``, every layer from ``train_from`` learns all it has."""
