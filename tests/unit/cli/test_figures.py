@@ -96,7 +96,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
         "predicted_cycles", "array_use", "limit"}
     assert {row["limit"] for row in values["rows"]} <= {"array", "bandwidth", "S reload",
                                                        "latency"}
-    assert values["resources"]["dsp"] == 200
+    assert values["resources"]["dsp"] == 202
     assert values["cycles"] == sum(row["predicted_cycles"] for row in values["rows"])
 
 
