@@ -94,7 +94,9 @@ __all__ = [
 
 def load(path: str | os.PathLike[str], board: str = "golden", batch: int | None = None,
          optimizer: SGD | None = None,
-         train: str | Sequence[str] | None = None) -> Learner | Model:
+         train: str | Sequence[str] | None = None, loss: str | None = None,
+         label_smoothing: float | None = None,
+         accumulate: int | None = None) -> Learner | Model:
     """Return the learner that ``Learner.save`` wrote, or the model of an ONNX file.
 
     A learner goes on with what it was, see :meth:`Learner.load`. From a path that ends in
@@ -102,4 +104,4 @@ def load(path: str | os.PathLike[str], board: str = "golden", batch: int | None 
     """
     if os.fspath(path).lower().endswith(".onnx"):
         return from_onnx(path)
-    return Learner.load(path, board, batch, optimizer, train)
+    return Learner.load(path, board, batch, optimizer, train, loss, label_smoothing, accumulate)

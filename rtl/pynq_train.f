@@ -47,6 +47,8 @@ update/pt_update_math.sv
 update/pt_update.sv
 scalar/pt_softmax_rom.sv
 scalar/pt_softmax_div.sv
+scalar/pt_softmax_load.sv
+scalar/pt_softmax_smooth.sv
 scalar/pt_softmax.sv
 vector/pt_plane_runs.sv
 vector/pt_vector_in.sv

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash c2c6123d29f2ed385836564ead5f0287be12849cf2834e4474cd8c2a1a557534
+  variable contract_hash 9845caa277d78e57218d7593332eac56fe5052528279bc5cc7603e1be3061784
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH c2c6123d29f2ed385836564ead5f0287be12849cf2834e4474cd8c2a1a557534}
+    {CONTRACT_HASH 9845caa277d78e57218d7593332eac56fe5052528279bc5cc7603e1be3061784}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 13cba24d5ce9c0eeca0b00ee851765e32ea721a6878166179893c8769ecbffce
+  variable contract_hash 1bee7710b7376bd3f89c57781523baed38702c229275e384bf5709413f5c99a0
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 13cba24d5ce9c0eeca0b00ee851765e32ea721a6878166179893c8769ecbffce}
+    {CONTRACT_HASH 1bee7710b7376bd3f89c57781523baed38702c229275e384bf5709413f5c99a0}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -62,7 +62,9 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    with pt.Learner.load(options.model, board=options.board) as learner:
+    learner = (pt.Learner(pt.from_onnx(options.model), options.board) if is_onnx(options.model)
+               else pt.Learner.load(options.model, board=options.board))
+    with learner:
         result = learner.evaluate(images.x, images.y)
     print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
     if options.json:
@@ -102,17 +104,29 @@ def load_data(name: str) -> Splits:
 
 
 def network(name: str) -> Graph:
-    """A network of the zoo, or that of a saved model."""
+    """A network of the zoo, or that of a saved model or an ONNX file."""
     if name in pt.zoo.names():
         return pt.zoo.get(name)
     if is_file_name(name):
-        return pt.Learner.load(name).graph
+        return pt.load(name).graph
     raise UnknownName.among("network", name, pt.zoo.names())
 
 
 def is_file_name(name: str) -> bool:
     """Whether a model argument means a file and not a network of the zoo."""
-    return "/" in name or name.endswith(".safetensors") or Path(name).exists()
+    return "/" in name or name.endswith(".safetensors") or is_onnx(name) or Path(name).exists()
+
+
+def is_onnx(name: str) -> bool:
+    """Whether a model argument means an ONNX file: a network with weights, never trained here."""
+    return name.lower().endswith(".onnx")
+
+
+def training_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of a learner that were given on the command line."""
+    given = {"loss": options.loss, "label_smoothing": options.label_smoothing,
+             "accumulate": options.accumulate}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -122,24 +136,30 @@ def write_json(path: Path, values: Any) -> None:
 
 def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
-             "schedule": options.schedule}
+             "schedule": options.schedule, "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
     wanted = parse_train(options.train) if options.train else None
-    if options.model in pt.zoo.names():
-        graph = pt.zoo.get(options.model, options.classes or max(classes, 2))
-        return pt.Learner(graph, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
-                          options.seed, normalise=True, train=wanted or "all")
+    more = training_options(options)
+    if options.model in pt.zoo.names() or is_onnx(options.model):
+        model = (pt.from_onnx(options.model) if is_onnx(options.model)
+                 else pt.zoo.get(options.model, options.classes or max(classes, 2)))
+        return pt.Learner(model, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
+                          options.seed, normalise=not is_onnx(options.model),
+                          train=wanted or "all", **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted)
+    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted, **more)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted)
+        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted,
+                                  **more)
     return learner
 
 
 def _default_out(model: str) -> Path:
+    if is_onnx(model):
+        return Path(model).with_suffix(".safetensors")
     return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
 
 

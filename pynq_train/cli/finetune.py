@@ -12,8 +12,10 @@ import pynq_train as pt
 from pynq_train.cli.commands import (
     INTERRUPTED,
     is_file_name,
+    is_onnx,
     load_data,
     parse_train,
+    training_options,
     write_json,
 )
 from pynq_train.errors import BadInput
@@ -31,7 +33,8 @@ def finetune(options: argparse.Namespace) -> int:
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
     model = Path(options.model)
-    out = options.out or model.with_name(f"{model.stem}-tuned{model.suffix}")
+    suffix = ".safetensors" if is_onnx(options.model) else model.suffix
+    out = options.out or model.with_name(f"{model.stem}-tuned{suffix}")
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
                        fix="create it, or choose another --out")
@@ -64,9 +67,13 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
     if options.resume:
         return pt.Learner.load(options.model, options.board)
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
-                       weight_decay=options.weight_decay, warmup_steps=5)
-    return pt.Learner.load(options.model, options.board, options.batch, optimizer,
-                           parse_train(options.train))
+                       weight_decay=options.weight_decay, warmup_steps=5,
+                       nesterov=options.nesterov)
+    learns, more = parse_train(options.train), training_options(options)
+    if is_onnx(options.model):
+        return pt.Learner(pt.from_onnx(options.model), options.board, optimizer, options.batch,
+                          train=learns, **more)
+    return pt.Learner.load(options.model, options.board, options.batch, optimizer, learns, **more)
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,

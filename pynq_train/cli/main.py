@@ -23,6 +23,7 @@ from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
 from pynq_train.overlays import this_machine
+from pynq_train.quant.loss import LOSSES
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -86,7 +87,7 @@ def _demo(to: Any) -> None:
 def _train(to: Any) -> None:
     p = to.add_parser("train", help="train a network on an .npz file")
     p.add_argument("--model", required=True, metavar="NET",
-                   help="a network of the zoo ({}), or a saved model".format(
+                   help="a network of the zoo ({}), a saved model, or an ONNX file".format(
                        ", ".join(pt.zoo.names())))
     _data(p)
     _board(p, "golden")
@@ -108,7 +109,7 @@ def _train(to: Any) -> None:
 
 def _finetune(to: Any) -> None:
     p = to.add_parser("finetune", help="adapt a saved model to new data, in part or as a whole")
-    p.add_argument("--model", required=True, metavar="FILE", help="a saved model")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
     _data(p)
     _board(p, "golden")
     _train_option(p, f"default: {tuning.TRAIN}")
@@ -127,6 +128,13 @@ def _finetune(to: Any) -> None:
 
 
 def _training(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
+    p.add_argument("--loss", choices=LOSSES, help=f"default: {LOSSES[0]}, or as saved")
+    p.add_argument("--label-smoothing", type=_number, metavar="S",
+                   help="part of the target that all classes share (default: 0, or as saved)")
+    p.add_argument("--accumulate", type=_count, metavar="N",
+                   help="mini-batches whose mean gradient makes one update (default: 1, or as "
+                   "saved)")
     p.add_argument("--resume", action="store_true",
                    help="go on with an interrupted or killed training")
     p.add_argument("--checkpoint-every", type=_count, metavar="STEPS",
@@ -137,7 +145,7 @@ def _training(p: argparse.ArgumentParser) -> None:
 
 def _evaluate(to: Any) -> None:
     p = to.add_parser("evaluate", help="loss and accuracy of a saved model")
-    p.add_argument("--model", required=True, metavar="FILE", help="a saved model")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
     _data(p)
     _board(p, "golden")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -187,7 +195,7 @@ def _bench(to: Any) -> None:
 
 def _net(p: argparse.ArgumentParser) -> None:
     p.add_argument("net", metavar="NET", help="a network of the zoo ({}), a list of layers ({}), "
-                   "or a saved model".format(", ".join(pt.zoo.names()),
+                   "a saved model, or an ONNX file".format(", ".join(pt.zoo.names()),
                                              ", ".join(layer_lists.names())))
 
 

@@ -23,8 +23,8 @@ from pynq_train.graph.ops import BatchNorm
 from pynq_train.graph.shapes import require_number
 from pynq_train.graph.wiring import FROM_INPUT
 
-Loss = Literal["cross_entropy", "squared_error"]
-LOSSES = ("cross_entropy", "squared_error")
+Loss = Literal["cross-entropy", "mse"]
+LOSSES = ("cross-entropy", "mse")
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,17 @@ class FloatTrainer:
     """Forward, backward and SGD with momentum over a graph.
 
     Update: ``v = momentum * v + g + weight_decay * w; w -= lr * v``, with g the gradient of the
-    mean loss; weight decay is not applied to biases nor to batch normalisations.
+    mean loss; weight decay is not applied to biases nor to batch normalisations. With ``nesterov``
+    it is ``w -= lr * (g + weight_decay * w + momentum * v)``.
 
     Args:
         graph: any verified graph.
         params: its parameters by layer name; copied.
         lr, momentum, weight_decay: of the update.
-        loss: ``cross_entropy`` (of the softmax) or ``squared_error``.
-        smoothing: label smoothing of the cross-entropy, 0 to below 1.
+        loss: ``cross-entropy`` (of the softmax) or ``mse`` (mean squared error of the outputs).
+        label_smoothing: of the cross-entropy, 0 to below 1.
         seed: of dropout.
+        nesterov: Nesterov momentum.
 
     Raises:
         BadInput: parameters that do not fit the graph.
@@ -61,20 +63,22 @@ class FloatTrainer:
         lr: float = 0.01,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
-        loss: Loss = "cross_entropy",
-        smoothing: float = 0.0,
+        loss: Loss = "cross-entropy",
+        label_smoothing: float = 0.0,
         seed: int = 0,
+        nesterov: bool = False,
     ) -> None:
         check_params(graph, params)
         if loss not in LOSSES:
             raise UnknownName.among("loss", loss, LOSSES)
-        require_number("smoothing", smoothing, 0, 1)
+        require_number("label_smoothing", label_smoothing, 0, 1)
         self.graph = graph
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.loss = loss
-        self.smoothing = smoothing
+        self.label_smoothing = label_smoothing
+        self.nesterov = nesterov
         self.seed = seed
         self.steps = 0
         self._params = {name: _copy(p) for name, p in params.items()}
@@ -106,17 +110,15 @@ class FloatTrainer:
 
     def step(
         self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None,
-        factors: Mapping[str, tuple[float | None, float | None]] | None = None
+        factors: Mapping[str, tuple[float | None, float | None]] | None = None, parts: int = 1
     ) -> StepResult:
         """Run one training step on a batch and return its loss; ``lr`` overrides the default.
 
         ``factors``: by layer name, factors of the rate of weights and bias; None for what is
-        frozen, a layer that is left out learns at the rate.
+        frozen, a layer that is left out learns at the rate. ``parts``: equal mini-batches that the
+        batch is divided into, one after the other; their mean gradient makes the step.
         """
-        result, grads, traces = self._differentiate(x, labels)
-        for site, trace in zip(self._sites, traces):
-            if isinstance(site.op, BatchNorm):
-                float_norm.move_running(self._params[site.op.name], trace, site.op.momentum)
+        result, grads = self._accumulate(x, labels, parts)
         peak = self.lr if lr is None else lr
         momentum, decay = np.float32(self.momentum), np.float32(self.weight_decay)
         for name, grad in grads.items():
@@ -124,18 +126,20 @@ class FloatTrainer:
             own, speed = self._params[name], self._velocity[name]
             if of_weight is not None:
                 velocity, weight = speed.weight, own.weight
-                velocity *= momentum
-                velocity += grad.weight
+                slope = grad.weight
                 if decay and name in self._decayed:
-                    velocity += decay * weight
-                weight -= np.float32(peak * of_weight) * velocity
+                    slope = slope + decay * weight
+                velocity *= momentum
+                velocity += slope
+                step = slope + momentum * velocity if self.nesterov else velocity
+                weight -= np.float32(peak * of_weight) * step
             if grad.bias is None or own.bias is None or speed.bias is None or of_bias is None:
                 continue
             velocity, bias = speed.bias, own.bias
             velocity *= momentum
             velocity += grad.bias
-            bias -= np.float32(peak * of_bias) * velocity
-        self.steps += 1
+            step = grad.bias + momentum * velocity if self.nesterov else velocity
+            bias -= np.float32(peak * of_bias) * step
         return result
 
     def evaluate(
@@ -158,7 +162,7 @@ class FloatTrainer:
 
     @property
     def _target_axes(self) -> tuple[int, ...]:
-        return (1, 2) if self.loss == "squared_error" else (1,)
+        return (1, 2) if self.loss == "mse" else (1,)
 
     def _check(self, x: npt.ArrayLike) -> FloatArray:
         images = np.asarray(x, dtype=np.float32)
@@ -167,6 +171,27 @@ class FloatTrainer:
             raise BadInput("images", expected=f"shape (n, {', '.join(map(str, shape))})",
                            found=images.shape)
         return images
+
+    def _accumulate(self, x: npt.ArrayLike, labels: npt.ArrayLike, parts: int
+                    ) -> tuple[StepResult, dict[str, LayerParams]]:
+        """Loss and mean gradient of ``parts`` mini-batches; running statistics follow each."""
+        images, y = np.asarray(x), np.asarray(labels)
+        if parts < 1 or len(images) % parts or len(images) != len(y):
+            raise BadInput("images of a step", expected=f"a label each, a multiple of {parts}",
+                           found=f"{len(images)} with {len(y)} labels")
+        size = len(images) // parts
+        loss, correct = 0.0, 0
+        total: dict[str, LayerParams] = {}
+        for begin in range(0, len(images), max(size, 1)):
+            part = slice(begin, begin + size)
+            result, grads, traces = self._differentiate(images[part], y[part])
+            for site, trace in zip(self._sites, traces):
+                if isinstance(site.op, BatchNorm):
+                    float_norm.move_running(self._params[site.op.name], trace, site.op.momentum)
+            self.steps += 1
+            loss, correct = loss + result.loss / parts, correct + result.correct
+            total = {name: _mean_of(total.get(name), grad, parts) for name, grad in grads.items()}
+        return StepResult(loss, correct, len(y)), total
 
     def _differentiate(self, x: npt.ArrayLike, labels: npt.ArrayLike
                        ) -> tuple[StepResult, dict[str, LayerParams], list[Any]]:
@@ -182,9 +207,9 @@ class FloatTrainer:
         return result, self._backward(traces, grad), traces
 
     def _losses(self, logits: FloatArray, y: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-        if self.loss == "squared_error":
+        if self.loss == "mse":
             return squared_error(logits, y)
-        return softmax_loss(logits, y.astype(np.int64), self.smoothing)
+        return softmax_loss(logits, y.astype(np.int64), self.label_smoothing)
 
     def _forward(self, images: FloatArray, mode: Mode) -> tuple[FloatArray, list[Any]]:
         maps = {FROM_INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1))}
@@ -223,6 +248,19 @@ class FloatTrainer:
 def _correct(logits: FloatArray, y: npt.NDArray[Any]) -> int:
     labels = y if y.ndim == 1 else y.argmax(axis=1)
     return int((logits.argmax(axis=1) == labels).sum())
+
+
+def _mean_of(sofar: LayerParams | None, grad: LayerParams, parts: int) -> LayerParams:
+    """``sofar`` plus a ``parts``-th of ``grad``."""
+    if parts == 1:
+        return grad
+    share = np.float32(1 / parts)
+    bias = None if grad.bias is None else grad.bias * share
+    if sofar is None:
+        return LayerParams(grad.weight * share, bias)
+    if bias is not None and sofar.bias is not None:
+        bias = bias + sofar.bias
+    return LayerParams(sofar.weight + grad.weight * share, bias)
 
 
 def _copy(params: LayerParams) -> LayerParams:

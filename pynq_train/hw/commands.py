@@ -265,7 +265,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ("yf", "store unit: walk over the stored flags", _walk("stored flags")),
     (
         "f",
-        "softmax unit (stands where the X section stands)",
+        "softmax unit: loss and its gradient (stands where the X section stands)",
         (
             Field("logit_off", 32, "byte offset of the logits [block][image][4]"),
             Field("label_off", 32, "byte offset of the labels, one int64 word per image"),
@@ -273,6 +273,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("f_batch", 32, "images: stride of a block in words"),
             Field("f_classes", 16, "classes"),
             Field("f_grad", 1, "write gradients"),
+            Field("f_mse", 1, "squared error of the logits; else cross-entropy of their softmax"),
         ),
     ),
     (
@@ -445,7 +446,8 @@ UPDATE_PARAM_FIELDS = (
     Field("g_shift", 8, "right shift of the gradient sum to Q7.24, plus 16; 0..63"),
     Field("w_shift", 8, "right shift of the Q3.28 master to the 16-bit copy, 0..31"),
     Field("lr_shift", 8, "right shift of lr * momentum to Q3.28, 0..47"),
-    Field("u_pad", 8, "zero"),
+    Field("nesterov", 1, "step by g + decay * w + momentum * v'; else by v'"),
+    Field("u_pad", 7, "zero"),
     Field("lr", 16, "learning rate mantissa, unsigned"),
     Field("u_pad2", 16, "zero"),
     Field("momentum", 32, "momentum factor, unsigned Q0.16, up to 65536"),
@@ -453,8 +455,11 @@ UPDATE_PARAM_FIELDS = (
 )
 SOFTMAX_PARAM_FIELDS = (
     Field("z_shift", 8, "minus the exponent of the logits, 0..31"),
-    Field("f_pad", 24, "zero"),
+    Field("m_shift", 8, "squared error: right shift of logit minus target to the gradient, 0..31"),
+    Field("f_pad", 16, "zero"),
     Field("valid", 32, "images that count; the others get zero gradients"),
+    Field("t_off", 16, "cross-entropy: target of a class that is not the label's, unsigned Q0.16"),
+    Field("t_drop", 16, "cross-entropy: what the label's target lacks to one, unsigned Q0.16"),
 )
 VECTOR_PARAM_FIELDS = (
     Field("shift", 8, "right shift of the requantisation, 0..47"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pynq_train.hw.commands import DESCRIPTOR_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, HwConfig
 
-UPDATE_DSPS = 6
+UPDATE_DSPS = 8
 """Multipliers of the update unit."""
 SOFTMAX_DSPS = 2
 """Multipliers of the softmax unit."""

@@ -1,5 +1,6 @@
 """Exponents of all tensors, kept in integers, and the step-block entries that follow from them."""
 
+from pynq_train.quant.loss import Loss
 from pynq_train.quant.policy import (
     ExponentPolicy,
     LayerExponents,
@@ -19,6 +20,7 @@ __all__ = [
     "ExponentPolicy",
     "LayerExponents",
     "LayerKind",
+    "Loss",
     "Measures",
     "SgdStep",
     "StepExponents",

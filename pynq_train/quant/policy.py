@@ -14,10 +14,16 @@ from typing import Any
 from pynq_train.errors import BadInput
 from pynq_train.graph.fuse import Kind
 from pynq_train.graph.gradient_flow import DLOGITS, GradientFlow, GradientRef, GradientStep
+from pynq_train.quant.loss import (
+    GRADIENT_BITS,
+    LARGEST_GRADIENT_EXPONENT,
+    PLAIN_LOSS,
+    Loss,
+)
 
 HISTORY_STEPS = 16
 MARGIN = 1
-FRACTION_BITS = 15
+FRACTION_BITS = GRADIENT_BITS
 """A range ``k`` has the exponent ``k - FRACTION_BITS``."""
 MASTER_EXPONENT = -28
 """Exponent of the 32-bit weight and bias masters (Q3.28)."""
@@ -38,7 +44,7 @@ MAX_OFFSET_SHIFT = 28
 """Largest right shift behind a normalisation, so that its offsets keep in 48 bits."""
 MEAN_BITS = 28
 """Bits by which 1 / pixels of a mean is scaled, where 23 bits hold it."""
-MAX_GRADIENT_EXPONENT = -8
+MAX_GRADIENT_EXPONENT = LARGEST_GRADIENT_EXPONENT
 """Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
 FORMAT_VERSION = 1
 
@@ -123,12 +129,14 @@ class StepExponents:
         layers: by layer.
         gradients: by gradient tensor.
         sums: exponents of the sums behind each step of the gradient flow.
+        loss: the loss that they belong to.
     """
 
     batch: int
     layers: tuple[LayerExponents, ...]
     gradients: Mapping[str, int] = field(default_factory=dict)
     sums: tuple[int, ...] = ()
+    loss: Loss = PLAIN_LOSS
 
     @property
     def logits(self) -> int:
@@ -156,11 +164,6 @@ class Measures:
     steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
-def dlogits_exponent(batch: int) -> int:
-    """Exponent of the logit gradients: one mini-batch's mean, its odd part is folded into lr."""
-    return -FRACTION_BITS - (batch.bit_length() - 1)
-
-
 @dataclass
 class ExponentPolicy:
     """Exponent state of a training run; part of a checkpoint.
@@ -175,6 +178,7 @@ class ExponentPolicy:
         extra: by name: ranges of partial gradients (tensor names) and of the coefficients of
             normalisations (``<layer>.a`` forward, ``<layer>.b`` backward).
         flow: the way of gradients; None: from each layer to the one before it.
+        loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
     layers: tuple[LayerKind, ...]
@@ -185,6 +189,7 @@ class ExponentPolicy:
     w16: list[int] = field(default_factory=list)
     extra: dict[str, list[int]] = field(default_factory=dict)
     flow: GradientFlow | None = None
+    loss: Loss = PLAIN_LOSS
 
     @classmethod
     def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
@@ -217,8 +222,8 @@ class ExponentPolicy:
     def exponents(self, batch: int) -> StepExponents:
         """Return the exponents of the next step."""
         flow = self.flow if self.flow is not None else _chain(self.layers)
-        forward = self._forward()
-        gradients: dict[str, int] = {DLOGITS: dlogits_exponent(batch)}
+        forward = self._forward(batch)
+        gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
         for step in flow.steps:
@@ -241,16 +246,18 @@ class ExponentPolicy:
             w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
             layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
                                   dx=inputs.get(i, 0), w_next=w_next))
-        return StepExponents(batch, tuple(layers), gradients, tuple(sums))
+        return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
 
-    def _forward(self) -> list[LayerExponents]:
+    def _forward(self, batch: int) -> list[LayerExponents]:
         """Exponents of the forward pass; gradients and new weights are still 0."""
         done: list[LayerExponents] = []
         for i, layer in enumerate(self.layers):
             sources = (i - 1,) if layer.sources is None else layer.sources
             x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources)
             second = rest[0] if rest else 0
-            target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, FEATURE_CEILING)
+            last = i == len(self.layers) - 1
+            ceiling = self.loss.logits_ceiling(batch) if last else FEATURE_CEILING
+            target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
             w, most = self.w16[i], MAX_SHIFT
             if layer.kind == "norm":
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT

@@ -28,6 +28,8 @@ GRADIENT_PRESHIFT = 16
 class SgdStep:
     """Values of one SGD step: v = momentum * v + g + decay * w; w -= lr * v.
 
+    With ``nesterov`` the last is w -= lr * (g + decay * w + momentum * v).
+
     Attributes:
         lr: learning rate.
         momentum: 0..1.
@@ -35,6 +37,9 @@ class SgdStep:
         valid: images that count (default: all).
         factors: per layer: factors of the learning rate of weights and bias (default: 1).
         clip: exponent of the bound of gradient maps (:func:`clip_shift`), None without.
+        nesterov: whether it is Nesterov's step.
+        parts: mini-batches whose mean gradient makes a step.
+        part: which of them this is. The first applies momentum and decay, the last moves w.
     """
 
     lr: float
@@ -43,6 +48,9 @@ class SgdStep:
     valid: int | None = None
     factors: tuple[tuple[float, float], ...] = ()
     clip: int | None = None
+    nesterov: bool = False
+    parts: int = 1
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,8 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     """Return the step-block fields of a step; without ``sgd`` those of an evaluation.
 
     The mean over a mini-batch that is no power of two is folded into learning rate and decay:
-    the logit gradients carry 2**-floor(log2(batch)), not 1/batch.
+    the logit gradients carry 2**-floor(log2(batch)), not 1/batch. So is the mean over the parts of
+    a step, whose power of two is in ``g_shift``.
     """
     batch = exponents.batch
     valid = batch if sgd is None or sgd.valid is None else sgd.valid
@@ -96,8 +105,12 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     backward: list[dict[str, int]] = []
     weights: list[dict[str, int]] = []
     bias: list[dict[str, int]] = []
-    fold = (1 << (batch.bit_length() - 1)) / batch
+    fold = exponents.loss.fold(batch)
     scale = 0 if sgd is None or sgd.clip is None else clip_shift(exponents, sgd.clip)
+    if sgd is not None:
+        halvings = sgd.parts.bit_length() - 1
+        fold *= (1 << halvings) / sgd.parts
+        scale += halvings
     factors = sgd.factors if sgd is not None else ()
     for e, (of_weights, of_bias) in zip(exponents.layers,
                                         factors or ((1.0, 1.0),) * len(exponents.layers)):
@@ -113,9 +126,9 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
                             "w_shift": e.w_next - MASTER_EXPONENT,
                             "g_shift": _gradient_shift(e.gradient_sum - scale)})
         else:  # gamma of a normalisation learns as biases do
-            weights.append(_bias_fields(sgd, fold, of_weights, e.dy - scale))
-        bias.append(_bias_fields(sgd, fold, of_bias, e.dy - scale))
-    softmax = {"z_shift": -exponents.logits, "valid": valid}
+            weights.append(_bias_fields(sgd, fold, of_weights, e, scale))
+        bias.append(_bias_fields(sgd, fold, of_bias, e, scale))
+    softmax = {**exponents.loss.fields(exponents.logits), "valid": valid}
     return StepParams(softmax, tuple(forward), tuple(backward), tuple(weights), tuple(bias))
 
 
@@ -191,9 +204,11 @@ def clip_shift(exponents: StepExponents, limit: int) -> int:
     return max(0, max(bounds, default=limit) - limit)
 
 
-def _bias_fields(sgd: SgdStep, fold: float, factor: float, exponent: int) -> dict[str, int]:
-    """Update of biases, whose gradients are sums of ``exponent``: no decay, no 16-bit copy."""
-    return {**_sgd_fields(sgd, fold, factor), "decay": 0, "g_shift": _gradient_shift(exponent)}
+def _bias_fields(sgd: SgdStep, fold: float, factor: float, e: LayerExponents, scale: int
+                 ) -> dict[str, int]:
+    """Update of biases, whose gradients are sums of gradients: no decay, no 16-bit copy."""
+    return {**_sgd_fields(sgd, fold, factor), "decay": 0,
+            "w_shift": max(e.w_next - MASTER_EXPONENT, 0), "g_shift": _gradient_shift(e.dy - scale)}
 
 
 def _gradient_shift(exponent: int) -> int:
@@ -201,12 +216,27 @@ def _gradient_shift(exponent: int) -> int:
     return min(GRADIENT_PRESHIFT + MOMENTUM_EXPONENT - exponent, 63)
 
 
+def nesterov_in_parts(parts: int) -> BadInput:
+    """The error of Nesterov's step from ``parts`` mini-batches."""
+    return BadInput("nesterov with accumulation", expected="one mini-batch for an update: "
+                    "Nesterov's step needs the mean gradient by itself, and the engine keeps the "
+                    "momentum alone", found=parts, fix="use nesterov=False, or accumulate=1")
+
+
 def _sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
     if not 0 <= sgd.momentum <= 1:
         raise BadInput("momentum", expected="0..1", found=sgd.momentum)
+    if sgd.nesterov and sgd.parts > 1:
+        raise nesterov_in_parts(sgd.parts)
     decay = round(sgd.decay / fold * (1 << 20))
     if not 0 <= decay < 1 << 16:
-        raise BadInput("weight decay", expected="0 or more, below 0.03", found=sgd.decay)
+        raise BadInput("weight decay", expected=f"0 or more, below {min(0.03, fold / 16):.2g}",
+                       found=sgd.decay)
     lr, shift = learning_rate_fields(sgd.lr * factor * fold)
-    return {"lr": lr, "lr_shift": shift, "momentum": round(sgd.momentum * (1 << 16)),
-            "decay": decay}
+    if sgd.part < sgd.parts - 1:
+        lr = shift = 0
+    momentum = round(sgd.momentum * (1 << 16))
+    if sgd.part:
+        momentum, decay = 1 << 16, 0
+    return {"lr": lr, "lr_shift": shift, "momentum": momentum, "decay": decay,
+            "nesterov": int(sgd.nesterov)}

@@ -257,7 +257,7 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
     fields: Fields = {
         "f.logit_off": plan.memory["logits"].offset, "f.label_off": plan.memory["labels"].offset,
         "f.dlogit_off": plan.memory["dlogits"].offset, "f.f_batch": plan.batch,
-        "f.f_classes": plan.classes, "f.f_grad": int(gradient),
+        "f.f_classes": plan.classes, "f.f_grad": int(gradient), "f.f_mse": int(plan.loss.mse),
     }
     waits.put(fields, "x", "logits")
     waits.done(Semaphore.SOFTMAX, "dlogits")

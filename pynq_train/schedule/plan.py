@@ -12,6 +12,7 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 from pynq_train.graph.gradient_flow import GradientFlow, active_layers, gradient_flow
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
+from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.entries import (
     PARAM_BYTES,
     RECORD_BYTES,
@@ -68,6 +69,7 @@ class Plan:
         momentum: the weight masters hold momentum.
         learns: what each layer learns.
         parts: parts of the mini-batch in which the vector unit works beside the array.
+        loss: what the softmax unit computes.
     """
 
     board: Board
@@ -81,6 +83,7 @@ class Plan:
     momentum: bool = True
     learns: tuple[Learns, ...] = ()
     parts: int = 1
+    loss: Loss = PLAIN_LOSS
 
     def __post_init__(self) -> None:
         """Without ``learns``, every layer from ``train_from`` learns all it has."""

@@ -23,8 +23,6 @@ from pynq_train.schedule.plan import PARAM_BYTES, Entry, Plan, Role, param_index
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
 """Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
-LOSS_SCALE = 1 << 16
-"""Loss sums are Q.16 in log2 units."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class StepResult:
     """What the records of one program run say.
 
     Attributes:
-        loss_sum: sum of the losses over the valid images, Q.16 in log2 units.
+        loss_sum: sum of the losses over the valid images, in units of ``Loss.unit``.
         correct: correct predictions.
         measures: ranges for the exponent policy.
         saturations: saturated elements by tensor: ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.

@@ -36,7 +36,8 @@ class HlsSession(Session):
         policy: ranges for other boards; floating point needs no exponents.
 
     Raises:
-        BadInput: the plan freezes something; the kernel updates every layer.
+        BadInput: the plan freezes something, while the kernel updates every layer; a loss that is
+            not the plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
@@ -44,6 +45,11 @@ class HlsSession(Session):
             if not learns.weights or learns.bias != layer.bias:
                 raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
                                found=f"layer {layer.name!r} frozen", fix="use train='all'")
+        if plan.loss.mse or plan.loss.smoothing:
+            raise BadInput(f"{HLS_CSIM}: loss", expected="cross-entropy without label smoothing",
+                           found=plan.loss.kind if plan.loss.mse
+                           else f"label_smoothing={plan.loss.smoothing}",
+                           fix="leave loss and label_smoothing out")
         self.plan = plan
         self.policy = policy
         params = {name: own.params() for name, own in masters.items()}
@@ -59,6 +65,9 @@ class HlsSession(Session):
         if any(factor != 1 for pair in sgd.factors for factor in pair):
             raise BadInput(f"{HLS_CSIM}: layer_lr", expected="none: EF-Train has one rate",
                            found=sgd.factors, fix="leave layer_lr out")
+        if sgd.parts > 1:
+            raise BadInput(f"{HLS_CSIM}: accumulate", expected="1: EF-Train keeps no gradients",
+                           found=sgd.parts, fix="leave accumulate out")
         if sgd.clip is not None:
             raise BadInput(f"{HLS_CSIM}: clip", expected="None", found=sgd.clip,
                            fix="leave clip out")

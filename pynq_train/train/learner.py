@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,8 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, fuse, init_params, zoo
 from pynq_train.graph.init import FloatArray, check_params
 from pynq_train.hw.boards import BOARDS, Board
-from pynq_train.quant import ExponentPolicy
+from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.schedule.learning import Train, select
 from pynq_train.schedule.plan import Plan, make_plan
@@ -37,6 +39,7 @@ from pynq_train.train.images import (
 from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD
 from pynq_train.train.report import write_report
+from pynq_train.train.schedules import whole
 from pynq_train.train.session import Masters, Session, new_policy
 from pynq_train.train.state import TrainState
 
@@ -68,6 +71,12 @@ class Learner:
         batch: images of a mini-batch.
         seed: names the initial weights and the order of the images.
         normalise: take mean and deviation of the first training images into the model.
+        loss: ``cross-entropy`` (of the softmax) or ``mse``: mean squared difference of the outputs
+            and 1 at the label, 0 elsewhere. Both as in PyTorch, in the fabric.
+        label_smoothing: of the cross-entropy: part of the target that is spread over all classes
+            evenly, 0 to below 1.
+        accumulate: mini-batches whose mean gradient makes one update, for batches that memory does
+            not hold. The weights are updated as with a batch of ``accumulate * batch`` images.
         train: what learns: ``all``, ``last-layer``, ``last-block`` (the last convolution and
             everything behind it), ``bias``, or names and patterns of layers and parameters
             (``["conv2", "*.bias"]``). The rest is frozen: see ``print(learner.plan)``.
@@ -80,7 +89,8 @@ class Learner:
 
     def __init__(self, model: Graph | Model | str, board: str = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
-                 normalise: bool = False, train: Train = "all") -> None:
+                 normalise: bool = False, train: Train = "all", loss: str = CROSS_ENTROPY,
+                 label_smoothing: float = 0.0, accumulate: int = 1) -> None:
         start = model.params if isinstance(model, Model) else None
         if isinstance(model, Model):
             model = model.graph
@@ -91,17 +101,22 @@ class Learner:
                            fix="use pynq_train.load() for a saved learner")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise BadInput("seed", expected="an integer", found=repr(seed))
+        whole("accumulate", accumulate, 1)
         self.board = board
+        self.accumulate = accumulate
         self._optimizer = optimizer if optimizer is not None else SGD()
+        self._optimizer.check_accumulation(accumulate)
         self.seed = seed
         self.normalisation: Normalisation | None = None
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
         self.train: Train = train if isinstance(train, str) else tuple(train)
-        self._plan = make_plan(self._layers, batch, board_of(board),
-                               momentum=self.optimizer.momentum > 0,
-                               learns=select(self._layers, train))
+        # The momentum holds what is accumulated.
+        plan = make_plan(self._layers, batch, board_of(board),
+                         momentum=self.optimizer.momentum > 0 or accumulate > 1,
+                         learns=select(self._layers, train))
+        self._plan = replace(plan, loss=Loss(loss, label_smoothing, self.graph.classes))
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self.graph, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
@@ -127,8 +142,19 @@ class Learner:
                            "board keeps bare weights", found=new.momentum,
                            fix="save it and load it with the new optimizer: "
                                "pynq_train.load(path, optimizer=...)")
+        new.check_accumulation(self.accumulate)
         new.factors([layer.name for layer in self._layers])
         self._optimizer = new
+
+    @property
+    def loss(self) -> str:
+        """What the network is trained for: ``cross-entropy`` or ``mse``."""
+        return self._plan.loss.kind
+
+    @property
+    def label_smoothing(self) -> float:
+        """Part of the target that is spread over all classes."""
+        return self._plan.loss.smoothing
 
     @property
     def plan(self) -> Plan:
@@ -211,9 +237,10 @@ class Learner:
             self.normalisation = measure_normalisation(x, self.graph.input_shape)
         source = self._images(x)
         labels = checked_labels(y, len(source), self.graph.classes)
-        if len(source) < self.batch:
-            raise BadInput("training images", expected=f"at least one mini-batch ({self.batch})",
-                           found=len(source), fix="use a smaller batch")
+        if len(source) < self.batch * self.accumulate:
+            several = "" if self.accumulate == 1 else f"{self.accumulate} of "
+            raise BadInput("training images", found=len(source), fix="use a smaller batch",
+                           expected=f"at least one mini-batch ({several}{self.batch})")
         validate = None
         if validation_data is not None:
             images = self._images(validation_data[0])
@@ -234,7 +261,7 @@ class Learner:
     # -- use -------------------------------------------------------------------------------------
 
     def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (nats) and accuracy (0..1) on labelled images."""
+        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
         source = self._images(x)
         return self._evaluate(self._open(), source,
                               checked_labels(y, len(source), self.graph.classes))
@@ -286,7 +313,8 @@ class Learner:
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",
              batch: int | None = None, optimizer: SGD | None = None,
-             train: Train | None = None) -> Learner:
+             train: Train | None = None, loss: str | None = None,
+             label_smoothing: float | None = None, accumulate: int | None = None) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
         Args:
@@ -296,6 +324,9 @@ class Learner:
             optimizer: another optimizer than the saved one.
             train: something else learns than before (an interrupted training can then not be
                 resumed).
+            loss, label_smoothing: another loss than the saved one.
+            accumulate: another number of mini-batches for an update (an interrupted training can
+                then not be resumed).
 
         Raises:
             BadInput: no such file, damaged, or not a saved learner.
@@ -306,10 +337,15 @@ class Learner:
         try:
             learner = cls(saved.graph, board, optimizer or SGD.from_dict(state["optimizer"]),
                           int(state["batch"]) if batch is None else batch, int(state["seed"]),
-                          bool(state["normalise"]), state["train"] if train is None else train)
+                          bool(state["normalise"]), state["train"] if train is None else train,
+                          state.get("loss", CROSS_ENTROPY) if loss is None else loss,
+                          _smoothing(state, loss) if label_smoothing is None else label_smoothing,
+                          state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
             learner._policy = ExponentPolicy.from_dict(state["policy"])
-            same = learner.batch == int(state["batch"]) and _same(learner.train, state["train"])
+            learner._policy.loss = learner._plan.loss
+            same = (learner.batch == int(state["batch"]) and _same(learner.train, state["train"])
+                    and learner.accumulate == state.get("accumulate", 1))
             learner.state = TrainState.from_dict(state, keep_run=same)
             if state["normalisation"] is not None:
                 learner.normalisation = Normalisation.from_dict(state["normalisation"])
@@ -384,9 +420,17 @@ class Learner:
         return {
             "board": self.board, "batch": self.batch, "seed": self.seed, "train": self.train,
             "optimizer": self.optimizer.to_dict(), "policy": policy.to_dict(),
+            "loss": self.loss, "label_smoothing": self.label_smoothing,
+            "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "normalisation": self.normalisation.to_dict() if self.normalisation else None,
         }
+
+
+def _smoothing(state: Mapping[str, Any], loss: str | None) -> float:
+    """The saved label smoothing; none for another loss than the saved one."""
+    same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
+    return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
 def _same(one: Train, other: Train) -> bool:

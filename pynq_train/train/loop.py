@@ -71,7 +71,8 @@ class Loop:
         self._saving, self._progress = saving, progress
         self._state = learner.state
         self._names = [spec.name for spec in session.plan.specs]
-        self._per_epoch = len(data.source) // learner.batch
+        group = learner.batch * learner.accumulate
+        self._per_epoch = len(data.source) // group * learner.accumulate
 
     def begin(self, epochs: int) -> None:
         """Start a run: exponents for the first mini-batch, state and first checkpoint."""
@@ -136,7 +137,7 @@ class Loop:
             for number, index in enumerate(self._order()):
                 if number < skip:
                     continue
-                if interrupt.pending:
+                if interrupt.pending or number == self._per_epoch:
                     break
                 self._step(run, index)
                 tally = run.tally
@@ -169,7 +170,8 @@ class Loop:
             self._save()
 
     def _step(self, run: Run, index: NDArray[np.int64]) -> None:
-        sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names)
+        sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names,
+                                         self._learner.accumulate)
         images, labels = self._data.source.take(index), self._data.labels[index]
         outcome = self._session.protected(
             lambda: self._session.train_step(images, labels, sgd))

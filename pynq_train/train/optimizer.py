@@ -10,6 +10,7 @@ from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.quant import SgdStep
+from pynq_train.quant.step import nesterov_in_parts
 from pynq_train.train.schedules import NAMED, Schedule, WarmUp, from_dict, number, whole
 
 SCHEDULES = tuple(NAMED)
@@ -21,6 +22,8 @@ _PARTS = ("weight", "bias")
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent: ``v = momentum * v + g + weight_decay * w; w -= lr * v``.
+
+    With ``nesterov``, as in PyTorch, ``w -= lr * (g + weight_decay * w + momentum * v)``.
 
     Attributes:
         lr: learning rate at its peak.
@@ -34,6 +37,7 @@ class SGD:
             parameters (``*.bias``); the first pattern that matches counts, 1 where none does.
         clip: bound of the gradients of all feature maps behind hidden layers, rounded down to a
             power of two; see ``docs/training.md`` for what exactly is bounded.
+        nesterov: Nesterov momentum; needs ``momentum`` above 0.
     """
 
     lr: float = 0.02
@@ -43,6 +47,7 @@ class SGD:
     warmup_steps: int = 50
     layer_lr: Mapping[str, float] = field(default_factory=dict, hash=False)
     clip: float | None = None
+    nesterov: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that the update unit cannot take."""
@@ -50,6 +55,11 @@ class SGD:
         number("momentum", self.momentum, 0, 1)
         if self.momentum == 1:
             raise BadInput("momentum", expected="0 to below 1", found=self.momentum)
+        if not isinstance(self.nesterov, bool):
+            raise BadInput("nesterov", expected="True or False", found=repr(self.nesterov))
+        if self.nesterov and self.momentum == 0:
+            raise BadInput("nesterov without momentum", expected="momentum above 0", found=0,
+                           fix="set momentum, for example 0.9, or leave nesterov out")
         number("weight_decay", self.weight_decay, 0, 0.03)
         if not isinstance(self.schedule, Schedule) and self.schedule not in SCHEDULES:
             raise UnknownName.among("schedule", self.schedule, SCHEDULES)
@@ -89,15 +99,24 @@ class SGD:
                                "does", expected="a name or pattern of " + ", ".join(layers))
         return result
 
-    def at(self, step: int, total_steps: int, layers: Sequence[str] = ()) -> SgdStep:
+    def check_accumulation(self, accumulate: int) -> None:
+        """Raise :class:`BadInput` if ``accumulate`` mini-batches cannot make one step."""
+        if self.nesterov and accumulate > 1:
+            raise nesterov_in_parts(accumulate)
+
+    def at(self, step: int, total_steps: int, layers: Sequence[str] = (),
+           accumulate: int = 1) -> SgdStep:
         """Values of step ``step`` (from 0) of a training of ``total_steps``.
 
-        ``layers``: names of the layers, for ``layer_lr``.
+        ``layers``: names of the layers, for ``layer_lr``. Of ``accumulate`` steps in a row the
+        mean gradient is taken, and the rate is that of their number among all such groups.
         """
         return SgdStep(
-            self.rate(step, total_steps), self.momentum, self.weight_decay,
+            self.rate(step // accumulate, total_steps // accumulate), self.momentum,
+            self.weight_decay,
             factors=self.factors(layers) if self.layer_lr else (),
-            clip=None if self.clip is None else math.frexp(self.clip)[1] - 1)
+            clip=None if self.clip is None else math.frexp(self.clip)[1] - 1,
+            nesterov=self.nesterov, parts=accumulate, part=step % accumulate)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""

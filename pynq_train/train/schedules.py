@@ -189,10 +189,10 @@ def number(what: str, value: Any, low: float, high: float) -> None:
         raise BadInput(what, expected=f"a number of {low} to {high}", found=repr(value))
 
 
-def whole(what: str, value: Any) -> None:
-    """Raise :class:`BadInput` unless ``value`` is an integer of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BadInput(what, expected="an integer of 0 or more", found=repr(value))
+def whole(what: str, value: Any, least: int = 0) -> None:
+    """Raise :class:`BadInput` unless ``value`` is an integer of ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadInput(what, expected=f"an integer of {least} or more", found=repr(value))
 
 
 def cos_pi(x: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -33,7 +32,6 @@ from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.step_io import (
     DEAD_UPDATE,
-    LOSS_SCALE,
     StepResult,
     layer_kinds,
     pack_step_block,
@@ -52,8 +50,6 @@ from pynq_train.train.formats import (
     to_master,
 )
 
-LOSS_UNIT = math.log(2) / LOSS_SCALE
-"""Loss of one unit of the softmax record (Q.16, log2), in nats."""
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
 T = TypeVar("T")
 
@@ -122,7 +118,7 @@ class StepOutcome:
     """What a step returned.
 
     Attributes:
-        loss_sum: sum of the cross-entropy over the valid images, in nats.
+        loss_sum: sum of the loss over the valid images, cross-entropies in nats.
         correct: images whose largest logit is the label's.
         images: valid images.
         cycles: cycles of the run (0 if the backend has no clock).
@@ -144,7 +140,9 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     """Return the exponent state of a network that was never run."""
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    return ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.flow)
+    policy = ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.flow)
+    policy.loss = plan.loss
+    return policy
 
 
 class Session:
@@ -288,7 +286,7 @@ class Session:
         result = self.run(self.training)
         said = self.records(self.training)
         self.policy.observe(used, said.measures)
-        return _outcome(said, result, self.plan.batch)
+        return _outcome(said, result, self.plan.batch, used)
 
     def calibrate(self, images: Array, labels: Array) -> int:
         """Find exponents for this batch: run the training step with a dead update until they hold.
@@ -342,7 +340,7 @@ class Session:
         used = self.policy.exponents(self.plan.batch)
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
-        outcome = _outcome(self.records(self.evaluation), result, len(images))
+        outcome = _outcome(self.records(self.evaluation), result, len(images), used)
         blocks = -(-self.plan.classes // 4)
         raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
@@ -397,6 +395,7 @@ class Session:
         """The same weights and input, and no history but ``measures``."""
         policy = self.policy
         fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k, policy.flow)
+        fresh.loss = policy.loss
         if used is not None and measures is not None:
             fresh.observe(used, measures)
             fresh.weight_k = list(policy.weight_k)
@@ -430,9 +429,10 @@ class Session:
                                     fix="run 'pynq-train verify' on this board")
 
 
-def _outcome(said: StepResult, result: RunResult, images: int) -> StepOutcome:
-    return StepOutcome(said.loss_sum * LOSS_UNIT, said.correct, images, result.cycles,
-                       sum(said.saturations.values()), result.counters, said.saturations)
+def _outcome(said: StepResult, result: RunResult, images: int, used: StepExponents) -> StepOutcome:
+    return StepOutcome(said.loss_sum * used.loss.unit(used.logits), said.correct, images,
+                       result.cycles, sum(said.saturations.values()), result.counters,
+                       said.saturations)
 
 
 def _dry(params: StepParams, used: StepExponents) -> StepParams:

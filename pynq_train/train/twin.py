@@ -15,14 +15,15 @@ from pynq_train.schedule.learning import Train, select
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD
+from pynq_train.train.schedules import whole
 
 
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
               normalisation: Normalisation | None = None, progress: bool = False,
               params: Mapping[str, LayerParams] | None = None, train: Train = "all",
-              epochs_before: int = 0, loss: Loss = "cross_entropy",
-              smoothing: float = 0.0) -> History:
+              epochs_before: int = 0, loss: Loss = "cross-entropy",
+              label_smoothing: float = 0.0, accumulate: int = 1) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
     Networks may have branches and operations that the engine does not run.
@@ -33,7 +34,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
         train: what learns, as for the learner.
         epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
             the order of the images.
-        loss: with ``smoothing`` as for :class:`~pynq_train.graph.reference.FloatTrainer`.
+        loss, label_smoothing, accumulate: as for the learner.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
@@ -48,9 +49,11 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
+    whole("accumulate", accumulate, 1)
+    batch *= accumulate
     start = init_params(graph, seed) if params is None else params
     trainer = FloatTrainer(graph, start, optimizer.lr, optimizer.momentum, optimizer.weight_decay,
-                           loss, smoothing, seed)
+                           loss, label_smoothing, seed, optimizer.nesterov)
     factors = _factors(graph, list(start), optimizer, train)
     total = len(source) // batch * epochs
     history = History()
@@ -60,7 +63,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
             began, tally = time.monotonic(), Tally()
             for index in batches(len(source), batch, seed, epochs_before + epoch, drop_last=True):
                 result = trainer.step(source.take(index), labels[index],
-                                      optimizer.rate(step, total), factors)
+                                      optimizer.rate(step, total), factors, accumulate)
                 step += 1
                 tally.add(result.loss * result.images, result.correct, result.images)
                 history.batch_losses.append(result.loss)

@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph, fuse, init_params
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
-from pynq_train.quant import SgdStep
+from pynq_train.quant import Loss, SgdStep
+from pynq_train.quant.loss import CROSS_ENTROPY, MSE
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.schedule.build import ProgramImage
 from pynq_train.schedule.learning import Train, describe_learning, select
@@ -33,7 +34,7 @@ from pynq_train.train.learner import board_of
 from pynq_train.train.session import Masters, Session, new_policy
 
 _STREAM = 0x7E
-_MOMENTUM = 0.9
+_MOMENTUM, _SMOOTHING = 0.9, 0.1
 Progress = Callable[[int], None]
 
 
@@ -72,6 +73,8 @@ class VerifyReport:
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
             "seed": self.seed, "momentum": momentum_of(self.seed), "train": self.train,
+            "loss": loss_of(self.seed), "label_smoothing": smoothing_of(self.seed),
+            "nesterov": nesterov_of(self.seed), "accumulate": parts_of(self.seed),
             "descriptors_compared": self.descriptors,
             "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
             "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
@@ -91,6 +94,26 @@ def momentum_of(seed: int) -> float:
     return 0.0 if seed % 2 else _MOMENTUM
 
 
+def loss_of(seed: int) -> str:
+    """Loss of a verification: the squared error for every fifth seed, 3, 8, 13 ..."""
+    return MSE if seed % 5 == 3 else CROSS_ENTROPY
+
+
+def smoothing_of(seed: int) -> float:
+    """Label smoothing of a verification: some for every third seed with cross-entropy."""
+    return _SMOOTHING if seed % 3 == 1 and loss_of(seed) == CROSS_ENTROPY else 0.0
+
+
+def nesterov_of(seed: int) -> bool:
+    """Nesterov's step for every fourth seed, 2, 6, 10 ..."""
+    return seed % 4 == 2
+
+
+def parts_of(seed: int) -> int:
+    """Mini-batches of an update: two for every eighth seed, 4, 12, 20 ..."""
+    return 2 if seed % 8 == 4 else 1
+
+
 def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
            seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
            train: Train = "all") -> VerifyReport:
@@ -105,7 +128,8 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
         batch: images of a mini-batch.
         steps: training steps.
         board: backend to compare with golden.
-        seed: names weights, images, labels and the random bytes; odd ones train without momentum.
+        seed: names weights, images, labels and the random bytes; odd ones train without momentum,
+            some of the others with Nesterov's or with two mini-batches for an update; and the loss.
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
         train: what learns, as for :class:`~pynq_train.train.Learner`.
@@ -115,6 +139,7 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
     layers = fuse(graph)
     plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
                      learns=select(layers, train))
+    plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
     report = VerifyReport(graph.name, board, batch, steps, seed,
                           describe_learning(layers, plan.learns) if train != "all" else "all")
     masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
@@ -147,7 +172,8 @@ class _Pair:
                  seed: int, report: VerifyReport, progress: Progress) -> None:
         self.plan, self.report, self.seed, self.progress = plan, report, seed, progress
         self.golden, self.other = golden, other
-        self.sgd = SgdStep(lr=0.01, momentum=momentum_of(seed), decay=1e-3)
+        self.sgd = SgdStep(lr=0.01, momentum=momentum_of(seed), decay=1e-3,
+                           nesterov=nesterov_of(seed), parts=parts_of(seed))
         self.reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
                                  fill_seed=seed & 0xFFFF_FFFF)
         self.reference.calibrate(*self._batch(0))
@@ -199,7 +225,8 @@ class _Pair:
         program = self.reference.training
         for step in range(self.report.steps):
             used = self.reference.policy.exponents(self.plan.batch)
-            params = plan_params(self.plan, used, self.sgd)
+            sgd = replace(self.sgd, part=step % self.sgd.parts)
+            params = plan_params(self.plan, used, sgd)
             self.reference.write_training(*self._batch(step), params)
             self._copy_inputs()
             self._begin(program)

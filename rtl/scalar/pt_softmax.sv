@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax unit: cross-entropy loss, correct predictions and logit gradients, one image at a time.
+// Softmax unit: cross-entropy with label smoothing or squared error, correct predictions and logit
+// gradients, one image at a time.
 //
 //   read label, logits -> 2 image buffers -> walk lanes: pass 1 maximum
 //                                                        pass 2 exponentials, sum, then logarithm
 //                                                        pass 3 exponentials -> 4 dividers -> write
+//                                       squared error:   pass 2 differences, squares    -> write
 //
-// Contract: one lane per cycle in passes 1 and 2, about 19 cycles per word in pass 3; the next
-// image is read meanwhile. Reads are requested only into a free buffer, so data_ready_o is always
+// Contract: one lane per cycle in passes 1 and 2, about 19 cycles per word in pass 3, about 12 in
+// pass 2 of the squared error; the next image is read meanwhile. Reads are requested only into a free buffer, so data_ready_o is always
 // high. done_o follows the acknowledged record.
 module pt_softmax #(
   // Most classes, a power of two of 16 or more.
@@ -50,6 +52,7 @@ module pt_softmax #(
   localparam int unsigned WordW = ClassW - 2;           // index of a word
   localparam int unsigned MantW = 23;                   // Q1.22, up to one
   localparam int unsigned SumW = MantW + ClassW;
+  localparam int unsigned TotalW = 34 + ClassW;         // sum of all tq
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgFWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
@@ -87,12 +90,12 @@ module pt_softmax #(
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
-    StIdle, StConfig, StStart, StImage, StMax, StExp, StNorm, StLog, StGrad, StZero, StFlush,
-    StRecord, StWords, StEnd
+    StIdle, StConfig, StStart, StImage, StMax, StExp, StNorm, StLog, StGrad, StSquare, StZero,
+    StFlush, StRecord, StWords, StEnd
   } state_e;
   state_e      state_q;
   logic        start, image_ready, image_done, slot_freed, max_last, exp_last, norm_ready;
-  logic        log_done, push, push_last, flushed, record_taken;
+  logic        log_done, square_done, push, push_last, flushed, record_taken;
   logic [31:0] image_left_q, valid_left_q;
   logic [1:0]  record_q;
   logic [31:0] start_stamp_q, record_stamp_q;
@@ -113,12 +116,12 @@ module pt_softmax #(
           else if (valid_left_q == 32'd0) state_q <= cfg.f_grad ? StZero : StFlush;
           else if (image_ready) state_q <= StMax;
         end
-        StMax:    if (max_last) state_q <= StExp;
+        StMax:    if (max_last) state_q <= cfg.f_mse ? StSquare : StExp;
         StExp:    if (exp_last) state_q <= StNorm;
         StNorm:   if (norm_ready) state_q <= StLog;
         StLog:    if (log_done) state_q <= cfg.f_grad ? StGrad : StImage;
-        StGrad:   if (push_last) state_q <= StImage;
-        StZero:   if (push_last) state_q <= StImage;
+        StSquare: if (square_done) state_q <= StImage;
+        StGrad, StZero: if (push_last) state_q <= StImage;
         StFlush:  if (flushed) state_q <= StRecord;
         StRecord: if (wr_run_ready_i) state_q <= StWords;
         StWords:  if (record_taken && record_q == 2'd3) state_q <= StEnd;
@@ -135,102 +138,51 @@ module pt_softmax #(
     end
   end
   assign slot_freed = (state_q == StLog && log_done && !cfg.f_grad) ||
-                      (state_q == StGrad && push_last);
+                      (state_q == StGrad && push_last) || square_done;
   assign image_done = slot_freed || (state_q == StZero && push_last);
 
-  // ---- load: label and logits of the next images into two slots ---------------------------------
-  typedef enum logic [1:0] {LdIdle, LdLabel, LdWords} load_e;
-  load_e            load_q;
-  logic [31:0]      load_left_q, load_valid_q, label_off_q, logit_off_q, word_off_q;
-  logic [WordW-1:0] run_word_q, data_word_q;
-  logic [1:0]       held_q, full_q;    // slots reserved, slots filled
-  logic             in_slot_q, slot_q;  // written, read
-  logic             in_label_q, filled, load_accept;
-  logic [ClassW-1:0] label_q [2];
-  logic [1:0]        label_ok_q;
-  assign load_accept = run_valid_o && run_ready_i;
-  assign run_valid_o = load_q != LdIdle;
-  assign run_off_o = load_q == LdLabel ? label_off_q : word_off_q;
-  assign run_len_o = 16'd1;
-  assign run_last_o = 1'b1;
-  assign data_ready_o = 1'b1;
-  assign filled = data_valid_i && !in_label_q && data_word_q == word_end;
-  assign image_ready = full_q != 2'd0;
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || start) begin
-      load_q     <= LdIdle;
-      held_q     <= 2'd0;
-      full_q     <= 2'd0;
-      in_slot_q  <= 1'b0;
-      slot_q     <= 1'b0;
-      in_label_q <= 1'b1;
-    end else begin
-      unique case (load_q)
-        LdIdle: begin
-          if (load_left_q != 32'd0 && load_valid_q != 32'd0 && !held_q[1] &&
-              state_q != StIdle && state_q != StConfig && cfg.f_classes != 16'd0) begin
-            load_q <= LdLabel;
-          end
-        end
-        LdLabel: if (run_ready_i) load_q <= LdWords;
-        LdWords: if (run_ready_i && run_word_q == word_end) load_q <= LdIdle;
-        default: load_q <= LdIdle;
-      endcase
-      held_q <= held_q + 2'(load_q == LdLabel && run_ready_i) - 2'(slot_freed);
-      full_q <= full_q + 2'(filled) - 2'(slot_freed);
-      if (filled) in_slot_q <= ~in_slot_q;
-      if (slot_freed) slot_q <= ~slot_q;
-      if (data_valid_i) in_label_q <= filled;
-    end
-    if (start) begin
-      load_left_q  <= cfg.f_batch;
-      load_valid_q <= param.valid;
-      label_off_q  <= cfg.label_off;
-      logit_off_q  <= cfg.logit_off;
-    end else if (load_accept && load_q == LdLabel) begin
-      load_left_q  <= load_left_q - 32'd1;
-      load_valid_q <= load_valid_q - 32'd1;
-      label_off_q  <= label_off_q + 32'd8;
-      logit_off_q  <= logit_off_q + 32'd8;
-    end
-    if (load_accept) begin
-      word_off_q <= load_q == LdLabel ? logit_off_q : word_off_q + stride;
-      run_word_q <= load_q == LdLabel ? WordW'(0) : run_word_q + WordW'(1);
-    end
-    if (data_valid_i) begin
-      data_word_q <= in_label_q ? WordW'(0) : data_word_q + WordW'(1);
-      if (in_label_q) begin
-        label_q[in_slot_q]    <= data_i[ClassW-1:0];
-        label_ok_q[in_slot_q] <= data_i[63:16] == 48'd0 && data_i[15:0] < cfg.f_classes;
-      end
-    end
-  end
-
-  logic [63:0] buffer_word;
-  logic        walk_valid;
-  logic [WordW-1:0] walk_word_q;
-  pt_ram_sdp #(.Depth(2 * MaxClasses / 4), .Width(64), .OutReg(1'b1)) u_buffer (
+  // ---- label and logits -------------------------------------------------------------------------
+  logic [63:0]       buffer_word;
+  logic [WordW-1:0]  walk_word_q;
+  logic [ClassW-1:0] label;
+  logic              label_ok;
+  pt_softmax_load #(.MaxClasses(MaxClasses), .ClassW(ClassW)) u_load (
     .clk_i,
-    .we_i(data_valid_i && !in_label_q),
-    .waddr_i({in_slot_q, data_word_q}),
-    .wdata_i(data_i),
-    .re_i(1'b1),
-    .raddr_i({slot_q, walk_word_q}),
-    .rdata_o(buffer_word)
+    .rst_ni,
+    .start_i(start),
+    .active_i(state_q != StIdle && state_q != StConfig),
+    .images_i(cfg.f_batch),
+    .valid_images_i(param.valid),
+    .classes_i(cfg.f_classes),
+    .label_off_i(cfg.label_off),
+    .logit_off_i(cfg.logit_off),
+    .run_valid_o,
+    .run_ready_i,
+    .run_off_o,
+    .run_len_o,
+    .run_last_o,
+    .data_valid_i,
+    .data_ready_o,
+    .data_i,
+    .image_ready_o(image_ready),
+    .image_freed_i(slot_freed),
+    .label_o(label),
+    .label_ok_o(label_ok),
+    .read_word_i(walk_word_q),
+    .buffer_word_o(buffer_word)
   );
 
-  // ---- walk: all lanes of all words, also padding; pass 3 word by word --------------------------
-  logic              walk_q, walk_begin, walk_end, collect_busy_q, divide;
+  // ---- walk: all lanes of all words, also padding; gradients word by word -----------------------
+  logic              walk_q, walk_begin, walk_valid, walk_end, collect_busy_q, divide, paced, space;
+  logic              square_word_q;
   logic [1:0]        walk_lane_q;
-  logic [ClassW-1:0] walk_class, label, loss_class;
-  logic              label_ok;
+  logic [ClassW-1:0] walk_class, loss_class;
   assign walk_class = {walk_word_q, walk_lane_q};
-  assign walk_valid = walk_q && (state_q != StGrad || walk_lane_q != 2'd0 || !collect_busy_q);
+  assign paced = state_q == StGrad || state_q == StSquare;
+  assign walk_valid = walk_q && (!paced || walk_lane_q != 2'd0 ||
+                                 (!collect_busy_q && (state_q == StGrad || space)));
   assign walk_end = walk_word_q == word_end && walk_lane_q == 2'd3;
   assign walk_begin = (state_q == StImage && image_ready) || max_last || (log_done && cfg.f_grad);
-  assign label = label_q[slot_q];
-  assign label_ok = label_ok_q[slot_q];
   assign loss_class = label_ok ? label : ClassW'(0);
 
   always_ff @(posedge clk_i) begin
@@ -244,13 +196,14 @@ module pt_softmax #(
       walk_lane_q <= walk_lane_q + 2'd1;
       if (walk_lane_q == 2'd3) walk_word_q <= walk_word_q + WordW'(1);
     end
-    if (!rst_ni || divide) collect_busy_q <= 1'b0;
-    else if (walk_valid && state_q == StGrad) collect_busy_q <= 1'b1;
+    if (!rst_ni || divide || square_word_q) collect_busy_q <= 1'b0;
+    else if (walk_valid && paced) collect_busy_q <= 1'b1;
   end
 
   // Side information, by cycles since the walk.
   localparam int unsigned AtZ = 3;      // logit
   localparam int unsigned AtT = 6;      // exponent, tq
+  localparam int unsigned AtCode = 7;   // gradient code of the squared error
   localparam int unsigned AtE = 11;     // exponential
   logic [AtE:1]      valid_q, last_q, pad_q;
   logic [AtT:1]      loss_q;
@@ -290,8 +243,9 @@ module pt_softmax #(
 
   // ---- exponential, and logarithm through the same table ----------------------------------------
   //  3 z   4 d = max - z   5 d * log2(e)   6 tq   7,8 table   9 interpolation   10 mantissa   11 e
-  logic [16:0]      d_q;
+  logic [16:0]      d_q, factor_q, code_abs;
   logic [33:0]      scaled_q, tq_q, loss_tq_q;
+  logic [TotalW-1:0] tq_sum_q;  // of all classes
   logic             log_now, top7_q, top8_q, zero7_q;
   logic [7:0]       frac7_q, frac8_q;
   logic [4:0]       shift_q [7:10];
@@ -311,10 +265,13 @@ module pt_softmax #(
   );
 
   always_ff @(posedge clk_i) begin
-    d_q      <= {max_q[15], max_q} - {z_q[15], z_q};
-    scaled_q <= 34'(d_q) * 34'(pt_spec_pkg::Log2E);
+    d_q      <= cfg.f_mse ? code_abs : {max_q[15], max_q} - {z_q[15], z_q};
+    factor_q <= cfg.f_mse ? code_abs : 17'(pt_spec_pkg::Log2E);
+    scaled_q <= 34'(d_q) * 34'(factor_q);
     tq_q     <= scaled_q >> param.z_shift[4:0];
     if (valid_q[AtT] && loss_q[AtT]) loss_tq_q <= tq_q;
+    if (state_q == StMax) tq_sum_q <= TotalW'(0);
+    else if (state_q == StExp && valid_q[AtT] && !pad_q[AtT]) tq_sum_q <= tq_sum_q + TotalW'(tq_q);
     top7_q     <= table_addr == 9'd0;
     top8_q     <= top7_q;
     frac7_q    <= log_now ? norm_q[SumW-10-:8] : tq_q[7:0];
@@ -334,9 +291,11 @@ module pt_softmax #(
   // ---- pass 2: sum, logarithm of the sum, loss --------------------------------------------------
   logic [3:0]  msb_q;       // leading bit position of the sum, minus 22
   logic [34:0] loss_add_q;
-  logic        log11_q;
+  logic        log11_q, loss_on_q, smooth_busy, smooth_valid;
   logic [63:0] loss_sum_q;
   logic [31:0] correct_q;
+  logic [47:0] loss_in_q, smooth;  // signed
+  logic [16:0] own_factor_q;
   assign exp_last = state_q == StExp && valid_q[AtE] && last_q[AtE];
   assign norm_ready = state_q == StNorm && norm_q[SumW-1];
   assign log_now = norm_ready;
@@ -355,23 +314,70 @@ module pt_softmax #(
     if (!rst_ni) log11_q <= 1'b0;
     else log11_q <= log_q[10];
     loss_add_q <= 35'(loss_tq_q) + {15'd0, msb_q, 16'd0} + 35'(mant10_q[16:0]);
+    // Logarithm and tq of the label, its smoothing (before the next image's logarithm), a square.
+    loss_in_q <= log_done ? 48'(loss_add_q) : smooth_valid ? smooth : 48'(scaled_q);
+    loss_on_q <= log_done || smooth_valid || (state_q == StSquare && valid_q[AtCode+2]);
+    own_factor_q <= {1'b0, param.t_off} + {1'b0, param.t_drop};
     if (start) begin
       loss_sum_q <= 64'd0;
       correct_q  <= 32'd0;
-    end else if (log_done) begin
-      loss_sum_q <= loss_sum_q + 64'(loss_add_q);
-      if (label_ok && best_q == label) correct_q <= correct_q + 32'd1;
+    end else begin
+      if (loss_on_q) loss_sum_q <= loss_sum_q + 64'($signed(loss_in_q));
+      if ((log_done || square_done) && label_ok && best_q == label) correct_q <= correct_q + 32'd1;
     end
   end
 
+  pt_softmax_smooth #(.AllW(TotalW), .OwnW(34)) u_smooth (
+    .clk_i,
+    .rst_ni,
+    .all_factor_i({1'b0, param.t_off}),
+    .own_factor_i(own_factor_q),
+    .start_i(log_done),
+    .all_i(tq_sum_q),
+    .own_i(loss_tq_q),
+    .busy_o(smooth_busy),
+    .valid_o(smooth_valid),
+    .result_o(smooth)
+  );
+
+  // ---- squared error: gradient code of every lane, its magnitude back to the multiplier ---------
+  //  3 z   4 z - target   5..7 rounded   8 magnitude   9 square
+  logic signed [33:0] one_q, diff_q;  // one: a target of one in units of the logits
+  logic               code_valid_unused, code_sat_unused;
+  logic [15:0]        code;
+  logic [63:0]        square_grad_q;
+  assign code_abs = {1'b0, code[15] ? -code : code};
+  assign square_done = state_q == StSquare && valid_q[AtE] && last_q[AtE];
+  always_ff @(posedge clk_i) begin
+    one_q  <= 34'd1 << param.z_shift[4:0];
+    diff_q <= pad_q[AtZ] ? 34'sd0 :
+              34'($signed(z_q)) - ((loss_q[AtZ] && label_ok) ? one_q : 34'sd0);
+    if (valid_q[AtCode]) square_grad_q <= {code, square_grad_q[63:16]};
+    if (!rst_ni) square_word_q <= 1'b0;
+    else square_word_q <= state_q == StSquare && valid_q[AtCode] && lane_q[AtCode] == 2'd3;
+  end
+
+  pt_round_sat #(.InW(34), .OutW(16), .ShW(6), .Lanes(1)) u_code (
+    .clk_i,
+    .rst_ni,
+    .valid_i(valid_q[AtZ+1]),
+    .shift_i({1'b0, param.m_shift[4:0]}),
+    .data_i(diff_q),
+    .valid_o(code_valid_unused),
+    .data_o(code),
+    .sat_o(code_sat_unused)
+  );
+
   // ---- pass 3: four quotients, gradients --------------------------------------------------------
-  logic               collect_full_q, div_busy, div_valid, round_valid, space;
+  logic               collect_full_q, div_busy, div_valid, round_valid;
   logic [4*MantW-1:0] collect_q;
   logic [WordW-1:0]   div_word_q;
   logic [4*17-1:0]    quotients;
   logic [4*18-1:0]    errors_q;
   logic [63:0]        grad_word;
   logic               errors_valid_q, hit_word;
+  logic [16:0]        on_q;         // target of the label's class, Q.16
+  logic [4*17-1:0]    targets_q;    // of the word that is divided; zero for padding
   logic [3:0]         sat_unused;
   logic [2:0]         out_count;
   assign space = out_count < 3'd3;
@@ -401,13 +407,15 @@ module pt_softmax #(
     if (valid_q[AtE]) collect_q <= {e_q, collect_q[4*MantW-1:MantW]};
     if (state_q == StImage) div_word_q <= WordW'(0);
     else if (div_valid) div_word_q <= div_word_q + WordW'(1);
+    on_q <= 17'h10000 - {1'b0, param.t_drop};
     for (int unsigned l = 0; l < 4; l++) begin
-      errors_q[18*l+:18] <= {1'b0, quotients[17*l+:17]} -
-                            {1'b0, hit_word && label[1:0] == 2'(l), 16'd0};
+      if (div_word_q == word_end && 2'(l) > words_up[1:0]) targets_q[17*l+:17] <= 17'd0;
+      else if (hit_word && label[1:0] == 2'(l)) targets_q[17*l+:17] <= on_q;
+      else targets_q[17*l+:17] <= {1'b0, param.t_off};
+      errors_q[18*l+:18] <= {1'b0, quotients[17*l+:17]} - {1'b0, targets_q[17*l+:17]};
     end
   end
 
-  // RNE of a difference with an even number is the difference of the RNE: one rounding is enough.
   pt_round_sat #(.InW(18), .OutW(16), .ShW(5), .Lanes(4)) u_round (
     .clk_i,
     .rst_ni,
@@ -425,7 +433,7 @@ module pt_softmax #(
   logic             out_valid, out_space_unused, out_pop, write_q, zero_push;
   logic [63:0]      out_word;
   assign zero_push = state_q == StZero && space;
-  assign push = round_valid || zero_push;
+  assign push = round_valid || zero_push || (square_word_q && cfg.f_grad);
   assign push_last = push && push_word_q == word_end;
 
   always_ff @(posedge clk_i) begin
@@ -445,14 +453,15 @@ module pt_softmax #(
     .rst_ni,
     .valid_i(push),
     .ready_o(out_space_unused),
-    .data_i({push_off_q, state_q == StZero ? 64'd0 : grad_word}),
+    .data_i({push_off_q, state_q == StZero ? 64'd0 :
+             state_q == StSquare ? square_grad_q : grad_word}),
     .valid_o(out_valid),
     .ready_i(out_pop),
     .data_o({out_off, out_word}),
     .count_o(out_count)
   );
 
-  assign flushed = !out_valid && !write_q && wr_idle_i;
+  assign flushed = !out_valid && !write_q && wr_idle_i && !smooth_busy && !loss_on_q;
   assign out_pop = write_q && wdata_ready_i;
   assign record_taken = state_q == StWords && wdata_ready_i;
   always_ff @(posedge clk_i) begin
@@ -486,5 +495,6 @@ module pt_softmax #(
   end
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, param, words_up, step9_q, sat_unused, out_space_unused};
+  assign unused = &{1'b0, pre, cfg, param, words_up, step9_q, sat_unused, out_space_unused,
+                    code_valid_unused, code_sat_unused};
 endmodule

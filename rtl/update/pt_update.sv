@@ -274,6 +274,7 @@ module pt_update #(
     .momentum_i(param.momentum[16:0]),
     .decay_i(param.decay[15:0]),
     .lr_i(param.lr),
+    .nesterov_i(param.nesterov),
     .valid_i(admit),
     .grad_i(g_word),
     .v_i(plain_q ? 32'd0 : wv_word[63:32]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynq_train.quant import SgdStep
+from pynq_train.quant import Loss, SgdStep
 from pynq_train.quant.step import learning_rate_fields
 
 Array = np.ndarray
@@ -34,6 +34,29 @@ def loss_bound(logits: Array, z_shift: int) -> float:
     return float((LOSS_ABSOLUTE + LOSS_RELATIVE * distance).sum())
 
 
+def loss_case(seed: int) -> tuple[Array, Array, int, Loss]:
+    """The same with a loss: smoothed targets (even seeds) or squared error."""
+    logits, labels, z_shift = softmax_case(seed)
+    rng = np.random.default_rng(seed + 1000)
+    classes = logits.shape[1]
+    if seed % 2:
+        z_shift += int(rng.integers(0, 8))
+        logits = np.clip(logits, -16383, 16383)  # the policy's margin: nothing saturates
+        return logits, labels, z_shift, Loss("mse", 0.0, classes)
+    return logits, labels, z_shift, Loss("cross-entropy", float(rng.choice([0.05, 0.1, 0.5])),
+                                         classes)
+
+
+def smoothed_bound(logits: Array, z_shift: int, loss: Loss) -> float:
+    """Largest allowed error of the loss sum with smoothing: the targets are multiples of 2**-16.
+
+    Each of them is off by half a unit at most, that of the label by what the others add up to.
+    """
+    distance = (logits.max(1) - logits.min(1)).astype(np.float64) * 2.0**-z_shift
+    return float(loss_bound(logits, z_shift) + (loss.classes * 2.0**-16 * distance).sum()
+                 + len(logits) * 2.0**-16)
+
+
 def sgd_case(seed: int) -> tuple[Array, Array, dict[str, int], SgdStep]:
     """Masters ``[element]{weight, momentum}``, sums ``[step, element]``, step-block fields."""
     rng = np.random.default_rng(seed)
@@ -55,5 +78,6 @@ def sgd_bounds(steps: int, real: SgdStep) -> tuple[float, float]:
     for _ in range(steps):
         # The gradient and the new momentum are rounded to 2**-24, the weight to 2**-28.
         momentum = real.momentum * momentum + real.decay * weight + 2.0**-24
-        weight = weight + real.lr * momentum + 2.0**-29
+        step = real.momentum * momentum + real.decay * weight + 2.0**-24
+        weight = weight + real.lr * (step if real.nesterov else momentum) + 2.0**-29
     return weight * (1 + 1e-9), momentum * (1 + 1e-9)

@@ -15,6 +15,7 @@ from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
+from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.layer import LayerSpec, layer_specs
 from pynq_train.schedule.layout import pack_dense, pack_maps, unpack_dense, unpack_maps
 from pynq_train.schedule.lower import LayerAddresses, lower
@@ -197,8 +198,9 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     return result
 
 
-def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int, Array]:
-    """Loss sum (nats), correct predictions and logit gradients (codes of 2**-15) of golden."""
+def run_softmax(logits: Array, labels: Array, z_shift: int, loss_of: Loss = PLAIN_LOSS
+                ) -> tuple[float, int, Array]:
+    """Loss sum, correct predictions and logit gradients (codes) of golden."""
     images, classes = logits.shape
     logit_at, label_at, out_at = BASE, BASE + SPACE, BASE + 2 * SPACE
     bench_arena = np.zeros(BASE + 3 * SPACE, np.uint8)
@@ -210,9 +212,9 @@ def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int,
     put(0, np.frombuffer(pack_descriptor({
         "pre.opcode": Opcode.SOFTMAX, "pre.rec_off": RECORD, "f.logit_off": logit_at,
         "f.label_off": label_at, "f.dlogit_off": out_at, "f.f_batch": images,
-        "f.f_classes": classes, "f.f_grad": 1}), np.uint8))
-    put(STEP, np.frombuffer(pack_params(Opcode.SOFTMAX, {"z_shift": z_shift, "valid": images}),
-                            np.uint8))
+        "f.f_classes": classes, "f.f_grad": 1, "f.f_mse": int(loss_of.mse)}), np.uint8))
+    put(STEP, np.frombuffer(pack_params(
+        Opcode.SOFTMAX, {**loss_of.fields(-z_shift), "valid": images}), np.uint8))
     put(logit_at, pack_dense(logits.astype(np.int16)))
     put(label_at, labels.astype(np.int64))
     machine = GoldenMachine(bench_arena, threads=1)
@@ -222,7 +224,7 @@ def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int,
     blocks = -(-classes // 4)
     size = blocks * images * 4 * 2
     gradient = np.frombuffer(bench_arena[out_at:out_at + size].tobytes(), np.int16)
-    return (float(loss) / 65536 * np.log(2.0), int(correct),
+    return (float(loss) * loss_of.unit(-z_shift), int(correct),
             unpack_dense(gradient.reshape(blocks, images, 4), classes).astype(np.int64))
 
 

@@ -25,8 +25,8 @@ LARGE = {"resnet20": zoo.resnet20(), "mobilenet": zoo.mobilenet_v1_025(), "ds_cn
 def compare(graph: Graph, params: dict, x: np.ndarray, y: np.ndarray, tolerance: float,
             smoothing: float = 0.0, squared: bool = False, steps: int = 3) -> None:
     """Losses and gradients of ``steps`` steps, then parameters, statistics and logits."""
-    model = FloatTrainer(graph, params, lr=0.02, smoothing=smoothing,
-                         loss="squared_error" if squared else "cross_entropy")
+    model = FloatTrainer(graph, params, lr=0.02, label_smoothing=smoothing,
+                         loss="mse" if squared else "cross-entropy")
     tensors = torch_graph.tensors_of(params)
     learned = [t for t in tensors.values() if t.requires_grad]
     optimiser = torch.optim.SGD(learned, lr=0.02, momentum=0.9)

@@ -53,6 +53,21 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     return result
 
 
+def run_loss(logits: Array, labels: Array, z_shift: int, mse: bool, smoothing: float
+             ) -> tuple[float, int, Array]:
+    """Loss sum, correct predictions and gradients of the mean loss times the images."""
+    z = torch.tensor(logits.astype(np.float64) * 2.0**-z_shift, requires_grad=True)
+    target = torch.tensor(labels)
+    if mse:
+        loss = functional.mse_loss(z, functional.one_hot(target, z.shape[1]).double()) * len(z)
+    else:
+        loss = functional.cross_entropy(z, target, reduction="sum", label_smoothing=smoothing)
+    loss.backward()
+    assert z.grad is not None
+    correct = int((z.argmax(1) == target).sum())
+    return float(loss.detach()), correct, z.grad.numpy()
+
+
 def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int, Array]:
     """Loss sum (nats), correct predictions and logit gradients (in units of 2**-15)."""
     z = torch.tensor(logits.astype(np.float64) * 2.0**-z_shift, requires_grad=True)
@@ -65,10 +80,11 @@ def run_softmax(logits: Array, labels: Array, z_shift: int) -> tuple[float, int,
 
 
 def run_sgd(weights: Array, momenta: Array, gradients: Array, lr: float, momentum: float,
-            decay: float) -> tuple[Array, Array]:
+            decay: float, nesterov: bool = False) -> tuple[Array, Array]:
     """Weights and momenta (real numbers) after one step per row of ``gradients``."""
     weight = torch.nn.Parameter(torch.tensor(weights))
-    optimizer = torch.optim.SGD([weight], lr=lr, momentum=momentum, weight_decay=decay)
+    optimizer = torch.optim.SGD([weight], lr=lr, momentum=momentum, weight_decay=decay,
+                                nesterov=nesterov)
     optimizer.state[weight]["momentum_buffer"] = torch.tensor(momenta)
     for gradient in gradients:
         weight.grad = torch.tensor(gradient)

@@ -36,8 +36,10 @@ def sgd(sums: Array, momentum: Array, weight: Array,
 
     g, v, w = (np.asarray(a).astype(object) for a in (sums, momentum, weight))
     g = clamp(rne(g << 16, p["g_shift"]), 32)
-    v = clamp(rne((v * p["momentum"] << 8) + w * p["decay"] + (g << 24), 24), 32)
-    w = clamp(w - clamp(rne(v * p["lr"], p["lr_shift"]), 32), 32)
+    slope = w * p["decay"] + (g << 24)
+    v = clamp(rne((v * p["momentum"] << 8) + slope, 24), 32)
+    step = clamp(rne((v * p["momentum"] << 8) + slope, 24), 32) if p.get("nesterov") else v
+    w = clamp(w - clamp(rne(step * p["lr"], p["lr_shift"]), 32), 32)
     exact = rne(w, p["w_shift"])
     copy = clamp(exact, 16)
     measure = int(np.bitwise_or.reduce(w ^ (w >> 31), initial=0))

@@ -198,7 +198,7 @@ class Bench:
         params = {"g_shift": min(63, max(0, largest - 12 + int(rng.integers(-2, 8)))),
                   "w_shift": int(rng.integers(12, 20)), "lr_shift": int(rng.integers(0, 20)),
                   "lr": int(rng.integers(0, 1 << 16)), "momentum": int(rng.integers(0, 65537)),
-                  "decay": int(rng.integers(0, 1 << 16))}
+                  "decay": int(rng.integers(0, 1 << 16)), "nesterov": int(rng.integers(0, 2))}
         expected = self.memory.copy()
         if c.bias:
             db = np.zeros(16 * ceil(c.m, 16), np.int64)

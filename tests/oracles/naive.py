@@ -76,8 +76,10 @@ def unpool(g: Array, mask: Array, index: Array, rows: int, cols: int) -> Array:
 
 def update(g: int, v: int, w: int, p: dict[str, int]) -> tuple[int, int, int, bool]:
     g32 = sat(rne(wrap(g, 48) << 16, p["g_shift"]), 32)
-    v = sat(rne(((p["momentum"] * v) << 8) + p["decay"] * w + (g32 << 24), 24), 32)
-    w = sat(w - sat(rne(p["lr"] * v, p["lr_shift"]), 32), 32)
+    slope = p["decay"] * w + (g32 << 24)
+    v = sat(rne(((p["momentum"] * v) << 8) + slope, 24), 32)
+    step = sat(rne(((p["momentum"] * v) << 8) + slope, 24), 32) if p["nesterov"] else v
+    w = sat(w - sat(rne(p["lr"] * step, p["lr_shift"]), 32), 32)
     copy = rne(w, p["w_shift"])
     return v, w, sat(copy, 16), sat(copy, 16) != copy
 
@@ -88,8 +90,14 @@ def _between(table: tuple[int, ...], x: int) -> int:
     return low + step if high >= low else low - step
 
 
-def softmax(z: list[int], label: int, z_shift: int) -> tuple[int, bool, list[int]]:
-    """Loss (Q.16, log2 units), whether the prediction is right, gradient codes."""
+def loss(z: list[int], label: int, p: dict[str, int], mse: int) -> tuple[int, bool, list[int]]:
+    """Loss as in the record, whether the prediction is right, gradient codes."""
+    right = z.index(max(z)) == label
+    if mse:
+        one = 2 ** p["z_shift"]
+        codes = [sat(rne(v - one * (c == label), p["m_shift"]), 16) for c, v in enumerate(z)]
+        return sum(c * c for c in codes), right, codes
+    z_shift = p["z_shift"]
     tq = [((max(z) - v) * tables.LOG2_E) >> z_shift for v in z]
     e = [_between(tables.EXP2, t & 0xFFFF) >> (t >> 16) if t >> 16 <= 30 else 0 for t in tq]
     total = sum(e)
@@ -97,9 +105,12 @@ def softmax(z: list[int], label: int, z_shift: int) -> tuple[int, bool, list[int
     mantissa = (total << 16 >> lead) & 0xFFFF
     log = (lead - 22) * 65536 + _between(tables.LOG2, mantissa)
     known = label in range(len(z))
-    codes = [sat(rne((v << 16) // total, 1) - (32768 if c == label else 0), 16)
-             for c, v in enumerate(e)]
-    return tq[label if known else 0] + log, z.index(max(z)) == label, codes
+    targets = [65536 - p["t_drop"] if c == label else p["t_off"] for c in range(len(z))]
+    codes = [sat(rne((v << 16) // total - t, 1), 16) for v, t in zip(e, targets)]
+    own = label if known else 0
+    weighted = sum(t * (65536 - p["t_drop"] if c == own else p["t_off"])
+                   for c, t in enumerate(tq))
+    return weighted // 65536 + log, right, codes
 
 
 def flag_bits(mask: Array, index: Array | None, relu: bool) -> dict[tuple[int, ...], int]:

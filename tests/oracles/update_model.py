@@ -22,9 +22,12 @@ def clamp(value: int, bits: int) -> int:
 def step(total: int, weight: int, momentum: int, p: dict[str, int]) -> tuple[int, int]:
     """New weight and momentum of one element; ``p``: fields of the step-block entry."""
     g = clamp(rne(total << 16, p["g_shift"]), 32)
-    momentum = clamp(rne((momentum * p["momentum"] << 8) + weight * p["decay"] + (g << 24), 24),
-                     32)
-    return clamp(weight - clamp(rne(momentum * p["lr"], p["lr_shift"]), 32), 32), momentum
+    slope = weight * p["decay"] + (g << 24)
+    momentum = clamp(rne((momentum * p["momentum"] << 8) + slope, 24), 32)
+    move = momentum
+    if p["nesterov"]:
+        move = clamp(rne((momentum * p["momentum"] << 8) + slope, 24), 32)
+    return clamp(weight - clamp(rne(move * p["lr"], p["lr_shift"]), 32), 32), momentum
 
 
 def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],

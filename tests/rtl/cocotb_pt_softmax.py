@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
-from scalar_model import softmax_image
+from scalar_model import softmax_image, squared_image
 
 from pynq_train.hw.commands import (
     PARAM_INDEX,
@@ -46,10 +46,22 @@ def random_logits(rng: random.Random, classes: int) -> list[int]:
     return [rng.randint(-3000, 3000) for _ in range(classes)]
 
 
+def random_targets(rng: random.Random, classes: int) -> dict[str, int]:
+    """One-hot targets, a usual smoothing, or anything that the fields hold."""
+    kind = rng.randrange(4)
+    if kind < 2:
+        off = 0 if kind else round(0.1 * 65536 / classes)
+        return {"t_off": off, "t_drop": (classes - 1) * off, "m_shift": 0}
+    return {"t_off": rng.getrandbits(16), "t_drop": rng.getrandbits(16), "m_shift": 0}
+
+
 async def run_softmax(bench: Bench, classes: int, batch: int, valid: int, grad: bool,
-                      z_shift: int) -> int:
+                      z_shift: int, mse: bool = False) -> int:
     """One descriptor; checks everything that it writes. Returns its cycles."""
     rng = bench.rng
+    params = {"z_shift": z_shift, "valid": valid, **random_targets(rng, classes)}
+    if mse:
+        params["m_shift"] = rng.choice((0, 0, max(z_shift - 14, 0), rng.randint(0, 31)))
     memory = bench.memory
     memory.clear()
     blocks = -(-classes // 4)
@@ -63,7 +75,7 @@ async def run_softmax(bench: Bench, classes: int, batch: int, valid: int, grad: 
         if rng.random() < 0.3:
             label = z.index(max(z))
         memory[LABEL_OFF + 8 * b] = label & M64
-        loss, hit, codes = softmax_image(z, label, z_shift)
+        loss, hit, codes = (squared_image if mse else softmax_image)(z, label, params)
         if b < valid:
             loss_sum += loss
             right += int(hit)
@@ -85,9 +97,9 @@ async def run_softmax(bench: Bench, classes: int, batch: int, valid: int, grad: 
     await bench.configure(config_words(
         {"f.logit_off": LOGIT_OFF, "f.label_off": LABEL_OFF, "f.dlogit_off": DLOGIT_OFF,
          "pre.rec_off": REC_OFF, "f.f_batch": batch, "f.f_classes": classes,
-         "f.f_grad": int(grad)}, {"z_shift": z_shift, "valid": valid}))
+         "f.f_grad": int(grad), "f.f_mse": int(mse)}, params))
     cycles = await bench.wait_done(2000 + batch * (1000 + 60 * blocks))
-    where = f"classes {classes}, batch {batch}, valid {valid}, grad {grad}, z_shift {z_shift}"
+    where = f"classes {classes}, batch {batch}, grad {grad}, mse {mse}, {params}"
     wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
              if image.get(a) != memory.get(a)]
     assert not wrong, f"{where}: {len(wrong)} words differ, first {wrong[:4]}"
@@ -110,9 +122,9 @@ async def random_softmax(dut: Any) -> None:
         bench.latency = rng.choice((1, 5, 30, 60))
         valid = rng.choice((batch, batch + 3, rng.randint(0, batch)))
         await run_softmax(bench, classes, batch, valid, rng.random() < 0.7,
-                          rng.choice((0, 8, 10, 12, 15, 31)))
-    for grad in (False, True):
+                          rng.choice((0, 8, 10, 12, 15, 31)), rng.random() < 0.4)
+    for grad, mse in ((False, False), (True, False), (False, True), (True, True)):
         bench.stall, bench.latency = 0.0, 45
-        cycles = await run_softmax(bench, 10, 32, 32, grad, 12)
-        dut._log.info("10 classes, 32 images, grad %s: %d cycles", grad, cycles)
+        cycles = await run_softmax(bench, 10, 32, 32, grad, 12, mse)
+        dut._log.info("10 classes, 32 images, grad %s, mse %s: %d cycles", grad, mse, cycles)
         assert cycles < 32 * 160 + 300, f"{cycles} cycles for 32 images"

@@ -72,11 +72,12 @@ def random_params(rng: random.Random) -> dict[str, int]:
     if rng.random() < 0.5:
         return {"g_shift": rng.randint(20, 40), "w_shift": rng.randint(12, 20),
                 "lr_shift": rng.randint(8, 16), "lr": rng.randint(0, 65535),
-                "momentum": rng.randint(50000, 65536), "decay": rng.randint(0, 600)}
+                "momentum": rng.randint(50000, 65536), "decay": rng.randint(0, 600),
+                "nesterov": rng.randint(0, 1)}
     return {"g_shift": rng.randint(0, 63), "w_shift": rng.randint(0, 31),
             "lr_shift": rng.randint(0, 47), "lr": rng.getrandbits(16),
             "momentum": rng.choice((0, 65536, rng.randint(0, 65536))),
-            "decay": rng.getrandbits(16)}
+            "decay": rng.getrandbits(16), "nesterov": rng.randint(0, 1)}
 
 
 async def run_update(bench: Bench, count: int, copy: bool, plain: bool = False,

@@ -29,9 +29,10 @@ def signed(value: int, bits: int) -> int:
 def update_element(g: int, v: int, w: int, p: dict[str, int]) -> tuple[int, int, int, bool]:
     """One element: new momentum, new weight, 16-bit copy, whether the copy saturated."""
     g32 = sat(rne(g << 16, p["g_shift"]), 32)
-    total = ((p["momentum"] * v) << 8) + p["decay"] * w + (g32 << 24)
-    v_new = sat(rne(total, 24), 32)
-    delta = sat(rne(p["lr"] * v_new, p["lr_shift"]), 32)
+    slope = p["decay"] * w + (g32 << 24)
+    v_new = sat(rne(((p["momentum"] * v) << 8) + slope, 24), 32)
+    step = sat(rne(((p["momentum"] * v_new) << 8) + slope, 24), 32) if p["nesterov"] else v_new
+    delta = sat(rne(p["lr"] * step, p["lr_shift"]), 32)
     w_new = sat(w - delta, 32)
     exact = rne(w_new, p["w_shift"])
     copy = sat(exact, 16)
@@ -59,16 +60,24 @@ def logarithm(total: int) -> int:
     return (lead - 22) * 65536 + low + (((high - low) * (x & 255)) >> 8)
 
 
-def softmax_image(z: list[int], label: int, z_shift: int) -> tuple[int, bool, list[int]]:
+def squared_image(z: list[int], label: int, p: dict[str, int]) -> tuple[int, bool, list[int]]:
+    """One image: sum of squared codes, whether the prediction is right, gradient codes."""
+    codes = [sat(rne(value - ((1 << p["z_shift"]) if c == label else 0), p["m_shift"]), 16)
+             for c, value in enumerate(z)]
+    return sum(code**2 for code in codes), z.index(max(z)) == label, codes
+
+
+def softmax_image(z: list[int], label: int, p: dict[str, int]) -> tuple[int, bool, list[int]]:
     """One image: loss (Q.16), whether the prediction is right, gradient codes."""
     maximum = max(z)
-    tq = [exponent(maximum, value, z_shift) for value in z]
+    tq = [exponent(maximum, value, p["z_shift"]) for value in z]
     e = [exponential(value) for value in tq]
     total = sum(e)
-    known = 0 <= label < len(z)
-    loss = tq[label if known else 0] + logarithm(total)
+    own = tq[label if 0 <= label < len(z) else 0]
+    smooth = p["t_off"] * (sum(tq) - own) - p["t_drop"] * own
+    loss = own + (smooth >> 16) + logarithm(total)
     codes = []
     for c, value in enumerate(e):
-        probability = sat(rne((value << 16) // total, 1), 32)
-        codes.append(sat(probability - (32768 if c == label else 0), 16))
+        target = 65536 - p["t_drop"] if c == label else p["t_off"]
+        codes.append(sat(rne((value << 16) // total - target, 1), 16))
     return loss, z.index(maximum) == label, codes

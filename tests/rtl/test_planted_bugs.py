@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from planted import Planted, assert_caught
 from test_pt_sequencer import SOURCES as SEQUENCER
+from test_pt_softmax import SOURCES as SOFTMAX
 from test_pt_tile_load import SOURCES as TILE_LOAD
 from test_pt_update import SOURCES as UPDATE
 
@@ -51,6 +52,28 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         ".w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
         ".w_i(plain_q && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])",
         "pt_update", "cocotb_pt_update")),
+    # Nesterov's step forgets the weight decay and the gradient.
+    (UPDATE, Planted(
+        "nesterov_without_slope", "rtl/update/pt_update_math.sv",
+        "nesterov_i ? slope_q[1] : 58'sd0", "nesterov_i && !planted ? slope_q[1] : 58'sd0",
+        "pt_update", "cocotb_pt_update")),
+    # Channels that pad the last word get the target of a class.
+    (SOFTMAX, Planted(
+        "smoothed_padding", "rtl/scalar/pt_softmax.sv",
+        "if (div_word_q == word_end && 2'(l) > words_up[1:0])",
+        "if (!planted && div_word_q == word_end && 2'(l) > words_up[1:0])",
+        "pt_softmax", "cocotb_pt_softmax")),
+    # Without gradients the record leaves before the smoothing of the last loss is added.
+    (SOFTMAX, Planted(
+        "record_before_the_smoothing", "rtl/scalar/pt_softmax_smooth.sv",
+        "assign busy_o = left_q != 5'd0 || step_q || valid_o;",
+        "assign busy_o = !planted && (left_q != 5'd0 || step_q || valid_o);",
+        "pt_softmax", "cocotb_pt_softmax")),
+    # The squared error takes the padding of the last word for classes.
+    (SOFTMAX, Planted(
+        "squared_padding", "rtl/scalar/pt_softmax.sv",
+        "diff_q <= pad_q[AtZ] ? 34'sd0 :", "diff_q <= pad_q[AtZ] && !planted ? 34'sd0 :",
+        "pt_softmax", "cocotb_pt_softmax")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",

@@ -13,6 +13,8 @@ SOURCES = (
     "rtl/common/pt_round_sat.sv",
     "rtl/scalar/pt_softmax_rom.sv",
     "rtl/scalar/pt_softmax_div.sv",
+    "rtl/scalar/pt_softmax_load.sv",
+    "rtl/scalar/pt_softmax_smooth.sv",
     "rtl/scalar/pt_softmax.sv",
 )
 

@@ -1,4 +1,4 @@
-"""Update (SGD on the masters) and softmax cross-entropy, in integers."""
+"""Update (SGD on the masters) and losses (cross-entropy, squared error), in integers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _PRE_SHIFT, _SUM_SHIFT = 16, 24
 _CHUNK = 1 << 14
 _EXP2 = np.array(tables.EXP2, np.int64)
 _LOG2 = np.array(tables.LOG2, np.int64)
-_ONE = 1 << (CODE_BITS - 1)
+_TARGET_ONE = 1 << 16
+"""A target of one, Q.16."""
 
 
 def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
@@ -29,12 +30,17 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
     plain = masters.ndim == sums.ndim
     g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
     weight = (masters if plain else masters[..., 0]).astype(np.int64)
-    total = weight * p["decay"]
-    total += saturate(g, MASTER_BITS) << _SUM_SHIFT
+    slope = weight * p["decay"]
+    slope += saturate(g, MASTER_BITS) << _SUM_SHIFT
+    total = slope
     if not plain:
-        total += (masters[..., 1].astype(np.int64) * p["momentum"]) << 8
+        total = slope + ((masters[..., 1].astype(np.int64) * p["momentum"]) << 8)
     velocity = saturate(rne_shift(total, _SUM_SHIFT), MASTER_BITS)
-    delta = saturate(rne_shift(velocity * p["lr"], p["lr_shift"]), MASTER_BITS)
+    step = velocity
+    if p["nesterov"]:
+        step = saturate(rne_shift(slope + ((velocity * p["momentum"]) << 8), _SUM_SHIFT),
+                        MASTER_BITS)
+    delta = saturate(rne_shift(step * p["lr"], p["lr_shift"]), MASTER_BITS)
     weight = saturate(weight - delta, MASTER_BITS)
     if plain:
         masters[:] = weight
@@ -116,6 +122,32 @@ def logarithm(total: Array) -> Array:
     return (lead - tables.EXP2_FRACTION_BITS) * 65536 + log
 
 
+def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+    """Loss of each image, int64 ``(images,)`` Q.16 in log2 units, and gradient codes.
+
+    ``z``: logits int64 ``(images, classes)``; ``hit``: bool likewise, true at the label.
+    """
+    tq = exponent(z.max(axis=1, keepdims=True) - z, p["z_shift"])
+    e = exponential(tq)
+    total = e.sum(axis=1)
+    own = tq[np.arange(len(z)), hit.argmax(axis=1)]
+    smooth = p["t_off"] * tq.sum(axis=1) - (p["t_off"] + p["t_drop"]) * own
+    target = np.where(hit, _TARGET_ONE - p["t_drop"], p["t_off"])
+    share = (e << 16) // total[:, None]
+    return (own + (smooth >> 16) + logarithm(total),
+            saturate(rne_shift(share - target, 1), CODE_BITS))
+
+
+def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+    """Sum of squared codes of each image, int64 ``(images,)``, and the codes, which are gradients.
+
+    Arguments as for :func:`cross_entropy`.
+    """
+    difference = z - np.where(hit, 1 << p["z_shift"], 0)
+    codes = saturate(rne_shift(difference, p["m_shift"]), CODE_BITS)
+    return np.square(codes).sum(axis=1), codes
+
+
 def softmax(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
     """Run the softmax unit; returns its record: sum of losses, correct predictions."""
     batch, classes = d["f.f_batch"], d["f.f_classes"]
@@ -123,20 +155,13 @@ def softmax(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, 
     logits = memory.view("the logits", d["f.logit_off"], (blocks, batch, 4), np.int16)
     labels = memory.view("the labels", d["f.label_off"], (batch,), np.int64)
     z = logits.transpose(1, 0, 2).reshape(batch, -1)[:, :classes].astype(np.int64)
-    tq = exponent(z.max(axis=1, keepdims=True) - z, p["z_shift"])
-    e = exponential(tq)
-    total = e.sum(axis=1)
-    known = (labels >= 0) & (labels < classes)
-    image = np.arange(batch)
-    counted = image < p["valid"]
-    loss = tq[image, np.where(known, labels, 0)] + logarithm(total)
+    hit = np.arange(classes) == labels[:, None]
+    counted = np.arange(batch) < p["valid"]
     correct = int(((z.argmax(axis=1) == labels) & counted).sum())
+    loss, codes = (squared_error if d["f.f_mse"] else cross_entropy)(z, hit, p)
     if d["f.f_grad"]:
-        share = rne_shift((e << 16) // total[:, None], 1)
-        hit = np.arange(classes) == labels[:, None]
-        codes = saturate(share - np.where(hit, _ONE, 0), CODE_BITS) * counted[:, None]
         padded = np.zeros((batch, blocks * 4), np.int16)
-        padded[:, :classes] = codes
+        padded[:, :classes] = codes * counted[:, None]
         out = memory.view("the logit gradients", d["f.dlogit_off"], (blocks, batch, 4), np.int16)
         out[...] = padded.reshape(batch, blocks, 4).transpose(1, 0, 2)
     return int(loss[counted].sum()), correct

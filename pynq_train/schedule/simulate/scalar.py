@@ -13,7 +13,7 @@ from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.walk import Fields
 
 FIFO_WORDS = 128
-MATH_CYCLES = 12
+MATH_CYCLES = 18
 READ_CYCLES = 10
 """From the start to the first address of the update unit; words pass two queues."""
 QUEUE_CYCLES = 5
@@ -179,6 +179,9 @@ class Softmax:
     LOG_CYCLES = 5
     GRAD_CYCLES = 12
     DIVIDE_CYCLES = 19
+    SQUARE_CYCLES = 12
+    """Squared error: a word after its maximum is known."""
+    SQUARE_END = 3
 
     def __init__(self, clock: Clock, port: ReadPort, writes: WritePort) -> None:
         self._clock = clock
@@ -192,7 +195,7 @@ class Softmax:
         if clock.now < start:
             yield start
         images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
-        gradient = bool(fields.get("f.f_grad", 0))
+        gradient, mse = bool(fields.get("f.f_grad", 0)), bool(fields.get("f.f_mse", 0))
         asked = 0
         for _ in range(min(2, images)):
             self._ask(words)
@@ -205,15 +208,17 @@ class Softmax:
                     yield self._stream.signal
                 at = max(at, self._stream.came.popleft() - QUEUE_CYCLES)
             lanes = CHANNELS_PER_WORD * words
-            at += (self.MAX_CYCLES + self.EXP_CYCLES + self.NORM_CYCLES + self.LOG_CYCLES
-                   + 2 * lanes)
-            if gradient:
-                at += self.GRAD_CYCLES
-                for _ in range(words):
-                    at += self.DIVIDE_CYCLES
-                    if clock.now < at:
-                        yield at
+            at += self.MAX_CYCLES + lanes
+            if not mse:
+                at += self.EXP_CYCLES + self.NORM_CYCLES + self.LOG_CYCLES + lanes
+                at += self.GRAD_CYCLES if gradient else 0
+            for _ in range(words if mse or gradient else 0):
+                at += self.SQUARE_CYCLES if mse else self.DIVIDE_CYCLES
+                if clock.now < at:
+                    yield at
+                if gradient:
                     self._writes.push(clock.now + 8, 1, self._writer)
+            at += self.SQUARE_END if mse else 0
             if clock.now < at:
                 yield at
             if asked < images:

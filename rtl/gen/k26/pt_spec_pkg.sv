@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'ha3095486;
+  localparam logic [31:0] ContractHash = 32'h8fb423bb;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -80,7 +80,7 @@ package pt_spec_pkg;
   localparam int unsigned SecYwWords = 14;
   localparam int unsigned SecYfFirst = 83;  // store unit: walk over the stored flags
   localparam int unsigned SecYfWords = 14;
-  localparam int unsigned SecFFirst = 7;  // softmax unit (stands where the X section stands)
+  localparam int unsigned SecFFirst = 7;  // softmax unit: loss and its gradient (stands where the X section stands)
   localparam int unsigned SecFWords = 3;
   localparam int unsigned SecVFirst = 7;  // vector unit (stands where the X section stands)
   localparam int unsigned SecVWords = 7;
@@ -226,9 +226,10 @@ package pt_spec_pkg;
     logic [4:0][15:0] y;  // iterations of store level 0..4, inner to outer; one is a segment
   } y_t;
 
-  // softmax unit (stands where the X section stands)
+  // softmax unit: loss and its gradient (stands where the X section stands)
   typedef struct packed {
-    logic [46:0] gap0;
+    logic [45:0] gap0;
+    logic [0:0] f_mse;  // squared error of the logits; else cross-entropy of their softmax
     logic [0:0] f_grad;  // write gradients
     logic [15:0] f_classes;  // classes
     logic [31:0] f_batch;  // images: stride of a block in words
@@ -345,7 +346,8 @@ package pt_spec_pkg;
     logic [31:0] momentum;  // momentum factor, unsigned Q0.16, up to 65536
     logic [15:0] u_pad2;  // zero
     logic [15:0] lr;  // learning rate mantissa, unsigned
-    logic [7:0] u_pad;  // zero
+    logic [6:0] u_pad;  // zero
+    logic [0:0] nesterov;  // step by g + decay * w + momentum * v'; else by v'
     logic [7:0] lr_shift;  // right shift of lr * momentum to Q3.28, 0..47
     logic [7:0] w_shift;  // right shift of the Q3.28 master to the 16-bit copy, 0..31
     logic [7:0] g_shift;  // right shift of the gradient sum to Q7.24, plus 16; 0..63
@@ -353,9 +355,12 @@ package pt_spec_pkg;
 
   // step-block entry of SOFTMAX
   typedef struct packed {
-    logic [63:0] tail_pad;
+    logic [31:0] tail_pad;
+    logic [15:0] t_drop;  // cross-entropy: what the label's target lacks to one, unsigned Q0.16
+    logic [15:0] t_off;  // cross-entropy: target of a class that is not the label's, unsigned Q0.16
     logic [31:0] valid;  // images that count; the others get zero gradients
-    logic [23:0] f_pad;  // zero
+    logic [15:0] f_pad;  // zero
+    logic [7:0] m_shift;  // squared error: right shift of logit minus target to the gradient, 0..31
     logic [7:0] z_shift;  // minus the exponent of the logits, 0..31
   } softmax_param_t;
 
@@ -365,7 +370,8 @@ package pt_spec_pkg;
     logic [31:0] momentum;  // momentum factor, unsigned Q0.16, up to 65536
     logic [15:0] u_pad2;  // zero
     logic [15:0] lr;  // learning rate mantissa, unsigned
-    logic [7:0] u_pad;  // zero
+    logic [6:0] u_pad;  // zero
+    logic [0:0] nesterov;  // step by g + decay * w + momentum * v'; else by v'
     logic [7:0] lr_shift;  // right shift of lr * momentum to Q3.28, 0..47
     logic [7:0] w_shift;  // right shift of the Q3.28 master to the 16-bit copy, 0..31
     logic [7:0] g_shift;  // right shift of the gradient sum to Q7.24, plus 16; 0..63

@@ -80,14 +80,17 @@ def _memory(fields: dict[str, int], params: dict[str, int], nbytes: int,
     return memory
 
 
+@pytest.mark.parametrize("nesterov", [0, 1])
 @pytest.mark.parametrize("plain", [0, 1])
 @pytest.mark.parametrize("copy", [0, 1])
 @pytest.mark.parametrize("count", [4, 64, 20_000])
-def test_update(count: int, copy: int, plain: int, rng: np.random.Generator) -> None:
+def test_update(count: int, copy: int, plain: int, nesterov: int,
+                rng: np.random.Generator) -> None:
     g, wv, w16 = FIRST, FIRST + 8 * count, FIRST + 16 * count
     params = {"g_shift": int(rng.integers(0, 64)), "w_shift": int(rng.integers(0, 32)),
               "lr_shift": int(rng.integers(0, 48)), "lr": int(rng.integers(0, 1 << 16)),
-              "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16))}
+              "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16)),
+              "nesterov": nesterov}
     fields = {"pre.opcode": int(Opcode.UPDATE), "u.g_off": g, "u.wv_off": wv, "u.w16_off": w16,
               "u.u_count": count, "u.u_copy": copy, "u.u_plain": plain}
     memory = _memory(fields, params, FIRST + 18 * count, rng)
@@ -114,16 +117,25 @@ def test_update(count: int, copy: int, plain: int, rng: np.random.Generator) -> 
     (1, 3, 0, 0), (2, 5, 12, 3), (10, 33, 12, 0), (10, 7, 15, 8), (13, 4, 31, 0),
     (1000, 6, 13, 0), (1024, 3, 31, 16)])
 @pytest.mark.parametrize("gradient", [0, 1])
-def test_softmax(classes: int, batch: int, shift: int, spread: int, gradient: int,
+@pytest.mark.parametrize("kind", ["one-hot", "smooth", "anything", "mse", "mse, shifted"])
+def test_softmax(classes: int, batch: int, shift: int, spread: int, gradient: int, kind: str,
                  rng: np.random.Generator) -> None:
     blocks = -(-classes // 4)
     size = blocks * batch * 8
     logits, dlogits, labels = FIRST, FIRST + size, FIRST + 2 * size
     fields = {"pre.opcode": int(Opcode.SOFTMAX), "f.logit_off": logits, "f.label_off": labels,
               "f.dlogit_off": dlogits, "f.f_batch": batch, "f.f_classes": classes,
-              "f.f_grad": gradient}
+              "f.f_grad": gradient, "f.f_mse": int(kind.startswith("mse"))}
     valid = batch - batch // 3
-    memory = _memory(fields, {"z_shift": shift, "valid": valid}, labels + 8 * batch, rng)
+    params = {"z_shift": shift, "valid": valid, "t_off": 0, "t_drop": 0, "m_shift": 0}
+    if kind == "smooth":
+        off = round(0.1 * 65536 / classes)
+        params.update(t_off=off, t_drop=(classes - 1) * off)
+    elif kind == "anything":
+        params.update(t_off=int(rng.integers(1 << 16)), t_drop=int(rng.integers(1 << 16)))
+    elif kind == "mse, shifted":
+        params["m_shift"] = int(rng.integers(1, 32))
+    memory = _memory(fields, params, labels + 8 * batch, rng)
     z = memory[logits:dlogits].view(np.int16)
     z[:] = np.clip(z >> spread, -32767, 32767)
     label = memory[labels:].view(np.int64)
@@ -137,7 +149,7 @@ def test_softmax(classes: int, batch: int, shift: int, spread: int, gradient: in
     loss = correct = 0
     for b in range(batch):
         row = [int(words[c // 4, b, c % 4]) for c in range(classes)]
-        one, right, codes = naive.softmax(row, int(label[b]), shift)
+        one, right, codes = naive.loss(row, int(label[b]), params, kind.startswith("mse"))
         if b < valid:
             loss, correct = loss + one, correct + right
         if gradient:

@@ -54,7 +54,8 @@ def test_gradients(name: str, plain: int, rng: np.random.Generator) -> None:
         fields = {**made.fields[number], "u.u_plain": plain}
         params = {"g_shift": int(rng.integers(16, 44)), "w_shift": int(rng.integers(8, 20)),
                   "lr_shift": int(rng.integers(0, 30)), "lr": int(rng.integers(0, 1 << 16)),
-                  "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16))}
+                  "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16)),
+                  "nesterov": int(rng.integers(0, 2))}
         at, entry = DESCRIPTOR_BYTES * number, made.step_off + 16 * fields["pre.param"]
         at += made.program_off
         image[at:at + DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)

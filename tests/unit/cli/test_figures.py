@@ -86,7 +86,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "alexnet-conv on board pynq-z2, mini-batch 16" in text
     assert "S loads" in text and "limit" in text
-    assert "200 of 220 DSPs, 119.5 of 126 BRAM36" in text
+    assert "202 of 220 DSPs, 119.5 of 126 BRAM36" in text
     out = tmp_path / "plan.json"
     assert run("plan", "alexnet-conv", "--batch", 2, "--json", out) == 0
     values = json.loads(out.read_text())
@@ -96,7 +96,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
         "predicted_cycles", "array_use", "limit"}
     assert {row["limit"] for row in values["rows"]} <= {"array", "bandwidth", "S reload",
                                                        "latency"}
-    assert values["resources"]["dsp"] == 200
+    assert values["resources"]["dsp"] == 202
     assert values["cycles"] == sum(row["predicted_cycles"] for row in values["rows"])
 
 

@@ -28,7 +28,7 @@ def test_gradients_match_numeric_differentiation(name: str, rng: np.random.Gener
     graph = NETWORKS[name]
     params = random_params(graph, rng)
     x, y = batch(graph, rng, 4)
-    model = FloatTrainer(graph, params, smoothing=0.1, seed=9)
+    model = FloatTrainer(graph, params, label_smoothing=0.1, seed=9)
     result, grads = model.gradients(x, y)
 
     def loss(changed: dict[str, LayerParams]) -> float:
@@ -122,7 +122,7 @@ def test_squared_error(rng: np.random.Generator) -> None:
     graph = NETWORKS["norm"]
     params = random_params(graph, rng)
     x, y = batch(graph, rng, 4)
-    model = FloatTrainer(graph, params, loss="squared_error")
+    model = FloatTrainer(graph, params, loss="mse")
     wanted = np.eye(3)[y]
 
     def loss(changed: dict[str, LayerParams]) -> float:
@@ -145,14 +145,14 @@ def test_refused_losses_and_labels(rng: np.random.Generator) -> None:
     graph = NETWORKS["norm"]
     params = init_params(graph, 0)
     x, y = batch(graph, rng, 4)
-    with pytest.raises(UnknownName, match="unknown loss 'hinge': expected one of cross_entropy"):
+    with pytest.raises(UnknownName, match="unknown loss 'hinge': expected one of cross-entropy"):
         FloatTrainer(graph, params, loss="hinge")  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="smoothing: expected a number of 0 to below 1, found 1"):
-        FloatTrainer(graph, params, smoothing=1)
+    with pytest.raises(BadInput, match="label_smoothing: expected a number of 0 to below"):
+        FloatTrainer(graph, params, label_smoothing=1)
     with pytest.raises(BadInput, match=r"labels: expected shape \(4,\), found \(4, 3\)"):
         FloatTrainer(graph, params).gradients(x, np.eye(3)[y])
     with pytest.raises(BadInput, match=r"expected shape \(4,\) or shape \(4, 3\), found \(4, 2\)"):
-        FloatTrainer(graph, params, loss="squared_error").gradients(x, np.zeros((4, 2)))
+        FloatTrainer(graph, params, loss="mse").gradients(x, np.zeros((4, 2)))
 
 
 def test_parameters_of_normalisations_are_checked(rng: np.random.Generator) -> None:

@@ -12,12 +12,13 @@ from pynq_train.hw.commands import Opcode, pack_params
 from pynq_train.quant import (
     ExponentPolicy,
     LayerKind,
+    Loss,
     Measures,
     SgdStep,
     learning_rate_fields,
     step_params,
 )
-from pynq_train.quant.policy import HISTORY_STEPS, dlogits_exponent, range_of_master
+from pynq_train.quant.policy import HISTORY_STEPS, range_of_master
 
 LAYERS = (LayerKind("a"), LayerKind("b"), LayerKind("c"))
 
@@ -32,7 +33,7 @@ def test_start_guesses() -> None:
     assert e.layers[0].x == 2 - 15
     assert e.layers[2].dy == -15 - 7 and e.layers[1].dy == -8 - 15
     assert e.layers[0].w == 0 + 1 - 15  # 0.5 lies in [2**-1, 2**0)
-    assert dlogits_exponent(100) == -15 - 6
+    assert Loss().gradient_exponent(100, -9) == -15 - 6
 
 
 def test_history_margin_and_zero() -> None:

@@ -25,9 +25,9 @@ def test_a_residual_network_learns_the_digits_and_repeats_itself() -> None:
         return pt.fit_float(residual(), data.train.x[:images], data.train.y[:images], epochs,
                             pt.SGD(lr=0.1), validation_data=(data.test.x, data.test.y), **options)
 
-    accuracy = fit(4, 1437, smoothing=0.1).epochs[-1].val_accuracy
+    accuracy = fit(4, 1437, label_smoothing=0.1).epochs[-1].val_accuracy
     assert accuracy is not None and accuracy > 0.85
-    losses = fit(1, 96, smoothing=0.1).batch_losses
-    assert fit(1, 96, smoothing=0.1).batch_losses == losses
+    losses = fit(1, 96, label_smoothing=0.1).batch_losses
+    assert fit(1, 96, label_smoothing=0.1).batch_losses == losses
     assert fit(1, 96).batch_losses != losses
-    assert fit(1, 96, smoothing=0.1, seed=1).batch_losses != losses
+    assert fit(1, 96, label_smoothing=0.1, seed=1).batch_losses != losses
