@@ -24,6 +24,7 @@ from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.scalar import Softmax, Stream, Update
 from pynq_train.schedule.simulate.skip import Skipper
 from pynq_train.schedule.simulate.store import Bias, Segments, Stage, Store
+from pynq_train.schedule.simulate.vector import Vector
 from pynq_train.schedule.simulate.walk import Fields, Walk, numbers
 
 
@@ -50,7 +51,7 @@ BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
-            Opcode.SOFTMAX: Unit.F}
+            Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V}
 """Which unit writes the record of an opcode."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
@@ -155,6 +156,7 @@ class Engine:
         self.update = Update(clock, self.reads[3], self.writes[3],
                              self.writes[self._build.copy_port], self.queue)
         self.softmax = Softmax(clock, self.reads[2], self.writes[2])
+        self.vector = Vector(clock, self.reads[3], self.reads[2], self.writes[3])
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0
         self._retired = 0
@@ -245,7 +247,8 @@ class Engine:
                 continue
             while self._fetched <= index:
                 yield self._filled
-            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x"}.get(unit)
+            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x",
+                    Unit.V: "x"}.get(unit)
             if wait is not None:
                 semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
                 while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):
@@ -334,6 +337,9 @@ class Engine:
             yield from self.update.reads(fields, start)
         elif unit == Unit.F:
             yield from self.softmax.run(fields, start)
+            self._end(unit, index)
+        elif unit == Unit.V:
+            yield from self.vector.run(fields, start)
             self._end(unit, index)
         elif unit == Unit.PIX:
             pixels = numbers(fields, "pix.p", 3)
