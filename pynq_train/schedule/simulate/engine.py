@@ -55,7 +55,7 @@ RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
 """Which unit writes the record of an opcode."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
-SCAN_PHASE = 1
+SCAN_PHASE = 7
 """Which unit is looked at when: the sequencer looks at unit (cycle + phase) modulo units."""
 BUS_CYCLES = 4
 """From the look at a unit to its start, words of the configuration not counted."""

@@ -24,7 +24,7 @@ FIRST_CYCLES = 5
 QUEUE_CYCLES = 7
 """From the port to the arithmetic."""
 MATH_CYCLES = 7
-OUT_CYCLES = 4
+OUT_CYCLES = 6
 """From the queue of results to the port."""
 EMPTY_CYCLES = 13
 """Between the last word of a channel block and its sums."""
