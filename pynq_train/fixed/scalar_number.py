@@ -22,15 +22,6 @@ TOP = 1 << (BITS - 1)
 EXPONENT_BITS = 16
 FAR = 63
 """Shifts beyond this leave nothing."""
-SEED_BITS = 6
-"""Bits of the significand, below its top bit, that choose the seed of a reciprocal root."""
-
-
-def seed_table() -> tuple[int, ...]:
-    """``2**8 / sqrt(f)`` in the middle of 64 spans of f in [1, 2), then 64 of f in [2, 4)."""
-    steps = 1 << SEED_BITS
-    return tuple(min(round(256 / math.sqrt(base * (1 + (i + 0.5) / steps))), 255)
-                 for base in (1, 2) for i in range(steps))
 
 
 @dataclass(frozen=True)
@@ -112,11 +103,15 @@ class Scalars:
         return _clean(self.sign, np.where(self.sign > 0, 0, self.significand), self.exponent)
 
     def root_seed(self, table: Array) -> Scalars:
-        """Reciprocal square root to 7 bits, from :func:`seed_table`; zero of zero."""
+        """Reciprocal square root to 7 bits; zero of zero.
+
+        ``table``: its 8 bits for equal spans of the significand in [1, 2), then in [2, 4).
+        """
+        bits = len(table).bit_length() - 2
         total = self.exponent + BITS - 1
         odd = total & 1
-        low = self.significand >> (BITS - 1 - SEED_BITS) & (1 << SEED_BITS) - 1
-        seed = table[odd << SEED_BITS | low]
+        low = self.significand >> (BITS - 1 - bits) & (1 << bits) - 1
+        seed = table[odd << bits | low]
         found = np.where(self.significand > 0, seed << (BITS - 8), 0)
         return _clean(np.zeros_like(found), found, -BITS - (total - odd) // 2)
 

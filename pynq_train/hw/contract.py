@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pynq_train.fixed.scalar_number import seed_table
 from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import HwConfig
 
@@ -32,7 +31,7 @@ def contract_dict(config: HwConfig) -> dict[str, Any]:
             (r.name, r.offset, int(r.access), [(f.name, f.lsb, f.bits) for f in r.fields])
             for r in registers.REGISTERS
         ],
-        "norm": [list(norm.rom()), list(norm.starts()), list(seed_table())],
+        "norm": [list(norm.rom()), list(norm.starts()), list(norm.seed_table())],
         "tables": [list(tables.EXP2), list(tables.LOG2), tables.LOG2_E],
     }
 

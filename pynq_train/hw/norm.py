@@ -12,6 +12,7 @@ block. With z the map, N its elements in a channel, g the gradient behind ReLU:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,6 +21,8 @@ MASTER_EXPONENT = -28
 """Exponent of the weights in masters (Q3.28)."""
 REGISTERS = 16
 INSTRUCTION_BITS = 20
+SEED_BITS = 6
+"""Bits of the significand, below its top bit, that choose the seed of a reciprocal root."""
 
 
 class NormProgram(IntEnum):
@@ -241,3 +244,10 @@ def starts() -> tuple[int, ...]:
     """First word of each program."""
     lengths = [len(code) for code in PROGRAMS.values()]
     return tuple(sum(lengths[:index]) for index in range(len(lengths)))
+
+
+def seed_table() -> tuple[int, ...]:
+    """``2**8 / sqrt(f)`` in the middle of 64 spans of f in [1, 2), then 64 of f in [2, 4)."""
+    steps = 1 << SEED_BITS
+    return tuple(min(round(256 / math.sqrt(base * (1 + (i + 0.5) / steps))), 255)
+                 for base in (1, 2) for i in range(steps))

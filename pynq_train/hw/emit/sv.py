@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pynq_train.fixed.scalar_number import seed_table
 from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
 from pynq_train.hw.contract import hash_word
@@ -147,6 +146,6 @@ def render(config: HwConfig) -> str:
             constant(f"Norm{enum.__name__.removeprefix('Norm')}{camel(member.name)}", int(member))
     lines += [*_rom("norm_rom", norm.INSTRUCTION_BITS, norm.rom()),
               *_rom("norm_start_rom", 9, norm.starts()),
-              *_rom("root_seed_rom", 8, seed_table())]
+              *_rom("root_seed_rom", 8, norm.seed_table())]
     lines += [*_rom("exp2_rom", 23, tables.EXP2), *_rom("log2_rom", 17, tables.LOG2)]
     return "\n".join(lines + ["endpackage", ""])
