@@ -37,6 +37,11 @@ _IDLE_PROGRAM_CYCLES = 3
 """From the order to start a program to its first instruction, and from its end to the results."""
 
 
+_RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
+            NormProgram.BACKWARD: (8, 4, 4), NormProgram.BACKWARD_FROZEN: (8, 4, 4)}
+"""Words of the runs that a normalisation writes for a channel block."""
+
+
 class _Input:
     """A stream of words, requested run by run as far ahead as its queue holds them."""
 
@@ -222,8 +227,7 @@ class Vector:
         program, blocks = NormProgram(f["n.n_program"]), f["n.n_blocks"]
         parts = 0 if program == NormProgram.FORWARD_FROZEN else f["n.n_parts"]
         runs = [BLOCK_WORDS] * parts + [CHANNELS_PER_WORD, CHANNELS_PER_WORD, BLOCK_WORDS]
-        results = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8)}.get(
-            program, (8, 4, 4))
+        results = _RESULTS[program]
         whole = sum(runs)
         at = clock.now + NORM_START_CYCLES
         # Two blocks are requested ahead.
@@ -283,3 +287,8 @@ def program_cycles(program: NormProgram) -> int:
             ready[i.dst] = at + ALU_CYCLES
         at += CHANNELS_PER_WORD
     return at + ALU_CYCLES + _IDLE_PROGRAM_CYCLES
+
+
+def block_cycles(program: NormProgram) -> int:
+    """Cycles of a normalisation for a channel block, when it does not wait for the memory."""
+    return program_cycles(program) + sum(words + 1 for words in _RESULTS[program])
