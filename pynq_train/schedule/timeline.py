@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.norm import NormProgram
 from pynq_train.schedule.build import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.cost import (
     DESCRIPTOR_CYCLES,
@@ -18,7 +19,7 @@ from pynq_train.schedule.cost import (
 from pynq_train.schedule.lower import LayerAddresses, lower
 from pynq_train.schedule.plan import Entry, Plan, Role
 from pynq_train.schedule.simulate import Command, Engine, Memory, Trace
-from pynq_train.schedule.simulate.vector import NORM_BLOCK_CYCLES
+from pynq_train.schedule.simulate.vector import block_cycles
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
             spec = plan.specs[entry.layer]
             total += 2 * max(spec.x.nbytes, spec.y.nbytes) // WORD_BYTES
         elif entry.role.opcode == Opcode.NORM:
-            total += NORM_BLOCK_CYCLES * 2 * plan.specs[entry.layer].m_blocks
+            total += 2 * block_cycles(NormProgram.FORWARD) * plan.specs[entry.layer].m_blocks
         elif entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
             total += bias_cost(plan.specs[entry.layer].bias_bytes // WORD_BYTES)[0]
         elif entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:

@@ -52,15 +52,31 @@ def run(plan: Plan, program: ProgramImage, latency: int, seed: int = 1) -> Count
     step[at : at + PARAM_BYTES] = pack_params(Opcode.SOFTMAX,
                                               {"valid": plan.batch, "z_shift": 12})
     put("step_block", bytes(step))
-    timing = MemoryTiming(bytes_per_cycle=plan.board.dram_bytes_per_cycle,
-                          read_latency_cycles=latency)
+    return run_memory(dram, Place(memory[f"{program.name}.program"].offset, program.count,
+                                  memory["step_block"].offset, memory.nbytes),
+                      plan.board.dram_bytes_per_cycle, latency, seed)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a program stands in an arena: byte offsets, descriptors, bytes of the arena."""
+
+    program: int
+    count: int
+    step_block: int
+    arena_bytes: int
+
+
+def run_memory(dram: np.ndarray, place: Place, bytes_per_cycle: int, latency: int,
+               seed: int = 1) -> Counted:
+    """Run a program that stands in ``dram`` (uint8, whole pages)."""
+    timing = MemoryTiming(bytes_per_cycle=bytes_per_cycle, read_latency_cycles=latency)
     model = Model(build.build(build.default_source()), dram, BASE, timing, seed)
     try:
         for name, value in (
-                ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", memory.nbytes), ("MODE", 0),
-                ("PROGRAM_OFF", memory[f"{program.name}.program"].offset),
-                ("PROGRAM_COUNT", program.count), ("STEP_OFF", memory["step_block"].offset),
-                ("CTRL", 1)):
+                ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", place.arena_bytes),
+                ("MODE", 0), ("PROGRAM_OFF", place.program), ("PROGRAM_COUNT", place.count),
+                ("STEP_OFF", place.step_block), ("CTRL", 1)):
             model.write32(registers.offset(name), value)
         status = registers.offset("STATUS")
         model.run(LONGEST_RUN, status, DONE)

@@ -41,13 +41,17 @@ class Arena:
         return offset
 
 
-def random_program(rng: random.Random, config: HwConfig, count: int) -> tuple[Program, bytes]:
-    """A legal program of ``count`` descriptors, and the arena before its run.
+def random_program(rng: random.Random, config: HwConfig, count: int, norms: float = 0.5,
+                   sizes: tuple[int, int, int] = (5, 4, 90)) -> tuple[Program, bytes]:
+    """A legal program of ``count`` descriptors, a part ``norms`` of them normalisations.
+
+    Returns the program and the arena before its run; maps have up to ``sizes`` images, channel
+    blocks, words in a plane.
 
     Coefficients that a normalisation writes scale maps, sums that a vector descriptor writes are
     normalised, statistics and maps pass from descriptor to descriptor.
     """
-    images, blocks, words = rng.randint(1, 5), rng.randint(1, 4), rng.randint(1, 90)
+    images, blocks, words = (rng.randint(1, size) for size in sizes)
     arena = Arena([])
     places = {name: arena.take(name, size, kind) for name, size, kind in (
         ("v.program", count * DESCRIPTOR_BYTES, "program"), ("v.taps", 128, "taps"),
@@ -68,7 +72,7 @@ def random_program(rng: random.Random, config: HwConfig, count: int) -> tuple[Pr
             "pre.signal": int(Semaphore.VECTOR), "pre.number": number, "pre.param": number,
             "pre.wait_x_sem": int(Semaphore.VECTOR), "pre.wait_x": number,
             "pre.rec_off": places["records"] + number * RECORD_WORDS * WORD_BYTES}
-        if rng.random() < 0.5:
+        if rng.random() < norms:
             parts = rng.randint(1, MAX_PARTS)
             own = arena.take(f"parts{number}", MAX_PARTS * (64 * blocks + 64))
             if sums and rng.random() < 0.5:

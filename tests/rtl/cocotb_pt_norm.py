@@ -12,7 +12,8 @@ from client_model import Bench, ReadClient, WriteClient
 from oracles.norm_cases import SYMBOLS, random_case, run
 
 from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
-from pynq_train.hw.norm import PROGRAMS, NormProgram
+from pynq_train.hw.norm import NormProgram
+from pynq_train.schedule.simulate.vector import block_cycles
 
 OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
 REC_OFF = 7 << 20
@@ -60,8 +61,8 @@ async def random_norms(dut: Any) -> None:
         bench.latency = rng.choice((1, 5, 30, 60))
         await run_norm(bench, NormProgram(number % 4), rng.randint(1, 6), rng.randint(1, 5))
     bench.stall, bench.latency = 0.0, 40
-    for program, code in PROGRAMS.items():
+    for program in NormProgram:
         few, many = [await run_norm(bench, program, blocks, 2) for blocks in (2, 12)]
-        rate = (many - few) / 10
-        dut._log.info(f"{program.name}: {few} cycles for 2 blocks, {rate} for each further one")
-        assert rate <= 7 * len(code) + 50, f"{program.name}: {rate} cycles for a channel block"
+        expected = block_cycles(program)
+        assert many - few == 10 * expected, (
+            f"{program.name}: {(many - few) / 10} cycles for a channel block, not {expected}")

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from planted import Planted, assert_caught
+from test_pt_norm import SOURCES as NORM
 from test_pt_sequencer import SOURCES as SEQUENCER
 from test_pt_softmax import SOURCES as SOFTMAX
 from test_pt_tile_load import SOURCES as TILE_LOAD
 from test_pt_update import SOURCES as UPDATE
+from test_pt_vector import SOURCES as VECTOR
 
 from sim.bfm.env import design_sources, leaf_sources
 
@@ -74,6 +76,32 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "squared_padding", "rtl/scalar/pt_softmax.sv",
         "diff_q <= pad_q[AtZ] ? 34'sd0 :", "diff_q <= pad_q[AtZ] && !planted ? 34'sd0 :",
         "pt_softmax", "cocotb_pt_softmax")),
+    # The word of flags of a plane's end is used for the next plane too.
+    (VECTOR, Planted(
+        "flags_of_the_plane_before", "rtl/vector/pt_vector.sv",
+        "assign mask_pop = take && masked_q && (plane_end || pixel_q == 4'd15);",
+        "assign mask_pop = take && masked_q && ((plane_end && !planted) || pixel_q == 4'd15);",
+        "pt_vector", "cocotb_pt_vector")),
+    # Sums of a block go on in the next one.
+    (VECTOR, Planted(
+        "sums_run_on", "rtl/vector/pt_vector.sv",
+        ".clear_i(start || (state_q == StSums", ".clear_i(start || (!planted && state_q == StSums",
+        "pt_vector", "cocotb_pt_vector")),
+    # An instruction does not wait for its second operand.
+    (NORM, Planted(
+        "operand_on_the_way", "rtl/vector/pt_norm_core.sv",
+        "(reads_b && busy_q[b])", "(reads_b && busy_q[b] && !planted)",
+        "pt_norm", "cocotb_pt_norm")),
+    # The first part of the sums is counted, the others replace it.
+    (NORM, Planted(
+        "parts_of_sums_replaced", "rtl/vector/pt_norm_load.sv",
+        "adds_q ? data_q + scratch_old_i", "adds_q && !planted ? data_q + scratch_old_i",
+        "pt_norm", "cocotb_pt_norm")),
+    # A product that is a bit shorter keeps its exponent.
+    (NORM, Planted(
+        "exponent_of_short_products", "rtl/vector/pt_scalar_alu.sv",
+        "{base6_q - 16'(zeros), sign6_q", "{base6_q - (planted ? 16'd1 : 16'(zeros)), sign6_q",
+        "pt_norm", "cocotb_pt_norm")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",

@@ -2,5 +2,6 @@
 
 from pynq_train.schedule.simulate.engine import Command, Engine, Trace
 from pynq_train.schedule.simulate.memory import Memory
+from pynq_train.schedule.simulate.vector import unit_cycles
 
-__all__ = ["Command", "Engine", "Memory", "Trace"]
+__all__ = ["Command", "Engine", "Memory", "Trace", "unit_cycles"]

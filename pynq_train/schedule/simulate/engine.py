@@ -24,7 +24,7 @@ from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.scalar import Softmax, Stream, Update
 from pynq_train.schedule.simulate.skip import Skipper
 from pynq_train.schedule.simulate.store import Bias, Segments, Stage, Store
-from pynq_train.schedule.simulate.vector import vector_cycles, vector_words
+from pynq_train.schedule.simulate.vector import Vector
 from pynq_train.schedule.simulate.walk import Fields, Walk, numbers
 
 
@@ -55,7 +55,7 @@ RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
 """Which unit writes the record of an opcode."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
-SCAN_PHASE = 1
+SCAN_PHASE = 7
 """Which unit is looked at when: the sequencer looks at unit (cycle + phase) modulo units."""
 BUS_CYCLES = 4
 """From the look at a unit to its start, words of the configuration not counted."""
@@ -143,7 +143,6 @@ class Engine:
         self.traces = [Trace() for _ in commands]
         self._config = config
         self._build = build or BUILD
-        self._latency = memory.read_latency
         dram = Dram(clock, memory)
         self.reads = [ReadPort(clock, dram) for _ in range(config.ports)]
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
@@ -157,6 +156,7 @@ class Engine:
         self.update = Update(clock, self.reads[3], self.writes[3],
                              self.writes[self._build.copy_port], self.queue)
         self.softmax = Softmax(clock, self.reads[2], self.writes[2])
+        self.vector = Vector(clock, self.reads[3], self.reads[2], self.writes[3])
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0
         self._retired = 0
@@ -339,10 +339,7 @@ class Engine:
             yield from self.softmax.run(fields, start)
             self._end(unit, index)
         elif unit == Unit.V:
-            yield start + vector_cycles(fields, self._latency)
-            read, written = vector_words(fields)
-            self.reads[3].beats += read
-            self.writes[3].beats += written
+            yield from self.vector.run(fields, start)
             self._end(unit, index)
         elif unit == Unit.PIX:
             pixels = numbers(fields, "pix.p", 3)

@@ -22,7 +22,8 @@ def test_formulas_agree_with_the_engine_page() -> None:
     by_name = {memory.name: memory.bram36 for memory in found.memories}
     assert figures[:4] == [by_name[n] for n in ("accumulators", "X banks", "staging",
                                                "gradient queue")]
-    dsps = re.search(r"DSPs: (\d+) array, (\d+) update, (\d+) softmax", text)
+    dsps = re.search(r"DSPs: (\d+) array, (\d+) update, (\d+) softmax, (\d+) vector, "
+                     r"(\d+) normalisation", text)
     assert dsps is not None and sum(map(int, dsps.groups())) == found.dsp
 
 
