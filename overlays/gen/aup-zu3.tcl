@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash b2899697621d6e5a9b66cad64d05b8f970ce5425df5ed749d3715cb3129bcb68
+  variable contract_hash ecfc703629dd3ec7f240ab38a478b3e9f55c37895f0c8dcb9e9b8fc7e906d7d0
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH b2899697621d6e5a9b66cad64d05b8f970ce5425df5ed749d3715cb3129bcb68}
+    {CONTRACT_HASH ecfc703629dd3ec7f240ab38a478b3e9f55c37895f0c8dcb9e9b8fc7e906d7d0}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

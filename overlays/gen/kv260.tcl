@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 48499633bc7a65f271486cb4837e2928063d13ba67939c4bac6daaf37c57eb1e
+  variable contract_hash 9c262558a272f6b675bc92767c95d3c5f617c394a32d5caa02d7e1486d78d396
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 48499633bc7a65f271486cb4837e2928063d13ba67939c4bac6daaf37c57eb1e}
+    {CONTRACT_HASH 9c262558a272f6b675bc92767c95d3c5f617c394a32d5caa02d7e1486d78d396}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 524c037e4efd48284d1d2405f70fcea2bf20cdadbb96c514e8a613aa402a80a0
+  variable contract_hash 07c9241c65a4102444f73b44deeeab363f9c932d60a059fb78bb5cde08dede41
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 8}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 524c037e4efd48284d1d2405f70fcea2bf20cdadbb96c514e8a613aa402a80a0}
+    {CONTRACT_HASH 07c9241c65a4102444f73b44deeeab363f9c932d60a059fb78bb5cde08dede41}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

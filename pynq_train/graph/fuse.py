@@ -21,7 +21,8 @@ class FusedLayer:
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
-    max pooling commute, so their order is not kept.
+    max pooling commute, so their order is not kept. ``clip``: ReLU ends at 6. ``average``: average
+    pooling, a convolution of one channel per group whose weights, 1 / kernel^2, never learn.
     """
 
     kind: Literal["conv", "dense"]
@@ -36,6 +37,9 @@ class FusedLayer:
     relu: bool
     pool: bool
     bias: bool
+    groups: int = 1
+    clip: bool = False
+    average: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -52,14 +56,14 @@ class FusedLayer:
         """Products per output value."""
         if self.kind == "dense":
             return self.in_features
-        return self.in_shape[0] * self.kernel * self.kernel
+        return self.in_shape[0] // self.groups * self.kernel * self.kernel
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer."""
         if self.kind == "dense":
             return (self.out_channels, self.in_features)
-        return (self.out_channels, self.in_shape[0], self.kernel, self.kernel)
+        return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
 
     @property
     def pad_bottom(self) -> int:

@@ -98,10 +98,14 @@ def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     saturations = int(np.count_nonzero(codes != exact))
     if d["v.v_relu"]:
         codes = np.maximum(codes, 0)
+    live = codes > 0
+    if d["v.v_clip"]:
+        live &= codes < p["limit"]
+        codes = np.minimum(codes, p["limit"])
     assert out is not None
     out[...] = codes
     if d["v.v_flags"] and flags is not None:
-        flags[...] = _pack(codes > 0)
+        flags[...] = _pack(live)
     return _Part(int(np.bitwise_or.reduce(total ^ (total >> 63), axis=None)), saturations, sums)
 
 
