@@ -7,10 +7,22 @@ from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, Flatten, MaxPool2x2, Op, Relu, Shape
+from pynq_train.graph.ops import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+    Shape,
+)
 from pynq_train.graph.supported import check_supported
 
-SUPPORTED = "the engine runs (Conv or Dense), then optionally Relu and MaxPool2x2"
+SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
+             "MaxPool2x2")
+_RELUS = (Relu, Relu6)
 
 
 @dataclass(frozen=True)
@@ -91,8 +103,8 @@ class FusedLayer:
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     """Return the fused layers of a verified graph.
 
-    Supported is ``[Flatten] Dense`` or ``Conv``, each followed by at most one Relu and one
-    MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv whose output
+    Supported is ``[Flatten] Dense``, ``Conv`` or ``AvgPool``, each followed by at most one Relu
+    or Relu6 and one MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv whose output
     is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
     operations of kinds that the engine does not run are named at once.
     """
@@ -109,7 +121,7 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
             if position == len(graph.ops):
                 raise _refuse(op, "is the last operation", "end with a Dense layer")
             op = graph.ops[position]
-        if isinstance(op, Conv):
+        if isinstance(op, (Conv, AvgPool)):
             if flattened:
                 raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         elif not isinstance(op, Dense):
@@ -117,9 +129,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
             raise _refuse(op, f"follows {after}", SUPPORTED)
         position += 1
         tail: list[Op] = []
-        while position < len(graph.ops) and isinstance(graph.ops[position], (Relu, MaxPool2x2)):
+        while position < len(graph.ops) and isinstance(graph.ops[position], (*_RELUS, MaxPool2x2)):
             extra = graph.ops[position]
-            if any(type(extra) is type(other) for other in tail):
+            if any(isinstance(extra, _RELUS) == isinstance(other, _RELUS) for other in tail):
                 raise _refuse(extra, f"is the second {extra.kind} of layer {op.name!r}", SUPPORTED)
             tail.append(extra)
             position += 1
@@ -130,10 +142,17 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     return tuple(layers)
 
 
-def _layer(op: Conv | Dense, shape: Shape, tail: list[Op]) -> FusedLayer:
-    relu = any(isinstance(extra, Relu) for extra in tail)
+def _layer(op: Conv | Dense | AvgPool, shape: Shape, tail: list[Op]) -> FusedLayer:
+    relu = any(isinstance(extra, _RELUS) for extra in tail)
     pools = [extra for extra in tail if isinstance(extra, MaxPool2x2)]
+    groups, bias = 1, False
+    if isinstance(op, AvgPool):
+        groups = shape[0]
+    else:
+        bias = op.bias
     if isinstance(op, Conv):
+        groups = op.groups
+    if not isinstance(op, Dense):
         before = op.out_shape(shape)
         kernel, stride = op.kernel, op.stride
         top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
@@ -141,9 +160,10 @@ def _layer(op: Conv | Dense, shape: Shape, tail: list[Op]) -> FusedLayer:
         before = (op.units, 1, 1)
         kernel, stride, top, left = 1, 1, 0, 0
     out = pools[0].out_shape(before) if pools else before
-    kind: Literal["conv", "dense"] = "conv" if isinstance(op, Conv) else "dense"
+    kind: Literal["conv", "dense"] = "dense" if isinstance(op, Dense) else "conv"
     return FusedLayer(kind, op.name, shape, before, out, kernel, stride, top, left, relu,
-                      bool(pools), op.bias)
+                      bool(pools), bias, groups, any(isinstance(extra, Relu6) for extra in tail),
+                      isinstance(op, AvgPool))
 
 
 def _check_last(graph: Graph, layers: list[FusedLayer]) -> None:
@@ -155,7 +175,7 @@ def _check_last(graph: Graph, layers: list[FusedLayer]) -> None:
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits",
             expected="nothing behind it",
-            found="Relu" if last.relu else "MaxPool2x2",
+            found=("Relu6" if last.clip else "Relu") if last.relu else "MaxPool2x2",
             fix="remove it: softmax and loss follow by themselves",
         )
     if last.out_shape[1:] != (1, 1):

@@ -19,21 +19,28 @@ from pynq_train.graph.ops import (
     Op,
     Relu,
     Relu6,
+    Shape,
 )
 
-_RUNS = (Conv, Dense, Relu, MaxPool2x2, Flatten)
+_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten)
 _INSTEAD: dict[type[Op], str] = {
     BatchNorm: "fold it into the convolution before it with fold_batchnorm()",
     Add: "leave the branch out",
     Concat: "use one convolution with the channels of all branches",
     MaxPool: "use MaxPool2x2",
-    AvgPool: "use MaxPool2x2, or a convolution with a stride",
     GlobalAvgPool: "leave it out: Dense flattens the map",
-    Relu6: "use Relu",
     Dropout: "leave it out and use weight_decay",
 }
-_GROUPED = "use groups=1"
+GROUP_LANES = 16
+"""A group has as many output as input channels, a divisor of this: tiles of the array hold them."""
+_GROUPED = ("use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
 _BRANCH = "let every operation read the one before it"
+
+
+def _tiled(op: Conv, shape: Shape) -> bool:
+    """Whether the groups of a convolution lie within tiles of channels."""
+    inputs, outputs = shape[0] // op.groups, op.out_channels // op.groups
+    return inputs == outputs and GROUP_LANES % outputs == 0
 
 
 def check_supported(graph: Graph) -> None:
@@ -45,8 +52,8 @@ def check_supported(graph: Graph) -> None:
     for at, (op, sources) in enumerate(zip(graph.ops, graph.sources)):
         if not isinstance(op, _RUNS):
             key = (op.kind, _INSTEAD[type(op)])
-        elif isinstance(op, Conv) and op.groups > 1:
-            key = ("conv with groups", _GROUPED)
+        elif isinstance(op, Conv) and op.groups > 1 and not _tiled(op, graph.in_shapes[at][0]):
+            key = ("conv with such groups", _GROUPED)
         elif sources != (at - 1,):
             key = (f"reads {graph.name_at(sources[0])!r} past the operation before it", _BRANCH)
         else:

@@ -317,7 +317,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_copy", 1, "write the 16-bit copy"),
             Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
             Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
-            Field("u_taps", 8, "GRADIENT: weights of an output channel and input channel, kernel^2"),
+            Field("u_taps", 8, "GRADIENT: weights of a pair of channels, kernel^2"),
             Field("u_gmask", 6, "GRADIENT: bits in which the lanes m and n of a weight must agree; "
                   "the others stay zero"),
         ),

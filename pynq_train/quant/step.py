@@ -47,6 +47,17 @@ class StepParams:
     update_bias: tuple[Mapping[str, int], ...]
 
 
+RELU6_TOP = 6
+NO_LIMIT = (1 << 16) - 1
+
+
+def relu6_limit(exponent: int) -> int:
+    """Code of 6 at an exponent (ties to even); what 16 bits do not reach clips nothing."""
+    if exponent > 0:
+        return round(RELU6_TOP / (1 << exponent))
+    return min(RELU6_TOP << -exponent, NO_LIMIT)
+
+
 def learning_rate_fields(lr: float) -> tuple[int, int]:
     """Return (mantissa, right shift) of a learning rate: ``lr = mantissa * 2**-shift / 16``.
 
@@ -85,7 +96,8 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     for e, (of_weights, of_bias) in zip(exponents.layers,
                                         factors or ((1.0, 1.0),) * len(exponents.layers)):
         forward.append({"shift": e.y - e.forward_sum,
-                        "bias_shift": MASTER_EXPONENT - e.forward_sum})
+                        "bias_shift": MASTER_EXPONENT - e.forward_sum,
+                        "limit": relu6_limit(e.y)})
         backward.append({"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0})
         if sgd is None or not e.dy:
             weights.append({})

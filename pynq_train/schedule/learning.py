@@ -56,15 +56,14 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
                            fix="train 'last-layer'")
         first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
         if train in first:
-            return tuple(Learns(index >= first[train], index >= first[train] and layer.bias)
-                         for index, layer in enumerate(layers))
+            return all_from(layers, first[train])
         patterns: tuple[str, ...] = ("*.bias",) if train == "bias" else (train,)
     else:
         patterns = tuple(train)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise BadInput("train", expected="a keyword or a list of layer names", found=repr(train))
     parameters = {(layer.name, part) for layer in layers for part in _PARTS
-                  if part == "weight" or layer.bias}
+                  if not layer.average and (part == "weight" or layer.bias)}
     chosen: set[tuple[str, str]] = set()
     for pattern in patterns:
         found = {(name, part) for name, part in parameters
@@ -76,6 +75,12 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
         chosen |= found
     return tuple(Learns((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
                  for layer in layers)
+
+
+def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
+    """Return what layers learn if all from ``train_from`` learn everything they can."""
+    return tuple(Learns(i >= train_from and not layer.average, i >= train_from and layer.bias)
+                 for i, layer in enumerate(layers))
 
 
 def first_learning(learns: Sequence[Learns]) -> int:
@@ -98,7 +103,8 @@ def describe_learning(layers: Sequence[FusedLayer], learns: Sequence[Learns]) ->
 
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:
-    convolutions = [i for i, layer in enumerate(layers) if layer.kind == "conv"]
+    convolutions = [i for i, layer in enumerate(layers)
+                    if layer.kind == "conv" and not layer.average]
     last = len(layers) - 1
     # A convolution that yields the logits itself is the classifier, not a feature layer.
     features = [i for i in convolutions if i < last]

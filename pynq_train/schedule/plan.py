@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -21,7 +20,7 @@ from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.cost import Cost
 from pynq_train.schedule.layer import LayerSpec, bias_spec, layer_specs
 from pynq_train.schedule.layout import MapLayout
-from pynq_train.schedule.learning import Learns, first_learning
+from pynq_train.schedule.learning import Learns, all_from, first_learning
 from pynq_train.schedule.memory import MemoryMap, check_fits
 from pynq_train.schedule.order import (
     MOMENTUM_RATE,
@@ -158,12 +157,6 @@ class Plan:
     def step_block_bytes(self) -> int:
         """Bytes of the step block."""
         return (1 + 4 * len(self.specs)) * PARAM_BYTES
-
-
-def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
-    """Return what layers learn if all from ``train_from`` learn everything."""
-    return tuple(Learns(i >= train_from, i >= train_from and layer.bias)
-                 for i, layer in enumerate(layers))
 
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,

@@ -94,7 +94,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                        expected=f"checksum {str(meta.get('sha256'))[:12]}", found=found[:12],
                        fix="use a copy, or an earlier checkpoint")
     graph = Graph.from_dict(meta.get("graph"))
-    masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)}
+    masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)
+               if not layer.average}
     if not isinstance(meta.get("state"), dict):
         raise _damaged(name, "no training state")
     return Checkpoint(graph, masters, meta["state"])

@@ -272,7 +272,7 @@ package pt_spec_pkg;
   typedef struct packed {
     logic [41:0] gap0;
     logic [5:0] u_gmask;  // GRADIENT: bits in which the lanes m and n of a weight must agree; the o
-    logic [7:0] u_taps;  // GRADIENT: weights of an output channel and input channel, kernel^2
+    logic [7:0] u_taps;  // GRADIENT: weights of a pair of channels, kernel^2
     logic [5:0] u_rows;  // GRADIENT: output channels of each m tile that are weights, 1..tm
     logic [0:0] u_plain;  // masters are bare int32 weights, two in a word: no momentum
     logic [0:0] u_copy;  // write the 16-bit copy
