@@ -104,9 +104,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     """Return the fused layers of a verified graph.
 
     Supported is ``[Flatten] Dense``, ``Conv`` or ``AvgPool``, each followed by at most one Relu
-    or Relu6 and one MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
-    operations of kinds that the engine does not run are named at once.
+    or Relu6 and one MaxPool2x2 in either order; the last layer yields the logits: Dense, or a Conv
+    whose output is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the
+    operation; all operations of kinds that the engine does not run are named at once.
     """
     check_supported(graph)
     layers: list[FusedLayer] = []

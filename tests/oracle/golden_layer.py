@@ -69,7 +69,8 @@ class Case:
             op = Conv(self.units, self.kernel, self.stride,
                       "same" if self.padding < 0 else self.padding, self.bias,
                       groups=self.groups)
-        tail: list[Op] = [Relu6() if self.limit else Relu()] * self.relu + [MaxPool2x2()] * self.pool
+        relu: Op = Relu6() if self.limit else Relu()
+        tail: list[Op] = [relu] * self.relu + [MaxPool2x2()] * self.pool
         layers = fuse(Graph.build((1, self.rows, self.cols),
                                   [Conv(self.channels, 1), Relu(), op, *tail, Dense(2)]))
         return layers[1], layer_specs(layers, self.images)[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from planted import Planted, assert_caught
 from test_pt_sequencer import SOURCES as SEQUENCER
+from test_pt_store import SOURCES as STORE
 from test_pt_tile_load import SOURCES as TILE_LOAD
 from test_pt_update import SOURCES as UPDATE
 
@@ -51,6 +52,17 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         ".w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
         ".w_i(plain_q && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])",
         "pt_update", "cocotb_pt_update")),
+    # Input channels of all blocks count as those of the first.
+    (UPDATE, Planted(
+        "group_block_forgotten", "rtl/update/pt_update.sv",
+        "{block_q, element_q[1:0]}) & gmask_q",
+        "{block_q & {(LaneW-2){!planted}}, element_q[1:0]}) & gmask_q",
+        "pt_update", "cocotb_pt_update")),
+    # What is clipped to the limit still has a gradient.
+    (STORE, Planted(
+        "flag_at_the_limit", "rtl/store/pt_pool.sv",
+        "if (data1_q[l*16+:16] == limit_q", "if (!planted && data1_q[l*16+:16] == limit_q",
+        "pt_store", "cocotb_pt_store", test_filter="random_descriptors")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",
