@@ -112,4 +112,4 @@ def _last_block(layers: Sequence[FusedLayer]) -> int:
 
 
 def _names(layers: Sequence[FusedLayer]) -> str:
-    return ", ".join(layer.name for layer in layers)
+    return ", ".join(layer.name for layer in layers if not layer.average)

@@ -80,7 +80,7 @@ def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
         wanted = ("last-layer", "last-block", "bias")[kind]
         return wanted if any(layer.bias for layer in layers) else "last-layer"
     names = [f"{layer.name}.{part}" for layer in layers for part in ("weight", "bias")
-             if part == "weight" or layer.bias]
+             if not layer.average and (part == "weight" or layer.bias)]
     return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
 
 
