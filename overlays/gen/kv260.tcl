@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 8fb423bb266eda0ae67c28d241e4d43d9bdaaed23b020b8a77c8163c0261b50c
+  variable contract_hash 887208f4db17f42658b353b37d173a43529d1361789ed7355f2f2304d37ee128
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 8fb423bb266eda0ae67c28d241e4d43d9bdaaed23b020b8a77c8163c0261b50c}
+    {CONTRACT_HASH 887208f4db17f42658b353b37d173a43529d1361789ed7355f2f2304d37ee128}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

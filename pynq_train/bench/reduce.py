@@ -77,7 +77,7 @@ def repetitions(single: SinglePass, along: Along) -> int:
         hidden = any(g.shape.kind != Pass.WEIGHT_GRADIENT and g.chunks == 1
                      and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in geometries)
         dense_input = single.layer.kind == "dense" and single.kind == Pass.BACKWARD
-        if hidden or dense_input:
+        if hidden or dense_input or single.layer.groups > 1:
             return 1
         counts = {(g.shape.outer, g.shape.spec.m_tile) for g in geometries}
     return counts.pop()[0] if len(counts) == 1 else 1

@@ -10,6 +10,7 @@ from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     Add,
+    AvgPool,
     BatchNorm,
     Conv,
     Dense,
@@ -18,13 +19,15 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     Relu,
+    Relu6,
     Shape,
 )
 from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
-SUPPORTED = ("the engine runs (Conv or Dense), then optionally Relu and MaxPool2x2; BatchNorm, "
-             "Add, then optionally Relu; GlobalAvgPool")
+SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
+             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool")
+_RELUS = (Relu, Relu6)
 Kind = Literal["conv", "dense", "norm", "add", "mean"]
 
 
@@ -50,7 +53,9 @@ class FusedLayer:
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
     max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
-    reads, -1 for the images; None: the layer before it.
+    reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
+    6. ``average``: average pooling, a convolution of one channel per group whose weights,
+    1 / kernel^2, never learn.
     """
 
     kind: Kind
@@ -65,6 +70,9 @@ class FusedLayer:
     relu: bool
     pool: bool
     bias: bool
+    groups: int = 1
+    clip: bool = False
+    average: bool = False
     sources: tuple[int, ...] | None = None
     norm: Norm | None = None
 
@@ -90,7 +98,7 @@ class FusedLayer:
             return int(self.kind == "norm")
         if self.kind == "dense":
             return self.in_features
-        return self.in_shape[0] * self.kernel * self.kernel
+        return self.in_shape[0] // self.groups * self.kernel * self.kernel
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -99,12 +107,12 @@ class FusedLayer:
             return (self.out_channels,)
         if self.kind == "dense":
             return (self.out_channels, self.in_features)
-        return (self.out_channels, self.in_shape[0], self.kernel, self.kernel)
+        return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
 
     @property
     def has_parameters(self) -> bool:
         """Whether anything in it can learn."""
-        return self.on_array or self.kind == "norm"
+        return (self.on_array and not self.average) or self.kind == "norm"
 
     @property
     def pad_bottom(self) -> int:
@@ -138,9 +146,9 @@ def wiring(layers: Sequence[FusedLayer]) -> tuple[tuple[int, ...], ...]:
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     """Return the fused layers of a verified graph, each behind those that it reads.
 
-    Supported are convolutions and ``[Flatten] Dense``, each followed by at most one Relu and one
-    MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else reads past, and
-    Relu; Add and GlobalAvgPool, then Relu. The last layer yields the logits: Dense, or a Conv
+    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
+    (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
+    reads past, and Relu; Add and GlobalAvgPool, then Relu. The last layer yields the logits: Dense, or a Conv
     whose output is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the
     operation; all operations of kinds that the engine does not run are named at once.
     """
@@ -194,15 +202,16 @@ class _Fusing:
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there."""
         sources = self._graph.sources[at]
-        if isinstance(op, (Relu, MaxPool2x2)):
+        if isinstance(op, (*_RELUS, MaxPool2x2)):
             layer = self._ends.get(sources[0])
             if layer is None or self._readers[sources[0]] > 1:
                 return False
-            if any(type(op) is type(other) for other in layer.tail):
+            if any(isinstance(other, _RELUS) == isinstance(op, _RELUS) for other in layer.tail
+                   if not isinstance(other, Add)):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             if isinstance(op, MaxPool2x2) and not isinstance(self._graph.ops[layer.first],
-                                                             (Conv, Dense)):
+                                                             (Conv, AvgPool, Dense)):
                 return False
             self._extend(layer, at, op)
             return True
@@ -226,11 +235,11 @@ class _Fusing:
         sources = self._graph.sources[at]
         flattened = any(self._behind(place) != place for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, (Relu, MaxPool2x2)):
+        if isinstance(op, (*_RELUS, MaxPool2x2)):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}", SUPPORTED)
-        if flattened and isinstance(op, Conv):
+        if flattened and isinstance(op, (Conv, AvgPool)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, Dense):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
@@ -252,19 +261,23 @@ class _Fusing:
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
-    relu = any(isinstance(extra, Relu) for extra in tail)
+    relu = any(isinstance(extra, _RELUS) for extra in tail)
+    clip = any(isinstance(extra, Relu6) for extra in tail)
     pools = [extra for extra in tail if isinstance(extra, MaxPool2x2)]
-    if isinstance(op, Conv):
+    if isinstance(op, (Conv, AvgPool)):
         before = op.out_shape(shape)
         out = pools[0].out_shape(before) if pools else before
         top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
+        average = isinstance(op, AvgPool)
+        groups = op.groups if isinstance(op, Conv) else shape[0]
         return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
-                          relu, bool(pools), op.bias)
+                          relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
+                          average)
     if isinstance(op, Dense):
         before = (op.units, 1, 1)
         out = pools[0].out_shape(before) if pools else before
         return FusedLayer("dense", op.name, shape, before, out, 1, 1, 0, 0, relu, bool(pools),
-                          op.bias)
+                          op.bias, clip=clip)
     norm = None
     kind: Kind = "add"
     out = shape
@@ -273,7 +286,7 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     elif isinstance(op, GlobalAvgPool):
         kind, out = "mean", op.out_shape(shape)
     return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
-                      norm=norm)
+                      clip=clip, norm=norm)
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
@@ -282,7 +295,7 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
     if last.relu or last.pool or not last.on_array:
-        found = ("Relu" if last.relu else "MaxPool2x2" if last.pool
+        found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits",

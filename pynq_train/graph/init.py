@@ -66,7 +66,10 @@ class ParamSpec:
 
 
 def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
-    """Return the layers with parameters of a graph or of fused layers, in order."""
+    """Return the layers with parameters of a graph or of fused layers, in order.
+
+    The weights of average pooling are constants, not parameters.
+    """
     if not isinstance(network, Graph):
         return tuple(ParamSpec(layer.name, layer.weight_shape, layer.fan_in, layer.bias,
                                layer.norm is not None)

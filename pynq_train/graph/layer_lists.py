@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pynq_train.errors import UnknownName
+from pynq_train.graph import zoo
 from pynq_train.graph.fuse import FusedLayer
 
 Layers = tuple[FusedLayer, ...]
 
 
 def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: int = 1,
-               out: int | None = None, pool: bool = False) -> FusedLayer:
-    """Return a convolution with ReLU on square maps: 'same' padding unless ``out`` is given."""
+               out: int | None = None, pool: bool = False, groups: int = 1,
+               clip: bool = False) -> FusedLayer:
+    """Return a convolution with ReLU on square maps: 'same' padding unless ``out`` is given.
+
+    ``clip``: with ReLU6.
+    """
     before = out if out is not None else -(-size // stride)
     pad = max((before - 1) * stride + kernel - size, 0) // 2
     after = before // 2 if pool else before
     return FusedLayer("conv", name, (n, size, size), (m, before, before), (m, after, after),
-                      kernel, stride, pad, pad, True, pool, True)
+                      kernel, stride, pad, pad, True, pool, True, groups, clip)
 
 
 def resnet20() -> Layers:
@@ -53,8 +58,29 @@ def alexnet() -> Layers:
             conv_layer("conv5", 256, 256, 13))
 
 
+def mobilenet() -> Layers:
+    """The 27 convolutions of MobileNet-V1 0.25 for 28x28 images of one channel, with ReLU6."""
+    layers, size, width = [conv_layer("conv1", 8, 1, 28, clip=True)], 28, 8
+    for index, (out, stride) in enumerate(zoo.MOBILENET_PAIRS, 1):
+        layers.append(conv_layer(f"dw{index}", width, width, size, 3, stride, groups=width,
+                                 clip=True))
+        size, before, width = -(-size // stride), width, out
+        layers.append(conv_layer(f"pw{index}", width, before, size, 1, clip=True))
+    return tuple(layers)
+
+
+def ds_cnn() -> Layers:
+    """The nine convolutions of DS-CNN-S for 32x32 inputs of one channel."""
+    layers = [conv_layer("conv1", 64, 1, 32, 6, 2)]
+    for index in range(1, 5):
+        layers.append(conv_layer(f"dw{index}", 64, 64, 16, groups=64))
+        layers.append(conv_layer(f"pw{index}", 64, 64, 16, 1))
+    return tuple(layers)
+
+
 _LISTS: dict[str, Callable[[], Layers]] = {
-    "resnet20-conv": resnet20, "vgg16-conv": vgg16, "alexnet-conv": alexnet}
+    "resnet20-conv": resnet20, "vgg16-conv": vgg16, "alexnet-conv": alexnet,
+    "mobilenet-conv": mobilenet, "ds-cnn-conv": ds_cnn}
 
 
 def names() -> tuple[str, ...]:

@@ -19,17 +19,25 @@ from pynq_train.graph.ops import (
     Op,
     Relu,
     Relu6,
+    Shape,
 )
 
-_RUNS = (Conv, Dense, Relu, MaxPool2x2, Flatten, BatchNorm, Add, GlobalAvgPool)
+_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add,
+         GlobalAvgPool)
 _INSTEAD: dict[type[Op], str] = {
     Concat: "use one convolution with the channels of all branches",
     MaxPool: "use MaxPool2x2",
-    AvgPool: "use MaxPool2x2, or a convolution with a stride",
-    Relu6: "use Relu",
     Dropout: "leave it out and use weight_decay",
 }
-_GROUPED = "use groups=1"
+GROUP_LANES = 16
+"""A group has as many output as input channels, a divisor of this: tiles of the array hold them."""
+_GROUPED = ("use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
+
+
+def _tiled(op: Conv, shape: Shape) -> bool:
+    """Whether the groups of a convolution lie within tiles of channels."""
+    inputs, outputs = shape[0] // op.groups, op.out_channels // op.groups
+    return inputs == outputs and GROUP_LANES % outputs == 0
 
 
 def check_supported(graph: Graph) -> None:
@@ -38,11 +46,11 @@ def check_supported(graph: Graph) -> None:
     The text names them by kind, each kind with what could replace it.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
-    for op in graph.ops:
+    for at, op in enumerate(graph.ops):
         if not isinstance(op, _RUNS):
             key = (op.kind, _INSTEAD[type(op)])
-        elif isinstance(op, Conv) and op.groups > 1:
-            key = ("conv with groups", _GROUPED)
+        elif isinstance(op, Conv) and op.groups > 1 and not _tiled(op, graph.in_shapes[at][0]):
+            key = ("conv with such groups", _GROUPED)
         else:
             continue
         reasons.setdefault(key, []).append(op.name)

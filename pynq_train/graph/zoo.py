@@ -112,7 +112,7 @@ def mobilenet_v1_025(classes: int = 10, size: int = 28, channels: int = 1) -> Gr
         raise BadInput("image size of mobilenet_v1_025", expected="28 to 224", found=size)
     ops: list[Op] = _clipped(Conv(8, 3, 1 if size < 48 else 2, "same", False, "conv1"))
     width = 8
-    for index, (out, stride) in enumerate(_MOBILENET_PAIRS, 1):
+    for index, (out, stride) in enumerate(MOBILENET_PAIRS, 1):
         ops += _clipped(Conv(width, 3, stride, "same", False, f"dw{index}", groups=width))
         ops += _clipped(Conv(out, 1, 1, 0, False, f"pw{index}"))
         width = out
@@ -120,7 +120,7 @@ def mobilenet_v1_025(classes: int = 10, size: int = 28, channels: int = 1) -> Gr
     return Graph.build((channels, size, size), ops, "mobilenet_v1_025")
 
 
-_MOBILENET_PAIRS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5,
+MOBILENET_PAIRS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5,
                     (256, 2), (256, 1))
 """Output channels of the pointwise and stride of the depthwise convolution, at width 0.25."""
 

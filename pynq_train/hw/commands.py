@@ -244,7 +244,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("pool", 1, "2x2 maximum"),
             Field("flags", 1, "write flags (ReLU mask, pooling index)"),
             Field("single", 1, "one pixel per group (stride 3)"),
-            Field("y_pad", 7, "zero"),
+            Field("clip", 1, "with relu: values above the limit become the limit"),
+            Field("y_pad", 6, "zero"),
             Field("yblk", 16, "staging step from one channel block to the next, words"),
             Field("fblk", 16, "flag staging step from one channel block to the next, words"),
             Field("groups", 16, "raw: accumulator groups of a segment"),
@@ -306,6 +307,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("v_flags", 1, "write flags: the result is positive"),
             Field("v_mask_a", 1, "read flags; a counts only where its flag is set"),
             Field("v_mask_b", 1, "read flags; b counts only where its flag is set"),
+            Field("v_clip", 1, "with v_relu: results above the limit become the limit"),
         ),
     ),
     (
@@ -342,6 +344,9 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_copy", 1, "write the 16-bit copy"),
             Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
             Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
+            Field("u_taps", 8, "GRADIENT: weights of a pair of channels, kernel^2"),
+            Field("u_gmask", 6, "GRADIENT: bits in which the lanes m and n of a weight must agree; "
+                  "the others stay zero"),
         ),
     ),
     (
@@ -378,6 +383,9 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("g_flag_strides", 32, "byte strides of image, channel block, row", False, 3),
             Field("g_w", 32, "16-bit weights, or int64 gradient sums: byte offset"),
             Field("g_b", 32, "bias masters, or int64 bias gradient: byte offset"),
+            Field("g_clip", 1, "forward: ReLU ends at the limit of the step-block entry"),
+            Field("g_group", 6, "channels of a group, a divisor of tm: m tile t reads the input "
+                  "channels of tile t alone; 0: all input channels"),
         ),
     ),
 )
@@ -441,6 +449,7 @@ TAP_FIELDS = (
 CONV_PARAM_FIELDS = (
     Field("shift", 8, "right shift of the requantisation, 0..47"),
     Field("bias_shift", 8, "alignment of the bias: left if positive, right if negative", True),
+    Field("limit", 16, "y.clip: largest result, unsigned; none from 32768"),
 )
 UPDATE_PARAM_FIELDS = (
     Field("g_shift", 8, "right shift of the gradient sum to Q7.24, plus 16; 0..63"),
@@ -463,7 +472,8 @@ SOFTMAX_PARAM_FIELDS = (
 )
 VECTOR_PARAM_FIELDS = (
     Field("shift", 8, "right shift of the requantisation, 0..47"),
-    Field("v_pad", 24, "zero"),
+    Field("v_pad", 8, "zero"),
+    Field("limit", 16, "v_clip: largest result, unsigned; none from 32768"),
     Field("a_scale", 32, "A of all channels, within +-(2**23 - 1)", True),
     Field("b_scale", 32, "B of all channels, within +-(2**23 - 1)", True),
 )

@@ -133,7 +133,8 @@ class _Gradient:
         offsets = self._offsets()[np.where(used, places, 0)]
         spread = ((offsets - offsets[0] - pixel[:, None, None]) & _MASK32 != 0).any(axis=0)
         start = f["x.addr"] + self._moved("x", chunk, m_tile) + offsets[0, segment, lanes]
-        self._compare("input", weight, start, g["x"] + weight[1] * strides[1]
+        tile_block = self._blocks * weight[0] * (g["group"] > 0)
+        self._compare("input", weight, start, g["x"] + (tile_block + weight[1]) * strides[1]
                       + (row - g["pad_top"]) * strides[2] + (col - g["pad_left"]) * strides[3])
         self._require(not (spread & used).any(), "pixels of the drained sums",
                       "those of the geometry in every lane", "others in some",

@@ -97,6 +97,7 @@ class Limits:
         self._require(self._wu == self._raw == self._gradient,
                       "c.wu and y.raw", "both set in GRADIENT descriptors only",
                       f"{f['c.wu']} and {f['y.raw']} in {kind.name}")
+        self._groups()
         self._require(f["g.g_phase"] < f["g.g_stride"], "row phase", "below the stride",
                       f["g.g_phase"])
         for name in ("x.mode", "s.mode", "g.g_mode"):
@@ -109,6 +110,24 @@ class Limits:
         self._require(products <= MAX_PRODUCTS, "products in one sum",
                       f"at most {MAX_PRODUCTS}, so that 48 bits never overflow", products,
                       "split the reduction, or use a smaller mini-batch")
+
+    def _groups(self) -> None:
+        """Grouped channels stand in blocks along the diagonal of each m tile."""
+        f, tm = self._f, self._config.tm
+        group, mask = f["g.g_group"], 0
+        if group:
+            self._require(tm % group == 0, "g_group", f"0, or a divisor of {tm}", group)
+            self._require(f["g.g_m"] == f["g.g_n"], "g_n of a grouped convolution",
+                          f"g_m ({f['g.g_m']})", f["g.g_n"])
+            self._require(f["g.g_nb"] == tm // QUAD, "g_nb of a grouped convolution",
+                          f"{tm // QUAD}, the channel blocks of an m tile", f["g.g_nb"])
+            mask = (tm - 1) ^ (group - 1)
+        if self._gradient:
+            self._require(f["u.u_gmask"] == mask, "u_gmask",
+                          f"{mask}: the channels of a group", f["u.u_gmask"])
+            taps = f["g.g_kernel"] ** 2
+            self._require(not mask or f["u.u_taps"] == taps, "u_taps", f"{taps}, the kernel",
+                          f["u.u_taps"])
 
     def _counts(self) -> None:
         stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]
@@ -133,12 +152,14 @@ class Limits:
         self._require(not f["s.taps"] or f["s.n2"] <= len(self._taps), "s.n2",
                       f"at most the number of taps ({len(self._taps)})", f["s.n2"])
         forward = f["g.g_pass"] == Pass.FORWARD
-        agree = {"y.relu": "g.g_relu", "y.pool": "g.g_pool", "y.flags": "g.g_flags"}
+        agree = {"y.relu": "g.g_relu", "y.pool": "g.g_pool", "y.flags": "g.g_flags",
+                 "y.clip": "g.g_clip"}
         agree["s.sum" if self._gradient else "y.bias"] = "g.g_bias"
         for name, meaning in agree.items():
             self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
         self._require(forward or not any(f[n] for n in ("y.relu", "y.pool", "y.flags", "y.bias")),
                       "post-processing of a gradient", "none", "some")
+        self._require(not f["y.clip"] or bool(f["y.relu"]), "y.clip", "y.relu with it", "none")
         self._require(f["s.sum"] == 0 or self._gradient, "s.sum",
                       "set in the weight gradient only", 1)
 

@@ -48,7 +48,7 @@ class Meaning:
         g = self.g
         if self.kind == Pass.WEIGHT_GRADIENT:
             return g["images"] * g["out_rows"] * g["out_cols"]
-        channels = g["n"] if self.kind == Pass.FORWARD else g["m"]
+        channels = g["tile"] if g["group"] else g["n"] if self.kind == Pass.FORWARD else g["m"]
         return channels * g["kernel"] ** 2
 
     def x(self, phase: bool = False) -> Spans:

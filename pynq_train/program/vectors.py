@@ -42,7 +42,7 @@ def check_vector(label: str, f: Fields) -> None:
                 f[f"v.{name}_jump"])
     require(bool(f["v.v_write"] or f["v.v_sums"]), "v_write, v_sums", "one of them", "none")
     for name, needed in (("v_spread", "v_b"), ("v_mask_b", "v_b"), ("v_reduce", "v_write"),
-                         ("v_flags", "v_write"), ("v_relu", "v_write")):
+                         ("v_flags", "v_write"), ("v_relu", "v_write"), ("v_clip", "v_relu")):
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")

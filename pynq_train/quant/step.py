@@ -72,6 +72,17 @@ class StepParams:
     norm_steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
+RELU6_TOP = 6
+NO_LIMIT = (1 << 16) - 1
+
+
+def relu6_limit(exponent: int) -> int:
+    """Code of 6 at an exponent (ties to even); what 16 bits do not reach clips nothing."""
+    if exponent > 0:
+        return round(RELU6_TOP / (1 << exponent))
+    return min(RELU6_TOP << -exponent, NO_LIMIT)
+
+
 def learning_rate_fields(lr: float) -> tuple[int, int]:
     """Return (mantissa, right shift) of a learning rate: ``lr = mantissa * 2**-shift / 16``.
 
@@ -115,7 +126,8 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     for e, (of_weights, of_bias) in zip(exponents.layers,
                                         factors or ((1.0, 1.0),) * len(exponents.layers)):
         forward.append({"shift": e.y - e.forward_sum,
-                        "bias_shift": MASTER_EXPONENT - e.forward_sum})
+                        "bias_shift": MASTER_EXPONENT - e.forward_sum,
+                        "limit": relu6_limit(e.y)})
         backward.append({"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0})
         if sgd is None or not e.dy:
             weights.append({})
@@ -168,8 +180,9 @@ def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
     """Forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
     if kind.kind == "mean":
-        return {"shift": shift, "a_scale": mean_scale(kind.pixels)[0]}
-    return {"shift": shift, "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
+        return {"shift": shift, "limit": relu6_limit(e.y), "a_scale": mean_scale(kind.pixels)[0]}
+    return {"shift": shift, "limit": relu6_limit(e.y),
+            "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
             "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
 
 

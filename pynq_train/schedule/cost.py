@@ -107,7 +107,7 @@ def _stream(elements: int, rows: int, words: int, valid_rows: int, run: int,
 def _input_stream(geo: Geometry, repeat: int) -> _Stream:
     """The X loader in forward and weight gradient."""
     spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
-    blocks = _overlap(0, tile.chunk, tile.chunk, geo.chunks, x.blocks)
+    blocks = _overlap(0, tile.chunk, tile.chunk, geo.chunks, spec.in_blocks)
     tiles = geo.image_tiles * geo.row_tiles * geo.col_tiles * geo.chunks
     if x.flat:
         rows = tiles * tile.cols * repeat
@@ -152,13 +152,15 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
     sweeps = taps * tile.chunk * (1 if forward else geo.blocks)
     iterations = grid * shape.outer * geo.chunks
     array = iterations * (sweeps * period + TILE_CYCLES) + grid * shape.outer * geo.acc_groups
-    repeat = 1 if geo.chunks == 1 else shape.outer
+    repeat = 1 if geo.chunks == 1 and not spec.group else shape.outer
     if forward:
         x = _input_stream(geo, repeat)
     else:
         x = _gradient_stream(geo, (geo.x_rows, geo.x_cols),
                              (shape.row0 - shape.span_rows + 1, shape.col0 - geo.halo),
-                             geo.x_blocks * geo.chunks, spec.y.blocks, repeat)
+                             geo.x_blocks * geo.chunks,
+                             min(geo.blocks, spec.y.blocks) if spec.group else spec.y.blocks,
+                             repeat)
     chunks = iterations * taps * tile.chunk * (1 if forward else geo.blocks)
     s = _stream(chunks * spec.m_tile, 0, chunks * spec.m_tile, chunks, spec.m_tile)
     segment = geo.acc_groups * LANES * geo.blocks
@@ -199,7 +201,7 @@ def _gradient_cost(geo: Geometry, board: Board) -> Cost:
     sets = geo.s_rows // 4
     period = max(geo.acc_groups, board.config.sweep_min_cycles)
     array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
-    x_once = grid * geo.chunks == 1
+    x_once = grid * geo.chunks == 1 and not spec.group
     x = _input_stream(geo, 1 if x_once else shape.outer)
     blocks = min(geo.blocks * shape.outer, spec.y.blocks - geo.blocks * shape.m_first)
     s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), geo.blocks * outer, blocks,

@@ -20,8 +20,10 @@ from pynq_train.schedule.layout import (
     blocks_to_flat,
     ceil_div,
     flat_to_blocks,
+    gather_groups,
     pack_weights,
     round_up,
+    spread_groups,
     unpack_weights,
 )
 
@@ -60,6 +62,9 @@ class LayerSpec:
         kind: what the layer does.
         frozen: a normalisation uses its running statistics in training too: it is frozen, or
             nothing learns up to it.
+        group: channels of a group, of input and of output, a divisor of ``m_tile``: a tile of
+            output channels reads the input channels of the same tile. 0: all input channels.
+        clip: ReLU ends at 6.
     """
 
     index: int
@@ -85,6 +90,8 @@ class LayerSpec:
     m_tile: int
     kind: Kind = "conv"
     frozen: bool = False
+    group: int = 0
+    clip: bool = False
 
     @property
     def on_array(self) -> bool:
@@ -115,6 +122,11 @@ class LayerSpec:
     def m_blocks(self) -> int:
         """Channel blocks of the output."""
         return ceil_div(self.m, CHANNELS_PER_WORD)
+
+    @property
+    def in_blocks(self) -> int:
+        """Channel blocks of the input that a tile of output channels reads."""
+        return min(self.tile_blocks, self.x.blocks) if self.group else self.x.blocks
 
     @property
     def gradient_mode(self) -> LoadMode:
@@ -157,11 +169,16 @@ class LayerSpec:
         """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
         if not self.on_array:
             return 0
-        n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
+        n = self.group or (self.n if self.flat_shape is None else int(np.prod(self.flat_shape)))
         return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
 
     def pack_weights(self, values: Array) -> Array:
-        """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout."""
+        """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout.
+
+        Grouped: ``W[m, group, kr, kc]``; the layout holds zeros outside the groups.
+        """
+        if self.group:
+            values = spread_groups(values, self.m_tile)
         if self.flat_shape is not None:
             values = flat_to_blocks(values, self.flat_shape)
         elif self.dense:
@@ -172,6 +189,9 @@ class LayerSpec:
         """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
         shape = (self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
                  CHANNELS_PER_WORD)
+        if self.group:
+            tile = unpack_weights(packed.reshape(shape), self.m, self.m_tile)
+            return gather_groups(tile, self.group)
         values = unpack_weights(packed.reshape(shape), self.m, self.n)
         if self.flat_shape is not None:
             return blocks_to_flat(values, self.flat_shape)
@@ -202,9 +222,10 @@ class LayerSpec:
                 found=self.out_cols,
                 fix="use a smaller mini-batch" if self.dense else "use a narrower map")
         pixels = self.out_rows * self.out_cols
-        sums = [("forward", self.n * self.kernel**2, "fewer input channels")]
+        n, m = (self.m_tile, self.m_tile) if self.group else (self.n, self.m)
+        sums = [("forward", n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:
-            sums.append(("backward", self.m * self.kernel**2, "fewer output channels"))
+            sums.append(("backward", m * self.kernel**2, "fewer output channels"))
         if weight_gradient:
             fits = MAX_PRODUCTS // pixels
             fix = (f"use a mini-batch of at most {fits} images" if fits
@@ -269,7 +290,8 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=1, stride=1,
         pad_top=0, pad_left=0, out_rows=y.rows, out_cols=y.cols, relu=layer.relu, pool=False,
         bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=False,
-        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen)
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
+        clip=layer.clip)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
@@ -295,7 +317,10 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if last:
             y = MapLayout.dense(batch, m).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
-    if backward:
+    group = _group(layer, m_tile)
+    if group:
+        nb = m_tile // CHANNELS_PER_WORD
+    elif backward:
         nb = round_up(nb, m_tile // CHANNELS_PER_WORD)
     flags = None
     if layer.relu or layer.pool:
@@ -305,7 +330,21 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind)
+        m_tile=m_tile, kind=layer.kind, group=group, clip=layer.clip)
+
+
+def _group(layer: FusedLayer, m_tile: int) -> int:
+    """Channels of a group, 0 without groups; :class:`DoesNotFit` if tiles would cut groups."""
+    if layer.groups == 1:
+        return 0
+    n, m = layer.in_shape[0] // layer.groups, layer.out_channels // layer.groups
+    if n != m or m_tile % m:
+        raise DoesNotFit(
+            f"layer {layer.name!r}: channels of a group",
+            expected=f"as many output as input channels, a divisor of {m_tile}",
+            found=f"{n} input and {m} output channels",
+            fix="use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
+    return m
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:
@@ -317,7 +356,7 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
     return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
-                   x=zeros, backward=False, flat_shape=None)
+                   x=zeros, backward=False, flat_shape=None, group=0)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:

@@ -176,6 +176,29 @@ def unpack_weights(packed: Array, m: int, n: int) -> Array:
     return np.ascontiguousarray(values[:m, :n])
 
 
+def spread_groups(values: Array, m_tile: int) -> Array:
+    """Grouped weights ``W[m, group, kr, kc]`` as ``W[m, m_tile, kr, kc]``: zero outside the group.
+
+    Input channels are counted from the first one of the output channel's tile; ``group``
+    divides ``m_tile``.
+    """
+    m, group, kernel, _ = values.shape
+    out = np.zeros((m, m_tile, kernel, kernel), values.dtype)
+    out[_group_places(m, group, m_tile)] = values
+    return out
+
+
+def gather_groups(values: Array, group: int) -> Array:
+    """Undo :func:`spread_groups`."""
+    m, m_tile, _, _ = values.shape
+    return np.ascontiguousarray(values[_group_places(m, group, m_tile)])
+
+
+def _group_places(m: int, group: int, m_tile: int) -> tuple[Array, Array]:
+    rows = np.arange(m)[:, None]
+    return rows, rows % m_tile // group * group + np.arange(group)
+
+
 def flat_to_blocks(values: Array, in_shape: tuple[int, int, int]) -> Array:
     """Reorder dense weights ``W[m, n]``, n over (channel, row, column) of ``in_shape``.
 

@@ -56,9 +56,7 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
                            fix="train 'last-layer'")
         first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
         if train in first:
-            return tuple(Learns(index >= first[train] and layer.has_parameters,
-                                index >= first[train] and layer.bias)
-                         for index, layer in enumerate(layers))
+            return all_from(layers, first[train])
         patterns: tuple[str, ...] = ("*.bias",) if train == "bias" else (train,)
         if train == "norm":
             patterns = tuple(layer.name for layer in layers if layer.norm is not None)
@@ -81,6 +79,12 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
                  for layer in layers)
 
 
+def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
+    """Return what layers learn if all from ``train_from`` learn everything they can."""
+    return tuple(Learns(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
+                 for i, layer in enumerate(layers))
+
+
 def first_learning(learns: Sequence[Learns]) -> int:
     """Position of the first layer that learns; :class:`BadInput` if none does."""
     for index, one in enumerate(learns):
@@ -101,7 +105,8 @@ def describe_learning(layers: Sequence[FusedLayer], learns: Sequence[Learns]) ->
 
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:
-    convolutions = [i for i, layer in enumerate(layers) if layer.kind == "conv"]
+    convolutions = [i for i, layer in enumerate(layers)
+                    if layer.kind == "conv" and not layer.average]
     last = len(layers) - 1
     # A convolution that yields the logits itself is the classifier, not a feature layer.
     features = [i for i in convolutions if i < last]
@@ -109,4 +114,4 @@ def _last_block(layers: Sequence[FusedLayer]) -> int:
 
 
 def _names(layers: Sequence[FusedLayer]) -> str:
-    return ", ".join(layer.name for layer in layers)
+    return ", ".join(layer.name for layer in layers if not layer.average)

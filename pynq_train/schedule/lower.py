@@ -35,7 +35,8 @@ class LayerAddresses:
         first, spec = geo.shape.m_first, geo.shape.spec
         flags = spec.flags.block_stride if spec.flags else 0
         blocks, weights = first * geo.blocks, first * spec.weight_elements // spec.m_tiles
-        return replace(self, dy=self.dy + blocks * spec.y.block_stride,
+        x = blocks * spec.x.block_stride if spec.group else 0
+        return replace(self, x=self.x + x, dy=self.dy + blocks * spec.y.block_stride,
                        flags=self.flags + blocks * flags, w16=self.w16 + 2 * weights,
                        wv=self.wv + (8 if momentum else 4) * weights,
                        db=self.db + first * spec.m_tile * WORD_BYTES)
@@ -158,9 +159,21 @@ def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
     rows = Rows((geo.x_cols, geo.x_rows, tile.images, tile.chunk),
                 (skip * x.row_stride, x.image_stride, x.block_stride),
                 (-spec.pad_left, -spec.pad_top, 0, 0),
-                (x.cols, ceil_div(x.rows, skip), x.images, x.blocks))
+                (x.cols, ceil_div(x.rows, skip), x.images,
+                 x.blocks - _hop(geo) * geo.shape.m_first))
     first = -spec.pad_top * x.row_stride - spec.pad_left * WORD_BYTES
     return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
+
+
+def _hop(geo: Geometry) -> int:
+    """Channel blocks that the input moves from one m tile to the next: grouped only."""
+    return geo.blocks if geo.shape.spec.group else 0
+
+
+def _m_move(geo: Geometry) -> TileMove:
+    """Move of the layer input by m tile."""
+    blocks = _hop(geo)
+    return TileMove(blocks * geo.shape.spec.x.block_stride, (0, 0, 0, blocks))
 
 
 def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
@@ -256,11 +269,11 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
-    reuse = 2 if geo.chunks == 1 else 0
+    reuse = 2 if geo.chunks == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
     _walk(fields, "x", addr=at.x + first, counts=counts,
-          moves=(chunk, TileMove(), col, row, image), rows=rows, pos=pos, banked=True,
+          moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
           reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
     _walk(fields, "s", addr=at.w16, counts=counts,
@@ -279,7 +292,8 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
            move=(tile.cols, tile.rows))
-    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool)})
+    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool),
+                   "y.clip": int(spec.clip)})
     if spec.bias:
         fields["y.bias_off"] = at.bias
         _put(fields, "y.dbias", jumps(store, (spec.m_tile * 8, 0, 0, 0, 0)))
@@ -363,13 +377,14 @@ def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
-    reuse = 2 if geo.chunks == 1 else 0
+    reuse = 2 if geo.chunks == 1 and not spec.group else 0
     gradient = _Gradient(geo)
     row0, col0 = shape.row0 - (shape.span_rows - 1), shape.col0 - geo.halo
     addr, faddr = gradient.addresses(at, row0, col0)
     chunk, col, row, image = gradient.moves(geo.x_blocks)
+    outer = chunk if spec.group else TileMove()
     _walk(fields, "x", addr=addr, faddr=faddr, counts=counts,
-          moves=(chunk, TileMove(), col, row, image),
+          moves=(chunk, outer, col, row, image),
           rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
                              (col0, row0, 0, 0)),
           pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
@@ -377,7 +392,8 @@ def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     block = spec.kernel**2 * spec.weight_block_bytes
     _walk(fields, "s", addr=at.w16, counts=counts,
           moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
-                 TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
+                 TileMove(spec.nb * block, (0, 0, 0, 1)) if spec.group
+                 else TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
                  TileMove(), TileMove(), TileMove()),
           rows=Rows((spec.m_tile, geo.blocks, len(shape.taps), tile.chunk),
                     (block, 0, spec.nb * block), _ZERO4,
@@ -419,11 +435,11 @@ def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
     _put(fields, "pre.t", counts)
-    reuse = _LEVELS if max(counts[:4]) == 1 else 0
+    reuse = _LEVELS if max(counts[:4]) == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
     _walk(fields, "x", addr=at.x + first, counts=counts,
-          moves=(row, col, image, chunk, TileMove()), rows=rows, pos=pos, banked=True,
+          moves=(row, col, image, chunk, _m_move(geo)), rows=rows, pos=pos, banked=True,
           reuse=reuse)
     gradient = _Gradient(geo)
     addr, faddr = gradient.addresses(at, 0, 0)
@@ -461,14 +477,18 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
                    "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
+    if spec.group:
+        fields.update({"u.u_gmask": (spec.m_tile - 1) ^ (spec.group - 1),
+                       "u.u_taps": spec.kernel**2})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
     shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
     forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
-    m = spec.m
+    m, n = spec.m, spec.n
     if gradient:
         m = min(m, (shape.m_first + shape.outer) * spec.m_tile) - shape.m_first * spec.m_tile
+        n = m if spec.group else n
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
         "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
@@ -477,13 +497,14 @@ def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) ->
         "g.g_mode": 0 if forward else int(spec.gradient_mode),
         "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
         "g.g_pad_left": spec.pad_left, "g.g_m": m,
-        "g.g_n": spec.n, "g.g_images": spec.images, "g.g_nb": spec.nb,
+        "g.g_n": n, "g.g_images": spec.images, "g.g_nb": spec.nb,
         "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
         "g.g_out_cols": spec.out_cols,
         "g.g_x": at.dx if shape.kind == Pass.BACKWARD else at.x,
         "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
         "g.g_w": 0 if gradient else at.w16,
         "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
+        "g.g_clip": int(spec.clip and forward), "g.g_group": spec.group,
     })
     _put(fields, "g.g_x_strides",
          (x.image_stride, x.block_stride, x.row_stride, x.col_stride))

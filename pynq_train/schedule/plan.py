@@ -23,7 +23,7 @@ from pynq_train.schedule.entries import (
 )
 from pynq_train.schedule.layer import LayerSpec, bias_spec, layer_specs
 from pynq_train.schedule.layout import MapLayout
-from pynq_train.schedule.learning import Learns, first_learning
+from pynq_train.schedule.learning import Learns, all_from, first_learning
 from pynq_train.schedule.memory import MemoryMap, check_fits
 from pynq_train.schedule.order import (
     MOMENTUM_RATE,
@@ -153,12 +153,6 @@ def step_block_entries(specs: Sequence[LayerSpec], flow: GradientFlow) -> int:
     if all(spec.on_array for spec in specs):
         return 1 + 4 * len(specs)
     return 1 + 5 * len(specs) + 2 * len(flow.steps)
-
-
-def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
-    """Return what layers learn if all from ``train_from`` learn everything."""
-    return tuple(Learns(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
-                 for i, layer in enumerate(layers))
 
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.errors import DoesNotFit
-from pynq_train.schedule.learning import describe_learning
-from pynq_train.schedule.plan import Plan, all_from, make_plan
+from pynq_train.schedule.learning import all_from, describe_learning
+from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.timeline import predict
 
 
@@ -65,7 +65,7 @@ def savings(plan: Plan, cycles: int | None = None) -> Savings:
     learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
                   for spec, layer, one in zip(plan.specs, plan.layers, plan.learns))
     total = sum(spec.m * layer.fan_in + (spec.m if layer.bias else 0)
-                for spec, layer in zip(plan.specs, plan.layers))
+                for spec, layer in zip(plan.specs, plan.layers) if not layer.average)
     cycles = predict(plan, plan.train).cycles if cycles is None else cycles
     all_cycles: int | None = None
     all_nbytes: int | None = None

@@ -61,7 +61,7 @@ class PassShape:
         span_rows: X rows that one pixel reads.
         span_cols: X columns that one pixel reads.
         reduce: units that chunks are made of: channel blocks (forward: of X, weight gradient: of
-            the weight layout), backward: m tiles.
+            the weight layout), backward: m tiles. Grouped: those of one m tile.
         outer: tiles of output channels (backward: of as many n channels).
         regions: accumulator regions (column phases).
         taps: the tap table.
@@ -138,7 +138,7 @@ def forward_shape(spec: LayerSpec) -> PassShape:
     taps = tuple(TapPlace(r, c, r * k + c, first=r == 0 and c == 0)
                  for r in range(k) for c in range(k))
     return PassShape(spec, Pass.FORWARD, 0, spec.images, spec.out_rows, spec.out_cols, 0, 0,
-                     spec.stride, k, k, spec.x.blocks, spec.m_tiles, 1, taps)
+                     spec.stride, k, k, spec.in_blocks, spec.m_tiles, 1, taps)
 
 
 def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
@@ -166,7 +166,7 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
             places[0] = TapPlace(first.row, first.col, first.weight, region, True, first.mute)
             taps.extend(places)
         shapes.append(PassShape(spec, Pass.BACKWARD, phase, spec.images, rows, cols, row0, col0,
-                                1, span_rows, span_cols, spec.m_tiles,
+                                1, span_rows, span_cols, 1 if spec.group else spec.m_tiles,
                                 ceil_div(spec.x.blocks, spec.tile_blocks), s, tuple(taps)))
     return tuple(shapes)
 

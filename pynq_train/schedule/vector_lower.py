@@ -73,7 +73,7 @@ class VectorLowering:
         """The forward pass itself."""
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
-                  "v.v_relu": int(spec.relu)}
+                  "v.v_relu": int(spec.relu), "v.v_clip": int(spec.clip)}
         if spec.kind == "mean":
             fields.update({"v.v_reduce": 1, "v.v_off": self.at(self.y)})
         else:

@@ -23,6 +23,7 @@ _ON_OFF = ("0", "1")
 _MODES = tuple(mode.name.lower() for mode in LoadMode)
 _SLICES = ("whole", "first", "between", "last")
 _MASTERS = ("momentum", "plain")
+_GROUPS = ("none", "1", "2", "4", "8", "16")
 _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 
 
@@ -40,9 +41,11 @@ def _crosses(kind: Pass) -> dict[str, tuple[tuple[str, ...], ...]]:
         "out mod 4 x in mod 4": (_digits(4), _digits(4)),
         "tile pixels mod 3 x mod 4": (_digits(3), _digits(4)),
         "images per tile": (_IMAGES,),
+        "channels of a group": (_GROUPS,),
     }
     if kind == Pass.FORWARD:
         crosses["relu x pool x bias"] = (_ON_OFF, _ON_OFF, _ON_OFF)
+        crosses["relu6 x pool x groups"] = (_ON_OFF, _ON_OFF, _ON_OFF)
     else:
         crosses["gradient operand"] = (_MODES,)
     if kind == Pass.WEIGHT_GRADIENT:
@@ -73,6 +76,9 @@ def _values(d: Mapping[str, int], part: str) -> dict[str, Bin]:
         "tile pixels mod 3 x mod 4": (str(pixels % 3), str(pixels % 4)),
         "images per tile": (_IMAGES[images],),
         "relu x pool x bias": (str(d["g.g_relu"]), str(d["g.g_pool"]), str(d["g.g_bias"])),
+        "channels of a group": (str(d["g.g_group"] or "none"),),
+        "relu6 x pool x groups": (str(d["g.g_clip"]), str(d["g.g_pool"]),
+                                  str(int(d["g.g_group"] > 0))),
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
         "slice x masters": (part, _MASTERS[d.get("u.u_plain", 0)]),

@@ -36,12 +36,17 @@ class HlsSession(Session):
         policy: ranges for other boards; floating point needs no exponents.
 
     Raises:
-        BadInput: the plan freezes something, while the kernel updates every layer; a loss that is
-            not the plain cross-entropy.
+        BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
+            ReLU6 or average pooling, or the loss is not the plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, learns in zip(plan.layers, plan.learns):
+            if layer.groups > 1 or layer.clip:
+                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
+                               "all channels, with Relu", found="AvgPool" if layer.average else
+                               "Relu6" if layer.clip else f"{layer.groups} groups",
+                               fix="use another board: EF-Train's kernel has none of these")
             if not learns.weights or learns.bias != layer.bias:
                 raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
                                found=f"layer {layer.name!r} frozen", fix="use train='all'")

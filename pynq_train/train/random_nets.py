@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.graph import Graph, Sequential, fuse
-from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE, Conv
+from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE, AvgPool, Conv, Shape
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
 _STREAM = 0x6E
 _TRAIN_STREAM = 0x5EED
+_EXTRA_STREAM = 0x6E0
+_GROUPS = (16, 8, 4, 2, 1)
 _WORK_LIMIT = 120_000
 """Rough array cycles of a training step: keeps a network to about a second of simulation."""
 
@@ -78,7 +80,7 @@ def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
         wanted = ("last-layer", "last-block", "bias")[kind]
         return wanted if any(layer.bias for layer in layers) else "last-layer"
     names = [f"{layer.name}.{part}" for layer in layers for part in ("weight", "bias")
-             if part == "weight" or layer.bias]
+             if not layer.average and (part == "weight" or layer.bias)]
     return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
 
 
@@ -99,6 +101,7 @@ def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
                     1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
     name = f"random{seed}"
     net = Sequential((channels, rows, cols), name)
+    extra = _Draw(seed ^ _EXTRA_STREAM)
     shape = (channels, rows, cols)
     work = 0
     for number in range(0 if seed % 50 >= 47 else 2 + seed // 2 % 2):
@@ -114,11 +117,20 @@ def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
         net.conv(out, kernel, stride, padding, conv.bias)
         relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
         if relu:
-            net.relu()
+            net.relu6() if extra.chance(40) else net.relu()
         if pool:
             net.pool()
             pixels = (out, pixels[1] // 2, pixels[2] // 2)
         shape = pixels
+        if extra.chance(45) and not deep and not odd:
+            if extra.chance(20):  # whole tiles of channels
+                work += 3 * _work(32, shape[0], 1, shape[1] * shape[2] * batch)
+                net.conv(32, 1).relu()
+                shape = (32, *shape[1:])
+            work += _channelwise(net, shape, extra, batch)
+            if extra.chance(40) and min(shape[1:]) >= 2:
+                net.pool()
+                shape = (shape[0], shape[1] // 2, shape[2] // 2)
     flat = shape[0] * shape[1] * shape[2]
     for _ in range(draw.below(3) // 2 + draw.below(2)):
         units = 1 + draw.below(MOST_CHANNELS)
@@ -130,6 +142,25 @@ def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
     net.dense(draw.between(2, 12), bias=draw.chance(80))
     work += 3 * _work(12, flat, 1, batch)
     return RandomNet(net.build(), batch) if work <= _WORK_LIMIT else None
+
+
+def _channelwise(net: Sequential, shape: Shape, draw: _Draw, batch: int) -> int:
+    """Append a grouped convolution or average pooling that keeps the shape; return its work."""
+    channels, rows, cols = shape
+    kernel = (1, 3, 3, 5)[draw.below(4)]
+    sizes = [size for size in _GROUPS if channels % size == 0 and size < channels]
+    if not sizes or draw.chance(20):
+        net.add(AvgPool(3, 1, 1))
+        kernel = 3
+    else:
+        size = sizes[draw.below(min(len(sizes), 3)) * (sizes[0] < _GROUPS[0])]
+        net.conv(channels, kernel, 1, kernel // 2, draw.chance(60), groups=channels // size)
+    if draw.chance(15) and min(rows, cols) >= 4:
+        net.add(AvgPool(2, 1, 1))  # one row and column more
+        net.add(AvgPool(2, 1, 0))
+    if draw.chance(60):
+        net.relu6() if draw.chance(50) else net.relu()
+    return 2 * _work(channels, 16, kernel, rows * cols * batch)
 
 
 def _window(seed: int, number: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.fixed.scalar_number import BITS as SCALAR_BITS
 from pynq_train.fixed.scalar_number import Scalars
+from pynq_train.graph.fuse import FusedLayer
 from pynq_train.graph.init import LayerParams
 from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.program import Program, verify
@@ -84,6 +85,12 @@ class Masters:
                    None if bias is None else np.zeros_like(bias), _pack(params.mean),
                    _pack(params.variance))
 
+    @classmethod
+    def averaging(cls, layer: FusedLayer) -> Masters:
+        """Constant weights of average pooling: 2**28 / kernel**2, to nearest."""
+        weight = to_master(np.full(layer.weight_shape, 1.0 / layer.kernel**2))
+        return cls(weight, np.zeros_like(weight), None, None)
+
     def params(self) -> LayerParams:
         """Return the weights as float32."""
         return LayerParams(from_master(self.weight),
@@ -136,8 +143,15 @@ class StepOutcome:
     tensors: Mapping[str, int] = field(default_factory=dict)
 
 
+def with_averages(plan: Plan, masters: Mapping[str, Masters]) -> dict[str, Masters]:
+    """Masters of all layers of a plan: those given, and the constants of average pooling."""
+    return {**masters, **{layer.name: Masters.averaging(layer)
+                          for layer in plan.layers if layer.average}}
+
+
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
     """Return the exponent state of a network that was never run."""
+    masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
     policy = ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.flow)
@@ -189,7 +203,7 @@ class Session:
 
         Masters of frozen weights stay here: the engine needs their copies alone.
         """
-        self._frozen = dict(masters)
+        self._frozen = masters = with_averages(self.plan, masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             if not spec.on_array:
                 if spec.kind == "norm":
@@ -209,10 +223,12 @@ class Session:
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         result = {}
-        for spec, learn in zip(self.plan.specs, self.plan.learns):
+        for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.learns):
             if not spec.on_array:
                 if spec.kind == "norm":
                     result[spec.name] = self._read_norm(spec)
+                continue
+            if layer.average:
                 continue
             frozen = self._frozen[spec.name]
             if not learn.weights:

@@ -85,6 +85,8 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
         return rates
     layers = fuse(graph)
     for layer, learn in zip(layers, select(layers, train)):
+        if layer.average:
+            continue
         of_weight, of_bias = rates[layer.name]
         rates[layer.name] = (of_weight if learn.weights else None,
                              of_bias if learn.bias else None)

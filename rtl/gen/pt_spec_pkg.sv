@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h9845caa2;
+  localparam logic [31:0] ContractHash = 32'haad79ca0;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -215,7 +215,8 @@ package pt_spec_pkg;
     logic [15:0] groups;  // raw: accumulator groups of a segment
     logic [15:0] fblk;  // flag staging step from one channel block to the next, words
     logic [15:0] yblk;  // staging step from one channel block to the next, words
-    logic [6:0] y_pad;  // zero
+    logic [5:0] y_pad;  // zero
+    logic [0:0] clip;  // with relu: values above the limit become the limit
     logic [0:0] single;  // one pixel per group (stride 3)
     logic [0:0] flags;  // write flags (ReLU mask, pooling index)
     logic [0:0] pool;  // 2x2 maximum
@@ -240,7 +241,8 @@ package pt_spec_pkg;
 
   // vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [19:0] gap1;
+    logic [18:0] gap1;
+    logic [0:0] v_clip;  // with v_relu: results above the limit become the limit
     logic [0:0] v_mask_b;  // read flags; b counts only where its flag is set
     logic [0:0] v_mask_a;  // read flags; a counts only where its flag is set
     logic [0:0] v_flags;  // write flags: the result is positive
@@ -295,7 +297,9 @@ package pt_spec_pkg;
 
   // update unit
   typedef struct packed {
-    logic [55:0] gap0;
+    logic [41:0] gap0;
+    logic [5:0] u_gmask;  // GRADIENT: bits in which the lanes m and n of a weight must agree; the o
+    logic [7:0] u_taps;  // GRADIENT: weights of a pair of channels, kernel^2
     logic [5:0] u_rows;  // GRADIENT: output channels of each m tile that are weights, 1..tm
     logic [0:0] u_plain;  // masters are bare int32 weights, two in a word: no momentum
     logic [0:0] u_copy;  // write the 16-bit copy
@@ -335,7 +339,8 @@ package pt_spec_pkg;
 
   // step-block entry of CONV
   typedef struct packed {
-    logic [111:0] tail_pad;
+    logic [95:0] tail_pad;
+    logic [15:0] limit;  // y.clip: largest result, unsigned; none from 32768
     logic [7:0] bias_shift;  // alignment of the bias: left if positive, right if negative
     logic [7:0] shift;  // right shift of the requantisation, 0..47
   } conv_param_t;
@@ -382,7 +387,8 @@ package pt_spec_pkg;
     logic [31:0] tail_pad;
     logic [31:0] b_scale;  // B of all channels, within +-(2**23 - 1)
     logic [31:0] a_scale;  // A of all channels, within +-(2**23 - 1)
-    logic [23:0] v_pad;  // zero
+    logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768
+    logic [7:0] v_pad;  // zero
     logic [7:0] shift;  // right shift of the requantisation, 0..47
   } vector_param_t;
 

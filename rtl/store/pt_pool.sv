@@ -19,6 +19,7 @@ module pt_pool #(
   input  logic              rst_ni,
   input  logic              pool_i,
   input  logic              relu_i,
+  input  logic [15:0]       limit_i,      // values do not exceed it; its flag is zero; none from 32768
   input  logic [StageW-1:0] yblk_i,       // staging step from one channel block to the next
   input  logic              in_valid_i,
   input  logic [63:0]       in_data_i,
@@ -110,6 +111,8 @@ module pt_pool #(
   logic [3:0]        below, mask;
   logic [7:0]        index;
   logic [StageW-1:0] count_q;    // pooled pixels so far
+  logic [15:0]       limit_q;
+  always_ff @(posedge clk_i) limit_q <= limit_i;
   always_comb begin
     for (int unsigned l = 0; l < 4; l++) begin
       below[l] = $signed(data1_q[l*16+:16]) > $signed(line[l*16+:16]) || !pool_i;
@@ -118,6 +121,7 @@ module pt_pool #(
       // The maximum is positive if one of its values is: no need to wait for the comparison.
       mask[l] = !relu_i || $signed(data1_q[l*16+:16]) > 16'sd0 ||
                 (pool_i && $signed(line[l*16+:16]) > 16'sd0);
+      if (data1_q[l*16+:16] == limit_q || (pool_i && line[l*16+:16] == limit_q)) mask[l] = 1'b0;
     end
   end
 

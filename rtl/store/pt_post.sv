@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU.
+// Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU, clipping.
 //
-// Contract: no stall; valid_o, data_o, meta_o follow their inputs by four cycles. clear_i zeroes
+// Contract: no stall; valid_o, data_o, meta_o follow their inputs by five cycles. clear_i zeroes
 // measure and saturation count; both are final once busy_o has fallen, and until the next clear_i.
 module pt_post #(
   // Bits of the data that accompany a word.
@@ -12,6 +12,7 @@ module pt_post #(
   input  logic             clear_i,
   input  logic [5:0]       shift_i,    // 0..47
   input  logic             relu_i,
+  input  logic [15:0]      limit_i,    // larger values become the limit; none from 32768
   input  logic             valid_i,
   input  logic [191:0]     acc_i,
   input  logic [191:0]     bias_i,
@@ -31,9 +32,9 @@ module pt_post #(
   // ---- bias -------------------------------------------------------------------------------------
   logic [191:0]     sum_q;
   logic             valid_q, stored_q;
-  logic [MetaW-1:0] meta_q [RoundLatency+1];
-  logic [RoundLatency:1] stored_d;
-  logic [RoundLatency+1:0] busy_q;
+  logic [MetaW-1:0] meta_q [RoundLatency+2];
+  logic [RoundLatency+1:1] stored_d;
+  logic [RoundLatency+2:0] busy_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= 1'b0;
     else valid_q <= valid_i;
@@ -44,13 +45,13 @@ module pt_post #(
       stored_q  <= stored_i;
       meta_q[0] <= meta_i;
     end
-    for (int unsigned k = 1; k <= RoundLatency; k++) meta_q[k] <= meta_q[k-1];
-    stored_d <= {stored_d[RoundLatency-1:1], stored_q};
+    for (int unsigned k = 1; k <= RoundLatency + 1; k++) meta_q[k] <= meta_q[k-1];
+    stored_d <= {stored_d[RoundLatency:1], stored_q};
   end
   assign busy_o = valid_q || (|busy_q);
   always_ff @(posedge clk_i) begin
     if (!rst_ni) busy_q <= '0;
-    else busy_q <= {busy_q[RoundLatency:0], valid_q};
+    else busy_q <= {busy_q[RoundLatency+1:0], valid_q};
   end
 
   // ---- measure ----------------------------------------------------------------------------------
@@ -69,6 +70,7 @@ module pt_post #(
   end
 
   // ---- requantisation ---------------------------------------------------------------------------
+  logic        round_valid;
   logic [63:0] round;
   logic [3:0]  sat, sat_q;
   logic [2:0]  sats;
@@ -78,25 +80,31 @@ module pt_post #(
     .valid_i(valid_q),
     .data_i(sum_q),
     .shift_i,
-    .valid_o,
+    .valid_o(round_valid),
     .data_o(round),
     .sat_o(sat)
   );
-  assign meta_o = meta_q[RoundLatency];
-  assign stored_o = stored_d[RoundLatency];
+  assign meta_o = meta_q[RoundLatency+1];
+  assign stored_o = stored_d[RoundLatency+1];
   always_comb begin
     sats = '0;
     for (int unsigned l = 0; l < 4; l++) sats += 3'(sat_q[l]);
   end
   always_ff @(posedge clk_i) begin
-    sat_q <= valid_o && stored_d[RoundLatency] && !clear_i ? sat : 4'd0;
+    sat_q <= round_valid && stored_d[RoundLatency] && !clear_i ? sat : 4'd0;
     if (clear_i) saturations_o <= '0;
     else saturations_o <= saturations_o + 32'(sats);
   end
 
-  always_comb begin
+  // ---- ReLU and clipping ------------------------------------------------------------------------
+  logic [15:0] limit_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_o <= 1'b0;
+    else valid_o <= round_valid;
+    limit_q <= limit_i;
     for (int unsigned l = 0; l < 4; l++) begin
-      data_o[l*16+:16] = relu_i && round[l*16+15] ? 16'd0 : round[l*16+:16];
+      if (round[l*16+15]) data_o[l*16+:16] <= relu_i ? 16'd0 : round[l*16+:16];
+      else data_o[l*16+:16] <= round[l*16+:16] > limit_q ? limit_q : round[l*16+:16];
     end
   end
 endmodule

@@ -89,7 +89,8 @@ module pt_store #(
   logic               start, back_start, back_raw, back_flags, drain_active, post_busy;
   logic               writer_active, flags_active, in_record, in_words, record_wait;
   logic [79:0]        back_count;
-  logic [15:0]        param;
+  logic [31:0]        param;
+  logic [15:0]        limit;
   logic [31:0]        record_off;
   logic [63:0]        record_data;
   logic [47:0]        measure;
@@ -100,6 +101,7 @@ module pt_store #(
   assign raw = y.raw[0];
   assign pool = y.pool[0] && !raw;
   assign relu = y.relu[0];
+  assign limit = y.clip[0] ? param[31:16] : 16'h8000;
   assign flags = y.flags[0] && !raw;
 
   pt_store_ctrl u_ctrl (
@@ -231,6 +233,7 @@ module pt_store #(
     .clear_i(start),
     .shift_i(param[5:0]),
     .relu_i(relu),
+    .limit_i(limit),
     .valid_i(word_valid && !raw),
     .acc_i(word_acc),
     .bias_i(word_bias),
@@ -255,6 +258,7 @@ module pt_store #(
     .rst_ni,
     .pool_i(pool),
     .relu_i(relu),
+    .limit_i(limit),
     .yblk_i(y.yblk[StageW-1:0]),
     .in_valid_i(post_valid),
     .in_data_i(post_data),

@@ -19,6 +19,7 @@ module pt_update_math (
   input  logic [15:0] lr_i,
   input  logic        nesterov_i,
   input  logic        valid_i,
+  input  logic        zero_i,      // the element takes part as zero and stays zero
   input  logic [47:0] grad_i,      // sum
   input  logic [31:0] v_i,         // Q7.24
   input  logic [31:0] w_i,         // Q3.28
@@ -54,9 +55,9 @@ module pt_update_math (
   logic [31:0] v1_q;
   logic [47:0] grad_q;
   always_ff @(posedge clk_i) begin
-    grad_q <= grad_i;
-    v1_q   <= v_i;
-    w_q[1] <= w_i;
+    grad_q <= zero_i ? '0 : grad_i;
+    v1_q   <= zero_i ? '0 : v_i;
+    w_q[1] <= zero_i ? '0 : w_i;
     for (int unsigned k = 2; k <= AtDelta; k++) w_q[k] <= w_q[k-1];
     v_q[AtV+1] <= v_new;
     for (int unsigned k = AtV + 2; k <= AtW; k++) v_q[k] <= v_q[k-1];

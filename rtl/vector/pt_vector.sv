@@ -338,6 +338,7 @@ module pt_vector (
     .reduce_i(cfg.v_reduce[0]),
     .square_i(cfg.v_square[0]),
     .relu_i(cfg.v_relu[0]),
+    .limit_i(cfg.v_clip[0] ? param.limit : 16'h8000),
     .write_i(write_q),
     .valid_i(take),
     .first_i(first_q),

@@ -12,7 +12,7 @@ from pynq_train.backends.golden import GoldenMachine
 from pynq_train.errors import PynqTrainError
 from pynq_train.graph.fuse import FusedLayer, fuse
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu
+from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
@@ -41,7 +41,8 @@ SPLIT = 8
 class Case:
     """One layer with a mini-batch. ``kernel`` 0: fully connected on the (flattened) map.
 
-    ``padding`` below 0 is "same". The shifts are those of the requantisations.
+    ``padding`` below 0 is "same". The shifts are those of the requantisations. ``limit`` above 0:
+    ReLU ends there.
     """
 
     channels: int
@@ -59,14 +60,18 @@ class Case:
     bias_shift: int
     back_shift: int
     seed: int
+    groups: int = 1
+    limit: int = 0
 
     def layer(self) -> tuple[FusedLayer, LayerSpec]:
         """The layer, second in a network so that it has a backward pass."""
         op: Op = Dense(self.units, bias=self.bias)
         if self.kernel:
             op = Conv(self.units, self.kernel, self.stride,
-                      "same" if self.padding < 0 else self.padding, self.bias)
-        tail: list[Op] = [Relu()] * self.relu + [MaxPool2x2()] * self.pool
+                      "same" if self.padding < 0 else self.padding, self.bias,
+                      groups=self.groups)
+        relu: Op = Relu6() if self.limit else Relu()
+        tail: list[Op] = [relu] * self.relu + [MaxPool2x2()] * self.pool
         layers = fuse(Graph.build((1, self.rows, self.cols),
                                   [Conv(self.channels, 1), Relu(), op, *tail, Dense(2)]))
         return layers[1], layer_specs(layers, self.images)[1]
@@ -92,8 +97,8 @@ class Case:
 def random_case(kind: str, seed: int) -> Case:
     """A random layer of a kind: ``conv<kernel>`` or ``dense``."""
     rng = random.Random(f"{kind}{seed}")
-    dense = kind == "dense"
-    kernel = 0 if dense else int(kind[4:])
+    dense, grouped = kind == "dense", kind.startswith("grouped")
+    kernel = 0 if dense else int(kind[7 if grouped else 4:])
     relu, pool = rng.random() < 0.6, not dense and rng.random() < 0.4
     while True:
         case = Case(
@@ -103,6 +108,12 @@ def random_case(kind: str, seed: int) -> Case:
             padding=rng.randint(-1, max(kernel - 1, 0)), relu=relu, pool=pool,
             bias=rng.random() < 0.8, images=rng.randint(1, 4), shift=rng.randint(14, 19),
             bias_shift=rng.randint(-4, 8), back_shift=rng.randint(14, 19), seed=seed)
+        if grouped:
+            size = rng.choice((1, 1, 2, 4, 8, 16))
+            groups = rng.randint(2, 20 // size + 1)
+            case = dataclasses.replace(
+                case, channels=size * groups, units=size * groups, groups=groups,
+                limit=rng.choice((0, 300, 9000, 32767, 40000)))
         try:
             layer, spec = case.layer()
         except PynqTrainError:
@@ -183,7 +194,8 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     bench.put(at.w16, spec.pack_weights(data["w"]).astype(np.int16))
     bench.put(at.bias, spec.pack_bias(data["b"] & 0xFFFFFFFF).astype(np.int64))
     bench.put_map("y", at.dy, data["dy"])
-    bench.run(forward_shape(spec), {"shift": case.shift, "bias_shift": case.bias_shift})
+    bench.run(forward_shape(spec), {"shift": case.shift, "bias_shift": case.bias_shift,
+                                    "limit": case.limit})
     for shape in backward_shapes(spec):
         bench.run(shape, {"shift": case.back_shift})
     high, low = data["dy"] >> SPLIT, data["dy"] & ((1 << SPLIT) - 1)

@@ -16,7 +16,7 @@ if importlib.util.find_spec("torch") is not None:
     import torch_layer
 
 
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize("kind", (*cases.KINDS, *cases.GROUPED))
 def test_layers(kind: str) -> None:
     """Forward values, input, weight and bias gradients of random layers are equal."""
     for seed in range(12):

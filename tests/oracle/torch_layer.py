@@ -36,11 +36,13 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
         bottom = (rows - 1) * case.stride + case.kernel - case.rows - layer.pad_top
         right = (cols - 1) * case.stride + case.kernel - case.cols - layer.pad_left
         padded = functional.pad(x, (layer.pad_left, right, layer.pad_top, bottom))
-        total = functional.conv2d(padded, w, b, stride=case.stride)
+        total = functional.conv2d(padded, w, b, stride=case.stride, groups=case.groups)
     codes = requantise(total.detach(), case.shift).requires_grad_()
     y = codes
     if case.relu:
-        y = functional.relu(y)
+        # Like ReLU6, hardtanh has gradient 0 at both ends.
+        y = functional.hardtanh(y, 0.0, min(case.limit, TOP + 1)) if case.limit else (
+            functional.relu(y))
     if case.pool:
         y = functional.max_pool2d(y, 2)
     y.backward(dy)

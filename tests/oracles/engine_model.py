@@ -343,7 +343,7 @@ class ConvModel:
                             values = [four[i] for four in quad]
                             top = max(values)
                             best.append(top)
-                            bits |= int(top > 0 or not d["y.relu"]) << i
+                            bits |= int(self.live(top)) << i
                             bits |= values.index(top) << 4 + 2 * i
                         bits = bits if inside else 0
                         stage[done + block * d["y.yblk"]] = self.pack(best)
@@ -356,7 +356,7 @@ class ConvModel:
                         pool.pop((col // 2, block), None)
                 else:
                     stage[place.value + block * d["y.yblk"]] = self.pack(words)
-                    bits = sum(int(v > 0 and inside) << i for i, v in enumerate(words))
+                    bits = sum(int(self.live(v) and inside) << i for i, v in enumerate(words))
                     fill[block] = fill.get(block, 0) | bits << 4 * (col % 16)
             if pooled:
                 done += finished
@@ -391,7 +391,14 @@ class ConvModel:
         if stored:
             self.measure |= (total ^ (total >> 47)) & MASK48
             self.saturations += clipped != value
-        return max(clipped, 0) if d["y.relu"] else clipped
+        clipped = max(clipped, 0) if d["y.relu"] else clipped
+        return min(clipped, self.params["limit"]) if d["y.clip"] else clipped
+
+    def live(self, value: int) -> bool:
+        """Mask bit of a stored value."""
+        if self.d["y.clip"] and value == self.params["limit"]:
+            return False
+        return value > 0 or not self.d["y.relu"]
 
 
 def run_conv(arena: np.ndarray, offset: int, step_off: int,

@@ -25,6 +25,7 @@ from pynq_train.hw.commands import (
 
 Array = Any
 PROGRAM, STEP, RECORD, FIRST = 0, 2048, 4096, 8192
+LIMITS = (1, 6, 200, 5000, 30000, 32767, 32768, 65535)
 
 
 def ceil(a: int, b: int) -> int:
@@ -237,17 +238,20 @@ class Bench:
         params = {"shift": self._shift(total), "bias_shift": int(self.rng.integers(-20, 15))}
         bias = self.b if c.bias else np.zeros(c.m, np.int64)
         y, measure, saturations = naive.post(total, bias, params["bias_shift"], params["shift"])
-        y = np.maximum(y, 0) if c.relu else y
-        mask, index = y > 0 if c.relu else np.ones(y.shape), None
+        clip = c.relu and bool(self.rng.integers(0, 2))
+        params["limit"] = LIMITS[int(self.rng.integers(0, len(LIMITS)))]
+        limit = params["limit"] if clip else 1 << 15
+        y = np.minimum(np.maximum(y, 0), limit) if c.relu else y
+        mask, index = (y > 0) & (y < limit) if c.relu else np.ones(y.shape), None
         if c.pool:
-            y, mask, index = naive.pool(y, c.relu)
+            y, mask, index = naive.pool(y, c.relu, limit)
         flags = bool(self.rng.integers(0, 2)) and (c.relu or c.pool)
         expected = self.memory.copy()
         self.put_map(expected, self.at_y, self.y_strides, y)
         if flags:
             self.put_flags(expected, mask, index)
         fields = self.fields(Pass.FORWARD, g_relu=int(c.relu), g_pool=int(c.pool),
-                             g_flags=int(flags), g_bias=int(c.bias))
+                             g_flags=int(flags), g_bias=int(c.bias), g_clip=int(clip))
         self.run(fields, params, expected, (measure, saturations))
 
     def _backward(self, total: Array, mode: LoadMode) -> None:

@@ -55,14 +55,14 @@ def post(total: Array, bias: Array, bias_shift: int, shift: int) -> tuple[Array,
     return y, measure, saturations
 
 
-def pool(y: Array, relu: bool) -> tuple[Array, Array, Array]:
-    """Maximum, mask, index of 2x2 squares; y after ReLU."""
+def pool(y: Array, relu: bool, limit: int = 1 << 15) -> tuple[Array, Array, Array]:
+    """Maximum, mask, index of 2x2 squares; y after ReLU, at most ``limit``."""
     out = np.zeros((*y.shape[:2], y.shape[2] // 2, y.shape[3] // 2), np.int64)
     mask, index = out.copy(), out.copy()
     for i, m, r, c in np.ndindex(out.shape):
         four = [int(y[i, m, 2 * r + a, 2 * c + b]) for a in (0, 1) for b in (0, 1)]
         out[i, m, r, c], index[i, m, r, c] = max(four), four.index(max(four))
-        mask[i, m, r, c] = not relu or max(four) > 0
+        mask[i, m, r, c] = not relu or 0 < max(four) < limit
     return out, mask, index
 
 

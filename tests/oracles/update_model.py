@@ -42,16 +42,21 @@ def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],
     for i, total in enumerate(sums):
         if gradient and i // 4 % d["g.g_tile"] >= d["u.u_rows"]:
             continue
+        lane = i // (4 * d["g.g_tile"])
+        n = lane // d["u.u_taps"] * 4 + i % 4 if gradient and d["u.u_gmask"] else 0
+        apart = gradient and (i // 4 ^ n) & d["u.u_gmask"]
         at = d["u.wv_off"] + (4 * i // 8 * 8 if d["u.u_plain"] else 8 * i)
         word = mem.load(at)
         if d["u.u_plain"]:
             weight, _ = step(total, signed32(word >> 32 * (i % 2)), 0, p)
+            weight = 0 if apart else weight
             half |= (weight & 0xFFFF_FFFF) << 32 * (i % 2)
             if i % 2:
                 mem.store(at, half)
                 half = 0
         else:
             weight, momentum = step(total, signed32(word), signed32(word >> 32), p)
+            weight, momentum = (0, 0) if apart else (weight, momentum)
             mem.store(at, (momentum & 0xFFFF_FFFF) << 32 | weight & 0xFFFF_FFFF)
         measure |= weight ^ (weight >> 31)
         if d["u.u_copy"]:

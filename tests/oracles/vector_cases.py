@@ -12,7 +12,7 @@ SCALE_MAX = (1 << 23) - 1
 SYMBOLS = "abvmks"
 """Maps a and b, result (v), flags (m), coefficients (k), sums (s)."""
 MODES = ("v_b", "v_spread", "v_reduce", "v_write", "v_sums", "v_square", "v_table", "v_btable",
-         "v_relu", "v_flags", "v_mask_a", "v_mask_b")
+         "v_relu", "v_flags", "v_mask_a", "v_mask_b", "v_clip")
 
 
 def random_modes(rng: random.Random) -> dict[str, int]:
@@ -20,6 +20,7 @@ def random_modes(rng: random.Random) -> dict[str, int]:
     mode = {name: rng.randrange(2) for name in MODES}
     if not mode["v_write"]:
         mode.update(v_sums=1, v_reduce=0, v_flags=0, v_relu=0)
+    mode["v_clip"] &= mode["v_relu"]
     if mode["v_reduce"]:
         mode["v_flags"] = 0
     if mode["v_flags"]:
@@ -45,6 +46,12 @@ def random_scale(rng: random.Random) -> int:
     return rng.choice((limit, -limit, rng.randint(-limit, limit)))
 
 
+def random_limit(rng: random.Random) -> int:
+    """Where results are clipped; also limits that clip nothing."""
+    return rng.choice((0, 1, 6, 32766, 32767, 32768, 65535, 1 << rng.randint(0, 14),
+                       rng.randint(1, 32767)))
+
+
 def layout(images: int, blocks: int, words: int) -> dict[str, int]:
     """Sizes and steps of maps ``[image][block][word]`` and of their flags."""
     row = -(-words // 16)
@@ -63,7 +70,7 @@ def random_case(rng: random.Random, images: int, blocks: int, words: int,
     values = {"pre.opcode": int(Opcode.VECTOR), **(modes or random_modes(rng)),
               **layout(images, blocks, words), **at}
     params = {"shift": rng.randint(0, 47), "a_scale": random_scale(rng),
-              "b_scale": random_scale(rng)}
+              "b_scale": random_scale(rng), "limit": random_limit(rng)}
     memory: Memory = {}
     for k in range(images * blocks * words):
         memory[at["v.a_off"] + 8 * k] = random_word(rng)

@@ -75,9 +75,12 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                     code = sat(exact, 16)
                     saturations += code != exact
                     code = max(code, 0) if d["v.v_relu"] else code
+                    live = code > 0
+                    if d["v.v_clip"]:
+                        code, live = min(code, p["limit"]), live and code < p["limit"]
                     word |= (code & 0xFFFF) << 16 * n
                     if d["v.v_flags"]:
-                        out[flag] = out.get(flag, 0) | (code > 0) << 4 * (pixel % 16) + n
+                        out[flag] = out.get(flag, 0) | live << 4 * (pixel % 16) + n
                 out[d["v.v_off"] + (line if d["v.v_reduce"] else plane + 8 * pixel)] = word
                 total = list(offset)
         if d["v.v_sums"]:

@@ -81,11 +81,11 @@ def random_params(rng: random.Random) -> dict[str, int]:
 
 
 async def run_update(bench: Bench, count: int, copy: bool, plain: bool = False,
-                     rows: int = 0) -> int:
+                     rows: int = 0, group: tuple[int, int] = (0, 0)) -> int:
     """One descriptor; checks everything that it writes. Returns its cycles.
 
     ``rows``: a GRADIENT of whole lanes in which so many output channels are weights; the others
-    are dropped. 0: an UPDATE.
+    are dropped. 0: an UPDATE. ``group``: bits in which channels must agree, taps of a block.
     """
     rng, queue = bench.rng, bench.clients[-1]
     opcode = Opcode.GRADIENT if rows else Opcode.UPDATE
@@ -109,6 +109,9 @@ async def run_update(bench: Bench, count: int, copy: bool, plain: bool = False,
             codes.append(0)
             continue
         v_new, w_new, code, lost = update_element(g, 0 if plain else v, w, params)
+        n = k // LANE_SUMS // group[1] * 4 + k % 4 if group[0] else 0
+        if (k // 4 % 16 ^ n) & group[0]:
+            v_new, w_new, code, lost = 0, 0, 0, False
         if plain:
             at, shift = offs["u.wv_off"] + k // 2 * 8, 32 * (k % 2)
             bench.memory[at] = bench.memory.get(at, 0) | (w & 0xFFFFFFFF) << shift
@@ -132,7 +135,7 @@ async def run_update(bench: Bench, count: int, copy: bool, plain: bool = False,
     image = {**bench.memory, **expected}
     await bench.configure(config_words(
         opcode, {**offs, "u.u_count": count, "u.u_copy": int(copy), "u.u_plain": int(plain),
-                 "u.u_rows": rows}, params))
+                 "u.u_rows": rows, "u.u_gmask": group[0], "u.u_taps": group[1]}, params))
     cycles = await bench.wait_done(5000 + 100 * count)
     assert image == bench.memory, f"{opcode.name}, {count}, copy {copy}, {plain}, {params}"
     assert not queue.sums, f"{len(queue.sums)} sums were left in the queue"
@@ -158,6 +161,10 @@ async def random_updates(dut: Any) -> None:
         lanes = rng.randint(1, 5)
         await run_update(bench, LANE_SUMS * lanes, True, rng.random() < 0.5,
                          rng.choice((16, rng.randint(1, 16))))
+    for size in (1, 2, 4, 8, 16):
+        bench.stall, taps = rng.choice((0.0, 0.3)), rng.choice((1, 2, 9))
+        await run_update(bench, LANE_SUMS * 4 * taps * rng.randint(1, 2), True, size % 3 == 1,
+                         rng.choice((16, rng.randint(1, 16))), (16 - size, taps))
     for slow in bench.clients:  # one slow client: the others run into the limits of the queues
         bench.stall, bench.latency, slow.stall = 0.0, 5, 0.97
         await run_update(bench, 400, True)

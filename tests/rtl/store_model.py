@@ -67,6 +67,7 @@ class Case:
     shift: int
     bias_shift: int
     tiles: list[list[Group]]
+    limit: int = 1 << 15
     memory: dict[int, int] = field(default_factory=dict)
     words: int = 0
 
@@ -177,7 +178,8 @@ class Model:
                     self.measure |= total if total >= 0 else ~total
                     self.saturations += abs(y) > 32767
                 y = max(-32767, min(32767, y))
-                values.append(max(y, 0) if relu else y)
+                y = max(y, 0) if relu else y
+                values.append(min(y, self.case.limit) if v.get("y.clip") else y)
             outputs[(index[0], index[1], index[2])] = values
             if not pool:
                 for b in range(4):
@@ -204,6 +206,7 @@ class Model:
 
     def _pack(self, q: list[int], outputs: dict[tuple[int, int, int], list[int]], fblk: int,
               pool: int, relu: int) -> None:
+        v = self.v
         cols, rows = (q[0] // 2, q[1] // 2) if pool else (q[0], q[1])
         per, bits = (4, 16) if pool else (16, 4)
         count = 0
@@ -222,7 +225,8 @@ class Model:
                                 entry |= where << (4 + 2 * lane)
                             else:
                                 y = outputs[(first + k, r, i)][4 * b + lane]
-                            entry |= int(y > 0 or not relu) << lane
+                            cut = v.get("y.clip") and y == self.case.limit
+                            entry |= int((y > 0 or not relu) and not cut) << lane
                         word |= entry << bits * k
                     self.flags[count + b * fblk] = word
                 count += 1
@@ -314,6 +318,9 @@ def random_case(rng: random.Random, kind: str, large: bool, number: int = 0) -> 
     v.update({"y.single": int(kind == "single"), "y.pool": int(pool),
               "y.relu": rng.randint(0, 1), "y.bias": rng.randint(0, 1),
               "y.flags": int(kind in ("plain", "pool") and rng.random() < 0.7)})
+    own = random.Random(f"{case.shift} {case.bias_shift} {q}")
+    v["y.clip"] = v["y.relu"] & own.randint(0, 1)
+    case.limit = own.choice((0, 1, 1 << own.randint(0, 15), own.randint(1, 32767), 65535))
     for i in range(4):
         v[f"y.q{i}"] = q[i]
     cols, blocks = q[0] * q[3], 4
@@ -399,7 +406,8 @@ def words_of(case: Case) -> list[tuple[int, int]]:
     index = [*range(SECTIONS["pre"].words), *range(first, last.first + last.words)]
     words = [(i, data[i]) for i in index]
     params = struct.unpack("<2Q", pack_params(Opcode.CONV, {"shift": case.shift,
-                                                            "bias_shift": case.bias_shift}))
+                                                            "bias_shift": case.bias_shift,
+                                                            "limit": case.limit}))
     return words + [(PARAM_INDEX + i, word) for i, word in enumerate(params)]
 
 

@@ -13,6 +13,7 @@ from planted import Planted, assert_caught
 from test_pt_norm import SOURCES as NORM
 from test_pt_sequencer import SOURCES as SEQUENCER
 from test_pt_softmax import SOURCES as SOFTMAX
+from test_pt_store import SOURCES as STORE
 from test_pt_tile_load import SOURCES as TILE_LOAD
 from test_pt_update import SOURCES as UPDATE
 from test_pt_vector import SOURCES as VECTOR
@@ -102,6 +103,17 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "exponent_of_short_products", "rtl/vector/pt_scalar_alu.sv",
         "{base6_q - 16'(zeros), sign6_q", "{base6_q - (planted ? 16'd1 : 16'(zeros)), sign6_q",
         "pt_norm", "cocotb_pt_norm")),
+    # Input channels of all blocks count as those of the first.
+    (UPDATE, Planted(
+        "group_block_forgotten", "rtl/update/pt_update.sv",
+        "{block_q, element_q[1:0]}) & gmask_q",
+        "{block_q & {(LaneW-2){!planted}}, element_q[1:0]}) & gmask_q",
+        "pt_update", "cocotb_pt_update")),
+    # What is clipped to the limit still has a gradient.
+    (STORE, Planted(
+        "flag_at_the_limit", "rtl/store/pt_pool.sv",
+        "if (data1_q[l*16+:16] == limit_q", "if (!planted && data1_q[l*16+:16] == limit_q",
+        "pt_store", "cocotb_pt_store", test_filter="random_descriptors")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",

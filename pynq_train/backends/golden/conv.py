@@ -162,6 +162,7 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
         bias = align(masters.astype(np.int64), params["bias_shift"])
         offset = int(np.abs(bias).max())
     shift = params["shift"]
+    limit = params["limit"] if g.clip else post.NO_LIMIT
     product = Product(weights, 2.0**-shift, offset)
     requantise = Requantiser(shift, bias, product.wraps)
 
@@ -171,10 +172,12 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
         product(windows, sums)
         codes = workers.scratch.get("codes", (chunk.images, chunk.rows, cols, outputs), np.int16)
         requantise(sums, codes.reshape(sums.shape))
+        if limit <= post.TOP:
+            np.minimum(codes, limit, out=codes)
         at = slice(chunk.image, chunk.image + chunk.images)
         if g.pool:
             line = slice(chunk.row // 2, (chunk.row + chunk.rows) // 2)
-            codes, bits = post.pool(codes, g.relu)
+            codes, bits = post.pool(codes, g.relu, limit)
             post.store_words(y[at, :, line], codes)
             if flags is not None:
                 post.store_pool_flags(flags[at, :, line], bits)
@@ -184,7 +187,7 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
             np.maximum(codes, 0, out=codes)
         post.store_words(y[at, :, line], codes)
         if flags is not None:
-            post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu)
+            post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu, limit)
 
     workers.map(run, _chunks(g, g.images, rows, cols, weights.shape[0], workers, g.pool))
     return Result(requantise.measure, requantise.saturations)

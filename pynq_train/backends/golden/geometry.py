@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Geometry:
     w: int
     b: int
     m_tile: int
+    clip: bool = False
+    group: int = 0
 
     @classmethod
     def of(cls, d: Mapping[str, int]) -> Geometry:
@@ -66,7 +68,23 @@ class Geometry:
             g["pad_left"], g["m"], g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"],
             g["out_rows"], g["out_cols"], g["x"], tuple(g[f"x_strides{i}"] for i in range(4)),
             g["y"], tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
-            tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"], g["tile"])
+            tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"], g["tile"],
+            bool(g["clip"]), g["group"])
+
+    def m_tile_parts(self) -> tuple[Geometry, ...]:
+        """Grouped: the dense convolution of each m tile. Else this one."""
+        if not self.group:
+            return (self,)
+        tile, blocks, parts = self.m_tile, self.m_tile // LANES, []
+        weights = 2 * self.nb * self.kernel**2 * tile * LANES
+        for t in range(self.m_tiles):
+            channels = min(tile, self.m - t * tile)
+            parts.append(replace(
+                self, m=channels, n=channels, group=0, w=self.w + t * weights,
+                x=self.x + t * blocks * self.x_strides[1],
+                y=self.y + t * blocks * self.y_strides[1],
+                flag=self.flag + t * blocks * self.flag_strides[1], b=self.b + t * tile * 8))
+        return tuple(parts)
 
     @property
     def m_blocks(self) -> int:

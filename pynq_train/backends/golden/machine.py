@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.backends.golden import conv, scalar
@@ -113,12 +114,20 @@ class GoldenMachine:
                             _PARAM_BYTES)
         params = unpack_params(decoded.opcode, entry)
         if decoded.geometry is not None and decoded.opcode == Opcode.GRADIENT:
-            sums = conv.weight_gradient(memory, decoded.geometry, self._workers)
-            record = scalar.update_from(memory, d, params, sums.reshape(-1), self._workers)
+            parts = decoded.geometry.m_tile_parts()
+            sums = conv.weight_gradient(memory, parts[0], self._workers).reshape(-1)
+            if len(parts) > 1:  # a call's sums are good until the next one
+                sums = np.concatenate([sums.copy(), *(
+                    conv.weight_gradient(memory, part, self._workers).flatten()
+                    for part in parts[1:])])
+            record = scalar.update_from(memory, d, params, sums, self._workers)
         elif decoded.geometry is not None:
-            result = _PASSES[decoded.geometry.kind](memory, decoded.geometry, params,
-                                                    self._workers)
-            record = (result.measure, result.saturations)
+            measure = saturations = 0
+            for part in decoded.geometry.m_tile_parts():
+                result = _PASSES[part.kind](memory, part, params, self._workers)
+                measure |= result.measure
+                saturations += result.saturations
+            record = (measure, saturations)
         elif decoded.opcode == Opcode.UPDATE:
             record = scalar.update(memory, d, params, self._workers)
         elif decoded.opcode == Opcode.VECTOR:

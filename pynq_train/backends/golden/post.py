@@ -18,6 +18,8 @@ Array = NDArray[Any]
 
 TOP = 32767
 """Largest 16-bit code."""
+NO_LIMIT = 1 << 15
+"""Limits from here on clip nothing."""
 ACC_BITS = 48
 _GATHER = np.uint64(0x0001_0001_0001_0001)
 _MASK_PLACE = np.array([1, 2, 4, 8], np.uint16)
@@ -96,8 +98,10 @@ class Requantiser:
             self.measure |= bits
 
 
-def pool(codes: Array, relu: bool) -> tuple[Array, Array]:
+def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]:
     """2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
+
+    ``limit``: with ReLU, values have been clipped to it; a maximum there sets no mask bit.
 
     Returns:
         The maxima ``[i, row/2, col/2, channel]`` and the flags, uint16
@@ -111,6 +115,8 @@ def pool(codes: Array, relu: bool) -> tuple[Array, Array]:
     if relu:
         mask = (top > 0).astype(np.uint16)
         index *= mask
+        if limit <= TOP:
+            mask *= top < limit
         np.maximum(top, 0, out=top)
     else:
         mask = np.ones_like(index)
@@ -127,10 +133,16 @@ def store_words(words: Array, codes: Array) -> None:
     words[...] = codes.view(np.int64).transpose(0, 3, 1, 2)
 
 
-def store_mask_flags(flags: Array, words: Array, relu: bool) -> None:
-    """Write the flags of stored ``words[i, block, row, col]``; ``flags``: uint8, rows of bytes."""
+def store_mask_flags(flags: Array, words: Array, relu: bool, limit: int = NO_LIMIT) -> None:
+    """Write the flags of stored ``words[i, block, row, col]``; ``flags``: uint8, rows of bytes.
+
+    ``limit``: with ReLU, values have been clipped to it.
+    """
     lanes = np.ascontiguousarray(words).view(np.int16)
-    bits = np.packbits(lanes > 0 if relu else lanes == lanes, axis=-1, bitorder="little")
+    live = lanes > 0 if relu else lanes == lanes
+    if limit <= TOP:
+        live &= lanes < limit
+    bits = np.packbits(live, axis=-1, bitorder="little")
     flags[..., : bits.shape[-1]] = bits
     flags[..., bits.shape[-1] :] = 0
 

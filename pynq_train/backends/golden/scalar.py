@@ -66,7 +66,8 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
 
-    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched.
+    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched, and weights
+    whose channels differ in a bit of ``u_gmask`` become zero.
 
     Raises:
         ValueError: there are not as many sums as the descriptor has elements.
@@ -80,6 +81,10 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
     copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
             if d["u.u_copy"] else None)
 
+    if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_gmask"]:
+        apart = _apart(d, count)
+        sums = np.where(apart, 0, sums)
+        masters[apart] = 0
     if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_rows"] < d["g.g_tile"]:
         live, block = d["u.u_rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
         sums = sums.reshape(-1, block)[:, :live]
@@ -96,6 +101,19 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
     for bits, _ in results:
         measure |= bits
     return measure, sum(r[1] for r in results)
+
+
+def _apart(d: dict[str, int], count: int) -> Array:
+    """Whether output and input channel of each weight are of different groups, bool ``[count]``.
+
+    Input channels are counted from the first one of the m tile.
+    """
+    tile, lanes = d["g.g_tile"], CHANNELS_PER_WORD
+    m = np.arange(tile)[:, None]
+    block = np.arange(count // (tile * lanes)) // d["u.u_taps"]
+    n = lanes * block[:, None, None] + np.arange(lanes)
+    apart: Array = (((m ^ n) & d["u.u_gmask"]) != 0).reshape(-1)
+    return apart
 
 
 def exponent(distance: Array, z_shift: int) -> Array:

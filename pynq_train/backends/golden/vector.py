@@ -159,9 +159,13 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
     saturations = int(np.count_nonzero(codes != exact))
     if d["v.v_relu"]:
         np.maximum(codes, 0, out=codes)
+    live = codes > 0
+    if d["v.v_clip"]:
+        live &= codes < p["limit"]
+        codes = np.minimum(codes, p["limit"])
     out[...] = codes
     if d["v.v_flags"] and flags is not None:
-        flags[...] = _pack(codes > 0)
+        flags[...] = _pack(live)
     whole ^= whole >> 63
     return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
 

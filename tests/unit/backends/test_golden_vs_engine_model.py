@@ -13,13 +13,15 @@ import pytest
 from oracles.engine_model import run_conv
 
 from pynq_train.backends.golden import GoldenMachine
+from pynq_train.errors import IllegalProgram
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu
+from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor, pack_params
 from pynq_train.program import Program
 from pynq_train.program.gradients import check_gradient
+from pynq_train.program.limits import Limits
 from pynq_train.program.spans import strides_of
 from pynq_train.schedule.build import build_training
 from pynq_train.schedule.plan import make_plan
@@ -28,6 +30,9 @@ NETS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "pool": ((3, 8, 18), [Conv(20, 3, 1, 1), Relu(), MaxPool2x2(), Conv(7, 1), Dense(3)]),
     "strides": ((5, 9, 9), [Conv(18, 5, 3, 2, bias=False), Relu(), Conv(3, 2), Dense(4)]),
     "dense": ((4, 3, 3), [Dense(35), Relu(), Dense(2)]),
+    "grouped": ((3, 9, 9), [Conv(40, 3, 1, 1), Relu6(), Conv(40, 3, 1, 1, groups=40), Relu6(),
+                            MaxPool2x2(), Conv(24, 1), Conv(24, 3, 2, 1, groups=6), Relu6(),
+                            AvgPool(3, 1, 1), Conv(48, 1), Conv(48, 1, groups=3), Dense(3)]),
 }
 
 
@@ -69,6 +74,55 @@ def test_gradients(name: str, plain: int, rng: np.random.Generator) -> None:
         bad = np.flatnonzero(image != literal)
         assert not bad.size, f"descriptor {number}: {bad.size} bytes differ, first at {bad[0]}"
         assert (image != before).any()
+
+
+def test_grouped_maps(rng: np.random.Generator) -> None:
+    """Forward and backward of grouped layers, ReLU6 and average pooling."""
+    made, clips = program("grouped"), 0
+    image = rng.integers(0, 256, -(-made.arena_bytes // 8) * 8, dtype=np.uint8)
+    for offset, data in made.image():
+        image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
+    for number, fields in enumerate(made.fields):
+        if fields["pre.opcode"] != Opcode.CONV:
+            continue
+        clips += fields["g.g_clip"]
+        entry = made.step_off + 16 * fields["pre.param"]
+        image[entry:entry + 16] = np.frombuffer(pack_params(Opcode.CONV, {
+            "shift": 20, "bias_shift": -3, "limit": int(rng.integers(1, 20000))}), np.uint8)
+        at, literal = made.program_off + DESCRIPTOR_BYTES * number, image.copy()
+        run_conv(literal, at, made.step_off)
+        GoldenMachine(image, threads=1).run(at, 1, made.step_off)
+        bad = np.flatnonzero(image != literal)
+        assert not bad.size, f"descriptor {number}: {bad.size} bytes differ, first at {bad[0]}"
+    assert clips == 3
+
+
+@pytest.mark.parametrize("name", ["taps", "mask"])
+def test_planted_group_bugs_are_caught(name: str, rng: np.random.Generator) -> None:
+    """An update that takes the taps of a block for fewer, or forgets the mask."""
+    change = {"taps": {"u.u_taps": 1}, "mask": {"u.u_gmask": 0}}[name]
+    made = program("grouped")
+    number, good = next((k, f) for k, f in enumerate(made.fields) if f.get("u.u_gmask"))
+    at = made.program_off + DESCRIPTOR_BYTES * number
+    with pytest.raises(IllegalProgram, match=f"{next(iter(change))[2:]}: expected"):
+        Limits("it", {**good, **change}, made.tap_table(number), made.hw_config).check()
+    image = rng.integers(0, 256, -(-made.arena_bytes // 8) * 8, dtype=np.uint8)
+    for offset, data in made.image():
+        image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
+    entry, results = made.step_off + 16 * good["pre.param"], []
+    image[entry:entry + 16] = np.frombuffer(pack_params(Opcode.GRADIENT, {
+        "g_shift": 36, "w_shift": 16, "lr_shift": 14, "lr": 40000, "momentum": 60000}), np.uint8)
+    for fields in (good, {**good, **change}):
+        once = image.copy()
+        once[at:at + DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)
+        GoldenMachine(once, threads=1).run(at, 1, made.step_off)
+        masters = once[fields["u.wv_off"]:][: 8 * fields["u.u_count"]].view(np.int64)
+        results.append(masters.reshape(-1, 4, fields["u.u_taps"] if name != "taps" else 9, 16, 4))
+    m, n = np.arange(16)[:, None], np.arange(16)
+    apart = (m ^ n) & good["u.u_gmask"]
+    lanes = [found.transpose(0, 2, 3, 1, 4).reshape(-1, 16, 16) for found in results]
+    assert not lanes[0][:, apart != 0].any() and lanes[0][:, apart == 0].all()
+    assert lanes[1][:, apart != 0].any()
 
 
 def part(f: dict[str, int], tile: int) -> dict[str, int]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, Relu
 from pynq_train.schedule.layer import layer_specs
 from pynq_train.schedule.layout import (
+    gather_groups,
     pack_dense,
     pack_maps,
     pack_weights,
+    spread_groups,
     unpack_dense,
     unpack_maps,
 )
@@ -64,3 +67,23 @@ def test_masters_are_padded_with_zeros() -> None:
     ones = np.ones((5, 3, 3, 3), np.int64)
     assert int(spec.pack_weights(ones).sum()) == ones.size
     assert spec.pack_bias(np.arange(5)).tolist() == [0, 1, 2, 3, 4] + [0] * 11
+
+
+@pytest.mark.parametrize(("channels", "group"), [(20, 1), (24, 4), (48, 16), (6, 2)])
+def test_grouped_weights(channels: int, group: int) -> None:
+    """Each weight stands at the input channel of its group, counted from the m tile's first."""
+    values = np.arange(1, channels * group * 9 + 1).reshape(channels, group, 3, 3)
+    spread = spread_groups(values, 16)
+    for m, n in np.ndindex(channels, 16):
+        absolute = m // 16 * 16 + n
+        inside = absolute // group == m // group
+        want = values[m, absolute % group] if inside else 0
+        assert (spread[m, n] == want).all()
+    assert (gather_groups(spread, group) == values).all()
+    layers = fuse(Graph.build((3, 4, 4), [
+        Conv(channels, 1), Relu(), Conv(channels, 3, 1, 1, groups=channels // group), Dense(2)]))
+    spec = layer_specs(layers, 2)[1]
+    packed = spec.pack_weights(values)
+    assert packed.shape == (-(-channels // 16), 4, 3, 3, 16, 4) and spec.group == group
+    assert packed.sum() == values.sum()
+    assert (spec.unpack_weights(packed) == values).all()
