@@ -13,7 +13,7 @@ from pynq_train.hw.commands import (
     pack_descriptor,
     pack_tap,
 )
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role
@@ -272,7 +272,9 @@ def _update_bias(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
     fields: Fields = {
         "u.g_off": memory[f"{spec.name}.db"].offset + skip,
         "u.wv_off": memory[f"{spec.name}.bias"].offset + skip,
-        "u.u_count": spec.bias_bytes // WORD_BYTES,
+        # A normalisation writes gradients for whole channel blocks, not for whole tiles.
+        "u.u_count": (CHANNELS_PER_WORD * spec.m_blocks if spec.kind == "norm"
+                      else spec.bias_bytes // WORD_BYTES),
     }
     waits.put(fields, "x", f"{spec.name}.db")
     waits.done(Semaphore.UPDATE)
