@@ -149,8 +149,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
     (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
     reads past, and Relu; Add and GlobalAvgPool, then Relu. The last layer yields the logits:
-    Dense, or a Conv whose output is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the
-    operation; all operations of kinds that the engine does not run are named at once.
+    Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
+    :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
+    does not run are named at once.
     """
     check_supported(graph)
     layers = _Fusing(graph).run()

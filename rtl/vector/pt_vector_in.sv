@@ -55,17 +55,31 @@ module pt_vector_in #(
     .run_off_o,
     .run_len_o
   );
-  pt_fifo_bram #(.Width(64), .Depth(Depth)) u_queue (
-    .clk_i,
-    .rst_ni,
-    .valid_i(data_valid_i),
-    .ready_o(space_unused),
-    .data_i,
-    .valid_o,
-    .ready_i,
-    .data_o,
-    .count_o(count_unused)
-  );
+  if (Depth <= 64) begin : g_small  // a block memory would be nearly empty
+    pt_fifo #(.Width(64), .Depth(Depth)) u_queue (
+      .clk_i,
+      .rst_ni,
+      .valid_i(data_valid_i),
+      .ready_o(space_unused),
+      .data_i,
+      .valid_o,
+      .ready_i,
+      .data_o,
+      .count_o(count_unused)
+    );
+  end else begin : g_large
+    pt_fifo_bram #(.Width(64), .Depth(Depth)) u_queue (
+      .clk_i,
+      .rst_ni,
+      .valid_i(data_valid_i),
+      .ready_o(space_unused),
+      .data_i,
+      .valid_o,
+      .ready_i,
+      .data_o,
+      .count_o(count_unused)
+    );
+  end
   assign data_ready_o = 1'b1;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) held_q <= '0;

@@ -52,7 +52,7 @@ module pt_vector_math (
   logic [63:0]      code;
   logic             code_valid;
   for (genvar l = 0; l < 4; l++) begin : g_lane
-    logic signed [15:0] a_q, b_q;
+    logic signed [15:0] a_q, b_q, s_q;
     logic signed [39:0] pa_q, pb_q;
     logic signed [31:0] ps_q;
     logic signed [40:0] part_q;
@@ -65,9 +65,10 @@ module pt_vector_math (
     always_ff @(posedge clk_i) begin
       a_q    <= a_i[16*l+:16];
       b_q    <= b_i[16*l+:16];
+      s_q    <= square_i ? a_i[16*l+:16] : b_i[16*l+:16];  // a register: one multiplier, not two
       pa_q   <= 40'(a_q) * 40'($signed(scale_a_i[l]));
       pb_q   <= 40'(b_q) * 40'($signed(scale_b_i[l]));
-      ps_q   <= 32'(a_q) * 32'(square_i ? a_q : b_q);
+      ps_q   <= 32'(a_q) * 32'(s_q);
       part_q <= 41'(pa_q) + 41'(pb_q);
       if (valid_q[2]) total_q[l] <= 48'(part_q) + base;
       if (clear_i) sum1_q <= '0;

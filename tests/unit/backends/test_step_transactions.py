@@ -46,6 +46,7 @@ def transactions(plan: Plan) -> list[Call]:
         ("write STEP_OFF", plan.memory["step_block"].offset),
         ("write CTRL", START),
         ("read STATUS",),
+        ("read RETIRED",),
         *((f"read {name}",) for name in COUNTERS),
         ("read CYCLES",),
         ("read CYCLES_HI",),

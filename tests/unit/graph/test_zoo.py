@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.errors import BadInput
 from pynq_train.graph import Add, Conv, Graph, fuse, init_params, layer_lists, zoo
 from pynq_train.graph.init import param_specs, parameter_count
 from pynq_train.graph.reference import FloatTrainer
@@ -67,12 +67,16 @@ def test_one_step_lowers_the_loss(name: str, rng: np.random.Generator) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v1_025", "ds_cnn_s"])
-def test_refusal_names_every_normalisation(name: str) -> None:
-    graph = zoo.get(name)
-    with pytest.raises(UnsupportedModel) as caught:
-        fuse(graph)
-    assert all(op.name in str(caught.value) for op in graph.ops if op.kind == "batchnorm")
+@pytest.mark.parametrize(("name", "layers", "vector"), [
+    ("resnet20", 44, 22), ("mobilenet_v1_025", 56, 28), ("ds_cnn_s", 20, 10)])
+def test_networks_with_normalisation_are_fused(name: str, layers: int, vector: int) -> None:
+    """Every convolution is followed by its normalisation; then the mean and the classifier."""
+    found = fuse(zoo.get(name))
+    assert len(found) == layers
+    assert sum(not layer.on_array for layer in found) == vector
+    norms = [layer for layer in found if layer.kind == "norm"]
+    assert all(layer.norm is not None and layer.norm.eps == 1e-5 for layer in norms)
+    assert [layer.kind for layer in found[-2:]] == ["mean", "dense"]
 
 
 def test_chains_still_begin_with_the_same_weights() -> None:

@@ -12,9 +12,10 @@ from pynq_train.backends import Backend, RunRequest, RunResult, open_backend
 from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, fuse
 from pynq_train.hw.boards import BOARDS
-from pynq_train.quant import SgdStep, StepExponents, StepParams, step_params
+from pynq_train.quant import SgdStep, StepExponents, StepParams
 from pynq_train.schedule.build import build_training
 from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.step_io import plan_params
 from pynq_train.train import Coverage, random_net, verify
 from pynq_train.train.verify import momentum_of
 
@@ -110,12 +111,12 @@ def test_both_kinds_of_masters(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
         plans.append(make_plan(*args, **more))
         return plans[-1]
 
-    def params(used: StepExponents, sgd: SgdStep | None) -> StepParams:
+    def params(plan: Plan, used: StepExponents, sgd: SgdStep | None) -> StepParams:
         steps.append(sgd)
-        return step_params(used, sgd)
+        return plan_params(plan, used, sgd)
 
     monkeypatch.setattr(module, "make_plan", planned)
-    monkeypatch.setattr(module, "step_params", params)
+    monkeypatch.setattr(module, "plan_params", params)
     reports = [verify(net, 3, 1, "golden", seed) for seed in (4, 5)]
     assert [plan.momentum for plan in plans] == [True, False]
     assert {sgd.momentum for sgd in steps if sgd} == {0.9, 0.0}

@@ -1,0 +1,104 @@
+"""Random small networks with branches: residuals, normalisation, groups, ReLU6, pooling."""
+
+from __future__ import annotations
+
+from pynq_train.graph import Graph
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAvgPool,
+    Op,
+    Relu,
+    Relu6,
+)
+from pynq_train.graph.rng import hash_u64, stream_key
+from pynq_train.train.random_nets import RandomNet
+
+_STREAM = 0xB7
+MOST_BATCH = 9
+
+
+class _Draw:
+    """Numbers from the counter hash."""
+
+    def __init__(self, seed: int) -> None:
+        self._key, self._count = stream_key(seed, _STREAM), 0
+
+    def below(self, limit: int) -> int:
+        """A number of 0 .. limit - 1."""
+        self._count += 1
+        return (int(hash_u64(self._key, self._count, 1)[0]) >> 33) % limit
+
+    def chance(self, percent: int) -> bool:
+        """True in ``percent`` of 100 cases."""
+        return self.below(100) < percent
+
+
+class _Builder:
+    """Operations in order, each with a name of its own."""
+
+    def __init__(self, draw: _Draw) -> None:
+        self.ops: list[Op] = []
+        self._draw = draw
+
+    def name(self, stem: str) -> str:
+        """A new name."""
+        return f"{stem}{len(self.ops)}"
+
+    def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
+        """A convolution that keeps the size, divided by its stride; often normalised."""
+        draw, name = self._draw, self.name("conv")
+        norm = draw.chance(75)
+        self.ops.append(Conv(out, kernel, stride, "same", not norm and draw.chance(60), name,
+                             groups, (source,)))
+        if norm:
+            self.ops.append(BatchNorm(0.1, 1e-5, draw.chance(15), self.name("bn"), (name,)))
+        return self.ops[-1].name
+
+    def relu(self, source: str, percent: int = 80) -> str:
+        """A ReLU or ReLU6, or nothing."""
+        if self._draw.chance(percent):
+            kind = Relu6 if self._draw.chance(30) else Relu
+            self.ops.append(kind(self.name("relu"), (source,)))
+            return self.ops[-1].name
+        return source
+
+
+def random_branched_net(seed: int) -> RandomNet:
+    """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
+
+    A block is a convolution, a depthwise and a pointwise one, or a residual of two convolutions
+    with or without one on its other branch. The same network for a seed on every machine.
+    """
+    draw = _Draw(seed)
+    shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
+    build = _Builder(draw)
+    channels = 1 + draw.below(24)
+    at = build.relu(build.conv("input", channels, 1 + 2 * draw.below(2), 1), 100)
+    for _ in range(1 + draw.below(3)):
+        kind = draw.below(4)
+        if kind == 0:
+            channels = 1 + draw.below(24)
+            at = build.relu(build.conv(at, channels, 1 + draw.below(4), 1 + draw.below(2)))
+        elif kind == 1:
+            at = build.relu(build.conv(at, channels, 3, 1 + draw.below(2), channels))
+            channels = 1 + draw.below(24)
+            at = build.relu(build.conv(at, channels, 1, 1))
+        else:
+            out, stride = (channels, 1) if kind == 2 else (1 + draw.below(24), 1 + draw.below(2))
+            inner = build.relu(build.conv(at, out, 3, stride), 90)
+            inner = build.conv(inner, out, 3, 1)
+            other = at if kind == 2 else build.conv(at, out, 1, stride)
+            build.ops.append(Add(build.name("add"), (inner, other)))
+            at, channels = build.relu(build.ops[-1].name), out
+    if draw.chance(25):
+        build.ops.append(AvgPool(2, 1, "same", build.name("avg"), (at,)))
+        at = build.ops[-1].name
+    if draw.chance(70):
+        build.ops.append(GlobalAvgPool(build.name("mean"), (at,)))
+        at = build.ops[-1].name
+    build.ops.append(Dense(2 + draw.below(9), draw.chance(80), "logits", (at,)))
+    return RandomNet(Graph.build(shape, build.ops, f"branches{seed}"), 1 + draw.below(MOST_BATCH))
