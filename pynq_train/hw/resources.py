@@ -15,8 +15,8 @@ UPDATE_DSPS = 8
 """Multipliers of the update unit."""
 SOFTMAX_DSPS = 2
 """Multipliers of the softmax unit."""
-VECTOR_DSPS = 16
-"""Multipliers of the vector unit: three products of four channels, and their sums."""
+VECTOR_DSPS = 12
+"""Multipliers of the vector unit: three products of four channels."""
 NORM_DSPS = 4
 """Parts of the product of the normalisation's scalar unit."""
 _SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
@@ -87,7 +87,7 @@ def resources(config: HwConfig) -> Resources:
         Memory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
         Memory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
         Memory("update queues", 3, 128, _WORD_BITS),
-        Memory("vector queues", 4, 256, _WORD_BITS),
+        Memory("vector queues", 2, 256, _WORD_BITS),
         Memory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
         Memory("softmax tables", 1, 512, _TABLE_BITS),
         Memory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
