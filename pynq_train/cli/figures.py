@@ -32,7 +32,7 @@ from pynq_train.schedule.timeline import predict
 from pynq_train.train import board_of
 
 BENCH_BATCH = {"1x": 128, "lenet5": 32, "resnet20-conv": 16, "vgg16-conv": 2,
-               "alexnet-conv": 16}
+               "alexnet-conv": 16, "resnet20": 16, "mobilenet_v1_025": 16, "ds_cnn_s": 16}
 """Mini-batches of benchmarks; 1 for other networks."""
 WHOLE_LISTS = frozenset({"resnet20-conv"})
 """Layer lists that run as one program; the others run pass by pass, with fewer repetitions."""
