@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+
+from pynq_train.hw.fields import Field, Place, Section
 
 DESCRIPTOR_WORDS = 128
 DESCRIPTOR_BYTES = 8 * DESCRIPTOR_WORDS
@@ -96,46 +97,6 @@ class PixelMode(IntEnum):
     GROUPS = 0
     SINGLE = 1
     WINDOW = 2
-
-
-@dataclass(frozen=True)
-class Field:
-    """A bit field, or ``count`` equal ones. Placed by its section.
-
-    Attributes:
-        name: name; a reserved word of SystemVerilog, C or Python is refused by the generator.
-        bits: width of one element.
-        doc: meaning and unit.
-        signed: two's complement.
-        count: number of elements; names then end in an index.
-    """
-
-    name: str
-    bits: int
-    doc: str
-    signed: bool = False
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one element of a field stands in a descriptor."""
-
-    field: Field
-    name: str
-    word: int
-    lsb: int
-
-
-@dataclass(frozen=True)
-class Section:
-    """A run of words with fields; ``first`` is its first word in the descriptor."""
-
-    name: str
-    doc: str
-    first: int
-    words: int
-    places: tuple[Place, ...]
 
 
 _PAIR = "ternary pair {q, r[1:0]}, a position 3*q + r"

@@ -14,33 +14,16 @@ from pynq_train.graph.ops import (
     Relu,
     Relu6,
 )
-from pynq_train.graph.rng import hash_u64, stream_key
-from pynq_train.train.random_nets import RandomNet
+from pynq_train.train.random_nets import Draw, RandomNet
 
 _STREAM = 0xB7
 MOST_BATCH = 9
 
 
-class _Draw:
-    """Numbers from the counter hash."""
-
-    def __init__(self, seed: int) -> None:
-        self._key, self._count = stream_key(seed, _STREAM), 0
-
-    def below(self, limit: int) -> int:
-        """A number of 0 .. limit - 1."""
-        self._count += 1
-        return (int(hash_u64(self._key, self._count, 1)[0]) >> 33) % limit
-
-    def chance(self, percent: int) -> bool:
-        """True in ``percent`` of 100 cases."""
-        return self.below(100) < percent
-
-
 class _Builder:
     """Operations in order, each with a name of its own."""
 
-    def __init__(self, draw: _Draw) -> None:
+    def __init__(self, draw: Draw) -> None:
         self.ops: list[Op] = []
         self._draw = draw
 
@@ -73,7 +56,7 @@ def random_branched_net(seed: int) -> RandomNet:
     A block is a convolution, a depthwise and a pointwise one, or a residual of two convolutions
     with or without one on its other branch. The same network for a seed on every machine.
     """
-    draw = _Draw(seed)
+    draw = Draw(seed, _STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
     build = _Builder(draw)
     channels = 1 + draw.below(24)

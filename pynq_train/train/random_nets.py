@@ -25,11 +25,11 @@ class RandomNet:
     batch: int
 
 
-class _Draw:
+class Draw:
     """Numbers from the counter hash: the same network for a seed on every machine."""
 
-    def __init__(self, seed: int) -> None:
-        self._key = stream_key(seed, _STREAM)
+    def __init__(self, seed: int, stream: int = _STREAM) -> None:
+        self._key = stream_key(seed, stream)
         self._count = 0
 
     def below(self, limit: int) -> int:
@@ -57,7 +57,7 @@ def random_net(seed: int) -> RandomNet:
     seeds meets all of them; everything else is drawn. Work is limited: a large kernel gets a small
     map.
     """
-    draw = _Draw(seed)
+    draw = Draw(seed)
     for shrink in range(100):
         net = _attempt(seed, draw, shrink)
         if net is not None:
@@ -74,7 +74,7 @@ def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
     if seed % 100 < 50:
         return "all"
     layers = fuse(graph)
-    draw = _Draw(seed ^ _TRAIN_STREAM)
+    draw = Draw(seed ^ _TRAIN_STREAM)
     kind = draw.below(6)
     if kind < 3:
         wanted = ("last-layer", "last-block", "bias")[kind]
@@ -84,7 +84,7 @@ def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
     return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
 
 
-def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
+def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
     batch = 1 + (seed + draw.below(3)) % max(MOST_BATCH - shrink // 3, 1)
     largest = max(MOST_PIXELS - shrink // 2, 3)
     deep = seed % 6 == 5  # small and deep: several images in a tile
@@ -101,7 +101,7 @@ def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
                     1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
     name = f"random{seed}"
     net = Sequential((channels, rows, cols), name)
-    extra = _Draw(seed ^ _EXTRA_STREAM)
+    extra = Draw(seed ^ _EXTRA_STREAM)
     shape = (channels, rows, cols)
     work = 0
     for number in range(0 if seed % 50 >= 47 else 2 + seed // 2 % 2):
@@ -144,7 +144,7 @@ def _attempt(seed: int, draw: _Draw, shrink: int) -> RandomNet | None:
     return RandomNet(net.build(), batch) if work <= _WORK_LIMIT else None
 
 
-def _channelwise(net: Sequential, shape: Shape, draw: _Draw, batch: int) -> int:
+def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
     """Append a grouped convolution or average pooling that keeps the shape; return its work."""
     channels, rows, cols = shape
     kernel = (1, 3, 3, 5)[draw.below(4)]
@@ -168,7 +168,7 @@ def _window(seed: int, number: int) -> tuple[int, int]:
     return _WINDOWS[int(_ORDER[(seed * (1, 1, 3)[number] + 17 * number) % len(_WINDOWS)])]
 
 
-def _padding(draw: _Draw, kernel: int, size: int) -> int:
+def _padding(draw: Draw, kernel: int, size: int) -> int:
     """Padding below the kernel that leaves at least one output pixel."""
     least = max(0, -(-(kernel - size) // 2))
     low = 1 + draw.below(max(kernel // 2 - 1, 1))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
 from pynq_train.hw.contract import hash_word
+from pynq_train.hw.fields import Field, Section
 
 HEADER = """\
 // SPDX-License-Identifier: Apache-2.0
@@ -24,7 +25,7 @@ def camel(name: str) -> str:
     return "".join(part[:1].upper() + part[1:].lower() for part in name.split("_"))
 
 
-def _flat_struct(name: str, fields: tuple[commands.Field, ...], words: int) -> list[str]:
+def _flat_struct(name: str, fields: tuple[Field, ...], words: int) -> list[str]:
     lines, used = [], sum(f.bits for f in fields)
     lines.append("  typedef struct packed {")
     if used < 64 * words:
@@ -40,7 +41,7 @@ def _type(bits: int, count: int = 1) -> str:
     return f"logic {dims}[{bits - 1}:0]"
 
 
-def _section_struct(section: commands.Section) -> list[str]:
+def _section_struct(section: Section) -> list[str]:
     members: list[str] = []
     at, pads, index = section.first * 64, 0, 0
     while index < len(section.places):
@@ -128,7 +129,7 @@ def render(config: HwConfig) -> str:
             continue
         lines += ["", f"  // {section.doc}", *_section_struct(section)]
     walk = commands.SECTIONS["yw"]
-    walk = commands.Section("walk", walk.doc, walk.first, walk.words, walk.places)
+    walk = Section("walk", walk.doc, walk.first, walk.words, walk.places)
     lines += ["", "  // a row walk: the first WalkWords words of x_t and s_t, all of yw and yf",
               *_section_struct(walk)]
     lines += ["", "  // one tap", *_flat_struct("tap_t", commands.TAP_FIELDS, 1)]

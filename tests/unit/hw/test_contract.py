@@ -21,10 +21,7 @@ from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     SECTION_OF_UNIT,
     SECTIONS,
-    Field,
     Opcode,
-    Place,
-    Section,
     Unit,
     pack_descriptor,
     pack_params,
@@ -37,6 +34,7 @@ from pynq_train.hw.commands import (
 )
 from pynq_train.hw.config import CONFIGS, ZYNQ7020, HwConfig
 from pynq_train.hw.emit import sv
+from pynq_train.hw.fields import Field, Place, Section
 
 ROOT = Path(__file__).resolve().parents[3]
 RESERVED = ("wait", "table", "type", "int", "class")
