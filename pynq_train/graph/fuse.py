@@ -27,6 +27,8 @@ from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
              "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool")
+_POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
+               "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
 Kind = Literal["conv", "dense", "norm", "add", "mean"]
 
@@ -239,7 +241,9 @@ class _Fusing:
         if isinstance(op, (*_RELUS, MaxPool2x2)):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
-            raise _refuse(op, f"follows {'the input' if name == 'input' else name}", SUPPORTED)
+            behind = known is not None and isinstance(op, MaxPool2x2)
+            raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
+                          _POOL_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, Dense):

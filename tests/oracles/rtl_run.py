@@ -47,7 +47,7 @@ def run(plan: Plan, program: ProgramImage, latency: int, seed: int = 1) -> Count
     put(f"{program.name}.program", program.program)
     put(f"{program.name}.taps", program.taps)
     put("labels", (np.arange(plan.batch) % plan.classes).astype(np.int64).tobytes())
-    step = bytearray(plan.step_block_bytes())
+    step = bytearray(plan.step_block_bytes)
     at = param_index(Role.SOFTMAX, 0) * PARAM_BYTES
     step[at : at + PARAM_BYTES] = pack_params(Opcode.SOFTMAX,
                                               {"valid": plan.batch, "z_shift": 12})

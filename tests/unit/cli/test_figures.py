@@ -86,7 +86,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "alexnet-conv on board pynq-z2, mini-batch 16" in text
     assert "S loads" in text and "limit" in text
-    assert "202 of 220 DSPs, 119.5 of 126 BRAM36" in text
+    assert "218 of 220 DSPs, 125.5 of 126 BRAM36" in text
     out = tmp_path / "plan.json"
     assert run("plan", "alexnet-conv", "--batch", 2, "--json", out) == 0
     values = json.loads(out.read_text())
@@ -96,7 +96,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
         "predicted_cycles", "array_use", "limit"}
     assert {row["limit"] for row in values["rows"]} <= {"array", "bandwidth", "S reload",
                                                        "latency"}
-    assert values["resources"]["dsp"] == 202
+    assert values["resources"]["dsp"] == 218
     assert values["cycles"] == sum(row["predicted_cycles"] for row in values["rows"])
 
 
@@ -106,7 +106,7 @@ def test_plan_of_a_network_names_every_limit(capsys: Capture) -> None:
     limits = {(row["layer"], row["pass"]): row["limit"] for row in values["rows"]}
     assert limits["conv4", "forward"] == "array"
     assert limits["dense1", "forward"] in ("S reload", "latency", "bandwidth")
-    assert values["resources"]["bram36"] == 119.5
+    assert values["resources"]["bram36"] == 125.5
 
 
 def test_roofline_of_predictions_and_of_a_benchmark(
