@@ -20,11 +20,14 @@ FLAG_PIXELS = 16
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
 _EXACT = 1 << 22
 """Products of 16-bit codes whose sum float64 holds."""
+_GROUP_ELEMENTS = 1 << 16
+"""Elements of the channel blocks that are computed at once: many small blocks cost more calls than
+arithmetic, a large one leaves the cache."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What one channel block adds: magnitudes, saturations, its sums ``[2, 4]``."""
+    """What a group of channel blocks adds: magnitudes, saturations, sums ``[block, 2, 4]``."""
 
     measure: int
     saturations: int
@@ -52,119 +55,135 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
     if d["v.v_write"]:
         out = memory.view("the result", d["v.v_off"], line if d["v.v_reduce"] else full, np.int16)
 
-    def run(block: int) -> _Part:
-        return _block(d, p, a[:, block],
-                      None if b is None else b[block] if d["v.v_spread"] else b[:, block],
-                      None if flags is None else flags[:, block],
-                      None if table is None else table[block],
-                      None if out is None else out[block] if d["v.v_reduce"] else out[:, block])
+    def run(group: slice) -> _Part:
+        return _blocks(d, p, _by_block(a, group),
+                       None if b is None else b[group] if d["v.v_spread"] else _by_block(b, group),
+                       None if flags is None else _by_block(flags, group),
+                       None if table is None else table[group],
+                       None if out is None else out[group] if d["v.v_reduce"]
+                       else _by_block(out, group))
 
-    parts = workers.map(run, range(blocks))
+    size = max(1, _GROUP_ELEMENTS // (images * words * lanes))
+    parts = workers.map(run, [slice(k, k + size) for k in range(0, blocks, size)])
     if d["v.v_sums"]:
-        memory.view("the sums", d["v.s_off"], (blocks, 2, lanes), np.int64)[...] = [
-            part.sums for part in parts]
+        memory.view("the sums", d["v.s_off"], (blocks, 2, lanes), np.int64)[...] = np.concatenate(
+            [part.sums for part in parts])
     measure = 0
     for part in parts:
         measure |= part.measure
     return measure, sum(part.saturations for part in parts)
 
 
-def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
-           flags: Array | None, table: Array | None, out: Array | None) -> _Part:
-    """One channel block: maps ``[image, word, lane]``, flags ``[image, flag word]``.
+def _by_block(array: Array, group: slice) -> Array:
+    """A group of channel blocks of ``[image, block, ...]`` as a view ``[block, image, ...]``."""
+    return array[:, group].swapaxes(0, 1)
+
+
+def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
+            flags: Array | None, table: Array | None, out: Array | None) -> _Part:
+    """A group of channel blocks: maps ``[block, image, word, lane]``, flags ``[block, image,
+    flag word]``, coefficients ``[block, lane, 2]``.
 
     Everything is below 2**53 and so exact in float64, or done in int64.
     """
     masked = flags is not None and not d["v.v_flags"]
-    mask = _unpack(flags, a16.shape[1]) if masked and flags is not None else None
+    mask = _unpack(flags, a16.shape[2]) if masked and flags is not None else None
     a = _masked(a16, mask if d["v.v_mask_a"] else None)
     b = None
     if b16 is not None:
-        whole = np.broadcast_to(b16[:, None], a16.shape) if d["v.v_spread"] else b16
+        whole = np.broadcast_to(b16[:, :, None], a16.shape) if d["v.v_spread"] else b16
         b = _masked(whole, mask if d["v.v_mask_b"] else None)
-    sums = _sums(a, a if d["v.v_square"] else b) if d["v.v_sums"] else np.zeros((2, 4), np.int64)
+    blocks = len(a)
+    sums: Array = np.zeros((blocks, 2, CHANNELS_PER_WORD), np.int64)
+    if d["v.v_sums"]:
+        sums = _sums(a, a if d["v.v_square"] else b)
     if not d["v.v_write"]:
         return _Part(0, 0, sums)
-    scale: Array = np.empty((2, CHANNELS_PER_WORD), np.int64)
-    offset: Array = np.zeros(CHANNELS_PER_WORD, np.int64)
+    scale: Array = np.empty((2, blocks, CHANNELS_PER_WORD), np.int64)
+    offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
     if table is not None and d["v.v_table"]:
-        scale[0], offset = table[:, 0], table[:, 1]
+        scale[0], offset = table[..., 0], table[..., 1]
     if table is not None and d["v.v_btable"]:
-        scale[1] = table[:, 0] >> 32
+        scale[1] = table[..., 0] >> 32
     scale, offset = _signed(scale), wrap(offset, SUM_BITS)
-    total, words = _total(a, b, scale, d["v.v_reduce"])
-    most = (np.abs(scale).sum(0) << 15) * words + np.abs(offset)
+    terms = a.shape[2] if d["v.v_reduce"] else 1
+    most = (np.abs(scale).sum(0) << 15) * terms + np.abs(offset)
+    line = (blocks, 1, CHANNELS_PER_WORD) if d["v.v_reduce"] else (blocks, 1, 1, CHANNELS_PER_WORD)
+    scale, offset = scale.reshape(2, *line), offset.reshape(line)
     assert out is not None
     if most.max() < 1 << SUM_BITS - 1:
-        return _round(d, p, total + offset, out, flags, sums)
-    exact = wrap(total.astype(np.int64) + offset, SUM_BITS)
-    if words << 15 + SCALE_BITS > 1 << 53:
-        exact = _total_int(a, b, scale, offset, d["v.v_reduce"])
-    return _round(d, p, exact, out, flags, sums)
+        return _round(d, p, _total(a, b, scale, offset, d["v.v_reduce"]), out, flags, sums)
+    return _round(d, p, _total_int(a, b, scale, offset, d["v.v_reduce"]), out, flags, sums)
 
 
 def _masked(codes: Array, mask: Array | None) -> Array:
-    values: Array = codes.astype(np.float64)
-    if mask is not None:
-        values *= mask
+    """Codes as float64, contiguous."""
+    values: Array = np.empty(codes.shape)
+    if mask is None:
+        np.copyto(values, codes)
+    else:
+        np.multiply(codes, mask, out=values)
     return values
 
 
 def _sums(a: Array, b: Array | None) -> Array:
-    """Sums of ``a`` and of products, int64 ``[2, lane]``; both below 2**53 in parts."""
-    lanes = CHANNELS_PER_WORD
-    flat = a.reshape(-1, lanes)
-    other = flat if b is a else None if b is None else b.reshape(-1, lanes)
-    result: Array = np.zeros((2, lanes), np.int64)
-    for first in range(0, len(flat), _EXACT):
-        part = flat[first:first + _EXACT]
-        result[0] += part.sum(0).astype(np.int64)
+    """Sums of ``a`` and of products, int64 ``[block, 2, lane]``; both below 2**53 in parts."""
+    blocks, lanes = len(a), CHANNELS_PER_WORD
+    flat = a.reshape(blocks, -1, lanes)
+    other = flat if b is a else None if b is None else b.reshape(blocks, -1, lanes)
+    result: Array = np.zeros((blocks, 2, lanes), np.int64)
+    for first in range(0, flat.shape[1], _EXACT):
+        part = flat[:, first:first + _EXACT]
+        result[:, 0] += np.matmul(np.ones((1, part.shape[1])), part)[:, 0].astype(np.int64)
         if other is not None:
-            products = part.T @ other[first:first + _EXACT]
-            result[1] += np.diagonal(products).astype(np.int64)
+            products = np.matmul(part.swapaxes(1, 2), other[:, first:first + _EXACT])
+            result[:, 1] += np.diagonal(products, axis1=1, axis2=2).astype(np.int64)
     return wrap(result, SUM_BITS)
 
 
-def _total(a: Array, b: Array | None, scale: Array, reduce: int) -> tuple[Array, int]:
-    """Scaled sum of the maps in float64, and how many words went into one result."""
+def _total(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
+    """Scaled sum of the maps in float64; ``a`` is overwritten."""
     if reduce:
-        total = a.sum(1) * scale[0]
+        total: Array = a.sum(2) * scale[0]
         if b is not None:
-            total += b.sum(1) * scale[1]
-        return total, a.shape[1]
-    total = a * scale[0]
+            total += b.sum(2) * scale[1]
+        return total + offset
+    total = np.multiply(a, scale[0], out=None if b is a else a)
     if b is not None:
         total += b * scale[1]
-    return total, 1
+    total += offset
+    return total
 
 
 def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
-    """The same in int64, for sums that float64 does not hold."""
-    total = a.astype(np.int64) * scale[0]
+    """The same in int64 modulo 2**48, for sums that float64 does not hold."""
+    total: Array = a.astype(np.int64) * scale[0]
     if b is not None:
         total += b.astype(np.int64) * scale[1]
-    return wrap((total.sum(1) if reduce else total) + offset, SUM_BITS)
+    return wrap((total.sum(2) if reduce else total) + offset, SUM_BITS)
 
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
            sums: Array) -> _Part:
-    """Requantise ``total``: integers, in float64 (below 2**53) or int64."""
+    """Requantise ``total``: integers, in float64 (below 2**53; overwritten) or int64."""
     if total.dtype == np.float64:
         whole = total.astype(np.int64)
-        exact = np.rint(np.ldexp(total, -p["shift"]))  # ties to even, as a shift with RNE
+        total *= 2.0**-p["shift"]
+        exact = np.rint(total, out=total)  # ties to even, as a shift with RNE
     else:
         whole, exact = total, rne_shift(total, p["shift"])
     codes = saturate(exact, CODE_BITS)
     saturations = int(np.count_nonzero(codes != exact))
     if d["v.v_relu"]:
         np.maximum(codes, 0, out=codes)
-    live = codes > 0
+    live = codes > 0 if d["v.v_flags"] else None
     if d["v.v_clip"]:
-        live &= codes < p["limit"]
+        if live is not None:
+            live &= codes < p["limit"]
         codes = np.minimum(codes, p["limit"])
     out[...] = codes
-    if d["v.v_flags"] and flags is not None:
+    if live is not None and flags is not None:
         flags[...] = _pack(live)
     whole ^= whole >> 63
     return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
@@ -177,15 +196,17 @@ def _signed(values: Array) -> Array:
 
 
 def _unpack(flags: Array, words: int) -> Array:
-    """Flags of ``words`` elements as 0 and 1, ``[image, word, lane]``."""
+    """Flags of ``words`` elements as 0 and 1, ``[block, image, word, lane]``."""
     bits = np.unpackbits(np.ascontiguousarray(flags).view(np.uint8), axis=-1, bitorder="little")
-    return bits.reshape(flags.shape[0], -1, CHANNELS_PER_WORD)[:, :words]
+    return bits.reshape(*flags.shape[:2], -1, CHANNELS_PER_WORD)[:, :, :words]
 
 
 def _pack(positive: Array) -> Array:
     """Undo :func:`_unpack`; what fills the last word is zero."""
-    images, words, lanes = positive.shape
+    blocks, images, words, lanes = positive.shape
     row = -(-words // FLAG_PIXELS) * FLAG_PIXELS
-    bits = np.zeros((images, row, lanes), np.uint8)
-    bits[:, :words] = positive
-    return np.packbits(bits.reshape(images, -1), axis=-1, bitorder="little").view(np.uint64)
+    bits: Array = positive
+    if row != words:
+        bits = np.zeros((blocks, images, row, lanes), bool)
+        bits[:, :, :words] = positive
+    return np.packbits(bits.reshape(blocks, images, -1), axis=-1, bitorder="little").view(np.uint64)
