@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.branch_order import execution_order
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     Add,
@@ -182,15 +183,20 @@ class _Fusing:
         for sources in graph.sources:
             for place in sources:
                 self._readers[place] = self._readers.get(place, 0) + 1
+        self._order = execution_order(graph.sources,
+                                      [isinstance(op, (Conv, Dense)) for op in graph.ops])
+        self._rank = {at: number for number, at in enumerate(self._order)}
+        self._rank[FROM_INPUT] = FROM_INPUT
 
     def run(self) -> tuple[FusedLayer, ...]:
-        """All layers, in order of their last operations."""
-        for at, op in enumerate(self._graph.ops):
+        """All layers, in order of their last operations (:func:`execution_order`)."""
+        for at in self._order:
+            op = self._graph.ops[at]
             if not isinstance(op, Flatten) and not self._follow(at, op):
                 self._begin(at, op)
         if isinstance(self._graph.ops[-1], Flatten):
             raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
-        self._layers.sort(key=lambda layer: layer.last)
+        self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
         return tuple(self._finish(number, layer, places)
@@ -219,7 +225,8 @@ class _Fusing:
             self._extend(layer, at, op)
             return True
         if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
-            for place, other in sorted(zip(sources, reversed(sources)), reverse=True):
+            for place, other in sorted(zip(sources, reversed(sources)), reverse=True,
+                                       key=lambda pair: self._rank[pair[0]]):
                 layer = self._ends.get(place)
                 if (layer is not None and not layer.tail and self._readers[place] == 1
                         and isinstance(self._graph.ops[layer.first], BatchNorm)):

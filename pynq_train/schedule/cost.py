@@ -70,8 +70,15 @@ class Cost:
                  ("store", self.store), ("memory", self.dram))
         return max(units, key=lambda unit: unit[1])[0]
 
-    def key(self, traffic: float) -> tuple[float, int]:
-        """Order of the search: time and ``traffic`` times the memory's cycles, then bytes."""
+    def key(self, traffic: float, between: bool = False) -> tuple[float, int]:
+        """Order of the search: time and ``traffic`` times the memory's cycles, then bytes.
+
+        ``between``: a short pass between the parts of a long one, which hides the load of the
+        first tile and the store of the last.
+        """
+        if between:
+            return (max(self.array, self.load_x - self.fill) + traffic * self.dram,
+                    self.bytes_read + self.bytes_written)
         gaps = (self.fill + self.tail) * (1.0 if self.chained else 0.25)
         return self.cycles + gaps + traffic * self.dram, self.bytes_read + self.bytes_written
 

@@ -232,11 +232,12 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
     if chained:
         return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
 
-    def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int) -> Entry:
+    def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
+               between: bool = False) -> Entry:
         own = spec if images is None else spec.part(*images)
         # Nothing hides how the first part begins; the others fill the memory.
         traffic = LIGHT_TRAFFIC if part == 0 else HEAVY_TRAFFIC
-        entry = _conv(Role.FORWARD, forward_shape(own), board, traffic)
+        entry = _conv(Role.FORWARD, forward_shape(own), board, traffic, between)
         return replace(entry, images=images, part=part)
 
     chain = [(index - 1,) for index in range(len(specs))]
@@ -349,8 +350,9 @@ def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list
             for part, images in enumerate(image_parts(spec.x.images, parts))]
 
 
-def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC) -> Entry:
-    geometry, cost = best_tile(shape, board, traffic)
+def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
+          between: bool = False) -> Entry:
+    geometry, cost = best_tile(shape, board, traffic, between)
     return Entry(role, shape.spec.index, geometry, cost)
 
 

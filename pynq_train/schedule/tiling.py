@@ -79,9 +79,11 @@ LIGHT_TRAFFIC, HEAVY_TRAFFIC = 0.02, 1.0
 """What a cycle of the memory costs beside a cycle of the array: memory idle, or saturated."""
 
 
-def best_tile(shape: PassShape, board: Board,
-              traffic: float = LIGHT_TRAFFIC) -> tuple[Geometry, Cost]:
+def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
+              between: bool = False) -> tuple[Geometry, Cost]:
     """Return the tile with the fewest predicted cycles; ``traffic`` weighs its memory cycles.
+
+    ``between``: the pass runs between the parts of a longer one (:meth:`Cost.key`).
 
     Raises:
         DoesNotFit: no tile fits; the text names layer, need and limit.
@@ -89,7 +91,7 @@ def best_tile(shape: PassShape, board: Board,
     best: tuple[Geometry, Cost] | None = None
     for geometry in candidates(shape, board.config):
         cost = pass_cost(geometry, board)
-        if best is None or cost.key(traffic) < best[1].key(traffic):
+        if best is None or cost.key(traffic, between) < best[1].key(traffic, between):
             best = geometry, cost
     if best is None:
         raise _refuse(shape, board.config)

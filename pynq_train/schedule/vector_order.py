@@ -11,13 +11,16 @@ unit adds up the part before it, or applies coefficients to the one behind it:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from pynq_train.graph.gradient_flow import GradientFlow
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
 
 Part = tuple[int, int]
-Pass = Callable[[LayerSpec, Part | None, int], Entry]
+Pass = Callable[[LayerSpec, Part | None, int, bool], Entry]
+"""The entry of a convolution for a part (None: all images) of a number; whether it runs between
+the parts of another one."""
 
 
 def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]:
@@ -33,14 +36,35 @@ def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]
     return ((0, ends), *((ends + first, count) for first, count in inner), (images - ends, ends))
 
 
+Group = list[Entry]
+"""What the vector unit does for one part of the mini-batch."""
+
+
+@dataclass
+class _Side:
+    """A convolution of a side branch, by part, with what follows it on the vector unit.
+
+    The array works on its parts between those of the convolution behind it. ``norm``: coefficients
+    of its normalisation, position ``norm_of``; ``groups``: that one's walks over the map.
+    """
+
+    layer: int
+    parts: list[tuple[Entry, Entry | None]]
+    norm_of: int | None = None
+    norm: list[Entry] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+
 class _Forward:
-    """Entries in order; parts of the last layer of the vector unit that are still to come."""
+    """Entries in order; what is still to come of the last layer of the vector unit, by part."""
 
     def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], parts: int,
                  statistics: bool, array: Pass) -> None:
         self._specs, self._sources, self._parts = specs, sources, parts
         self._statistics, self._array = statistics, array
-        self._pending: list[Entry] = []
+        self._pending: list[Group] = []
+        self._pending_of = -1
+        self._side: _Side | None = None
         self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
                         if spec.kind == "norm"}
         self.entries: list[Entry] = []
@@ -50,48 +74,81 @@ class _Forward:
         if spec.on_array:
             self._convolution(spec)
             return
+        side = self._side
+        norm = [Entry(Role.NORM, spec.index)] if spec.kind == "norm" else []
+        groups = [[Entry(Role.POINT, spec.index, images=images, part=part)]
+                  for part, images in enumerate(self._images(spec))]
+        if side is not None and norm and self._sources[spec.index] == (side.layer,):
+            side.norm_of, side.norm, side.groups = spec.index, norm, groups
+            return
+        if side is not None and side.norm_of in self._sources[spec.index][1:] and not side.parts:
+            # The sum reads the side branch part by part: both are walked at once.
+            groups = [first + own for first, own in zip(side.groups, groups)]
+            norm = side.norm + norm
+            self._side = None
         self._flush()
-        if spec.kind == "norm":
-            self.entries.append(Entry(Role.NORM, spec.index))
+        self.entries += norm
         if spec.kind == "mean" or spec.x.images == 1:
+            self.entries += [entry for group in groups for entry in group[:-1]]
             self.entries.append(Entry(Role.POINT, spec.index))
             return
-        self._pending = [Entry(Role.POINT, spec.index, images=images, part=part)
-                         for part, images in enumerate(self._images(spec))]
+        self._pending, self._pending_of = groups, spec.index
 
     def _convolution(self, spec: LayerSpec) -> None:
         reads = self._sources[spec.index][0]
-        if self._pending and self._pending[0].layer != reads:
-            self._flush()
         norm = self._reader.get(spec.index)
         own = self._statistics and norm is not None and not norm.frozen
         feature = spec.kind == "conv" and spec.x.images > 1
+        if self._pending and self._pending_of != reads:
+            if feature and self._side is None and norm is not None:
+                self._side = _Side(spec.index, [
+                    (self._array(spec, images, part, True), self._sums(norm, images, part, own))
+                    for part, images in enumerate(self._images(spec))])
+                return
+            self._flush()
         if not feature or not (self._pending or own):
             self._flush()
-            self.entries.append(self._array(spec, None, 0))
+            self.entries.append(self._array(spec, None, 0, False))
             if own and norm is not None:
                 self.entries.append(Entry(Role.SUMS, norm.index))
             return
-        before: Entry | None = None
+        before: list[Entry | None] = []
         for part, images in enumerate(self._images(spec)):
             for _ in range(2 if part == 0 else 1):
-                if self._pending and (part == 0 or self._pending[0].part <= part + 1):
-                    self.entries.append(self._pending.pop(0))
-            self.entries.append(self._array(spec, images, part))
-            if before is not None:
-                self.entries.append(before)
-            if own and norm is not None:
-                before = Entry(Role.SUMS, norm.index, images=images, part=part)
-        self._flush()
-        if before is not None:
-            self.entries.append(before)
+                if self._pending and (part == 0 or self._pending[0][-1].part <= part + 1):
+                    self.entries += self._pending.pop(0)
+            self.entries.append(self._array(spec, images, part, False))
+            late, before = before, [self._sums(norm, images, part, own)]
+            if self._side is not None and self._side.parts:
+                beside, sums = self._side.parts.pop(0)
+                self.entries.append(beside)
+                before.append(sums)
+            self.entries += [entry for entry in late if entry is not None]
+        self._flush_pending()
+        self.entries += [entry for entry in before if entry is not None]
+
+    @staticmethod
+    def _sums(norm: LayerSpec | None, images: Part, part: int, own: bool) -> Entry | None:
+        if norm is None or not own:
+            return None
+        return Entry(Role.SUMS, norm.index, images=images, part=part)
 
     def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
         return image_parts(spec.x.images, self._parts, edge=True)
 
-    def _flush(self) -> None:
-        self.entries += self._pending
+    def _flush_pending(self) -> None:
+        self.entries += [entry for group in self._pending for entry in group]
         self._pending = []
+
+    def _flush(self) -> None:
+        """Emit everything that is still to come."""
+        self._flush_pending()
+        if self._side is not None:
+            side, self._side = self._side, None
+            for pair in side.parts:
+                self.entries += [entry for entry in pair if entry is not None]
+            self.entries += side.norm
+            self.entries += [entry for group in side.groups for entry in group]
 
     def finish(self) -> tuple[Entry, ...]:
         """All entries."""
@@ -107,7 +164,7 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
         specs: the layers; sources: what each reads, -1 for the images.
         parts: parts of the mini-batch.
         statistics: take the statistics of the batch.
-        array: returns the entry of a convolution for a part (None: all images) of a number.
+        array: returns the entry of a convolution.
     """
     order = _Forward(specs, sources, parts, statistics, array)
     for spec in specs:
