@@ -65,6 +65,17 @@ def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tup
     return tuple(active)
 
 
+def resting_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
+                  active: Sequence[bool]) -> tuple[bool, ...]:
+    """Normalisations that use and keep their running statistics in training.
+
+    They do not learn, and nothing does that their own map (not a second one that they add) comes
+    from.
+    """
+    return tuple(layer.kind == "norm" and not learns and not (place[0] >= 0 and active[place[0]])
+                 for layer, learns, place in zip(layers, learning, wiring(layers)))
+
+
 def gradient_flow(layers: Sequence[FusedLayer], active: Sequence[bool]) -> GradientFlow:
     """Return the backward half of a training step.
 

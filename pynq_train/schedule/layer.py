@@ -249,15 +249,19 @@ class LayerSpec:
 
 
 def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
-                m_tile: int = 16, active: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
+                m_tile: int = 16, active: Sequence[bool] | None = None,
+                resting: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
     """Return the layers of a network for a mini-batch, with the layouts of their maps.
 
     ``train_from`` is the position of the first trained layer: no gradient goes below it; for a
     network with branches ``active`` says which outputs have a gradient.
-    ``m_tile``: output channels of the array (``HwConfig.tm``).
+    ``resting``: normalisations that use their running statistics (default: those without a
+    gradient). ``m_tile``: output channels of the array (``HwConfig.tm``).
     """
     if active is None:
         active = [index >= train_from for index in range(len(layers))]
+    if resting is None:
+        resting = [not gradient for gradient in active]
     if not layers:
         raise ValueError("expected at least one layer, found none")
     images = MapLayout.feature(batch, *layers[0].in_shape)
@@ -272,7 +276,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
             specs.append(_spec(layer, index, batch, x, flat, last, backward, m_tile))
             flat = layer.kind == "dense"
         else:
-            frozen = not active[index] or (layer.norm is not None and layer.norm.frozen)
+            frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
             specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen))
             flat = flat or layer.kind == "mean"
         dense_map.append(flat)

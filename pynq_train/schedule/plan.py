@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph.fuse import FusedLayer, wiring
-from pynq_train.graph.gradient_flow import GradientFlow, active_layers, gradient_flow
+from pynq_train.graph.gradient_flow import (
+    GradientFlow,
+    active_layers,
+    gradient_flow,
+    resting_norms,
+)
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
@@ -183,8 +188,10 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         raise BadInput("learns", expected=f"one for each of {len(layers)} layers",
                        found=len(learns))
     train_from = first_learning(learns)
-    active = active_layers(layers, [one.anything for one in learns])
-    specs = layer_specs(layers, batch, train_from, board.config.tm, active)
+    learning = [one.anything for one in learns]
+    active = active_layers(layers, learning)
+    specs = layer_specs(layers, batch, train_from, board.config.tm, active,
+                        resting_norms(layers, learning, active))
     for spec, learn in zip(specs, learns):
         spec.check_products(weight_gradient=learn.anything)
     classes, most = specs[-1].m, board.config.max_classes
