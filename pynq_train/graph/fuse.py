@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.concat import Copy, place_concats
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     Flatten,
@@ -26,11 +28,11 @@ from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool")
+             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool; Concat")
 _POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
                "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
-Kind = Literal["conv", "dense", "norm", "add", "mean"]
+Kind = Literal["conv", "dense", "norm", "add", "mean", "concat"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class FusedLayer:
 
     ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps) and ``mean`` (global average) run on the vector unit, with ReLU behind them.
+    maps, or a copy of one) and ``mean`` (global average) run on the vector unit, with ReLU behind
+    them. ``concat`` runs nowhere: its sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -156,6 +159,7 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     does not run are named at once.
     """
     check_supported(graph)
+    graph = place_concats(graph)
     layers = _Fusing(graph).run()
     _check_last(graph, layers)
     return layers
@@ -248,7 +252,7 @@ class _Fusing:
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, Dense):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
-        if isinstance(op, Add) and len(sources) != 2:
+        if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
         if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
             raise _refuse(op, "follows the input", "begin with a convolution")
@@ -261,6 +265,10 @@ class _Fusing:
         shape = (self._graph.input_shape if layer.reads[0] == FROM_INPUT
                  else self._graph.shapes[layer.reads[0]])
         built = _layer(op, shape, layer.tail)
+        if isinstance(op, Concat):
+            whole = self._graph.shapes[layer.first]
+            built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
+                            out_shape=whole)
         sources = tuple(places[place] for place in layer.reads)
         return built if sources == (number - 1,) else replace(built, sources=sources)
 
@@ -299,7 +307,9 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    if last.relu or last.pool or not last.on_array:
+    joined = last.kind == "concat" and all(layers[place].kind == "dense"
+                                           for place in last.sources or ())
+    if last.relu or last.pool or not (last.on_array or joined):
         found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)
         raise UnsupportedModel(

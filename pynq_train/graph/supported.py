@@ -22,10 +22,9 @@ from pynq_train.graph.ops import (
     Shape,
 )
 
-_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add,
+_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add, Concat,
          GlobalAvgPool)
 _INSTEAD: dict[type[Op], str] = {
-    Concat: "use one convolution with the channels of all branches",
     MaxPool: "use MaxPool2x2",
     Dropout: "leave it out and use weight_decay",
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pynq_train.graph.gradient_flow import GradientFlow
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
+from pynq_train.schedule.views import joins_of
 
 Part = tuple[int, int]
 Pass = Callable[[LayerSpec, Part | None, int], Entry]
@@ -43,6 +44,8 @@ class _Forward:
         self._pending: list[Entry] = []
         self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
                         if spec.kind == "norm"}
+        self._joins = joins_of([spec.kind for spec in specs], sources)
+        self._summed: set[int] = set()
         self.entries: list[Entry] = []
 
     def layer(self, spec: LayerSpec) -> None:
@@ -50,8 +53,16 @@ class _Forward:
         if spec.on_array:
             self._convolution(spec)
             return
+        if spec.kind == "concat" and spec.index not in self._joins:
+            return
         self._flush()
+        if spec.kind == "concat":
+            self.entries.append(Entry(Role.JOIN, spec.index))
+            return
         if spec.kind == "norm":
+            if self._statistics and not spec.frozen and spec.index not in self._summed:
+                # What it reads comes from no convolution, or from one that others normalise too.
+                self.entries.append(Entry(Role.SUMS, spec.index))
             self.entries.append(Entry(Role.NORM, spec.index))
         if spec.kind == "mean" or spec.x.images == 1:
             self.entries.append(Entry(Role.POINT, spec.index))
@@ -65,6 +76,8 @@ class _Forward:
             self._flush()
         norm = self._reader.get(spec.index)
         own = self._statistics and norm is not None and not norm.frozen
+        if own and norm is not None:
+            self._summed.add(norm.index)
         feature = spec.kind == "conv" and spec.x.images > 1
         if not feature or not (self._pending or own):
             self._flush()
@@ -123,7 +136,7 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
     """
     found: dict[int, list[list[Entry]]] = {}
     for number, step in enumerate(flow.steps):
-        if step.kind == "backward":
+        if step.kind in ("backward", "view"):
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]
