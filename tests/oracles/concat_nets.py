@@ -97,6 +97,12 @@ _LAYERS: dict[str, tuple[Shape, list[Op]]] = {
         Concat("join", ("s", "c")), Add("sum", ("join", "r")), Relu(name="t"),
         Conv(4, 3, 1, 1, False, "d"), BatchNorm(name="dn"), Add(name="e", inputs=("dn", "s4")),
         Relu(), Dense(4, name="logits")]),
+    "norms of one map and of sums": ((3, 6, 6), [
+        Conv(8, 3, 1, 1, False, "a"), BatchNorm(name="n"), Relu(name="r"),
+        BatchNorm(0.2, 0.01, name="m", inputs=("a",)), Relu(name="s"), Add("sum", ("r", "s")),
+        BatchNorm(name="k"), Relu(name="t"), Conv(4, 3, 1, 1, False, "b"),
+        Concat("join", ("sum", "b")), BatchNorm(name="j"), Relu(), GlobalAvgPool(),
+        Dense(4, name="logits")]),
     "vectors": ((3, 6, 6), [
         Conv(8, 3, padding=1, name="a"), Relu(name="r"), GlobalAvgPool("m"),
         Dense(12, name="u", inputs=("r",)), Relu(name="v"), Concat("join", ("m", "v")),
