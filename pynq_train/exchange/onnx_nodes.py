@@ -222,6 +222,8 @@ def _concat(node: Node) -> Value:
     axis = node.attribute("axis", 0)
     if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
         raise Refused(f"joins along axis {axis}", "join channels, axis 1")
+    if len(sources) == 1:
+        return sources[0]
     return node.draft.add(Concat(), *sources, label=node.name)
 
 

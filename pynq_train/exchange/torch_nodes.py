@@ -187,6 +187,8 @@ def _concat(call: Call) -> Value:
     axis = call.option(1, "dim", 0)
     if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
         raise Refused(f"joins along axis {axis}", "join channels, dim=1")
+    if len(sources) == 1:
+        return sources[0]
     return call.draft.add(Concat(), *sources, label=call.label)
 
 
@@ -220,7 +222,8 @@ MODULES: dict[str, Handler] = {
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
-    "add": _add, "iadd": _add, "cat": _concat, "concat": _concat, "relu": _relu, "relu_": _relu,
+    "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
+    "concatenate": _concat, "relu": _relu, "relu_": _relu,
     "relu6": _relu6, "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,

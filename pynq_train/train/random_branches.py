@@ -1,4 +1,4 @@
-"""Random small networks with branches: residuals, joined channels, normalisation, groups, pooling."""
+"""Random small networks with branches: residuals, concatenations, normalisation, groups."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
-    with or without one on its other branch, or branches joined by channels. The same network for a seed on every machine.
+    with or without one on its other branch, or branches joined by channels. The same network for
+    a seed on every machine.
     """
     draw, joins = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))

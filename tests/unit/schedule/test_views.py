@@ -124,7 +124,7 @@ def test_a_reader_waits_for_every_source(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_reader_that_waits_for_the_array_alone_is_refused() -> None:
     plan = plan_of("tails behind")
     without = tuple(e for e in plan.train if e.role != Role.JOIN)
-    with pytest.raises((IllegalProgram, ValueError), match="hazard|producers of several kinds"):
+    with pytest.raises((IllegalProgram, ValueError), match=r"hazard|producers of several kinds"):
         check(replace(plan, train=without))
 
 
