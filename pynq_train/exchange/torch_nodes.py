@@ -211,6 +211,13 @@ def _size(call: Call) -> Size:
     return Size("of the batch")
 
 
+def _item(call: Call) -> Size:
+    if isinstance(call.args[0], Value):
+        raise Refused("takes a part of a map", "use a convolution; for a shortcut that leaves out "
+                      "pixels and pads channels with zeros (option A), a 1x1 one with its stride")
+    return _size(call)
+
+
 Handler = Callable[[Call], Any]
 
 MODULES: dict[str, Handler] = {
@@ -227,7 +234,7 @@ FUNCTIONS: dict[str, Handler] = {
     "relu6": _relu6, "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,
-    "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _size,
+    "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _item,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 

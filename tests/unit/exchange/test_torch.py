@@ -131,6 +131,21 @@ def test_joined_channels() -> None:
     assert sum(layer.kind == "add" for layer in layers) == 0, "nothing is copied"
 
 
+def test_shortcuts_that_pad_channels_are_refused() -> None:
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.conv(x) + functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+
+    with pytest.raises(UnsupportedModel, match=r"takes a part of a map: use a convolution; for a "
+                       r"shortcut .* \(option A\), a 1x1 one with its stride"):
+        pt.from_torch(Shortcut(), torch.zeros(1, 3, 8, 8))
+
+
 def test_plain_network_with_vector_norm() -> None:
     module, x = randomised(Plain()), torch.randn(4, 1, 14, 14)
     model = pt.from_torch(module, x)
