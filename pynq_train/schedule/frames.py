@@ -7,26 +7,32 @@ from pynq_train.schedule.memory import Allocator
 
 
 class Frames:
-    """Places maps: in regions of their own, or in the gaps of others of their kind and step."""
+    """Places maps: in regions of their own, or beside others of their kind and step."""
 
     def __init__(self, to: Allocator) -> None:
         self._to = to
-        self._used: dict[tuple[object, ...], dict[str, int]] = {}
-        self._count = 0
+        self._maps: dict[tuple[object, ...], list[tuple[str, MapLayout, str]]] = {}
 
     def add(self, symbol: str, layout: MapLayout, kind: str) -> None:
-        """Place a map under a new symbol."""
+        """Place a map under a new symbol; one with gaps gets its place in :meth:`finish`."""
         if layout.images == 1 or layout.image_stride <= layout.blocks * layout.block_stride:
             self._to.add(symbol, layout.nbytes, kind)
             return
         key = (kind, layout.images, layout.image_stride, layout.block_stride)
-        used = self._used.setdefault(key, {})
-        own = layout.blocks * layout.block_stride
-        name = next((name for name, end in used.items() if end + own <= layout.image_stride), "")
-        if not name:
-            name = f"frame{self._count}"
-            self._count += 1
-            self._to.add(name, layout.images * layout.image_stride, kind)
-        skip = used.get(name, 0)
-        used[name] = skip + own
-        self._to.view(symbol, name, skip, layout.extent)
+        self._maps.setdefault(key, []).append((symbol, layout, kind))
+
+    def finish(self) -> None:
+        """Place the maps with gaps, the largest first: each in the first frame with room."""
+        used: dict[str, int] = {}
+        for maps in self._maps.values():
+            own: list[str] = []
+            for symbol, layout, kind in sorted(maps, key=lambda one: -one[1].blocks):
+                size, step = layout.blocks * layout.block_stride, layout.image_stride
+                frame = next((name for name in own if used[name] + size <= step), "")
+                if not frame:
+                    frame = f"frame{len(used)}"
+                    own.append(frame)
+                    used[frame] = 0
+                    self._to.add(frame, layout.images * step, kind)
+                self._to.view(symbol, frame, used[frame], layout.extent)
+                used[frame] += size

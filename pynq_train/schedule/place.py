@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.graph.fuse import FusedLayer, wiring
-from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.frames import Frames
@@ -108,6 +108,7 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
             _place_norm(to, tensors, spec)
     if not tensors.chain:
         _place_gradients(to, frames, tensors)
+    frames.finish()
     if joins_of([spec.kind for spec in tensors.specs], wiring(tensors.layers)):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
     for number, nbytes in enumerate(sizes):
@@ -165,8 +166,18 @@ def _place_gradients(to: Allocator, frames: Frames, tensors: Tensors) -> None:
             to.view(step.target, f"{name}.dv", 0, layout.extent)
         elif step.kind == "sum" and step.target != f"{name}.dy":
             to.view(step.target, f"{name}.dy", 0, layout.extent)
+        elif tensors.slots and _last_reader(tensors, step):
+            to.view(step.target, step.reads[0].tensor, 0, layout.extent)
         else:
             frames.add(step.target, layout, "gradient map")
+
+
+def _last_reader(tensors: Tensors, step: GradientStep) -> bool:
+    """Whether a step on the vector unit can write over what it reads, which nobody else reads."""
+    read = step.reads[0].tensor
+    kept = {own.tensor for at, own in tensors.flow.of_layer.items() if tensors.specs[at].on_array}
+    return (step.kind == "norm" and read not in kept
+            and sum(ref.tensor == read for other in tensors.flow.steps for ref in other.reads) == 1)
 
 
 def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
