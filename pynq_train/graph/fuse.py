@@ -161,6 +161,7 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     check_supported(graph)
     graph = place_concats(graph)
     layers = _Fusing(graph).run()
+    _check_sums(layers)
     _check_last(graph, layers)
     return layers
 
@@ -300,6 +301,21 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         kind, out = "mean", op.out_shape(shape)
     return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
                       clip=clip, norm=norm)
+
+
+def _check_sums(layers: Sequence[FusedLayer]) -> None:
+    """Vectors and maps of one pixel stand in memory differently: no sum takes both."""
+    vectors: list[bool] = []
+    for layer, sources in zip(layers, wiring(layers)):
+        some = [place >= 0 and vectors[place] for place in sources]
+        if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
+            names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
+                     for place, vector in zip(sources, some)]
+            raise UnsupportedModel(
+                f"layer {layer.name!r} adds a vector and a map of one pixel",
+                expected="two of one kind", found=" and ".join(names),
+                fix="end both branches with Dense or GlobalAvgPool, or none of them")
+        vectors.append(layer.kind in ("dense", "mean") or (not layer.on_array and some[0]))
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:

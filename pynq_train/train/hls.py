@@ -37,11 +37,16 @@ class HlsSession(Session):
 
     Raises:
         BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
-            ReLU6 or average pooling, or the loss is not the plain cross-entropy.
+            ReLU6 or average pooling, or is no convolution or dense layer, or the loss is not the
+            plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, learns in zip(plan.layers, plan.learns):
+            if not layer.on_array:
+                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
+                               "dense layer", found=layer.kind,
+                               fix="use another board: EF-Train's kernel has nothing else")
             if layer.groups > 1 or layer.clip:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
                                "all channels, with Relu", found="AvgPool" if layer.average else

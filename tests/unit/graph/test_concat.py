@@ -129,6 +129,14 @@ def test_refusals(ops: tuple[Op, ...], words: str) -> None:
         fuse(graph_of(*ops))
 
 
+def test_no_sum_takes_a_vector_and_a_map() -> None:
+    graph = graph_of(Conv(8, 8, name="a"), Dense(8, name="b", inputs=("input",)),
+                     Add("s", ("a", "b")), Dense(3))
+    with pytest.raises(UnsupportedModel, match=r"layer 's' adds a vector and a map of one pixel: "
+                       r"expected two of one kind, found a \(map\) and b \(vector\); end both"):
+        fuse(graph)
+
+
 def test_gradients_of_a_joined_map_are_parts_of_its_own() -> None:
     """What else is handed to a source is added where its part stands."""
     layers = fuse(NETWORKS["dense block"])
