@@ -26,6 +26,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
 )
@@ -153,6 +154,13 @@ class _Writer:
             self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])
         elif isinstance(op, Concat):
             self.raw("Concat", inputs, op.name, axis=1)
+        elif isinstance(op, PadChannels):
+            axes = 2 if op.name in self.vectors else 4
+            pads = np.zeros((2, axes), np.int64)
+            pads[:, 1] = op.before, op.after
+            self.constants.append(self.onnx.numpy_helper.from_array(
+                pads.reshape(-1), f"{op.name}/pads"))
+            self.raw("Pad", [*inputs, f"{op.name}/pads"], op.name)
         elif isinstance(op, Dropout):
             rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))
             self.raw("Dropout", [*inputs, rate], op.name)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.init import LayerParams
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, Relu, Relu6
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Dense,
+    Dropout,
+    PadChannels,
+    Relu,
+    Relu6,
+)
 from pynq_train.graph.shapes import Padding
 
 
@@ -211,11 +221,34 @@ def _size(call: Call) -> Size:
     return Size("of the batch")
 
 
-def _item(call: Call) -> Size:
-    if isinstance(call.args[0], Value):
-        raise Refused("takes a part of a map", "use a convolution; for a shortcut that leaves out "
-                      "pixels and pads channels with zeros (option A), a 1x1 one with its stride")
-    return _size(call)
+def _item(call: Call) -> Size | Value:
+    if not isinstance(call.args[0], Value):
+        return _size(call)
+    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    steps = [one.step or 1 for one in index
+             if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
+    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1] or steps[2] != steps[3]:
+        raise Refused("takes a part of a map", "take every pixel, or every second or third of rows "
+                      "and columns from the first: x[:, :, ::2, ::2]")
+    if steps[2] == 1:
+        return call.value
+    # A mean of one pixel: nothing is computed.
+    return call.draft.add(AvgPool(1, steps[2]), call.value, label=call.label)
+
+
+def _pad(call: Call) -> Value:
+    pads = [int(size) for size in call.option(1, "pad")]
+    pads += [0] * (8 - len(pads))
+    left, right, top, bottom, before, after = pads[:6]
+    fill = call.option(3, "value", None)
+    if call.option(2, "mode", "constant") != "constant" or fill not in (None, 0):
+        raise Refused("pads with something else than zeros", "pad with zeros")
+    if min(pads) < 0 or any(pads[6:]) or ((before or after) and any(pads[:4])):
+        raise Refused(f"pads {tuple(pads)}", "pad rows and columns, or channels by themselves")
+    if before or after:
+        return call.draft.add(PadChannels(before, after), call.value, label=call.label)
+    old = call.value.pads
+    return replace(call.value, pads=(old[0] + top, old[1] + left, old[2] + bottom, old[3] + right))
 
 
 Handler = Callable[[Call], Any]
@@ -235,6 +268,7 @@ FUNCTIONS: dict[str, Handler] = {
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,
     "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _item,
+    "pad": _pad,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 

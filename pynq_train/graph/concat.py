@@ -27,6 +27,7 @@ from pynq_train.graph.ops import (
     GlobalAvgPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
 )
@@ -37,7 +38,9 @@ BLOCK = 4
 """Channels of a block: one word of memory."""
 _RELUS = (Relu, Relu6)
 _TAILS = (Relu, Relu6, MaxPool2x2)
-_FREE = (Conv, Dense, BatchNorm, Add, AvgPool, Concat)
+_CONVOLUTIONS = (Conv, AvgPool, PadChannels)
+"""Heads of layers that run as convolutions."""
+_FREE = (*_CONVOLUTIONS, Dense, BatchNorm, Add, Concat)
 """Heads of layers whose output may have any exponent."""
 
 
@@ -187,9 +190,9 @@ def _takes(ops: _Ops, op: Op, name: str) -> bool:
     if ops.readers(name) != 1 or any(ops.readers(one.inputs[0]) != 1 for one in tail):
         return False
     if isinstance(op, MaxPool2x2):
-        return isinstance(head, (Conv, AvgPool)) and not any(isinstance(one, MaxPool2x2)
+        return isinstance(head, _CONVOLUTIONS) and not any(isinstance(one, MaxPool2x2)
                                                              for one in tail)
-    return (isinstance(head, (Conv, AvgPool, Dense, BatchNorm, Add))
+    return (isinstance(head, (*_CONVOLUTIONS, Dense, BatchNorm, Add))
             and not any(isinstance(one, _RELUS) for one in tail))
 
 
@@ -217,7 +220,7 @@ def _checked(graph: Graph) -> Graph:
 def _vector(ops: _Ops, name: str) -> bool:
     """Whether a value stands in memory as a dense map: features by mini-batch."""
     op = ops[name]
-    while op is not None and not isinstance(op, (Conv, AvgPool, Dense, GlobalAvgPool)):
+    while op is not None and not isinstance(op, (*_CONVOLUTIONS, Dense, GlobalAvgPool)):
         op = ops[op.inputs[0]]
     return isinstance(op, (Dense, GlobalAvgPool))
 
@@ -265,8 +268,8 @@ def _copied(graph: Graph) -> Graph:
         for name in op.inputs:
             head, tail = ops.head(name)
             # Max pooling that is no part of a convolution keeps the exponent of what it reads.
-            free = isinstance(head, (Conv, AvgPool) if any(isinstance(one, MaxPool2x2)
-                                                           for one in tail) else _FREE)
+            free = isinstance(head, _CONVOLUTIONS if any(isinstance(one, MaxPool2x2)
+                                                         for one in tail) else _FREE)
             if name != INPUT and name not in taken and free:
                 taken.add(name)
                 sources.append(name)

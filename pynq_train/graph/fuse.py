@@ -20,6 +20,7 @@ from pynq_train.graph.ops import (
     GlobalAvgPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
     Shape,
@@ -28,7 +29,8 @@ from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool; Concat")
+             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool; Concat; "
+             "PadChannels")
 _POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
                "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
@@ -60,7 +62,8 @@ class FusedLayer:
     max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
     reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
     6. ``average``: average pooling, a convolution of one channel per group whose weights,
-    1 / kernel^2, never learn.
+    1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
+    weights are one and never learn (``average`` holds too); None for other layers.
     """
 
     kind: Kind
@@ -80,6 +83,7 @@ class FusedLayer:
     average: bool = False
     sources: tuple[int, ...] | None = None
     norm: Norm | None = None
+    first: int | None = None
 
     @property
     def on_array(self) -> bool:
@@ -219,7 +223,7 @@ class _Fusing:
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             if isinstance(op, MaxPool2x2) and not isinstance(self._graph.ops[layer.first],
-                                                             (Conv, AvgPool, Dense)):
+                                                             (Conv, AvgPool, PadChannels, Dense)):
                 return False
             self._extend(layer, at, op)
             return True
@@ -249,7 +253,7 @@ class _Fusing:
             behind = known is not None and isinstance(op, MaxPool2x2)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
                           _POOL_FIRST if behind else SUPPORTED)
-        if flattened and isinstance(op, (Conv, AvgPool)):
+        if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, Dense):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
@@ -287,6 +291,11 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
                           relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
                           average)
+    if isinstance(op, PadChannels):
+        before = op.out_shape(shape)
+        return FusedLayer("conv", op.name, shape, before,
+                          pools[0].out_shape(before) if pools else before, 1, 1, 0, 0, relu,
+                          bool(pools), False, 1, clip, True, first=op.before)
     if isinstance(op, Dense):
         before = (op.units, 1, 1)
         out = pools[0].out_shape(before) if pools else before

@@ -17,13 +17,14 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
     Shape,
 )
 
 _RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add, Concat,
-         GlobalAvgPool)
+         GlobalAvgPool, PadChannels)
 _INSTEAD: dict[type[Op], str] = {
     MaxPool: "use MaxPool2x2",
     Dropout: "leave it out and use weight_decay",

@@ -14,6 +14,7 @@ from pynq_train.graph import (
     Graph,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
 )
@@ -103,6 +104,11 @@ _LAYERS: dict[str, tuple[Shape, list[Op]]] = {
         BatchNorm(name="k"), Relu(name="t"), Conv(4, 3, 1, 1, False, "b"),
         Concat("join", ("sum", "b")), BatchNorm(name="j"), Relu(), GlobalAvgPool(),
         Dense(4, name="logits")]),
+    "shortcut without weights": ((3, 8, 7), [
+        Conv(8, 3, padding=1, name="a"), Relu(name="r"), AvgPool(1, 2, name="s"),
+        PadChannels(4, 8, "p"), Conv(20, 3, 2, 1, name="b", inputs=("r",)),
+        Add("sum", ("b", "p")), Relu(name="t"), PadChannels(1, 3, "q", ("s",)), Relu(name="u"),
+        Concat("join", ("t", "u")), GlobalAvgPool(), Dense(4, name="logits")]),
     "vectors": ((3, 6, 6), [
         Conv(8, 3, padding=1, name="a"), Relu(name="r"), GlobalAvgPool("m"),
         Dense(12, name="u", inputs=("r",)), Relu(name="v"), Concat("join", ("m", "v")),

@@ -131,19 +131,32 @@ def test_joined_channels() -> None:
     assert sum(layer.kind == "add" for layer in layers) == 0, "nothing is copied"
 
 
-def test_shortcuts_that_pad_channels_are_refused() -> None:
+def test_shortcuts_that_pad_channels() -> None:
+    """ResNet's option A: every second pixel, and channels of zeros; their weights never learn."""
     class Shortcut(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, index: tuple) -> None:
             super().__init__()
             self.stem, self.conv = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3, 2, 1)
+            self.fc, self.index = nn.Linear(16, 4), index
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            x = self.stem(x)
-            return self.conv(x) + functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+            x = functional.pad(x, (1, 1, 1, 1), "constant", 0)
+            x = torch.relu(self.stem(x))
+            x = self.conv(x) + functional.pad(x[self.index], (0, 0, 0, 0, 4, 4))
+            return self.fc(torch.relu(x).mean((2, 3)))
 
-    with pytest.raises(UnsupportedModel, match=r"takes a part of a map: use a convolution; for a "
-                       r"shortcut .* \(option A\), a 1x1 one with its stride"):
-        pt.from_torch(Shortcut(), torch.zeros(1, 3, 8, 8))
+    whole = slice(None)
+    module, x = Shortcut((whole, whole, slice(None, None, 2), slice(0, None, 2))), torch.randn(
+        2, 3, 9, 8)
+    model = pt.from_torch(module, x)
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+    layers = {layer.kind + str(layer.first): layer for layer in fuse(model.graph)}
+    assert layers["conv4"].average and layers["conv4"].weight_shape == (16, 8, 1, 1)
+    for index in ((whole, slice(0, 4)), (whole, whole, slice(1, None, 2), slice(1, None, 2)),
+                  (whole, whole, slice(None, None, 2), whole)):
+        with pytest.raises(UnsupportedModel, match=r"takes a part of a map: take every pixel, or"):
+            pt.from_torch(Shortcut(index), x)
 
 
 def test_plain_network_with_vector_norm() -> None:
