@@ -26,6 +26,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
 )
@@ -74,9 +75,9 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
                          for place in sources], params.get(op.name))
     last = graph.ops[-1].name
     if last in writer.vectors:
-        writer.raw("Identity", [last], LOGITS)
+        writer.raw("Identity", [last], "", LOGITS)
     else:
-        writer.raw("Flatten", [last], LOGITS, axis=1)
+        writer.raw("Flatten", [last], "", LOGITS, axis=1)
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     proto = helper.make_model(
         helper.make_graph(
@@ -94,6 +95,7 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
 class _Writer:
     """Collects nodes and initializers; every operation's output has the operation's name.
 
+    The network's output is called ``logits``: an operation of that name yields ``logits/value``.
     ``vectors`` are the outputs of two axes ``(n, units)``; the others have four.
     """
 
@@ -110,8 +112,13 @@ class _Writer:
             np.asarray(array, dtype=np.float32, order="C"), name))
         return name
 
-    def raw(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> None:
-        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name=name,
+    def raw(self, kind: str, inputs: list[str], name: str, output: str = "",
+            **attributes: Any) -> None:
+        """Append a node; ``output``: what it yields, if that has not the node's name."""
+        read, made = ([f"{one}/value" if one == LOGITS else one for one in some]
+                      for some in (inputs, [name]))
+        self.nodes.append(self.onnx.helper.make_node(kind, read, [output] if output else made,
+                                                     name=name or f"{output}/out",
                                                      **attributes))
 
     def normalise(self, mean: Sequence[float], std: Sequence[float]) -> str:
@@ -147,6 +154,13 @@ class _Writer:
             self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])
         elif isinstance(op, Concat):
             self.raw("Concat", inputs, op.name, axis=1)
+        elif isinstance(op, PadChannels):
+            axes = 2 if op.name in self.vectors else 4
+            pads = np.zeros((2, axes), np.int64)
+            pads[:, 1] = op.before, op.after
+            self.constants.append(self.onnx.numpy_helper.from_array(
+                pads.reshape(-1), f"{op.name}/pads"))
+            self.raw("Pad", [*inputs, f"{op.name}/pads"], op.name)
         elif isinstance(op, Dropout):
             rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))
             self.raw("Dropout", [*inputs, rate], op.name)

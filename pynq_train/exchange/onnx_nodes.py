@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.init import LayerParams
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, Relu, Relu6
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, PadChannels, Relu, Relu6
 from pynq_train.graph.shapes import Padding
 
 Array = npt.NDArray[Any]
@@ -222,6 +222,8 @@ def _concat(node: Node) -> Value:
     axis = node.attribute("axis", 0)
     if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
         raise Refused(f"joins along axis {axis}", "join channels, axis 1")
+    if len(sources) == 1:
+        return sources[0]
     return node.draft.add(Concat(), *sources, label=node.name)
 
 
@@ -239,8 +241,15 @@ def _pad(node: Node) -> Value:
     fill = node.constant(2) if len(node) > 2 else None
     if node.attribute("mode", "constant") != "constant" or (fill is not None and float(fill) != 0):
         raise Refused("pads with something else than zeros", "pad with zeros")
-    if len(pads) != 8 or any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
-        raise Refused(f"pads {pads}", "pad rows and columns only")
+    axes = len(pads) // 2
+    if axes not in (2, 4) or pads[0] or pads[axes] or min(pads) < 0:
+        raise Refused(f"pads {pads}", "pad channels, rows and columns only")
+    if pads[1] or pads[axes + 1]:
+        if any(pads[2:axes]) or any(pads[axes + 2:]):
+            raise Refused(f"pads {pads}", "pad channels by themselves")
+        return node.draft.add(PadChannels(pads[1], pads[axes + 1]), source, label=node.name)
+    if axes == 2:
+        return source
     old = source.pads
     return Value(source.name, source.shape, (old[0] + pads[2], old[1] + pads[3], old[2] + pads[6],
                                              old[3] + pads[7]), source.flat)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.init import LayerParams
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, Relu, Relu6
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Dense,
+    Dropout,
+    PadChannels,
+    Relu,
+    Relu6,
+)
 from pynq_train.graph.shapes import Padding
 
 
@@ -187,6 +197,8 @@ def _concat(call: Call) -> Value:
     axis = call.option(1, "dim", 0)
     if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
         raise Refused(f"joins along axis {axis}", "join channels, dim=1")
+    if len(sources) == 1:
+        return sources[0]
     return call.draft.add(Concat(), *sources, label=call.label)
 
 
@@ -209,6 +221,36 @@ def _size(call: Call) -> Size:
     return Size("of the batch")
 
 
+def _item(call: Call) -> Size | Value:
+    if not isinstance(call.args[0], Value):
+        return _size(call)
+    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    steps = [one.step or 1 for one in index
+             if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
+    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1] or steps[2] != steps[3]:
+        raise Refused("takes a part of a map", "take every pixel, or every second or third of rows "
+                      "and columns from the first: x[:, :, ::2, ::2]")
+    if steps[2] == 1:
+        return call.value
+    # A mean of one pixel: nothing is computed.
+    return call.draft.add(AvgPool(1, steps[2]), call.value, label=call.label)
+
+
+def _pad(call: Call) -> Value:
+    pads = [int(size) for size in call.option(1, "pad")]
+    pads += [0] * (8 - len(pads))
+    left, right, top, bottom, before, after = pads[:6]
+    fill = call.option(3, "value", None)
+    if call.option(2, "mode", "constant") != "constant" or fill not in (None, 0):
+        raise Refused("pads with something else than zeros", "pad with zeros")
+    if min(pads) < 0 or any(pads[6:]) or ((before or after) and any(pads[:4])):
+        raise Refused(f"pads {tuple(pads)}", "pad rows and columns, or channels by themselves")
+    if before or after:
+        return call.draft.add(PadChannels(before, after), call.value, label=call.label)
+    old = call.value.pads
+    return replace(call.value, pads=(old[0] + top, old[1] + left, old[2] + bottom, old[3] + right))
+
+
 Handler = Callable[[Call], Any]
 
 MODULES: dict[str, Handler] = {
@@ -220,11 +262,13 @@ MODULES: dict[str, Handler] = {
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
-    "add": _add, "iadd": _add, "cat": _concat, "concat": _concat, "relu": _relu, "relu_": _relu,
+    "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
+    "concatenate": _concat, "relu": _relu, "relu_": _relu,
     "relu6": _relu6, "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,
-    "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _size,
+    "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _item,
+    "pad": _pad,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 

@@ -30,6 +30,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
 )
@@ -170,6 +171,15 @@ def _concat_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
     return Back([np.ascontiguousarray(part) for part in np.split(g, ends, axis=3)])
 
 
+def _pad_channels(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return np.pad(xs[0], ((0, 0), (0, 0), (0, 0), (site.op.before, site.op.after))), None
+
+
+def _pad_channels_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    first = site.op.before
+    return Back([np.ascontiguousarray(g[..., first:first + site.in_shapes[0][0]])])
+
+
 def _dropout(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     if not mode.training or site.op.rate == 0:
         return xs[0], np.float32(1)
@@ -207,6 +217,7 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     GlobalAvgPool: (_global_pool, _global_pool_back),
     Add: (_add, _add_back),
     Concat: (_concat, _concat_back),
+    PadChannels: (_pad_channels, _pad_channels_back),
     Dropout: (_dropout, _dropout_back),
     Flatten: (_flatten, _flatten_back),
 }

@@ -8,17 +8,20 @@ from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.branch_order import execution_order
+from pynq_train.graph.concat import Copy, place_concats
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     Flatten,
     GlobalAvgPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
     Shape,
@@ -27,11 +30,12 @@ from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool")
+             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool; Concat; "
+             "PadChannels")
 _POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
                "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
-Kind = Literal["conv", "dense", "norm", "add", "mean"]
+Kind = Literal["conv", "dense", "norm", "add", "mean", "concat"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class FusedLayer:
 
     ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps) and ``mean`` (global average) run on the vector unit, with ReLU behind them.
+    maps, or a copy of one) and ``mean`` (global average) run on the vector unit, with ReLU behind
+    them. ``concat`` runs nowhere: its sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -58,7 +63,8 @@ class FusedLayer:
     max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
     reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
     6. ``average``: average pooling, a convolution of one channel per group whose weights,
-    1 / kernel^2, never learn.
+    1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
+    weights are one and never learn (``average`` holds too); None for other layers.
     """
 
     kind: Kind
@@ -78,6 +84,7 @@ class FusedLayer:
     average: bool = False
     sources: tuple[int, ...] | None = None
     norm: Norm | None = None
+    first: int | None = None
 
     @property
     def on_array(self) -> bool:
@@ -157,7 +164,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     does not run are named at once.
     """
     check_supported(graph)
+    graph = place_concats(graph)
     layers = _Fusing(graph).run()
+    _check_sums(layers)
     _check_last(graph, layers)
     return layers
 
@@ -220,7 +229,7 @@ class _Fusing:
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             if isinstance(op, MaxPool2x2) and not isinstance(self._graph.ops[layer.first],
-                                                             (Conv, AvgPool, Dense)):
+                                                             (Conv, AvgPool, PadChannels, Dense)):
                 return False
             self._extend(layer, at, op)
             return True
@@ -251,11 +260,11 @@ class _Fusing:
             behind = known is not None and isinstance(op, MaxPool2x2)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
                           _POOL_FIRST if behind else SUPPORTED)
-        if flattened and isinstance(op, (Conv, AvgPool)):
+        if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, Dense):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
-        if isinstance(op, Add) and len(sources) != 2:
+        if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
         if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
             raise _refuse(op, "follows the input", "begin with a convolution")
@@ -268,6 +277,10 @@ class _Fusing:
         shape = (self._graph.input_shape if layer.reads[0] == FROM_INPUT
                  else self._graph.shapes[layer.reads[0]])
         built = _layer(op, shape, layer.tail)
+        if isinstance(op, Concat):
+            whole = self._graph.shapes[layer.first]
+            built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
+                            out_shape=whole)
         sources = tuple(places[place] for place in layer.reads)
         return built if sources == (number - 1,) else replace(built, sources=sources)
 
@@ -285,6 +298,11 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
                           relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
                           average)
+    if isinstance(op, PadChannels):
+        before = op.out_shape(shape)
+        return FusedLayer("conv", op.name, shape, before,
+                          pools[0].out_shape(before) if pools else before, 1, 1, 0, 0, relu,
+                          bool(pools), False, 1, clip, True, first=op.before)
     if isinstance(op, Dense):
         before = (op.units, 1, 1)
         out = pools[0].out_shape(before) if pools else before
@@ -301,12 +319,29 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
                       clip=clip, norm=norm)
 
 
+def _check_sums(layers: Sequence[FusedLayer]) -> None:
+    """Vectors and maps of one pixel stand in memory differently: no sum takes both."""
+    vectors: list[bool] = []
+    for layer, sources in zip(layers, wiring(layers)):
+        some = [place >= 0 and vectors[place] for place in sources]
+        if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
+            names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
+                     for place, vector in zip(sources, some)]
+            raise UnsupportedModel(
+                f"layer {layer.name!r} adds a vector and a map of one pixel",
+                expected="two of one kind", found=" and ".join(names),
+                fix="end both branches with Dense or GlobalAvgPool, or none of them")
+        vectors.append(layer.kind in ("dense", "mean") or (not layer.on_array and some[0]))
+
+
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
     if not any(layer.on_array for layer in layers):
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    if last.relu or last.pool or not last.on_array:
+    joined = last.kind == "concat" and all(layers[place].kind == "dense"
+                                           for place in last.sources or ())
+    if last.relu or last.pool or not (last.on_array or joined):
         found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)
         raise UnsupportedModel(

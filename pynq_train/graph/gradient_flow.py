@@ -1,7 +1,9 @@
 """The way of gradients back through fused layers: what is computed, from what, in which order.
 
 The gradient of a layer's output is the sum of what the layers that read it hand down. A sum with
-a residual hands its own gradient down as it is: no new tensor, only the mask of its ReLU.
+a residual hands its own gradient down as it is: no new tensor, only the mask of its ReLU. A
+concatenation hands parts of its own gradient down, where they stand; what is added to such a part
+is added in place.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-StepKind = Literal["backward", "sum", "mask", "norm", "spread"]
+StepKind = Literal["backward", "sum", "mask", "norm", "spread", "view"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class GradientStep:
 
     Attributes:
         kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
-            behind a ReLU), ``norm`` (through a batch normalisation), ``spread`` (through a mean).
-        layer: position of the layer; of ``sum`` and ``mask`` the one whose output it belongs to.
+            behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
+            normalisation), ``spread`` (through a mean), ``view`` (nothing is computed: the part
+            of a concatenation's gradient that belongs to ``layer``).
+        layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
+            belongs to.
         reads: one gradient, two for ``sum``.
         target: tensor that is written; empty for a ``norm`` below which nothing learns.
     """
@@ -111,17 +116,36 @@ class _Flow:
 
     def _total(self, at: int) -> GradientRef:
         """The gradient of a layer's output."""
-        parts = sorted(self._handed[at], key=lambda part: part.mask is not None)
         name = self._layers[at].name
+        # A part of a concatenation's gradient is the first: it becomes the sum, in place.
+        parts = sorted(self._handed[at], key=lambda part: (part.mask is not None,
+                                                           part.tensor != f"{name}.dv"))
         total = parts[0]
         for number, part in enumerate(parts[1:]):
             if len({ref.mask for ref in (total, part)} - {None}) > 1:
                 part = self._step("mask", at, (part,), f"{name}.d{number}")
-            total = self._step("sum", at, (total, part), f"{name}.dy")
+            # Sums on the way have exponents, and so names, of their own.
+            target = f"{name}.dy" if number == len(parts) - 2 else f"{name}.t{number}"
+            total = self._step("sum", at, (total, part), target)
         return total
+
+    def _share_out(self, at: int, total: GradientRef) -> None:
+        """Hand the parts of a concatenation's gradient down, from a tensor of its own."""
+        name = self._layers[at].name
+        own = DLOGITS if at == len(self._layers) - 1 else f"{name}.dy"
+        if total.mask is not None or total.tensor not in (own, f"{name}.dv"):
+            total = self._step("mask", at, (total,), own)
+        self._of_layer[at] = total
+        for place in self._wires[at]:
+            if self._active[place]:
+                self._hand(place, self._step("view", place, (total,),
+                                             f"{self._layers[place].name}.dv"))
 
     def _pass_on(self, at: int, total: GradientRef) -> None:
         layer, sources = self._layers[at], self._wires[at]
+        if layer.kind == "concat":
+            self._share_out(at, total)
+            return
         relu = layer.relu and not layer.on_array
         if total.mask is not None and (relu or layer.on_array):
             total = self._step("mask", at, (total,), f"{layer.name}.dy")

@@ -1,4 +1,4 @@
-"""Operations that join branches, as frozen values with their shape rules."""
+"""Operations that join branches, or fit one to another, as frozen values with their shape rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.shapes import Shape
+from pynq_train.graph.shapes import Shape, require_int
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,24 @@ class Concat:
             raise BadInput(f"{self.name}: the inputs of Concat", expected="equal rows and columns",
                            found=" and ".join(f"{r}x{c}" for _, r, c in shapes))
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+@dataclass(frozen=True)
+class PadChannels:
+    """Channels of zeros in front and behind: shortcuts without weights (ResNet's option A)."""
+
+    kind: ClassVar[str] = "padchannels"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    before: int
+    after: int
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` if a field is out of range."""
+        for label in ("before", "after"):
+            require_int(f"{self.name or self.kind}: {label}", getattr(self, label), 0)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape with the channels of zeros."""
+        return (self.before + shape[0] + self.after, *shape[1:])

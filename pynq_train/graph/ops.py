@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.joins import Add, Concat
+from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import (
     MAX_KERNEL,
@@ -28,8 +28,8 @@ from pynq_train.graph.shapes import (
 )
 
 __all__ = ["MAX_KERNEL", "MAX_STRIDE", "OP_TYPES", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
-           "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op", "Relu",
-           "Relu6", "Shape", "Window", "require_int"]
+           "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
+           "PadChannels", "Relu", "Relu6", "Shape", "Window", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -217,10 +217,10 @@ class Flatten(_Pointwise):
 
 
 Op = (Conv | Dense | BatchNorm | Relu | Relu6 | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Add | Concat | Dropout | Flatten)
+      | Add | Concat | PadChannels | Dropout | Flatten)
 """One operation of a network."""
 
 OP_TYPES: dict[str, type[Op]] = {t.kind: t for t in (
     Conv, Dense, BatchNorm, Relu, Relu6, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Add, Concat,
-    Dropout, Flatten)}
+    PadChannels, Dropout, Flatten)}
 """Operation classes by the name they have in saved graphs."""

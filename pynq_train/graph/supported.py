@@ -17,15 +17,15 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
     Shape,
 )
 
-_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add,
-         GlobalAvgPool)
+_RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add, Concat,
+         GlobalAvgPool, PadChannels)
 _INSTEAD: dict[type[Op], str] = {
-    Concat: "use one convolution with the channels of all branches",
     MaxPool: "use MaxPool2x2",
     Dropout: "leave it out and use weight_decay",
 }

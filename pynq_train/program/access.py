@@ -169,11 +169,19 @@ def _vector(f: Fields) -> list[Access]:
     """What the vector unit touches; its sizes have been checked."""
     unit, blocks = Unit.V, f["v.v_blocks"]
     line = WORD_BYTES * f["v.v_images"] * blocks
-    whole, row = line * f["v.v_words"], line * f["v.m_words"]
-    result = [Access(unit, False, "map a", Spans.one(f["v.a_off"], whole))]
+    row = line * f["v.m_words"]
+
+    def spans(offset: int, plain: int) -> Spans:
+        """A map, or a word per plane without gaps."""
+        if plain:
+            return Spans.one(offset, line)
+        starts = affine(offset, (f["v.v_images"],), (f["v.v_step"],))
+        return Spans.of(starts, starts + WORD_BYTES * blocks * f["v.v_words"])
+
+    result = [Access(unit, False, "map a", spans(f["v.a_off"], 0))]
     if f["v.v_b"]:
-        what, size = ("spread map b", line) if f["v.v_spread"] else ("map b", whole)
-        result.append(Access(unit, False, what, Spans.one(f["v.b_off"], size)))
+        what = "spread map b" if f["v.v_spread"] else "map b"
+        result.append(Access(unit, False, what, spans(f["v.b_off"], f["v.v_spread"])))
     if f["v.v_flags"] or f["v.v_mask_a"] or f["v.v_mask_b"]:
         result.append(Access(unit, bool(f["v.v_flags"]), "flags", Spans.one(f["v.m_off"], row)))
     channel_bytes = 2 * WORD_BYTES
@@ -181,8 +189,8 @@ def _vector(f: Fields) -> list[Access]:
         size = channel_bytes * CHANNELS_PER_WORD * blocks
         result.append(Access(unit, False, "coefficients", Spans.one(f["v.k_off"], size)))
     if f["v.v_write"]:
-        what, size = ("reduced result", line) if f["v.v_reduce"] else ("result", whole)
-        result.append(Access(unit, True, what, Spans.one(f["v.v_off"], size)))
+        what = "reduced result" if f["v.v_reduce"] else "result"
+        result.append(Access(unit, True, what, spans(f["v.v_off"], f["v.v_reduce"])))
     if f["v.v_sums"]:
         size = channel_bytes * CHANNELS_PER_WORD * blocks
         result.append(Access(unit, True, "sums", Spans.one(f["v.s_off"], size)))

@@ -17,7 +17,8 @@ _TOP = 1 << 30
 def check_vector(label: str, f: Fields) -> None:
     """Check sizes, steps and modes of a VECTOR descriptor.
 
-    Maps stand as ``[image][block][word]``, flags likewise with whole words per plane.
+    Maps stand as ``[image][block][word]``, with gaps between images or without; flags likewise with
+    whole words per plane and no gaps.
 
     Raises:
         IllegalProgram: the first rule that it breaks.
@@ -35,9 +36,12 @@ def check_vector(label: str, f: Fields) -> None:
             f["v.m_words"])
     for name, size in (("v", words), ("m", row)):
         step = WORD_BYTES * blocks * size
-        jump = WORD_BYTES * size - (images - 1) * step
-        require(f[f"v.{name}_step"] == step, f"{name}_step", f"{step}, an image",
-                f[f"v.{name}_step"])
+        found = f[f"v.{name}_step"]
+        if name == "m":
+            require(found == step, "m_step", f"{step}, an image", found)
+        require(found >= step and found % WORD_BYTES == 0, f"{name}_step",
+                f"{step} or more, a multiple of {WORD_BYTES}: images do not overlap", found)
+        jump = WORD_BYTES * size - (images - 1) * found
         require(f[f"v.{name}_jump"] == jump, f"{name}_jump", f"{jump}, to the next block",
                 f[f"v.{name}_jump"])
     require(bool(f["v.v_write"] or f["v.v_sums"]), "v_write, v_sums", "one of them", "none")

@@ -14,6 +14,7 @@ from typing import Any
 from pynq_train.errors import BadInput
 from pynq_train.graph.fuse import Kind
 from pynq_train.graph.gradient_flow import DLOGITS, GradientFlow, GradientRef, GradientStep
+from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
     GRADIENT_BITS,
     LARGEST_GRADIENT_EXPONENT,
@@ -46,6 +47,8 @@ MEAN_BITS = 28
 """Bits by which 1 / pixels of a mean is scaled, where 23 bits hold it."""
 MAX_GRADIENT_EXPONENT = LARGEST_GRADIENT_EXPONENT
 """Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
+_MOST_ROUNDS = 64
+"""Rounds in which the exponents of concatenations settle; each raises one at least."""
 FORMAT_VERSION = 1
 
 
@@ -232,7 +235,7 @@ class ExponentPolicy:
             if not step.target:
                 continue
             found = total
-            if step.kind != "mask":
+            if step.kind not in ("mask", "view"):
                 history = self._history(step.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
                 most = MAX_OFFSET_SHIFT if step.kind == "norm" else MAX_SHIFT
@@ -250,15 +253,38 @@ class ExponentPolicy:
 
     def _forward(self, batch: int) -> list[LayerExponents]:
         """Exponents of the forward pass; gradients and new weights are still 0."""
+        sources = [(i - 1,) if layer.sources is None else layer.sources
+                   for i, layer in enumerate(self.layers)]
+        groups = groups_of([layer.kind for layer in self.layers], sources)
+        targets: dict[int, int] = {}
+        for i, group in enumerate(groups):
+            last = len(self.layers) - 1
+            ceiling = self.loss.logits_ceiling(batch) if group == last else FEATURE_CEILING
+            if self.layers[i].kind != "concat":
+                target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
+                targets[group] = max(targets.get(group, FEATURE_FLOOR), target)
+        for _ in range(_MOST_ROUNDS):
+            done = self._round(sources, [targets[group] for group in groups])
+            # Sums may end above what their group wants: the others have to follow.
+            joined = [(group, own.y) for i, (group, own) in enumerate(zip(groups, done))
+                      if own.y != targets[group] and groups.count(group) > 1]
+            if not joined:
+                return done
+            for group, y in joined:
+                targets[group] = max(targets[group], y)
+        raise ValueError("no exponent suits all sources of a concatenation")
+
+    def _round(self, sources: Sequence[tuple[int, ...]], targets: Sequence[int]
+               ) -> list[LayerExponents]:
+        """Exponents of the forward pass for given targets of the outputs."""
         done: list[LayerExponents] = []
-        for i, layer in enumerate(self.layers):
-            sources = (i - 1,) if layer.sources is None else layer.sources
-            x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources)
+        for i, (layer, target) in enumerate(zip(self.layers, targets)):
+            x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources[i])
             second = rest[0] if rest else 0
-            last = i == len(self.layers) - 1
-            ceiling = self.loss.logits_ceiling(batch) if last else FEATURE_CEILING
-            target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
             w, most = self.w16[i], MAX_SHIFT
+            if layer.kind == "concat":
+                done.append(LayerExponents(x, w, target, 0, 0, 0, total=target))
+                continue
             if layer.kind == "norm":
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
                 least = max(target - x - most, second - x - SCALE_BITS if rest else w)
@@ -287,7 +313,7 @@ class ExponentPolicy:
         own = forward[step.layer]
         if step.kind == "sum":
             return _common(first, gradients[step.reads[1].tensor])
-        if step.kind == "mask":
+        if step.kind in ("mask", "view"):
             return first
         if step.kind == "spread":
             return first - mean_scale(self.layers[step.layer].pixels)[1]

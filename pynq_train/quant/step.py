@@ -160,13 +160,13 @@ def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequ
     for at, (kind, e) in enumerate(zip(kinds, exponents.layers)):
         if kind.on_array:
             continue
-        forward[at] = _vector_fields(kind, e)
+        forward[at] = {} if kind.kind == "concat" else _vector_fields(kind, e)
         if kind.kind == "norm":
             norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                         "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
     steps, norm_steps = {}, {}
     for number, (step, total) in enumerate(zip(flow.steps, exponents.sums)):
-        if step.kind == "backward":
+        if step.kind in ("backward", "view"):
             continue
         steps[number] = _step_fields(step, total, exponents, kinds)
         if step.kind == "norm":

@@ -18,6 +18,7 @@ from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role
 from pynq_train.schedule.vector_lower import Part, VectorLowering
+from pynq_train.schedule.views import JOIN
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
                 Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX,
@@ -49,9 +50,13 @@ class ProgramImage:
 
 
 class _Waits:
-    """Counts what each semaphore will have signalled, and who produced which tensor."""
+    """Counts what each semaphore will have signalled, and who produced which tensor.
 
-    def __init__(self) -> None:
+    ``parts``: tensors that others stand for: the sources of a joined map, the whole of a part.
+    """
+
+    def __init__(self, parts: dict[str, tuple[str, ...]] | None = None) -> None:
+        self._parts = parts or {}
         self.counts = dict.fromkeys(Semaphore, 0)
         self.producer: dict[str, tuple[Semaphore, int]] = {}
 
@@ -66,16 +71,27 @@ class _Waits:
             if part is not None and part.images is not None:
                 self.producer[f"{tensor}#{part.images}"] = self.producer[tensor]
 
+    def made(self, *tensors: str) -> tuple[str, ...]:
+        """The tensors that descriptors have written for ``tensors``."""
+        found: list[str] = []
+        for tensor in tensors:
+            if tensor in self.producer:
+                found.append(tensor)
+            else:
+                found += self.made(*self._parts.get(tensor, ()))
+        return tuple(found)
+
     def put(self, fields: Fields, unit: str, *tensors: str, part: Entry | None = None) -> None:
         """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore).
 
         The vector unit takes its descriptors one by one: it needs no wait for itself. ``part``: an
         entry that needs its images alone.
         """
+        tensors = self.made(*tensors)
         if part is not None and part.images is not None:
             tensors = tuple(own if (own := f"{t}#{part.images}") in self.producer else t
                             for t in tensors)
-        found = [self.producer[t] for t in tensors if t in self.producer]
+        found = [self.producer[t] for t in tensors]
         if unit == "v":
             unit, found = "x", [one for one in found if one[0] != Semaphore.VECTOR]
         if not found:
@@ -141,7 +157,7 @@ def build_evaluation(plan: Plan) -> ProgramImage:
 
 
 def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
-    waits = _Waits()
+    waits = _Waits(_parts(plan))
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
     all_fields: list[Fields] = []
@@ -161,6 +177,15 @@ def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
     program = b"".join(pack_descriptor(fields) for fields in all_fields)
     tap_bytes = tap_bytes or bytes(WORD_BYTES)
     return ProgramImage(name, entries, tuple(all_fields), program, tap_bytes)
+
+
+def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Joined maps by their sources, parts of gradients by the gradients."""
+    found = {output_symbol(plan, at): tuple(output_symbol(plan, place) for place in sources)
+             for at, (spec, sources) in enumerate(zip(plan.specs, plan.sources))
+             if spec.kind == "concat"}
+    return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.flow.steps
+                        if step.kind == "view"}}
 
 
 def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
@@ -186,7 +211,7 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     if sums:
         fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
     x, dy = ZEROS if sums else input_symbol(plan, layer), gradient_symbol(plan, layer)
-    if dy not in waits.producer:
+    if not waits.made(dy):
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
     if kind == Pass.FORWARD:
@@ -220,7 +245,10 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
     first, count = entry.images or (0, spec.x.images)
     part = Part(first, count, entry.part)
     written: tuple[str, ...] = ()
-    if role == Role.SUMS:
+    if role == Role.JOIN:
+        waits.put(fields := unit.join(JOIN), "v", unit.y)
+        written = (unit.y,)
+    elif role == Role.SUMS:
         waits.put(fields := unit.sums(part), "v", unit.x, part=entry)
     elif role == Role.NORM:
         assert fused.norm is not None

@@ -27,6 +27,8 @@ class Role(Enum):
     BIAS_SUMS = "bias gradient"
     """Weight gradient of a scratch 1x1 convolution over zeros, for its channel sums: the weights
     of the layer stay as they are."""
+    JOIN = "wait for the parts"
+    """The vector unit waits for the array's sources of a joined map, and reads a word of it."""
     SUMS = "statistics"
     NORM = "coefficients"
     POINT = "forward on the vector unit"
@@ -45,9 +47,9 @@ _OPCODES = {
     Role.SOFTMAX: Opcode.SOFTMAX, Role.GRADIENT: Opcode.GRADIENT, Role.BIAS_SUMS: Opcode.GRADIENT,
     Role.UPDATE_BIAS: Opcode.UPDATE, Role.UPDATE_GAMMA: Opcode.UPDATE, Role.SUMS: Opcode.VECTOR,
     Role.POINT: Opcode.VECTOR, Role.STEP_SUMS: Opcode.VECTOR, Role.STEP: Opcode.VECTOR,
-    Role.NORM: Opcode.NORM, Role.STEP_NORM: Opcode.NORM}
+    Role.NORM: Opcode.NORM, Role.STEP_NORM: Opcode.NORM, Role.JOIN: Opcode.VECTOR}
 _PARAM_OF = {Role.FORWARD: 1, Role.SUMS: 1, Role.POINT: 1, Role.BACKWARD: 2, Role.GRADIENT: 3,
-             Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3, Role.UPDATE_BIAS: 4}
+             Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3, Role.UPDATE_BIAS: 4, Role.JOIN: 1}
 
 
 def param_index(role: Role, layer: int) -> int:

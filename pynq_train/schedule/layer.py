@@ -26,6 +26,7 @@ from pynq_train.schedule.layout import (
     spread_groups,
     unpack_weights,
 )
+from pynq_train.schedule.views import image_blocks
 
 MAX_PRODUCTS = 1 << 17
 """Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
@@ -43,7 +44,7 @@ class LayerSpec:
 
     A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
     A layer of the vector unit (normalisation, sum, mean) has no weight layout; its flags stand
-    plane by plane, without rows.
+    plane by plane, without rows. A concatenation has maps only, one as input and output.
 
     Attributes:
         index: position in the network.
@@ -267,15 +268,22 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
     images = MapLayout.feature(batch, *layers[0].in_shape)
     specs: list[LayerSpec] = []
     dense_map: list[bool] = []
+    wide = image_blocks(layers)
     for index, (layer, sources) in enumerate(zip(layers, wiring(layers))):
         first = sources[0]
         x, flat = (specs[first].y, dense_map[first]) if first >= 0 else (images, False)
         backward = any(active[place] for place in sources if place >= 0)
         if layer.on_array:
             last = index == len(layers) - 1
-            specs.append(_spec(layer, index, batch, x, flat, last, backward, m_tile))
+            spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
+            if layer.kind == "conv" and not last:
+                spec = replace(spec, y=spec.y.spread(wide[index]))
+            specs.append(spec)
             flat = layer.kind == "dense"
         else:
+            if layer.kind == "concat":
+                x = (MapLayout.dense(batch, layer.out_channels) if flat
+                     else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
             specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen))
             flat = flat or layer.kind == "mean"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,20 @@ class MapLayout:
         return self.images * self.blocks * self.rows * self.cols * WORD_BYTES
 
     @property
+    def extent(self) -> int:
+        """Bytes from its first to its last, gaps between images included."""
+        steps = ((self.images, self.image_stride), (self.blocks, self.block_stride),
+                 (self.rows, self.row_stride), (self.cols, self.col_stride))
+        return WORD_BYTES + sum((count - 1) * stride for count, stride in steps)
+
+    @property
     def flat(self) -> bool:
         """Words of a row are not adjacent: the channel blocks are."""
         return self.col_stride != WORD_BYTES
+
+    def spread(self, blocks: int) -> MapLayout:
+        """Return this feature map with ``blocks`` channel blocks from image to image."""
+        return replace(self, image_stride=blocks * self.block_stride)
 
     def flattened(self) -> MapLayout:
         """Return this feature map as a dense layer reads it: a dense map with strides.

@@ -7,6 +7,8 @@ With everything trained every tensor has a region of its own. What does not lear
 * A feature map that no weight gradient reads, and a gradient map from which no weight gradient is
   made, is dead when the next layer has read it. All of these take turns in two regions. That needs
   no waits: a store comes after all loads of earlier convolutions (``program.hazards``).
+
+The sources of a concatenation are parts of the joined map, and so are their gradients.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.graph.fuse import FusedLayer, wiring
-from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.schedule.frames import Frames
 from pynq_train.schedule.layer import LayerSpec, bias_spec
 from pynq_train.schedule.layout import MapLayout
 from pynq_train.schedule.learning import Learns
 from pynq_train.schedule.memory import Allocator, MemoryMap
+from pynq_train.schedule.views import JOIN, Slot, block_offset, joins_of, slots_of
 
 ZEROS = "zeros"
 """Input of the scratch convolutions behind which the sums of biases are taken; stays zero."""
@@ -58,6 +62,11 @@ class Tensors:
         return all(layer.on_array and layer.sources is None for layer in self.layers)
 
     @property
+    def slots(self) -> dict[int, Slot]:
+        """Places of the layers whose outputs stand in a joined map."""
+        return slots_of(self.layers)
+
+    @property
     def last(self) -> int:
         """Position of the last layer."""
         return len(self.specs) - 1
@@ -90,14 +99,18 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
     sizes = [0] * _PAIR
+    frames = Frames(to)
     for spec in tensors.specs:
-        _place_maps(to, tensors, spec, sizes)
+        _place_maps(to, frames, tensors, spec, sizes)
         if spec.on_array:
             _place_weights(to, tensors, spec)
         elif spec.kind == "norm":
             _place_norm(to, tensors, spec)
     if not tensors.chain:
-        _place_gradients(to, tensors)
+        _place_gradients(to, frames, tensors)
+    frames.finish()
+    if joins_of([spec.kind for spec in tensors.specs], wiring(tensors.layers)):
+        to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
     for number, nbytes in enumerate(sizes):
         if nbytes:
             to.add(_shared(number), nbytes, "map")
@@ -108,7 +121,8 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     return to.finish()
 
 
-def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, sizes: list[int]) -> None:
+def _place_maps(to: Allocator, frames: Frames, tensors: Tensors, spec: LayerSpec,
+                sizes: list[int]) -> None:
     """Output, flags and gradient of a layer; ``sizes`` of the shared regions grow."""
     slot, end = spec.index % _PAIR, spec.index == tensors.last
 
@@ -117,9 +131,14 @@ def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, sizes: list[in
             to.share(symbol, _shared(slot))
             sizes[slot] = max(sizes[slot], spec.y.nbytes)
         else:
-            to.add(symbol, spec.y.nbytes, kind)
+            frames.add(symbol, spec.y, kind)
 
-    put("logits" if end else f"{spec.name}.y", "map", tensors.passing(spec.index))
+    part = tensors.slots.get(spec.index)
+    if part is None:
+        put("logits" if end else f"{spec.name}.y", "map", tensors.passing(spec.index))
+    else:
+        whole = "logits" if part.holder == tensors.last else f"{tensors.specs[part.holder].name}.y"
+        to.view(f"{spec.name}.y", whole, block_offset(spec.y, part), spec.y.extent)
     if not tensors.active[spec.index]:
         return
     if spec.flags is not None:
@@ -129,15 +148,36 @@ def _place_maps(to: Allocator, tensors: Tensors, spec: LayerSpec, sizes: list[in
             tensors.passing_gradient(spec.index))
 
 
-def _place_gradients(to: Allocator, tensors: Tensors) -> None:
+def _place_gradients(to: Allocator, frames: Frames, tensors: Tensors) -> None:
     """Gradient tensors of a network with branches."""
     wires = wiring(tensors.layers)
+    parts = tensors.slots
     done: set[str] = set()
     for step in tensors.flow.steps:
-        if step.target and step.target not in done:
-            own = step.layer if step.kind in ("sum", "mask") else wires[step.layer][0]
-            to.add(step.target, tensors.specs[own].y.nbytes, "gradient map")
-            done.add(step.target)
+        if not step.target or step.target in done:
+            continue
+        own = wires[step.layer][0] if step.kind in ("backward", "norm", "spread") else step.layer
+        layout, name = tensors.specs[own].y, tensors.specs[own].name
+        done.add(step.target)
+        if step.kind == "view":
+            to.view(step.target, step.reads[0].tensor, block_offset(layout, parts[own]),
+                    layout.extent)
+        elif step.kind == "sum" and own in parts:
+            to.view(step.target, f"{name}.dv", 0, layout.extent)
+        elif step.kind == "sum" and step.target != f"{name}.dy":
+            to.view(step.target, f"{name}.dy", 0, layout.extent)
+        elif tensors.slots and _last_reader(tensors, step):
+            to.view(step.target, step.reads[0].tensor, 0, layout.extent)
+        else:
+            frames.add(step.target, layout, "gradient map")
+
+
+def _last_reader(tensors: Tensors, step: GradientStep) -> bool:
+    """Whether a step on the vector unit can write over what it reads, which nobody else reads."""
+    read = step.reads[0].tensor
+    kept = {own.tensor for at, own in tensors.flow.of_layer.items() if tensors.specs[at].on_array}
+    return (step.kind == "norm" and read not in kept
+            and sum(ref.tensor == read for other in tensors.flow.steps for ref in other.reads) == 1)
 
 
 def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:

@@ -122,7 +122,8 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.db"] = (Axis("output", channels, WORD_BYTES),)
     for step in plan.flow.steps:
         if step.target and step.target not in found:
-            layer = step.layer if step.kind in ("sum", "mask") else plan.sources[step.layer][0]
+            layer = (plan.sources[step.layer][0] if step.kind in ("backward", "norm", "spread")
+                     else step.layer)
             found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 

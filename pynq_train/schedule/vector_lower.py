@@ -29,13 +29,13 @@ class Part:
 
 
 def _layout(x: MapLayout, part: Part) -> Fields:
-    """Sizes and steps of maps ``[image][block][word]`` and of their flags."""
+    """Sizes and steps of maps ``[image][block][word]``, with gaps or not, and of their flags."""
     words = x.rows * x.cols
     row = ceil_div(words, FLAG_MASK_PIXELS)
     fields: Fields = {"v.v_images": part.images, "v.v_blocks": x.blocks, "v.v_words": words,
                       "v.m_words": row}
     for name, size in (("v", words), ("m", row)):
-        step = WORD_BYTES * x.blocks * size
+        step = x.image_stride if name == "v" else WORD_BYTES * x.blocks * size
         fields[f"v.{name}_step"] = step
         fields[f"v.{name}_jump"] = WORD_BYTES * size - (part.images - 1) * step
     return fields
@@ -62,6 +62,12 @@ class VectorLowering:
         """Sums and sums of squares of the input of a normalisation."""
         return {**_layout(self.spec.x, part), "v.a_off": self._image(self.x, part),
                 "v.s_off": self._part_sums(part), "v.v_sums": 1, "v.v_square": 1}
+
+    def join(self, scratch: str) -> Fields:
+        """Sums of one word of the joined map, which nobody reads."""
+        word = MapLayout.feature(1, CHANNELS_PER_WORD, 1, 1)
+        return {**_layout(word, Part(0, 1)), "v.a_off": self.at(self.y),
+                "v.s_off": self.at(scratch), "v.v_sums": 1}
 
     def norm(self, norm: Norm, evaluate: bool, parts: int) -> Fields:
         """Coefficients of the forward pass."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pynq_train.graph.gradient_flow import GradientFlow
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
+from pynq_train.schedule.views import joins_of
 
 Part = tuple[int, int]
 Pass = Callable[[LayerSpec, Part | None, int, bool], Entry]
@@ -67,6 +68,8 @@ class _Forward:
         self._side: _Side | None = None
         self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
                         if spec.kind == "norm"}
+        self._joins = joins_of([spec.kind for spec in specs], sources)
+        self._summed: set[int] = set()
         self.entries: list[Entry] = []
 
     def layer(self, spec: LayerSpec) -> None:
@@ -74,11 +77,17 @@ class _Forward:
         if spec.on_array:
             self._convolution(spec)
             return
+        if spec.kind == "concat":
+            if spec.index in self._joins:
+                self._flush()
+                self.entries.append(Entry(Role.JOIN, spec.index))
+            return
         side = self._side
         norm = [Entry(Role.NORM, spec.index)] if spec.kind == "norm" else []
         groups = [[Entry(Role.POINT, spec.index, images=images, part=part)]
                   for part, images in enumerate(self._images(spec))]
-        if side is not None and norm and self._sources[spec.index] == (side.layer,):
+        if (side is not None and self._reader.get(side.layer) is spec
+                and self._sources[spec.index] == (side.layer,)):
             side.norm_of, side.norm, side.groups = spec.index, norm, groups
             return
         if side is not None and side.norm_of in self._sources[spec.index][1:] and not side.parts:
@@ -87,6 +96,10 @@ class _Forward:
             norm = side.norm + norm
             self._side = None
         self._flush()
+        if (norm and self._statistics and not spec.frozen
+                and spec.index not in self._summed):
+            # What it reads comes from no convolution, or from one that others normalise too.
+            self.entries.append(Entry(Role.SUMS, spec.index))
         self.entries += norm
         if spec.kind == "mean" or spec.x.images == 1:
             self.entries += [entry for group in groups for entry in group[:-1]]
@@ -98,6 +111,8 @@ class _Forward:
         reads = self._sources[spec.index][0]
         norm = self._reader.get(spec.index)
         own = self._statistics and norm is not None and not norm.frozen
+        if own and norm is not None:
+            self._summed.add(norm.index)
         feature = spec.kind == "conv" and spec.x.images > 1
         if self._pending and self._pending_of != reads:
             if feature and self._side is None and norm is not None:
@@ -180,7 +195,7 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
     """
     found: dict[int, list[list[Entry]]] = {}
     for number, step in enumerate(flow.steps):
-        if step.kind == "backward":
+        if step.kind in ("backward", "view"):
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pynq_train.eftrain.csim import EfNetwork
 from pynq_train.errors import BadInput
-from pynq_train.graph import LayerParams
+from pynq_train.graph import FusedLayer, LayerParams
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.plan import Plan
 from pynq_train.train.formats import Array
@@ -22,6 +22,13 @@ from pynq_train.train.session import Masters, Session, StepOutcome, new_policy
 
 HLS_CSIM = "hls-csim"
 """Name of the board."""
+
+
+def _found(layer: FusedLayer) -> str:
+    """What of a layer the kernel does not have."""
+    if layer.average:
+        return "AvgPool" if layer.first is None else "PadChannels"
+    return "Relu6" if layer.clip else f"{layer.groups} groups"
 
 
 class HlsSession(Session):
@@ -37,15 +44,19 @@ class HlsSession(Session):
 
     Raises:
         BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
-            ReLU6 or average pooling, or the loss is not the plain cross-entropy.
+            ReLU6 or average pooling, or is no convolution or dense layer, or the loss is not the
+            plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, learns in zip(plan.layers, plan.learns):
-            if layer.groups > 1 or layer.clip:
+            if not layer.on_array:
+                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
+                               "dense layer", found=layer.kind,
+                               fix="use another board: EF-Train's kernel has nothing else")
+            if layer.groups > 1 or layer.clip or layer.average:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
-                               "all channels, with Relu", found="AvgPool" if layer.average else
-                               "Relu6" if layer.clip else f"{layer.groups} groups",
+                               "all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")
             if not learns.weights or learns.bias != layer.bias:
                 raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",

@@ -1,4 +1,4 @@
-"""Random small networks with branches: residuals, normalisation, groups, ReLU6, pooling."""
+"""Random small networks with branches: residuals, concatenations, normalisation, groups."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pynq_train.graph.ops import (
     Relu,
     Relu6,
 )
+from pynq_train.train.random_joins import STREAM as JOIN_STREAM
+from pynq_train.train.random_joins import random_join
 from pynq_train.train.random_nets import Draw, RandomNet
 
 _STREAM = 0xB7
@@ -53,15 +55,20 @@ class _Builder:
 def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
-    A block is a convolution, a depthwise and a pointwise one, or a residual of two convolutions
-    with or without one on its other branch. The same network for a seed on every machine.
+    A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
+    with or without one on its other branch, or branches joined by channels. The same network for
+    a seed on every machine.
     """
-    draw = Draw(seed, _STREAM)
+    draw, joins = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
     build = _Builder(draw)
     channels = 1 + draw.below(24)
     at = build.relu(build.conv("input", channels, 1 + 2 * draw.below(2), 1), 100)
     for _ in range(1 + draw.below(3)):
+        if joins.chance(30):
+            size = min(Graph.build(shape, build.ops).output_shape[1:])
+            at, channels = random_join(build, joins, at, channels, size)
+            continue
         kind = draw.below(4)
         if kind == 0:
             channels = 1 + draw.below(24)

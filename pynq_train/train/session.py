@@ -87,8 +87,12 @@ class Masters:
 
     @classmethod
     def averaging(cls, layer: FusedLayer) -> Masters:
-        """Constant weights of average pooling: 2**28 / kernel**2, to nearest."""
-        weight = to_master(np.full(layer.weight_shape, 1.0 / layer.kernel**2))
+        """Constant weights of average pooling: 2**28 / kernel**2, to nearest; of padding: 1."""
+        values = np.full(layer.weight_shape, 1.0 / layer.kernel**2)
+        if layer.first is not None:
+            m, n, *_ = layer.weight_shape
+            values = np.eye(m, n, -layer.first)[:, :, None, None]
+        weight = to_master(values)
         return cls(weight, np.zeros_like(weight), None, None)
 
     def params(self) -> LayerParams:

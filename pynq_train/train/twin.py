@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
-from pynq_train.graph import Graph, fuse, init_params
+from pynq_train.graph import BatchNorm, Graph, fuse, init_params
+from pynq_train.graph.gradient_flow import active_layers, resting_norms
 from pynq_train.graph.init import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.schedule.learning import Train, select
@@ -26,7 +28,8 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
               label_smoothing: float = 0.0, accumulate: int = 1) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
-    Networks may have branches and operations that the engine does not run.
+    Networks may have branches and operations that the engine does not run. Normalisations up to
+    which nothing learns keep and use their running statistics.
 
     Args:
         graph: the network; images, labels, epochs, batch and seed as for the learner.
@@ -52,8 +55,9 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     whole("accumulate", accumulate, 1)
     batch *= accumulate
     start = init_params(graph, seed) if params is None else params
-    trainer = FloatTrainer(graph, start, optimizer.lr, optimizer.momentum, optimizer.weight_decay,
-                           loss, label_smoothing, seed, optimizer.nesterov)
+    trainer = FloatTrainer(_resting(graph, train), start, optimizer.lr, optimizer.momentum,
+                           optimizer.weight_decay, loss, label_smoothing, seed,
+                           optimizer.nesterov)
     factors = _factors(graph, list(start), optimizer, train)
     total = len(source) // batch * epochs
     history = History()
@@ -76,6 +80,19 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     return history
 
 
+def _resting(graph: Graph, train: Train) -> Graph:
+    """The graph with the normalisations frozen up to which nothing learns, as the learner does."""
+    if train == "all":
+        return graph
+    layers = fuse(graph)
+    learning = [one.anything for one in select(layers, train)]
+    rests = resting_norms(layers, learning, active_layers(layers, learning))
+    resting = {layer.name for layer, rest in zip(layers, rests) if rest}
+    return replace(graph, ops=tuple(
+        replace(op, frozen=True) if isinstance(op, BatchNorm) and op.name in resting else op
+        for op in graph.ops))
+
+
 def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
              ) -> dict[str, tuple[float | None, float | None]]:
     """Factors of the rates of weights and bias by name, None for what is frozen."""
@@ -85,7 +102,7 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
         return rates
     layers = fuse(graph)
     for layer, learn in zip(layers, select(layers, train)):
-        if layer.average:
+        if not layer.has_parameters:
             continue
         of_weight, of_bias = rates[layer.name]
         rates[layer.name] = (of_weight if learn.weights else None,

@@ -64,6 +64,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
         return args[0] + args[1]
     if isinstance(op, o.Concat):
         return torch.cat(args, 1)
+    if isinstance(op, o.PadChannels):
+        return functional.pad(x, (0, 0, 0, 0, op.before, op.after))
     if isinstance(op, o.Flatten):
         return x.flatten(1)[:, :, None, None]
     raise AssertionError(f"no PyTorch counterpart of {op}")

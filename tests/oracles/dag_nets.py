@@ -18,6 +18,7 @@ from pynq_train.graph import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PadChannels,
     Relu,
     Relu6,
     init_params,
@@ -37,6 +38,10 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "concat": ((2, 6, 6), [Conv(3, 3, padding=1, name="a"), Conv(2, 1, inputs=("input",)),
                            Relu(name="b"), MaxPool(3, 1, 1, inputs=("a",), name="c"),
                            Concat(inputs=("b", "c", "input")), Dense(3)]),
+    "shortcut": ((2, 7, 6), [
+        Conv(4, 3, padding=1, name="a"), Relu(name="r"), AvgPool(1, 2, name="s"),
+        PadChannels(3, 1, "p"), Conv(8, 3, 2, 1, name="b", inputs=("r",)),
+        Add(inputs=("b", "p")), Relu(), Dense(3)]),
     "pools": ((2, 9, 8), [Conv(4, 3, padding=1), MaxPool(3, 2, 1), AvgPool(3, 2, 1), Relu(),
                           AvgPool(2, 1, "same"), MaxPool2x2(), Dense(3)]),
     "depthwise": ((3, 7, 8), [Conv(4, 3, 2, "same"), Relu6(), Conv(4, 3, 1, 1, groups=4), Relu6(),

@@ -55,6 +55,8 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool,
         o.Relu: lambda: np.maximum(x, 0), o.Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
         o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
         o.Concat: lambda: np.concatenate(args, 1),
+        o.PadChannels: lambda: np.concatenate([np.zeros((len(x), n, *x.shape[2:])) if n >= 0 else x
+                                               for n in (op.before, -1, op.after)], 1),
         o.Flatten: lambda: x.reshape(len(x), -1, 1, 1)}
     return simple[type(op)]()
 

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 FLAG_PIXELS = 16
 """Words of a map whose flags stand in one word."""
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
+_WORD = 8
+"""Bytes of a word."""
 _EXACT = 1 << 22
 """Products of 16-bit codes whose sum float64 holds."""
 _GROUP_ELEMENTS = 1 << 16
@@ -43,17 +45,25 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
     images, blocks, words = d["v.v_images"], d["v.v_blocks"], d["v.v_words"]
     lanes = CHANNELS_PER_WORD
     full, line = (images, blocks, words, lanes), (blocks, images, lanes)
-    a = memory.view("map a", d["v.a_off"], full, np.int16)
+
+    def map_of(what: str, offset: int, plain: int) -> Array:
+        """Codes of a map whose images are ``v_step`` apart, or one word per plane."""
+        if plain:
+            return memory.view(what, offset, line, np.int16)
+        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * _WORD, _WORD))
+        return np.ndarray(full, np.int16, memory.arena.data, offset, (*places.strides, 2))
+
+    a = map_of("map a", d["v.a_off"], 0)
     b = flags = table = out = None
     if d["v.v_b"]:
-        b = memory.view("map b", d["v.b_off"], line if d["v.v_spread"] else full, np.int16)
+        b = map_of("map b", d["v.b_off"], d["v.v_spread"])
     if d["v.v_flags"] or d["v.v_mask_a"] or d["v.v_mask_b"]:
         row = -(-words // FLAG_PIXELS)
         flags = memory.view("the flags", d["v.m_off"], (images, blocks, row), np.uint64)
     if d["v.v_table"] or d["v.v_btable"]:
         table = memory.view("the coefficients", d["v.k_off"], (blocks, lanes, 2), np.int64)
     if d["v.v_write"]:
-        out = memory.view("the result", d["v.v_off"], line if d["v.v_reduce"] else full, np.int16)
+        out = map_of("the result", d["v.v_off"], d["v.v_reduce"])
 
     def run(group: slice) -> _Part:
         return _blocks(d, p, _by_block(a, group),

@@ -11,6 +11,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = [pytest.mark.needs("keras", "torch"), pytest.mark.filterwarnings("ignore")]
@@ -78,6 +79,17 @@ def test_functional(rng: np.random.Generator) -> None:
     imported = compare(randomised(model, rng), rng, softmax=False)
     assert imported.graph.input_shape == (3, 12, 12)
     assert sum(op.kind == "add" for op in imported.graph.ops) == 2
+
+
+def test_joined_channels(rng: np.random.Generator) -> None:
+    start = keras.Input((10, 10, 3))
+    x = layers.Conv2D(4, 1, activation="relu")(start)
+    x = layers.Concatenate()([layers.Conv2D(8, 1)(x), layers.Conv2D(8, 3, padding="same")(x)])
+    x = layers.MaxPooling2D(2)(layers.ReLU()(x))
+    x = layers.Concatenate(axis=3)([layers.AveragePooling2D(2)(x), layers.Conv2D(4, 2, 2)(x)])
+    model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    found = {layer.kind: layer for layer in fuse(compare(randomised(model, rng), rng, False).graph)}
+    assert found["concat"].out_shape == (20, 2, 2) and "add" not in found
 
 
 def test_vectors(rng: np.random.Generator) -> None:

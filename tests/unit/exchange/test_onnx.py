@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracles.concat_nets import NETWORKS as JOINED
 from oracles.dag_nets import NETWORKS, batch, random_params
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.onnx_import import from_proto
-from pynq_train.graph import Graph, zoo
+from pynq_train.graph import Graph, fuse, zoo
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-GRAPHS = {**NETWORKS, **{name: zoo.get(name) for name in zoo.names() if name != "vgg16"}}
+GRAPHS = {**NETWORKS, **JOINED, **{name: zoo.get(name) for name in zoo.names() if name != "vgg16"}}
 
 
 def runtime(path: Path, x: np.ndarray) -> np.ndarray:
@@ -53,6 +54,8 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
+    if name in JOINED:
+        assert len(fuse(again.graph)) == len(fuse(graph))
     norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)
                     for x in (op.momentum, op.eps)] for g in (graph, again.graph))
     assert norms == pytest.approx(read, rel=1e-6)

@@ -10,6 +10,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = pytest.mark.oracle
@@ -47,6 +48,34 @@ if importlib.util.find_spec("torch") is not None:
             x = torch.cat([x, functional.max_pool2d(x, 3, 1, 1)], 1)
             x = functional.max_pool2d(x, 2)
             return functional.log_softmax(self.fc(self.drop(x.view(x.size(0), -1))), dim=1)
+
+    class Fire(nn.Module):
+        def __init__(self, n: int, squeezed: int, expanded: int) -> None:
+            super().__init__()
+            self.squeeze = nn.Conv2d(n, squeezed, 1)
+            self.one = nn.Conv2d(squeezed, expanded, 1)
+            self.three = nn.Conv2d(squeezed, expanded, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = functional.relu(self.squeeze(x))
+            return torch.cat([functional.relu(self.one(x)), functional.relu(self.three(x))], 1)
+
+    class Joined(nn.Module):
+        """SqueezeNet's and DenseNet's habits: Fire, pooling behind it, lists of maps."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fires = nn.Sequential(Fire(3, 4, 8), nn.MaxPool2d(2), Fire(16, 4, 4))
+            self.norms = nn.ModuleList(nn.BatchNorm2d(8 + 4 * i) for i in range(3))
+            self.convs = nn.ModuleList(nn.Conv2d(8 + 4 * i, 4, 3, padding=1, bias=False)
+                                       for i in range(3))
+            self.fc = nn.Linear(20, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maps = [self.fires(x)]
+            for norm, conv in zip(self.norms, self.convs):
+                maps.append(conv(functional.relu(norm(torch.cat(maps, dim=1)))))
+            return self.fc(torch.concatenate(maps, 1).mean((2, 3)))
 
     class Plain(nn.Module):
         """What small classifiers are made of, ends in a vector by mean."""
@@ -90,6 +119,44 @@ def test_residual_network() -> None:
     assert ops["blocks.0.conv2"].groups == 8 and ops["blocks.1.norm1"].momentum == 0.2
     assert ops["stem.2"] == pt.MaxPool(3, 2, 1, "stem.2", ())
     assert "blocks.1.skip.0" in ops and ops["drop"].rate == 0.2
+
+
+def test_joined_channels() -> None:
+    module, x = randomised(Joined()), torch.randn(3, 3, 10, 10)
+    model = pt.from_torch(module, x)
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+    layers = fuse(model.graph)
+    assert sum(layer.kind == "concat" for layer in layers) == 5
+    assert sum(layer.kind == "add" for layer in layers) == 0, "nothing is copied"
+
+
+def test_shortcuts_that_pad_channels() -> None:
+    """ResNet's option A: every second pixel, and channels of zeros; their weights never learn."""
+    class Shortcut(nn.Module):
+        def __init__(self, index: tuple) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3, 2, 1)
+            self.fc, self.index = nn.Linear(16, 4), index
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = functional.pad(x, (1, 1, 1, 1), "constant", 0)
+            x = torch.relu(self.stem(x))
+            x = self.conv(x) + functional.pad(x[self.index], (0, 0, 0, 0, 4, 4))
+            return self.fc(torch.relu(x).mean((2, 3)))
+
+    whole = slice(None)
+    module, x = Shortcut((whole, whole, slice(None, None, 2), slice(0, None, 2))), torch.randn(
+        2, 3, 9, 8)
+    model = pt.from_torch(module, x)
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+    layers = {layer.kind + str(layer.first): layer for layer in fuse(model.graph)}
+    assert layers["conv4"].average and layers["conv4"].weight_shape == (16, 8, 1, 1)
+    for index in ((whole, slice(0, 4)), (whole, whole, slice(1, None, 2), slice(1, None, 2)),
+                  (whole, whole, slice(None, None, 2), whole)):
+        with pytest.raises(UnsupportedModel, match=r"takes a part of a map: take every pixel, or"):
+            pt.from_torch(Shortcut(index), x)
 
 
 def test_plain_network_with_vector_norm() -> None:

@@ -92,3 +92,7 @@ def test_the_baseline_refuses_what_its_kernel_lacks() -> None:
     with pytest.raises(BadInput, match=r"hls-csim: layer 'conv1': expected a convolution over all "
                        r"channels, with Relu, found Relu6"):
         learner.logits(np.zeros((4, 1, 8, 8), np.float32))
+    learner = pt.Learner("resnet20", board="hls-csim", batch=4)
+    with pytest.raises(BadInput, match=r"hls-csim: layer 'bn1': expected a convolution or a dense "
+                       r"layer, found norm"):
+        learner.logits(np.zeros((4, 3, 32, 32), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import pynq_train as pt
@@ -31,3 +32,26 @@ def test_a_residual_network_learns_the_digits_and_repeats_itself() -> None:
     assert fit(1, 96, label_smoothing=0.1).batch_losses == losses
     assert fit(1, 96).batch_losses != losses
     assert fit(1, 96, label_smoothing=0.1, seed=1).batch_losses != losses
+
+
+def test_normalisations_below_what_learns_use_their_running_statistics() -> None:
+    """As the learner's do: in a network tuned at its end the losses of both go together."""
+    graph = Graph.build((2, 6, 6), [
+        Conv(8, 3, padding=1, bias=False), BatchNorm(name="low"), Relu(name="a"),
+        Conv(8, 3, padding=1, bias=False, name="top"), BatchNorm(name="high"), Relu(),
+        GlobalAvgPool(), Dense(3, name="d")])
+    draw = np.random.default_rng(4)
+    y = draw.integers(0, 3, 64)
+    x = (draw.standard_normal((64, 2, 6, 6)) + y[:, None, None, None] + 2).astype(np.float32)
+    train, sgd = ["top", "high", "d"], pt.SGD(lr=0.05)
+    with pt.Learner(graph, batch=16, optimizer=sgd, train=train) as learner:
+        mine = learner.fit(x, y, epochs=2, progress=False).batch_losses
+        low = learner.params["low"]
+    twin = pt.fit_float(graph, x, y, 2, sgd, 16, train=train).batch_losses
+    assert mine == pytest.approx(twin, abs=4e-3)
+    assert low.mean is not None and not low.mean.any()
+    moved = Graph.build(graph.input_shape, [
+        BatchNorm(op.momentum, op.eps, True, op.name) if op.name == "low" else op
+        for op in graph.ops])
+    assert pt.fit_float(moved, x, y, 2, sgd, 16, train=train).batch_losses == twin
+    assert pt.fit_float(graph, x, y, 2, sgd, 16).batch_losses != pytest.approx(twin, abs=4e-3)

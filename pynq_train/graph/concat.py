@@ -1,0 +1,287 @@
+"""Concatenations made a matter of placement: what stands in the way is rewritten.
+
+The engine joins channels without moving them: every source writes its channel blocks straight into
+the joined map. That needs sources of whole blocks, each in one concatenation alone, with nothing
+but other layers behind it. This module takes a graph to one that computes the same and keeps that:
+
+* ReLU and max pooling behind a concatenation go in front of it, or behind a map of its own.
+* A concatenation that begins or ends with the sources of another one (dense blocks) reads that one:
+  a single map holds all.
+* A source that is the input, that two concatenations share or whose exponent is not free is copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.joins import Add, Concat
+from pynq_train.graph.ops import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool2x2,
+    Op,
+    PadChannels,
+    Relu,
+    Relu6,
+)
+from pynq_train.graph.shapes import Shape
+from pynq_train.graph.wiring import INPUT
+
+BLOCK = 4
+"""Channels of a block: one word of memory."""
+_RELUS = (Relu, Relu6)
+_TAILS = (Relu, Relu6, MaxPool2x2)
+_CONVOLUTIONS = (Conv, AvgPool, PadChannels)
+"""Heads of layers that run as convolutions."""
+_FREE = (*_CONVOLUTIONS, Dense, BatchNorm, Add, Concat)
+"""Heads of layers whose output may have any exponent."""
+
+
+@dataclass(frozen=True)
+class Copy(Add):
+    """A map once more: a sum with one term. Made here only, never saved."""
+
+    kind: ClassVar[str] = "copy"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+
+    def out_shape(self, first: Shape, second: Shape | None = None) -> Shape:
+        """Return ``first``."""
+        return first
+
+
+def place_concats(graph: Graph) -> Graph:
+    """Return a graph that computes the same, whose concatenations are placements.
+
+    A graph without concatenations is returned as it is.
+
+    Raises:
+        UnsupportedModel: a source has no whole channel blocks, or vectors and maps are joined.
+    """
+    if not any(isinstance(op, Concat) for op in graph.ops):
+        return graph
+    for stage in (_unflattened, _bare, _checked, _nested, _copied):
+        graph = stage(graph)
+    return graph
+
+
+class _Ops:
+    """Operations in order, every one with the names of its inputs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.ops: list[Op] = [
+            replace(op, inputs=tuple(graph.name_at(place) for place in places))
+            for op, places in zip(graph.ops, graph.sources)]
+        self.shapes = {INPUT: graph.input_shape,
+                       **{op.name: shape for op, shape in zip(graph.ops, graph.shapes)}}
+
+    def __getitem__(self, name: str) -> Op | None:
+        """The operation of a name, None for the input."""
+        return next((op for op in self.ops if op.name == name), None)
+
+    def readers(self, name: str) -> int:
+        """How often an operation is read."""
+        return sum(op.inputs.count(name) for op in self.ops)
+
+    def new_name(self, name: str) -> str:
+        """``name``, or with a number behind it if it is taken."""
+        found, number = name, 1
+        while self[found] is not None:
+            number += 1
+            found = f"{name}.{number}"
+        return found
+
+    def rename(self, old: str, new: str) -> None:
+        """Let all readers of ``old`` read ``new``."""
+        self.ops = [replace(op, inputs=tuple(new if name == old else name for name in op.inputs))
+                    for op in self.ops]
+
+    def put(self, old: Op, *new: Op) -> None:
+        """Put operations in the place of another one."""
+        at = self.ops.index(old)
+        self.ops[at:at + 1] = new
+
+    def head(self, name: str) -> tuple[Op | None, list[Op]]:
+        """The operation that begins the layer of ``name``, and what stands behind it there."""
+        tail: list[Op] = []
+        op = self[name]
+        while isinstance(op, _TAILS):
+            tail.append(op)
+            op = self[op.inputs[0]]
+        return op, tail
+
+    def finish(self) -> Graph:
+        """The graph."""
+        return Graph(self.graph.input_shape, tuple(self.ops), self.graph.name)
+
+
+def _unflattened(graph: Graph) -> Graph:
+    """Join maps in front of their Flatten, which keeps the order of channels."""
+    ops = _Ops(graph)
+    for op in list(ops.ops):
+        op = next(one for one in ops.ops if one.name == op.name)
+        if not isinstance(op, Concat):
+            continue
+        maps = tuple(_behind(ops, name) for name in op.inputs)
+        if maps == op.inputs:
+            continue
+        sizes = [ops.shapes[name][1:] for name in maps]
+        if len(set(sizes)) > 1:
+            raise _refuse(op, "joins flattened maps", "maps with equal rows and columns",
+                          " and ".join(f"{rows}x{cols}" for rows, cols in sizes),
+                          "put a Dense layer or GlobalAvgPool on each branch")
+        joined = replace(op, inputs=maps)
+        if sizes[0] == (1, 1):
+            ops.put(op, joined)
+            continue
+        flat = Flatten(ops.new_name(f"{op.name}.flat"), (op.name,))
+        ops.put(op, joined)
+        ops.rename(op.name, flat.name)
+        ops.put(ops.ops[[one.name for one in ops.ops].index(op.name)], joined, flat)
+    read = {name for op in ops.ops for name in op.inputs}
+    ops.ops = [op for op in ops.ops[:-1]
+               if op.name in read or not isinstance(op, Flatten)] + ops.ops[-1:]
+    return ops.finish()
+
+
+def _behind(ops: _Ops, name: str) -> str:
+    op = ops[name]
+    while isinstance(op, Flatten):
+        name = op.inputs[0]
+        op = ops[name]
+    return name
+
+
+def _bare(graph: Graph) -> Graph:
+    """Leave nothing behind a concatenation that belongs on a layer's way to memory."""
+    ops = _Ops(graph)
+    while True:
+        found = next(((op, join) for op in ops.ops if isinstance(op, _TAILS)
+                      and isinstance(join := ops[op.inputs[0]], Concat)), None)
+        if found is None:
+            return ops.finish()
+        op, join = found
+        if ops.readers(join.name) > 1 or not all(_takes(ops, op, name) for name in join.inputs):
+            whole: Op
+            name = ops.new_name(f"{op.name}.map")
+            if isinstance(op, _RELUS) and ops.shapes[join.name][1:] == (1, 1):
+                whole = Copy(name, (join.name,))
+            else:
+                whole = AvgPool(1, 1, 0, name, (join.name,))
+            ops.put(op, whole, replace(op, inputs=(name,)))
+            continue
+        moved = tuple(replace(op, name=ops.new_name(f"{op.name}.{at}"), inputs=(name,))
+                      for at, name in enumerate(join.inputs))
+        ops.ops.remove(op)
+        ops.put(join, *moved, replace(join, inputs=tuple(one.name for one in moved)))
+        ops.rename(op.name, join.name)
+
+
+def _takes(ops: _Ops, op: Op, name: str) -> bool:
+    """Whether the layer of ``name``, which nobody else reads, can end with ``op``."""
+    head, tail = ops.head(name)
+    if ops.readers(name) != 1 or any(ops.readers(one.inputs[0]) != 1 for one in tail):
+        return False
+    if isinstance(op, MaxPool2x2):
+        return isinstance(head, _CONVOLUTIONS) and not any(isinstance(one, MaxPool2x2)
+                                                             for one in tail)
+    return (isinstance(head, (*_CONVOLUTIONS, Dense, BatchNorm, Add))
+            and not any(isinstance(one, _RELUS) for one in tail))
+
+
+def _checked(graph: Graph) -> Graph:
+    """Refuse what no placement can join."""
+    ops = _Ops(graph)
+    for op in ops.ops:
+        if not isinstance(op, Concat):
+            continue
+        channels = [ops.shapes[name][0] for name in op.inputs]
+        if any(count % BLOCK for count in channels[:-1]):
+            raise _refuse(op, "joins channels", f"multiples of {BLOCK} channels in all inputs but "
+                          "the last", ", ".join(f"{name}: {count}" for name, count in
+                                                zip(op.inputs, channels)),
+                          f"round the channels of its branches up to multiples of {BLOCK}")
+        vectors = [name for name in op.inputs if _vector(ops, name)]
+        if vectors and len(vectors) < len(op.inputs):
+            others = [name for name in op.inputs if name not in vectors]
+            raise _refuse(op, "joins vectors with maps of one pixel", "all of one kind",
+                          f"{', '.join(vectors)} (vector) and {', '.join(others)} (map)",
+                          "end every branch with Dense or GlobalAvgPool, or none of them")
+    return graph
+
+
+def _vector(ops: _Ops, name: str) -> bool:
+    """Whether a value stands in memory as a dense map: features by mini-batch."""
+    op = ops[name]
+    while op is not None and not isinstance(op, (*_CONVOLUTIONS, Dense, GlobalAvgPool)):
+        op = ops[op.inputs[0]]
+    return isinstance(op, (Dense, GlobalAvgPool))
+
+
+def _nested(graph: Graph) -> Graph:
+    """Let a concatenation read others whose sources stand among its own, in their order."""
+    ops = _Ops(graph)
+    leaves: dict[str, tuple[str, ...]] = {}
+    for name in [op.name for op in ops.ops]:
+        op = next(one for one in ops.ops if one.name == name)
+        if not isinstance(op, Concat):
+            continue
+        own = tuple(leaf for one in op.inputs for leaf in leaves.get(one, (one,)))
+        parts = _cover(own, leaves)
+        if len(parts) > 1:
+            leaves[name] = own
+            ops.put(op, replace(op, inputs=parts))
+        elif op is not ops.ops[-1]:
+            ops.ops.remove(op)
+            ops.rename(name, parts[0])
+    return ops.finish()
+
+
+def _cover(own: tuple[str, ...], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Names whose leaves are ``own``: at every place the longest of the known ones."""
+    parts: list[str] = []
+    at = 0
+    while at < len(own):
+        fits = [name for name, some in known.items() if own[at:at + len(some)] == some]
+        best = max(fits, key=lambda name: len(known[name]), default=None)
+        parts.append(own[at] if best is None else best)
+        at += 1 if best is None else len(known[best])
+    return tuple(parts)
+
+
+def _copied(graph: Graph) -> Graph:
+    """Copy the sources that cannot be written where the joined map is."""
+    ops = _Ops(graph)
+    taken: set[str] = set()
+    for op in list(ops.ops):
+        if not isinstance(op, Concat):
+            continue
+        sources: list[str] = []
+        copies: list[Op] = []
+        for name in op.inputs:
+            head, tail = ops.head(name)
+            # Max pooling that is no part of a convolution keeps the exponent of what it reads.
+            free = isinstance(head, _CONVOLUTIONS if any(isinstance(one, MaxPool2x2)
+                                                         for one in tail) else _FREE)
+            if name != INPUT and name not in taken and free:
+                taken.add(name)
+                sources.append(name)
+                continue
+            own = ops.new_name(f"{op.name}.copy{len(copies) + 1}")
+            # The images stand as the host packs them: only the array reads them at any step.
+            copies.append(AvgPool(1, 1, 0, own, (name,)) if name == INPUT else Copy(own, (name,)))
+            sources.append(own)
+        ops.put(op, *copies, replace(op, inputs=tuple(sources)))
+    return ops.finish()
+
+
+def _refuse(op: Op, why: str, expected: str, found: str, fix: str) -> UnsupportedModel:
+    return UnsupportedModel(f"operation {op.name!r} ({op.kind}) {why}", expected=expected,
+                            found=found, fix=fix)

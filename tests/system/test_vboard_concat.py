@@ -1,0 +1,15 @@
+"""Networks whose branches are joined by channels on the RTL: all bits are golden's."""
+
+from __future__ import annotations
+
+import pytest
+from oracles.concat_nets import NETWORKS
+
+from pynq_train.train.verify import verify
+
+
+@pytest.mark.parametrize("number", range(len(NETWORKS)))
+def test_joined_networks(number: int) -> None:
+    graph = list(NETWORKS.values())[number]
+    report = verify(graph, 2 + 3 * (number % 2), 1, "virtual:pynq-z2", number)
+    assert report.mismatches == 0 and report.descriptors > 0, report.first
