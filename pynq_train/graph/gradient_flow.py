@@ -14,7 +14,7 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-StepKind = Literal["backward", "sum", "mask", "norm", "spread"]
+StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class GradientStep:
 
     Attributes:
         kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
-            behind a ReLU), ``norm`` (through a batch normalisation), ``spread`` (through a mean).
+            behind a ReLU), ``norm`` (through a batch normalisation), ``spread`` (through a mean),
+            ``drop`` (through a dropout, whose flags are those of a ReLU too).
         layer: position of the layer; of ``sum`` and ``mask`` the one whose output it belongs to.
         reads: one gradient, two for ``sum``.
         target: tensor that is written; empty for a ``norm`` below which nothing learns.
@@ -111,7 +112,7 @@ class _Flow:
 
     def _pass_on(self, at: int, total: GradientRef) -> None:
         layer, sources = self._layers[at], self._wires[at]
-        relu = layer.relu and not layer.on_array
+        relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
         if total.mask is not None and (relu or layer.on_array):
             total = self._step("mask", at, (total,), f"{layer.name}.dy")
         if relu:
@@ -129,7 +130,7 @@ class _Flow:
             if self._readers[first] > 1:
                 target = f"{layer.name}.dx"
         if target or layer.kind == "norm":
-            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread"}
+            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop"}
             handed = self._step(kinds.get(layer.kind, "backward"), at, (total,), target)
             if target:
                 self._hand(first, handed)

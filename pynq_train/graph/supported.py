@@ -23,11 +23,10 @@ from pynq_train.graph.ops import (
 )
 
 _RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add,
-         GlobalAvgPool)
+         GlobalAvgPool, Dropout)
 _INSTEAD: dict[type[Op], str] = {
     Concat: "use one convolution with the channels of all branches",
     MaxPool: "use MaxPool2x2",
-    Dropout: "leave it out and use weight_decay",
 }
 GROUP_LANES = 16
 """A group has as many output as input channels, a divisor of this: tiles of the array hold them."""

@@ -7,6 +7,7 @@ here is integer; nothing depends on floating point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,6 +66,7 @@ class LayerKind:
         kind: convolution, normalisation and so on.
         sources: positions of the layers that it reads, None: the one before it.
         pixels: pixels of a mean.
+        rate: of a dropout.
     """
 
     name: str
@@ -73,6 +75,7 @@ class LayerKind:
     kind: Kind = "conv"
     sources: tuple[int, ...] | None = None
     pixels: int = 1
+    rate: float = 0.0
 
     @property
     def on_array(self) -> bool:
@@ -219,10 +222,10 @@ class ExponentPolicy:
         """Exponent of the input images."""
         return clamp(self.input_k - FRACTION_BITS, FEATURE_FLOOR, FEATURE_CEILING)
 
-    def exponents(self, batch: int) -> StepExponents:
-        """Return the exponents of the next step."""
+    def exponents(self, batch: int, training: bool = True) -> StepExponents:
+        """Return the exponents of the next step; without ``training`` nothing is dropped."""
         flow = self.flow if self.flow is not None else _chain(self.layers)
-        forward = self._forward(batch)
+        forward = self._forward(batch, training)
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
@@ -248,7 +251,7 @@ class ExponentPolicy:
                                   dx=inputs.get(i, 0), w_next=w_next))
         return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
 
-    def _forward(self, batch: int) -> list[LayerExponents]:
+    def _forward(self, batch: int, training: bool) -> list[LayerExponents]:
         """Exponents of the forward pass; gradients and new weights are still 0."""
         done: list[LayerExponents] = []
         for i, layer in enumerate(self.layers):
@@ -268,6 +271,10 @@ class ExponentPolicy:
                 total = _common(x, second if rest else x)
             elif layer.kind == "mean":
                 total = x - mean_scale(layer.pixels)[1]
+            elif layer.kind == "drop":
+                total = x - keep_scale(layer.rate)[1]
+                if not training:  # who reads it then reads what it reads
+                    total, target = x, x
             else:
                 total = x + w
             y = clamp(target, total, total + most)
@@ -291,6 +298,8 @@ class ExponentPolicy:
             return first
         if step.kind == "spread":
             return first - mean_scale(self.layers[step.layer].pixels)[1]
+        if step.kind == "drop":
+            return first - keep_scale(self.layers[step.layer].rate)[1]
         if step.kind == "norm":
             history = self.extra.get(f"{self.layers[step.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
@@ -397,6 +406,12 @@ def mean_scale(pixels: int) -> tuple[int, int]:
     """Return (integer, bits) with ``integer * 2**-bits`` as 1 / ``pixels``, for the vector unit."""
     bits = min(MEAN_BITS, SCALE_BITS + pixels.bit_length() - 1)
     return round((1 << bits) / pixels), bits
+
+
+def keep_scale(rate: float) -> tuple[int, int]:
+    """Return (integer, bits) with ``integer * 2**-bits`` as 1 / (1 - ``rate``), likewise."""
+    fraction, exponent = math.frexp(1 / (1 - rate))
+    return round(fraction * (1 << SCALE_BITS)), SCALE_BITS - exponent
 
 
 def _common(one: int, other: int) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.schedule.dropout import vanishes
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
 
@@ -47,6 +48,8 @@ class _Forward:
 
     def layer(self, spec: LayerSpec) -> None:
         """Entries of the next layer."""
+        if vanishes(spec) and not self._statistics:
+            return
         if spec.on_array:
             self._convolution(spec)
             return
@@ -106,7 +109,7 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     Args:
         specs: the layers; sources: what each reads, -1 for the images.
         parts: parts of the mini-batch.
-        statistics: take the statistics of the batch.
+        statistics: training: take the statistics of the batch, drop elements.
         array: returns the entry of a convolution for a part (None: all images) of a number.
     """
     order = _Forward(specs, sources, parts, statistics, array)

@@ -42,6 +42,10 @@ class HlsSession(Session):
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, learns in zip(plan.layers, plan.learns):
+            if layer.drop is not None:
+                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="no dropout",
+                               found=f"one of rate {layer.drop.rate}",
+                               fix="use another board: EF-Train's kernel has none")
             if layer.groups > 1 or layer.clip:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
                                "all channels, with Relu", found="AvgPool" if layer.average else

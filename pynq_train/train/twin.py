@@ -54,6 +54,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     start = init_params(graph, seed) if params is None else params
     trainer = FloatTrainer(graph, start, optimizer.lr, optimizer.momentum, optimizer.weight_decay,
                            loss, label_smoothing, seed, optimizer.nesterov)
+    trainer.steps = epochs_before * (len(source) // batch) * accumulate  # they draw dropouts
     factors = _factors(graph, list(start), optimizer, train)
     total = len(source) // batch * epochs
     history = History()
@@ -85,7 +86,7 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
         return rates
     layers = fuse(graph)
     for layer, learn in zip(layers, select(layers, train)):
-        if layer.average:
+        if not layer.has_parameters:
             continue
         of_weight, of_bias = rates[layer.name]
         rates[layer.name] = (of_weight if learn.weights else None,

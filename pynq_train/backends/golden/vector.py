@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden.memory import Memory
 from pynq_train.backends.golden.workers import Workers
-from pynq_train.fixed import rne_shift, saturate, wrap
+from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
 from pynq_train.hw.config import CHANNELS_PER_WORD
 
 Array = NDArray[Any]
@@ -57,7 +57,8 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
                       None if b is None else b[block] if d["v.v_spread"] else b[:, block],
                       None if flags is None else flags[:, block],
                       None if table is None else table[block],
-                      None if out is None else out[block] if d["v.v_reduce"] else out[:, block])
+                      None if out is None else out[block] if d["v.v_reduce"] else out[:, block],
+                      _kept(d, p, block) if d["v.v_drop"] else None)
 
     parts = workers.map(run, range(blocks))
     if d["v.v_sums"]:
@@ -69,8 +70,19 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
     return measure, sum(part.saturations for part in parts)
 
 
+def _kept(d: dict[str, int], p: dict[str, int], block: int) -> Array:
+    """What the dropout keeps of a channel block, ``[image, word, lane]``."""
+    images, words = d["v.v_images"], d["v.v_words"]
+    plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
+    whole = images * plane - d["v.d_image"] + d["v.d_block"]
+    numbers = (d["v.d_first"] + block * whole + plane * np.arange(images)[:, None]
+               + d["v.d_step"] * np.arange(words))
+    return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
+
+
 def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
-           flags: Array | None, table: Array | None, out: Array | None) -> _Part:
+           flags: Array | None, table: Array | None, out: Array | None,
+           kept: Array | None) -> _Part:
     """One channel block: maps ``[image, word, lane]``, flags ``[image, flag word]``.
 
     Everything is below 2**53 and so exact in float64, or done in int64.
@@ -82,6 +94,9 @@ def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     if b16 is not None:
         whole = np.broadcast_to(b16[:, None], a16.shape) if d["v.v_spread"] else b16
         b = _masked(whole, mask if d["v.v_mask_b"] else None)
+    if kept is not None:
+        a *= kept
+        b = b if b is None else b * kept
     sums = _sums(a, a if d["v.v_square"] else b) if d["v.v_sums"] else np.zeros((2, 4), np.int64)
     if not d["v.v_write"]:
         return _Part(0, 0, sums)
@@ -97,11 +112,11 @@ def _block(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     most = (np.abs(scale).sum(0) << 15) * words + np.abs(offset)
     assert out is not None
     if most.max() < 1 << SUM_BITS - 1:
-        return _round(d, p, total + offset, out, flags, sums)
+        return _round(d, p, total + offset, out, flags, kept, sums)
     exact = wrap(total.astype(np.int64) + offset, SUM_BITS)
     if words << 15 + SCALE_BITS > 1 << 53:
         exact = _total_int(a, b, scale, offset, d["v.v_reduce"])
-    return _round(d, p, exact, out, flags, sums)
+    return _round(d, p, exact, out, flags, kept, sums)
 
 
 def _masked(codes: Array, mask: Array | None) -> Array:
@@ -148,7 +163,7 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
 
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
-           sums: Array) -> _Part:
+           kept: Array | None, sums: Array) -> _Part:
     """Requantise ``total``: integers, in float64 (below 2**53) or int64."""
     if total.dtype == np.float64:
         whole = total.astype(np.int64)
@@ -165,6 +180,8 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
         codes = np.minimum(codes, p["limit"])
     out[...] = codes
     if d["v.v_flags"] and flags is not None:
+        if kept is not None:
+            live = kept & live if d["v.v_relu"] else kept
         flags[...] = _pack(live)
     whole ^= whole >> 63
     return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
