@@ -10,6 +10,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = pytest.mark.oracle
@@ -97,6 +98,15 @@ def test_plain_network_with_vector_norm() -> None:
     model = pt.from_torch(module, x)
     got = log_softmax(FloatTrainer(model.graph, model.params).logits(x.numpy()))
     np.testing.assert_allclose(np.exp(got), module(x).detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_of_a_module_is_one_of_the_engine() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Dropout(0.25), nn.Flatten(),
+                           nn.Linear(128, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 3))
+    model = pt.from_torch(module, torch.zeros(1, 1, 6, 6))
+    layers = fuse(model.graph)
+    assert [layer.kind for layer in layers] == ["conv", "drop", "dense", "drop", "dense"]
+    assert [layer.drop.rate for layer in layers if layer.drop] == [0.25, 0.5]
 
 
 def test_an_imported_module_trains_on_the_engine() -> None:
