@@ -104,7 +104,7 @@ def keep_words(least: int, seed: int, step: int, tensor: int,
         tensor: number of the tensor.
         numbers: of the words in the tensor, each a block.
     """
-    words = blocks(seed, step % (1 << STEP_BITS), tensor, numbers)
+    words = blocks(seed, step % (1 << STEP_BITS), tensor, np.ascontiguousarray(numbers))
     kept: NDArray[np.bool_] = words.astype("<u8")[..., None].view("<u2") >= np.uint16(least)
     return kept
 

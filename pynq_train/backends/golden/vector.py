@@ -75,8 +75,8 @@ def _kept(d: dict[str, int], p: dict[str, int], block: int) -> Array:
     images, words = d["v.v_images"], d["v.v_words"]
     plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
     whole = images * plane - d["v.d_image"] + d["v.d_block"]
-    numbers = (d["v.d_first"] + block * whole + plane * np.arange(images)[:, None]
-               + d["v.d_step"] * np.arange(words))
+    image, word = np.arange(images, dtype=np.int64), np.arange(words, dtype=np.int64)
+    numbers = d["v.d_first"] + block * whole + plane * image[:, None] + d["v.d_step"] * word
     return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
 
 
