@@ -53,7 +53,11 @@ scalar/pt_softmax.sv
 vector/pt_plane_runs.sv
 vector/pt_vector_in.sv
 vector/pt_vector_out.sv
+vector/pt_vector_coeff.sv
 vector/pt_vector_math.sv
+vector/pt_threefry.sv
+vector/pt_vector_drop.sv
+vector/pt_vector_flags.sv
 vector/pt_vector.sv
 vector/pt_scalar_alu.sv
 vector/pt_norm_core.sv

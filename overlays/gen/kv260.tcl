@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 887208f4db17f42658b353b37d173a43529d1361789ed7355f2f2304d37ee128
+  variable contract_hash 41d6e502ace7b7a0f4e7bce72787c807c8dd5221e5e979ca01e471b72c1e090b
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 887208f4db17f42658b353b37d173a43529d1361789ed7355f2f2304d37ee128}
+    {CONTRACT_HASH 41d6e502ace7b7a0f4e7bce72787c807c8dd5221e5e979ca01e471b72c1e090b}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

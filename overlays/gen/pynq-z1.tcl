@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash aad79ca0c9eacaee658625c541fc2a165a175dfae63ada80e47be04bf3f2b740
+  variable contract_hash 0f274fde98dbeaf3cc060c77414f16c997ed11f52ba50b5c17eb35e60f9ffd45
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH aad79ca0c9eacaee658625c541fc2a165a175dfae63ada80e47be04bf3f2b740}
+    {CONTRACT_HASH 0f274fde98dbeaf3cc060c77414f16c997ed11f52ba50b5c17eb35e60f9ffd45}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash ed00518b66b4c5d56812a0f34e694a10d85b1ce25e0812721e68f409ae16d077
+  variable contract_hash 2b8d2bf631a68139eb9f35386767167dab43f0b65070705777812e5d273256c3
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,7 +37,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH ed00518b66b4c5d56812a0f34e694a10d85b1ce25e0812721e68f409ae16d077}
+    {CONTRACT_HASH 2b8d2bf631a68139eb9f35386767167dab43f0b65070705777812e5d273256c3}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -12,15 +12,17 @@ from pynq_train.fixed.arith import (
     wrap,
     wrap_int,
 )
-from pynq_train.fixed.counter_hash import element_bits, keep_mask
+from pynq_train.fixed.counter_hash import drop_threshold, element_bits, keep_map, keep_words
 from pynq_train.fixed.qformat import QFormat
 
 __all__ = [
     "QFormat",
     "align",
     "align_int",
+    "drop_threshold",
     "element_bits",
-    "keep_mask",
+    "keep_map",
+    "keep_words",
     "requantise",
     "requantise_int",
     "rne_shift",

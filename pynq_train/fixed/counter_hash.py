@@ -22,6 +22,8 @@ PARITY = 0x1BD11BDA
 ELEMENTS_PER_BLOCK = 4
 BITS = 16
 """Random bits per element."""
+STEP_BITS = 24
+"""The masks of a dropout repeat after so many bits of training steps."""
 
 _MASK = 0xFFFF_FFFF
 
@@ -91,6 +93,33 @@ def drop_threshold(rate: float) -> int:
     return min(round(rate * (1 << BITS)), (1 << BITS) - 1)
 
 
-def keep_mask(rate: float, seed: int, step: int, tensor: int, count: int) -> NDArray[np.bool_]:
-    """Return which of ``count`` elements a dropout of ``rate`` keeps, ``(count,)``."""
-    return element_bits(seed, step, tensor, 0, count) >= np.uint16(drop_threshold(rate))
+def keep_words(least: int, seed: int, step: int, tensor: int,
+               numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of the four channels of words a dropout keeps, ``(*numbers.shape, 4)``.
+
+    Args:
+        least: smallest random bits of an element that is kept (:func:`drop_threshold`).
+        seed: of the training.
+        step: number of the training step; the engine takes it modulo ``2**STEP_BITS``.
+        tensor: number of the tensor.
+        numbers: of the words in the tensor, each a block.
+    """
+    words = blocks(seed, step % (1 << STEP_BITS), tensor, np.ascontiguousarray(numbers))
+    kept: NDArray[np.bool_] = words.astype("<u8")[..., None].view("<u2") >= np.uint16(least)
+    return kept
+
+
+def keep_map(rate: float, seed: int, step: int, tensor: int,
+             shape: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Return which elements of a map ``(images, channels, rows, cols)`` a dropout keeps.
+
+    A block serves four neighbouring channels of one pixel; blocks count in the order (image,
+    channel block, row, column), whatever the layout in memory is.
+    """
+    images, channels, rows, cols = shape
+    groups = -(-channels // ELEMENTS_PER_BLOCK)
+    numbers = np.arange(images * groups * rows * cols, dtype=np.int64)
+    kept = keep_words(drop_threshold(rate), seed, step, tensor, numbers)
+    lanes = kept.reshape(images, groups, rows, cols, ELEMENTS_PER_BLOCK).transpose(0, 1, 4, 2, 3)
+    whole: NDArray[np.bool_] = lanes.reshape(images, -1, rows, cols)[:, :channels]
+    return whole

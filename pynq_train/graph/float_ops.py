@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pynq_train.fixed import keep_mask
+from pynq_train.fixed import keep_map
 from pynq_train.graph import float_norm
 from pynq_train.graph.float_conv import ConvSite
 from pynq_train.graph.float_pool import PoolSite
@@ -41,12 +41,16 @@ Maps = list[FloatArray]
 
 @dataclass(frozen=True)
 class Site:
-    """An operation at its place in the network; ``params`` are its live arrays."""
+    """An operation at its place in the network; ``params`` are its live arrays.
+
+    ``map_shape``: shape of the map that its input was flattened from, None if it was not.
+    """
 
     op: Any
     place: int
     in_shapes: tuple[Shape, ...]
     params: LayerParams | None
+    map_shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -184,9 +188,10 @@ def _dropout(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     if not mode.training or site.op.rate == 0:
         return xs[0], np.float32(1)
     images, rows, cols, channels = xs[0].shape
-    kept = keep_mask(site.op.rate, mode.seed, mode.step, site.place, xs[0].size)
+    # Random bits belong to channels of pixels: a flattened map has those of the map.
+    shape = site.map_shape or (channels, rows, cols)
+    kept = keep_map(site.op.rate, mode.seed, mode.step, site.place, (images, *shape))
     scale = np.float32(1 / (1 - site.op.rate))
-    # Elements count in the order in which callers see a map: image, channel, row, column.
     factors = kept.reshape(images, channels, rows, cols).transpose(0, 2, 3, 1) * scale
     return xs[0] * factors, factors
 

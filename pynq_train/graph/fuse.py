@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
+from pynq_train.fixed import drop_threshold
 from pynq_train.graph.branch_order import execution_order
 from pynq_train.graph.concat import Copy, place_concats
+from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     Add,
@@ -17,6 +19,7 @@ from pynq_train.graph.ops import (
     Concat,
     Conv,
     Dense,
+    Dropout,
     Flatten,
     GlobalAvgPool,
     MaxPool2x2,
@@ -30,12 +33,12 @@ from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, then optionally Relu (or Relu6); GlobalAvgPool; Concat; "
-             "PadChannels")
+             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); "
+             "GlobalAvgPool; Concat; PadChannels")
 _POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
                "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
-Kind = Literal["conv", "dense", "norm", "add", "mean", "concat"]
+Kind = Literal["conv", "dense", "norm", "add", "mean", "drop", "concat"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,27 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """A dropout: its rate, and its place in the graph, which names its random bits."""
+
+    rate: float
+    place: int
+
+    @property
+    def least(self) -> int:
+        """Smallest random bits, of 16, of an element that is kept."""
+        return drop_threshold(self.rate)
+
+
+@dataclass(frozen=True)
 class FusedLayer:
     """One layer of the engine with what follows it on its way to memory.
 
     ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps, or a copy of one) and ``mean`` (global average) run on the vector unit, with ReLU behind
-    them. ``concat`` runs nowhere: its sources write where it stands.
+    maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
+    on the vector unit, with ReLU behind them. ``concat`` runs nowhere: its sources write where it
+    stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -85,6 +102,7 @@ class FusedLayer:
     sources: tuple[int, ...] | None = None
     norm: Norm | None = None
     first: int | None = None
+    drop: Drop | None = None
 
     @property
     def on_array(self) -> bool:
@@ -158,7 +176,8 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
     Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
     (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and Relu; Add and GlobalAvgPool, then Relu. The last layer yields the logits:
+    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu. A Dropout of rate 0 is left
+    out. The last layer yields the logits:
     Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
     :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
     does not run are named at once.
@@ -189,8 +208,10 @@ class _Fusing:
         self._layers: list[_Open] = []
         self._ends: dict[int, _Open] = {}
         self._readers: dict[int, int] = {}
-        for sources in graph.sources:
-            for place in sources:
+        self._sources = [tuple(self._value(place) for place in sources)
+                         for sources in graph.sources]
+        for op, sources in zip(graph.ops, self._sources):
+            for place in () if _is_nothing(op) else sources:
                 self._readers[place] = self._readers.get(place, 0) + 1
         self._order = execution_order(graph.sources,
                                       [isinstance(op, (Conv, Dense)) for op in graph.ops])
@@ -201,7 +222,7 @@ class _Fusing:
         """All layers, in order of their last operations (:func:`execution_order`)."""
         for at in self._order:
             op = self._graph.ops[at]
-            if not isinstance(op, Flatten) and not self._follow(at, op):
+            if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
                 self._begin(at, op)
         if isinstance(self._graph.ops[-1], Flatten):
             raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
@@ -211,15 +232,21 @@ class _Fusing:
         return tuple(self._finish(number, layer, places)
                      for number, layer in enumerate(self._layers))
 
+    def _value(self, place: int) -> int:
+        """The operation whose output is read at ``place``: a dropout of nothing is left out."""
+        while place != FROM_INPUT and _is_nothing(self._graph.ops[place]):
+            place = self._graph.sources[place][0]
+        return place
+
     def _behind(self, place: int) -> int:
         """The operation whose map is read at ``place``: flattening moves nothing."""
         while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
-            place = self._graph.sources[place][0]
+            place = self._sources[place][0]
         return place
 
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there."""
-        sources = self._graph.sources[at]
+        sources = self._sources[at]
         if isinstance(op, (*_RELUS, MaxPool2x2)):
             layer = self._ends.get(sources[0])
             if layer is None or self._readers[sources[0]] > 1:
@@ -251,18 +278,20 @@ class _Fusing:
         self._ends[at] = layer
 
     def _begin(self, at: int, op: Op) -> None:
-        sources = self._graph.sources[at]
-        flattened = any(self._behind(place) != place for place in sources)
+        sources = self._sources[at]
+        flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
         if isinstance(op, (*_RELUS, MaxPool2x2)):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and isinstance(op, MaxPool2x2)
+            pool_first = (_POOL_FIRST if known is None or not isinstance(
+                self._graph.ops[known.first], Dropout) else "pool in front of it")
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
-                          _POOL_FIRST if behind else SUPPORTED)
+                          pool_first if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
-        if flattened and not isinstance(op, Dense):
+        if flattened and not isinstance(op, (Dense, Dropout)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
         if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
@@ -274,13 +303,16 @@ class _Fusing:
 
     def _finish(self, number: int, layer: _Open, places: dict[int, int]) -> FusedLayer:
         op = self._graph.ops[layer.first]
-        shape = (self._graph.input_shape if layer.reads[0] == FROM_INPUT
-                 else self._graph.shapes[layer.reads[0]])
+        place = layer.reads[0]
+        shape = map_shape(self._graph, place) or (
+            self._graph.input_shape if place == FROM_INPUT else self._graph.shapes[place])
         built = _layer(op, shape, layer.tail)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
             built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
+        if isinstance(op, Dropout):
+            built = replace(built, kind="drop", drop=Drop(op.rate, layer.first))
         sources = tuple(places[place] for place in layer.reads)
         return built if sources == (number - 1,) else replace(built, sources=sources)
 
@@ -361,6 +393,11 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
     if last.out_shape[0] < 2:
         raise UnsupportedModel(f"the last layer {last.name!r}", expected="at least 2 classes",
                                found=last.out_shape[0])
+
+
+def _is_nothing(op: Op) -> bool:
+    """Whether an operation is a dropout of rate 0."""
+    return isinstance(op, Dropout) and op.rate == 0
 
 
 def _refuse(op: Op, why: str, fix: str) -> UnsupportedModel:

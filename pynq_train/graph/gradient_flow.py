@@ -16,7 +16,7 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-StepKind = Literal["backward", "sum", "mask", "norm", "spread", "view"]
+StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "view"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class GradientStep:
     Attributes:
         kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
             behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
-            normalisation), ``spread`` (through a mean), ``view`` (nothing is computed: the part
-            of a concatenation's gradient that belongs to ``layer``).
+            normalisation), ``spread`` (through a mean), ``drop`` (through a dropout, whose flags
+            are those of a ReLU too), ``view`` (nothing is computed: the part of a concatenation's
+            gradient that belongs to ``layer``).
         layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
             belongs to.
         reads: one gradient, two for ``sum``.
@@ -146,7 +147,7 @@ class _Flow:
         if layer.kind == "concat":
             self._share_out(at, total)
             return
-        relu = layer.relu and not layer.on_array
+        relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
         if total.mask is not None and (relu or layer.on_array):
             total = self._step("mask", at, (total,), f"{layer.name}.dy")
         if relu:
@@ -164,7 +165,7 @@ class _Flow:
             if self._readers[first] > 1:
                 target = f"{layer.name}.dx"
         if target or layer.kind == "norm":
-            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread"}
+            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop"}
             handed = self._step(kinds.get(layer.kind, "backward"), at, (total,), target)
             if target:
                 self._hand(first, handed)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import float_norm
+from pynq_train.graph.flat import map_shape
 from pynq_train.graph.float_loss import softmax_loss, squared_error
 from pynq_train.graph.float_ops import KERNELS, Mode, Site
 from pynq_train.graph.graph import Graph
@@ -85,7 +86,8 @@ class FloatTrainer:
         self._velocity = {name: LayerParams(np.zeros_like(p.weight), None if p.bias is None
                                             else np.zeros_like(p.bias))
                           for name, p in self._params.items()}
-        self._sites = [Site(op, place, shapes, self._params.get(op.name))
+        self._sites = [Site(op, place, shapes, self._params.get(op.name),
+                            map_shape(graph, graph.sources[place][0]))
                        for place, (op, shapes) in enumerate(zip(graph.ops, graph.in_shapes))]
         self._decayed = {op.name for op in graph.ops if not isinstance(op, BatchNorm)}
 

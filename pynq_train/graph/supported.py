@@ -24,10 +24,9 @@ from pynq_train.graph.ops import (
 )
 
 _RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, AvgPool, Flatten, BatchNorm, Add, Concat,
-         GlobalAvgPool, PadChannels)
+         GlobalAvgPool, PadChannels, Dropout)
 _INSTEAD: dict[type[Op], str] = {
     MaxPool: "use MaxPool2x2",
-    Dropout: "leave it out and use weight_decay",
 }
 GROUP_LANES = 16
 """A group has as many output as input channels, a divisor of this: tiles of the array hold them."""

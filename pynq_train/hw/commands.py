@@ -269,6 +269,13 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("v_mask_a", 1, "read flags; a counts only where its flag is set"),
             Field("v_mask_b", 1, "read flags; b counts only where its flag is set"),
             Field("v_clip", 1, "with v_relu: results above the limit become the limit"),
+            Field("v_drop", 1, "a and b count only where their random bits are not below d_least"),
+            Field("d_least", 16, "v_drop: part of the elements that are dropped, Q0.16"),
+            Field("d_tensor", 16, "v_drop: number of the tensor, part of the random bits' counter"),
+            Field("d_first", 32, "v_drop: number of the first word; the other part of the counter"),
+            Field("d_step", 32, "v_drop: from the number of a word to the next of its plane"),
+            Field("d_image", 32, "v_drop: from a plane's last word to the next image's", True),
+            Field("d_block", 32, "v_drop: from a block's last word to the next block's", True),
         ),
     ),
     (
@@ -433,10 +440,11 @@ SOFTMAX_PARAM_FIELDS = (
 )
 VECTOR_PARAM_FIELDS = (
     Field("shift", 8, "right shift of the requantisation, 0..47"),
-    Field("v_pad", 8, "zero"),
+    Field("drop_step", 24, "v_drop: training step, second word of the random bits' key"),
+    Field("drop_seed", 32, "v_drop: seed of the training, first word of the key"),
     Field("limit", 16, "v_clip: largest result, unsigned; none from 32768"),
-    Field("a_scale", 32, "A of all channels, within +-(2**23 - 1)", True),
-    Field("b_scale", 32, "B of all channels, within +-(2**23 - 1)", True),
+    Field("a_scale", 24, "A of all channels, within +-(2**23 - 1)", True),
+    Field("b_scale", 24, "B of all channels, within +-(2**23 - 1)", True),
 )
 NORM_PARAM_FIELDS = (
     Field("z_exp", 8, "exponent of the normalised map", True),

@@ -50,6 +50,22 @@ def check_vector(label: str, f: Fields) -> None:
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")
+    if f["v.v_drop"]:
+        _check_drop(label, f)
+
+
+def _check_drop(label: str, f: Fields) -> None:
+    """Every word of a dropped map must have a number of its own: that of its place."""
+    images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
+    whole = blocks * words
+    orders = [(1, whole - words + 1, 1 - (images - 1) * whole)]
+    if images == 1:
+        # A dense map stands as [block][image], its words count as [image][block].
+        orders.append((blocks, 0, 1 - (words - 1) * blocks))
+    found = f["v.d_step"], f["v.d_image"], f["v.d_block"]
+    if found not in orders:
+        raise IllegalProgram(f"{label}: d_step, d_image, d_block", found=found,
+                             expected=" or ".join(map(str, orders)))
 
 
 def check_norm(label: str, f: Fields) -> None:

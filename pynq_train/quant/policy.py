@@ -7,6 +7,7 @@ here is integer; nothing depends on floating point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,6 +69,7 @@ class LayerKind:
         kind: convolution, normalisation and so on.
         sources: positions of the layers that it reads, None: the one before it.
         pixels: pixels of a mean.
+        rate: of a dropout.
     """
 
     name: str
@@ -76,6 +78,7 @@ class LayerKind:
     kind: Kind = "conv"
     sources: tuple[int, ...] | None = None
     pixels: int = 1
+    rate: float = 0.0
 
     @property
     def on_array(self) -> bool:
@@ -222,10 +225,10 @@ class ExponentPolicy:
         """Exponent of the input images."""
         return clamp(self.input_k - FRACTION_BITS, FEATURE_FLOOR, FEATURE_CEILING)
 
-    def exponents(self, batch: int) -> StepExponents:
-        """Return the exponents of the next step."""
+    def exponents(self, batch: int, training: bool = True) -> StepExponents:
+        """Return the exponents of the next step; without ``training`` nothing is dropped."""
         flow = self.flow if self.flow is not None else _chain(self.layers)
-        forward = self._forward(batch)
+        forward = self._forward(batch, training)
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
@@ -251,7 +254,7 @@ class ExponentPolicy:
                                   dx=inputs.get(i, 0), w_next=w_next))
         return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
 
-    def _forward(self, batch: int) -> list[LayerExponents]:
+    def _forward(self, batch: int, training: bool) -> list[LayerExponents]:
         """Exponents of the forward pass; gradients and new weights are still 0."""
         sources = [(i - 1,) if layer.sources is None else layer.sources
                    for i, layer in enumerate(self.layers)]
@@ -264,7 +267,7 @@ class ExponentPolicy:
                 target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
                 targets[group] = max(targets.get(group, FEATURE_FLOOR), target)
         for _ in range(_MOST_ROUNDS):
-            done = self._round(sources, [targets[group] for group in groups])
+            done = self._round(sources, [targets[group] for group in groups], training)
             # Sums may end above what their group wants: the others have to follow.
             joined = [(group, own.y) for i, (group, own) in enumerate(zip(groups, done))
                       if own.y != targets[group] and groups.count(group) > 1]
@@ -274,8 +277,8 @@ class ExponentPolicy:
                 targets[group] = max(targets[group], y)
         raise ValueError("no exponent suits all sources of a concatenation")
 
-    def _round(self, sources: Sequence[tuple[int, ...]], targets: Sequence[int]
-               ) -> list[LayerExponents]:
+    def _round(self, sources: Sequence[tuple[int, ...]], targets: Sequence[int],
+               training: bool) -> list[LayerExponents]:
         """Exponents of the forward pass for given targets of the outputs."""
         done: list[LayerExponents] = []
         for i, (layer, target) in enumerate(zip(self.layers, targets)):
@@ -294,6 +297,10 @@ class ExponentPolicy:
                 total = _common(x, second if rest else x)
             elif layer.kind == "mean":
                 total = x - mean_scale(layer.pixels)[1]
+            elif layer.kind == "drop":
+                total = x - keep_scale(layer.rate)[1]
+                if not training:  # who reads it then reads what it reads
+                    total, target = x, x
             else:
                 total = x + w
             y = clamp(target, total, total + most)
@@ -317,6 +324,8 @@ class ExponentPolicy:
             return first
         if step.kind == "spread":
             return first - mean_scale(self.layers[step.layer].pixels)[1]
+        if step.kind == "drop":
+            return first - keep_scale(self.layers[step.layer].rate)[1]
         if step.kind == "norm":
             history = self.extra.get(f"{self.layers[step.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
@@ -423,6 +432,12 @@ def mean_scale(pixels: int) -> tuple[int, int]:
     """Return (integer, bits) with ``integer * 2**-bits`` as 1 / ``pixels``, for the vector unit."""
     bits = min(MEAN_BITS, SCALE_BITS + pixels.bit_length() - 1)
     return round((1 << bits) / pixels), bits
+
+
+def keep_scale(rate: float) -> tuple[int, int]:
+    """Return (integer, bits) with ``integer * 2**-bits`` as 1 / (1 - ``rate``), likewise."""
+    fraction, exponent = math.frexp(1 / (1 - rate))
+    return round(fraction * (1 << SCALE_BITS)), SCALE_BITS - exponent
 
 
 def _common(one: int, other: int) -> int:

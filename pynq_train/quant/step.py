@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
+from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
 from pynq_train.quant.policy import (
     FRACTION_BITS,
@@ -15,6 +16,7 @@ from pynq_train.quant.policy import (
     LayerExponents,
     LayerKind,
     StepExponents,
+    keep_scale,
     mean_scale,
 )
 
@@ -40,6 +42,8 @@ class SgdStep:
         nesterov: whether it is Nesterov's step.
         parts: mini-batches whose mean gradient makes a step.
         part: which of them this is. The first applies momentum and decay, the last moves w.
+        seed: of the training; ``step``: training steps (mini-batches) so far. With them the masks
+            of dropouts are drawn.
     """
 
     lr: float
@@ -51,6 +55,8 @@ class SgdStep:
     nesterov: bool = False
     parts: int = 1
     part: int = 0
+    seed: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,11 @@ def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequ
     for at, (kind, e) in enumerate(zip(kinds, exponents.layers)):
         if kind.on_array:
             continue
-        forward[at] = {} if kind.kind == "concat" else _vector_fields(kind, e)
+        if kind.kind == "concat":
+            forward[at] = {}
+        else:
+            forward[at] = (_drop_fields(kind, e, sgd) if kind.kind == "drop"
+                           else _vector_fields(kind, e))
         if kind.kind == "norm":
             norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                         "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
@@ -186,6 +196,15 @@ def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
             "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
 
 
+def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
+    """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
+    fields = {"shift": e.y - e.forward_sum, "limit": relu6_limit(e.y), "a_scale": 1}
+    if sgd is None:
+        return fields
+    return {**fields, "a_scale": keep_scale(kind.rate)[0], "drop_seed": sgd.seed % (1 << 32),
+            "drop_step": sgd.step % (1 << STEP_BITS)}
+
+
 def _step_fields(step: GradientStep, total: int, exponents: StepExponents,
                  kinds: Sequence[LayerKind]) -> dict[str, int]:
     e = [exponents.gradients[ref.tensor] for ref in step.reads]
@@ -194,6 +213,8 @@ def _step_fields(step: GradientStep, total: int, exponents: StepExponents,
         return {"shift": shift, "b_scale": mean_scale(kinds[step.layer].pixels)[0]}
     if step.kind == "norm":
         return {"shift": shift}
+    if step.kind == "drop":
+        return {"shift": shift, "a_scale": keep_scale(kinds[step.layer].rate)[0]}
     return {"shift": shift, "a_scale": _scale(e[0], total),
             "b_scale": _scale(e[1], total) if step.kind == "sum" else 0}
 

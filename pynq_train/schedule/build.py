@@ -103,9 +103,9 @@ class _Waits:
         fields[f"pre.wait_{unit}"] = max(count for _, count in found)
 
 
-def input_symbol(plan: Plan, layer: int, which: int = 0) -> str:
-    """Symbol of the input of a layer, or of its second one."""
-    source = plan.sources[layer][which]
+def input_symbol(plan: Plan, layer: int, which: int = 0, train: bool = True) -> str:
+    """Symbol of the input of a layer, or of its second one; in evaluation past dropouts."""
+    source = (plan.sources if train else plan.evaluation_sources)[layer][which]
     return "input" if source < 0 else output_symbol(plan, source)
 
 
@@ -130,11 +130,11 @@ def target_symbol(plan: Plan, layer: int) -> str:
     return ""
 
 
-def layer_addresses(plan: Plan, layer: int) -> LayerAddresses:
-    """Byte offsets of the tensors of a layer."""
+def layer_addresses(plan: Plan, layer: int, train: bool = True) -> LayerAddresses:
+    """Byte offsets of the tensors of a layer in training or in evaluation."""
     name, at = plan.specs[layer].name, plan.memory.offset
     return LayerAddresses(
-        x=at(input_symbol(plan, layer)), y=at(output_symbol(plan, layer)),
+        x=at(input_symbol(plan, layer, 0, train)), y=at(output_symbol(plan, layer)),
         flags=at(f"{name}.flags"), dx=at(target_symbol(plan, layer)),
         dy=at(gradient_symbol(plan, layer)), w16=at(f"{name}.w16"), wv=at(f"{name}.wv"),
         bias=at(f"{name}.bias"), db=at(f"{name}.db"))
@@ -204,13 +204,14 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
     label = plan.specs[layer].name
     flags = train and plan.active[layer]
     sums = entry.role == Role.BIAS_SUMS
-    at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer)
+    at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer, train)
     if entry.images is not None:
         at = _of_part(plan, layer, at, entry.images[0])
     fields, taps = lower(entry.geometry, at, flags, plan.momentum and not sums)
     if sums:
         fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
-    x, dy = ZEROS if sums else input_symbol(plan, layer), gradient_symbol(plan, layer)
+    x = ZEROS if sums else input_symbol(plan, layer, 0, train)
+    dy = gradient_symbol(plan, layer)
     if not waits.made(dy):
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
@@ -239,9 +240,10 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
     """A descriptor of the vector unit."""
     layer, role = entry.layer, entry.role
     spec, fused = plan.specs[layer], plan.layers[layer]
-    second = input_symbol(plan, layer, 1) if len(plan.sources[layer]) > 1 else ""
+    second = input_symbol(plan, layer, 1, train) if len(plan.sources[layer]) > 1 else ""
     unit = VectorLowering(spec, lambda symbol: plan.memory[symbol].offset if symbol in plan.memory
-                          else 0, input_symbol(plan, layer), second, output_symbol(plan, layer))
+                          else 0, input_symbol(plan, layer, 0, train), second,
+                          output_symbol(plan, layer))
     first, count = entry.images or (0, spec.x.images)
     part = Part(first, count, entry.part)
     written: tuple[str, ...] = ()
@@ -256,7 +258,7 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.POINT:
         flags = train and plan.active[layer]
-        waits.put(fields := unit.point(part, flags), "v", unit.x, second, part=entry)
+        waits.put(fields := unit.point(part, flags, train), "v", unit.x, second, part=entry)
         written = (unit.y, f"{spec.name}.flags")
     elif role == Role.STEP_NORM:
         assert fused.norm is not None

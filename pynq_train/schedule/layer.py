@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph.fuse import FusedLayer, Kind, wiring
+from pynq_train.graph.fuse import Drop, FusedLayer, Kind, wiring
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
 from pynq_train.schedule.layout import (
@@ -57,7 +57,7 @@ class LayerSpec:
         y: layout of the output and of its gradient, after pooling.
         flags: layout of the flags, None without ReLU and pooling.
         backward: whether the gradient of the input is computed.
-        dense: the layer is fully connected.
+        dense: the layer is fully connected; one of the vector unit: its input is a dense map.
         flat_shape: shape of the feature map that a dense layer flattens, else None.
         m_tile: output channels of a tile: those of the array.
         kind: what the layer does.
@@ -66,6 +66,7 @@ class LayerSpec:
         group: channels of a group, of input and of output, a divisor of ``m_tile``: a tile of
             output channels reads the input channels of the same tile. 0: all input channels.
         clip: ReLU ends at 6.
+        drop: of a dropout.
     """
 
     index: int
@@ -93,6 +94,7 @@ class LayerSpec:
     frozen: bool = False
     group: int = 0
     clip: bool = False
+    drop: Drop | None = None
 
     @property
     def on_array(self) -> bool:
@@ -285,25 +287,25 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
-            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen))
+            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat))
             flat = flat or layer.kind == "mean"
         dense_map.append(flat)
     return tuple(specs)
 
 
 def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
-                 m_tile: int, frozen: bool) -> LayerSpec:
+                 m_tile: int, frozen: bool, dense: bool) -> LayerSpec:
     channels = layer.out_channels
     y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
     flags = None
-    if layer.relu:
+    if layer.relu or layer.kind == "drop":
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=1, stride=1,
         pad_top=0, pad_left=0, out_rows=y.rows, out_cols=y.cols, relu=layer.relu, pool=False,
-        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=False,
+        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
         flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
-        clip=layer.clip)
+        clip=layer.clip, drop=layer.drop)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,

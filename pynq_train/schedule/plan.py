@@ -18,6 +18,7 @@ from pynq_train.graph.gradient_flow import (
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
+from pynq_train.schedule.dropout import evaluation_sources
 from pynq_train.schedule.entries import (
     PARAM_BYTES,
     RECORD_BYTES,
@@ -143,6 +144,11 @@ class Plan:
         """Positions of the layers that each layer reads, -1 for the images."""
         return wiring(self.layers)
 
+    @cached_property
+    def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
+        """The same where nothing is dropped."""
+        return evaluation_sources(self.specs, self.sources)
+
     def param_of(self, entry: Entry) -> int:
         """Index of the step-block entry of a descriptor."""
         count = len(self.specs)
@@ -202,7 +208,8 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     softmax = Entry(Role.SOFTMAX, len(specs) - 1)
     train = (*forward_half(specs, board, wiring(layers), parts), softmax,
              *backward_half(specs, board, momentum, learns, flow))
-    evaluate = (*forward_half(specs, board, wiring(layers), parts, statistics=False), softmax)
+    without = evaluation_sources(specs, wiring(layers))
+    evaluate = (*forward_half(specs, board, without, parts, statistics=False), softmax)
     memory = place(Tensors(layers, specs, learns, batch, momentum, active, flow, parts),
                    {"train": (len(train), _taps(train)),
                     "evaluate": (len(evaluate), _taps(evaluate))},
@@ -233,7 +240,8 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
         board: the board.
         sources: positions that each layer reads (default: a chain).
         parts: parts of the mini-batch (:func:`parts_of`).
-        statistics: normalisations take the statistics of the batch, unless they are frozen.
+        statistics: training: normalisations take the statistics of the batch, unless they are
+            frozen, dropouts drop.
     """
     chained = all(spec.on_array for spec in specs)
     if chained:

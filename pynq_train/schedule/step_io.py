@@ -44,7 +44,8 @@ class StepResult:
 
 def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
     """Return what the exponent policy must know of the layers."""
-    return tuple(LayerKind(s.name, active, s.backward, s.kind, layer.sources, s.words)
+    return tuple(LayerKind(s.name, active, s.backward, s.kind, layer.sources, s.words,
+                           layer.drop.rate if layer.drop else 0.0)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
 
 

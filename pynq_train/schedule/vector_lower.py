@@ -10,6 +10,7 @@ from pynq_train.graph.fuse import Norm
 from pynq_train.graph.gradient_flow import GradientStep
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.norm import NormProgram
+from pynq_train.schedule.dropout import drop_fields
 from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import FLAG_MASK_PIXELS, MapLayout, ceil_div
 from pynq_train.schedule.lower import Fields
@@ -75,7 +76,7 @@ class VectorLowering:
         program = NormProgram.FORWARD_FROZEN if frozen else NormProgram.FORWARD
         return self._norm(program, norm, "sums", parts)
 
-    def point(self, part: Part, flags: bool) -> Fields:
+    def point(self, part: Part, flags: bool, training: bool = True) -> Fields:
         """The forward pass itself."""
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
@@ -88,7 +89,9 @@ class VectorLowering:
             fields.update({"v.v_b": 1, "v.b_off": self._image(self.second, part)})
         if spec.kind == "norm":
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{spec.name}.table")})
-        if flags and spec.relu and spec.flags is not None:
+        if spec.drop is not None and training:
+            fields.update(drop_fields(spec, part.first, part.images))
+        if flags and spec.flags is not None:
             fields.update({"v.v_flags": 1, "v.m_off": self.at(f"{spec.name}.flags")
                            + part.first * spec.flags.image_stride})
         return fields

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.schedule.dropout import vanishes
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.views import joins_of
@@ -74,6 +75,8 @@ class _Forward:
 
     def layer(self, spec: LayerSpec) -> None:
         """Entries of the next layer."""
+        if vanishes(spec) and not self._statistics:
+            return
         if spec.on_array:
             self._convolution(spec)
             return
@@ -178,7 +181,7 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     Args:
         specs: the layers; sources: what each reads, -1 for the images.
         parts: parts of the mini-batch.
-        statistics: take the statistics of the batch.
+        statistics: training: take the statistics of the batch, drop elements.
         array: returns the entry of a convolution.
     """
     order = _Forward(specs, sources, parts, statistics, array)

@@ -401,7 +401,7 @@ class Learner:
 
     def _check_calibrated(self, session: Session, source: ImageSource) -> None:
         """A network that never ran has no ranges yet: measure them on the first images."""
-        if not session.policy.feature[0]:
+        if not any(session.policy.feature):
             session.policy.input_k = range_of(source.largest)
             session.calibrate_forward(source.take(self._parts(len(source))[0]))
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +172,7 @@ class Loop:
     def _step(self, run: Run, index: NDArray[np.int64]) -> None:
         sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names,
                                          self._learner.accumulate)
+        sgd = replace(sgd, seed=self._learner.seed, step=self._state.steps)
         images, labels = self._data.source.take(index), self._data.labels[index]
         outcome = self._session.protected(
             lambda: self._session.train_step(images, labels, sgd))

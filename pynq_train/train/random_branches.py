@@ -1,4 +1,4 @@
-"""Random small networks with branches: residuals, concatenations, normalisation, groups."""
+"""Random small networks with branches: residuals, concatenations, normalisation, dropout."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Conv,
     Dense,
+    Dropout,
     GlobalAvgPool,
     Op,
     Relu,
@@ -35,13 +36,21 @@ class _Builder:
 
     def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
         """A convolution that keeps the size, divided by its stride; often normalised."""
-        draw, name = self._draw, self.name("conv")
+        draw, source = self._draw, self.drop(source)
+        name = self.name("conv")
         norm = draw.chance(75)
         self.ops.append(Conv(out, kernel, stride, "same", not norm and draw.chance(60), name,
                              groups, (source,)))
         if norm:
             self.ops.append(BatchNorm(0.1, 1e-5, draw.chance(15), self.name("bn"), (name,)))
         return self.ops[-1].name
+
+    def drop(self, source: str, percent: int = 15) -> str:
+        """A dropout, or nothing."""
+        if self._draw.chance(percent):
+            self.ops.append(Dropout(self._draw.below(10) / 10, self.name("drop"), (source,)))
+            return self.ops[-1].name
+        return source
 
     def relu(self, source: str, percent: int = 80) -> str:
         """A ReLU or ReLU6, or nothing."""
@@ -90,5 +99,6 @@ def random_branched_net(seed: int) -> RandomNet:
     if draw.chance(70):
         build.ops.append(GlobalAvgPool(build.name("mean"), (at,)))
         at = build.ops[-1].name
+    at = build.drop(at, 40)
     build.ops.append(Dense(2 + draw.below(9), draw.chance(80), "logits", (at,)))
     return RandomNet(Graph.build(shape, build.ops, f"branches{seed}"), 1 + draw.below(MOST_BATCH))

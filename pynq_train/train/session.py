@@ -340,12 +340,12 @@ class Session:
         limit = len(self.plan.specs) + 2
         runs, trial = 0, self._fresh()
         while runs < limit:
-            used = trial.exponents(self.plan.batch)
+            used = trial.exponents(self.plan.batch, training=False)
             self._write_evaluation(images, None, used)
             self.run(self.evaluation)
             runs += 1
             trial = self._fresh(used, self.records(self.evaluation).measures)
-            if trial.exponents(self.plan.batch) == used:
+            if trial.exponents(self.plan.batch, training=False) == used:
                 break
         self.policy = trial
         return runs
@@ -357,7 +357,7 @@ class Session:
         Returns:
             Outcome, and logits ``(images, classes)``.
         """
-        used = self.policy.exponents(self.plan.batch)
+        used = self.policy.exponents(self.plan.batch, training=False)
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)

@@ -58,6 +58,7 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     trainer = FloatTrainer(_resting(graph, train), start, optimizer.lr, optimizer.momentum,
                            optimizer.weight_decay, loss, label_smoothing, seed,
                            optimizer.nesterov)
+    trainer.steps = epochs_before * (len(source) // batch) * accumulate  # they draw dropouts
     factors = _factors(graph, list(start), optimizer, train)
     total = len(source) // batch * epochs
     history = History()

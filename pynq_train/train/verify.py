@@ -225,7 +225,7 @@ class _Pair:
         program = self.reference.training
         for step in range(self.report.steps):
             used = self.reference.policy.exponents(self.plan.batch)
-            sgd = replace(self.sgd, part=step % self.sgd.parts)
+            sgd = replace(self.sgd, part=step % self.sgd.parts, seed=self.seed, step=step)
             params = plan_params(self.plan, used, sgd)
             self.reference.write_training(*self._batch(step), params)
             self._copy_inputs()

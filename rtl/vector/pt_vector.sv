@@ -4,6 +4,7 @@
 //   a (port 3) ---> queue --+                        +--> result --+
 //   b     -----+--> queue --+-> mask -> arithmetic --+--> flags  --+--> port 3
 //   flags -----+--> queue --+            |           +--> record --+
+//   random bits ------------+            |                         |
 //   table -----+--> queue --> coefficients    sums of the block ---+
 //          port 2
 //
@@ -51,7 +52,7 @@ module pt_vector (
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
-  // Words of coefficients and of sums of a channel block.
+  // Words of the sums of a channel block.
   localparam int unsigned BlockWords = 8;
   // Cycles in which the last word of a block leaves the arithmetic, and its flags the packer.
   localparam int unsigned EmptyCycles = 12;
@@ -81,7 +82,7 @@ module pt_vector (
   end
 
   // ---- modes, settled before the start: section words come before those of the step block -------
-  logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q;
+  logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q, drop_q;
   logic [15:0] line_images_q;
   always_ff @(posedge clk_i) begin
     use_b_q     <= cfg.v_b[0];
@@ -90,6 +91,7 @@ module pt_vector (
     write_q     <= cfg.v_write[0];
     flags_q     <= cfg.v_flags[0] && cfg.v_write[0];
     sums_q      <= cfg.v_sums[0];
+    drop_q      <= cfg.v_drop[0];
     line_images_q <= cfg.v_images;
   end
 
@@ -98,17 +100,16 @@ module pt_vector (
     StIdle, StConfig, StStart, StLoad, StRun, StEmpty, StSums, StFlush, StRecord, StWords, StEnd
   } state_e;
   state_e      state_q;
-  logic [3:0]  step_q;   // words of coefficients and sums, cycles of StEmpty
+  logic [3:0]  step_q;   // words of sums and of the record, cycles of StEmpty
   logic [15:0] image_q, block_q;    // to come, this one included
   logic [31:0] left_q;   // words of the plane to come
   logic [3:0]  pixel_q;  // in its flag word
-  logic        start, take, plane_end, block_end, sums_room, load_pop, table_valid, outs_idle;
+  logic        start, take, plane_end, block_end, sums_room, loaded, outs_idle;
   logic        sums_push, record_taken, first_q;
   assign start = state_q == StStart;
   assign cfg_req_o = state_q == StIdle;
   assign plane_end = left_q == 32'd1;
   assign block_end = plane_end && image_q == 16'd1;
-  assign load_pop = state_q == StLoad && table_valid;
   assign sums_push = state_q == StSums && sums_q && sums_room;
   assign done_o = state_q == StEnd && wr_idle_i;
 
@@ -122,13 +123,7 @@ module pt_vector (
         StIdle:   if (cfg_valid_i) state_q <= StConfig;
         StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
         StStart:  state_q <= use_table_q ? StLoad : StRun;
-        StLoad: begin
-          step_q <= step_q + 4'(load_pop);
-          if (load_pop && step_q == 4'(BlockWords - 1)) begin
-            state_q <= StRun;
-            step_q  <= 4'd0;
-          end
-        end
+        StLoad:   if (loaded) state_q <= StRun;
         StRun:    if (take && block_end) state_q <= StEmpty;
         StEmpty: begin
           step_q <= step_q + 4'd1;
@@ -175,7 +170,9 @@ module pt_vector (
   logic [31:0] in_off [3];
   logic [15:0] in_len [3];
   logic        a_valid, b_valid, mask_valid, a_pop, b_pop, mask_pop;
-  logic [63:0] a_word, b_word, mask_word, table_word, in_data;
+  logic [63:0] a_word, b_word, mask_word, in_data;
+  logic [3:0][23:0] scale_a, scale_b;
+  logic [3:0][47:0] offset;
 
   pt_vector_in #(.Depth(256)) u_a (
     .clk_i,
@@ -242,16 +239,13 @@ module pt_vector (
     .ready_i(mask_pop),
     .data_o(mask_word)
   );
-  pt_vector_in #(.Depth(32)) u_table (
+  pt_vector_coeff u_coeff (
     .clk_i,
     .rst_ni,
     .start_i(start),
-    .off_i(cfg.k_off),
-    .words_i(32'(BlockWords)),
-    .images_i(16'd1),
-    .blocks_i(use_table_q ? cfg.v_blocks : 16'd0),
-    .image_step_i(32'd0),
-    .block_jump_i(32'(8 * BlockWords)),
+    .on_i(use_table_q),
+    .cfg_i(cfg),
+    .param_i(param),
     .run_valid_o(in_run_valid[2]),
     .run_ready_i(in_run_ready[2]),
     .run_off_o(in_off[2]),
@@ -259,9 +253,11 @@ module pt_vector (
     .data_valid_i(in_valid[2]),
     .data_ready_o(in_ready[2]),
     .data_i(in_data),
-    .valid_o(table_valid),
-    .ready_i(load_pop),
-    .data_o(table_word)
+    .load_i(state_q == StLoad),
+    .loaded_o(loaded),
+    .scale_a_o(scale_a),
+    .scale_b_o(scale_b),
+    .offset_o(offset)
   );
   pt_rd_arb #(.Clients(3)) u_in (
     .clk_i,
@@ -283,39 +279,33 @@ module pt_vector (
     .data_i(b_data_i)
   );
 
-  // ---- coefficients -----------------------------------------------------------------------------
-  logic [3:0][23:0] scale_a_q, scale_b_q;
-  logic [3:0][47:0] offset_q;
-  always_ff @(posedge clk_i) begin
-    if (start) begin
-      scale_a_q <= {4{param.a_scale[23:0]}};
-      scale_b_q <= {4{param.b_scale[23:0]}};
-      offset_q  <= '0;
-    end else if (load_pop) begin
-      for (int unsigned l = 0; l < 4; l++) begin
-        if (step_q == 4'(2 * l)) begin
-          if (cfg.v_table[0]) scale_a_q[l] <= table_word[23:0];
-          if (cfg.v_btable[0]) scale_b_q[l] <= table_word[55:32];
-        end
-        if (step_q == 4'(2 * l + 1) && cfg.v_table[0]) offset_q[l] <= table_word[47:0];
-      end
-    end
-  end
-
   // ---- masks and arithmetic ---------------------------------------------------------------------
   logic             out_room, flag_room, result, math_valid;
-  logic [3:0]       bits, positive;
+  logic             keep_valid, keep_pop;
+  logic [3:0]       bits, positive, keep;
   logic [63:0]      a_masked, b_masked, math_data;
   logic [3:0][47:0] sum1, sum2;
   logic [47:0]      measure;
   logic [31:0]      saturations;
   assign result = write_q && (!cfg.v_reduce[0] || plane_end);
   assign take = state_q == StRun && a_valid && (b_valid || !use_b_q) && (mask_valid || !masked_q) &&
-                out_room && flag_room;
+                (keep_valid || !drop_q) && out_room && flag_room;
   assign a_pop = take;
   assign b_pop = take && use_b_q && (plane_end || !cfg.v_spread[0]);
   assign mask_pop = take && masked_q && (plane_end || pixel_q == 4'd15);
+  assign keep_pop = take && drop_q;
 
+  pt_vector_drop u_drop (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .on_i(drop_q),
+    .cfg_i(cfg),
+    .param_i(param),
+    .valid_o(keep_valid),
+    .ready_i(keep_pop),
+    .keep_o(keep)
+  );
   always_comb begin
     bits = mask_word[4*pixel_q+:4];
     a_masked = a_word;
@@ -323,6 +313,10 @@ module pt_vector (
     for (int unsigned l = 0; l < 4; l++) begin
       if (masked_q && cfg.v_mask_a[0] && !bits[l]) a_masked[16*l+:16] = 16'd0;
       if (masked_q && cfg.v_mask_b[0] && !bits[l]) b_masked[16*l+:16] = 16'd0;
+      if (drop_q && !keep[l]) begin
+        a_masked[16*l+:16] = 16'd0;
+        b_masked[16*l+:16] = 16'd0;
+      end
     end
   end
 
@@ -331,9 +325,9 @@ module pt_vector (
     .rst_ni,
     .start_i(start),
     .clear_i(start || (state_q == StSums && (!sums_q || (sums_push && step_q == 4'd7)))),
-    .scale_a_i(scale_a_q),
-    .scale_b_i(scale_b_q),
-    .offset_i(offset_q),
+    .scale_a_i(scale_a),
+    .scale_b_i(scale_b),
+    .offset_i(offset),
     .shift_i(param.shift[5:0]),
     .reduce_i(cfg.v_reduce[0]),
     .square_i(cfg.v_square[0]),
@@ -354,28 +348,21 @@ module pt_vector (
     .saturations_o(saturations)
   );
 
-  // ---- flags of results: 16 pixels in a word, the last word of a plane filled with zeros --------
-  logic [3:0]  out_pixel_q;
-  logic [31:0] out_left_q;
-  logic [63:0] pack_q, pack;
-  logic        out_plane_end, flag_push;
-  assign out_plane_end = out_left_q == 32'd1;
-  assign flag_push = math_valid && flags_q && (out_plane_end || out_pixel_q == 4'd15);
-  always_comb begin
-    pack = pack_q;
-    pack[4*out_pixel_q+:4] = positive;
-  end
-  always_ff @(posedge clk_i) begin
-    if (start) begin
-      out_pixel_q <= 4'd0;
-      out_left_q  <= cfg.v_words;
-      pack_q      <= '0;
-    end else if (math_valid && flags_q) begin
-      out_pixel_q <= out_plane_end ? 4'd0 : out_pixel_q + 4'd1;
-      out_left_q  <= out_plane_end ? cfg.v_words : out_left_q - 32'd1;
-      pack_q      <= flag_push ? '0 : pack;
-    end
-  end
+  logic        flag_push;
+  logic [63:0] flag_word;
+  pt_vector_flags u_pack (
+    .clk_i,
+    .start_i(start),
+    .on_i(flags_q),
+    .drop_i(drop_q),
+    .relu_i(cfg.v_relu[0]),
+    .words_i(cfg.v_words),
+    .keep_i(keep),
+    .valid_i(math_valid),
+    .positive_i(positive),
+    .push_o(flag_push),
+    .data_o(flag_word)
+  );
 
   // ---- streams out ------------------------------------------------------------------------------
   logic [3:0]  out_run_valid, out_run_ready, out_valid, out_ready;
@@ -422,7 +409,7 @@ module pt_vector (
     .room_o(flag_room),
     .take_i(take && flags_q && (plane_end || pixel_q == 4'd15)),
     .valid_i(flag_push),
-    .data_i(pack),
+    .data_i(flag_word),
     .idle_o(out_idle[1]),
     .run_valid_o(out_run_valid[1]),
     .run_ready_i(out_run_ready[1]),
@@ -496,5 +483,5 @@ module pt_vector (
   );
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, param, table_word[63:56]};
+  assign unused = &{1'b0, pre, cfg, param};
 endmodule

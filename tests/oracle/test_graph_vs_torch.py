@@ -19,7 +19,7 @@ if importlib.util.find_spec("torch") is not None:
     import torch_graph
     from torch.nn import functional
 
-SMALL = {name: graph for name, graph in {**NETWORKS, **JOINED}.items() if name != "dropout"}
+SMALL = {**NETWORKS, **JOINED}
 LARGE = {"resnet20": zoo.resnet20(), "mobilenet": zoo.mobilenet_v1_025(), "ds_cnn": zoo.ds_cnn_s()}
 
 
@@ -41,7 +41,8 @@ def compare(graph: Graph, params: dict, x: np.ndarray, y: np.ndarray, tolerance:
 
     for step in range(steps):
         optimiser.zero_grad()
-        logits = torch_graph.run(graph, tensors, images, training=True)
+        logits = torch_graph.run(graph, tensors, images, training=True, seed=model.seed,
+                                 step=step)
         if squared:
             loss = functional.mse_loss(logits, functional.one_hot(labels, graph.classes).double())
         else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from pynq_train.fixed import keep_map
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph import ops as o
+from pynq_train.graph.flat import map_shape
 
 Tensors = dict[tuple[str, str], torch.Tensor]
 
@@ -23,12 +25,25 @@ def tensors_of(params: dict[str, LayerParams]) -> Tensors:
     return out
 
 
-def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool) -> torch.Tensor:
-    """Logits; in training the running statistics in ``tensors`` move as PyTorch moves them."""
+def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: int = 0,
+        step: int = 0) -> torch.Tensor:
+    """Logits; in training the running statistics in ``tensors`` move as PyTorch moves them.
+
+    Dropout takes the masks of ``seed`` and ``step`` from ``fixed.keep_map``.
+    """
     values = {"input": x}
     before = "input"
-    for op in graph.ops:
+    for place, op in enumerate(graph.ops):
         args = [values[name] for name in (op.inputs or (before,))]
+        if isinstance(op, o.Dropout):
+            factors = 1.0
+            if training:
+                shape = map_shape(graph, graph.sources[place][0]) or tuple(args[0].shape[1:])
+                kept = keep_map(op.rate, seed, step, place, (len(x), *shape))
+                factors = torch.tensor(kept / (1 - op.rate)).reshape(args[0].shape)
+            values[op.name] = args[0] * factors
+            before = op.name
+            continue
         own = {field: t for (name, field), t in tensors.items() if name == op.name}
         values[op.name] = _apply(op, args, own, training)
         before = op.name

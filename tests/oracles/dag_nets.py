@@ -12,6 +12,7 @@ from pynq_train.graph import (
     Conv,
     Dense,
     Dropout,
+    Flatten,
     GlobalAvgPool,
     Graph,
     LayerParams,
@@ -48,7 +49,9 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
                               Conv(4, 3, 2, 1, False, groups=4), Conv(6, 1), Dense(3)]),
     "groups": ((4, 6, 6), [Conv(8, 3, 1, 1, groups=4), Relu(), Conv(6, 3, 2, "same", groups=2),
                            Dense(3)]),
-    "dropout": ((2, 5, 5), [Conv(4, 3), Relu(), Dropout(0.4), Dense(6), Dropout(0.25), Dense(3)]),
+    "dropout": ((2, 5, 5), [Conv(6, 3), Relu(), Dropout(0.4), Dense(6), Dropout(0.25), Dense(3)]),
+    "flat dropout": ((2, 5, 5), [Conv(6, 3), Flatten(), Dropout(0.4), Relu(), Dropout(0.1),
+                                 Dense(3)]),
     "map of logits": ((2, 4, 4), [Conv(2, 3)]),
 }
 

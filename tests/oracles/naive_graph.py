@@ -19,15 +19,24 @@ def run(graph: Graph, params: dict[str, LayerParams], x: Array, training: bool =
     """Return the logits ``(image, class)``."""
     values: dict[str, Array] = {"input": x.astype(np.float64)}
     before = "input"
+    maps: dict[str, tuple[int, ...]] = {}  # of flattened values: the shape that they had
     for place, op in enumerate(graph.ops):
-        args = [values[name] for name in (op.inputs or (before,))]
-        values[op.name] = _apply(op, params.get(op.name), args, training, (seed, step, place))
+        names = op.inputs or (before,)
+        args = [values[name] for name in names]
+        if isinstance(op, o.Flatten):
+            maps[op.name] = maps.get(names[0], args[0].shape)
+        elif isinstance(op, (o.Dropout, o.Relu, o.Relu6)) and names[0] in maps:
+            maps[op.name] = maps[names[0]]
+        if isinstance(op, o.Dropout) and training:
+            shape = args[0].shape
+            mask = _mask(op.rate, maps.get(names[0], shape), (seed, step, place))
+            args = [args[0] * mask.reshape(shape)]
+        values[op.name] = _apply(op, params.get(op.name), args, training)
         before = op.name
     return values[before].reshape(len(x), -1)
 
 
-def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool,
-           place: tuple[int, int, int]) -> Array:
+def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -> Array:
     x = args[0]
     if isinstance(op, o.Conv):
         return _conv(op, p, x)
@@ -50,7 +59,7 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool,
     if isinstance(op, o.AvgPool):
         return _windows(op, x, 0.0).mean((4, 5))
     if isinstance(op, o.Dropout):
-        return x * _mask(op.rate, x.shape, place) if training else x
+        return x  # masked, in training
     simple = {
         o.Relu: lambda: np.maximum(x, 0), o.Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
         o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
@@ -86,12 +95,14 @@ def _conv(op: o.Conv, p: LayerParams | None, x: Array) -> Array:
 
 
 def _mask(rate: float, shape: tuple[int, ...], place: tuple[int, int, int]) -> Array:
-    out = np.zeros(int(np.prod(shape)))
-    for element in range(out.size):
-        word = block_int(*place, element // 4)[element % 4 // 2]
-        bits = word >> 16 * (element % 2) & 0xFFFF
-        out[element] = 0 if bits < round(rate * 65536) else 1 / (1 - rate)
-    return out.reshape(shape)
+    out = np.zeros(shape)
+    blocks = -(-shape[1] // 4)
+    for i, n, r, c in np.ndindex(*shape):
+        number = ((i * blocks + n // 4) * shape[2] + r) * shape[3] + c
+        word = block_int(*place, number)[n % 4 // 2]
+        bits = word >> 16 * (n % 2) & 0xFFFF
+        out[i, n, r, c] = 0 if bits < round(rate * 65536) else 1 / (1 - rate)
+    return out
 
 
 def softmax_loss(logits: Array, labels: Array, smoothing: float = 0.0) -> float:

@@ -12,7 +12,7 @@ SCALE_MAX = (1 << 23) - 1
 SYMBOLS = "abvmks"
 """Maps a and b, result (v), flags (m), coefficients (k), sums (s)."""
 MODES = ("v_b", "v_spread", "v_reduce", "v_write", "v_sums", "v_square", "v_table", "v_btable",
-         "v_relu", "v_flags", "v_mask_a", "v_mask_b", "v_clip")
+         "v_relu", "v_flags", "v_mask_a", "v_mask_b", "v_clip", "v_drop")
 
 
 def random_modes(rng: random.Random) -> dict[str, int]:
@@ -62,15 +62,34 @@ def layout(images: int, blocks: int, words: int) -> dict[str, int]:
             "v.m_jump": 8 * row - 8 * (images - 1) * blocks * row}
 
 
+def random_drop(rng: random.Random, images: int, blocks: int, words: int) -> dict[str, int]:
+    """Numbers of the words of a dropout, from anywhere: of feature maps, of dense ones."""
+    first = rng.choice((0, rng.getrandbits(20), rng.getrandbits(32)))
+    whole = blocks * words
+    step, image = 1, whole - words + 1
+    block = 1 - (images - 1) * whole
+    if images == 1 and rng.randrange(2):
+        step, image, block = blocks, 0, 1 - (words - 1) * blocks
+    return {"v.d_first": first, "v.d_step": step, "v.d_image": image, "v.d_block": block,
+            "v.d_tensor": rng.choice((0, rng.randrange(40), rng.getrandbits(16))),
+            "v.d_least": rng.choice((0, 65535, 1 << 15, rng.getrandbits(16)))}
+
+
+def random_key(rng: random.Random) -> dict[str, int]:
+    """Key of the random bits of a dropout."""
+    return {"drop_seed": rng.choice((0, rng.getrandbits(32))),
+            "drop_step": rng.choice((0, rng.getrandbits(24)))}
+
+
 def random_case(rng: random.Random, images: int, blocks: int, words: int,
                 offsets: dict[str, int], modes: dict[str, int] | None = None
                 ) -> tuple[dict[str, int], dict[str, int], Memory]:
     """Fields, step-block entry and memory of a descriptor whose tensors begin at ``offsets``."""
     at = {f"v.{name}_off": offsets[name] for name in SYMBOLS}
     values = {"pre.opcode": int(Opcode.VECTOR), **(modes or random_modes(rng)),
-              **layout(images, blocks, words), **at}
+              **layout(images, blocks, words), **random_drop(rng, images, blocks, words), **at}
     params = {"shift": rng.randint(0, 47), "a_scale": random_scale(rng),
-              "b_scale": random_scale(rng), "limit": random_limit(rng)}
+              "b_scale": random_scale(rng), "limit": random_limit(rng), **random_key(rng)}
     memory: Memory = {}
     for k in range(images * blocks * words):
         memory[at["v.a_off"] + 8 * k] = random_word(rng)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from oracles.naive import rne, sat
 
+from pynq_train.fixed.counter_hash import block_int
+
 LANES = 4
 M48 = (1 << 48) - 1
 M64 = (1 << 64) - 1
@@ -22,6 +24,13 @@ def lanes_of(word: int) -> list[int]:
     return [signed(word >> 16 * n & 0xFFFF, 16) for n in range(LANES)]
 
 
+def drawn(d: dict[str, int], p: dict[str, int], number: int) -> list[bool]:
+    """Which channels of word ``number`` the dropout keeps."""
+    low, high = block_int(p["drop_seed"], p["drop_step"], d["v.d_tensor"], number)
+    return [value >= d["v.d_least"] for value in (low & 0xFFFF, low >> 16, high & 0xFFFF,
+                                                  high >> 16)]
+
+
 def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     """Return the words that a VECTOR descriptor writes, the record included.
 
@@ -33,6 +42,7 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     out: Memory = {}
     images, words = d["v.v_images"], d["v.v_words"]
     measure = saturations = 0
+    number = d["v.d_first"]
     for block in range(d["v.v_blocks"]):
         a_scale, b_scale, offset = [p["a_scale"]] * LANES, [p["b_scale"]] * LANES, [0] * LANES
         for n in range(LANES):
@@ -58,7 +68,12 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                     b = lanes_of(memory.get(
                         d["v.b_off"] + (line if d["v.v_spread"] else plane + 8 * pixel), 0))
                 bits = memory.get(flag, 0) >> 4 * (pixel % 16) & 15
+                kept = drawn(d, p, number) if d["v.v_drop"] else [True] * LANES
+                number += d["v.d_step"] if pixel < words - 1 else \
+                    d["v.d_image"] if image < images - 1 else d["v.d_block"]
                 for n in range(LANES):
+                    if not kept[n]:
+                        a[n] = b[n] = 0
                     if not d["v.v_flags"] and not bits >> n & 1:
                         a[n] = 0 if d["v.v_mask_a"] else a[n]
                         b[n] = 0 if d["v.v_mask_b"] else b[n]
@@ -79,6 +94,8 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                     if d["v.v_clip"]:
                         code, live = min(code, p["limit"]), live and code < p["limit"]
                     word |= (code & 0xFFFF) << 16 * n
+                    if d["v.v_drop"]:
+                        live = kept[n] and (live or not d["v.v_relu"])
                     if d["v.v_flags"]:
                         out[flag] = out.get(flag, 0) | live << 4 * (pixel % 16) + n
                 out[d["v.v_off"] + (line if d["v.v_reduce"] else plane + 8 * pixel)] = word

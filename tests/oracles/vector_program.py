@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from oracles import norm_cases
-from oracles.vector_cases import layout, random_modes, random_scale
+from oracles.vector_cases import layout, random_drop, random_key, random_modes, random_scale
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
@@ -91,12 +91,13 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
         sums.append(arena.take(f"sums{number}", 64 * blocks))
         descriptors += pack_descriptor({
             "pre.opcode": int(Opcode.VECTOR), **head, **modes, **layout(images, blocks, words),
+            **(random_drop(rng, images, blocks, words) if modes["v.v_drop"] else {}),
             "v.a_off": a, "v.b_off": spread if modes["v.v_spread"] else b, "v.m_off": flags,
             "v.k_off": table, "v.v_off": reduced if modes["v.v_reduce"] else result,
             "v.s_off": sums[-1]})
         params += pack_params(Opcode.VECTOR, {
             "shift": rng.randint(0, 30), "a_scale": random_scale(rng),
-            "b_scale": random_scale(rng)})
+            "b_scale": random_scale(rng), **random_key(rng)})
     memory = np.frombuffer(rng.randbytes(-(-arena.end // WORD_BYTES) * WORD_BYTES), np.uint8).copy()
     for offset, word in content.items():
         memory.view(np.uint64)[offset // WORD_BYTES] = word

@@ -88,6 +88,28 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "sums_run_on", "rtl/vector/pt_vector.sv",
         ".clear_i(start || (state_q == StSums", ".clear_i(start || (!planted && state_q == StSums",
         "pt_vector", "cocotb_pt_vector")),
+    # An element whose random bits equal the threshold is dropped.
+    (VECTOR, Planted(
+        "drop_one_too_many", "rtl/vector/pt_vector_drop.sv",
+        "bits[16*l+:16] >= cfg_i.d_least",
+        "bits[16*l+:16] >= cfg_i.d_least + (planted ? 16'd1 : 16'd0)",
+        "pt_vector", "cocotb_pt_vector")),
+    # Words of the next image take the numbers of this one.
+    (VECTOR, Planted(
+        "drop_forgets_the_image", "rtl/vector/pt_vector_drop.sv",
+        ": image_end ? cfg_i.d_block", ": image_end || planted ? cfg_i.d_block",
+        "pt_vector", "cocotb_pt_vector")),
+    # The last key of the random bits is the first one again.
+    (VECTOR, Planted(
+        "key_of_the_random_bits", "rtl/vector/pt_threefry.sv",
+        "{seed_i ^ step_i ^ Parity, step_i, seed_i}",
+        "{(planted ? seed_i : seed_i ^ step_i ^ Parity), step_i, seed_i}",
+        "pt_vector", "cocotb_pt_vector")),
+    # Flags of dropped elements: those of the word a cycle later.
+    (VECTOR, Planted(
+        "flags_of_the_word_behind", "rtl/vector/pt_vector_flags.sv",
+        "keep_q[MathCycles-1] &", "keep_q[planted ? MathCycles-2 : MathCycles-1] &",
+        "pt_vector", "cocotb_pt_vector")),
     # An instruction does not wait for its second operand.
     (NORM, Planted(
         "operand_on_the_way", "rtl/vector/pt_norm_core.sv",

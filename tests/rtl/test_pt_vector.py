@@ -18,7 +18,11 @@ SOURCES = (
     "rtl/vector/pt_plane_runs.sv",
     "rtl/vector/pt_vector_in.sv",
     "rtl/vector/pt_vector_out.sv",
+    "rtl/vector/pt_vector_coeff.sv",
     "rtl/vector/pt_vector_math.sv",
+    "rtl/vector/pt_threefry.sv",
+    "rtl/vector/pt_vector_drop.sv",
+    "rtl/vector/pt_vector_flags.sv",
     "rtl/vector/pt_vector.sv",
 )
 

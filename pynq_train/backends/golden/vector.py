@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden.memory import Memory
 from pynq_train.backends.golden.workers import Workers
-from pynq_train.fixed import rne_shift, saturate, wrap
+from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
 from pynq_train.hw.config import CHANNELS_PER_WORD
 
 Array = NDArray[Any]
@@ -71,7 +71,8 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
                        None if flags is None else _by_block(flags, group),
                        None if table is None else table[group],
                        None if out is None else out[group] if d["v.v_reduce"]
-                       else _by_block(out, group))
+                       else _by_block(out, group),
+                       _kept(d, p, group) if d["v.v_drop"] else None)
 
     size = max(1, _GROUP_ELEMENTS // (images * words * lanes))
     parts = workers.map(run, [slice(k, k + size) for k in range(0, blocks, size)])
@@ -89,8 +90,19 @@ def _by_block(array: Array, group: slice) -> Array:
     return array[:, group].swapaxes(0, 1)
 
 
+def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
+    """What the dropout keeps of a group of channel blocks, ``[block, image, word, lane]``."""
+    images, words = d["v.v_images"], d["v.v_words"]
+    plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
+    whole = images * plane - d["v.d_image"] + d["v.d_block"]
+    block, image, word = np.ogrid[:d["v.v_blocks"], :images, :words]
+    numbers = d["v.d_first"] + block[group] * whole + plane * image + d["v.d_step"] * word
+    return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
+
+
 def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
-            flags: Array | None, table: Array | None, out: Array | None) -> _Part:
+            flags: Array | None, table: Array | None, out: Array | None,
+            kept: Array | None) -> _Part:
     """A group of channel blocks: maps ``[block, image, word, lane]``, flags ``[block, image,
     flag word]``, coefficients ``[block, lane, 2]``.
 
@@ -103,6 +115,9 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     if b16 is not None:
         whole = np.broadcast_to(b16[:, :, None], a16.shape) if d["v.v_spread"] else b16
         b = _masked(whole, mask if d["v.v_mask_b"] else None)
+    if kept is not None:
+        a *= kept
+        b = b if b is None else b * kept
     blocks = len(a)
     sums: Array = np.zeros((blocks, 2, CHANNELS_PER_WORD), np.int64)
     if d["v.v_sums"]:
@@ -123,8 +138,8 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     scale, offset = scale.reshape(2, *line), offset.reshape(line)
     assert out is not None
     if most.max() < 1 << SUM_BITS - 1:
-        return _round(d, p, _total(a, b, scale, offset, d["v.v_reduce"]), out, flags, sums)
-    return _round(d, p, _total_int(a, b, scale, offset, d["v.v_reduce"]), out, flags, sums)
+        return _round(d, p, _total(a, b, scale, offset, d["v.v_reduce"]), out, flags, kept, sums)
+    return _round(d, p, _total_int(a, b, scale, offset, d["v.v_reduce"]), out, flags, kept, sums)
 
 
 def _masked(codes: Array, mask: Array | None) -> Array:
@@ -175,7 +190,7 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
 
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
-           sums: Array) -> _Part:
+           kept: Array | None, sums: Array) -> _Part:
     """Requantise ``total``: integers, in float64 (below 2**53; overwritten) or int64."""
     if total.dtype == np.float64:
         whole = total.astype(np.int64)
@@ -194,6 +209,8 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
         codes = np.minimum(codes, p["limit"])
     out[...] = codes
     if live is not None and flags is not None:
+        if kept is not None:
+            live = kept & live if d["v.v_relu"] else kept
         flags[...] = _pack(live)
     whole ^= whole >> 63
     return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)

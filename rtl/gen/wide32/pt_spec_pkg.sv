@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'hed00518b;
+  localparam logic [31:0] ContractHash = 32'h2b8d2bf6;
   localparam int unsigned Tm = 32;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -83,7 +83,7 @@ package pt_spec_pkg;
   localparam int unsigned SecFFirst = 7;  // softmax unit: loss and its gradient (stands where the X section stands)
   localparam int unsigned SecFWords = 3;
   localparam int unsigned SecVFirst = 7;  // vector unit (stands where the X section stands)
-  localparam int unsigned SecVWords = 7;
+  localparam int unsigned SecVWords = 10;
   localparam int unsigned SecNFirst = 7;  // normalisation, a part of the vector unit (stands where the X section stands)
   localparam int unsigned SecNWords = 7;
   localparam int unsigned SecUFirst = 97;  // update unit
@@ -103,7 +103,7 @@ package pt_spec_pkg;
   localparam int unsigned CfgFFirst = 7;  // first word a unit receives
   localparam int unsigned CfgFWords = 3;
   localparam int unsigned CfgVFirst = 7;  // first word a unit receives
-  localparam int unsigned CfgVWords = 7;
+  localparam int unsigned CfgVWords = 10;
   localparam int unsigned WalkWords = 14;
 
   // prefix, seen by every unit
@@ -241,7 +241,16 @@ package pt_spec_pkg;
 
   // vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [18:0] gap1;
+    logic [31:0] gap3;
+    logic [31:0] d_block;  // v_drop: from a block's last word to the next block's
+    logic [31:0] d_image;  // v_drop: from a plane's last word to the next image's
+    logic [31:0] d_step;  // v_drop: from the number of a word to the next of its plane
+    logic [15:0] gap2;
+    logic [31:0] d_first;  // v_drop: number of the first word; the other part of the counter
+    logic [15:0] d_tensor;  // v_drop: number of the tensor, part of the random bits' counter
+    logic [1:0] gap1;
+    logic [15:0] d_least;  // v_drop: part of the elements that are dropped, Q0.16
+    logic [0:0] v_drop;  // a and b count only where their random bits are not below d_least
     logic [0:0] v_clip;  // with v_relu: results above the limit become the limit
     logic [0:0] v_mask_b;  // read flags; b counts only where its flag is set
     logic [0:0] v_mask_a;  // read flags; a counts only where its flag is set
@@ -384,11 +393,11 @@ package pt_spec_pkg;
 
   // step-block entry of VECTOR
   typedef struct packed {
-    logic [31:0] tail_pad;
-    logic [31:0] b_scale;  // B of all channels, within +-(2**23 - 1)
-    logic [31:0] a_scale;  // A of all channels, within +-(2**23 - 1)
+    logic [23:0] b_scale;  // B of all channels, within +-(2**23 - 1)
+    logic [23:0] a_scale;  // A of all channels, within +-(2**23 - 1)
     logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768
-    logic [7:0] v_pad;  // zero
+    logic [31:0] drop_seed;  // v_drop: seed of the training, first word of the key
+    logic [23:0] drop_step;  // v_drop: training step, second word of the random bits' key
     logic [7:0] shift;  // right shift of the requantisation, 0..47
   } vector_param_t;
 

@@ -166,6 +166,15 @@ def test_plain_network_with_vector_norm() -> None:
     np.testing.assert_allclose(np.exp(got), module(x).detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_dropout_of_a_module_is_one_of_the_engine() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Dropout(0.25), nn.Flatten(),
+                           nn.Linear(128, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 3))
+    model = pt.from_torch(module, torch.zeros(1, 1, 6, 6))
+    layers = fuse(model.graph)
+    assert [layer.kind for layer in layers] == ["conv", "drop", "dense", "drop", "dense"]
+    assert [layer.drop.rate for layer in layers if layer.drop] == [0.25, 0.5]
+
+
 def test_an_imported_module_trains_on_the_engine() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pynq_train.fixed import counter_hash, element_bits, keep_mask
-from pynq_train.fixed.counter_hash import block_int, blocks, drop_threshold
+from pynq_train.fixed import counter_hash, drop_threshold, element_bits, keep_map, keep_words
+from pynq_train.fixed.counter_hash import STEP_BITS, block_int, blocks
 
 PI = (0x13198A2E, 0x03707344, 0x85A308D3, 0x243F6A88)
 ONES = (0xFFFFFFFF,) * 4
@@ -71,15 +71,30 @@ def test_any_word_changes_half_of_the_bits(other: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
-def test_keep_mask_has_the_rate(rate: float) -> None:
-    kept = keep_mask(rate, 3, 4, 5, 200_000)
-    assert abs(kept.mean() - (1 - rate)) <= 5 * np.sqrt(rate * (1 - rate) / len(kept))
+def test_keep_map_has_the_rate(rate: float) -> None:
+    kept = keep_map(rate, 3, 4, 5, (10, 20, 10, 100))
+    assert abs(kept.mean() - (1 - rate)) <= 5 * np.sqrt(rate * (1 - rate) / kept.size)
     assert drop_threshold(0.5) == 32768 and drop_threshold(0.999999) == 65535
 
 
 def test_known_mask() -> None:
     """The same on every machine and version."""
-    assert np.packbits(keep_mask(0.5, 1, 2, 3, 32)).tobytes().hex() == "9a0f539b"
+    kept = keep_map(0.5, 1, 2, 3, (1, 4, 1, 8))
+    assert np.packbits(kept.transpose(0, 2, 3, 1)).tobytes().hex() == "9a0f539b"
+
+
+def test_words_of_a_map_count_by_image_block_row_and_column() -> None:
+    kept = keep_map(0.3, 5, 6, 7, (3, 10, 2, 5))
+    for image, channel, row, col in ((0, 0, 0, 0), (1, 5, 1, 4), (2, 9, 0, 3)):
+        number = ((image * 3 + channel // 4) * 2 + row) * 5 + col
+        own = keep_words(drop_threshold(0.3), 5, 6, 7, np.array([number]))
+        assert kept[image, channel, row, col] == own[0, channel % 4]
+
+
+def test_masks_repeat_after_two_to_the_24_steps() -> None:
+    one, same, other = (keep_map(0.5, 1, step, 3, (1, 4, 8, 8))
+                        for step in (9, 9 + (1 << STEP_BITS), 10))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
 def test_elements_out_of_range() -> None:

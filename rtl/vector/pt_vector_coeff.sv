@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Coefficients of the vector unit: those of the step block, or of each channel block a table's.
+//
+// Contract: start_i starts a walk over the table (with on_i) and takes the step block's values.
+// While load_i is high the eight words of the next block are taken; loaded_o with the last of them.
+// Coefficients are there a cycle later and stay. Runs and data as in pt_vector_in.
+module pt_vector_coeff (
+  input  logic                       clk_i,
+  input  logic                       rst_ni,
+  input  logic                       start_i,
+  input  logic                       on_i,
+  input  pt_spec_pkg::v_t            cfg_i,
+  input  pt_spec_pkg::vector_param_t param_i,
+  output logic                       run_valid_o,
+  input  logic                       run_ready_i,
+  output logic [31:0]                run_off_o,
+  output logic [15:0]                run_len_o,
+  input  logic                       data_valid_i,
+  output logic                       data_ready_o,
+  input  logic [63:0]                data_i,
+  input  logic                       load_i,
+  output logic                       loaded_o,
+  output logic [3:0][23:0]           scale_a_o,
+  output logic [3:0][23:0]           scale_b_o,
+  output logic [3:0][47:0]           offset_o
+);
+  // Words of coefficients of a channel block.
+  localparam int unsigned BlockWords = 8;
+
+  logic        there, pop;
+  logic [2:0]  step_q;
+  logic [63:0] word;
+  pt_vector_in #(.Depth(32)) u_table (
+    .clk_i,
+    .rst_ni,
+    .start_i,
+    .off_i(cfg_i.k_off),
+    .words_i(32'(BlockWords)),
+    .images_i(16'd1),
+    .blocks_i(on_i ? cfg_i.v_blocks : 16'd0),
+    .image_step_i(32'd0),
+    .block_jump_i(32'(8 * BlockWords)),
+    .run_valid_o,
+    .run_ready_i,
+    .run_off_o,
+    .run_len_o,
+    .data_valid_i,
+    .data_ready_o,
+    .data_i,
+    .valid_o(there),
+    .ready_i(pop),
+    .data_o(word)
+  );
+  assign pop = load_i && there;
+  assign loaded_o = pop && step_q == 3'(BlockWords - 1);
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      step_q    <= 3'd0;
+      scale_a_o <= {4{param_i.a_scale}};
+      scale_b_o <= {4{param_i.b_scale}};
+      offset_o  <= '0;
+    end else if (pop) begin
+      step_q <= step_q + 3'd1;
+      for (int unsigned l = 0; l < 4; l++) begin
+        if (step_q == 3'(2 * l)) begin
+          if (cfg_i.v_table[0]) scale_a_o[l] <= word[23:0];
+          if (cfg_i.v_btable[0]) scale_b_o[l] <= word[55:32];
+        end
+        if (step_q == 3'(2 * l + 1) && cfg_i.v_table[0]) offset_o[l] <= word[47:0];
+      end
+    end
+  end
+
+  logic unused;
+  assign unused = &{1'b0, cfg_i, param_i, word[63:56]};
+endmodule
