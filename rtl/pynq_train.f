@@ -63,6 +63,9 @@ vector/pt_scalar_alu.sv
 vector/pt_norm_core.sv
 vector/pt_norm_load.sv
 vector/pt_norm.sv
+vector/pt_pool_core.sv
+vector/pt_pool_walk.sv
+vector/pt_pool_pass.sv
 vector/pt_vector_unit.sv
 pt_conv.sv
 pt_pointwise.sv

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 41d6e502ace7b7a0f4e7bce72787c807c8dd5221e5e979ca01e471b72c1e090b
+  variable contract_hash 8d122ed5d719951573995aa25e4fddecdfae8d94e7e974b3a41d7a312bc636c6
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -30,6 +30,7 @@ namespace eval pt {
     {TABLE_ROWS 512}
     {MAX_TAPS 121}
     {POOL_COLUMNS 256}
+    {LINE_COLUMNS 512}
     {SWEEP_MIN_CYCLES 12}
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
@@ -37,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 41d6e502ace7b7a0f4e7bce72787c807c8dd5221e5e979ca01e471b72c1e090b}
+    {CONTRACT_HASH 8d122ed5d719951573995aa25e4fddecdfae8d94e7e974b3a41d7a312bc636c6}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

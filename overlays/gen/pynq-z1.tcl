@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 0f274fde98dbeaf3cc060c77414f16c997ed11f52ba50b5c17eb35e60f9ffd45
+  variable contract_hash bb195401dd3fab418295c1ef4d0fc7fc48cb3ce042b4b9cdd9633f995d0bb34d
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -30,6 +30,7 @@ namespace eval pt {
     {TABLE_ROWS 512}
     {MAX_TAPS 121}
     {POOL_COLUMNS 256}
+    {LINE_COLUMNS 512}
     {SWEEP_MIN_CYCLES 12}
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
@@ -37,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH 0f274fde98dbeaf3cc060c77414f16c997ed11f52ba50b5c17eb35e60f9ffd45}
+    {CONTRACT_HASH bb195401dd3fab418295c1ef4d0fc7fc48cb3ce042b4b9cdd9633f995d0bb34d}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

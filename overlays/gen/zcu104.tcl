@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 2b8d2bf631a68139eb9f35386767167dab43f0b65070705777812e5d273256c3
+  variable contract_hash 10a6070c0a10a80746c698642d18d46fa8e92bc9144f7d57d86398ddbc732cbd
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -30,6 +30,7 @@ namespace eval pt {
     {TABLE_ROWS 512}
     {MAX_TAPS 121}
     {POOL_COLUMNS 256}
+    {LINE_COLUMNS 512}
     {SWEEP_MIN_CYCLES 12}
     {ACC_BITS 48}
     {MAX_CLASSES 1024}
@@ -37,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 2b8d2bf631a68139eb9f35386767167dab43f0b65070705777812e5d273256c3}
+    {CONTRACT_HASH 10a6070c0a10a80746c698642d18d46fa8e92bc9144f7d57d86398ddbc732cbd}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

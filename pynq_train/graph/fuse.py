@@ -22,6 +22,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    MaxPool,
     MaxPool2x2,
     Op,
     PadChannels,
@@ -33,12 +34,12 @@ from pynq_train.graph.supported import check_supported
 from pynq_train.graph.wiring import FROM_INPUT
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); "
+             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); MaxPool; "
              "GlobalAvgPool; Concat; PadChannels")
-_POOL_FIRST = ("pool in front of it, or use a convolution with a stride; a normalisation that need "
-               "not learn is folded into its convolution with fold_batchnorm()")
 _RELUS = (Relu, Relu6)
-Kind = Literal["conv", "dense", "norm", "add", "mean", "drop", "concat"]
+_POOLS = (MaxPool, MaxPool2x2)
+_RELU_FIRST = "put it in front of the pooling: the values are the same"
+Kind = Literal["conv", "dense", "norm", "add", "mean", "pool", "drop", "concat"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class FusedLayer:
     ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
     maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
-    on the vector unit, with ReLU behind them. ``concat`` runs nowhere: its sources write where it
-    stands.
+    on the vector unit, with ReLU behind them; so does ``pool`` (maxima of windows), without one.
+    ``concat`` runs nowhere: its sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -176,8 +177,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
     Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
     (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu. A Dropout of rate 0 is left
-    out. The last layer yields the logits:
+    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu; other MaxPools (a Relu behind
+    one is taken in front of it, where nothing else may read). A Dropout of rate 0 is left out. The
+    last layer yields the logits:
     Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
     :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
     does not run are named at once.
@@ -247,17 +249,17 @@ class _Fusing:
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there."""
         sources = self._sources[at]
-        if isinstance(op, (*_RELUS, MaxPool2x2)):
+        if isinstance(op, (*_RELUS, *_POOLS)):
             layer = self._ends.get(sources[0])
             if layer is None or self._readers[sources[0]] > 1:
                 return False
-            if any(isinstance(other, _RELUS) == isinstance(op, _RELUS) for other in layer.tail
-                   if not isinstance(other, Add)):
+            if isinstance(op, _POOLS):
+                return self._pool(layer, at, op)
+            if self._windowed(layer):
+                return self._relu_behind(layer, at, op)
+            if any(isinstance(other, _RELUS) for other in layer.tail):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
-            if isinstance(op, MaxPool2x2) and not isinstance(self._graph.ops[layer.first],
-                                                             (Conv, AvgPool, PadChannels, Dense)):
-                return False
             self._extend(layer, at, op)
             return True
         if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
@@ -271,6 +273,34 @@ class _Fusing:
                     return True
         return False
 
+    def _windowed(self, layer: _Open) -> bool:
+        """Whether a layer is a pooling pass of its own."""
+        return isinstance(self._graph.ops[layer.first], _POOLS)
+
+    def _pool(self, layer: _Open, at: int, op: Op) -> bool:
+        """Pool behind a convolution on its way to memory: halves alone, and once."""
+        half = isinstance(op, MaxPool2x2) or (
+            isinstance(op, MaxPool) and (op.kernel, op.stride, op.padding) == (2, 2, 0))
+        array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, Dense))
+        if not half or not array or any(isinstance(other, _POOLS) for other in layer.tail):
+            return False
+        self._extend(layer, at, op)
+        return True
+
+    def _relu_behind(self, layer: _Open, at: int, op: Op) -> bool:
+        """Take a ReLU behind a pooling pass into the layer in front of it: maxima commute."""
+        below: _Open | None = layer
+        while below is not None and self._windowed(below):
+            place = below.reads[0]
+            below = self._ends.get(place) if self._readers.get(place) == 1 else None
+        if below is None or any(isinstance(other, _RELUS) for other in below.tail):
+            return False
+        below.tail.append(op)
+        del self._ends[layer.last]
+        layer.last = at
+        self._ends[at] = layer
+        return True
+
     def _extend(self, layer: _Open, at: int, op: Op) -> None:
         del self._ends[layer.last]
         layer.last = at
@@ -281,18 +311,18 @@ class _Fusing:
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, (*_RELUS, MaxPool2x2)):
+        if isinstance(op, _RELUS):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
-            behind = known is not None and isinstance(op, MaxPool2x2)
-            pool_first = (_POOL_FIRST if known is None or not isinstance(
-                self._graph.ops[known.first], Dropout) else "pool in front of it")
+            behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
-                          pool_first if behind else SUPPORTED)
+                          _RELU_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, (Dense, Dropout)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
+        if isinstance(op, _POOLS) and self._graph.in_shapes[at][0][1:] == (1, 1):
+            raise _refuse(op, "reads a map of one pixel", "leave it out")
         if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
         if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
@@ -320,7 +350,13 @@ class _Fusing:
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     relu = any(isinstance(extra, _RELUS) for extra in tail)
     clip = any(isinstance(extra, Relu6) for extra in tail)
-    pools = [extra for extra in tail if isinstance(extra, MaxPool2x2)]
+    pools = [extra for extra in tail if isinstance(extra, _POOLS)]
+    if isinstance(op, _POOLS):
+        window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
+        out = window.out_shape(shape)
+        return FusedLayer("pool", op.name, shape, out, out, window.kernel, window.stride,
+                          window.window(shape[1]).pad_before, window.window(shape[2]).pad_before,
+                          False, False, False)
     if isinstance(op, (Conv, AvgPool)):
         before = op.out_shape(shape)
         out = pools[0].out_shape(before) if pools else before

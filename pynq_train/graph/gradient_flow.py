@@ -16,7 +16,7 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "view"]
+StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class GradientStep:
         kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
             behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
             normalisation), ``spread`` (through a mean), ``drop`` (through a dropout, whose flags
-            are those of a ReLU too), ``view`` (nothing is computed: the part of a concatenation's
-            gradient that belongs to ``layer``).
+            are those of a ReLU too), ``unpool`` (back to the largest of each window), ``view``
+            (nothing is computed: the part of a concatenation's gradient that belongs to
+            ``layer``).
         layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
             belongs to.
         reads: one gradient, two for ``sum``.
@@ -148,7 +149,7 @@ class _Flow:
             self._share_out(at, total)
             return
         relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
-        if total.mask is not None and (relu or layer.on_array):
+        if total.mask is not None and (relu or layer.on_array or layer.kind == "pool"):
             total = self._step("mask", at, (total,), f"{layer.name}.dy")
         if relu:
             total = GradientRef(total.tensor, at)
@@ -165,7 +166,8 @@ class _Flow:
             if self._readers[first] > 1:
                 target = f"{layer.name}.dx"
         if target or layer.kind == "norm":
-            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop"}
+            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop",
+                                          "pool": "unpool"}
             handed = self._step(kinds.get(layer.kind, "backward"), at, (total,), target)
             if target:
                 self._hand(first, handed)

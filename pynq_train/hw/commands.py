@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 
 from pynq_train.hw.fields import Field, Place, Section
+from pynq_train.hw.pool import POOL_FIELDS
 
 DESCRIPTOR_WORDS = 128
 DESCRIPTOR_BYTES = 8 * DESCRIPTOR_WORDS
@@ -39,6 +40,8 @@ class Opcode(IntEnum):
     """Element by element: scale, shift and add maps, mask them, take sums over channels."""
     NORM = 6
     """Batch normalisation: coefficients of all channels from their sums (``hw.norm``)."""
+    POOL = 7
+    """Maxima of windows, or gradients back to them (``hw.pool``)."""
 
 
 class Unit(IntEnum):
@@ -62,6 +65,7 @@ UNITS_OF = {
     Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U),
     Opcode.VECTOR: (Unit.V,),
     Opcode.NORM: (Unit.V,),
+    Opcode.POOL: (Unit.V,),
 }
 """Which units take part in an opcode."""
 
@@ -301,6 +305,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("n_eps_e", 16, "and its exponent", True),
         ),
     ),
+    ("p", "pooling, a part of the vector unit (stands where the X section stands)", POOL_FIELDS),
     (
         "u",
         "update unit",
@@ -358,7 +363,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ),
 )
 
-_OVERLAID = {"f": "x", "v": "x", "n": "x"}
+_OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x"}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -462,6 +467,7 @@ PARAM_FIELDS = {
     Opcode.GRADIENT: UPDATE_PARAM_FIELDS,
     Opcode.VECTOR: VECTOR_PARAM_FIELDS,
     Opcode.NORM: NORM_PARAM_FIELDS,
+    Opcode.POOL: VECTOR_PARAM_FIELDS,
 }
 """Fields of a step-block entry by opcode, packed from bit 0 over two words."""
 
@@ -483,6 +489,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
         Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
         Opcode.VECTOR: ("pre", "v"),
         Opcode.NORM: ("pre", "n"),
+        Opcode.POOL: ("pre", "p"),
     }[opcode]
 
 

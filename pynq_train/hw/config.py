@@ -41,6 +41,7 @@ class HwConfig:
         table_rows: rows of the pixel table of one descriptor; two tables are held.
         max_taps: longest tap table of a descriptor.
         pool_columns: widest feature map, in columns, that the fused pooling takes.
+        line_columns: columns of a map, padding included, of which the pooling pass holds a line.
         sweep_min_cycles: shortest period of a sweep: the read-modify-write distance of the
             accumulators and the reload of S.
         acc_bits: width of an accumulator.
@@ -62,6 +63,7 @@ class HwConfig:
     table_rows: int
     max_taps: int
     pool_columns: int
+    line_columns: int
     sweep_min_cycles: int
     acc_bits: int
     max_classes: int
@@ -134,6 +136,7 @@ ZYNQ7020 = HwConfig(
     table_rows=512,
     max_taps=121,
     pool_columns=256,
+    line_columns=512,
     sweep_min_cycles=12,
     acc_bits=48,
     max_classes=1024,

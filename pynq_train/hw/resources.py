@@ -27,6 +27,8 @@ _READ_QUEUE_WORDS = 256
 _TABLE_BITS = 36
 """Bits of an entry of the softmax tables: value and slope."""
 _POOL_BITS = 68
+_LINE_BITS = 148
+"""Four sums of 6 codes and four of 3, backward; two lines of maxima forward."""
 _WORD_BITS = 64
 
 
@@ -67,7 +69,9 @@ class Resources:
 
 def _bram36(words: int, bits: int) -> float:
     """RAMB36 of one memory of simple dual port, in the shape that takes the fewest."""
-    if (words <= 512 and bits <= 36) or (words <= 1024 and bits <= 18):
+    if words <= 512:  # the last columns may be a half
+        return -(-bits // 36) / 2
+    if words <= 1024 and bits <= 18:
         return 0.5
     return float(min(-(-words // deep) * -(-bits // wide) for deep, wide in _SHAPES))
 
@@ -87,10 +91,11 @@ def resources(config: HwConfig) -> Resources:
         Memory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
         Memory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
         Memory("update queues", 3, 128, _WORD_BITS),
-        Memory("vector queues", 2, 256, _WORD_BITS),
+        Memory("vector queues", 3, 256, _WORD_BITS),
         Memory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
         Memory("softmax tables", 1, 512, _TABLE_BITS),
         Memory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
+        Memory("line of the pooling pass", 1, config.line_columns, _LINE_BITS),
     )
     scalar = UPDATE_DSPS + SOFTMAX_DSPS + VECTOR_DSPS + NORM_DSPS
     return Resources(config.multipliers + scalar, memories)

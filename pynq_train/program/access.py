@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynq_train.hw.commands import RECORD_WORDS, LoadMode, Opcode, Unit
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.norm import NormProgram
+from pynq_train.program.pooling import pool_spans
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine, strides_of
 
@@ -240,6 +241,8 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
         unit, result = Unit.V, _vector(f)
     elif opcode == Opcode.NORM:
         unit, result = Unit.V, _norm(f)
+    elif opcode == Opcode.POOL:
+        unit, result = Unit.V, [Access(Unit.V, *found) for found in pool_spans(f)]
     else:
         unit, batch = Unit.F, f["f.f_batch"]
         size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES

@@ -85,6 +85,7 @@ _ADDRESSES = {
     Opcode.SOFTMAX: ("f.logit_off", "f.label_off", "f.dlogit_off"),
     Opcode.VECTOR: ("v.a_off", "v.b_off", "v.m_off", "v.k_off", "v.v_off", "v.s_off"),
     Opcode.NORM: ("n.s_off", "n.p_off", "n.r_off", "n.q_off", "n.k_off", "n.d_off"),
+    Opcode.POOL: ("p.i_off", "p.o_off", "p.w_off"),
 }
 
 

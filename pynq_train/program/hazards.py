@@ -18,7 +18,7 @@ The ordering model, which promises less than the engine keeps:
   convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
   convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait. Within a
   descriptor nothing is ordered: its first tile is written while its last one is still loaded.
-* The vector unit takes a descriptor (VECTOR, NORM) when its last one is complete.
+* The vector unit takes a descriptor (VECTOR, NORM, POOL) when its last one is complete.
 * FENCE: everything in front has retired.
 
 Nothing else is assumed: not that descriptors retire in order across semaphores, nor how many are
@@ -42,7 +42,8 @@ _WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.V: "x", Unit.S: "s",
 """Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F, Unit.V})
 _LOADERS = frozenset({Unit.X, Unit.S})
-_FAMILY = {Opcode.GRADIENT: Opcode.UPDATE, Opcode.NORM: Opcode.VECTOR}
+_FAMILY = {Opcode.GRADIENT: Opcode.UPDATE, Opcode.NORM: Opcode.VECTOR,
+           Opcode.POOL: Opcode.VECTOR}
 """Opcodes that share a semaphore with another one."""
 Counts = tuple[int, ...]
 

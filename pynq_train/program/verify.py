@@ -20,6 +20,7 @@ from pynq_train.program.gradients import check_gradient
 from pynq_train.program.hazards import check_hazards, check_signals
 from pynq_train.program.limits import Limits
 from pynq_train.program.meaning import Meaning
+from pynq_train.program.pooling import check_pool
 from pynq_train.program.program import Fields, Program
 from pynq_train.program.spans import Spans
 from pynq_train.program.vectors import check_norm, check_vector
@@ -59,6 +60,8 @@ def verify(program: Program) -> None:
             check_norm(label, fields)
         elif opcode == Opcode.VECTOR:
             check_vector(label, fields)
+        elif opcode == Opcode.POOL:
+            check_pool(label, fields, config)
         elif opcode == Opcode.SOFTMAX:
             _check_count(label, "f_classes", fields["f.f_classes"], 1, config.max_classes)
             _check_count(label, "f_batch", fields["f.f_batch"], 1, None)

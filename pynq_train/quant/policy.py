@@ -295,6 +295,8 @@ class ExponentPolicy:
                 total = x + w
             elif layer.kind == "add":
                 total = _common(x, second if rest else x)
+            elif layer.kind == "pool":
+                total, most = x, 0  # values are copied
             elif layer.kind == "mean":
                 total = x - mean_scale(layer.pixels)[1]
             elif layer.kind == "drop":
@@ -320,7 +322,7 @@ class ExponentPolicy:
         own = forward[step.layer]
         if step.kind == "sum":
             return _common(first, gradients[step.reads[1].tensor])
-        if step.kind in ("mask", "view"):
+        if step.kind in ("mask", "view", "unpool"):
             return first
         if step.kind == "spread":
             return first - mean_scale(self.layers[step.layer].pixels)[1]

@@ -189,6 +189,8 @@ def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequ
 def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
     """Forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
+    if kind.kind == "pool":
+        return {"shift": shift}
     if kind.kind == "mean":
         return {"shift": shift, "limit": relu6_limit(e.y), "a_scale": mean_scale(kind.pixels)[0]}
     return {"shift": shift, "limit": relu6_limit(e.y),
@@ -211,7 +213,7 @@ def _step_fields(step: GradientStep, total: int, exponents: StepExponents,
     shift = exponents.gradients[step.target] - total if step.target else 0
     if step.kind == "spread":
         return {"shift": shift, "b_scale": mean_scale(kinds[step.layer].pixels)[0]}
-    if step.kind == "norm":
+    if step.kind in ("norm", "unpool"):
         return {"shift": shift}
     if step.kind == "drop":
         return {"shift": shift, "a_scale": keep_scale(kinds[step.layer].rate)[0]}

@@ -17,12 +17,14 @@ from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.lower import Fields, LayerAddresses, Taps, lower
 from pynq_train.schedule.place import ZEROS
 from pynq_train.schedule.plan import RECORD_BYTES, Entry, Plan, Role
+from pynq_train.schedule.pool_lower import PoolLowering
 from pynq_train.schedule.vector_lower import Part, VectorLowering
 from pynq_train.schedule.views import JOIN
 
 SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
                 Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX,
-                Opcode.VECTOR: Semaphore.VECTOR, Opcode.NORM: Semaphore.VECTOR}
+                Opcode.VECTOR: Semaphore.VECTOR, Opcode.NORM: Semaphore.VECTOR,
+                Opcode.POOL: Semaphore.VECTOR}
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
 def target_symbol(plan: Plan, layer: int) -> str:
     """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
     for step in plan.flow.steps:
-        if step.layer == layer and step.kind in ("backward", "norm", "spread"):
+        if step.layer == layer and step.kind in ("backward", "norm", "spread", "unpool"):
             return step.target
     return ""
 
@@ -193,6 +195,8 @@ def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields,
         return _softmax(plan, name == "train", waits), ()
     if entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
         return _update_bias(plan, entry, waits), ()
+    if entry.role.opcode == Opcode.POOL:
+        return _pool(plan, name == "train", entry, waits), ()
     if entry.role.opcode in (Opcode.VECTOR, Opcode.NORM):
         return _vector(plan, name == "train", entry, waits), ()
     return _conv(plan, name == "train", entry, waits)
@@ -280,6 +284,27 @@ def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
             written = (step.target,)
         waits.put(fields, "v", *tensors, part=entry)
     waits.done(Semaphore.VECTOR, *written, part=entry)
+    return fields
+
+
+def _pool(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
+    """A pooling pass."""
+    layer, spec, at = entry.layer, plan.specs[entry.layer], plan.memory.offset
+    first, count = entry.images or (0, spec.x.images)
+    unit = PoolLowering(spec, first, count)
+    winners = f"{spec.name}.flags"
+    if entry.role == Role.POOL:
+        keep = train and plan.active[layer]
+        x, y = input_symbol(plan, layer), output_symbol(plan, layer)
+        fields = unit.forward(at(x), at(y), at(winners), keep)
+        waits.put(fields, "v", x, part=entry)
+        waits.done(Semaphore.VECTOR, y, winners, part=entry)
+        return fields
+    step = plan.flow.steps[entry.step]
+    gradient = step.reads[0].tensor
+    fields = unit.backward(at(gradient), at(step.target), at(winners))
+    waits.put(fields, "v", gradient, part=entry)
+    waits.done(Semaphore.VECTOR, step.target, part=entry)
     return fields
 
 

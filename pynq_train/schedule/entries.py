@@ -36,6 +36,8 @@ class Role(Enum):
     STEP_NORM = "coefficients of the gradient"
     STEP = "gradient on the vector unit"
     UPDATE_GAMMA = "update gamma"
+    POOL = "pooling"
+    UNPOOL = "gradient of pooling"
 
     @property
     def opcode(self) -> Opcode:
@@ -47,9 +49,11 @@ _OPCODES = {
     Role.SOFTMAX: Opcode.SOFTMAX, Role.GRADIENT: Opcode.GRADIENT, Role.BIAS_SUMS: Opcode.GRADIENT,
     Role.UPDATE_BIAS: Opcode.UPDATE, Role.UPDATE_GAMMA: Opcode.UPDATE, Role.SUMS: Opcode.VECTOR,
     Role.POINT: Opcode.VECTOR, Role.STEP_SUMS: Opcode.VECTOR, Role.STEP: Opcode.VECTOR,
-    Role.NORM: Opcode.NORM, Role.STEP_NORM: Opcode.NORM, Role.JOIN: Opcode.VECTOR}
-_PARAM_OF = {Role.FORWARD: 1, Role.SUMS: 1, Role.POINT: 1, Role.BACKWARD: 2, Role.GRADIENT: 3,
-             Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3, Role.UPDATE_BIAS: 4, Role.JOIN: 1}
+    Role.NORM: Opcode.NORM, Role.STEP_NORM: Opcode.NORM, Role.JOIN: Opcode.VECTOR,
+    Role.POOL: Opcode.POOL, Role.UNPOOL: Opcode.POOL}
+_PARAM_OF = {Role.FORWARD: 1, Role.SUMS: 1, Role.POINT: 1, Role.POOL: 1, Role.JOIN: 1,
+             Role.BACKWARD: 2, Role.GRADIENT: 3, Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3,
+             Role.UPDATE_BIAS: 4}
 
 
 def param_index(role: Role, layer: int) -> int:

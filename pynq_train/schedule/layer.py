@@ -14,6 +14,7 @@ from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
 from pynq_train.schedule.layout import (
     FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
     Array,
     FlagLayout,
     MapLayout,
@@ -43,8 +44,9 @@ class LayerSpec:
     """One layer of a network with its mini-batch.
 
     A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
-    A layer of the vector unit (normalisation, sum, mean) has no weight layout; its flags stand
-    plane by plane, without rows. A concatenation has maps only, one as input and output.
+    A layer of the vector unit (normalisation, sum, mean, pooling) has no weight layout; its flags,
+    or winners, stand plane by plane, without rows. A concatenation has maps only, one as input and
+    output.
 
     Attributes:
         index: position in the network.
@@ -287,7 +289,10 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
-            specs.append(_vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat))
+            spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
+            if layer.kind == "pool":
+                spec = replace(spec, y=spec.y.spread(wide[index]))
+            specs.append(spec)
             flat = flat or layer.kind == "mean"
         dense_map.append(flat)
     return tuple(specs)
@@ -298,11 +303,15 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
     channels = layer.out_channels
     y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
     flags = None
+    if layer.kind == "pool":
+        y = MapLayout.feature(batch, *layer.out_shape)
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
     if layer.relu or layer.kind == "drop":
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(
-        index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=1, stride=1,
-        pad_top=0, pad_left=0, out_rows=y.rows, out_cols=y.cols, relu=layer.relu, pool=False,
+        index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
+        stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
+        out_cols=y.cols, relu=layer.relu, pool=False,
         bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
         flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
         clip=layer.clip, drop=layer.drop)

@@ -39,6 +39,7 @@ from pynq_train.schedule.order import (
     slice_tiles,
 )
 from pynq_train.schedule.place import Tensors, place
+from pynq_train.schedule.pool_lower import check_pools
 from pynq_train.schedule.shape import (
     PassShape,
     backward_shapes,
@@ -200,6 +201,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                         resting_norms(layers, learning, active))
     for spec, learn in zip(specs, learns):
         spec.check_products(weight_gradient=learn.anything)
+    check_pools(specs, board.config)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",

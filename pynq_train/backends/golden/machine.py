@@ -13,6 +13,7 @@ from pynq_train.backends.golden import conv, scalar
 from pynq_train.backends.golden.geometry import Geometry
 from pynq_train.backends.golden.memory import Memory, OutsideArena
 from pynq_train.backends.golden.norm import norm
+from pynq_train.backends.golden.pool import pool
 from pynq_train.backends.golden.vector import vector
 from pynq_train.backends.golden.workers import Workers, single_threaded_blas
 from pynq_train.errors import HardwareFault
@@ -134,6 +135,8 @@ class GoldenMachine:
             record = vector(memory, d, params, self._workers)
         elif decoded.opcode == Opcode.NORM:
             record = norm(memory, d, params)
+        elif decoded.opcode == Opcode.POOL:
+            record = pool(memory, d, params, self._workers)
         else:
             record = scalar.softmax(memory, d, params)
         memory.record(d["pre.rec_off"], *record)

@@ -1,4 +1,4 @@
-"""Vector unit: maps word by word, and the normalisation that works in turn with it."""
+"""Vector unit: maps word by word; normalisation and pooling, which work in turn with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
 from pynq_train.schedule.simulate.memory import Dram, Memory, ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.pool import runs, stretches
 from pynq_train.schedule.simulate.walk import Fields
 
 MAP_QUEUE_WORDS = 256
@@ -29,6 +30,11 @@ OUT_CYCLES = 6
 EMPTY_CYCLES = 13
 """Between the last word of a channel block and its sums."""
 RECORD_CYCLES = 2
+POOL_FIRST_CYCLES = 6
+"""From the start to the first step of a pooling pass."""
+POOL_MATH_CYCLES = 5
+POOL_EMPTY_CYCLES = 9
+"""Between the last step of a pooling pass and its record."""
 ALU_CYCLES = 7
 """From the operands of an instruction to an instruction that uses its result."""
 NORM_START_CYCLES = 2
@@ -149,6 +155,8 @@ class Vector:
             yield start
         if fields["pre.opcode"] == Opcode.NORM:
             yield from self._norm(fields)
+        elif fields["pre.opcode"] == Opcode.POOL:
+            yield from self._pool(fields)
         else:
             yield from self._maps(fields)
         yield from self._out.idle()
@@ -221,6 +229,39 @@ class Vector:
                 out.push(at, BLOCK_WORDS)
         if clock.now < at:
             yield at
+
+    def _pool(self, f: Fields) -> Steps:
+        clock, out = self._clock, self._out
+        images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_winners", 0)
+        self._a.begin(_planes(images, f["p.i_words"]), clock.now + FIRST_CYCLES)
+        used = [(self._a, 0)]
+        if back:
+            self._mask.begin(_planes(images, f["p.w_words"]), clock.now + FIRST_CYCLES)
+            used.append((self._mask, 0))
+        at = clock.now + POOL_FIRST_CYCLES
+        results = places = 0
+        for part in stretches(f):
+            end = at + part.cycles
+            for number, count in enumerate((part.read, part.places)[:len(used)]):
+                one, taken = used[number]
+                if count > taken:
+                    yield from one.wait(count)
+                    end = max(end, one.cycle(count) + 1)
+                    one.take(count)
+                    used[number] = one, count
+            at = end
+            yield from out.room()
+            at = max(at, clock.now)
+            for size in runs(part.written, results, f["p.o_words"]):
+                results += size
+                out.push(at + POOL_MATH_CYCLES, size)
+            for size in runs(part.places, places, f["p.w_words"]) if keep else ():
+                places += size
+                out.push(at, size)
+            if clock.now < at:
+                yield at
+        if clock.now < at + POOL_EMPTY_CYCLES:
+            yield at + POOL_EMPTY_CYCLES
 
     def _norm(self, f: Fields) -> Steps:
         clock, out, load = self._clock, self._out, self._load

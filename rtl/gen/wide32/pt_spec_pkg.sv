@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h2b8d2bf6;
+  localparam logic [31:0] ContractHash = 32'h10a6070c;
   localparam int unsigned Tm = 32;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -19,6 +19,7 @@ package pt_spec_pkg;
   localparam int unsigned TableRows = 512;
   localparam int unsigned MaxTaps = 121;
   localparam int unsigned PoolColumns = 256;
+  localparam int unsigned LineColumns = 512;
   localparam int unsigned SweepMinCycles = 12;
   localparam int unsigned AccBits = 48;
   localparam int unsigned MaxClasses = 1024;
@@ -40,6 +41,7 @@ package pt_spec_pkg;
   localparam int unsigned OpGradient = 4;
   localparam int unsigned OpVector = 5;
   localparam int unsigned OpNorm = 6;
+  localparam int unsigned OpPool = 7;
   localparam int unsigned UnitPix = 0;
   localparam int unsigned UnitX = 1;
   localparam int unsigned UnitS = 2;
@@ -86,6 +88,8 @@ package pt_spec_pkg;
   localparam int unsigned SecVWords = 10;
   localparam int unsigned SecNFirst = 7;  // normalisation, a part of the vector unit (stands where the X section stands)
   localparam int unsigned SecNWords = 7;
+  localparam int unsigned SecPFirst = 7;  // pooling, a part of the vector unit (stands where the X section stands)
+  localparam int unsigned SecPWords = 7;
   localparam int unsigned SecUFirst = 97;  // update unit
   localparam int unsigned SecUWords = 3;
   localparam int unsigned CfgPixFirst = 5;  // first word a unit receives
@@ -304,6 +308,34 @@ package pt_spec_pkg;
     logic [31:0] s_off;  // byte offset of the sums, int64 [part][block][2][4]
   } n_t;
 
+  // pooling, a part of the vector unit (stands where the X section stands)
+  typedef struct packed {
+    logic [23:0] gap0;
+    logic [0:0] p_winners;  // forward: write the winners
+    logic [0:0] p_back;  // gradients go to the winners; else maxima are taken
+    logic [0:0] p_left;  // columns of the first window at the left of the map
+    logic [0:0] p_top;  // rows of the first window above the map
+    logic [1:0] p_stride;  // rows and columns from window to window, 1..3
+    logic [1:0] p_kernel;  // rows and columns of a window, 2 or 3
+    logic [15:0] t_cols;  // columns that the unit goes through
+    logic [15:0] t_rows;  // rows that the unit goes through
+    logic [15:0] q_cols;  // columns of the pooled map
+    logic [15:0] q_rows;  // rows of the pooled map
+    logic [15:0] p_cols;  // columns of the map
+    logic [15:0] p_rows;  // rows of the map
+    logic [15:0] p_blocks;  // channel blocks of an image, planes one behind the other
+    logic [15:0] p_images;  // images
+    logic [31:0] w_step;  // bytes from an image's winners to the next
+    logic [31:0] o_step;  // bytes from an image that is written to the next
+    logic [31:0] i_step;  // bytes from an image that is read to the next
+    logic [31:0] w_words;  // words of winners of an image
+    logic [31:0] o_words;  // words of an image that is written
+    logic [31:0] i_words;  // words of an image that is read
+    logic [31:0] w_off;  // byte offset of the winners, written forward and read backward
+    logic [31:0] o_off;  // byte offset of what is written: the pooled map, or the map's gradient
+    logic [31:0] i_off;  // byte offset of what is read: the map, or the pooled map's gradient
+  } p_t;
+
   // update unit
   typedef struct packed {
     logic [41:0] gap0;
@@ -412,6 +444,16 @@ package pt_spec_pkg;
     logic [7:0] g_exp;  // exponent of its gradient
     logic [7:0] z_exp;  // exponent of the normalised map
   } norm_param_t;
+
+  // step-block entry of POOL
+  typedef struct packed {
+    logic [23:0] b_scale;  // B of all channels, within +-(2**23 - 1)
+    logic [23:0] a_scale;  // A of all channels, within +-(2**23 - 1)
+    logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768
+    logic [31:0] drop_seed;  // v_drop: seed of the training, first word of the key
+    logic [23:0] drop_step;  // v_drop: training step, second word of the random bits' key
+    logic [7:0] shift;  // right shift of the requantisation, 0..47
+  } pool_param_t;
 
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegAbi = 12'h004;

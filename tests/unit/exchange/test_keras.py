@@ -133,3 +133,16 @@ def test_bad_models() -> None:
     model = keras.Sequential([keras.Input((None, 8, 1)), layers.Conv2D(2, 3)])
     with pytest.raises(UnsupportedModel, match=r"fixed sizes, found \(None, 8, 1\)"):
         pt.from_keras(model)
+
+
+def test_pooling_of_any_window_runs_on_the_engine(rng: np.random.Generator) -> None:
+    """Padding of an even map lies below and at the right alone."""
+    model = keras.Sequential([
+        keras.Input((10, 9, 2)), layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization(),
+        layers.ReLU(), layers.MaxPooling2D(3, 2, padding="same"), layers.MaxPooling2D(2, 1),
+        layers.Flatten(), layers.Dense(3)])
+    pools = [layer for layer in fuse(compare(randomised(model, rng), rng, softmax=False).graph)
+             if layer.kind == "pool"]
+    assert [(p.kernel, p.stride, p.pad_top, p.pad_left) for p in pools] == [(3, 2, 0, 1),
+                                                                           (2, 1, 0, 0)]
+    assert pools[0].out_shape == (4, 5, 5)

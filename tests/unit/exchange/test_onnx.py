@@ -244,3 +244,15 @@ def test_parameters_must_fit(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="parameters: expected layers conv1, conv2, dense1"):
         pt.export_onnx(graph, {}, tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_pooling_of_any_window_comes_back_and_runs(tmp_path: Path,
+                                                   rng: np.random.Generator) -> None:
+    graph = Graph.build((2, 11, 10), [
+        pt.Conv(4, 3, padding=1), pt.BatchNorm(), pt.Relu(), pt.MaxPool(3, 2, 1),
+        pt.MaxPool(3, 1, "same"), pt.MaxPool2x2(), pt.Dense(3)])
+    pt.export_onnx(graph, random_params(graph, rng), tmp_path / "pools.onnx")
+    again = pt.from_onnx(tmp_path / "pools.onnx")
+    shapes = [[(p.kernel, p.stride, p.pad_top, p.out_shape) for p in fuse(one) if p.kind == "pool"]
+              for one in (graph, again.graph)]
+    assert shapes[0] == shapes[1] and len(shapes[0]) == 3

@@ -12,6 +12,7 @@ import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.train.verify import verify
 
 pytestmark = pytest.mark.oracle
 
@@ -248,3 +249,16 @@ def test_files_that_pytorch_writes(tmp_path: Path) -> None:
     model = pt.from_onnx(tmp_path / "t.onnx")
     got = log_softmax(FloatTrainer(model.graph, model.params).logits(x.numpy()))
     np.testing.assert_allclose(np.exp(got), module(x).detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_pooling_of_any_window_runs_on_the_engine() -> None:
+    """The stem of ResNet, and pooling with and without overlap behind a normalisation."""
+    module = randomised(nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 6, 3, padding=1), nn.MaxPool2d(3, 2), nn.ReLU(),
+        nn.MaxPool2d(3, 1, 1), nn.Flatten(), nn.Linear(54, 3)))
+    model = pt.from_torch(module, torch.randn(2, 2, 14, 14))
+    layers = fuse(model.graph)
+    assert [layer.kind for layer in layers] == ["conv", "norm", "pool", "conv", "pool", "pool",
+                                                "dense"]
+    assert verify(model.graph, 3, 1, "golden", 1).mismatches == 0

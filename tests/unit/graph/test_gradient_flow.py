@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from pynq_train.graph import Add, BatchNorm, Conv, Dense, GlobalAvgPool, Graph, Op, Relu, fuse, zoo
+from pynq_train.graph import (
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAvgPool,
+    Graph,
+    MaxPool,
+    Op,
+    Relu,
+    fuse,
+    zoo,
+)
 from pynq_train.graph.gradient_flow import GradientFlow, active_layers, gradient_flow
 
 
@@ -48,6 +60,19 @@ def test_a_sum_without_normalisation_gives_its_convolution_a_masked_copy() -> No
     assert text(names, flow) == [
         "backward d: dlogits -> s.dy", "mask b: s.dy at s -> b.dy", "backward b: b.dy -> b.dx",
         "sum a: b.dx + s.dy at s -> a.dy"]
+
+
+def test_gradients_go_back_through_windows_without_a_mask() -> None:
+    names, flow = flow_of(conv("a"), Relu(name="r"), MaxPool(3, 2, 1, "p"), conv("b"),
+                          BatchNorm(name="n"), Add("s", ("n", "p")), Relu(), Dense(2, name="d"))
+    assert text(names, flow) == [
+        "backward d: dlogits -> n.dy", "norm n: n.dy at n -> b.dy", "backward b: b.dy -> b.dx",
+        "sum p: b.dx + n.dy at n -> p.dy", "unpool p: p.dy -> a.dy"]
+    names, flow = flow_of(conv("a"), MaxPool(3, 1, 1, "p"), Add("s", ("p", "a")), Relu(),
+                          Dense(2, name="d"))
+    assert text(names, flow) == [
+        "backward d: dlogits -> s.dy", "mask p: s.dy at s -> p.dy", "unpool p: p.dy -> p.dx",
+        "sum a: p.dx + s.dy at s -> a.dy"]
 
 
 def test_two_masks_do_not_meet_in_one_sum() -> None:

@@ -75,7 +75,7 @@ def test_bad_parts_are_refused() -> None:
     with pytest.raises(UnknownName, match="configuration"):
         _ = replace(program, config="other").hw_config
     broken = replace(program, descriptors=b"\x63" + program.descriptors[1:])
-    with pytest.raises(IllegalProgram, match=r"descriptor 0: opcode: expected 0\.\.6, found 99"):
+    with pytest.raises(IllegalProgram, match=r"descriptor 0: opcode: expected 0\.\.7, found 99"):
         _ = broken.fields
     taps = pack_descriptor({"pre.opcode": 1, "pre.n_taps": 4, "pre.taps_off": 2048})
     with pytest.raises(IllegalProgram, match="tap table"):

@@ -139,3 +139,10 @@ def test_what_the_kernel_cannot_do_is_refused(net: Graph, data: Data, change: di
     with pytest.raises(BadInput, match=text), pt.Learner(
             net, "hls-csim", pt.SGD(lr=0.1, momentum=0.0, **change), train=train) as learner:
         learner.fit(*data, epochs=1)
+
+
+def test_layers_of_the_vector_unit_are_refused(data: Data) -> None:
+    net = (Sequential((1, 6, 6), "wide").conv(4, 3).relu().max_pool(3, 1).dense(3).build())
+    with pytest.raises(BadInput, match=r"hls-csim: layer 'pool1': expected a convolution or a "
+                                       "dense layer, found pool; use another board"):
+        learner(net).fit(*data, epochs=1, progress=False)

@@ -1,0 +1,53 @@
+"""Fields of a pooling descriptor: windows of maxima, forward and backward."""
+
+from __future__ import annotations
+
+from pynq_train.hw.fields import Field
+
+MAX_KERNEL, MAX_STRIDE, MAX_PAD = 3, 3, 1
+"""Largest window, stride and padding above and at the left."""
+WINNER_PIXELS = 4
+"""Pooled pixels in one word of winners: 4 bits per channel, 16 per pixel."""
+WINNER_ROW = 3
+"""A winner is this times its row in the window, plus its column."""
+
+POOL_FIELDS = (
+    Field("i_off", 32, "byte offset of what is read: the map, or the pooled map's gradient"),
+    Field("o_off", 32, "byte offset of what is written: the pooled map, or the map's gradient"),
+    Field("w_off", 32, "byte offset of the winners, written forward and read backward"),
+    Field("i_words", 32, "words of an image that is read"),
+    Field("o_words", 32, "words of an image that is written"),
+    Field("w_words", 32, "words of winners of an image"),
+    Field("i_step", 32, "bytes from an image that is read to the next"),
+    Field("o_step", 32, "bytes from an image that is written to the next"),
+    Field("w_step", 32, "bytes from an image's winners to the next"),
+    Field("p_images", 16, "images"),
+    Field("p_blocks", 16, "channel blocks of an image, planes one behind the other"),
+    Field("p_rows", 16, "rows of the map"),
+    Field("p_cols", 16, "columns of the map"),
+    Field("q_rows", 16, "rows of the pooled map"),
+    Field("q_cols", 16, "columns of the pooled map"),
+    Field("t_rows", 16, "rows that the unit goes through"),
+    Field("t_cols", 16, "columns that the unit goes through"),
+    Field("p_kernel", 2, "rows and columns of a window, 2 or 3"),
+    Field("p_stride", 2, "rows and columns from window to window, 1..3"),
+    Field("p_top", 1, "rows of the first window above the map"),
+    Field("p_left", 1, "columns of the first window at the left of the map"),
+    Field("p_back", 1, "gradients go to the winners; else maxima are taken"),
+    Field("p_winners", 1, "forward: write the winners"),
+)
+
+
+def passes(back: bool, size: int, pooled: int, kernel: int, stride: int, pad: int) -> int:
+    """Rows (or columns) that the unit goes through.
+
+    Args:
+        back: of a gradient, from the first row of the first window on; else from the first row of
+            the map on.
+        size: rows of the map.
+        pooled: rows of the pooled map.
+        kernel: rows of a window.
+        stride: rows from window to window.
+        pad: rows of the first window above the map.
+    """
+    return pad + size if back else max(size, (pooled - 1) * stride + kernel - pad)

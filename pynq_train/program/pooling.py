@@ -1,0 +1,70 @@
+"""Limits and memory accesses of pooling descriptors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.errors import IllegalProgram
+from pynq_train.hw.config import WORD_BYTES, HwConfig
+from pynq_train.hw.pool import MAX_KERNEL, MAX_STRIDE, WINNER_PIXELS, passes
+from pynq_train.program.program import Fields
+from pynq_train.program.spans import Spans
+
+SPARE_COLUMNS = MAX_KERNEL - 1
+"""Columns that windows may reach beside a map, at either side."""
+
+
+def check_pool(label: str, f: Fields, config: HwConfig) -> None:
+    """Check windows, sizes and steps of a POOL descriptor.
+
+    Maps stand as ``[image][block][row][column]``, images ``i_step`` and ``o_step`` apart. Every
+    window holds a pixel of the map.
+
+    Raises:
+        IllegalProgram: the first rule that it breaks.
+    """
+    def require(good: bool, what: str, expected: object, found: object) -> None:
+        if not good:
+            raise IllegalProgram(f"{label}: {what}", expected=expected, found=found)
+
+    for name in ("p_images", "p_blocks", "p_rows", "p_cols", "q_rows", "q_cols"):
+        require(f[f"p.{name}"] >= 1, name, "1 or more", f[f"p.{name}"])
+    kernel, stride = f["p.p_kernel"], f["p.p_stride"]
+    require(2 <= kernel <= MAX_KERNEL, "p_kernel", f"2..{MAX_KERNEL}", kernel)
+    require(1 <= stride <= MAX_STRIDE, "p_stride", f"1..{MAX_STRIDE}", stride)
+    most = config.line_columns - SPARE_COLUMNS
+    require(f["p.p_cols"] <= most, "p_cols", f"at most {most}, a line of the unit", f["p.p_cols"])
+    back = bool(f["p.p_back"])
+    for name, pad in (("rows", f["p.p_top"]), ("cols", f["p.p_left"])):
+        size, pooled = f[f"p.p_{name}"], f[f"p.q_{name}"]
+        windows = (size - 1 + pad) // stride + 1
+        require(pooled <= windows, f"q_{name}", f"at most {windows}, windows that begin in the map",
+                pooled)
+        steps = passes(back, size, pooled, kernel, stride, pad)
+        require(f[f"p.t_{name}"] == steps, f"t_{name}", steps, f[f"p.t_{name}"])
+    pixels = f["p.q_rows"] * f["p.q_cols"]
+    whole = f["p.p_rows"] * f["p.p_cols"]
+    planes = {"i": pixels if back else whole, "o": whole if back else pixels,
+              "w": -(-pixels // WINNER_PIXELS)}
+    for name, plane in planes.items():
+        words = f["p.p_blocks"] * plane
+        require(f[f"p.{name}_words"] == words, f"{name}_words", f"{words}, an image",
+                f[f"p.{name}_words"])
+        step = f[f"p.{name}_step"]
+        require(step >= WORD_BYTES * words and step % WORD_BYTES == 0, f"{name}_step",
+                f"{WORD_BYTES * words} or more, a multiple of {WORD_BYTES}", step)
+    require(not (back and f["p.p_winners"]), "p_winners", "0 with p_back", 1)
+
+
+def pool_spans(f: Fields) -> list[tuple[bool, str, Spans]]:
+    """What a POOL descriptor touches: written or not, what it is, its bytes."""
+    result = [(False, "map that it reads", _images(f, "i")),
+              (True, "map that it writes", _images(f, "o"))]
+    if f["p.p_back"] or f["p.p_winners"]:
+        result.append((not f["p.p_back"], "winners", _images(f, "w")))
+    return result
+
+
+def _images(f: Fields, name: str) -> Spans:
+    starts = f[f"p.{name}_off"] + f[f"p.{name}_step"] * np.arange(f["p.p_images"], dtype=np.int64)
+    return Spans.of(starts, starts + WORD_BYTES * f[f"p.{name}_words"])

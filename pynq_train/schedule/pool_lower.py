@@ -1,0 +1,64 @@
+"""Lowering of pooling passes: fields of POOL descriptors, and what fits the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.hw.config import WORD_BYTES, HwConfig
+from pynq_train.hw.pool import MAX_KERNEL, passes
+from pynq_train.schedule.layer import LayerSpec
+from pynq_train.schedule.lower import Fields
+
+
+def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
+    """Raise :class:`DoesNotFit` if a row of a pooled map does not fit the line of the unit."""
+    most = config.line_columns - MAX_KERNEL + 1
+    for spec in specs:
+        if spec.kind == "pool" and spec.x.cols > most:
+            raise DoesNotFit(f"layer {spec.name!r}: columns of a map that is pooled",
+                             expected=f"at most {most}", found=spec.x.cols,
+                             fix="use a convolution with a stride in front of it")
+
+
+@dataclass(frozen=True)
+class PoolLowering:
+    """Descriptors of one pooling pass, for some of the images.
+
+    Attributes:
+        spec: the layer.
+        first: first image; ``images``: their number.
+    """
+
+    spec: LayerSpec
+    first: int
+    images: int
+
+    def forward(self, x: int, y: int, winners: int, keep: bool) -> Fields:
+        """Maxima; ``x``, ``y``, ``winners``: offsets of the whole tensors, ``keep``: winners."""
+        return {**self._fields(x, y, winners, False), "p.p_winners": int(keep)}
+
+    def backward(self, dy: int, dx: int, winners: int) -> Fields:
+        """Gradients."""
+        return self._fields(dy, dx, winners, True)
+
+    def _fields(self, read: int, written: int, winners: int, back: bool) -> Fields:
+        spec = self.spec
+        assert spec.flags is not None
+        source, result = (spec.y, spec.x) if back else (spec.x, spec.y)
+        fields: Fields = {
+            "p.p_images": self.images, "p.p_blocks": spec.x.blocks, "p.p_kernel": spec.kernel,
+            "p.p_stride": spec.stride, "p.p_top": spec.pad_top, "p.p_left": spec.pad_left,
+            "p.p_back": int(back)}
+        for name, offset, stride in (("i", read, source.image_stride),
+                                     ("o", written, result.image_stride),
+                                     ("w", winners, spec.flags.image_stride)):
+            fields.update({f"p.{name}_off": offset + self.first * stride,
+                           f"p.{name}_words": stride // WORD_BYTES, f"p.{name}_step": stride})
+        for name, size, pooled, pad in (("rows", spec.x.rows, spec.y.rows, spec.pad_top),
+                                        ("cols", spec.x.cols, spec.y.cols, spec.pad_left)):
+            fields.update({f"p.p_{name}": size, f"p.q_{name}": pooled,
+                           f"p.t_{name}": passes(back, size, pooled, spec.kernel, spec.stride,
+                                                 pad)})
+        return fields

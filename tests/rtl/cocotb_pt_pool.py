@@ -1,0 +1,82 @@
+"""Cocotb bench of pt_pool_pass: random windows, sizes and stalls; memory against the model."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from typing import Any
+
+import cocotb
+from client_model import Bench, ReadClient, WriteClient
+from oracles.pool_cases import Window, contents, geometry, random_pooled, random_window
+from oracles.pool_model import pool
+
+from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
+from pynq_train.hw.config import ZYNQ7020
+
+OFFSETS = {f"p.{name}_off": k + 1 << 20 for k, name in enumerate("iow")}
+REC_OFF = 7 << 20
+SLACK = 200
+"""Cycles of a descriptor beside its steps."""
+
+
+def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
+    """What the sequencer sends for a pooling descriptor."""
+    desc = struct.unpack("<128Q", pack_descriptor(values))
+    param = struct.unpack("<2Q", pack_params(Opcode.POOL, params))
+    indices = list(range(SECTIONS["pre"].words))
+    indices += [SECTIONS["p"].first + k for k in range(SECTIONS["p"].words)]
+    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
+
+
+async def run_pool(bench: Bench, planes: tuple[int, int], size: tuple[int, int],
+                   pooled: tuple[int, int], window: Window, back: bool, keep: int = 1) -> int:
+    """One descriptor; checks everything that it writes. Returns its cycles."""
+    rng, memory = bench.rng, bench.memory
+    memory.clear()
+    base = 8 * rng.randint(0, 15)
+    values = {**geometry(*planes, size, pooled, window, back),
+              **{name: at + base for name, at in OFFSETS.items()},
+              "p.p_winners": int(keep and not back)}
+    for name in "iow":  # images need not stand one behind the other
+        values[f"p.{name}_step"] += 8 * rng.choice((0, 0, 3))
+    params = {"shift": rng.choice((0, 0, 1, 3, rng.randint(0, 47)))}
+    memory.update(contents(rng, values))
+    values["pre.rec_off"] = bench.record_off = REC_OFF + base
+    image = {**memory, **pool(memory, values, params)}
+    await bench.configure(config_words(values, params))
+    count = planes[0] * planes[1] * (values["p.t_rows"] + 4) * (values["p.t_cols"] + 4)
+    cycles = await bench.wait_done(2000 + 40 * count)
+    wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
+             if image.get(a) != memory.get(a)]
+    assert not wrong, (f"{planes} of {size} to {pooled}, {values} {params}: {len(wrong)} words "
+                       f"differ, first {wrong[:4]}")
+    return cycles
+
+
+@cocotb.test()
+async def random_windows(dut: Any) -> None:
+    """Random windows, sizes and stalls, then the rate without stalls."""
+    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
+    bench = Bench(dut, rng)
+    bench.clients = [ReadClient(bench, "a_"), ReadClient(bench, "b_"),
+                     WriteClient(bench, run_prefix="wr_")]
+    await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
+                       "stamp_i": 0})
+    for number in range(70):
+        bench.stall = rng.choice((0.0, 0.1, 0.5))
+        bench.latency = rng.choice((1, 5, 30, 60))
+        window = random_window(rng)
+        most = 4 if number % 3 else 14
+        size = (rng.randint(1, most), rng.randint(1, most))
+        await run_pool(bench, (rng.randint(1, 3), rng.randint(1, 3)), size,
+                       random_pooled(rng, size, window), window, bool(number & 1),
+                       rng.randrange(2))
+    bench.stall, bench.latency = 0.0, 40
+    widest = ZYNQ7020.line_columns - 2
+    for back in (False, True):
+        await run_pool(bench, (1, 1), (3, widest), (2, widest // 2), (3, 2, 1, 1), back)
+        cycles = await run_pool(bench, (2, 2), (24, 30), (12, 15), (3, 2, 1, 1), back)
+        steps = 4 * (24 + back) * (30 + back)
+        assert cycles < steps + SLACK, f"{cycles} cycles for {steps} steps"
