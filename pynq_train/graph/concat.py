@@ -268,8 +268,9 @@ def _copied(graph: Graph) -> Graph:
         for name in op.inputs:
             head, tail = ops.head(name)
             # Max pooling that is no part of a convolution keeps the exponent of what it reads.
-            free = isinstance(head, _CONVOLUTIONS if any(isinstance(one, MaxPool2x2)
-                                                         for one in tail) else _FREE)
+            pools = sum(isinstance(one, MaxPool2x2) for one in tail)
+            fused = pools == 1 and all(ops.readers(one.inputs[0]) == 1 for one in tail)
+            free = isinstance(head, _CONVOLUTIONS if pools else _FREE) and fused == bool(pools)
             if name != INPUT and name not in taken and free:
                 taken.add(name)
                 sources.append(name)

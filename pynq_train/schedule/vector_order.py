@@ -81,8 +81,8 @@ class _Forward:
             self._convolution(spec)
             return
         if spec.kind == "concat":
+            self._flush()
             if spec.index in self._joins:
-                self._flush()
                 self.entries.append(Entry(Role.JOIN, spec.index))
             return
         side = self._side

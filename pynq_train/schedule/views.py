@@ -16,7 +16,7 @@ from pynq_train.schedule.layout import MapLayout, ceil_div
 
 JOIN = "join"
 """Scratch sums of the descriptors that wait for the sources of a joined map."""
-_TOGETHER = ("norm", "add", "concat")
+_TOGETHER = ("norm", "add", "drop", "concat")
 """Layers that take maps of one size, word by word, or join them."""
 
 

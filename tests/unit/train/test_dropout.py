@@ -280,7 +280,8 @@ def test_predictions_of_a_network_that_was_never_trained(
 
 
 def test_the_kernel_of_ef_train_has_none() -> None:
-    with pytest.raises(BadInput, match=r"layer 'd': expected a convolution or a dense layer, found drop"):
+    with pytest.raises(BadInput, match=r"layer 'd': expected a convolution or a dense "
+                                       "layer, found drop"):
         pt.Learner(Graph.build((1, 6, 6), [Conv(4, 3), Dropout(0.5, "d"), Dense(3)]),
                    board="hls-csim", optimizer=pt.SGD(0.1, 0.0))._open()
 
