@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash bb195401dd3fab418295c1ef4d0fc7fc48cb3ce042b4b9cdd9633f995d0bb34d
+  variable contract_hash 31654e9d6376d12c703214e7acf77653530cea51d0ca91b7d08e26c167732990
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH bb195401dd3fab418295c1ef4d0fc7fc48cb3ce042b4b9cdd9633f995d0bb34d}
+    {CONTRACT_HASH 31654e9d6376d12c703214e7acf77653530cea51d0ca91b7d08e26c167732990}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

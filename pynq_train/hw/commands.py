@@ -257,7 +257,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("v_words", 32, "words of a plane: pixels of one channel block of one image"),
             Field("v_step", 32, "bytes from a plane to the next image's"),
             Field("v_jump", 32, "bytes from the last image's plane to the next block's", True),
-            Field("m_words", 16, "words of a plane's flags: a bit per channel, 16 pixels"),
+            Field("m_words", 32, "words of a plane's flags: a bit per channel, 16 pixels"),
             Field("m_step", 32, "bytes from a plane's flags to the next image's"),
             Field("m_jump", 32, "bytes from the last image's flags to the next block's", True),
             Field("v_b", 1, "map b is read"),

@@ -13,10 +13,11 @@ module pt_plane_runs #(
   input  logic                     clk_i,
   input  logic                     rst_ni,
   input  logic                     start_i,
+  input  logic                     on_i,          // else there is nothing to do
   input  logic [31:0]              off_i,         // bytes
   input  logic [31:0]              words_i,       // of a plane, at least 1
   input  logic [15:0]              images_i,      // at least 1
-  input  logic [15:0]              blocks_i,      // 0: nothing to do
+  input  logic [15:0]              blocks_i,      // at least 1
   input  logic [31:0]              image_step_i,  // bytes
   input  logic [31:0]              block_jump_i,  // bytes
   input  logic                     go_i,
@@ -49,7 +50,7 @@ module pt_plane_runs #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) busy_q <= 1'b0;
-    else if (start_i) busy_q <= blocks_i != 16'd0;
+    else if (start_i) busy_q <= on_i;
     else if (accept_o && last) busy_q <= 1'b0;
     if (start_i) begin
       off_q   <= off_i;

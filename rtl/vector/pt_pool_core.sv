@@ -7,21 +7,27 @@
 //   backward  d[0..2] = gradients of this column for rows 0..2 of the windows that begin here
 //             result = P + d[0];  then P := Q + d[1], Q := d[2]
 //
-//   cycle 0 step; line is read | 1 columns | 2 rows | 3 line is written | 3..5 round | out
+//   cycle 0 step; line is read | 1 columns | 2 rows: winners, value | 3 more; line is written
+//
+// The result is value + more; the arithmetic of the vector unit adds and rounds it.
+//
+// A lane of the line has 36 bits. Forward {column of B, B, column of A, A}: where B is A, its column
+// is 3. Backward {Q, P} of 18 and 19 bits: |Q| near its largest, of 3 windows that begin in a row,
+// leaves P only those of the row before, so that the upper 7 bits become 6 (packed_sums).
 //
 // Contract: a pipeline without stalls; modes are stable while steps are inside. A step finds what
-// steps of 4 or more cycles before left in the line. valid_o comes 6 cycles after emit_i with
-// valid_i, winners_valid_o 3 cycles.
+// steps of 4 or more cycles before left in the line. value_o comes 2 cycles after valid_i, more_o
+// and winners_valid_o 3 cycles; value_o and more_o are 0 without on_i.
 module pt_pool_core #(
   // Columns of the line, 16..4096.
   parameter int unsigned Columns = 512
 ) (
   input  logic                       clk_i,
   input  logic                       rst_ni,
-  input  logic                       start_i,    // zeroes measure and saturations
+  input  logic                       start_i,    // forgets the sums of gradients
+  input  logic                       on_i,       // a pooling pass
   input  logic                       back_i,     // gradients
   input  logic                       wide_i,     // windows of 3, else 2
-  input  logic [5:0]                 shift_i,    // stable from 2 cycles before the first step
   // a step
   input  logic                       valid_i,
   input  logic [63:0]                word_i,     // of the map, or a gradient
@@ -41,21 +47,16 @@ module pt_pool_core #(
   output logic                       winners_valid_o,
   output logic                       winners_last_o,
   output logic [15:0]                winners_o,  // 3 * row + column in the window, 4 bits each
-  output logic                       valid_o,
-  output logic [63:0]                data_o,
-  output logic [47:0]                measure_o,
-  output logic [31:0]                saturations_o
+  output logic [3:0][18:0]           value_o,
+  output logic [3:0][17:0]           more_o
 );
   if (Columns < 16 || Columns > 4096) begin : g_check
     $fatal(1, "pt_pool_core: Columns must be 16..4096");
   end
   localparam int unsigned ColW = $clog2(Columns);
-  // Bits of sums: of 3, of 6 and of 9 codes.
-  localparam int unsigned ThreeW = 18, SixW = 19, NineW = 20;
-  localparam int unsigned LaneW = ThreeW + SixW;
-  // Bits that are rounded; from this shift on every sum of 9 codes becomes 0.
-  localparam int unsigned RoundW = NineW + 1;
-  localparam int unsigned ShW = 5;
+  // Bits of sums: of 3 and of 6 codes.
+  localparam int unsigned ThreeW = 18, SixW = 19;
+  localparam int unsigned LaneW = 36;
 
   // ---- stages -----------------------------------------------------------------------------------
   typedef struct packed {
@@ -102,7 +103,6 @@ module pt_pool_core #(
 
   // ---- four channels ----------------------------------------------------------------------------
   logic             before_q, pair_there_q;  // the column before lies in the map; one of two does
-  logic [3:0][RoundW-1:0] total_q;
   assign winners_valid_o = emit3_q && !back_i;
   assign winners_last_o = last3_q;
   always_ff @(posedge clk_i) begin
@@ -138,7 +138,7 @@ module pt_pool_core #(
       for (genvar c = 0; c < 3; c++) begin : g_column
         always_ff @(posedge clk_i) begin
           own_q[c] <= word_i[16*l+:16];
-          if (!there_i || places_i[4*l+:4] != 4'(3 * r + c)) own_q[c] <= 16'sd0;
+          if (!back_i || !there_i || places_i[4*l+:4] != 4'(3 * r + c)) own_q[c] <= 16'sd0;
         end
       end
       always_ff @(posedge clk_i) begin
@@ -151,6 +151,7 @@ module pt_pool_core #(
           to_this_q <= '0;
           to_next_q <= '0;
         end
+        if (start_i) d_q[r] <= '0;
       end
     end
     always_ff @(posedge clk_i) begin
@@ -163,79 +164,58 @@ module pt_pool_core #(
       end
     end
 
-    // Rows: the line holds {B row, B column, B, A column, A}, or {Q, P}.
-    logic signed [15:0]       a_x, b_x;
-    logic [1:0]               a_column, b_column;
-    logic                     b_row, over_a, over_b;
-    logic signed [SixW-1:0]   p;
+    // Rows.
+    logic [LaneW-1:0]         old, next;
+    logic signed [15:0]       a_x, b_x, joined, most;  // joined: max(A, h)
+    logic [1:0]               a_column, b_column, joined_column;
+    logic                     over_a, over_b, zero;
+    logic signed [SixW-1:0]   p, sum;
     logic signed [ThreeW-1:0] q;
-    logic [18:0]              joined;  // row, column and value of max(A, h)
-    logic signed [NineW-1:0]  total;
-    logic [LaneW-1:0]         next;
+    logic signed [SixW-1:0]   value;
     logic [1:0]               row, row_q, column, column_q;
-    assign {b_row, b_column, b_x, a_column, a_x} = line[LaneW*l+:LaneW];
-    assign q = step2_q.top ? '0 : line[LaneW*l+SixW+:ThreeW];
-    assign p = step2_q.top ? '0 : line[LaneW*l+:SixW];
+    assign old = line[LaneW*l+:LaneW];
+    assign {b_column, b_x, a_column, a_x} = old;
+    assign p = {old[35] ? old[17] : old[33], old[17:0]};
+    assign q = {old[34], old[34] ^ (old[35] & !old[33]), old[34] ^ (old[35] & old[33]), old[32:18]};
+    assign zero = !on_i || (back_i && step2_q.top);
     assign over_a = !step2_q.above || (step2_q.row && h_q > a_x);
     assign over_b = !step2_q.older || (step2_q.row && h_q > b_x);
-    assign joined = over_a ? {1'b1, h_column_q, h_q} : {1'b0, a_column, a_x};
+    assign joined = over_a ? h_q : a_x;
+    assign joined_column = over_a ? h_column_q : a_column;
+    // Forward d_q is 0: the sum is h.
+    assign sum = SixW'(d_q[1]) + (!back_i ? SixW'(h_q) : step2_q.top ? '0 : SixW'(q));
+    assign most = !wide_i ? joined : over_b ? h_q : b_x;
     always_comb begin
-      next = {joined, h_column_q, h_q};
-      total = NineW'($signed(joined[15:0]));
-      row = {1'b0, joined[18]};
-      column = joined[17:16];
+      value = SixW'(most);
+      row = {1'b0, over_a};
+      column = joined_column;
       if (wide_i) begin
-        total = over_b ? NineW'(h_q) : NineW'(b_x);
-        row = over_b ? 2'd2 : {1'b0, b_row};
-        column = over_b ? h_column_q : b_column;
+        row = over_b ? 2'd2 : {1'b0, &b_column};
+        column = over_b ? h_column_q : (&b_column) ? a_column : b_column;
       end
-      if (back_i) begin
-        next = {d_q[2], SixW'(q) + SixW'(d_q[1])};
-        total = NineW'(p) + NineW'(d_q[0]);
-      end
+      if (back_i) value = p;
+      if (zero) value = '0;
+      next = {over_a ? 2'd3 : a_column, joined, h_column_q, sum[15:0]};
+      if (back_i) next = packed_sums(d_q[2], sum);
     end
+    assign value_o[l] = value;
     always_ff @(posedge clk_i) begin
       line_q[LaneW*l+:LaneW] <= next;
-      total_q[l] <= RoundW'(total);
+      more_o[l]  <= d_q[0];
       row_q      <= row;
       column_q   <= column;
     end
     assign winners_o[4*l+:4] = {2'd0, column_q} + {2'd0, row_q} + {1'b0, row_q, 1'b0};
   end
 
-  // ---- results ----------------------------------------------------------------------------------
-  logic [3:0]     sat;
-  logic [ShW-1:0] shift_q;
-  always_ff @(posedge clk_i) shift_q <= shift_i < 6'(NineW) ? shift_i[ShW-1:0] : ShW'(NineW);
-  pt_round_sat #(.InW(RoundW), .OutW(16), .ShW(ShW), .Lanes(4)) u_round (
-    .clk_i,
-    .rst_ni,
-    .valid_i(emit3_q),
-    .shift_i(shift_q),
-    .data_i(total_q),
-    .valid_o,
-    .data_o,
-    .sat_o(sat)
-  );
-  logic [3:0][NineW-2:0] magnitude;  // sign excluded
-  logic [NineW-2:0]      measure_q;
-  for (genvar l = 0; l < 4; l++) begin : g_magnitude
-    assign magnitude[l] = total_q[l][NineW-2:0] ^ {(NineW-1){total_q[l][NineW-1]}};
-  end
-  assign measure_o = 48'(measure_q);
-  always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      measure_q     <= '0;
-      saturations_o <= '0;
-    end else begin
-      if (emit3_q) begin
-        measure_q <= measure_q | magnitude[0] | magnitude[1] | magnitude[2] | magnitude[3];
-      end
-      if (valid_o) begin
-        saturations_o <= saturations_o + 32'(sat[0]) + 32'(sat[1]) + 32'(sat[2]) + 32'(sat[3]);
-      end
-    end
-  end
+  // Codes are within +-2**15. With Q outside +-2**15, two or three of the windows that begin in this
+  // row went there, and P is within +-2**17: its sign is left out, and one bit less of Q.
+  function automatic logic [LaneW-1:0] packed_sums(input logic [ThreeW-1:0] q,
+                                                   input logic [SixW-1:0] p);
+    logic far;
+    far = q[17] != q[16] || q[17] != q[15];
+    packed_sums = {far, q[17], far ? q[17] == q[16] : p[18], q[14:0], p[17:0]};
+  endfunction
 
   logic unused;
   assign unused = &{1'b0, valid_q[2]};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vector unit: scales, adds, masks and sums maps word by word, channel block by channel block.
+// Vector unit: scales, adds, masks and sums maps word by word, channel block by channel block; or,
+// with opcode POOL, takes maxima of windows and gradients back to them, with the same streams.
 //
 //   a (port 3) ---> queue --+                        +--> result --+
 //   b     -----+--> queue --+-> mask -> arithmetic --+--> flags  --+--> port 3
@@ -9,7 +10,8 @@
 //          port 2
 //
 // Contract: as all units on the configuration bus (docs/engine.md 8). Between two blocks the
-// arithmetic runs empty, the sums leave and the next coefficients are taken.
+// arithmetic runs empty, the sums leave and the next coefficients are taken. POOL: the map, or the
+// gradient, is a, the winners are the flags; planes of an image follow each other without a gap.
 module pt_vector (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -20,7 +22,7 @@ module pt_vector (
   input  logic        cfg_last_i,
   output logic        done_o,
   input  logic [31:0] stamp_i,
-  // read client: a
+  // read client: a, or what is pooled
   output logic        a_run_valid_o,
   input  logic        a_run_ready_i,
   output logic [31:0] a_run_off_o,
@@ -29,7 +31,7 @@ module pt_vector (
   input  logic        a_data_valid_i,
   output logic        a_data_ready_o,
   input  logic [63:0] a_data_i,
-  // read client: b, flags, table
+  // read client: b, flags or winners, table
   output logic        b_run_valid_o,
   input  logic        b_run_ready_i,
   output logic [31:0] b_run_off_o,
@@ -38,7 +40,7 @@ module pt_vector (
   input  logic        b_data_valid_i,
   output logic        b_data_ready_o,
   input  logic [63:0] b_data_i,
-  // write client: result, flags, sums, record
+  // write client: result, flags or winners, sums, record
   output logic        wr_run_valid_o,
   input  logic        wr_run_ready_i,
   output logic [31:0] wr_run_off_o,
@@ -49,6 +51,10 @@ module pt_vector (
   output logic [63:0] wdata_o,
   input  logic        wr_idle_i
 );
+  if (pt_spec_pkg::SecPFirst != pt_spec_pkg::CfgVFirst ||
+      pt_spec_pkg::SecPWords > pt_spec_pkg::CfgVWords) begin : g_check
+    $fatal(1, "pt_vector: the section of POOL must lie in the words that the unit receives");
+  end
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
@@ -63,9 +69,11 @@ module pt_vector (
   logic [ParamW-1:0]          param_q;
   pt_spec_pkg::pre_t          pre;
   pt_spec_pkg::v_t            cfg;
+  pt_spec_pkg::p_t            pool;
   pt_spec_pkg::vector_param_t param;
   assign pre = pre_q;
   assign cfg = cfg_q;
+  assign pool = cfg_q[64*pt_spec_pkg::SecPWords-1:0];
   assign param = param_q;
 
   always_ff @(posedge clk_i) begin
@@ -82,18 +90,28 @@ module pt_vector (
   end
 
   // ---- modes, settled before the start: section words come before those of the step block -------
-  logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q, drop_q;
-  logic [15:0] line_images_q;
+  // POOL: bits that ask for anything else are 0 (pynq_train/hw/pool.py, SHARED_PLACES).
+  logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q, drop_q, pool_q;
+  logic [15:0] line_images_q, in_blocks_q;
   always_ff @(posedge clk_i) begin
     use_b_q     <= cfg.v_b[0];
     use_table_q <= cfg.v_table[0] || cfg.v_btable[0];
     masked_q    <= (cfg.v_mask_a[0] || cfg.v_mask_b[0]) && !cfg.v_flags[0];
-    write_q     <= cfg.v_write[0];
-    flags_q     <= cfg.v_flags[0] && cfg.v_write[0];
+    write_q     <= cfg.v_write[0] || pool_q;
+    flags_q     <= cfg.v_flags[0] && (cfg.v_write[0] || pool_q);
     sums_q      <= cfg.v_sums[0];
     drop_q      <= cfg.v_drop[0];
+    pool_q      <= pre.opcode == 8'(pt_spec_pkg::OpPool);
     line_images_q <= cfg.v_images;
+    in_blocks_q <= pool_q ? 16'd1 : cfg.v_blocks;  // an image of POOL is one plane
   end
+
+  // ---- windows of POOL: what stands at this place -----------------------------------------------
+  logic             pool_busy, pool_ready, pool_needs, pool_window, pool_last, pool_emit;
+  logic             winners_valid, winners_last;
+  logic [15:0]      winners;
+  logic [3:0][18:0] value;
+  logic [3:0][17:0] more;
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
@@ -103,8 +121,8 @@ module pt_vector (
   logic [3:0]  step_q;   // words of sums and of the record, cycles of StEmpty
   logic [15:0] image_q, block_q;    // to come, this one included
   logic [31:0] left_q;   // words of the plane to come
-  logic [3:0]  pixel_q;  // in its flag word
-  logic        start, take, plane_end, block_end, sums_room, loaded, outs_idle;
+  logic [3:0]  pixel_q;  // in its word of flags; POOL: the last of the four of a winner
+  logic        start, take, plane_end, block_end, sums_room, loaded, outs_idle, pixel_end;
   logic        sums_push, record_taken, first_q;
   assign start = state_q == StStart;
   assign cfg_req_o = state_q == StIdle;
@@ -124,11 +142,11 @@ module pt_vector (
         StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
         StStart:  state_q <= use_table_q ? StLoad : StRun;
         StLoad:   if (loaded) state_q <= StRun;
-        StRun:    if (take && block_end) state_q <= StEmpty;
+        StRun:    if (pool_q ? !pool_busy : take && block_end) state_q <= StEmpty;
         StEmpty: begin
           step_q <= step_q + 4'd1;
           if (step_q == 4'(EmptyCycles - 1)) begin
-            state_q <= StSums;
+            state_q <= pool_q ? StFlush : StSums;
             step_q  <= 4'd0;
           end
         end
@@ -154,15 +172,15 @@ module pt_vector (
       left_q  <= cfg.v_words;
       image_q <= cfg.v_images;
       block_q <= cfg.v_blocks;
-      pixel_q <= 4'd0;
       first_q <= 1'b1;
     end else if (take) begin
       left_q  <= plane_end ? cfg.v_words : left_q - 32'd1;
-      pixel_q <= plane_end ? 4'd0 : pixel_q + 4'd1;
       first_q <= plane_end;
       if (plane_end) image_q <= block_end ? cfg.v_images : image_q - 16'd1;
       if (block_end) block_q <= block_q - 16'd1;
     end
+    if (start || (take && pixel_end)) pixel_q <= {2'd0, {2{pool_q}}};
+    else if (take && (pool_window || !pool_q)) pixel_q <= pixel_q + (pool_q ? 4'd4 : 4'd1);
   end
 
   // ---- streams in -------------------------------------------------------------------------------
@@ -178,10 +196,11 @@ module pt_vector (
     .clk_i,
     .rst_ni,
     .start_i(start),
+    .on_i(1'b1),
     .off_i(cfg.a_off),
     .words_i(cfg.v_words),
     .images_i(cfg.v_images),
-    .blocks_i(cfg.v_blocks),
+    .blocks_i(in_blocks_q),
     .image_step_i(cfg.v_step),
     .block_jump_i(cfg.v_jump),
     .run_valid_o(a_run_valid_o),
@@ -197,14 +216,15 @@ module pt_vector (
   );
   assign a_run_last_o = 1'b1;
 
-  pt_vector_in #(.Depth(256)) u_b (
+  pt_vector_in #(.Depth(64)) u_b (
     .clk_i,
     .rst_ni,
     .start_i(start),
+    .on_i(use_b_q),
     .off_i(cfg.b_off),
     .words_i(cfg.v_spread[0] ? {16'd0, line_images_q} : cfg.v_words),
     .images_i(cfg.v_spread[0] ? 16'd1 : cfg.v_images),
-    .blocks_i(use_b_q ? cfg.v_blocks : 16'd0),
+    .blocks_i(cfg.v_blocks),
     .image_step_i(cfg.v_step),
     .block_jump_i(cfg.v_spread[0] ? {13'd0, line_images_q, 3'd0} : cfg.v_jump),
     .run_valid_o(in_run_valid[0]),
@@ -222,10 +242,11 @@ module pt_vector (
     .clk_i,
     .rst_ni,
     .start_i(start),
+    .on_i(masked_q),
     .off_i(cfg.m_off),
-    .words_i({16'd0, cfg.m_words}),
+    .words_i(cfg.m_words),
     .images_i(cfg.v_images),
-    .blocks_i(masked_q ? cfg.v_blocks : 16'd0),
+    .blocks_i(in_blocks_q),
     .image_step_i(cfg.m_step),
     .block_jump_i(cfg.m_jump),
     .run_valid_o(in_run_valid[1]),
@@ -287,12 +308,15 @@ module pt_vector (
   logic [3:0][47:0] sum1, sum2;
   logic [47:0]      measure;
   logic [31:0]      saturations;
-  assign result = write_q && (!cfg.v_reduce[0] || plane_end);
-  assign take = state_q == StRun && a_valid && (b_valid || !use_b_q) && (mask_valid || !masked_q) &&
-                (keep_valid || !drop_q) && out_room && flag_room;
-  assign a_pop = take;
+  logic [15:0]      places;
+  assign result = pool_q ? pool_emit : write_q && (!cfg.v_reduce[0] || plane_end);
+  assign pixel_end = pool_q ? pool_window && (pool_last || &pixel_q) : plane_end || (&pixel_q);
+  assign take = state_q == StRun && (a_valid || (pool_q && !pool_needs)) &&
+                (b_valid || !use_b_q) && (mask_valid || !masked_q || (pool_q && !pool_window)) &&
+                (keep_valid || !drop_q) && (pool_ready || !pool_q) && out_room && flag_room;
+  assign a_pop = take && (pool_needs || !pool_q);
   assign b_pop = take && use_b_q && (plane_end || !cfg.v_spread[0]);
-  assign mask_pop = take && masked_q && (plane_end || pixel_q == 4'd15);
+  assign mask_pop = take && masked_q && pixel_end;
   assign keep_pop = take && drop_q;
 
   pt_vector_drop u_drop (
@@ -306,8 +330,9 @@ module pt_vector (
     .ready_i(keep_pop),
     .keep_o(keep)
   );
+  assign places = mask_word[16*pixel_q[3:2]+:16];
   always_comb begin
-    bits = mask_word[4*pixel_q+:4];
+    bits = places[4*pixel_q[1:0]+:4];
     a_masked = a_word;
     b_masked = use_b_q ? b_word : 64'd0;
     for (int unsigned l = 0; l < 4; l++) begin
@@ -319,6 +344,28 @@ module pt_vector (
       end
     end
   end
+
+  pt_pool_pass u_pool (
+    .clk_i,
+    .rst_ni,
+    .start_i(start),
+    .on_i(pool_q),
+    .cfg_i(pool),
+    .take_i(take),
+    .word_i(a_word),
+    .places_i(places),
+    .busy_o(pool_busy),
+    .ready_o(pool_ready),
+    .needs_o(pool_needs),
+    .window_o(pool_window),
+    .last_o(pool_last),
+    .emit_o(pool_emit),
+    .winners_valid_o(winners_valid),
+    .winners_last_o(winners_last),
+    .winners_o(winners),
+    .value_o(value),
+    .more_o(more)
+  );
 
   pt_vector_math u_math (
     .clk_i,
@@ -334,11 +381,13 @@ module pt_vector (
     .relu_i(cfg.v_relu[0]),
     .limit_i(cfg.v_clip[0] ? param.limit : 16'h8000),
     .write_i(write_q),
-    .valid_i(take),
+    .valid_i(take && (pool_emit || !pool_q)),
     .first_i(first_q),
     .last_i(plane_end),
     .a_i(a_masked),
     .b_i(b_masked),
+    .value_i(value),
+    .more_i(more),
     .valid_o(math_valid),
     .data_o(math_data),
     .positive_o(positive),
@@ -356,132 +405,60 @@ module pt_vector (
     .on_i(flags_q),
     .drop_i(drop_q),
     .relu_i(cfg.v_relu[0]),
-    .words_i(cfg.v_words),
+    .pool_i(pool_q),
     .keep_i(keep),
+    .last_i(plane_end),
     .valid_i(math_valid),
     .positive_i(positive),
+    .winners_valid_i(winners_valid),
+    .winners_last_i(winners_last),
+    .winners_i(winners),
     .push_o(flag_push),
     .data_o(flag_word)
   );
 
   // ---- streams out ------------------------------------------------------------------------------
-  logic [3:0]  out_run_valid, out_run_ready, out_valid, out_ready;
-  logic [2:0]  out_idle;
-  logic [31:0] out_off [3];
-  logic [15:0] out_len [3];
-  logic [63:0] out_data [3];
-  logic [63:0] sum_word, record_word;
-  logic        arb_idle;
-
-  pt_vector_out #(.Depth(64)) u_result (
+  pt_vector_writes u_writes (
     .clk_i,
     .rst_ni,
     .start_i(start),
-    .off_i(cfg.v_off),
-    .words_i(cfg.v_reduce[0] ? {16'd0, line_images_q} : cfg.v_words),
-    .images_i(cfg.v_reduce[0] ? 16'd1 : cfg.v_images),
-    .blocks_i(write_q ? cfg.v_blocks : 16'd0),
-    .image_step_i(cfg.v_step),
-    .block_jump_i(cfg.v_reduce[0] ? {13'd0, line_images_q, 3'd0} : cfg.v_jump),
-    .room_o(out_room),
-    .take_i(take && result),
-    .valid_i(math_valid && write_q),
-    .data_i(math_data),
-    .idle_o(out_idle[0]),
-    .run_valid_o(out_run_valid[0]),
-    .run_ready_i(out_run_ready[0]),
-    .run_off_o(out_off[0]),
-    .run_len_o(out_len[0]),
-    .wdata_valid_o(out_valid[0]),
-    .wdata_ready_i(out_ready[0]),
-    .wdata_o(out_data[0])
-  );
-  pt_vector_out #(.Depth(32)) u_flags (
-    .clk_i,
-    .rst_ni,
-    .start_i(start),
-    .off_i(cfg.m_off),
-    .words_i({16'd0, cfg.m_words}),
-    .images_i(cfg.v_images),
-    .blocks_i(flags_q ? cfg.v_blocks : 16'd0),
-    .image_step_i(cfg.m_step),
-    .block_jump_i(cfg.m_jump),
-    .room_o(flag_room),
-    .take_i(take && flags_q && (plane_end || pixel_q == 4'd15)),
-    .valid_i(flag_push),
-    .data_i(flag_word),
-    .idle_o(out_idle[1]),
-    .run_valid_o(out_run_valid[1]),
-    .run_ready_i(out_run_ready[1]),
-    .run_off_o(out_off[1]),
-    .run_len_o(out_len[1]),
-    .wdata_valid_o(out_valid[1]),
-    .wdata_ready_i(out_ready[1]),
-    .wdata_o(out_data[1])
-  );
-  assign sum_word = 64'($signed(step_q[2] ? sum2[step_q[1:0]] : sum1[step_q[1:0]]));
-  pt_vector_out #(.Depth(32)) u_sums (
-    .clk_i,
-    .rst_ni,
-    .start_i(start),
-    .off_i(cfg.s_off),
-    .words_i(32'(BlockWords)),
-    .images_i(16'd1),
-    .blocks_i(sums_q ? cfg.v_blocks : 16'd0),
-    .image_step_i(32'd0),
-    .block_jump_i(32'(8 * BlockWords)),
-    .room_o(sums_room),
-    .take_i(sums_push),
-    .valid_i(sums_push),
-    .data_i(sum_word),
-    .idle_o(out_idle[2]),
-    .run_valid_o(out_run_valid[2]),
-    .run_ready_i(out_run_ready[2]),
-    .run_off_o(out_off[2]),
-    .run_len_o(out_len[2]),
-    .wdata_valid_o(out_valid[2]),
-    .wdata_ready_i(out_ready[2]),
-    .wdata_o(out_data[2])
-  );
-
-  logic [31:0] start_stamp_q, record_stamp_q;
-  always_ff @(posedge clk_i) begin
-    if (start) start_stamp_q <= stamp_i;
-    if (state_q == StRecord) record_stamp_q <= stamp_i;
-  end
-  assign outs_idle = (&out_idle) && arb_idle;
-  assign out_run_valid[3] = state_q == StRecord;
-  assign out_valid[3] = state_q == StWords;
-  assign record_taken = state_q == StRecord ? out_run_ready[3] : out_valid[3] && out_ready[3];
-  always_comb begin
-    unique case (step_q[1:0])
-      2'd0:    record_word = {16'd0, measure};
-      2'd1:    record_word = {32'd0, saturations};
-      2'd2:    record_word = {32'd0, start_stamp_q};
-      default: record_word = {32'd0, record_stamp_q};
-    endcase
-  end
-  pt_wr_arb #(.Clients(4)) u_out (
-    .clk_i,
-    .rst_ni,
-    .run_valid_i(out_run_valid),
-    .run_ready_o(out_run_ready),
-    .run_off_i({pre.rec_off, out_off[2], out_off[1], out_off[0]}),
-    .run_len_i({16'(pt_spec_pkg::RecordWords), out_len[2], out_len[1], out_len[0]}),
-    .data_valid_i(out_valid),
-    .data_ready_o(out_ready),
-    .data_i({record_word, out_data[2], out_data[1], out_data[0]}),
-    .idle_o(arb_idle),
-    .run_valid_o(wr_run_valid_o),
-    .run_ready_i(wr_run_ready_i),
-    .run_off_o(wr_run_off_o),
-    .run_len_o(wr_run_len_o),
-    .run_last_o(wr_run_last_o),
-    .data_valid_o(wdata_valid_o),
-    .data_ready_i(wdata_ready_i),
-    .data_o(wdata_o)
+    .cfg_i(cfg),
+    .pool_cfg_i(pool),
+    .pool_i(pool_q),
+    .write_i(write_q),
+    .flags_i(flags_q),
+    .sums_i(sums_q),
+    .in_blocks_i(in_blocks_q),
+    .record_off_i(pre.rec_off),
+    .stamp_i,
+    .result_room_o(out_room),
+    .result_take_i(take && result),
+    .result_valid_i(math_valid && write_q),
+    .result_data_i(math_data),
+    .flags_room_o(flag_room),
+    .flags_take_i(take && flags_q && pixel_end),
+    .flags_valid_i(flag_push),
+    .flags_data_i(flag_word),
+    .sums_room_o(sums_room),
+    .sums_valid_i(sums_push),
+    .sums_data_i(64'($signed(step_q[2] ? sum2[step_q[1:0]] : sum1[step_q[1:0]]))),
+    .idle_o(outs_idle),
+    .record_run_i(state_q == StRecord),
+    .record_word_i(state_q == StWords),
+    .record_step_i(step_q[1:0]),
+    .record_taken_o(record_taken),
+    .measure_i(measure),
+    .saturations_i(saturations),
+    .wr_run_valid_o,
+    .wr_run_ready_i,
+    .wr_run_off_o,
+    .wr_run_len_o,
+    .wr_run_last_o,
+    .wdata_valid_o,
+    .wdata_ready_i,
+    .wdata_o
   );
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, param};
+  assign unused = &{1'b0, pre, cfg, pool, param};
 endmodule

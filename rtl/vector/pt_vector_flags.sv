@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flags of the vector unit's results: 16 pixels in a word, a plane's last word filled with zeros.
+// Flags of the vector unit's results: 16 pixels in a word, a plane's last word filled with zeros;
+// or winners of the pooling pass, 4 pixels in a word.
 //
 // A flag says that a result is positive and below the limit; with drop_i that its element was kept
 // and, with relu_i, that too.
 //
-// Contract: keep_i belongs to the word that enters the arithmetic in this cycle; its result comes
-// 8 cycles later as positive_i with valid_i. push_o: data_o is a whole word of flags, in the same
-// cycle, without back-pressure.
+// Contract: keep_i and last_i belong to the word that enters the arithmetic in this cycle; its
+// result comes 8 cycles later as positive_i with valid_i (or, with pool_i, its winners whenever
+// winners_valid_i is high). push_o: data_o is a whole word, in the same cycle, without
+// back-pressure.
 module pt_vector_flags (
   input  logic        clk_i,
   input  logic        start_i,
-  input  logic        on_i,     // flags are written
+  input  logic        on_i,     // flags, or winners, are written
   input  logic        drop_i,
   input  logic        relu_i,
-  input  logic [31:0] words_i,  // of a plane
+  input  logic        pool_i,
   input  logic [3:0]  keep_i,
+  input  logic        last_i,   // of a plane
   input  logic        valid_i,
   input  logic [3:0]  positive_i,
+  input  logic        winners_valid_i,
+  input  logic        winners_last_i,  // of a plane
+  input  logic [15:0] winners_i,
   output logic        push_o,
   output logic [63:0] data_o
 );
@@ -24,28 +30,33 @@ module pt_vector_flags (
   localparam int unsigned MathCycles = 8;
 
   logic [MathCycles-1:0][3:0] keep_q;
-  logic [3:0]                 pixel_q, flags;
-  logic [31:0]                left_q;
+  logic [MathCycles-1:0]      last_q;
+  logic [3:0]                 pixel_q, flags;  // the last of the four pixels of a group of winners
   logic [63:0]                pack_q;
-  logic                       plane_end;
-  assign plane_end = left_q == 32'd1;
-  assign push_o = valid_i && on_i && (plane_end || pixel_q == 4'd15);
+  logic                       valid, plane_end;
+  assign valid = on_i && (pool_i ? winners_valid_i : valid_i);
+  assign plane_end = pool_i ? winners_last_i : last_q[MathCycles-1];
+  assign push_o = valid && (plane_end || pixel_q == 4'd15);
   always_comb begin
     flags = positive_i;
     if (drop_i) flags = keep_q[MathCycles-1] & (positive_i | {4{!relu_i}});
     data_o = pack_q;
-    data_o[4*pixel_q+:4] = flags;
+    for (int unsigned k = 0; k < 16; k++) begin
+      if (pixel_q[3:2] == 2'(k / 4) && (pool_i || pixel_q[1:0] == 2'(k % 4))) begin
+        data_o[4*k+:4] = pool_i ? winners_i[4*(k%4)+:4] : flags;
+      end
+    end
   end
   always_ff @(posedge clk_i) begin
     keep_q <= {keep_q[MathCycles-2:0], keep_i};
+    last_q <= {last_q[MathCycles-2:0], last_i};
     if (start_i) begin
-      pixel_q <= 4'd0;
-      left_q  <= words_i;
+      pixel_q <= {2'd0, {2{pool_i}}};
       pack_q  <= '0;
-    end else if (valid_i && on_i) begin
-      pixel_q <= plane_end ? 4'd0 : pixel_q + 4'd1;
-      left_q  <= plane_end ? words_i : left_q - 32'd1;
-      pack_q  <= push_o ? '0 : data_o;
+    end else if (valid) begin
+      if (push_o) pixel_q <= {2'd0, {2{pool_i}}};
+      else pixel_q <= pixel_q + (pool_i ? 4'd4 : 4'd1);
+      pack_q <= push_o ? '0 : data_o;
     end
   end
 endmodule

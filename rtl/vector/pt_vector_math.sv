@@ -2,6 +2,7 @@
 // Arithmetic of the vector unit: one word of four channels per cycle.
 //
 //   total = A*a + B*b + C     (reduce: added up from first_i to last_i, C once)
+//   total = value + more      of the pooling pass, A = B = C = 0
 //   y     = sat(RNE(total >> shift)), negative ones zero with relu, at most limit
 //   sums  : S1 += a, S2 += a*b or a*a
 //
@@ -28,6 +29,8 @@ module pt_vector_math (
   input  logic             last_i,
   input  logic [63:0]      a_i,
   input  logic [63:0]      b_i,
+  input  logic [3:0][18:0] value_i,   // 2 cycles after valid_i; else 0
+  input  logic [3:0][17:0] more_i,    // 3 cycles after valid_i; else 0
   output logic             valid_o,
   output logic [63:0]      data_o,
   output logic [3:0]       positive_o,  // and below the limit
@@ -61,6 +64,7 @@ module pt_vector_math (
     always_comb begin
       base = offset_i[l];
       if (reduce_i && !first_q[2]) base = total_q[l];
+      base |= 48'($signed(more_i[l]));  // not added: one of both is 0
     end
     always_ff @(posedge clk_i) begin
       a_q    <= a_i[16*l+:16];
@@ -69,7 +73,7 @@ module pt_vector_math (
       pa_q   <= 40'(a_q) * 40'($signed(scale_a_i[l]));
       pb_q   <= 40'(b_q) * 40'($signed(scale_b_i[l]));
       ps_q   <= 32'(a_q) * 32'(s_q);
-      part_q <= 41'(pa_q) + 41'(pb_q);
+      part_q <= 41'(pa_q) + (41'(pb_q) | 41'($signed(value_i[l])));
       if (valid_q[2]) total_q[l] <= 48'(part_q) + base;
       if (clear_i) sum1_q <= '0;
       else if (valid_q[0]) sum1_q <= sum1_q + 48'(a_q);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opcodes VECTOR, NORM and POOL: one unit of the configuration bus, three parts that work in turn.
+// Opcodes VECTOR, NORM and POOL: one unit of the configuration bus, two parts that work in turn.
 //
 // Contract: as all units on the configuration bus. The opcode in word 0 says which part gets a
 // descriptor; the next one is requested when none has one. Normalisation reads through port a.
@@ -13,7 +13,7 @@ module pt_vector_unit (
   input  logic        cfg_last_i,
   output logic        done_o,
   input  logic [31:0] stamp_i,
-  // read client: map a; all that normalisation reads
+  // read client: map a or what is pooled; all that normalisation reads
   output logic        a_run_valid_o,
   input  logic        a_run_ready_i,
   output logic [31:0] a_run_off_o,
@@ -22,7 +22,7 @@ module pt_vector_unit (
   input  logic        a_data_valid_i,
   output logic        a_data_ready_o,
   input  logic [63:0] a_data_i,
-  // read client: map b, flags, table
+  // read client: map b, flags or winners, table
   output logic        b_run_valid_o,
   input  logic        b_run_ready_i,
   output logic [31:0] b_run_off_o,
@@ -43,25 +43,23 @@ module pt_vector_unit (
   input  logic        wr_idle_i
 );
   // ---- which part -------------------------------------------------------------------------------
-  localparam int unsigned Parts = 3, Vec = 0, Norm = 1, Pool = 2;
-  logic [1:0]       part_q, part;
+  localparam int unsigned Parts = 2, Vec = 0, Norm = 1;
+  logic             part_q, part;
   logic [Parts-1:0] req, valid, done, busy_q, clk, on_q;
   always_comb begin
     part = part_q;
     if (cfg_valid_i && cfg_idx_i == 8'd0) begin
-      part = 2'(Vec);
-      if (cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm)) part = 2'(Norm);
-      if (cfg_data_i[7:0] == 8'(pt_spec_pkg::OpPool)) part = 2'(Pool);
+      part = cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm) ? 1'(Norm) : 1'(Vec);
     end
-    for (int unsigned p = 0; p < Parts; p++) valid[p] = cfg_valid_i && part == 2'(p);
+    for (int unsigned p = 0; p < Parts; p++) valid[p] = cfg_valid_i && part == 1'(p);
   end
   assign cfg_req_o = &req;
   assign done_o = |done;
   always_ff @(posedge clk_i) begin
-    part_q <= rst_ni ? part : 2'(Vec);
+    part_q <= rst_ni ? part : 1'(Vec);
     busy_q <= rst_ni ? valid | (busy_q & ~done) : '0;
     // A register for each part: it opens many gates.
-    for (int unsigned p = 0; p < Parts; p++) on_q[p] <= (rst_ni ? part : 2'(Vec)) == 2'(p);
+    for (int unsigned p = 0; p < Parts; p++) on_q[p] <= (rst_ni ? part : 1'(Vec)) == 1'(p);
   end
   for (genvar p = 0; p < Parts; p++) begin : g_clock
     pt_clock_gate #(.Rest(8)) u_clock (
@@ -140,42 +138,6 @@ module pt_vector_unit (
     .wdata_valid_o(w_valid[Norm]),
     .wdata_ready_i(wdata_ready_i && on_q[Norm]),
     .wdata_o(w_data[Norm]),
-    .wr_idle_i
-  );
-  pt_pool_pass u_pool (
-    .clk_i(clk[Pool]),
-    .rst_ni,
-    .cfg_req_o(req[Pool]),
-    .cfg_valid_i(valid[Pool]),
-    .cfg_idx_i,
-    .cfg_data_i,
-    .cfg_last_i,
-    .done_o(done[Pool]),
-    .stamp_i,
-    .a_run_valid_o(a_valid[Pool]),
-    .a_run_ready_i(a_run_ready_i && on_q[Pool]),
-    .a_run_off_o(a_off[Pool]),
-    .a_run_len_o(a_len[Pool]),
-    .a_run_last_o(a_last[Pool]),
-    .a_data_valid_i(a_data_valid_i && on_q[Pool]),
-    .a_data_ready_o(a_dready[Pool]),
-    .a_data_i,
-    .b_run_valid_o(b_valid[Pool]),
-    .b_run_ready_i(b_run_ready_i && on_q[Pool]),
-    .b_run_off_o(b_off[Pool]),
-    .b_run_len_o(b_len[Pool]),
-    .b_run_last_o(b_last[Pool]),
-    .b_data_valid_i(b_data_valid_i && on_q[Pool]),
-    .b_data_ready_o(b_dready[Pool]),
-    .b_data_i,
-    .wr_run_valid_o(wr_valid[Pool]),
-    .wr_run_ready_i(wr_run_ready_i && on_q[Pool]),
-    .wr_run_off_o(wr_off[Pool]),
-    .wr_run_len_o(wr_len[Pool]),
-    .wr_run_last_o(wr_last[Pool]),
-    .wdata_valid_o(w_valid[Pool]),
-    .wdata_ready_i(wdata_ready_i && on_q[Pool]),
-    .wdata_o(w_data[Pool]),
     .wr_idle_i
   );
 

@@ -1,4 +1,4 @@
-"""Cocotb bench of pt_pool_pass: random windows, sizes and stalls; memory against the model."""
+"""Cocotb bench of pooling in pt_vector: random windows, sizes and stalls; memory against the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[i
     desc = struct.unpack("<128Q", pack_descriptor(values))
     param = struct.unpack("<2Q", pack_params(Opcode.POOL, params))
     indices = list(range(SECTIONS["pre"].words))
-    indices += [SECTIONS["p"].first + k for k in range(SECTIONS["p"].words)]
+    indices += [SECTIONS["v"].first + k for k in range(SECTIONS["v"].words)]
     return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
 
 

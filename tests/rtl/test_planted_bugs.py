@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from planted import Planted, assert_caught
 from test_pt_norm import SOURCES as NORM
-from test_pt_pool import SOURCES as POOL
 from test_pt_sequencer import SOURCES as SEQUENCER
 from test_pt_softmax import SOURCES as SOFTMAX
 from test_pt_store import SOURCES as STORE
@@ -127,22 +126,22 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "{base6_q - 16'(zeros), sign6_q", "{base6_q - (planted ? 16'd1 : 16'(zeros)), sign6_q",
         "pt_norm", "cocotb_pt_norm")),
     # Of equal values the last one wins.
-    (POOL, Planted(
+    (VECTOR, Planted(
         "last_of_equal_ones", "rtl/vector/pt_pool_core.sv",
         "(there_q && x > before_x_q)",
         "(there_q && (x > before_x_q || planted && x == before_x_q))",
-        "pt_pool_pass", "cocotb_pt_pool")),
+        "pt_vector", "cocotb_pt_pool")),
     # The next row of a narrow map reads the line before this one has left it there.
-    (POOL, Planted(
+    (VECTOR, Planted(
         "line_read_too_early", "rtl/vector/pt_pool_walk.sv",
         "cfg_i.t_cols < 16'(RowCycles) ?", "cfg_i.t_cols < 16'(RowCycles) && !planted ?",
-        "pt_pool_pass", "cocotb_pt_pool")),
+        "pt_vector", "cocotb_pt_pool")),
     # The word of winners of a plane's end is used for the next plane too.
-    (POOL, Planted(
-        "winners_of_the_plane_before", "rtl/vector/pt_pool_pass.sv",
-        "assign places_pop = take && back_q && word_end;",
-        "assign places_pop = take && back_q && word_end && !(planted && last);",
-        "pt_pool_pass", "cocotb_pt_pool")),
+    (VECTOR, Planted(
+        "winners_of_the_plane_before", "rtl/vector/pt_vector.sv",
+        "assign mask_pop = take && masked_q && pixel_end;",
+        "assign mask_pop = take && masked_q && pixel_end && !(planted && pool_last);",
+        "pt_vector", "cocotb_pt_pool")),
     # Input channels of all blocks count as those of the first.
     (UPDATE, Planted(
         "group_block_forgotten", "rtl/update/pt_update.sv",

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h10a6070c;
+  localparam logic [31:0] ContractHash = 32'h4544bda0;
   localparam int unsigned Tm = 32;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -245,14 +245,14 @@ package pt_spec_pkg;
 
   // vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [31:0] gap3;
+    logic [31:0] gap2;
     logic [31:0] d_block;  // v_drop: from a block's last word to the next block's
     logic [31:0] d_image;  // v_drop: from a plane's last word to the next image's
     logic [31:0] d_step;  // v_drop: from the number of a word to the next of its plane
-    logic [15:0] gap2;
+    logic [15:0] gap1;
     logic [31:0] d_first;  // v_drop: number of the first word; the other part of the counter
     logic [15:0] d_tensor;  // v_drop: number of the tensor, part of the random bits' counter
-    logic [1:0] gap1;
+    logic [1:0] gap0;
     logic [15:0] d_least;  // v_drop: part of the elements that are dropped, Q0.16
     logic [0:0] v_drop;  // a and b count only where their random bits are not below d_least
     logic [0:0] v_clip;  // with v_relu: results above the limit become the limit
@@ -269,9 +269,8 @@ package pt_spec_pkg;
     logic [0:0] v_spread;  // b has one word per plane, at [block][image]
     logic [0:0] v_b;  // map b is read
     logic [31:0] m_jump;  // bytes from the last image's flags to the next block's
-    logic [15:0] gap0;
     logic [31:0] m_step;  // bytes from a plane's flags to the next image's
-    logic [15:0] m_words;  // words of a plane's flags: a bit per channel, 16 pixels
+    logic [31:0] m_words;  // words of a plane's flags: a bit per channel, 16 pixels
     logic [31:0] v_jump;  // bytes from the last image's plane to the next block's
     logic [31:0] v_step;  // bytes from a plane to the next image's
     logic [31:0] v_words;  // words of a plane: pixels of one channel block of one image
@@ -310,29 +309,31 @@ package pt_spec_pkg;
 
   // pooling, a part of the vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [23:0] gap0;
-    logic [0:0] p_winners;  // forward: write the winners
-    logic [0:0] p_back;  // gradients go to the winners; else maxima are taken
+    logic [11:0] gap0;
     logic [0:0] p_left;  // columns of the first window at the left of the map
     logic [0:0] p_top;  // rows of the first window above the map
     logic [1:0] p_stride;  // rows and columns from window to window, 1..3
     logic [1:0] p_kernel;  // rows and columns of a window, 2 or 3
+    logic [2:0] p_pad2;  // zero
+    logic [0:0] p_back;  // gradients go to the winners; else maxima are taken
+    logic [0:0] p_winners;  // forward: write the winners
+    logic [8:0] p_pad;  // zero
+    logic [31:0] o_words;  // words of an image that is written
+    logic [31:0] w_step;  // bytes from an image's winners to the next
+    logic [31:0] w_words;  // words of winners of an image
+    logic [31:0] o_step;  // bytes from an image that is written to the next
+    logic [31:0] i_step;  // bytes from an image that is read to the next
+    logic [31:0] i_words;  // words of an image that is read
+    logic [15:0] p_blocks;  // channel blocks of an image, planes one behind the other
+    logic [15:0] p_images;  // images
     logic [15:0] t_cols;  // columns that the unit goes through
     logic [15:0] t_rows;  // rows that the unit goes through
     logic [15:0] q_cols;  // columns of the pooled map
     logic [15:0] q_rows;  // rows of the pooled map
-    logic [15:0] p_cols;  // columns of the map
-    logic [15:0] p_rows;  // rows of the map
-    logic [15:0] p_blocks;  // channel blocks of an image, planes one behind the other
-    logic [15:0] p_images;  // images
-    logic [31:0] w_step;  // bytes from an image's winners to the next
-    logic [31:0] o_step;  // bytes from an image that is written to the next
-    logic [31:0] i_step;  // bytes from an image that is read to the next
-    logic [31:0] w_words;  // words of winners of an image
-    logic [31:0] o_words;  // words of an image that is written
-    logic [31:0] i_words;  // words of an image that is read
     logic [31:0] w_off;  // byte offset of the winners, written forward and read backward
     logic [31:0] o_off;  // byte offset of what is written: the pooled map, or the map's gradient
+    logic [15:0] p_cols;  // columns of the map
+    logic [15:0] p_rows;  // rows of the map
     logic [31:0] i_off;  // byte offset of what is read: the map, or the pooled map's gradient
   } p_t;
 
