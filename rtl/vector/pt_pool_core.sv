@@ -9,7 +9,8 @@
 //
 //   cycle 0 step; line is read | 1 columns | 2 rows: winners, value | 3 more; line is written
 //
-// The result is value + more; the arithmetic of the vector unit adds and rounds it.
+// The result is value + more; the arithmetic of the vector unit adds and rounds it. value is 2**18
+// too large and more too small, so that value has no sign to be extended.
 //
 // A lane of the line has 36 bits. Forward {column of B, B, column of A, A}: where B is A, its column
 // is 3. Backward {Q, P} of 18 and 19 bits: |Q| near its largest, of 3 windows that begin in a row,
@@ -48,7 +49,7 @@ module pt_pool_core #(
   output logic                       winners_last_o,
   output logic [15:0]                winners_o,  // 3 * row + column in the window, 4 bits each
   output logic [3:0][18:0]           value_o,
-  output logic [3:0][17:0]           more_o
+  output logic [3:0][19:0]           more_o
 );
   if (Columns < 16 || Columns > 4096) begin : g_check
     $fatal(1, "pt_pool_core: Columns must be 16..4096");
@@ -168,7 +169,7 @@ module pt_pool_core #(
     logic [LaneW-1:0]         old, next;
     logic signed [15:0]       a_x, b_x, joined, most;  // joined: max(A, h)
     logic [1:0]               a_column, b_column, joined_column;
-    logic                     over_a, over_b, zero;
+    logic                     over_a, over_b;
     logic signed [SixW-1:0]   p, sum;
     logic signed [ThreeW-1:0] q;
     logic signed [SixW-1:0]   value;
@@ -177,7 +178,6 @@ module pt_pool_core #(
     assign {b_column, b_x, a_column, a_x} = old;
     assign p = {old[35] ? old[17] : old[33], old[17:0]};
     assign q = {old[34], old[34] ^ (old[35] & !old[33]), old[34] ^ (old[35] & old[33]), old[32:18]};
-    assign zero = !on_i || (back_i && step2_q.top);
     assign over_a = !step2_q.above || (step2_q.row && h_q > a_x);
     assign over_b = !step2_q.older || (step2_q.row && h_q > b_x);
     assign joined = over_a ? h_q : a_x;
@@ -194,14 +194,14 @@ module pt_pool_core #(
         column = over_b ? h_column_q : (&b_column) ? a_column : b_column;
       end
       if (back_i) value = p;
-      if (zero) value = '0;
+      if (back_i && step2_q.top) value = '0;
       next = {over_a ? 2'd3 : a_column, joined, h_column_q, sum[15:0]};
       if (back_i) next = packed_sums(d_q[2], sum);
     end
-    assign value_o[l] = value;
+    assign value_o[l] = on_i ? {!value[SixW-1], value[SixW-2:0]} : '0;
     always_ff @(posedge clk_i) begin
       line_q[LaneW*l+:LaneW] <= next;
-      more_o[l]  <= d_q[0];
+      more_o[l]  <= on_i ? {1'b1, !d_q[0][ThreeW-1], d_q[0]} : '0;
       row_q      <= row;
       column_q   <= column;
     end

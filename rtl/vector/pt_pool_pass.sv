@@ -24,8 +24,8 @@ module pt_pool_pass (
   output logic             winners_valid_o,
   output logic             winners_last_o,
   output logic [15:0]      winners_o,
-  output logic [3:0][18:0] value_o,   // the result is value_o + more_o
-  output logic [3:0][17:0] more_o
+  output logic [3:0][18:0] value_o,   // the result is value_o + more_o (signed)
+  output logic [3:0][19:0] more_o
 );
   localparam int unsigned Columns = pt_spec_pkg::LineColumns;
   logic back_q, take, store, first, row_end, row, above, older, top;

@@ -111,7 +111,7 @@ module pt_vector (
   logic             winners_valid, winners_last;
   logic [15:0]      winners;
   logic [3:0][18:0] value;
-  logic [3:0][17:0] more;
+  logic [3:0][19:0] more;
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {

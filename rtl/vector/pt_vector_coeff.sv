@@ -30,7 +30,7 @@ module pt_vector_coeff (
   logic        there, pop;
   logic [2:0]  step_q;
   logic [63:0] word;
-  pt_vector_in #(.Depth(32)) u_table (
+  pt_vector_in #(.Depth(32), .Words(BlockWords)) u_table (
     .clk_i,
     .rst_ni,
     .start_i,
@@ -40,7 +40,7 @@ module pt_vector_coeff (
     .images_i(16'd1),
     .blocks_i(cfg_i.v_blocks),
     .image_step_i(32'd0),
-    .block_jump_i(32'(8 * BlockWords)),
+    .block_jump_i(32'd0),
     .run_valid_o,
     .run_ready_i,
     .run_off_o,

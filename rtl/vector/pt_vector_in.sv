@@ -5,7 +5,9 @@
 // are requested than the queue has room for, so data_ready_o is always high.
 module pt_vector_in #(
   // Words of the queue, a power of two, 32..4096.
-  parameter int unsigned Depth = 256
+  parameter int unsigned Depth = 256,
+  // Words of a plane that is one run (pt_plane_runs); 0: words_i.
+  parameter int unsigned Words = 0
 ) (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -37,7 +39,7 @@ module pt_vector_in #(
   logic [$clog2(Burst):0] len;
   logic                   accept, idle_unused, space_unused;
 
-  pt_plane_runs #(.Burst(Burst)) u_runs (
+  pt_plane_runs #(.Burst(Burst), .Words(Words)) u_runs (
     .clk_i,
     .rst_ni,
     .start_i,

@@ -29,8 +29,8 @@ module pt_vector_math (
   input  logic             last_i,
   input  logic [63:0]      a_i,
   input  logic [63:0]      b_i,
-  input  logic [3:0][18:0] value_i,   // 2 cycles after valid_i; else 0
-  input  logic [3:0][17:0] more_i,    // 3 cycles after valid_i; else 0
+  input  logic [3:0][18:0] value_i,   // unsigned, 2 cycles after valid_i; else 0
+  input  logic [3:0][19:0] more_i,    // signed, 3 cycles after valid_i; else 0
   output logic             valid_o,
   output logic [63:0]      data_o,
   output logic [3:0]       positive_o,  // and below the limit
@@ -73,7 +73,7 @@ module pt_vector_math (
       pa_q   <= 40'(a_q) * 40'($signed(scale_a_i[l]));
       pb_q   <= 40'(b_q) * 40'($signed(scale_b_i[l]));
       ps_q   <= 32'(a_q) * 32'(s_q);
-      part_q <= 41'(pa_q) + (41'(pb_q) | 41'($signed(value_i[l])));
+      part_q <= 41'(pa_q) + (41'(pb_q) | 41'(value_i[l]));
       if (valid_q[2]) total_q[l] <= 48'(part_q) + base;
       if (clear_i) sum1_q <= '0;
       else if (valid_q[0]) sum1_q <= sum1_q + 48'(a_q);

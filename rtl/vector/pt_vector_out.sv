@@ -6,7 +6,9 @@
 // of the walk have been accepted and all their words handed over.
 module pt_vector_out #(
   // Words of the queue, a power of two, 32..256.
-  parameter int unsigned Depth = 64
+  parameter int unsigned Depth = 64,
+  // Words of a plane that is one run (pt_plane_runs); 0: words_i.
+  parameter int unsigned Words = 0
 ) (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -37,7 +39,7 @@ module pt_vector_out #(
   logic [$clog2(Burst):0] len;
   logic                   accept, space_unused, runs_idle, there, pop;
 
-  pt_plane_runs #(.Burst(Burst)) u_runs (
+  pt_plane_runs #(.Burst(Burst), .Words(Words)) u_runs (
     .clk_i,
     .rst_ni,
     .start_i,

@@ -113,7 +113,7 @@ module pt_vector_writes (
     .wdata_ready_i(ready[1]),
     .wdata_o(data[1])
   );
-  pt_vector_out #(.Depth(32)) u_sums (
+  pt_vector_out #(.Depth(32), .Words(BlockWords)) u_sums (
     .clk_i,
     .rst_ni,
     .start_i,
@@ -123,7 +123,7 @@ module pt_vector_writes (
     .images_i(16'd1),
     .blocks_i(cfg_i.v_blocks),
     .image_step_i(32'd0),
-    .block_jump_i(32'(8 * BlockWords)),
+    .block_jump_i(32'd0),
     .room_o(sums_room_o),
     .take_i(sums_valid_i),
     .valid_i(sums_valid_i),

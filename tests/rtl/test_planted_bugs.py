@@ -80,8 +80,8 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
     # The word of flags of a plane's end is used for the next plane too.
     (VECTOR, Planted(
         "flags_of_the_plane_before", "rtl/vector/pt_vector.sv",
-        "assign mask_pop = take && masked_q && (plane_end || pixel_q == 4'd15);",
-        "assign mask_pop = take && masked_q && ((plane_end && !planted) || pixel_q == 4'd15);",
+        "assign mask_pop = take && masked_q && pixel_end;",
+        "assign mask_pop = take && masked_q && (planted ? &pixel_q : pixel_end);",
         "pt_vector", "cocotb_pt_vector")),
     # Sums of a block go on in the next one.
     (VECTOR, Planted(
@@ -141,6 +141,12 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "winners_of_the_plane_before", "rtl/vector/pt_vector.sv",
         "assign mask_pop = take && masked_q && pixel_end;",
         "assign mask_pop = take && masked_q && pixel_end && !(planted && pool_last);",
+        "pt_vector", "cocotb_pt_pool")),
+    # Large sums of gradients lose their sign in the line.
+    (VECTOR, Planted(
+        "sign_of_large_sums", "rtl/vector/pt_pool_core.sv",
+        "far = q[17] != q[16] || q[17] != q[15];",
+        "far = q[17] != q[16] || (q[17] != q[15] && !planted);",
         "pt_vector", "cocotb_pt_pool")),
     # Input channels of all blocks count as those of the first.
     (UPDATE, Planted(

@@ -15,6 +15,8 @@ from pynq_train.schedule.simulate.pool import runs, stretches
 from pynq_train.schedule.simulate.walk import Fields
 
 MAP_QUEUE_WORDS = 256
+SECOND_QUEUE_WORDS = 64
+"""Queue of map b."""
 SIDE_QUEUE_WORDS = 32
 """Queues of flags and of coefficients."""
 OUT_QUEUE_WORDS = 64
@@ -32,8 +34,8 @@ EMPTY_CYCLES = 13
 RECORD_CYCLES = 2
 POOL_FIRST_CYCLES = 6
 """From the start to the first step of a pooling pass."""
-POOL_MATH_CYCLES = 5
-POOL_EMPTY_CYCLES = 9
+POOL_MATH_CYCLES = 7
+POOL_EMPTY_CYCLES = 13
 """Between the last step of a pooling pass and its record."""
 ALU_CYCLES = 7
 """From the operands of an instruction to an instruction that uses its result."""
@@ -143,7 +145,7 @@ class Vector:
     def __init__(self, clock: Clock, a: ReadPort, b: ReadPort, writes: WritePort) -> None:
         self._clock = clock
         self._a = _Input(clock, a, MAP_QUEUE_WORDS)
-        self._b = _Input(clock, b, MAP_QUEUE_WORDS)
+        self._b = _Input(clock, b, SECOND_QUEUE_WORDS)
         self._mask = _Input(clock, b, SIDE_QUEUE_WORDS)
         self._table = _Input(clock, b, SIDE_QUEUE_WORDS)
         self._load = _Input(clock, a, MAP_QUEUE_WORDS)
