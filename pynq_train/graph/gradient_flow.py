@@ -17,6 +17,8 @@ from pynq_train.graph.fuse import FusedLayer, wiring
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
 StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
+THROUGH: tuple[StepKind, ...] = ("backward", "norm", "spread", "unpool")
+"""Steps through a layer whose input may be of another size: they make the gradient of that."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _READ_QUEUE_WORDS = 256
 _TABLE_BITS = 36
 """Bits of an entry of the softmax tables: value and slope."""
 _POOL_BITS = 68
-_LINE_BITS = 148
+_LINE_BITS = 144
 """Four sums of 6 codes and four of 3, backward; two lines of maxima forward."""
 _WORD_BITS = 64
 
@@ -91,7 +91,7 @@ def resources(config: HwConfig) -> Resources:
         Memory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
         Memory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
         Memory("update queues", 3, 128, _WORD_BITS),
-        Memory("vector queues", 3, 256, _WORD_BITS),
+        Memory("vector queue of map a", 1, 256, _WORD_BITS),
         Memory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
         Memory("softmax tables", 1, 512, _TABLE_BITS),
         Memory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),

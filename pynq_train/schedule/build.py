@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pynq_train.graph.gradient_flow import DLOGITS
+from pynq_train.graph.gradient_flow import DLOGITS, THROUGH
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     Opcode,
@@ -127,7 +127,7 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
 def target_symbol(plan: Plan, layer: int) -> str:
     """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
     for step in plan.flow.steps:
-        if step.layer == layer and step.kind in ("backward", "norm", "spread", "unpool"):
+        if step.layer == layer and step.kind in THROUGH:
             return step.target
     return ""
 

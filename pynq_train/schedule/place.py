@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.graph.fuse import FusedLayer, wiring
-from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
+from pynq_train.graph.gradient_flow import THROUGH, GradientFlow, GradientStep
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.schedule.dropout import evaluation_sources
 from pynq_train.schedule.frames import Frames
 from pynq_train.schedule.layer import LayerSpec, bias_spec
 from pynq_train.schedule.layout import MapLayout
@@ -109,7 +110,10 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     if not tensors.chain:
         _place_gradients(to, frames, tensors)
     frames.finish()
-    if joins_of([spec.kind for spec in tensors.specs], wiring(tensors.layers)):
+    wires, kinds = wiring(tensors.layers), [spec.kind for spec in tensors.specs]
+    # Behind a dropout that vanishes in an evaluation the array may read a joined map then.
+    if any(joins_of(kinds, sources)
+           for sources in (wires, evaluation_sources(tensors.specs, wires))):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
     for number, nbytes in enumerate(sizes):
         if nbytes:
@@ -156,7 +160,7 @@ def _place_gradients(to: Allocator, frames: Frames, tensors: Tensors) -> None:
     for step in tensors.flow.steps:
         if not step.target or step.target in done:
             continue
-        own = wires[step.layer][0] if step.kind in ("backward", "norm", "spread") else step.layer
+        own = wires[step.layer][0] if step.kind in THROUGH else step.layer
         layout, name = tensors.specs[own].y, tensors.specs[own].name
         done.add(step.target)
         if step.kind == "view":

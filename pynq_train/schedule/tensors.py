@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pynq_train.graph.gradient_flow import THROUGH
 from pynq_train.hw.commands import DESCRIPTOR_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.layer import LayerSpec
@@ -122,8 +123,7 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.db"] = (Axis("output", channels, WORD_BYTES),)
     for step in plan.flow.steps:
         if step.target and step.target not in found:
-            layer = (plan.sources[step.layer][0] if step.kind in ("backward", "norm", "spread")
-                     else step.layer)
+            layer = plan.sources[step.layer][0] if step.kind in THROUGH else step.layer
             found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 

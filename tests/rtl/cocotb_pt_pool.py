@@ -1,4 +1,4 @@
-"""Cocotb bench of pooling in pt_vector: random windows, sizes and stalls; memory against the model."""
+"""Cocotb bench of pooling in pt_vector: random windows, sizes, stalls; memory against the model."""
 
 from __future__ import annotations
 

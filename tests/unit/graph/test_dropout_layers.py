@@ -12,7 +12,6 @@ from pynq_train.graph import (
     Dropout,
     Flatten,
     Graph,
-    MaxPool2x2,
     Relu,
     fuse,
 )
