@@ -51,11 +51,12 @@ class PoolLowering:
             "p.p_images": self.images, "p.p_blocks": spec.x.blocks, "p.p_kernel": spec.kernel,
             "p.p_stride": spec.stride, "p.p_top": spec.pad_top, "p.p_left": spec.pad_left,
             "p.p_back": int(back)}
-        for name, offset, stride in (("i", read, source.image_stride),
-                                     ("o", written, result.image_stride),
-                                     ("w", winners, spec.flags.image_stride)):
+        for name, offset, layout in (("i", read, source), ("o", written, result),
+                                     ("w", winners, spec.flags)):
+            stride = layout.image_stride  # behind an image there may be other maps
             fields.update({f"p.{name}_off": offset + self.first * stride,
-                           f"p.{name}_words": stride // WORD_BYTES, f"p.{name}_step": stride})
+                           f"p.{name}_words": layout.blocks * layout.block_stride // WORD_BYTES,
+                           f"p.{name}_step": stride})
         for name, size, pooled, pad in (("rows", spec.x.rows, spec.y.rows, spec.pad_top),
                                         ("cols", spec.x.cols, spec.y.cols, spec.pad_left)):
             fields.update({f"p.p_{name}": size, f"p.q_{name}": pooled,
