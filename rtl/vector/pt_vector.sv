@@ -216,7 +216,7 @@ module pt_vector (
   );
   assign a_run_last_o = 1'b1;
 
-  pt_vector_in #(.Depth(64)) u_b (
+  pt_vector_in #(.Depth(128)) u_b (
     .clk_i,
     .rst_ni,
     .start_i(start),

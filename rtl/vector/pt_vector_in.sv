@@ -59,7 +59,7 @@ module pt_vector_in #(
     .run_off_o,
     .run_len_o
   );
-  if (Depth <= 64) begin : g_small  // a block memory would be nearly empty
+  if (Depth <= 128) begin : g_small  // block memories are scarcer than LUTs
     pt_fifo #(.Width(64), .Depth(Depth)) u_queue (
       .clk_i,
       .rst_ni,

@@ -15,7 +15,7 @@ from pynq_train.schedule.simulate.pool import runs, stretches
 from pynq_train.schedule.simulate.walk import Fields
 
 MAP_QUEUE_WORDS = 256
-SECOND_QUEUE_WORDS = 64
+SECOND_QUEUE_WORDS = 128
 """Queue of map b."""
 SIDE_QUEUE_WORDS = 32
 """Queues of flags and of coefficients."""
@@ -199,18 +199,19 @@ class Vector:
                     left -= size
                     taken += size
                     end = at + size
+                    used_up: list[tuple[_Input, int]] = []  # with the last word of the chunk
                     for one in used:
                         lone = spread and one is self._b
                         count = plane + 1 if lone else taken
                         yield from one.wait(count)
                         end = max(end, one.cycle(count) + (size if lone else 0))
                         if not lone or not left:
-                            one.take(count)
+                            used_up.append((one, count))
                     if masked:
                         count = plane * rows + chunk + 1
                         yield from self._mask.wait(count)
                         end = max(end, self._mask.cycle(count) + size)
-                        self._mask.take(count)
+                        used_up.append((self._mask, count))
                     at = end
                     if write:
                         yield from out.room()
@@ -221,6 +222,8 @@ class Vector:
                         out.push(at + MATH_CYCLES, chunk % BURST_BEATS + 1)
                     if clock.now < at:
                         yield at
+                    for one, count in used_up:
+                        one.take(count)
                 plane += 1
                 if reduce and write and (image % BURST_BEATS == BURST_BEATS - 1
                                          or image == images - 1):
