@@ -71,8 +71,8 @@ def _bram36(words: int, bits: int) -> float:
     """RAMB36 of one memory of simple dual port, in the shape that takes the fewest."""
     if words <= 512:  # the last columns may be a half
         return -(-bits // 36) / 2
-    if words <= 1024 and bits <= 18:
-        return 0.5
+    if words <= 1024:
+        return -(-bits // 18) / 2
     return float(min(-(-words // deep) * -(-bits // wide) for deep, wide in _SHAPES))
 
 

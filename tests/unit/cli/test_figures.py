@@ -106,7 +106,7 @@ def test_plan_of_a_network_names_every_limit(capsys: Capture) -> None:
     limits = {(row["layer"], row["pass"]): row["limit"] for row in values["rows"]}
     assert limits["conv4", "forward"] == "array"
     assert limits["dense1", "forward"] in ("S reload", "latency", "bandwidth")
-    assert values["resources"]["bram36"] == 125.5
+    assert values["resources"]["bram36"] == 126
 
 
 def test_roofline_of_predictions_and_of_a_benchmark(
