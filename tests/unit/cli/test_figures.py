@@ -86,7 +86,7 @@ def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "alexnet-conv on board pynq-z2, mini-batch 16" in text
     assert "S loads" in text and "limit" in text
-    assert "218 of 220 DSPs, 125.5 of 126 BRAM36" in text
+    assert "218 of 220 DSPs, 126 of 126 BRAM36" in text
     out = tmp_path / "plan.json"
     assert run("plan", "alexnet-conv", "--batch", 2, "--json", out) == 0
     values = json.loads(out.read_text())
