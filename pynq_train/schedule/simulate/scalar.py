@@ -16,6 +16,8 @@ FIFO_WORDS = 128
 MATH_CYCLES = 18
 READ_CYCLES = 10
 """From the start to the first address of the update unit; words pass two queues."""
+ASK_CYCLES = 8
+"""From words taken, whose room a burst needs, to its address."""
 QUEUE_CYCLES = 5
 WRITE_CYCLES = 8
 
@@ -85,7 +87,7 @@ class Update:
                 yield self._used
             self._held += size
             self.unread -= size
-            at = max(at, clock.now + 2)
+            at = max(at, clock.now + ASK_CYCLES)
             if sums:
                 self._g.ask(at, size)
             self._wv.ask(at, size)

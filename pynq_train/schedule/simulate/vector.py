@@ -132,7 +132,11 @@ def _bursts(words: int) -> Iterator[int]:
 
 
 class Vector:
-    """The vector unit with normalisation, one descriptor after the other."""
+    """The vector unit with normalisation, one descriptor after the other.
+
+    Attributes:
+        active: a descriptor is at work.
+    """
 
     def __init__(self, clock: Clock, a: ReadPort, b: ReadPort, writes: WritePort) -> None:
         self._clock = clock
@@ -142,11 +146,13 @@ class Vector:
         self._table = _Input(clock, b, SIDE_QUEUE_WORDS)
         self._load = _Input(clock, a, MAP_QUEUE_WORDS)
         self._out = _Output(clock, writes)
+        self.active = False
 
     def run(self, fields: Fields, start: int) -> Steps:
         """One descriptor; ends when its record is written."""
         if self._clock.now < start:
             yield start
+        self.active = True
         if fields["pre.opcode"] == Opcode.NORM:
             yield from self._norm(fields)
         else:
@@ -154,6 +160,7 @@ class Vector:
         yield from self._out.idle()
         self._out.push(self._clock.now + RECORD_CYCLES, RECORD_WORDS)
         yield from self._out.idle()
+        self.active = False
         yield self._clock.now + 2
 
     def _maps(self, f: Fields) -> Steps:
