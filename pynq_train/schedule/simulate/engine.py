@@ -53,6 +53,8 @@ EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V}
 """Which unit writes the record of an opcode."""
+SHARED_PORTS = (2, 3)
+"""Ports with several readers."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
 SCAN_PHASE = 7
@@ -144,7 +146,7 @@ class Engine:
         self._config = config
         self._build = build or BUILD
         dram = Dram(clock, memory)
-        self.reads = [ReadPort(clock, dram) for _ in range(config.ports)]
+        self.reads = [ReadPort(clock, dram, port in SHARED_PORTS) for port in range(config.ports)]
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
         self.queue = GradQueue(clock, config.grad_words, CHANNELS_PER_WORD * config.tm)
         self.x = XLoader(clock, self.reads[0])

@@ -26,6 +26,10 @@ _READ_IDLE = 4
 """Cycles without a read after which waiting writes get the memory."""
 _JOIN = 16
 """Bursts that wait within so many cycles may meet in the memory."""
+CLOSE_CYCLES = 2
+"""From a burst's last word to an address that takes its place among those outstanding."""
+ARBITER_CYCLES = 8
+"""The same between runs in the arbiter of a shared port, on top of that."""
 QUEUE_CYCLES = 4
 """From the port to the head of the engine's read queue."""
 
@@ -193,9 +197,14 @@ class Dram:
 
 
 class ReadPort:
-    """One port's read side: requests in order, bursts outstanding, words to the readers."""
+    """One port's read side: requests in order, bursts outstanding, words to the readers.
 
-    def __init__(self, clock: Clock, dram: Dram) -> None:
+    ``shared``: an arbiter stands in front of the port. It remembers ``OUTSTANDING`` runs from their
+    grant to the word that leaves the port's queue.
+    """
+
+    def __init__(self, clock: Clock, dram: Dram, shared: bool = False) -> None:
+        self._close = CLOSE_CYCLES + (ARBITER_CYCLES if shared else 0)
         self._clock = clock
         self._dram = dram
         self.number = len(dram.readers)
@@ -297,7 +306,7 @@ class ReadPort:
         """The last beat of a burst is on the port in ``last``."""
         self._free = last + 1 + self._dram.memory.burst_cycles
         self.beats += beats
-        self._clock.at(last + 2, self._closed)
+        self._clock.at(last + self._close, self._closed)
         reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
 
     # Beat by beat.
@@ -340,7 +349,11 @@ class ReadPort:
 
 
 class WritePort:
-    """One port's write side: bursts whose words are complete, in order."""
+    """One port's write side: bursts whose words are complete, in order.
+
+    Attributes:
+        queued: words of the bursts that the memory has not taken.
+    """
 
     def __init__(self, clock: Clock, dram: Dram) -> None:
         self._clock = clock
@@ -356,17 +369,17 @@ class WritePort:
         self._stored = 0
         self._free = 0
         self._pump_at = NEVER
-        self._queued = 0
+        self.queued = 0
 
     @property
     def full(self) -> bool:
         """The queue holds as many words as it can."""
-        return self._queued > WRITE_QUEUE_WORDS
+        return self.queued > WRITE_QUEUE_WORDS
 
     def push(self, complete: int, beats: int, writer: Writer) -> None:
         """Write a burst whose last word reaches the queue in ``complete``."""
         writer.open += 1
-        self._queued += beats
+        self.queued += beats
         self._queue.append((complete, beats, writer))
         if len(self._queue) == 1:
             self._pump()
@@ -395,7 +408,7 @@ class WritePort:
 
     def _sent(self, beats: int):  # type: ignore[no-untyped-def]
         def sent() -> None:
-            self._queued -= beats
+            self.queued -= beats
             self.room.wake()
         return sent
 
