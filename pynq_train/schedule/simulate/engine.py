@@ -19,7 +19,8 @@ from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES, HwC
 from pynq_train.schedule.simulate.compute import START_CYCLES, Compute, Sweeps, Waits
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
 from pynq_train.schedule.simulate.load import SLoader, Sums, XLoader
-from pynq_train.schedule.simulate.memory import Dram, Memory, ReadPort, WritePort
+from pynq_train.schedule.simulate.memory import Dram, Memory
+from pynq_train.schedule.simulate.ports import ReadPort, SharedReadPort, WritePort
 from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.scalar import Softmax, Stream, Update
 from pynq_train.schedule.simulate.skip import Skipper
@@ -53,8 +54,6 @@ EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V}
 """Which unit writes the record of an opcode."""
-SHARED_PORTS = (2, 3)
-"""Ports with several readers."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
 SCAN_PHASE = 7
@@ -146,19 +145,22 @@ class Engine:
         self._config = config
         self._build = build or BUILD
         dram = Dram(clock, memory)
-        self.reads = [ReadPort(clock, dram, port in SHARED_PORTS) for port in range(config.ports)]
+        x, s, side, pointwise = (ReadPort(clock, dram), ReadPort(clock, dram),
+                                 SharedReadPort(clock, dram), SharedReadPort(clock, dram))
+        self.reads = (x, s, side, pointwise)
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
         self.queue = GradQueue(clock, config.grad_words, CHANNELS_PER_WORD * config.tm)
-        self.x = XLoader(clock, self.reads[0])
-        self.s = SLoader(clock, self.reads[1], self.writes[1], config.s_ring_words)
+        self.x = XLoader(clock, x)
+        self.s = SLoader(clock, s, self.writes[1], config.s_ring_words)
         self.compute = Compute(clock, self.x, self.s)
-        self.store = Store(clock, self.compute, Bias(clock, self.reads[2], config.tm),
+        self.store = Store(clock, self.compute, Bias(clock, side, config.tm),
                            (Stage(clock, self.writes[0]), Stage(clock, self.writes[1])),
                            self.writes[1], self.queue)
-        self.update = Update(clock, self.reads[3], self.writes[3],
+        self.update = Update(clock, pointwise, self.writes[3],
                              self.writes[self._build.copy_port], self.queue)
-        self.softmax = Softmax(clock, self.reads[2], self.writes[2])
-        self.vector = Vector(clock, self.reads[3], self.reads[2], self.writes[3])
+        self.softmax = Softmax(clock, side, self.writes[2])
+        self.vector = Vector(clock, pointwise, side, self.writes[3])
+        self._program = Stream(clock, side)
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0
         self._retired = 0
@@ -207,7 +209,7 @@ class Engine:
     # -- sequencer -------------------------------------------------------------------------------
 
     def _fetch(self) -> Steps:
-        clock, stream = self.clock, Stream(self.clock, self.reads[2])
+        clock, stream = self.clock, self._program
         last = SECTIONS["u"]
         for command in self.commands:
             while self._fetched - self._retired >= self._build.slots:

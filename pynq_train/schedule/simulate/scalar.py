@@ -8,9 +8,9 @@ from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.schedule.layout import ceil_div
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
-from pynq_train.schedule.simulate.memory import (
+from pynq_train.schedule.simulate.ports import (
     WRITE_QUEUE_WORDS,
-    ReadPort,
+    SharedReadPort,
     WritePort,
     Writer,
 )
@@ -38,15 +38,16 @@ RECORD_CYCLES = 7
 class Stream:
     """Words of a linear range, requested burst by burst."""
 
-    def __init__(self, clock: Clock, port: ReadPort) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort) -> None:
         self._clock = clock
         self._port = port
+        self._unit = port.unit()
         self.came: deque[int] = deque()
         self.signal = Signal(clock)
 
     def ask(self, cycle: int, beats: int) -> None:
         """Request one burst."""
-        self._port.ask(cycle, beats, self)
+        self._port.ask_for(self._unit, cycle, beats, self)
 
     def arrive(self, cycle: int, beats: int) -> None:
         """One burst comes."""
@@ -95,7 +96,7 @@ class Update:
         index: descriptor that is updated.
     """
 
-    def __init__(self, clock: Clock, port: ReadPort, masters: WritePort, copies: WritePort,
+    def __init__(self, clock: Clock, port: SharedReadPort, masters: WritePort, copies: WritePort,
                  queue: GradQueue) -> None:
         self._clock = clock
         self._masters = masters
@@ -105,8 +106,8 @@ class Update:
         self._wv = Stream(clock, port)
         self._held = 0      # words of masters requested and not used
         self._used = Signal(clock)
-        self._out = Writer(clock)
-        self._copy = Writer(clock)
+        self._out = Writer()
+        self._copy = Writer()
         self.active = False
         self.index = -1
         self._asked = self._done = 0    # weights
@@ -168,10 +169,10 @@ class Update:
                     yield queue.came
                     there = queue.available(size)
                 at = max(at, there)
-            while (self._masters.queued + words > MASTERS_HELD
-                   or copy and self._copies.queued > COPIES_HELD):
-                full = self._masters.queued + words > MASTERS_HELD
-                yield self._masters.room if full else self._copies.room
+            while self._out.queued + words > MASTERS_HELD:
+                yield self._masters.room
+            while self._copy.queued > COPIES_HELD:
+                yield self._copies.room
             at = max(at, clock.now - size) + size
             if clock.now < at:
                 yield at
@@ -188,12 +189,12 @@ class Update:
                 if dropped or copied >= BURST_BEATS or self._done == lanes.total:
                     self._copies.push(clock.now + COPY_CYCLES, copied, self._copy)
                     copied = 0
-        for writer in (self._out, self._copy):
-            while writer.open:
-                yield writer.idle
+        yield clock.now + MASTER_CYCLES    # the last results are on their way to the ports
+        while self._masters.busy or self._copies.busy:
+            yield self._masters.idle if self._masters.busy else self._copies.idle
         self._masters.push(clock.now + RECORD_CYCLES, RECORD_WORDS, self._out)
-        while self._out.open:
-            yield self._out.idle
+        yield clock.now + RECORD_CYCLES
+        yield from self._masters.wait_idle()
         self.active = False
         yield clock.now + 2
 
@@ -212,11 +213,11 @@ class Softmax:
     """Squared error: a word after its maximum is known."""
     SQUARE_END = 3
 
-    def __init__(self, clock: Clock, port: ReadPort, writes: WritePort) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort, writes: WritePort) -> None:
         self._clock = clock
         self._writes = writes
         self._stream = Stream(clock, port)
-        self._writer = Writer(clock)
+        self._writer = Writer()
 
     def run(self, fields: Fields, start: int) -> Steps:
         """Loss and gradients of a mini-batch."""
@@ -253,11 +254,11 @@ class Softmax:
             if asked < images:
                 self._ask(words)
                 asked += 1
-        while self._writer.open:
-            yield self._writer.idle
+        yield clock.now + 8
+        yield from self._writes.wait_idle()
         self._writes.push(clock.now + 10, RECORD_WORDS, self._writer)
-        while self._writer.open:
-            yield self._writer.idle
+        yield clock.now + 10
+        yield from self._writes.wait_idle()
         yield clock.now + 2
 
     def _ask(self, words: int) -> None:
