@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import ceil
 from typing import Any, Protocol
 
 from pynq_train.schedule.simulate.kernel import NEVER, Action, Clock, Signal
@@ -18,8 +19,8 @@ MEMORY_WRITE_WORDS = 128
 OUTSTANDING = 8
 """Bursts of a port without an answer."""
 READ_FIFO_WORDS = 32
-_FETCH_AHEAD = 30
-"""Beats that wait in a port's read FIFO when the memory fetches the next burst into it."""
+_LEAST = 1e-6
+"""Words: less is a rounding error."""
 RUN_CYCLES = 2
 """From one run to the next at a shared port."""
 CLOSE_CYCLES = 2
@@ -63,7 +64,7 @@ class ReadPort:
         self.beats = 0
         self._queue: deque[tuple[int, int, Reader, int]] = deque()
         self.due: deque[list[Any]] = deque()     # [ready, beats, reader, beats left]
-        self._shown: deque[list[int]] = deque()   # spans of cycles with a beat on the port
+        self._shown: deque[tuple[float, float]] = deque(maxlen=READ_FIFO_WORDS)   # cycles of words
         self._credits: deque[tuple[int, int]] = deque()
         self._open = 0
         self._credit = READ_QUEUE_WORDS
@@ -130,30 +131,54 @@ class ReadPort:
         ready = now + self._dram.memory.read_latency - 1
         self.due.append([ready, beats, reader, beats])
         if len(self.due) == 1:
-            self._dram.poke(max(self.ready_at(), now))
+            self._dram.poke(ready)
 
-    def ready_at(self) -> int:
-        """Cycle from which the memory may serve the oldest burst."""
+    def ready_at(self, time: float) -> float:
+        """Time from which the memory can read words of the oldest burst."""
         if not self.due:
             return NEVER
-        return max(self.due[0][0], self._free - _FETCH_AHEAD)
+        due: int = self.due[0][0]
+        if due > time or self._free - time <= READ_FIFO_WORDS:
+            return due
+        left = READ_FIFO_WORDS
+        for first, last in reversed(self._shown):
+            if last - first + 1 >= left:
+                return max(due, last - left + 1)
+            left -= last - first + 1
+        return due
 
-    def due_at(self) -> int:
-        """Cycle from which the oldest burst waits for its words."""
-        return self.due[0][0] if self.due else NEVER
+    def _room(self, time: float) -> float:
+        """Words that the port's FIFO has room for."""
+        room: float = READ_FIFO_WORDS
+        if self._free <= time:
+            return room
+        for first, last in reversed(self._shown):
+            if last <= time:
+                break
+            room -= last - (first - 1 if first > time else time)
+        return room
 
-    def head_beats(self) -> int:
-        """Beats of the oldest burst."""
-        return self.due[0][1]
+    def need(self, time: float, share: float) -> float:
+        """Cycles for the oldest burst at ``share`` words per cycle."""
+        left: float = self.due[0][3]
+        return left / share if share <= 1 else max(left / share, left - self._room(time))
 
-    def serve(self, now: int) -> None:
-        """The memory reads the oldest burst from ``now`` on."""
-        _, beats, reader, _ = self.due.popleft()
-        last = max(now + 1, self._free) + beats - 1
-        self._shown.append([last - beats + 1, last])
-        if len(self._shown) > 4:
-            self._shown.popleft()
-        self._end(beats, reader, last)
+    def serve(self, time: float, share: float, cycles: float) -> None:
+        """The memory reads words of the oldest burst."""
+        head = self.due[0]
+        words = share * cycles
+        if share > 1:
+            words = min(words, max(self._room(time), 0) + cycles)
+        if words > head[3] - _LEAST:
+            words = head[3]
+        first = self._free if self._free > time + 1 else time + 1
+        last = max(time + cycles, first + words - 1)
+        self._free = last + 1
+        self._shown.append((last - words + 1, last))
+        head[3] -= words
+        if not head[3]:
+            self.due.popleft()
+            self._end(head[1], head[2], ceil(last))
 
     def _end(self, beats: int, reader: Reader, last: int) -> None:
         """The last beat of a burst is on the port in ``last``."""
@@ -161,40 +186,6 @@ class ReadPort:
         self.beats += beats
         self._clock.at(last + self.close_cycles, self._closed)
         reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
-
-    # Beat by beat.
-
-    @property
-    def begun(self) -> bool:
-        """Some words of the oldest burst have been read, and not all."""
-        return bool(self.due) and self.due[0][3] < self.due[0][1]
-
-    def can(self, now: int) -> bool:
-        """The memory can read a word for this port."""
-        if not self.due or self.due[0][0] > now:
-            return False
-        if self._free - now <= READ_FIFO_WORDS:
-            return True
-        shown, count = self._shown, 0
-        while shown and shown[0][1] <= now:
-            shown.popleft()
-        for first, last in shown:
-            count += last - (first - 1 if first > now else now)
-        return count < READ_FIFO_WORDS
-
-    def beat(self, now: int) -> None:
-        """The memory reads one word."""
-        head = self.due[0]
-        at = max(now + 1, self._free)
-        self._free = at + 1
-        if self._shown and self._shown[-1][1] == at - 1:
-            self._shown[-1][1] = at
-        else:
-            self._shown.append([at, at])
-        head[3] -= 1
-        if not head[3]:
-            self.due.popleft()
-            self._end(head[1], head[2], at)
 
     def _closed(self) -> None:
         self._open -= 1
@@ -356,23 +347,27 @@ class WritePort:
             self.room.wake()
         return sent
 
-    def ready_at(self) -> int:
-        """Cycle from which the memory may serve the oldest burst."""
+    def ready_at(self, time: float) -> float:
+        """Time from which the memory can write words of the oldest burst."""
         return self.due[0][0] if self.due else NEVER
 
-    def can(self, now: int) -> bool:
-        """The memory can write a word of this port."""
-        return bool(self.due) and self.due[0][0] <= now
+    def need(self, time: float, share: float) -> float:
+        """Cycles for the oldest burst at ``share`` words per cycle."""
+        left: float = self.due[0][3]
+        return left / share
 
-    def beat(self, now: int) -> None:
-        """The memory writes one word."""
+    def serve(self, time: float, share: float, cycles: float) -> None:
+        """The memory writes words of the oldest burst."""
         head = self.due[0]
-        self._stored -= 1
-        head[3] -= 1
+        words = share * cycles
+        if words > head[3] - _LEAST:
+            words = head[3]
+        head[3] -= words
         if not head[3]:
             self.due.popleft()
             self.beats += head[1]
-            self._clock.at(now + self._dram.memory.write_latency + 1, self._acked)
+            self._stored -= head[1]
+            self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency, self._acked)
             self._pump()
 
     def _acked(self) -> None:
