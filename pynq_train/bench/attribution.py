@@ -12,6 +12,10 @@ than its predicted cycles of the array before its end.
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
 and then to the update unit until its last record: each update that ends there is charged with the
 time since the end of the one before. Updates that run beside passes cost nothing here.
+
+Before a pass has its operands only the vector unit may be at work: of the time in front of what a
+pass is predicted to need, from its first operands on, the vector unit's descriptors are charged
+with what their stamps cover.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ class Share(Enum):
     BP = "bp"
     WU = "wu"
     UPDATE = "update"
+    VECTOR = "vector"
     OTHER = "other"
 
 
@@ -37,10 +42,11 @@ class Stamped:
 
     Attributes:
         share: FP and BP for passes, WU for weight gradients, UPDATE for updates by themselves,
-            OTHER for the softmax.
+            VECTOR for the vector unit, OTHER for the softmax.
         start: cycle in which the unit that writes the record started the descriptor.
         end: cycle in which it began the record; 0 if it leaves no stamps.
-        weight: predicted cycles of the array (softmax: of its unit).
+        weight: predicted cycles of the array from its first operands on, for passes up to the end
+            (softmax: of its unit).
     """
 
     share: Share
@@ -75,23 +81,50 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
     for index, one in enumerate(stamped):
         if one.share == Share.WU:
             waiting.append(index)
-        elif one.share != Share.UPDATE:
+        elif one.share not in (Share.UPDATE, Share.VECTOR):
             end = min(max(one.end or now + one.weight, now), total)
             start = max(min(one.start, end - one.weight), now) if waiting else now
-            charges += _split(stamped, waiting, start - now)
-            charges.append(Charge(index, one.share, end - start))
+            if waiting:
+                alone = _alone(stamped, now, start - sum(stamped[i].weight for i in waiting))
+                charges += alone
+                charges += _split(stamped, waiting, start - now - _cycles(alone))
+            alone = _alone(stamped, start, end - one.weight)
+            charges += alone
+            charges.append(Charge(index, one.share, end - start - _cycles(alone)))
             waiting, now = [], end
-    array = min(total - now, sum(stamped[i].weight for i in waiting))
+    array = sum(stamped[i].weight for i in waiting)
+    last = min(max((stamped[i].end for i in waiting), default=now), total)
+    alone = _alone(stamped, now, last - array)
+    array = min(total - now - _cycles(alone), array)
+    charges += alone
     charges += _split(stamped, waiting, array)
-    now += array
-    updates = (i for i, one in enumerate(stamped) if one.share in (Share.WU, Share.UPDATE))
-    for index in sorted(updates, key=lambda i: stamped[i].end):
+    now += array + _cycles(alone)
+    behind = (i for i, one in enumerate(stamped)
+              if one.share in (Share.WU, Share.UPDATE, Share.VECTOR))
+    for index in sorted(behind, key=lambda i: stamped[i].end):
         end = min(max(stamped[index].end, now), total)
         if end > now:
-            charges.append(Charge(index, Share.UPDATE, end - now))
+            share = stamped[index].share
+            charges.append(Charge(index, Share.UPDATE if share == Share.WU else share, end - now))
             now = end
     charges.append(Charge(-1, Share.OTHER, total - now))
     return tuple(charges)
+
+
+def _alone(stamped: Sequence[Stamped], first: int, end: int) -> list[Charge]:
+    """What descriptors of the vector unit, which follow each other, cover of a time."""
+    charges = []
+    for index, one in enumerate(stamped):
+        if one.share == Share.VECTOR:
+            covered = min(one.end, end) - max(one.start, first)
+            if covered > 0:
+                charges.append(Charge(index, Share.VECTOR, covered))
+                first = max(first, one.end)
+    return charges
+
+
+def _cycles(charges: Sequence[Charge]) -> int:
+    return sum(charge.cycles for charge in charges)
 
 
 def _split(stamped: Sequence[Stamped], indices: Sequence[int], cycles: int) -> list[Charge]:

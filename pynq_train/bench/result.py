@@ -157,8 +157,9 @@ class Result:
         lines = [f"{self.net}, batch {self.batch}, {self.board.name}, "
                  f"{self.board.clock_mhz:.0f} MHz, memory latency {self.latency} cycles, "
                  + ("one training step" if self.whole_step else "each pass by itself")]
-        lines.append(f"{'layer':<10}{'fp':>11}{'bp':>11}{'wu':>11}{'update':>9}{'other':>9}"
-                     f"{'cycles':>12}  use fp    bp    wu  step{'predicted':>12}{'error':>8}")
+        lines.append(f"{'layer':<10}{'fp':>11}{'bp':>11}{'wu':>11}{'update':>9}{'vector':>9}"
+                     f"{'other':>9}{'cycles':>12}  use fp    bp    wu  step{'predicted':>12}"
+                     f"{'error':>8}  of bound")
         for row in (*self.layers, self.whole):
             use = "".join(f"{value:>6.3f}" if value is not None else "     -" for value in (
                 *(row.use(self.board.config.multipliers, s) for s in PASSES),
@@ -166,8 +167,9 @@ class Result:
             cycles = [row.cycles.get(share, 0) for share in Share]
             lines.append(
                 f"{row.name:<10}" + "".join(f"{c:>{w}}" for c, w in zip(cycles,
-                                                                     (11, 11, 11, 9, 9)))
+                                                                     (11, 11, 11, 9, 9, 9)))
                 + f"{row.total:>12}  {use}{row.predicted:>12}{row.error_pct:>+7.1f}%"
+                + (f"{row.notes['bound']['reached']:>10.2f}" if "bound" in row.notes else "")
                 + (" *" if row.extrapolated else ""))
         figures = self.figures(self.whole)
         lines.append(f"{figures['ms_per_image']:.4f} ms per image, {figures['gops']:.2f} GOPS, "
@@ -179,6 +181,11 @@ class Result:
             lines.append("* simulated with fewer images, row bands or channel tiles, extrapolated")
         lines.append(f"simulated {self.simulated_cycles} cycles in {self.seconds:.1f} s")
         return "\n".join(lines)
+
+
+def reached(bound: int, cycles: int) -> float | None:
+    """Share of a bound on paper that counted cycles reach; None without cycles."""
+    return _rounded(bound / cycles) if cycles else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -87,6 +87,7 @@ class Trace:
         start: cycle in which its first unit starts.
         end: cycle in which it retires.
         stamps: cycles in which the unit that writes the record starts, and begins the record.
+        array: cycles in which the array had its first operands, and its last step.
         x_beats: words that the X port moved while the array worked on it.
         waits: how the array spent its time.
     """
@@ -94,6 +95,7 @@ class Trace:
     start: int = 0
     end: int = 0
     stamps: tuple[int, int] = (0, 0)
+    array: tuple[int, int] = (0, 0)
     x_beats: int = 0
     waits: Waits = field(default_factory=Waits)
 
@@ -378,6 +380,7 @@ class Engine:
         self.compute.ends = self._skipper.ended
         beats = self.reads[0].beats
         yield from self.compute.run(work, start, self.traces[index].waits)
+        self.traces[index].array = self.compute.began, self.clock.total
         self.traces[index].x_beats = self.reads[0].beats - beats
         self._table_ready.remove(index)
         self._tables -= 1

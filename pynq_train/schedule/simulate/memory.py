@@ -56,7 +56,7 @@ class Dram:
         self._clock = clock
         self._rate = memory.bytes_per_cycle / WORD_BYTES
         self._writing = False
-        self._age_from = -memory.quantum
+        self._age_from = float(-memory.quantum)
         self._idle_from = 0.0
         self._time = 0.0      # calculated so far
         self._next = NEVER

@@ -69,7 +69,7 @@ class ReadPort:
         self._open = 0
         self._credit = READ_QUEUE_WORDS
         self._issued = 0
-        self._free = 0
+        self._free = 0.0
         self._pump_at = NEVER
 
     @property
@@ -140,7 +140,7 @@ class ReadPort:
         due: int = self.due[0][0]
         if due > time or self._free - time <= READ_FIFO_WORDS:
             return due
-        left = READ_FIFO_WORDS
+        left = float(READ_FIFO_WORDS)
         for first, last in reversed(self._shown):
             if last - first + 1 >= left:
                 return max(due, last - left + 1)

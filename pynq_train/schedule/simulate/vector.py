@@ -150,7 +150,8 @@ class Vector:
         active: a descriptor is at work.
     """
 
-    def __init__(self, clock: Clock, a: SharedReadPort, b: SharedReadPort, writes: WritePort) -> None:
+    def __init__(self, clock: Clock, a: SharedReadPort, b: SharedReadPort,
+                 writes: WritePort) -> None:
         self._clock = clock
         at_a, at_b = a.unit(), b.unit()
         self._a = _Input(clock, a, at_a, MAP_QUEUE_WORDS)
