@@ -50,7 +50,7 @@ FIRST = Build(4, False, False, 3)
 OVERLAPPED = Build(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
-EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
+EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V}
 """Which unit writes the record of an opcode."""
@@ -339,8 +339,9 @@ class Engine:
     def _work(self, unit: Unit, index: int, start: int) -> Steps:
         fields = self.commands[index].fields
         if unit == Unit.U:
-            self._behind(unit, index, self.update.run(fields, start, index))
-            yield from self.update.reads(fields, start)
+            self.clock.start(self.update.reads(fields, start))
+            yield from self.update.run(fields, start, index)
+            self._end(unit, index)
         elif unit == Unit.F:
             yield from self.softmax.run(fields, start)
             self._end(unit, index)
