@@ -2,7 +2,8 @@
 
 The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
 charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged
-with the time from the end before it to its own end. A weight gradient leaves no stamp of the array
+with the time from the end before it to its own end, without what is stored when the array is at a
+weight gradient already. A weight gradient leaves no stamp of the array
 (its record is the update unit's, which works beside the array), but the store unit starts a pass
 only when the drains in front of it are through: weight gradients are charged with the time from the
 end before them to the start of the next pass, and share it in proportion to their predicted cycles.
@@ -21,7 +22,7 @@ with what their stamps cover.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -47,12 +48,15 @@ class Stamped:
         end: cycle in which it began the record; 0 if it leaves no stamps.
         weight: predicted cycles of the array from its first operands on, for passes up to the end
             (softmax: of its unit).
+        tail: predicted cycles of a pass behind the array's last step: the array is at a weight
+            gradient already.
     """
 
     share: Share
     start: int
     end: int
     weight: int
+    tail: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,13 @@ class Charge:
     cycles: int
 
 
-def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
+def attribute(stamped: Sequence[Stamped], total: int, apart: bool = True) -> tuple[Charge, ...]:
     """Return what each descriptor is charged with.
 
     Args:
         stamped: descriptors in program order.
         total: cycles of the run.
+        apart: the vector unit is charged with what only it did before a pass; else the pass is.
 
     Returns:
         Charges whose cycles add up to ``total``; what belongs to no descriptor is charged as OTHER
@@ -77,6 +82,8 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
     """
     charges: list[Charge] = []
     waiting: list[int] = []
+    vector = [(index, one.start, one.end) for index, one in enumerate(stamped)
+              if apart and one.share == Share.VECTOR]
     now = 0
     for index, one in enumerate(stamped):
         if one.share == Share.WU:
@@ -85,16 +92,19 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
             end = min(max(one.end or now + one.weight, now), total)
             start = max(min(one.start, end - one.weight), now) if waiting else now
             if waiting:
-                alone = _alone(stamped, now, start - sum(stamped[i].weight for i in waiting))
+                now -= _cut(charges, stamped)
+                alone = _alone(vector, now, start - sum(stamped[i].weight for i in waiting))
                 charges += alone
                 charges += _split(stamped, waiting, start - now - _cycles(alone))
-            alone = _alone(stamped, start, end - one.weight)
+            alone = _alone(vector, start, end - one.weight)
             charges += alone
             charges.append(Charge(index, one.share, end - start - _cycles(alone)))
             waiting, now = [], end
+    if waiting:
+        now -= _cut(charges, stamped)
     array = sum(stamped[i].weight for i in waiting)
     last = min(max((stamped[i].end for i in waiting), default=now), total)
-    alone = _alone(stamped, now, last - array)
+    alone = _alone(vector, now, last - array)
     array = min(total - now - _cycles(alone), array)
     charges += alone
     charges += _split(stamped, waiting, array)
@@ -111,16 +121,25 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
     return tuple(charges)
 
 
-def _alone(stamped: Sequence[Stamped], first: int, end: int) -> list[Charge]:
-    """What descriptors of the vector unit, which follow each other, cover of a time."""
+def _alone(vector: Sequence[tuple[int, int, int]], first: int, end: int) -> list[Charge]:
+    """What descriptors (index, start, end) that follow each other cover of a time."""
     charges = []
-    for index, one in enumerate(stamped):
-        if one.share == Share.VECTOR:
-            covered = min(one.end, end) - max(one.start, first)
-            if covered > 0:
-                charges.append(Charge(index, Share.VECTOR, covered))
-                first = max(first, one.end)
+    for index, began, ended in vector:
+        covered = min(ended, end) - max(began, first)
+        if covered > 0:
+            charges.append(Charge(index, Share.VECTOR, covered))
+            first = max(first, ended)
     return charges
+
+
+def _cut(charges: list[Charge], stamped: Sequence[Stamped]) -> int:
+    """Take the tail off the pass that was charged last; returns its cycles."""
+    if not charges or charges[-1].index < 0:
+        return 0
+    last = charges.pop()
+    tail = min(stamped[last.index].tail, last.cycles)
+    charges.append(replace(last, cycles=last.cycles - tail))
+    return tail
 
 
 def _cycles(charges: Sequence[Charge]) -> int:

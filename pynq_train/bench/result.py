@@ -29,6 +29,9 @@ class Row:
         simulated_images: fewest images that a pass was simulated with.
         extrapolated: some pass was simulated with fewer repetitions.
         notes: more about it: tiles, what was left out.
+        compared: counted and predicted cycles of the passes with what they waited for, where the
+            vector unit's part of that is not in ``cycles``: which of them had a cycle can hang on
+            little.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Row:
     simulated_images: int
     extrapolated: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    compared: tuple[int, int] | None = None
 
     @property
     def total(self) -> int:
@@ -50,7 +54,8 @@ class Row:
     @property
     def error_pct(self) -> float:
         """Predicted against counted cycles in percent."""
-        return 100 * (self.predicted - self.total) / max(self.total, 1)
+        counted, predicted = self.compared or (self.total, self.predicted)
+        return 100 * (predicted - counted) / max(counted, 1)
 
     def use(self, multipliers: int, share: Share | None = None) -> float | None:
         """Multiply-adds per multiplier and cycle of a pass (None: of everything)."""

@@ -130,21 +130,27 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
         raise HardwareFault("the records of a profiled run carry no cycle stamps",
                             expected="start and end cycles in words 2 and 3", found="zeros",
                             fix="rebuild the overlay with this package's RTL")
-    counted = attribute(_stamped(plan.train, stamps.tolist(), prediction), counts.cycles)
-    times = list(zip(prediction.starts, prediction.ends))
-    expected = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
+    both = ((_stamped(plan.train, stamps.tolist(), prediction), counts.cycles),
+            (_stamped(plan.train, list(zip(prediction.starts, prediction.ends)), prediction),
+             prediction.cycles))
+    counted, expected = (attribute(stamped, total) for stamped, total in both)
+    waiting = [attribute(stamped, total, apart=False) for stamped, total in both]
     rows = []
     for place, spec in enumerate(plan.specs):
         own = [i for i, entry in enumerate(plan.train)
                if entry.layer == place and entry.role != Role.SOFTMAX]
         row = _row(plan, spec.name, own, counted, expected)
+        if row.macs:
+            whole = [sum(charge.cycles for charge in charges if charge.index in own)
+                     for charges in waiting]
+            row = replace(row, compared=(whole[0], whole[1]))
         rows.append(replace(row, notes=_bound_notes(plan, place, row)))
     own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
     if own:
         rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
-    whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
+    step = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
     return tuple(rows), replace(
-        whole, stalls={name: counts.counters[name] for name in STALLS},
+        step, stalls={name: counts.counters[name] for name in STALLS},
         bytes_read=counts.bytes_read, bytes_written=counts.bytes_written)
 
 
@@ -196,9 +202,10 @@ def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]],
     result = []
     for index, (entry, stamp) in enumerate(zip(entries, stamps)):
         share, end = share_of(entry), prediction.ends[index]
-        first, last = prediction.starts[index], end
+        first, last, tail = prediction.starts[index], end, 0
         if entry.geometry is not None:
             first, last = prediction.arrays[index]
-            last = last if share == Share.WU else end
-        result.append(Stamped(share, stamp[0], stamp[1], last - first))
+            if share != Share.WU:
+                last, tail = end, end - last
+        result.append(Stamped(share, stamp[0], stamp[1], last - first, max(tail, 0)))
     return result
