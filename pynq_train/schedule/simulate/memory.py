@@ -79,15 +79,21 @@ class Dram:
             mine: list[Any] = []
             soon = wanted = float(NEVER)
             for port in self.writers if writing else self.readers:
-                at = port.ready_at(time)
-                if at <= time:
-                    mine.append(port)
-                elif at < soon:
-                    soon = at
+                if port.due:
+                    at = port.due[0][0]
+                    if at <= time and not writing:
+                        at = port.room_at(time)  # type: ignore[union-attr]
+                    if at <= time:
+                        mine.append(port)
+                    elif at < soon:
+                        soon = at
             for port in self.readers if writing else self.writers:
-                at = port.ready_at(time)
-                if at < wanted:
-                    wanted = at
+                if port.due:
+                    at = port.due[0][0]
+                    if at <= time and writing:
+                        at = port.room_at(time)  # type: ignore[union-attr]
+                    if at < wanted:
+                        wanted = at
             turn = self._age_from + quantum
             if not mine:
                 idle = self._idle_from + (1 if writing else _READ_IDLE) - 1

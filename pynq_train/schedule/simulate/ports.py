@@ -133,19 +133,16 @@ class ReadPort:
         if len(self.due) == 1:
             self._dram.poke(ready)
 
-    def ready_at(self, time: float) -> float:
-        """Time from which the memory can read words of the oldest burst."""
-        if not self.due:
-            return NEVER
-        due: int = self.due[0][0]
-        if due > time or self._free - time <= READ_FIFO_WORDS:
-            return due
+    def room_at(self, time: float) -> float:
+        """Time from which the port's FIFO has room for a word; ``time`` if it has."""
+        if self._free - time <= READ_FIFO_WORDS:
+            return time
         left = float(READ_FIFO_WORDS)
         for first, last in reversed(self._shown):
             if last - first + 1 >= left:
-                return max(due, last - left + 1)
+                return max(time, last - left + 1)
             left -= last - first + 1
-        return due
+        return time
 
     def _room(self, time: float) -> float:
         """Words that the port's FIFO has room for."""
@@ -346,10 +343,6 @@ class WritePort:
             writer.queued -= beats
             self.room.wake()
         return sent
-
-    def ready_at(self, time: float) -> float:
-        """Time from which the memory can write words of the oldest burst."""
-        return self.due[0][0] if self.due else NEVER
 
     def need(self, time: float, share: float) -> float:
         """Cycles for the oldest burst at ``share`` words per cycle."""
