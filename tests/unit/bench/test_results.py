@@ -45,9 +45,9 @@ def test_json_has_every_field_and_adds_up() -> None:
     assert values["stalls"] == {"x": 1, "s": 2, "acc": 3, "gap": 4}
     assert values["ddr_bytes"] == {"read": 88, "write": 56}
     cycles = values["cycles"]
-    assert set(cycles) == {"fp", "bp", "wu", "update", "other", "total"}
+    assert set(cycles) == {"fp", "bp", "wu", "update", "vector", "other", "total"}
     assert sum(cycles[k] for k in cycles if k != "total") == cycles["total"]
-    for share in ("fp", "bp", "wu", "update"):
+    for share in ("fp", "bp", "wu", "update", "vector"):
         assert sum(row["cycles"][share] for row in values["per_layer"]) == cycles[share]
     rest = cycles["other"] - sum(row["cycles"]["other"] for row in values["per_layer"])
     assert 0 <= rest < cycles["total"] // 100
