@@ -15,7 +15,14 @@ from pynq_train.hw.commands import (
     Semaphore,
     Unit,
 )
-from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES, HwConfig
+from pynq_train.hw.config import (
+    BURST_BEATS,
+    CHANNELS_PER_WORD,
+    FETCH_AHEAD,
+    FETCH_REST_CYCLES,
+    WORD_BYTES,
+    HwConfig,
+)
 from pynq_train.schedule.simulate.compute import START_CYCLES, Compute, Sweeps, Waits
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
 from pynq_train.schedule.simulate.load import SLoader, Sums, XLoader
@@ -62,6 +69,8 @@ BUS_CYCLES = 4
 """From the look at a unit to its start, words of the configuration not counted."""
 FETCH_CYCLES = 7
 PARAM_CYCLES = 6
+REST_LOOK_CYCLES = 32
+"""How often a resting fetch is asked whether descriptors have retired."""
 RETIRE_CYCLES = 2
 END_CYCLES = 1
 
@@ -212,10 +221,12 @@ class Engine:
 
     def _fetch(self) -> Steps:
         clock, stream = self.clock, self._program
-        last = SECTIONS["u"]
+        last, rested = SECTIONS["u"], 0
         for command in self.commands:
             while self._fetched - self._retired >= self._build.slots:
                 yield self._moved
+            while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
+                yield min(rested, clock.now + REST_LOOK_CYCLES)
             left = last.first + last.words
             asked = 0
             at = clock.now + FETCH_CYCLES
@@ -242,6 +253,7 @@ class Engine:
             yield max(at, clock.now)
             yield clock.now + 1
             self._fetched += 1
+            rested = clock.now + FETCH_REST_CYCLES
             self._filled.wake()
 
     def _configure(self, unit: Unit) -> Steps:
