@@ -63,7 +63,8 @@ def test_json_has_every_field_and_adds_up() -> None:
     assert values["ms_per_image"] == pytest.approx(cycles["total"] / 1e5 / 4)
     assert values["gops"] == pytest.approx(2 * values["macs"] / cycles["total"] / 10, rel=1e-3)
     assert values["error_pct"] == pytest.approx(-1, abs=0.1)
-    assert 0.5 < abs(values["worst_layer"]["error_pct"]) < 3
+    # The stamps are scaled, what passes need according to the model is not.
+    assert 0.5 < abs(values["worst_layer"]["error_pct"]) < 5
 
 
 def test_passes_have_their_own_cycles() -> None:
