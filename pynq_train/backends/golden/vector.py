@@ -183,10 +183,13 @@ def _total(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) 
 
 def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
     """The same in int64 modulo 2**48, for sums that float64 does not hold."""
-    total: Array = a.astype(np.int64) * scale[0]
+    def terms(codes: Array) -> Array:
+        return (codes.sum(2) if reduce else codes).astype(np.int64)
+
+    total: Array = terms(a) * scale[0]
     if b is not None:
-        total += b.astype(np.int64) * scale[1]
-    return wrap((total.sum(2) if reduce else total) + offset, SUM_BITS)
+        total += terms(b) * scale[1]
+    return wrap(total + offset, SUM_BITS)
 
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
