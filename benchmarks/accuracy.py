@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pynq_train as pt
+from pynq_train.data import pad_images, repeat_channels
 from pynq_train.errors import PynqTrainError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,8 +121,7 @@ def _idx(name: str) -> Callable[[Path], tuple[Samples, Samples]]:
 
 def _coloured(x: Array) -> Array:
     """28x28 images as 3x32x32, as '1X' reads them."""
-    padded = np.pad(x, ((0, 0), (2, 2), (2, 2)))
-    return np.repeat(padded[:, None], 3, axis=1)
+    return repeat_channels(pad_images(x[:, None], 32, 32), 3)
 
 
 def _cifar(folder: Path) -> tuple[Samples, Samples]:

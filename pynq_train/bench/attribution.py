@@ -2,7 +2,8 @@
 
 The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
 charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged
-with the time from the end before it to its own end. A weight gradient leaves no stamp of the array
+with the time from the end before it to its own end, without what is stored when the array is at a
+weight gradient already. A weight gradient leaves no stamp of the array
 (its record is the update unit's, which works beside the array), but the store unit starts a pass
 only when the drains in front of it are through: weight gradients are charged with the time from the
 end before them to the start of the next pass, and share it in proportion to their predicted cycles.
@@ -12,12 +13,16 @@ than its predicted cycles of the array before its end.
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
 and then to the update unit until its last record: each update that ends there is charged with the
 time since the end of the one before. Updates that run beside passes cost nothing here.
+
+Before a pass has its operands only the vector unit may be at work: of the time in front of what a
+pass is predicted to need, from its first operands on, the vector unit's descriptors are charged
+with what their stamps cover.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -28,6 +33,7 @@ class Share(Enum):
     BP = "bp"
     WU = "wu"
     UPDATE = "update"
+    VECTOR = "vector"
     OTHER = "other"
 
 
@@ -37,16 +43,20 @@ class Stamped:
 
     Attributes:
         share: FP and BP for passes, WU for weight gradients, UPDATE for updates by themselves,
-            OTHER for the softmax.
+            VECTOR for the vector unit, OTHER for the softmax.
         start: cycle in which the unit that writes the record started the descriptor.
         end: cycle in which it began the record; 0 if it leaves no stamps.
-        weight: predicted cycles of the array (softmax: of its unit).
+        weight: predicted cycles of the array from its first operands on, for passes up to the end
+            (softmax: of its unit).
+        tail: predicted cycles of a pass behind the array's last step: the array is at a weight
+            gradient already.
     """
 
     share: Share
     start: int
     end: int
     weight: int
+    tail: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,13 @@ class Charge:
     cycles: int
 
 
-def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
+def attribute(stamped: Sequence[Stamped], total: int, apart: bool = True) -> tuple[Charge, ...]:
     """Return what each descriptor is charged with.
 
     Args:
         stamped: descriptors in program order.
         total: cycles of the run.
+        apart: the vector unit is charged with what only it did before a pass; else the pass is.
 
     Returns:
         Charges whose cycles add up to ``total``; what belongs to no descriptor is charged as OTHER
@@ -71,27 +82,68 @@ def attribute(stamped: Sequence[Stamped], total: int) -> tuple[Charge, ...]:
     """
     charges: list[Charge] = []
     waiting: list[int] = []
+    vector = [(index, one.start, one.end) for index, one in enumerate(stamped)
+              if apart and one.share == Share.VECTOR]
     now = 0
     for index, one in enumerate(stamped):
         if one.share == Share.WU:
             waiting.append(index)
-        elif one.share != Share.UPDATE:
+        elif one.share not in (Share.UPDATE, Share.VECTOR):
             end = min(max(one.end or now + one.weight, now), total)
             start = max(min(one.start, end - one.weight), now) if waiting else now
-            charges += _split(stamped, waiting, start - now)
-            charges.append(Charge(index, one.share, end - start))
+            if waiting:
+                now -= _cut(charges, stamped)
+                alone = _alone(vector, now, start - sum(stamped[i].weight for i in waiting))
+                charges += alone
+                charges += _split(stamped, waiting, start - now - _cycles(alone))
+            alone = _alone(vector, start, end - one.weight)
+            charges += alone
+            charges.append(Charge(index, one.share, end - start - _cycles(alone)))
             waiting, now = [], end
-    array = min(total - now, sum(stamped[i].weight for i in waiting))
+    if waiting:
+        now -= _cut(charges, stamped)
+    array = sum(stamped[i].weight for i in waiting)
+    last = min(max((stamped[i].end for i in waiting), default=now), total)
+    alone = _alone(vector, now, last - array)
+    array = min(total - now - _cycles(alone), array)
+    charges += alone
     charges += _split(stamped, waiting, array)
-    now += array
-    updates = (i for i, one in enumerate(stamped) if one.share in (Share.WU, Share.UPDATE))
-    for index in sorted(updates, key=lambda i: stamped[i].end):
+    now += array + _cycles(alone)
+    behind = (i for i, one in enumerate(stamped)
+              if one.share in (Share.WU, Share.UPDATE, Share.VECTOR))
+    for index in sorted(behind, key=lambda i: stamped[i].end):
         end = min(max(stamped[index].end, now), total)
         if end > now:
-            charges.append(Charge(index, Share.UPDATE, end - now))
+            share = stamped[index].share
+            charges.append(Charge(index, Share.UPDATE if share == Share.WU else share, end - now))
             now = end
     charges.append(Charge(-1, Share.OTHER, total - now))
     return tuple(charges)
+
+
+def _alone(vector: Sequence[tuple[int, int, int]], first: int, end: int) -> list[Charge]:
+    """What descriptors (index, start, end) that follow each other cover of a time."""
+    charges = []
+    for index, began, ended in vector:
+        covered = min(ended, end) - max(began, first)
+        if covered > 0:
+            charges.append(Charge(index, Share.VECTOR, covered))
+            first = max(first, ended)
+    return charges
+
+
+def _cut(charges: list[Charge], stamped: Sequence[Stamped]) -> int:
+    """Take the tail off the pass that was charged last; returns its cycles."""
+    if not charges or charges[-1].index < 0:
+        return 0
+    last = charges.pop()
+    tail = min(stamped[last.index].tail, last.cycles)
+    charges.append(replace(last, cycles=last.cycles - tail))
+    return tail
+
+
+def _cycles(charges: Sequence[Charge]) -> int:
+    return sum(charge.cycles for charge in charges)
 
 
 def _split(stamped: Sequence[Stamped], indices: Sequence[int], cycles: int) -> list[Charge]:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pynq_train.bench.attribution import Share
+from pynq_train.bench.bounds import bound
 from pynq_train.bench.reduce import DEFAULT_CYCLES, Along
-from pynq_train.bench.result import STALLS, Result, Row, summed
+from pynq_train.bench.result import STALLS, Result, Row, reached, summed
 from pynq_train.bench.rtl import DEFAULT_LATENCY, PassCount, Rtl
 from pynq_train.errors import UnknownName
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.single import SHORT_NAME, SinglePass, layer_passes, single_plan
+from pynq_train.schedule.single import (
+    PLACE,
+    SHORT_NAME,
+    SinglePass,
+    layer_passes,
+    single_plan,
+    single_specs,
+)
 
 SHARE_OF = {Pass.FORWARD: Share.FP, Pass.BACKWARD: Share.BP, Pass.WEIGHT_GRADIENT: Share.WU}
 Progress = Callable[[str], None]
@@ -78,8 +87,12 @@ def _nameless(single: SinglePass) -> SinglePass:
 def layer_row(counted: Sequence[PassCount]) -> Row:
     """Return the row of a layer from its passes."""
     rows = [pass_row(one) for one in counted]
-    return replace(summed(rows[0].name, rows),
-                   notes={"passes": [dict(row.notes) for row in rows]})
+    whole = summed(rows[0].name, rows)
+    notes: dict[str, object] = {"passes": [dict(row.notes) for row in rows]}
+    if counted[0].single.layer.groups > 1:
+        least = sum(row.notes["bound"]["cycles"] for row in rows)
+        notes["bound"] = {"cycles": least, "reached": reached(least, whole.total)}
+    return replace(whole, notes=notes)
 
 
 def pass_row(counted: PassCount) -> Row:
@@ -91,7 +104,7 @@ def pass_row(counted: PassCount) -> Row:
                                  * single.geometries[0].tile.images)
     stalls = {name: max(counts.counters[name], 0) for name in STALLS}
     use = single.macs / (single.board.config.multipliers * counts.cycles)
-    notes = {
+    notes: dict[str, Any] = {
         "pass": SHORT_NAME[single.kind], "macs": single.macs, "cycles": counts.cycles,
         "utilization": round(use, 5), "predicted_cycles": counted.prediction.cycles,
         "error_pct": round(counted.error_pct, 3),
@@ -105,6 +118,11 @@ def pass_row(counted: PassCount) -> Row:
             "along": reduction.along.value, "of": reduction.whole,
             "counts": [reduction.short, reduction.long], "cycles": list(counted.runs)},
     }
+    if single.layer.groups > 1:
+        spec = single_specs(single.layer, single.batch, single.trained_input, single.board)[PLACE]
+        least = bound(spec, single.kind, single.geometries, single.board)
+        notes["bound"] = {"cycles": least.cycles, "by": least.by,
+                          "reached": reached(least.cycles, counts.cycles)}
     return Row(single.layer.name, {share: single.macs}, {share: counts.cycles},
                counted.prediction.cycles, stalls, counts.bytes_read, counts.bytes_written, images,
                reduction is not None, notes)

@@ -29,6 +29,9 @@ class Row:
         simulated_images: fewest images that a pass was simulated with.
         extrapolated: some pass was simulated with fewer repetitions.
         notes: more about it: tiles, what was left out.
+        compared: counted and predicted cycles of the passes with what they waited for, where the
+            vector unit's part of that is not in ``cycles``: which of them had a cycle can hang on
+            little.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Row:
     simulated_images: int
     extrapolated: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    compared: tuple[int, int] | None = None
 
     @property
     def total(self) -> int:
@@ -50,7 +54,8 @@ class Row:
     @property
     def error_pct(self) -> float:
         """Predicted against counted cycles in percent."""
-        return 100 * (self.predicted - self.total) / max(self.total, 1)
+        counted, predicted = self.compared or (self.total, self.predicted)
+        return 100 * (predicted - counted) / max(counted, 1)
 
     def use(self, multipliers: int, share: Share | None = None) -> float | None:
         """Multiply-adds per multiplier and cycle of a pass (None: of everything)."""
@@ -157,8 +162,9 @@ class Result:
         lines = [f"{self.net}, batch {self.batch}, {self.board.name}, "
                  f"{self.board.clock_mhz:.0f} MHz, memory latency {self.latency} cycles, "
                  + ("one training step" if self.whole_step else "each pass by itself")]
-        lines.append(f"{'layer':<10}{'fp':>11}{'bp':>11}{'wu':>11}{'update':>9}{'other':>9}"
-                     f"{'cycles':>12}  use fp    bp    wu  step{'predicted':>12}{'error':>8}")
+        lines.append(f"{'layer':<10}{'fp':>11}{'bp':>11}{'wu':>11}{'update':>9}{'vector':>9}"
+                     f"{'other':>9}{'cycles':>12}  use fp    bp    wu  step{'predicted':>12}"
+                     f"{'error':>8}  of bound")
         for row in (*self.layers, self.whole):
             use = "".join(f"{value:>6.3f}" if value is not None else "     -" for value in (
                 *(row.use(self.board.config.multipliers, s) for s in PASSES),
@@ -166,8 +172,9 @@ class Result:
             cycles = [row.cycles.get(share, 0) for share in Share]
             lines.append(
                 f"{row.name:<10}" + "".join(f"{c:>{w}}" for c, w in zip(cycles,
-                                                                     (11, 11, 11, 9, 9)))
+                                                                     (11, 11, 11, 9, 9, 9)))
                 + f"{row.total:>12}  {use}{row.predicted:>12}{row.error_pct:>+7.1f}%"
+                + (f"{row.notes['bound']['reached']:>10.2f}" if "bound" in row.notes else "")
                 + (" *" if row.extrapolated else ""))
         figures = self.figures(self.whole)
         lines.append(f"{figures['ms_per_image']:.4f} ms per image, {figures['gops']:.2f} GOPS, "
@@ -179,6 +186,11 @@ class Result:
             lines.append("* simulated with fewer images, row bands or channel tiles, extrapolated")
         lines.append(f"simulated {self.simulated_cycles} cycles in {self.seconds:.1f} s")
         return "\n".join(lines)
+
+
+def reached(bound: int, cycles: int) -> float | None:
+    """Share of a bound on paper that counted cycles reach; None without cycles."""
+    return _rounded(bound / cycles) if cycles else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend
 from pynq_train.bench.attribution import Charge, Share, Stamped, attribute
+from pynq_train.bench.bounds import bound
 from pynq_train.bench.layers import SHARE_OF
-from pynq_train.bench.result import STALLS, Result, Row
+from pynq_train.bench.result import PASSES, STALLS, Result, Row, reached
 from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl, predicted
 from pynq_train.errors import HardwareFault
 from pynq_train.graph import Graph, fuse, init_params
 from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.quant import SgdStep
 from pynq_train.schedule.chain import chain_plan
 from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
@@ -129,20 +130,27 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
         raise HardwareFault("the records of a profiled run carry no cycle stamps",
                             expected="start and end cycles in words 2 and 3", found="zeros",
                             fix="rebuild the overlay with this package's RTL")
-    counted = attribute(_stamped(plan.train, stamps.tolist(), prediction), counts.cycles)
-    times = list(zip(prediction.starts, prediction.ends))
-    expected = attribute(_stamped(plan.train, times, prediction), prediction.cycles)
+    both = ((_stamped(plan.train, stamps.tolist(), prediction), counts.cycles),
+            (_stamped(plan.train, list(zip(prediction.starts, prediction.ends)), prediction),
+             prediction.cycles))
+    counted, expected = (attribute(stamped, total) for stamped, total in both)
+    waiting = [attribute(stamped, total, apart=False) for stamped, total in both]
     rows = []
     for place, spec in enumerate(plan.specs):
         own = [i for i, entry in enumerate(plan.train)
                if entry.layer == place and entry.role != Role.SOFTMAX]
-        rows.append(_row(plan, spec.name, own, counted, expected))
+        row = _row(plan, spec.name, own, counted, expected)
+        if row.macs:
+            whole = [sum(charge.cycles for charge in charges if charge.index in own)
+                     for charges in waiting]
+            row = replace(row, compared=(whole[0], whole[1]))
+        rows.append(replace(row, notes=_bound_notes(plan, place, row)))
     own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
     if own:
         rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
-    whole = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
+    step = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
     return tuple(rows), replace(
-        whole, stalls={name: counts.counters[name] for name in STALLS},
+        step, stalls={name: counts.counters[name] for name in STALLS},
         bytes_read=counts.bytes_read, bytes_written=counts.bytes_written)
 
 
@@ -162,16 +170,42 @@ def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
     return Row(name, macs, cycles, predicted_cycles, None, None, None, plan.batch)
 
 
+def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
+    """What a grouped layer's passes may take at least, and the share of it that they reach."""
+    if plan.layers[place].groups == 1:
+        return {}
+    passes: dict[str, object] = {}
+    whole = 0
+    for kind, share in SHARE_OF.items():
+        geometries = [entry.geometry for entry in plan.train if entry.layer == place
+                      and entry.geometry is not None and entry.geometry.shape.kind == kind]
+        if geometries:
+            least = bound(plan.specs[place], kind, geometries, plan.board)
+            whole += least.cycles
+            passes[share.value] = {"cycles": least.cycles, "by": least.by,
+                                   "reached": reached(least.cycles, row.cycles[share])}
+    counted = sum(row.cycles[share] for share in PASSES)
+    return {"bound": {**passes, "cycles": whole, "reached": reached(whole, counted)}}
+
+
 def share_of(entry: Entry) -> Share:
     """What a descriptor's cycles count as."""
     if entry.geometry is not None:
         return SHARE_OF[entry.geometry.shape.kind]
+    if entry.role.opcode in (Opcode.VECTOR, Opcode.NORM):
+        return Share.VECTOR
     return Share.OTHER if entry.role == Role.SOFTMAX else Share.UPDATE
 
 
 def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]],
              prediction: Prediction) -> list[Stamped]:
-    return [Stamped(share_of(entry), stamp[0], stamp[1],
-                    entry.cost.cycles if entry.cost else end - start)
-            for entry, stamp, start, end in zip(entries, stamps, prediction.starts,
-                                                prediction.ends)]
+    result = []
+    for index, (entry, stamp) in enumerate(zip(entries, stamps)):
+        share, end = share_of(entry), prediction.ends[index]
+        first, last, tail = prediction.starts[index], end, 0
+        if entry.geometry is not None:
+            first, last = prediction.arrays[index]
+            if share != Share.WU:
+                last, tail = end, end - last
+        result.append(Stamped(share, stamp[0], stamp[1], last - first, max(tail, 0)))
+    return result

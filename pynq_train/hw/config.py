@@ -22,6 +22,12 @@ RING_MARGIN = 8
 BURST_BEATS = 16
 """Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
 
+FETCH_AHEAD = 4
+"""Descriptors in the engine from which on the sequencer fetches the next ones at leisure."""
+
+FETCH_REST_CYCLES = 512
+"""Cycles between two such fetches, a power of two: the first layers need the memory themselves."""
+
 
 @dataclass(frozen=True)
 class HwConfig:

@@ -30,6 +30,8 @@ class Prediction:
         cycles: cycles from start to end.
         starts: cycle in which the unit that writes its record starts each descriptor.
         ends: cycle in which that unit begins the record.
+        arrays: cycles in which the array has its first operands and takes its last step; zeros
+            where it takes no part.
         limits: what takes the largest part of its time: ``array``, ``bandwidth``, ``S reload``,
             ``latency`` or ``update``.
         bytes_read: bytes read from device memory.
@@ -43,6 +45,7 @@ class Prediction:
     cycles: int
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+    arrays: tuple[tuple[int, int], ...]
     limits: tuple[str, ...]
     bytes_read: int
     bytes_written: int
@@ -109,6 +112,7 @@ def _run(commands: Sequence[Command], entries: Sequence[Entry], board: Board, ba
     return Prediction(
         cycles, tuple(t.stamps[0] for t in engine.traces),
         tuple(t.stamps[1] for t in engine.traces),
+        tuple(t.array for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
         engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in entries if e.cost),
         board.config.multipliers, board.clock_mhz, batch)

@@ -66,6 +66,10 @@ module pt_sequencer #(
   if (MaxTaps < 1 || MaxTaps > 126) begin : g_check
     $fatal(1, "pt_sequencer: MaxTaps must be 1..126");
   end
+  if (pt_spec_pkg::FetchAhead < 1 || pt_spec_pkg::FetchAhead >= pt_spec_pkg::Slots ||
+      pt_spec_pkg::FetchRestCycles < 2) begin : g_rest
+    $fatal(1, "pt_sequencer: FetchAhead must be 1..Slots-1, FetchRestCycles 2 or more");
+  end
   if (pt_spec_pkg::Slots < 2 || (pt_spec_pkg::Slots & (pt_spec_pkg::Slots - 1)) != 0) begin : g_pow2
     $fatal(1, "pt_sequencer: Slots must be a power of two, 2 or more");
   end
@@ -133,6 +137,11 @@ module pt_sequencer #(
   pt_spec_pkg::pre_t pre;
   logic              fence, bad_head, bad_count, bad_sem, no_more;
   logic [Units-1:0]  uses;
+  // Cycles for which the next fetch rests if the units have enough to do.
+  localparam int unsigned RestW = $clog2(pt_spec_pkg::FetchRestCycles);
+  logic [RestW-1:0]  rest_q;
+  logic              hungry;
+  assign hungry = used < PtrW'(pt_spec_pkg::FetchAhead) || rest_q == '0;
   assign pre = pre_q;
   assign fence = pre.opcode == 8'(pt_spec_pkg::OpFence);
   assign widx_next = widx_q == 8'(FetchWords - 1) ? ParamIdx : widx_q + 8'd1;
@@ -183,7 +192,7 @@ module pt_sequencer #(
       fetch_q <= FtIdle;
     end else begin
       unique case (fetch_q)
-        FtIdle:  if (running && left_q != 32'd0 && !used[PtrW-1]) fetch_q <= FtDesc;
+        FtIdle:  if (running && left_q != 32'd0 && !used[PtrW-1] && hungry) fetch_q <= FtDesc;
         FtDesc:  if (run_ready_i) fetch_q <= FtHead;
         FtHead:  if (widx_q >= 8'(pt_spec_pkg::SecPreWords)) fetch_q <= no_more ? FtWait : FtParam;
         FtParam: if (run_ready_i) fetch_q <= pre.n_taps == 8'd0 ? FtWait : FtTaps;
@@ -199,6 +208,9 @@ module pt_sequencer #(
       desc_off_q <= desc_off_q + 32'(pt_spec_pkg::DescriptorBytes);
       left_q     <= left_q - 32'd1;
     end
+    if (begin_run) rest_q <= '0;
+    else if (slot_filled) rest_q <= RestW'(pt_spec_pkg::FetchRestCycles - 1);
+    else if (rest_q != '0) rest_q <= rest_q - RestW'(1);
     if (fetch_q == FtIdle) widx_q <= 8'd0;
     else if (data_valid_i) widx_q <= widx_next;
     if (data_valid_i && widx_q < 8'(pt_spec_pkg::SecPreWords)) begin

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pynq_train.hw import commands, norm, registers, tables
-from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
+from pynq_train.hw.config import (
+    FETCH_AHEAD,
+    FETCH_REST_CYCLES,
+    FLAG_ROW_WORDS,
+    RING_MARGIN,
+    HwConfig,
+)
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.fields import Field, Section
 
@@ -93,6 +99,8 @@ def render(config: HwConfig) -> str:
             constant(camel(key), value)
     constant("FlagRowWords", FLAG_ROW_WORDS)
     constant("RingMargin", RING_MARGIN)
+    constant("FetchAhead", FETCH_AHEAD, "descriptors")
+    constant("FetchRestCycles", FETCH_REST_CYCLES)
     constant("DescriptorWords", commands.DESCRIPTOR_WORDS)
     constant("DescriptorBytes", commands.DESCRIPTOR_BYTES)
     constant("ParamIndex", commands.PARAM_INDEX, "of the step-block entry on the config bus")

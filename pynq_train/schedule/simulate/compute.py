@@ -123,6 +123,7 @@ class Compute:
     Attributes:
         tile: tile that is worked on.
         full: accumulator halves that are not released.
+        began: cycle in which it had the first operands of the present descriptor.
     """
 
     def __init__(self, clock: Clock, x: XLoader, s: SLoader) -> None:
@@ -131,6 +132,7 @@ class Compute:
         self._s = s
         self.tile = 0
         self.full = 0
+        self.began = 0
         self.released = Signal(clock)
         self.finished: deque[int] = deque()
         self.handed = Signal(clock)
@@ -156,6 +158,7 @@ class Compute:
         period, steps = work.period, work.steps
         set_number = 0
         self.tile = 0
+        fresh = True
         while self.tile < work.tiles:
             tile = self.tile
             if tile % inner_x == 0:
@@ -187,6 +190,8 @@ class Compute:
                         waits.s += at - self.at
                         self.at = at
                     self._words = need
+                if fresh:
+                    self.began, fresh = at + clock.skipped, False
                 if at > clock.now + _WINDOW:
                     yield at - _WINDOW // 2
                 set_number += 1

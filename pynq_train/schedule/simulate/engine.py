@@ -15,11 +15,19 @@ from pynq_train.hw.commands import (
     Semaphore,
     Unit,
 )
-from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES, HwConfig
+from pynq_train.hw.config import (
+    BURST_BEATS,
+    CHANNELS_PER_WORD,
+    FETCH_AHEAD,
+    FETCH_REST_CYCLES,
+    WORD_BYTES,
+    HwConfig,
+)
 from pynq_train.schedule.simulate.compute import START_CYCLES, Compute, Sweeps, Waits
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
 from pynq_train.schedule.simulate.load import SLoader, Sums, XLoader
-from pynq_train.schedule.simulate.memory import Dram, Memory, ReadPort, WritePort
+from pynq_train.schedule.simulate.memory import Dram, Memory
+from pynq_train.schedule.simulate.ports import ReadPort, SharedReadPort, WritePort
 from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.scalar import Softmax, Stream, Update
 from pynq_train.schedule.simulate.skip import Skipper
@@ -49,7 +57,7 @@ FIRST = Build(4, False, False, 3)
 OVERLAPPED = Build(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
-EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U})
+EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V,
             Opcode.POOL: Unit.V}
@@ -62,6 +70,8 @@ BUS_CYCLES = 4
 """From the look at a unit to its start, words of the configuration not counted."""
 FETCH_CYCLES = 7
 PARAM_CYCLES = 6
+REST_LOOK_CYCLES = 32
+"""How often a resting fetch is asked whether descriptors have retired."""
 RETIRE_CYCLES = 2
 END_CYCLES = 1
 
@@ -87,6 +97,7 @@ class Trace:
         start: cycle in which its first unit starts.
         end: cycle in which it retires.
         stamps: cycles in which the unit that writes the record starts, and begins the record.
+        array: cycles in which the array had its first operands, and its last step.
         x_beats: words that the X port moved while the array worked on it.
         waits: how the array spent its time.
     """
@@ -94,6 +105,7 @@ class Trace:
     start: int = 0
     end: int = 0
     stamps: tuple[int, int] = (0, 0)
+    array: tuple[int, int] = (0, 0)
     x_beats: int = 0
     waits: Waits = field(default_factory=Waits)
 
@@ -145,19 +157,22 @@ class Engine:
         self._config = config
         self._build = build or BUILD
         dram = Dram(clock, memory)
-        self.reads = [ReadPort(clock, dram) for _ in range(config.ports)]
+        x, s, side, pointwise = (ReadPort(clock, dram), ReadPort(clock, dram),
+                                 SharedReadPort(clock, dram), SharedReadPort(clock, dram))
+        self.reads = (x, s, side, pointwise)
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
         self.queue = GradQueue(clock, config.grad_words, CHANNELS_PER_WORD * config.tm)
-        self.x = XLoader(clock, self.reads[0])
-        self.s = SLoader(clock, self.reads[1], self.writes[1], config.s_ring_words)
+        self.x = XLoader(clock, x)
+        self.s = SLoader(clock, s, self.writes[1], config.s_ring_words)
         self.compute = Compute(clock, self.x, self.s)
-        self.store = Store(clock, self.compute, Bias(clock, self.reads[2], config.tm),
+        self.store = Store(clock, self.compute, Bias(clock, side, config.tm),
                            (Stage(clock, self.writes[0]), Stage(clock, self.writes[1])),
                            self.writes[1], self.queue)
-        self.update = Update(clock, self.reads[3], self.writes[3],
+        self.update = Update(clock, pointwise, self.writes[3],
                              self.writes[self._build.copy_port], self.queue)
-        self.softmax = Softmax(clock, self.reads[2], self.writes[2])
-        self.vector = Vector(clock, self.reads[3], self.reads[2], self.writes[3])
+        self.softmax = Softmax(clock, side, self.writes[2])
+        self.vector = Vector(clock, pointwise, side, self.writes[3])
+        self._program = Stream(clock, side)
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0
         self._retired = 0
@@ -206,11 +221,13 @@ class Engine:
     # -- sequencer -------------------------------------------------------------------------------
 
     def _fetch(self) -> Steps:
-        clock, stream = self.clock, Stream(self.clock, self.reads[2])
-        last = SECTIONS["u"]
+        clock, stream = self.clock, self._program
+        last, rested = SECTIONS["u"], 0
         for command in self.commands:
             while self._fetched - self._retired >= self._build.slots:
                 yield self._moved
+            while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
+                yield min(rested, clock.now + REST_LOOK_CYCLES)
             left = last.first + last.words
             asked = 0
             at = clock.now + FETCH_CYCLES
@@ -237,6 +254,7 @@ class Engine:
             yield max(at, clock.now)
             yield clock.now + 1
             self._fetched += 1
+            rested = clock.now + FETCH_REST_CYCLES
             self._filled.wake()
 
     def _configure(self, unit: Unit) -> Steps:
@@ -334,8 +352,9 @@ class Engine:
     def _work(self, unit: Unit, index: int, start: int) -> Steps:
         fields = self.commands[index].fields
         if unit == Unit.U:
-            self._behind(unit, index, self.update.run(fields, start, index))
-            yield from self.update.reads(fields, start)
+            self.clock.start(self.update.reads(fields, start))
+            yield from self.update.run(fields, start, index)
+            self._end(unit, index)
         elif unit == Unit.F:
             yield from self.softmax.run(fields, start)
             self._end(unit, index)
@@ -375,6 +394,7 @@ class Engine:
         self.compute.ends = self._skipper.ended
         beats = self.reads[0].beats
         yield from self.compute.run(work, start, self.traces[index].waits)
+        self.traces[index].array = self.compute.began, self.clock.total
         self.traces[index].x_beats = self.reads[0].beats - beats
         self._table_ready.remove(index)
         self._tables -= 1

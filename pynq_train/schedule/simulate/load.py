@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
-from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.ports import ReadPort, WritePort, Writer
 from pynq_train.schedule.simulate.walk import Burst, TileRead, Walk
 
 LOOK_CYCLES = 5
@@ -229,15 +229,14 @@ class SLoader(Loader):
         self._inbox: deque[tuple[int, int]] = deque()
         self._filled: deque[tuple[int, int]] = deque()
         self._port_of_sums = sums
-        self._writer = Writer(clock)
+        self._writer = Writer()
         self._sums: Sums | None = None
         self.filled = Signal(clock)
 
     def finish(self) -> Steps:
         """Wait until the oldest descriptor's words and sums are written."""
         yield from super().finish()
-        while self._writer.open:
-            yield self._writer.idle
+        yield from self._port_of_sums.wait_idle()
 
     def skip(self, tiles: int) -> None:
         """Pass over tiles: nothing but their number changes."""
@@ -285,8 +284,8 @@ class SLoader(Loader):
             if burst is not None and not self._inbox:
                 break
             if part.sums is not self._sums:
-                if self._writer.open:   # the sums of the descriptor before
-                    self._writer.idle.wait(self._settle)
+                if self._port_of_sums.busy:     # the sums of the descriptor before
+                    self._port_of_sums.idle.wait(self._settle)
                     break
                 self._sums = part.sums
             words = (burst.ring if burst is not None else 0) + (

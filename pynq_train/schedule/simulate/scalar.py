@@ -8,29 +8,46 @@ from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.schedule.layout import ceil_div
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
-from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.ports import (
+    WRITE_QUEUE_WORDS,
+    SharedReadPort,
+    WritePort,
+    Writer,
+)
 from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.walk import Fields
 
 FIFO_WORDS = 128
-MATH_CYCLES = 18
 READ_CYCLES = 10
-"""From the start to the first address of the update unit; words pass two queues."""
+"""From the start to the first address of the update unit."""
+ASK_CYCLES = 4
+"""From the arithmetic of words whose room a burst needs to the burst's address."""
+RUN_CYCLES = 2
+"""From one run to the next."""
 QUEUE_CYCLES = 5
-WRITE_CYCLES = 8
+"""Words pass two queues."""
+MASTER_CYCLES = 40
+"""From the last word of a run to its place in the port's queue; ``COPY_CYCLES``: of copies."""
+COPY_CYCLES = 43
+MASTERS_HELD = 128 + WRITE_QUEUE_WORDS
+"""Words behind the arithmetic and in the port's queue; ``COPIES_HELD``: of copies."""
+COPIES_HELD = 32 + WRITE_QUEUE_WORDS
+RECORD_CYCLES = 7
+
 
 class Stream:
     """Words of a linear range, requested burst by burst."""
 
-    def __init__(self, clock: Clock, port: ReadPort) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort) -> None:
         self._clock = clock
         self._port = port
+        self._unit = port.unit()
         self.came: deque[int] = deque()
         self.signal = Signal(clock)
 
     def ask(self, cycle: int, beats: int) -> None:
         """Request one burst."""
-        self._port.ask(cycle, beats, self)
+        self._port.ask_for(self._unit, cycle, beats, self)
 
     def arrive(self, cycle: int, beats: int) -> None:
         """One burst comes."""
@@ -43,16 +60,43 @@ class Stream:
         return self._clock.now
 
 
+class _Lanes:
+    """How a tensor of the update unit is cut into runs, and how it stands in the gradient queue.
+
+    Attributes:
+        sums: sums of a lane of the queue; without a queue those of a burst.
+        live: sums of a lane that are weights; the rest is dropped, one per cycle.
+        per_word: weights in a word of masters.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.per_word = 2 if fields.get("u.u_plain", 0) else 1
+        if fields["pre.opcode"] == Opcode.GRADIENT:
+            self.sums = CHANNELS_PER_WORD * fields["g.g_tile"]
+            self.live = CHANNELS_PER_WORD * fields["u.u_rows"]
+        else:
+            self.sums = self.live = BURST_BEATS * self.per_word
+        self.total = fields["u.u_count"] // self.sums * self.live + min(
+            fields["u.u_count"] % self.sums, self.live)
+
+    def run(self, done: int) -> int:
+        """Weights of the run behind the first ``done`` ones."""
+        return min(BURST_BEATS * self.per_word, self.live - done % self.live, self.total - done)
+
+    def dropped(self, done: int) -> int:
+        """Sums that are dropped behind weight ``done``."""
+        return 0 if done % self.live else self.sums - self.live
+
+
 class Update:
-    """The update unit: blocks of one burst of masters.
+    """The update unit: runs of masters.
 
     Attributes:
         active: something is updated.
         index: descriptor that is updated.
-        left: its elements that are left.
     """
 
-    def __init__(self, clock: Clock, port: ReadPort, masters: WritePort, copies: WritePort,
+    def __init__(self, clock: Clock, port: SharedReadPort, masters: WritePort, copies: WritePort,
                  queue: GradQueue) -> None:
         self._clock = clock
         self._masters = masters
@@ -62,13 +106,12 @@ class Update:
         self._wv = Stream(clock, port)
         self._held = 0      # words of masters requested and not used
         self._used = Signal(clock)
-        self._out = Writer(clock)
-        self._copy = Writer(clock)
+        self._out = Writer()
+        self._copy = Writer()
         self.active = False
         self.index = -1
-        self.left = 0
-        self.unread = 0
-        self._per_word = 1
+        self._asked = self._done = 0    # weights
+        self._lanes: _Lanes | None = None
 
     def reads(self, fields: Fields, start: int) -> Steps:
         """Request masters, and with UPDATE sums, as far ahead as the queues hold them."""
@@ -76,27 +119,30 @@ class Update:
         if clock.now < start:
             yield start
         sums = fields["pre.opcode"] != Opcode.GRADIENT
-        words = _words(fields)
-        self.unread = words
-        at = clock.now + READ_CYCLES
-        while self.unread:
-            size = min(self.unread, BURST_BEATS)
-            while self._held + size > FIFO_WORDS:
+        lanes = _Lanes(fields)
+        self._asked = 0
+        at = clock.now + READ_CYCLES - RUN_CYCLES
+        while self._asked < lanes.total:
+            size = ceil_div(lanes.run(self._asked), lanes.per_word)
+            while self._held > FIFO_WORDS - BURST_BEATS:
                 yield self._used
             self._held += size
-            self.unread -= size
-            at = max(at, clock.now + 2)
+            self._asked += lanes.run(self._asked)
+            at = max(at + RUN_CYCLES, clock.now + ASK_CYCLES)
             if sums:
                 self._g.ask(at, size)
             self._wv.ask(at, size)
 
     def skip(self, sums: int) -> bool:
-        """Pass over ``sums`` elements of a gradient, unless their masters have been requested."""
-        words = sums // self._per_word
-        if not self.active or self.unread < words:
+        """Pass over ``sums`` sums of a gradient, unless their masters have been requested."""
+        lanes = self._lanes
+        if not self.active or lanes is None:
             return False
-        self.left -= sums
-        self.unread -= words
+        weights = sums // lanes.sums * lanes.live
+        if lanes.total - self._asked < weights:
+            return False
+        self._done += weights
+        self._asked += weights
         return True
 
     def run(self, fields: Fields, start: int, index: int) -> Steps:
@@ -105,68 +151,52 @@ class Update:
         if clock.now < start:
             yield start
         gradient = fields["pre.opcode"] == Opcode.GRADIENT
-        per_word = self._per_word = 2 if fields.get("u.u_plain", 0) else 1
+        copy = bool(fields.get("u.u_copy", 0))
+        lanes = self._lanes = _Lanes(fields)
         self.active, self.index = True, index
-        self.left = _live(fields)
+        self._done = copied = 0
         at = clock.now
-        copied = 0
-        # Sums of channels that are padding are dropped, one per cycle, and move no masters.
-        tile = fields.get("g.g_tile", 1) if gradient else 1
-        rows = fields["u.u_rows"] if gradient else 1
-        taken = passed = 0
-        while self.left:
-            size = min(self.left, BURST_BEATS * per_word)
-            words = ceil_div(size, per_word)
-            for stream, count in ((self._wv, words),) if gradient else (
-                    (self._g, words), (self._wv, words)):
+        while self._done < lanes.total:
+            size = lanes.run(self._done)
+            words = ceil_div(size, lanes.per_word)
+            for stream in (self._wv,) if gradient else (self._g, self._wv):
                 while not stream.came:
                     yield stream.signal
-                at = max(at, stream.came.popleft() - count)
-            taken += size
-            sums = taken * tile // rows - passed if gradient else size
-            passed += sums
+                at = max(at, stream.came.popleft() - words)
             if gradient:
-                there = queue.available(sums)
+                there = queue.available(size)
                 while there is None:
                     yield queue.came
-                    there = queue.available(sums)
+                    there = queue.available(size)
                 at = max(at, there)
-            while self._masters.full or self._copies.full:
-                yield self._masters.room if self._masters.full else self._copies.room
-            at = max(at, clock.now - sums) + sums
+            while self._out.queued + words > MASTERS_HELD:
+                yield self._masters.room
+            while self._copy.queued > COPIES_HELD:
+                yield self._copies.room
+            at = max(at, clock.now - size) + size
             if clock.now < at:
                 yield at
-            if gradient:
-                queue.read(sums)
             self._held -= words
             self._used.wake()
-            self._masters.push(clock.now + MATH_CYCLES + WRITE_CYCLES, words, self._out)
-            self.left -= size
-            if fields.get("u.u_copy", 0):
+            self._masters.push(clock.now + MASTER_CYCLES, words, self._out)
+            self._done += size
+            dropped = lanes.dropped(self._done) if gradient else 0
+            if gradient:
+                queue.read(size + dropped)
+                at += dropped
+            if copy:
                 copied += size // CHANNELS_PER_WORD
-                while copied >= BURST_BEATS or (copied and not self.left):
-                    beats = min(copied, BURST_BEATS)
-                    self._copies.push(clock.now + MATH_CYCLES + WRITE_CYCLES, beats, self._copy)
-                    copied -= beats
-        for writer in (self._out, self._copy):
-            while writer.open:
-                yield writer.idle
-        self._masters.push(clock.now + 14, RECORD_WORDS, self._out)
-        while self._out.open:
-            yield self._out.idle
+                if dropped or copied >= BURST_BEATS or self._done == lanes.total:
+                    self._copies.push(clock.now + COPY_CYCLES, copied, self._copy)
+                    copied = 0
+        yield clock.now + MASTER_CYCLES    # the last results are on their way to the ports
+        while self._masters.busy or self._copies.busy:
+            yield self._masters.idle if self._masters.busy else self._copies.idle
+        self._masters.push(clock.now + RECORD_CYCLES, RECORD_WORDS, self._out)
+        yield clock.now + RECORD_CYCLES
+        yield from self._masters.wait_idle()
         self.active = False
         yield clock.now + 2
-
-
-def _live(fields: Fields) -> int:
-    """Elements that are updated."""
-    if fields["pre.opcode"] != Opcode.GRADIENT:
-        return fields["u.u_count"]
-    return fields["u.u_count"] * fields["u.u_rows"] // fields["g.g_tile"]
-
-
-def _words(fields: Fields) -> int:
-    return ceil_div(_live(fields), 2 if fields.get("u.u_plain", 0) else 1)
 
 
 class Softmax:
@@ -183,11 +213,11 @@ class Softmax:
     """Squared error: a word after its maximum is known."""
     SQUARE_END = 3
 
-    def __init__(self, clock: Clock, port: ReadPort, writes: WritePort) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort, writes: WritePort) -> None:
         self._clock = clock
         self._writes = writes
         self._stream = Stream(clock, port)
-        self._writer = Writer(clock)
+        self._writer = Writer()
 
     def run(self, fields: Fields, start: int) -> Steps:
         """Loss and gradients of a mini-batch."""
@@ -224,11 +254,11 @@ class Softmax:
             if asked < images:
                 self._ask(words)
                 asked += 1
-        while self._writer.open:
-            yield self._writer.idle
+        yield clock.now + 8
+        yield from self._writes.wait_idle()
         self._writes.push(clock.now + 10, RECORD_WORDS, self._writer)
-        while self._writer.open:
-            yield self._writer.idle
+        yield clock.now + 10
+        yield from self._writes.wait_idle()
         yield clock.now + 2
 
     def _ask(self, words: int) -> None:

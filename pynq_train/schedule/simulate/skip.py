@@ -114,6 +114,8 @@ class Skipper:
     def _quiet(self) -> bool:
         """Nothing but this descriptor is at work."""
         update = self._engine.update
+        if self._engine.vector.active:
+            return False    # its descriptor is not repeated with the tiles
         return not update.active or (update.index == self._index)
 
     def _units(self, level: int, inner: int) -> list[tuple[Unit, int, int]]:

@@ -11,7 +11,7 @@ from pynq_train.schedule.layout import ceil_div
 from pynq_train.schedule.shape import LANES
 from pynq_train.schedule.simulate.compute import Compute
 from pynq_train.schedule.simulate.kernel import Action, Clock, Signal, Steps
-from pynq_train.schedule.simulate.memory import ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.ports import SharedReadPort, WritePort, Writer
 from pynq_train.schedule.simulate.queue import GradQueue
 from pynq_train.schedule.simulate.walk import Fields, SegmentWrite, Walk, numbers, strides_of
 
@@ -112,19 +112,19 @@ class Stage:
 
     def __init__(self, clock: Clock, port: WritePort) -> None:
         self._clock = clock
-        self._port = port
+        self.port = port
         self.taken = 0
         self.free = Signal(clock)
         self.full: deque[int] = deque()
         self.filled = Signal(clock)
-        self.writer = Writer(clock)
+        self.writer = Writer()
         self.segment = 0
         self.active = False
         self.idle = Signal(clock)
 
     def run(self, walk: Walk, count: int) -> Steps:
         """Write the segments of a descriptor."""
-        clock, port, writer = self._clock, self._port, self.writer
+        clock, port, writer = self._clock, self.port, self.writer
         self.segment, self.active = 0, True
         at = clock.now
         while self.segment < count:
@@ -154,9 +154,10 @@ class Stage:
 class Bias:
     """Masters of the bias, two segments ahead."""
 
-    def __init__(self, clock: Clock, port: ReadPort, words: int) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort, words: int) -> None:
         self._clock = clock
         self._port = port
+        self._unit = port.unit()
         self._words = words
         self.ready: deque[int] = deque()
         self.came = Signal(clock)
@@ -164,7 +165,7 @@ class Bias:
 
     def ask(self) -> None:
         """Request the masters of one more segment."""
-        self._port.ask(self._clock.now + 4, self._words, self)
+        self._port.ask_for(self._unit, self._clock.now + 4, self._words, self)
 
     def arrive(self, cycle: int, beats: int) -> None:
         """The masters come."""
@@ -193,7 +194,7 @@ class Store:
         self._records = records
         self._queue = queue
         self.segment = 0
-        self._writer = Writer(clock)
+        self._writer = Writer()
         self._drained = 0        # descriptors
         self._end = Signal(clock)
         self._picked = 0
@@ -226,12 +227,12 @@ class Store:
         for stage in (self.data, self.flags):
             while stage.active:
                 yield stage.idle
+        yield clock.now + WRITE_QUEUE
         for stage in (self.data, self.flags):
-            while stage.writer.open:
-                yield stage.writer.idle
+            yield from stage.port.wait_idle()
         self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
-        while self._writer.open:
-            yield self._writer.idle
+        yield clock.now + RECORD_START + RECORD_WORDS
+        yield from self._records.wait_idle()
 
     def skip(self, segments: int, work: Segments) -> None:
         """Pass over segments: nothing but their number changes."""

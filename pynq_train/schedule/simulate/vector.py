@@ -10,8 +10,9 @@ from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
 from pynq_train.schedule.simulate.kernel import Clock, Signal, Steps
-from pynq_train.schedule.simulate.memory import Dram, Memory, ReadPort, WritePort, Writer
+from pynq_train.schedule.simulate.memory import Dram, Memory
 from pynq_train.schedule.simulate.pool import runs, stretches
+from pynq_train.schedule.simulate.ports import SharedReadPort, WritePort, Writer
 from pynq_train.schedule.simulate.walk import Fields
 
 MAP_QUEUE_WORDS = 256
@@ -53,9 +54,10 @@ _RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
 class _Input:
     """A stream of words, requested run by run as far ahead as its queue holds them."""
 
-    def __init__(self, clock: Clock, port: ReadPort, depth: int) -> None:
+    def __init__(self, clock: Clock, port: SharedReadPort, unit: int, depth: int) -> None:
         self._clock = clock
         self._port = port
+        self._unit = unit
         self._depth = depth
         self._came: deque[tuple[int, int]] = deque()
         self._signal, self._used = Signal(clock), Signal(clock)
@@ -77,7 +79,7 @@ class _Input:
             at = max(at, self._clock.now + 1)
             yield at
             self._asked += size
-            self._port.ask(at, size, self)
+            self._port.ask_for(self._unit, at, size, self)
             at += 2
 
     def arrive(self, cycle: int, beats: int) -> None:
@@ -115,22 +117,32 @@ class _Output:
     def __init__(self, clock: Clock, port: WritePort) -> None:
         self._clock = clock
         self._port = port
-        self.writer = Writer(clock)
+        self.writer = Writer()
 
     def room(self) -> Iterator[Signal]:
         """Wait until the port takes words."""
-        while self._port.full:
+        while self.writer.queued > OUT_QUEUE_WORDS:
             yield self._port.room
 
-    def push(self, cycle: int, words: int) -> None:
-        """Words of one run, the last of them out of the unit in ``cycle``."""
-        for beats in _bursts(words):
-            self._port.push(max(cycle, self._clock.now) + OUT_CYCLES, beats, self.writer)
+    def push(self, cycle: int, words: int) -> int:
+        """Words of one run, the last of them out of the unit in ``cycle``.
 
-    def idle(self) -> Iterator[Signal]:
-        """Wait until everything is written."""
-        while self.writer.open:
-            yield self.writer.idle
+        Returns what :meth:`taken` waits for.
+        """
+        sent = 0
+        for beats in _bursts(words):
+            sent = self._port.push(max(cycle, self._clock.now) + OUT_CYCLES, beats, self.writer)
+        return sent
+
+    def taken(self, sent: int) -> Iterator[Signal]:
+        """Wait until a run that has been pushed is in the port's queue."""
+        while self._port.sent < sent:
+            yield self._port.room
+
+    def idle(self) -> Steps:
+        """Wait until everything is written, also what other units write at the port."""
+        yield self._clock.now + OUT_CYCLES
+        yield from self._port.wait_idle()
 
 
 def _bursts(words: int) -> Iterator[int]:
@@ -140,21 +152,29 @@ def _bursts(words: int) -> Iterator[int]:
 
 
 class Vector:
-    """The vector unit with normalisation, one descriptor after the other."""
+    """The vector unit with normalisation, one descriptor after the other.
 
-    def __init__(self, clock: Clock, a: ReadPort, b: ReadPort, writes: WritePort) -> None:
+    Attributes:
+        active: a descriptor is at work.
+    """
+
+    def __init__(self, clock: Clock, a: SharedReadPort, b: SharedReadPort,
+                 writes: WritePort) -> None:
         self._clock = clock
-        self._a = _Input(clock, a, MAP_QUEUE_WORDS)
-        self._b = _Input(clock, b, SECOND_QUEUE_WORDS)
-        self._mask = _Input(clock, b, SIDE_QUEUE_WORDS)
-        self._table = _Input(clock, b, SIDE_QUEUE_WORDS)
-        self._load = _Input(clock, a, MAP_QUEUE_WORDS)
+        at_a, at_b = a.unit(), b.unit()
+        self._a = _Input(clock, a, at_a, MAP_QUEUE_WORDS)
+        self._b = _Input(clock, b, at_b, SECOND_QUEUE_WORDS)
+        self._mask = _Input(clock, b, at_b, SIDE_QUEUE_WORDS)
+        self._table = _Input(clock, b, at_b, SIDE_QUEUE_WORDS)
+        self._load = _Input(clock, a, at_a, MAP_QUEUE_WORDS)
         self._out = _Output(clock, writes)
+        self.active = False
 
     def run(self, fields: Fields, start: int) -> Steps:
         """One descriptor; ends when its record is written."""
         if self._clock.now < start:
             yield start
+        self.active = True
         if fields["pre.opcode"] == Opcode.NORM:
             yield from self._norm(fields)
         elif fields["pre.opcode"] == Opcode.POOL:
@@ -164,6 +184,7 @@ class Vector:
         yield from self._out.idle()
         self._out.push(self._clock.now + RECORD_CYCLES, RECORD_WORDS)
         yield from self._out.idle()
+        self.active = False
         yield self._clock.now + 2
 
     def _maps(self, f: Fields) -> Steps:
@@ -288,7 +309,8 @@ class Vector:
             load.take(count)
             for words in results:
                 at += words + 1
-                out.push(at, words)
+                yield from out.taken(out.push(at, words))
+                at = max(at, clock.now)
         if clock.now < at:
             yield at
 
@@ -300,7 +322,8 @@ def unit_cycles(fields: Fields, memory: Memory) -> int:
     """
     clock = Clock()
     dram = Dram(clock, memory)
-    unit = Vector(clock, ReadPort(clock, dram), ReadPort(clock, dram), WritePort(clock, dram))
+    unit = Vector(clock, SharedReadPort(clock, dram), SharedReadPort(clock, dram),
+                  WritePort(clock, dram))
     clock.start(unit.run(fields, 0))
     clock.run()
     return clock.now

@@ -27,6 +27,8 @@ package pt_spec_pkg;
   localparam int unsigned Slots = 16;
   localparam int unsigned FlagRowWords = 64;
   localparam int unsigned RingMargin = 8;
+  localparam int unsigned FetchAhead = 4;  // descriptors
+  localparam int unsigned FetchRestCycles = 512;
   localparam int unsigned DescriptorWords = 128;
   localparam int unsigned DescriptorBytes = 1024;
   localparam int unsigned ParamIndex = 128;  // of the step-block entry on the config bus

@@ -49,12 +49,40 @@ def test_updates_beside_passes_cost_nothing_and_the_last_ones_what_is_left() -> 
         (3, Share.UPDATE): 50, (-1, Share.OTHER): 10}
 
 
+def test_the_vector_unit_has_what_only_it_did_before_a_pass() -> None:
+    step = [Stamped(Share.VECTOR, 10, 60, 0), Stamped(Share.VECTOR, 65, 130, 0),
+            Stamped(Share.FP, 5, 200, 120), Stamped(Share.VECTOR, 150, 190, 0),
+            Stamped(Share.VECTOR, 205, 290, 0), Stamped(Share.OTHER, 0, 0, 10)]
+    assert charged(attribute(step, 300)) == {
+        (0, Share.VECTOR): 50, (1, Share.VECTOR): 15, (2, Share.FP): 135, (5, Share.OTHER): 10,
+        (4, Share.VECTOR): 80, (-1, Share.OTHER): 10}
+    assert charged(attribute(step, 300, apart=False)) == {
+        (2, Share.FP): 200, (5, Share.OTHER): 10, (4, Share.VECTOR): 80, (-1, Share.OTHER): 10}
+
+
+def test_the_vector_unit_has_what_weight_gradients_wait_for() -> None:
+    step = [Stamped(Share.BP, 0, 100, 90), Stamped(Share.VECTOR, 90, 150, 0),
+            Stamped(Share.WU, 0, 0, 80), Stamped(Share.BP, 260, 300, 40),
+            Stamped(Share.VECTOR, 290, 340, 0), Stamped(Share.WU, 320, 410, 60)]
+    assert charged(attribute(step, 410)) == {
+        (0, Share.BP): 100, (1, Share.VECTOR): 50, (2, Share.WU): 110, (3, Share.BP): 40,
+        (4, Share.VECTOR): 40, (5, Share.WU): 60, (5, Share.UPDATE): 10}
+
+
+def test_a_weight_gradient_begins_while_the_pass_before_it_is_stored() -> None:
+    step = [Stamped(Share.BP, 0, 100, 90, 15), Stamped(Share.WU, 0, 0, 150),
+            Stamped(Share.BP, 240, 260, 20)]
+    assert charged(attribute(step, 260)) == {
+        (0, Share.BP): 85, (1, Share.WU): 155, (2, Share.BP): 20}
+
+
 def test_charges_add_up_for_any_stamps() -> None:
     draw = np.random.RandomState(3)
     for _ in range(300):
         count = draw.randint(0, 9)
-        step = [Stamped(list(Share)[draw.randint(5)], *sorted(draw.randint(0, 1000, 2).tolist()),
-                        int(draw.randint(0, 400))) for _ in range(count)]
+        step = [Stamped(list(Share)[draw.randint(len(Share))],
+                        *sorted(draw.randint(0, 1000, 2).tolist()),
+                        *draw.randint(0, 400, 2).tolist()) for _ in range(count)]
         total = int(draw.randint(1, 1200))
         charges = attribute(step, total)
         assert sum(c.cycles for c in charges) == total

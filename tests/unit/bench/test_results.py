@@ -45,9 +45,9 @@ def test_json_has_every_field_and_adds_up() -> None:
     assert values["stalls"] == {"x": 1, "s": 2, "acc": 3, "gap": 4}
     assert values["ddr_bytes"] == {"read": 88, "write": 56}
     cycles = values["cycles"]
-    assert set(cycles) == {"fp", "bp", "wu", "update", "other", "total"}
+    assert set(cycles) == {"fp", "bp", "wu", "update", "vector", "other", "total"}
     assert sum(cycles[k] for k in cycles if k != "total") == cycles["total"]
-    for share in ("fp", "bp", "wu", "update"):
+    for share in ("fp", "bp", "wu", "update", "vector"):
         assert sum(row["cycles"][share] for row in values["per_layer"]) == cycles[share]
     rest = cycles["other"] - sum(row["cycles"]["other"] for row in values["per_layer"])
     assert 0 <= rest < cycles["total"] // 100
@@ -63,7 +63,8 @@ def test_json_has_every_field_and_adds_up() -> None:
     assert values["ms_per_image"] == pytest.approx(cycles["total"] / 1e5 / 4)
     assert values["gops"] == pytest.approx(2 * values["macs"] / cycles["total"] / 10, rel=1e-3)
     assert values["error_pct"] == pytest.approx(-1, abs=0.1)
-    assert 0.5 < abs(values["worst_layer"]["error_pct"]) < 3
+    # The stamps are scaled, what passes need according to the model is not.
+    assert 0.5 < abs(values["worst_layer"]["error_pct"]) < 5
 
 
 def test_passes_have_their_own_cycles() -> None:

@@ -1,0 +1,77 @@
+"""Least cycles of a pass on paper, by what limits it: meant for grouped (depthwise) layers.
+
+The bound of a pass is the largest of
+
+* array: its mapping; a tile of 16 channels is a dense 16 x 16 convolution, of which a cycle does 3
+  pixels x 4 input channels x 16 output channels,
+* tile: the streamed map with its zero frame, one word per cycle,
+* port: the same through its port of 8 bytes per cycle, a row at a time, 2 cycles lost per burst,
+* memory: all tensors, moved once, at the board's usable bandwidth,
+* update: the weights, with the zeros between groups, one per cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import Pass
+from pynq_train.hw.config import BURST_BEATS
+from pynq_train.schedule.cost import BURST_CYCLES
+from pynq_train.schedule.layer import LayerSpec
+from pynq_train.schedule.layout import ceil_div
+from pynq_train.schedule.shape import LANES, Geometry
+
+MASTER_TRAFFIC = 18
+"""Bytes per weight: master read and written (8 each), copy written (2)."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Least cycles of a pass; ``by``: what limits it."""
+
+    cycles: int
+    by: str
+
+
+def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: Board
+           ) -> dict[str, int]:
+    """Least cycles of a pass of a whole mini-batch, by what limits it.
+
+    Args:
+        spec: the layer.
+        kind: the pass.
+        geometries: all descriptors of the pass: phases, parts of the mini-batch.
+        board: the board.
+    """
+    pixels = spec.images * spec.out_rows * spec.out_cols
+    blocks = spec.in_blocks if kind == Pass.FORWARD else spec.tile_blocks
+    array = spec.m_tiles * spec.kernel**2 * blocks * ceil_div(pixels, LANES)
+    traffic = spec.x.nbytes + spec.y.nbytes + (spec.flags.nbytes if spec.flags else 0)
+    traffic += spec.weight_bytes if kind != Pass.WEIGHT_GRADIENT else 0
+    update = 0
+    if kind == Pass.WEIGHT_GRADIENT:
+        update = spec.weight_elements
+        traffic += MASTER_TRAFFIC * spec.weight_elements
+    tile = port = 0
+    back = kind == Pass.BACKWARD
+    for geometry in geometries:
+        shape = geometry.shape
+        streamed = spec.y if back else spec.x
+        maps = shape.images * streamed.blocks
+        rows, cols = ((size - 1) * shape.step + span for size, span in (
+            (shape.rows, shape.span_rows), (shape.cols, shape.span_cols)))
+        tile += maps * rows * cols
+        flags = 1 + BURST_CYCLES if back and spec.flags is not None else 0
+        bursts = ceil_div(streamed.cols, BURST_BEATS)
+        port += maps * streamed.rows * (streamed.cols + BURST_CYCLES * bursts + flags)
+    return {"array": array, "tile": tile, "port": port, "update": update,
+            "memory": ceil_div(traffic, board.dram_bytes_per_cycle)}
+
+
+def bound(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: Board) -> Bound:
+    """The largest bound of a pass."""
+    limits = bounds(spec, kind, geometries, board)
+    by = max(limits, key=lambda name: limits[name])
+    return Bound(limits[by], by)

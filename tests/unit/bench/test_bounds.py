@@ -1,0 +1,60 @@
+"""Bounds of grouped layers: worked out by hand, and in the rows of a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pynq_train.bench.attribution import Share
+from pynq_train.bench.bounds import bound, bounds
+from pynq_train.bench.rtl import Counts
+from pynq_train.bench.step import plan_step, step_rows
+from pynq_train.graph import layer_lists, zoo
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import Pass
+from pynq_train.schedule.single import PLACE, SinglePass, layer_passes, single_specs
+from pynq_train.schedule.timeline import predict
+
+BOARD = BOARDS["pynq-z2"]
+BATCH = 16
+
+
+def passes_of(net: str, layer: str) -> dict[Pass, SinglePass]:
+    found = layer_passes(layer_lists.get(net), BATCH, BOARD)
+    return {one.kind: one for passes in found for one in passes if one.layer.name == layer}
+
+
+def limits(single: SinglePass) -> dict[str, int]:
+    spec = single_specs(single.layer, single.batch, single.trained_input, BOARD)[PLACE]
+    least = bound(spec, single.kind, single.geometries, BOARD)
+    found = bounds(spec, single.kind, single.geometries, BOARD)
+    assert found[least.by] == least.cycles == max(found.values())
+    return found
+
+
+def test_the_mapping_bounds_a_layer_of_stride_one() -> None:
+    # 64 channels of 16 x 16: 4 tiles, 9 taps, 4 input blocks, a third of 4096 pixels (rounded up).
+    for single in passes_of("ds-cnn-conv", "dw1").values():
+        assert max(limits(single).values()) == limits(single)["array"] == 4 * 9 * 4 * 1366
+
+
+def test_the_streamed_map_bounds_a_layer_of_stride_two() -> None:
+    found = limits(passes_of("mobilenet-conv", "dw2")[Pass.FORWARD])
+    # 16 images of 4 blocks of 28 rows: 28 words in two bursts, 2 cycles lost in each.
+    assert max(found.values()) == found["port"] == 16 * 4 * 28 * (28 + 2 * 2)
+
+
+def test_rows_of_grouped_layers_say_what_they_reach() -> None:
+    plan = plan_step(zoo.get("mobilenet_v1_025"), 1, BOARD, 0.9)
+    run = predict(plan, plan.train)
+    stamps = np.array([run.starts, run.ends], np.int64).T
+    rows, _ = step_rows(plan, Counts(run.cycles, dict.fromkeys(
+        ("stall_x", "stall_s", "stall_acc", "stall_gap"), 0)), stamps, run)
+    assert {row.name for row in rows if "bound" in row.notes} == {f"dw{i}" for i in range(1, 14)}
+    row = next(row for row in rows if row.name == "dw1")
+    note = row.notes["bound"]
+    assert note["fp"]["cycles"] == 9 * 4 * -(-28 * 28 // 3) // 2     # 8 of the 16 channels
+    assert note["cycles"] == sum(note[share]["cycles"] for share in ("fp", "bp", "wu"))
+    assert note["reached"] == pytest.approx(note["cycles"] / sum(
+        row.cycles[share] for share in (Share.FP, Share.BP, Share.WU)), abs=1e-5)
+    assert 0.5 < note["reached"] <= 1

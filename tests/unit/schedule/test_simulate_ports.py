@@ -1,0 +1,82 @@
+"""Ports of the cycle model: units take turns, and a port is idle only when nobody writes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.schedule.simulate.kernel import Clock, Steps
+from pynq_train.schedule.simulate.memory import Dram, Memory
+from pynq_train.schedule.simulate.ports import SharedReadPort, WritePort, Writer
+
+MEMORY = Memory(16)
+BURST = 16
+
+
+class Unit:
+    """Takes every word at once and notes when its bursts came."""
+
+    def __init__(self, port: SharedReadPort, name: str, log: list[tuple[int, str]]) -> None:
+        self._port, self._name, self._log = port, name, log
+        self.number = port.unit()
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        self._port.consumed(cycle + beats, beats)
+        self._log.append((cycle, self._name))
+
+    def passed(self, row: int) -> int | None:
+        return row
+
+
+def test_units_at_a_read_port_take_turns() -> None:
+    clock = Clock()
+    port = SharedReadPort(clock, Dram(clock, MEMORY))
+    log: list[tuple[int, str]] = []
+    first, second = Unit(port, "a", log), Unit(port, "b", log)
+    for _ in range(12):
+        port.ask_for(first.number, 0, BURST, first)
+    for _ in range(4):
+        port.ask_for(second.number, 0, BURST, second)
+    clock.run()
+    assert "".join(name for _, name in sorted(log)) == "babababa" + "a" * 8
+    cycles = [cycle for cycle, _ in sorted(log)]
+    assert np.diff(cycles).min() >= BURST + MEMORY.burst_cycles
+
+
+def test_a_write_port_is_idle_when_nobody_writes() -> None:
+    clock = Clock()
+    port = WritePort(clock, Dram(clock, MEMORY))
+    ends: list[int] = []
+
+    def push(at: int, complete: int, writer: Writer) -> Steps:
+        yield at
+        port.push(complete, BURST, writer)
+
+    def wait() -> Steps:
+        yield 40
+        yield from port.wait_idle()
+        ends.append(clock.now)
+
+    clock.start(push(0, 30, Writer()))
+    clock.start(push(45, 80, Writer()))     # announced before the first is acknowledged
+    clock.start(wait())
+    clock.run()
+    # The last word of the second burst leaves in cycle 80 + 16; its answer comes later.
+    assert len(ends) == 1 and ends[0] > 80 + BURST + MEMORY.write_latency
+
+
+def test_runs_leave_in_the_order_in_which_their_words_are_there() -> None:
+    clock = Clock()
+    port = WritePort(clock, Dram(clock, MEMORY))
+    slow, quick = Writer(), Writer()
+    sent: list[tuple[int, int]] = []
+
+    def watch() -> Steps:
+        while slow.queued or quick.queued:
+            yield port.room
+            sent.append((slow.queued, quick.queued))
+
+    port.push(60, BURST, slow)
+    port.push(20, BURST, quick)
+    clock.start(watch())
+    clock.run()
+    assert sent == [(BURST, 0), (0, 0)]
