@@ -52,15 +52,19 @@ module pt_pointwise (
   localparam int unsigned U = 0, F = 1, V = 2;
 
   // ---- clocks: from a descriptor's first word to its end ------------------------------------------
-  logic [2:0] busy_q, clk;
+  logic [2:0] active, clk;
+  logic [2:1] busy_q;
+  logic       update_active;
   always_ff @(posedge clk_i) begin
-    busy_q <= rst_ni ? cfg_valid_i | (busy_q & ~unit_done_o) : '0;
+    busy_q <= rst_ni ? cfg_valid_i[2:1] | (busy_q & ~unit_done_o[2:1]) : '0;
   end
+  // The update unit waits for the array most of the time; Rest covers its pipeline.
+  assign active = cfg_valid_i | {busy_q, update_active};
   for (genvar u = 0; u < 3; u++) begin : g_clock
-    pt_clock_gate #(.Rest(8)) u_clock (
+    pt_clock_gate #(.Rest(24)) u_clock (
       .clk_i,
       .rst_ni,
-      .active_i(cfg_valid_i[u] || busy_q[u]),
+      .active_i(active[u]),
       .clk_o(clk[u])
     );
   end
@@ -94,6 +98,7 @@ module pt_pointwise (
     .cfg_data_i,
     .cfg_last_i,
     .done_o(unit_done_o[U]),
+    .active_o(update_active),
     .stamp_i,
     .gq_valid_i,
     .gq_ready_o,

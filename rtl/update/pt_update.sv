@@ -20,6 +20,7 @@ module pt_update #(
   input  logic [63:0] cfg_data_i,
   input  logic        cfg_last_i,
   output logic        done_o,
+  output logic        active_o,       // a register may change: for pt_clock_gate
   // gradient queue (GRADIENT)
   input  logic        gq_valid_i,
   output logic        gq_ready_o,
@@ -390,7 +391,7 @@ module pt_update #(
   end
 
   // ---- copies to memory -------------------------------------------------------------------------
-  logic             copy_push, copy_space_unused, copy_accept, copy_out_valid;
+  logic             copy_push, copy_space_unused, copy_accept, copy_out_valid, moving;
   logic [47:0]      pack_q;
   logic [1:0]       pack_count_q;
   logic [CopyW-1:0] copy_count, copy_open_q;
@@ -436,6 +437,13 @@ module pt_update #(
   );
   assign w16_wdata_valid_o = copy_out_valid && copy_open_q != '0;
   assign copy_pop = w16_wdata_valid_o && w16_wdata_ready_i;
+
+  // ---- clock ------------------------------------------------------------------------------------
+  // While the array computes the sums, nothing moves here once the queue of masters is full.
+  assign active_o = cfg_valid_i || (state_q == StRun ? moving : state_q != StIdle);
+  assign moving = left_q == 32'd0 || admit || out_pop || copy_pop || gq_valid_i || g_data_valid_i ||
+                  wv_data_valid_i || g_run_valid_o || wv_run_valid_o || wvw_run_valid_o ||
+                  w16_run_valid_o;
 
   logic unused;
   assign unused = &{1'b0, pre, cfg, param, g_count_unused, wv_count_unused, g_idle_unused,

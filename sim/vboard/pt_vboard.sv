@@ -67,7 +67,10 @@ module pt_vboard (
     logic         wready_q;
     logic [1:0]   bresp_q;
     logic         bvalid_q;
-    always_ff @(negedge aclk) run_q <= moved[p];
+    // A latch that is open while the clock is low: nothing waits for the falling edge.
+    always_latch begin
+      if (!aclk) run_q = moved[p];
+    end
     assign clk = aclk && run_q;
     always_ff @(posedge clk) begin
       arready_q <= m_axi_arready[p];

@@ -34,7 +34,8 @@ VERILATOR_FLAGS = (
 SPEED_FLAGS = ("-DPT_CLOCK_GATES", "-DPT_ARRAY_LANES")
 TRACE_FLAGS = ("--trace-vcd",)
 CXX_FLAGS = (
-    "-std=gnu++17", "-fPIC", "-march=native", "-fno-stack-protector", "-w",
+    "-std=gnu++17", "-fPIC", "-fno-semantic-interposition", "-fno-plt", "-march=native",
+    "-fno-stack-protector", "-w",
     "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_COVERAGE=0", "-DVM_SC=0",
 )  # fmt: skip
 FAST, SLOW = ("-O3", "-fno-tree-slp-vectorize"), ("-O1",)
