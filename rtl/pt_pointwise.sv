@@ -61,7 +61,7 @@ module pt_pointwise (
   // The update unit waits for the array most of the time; Rest covers its pipeline.
   assign active = cfg_valid_i | {busy_q, update_active};
   for (genvar u = 0; u < 3; u++) begin : g_clock
-    pt_clock_gate #(.Rest(24)) u_clock (
+    pt_clock_gate #(.Rest(32)) u_clock (
       .clk_i,
       .rst_ni,
       .active_i(active[u]),
