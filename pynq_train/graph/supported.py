@@ -27,18 +27,21 @@ _RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, MaxPool, AvgPool, Flatten, BatchN
          GlobalAvgPool, PadChannels, Dropout)
 _INSTEAD: dict[type[Op], str] = {
 }
-GROUP_LANES = 16
-"""A group has as many output as input channels, a divisor of this: tiles of the array hold them."""
+GROUP_LANES, GROUP_BLOCK = 16, 4
+"""Channels of a group: as many output as input channels, a divisor of the first, so that tiles of
+the array hold groups; or multiples of the second, so that groups begin at words."""
 POOL_KERNELS, POOL_STRIDES = (2, 3), (1, 2, 3)
 """Windows of the maxima that the engine takes."""
 _WINDOWS = "use a kernel of 2 or 3 and a stride of 1, 2 or 3"
-_GROUPED = ("use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
+_GROUPED = ("use groups of 1, 2, 4, 8 or 16 channels that keep their number, groups whose input "
+            "and output channels are multiples of 4, or groups=1")
 
 
 def _tiled(op: Conv, shape: Shape) -> bool:
-    """Whether the groups of a convolution lie within tiles of channels."""
+    """Whether the groups of a convolution lie within tiles of channels, or begin at words."""
     inputs, outputs = shape[0] // op.groups, op.out_channels // op.groups
-    return inputs == outputs and GROUP_LANES % outputs == 0
+    return ((inputs == outputs and GROUP_LANES % outputs == 0)
+            or inputs % GROUP_BLOCK == outputs % GROUP_BLOCK == 0)
 
 
 def check_supported(graph: Graph) -> None:

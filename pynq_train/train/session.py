@@ -245,7 +245,8 @@ class Session:
                 weight_v = np.zeros_like(weight)
             bias, bias_v = frozen.bias, frozen.bias_momentum
             if learn.bias:
-                bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])
+                words = spec.unpack_bias(self._get(f"{spec.name}.bias", np.int64))
+                bias, bias_v = split_master_words(words)
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)
         return result
 

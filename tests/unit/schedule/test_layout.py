@@ -10,11 +10,9 @@ from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, Relu
 from pynq_train.schedule.layer import layer_specs
 from pynq_train.schedule.layout import (
-    gather_groups,
     pack_dense,
     pack_maps,
     pack_weights,
-    spread_groups,
     unpack_dense,
     unpack_maps,
 )
@@ -69,21 +67,30 @@ def test_masters_are_padded_with_zeros() -> None:
     assert spec.pack_bias(np.arange(5)).tolist() == [0, 1, 2, 3, 4] + [0] * 11
 
 
-@pytest.mark.parametrize(("channels", "group"), [(20, 1), (24, 4), (48, 16), (6, 2)])
-def test_grouped_weights(channels: int, group: int) -> None:
-    """Each weight stands at the input channel of its group, counted from the m tile's first."""
-    values = np.arange(1, channels * group * 9 + 1).reshape(channels, group, 3, 3)
-    spread = spread_groups(values, 16)
-    for m, n in np.ndindex(channels, 16):
-        absolute = m // 16 * 16 + n
-        inside = absolute // group == m // group
-        want = values[m, absolute % group] if inside else 0
-        assert (spread[m, n] == want).all()
-    assert (gather_groups(spread, group) == values).all()
+@pytest.mark.parametrize(("n", "m", "groups"), [
+    (1, 1, 20), (4, 4, 6), (16, 16, 3), (2, 2, 3), (4, 8, 2), (12, 4, 3), (32, 32, 2), (8, 20, 3)])
+def test_grouped_weights(n: int, m: int, groups: int) -> None:
+    """Each weight stands at the input channel of its group, counted from its section's first."""
+    values = np.arange(1, groups * m * n * 9 + 1).reshape(groups * m, n, 3, 3)
     layers = fuse(Graph.build((3, 4, 4), [
-        Conv(channels, 1), Relu(), Conv(channels, 3, 1, 1, groups=channels // group), Dense(2)]))
+        Conv(groups * n, 1), Relu(), Conv(groups * m, 3, 1, 1, groups=groups), Dense(2)]))
     spec = layer_specs(layers, 2)[1]
     packed = spec.pack_weights(values)
-    assert packed.shape == (-(-channels // 16), 4, 3, 3, 16, 4) and spec.group == group
-    assert packed.sum() == values.sum()
-    assert (spec.unpack_weights(packed) == values).all()
+    assert (spec.unpack_weights(packed) == values).all() and packed.sum() == values.sum()
+    bias = np.arange(1, groups * m + 1)
+    biases = spec.pack_bias(bias)
+    assert (spec.unpack_bias(biases) == bias).all() and biases.sum() == bias.sum()
+    sections = spec.sections()
+    assert (spec.group == m) == (n == m and 16 % m == 0)
+    assert spec.m_tiles == (-(-groups * m // 16) if spec.group else groups * -(-m // 16))
+    assert len(sections) == (1 if spec.group else groups)
+    assert sum(own.macs for own in sections) == spec.macs == 2 * groups * m * n * 9 * 16
+    if spec.group:
+        return
+    for group, own in enumerate(sections):
+        assert own.origin is not None and (own.n, own.m, own.origin.group) == (n, m, group)
+        assert 4 * own.origin.x_blocks == group * n and 4 * own.origin.y_blocks == group * m
+        tiles = packed[own.origin.m_tiles:][:own.m_tiles]
+        assert (own.unpack_weights(tiles) == values[group * m:][:m]).all()
+        first = own.origin.m_tiles * 16
+        assert (biases[first:first + m] == bias[group * m:][:m]).all()
