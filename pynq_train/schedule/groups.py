@@ -39,13 +39,14 @@ class Groups:
     def of(cls, count: int, n: int, m: int, m_tile: int) -> Groups:
         """Join ``count`` groups for an array of ``m_tile`` output channels.
 
-        Sections begin at whole channel blocks.
+        Sections begin at whole channel blocks; small groups are joined as long as their output
+        channels fit one tile.
         """
         if n == m and m_tile % m == 0:
             return cls(count, n, m, m_tile // m, tiled=True)
         # 1, 2 or 4: each is a multiple of the smaller ones.
         least = max(CHANNELS_PER_WORD // gcd(size, CHANNELS_PER_WORD) for size in (n, m))
-        return cls(count, n, m, min(count, least))
+        return cls(count, n, m, min(count, least * max(1, m_tile // (least * m))))
 
     @property
     def section_n(self) -> int:

@@ -11,7 +11,12 @@ import numpy as np
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.fuse import Drop, FusedLayer, Kind, wiring
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
+from pynq_train.hw.config import (
+    ABSENT_WEIGHT,
+    CHANNELS_PER_WORD,
+    FLAG_ROW_WORDS,
+    WORD_BYTES,
+)
 from pynq_train.schedule.groups import Groups, Origin
 from pynq_train.schedule.layout import (
     FLAG_MASK_PIXELS,
@@ -190,14 +195,22 @@ class LayerSpec:
             n = self.groups.n
         return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
 
-    def pack_weights(self, values: Array) -> Array:
+    def pack_masters(self, words: Array) -> Array:
+        """:meth:`pack_weights` of masters: int64 words {momentum, weight}, or int32 weights.
+
+        Between groups weights are absent.
+        """
+        return self.pack_weights(words, ABSENT_WEIGHT if words.dtype == np.int32
+                                 else ABSENT_WEIGHT & 0xFFFF_FFFF)
+
+    def pack_weights(self, values: Array, absent: int = 0) -> Array:
         """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout.
 
-        Grouped: ``W[m, n of a group, kr, kc]``; the layout holds zeros between the groups.
+        Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
         """
         if self.groups is not None:
             return np.concatenate([pack_weights(own, self.nb, self.m_tile)
-                                   for own in self.groups.spread(values)])
+                                   for own in self.groups.spread(values, absent)])
         if self.flat_shape is not None:
             values = flat_to_blocks(values, self.flat_shape)
         elif self.dense:
@@ -416,8 +429,9 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
     """
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
+    origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
     return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
-                   x=zeros, backward=False, flat_shape=None, groups=None)
+                   x=zeros, backward=False, flat_shape=None, groups=None, origin=origin)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:

@@ -493,9 +493,6 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
                    "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
-    if spec.group:
-        fields.update({"u.u_gmask": (spec.m_tile - 1) ^ (spec.group - 1),
-                       "u.u_taps": spec.kernel**2})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:

@@ -217,7 +217,7 @@ class Session:
             if self.plan.learns[spec.index].weights:
                 words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
                          else own.weight)
-                self._put(f"{spec.name}.wv", spec.pack_weights(words))
+                self._put(f"{spec.name}.wv", spec.pack_masters(words))
             copy = operand_copy(own.weight, exponent)
             self._put(f"{spec.name}.w16", spec.pack_weights(copy))
             if own.bias is not None and own.bias_momentum is not None:
