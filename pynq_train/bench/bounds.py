@@ -46,11 +46,8 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
         board: the board.
     """
     pixels = spec.images * spec.out_rows * spec.out_cols
-    blocks = spec.in_blocks
-    if kind != Pass.FORWARD and spec.group:
-        blocks = spec.tile_blocks
-    elif kind == Pass.BACKWARD:
-        blocks = round_up(blocks, spec.tile_blocks)
+    blocks = {Pass.FORWARD: spec.in_blocks, Pass.WEIGHT_GRADIENT: spec.nb,
+              Pass.BACKWARD: round_up(spec.in_blocks, spec.tile_blocks)}[kind]
     array = spec.m_tiles * spec.kernel**2 * blocks * ceil_div(pixels, LANES)
     traffic = spec.x.nbytes + spec.y.nbytes + (spec.flags.nbytes if spec.flags else 0)
     traffic += spec.weight_bytes if kind != Pass.WEIGHT_GRADIENT else 0
