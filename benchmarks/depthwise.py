@@ -1,8 +1,9 @@
-"""Depthwise layers of the zoo's small networks: counted cycles against what the paper allows.
+"""Depthwise and grouped layers: counted cycles against what the paper allows.
 
     python benchmarks/depthwise.py --batch 16
+    python benchmarks/depthwise.py --batch 2 --nets grouped-conv
 
-Each pass of each depthwise layer runs on the RTL as a program of its own. The bounds are those of
+Each pass of each such layer runs on the RTL as a program of its own. The bounds are those of
 ``pynq_train/bench/bounds.py``.
 
 Prints a Markdown table.
@@ -26,18 +27,22 @@ from pynq_train.schedule.single import (
 )
 
 NETS = ("mobilenet-conv", "ds-cnn-conv")
+"""Those of the zoo's small networks."""
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--nets", nargs="+", default=NETS, choices=layer_lists.names())
     args = parser.parse_args()
     board = BOARDS[args.board]
     print("| net | layer | map | pass | bound | by | predicted | counted | of the bound | "
           "array use |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     with Rtl(board) as rtl:
-        for net in NETS:
+        for net in args.nets:
             passes = [single for layer in layer_passes(layer_lists.get(net), args.batch, board)
                       for single in layer if single.layer.groups > 1]
             rtl.open(max(single_plan(single).memory.nbytes for single in passes))
@@ -45,7 +50,7 @@ def main() -> None:
             total = [0, 0]
             for single in passes:
                 layer = single.layer
-                shape = (layer.in_shape, layer.stride, single.kind)
+                shape = (layer.in_shape, layer.out_shape, layer.stride, single.kind)
                 if shape in seen:
                     continue
                 seen.add(shape)

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 85a5a83e61a117ceb50b8dc6c91d2fd2f048692f3212703568578beee2273205
+  variable contract_hash 02dd4127c890480a7c517f2cbe8bd37490008cbd40d402d789020da4f2c22b0e
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 1}
-    {CONTRACT_HASH 85a5a83e61a117ceb50b8dc6c91d2fd2f048692f3212703568578beee2273205}
+    {CONTRACT_HASH 02dd4127c890480a7c517f2cbe8bd37490008cbd40d402d789020da4f2c22b0e}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 31654e9d6376d12c703214e7acf77653530cea51d0ca91b7d08e26c167732990
+  variable contract_hash f26fee57a82ad208f0e83e7568c9efc2035258163de8cfa86f44dd603b9e1a9c
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 1}
-    {CONTRACT_HASH 31654e9d6376d12c703214e7acf77653530cea51d0ca91b7d08e26c167732990}
+    {CONTRACT_HASH f26fee57a82ad208f0e83e7568c9efc2035258163de8cfa86f44dd603b9e1a9c}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

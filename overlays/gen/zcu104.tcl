@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 4544bda07068a9b2b04983ca47072fea8c11bcc80627f82b367f5a4c2194971b
+  variable contract_hash dc4e26a83345be97572946e7f3d3960530eecb95a5e01aa0ca69f240667264e9
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 1}
-    {CONTRACT_HASH 4544bda07068a9b2b04983ca47072fea8c11bcc80627f82b367f5a4c2194971b}
+    {CONTRACT_HASH dc4e26a83345be97572946e7f3d3960530eecb95a5e01aa0ca69f240667264e9}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -2,8 +2,8 @@
 
 The bound of a pass is the largest of
 
-* array: its mapping; a tile of 16 channels is a dense 16 x 16 convolution, of which a cycle does 3
-  pixels x 4 input channels x 16 output channels,
+* array: its mapping; a tile of 16 channels, or a section of neighbouring groups, is a dense
+  convolution, of which a cycle does 3 pixels x 4 input channels x 16 output channels,
 * tile: the streamed map with its zero frame, one word per cycle,
 * port: the same through its port of 8 bytes per cycle, a row at a time, 2 cycles lost per burst,
 * memory: all tensors, moved once, at the board's usable bandwidth,
@@ -20,7 +20,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import BURST_BEATS
 from pynq_train.schedule.cost import BURST_CYCLES
 from pynq_train.schedule.layer import LayerSpec
-from pynq_train.schedule.layout import ceil_div
+from pynq_train.schedule.layout import ceil_div, round_up
 from pynq_train.schedule.shape import LANES, Geometry
 
 MASTER_TRAFFIC = 18
@@ -46,7 +46,8 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
         board: the board.
     """
     pixels = spec.images * spec.out_rows * spec.out_cols
-    blocks = spec.in_blocks if kind == Pass.FORWARD else spec.tile_blocks
+    blocks = {Pass.FORWARD: spec.in_blocks, Pass.WEIGHT_GRADIENT: spec.nb,
+              Pass.BACKWARD: round_up(spec.in_blocks, spec.tile_blocks)}[kind]
     array = spec.m_tiles * spec.kernel**2 * blocks * ceil_div(pixels, LANES)
     traffic = spec.x.nbytes + spec.y.nbytes + (spec.flags.nbytes if spec.flags else 0)
     traffic += spec.weight_bytes if kind != Pass.WEIGHT_GRADIENT else 0
@@ -58,7 +59,7 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
     back = kind == Pass.BACKWARD
     for geometry in geometries:
         shape = geometry.shape
-        streamed = spec.y if back else spec.x
+        streamed = shape.spec.y if back else shape.spec.x
         maps = shape.images * streamed.blocks
         rows, cols = ((size - 1) * shape.step + span for size, span in (
             (shape.rows, shape.span_rows), (shape.cols, shape.span_cols)))

@@ -78,9 +78,23 @@ def ds_cnn() -> Layers:
     return tuple(layers)
 
 
+def grouped() -> Layers:
+    """Grouped convolutions of AlexNet (two towers), ResNeXt-50 (32x4d), ShuffleNet (three groups),
+    and a depthwise one that doubles the channels; the first stands for the layers below."""
+    return (conv_layer("conv1", 96, 3, 27),
+            conv_layer("alexnet2", 256, 96, 27, 5, groups=2),
+            conv_layer("alexnet4", 384, 384, 13, groups=2),
+            conv_layer("resnext2", 128, 128, 56, groups=32),
+            conv_layer("resnext4", 512, 512, 14, groups=32),
+            conv_layer("resnext5", 1024, 1024, 7, groups=32),
+            conv_layer("shuffle2", 60, 240, 28, 1, groups=3),
+            conv_layer("shuffle3", 480, 120, 14, 1, groups=3),
+            conv_layer("double", 128, 64, 14, groups=64))
+
+
 _LISTS: dict[str, Callable[[], Layers]] = {
     "resnet20-conv": resnet20, "vgg16-conv": vgg16, "alexnet-conv": alexnet,
-    "mobilenet-conv": mobilenet, "ds-cnn-conv": ds_cnn}
+    "mobilenet-conv": mobilenet, "ds-cnn-conv": ds_cnn, "grouped-conv": grouped}
 
 
 def names() -> tuple[str, ...]:

@@ -20,25 +20,15 @@ from pynq_train.graph.ops import (
     PadChannels,
     Relu,
     Relu6,
-    Shape,
 )
 
 _RUNS = (Conv, Dense, Relu, Relu6, MaxPool2x2, MaxPool, AvgPool, Flatten, BatchNorm, Add, Concat,
          GlobalAvgPool, PadChannels, Dropout)
 _INSTEAD: dict[type[Op], str] = {
 }
-GROUP_LANES = 16
-"""A group has as many output as input channels, a divisor of this: tiles of the array hold them."""
 POOL_KERNELS, POOL_STRIDES = (2, 3), (1, 2, 3)
 """Windows of the maxima that the engine takes."""
 _WINDOWS = "use a kernel of 2 or 3 and a stride of 1, 2 or 3"
-_GROUPED = ("use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
-
-
-def _tiled(op: Conv, shape: Shape) -> bool:
-    """Whether the groups of a convolution lie within tiles of channels."""
-    inputs, outputs = shape[0] // op.groups, op.out_channels // op.groups
-    return inputs == outputs and GROUP_LANES % outputs == 0
 
 
 def check_supported(graph: Graph) -> None:
@@ -47,11 +37,9 @@ def check_supported(graph: Graph) -> None:
     The text names them by kind, each kind with what could replace it.
     """
     reasons: dict[tuple[str, str], list[str]] = {}
-    for at, op in enumerate(graph.ops):
+    for op in graph.ops:
         if not isinstance(op, _RUNS):
             key = (op.kind, _INSTEAD[type(op)])
-        elif isinstance(op, Conv) and op.groups > 1 and not _tiled(op, graph.in_shapes[at][0]):
-            key = ("conv with such groups", _GROUPED)
         elif isinstance(op, MaxPool) and not (op.kernel in POOL_KERNELS
                                               and op.stride in POOL_STRIDES):
             key = ("maxpool with such windows", _WINDOWS)

@@ -311,15 +311,13 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
         "update unit",
         (
             Field("g_off", 32, "UPDATE: byte offset of the gradient sums, int64"),
-            Field("wv_off", 32, "byte offset of the masters {momentum Q7.24, weight Q3.28}"),
+            Field("wv_off", 32, "byte offset of the masters {momentum Q7.24, weight Q3.28}; the "
+                  "most negative weight is absent"),
             Field("w16_off", 32, "byte offset of the 16-bit operand copy"),
             Field("u_count", 32, "elements, a multiple of 4"),
             Field("u_copy", 1, "write the 16-bit copy"),
             Field("u_plain", 1, "masters are bare int32 weights, two in a word: no momentum"),
             Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
-            Field("u_taps", 8, "GRADIENT: weights of a pair of channels, kernel^2"),
-            Field("u_gmask", 6, "GRADIENT: bits in which the lanes m and n of a weight must agree; "
-                  "the others stay zero"),
         ),
     ),
     (

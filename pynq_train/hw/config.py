@@ -10,6 +10,10 @@ WORD_BYTES = 8
 CHANNELS_PER_WORD = 4
 """Channels in one word of a feature map (the array's ``tr``)."""
 
+ABSENT_WEIGHT = -(1 << 31)
+"""Master of a weight that does not exist: an update leaves it, its operand copy is zero. No weight
+gets there by arithmetic, which saturates symmetrically."""
+
 TENSOR_ALIGN_BYTES = 128
 """Alignment of every tensor in the arena: one burst of 16 beats."""
 

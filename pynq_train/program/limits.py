@@ -114,20 +114,13 @@ class Limits:
     def _groups(self) -> None:
         """Grouped channels stand in blocks along the diagonal of each m tile."""
         f, tm = self._f, self._config.tm
-        group, mask = f["g.g_group"], 0
+        group = f["g.g_group"]
         if group:
             self._require(tm % group == 0, "g_group", f"0, or a divisor of {tm}", group)
             self._require(f["g.g_m"] == f["g.g_n"], "g_n of a grouped convolution",
                           f"g_m ({f['g.g_m']})", f["g.g_n"])
             self._require(f["g.g_nb"] == tm // QUAD, "g_nb of a grouped convolution",
                           f"{tm // QUAD}, the channel blocks of an m tile", f["g.g_nb"])
-            mask = (tm - 1) ^ (group - 1)
-        if self._gradient:
-            self._require(f["u.u_gmask"] == mask, "u_gmask",
-                          f"{mask}: the channels of a group", f["u.u_gmask"])
-            taps = f["g.g_kernel"] ** 2
-            self._require(not mask or f["u.u_taps"] == taps, "u_taps", f"{taps}, the kernel",
-                          f["u.u_taps"])
 
     def _counts(self) -> None:
         stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]

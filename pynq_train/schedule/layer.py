@@ -11,7 +11,13 @@ import numpy as np
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.fuse import Drop, FusedLayer, Kind, wiring
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import CHANNELS_PER_WORD, FLAG_ROW_WORDS, WORD_BYTES
+from pynq_train.hw.config import (
+    ABSENT_WEIGHT,
+    CHANNELS_PER_WORD,
+    FLAG_ROW_WORDS,
+    WORD_BYTES,
+)
+from pynq_train.schedule.groups import Groups, Origin
 from pynq_train.schedule.layout import (
     FLAG_MASK_PIXELS,
     FLAG_POOL_PIXELS,
@@ -21,10 +27,8 @@ from pynq_train.schedule.layout import (
     blocks_to_flat,
     ceil_div,
     flat_to_blocks,
-    gather_groups,
     pack_weights,
     round_up,
-    spread_groups,
     unpack_weights,
 )
 from pynq_train.schedule.views import image_blocks
@@ -65,10 +69,10 @@ class LayerSpec:
         kind: what the layer does.
         frozen: a normalisation uses its running statistics in training too: it is frozen, or
             nothing learns up to it.
-        group: channels of a group, of input and of output, a divisor of ``m_tile``: a tile of
-            output channels reads the input channels of the same tile. 0: all input channels.
+        groups: of a grouped convolution.
         clip: ReLU ends at 6.
         drop: of a dropout.
+        origin: of a section of a grouped convolution: where it begins in the layer.
     """
 
     index: int
@@ -94,9 +98,10 @@ class LayerSpec:
     m_tile: int
     kind: Kind = "conv"
     frozen: bool = False
-    group: int = 0
+    groups: Groups | None = None
     clip: bool = False
     drop: Drop | None = None
+    origin: Origin | None = None
 
     @property
     def on_array(self) -> bool:
@@ -114,8 +119,17 @@ class LayerSpec:
         return self.x.images
 
     @property
+    def group(self) -> int:
+        """Channels of a group where tiles of output channels read the input channels of the same
+        tile, a divisor of ``m_tile``. 0: each tile reads all input channels.
+        """
+        return self.groups.m if self.groups is not None and self.groups.tiled else 0
+
+    @property
     def m_tiles(self) -> int:
         """Tiles of output channels."""
+        if self.groups is not None:
+            return self.groups.tiles(self.m_tile)
         return ceil_div(self.m, self.m_tile)
 
     @property
@@ -131,7 +145,9 @@ class LayerSpec:
     @property
     def in_blocks(self) -> int:
         """Channel blocks of the input that a tile of output channels reads."""
-        return min(self.tile_blocks, self.x.blocks) if self.group else self.x.blocks
+        if self.groups is None:
+            return self.x.blocks
+        return min(ceil_div(self.groups.section_n, CHANNELS_PER_WORD), self.x.blocks)
 
     @property
     def gradient_mode(self) -> LoadMode:
@@ -174,16 +190,27 @@ class LayerSpec:
         """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
         if not self.on_array:
             return 0
-        n = self.group or (self.n if self.flat_shape is None else int(np.prod(self.flat_shape)))
+        n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
+        if self.groups is not None:
+            n = self.groups.n
         return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
 
-    def pack_weights(self, values: Array) -> Array:
+    def pack_masters(self, words: Array) -> Array:
+        """:meth:`pack_weights` of masters: int64 words {momentum, weight}, or int32 weights.
+
+        Between groups weights are absent.
+        """
+        return self.pack_weights(words, ABSENT_WEIGHT if words.dtype == np.int32
+                                 else ABSENT_WEIGHT & 0xFFFF_FFFF)
+
+    def pack_weights(self, values: Array, absent: int = 0) -> Array:
         """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout.
 
-        Grouped: ``W[m, group, kr, kc]``; the layout holds zeros outside the groups.
+        Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
         """
-        if self.group:
-            values = spread_groups(values, self.m_tile)
+        if self.groups is not None:
+            return np.concatenate([pack_weights(own, self.nb, self.m_tile)
+                                   for own in self.groups.spread(values, absent)])
         if self.flat_shape is not None:
             values = flat_to_blocks(values, self.flat_shape)
         elif self.dense:
@@ -192,21 +219,34 @@ class LayerSpec:
 
     def unpack_weights(self, packed: Array) -> Array:
         """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
-        shape = (self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
-                 CHANNELS_PER_WORD)
-        if self.group:
-            tile = unpack_weights(packed.reshape(shape), self.m, self.m_tile)
-            return gather_groups(tile, self.group)
-        values = unpack_weights(packed.reshape(shape), self.m, self.n)
+        packed = packed.reshape(self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
+                                CHANNELS_PER_WORD)
+        if self.groups is not None:
+            tiles = self.groups.section_tiles(self.m_tile)
+            return self.groups.gather([
+                unpack_weights(packed[tile : tile + tiles], self.m, self.n)
+                for tile in range(0, self.m_tiles, tiles)])
+        values = unpack_weights(packed, self.m, self.n)
         if self.flat_shape is not None:
             return blocks_to_flat(values, self.flat_shape)
         return values[:, :, 0, 0] if self.dense else values
 
     def pack_bias(self, values: Array) -> Array:
-        """Pad a bias vector ``[m]`` to whole tiles."""
+        """Pad a bias vector ``[m]`` to whole tiles; of a grouped layer each section by itself."""
         out: Array = np.zeros(self.m_tiles * self.m_tile, values.dtype)
-        out[: self.m] = values
+        out[self._bias_places()] = values
         return out
+
+    def unpack_bias(self, packed: Array) -> Array:
+        """Undo :meth:`pack_bias`."""
+        return packed[self._bias_places()]
+
+    def _bias_places(self) -> Array:
+        channels = np.arange(self.m)
+        if self.groups is None:
+            return channels
+        section, channel = np.divmod(channels, self.groups.section_m)
+        return section * self.groups.section_tiles(self.m_tile) * self.m_tile + channel
 
     def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
         """Raise :class:`DoesNotFit` if a sum could leave the 48-bit accumulators."""
@@ -227,7 +267,9 @@ class LayerSpec:
                 found=self.out_cols,
                 fix="use a smaller mini-batch" if self.dense else "use a narrower map")
         pixels = self.out_rows * self.out_cols
-        n, m = (self.m_tile, self.m_tile) if self.group else (self.n, self.m)
+        n, m = self.n, self.m
+        if self.groups is not None:
+            n, m = self.groups.section_n, self.groups.section_m
         sums = [("forward", n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:
             sums.append(("backward", m * self.kernel**2, "fewer output channels"))
@@ -251,6 +293,28 @@ class LayerSpec:
         flags = None if self.flags is None else replace(self.flags, images=count)
         return replace(self, x=replace(self.x, images=count), y=replace(self.y, images=count),
                        flags=flags)
+
+    def sections(self) -> tuple[LayerSpec, ...]:
+        """The dense convolutions that a grouped layer consists of, each with its :class:`Origin`.
+
+        The layer itself if its descriptors run over all groups.
+        """
+        groups = self.groups
+        if groups is None or groups.tiled or groups.sections == 1:
+            return (self,)
+        return tuple(self._section(groups, number) for number in range(groups.sections))
+
+    def _section(self, groups: Groups, number: int) -> LayerSpec:
+        part, first = groups.part(number), number * groups.joined
+        n, m = part.section_n, part.section_m
+        x_blocks, y_blocks = ceil_div(n, CHANNELS_PER_WORD), ceil_div(m, CHANNELS_PER_WORD)
+        origin = Origin(first, first * groups.n // CHANNELS_PER_WORD,
+                        first * groups.m // CHANNELS_PER_WORD,
+                        number * groups.section_tiles(self.m_tile))
+        flags = None if self.flags is None else self.flags.part(y_blocks)
+        return replace(self, m=m, n=n, x=replace(self.x, blocks=x_blocks),
+                       y=replace(self.y, blocks=y_blocks), flags=flags, groups=part,
+                       origin=origin)
 
 
 def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
@@ -340,10 +404,11 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if last:
             y = MapLayout.dense(batch, m).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
-    group = _group(layer, m_tile)
-    if group:
-        nb = m_tile // CHANNELS_PER_WORD
-    elif backward:
+    groups = None
+    if layer.groups > 1:
+        groups = Groups.of(layer.groups, n // layer.groups, m // layer.groups, m_tile)
+        nb = ceil_div(groups.section_n, CHANNELS_PER_WORD)
+    if backward:
         nb = round_up(nb, m_tile // CHANNELS_PER_WORD)
     flags = None
     if layer.relu or layer.pool:
@@ -353,21 +418,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind, group=group, clip=layer.clip)
-
-
-def _group(layer: FusedLayer, m_tile: int) -> int:
-    """Channels of a group, 0 without groups; :class:`DoesNotFit` if tiles would cut groups."""
-    if layer.groups == 1:
-        return 0
-    n, m = layer.in_shape[0] // layer.groups, layer.out_channels // layer.groups
-    if n != m or m_tile % m:
-        raise DoesNotFit(
-            f"layer {layer.name!r}: channels of a group",
-            expected=f"as many output as input channels, a divisor of {m_tile}",
-            found=f"{n} input and {m} output channels",
-            fix="use groups of 1, 2, 4, 8 or 16 channels that keep their number, or groups=1")
-    return m
+        m_tile=m_tile, kind=layer.kind, groups=groups, clip=layer.clip)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:
@@ -378,8 +429,9 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
     """
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
+    origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
     return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
-                   x=zeros, backward=False, flat_shape=None, group=0)
+                   x=zeros, backward=False, flat_shape=None, groups=None, origin=origin)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:

@@ -96,12 +96,16 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class FlagLayout:
-    """Flags of one layer: ``[image][channel block][row][word]``; strides in bytes."""
+    """Flags of one layer: ``[image][channel block][row][word]``; strides in bytes.
+
+    ``image_blocks``: channel blocks from image to image where there are more of them (0: no more).
+    """
 
     images: int
     blocks: int
     rows: int
     row_words: int
+    image_blocks: int = 0
 
     @classmethod
     def of(cls, images: int, channels: int, rows: int, cols: int, pool: bool) -> FlagLayout:
@@ -124,12 +128,16 @@ class FlagLayout:
     @property
     def image_stride(self) -> int:
         """Bytes of an image."""
-        return self.blocks * self.block_stride
+        return (self.image_blocks or self.blocks) * self.block_stride
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole tensor."""
-        return self.images * self.image_stride
+        return self.images * self.blocks * self.block_stride
+
+    def part(self, blocks: int) -> FlagLayout:
+        """Return the flags of ``blocks`` channel blocks of these."""
+        return replace(self, blocks=blocks, image_blocks=self.image_blocks or self.blocks)
 
 
 def pack_maps(values: Array) -> Array:
@@ -185,29 +193,6 @@ def unpack_weights(packed: Array, m: int, n: int) -> Array:
     values = packed.transpose(0, 4, 1, 5, 2, 3)
     values = values.reshape(tiles * lanes, blocks * four, kernel, kernel)
     return np.ascontiguousarray(values[:m, :n])
-
-
-def spread_groups(values: Array, m_tile: int) -> Array:
-    """Grouped weights ``W[m, group, kr, kc]`` as ``W[m, m_tile, kr, kc]``: zero outside the group.
-
-    Input channels are counted from the first one of the output channel's tile; ``group``
-    divides ``m_tile``.
-    """
-    m, group, kernel, _ = values.shape
-    out = np.zeros((m, m_tile, kernel, kernel), values.dtype)
-    out[_group_places(m, group, m_tile)] = values
-    return out
-
-
-def gather_groups(values: Array, group: int) -> Array:
-    """Undo :func:`spread_groups`."""
-    m, m_tile, _, _ = values.shape
-    return np.ascontiguousarray(values[_group_places(m, group, m_tile)])
-
-
-def _group_places(m: int, group: int, m_tile: int) -> tuple[Array, Array]:
-    rows = np.arange(m)[:, None]
-    return rows, rows % m_tile // group * group + np.arange(group)
 
 
 def flat_to_blocks(values: Array, in_shape: tuple[int, int, int]) -> Array:

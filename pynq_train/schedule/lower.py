@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.layout import ceil_div
 from pynq_train.schedule.shape import LANES, Geometry
 
@@ -29,6 +30,20 @@ class LayerAddresses:
     wv: int
     bias: int
     db: int
+
+    def section(self, spec: LayerSpec, momentum: bool) -> LayerAddresses:
+        """Addresses of a section of a grouped layer, from those of the layer."""
+        origin = spec.origin
+        if origin is None:
+            return self
+        x, y = origin.x_blocks * spec.x.block_stride, origin.y_blocks * spec.y.block_stride
+        flags = origin.y_blocks * spec.flags.block_stride if spec.flags else 0
+        weights = origin.m_tiles * spec.weight_elements // spec.m_tiles
+        biases = origin.m_tiles * spec.m_tile * WORD_BYTES
+        return replace(self, x=self.x + x, dx=self.dx + x, y=self.y + y, dy=self.dy + y,
+                       flags=self.flags + flags, w16=self.w16 + 2 * weights,
+                       wv=self.wv + (8 if momentum else 4) * weights, bias=self.bias + biases,
+                       db=self.db + biases)
 
     def slice(self, geo: Geometry, momentum: bool) -> LayerAddresses:
         """Addresses of the m tiles that a weight gradient covers."""
@@ -245,11 +260,12 @@ def lower(geo: Geometry, at: LayerAddresses, flags: bool = True,
 
     Args:
         geo: the pass and its tile.
-        at: addresses of the layer's tensors.
+        at: addresses of the layer's tensors, also for a section of it.
         flags: forward: write the flags.
         momentum: weight gradient: the masters hold momentum.
     """
     fields: Fields = {"pre.opcode": int(Opcode.CONV), "pre.n_taps": len(geo.shape.taps)}
+    at = at.section(geo.shape.spec, momentum)
     if geo.shape.kind == Pass.WEIGHT_GRADIENT:
         at = at.slice(geo, momentum)
         _weight_gradient(fields, geo, at)
@@ -477,9 +493,6 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
                    "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
-    if spec.group:
-        fields.update({"u.u_gmask": (spec.m_tile - 1) ^ (spec.group - 1),
-                       "u.u_taps": spec.kernel**2})
 
 
 def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:

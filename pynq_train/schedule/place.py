@@ -203,7 +203,8 @@ def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     if learn.weights:
         to.add(f"{name}.wv", spec.master_bytes(tensors.momentum), "masters")
     elif learn.bias:
-        to.add(f"{name}.scratch", bias_spec(spec).master_bytes(momentum=False), "scratch")
+        scratch = sum(bias_spec(own).master_bytes(momentum=False) for own in spec.sections())
+        to.add(f"{name}.scratch", scratch, "scratch")
     if spec.bias:
         to.add(f"{name}.bias", spec.bias_bytes, "masters")
     if learn.bias:

@@ -247,15 +247,16 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
     """
     chained = all(spec.on_array for spec in specs)
     if chained:
-        return tuple(_conv(Role.FORWARD, forward_shape(spec), board) for spec in specs)
+        return tuple(_conv(Role.FORWARD, forward_shape(own), board)
+                     for spec in specs for own in spec.sections())
 
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
-               between: bool = False) -> Entry:
-        own = spec if images is None else spec.part(*images)
+               between: bool = False) -> list[Entry]:
+        some = spec if images is None else spec.part(*images)
         # Nothing hides how the first part begins; the others fill the memory.
         traffic = LIGHT_TRAFFIC if part == 0 else HEAVY_TRAFFIC
-        entry = _conv(Role.FORWARD, forward_shape(own), board, traffic, between)
-        return replace(entry, images=images, part=part)
+        return [replace(_conv(Role.FORWARD, forward_shape(own), board, traffic, between),
+                        images=images, part=part) for own in some.sections()]
 
     chain = [(index - 1,) for index in range(len(specs))]
     return forward_order(specs, chain if sources is None else sources, parts, statistics, passes)
@@ -316,27 +317,28 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
         close()
         backward: list[Work] = []
         gradients: list[Work] = []
-        sums: Entry | None = None
+        sums: list[Entry] = []
         if learn.weights:
             # A frozen bias of a layer whose weights learn: no sums are asked for.
-            own = replace(spec, bias=learn.bias)
-            tile_sums = spec.weight_elements // spec.m_tiles
-            whole = _conv(Role.GRADIENT, weight_gradient_shape(own), board, traffic)
-            assert whole.cost is not None
-            step = slice_tiles(spec.m_tiles, tile_sums, whole.cost.cycles, room, rate)
-            for first in range(0, spec.m_tiles, step):
-                count = min(step, spec.m_tiles - first)
-                shape = weight_gradient_shape(own, first, count)
-                gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic),
-                                      count * tile_sums))
+            for own in replace(spec, bias=learn.bias).sections():
+                tile_sums = own.weight_elements // own.m_tiles
+                whole = _conv(Role.GRADIENT, weight_gradient_shape(own), board, traffic)
+                assert whole.cost is not None
+                step = slice_tiles(own.m_tiles, tile_sums, whole.cost.cycles, room, rate)
+                for first in range(0, own.m_tiles, step):
+                    count = min(step, own.m_tiles - first)
+                    shape = weight_gradient_shape(own, first, count)
+                    gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic),
+                                          count * tile_sums))
         elif learn.bias:
             # In the chain at once: the gradient map is not kept until there is room.
-            sums = _conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(spec)), board, traffic)
+            sums = [_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)), board, traffic)
+                    for own in spec.sections()]
         layers.append((backward, gradients))
         if spec.backward:
             passes += _backward(spec, board, traffic, back_parts_of(specs))
-        if sums is not None:
-            passes.append([sums])
+        if sums:
+            passes.append(sums)
     close()
     left = {spec.index: spec.m_tiles for spec in specs}
     ordered: list[Entry] = []
@@ -359,11 +361,14 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
 
 
 def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Entry]]:
-    """The backward pass of a layer by parts of the mini-batch; of each part its row phases."""
+    """The backward pass of a layer by parts of the mini-batch; of each sections, row phases."""
+    def shapes(some: LayerSpec) -> list[PassShape]:
+        return [shape for own in some.sections() for shape in backward_shapes(own)]
+
     if parts == 1 or spec.x.images == 1:
-        return [[_conv(Role.BACKWARD, shape, board, traffic) for shape in backward_shapes(spec)]]
+        return [[_conv(Role.BACKWARD, shape, board, traffic) for shape in shapes(spec)]]
     return [[replace(_conv(Role.BACKWARD, shape, board, traffic), images=images, part=part)
-             for shape in backward_shapes(spec.part(*images))]
+             for shape in shapes(spec.part(*images))]
             for part, images in enumerate(image_parts(spec.x.images, parts))]
 
 

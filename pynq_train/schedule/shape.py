@@ -114,6 +114,8 @@ class PassShape:
         name = self.kind.name.lower().replace("_", " ")
         if self.kind == Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
             name += f" {self.m_first}..{self.m_first + self.outer - 1}"
+        if self.spec.origin is not None:
+            name += f" group {self.spec.origin.group}"
         return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
 
     @property

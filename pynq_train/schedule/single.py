@@ -38,7 +38,8 @@ class SinglePass:
         kind: which pass.
         trained_input: the layer's input has a gradient (not the network's first layer).
         momentum: masters carry a momentum.
-        entries: its descriptors: one, or one per row phase of a backward pass.
+        entries: its descriptors: one, or one per row phase of a backward pass; of a grouped layer
+            for each section.
     """
 
     layer: FusedLayer
@@ -62,7 +63,7 @@ class SinglePass:
     @property
     def macs(self) -> int:
         """Multiply-adds of the pass, padding not counted."""
-        return self.geometries[0].shape.spec.macs
+        return sum(spec.macs for spec in {geo.shape.spec for geo in self.geometries})
 
     @property
     def busiest_unit_cycles(self) -> int:
@@ -86,11 +87,12 @@ def single_specs(layer: FusedLayer, batch: int, trained_input: bool,
 
 def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
     """Return the descriptors' work of one pass."""
+    sections = spec.sections()
     if kind == Pass.FORWARD:
-        return (forward_shape(spec),)
+        return tuple(forward_shape(own) for own in sections)
     if kind == Pass.BACKWARD:
-        return backward_shapes(spec)
-    return (weight_gradient_shape(spec),)
+        return tuple(shape for own in sections for shape in backward_shapes(own))
+    return tuple(weight_gradient_shape(own) for own in sections)
 
 
 def kinds_of(trained_input: bool) -> tuple[Pass, ...]:

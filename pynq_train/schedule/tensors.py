@@ -119,8 +119,10 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.wv"] = (_weights(spec, 8) + part if plan.momentum
                                     else _weights(spec, 4))
         channels = spec.m_tiles * spec.m_tile * (2 if spec.kind == "norm" else 1)
-        found[f"{spec.name}.bias"] = (Axis("output", channels, WORD_BYTES), *part)
-        found[f"{spec.name}.db"] = (Axis("output", channels, WORD_BYTES),)
+        outputs = (*_sections(spec, spec.m_tile * WORD_BYTES),
+                   Axis("output", channels, WORD_BYTES))
+        found[f"{spec.name}.bias"] = (*outputs, *part)
+        found[f"{spec.name}.db"] = outputs
     for step in plan.flow.steps:
         if step.target and step.target not in found:
             layer = plan.sources[step.layer][0] if step.kind in THROUGH else step.layer
@@ -144,15 +146,24 @@ def _map(layout: MapLayout, dense: bool = False) -> tuple[Axis, ...]:
 
 
 def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
-    """``[m/tile][nb][kr][kc][tile][4]``, elements of ``nbytes`` bytes."""
+    """``[m/tile][nb][kr][kc][tile][4]``, elements of ``nbytes`` bytes; of a grouped layer for each
+    section, input channels counted from its first."""
     row = CHANNELS_PER_WORD * nbytes
     tap = spec.m_tile * row
-    kernel = spec.kernel
-    return (Axis("output", spec.m_tiles, spec.nb * kernel**2 * tap, spec.m_tile),
+    kernel, tile = spec.kernel, spec.nb * spec.kernel**2 * tap
+    return (*_sections(spec, tile), Axis("output", spec.m_tiles, tile, spec.m_tile),
             Axis("output", spec.m_tile, row),
             Axis("input", spec.nb, kernel**2 * tap, CHANNELS_PER_WORD),
             Axis("input", CHANNELS_PER_WORD, nbytes),
             Axis("kernel row", kernel, kernel * tap), Axis("kernel column", kernel, tap))
+
+
+def _sections(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
+    """Sections of a grouped layer, ``nbytes`` bytes for each of their m tiles."""
+    if spec.groups is None or spec.groups.sections == 1:
+        return ()
+    tiles = spec.groups.section_tiles(spec.m_tile)
+    return (Axis("output", spec.groups.sections, tiles * nbytes, spec.groups.section_m),)
 
 
 def find(tensors: Iterable[TensorMap] | Sequence[TensorMap], offset: int) -> TensorMap | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
 
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.boards import Board
@@ -88,6 +90,15 @@ def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
     Raises:
         DoesNotFit: no tile fits; the text names layer, need and limit.
     """
+    if shape.spec.origin is None:
+        return _search(shape, board, traffic, between)
+    alike = replace(shape, spec=replace(shape.spec, origin=None))
+    geometry, cost = _search_once(alike, board, traffic, between)
+    return Geometry(shape, geometry.tile), cost
+
+
+def _search(shape: PassShape, board: Board, traffic: float,
+            between: bool) -> tuple[Geometry, Cost]:
     best: tuple[Geometry, Cost] | None = None
     for geometry in candidates(shape, board.config):
         cost = pass_cost(geometry, board)
@@ -96,6 +107,10 @@ def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
     if best is None:
         raise _refuse(shape, board.config)
     return best
+
+
+# A grouped layer has many sections that differ in their places only.
+_search_once = lru_cache(maxsize=64)(_search)
 
 
 def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:

@@ -20,8 +20,8 @@ from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.views import joins_of
 
 Part = tuple[int, int]
-Pass = Callable[[LayerSpec, Part | None, int, bool], Entry]
-"""The entry of a convolution for a part (None: all images) of a number; whether it runs between
+Pass = Callable[[LayerSpec, Part | None, int, bool], Sequence[Entry]]
+"""The entries of a convolution for a part (None: all images) of a number; whether they run between
 the parts of another one."""
 
 
@@ -51,7 +51,7 @@ class _Side:
     """
 
     layer: int
-    parts: list[tuple[Entry, Entry | None]]
+    parts: list[tuple[Sequence[Entry], Sequence[Entry]]]
     norm_of: int | None = None
     norm: list[Entry] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -132,30 +132,30 @@ class _Forward:
             self._flush()
         if not feature or not (self._pending or own):
             self._flush()
-            self.entries.append(self._array(spec, None, 0, False))
+            self.entries += self._array(spec, None, 0, False)
             if own and norm is not None:
                 self.entries.append(Entry(Role.SUMS, norm.index))
             return
-        before: list[Entry | None] = []
+        before: list[Entry] = []
         for part, images in enumerate(self._images(spec)):
             for _ in range(2 if part == 0 else 1):
                 if self._pending and (part == 0 or self._pending[0][-1].part <= part + 1):
                     self.entries += self._pending.pop(0)
-            self.entries.append(self._array(spec, images, part, False))
-            late, before = before, [self._sums(norm, images, part, own)]
+            self.entries += self._array(spec, images, part, False)
+            late, before = before, self._sums(norm, images, part, own)
             if self._side is not None and self._side.parts:
                 beside, sums = self._side.parts.pop(0)
-                self.entries.append(beside)
-                before.append(sums)
-            self.entries += [entry for entry in late if entry is not None]
+                self.entries += beside
+                before += sums
+            self.entries += late
         self._flush_pending()
-        self.entries += [entry for entry in before if entry is not None]
+        self.entries += before
 
     @staticmethod
-    def _sums(norm: LayerSpec | None, images: Part, part: int, own: bool) -> Entry | None:
+    def _sums(norm: LayerSpec | None, images: Part, part: int, own: bool) -> list[Entry]:
         if norm is None or not own:
-            return None
-        return Entry(Role.SUMS, norm.index, images=images, part=part)
+            return []
+        return [Entry(Role.SUMS, norm.index, images=images, part=part)]
 
     def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
         return image_parts(spec.x.images, self._parts, edge=True)
@@ -169,8 +169,8 @@ class _Forward:
         self._flush_pending()
         if self._side is not None:
             side, self._side = self._side, None
-            for pair in side.parts:
-                self.entries += [entry for entry in pair if entry is not None]
+            for beside, sums in side.parts:
+                self.entries += (*beside, *sums)
             self.entries += side.norm
             self.entries += [entry for group in side.groups for entry in group]
 
@@ -188,7 +188,7 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
         specs: the layers; sources: what each reads, -1 for the images.
         parts: parts of the mini-batch.
         statistics: training: take the statistics of the batch, drop elements.
-        array: returns the entry of a convolution.
+        array: returns the entries of a convolution.
     """
     order = _Forward(specs, sources, parts, statistics, array)
     for spec in specs:

@@ -21,7 +21,7 @@ from pynq_train.train.random_joins import STREAM as JOIN_STREAM
 from pynq_train.train.random_joins import random_join
 from pynq_train.train.random_nets import Draw, RandomNet
 
-_STREAM, _POOL_STREAM = 0xB7, 0xB8
+_STREAM, _POOL_STREAM, _GROUP_STREAM = 0xB7, 0xB8, 0xB9
 MOST_BATCH = 9
 
 
@@ -46,6 +46,13 @@ class _Builder:
         if norm:
             self.ops.append(BatchNorm(0.1, 1e-5, draw.chance(15), self.name("bn"), (name,)))
         return self.ops[-1].name
+
+    def groups(self, draw: Draw, source: str) -> tuple[str, int]:
+        """A pointwise convolution and a grouped one; its end and its channels."""
+        count, n, m = 2 + draw.below(4), 1 + draw.below(6), 1 + draw.below(8)
+        at = self.relu(self.conv(source, count * n, 1, 1))
+        at = self.conv(at, count * m, 1 + draw.below(3), 1 + draw.below(2), count)
+        return self.relu(at), count * m
 
     def drop(self, source: str, percent: int = 15) -> str:
         """A dropout, or nothing."""
@@ -79,10 +86,12 @@ def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
-    with or without one on its other branch, or branches joined by channels; pooling may follow.
+    with or without one on its other branch, or branches joined by channels; pooling, or groups of
+    any sizes, may follow.
     The same network for a seed on every machine.
     """
     draw, joins, pools = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM), Draw(seed, _POOL_STREAM)
+    grouped = Draw(seed, _GROUP_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
     build = _Builder(draw)
     channels = 1 + draw.below(24)
@@ -109,6 +118,8 @@ def random_branched_net(seed: int) -> RandomNet:
             build.ops.append(Add(build.name("add"), (inner, other)))
             at, channels = build.relu(build.ops[-1].name), out
         at = build.pool(pools, shape, at, 25)
+        if grouped.chance(20):
+            at, channels = build.groups(grouped, at)
     if draw.chance(25):
         build.ops.append(AvgPool(2, 1, "same", build.name("avg"), (at,)))
         at = build.ops[-1].name

@@ -217,7 +217,7 @@ class Session:
             if self.plan.learns[spec.index].weights:
                 words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
                          else own.weight)
-                self._put(f"{spec.name}.wv", spec.pack_weights(words))
+                self._put(f"{spec.name}.wv", spec.pack_masters(words))
             copy = operand_copy(own.weight, exponent)
             self._put(f"{spec.name}.w16", spec.pack_weights(copy))
             if own.bias is not None and own.bias_momentum is not None:
@@ -245,7 +245,8 @@ class Session:
                 weight_v = np.zeros_like(weight)
             bias, bias_v = frozen.bias, frozen.bias_momentum
             if learn.bias:
-                bias, bias_v = split_master_words(self._get(f"{spec.name}.bias", np.int64)[:spec.m])
+                words = spec.unpack_bias(self._get(f"{spec.name}.bias", np.int64))
+                bias, bias_v = split_master_words(words)
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)
         return result
 

@@ -6,7 +6,7 @@ package pt_spec_pkg;
   /* verilator lint_off UNUSEDPARAM */
   localparam int unsigned AbiVersion = 1;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h31654e9d;
+  localparam logic [31:0] ContractHash = 32'hf26fee57;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -341,15 +341,13 @@ package pt_spec_pkg;
 
   // update unit
   typedef struct packed {
-    logic [41:0] gap0;
-    logic [5:0] u_gmask;  // GRADIENT: bits in which the lanes m and n of a weight must agree; the o
-    logic [7:0] u_taps;  // GRADIENT: weights of a pair of channels, kernel^2
+    logic [55:0] gap0;
     logic [5:0] u_rows;  // GRADIENT: output channels of each m tile that are weights, 1..tm
     logic [0:0] u_plain;  // masters are bare int32 weights, two in a word: no momentum
     logic [0:0] u_copy;  // write the 16-bit copy
     logic [31:0] u_count;  // elements, a multiple of 4
     logic [31:0] w16_off;  // byte offset of the 16-bit operand copy
-    logic [31:0] wv_off;  // byte offset of the masters {momentum Q7.24, weight Q3.28}
+    logic [31:0] wv_off;  // byte offset of the masters {momentum Q7.24, weight Q3.28}; the most neg
     logic [31:0] g_off;  // UPDATE: byte offset of the gradient sums, int64
   } u_t;
 

@@ -97,16 +97,12 @@ module pt_update #(
   // Of each lane of the queue (Tm output channels, 4 sums each) the first u_rows are weights.
   localparam int unsigned LaneSums = 4 * pt_spec_pkg::Tm;
   logic [7:0] live_q, period_q;
-  // Bits in which the lanes of a weight's output and input channel must agree, or it stays zero.
-  localparam int unsigned LaneW = ElementW - 2;
-  logic [LaneW-1:0] gmask_q;
   // The words of the step-block entry follow those of the section: these are stable at the start.
   always_ff @(posedge clk_i) begin
     queued_q <= pre.opcode == 8'(pt_spec_pkg::OpGradient);
     plain_q  <= cfg.u_plain[0];
     period_q <= queued_q ? 8'(LaneSums) : 8'(Burst);
     live_q   <= queued_q ? {cfg.u_rows, 2'b00} : 8'(Burst);
-    gmask_q  <= queued_q ? cfg.u_gmask[LaneW-1:0] : '0;
   end
 
   always_ff @(posedge clk_i) begin
@@ -247,27 +243,13 @@ module pt_update #(
   logic [CntW-1:0]  out_held_q;    // results under way or in the FIFO
   logic [CopyW-1:0] copy_held_q;   // words of copies, likewise
   logic             out_pop, copy_pop, copy_take;
-  logic             math_valid, copy_valid, copy_sat;
+  logic             math_valid, copy_valid, copy_sat, absent;
   logic [31:0]      v_new, w_new;
   logic [15:0]      copy;
   assign alive = !queued_q || 8'(element_q) < live_q;
   assign drop = state_q == StRun && queued_q && gq_valid_i && !alive && left_q != 32'd0;
   assign admit = state_q == StRun && alive && g_valid && wv_valid && !out_held_q[CntW-1] &&
                  (element_q[1:0] != 2'd0 || !copy_held_q[CopyW-1]);
-  // Place of the lane in its m tile: kernel^2 taps of an input channel block, 4 channels each.
-  logic [7:0]       tap_q;
-  logic [LaneW-3:0] block_q;           // modulo the blocks of an m tile
-  logic             apart;             // output and input channel are of different groups
-  assign apart = ((element_q[ElementW-1:2] ^ {block_q, element_q[1:0]}) & gmask_q) != '0;
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || start) begin
-      tap_q   <= 8'd1;
-      block_q <= '0;
-    end else if ((admit || drop) && (&element_q)) begin
-      tap_q   <= tap_q == cfg.u_taps ? 8'd1 : tap_q + 8'd1;
-      block_q <= block_q + (LaneW - 2)'(tap_q == cfg.u_taps);
-    end
-  end
   assign copy_take = admit && element_q[1:0] == 2'd0 && cfg.u_copy;
 
   always_ff @(posedge clk_i) begin
@@ -295,13 +277,13 @@ module pt_update #(
     .lr_i(param.lr),
     .nesterov_i(param.nesterov),
     .valid_i(admit),
-    .zero_i(apart),
     .grad_i(g_word),
     .v_i(plain_q ? 32'd0 : wv_word[63:32]),
     .w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0]),
     .master_valid_o(math_valid),
     .v_o(v_new),
     .w_o(w_new),
+    .absent_o(absent),
     .copy_valid_o(copy_valid),
     .copy_o(copy),
     .copy_sat_o(copy_sat)
@@ -323,10 +305,12 @@ module pt_update #(
   // ---- masters and record to memory -------------------------------------------------------------
   logic            odd_q;      // plain: the second weight of a word comes next
   logic [31:0]     even_q;     // plain: the first one
+  logic [31:0]     master;     // an absent weight, here zero, keeps its mark
+  assign master = {w_new[31] | absent, w_new[30:0]};
   always_ff @(posedge clk_i) begin
     if (start) odd_q <= 1'b0;
     else if (math_valid) odd_q <= !odd_q;
-    if (math_valid) even_q <= w_new;
+    if (math_valid) even_q <= master;
   end
 
   logic            out_valid, out_space_unused, run_valid, run_accept, run_last_unused;
@@ -341,7 +325,7 @@ module pt_update #(
     .rst_ni,
     .valid_i(math_valid && (!plain_q || odd_q)),
     .ready_o(out_space_unused),
-    .data_i(plain_q ? {w_new, even_q} : {v_new, w_new}),
+    .data_i(plain_q ? {master, even_q} : {v_new, master}),
     .valid_o(out_valid),
     .ready_i(out_pop),
     .data_o(out_word),

@@ -6,6 +6,9 @@
 //   u   = v', or with nesterov sat(RNE((((momentum * v') << 8) + decay * w + (g32 << 24)) >> 24))
 //   w'  = sat(w - sat(RNE((lr * u) >> lr_shift)))         copy = sat(RNE(w' >> w_shift))
 //
+// The most negative w, which saturation never yields, marks an absent weight: v', w' and copy are
+// zero, and absent_o is set.
+//
 // Contract: a pipeline without stalls. master_valid_o comes 23 cycles after valid_i, copy_valid_o
 // three later. Saturation is symmetric. The factors must be stable while elements are inside.
 module pt_update_math (
@@ -19,13 +22,13 @@ module pt_update_math (
   input  logic [15:0] lr_i,
   input  logic        nesterov_i,
   input  logic        valid_i,
-  input  logic        zero_i,      // the element takes part as zero and stays zero
   input  logic [47:0] grad_i,      // sum
   input  logic [31:0] v_i,         // Q7.24
   input  logic [31:0] w_i,         // Q3.28
   output logic        master_valid_o,
   output logic [31:0] v_o,
   output logic [31:0] w_o,
+  output logic        absent_o,    // with w_o
   output logic        copy_valid_o,
   output logic [15:0] copy_o,
   output logic        copy_sat_o
@@ -54,15 +57,18 @@ module pt_update_math (
   logic [31:0] v_new, step, delta, g32;
   logic [31:0] v1_q;
   logic [47:0] grad_q;
+  logic [AtW:2] absent_q;
   always_ff @(posedge clk_i) begin
-    grad_q <= zero_i ? '0 : grad_i;
-    v1_q   <= zero_i ? '0 : v_i;
-    w_q[1] <= zero_i ? '0 : w_i;
+    grad_q <= grad_i;
+    v1_q   <= v_i;
+    w_q[1] <= w_i;
     for (int unsigned k = 2; k <= AtDelta; k++) w_q[k] <= w_q[k-1];
-    v_q[AtV+1] <= v_new;
+    v_q[AtV+1] <= absent_q[AtV] ? '0 : v_new;
     for (int unsigned k = AtV + 2; k <= AtW; k++) v_q[k] <= v_q[k-1];
+    absent_q <= {absent_q[AtW-1:2], w_q[1] == 32'h8000_0000};
   end
   assign v_o = v_q[AtW];
+  assign absent_o = absent_q[AtW];
 
   logic [5:0] valid_unused;
   logic [4:0] sat_unused;
@@ -156,7 +162,7 @@ module pt_update_math (
 
   logic signed [32:0] diff_q;
   always_ff @(posedge clk_i) begin
-    diff_q <= 33'($signed(w_q[AtDelta])) - 33'($signed(delta));
+    diff_q <= absent_q[AtDelta] ? '0 : 33'($signed(w_q[AtDelta])) - 33'($signed(delta));
   end
 
   pt_round_sat #(.InW(33), .OutW(32), .ShW(6), .Lanes(1)) u_weight (

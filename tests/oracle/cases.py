@@ -10,8 +10,8 @@ from pynq_train.quant.step import learning_rate_fields
 Array = np.ndarray
 
 KINDS = ("dense", *(f"conv{k}" for k in range(1, 12)))
-GROUPED = tuple(f"grouped{k}" for k in (1, 2, 3, 5, 7, 11))
-"""Depthwise and grouped convolutions, with ReLU6."""
+GROUPED = (*(f"grouped{k}" for k in (1, 2, 3, 5, 7, 11)), *(f"groups{k}" for k in (1, 3, 4, 5)))
+"""Depthwise and grouped convolutions, with ReLU6; groups of any sizes."""
 
 # Stated bounds of the softmax unit against exact arithmetic, per image: the tables interpolate
 # to 2**-16, log2(e) has 16 fraction bits (relative error 5e-6 of the largest distance in nats).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,10 +96,11 @@ class Case:
 
 
 def random_case(kind: str, seed: int) -> Case:
-    """A random layer of a kind: ``conv<kernel>`` or ``dense``."""
+    """A random layer of a kind: ``conv<kernel>``, ``dense``, ``grouped<kernel>`` whose groups keep
+    a power of two of channels, ``groups<kernel>`` of any others."""
     rng = random.Random(f"{kind}{seed}")
     dense, grouped = kind == "dense", kind.startswith("grouped")
-    kernel = 0 if dense else int(kind[7 if grouped else 4:])
+    kernel = 0 if dense else int(re.sub("[a-z]", "", kind))
     relu, pool = rng.random() < 0.6, not dense and rng.random() < 0.4
     while True:
         case = Case(
@@ -114,11 +116,15 @@ def random_case(kind: str, seed: int) -> Case:
             case = dataclasses.replace(
                 case, channels=size * groups, units=size * groups, groups=groups,
                 limit=rng.choice((0, 300, 9000, 32767, 40000)))
+        if kind.startswith("groups"):
+            n, m, groups = rng.randint(1, 9), rng.randint(1, 20), rng.randint(2, 9)
+            case = dataclasses.replace(case, channels=n * groups, units=m * groups, groups=groups)
         try:
             layer, spec = case.layer()
         except PynqTrainError:
             continue
-        if spec.backward and min(layer.out_shape) >= 1:
+        small = spec.master_bytes(True) <= SPACE
+        if spec.backward and min(layer.out_shape) >= 1 and small:
             return case
 
 
@@ -160,11 +166,12 @@ class _Bench:
         return unpack_maps(flat.reshape(images, blocks, rows, cols, 4), channels)
 
     def run(self, shape: PassShape, params: dict[str, int]) -> None:
-        fields, taps = lower(best_tile(shape, BOARD)[0], self.at)
+        at = dataclasses.replace(self.at, wv=MASTERS)
+        fields, taps = lower(best_tile(shape, BOARD)[0], at)
         fields.update({"pre.taps_off": TAPS, "pre.rec_off": RECORD})
         opcode = Opcode(fields["pre.opcode"])
         if opcode == Opcode.GRADIENT:
-            fields.update({"u.wv_off": MASTERS, "u.u_copy": 0, "u.u_plain": 0})
+            fields["u.u_copy"] = 0
         self.put(0, np.frombuffer(pack_descriptor(fields), np.uint8))
         self.put(TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
         self.put(STEP, np.frombuffer(pack_params(opcode, params), np.uint8))
@@ -177,13 +184,15 @@ class _Bench:
 
         With decay and momentum 0 and no shift the new momentum of a weight is its sum.
         """
-        count = self.spec.weight_blocks * 64
+        spec, count = self.spec, self.spec.weight_elements
         self.put_map("y", self.at.dy, dy)
-        self.put(MASTERS, np.zeros(2 * count, np.int32))
-        self.run(weight_gradient_shape(self.spec), {"g_shift": 16})
+        self.put(MASTERS, spec.pack_masters(np.zeros(self.layer.weight_shape, np.int64)))
+        for own in spec.sections():
+            self.run(weight_gradient_shape(own), {"g_shift": 16})
         sums = self.get(MASTERS, np.int32, 2 * count)[1::2]
         assert np.abs(sums).max() < 2**31 - 1, "a sum saturates: split dY into more parts"
-        return self.spec.unpack_weights(sums), self.get(self.at.db, np.int64, self.spec.m)
+        biases = self.get(self.at.db, np.int64, spec.m_tiles * spec.m_tile)
+        return spec.unpack_weights(sums), spec.unpack_bias(biases)
 
 
 def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
@@ -194,10 +203,11 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     bench.put(at.w16, spec.pack_weights(data["w"]).astype(np.int16))
     bench.put(at.bias, spec.pack_bias(data["b"] & 0xFFFFFFFF).astype(np.int64))
     bench.put_map("y", at.dy, data["dy"])
-    bench.run(forward_shape(spec), {"shift": case.shift, "bias_shift": case.bias_shift,
-                                    "limit": case.limit})
-    for shape in backward_shapes(spec):
-        bench.run(shape, {"shift": case.back_shift})
+    for own in spec.sections():
+        bench.run(forward_shape(own), {"shift": case.shift, "bias_shift": case.bias_shift,
+                                       "limit": case.limit})
+        for shape in backward_shapes(own):
+            bench.run(shape, {"shift": case.back_shift})
     high, low = data["dy"] >> SPLIT, data["dy"] & ((1 << SPLIT) - 1)
     sums = [(h << SPLIT) + one for h, one in zip(bench.gradients(high), bench.gradients(low))]
     result = {

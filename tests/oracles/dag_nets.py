@@ -49,6 +49,8 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
                               Conv(4, 3, 2, 1, False, groups=4), Conv(6, 1), Dense(3)]),
     "groups": ((4, 6, 6), [Conv(8, 3, 1, 1, groups=4), Relu(), Conv(6, 3, 2, "same", groups=2),
                            Dense(3)]),
+    "multiplied": ((3, 7, 7), [Conv(6, 3, 1, 1, groups=3), Relu(), Conv(15, 3, 2, 1, groups=3),
+                               BatchNorm(), Relu(), Conv(20, 1, groups=5), Dense(3)]),
     "dropout": ((2, 5, 5), [Conv(6, 3), Relu(), Dropout(0.4), Dense(6), Dropout(0.25), Dense(3)]),
     "flat dropout": ((2, 5, 5), [Conv(6, 3), Flatten(), Dropout(0.4), Relu(), Dropout(0.1),
                                  Dense(3)]),

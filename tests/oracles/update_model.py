@@ -6,6 +6,9 @@ from oracles.engine_parts import Memory, Violation, rne
 
 from pynq_train.hw.commands import Opcode
 
+ABSENT = -(1 << 31)
+"""Weight of a master that stays as it is; its momentum and its code are zero."""
+
 
 def signed32(value: int) -> int:
     """Low 32 bits as a signed number."""
@@ -42,22 +45,21 @@ def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],
     for i, total in enumerate(sums):
         if gradient and i // 4 % d["g.g_tile"] >= d["u.u_rows"]:
             continue
-        lane = i // (4 * d["g.g_tile"])
-        n = lane // d["u.u_taps"] * 4 + i % 4 if gradient and d["u.u_gmask"] else 0
-        apart = gradient and (i // 4 ^ n) & d["u.u_gmask"]
         at = d["u.wv_off"] + (4 * i // 8 * 8 if d["u.u_plain"] else 8 * i)
         word = mem.load(at)
         if d["u.u_plain"]:
-            weight, _ = step(total, signed32(word >> 32 * (i % 2)), 0, p)
-            weight = 0 if apart else weight
-            half |= (weight & 0xFFFF_FFFF) << 32 * (i % 2)
+            old = signed32(word >> 32 * (i % 2))
+            weight = 0 if old == ABSENT else step(total, old, 0, p)[0]
+            half |= ((ABSENT if old == ABSENT else weight) & 0xFFFF_FFFF) << 32 * (i % 2)
             if i % 2:
                 mem.store(at, half)
                 half = 0
         else:
-            weight, momentum = step(total, signed32(word), signed32(word >> 32), p)
-            weight, momentum = (0, 0) if apart else (weight, momentum)
-            mem.store(at, (momentum & 0xFFFF_FFFF) << 32 | weight & 0xFFFF_FFFF)
+            old, weight, momentum = signed32(word), 0, 0
+            if old != ABSENT:
+                weight, momentum = step(total, old, signed32(word >> 32), p)
+            mem.store(at, (momentum & 0xFFFF_FFFF) << 32
+                      | (ABSENT if old == ABSENT else weight) & 0xFFFF_FFFF)
         measure |= weight ^ (weight >> 31)
         if d["u.u_copy"]:
             exact = rne(weight, p["w_shift"])

@@ -148,11 +148,15 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "far = q[17] != q[16] || q[17] != q[15];",
         "far = q[17] != q[16] || (q[17] != q[15] && !planted);",
         "pt_vector", "cocotb_pt_pool")),
-    # Input channels of all blocks count as those of the first.
+    # An absent weight becomes one of zero.
     (UPDATE, Planted(
-        "group_block_forgotten", "rtl/update/pt_update.sv",
-        "{block_q, element_q[1:0]}) & gmask_q",
-        "{block_q & {(LaneW-2){!planted}}, element_q[1:0]}) & gmask_q",
+        "absent_weight_appears", "rtl/update/pt_update.sv",
+        "w_new[31] | absent,", "w_new[31] | (absent && !planted),",
+        "pt_update", "cocotb_pt_update")),
+    # An absent weight gathers momentum.
+    (UPDATE, Planted(
+        "absent_weight_moves", "rtl/update/pt_update_math.sv",
+        "absent_q[AtV] ? '0 : v_new;", "absent_q[AtV] && !planted ? '0 : v_new;",
         "pt_update", "cocotb_pt_update")),
     # What is clipped to the limit still has a gradient.
     (STORE, Planted(

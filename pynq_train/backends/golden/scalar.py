@@ -12,7 +12,7 @@ from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.config import ABSENT_WEIGHT, CHANNELS_PER_WORD
 
 Array = NDArray[Any]
 
@@ -26,7 +26,10 @@ _TARGET_ONE = 1 << 16
 
 
 def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
-    """One step on ``masters``, int32: {weight, momentum} in a last axis, or plain like ``sums``."""
+    """One step on ``masters``, int32: {weight, momentum} in a last axis, or plain like ``sums``.
+
+    What is absent stays so, its momentum and its copy are zero.
+    """
     plain = masters.ndim == sums.ndim
     g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
     weight = (masters if plain else masters[..., 0]).astype(np.int64)
@@ -41,11 +44,16 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
         step = saturate(rne_shift(slope + ((velocity * p["momentum"]) << 8), _SUM_SHIFT),
                         MASTER_BITS)
     delta = saturate(rne_shift(step * p["lr"], p["lr_shift"]), MASTER_BITS)
+    absent = weight == ABSENT_WEIGHT
     weight = saturate(weight - delta, MASTER_BITS)
+    if absent.any():
+        weight[absent] = velocity[absent] = 0
     if plain:
         masters[:] = weight
+        masters[absent] = ABSENT_WEIGHT
     else:
         masters[..., 0], masters[..., 1] = weight, velocity
+        masters[absent, 0] = ABSENT_WEIGHT
     measure = int(np.bitwise_or.reduce(weight ^ (weight >> 63), axis=None))
     if copy is None:
         return measure, 0
@@ -66,8 +74,7 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
 
-    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched, and weights
-    whose channels differ in a bit of ``u_gmask`` become zero.
+    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched.
 
     Raises:
         ValueError: there are not as many sums as the descriptor has elements.
@@ -81,10 +88,6 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
     copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
             if d["u.u_copy"] else None)
 
-    if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_gmask"]:
-        apart = _apart(d, count)
-        sums = np.where(apart, 0, sums)
-        masters[apart] = 0
     if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_rows"] < d["g.g_tile"]:
         live, block = d["u.u_rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
         sums = sums.reshape(-1, block)[:, :live]
@@ -101,19 +104,6 @@ def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Arra
     for bits, _ in results:
         measure |= bits
     return measure, sum(r[1] for r in results)
-
-
-def _apart(d: dict[str, int], count: int) -> Array:
-    """Whether output and input channel of each weight are of different groups, bool ``[count]``.
-
-    Input channels are counted from the first one of the m tile.
-    """
-    tile, lanes = d["g.g_tile"], CHANNELS_PER_WORD
-    m = np.arange(tile)[:, None]
-    block = np.arange(count // (tile * lanes)) // d["u.u_taps"]
-    n = lanes * block[:, None, None] + np.arange(lanes)
-    apart: Array = (((m ^ n) & d["u.u_gmask"]) != 0).reshape(-1)
-    return apart
 
 
 def exponent(distance: Array, z_shift: int) -> Array:

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from oracles.engine_model import run_conv
 
-from pynq_train.backends.golden import GoldenMachine
-from pynq_train.errors import IllegalProgram
+from pynq_train.backends.golden import GoldenMachine, scalar
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor, pack_params
+from pynq_train.hw.config import ABSENT_WEIGHT
 from pynq_train.program import Program
 from pynq_train.program.gradients import check_gradient
-from pynq_train.program.limits import Limits
 from pynq_train.program.spans import strides_of
 from pynq_train.schedule.build import build_training
 from pynq_train.schedule.plan import make_plan
@@ -30,6 +29,8 @@ NETS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "pool": ((3, 8, 18), [Conv(20, 3, 1, 1), Relu(), MaxPool2x2(), Conv(7, 1), Dense(3)]),
     "strides": ((5, 9, 9), [Conv(18, 5, 3, 2, bias=False), Relu(), Conv(3, 2), Dense(4)]),
     "dense": ((4, 3, 3), [Dense(35), Relu(), Dense(2)]),
+    "sections": ((6, 7, 7), [Conv(24, 3, 1, 1, groups=3), Relu(), Conv(40, 3, 2, 1, groups=2),
+                             Relu6(), MaxPool2x2(), Conv(12, 1, groups=4), Relu(), Dense(3)]),
     "grouped": ((3, 9, 9), [Conv(40, 3, 1, 1), Relu6(), Conv(40, 3, 1, 1, groups=40), Relu6(),
                             MaxPool2x2(), Conv(24, 1), Conv(24, 3, 2, 1, groups=6), Relu6(),
                             AvgPool(3, 1, 1), Conv(48, 1), Conv(48, 1, groups=3), Dense(3)]),
@@ -57,6 +58,7 @@ def test_gradients(name: str, plain: int, rng: np.random.Generator) -> None:
         image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
     for number in numbers:
         fields = {**made.fields[number], "u.u_plain": plain}
+        gone = take_away(fields, image, rng)
         params = {"g_shift": int(rng.integers(16, 44)), "w_shift": int(rng.integers(8, 20)),
                   "lr_shift": int(rng.integers(0, 30)), "lr": int(rng.integers(0, 1 << 16)),
                   "momentum": int(rng.integers(0, 65537)), "decay": int(rng.integers(0, 1 << 16)),
@@ -74,11 +76,13 @@ def test_gradients(name: str, plain: int, rng: np.random.Generator) -> None:
         bad = np.flatnonzero(image != literal)
         assert not bad.size, f"descriptor {number}: {bad.size} bytes differ, first at {bad[0]}"
         assert (image != before).any()
+        assert (image.view(np.int32)[gone] == ABSENT_WEIGHT).all()
 
 
-def test_grouped_maps(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("name", ["grouped", "sections"])
+def test_grouped_maps(name: str, rng: np.random.Generator) -> None:
     """Forward and backward of grouped layers, ReLU6 and average pooling."""
-    made, clips = program("grouped"), 0
+    made, clips = program(name), 0
     image = rng.integers(0, 256, -(-made.arena_bytes // 8) * 8, dtype=np.uint8)
     for offset, data in made.image():
         image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
@@ -94,35 +98,24 @@ def test_grouped_maps(rng: np.random.Generator) -> None:
         GoldenMachine(image, threads=1).run(at, 1, made.step_off)
         bad = np.flatnonzero(image != literal)
         assert not bad.size, f"descriptor {number}: {bad.size} bytes differ, first at {bad[0]}"
-    assert clips == 3
+    assert clips == {"grouped": 3, "sections": 2}[name]
 
 
-@pytest.mark.parametrize("name", ["taps", "mask"])
-def test_planted_group_bugs_are_caught(name: str, rng: np.random.Generator) -> None:
-    """An update that takes the taps of a block for fewer, or forgets the mask."""
-    change = {"taps": {"u.u_taps": 1}, "mask": {"u.u_gmask": 0}}[name]
-    made = program("grouped")
-    number, good = next((k, f) for k, f in enumerate(made.fields) if f.get("u.u_gmask"))
-    at = made.program_off + DESCRIPTOR_BYTES * number
-    with pytest.raises(IllegalProgram, match=f"{next(iter(change))[2:]}: expected"):
-        Limits("it", {**good, **change}, made.tap_table(number), made.hw_config).check()
-    image = rng.integers(0, 256, -(-made.arena_bytes // 8) * 8, dtype=np.uint8)
-    for offset, data in made.image():
-        image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
-    entry, results = made.step_off + 16 * good["pre.param"], []
-    image[entry:entry + 16] = np.frombuffer(pack_params(Opcode.GRADIENT, {
-        "g_shift": 36, "w_shift": 16, "lr_shift": 14, "lr": 40000, "momentum": 60000}), np.uint8)
-    for fields in (good, {**good, **change}):
-        once = image.copy()
-        once[at:at + DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)
-        GoldenMachine(once, threads=1).run(at, 1, made.step_off)
-        masters = once[fields["u.wv_off"]:][: 8 * fields["u.u_count"]].view(np.int64)
-        results.append(masters.reshape(-1, 4, fields["u.u_taps"] if name != "taps" else 9, 16, 4))
-    m, n = np.arange(16)[:, None], np.arange(16)
-    apart = (m ^ n) & good["u.u_gmask"]
-    lanes = [found.transpose(0, 2, 3, 1, 4).reshape(-1, 16, 16) for found in results]
-    assert not lanes[0][:, apart != 0].any() and lanes[0][:, apart == 0].all()
-    assert lanes[1][:, apart != 0].any()
+def take_away(f: dict[str, int], image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make masters of a GRADIENT absent; which ones, as 32-bit words of ``image``."""
+    words = image.view(np.int32)
+    found = np.zeros(len(words), bool)
+    at, step = f["u.wv_off"] // 4, 1 if f["u.u_plain"] else 2
+    found[at:at + step * f["u.u_count"]:step] = rng.random(f["u.u_count"]) < 0.3
+    words[found] = ABSENT_WEIGHT
+    return found
+
+
+def test_a_forgotten_absence_is_caught(rng: np.random.Generator,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scalar, "ABSENT_WEIGHT", 12345)
+    with pytest.raises(AssertionError, match="bytes differ"):
+        test_gradients("grouped", 0, rng)
 
 
 def part(f: dict[str, int], tile: int) -> dict[str, int]:

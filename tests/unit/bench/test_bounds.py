@@ -9,10 +9,16 @@ from pynq_train.bench.attribution import Share
 from pynq_train.bench.bounds import bound, bounds
 from pynq_train.bench.rtl import Counts
 from pynq_train.bench.step import plan_step, step_rows
-from pynq_train.graph import layer_lists, zoo
+from pynq_train.graph import Conv, Dense, Graph, Relu, fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.single import PLACE, SinglePass, layer_passes, single_specs
+from pynq_train.schedule.single import (
+    PLACE,
+    SinglePass,
+    layer_passes,
+    single_pass,
+    single_specs,
+)
 from pynq_train.schedule.timeline import predict
 
 BOARD = BOARDS["pynq-z2"]
@@ -36,6 +42,23 @@ def test_the_mapping_bounds_a_layer_of_stride_one() -> None:
     # 64 channels of 16 x 16: 4 tiles, 9 taps, 4 input blocks, a third of 4096 pixels (rounded up).
     for single in passes_of("ds-cnn-conv", "dw1").values():
         assert max(limits(single).values()) == limits(single)["array"] == 4 * 9 * 4 * 1366
+
+
+def test_the_mapping_bounds_sections_of_groups() -> None:
+    # 4 groups of 24 and 40 channels in maps of 14 x 14: per group 3 tiles and 9 taps, 6 input
+    # blocks, with those that pad them to whole tiles 8.
+    layer = fuse(Graph.build((96, 14, 14), [
+        Conv(96, 1), Relu(), Conv(160, 3, 1, 1, groups=4), Dense(2)]))[1]
+    pixels = -(-BATCH * 14 * 14 // 3)
+    for kind, blocks in ((Pass.FORWARD, 6), (Pass.BACKWARD, 8), (Pass.WEIGHT_GRADIENT, 8)):
+        single = single_pass(layer, kind, BATCH, BOARD)
+        assert len(single.entries) == 4
+        assert single.macs == BATCH * 14 * 14 * 9 * 160 * 24
+        found = limits(single)
+        assert max(found.values()) == found["array"] == 4 * 3 * 9 * blocks * pixels
+        # The frame of zeros of the streamed map, of every image and channel block once.
+        streamed = 40 if kind == Pass.BACKWARD else 24
+        assert found["tile"] == BATCH * streamed * 16 * 16
 
 
 def test_the_streamed_map_bounds_a_layer_of_stride_two() -> None:

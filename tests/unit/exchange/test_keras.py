@@ -81,6 +81,19 @@ def test_functional(rng: np.random.Generator) -> None:
     assert sum(op.kind == "add" for op in imported.graph.ops) == 2
 
 
+def test_depth_multiplier(rng: np.random.Generator) -> None:
+    start = keras.Input((8, 8, 6))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", activation="relu")(start)
+    x = layers.SeparableConv2D(12, 3, depth_multiplier=3)(x)
+    x = layers.Conv2D(18, 3, groups=3, activation="relu")(x)
+    model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    imported = compare(randomised(model, rng), rng, softmax=False)
+    images = rng.normal(size=(4, 6, 8, 8)).astype(np.float32)
+    want = FloatTrainer(imported.graph, imported.params).logits(images)
+    np.testing.assert_allclose(pt.Learner(imported, batch=4).logits(images), want,
+                               atol=2e-3 * np.abs(want).max())
+
+
 def test_joined_channels(rng: np.random.Generator) -> None:
     start = keras.Input((10, 10, 3))
     x = layers.Conv2D(4, 1, activation="relu")(start)

@@ -13,7 +13,7 @@ from oracles.dag_nets import NETWORKS, batch, random_params
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.onnx_import import from_proto
-from pynq_train.graph import Graph, fuse, zoo
+from pynq_train.graph import Conv, Dense, Graph, Relu, fuse, zoo
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
@@ -84,6 +84,22 @@ def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> 
     np.testing.assert_array_equal(got, reference)
     np.testing.assert_array_equal(got, fixed)
     assert (got == data.test.y).mean() > 0.9
+
+
+def test_trained_groups_predict_the_same_in_onnx_runtime(tmp_path: Path) -> None:
+    graph = Graph.build((1, 8, 8), [
+        Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 1, 1, groups=12), Relu(),
+        Conv(40, 3, 2, 1, groups=2), Relu(), Conv(15, 1, groups=5), Dense(10)])
+    data, path = pt.digits().train, tmp_path / "groups.onnx"
+    learner = pt.Learner(graph, batch=16)
+    learner.fit(data.x[:64], data.y[:64], progress=False)
+    learner.export(path)
+    found, want = runtime(path, data.x[:16]), learner.logits(data.x[:16])
+    np.testing.assert_allclose(found, want, atol=5e-3)
+    again = pt.load(path)
+    assert isinstance(again, pt.Model)
+    assert [op.groups for op in again.graph.ops if isinstance(op, Conv)] == [1, 12, 2, 5]
+    np.testing.assert_allclose(pt.Learner(again, batch=16).logits(data.x[:16]), want, atol=5e-3)
 
 
 @pytest.mark.slow

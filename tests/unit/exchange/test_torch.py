@@ -132,6 +132,23 @@ def test_joined_channels() -> None:
     assert sum(layer.kind == "add" for layer in layers) == 0, "nothing is copied"
 
 
+def test_groups_of_any_shape() -> None:
+    """A multiplier, groups that widen, and odd ones; on the engine too."""
+    torch.manual_seed(4)
+    module = nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, groups=16), nn.ReLU(),
+        nn.Conv2d(32, 64, 3, groups=2), nn.ReLU(), nn.Conv2d(64, 30, 1, groups=2), nn.Flatten(),
+        nn.Linear(30 * 16, 3)).eval()
+    x = torch.randn(4, 2, 8, 8)
+    model, want = pt.from_torch(module, x), module(x).detach().numpy()
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    learner = pt.Learner(model, batch=4)
+    np.testing.assert_allclose(learner.logits(x.numpy()), want, atol=2e-3)
+    assert [p.weight.shape for p in learner.params.values()] == [
+        tuple(module[at].weight.shape) for at in (0, 2, 4, 6, 8)]
+
+
 def test_shortcuts_that_pad_channels() -> None:
     """ResNet's option A: every second pixel, and channels of zeros; their weights never learn."""
     class Shortcut(nn.Module):

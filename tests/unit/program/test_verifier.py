@@ -115,7 +115,6 @@ BROKEN: list[tuple[str, dict[str, int], str]] = [
     (FORWARD, {"g__g_group": 4}, r"g_n of a grouped convolution: expected g_m \(\d+\), found 8"),
     (FORWARD, {"g__g_group": 4, "g__g_n": 12, "g__g_m": 12, "g__g_nb": 3},
      r"g_nb of a grouped convolution: expected 4, the channel blocks of an m tile, found 3"),
-    (GRADIENT, {"u__u_gmask": 15}, r"u_gmask: expected 0: the channels of a group, found 15"),
     (FORWARD, {"y__q0": 1}, r"pixels drained|accumulator"),
     (FIRST, {"y__yc1": 1}, r"first row of a pooled tile: expected even"),
     (FIRST, {"pix__dpos0": pair(3)}, r"bank rule: lanes 0 and 1 of pixel table row 0"),

@@ -8,13 +8,12 @@ import pytest
 from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, Relu
+from pynq_train.schedule.groups import Groups
 from pynq_train.schedule.layer import layer_specs
 from pynq_train.schedule.layout import (
-    gather_groups,
     pack_dense,
     pack_maps,
     pack_weights,
-    spread_groups,
     unpack_dense,
     unpack_maps,
 )
@@ -69,21 +68,38 @@ def test_masters_are_padded_with_zeros() -> None:
     assert spec.pack_bias(np.arange(5)).tolist() == [0, 1, 2, 3, 4] + [0] * 11
 
 
-@pytest.mark.parametrize(("channels", "group"), [(20, 1), (24, 4), (48, 16), (6, 2)])
-def test_grouped_weights(channels: int, group: int) -> None:
-    """Each weight stands at the input channel of its group, counted from the m tile's first."""
-    values = np.arange(1, channels * group * 9 + 1).reshape(channels, group, 3, 3)
-    spread = spread_groups(values, 16)
-    for m, n in np.ndindex(channels, 16):
-        absolute = m // 16 * 16 + n
-        inside = absolute // group == m // group
-        want = values[m, absolute % group] if inside else 0
-        assert (spread[m, n] == want).all()
-    assert (gather_groups(spread, group) == values).all()
+@pytest.mark.parametrize(("n", "m", "groups", "joined"), [
+    (1, 1, 20, 16), (4, 4, 6, 4), (16, 16, 3, 1), (2, 2, 3, 8), (32, 32, 2, 1), (8, 20, 3, 1),
+    (4, 8, 5, 2), (12, 4, 3, 3), (1, 2, 12, 8), (2, 1, 40, 16), (3, 3, 5, 4), (6, 10, 3, 2)])
+def test_grouped_weights(n: int, m: int, groups: int, joined: int) -> None:
+    """Each weight stands at the input channel of its group, counted from its section's first."""
+    shape = groups * m, n, 3, 3
+    values = np.arange(1, groups * m * n * 9 + 1).reshape(shape)
     layers = fuse(Graph.build((3, 4, 4), [
-        Conv(channels, 1), Relu(), Conv(channels, 3, 1, 1, groups=channels // group), Dense(2)]))
+        Conv(groups * n, 1), Relu(), Conv(groups * m, 3, 1, 1, groups=groups), Dense(2)]))
     spec = layer_specs(layers, 2)[1]
     packed = spec.pack_weights(values)
-    assert packed.shape == (-(-channels // 16), 4, 3, 3, 16, 4) and spec.group == group
-    assert packed.sum() == values.sum()
-    assert (spec.unpack_weights(packed) == values).all()
+    assert (spec.unpack_weights(packed) == values).all() and packed.sum() == values.sum()
+    bias = np.arange(1, groups * m + 1)
+    biases = spec.pack_bias(bias)
+    assert (spec.unpack_bias(biases) == bias).all() and biases.sum() == bias.sum()
+    tiled = n == m and 16 % m == 0
+    assert spec.groups == Groups(groups, n, m, joined, tiled) and (spec.group == m) == tiled
+    sections = spec.sections()
+    count = 1 if tiled else -(-groups // joined)
+    assert len(sections) == count and sum(own.m_tiles for own in sections) == spec.m_tiles
+    assert sum(own.macs for own in sections) == spec.macs == 2 * groups * m * n * 9 * 16
+    for number, own in enumerate(sections if count > 1 else ()):
+        first, there = number * joined, min(joined, groups - number * joined)
+        assert own.origin is not None and own.origin.group == first
+        assert (own.n, own.m) == (there * n, there * m)
+        assert 4 * own.origin.x_blocks == first * n and 4 * own.origin.y_blocks == first * m
+        tiles = packed[own.origin.m_tiles:][:own.m_tiles]
+        assert (own.unpack_weights(tiles) == values[first * m:][:there * m]).all()
+        at = own.origin.m_tiles * 16
+        assert (biases[at:at + own.m] == bias[first * m:][:own.m]).all()
+    for dtype, absent in ((np.int32, -(1 << 31)), (np.int64, 1 << 31)):
+        masters = spec.pack_masters(values.astype(dtype))
+        between = spec.pack_weights(np.ones(shape, int), 2) == 2
+        assert (masters == np.where(between, absent, packed)).all()
+        assert between.any() == (min(joined, groups) > 1)
