@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def bits(path: Path) -> str:
     digest = hashlib.sha256()
     for name, own in sorted(saved.masters.items()):
         digest.update(name.encode())
-        for array in (own.weight, own.weight_momentum, own.bias, own.bias_momentum):
+        for field in fields(own):
+            array = getattr(own, field.name)
             digest.update(b"" if array is None else array.tobytes())
     state = dict(saved.state)
     for epoch in state["history"]:
@@ -55,7 +57,8 @@ def main(folder: Path) -> None:
         learner = pt.load(path)
         resume = learner.state.run is not None or learner.steps > 0
     else:
-        net = pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).relu().pool().dense(3)
+        net = pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).norm().relu()
+        net = net.conv(4, 3, padding=1).relu().pool().dropout(0.25).dense(3)
         schedule = pt.schedules.Cosine(0.1) * pt.schedules.Steps((0.3,), 0.5)
         learner = pt.Learner(net.build(), batch=8, normalise=True, optimizer=pt.SGD(
             lr=0.1, schedule=schedule, layer_lr={"*.bias": 2.0}, clip=2.0**-5))
