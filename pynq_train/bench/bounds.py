@@ -59,7 +59,10 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
     for geometry in geometries:
         shape = geometry.shape
         streamed = spec.y if back else spec.x
-        maps = shape.images * streamed.blocks
+        # A slice of a weight gradient streams the channels of its own tiles.
+        first = shape.m_first * spec.tile_blocks if spec.group else 0
+        own = shape.outer * spec.tile_blocks if spec.group else streamed.blocks
+        maps = shape.images * min(own, streamed.blocks - first)
         rows, cols = ((size - 1) * shape.step + span for size, span in (
             (shape.rows, shape.span_rows), (shape.cols, shape.span_cols)))
         tile += maps * rows * cols

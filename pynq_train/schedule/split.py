@@ -1,0 +1,177 @@
+"""Into how many parts the mini-batch is cut where array and vector unit work side by side.
+
+More parts hide more of what the vector unit does for a layer, but each has its price. The array
+takes every weight anew for each part, and a sweep of few pixels lasts as long as one of 36: of the
+small maps at a network's end a part should have several images. The vector unit loses about 30
+cycles per channel block and part. In a chain every layer gets the number that the estimate of
+:func:`_span` likes best; networks with branches have the most for all layers, whose parts belong
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.config import BURST_BEATS
+from pynq_train.schedule.cost import BURST_CYCLES
+from pynq_train.schedule.layer import LayerSpec
+from pynq_train.schedule.layout import MapLayout, ceil_div
+from pynq_train.schedule.shape import backward_shapes, forward_shape
+from pynq_train.schedule.tiling import HEAVY_TRAFFIC, best_tile
+from pynq_train.schedule.vector_order import image_parts
+
+MOST = 9
+"""Parts forward: one is exposed, each costs descriptors."""
+MOST_BACK = 4
+"""Parts backward: all steps between two passes must find room in the engine."""
+BLOCK_CYCLES = 29
+"""Of the vector unit for a channel block, beside its words."""
+START_CYCLES = 100
+"""Of the vector unit for a descriptor."""
+PASS_CYCLES = 60
+"""Of the array for a descriptor, beside its steps."""
+WAITING = 0.25
+"""Share of the vector unit's time in the backward half for which the array waits: for the rest it
+has weight gradients to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parts for each layer of a network.
+
+    Attributes:
+        forward: of the pass of a convolution; of a layer of the vector unit: of what reads it.
+        arriving: parts in which the gradient of the layer's output comes.
+        leaving: backward, parts of a convolution's pass; of a layer of the vector unit: of the
+            pass behind it, which takes its gradient.
+    """
+
+    forward: tuple[int, ...]
+    arriving: tuple[int, ...]
+    leaving: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """Parts of the layer with the most."""
+        return max((*self.forward, *self.arriving, *self.leaving))
+
+
+def split_of(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], board: Board
+             ) -> Split:
+    """Return the parts of each layer.
+
+    Args:
+        specs: the layers.
+        sources: positions that each layer reads, -1 for the images.
+        board: the board.
+    """
+    count, images = len(specs), specs[0].x.images
+    if all(spec.on_array for spec in specs):
+        return Split((1,) * count, (1,) * count, (1,) * count)
+    most, back = max(1, min(MOST, images)), max(1, min(MOST_BACK, images))
+    if any(wires != (index - 1,) for index, wires in enumerate(sources)):
+        return Split((most,) * count, (back,) * count, (back,) * count)
+    forward = {spec.index: _forward(specs, spec, most, board) for spec in specs if spec.on_array}
+    backward = {spec.index: _backward(specs, spec, back, board) for spec in specs if spec.on_array}
+    reader = _nearest([index in forward for index in range(count)])
+    above = [reader[index + 1] if index + 1 < count else None for index in range(count)]
+    below = [index if index in forward else None for index in range(count)]
+    for index in range(1, count):
+        if below[index] is None:
+            below[index] = below[index - 1]
+
+    def pick(parts: dict[int, int], place: int | None, other: int) -> int:
+        return other if place is None else parts[place]
+
+    return Split(tuple(pick(forward, place, most) for place in reader),
+                 tuple(pick(backward, place, back) for place in above),
+                 tuple(pick(backward, place, back) for place in below))
+
+
+def _nearest(here: Sequence[bool]) -> list[int | None]:
+    """For each position the first one from there on that is ``here``."""
+    found: list[int | None] = []
+    last: int | None = None
+    for index in reversed(range(len(here))):
+        last = index if here[index] else last
+        found.append(last)
+    return found[::-1]
+
+
+def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
+    """Parts of the pass of a convolution between what it reads and the statistics behind it."""
+    if spec.dense:
+        return 1    # nothing of it runs beside the vector unit
+    before = specs[spec.index - 1] if spec.index else None
+    behind = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    first = before.y if before is not None and not before.on_array else None
+    last = behind.x if behind is not None and behind.kind == "norm" else None
+
+    def array(count: int) -> int:
+        return _cycles(spec, count, board, False)
+
+    return _best(_cuts(spec, most, True), first, array, last, 1.0)
+
+
+def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
+    """The same of its backward pass: behind it stands what it reads."""
+    if spec.dense:
+        return 1
+    before = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    behind = specs[spec.index - 1] if spec.index else None
+    first = before.x if before is not None and not before.on_array else None
+    last = behind.y if behind is not None and behind.kind == "norm" else None
+
+    def array(count: int) -> int:
+        return _cycles(spec, count, board, True)
+
+    return _best(_cuts(spec, most, False), first, array, last, WAITING)
+
+
+def _cuts(spec: LayerSpec, most: int, edge: bool) -> list[list[int]]:
+    """Images of each part, for all numbers of parts, the largest first."""
+    return [[count for _, count in image_parts(spec.x.images, parts, edge)]
+            for parts in range(most, 0, -1)]
+
+
+def _best(cuts: Sequence[Sequence[int]], before: MapLayout | None, array: Callable[[int], int],
+          behind: MapLayout | None, waiting: float) -> int:
+    """Number of parts with the shortest span."""
+    def span(counts: Sequence[int]) -> float:
+        return _span([_walk(before, count) for count in counts], [array(c) for c in counts],
+                     [_walk(behind, count) for count in counts], waiting)
+
+    return len(min(cuts, key=span))
+
+
+def _span(before: Sequence[int], array: Sequence[int], behind: Sequence[int], waiting: float
+          ) -> float:
+    """Cycles from the first walk in front of a pass to the last one behind it, by part.
+
+    Array and vector unit work side by side but for the first walk and the last; the array waits
+    for ``waiting`` of the vector unit's time.
+    """
+    beside = sum(before[1:]) + sum(behind[:-1])
+    busy = sum(array) + PASS_CYCLES * len(array)
+    return max(float(busy), waiting * beside) + waiting * (before[0] + behind[-1])
+
+
+def _walk(layout: MapLayout | None, images: int) -> int:
+    """Cycles of the vector unit for a walk over ``images`` images of a map, with flags."""
+    if layout is None:
+        return 0
+    words = layout.rows * layout.cols
+    bursts = ceil_div(words, BURST_BEATS)
+    plane = words + BURST_CYCLES * bursts + bursts + BURST_CYCLES
+    return START_CYCLES + layout.blocks * (BLOCK_CYCLES + images * plane)
+
+
+@lru_cache(maxsize=1 << 12)
+def _cycles(spec: LayerSpec, images: int, board: Board, back: bool) -> int:
+    """Cycles of the array for a pass over ``images`` images."""
+    own = spec.part(0, images)
+    shapes = backward_shapes(own) if back else (forward_shape(own),)
+    return sum(best_tile(shape, board, HEAVY_TRAFFIC)[1].cycles for shape in shapes)
