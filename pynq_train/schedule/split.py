@@ -113,7 +113,7 @@ def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boar
     def array(count: int) -> int:
         return _cycles(spec, count, board, False)
 
-    return _best(_cuts(spec, most, True), first, array, last, 1.0)
+    return _best(_cuts(spec, most, True), first, array, last, False)
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
@@ -128,7 +128,7 @@ def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boa
     def array(count: int) -> int:
         return _cycles(spec, count, board, True)
 
-    return _best(_cuts(spec, most, False), first, array, last, WAITING)
+    return _best(_cuts(spec, most, False), first, array, last, True)
 
 
 def _cuts(spec: LayerSpec, most: int, edge: bool) -> list[list[int]]:
@@ -138,25 +138,36 @@ def _cuts(spec: LayerSpec, most: int, edge: bool) -> list[list[int]]:
 
 
 def _best(cuts: Sequence[Sequence[int]], before: MapLayout | None, array: Callable[[int], int],
-          behind: MapLayout | None, waiting: float) -> int:
-    """Number of parts with the shortest span."""
-    def span(counts: Sequence[int]) -> float:
-        return _span([_walk(before, count) for count in counts], [array(c) for c in counts],
-                     [_walk(behind, count) for count in counts], waiting)
+          behind: MapLayout | None, back: bool) -> int:
+    """Number of parts with the least cycles."""
+    def cycles(counts: Sequence[int]) -> float:
+        passes = [PASS_CYCLES + array(count) for count in counts]
+        span = _span([_walk(before, count) for count in counts], passes,
+                     [_walk(behind, count) for count in counts], len(counts) if back else 2)
+        busy = sum(passes)
+        return busy + (WAITING if back else 1.0) * (span - busy)
 
-    return len(min(cuts, key=span))
+    return len(min(cuts, key=cycles))
 
 
-def _span(before: Sequence[int], array: Sequence[int], behind: Sequence[int], waiting: float
-          ) -> float:
-    """Cycles from the first walk in front of a pass to the last one behind it, by part.
+def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], ahead: int) -> int:
+    """Cycles from the first walk in front of a pass to the last one behind it.
 
-    Array and vector unit work side by side but for the first walk and the last; the array waits
-    for ``waiting`` of the vector unit's time.
+    The vector unit takes its walks in the order of the program: ``ahead`` parts in front of the
+    first pass, then one more in front of each, and behind each what the pass before it has made.
     """
-    beside = sum(before[1:]) + sum(behind[:-1])
-    busy = sum(array) + PASS_CYCLES * len(array)
-    return max(float(busy), waiting * beside) + waiting * (before[0] + behind[-1])
+    vector = array = 0
+    ready: list[int] = []
+    ends: list[int] = []
+    for part, cycles in enumerate(passes):
+        for walk in before[len(ready):part + ahead]:
+            vector += walk
+            ready.append(vector)
+        array = max(array, ready[part]) + cycles
+        ends.append(array)
+        if part:
+            vector = max(vector, ends[part - 1]) + behind[part - 1]
+    return max(vector, array) + behind[-1]
 
 
 def _walk(layout: MapLayout | None, images: int) -> int:
