@@ -3,15 +3,16 @@
 More parts hide more of what the vector unit does for a layer, but each has its price. The array
 takes every weight anew for each part, and a sweep of few pixels lasts as long as one of 36: of the
 small maps at a network's end a part should have several images. The vector unit loses about 30
-cycles per channel block and part. In a chain every layer gets the number that the estimate of
+cycles per channel block and part, and where the memory is the limit there is nothing to hide. In a
+chain every layer gets the number that the estimate of
 :func:`_span` likes best; networks with branches have the most for all layers, whose parts belong
 together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pynq_train.hw.boards import Board
@@ -31,7 +32,7 @@ BLOCK_CYCLES = 29
 """Of the vector unit for a channel block, beside its words."""
 START_CYCLES = 100
 """Of the vector unit for a descriptor."""
-PASS_CYCLES = 60
+PASS_CYCLES = 200
 """Of the array for a descriptor, beside its steps."""
 WAITING = 0.25
 """Share of the vector unit's time in the backward half for which the array waits: for the rest it
@@ -103,51 +104,63 @@ def _nearest(here: Sequence[bool]) -> list[int | None]:
 
 def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
     """Parts of the pass of a convolution between what it reads and the statistics behind it."""
-    if spec.dense:
-        return 1    # nothing of it runs beside the vector unit
-    before = specs[spec.index - 1] if spec.index else None
-    behind = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
-    first = before.y if before is not None and not before.on_array else None
-    last = behind.x if behind is not None and behind.kind == "norm" else None
-
-    def array(count: int) -> int:
-        return _cycles(spec, count, board, False)
-
-    return _best(_cuts(spec, most, True), first, array, last, False)
+    front = specs[spec.index - 1] if spec.index else None
+    back = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    return _best(
+        spec, most, board, False,
+        _Walk(front.y, 2) if front is not None and not front.on_array else None,
+        _Walk(back.x, 1) if back is not None and back.kind == "norm" else None)
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
     """The same of its backward pass: behind it stands what it reads."""
+    front = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    back = specs[spec.index - 1] if spec.index else None
+    return _best(
+        spec, most, board, True,
+        _Walk(front.x, 3) if front is not None and not front.on_array else None,
+        _Walk(back.y, 2) if back is not None and back.kind == "norm" else None)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A walk of the vector unit over a map; ``maps``: as many of its size are read and written."""
+
+    layout: MapLayout
+    maps: int
+
+    def cycles(self, images: int) -> int:
+        """Cycles for ``images`` images, with flags, if the memory is not the limit."""
+        words = self.layout.rows * self.layout.cols
+        bursts = ceil_div(words, BURST_BEATS)
+        plane = words + BURST_CYCLES * bursts + bursts + BURST_CYCLES
+        return START_CYCLES + self.layout.blocks * (BLOCK_CYCLES + images * plane)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes moved for the whole mini-batch."""
+        return self.maps * self.layout.nbytes
+
+
+def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _Walk | None,
+          behind: _Walk | None) -> int:
+    """Number of parts with the least cycles, the smallest of several."""
     if spec.dense:
-        return 1
-    before = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
-    behind = specs[spec.index - 1] if spec.index else None
-    first = before.x if before is not None and not before.on_array else None
-    last = behind.y if behind is not None and behind.kind == "norm" else None
+        return 1    # nothing of it runs beside the vector unit
+    moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
 
-    def array(count: int) -> int:
-        return _cycles(spec, count, board, True)
-
-    return _best(_cuts(spec, most, False), first, array, last, True)
-
-
-def _cuts(spec: LayerSpec, most: int, edge: bool) -> list[list[int]]:
-    """Images of each part, for all numbers of parts, the largest first."""
-    return [[count for _, count in image_parts(spec.x.images, parts, edge)]
-            for parts in range(most, 0, -1)]
-
-
-def _best(cuts: Sequence[Sequence[int]], before: MapLayout | None, array: Callable[[int], int],
-          behind: MapLayout | None, back: bool) -> int:
-    """Number of parts with the least cycles."""
-    def cycles(counts: Sequence[int]) -> float:
-        passes = [PASS_CYCLES + array(count) for count in counts]
-        span = _span([_walk(before, count) for count in counts], passes,
-                     [_walk(behind, count) for count in counts], len(counts) if back else 2)
+    def cycles(parts: int) -> float:
+        counts = [count for _, count in image_parts(spec.x.images, parts, edge=not back)]
+        costs = [_cost(spec, count, board, back) for count in counts]
+        passes = [PASS_CYCLES + array for array, _ in costs]
+        walks = [[0 if walk is None else walk.cycles(count) for count in counts]
+                 for walk in (before, behind)]
+        span = _span(walks[0], passes, walks[1], len(counts) if back else 2)
+        memory = moved / board.dram_bytes_per_cycle + sum(dram for _, dram in costs)
         busy = sum(passes)
-        return busy + (WAITING if back else 1.0) * (span - busy)
+        return busy + (WAITING if back else 1.0) * (max(span, memory) - busy)
 
-    return len(min(cuts, key=cycles))
+    return min(range(1, most + 1), key=cycles)
 
 
 def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], ahead: int) -> int:
@@ -170,19 +183,13 @@ def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], a
     return max(vector, array) + behind[-1]
 
 
-def _walk(layout: MapLayout | None, images: int) -> int:
-    """Cycles of the vector unit for a walk over ``images`` images of a map, with flags."""
-    if layout is None:
-        return 0
-    words = layout.rows * layout.cols
-    bursts = ceil_div(words, BURST_BEATS)
-    plane = words + BURST_CYCLES * bursts + bursts + BURST_CYCLES
-    return START_CYCLES + layout.blocks * (BLOCK_CYCLES + images * plane)
+def _cost(spec: LayerSpec, images: int, board: Board, back: bool) -> tuple[int, int]:
+    """Cycles of the array, and of the memory, for a pass over ``images`` images."""
+    return _shape_cost(replace(spec.part(0, images), index=0, name=""), board, back)
 
 
 @lru_cache(maxsize=1 << 12)
-def _cycles(spec: LayerSpec, images: int, board: Board, back: bool) -> int:
-    """Cycles of the array for a pass over ``images`` images."""
-    own = spec.part(0, images)
-    shapes = backward_shapes(own) if back else (forward_shape(own),)
-    return sum(best_tile(shape, board, HEAVY_TRAFFIC)[1].cycles for shape in shapes)
+def _shape_cost(spec: LayerSpec, board: Board, back: bool) -> tuple[int, int]:
+    shapes = backward_shapes(spec) if back else (forward_shape(spec),)
+    costs = [best_tile(shape, board, HEAVY_TRAFFIC)[1] for shape in shapes]
+    return sum(cost.cycles for cost in costs), sum(cost.dram for cost in costs)
