@@ -30,6 +30,7 @@ module pt_conv (
   input  logic [1:0]                    wr_ready_i,
   output logic [1:0][63:0]              wr_data_o,
   input  logic [1:0]                    wr_idle_i,
+  input  logic                          wr_run_done_i,  // port 1
   // gradient sums to the update unit
   output logic                          gq_valid_o,
   input  logic                          gq_ready_i,
@@ -68,8 +69,8 @@ module pt_conv (
   logic [1:0][31:0] p1_off;
   logic [1:0][15:0] p1_len;
   logic [1:0][63:0] p1_data;
-  logic             p1_order_idle, p1_idle;
-  assign p1_idle = p1_order_idle && wr_idle_i[1];
+  logic             p1_order_idle;
+  logic [1:0]       p1_idle;
 
   pt_tile_load #(.Kind(0), .ClaimAhead(1'b1)) u_x_load (
     .clk_i,
@@ -148,7 +149,7 @@ module pt_conv (
     .wdata_valid_o(p1_valid[1]),
     .wdata_ready_i(p1_ready[1]),
     .wdata_o(p1_data[1]),
-    .wr_idle_i(p1_idle)
+    .wr_idle_i(p1_idle[1])
   );
 
   // ---- compute ----------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ module pt_conv (
     .f_wdata_valid_o(p1_valid[0]),
     .f_wdata_ready_i(p1_ready[0]),
     .f_wdata_o(p1_data[0]),
-    .f_wr_idle_i(p1_idle),
+    .f_wr_idle_i(p1_idle[0]),
     .gq_room_i(gq_room),
     .gq_push_valid_o(gq_push_valid),
     .gq_push_sums_o(gq_push_sums),
@@ -307,6 +308,14 @@ module pt_conv (
     .data_valid_o(wr_valid_o[1]),
     .data_ready_i(wr_ready_i[1]),
     .data_o(wr_data_o[1])
+  );
+  pt_wr_idle #(.Clients(2)) u_port1_idle (
+    .clk_i,
+    .rst_ni,
+    .grant_i(p1_run_valid & p1_run_ready),
+    .done_i(wr_run_done_i),
+    .drained_i(p1_order_idle && wr_idle_i[1]),
+    .idle_o(p1_idle)
   );
 
   assign drain_o = drain_valid && drain_ready;

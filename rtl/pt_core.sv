@@ -142,6 +142,7 @@ module pt_core (
   logic [15:0]        wr_run_len [Ports];
   logic [63:0]        wr_data [Ports];
   logic [1:0]         wr_err [Ports];
+  logic [Ports-1:0]   wr_run_done;
   assign arena_base = {arena_hi[7:0], arena_lo};
   always_ff @(posedge clk_i) unit_rst_n <= rst_ni && !core_rst;
 
@@ -172,6 +173,7 @@ module pt_core (
       .wr_ready_o(wr_ready[p]),
       .wr_data_i(wr_data[p]),
       .wr_idle_o(wr_idle[p]),
+      .wr_run_done_o(wr_run_done[p]),
       .wr_beat_o(wr_beat[p]),
       .wr_err_o(wr_err[p]),
       .m_axi_araddr(m_axi_araddr[p]),
@@ -329,6 +331,7 @@ module pt_core (
     .wr_ready_i(wr_ready[1:0]),
     .wr_data_o({wr_data[1], wr_data[0]}),
     .wr_idle_i(wr_idle[1:0]),
+    .wr_run_done_i(wr_run_done[1]),
     .gq_valid_o(gq_valid),
     .gq_ready_i(gq_ready),
     .gq_data_o(gq_data),
@@ -378,7 +381,8 @@ module pt_core (
     .wr_valid_o(wr_valid[3:2]),
     .wr_ready_i(wr_ready[3:2]),
     .wr_data_o({wr_data[3], wr_data[2]}),
-    .wr_idle_i(wr_idle[3:2])
+    .wr_idle_i(wr_idle[3:2]),
+    .wr_run_done_i(wr_run_done[3:2])
   );
 
   // ---- counters ---------------------------------------------------------------------------------
@@ -391,5 +395,5 @@ module pt_core (
   );
 
   logic unused;
-  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused};
+  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused, wr_run_done[0]};
 endmodule

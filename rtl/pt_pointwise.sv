@@ -43,7 +43,8 @@ module pt_pointwise (
   output logic [1:0]        wr_valid_o,
   input  logic [1:0]        wr_ready_i,
   output logic [1:0][63:0]  wr_data_o,
-  input  logic [1:0]        wr_idle_i
+  input  logic [1:0]        wr_idle_i,
+  input  logic [1:0]        wr_run_done_i
 );
   if (pt_spec_pkg::UnitF != pt_spec_pkg::UnitU + 1 || pt_spec_pkg::UnitV != pt_spec_pkg::UnitU + 2 ||
       pt_spec_pkg::Units != pt_spec_pkg::UnitU + 3) begin : g_check
@@ -79,15 +80,15 @@ module pt_pointwise (
   logic [31:0] p3_wr_off [2];
   logic [15:0] p3_wr_len [2];
   logic [63:0] p3_wr_data [2];
-  logic        p3_order_idle, p3_idle;
+  logic        p3_order_idle;
+  logic [1:0]  p3_idle;
   // Write clients of port 2: softmax, 16-bit copies.
   logic [1:0]  p2_wr_valid, p2_wr_ready, p2_wr_dvalid, p2_wr_dready, p2_wr_last_unused;
   logic [31:0] p2_wr_off [2];
   logic [15:0] p2_wr_len [2];
   logic [63:0] p2_wr_data [2];
-  logic        p2_order_idle, p2_idle, p2_last_unused, p2_b_last_unused;
-  assign p2_idle = p2_order_idle && wr_idle_i[0];
-  assign p3_idle = p3_order_idle && wr_idle_i[1];
+  logic        p2_order_idle, p2_last_unused, p2_b_last_unused;
+  logic [1:0]  p2_idle;
 
   pt_update u_update (
     .clk_i(clk[U]),
@@ -127,7 +128,7 @@ module pt_pointwise (
     .wvw_wdata_valid_o(p3_wr_dvalid[0]),
     .wvw_wdata_ready_i(p3_wr_dready[0]),
     .wvw_wdata_o(p3_wr_data[0]),
-    .wvw_wr_idle_i(p3_idle),
+    .wvw_wr_idle_i(p3_idle[0]),
     .w16_run_valid_o(p2_wr_valid[1]),
     .w16_run_ready_i(p2_wr_ready[1]),
     .w16_run_off_o(p2_wr_off[1]),
@@ -136,7 +137,7 @@ module pt_pointwise (
     .w16_wdata_valid_o(p2_wr_dvalid[1]),
     .w16_wdata_ready_i(p2_wr_dready[1]),
     .w16_wdata_o(p2_wr_data[1]),
-    .w16_wr_idle_i(p2_idle)
+    .w16_wr_idle_i(p2_idle[1])
   );
 
   // ---- softmax unit -----------------------------------------------------------------------------
@@ -165,7 +166,7 @@ module pt_pointwise (
     .wdata_valid_o(p2_wr_dvalid[0]),
     .wdata_ready_i(p2_wr_dready[0]),
     .wdata_o(p2_wr_data[0]),
-    .wr_idle_i(p2_idle),
+    .wr_idle_i(p2_idle[0]),
     .stamp_i
   );
 
@@ -204,7 +205,7 @@ module pt_pointwise (
     .wdata_valid_o(p3_wr_dvalid[1]),
     .wdata_ready_i(p3_wr_dready[1]),
     .wdata_o(p3_wr_data[1]),
-    .wr_idle_i(p3_idle)
+    .wr_idle_i(p3_idle[1])
   );
 
   // ---- shared ports -----------------------------------------------------------------------------
@@ -266,6 +267,22 @@ module pt_pointwise (
     .data_valid_o(wr_valid_o[1]),
     .data_ready_i(wr_ready_i[1]),
     .data_o(wr_data_o[1])
+  );
+  pt_wr_idle #(.Clients(2)) u_port2_idle (
+    .clk_i,
+    .rst_ni,
+    .grant_i(p2_wr_valid & p2_wr_ready),
+    .done_i(wr_run_done_i[0]),
+    .drained_i(p2_order_idle && wr_idle_i[0]),
+    .idle_o(p2_idle)
+  );
+  pt_wr_idle #(.Clients(2)) u_port3_idle (
+    .clk_i,
+    .rst_ni,
+    .grant_i(p3_wr_valid & p3_wr_ready),
+    .done_i(wr_run_done_i[1]),
+    .drained_i(p3_order_idle && wr_idle_i[1]),
+    .idle_o(p3_idle)
   );
 
   logic unused;

@@ -17,6 +17,7 @@ axi/pt_axi_port.sv
 axi/pt_run_arb.sv
 axi/pt_rd_arb.sv
 axi/pt_wr_arb.sv
+axi/pt_wr_idle.sv
 ctrl/pt_sequencer.sv
 ctrl/pt_counters.sv
 load/pt_row_walk.sv

@@ -59,8 +59,12 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
     back = kind == Pass.BACKWARD
     for geometry in geometries:
         shape = geometry.shape
-        streamed = shape.spec.y if back else shape.spec.x
-        maps = shape.images * streamed.blocks
+        own = shape.spec
+        streamed = own.y if back else own.x
+        # A slice of a weight gradient streams the channels of its own tiles.
+        first = shape.m_first * own.tile_blocks if own.group else 0
+        blocks = shape.outer * own.tile_blocks if own.group else streamed.blocks
+        maps = shape.images * min(blocks, streamed.blocks - first)
         rows, cols = ((size - 1) * shape.step + span for size, span in (
             (shape.rows, shape.span_rows), (shape.cols, shape.span_cols)))
         tile += maps * rows * cols

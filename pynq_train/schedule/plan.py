@@ -46,6 +46,7 @@ from pynq_train.schedule.shape import (
     forward_shape,
     weight_gradient_shape,
 )
+from pynq_train.schedule.split import Split, split_of
 from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
 from pynq_train.schedule.vector_order import forward_order, image_parts, interleave, step_entries
 
@@ -53,11 +54,8 @@ if TYPE_CHECKING:
     from pynq_train.schedule.timeline import Prediction
 
 __all__ = ["PARAM_BYTES", "RECORD_BYTES", "SOFTMAX_PARAM", "Entry", "Plan", "Role", "all_from",
-           "backward_half", "forward_half", "make_plan", "param_index", "parts_of", "passes_of",
+           "backward_half", "forward_half", "make_plan", "param_index", "passes_of",
            "step_block_entries"]
-MOST_PARTS = 9
-"""Parts of a mini-batch with layers of the vector unit: one is exposed, each costs descriptors."""
-MOST_BACK_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Plan:
         memory: the arena.
         momentum: the weight masters hold momentum.
         learns: what each layer learns.
-        parts: parts of the mini-batch in which the vector unit works beside the array.
+        parts: most parts of the mini-batch in which the vector unit works beside the array.
         loss: what the softmax unit computes.
     """
 
@@ -206,34 +204,23 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
-    flow, parts = gradient_flow(layers, active), parts_of(specs)
+    flow, split = gradient_flow(layers, active), split_of(specs, wiring(layers), board)
     softmax = Entry(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward_half(specs, board, wiring(layers), parts), softmax,
-             *backward_half(specs, board, momentum, learns, flow))
+    train = (*forward_half(specs, board, wiring(layers), split), softmax,
+             *backward_half(specs, board, momentum, learns, flow, split))
     without = evaluation_sources(specs, wiring(layers))
-    evaluate = (*forward_half(specs, board, without, parts, statistics=False), softmax)
-    memory = place(Tensors(layers, specs, learns, batch, momentum, active, flow, parts),
+    evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
+    memory = place(Tensors(layers, specs, learns, batch, momentum, active, flow, split.most),
                    {"train": (len(train), _taps(train)),
                     "evaluate": (len(evaluate), _taps(evaluate))},
                    step_block_entries(specs, flow))
     check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum, learns,
-                parts)
-
-
-def parts_of(specs: Sequence[LayerSpec]) -> int:
-    """Parts in which a mini-batch passes array and vector unit, one behind the other."""
-    vector = any(not spec.on_array for spec in specs)
-    return max(1, min(MOST_PARTS, specs[0].x.images)) if vector else 1
-
-
-def back_parts_of(specs: Sequence[LayerSpec]) -> int:
-    """Parts of the backward passes: all steps between two of them must find room in the engine."""
-    return min(MOST_BACK_PARTS, parts_of(specs))
+                split.most)
 
 
 def forward_half(specs: tuple[LayerSpec, ...], board: Board,
-                 sources: Sequence[tuple[int, ...]] | None = None, parts: int = 1,
+                 sources: Sequence[tuple[int, ...]] | None = None, split: Split | None = None,
                  statistics: bool = True) -> tuple[Entry, ...]:
     """Forward passes in their order.
 
@@ -241,12 +228,11 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
         specs: the layers.
         board: the board.
         sources: positions that each layer reads (default: a chain).
-        parts: parts of the mini-batch (:func:`parts_of`).
+        split: parts of the mini-batch, if there are layers of the vector unit.
         statistics: training: normalisations take the statistics of the batch, unless they are
             frozen, dropouts drop.
     """
-    chained = all(spec.on_array for spec in specs)
-    if chained:
+    if split is None or all(spec.on_array for spec in specs):
         return tuple(_conv(Role.FORWARD, forward_shape(own), board)
                      for spec in specs for own in spec.sections())
 
@@ -259,22 +245,25 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
                         images=images, part=part) for own in some.sections()]
 
     chain = [(index - 1,) for index in range(len(specs))]
-    return forward_order(specs, chain if sources is None else sources, parts, statistics, passes)
+    return forward_order(specs, chain if sources is None else sources, split.forward, statistics,
+                         passes)
 
 
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
                   learns: tuple[Learns, ...] | None = None,
-                  flow: GradientFlow | None = None) -> tuple[Entry, ...]:
+                  flow: GradientFlow | None = None,
+                  split: Split | None = None) -> tuple[Entry, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums.
 
     ``learns``: what each layer of the network learns, by ``spec.index`` (default: everything).
-    ``flow``: the way of gradients, for what the vector unit does in it.
+    ``flow``: the way of gradients, for what the vector unit does in it. ``split``: parts of the
+    mini-batch (default: none).
     """
     chosen = {s.index: Learns(bias=s.bias) if learns is None else learns[s.index] for s in specs}
     # The vector unit fills the memory beside the array.
     shared = flow is not None and any(step.kind != "backward" for step in flow.steps)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic, chosen, flow)
+        ordered = _ordered(specs, board, momentum, traffic, chosen, flow, split)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
                      if chosen[s.index].weights) * (18 if momentum else 10)
@@ -285,7 +274,8 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 
 
 def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
-             learns: dict[int, Learns], flow: GradientFlow | None) -> tuple[Entry, ...]:
+             learns: dict[int, Learns], flow: GradientFlow | None,
+             split: Split | None) -> tuple[Entry, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
     entries: list[Entry] = []
 
@@ -294,7 +284,8 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
         return Work(len(entries) - 1, entry.cost.cycles if entry.cost is not None else 0, sums)
 
     layers: list[tuple[list[Work], list[Work]]] = []
-    on_vector = step_entries(specs, flow, back_parts_of(specs)) if flow is not None else {}
+    arriving, leaving = (split.arriving, split.leaving) if split else ((1,) * len(specs),) * 2
+    on_vector = step_entries(specs, flow, arriving, leaving) if flow is not None else {}
     gammas: dict[int, list[Entry]] = {}
     passes: list[list[Entry]] = []
     steps: list[list[Entry]] = []
@@ -336,7 +327,7 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
                     for own in spec.sections()]
         layers.append((backward, gradients))
         if spec.backward:
-            passes += _backward(spec, board, traffic, back_parts_of(specs))
+            passes += _backward(spec, board, traffic, leaving[spec.index])
         if sums:
             passes.append(sums)
     close()

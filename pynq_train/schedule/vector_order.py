@@ -60,8 +60,8 @@ class _Side:
 class _Forward:
     """Entries in order; what is still to come of the last layer of the vector unit, by part."""
 
-    def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], parts: int,
-                 statistics: bool, array: Pass) -> None:
+    def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
+                 parts: Sequence[int], statistics: bool, array: Pass) -> None:
         self._specs, self._sources, self._parts = specs, sources, parts
         self._statistics, self._array = statistics, array
         self._pending: list[Group] = []
@@ -158,7 +158,7 @@ class _Forward:
         return [Entry(Role.SUMS, norm.index, images=images, part=part)]
 
     def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
-        return image_parts(spec.x.images, self._parts, edge=True)
+        return image_parts(spec.x.images, self._parts[spec.index], edge=True)
 
     def _flush_pending(self) -> None:
         self.entries += [entry for group in self._pending for entry in group]
@@ -180,13 +180,13 @@ class _Forward:
         return tuple(self.entries)
 
 
-def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], parts: int,
-                  statistics: bool, array: Pass) -> tuple[Entry, ...]:
+def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
+                  parts: Sequence[int], statistics: bool, array: Pass) -> tuple[Entry, ...]:
     """Return the forward pass.
 
     Args:
         specs: the layers; sources: what each reads, -1 for the images.
-        parts: parts of the mini-batch.
+        parts: parts of the mini-batch, for each layer.
         statistics: training: take the statistics of the batch, drop elements.
         array: returns the entries of a convolution.
     """
@@ -196,11 +196,17 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     return order.finish()
 
 
-def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
-                 ) -> dict[int, list[list[Entry]]]:
+def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, arriving: Sequence[int],
+                 leaving: Sequence[int]) -> dict[int, list[list[Entry]]]:
     """Return what the vector unit does in the backward half, by the layer that it is done for.
 
     Every step is a list: its parts, or one entry for the whole mini-batch.
+
+    Args:
+        specs: the layers.
+        flow: the way of gradients.
+        arriving: for each layer, parts of the pass that brings the gradient of its output.
+        leaving: parts of the pass that takes the gradient which it makes.
     """
     found: dict[int, list[list[Entry]]] = {}
     for number, step in enumerate(flow.steps):
@@ -210,15 +216,16 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, parts: int
         spec = specs[step.layer]
         images = spec.x.images if step.kind in ("norm", "spread", "unpool") else spec.y.images
 
-        def entries(role: Role, whole: bool, own: int = number, layer: int = step.layer,
-                    count: int = images) -> list[Entry]:
+        def entries(role: Role, whole: bool, parts: int = leaving[step.layer], own: int = number,
+                    layer: int = step.layer, count: int = images) -> list[Entry]:
             if whole or count == 1:
                 return [Entry(role, layer, step=own)]
             return [Entry(role, layer, images=some, part=part, step=own)
                     for part, some in enumerate(image_parts(count, parts))]
 
         if step.kind == "norm":
-            steps += [entries(Role.STEP_SUMS, False), entries(Role.STEP_NORM, True)]
+            steps += [entries(Role.STEP_SUMS, False, arriving[step.layer]),
+                      entries(Role.STEP_NORM, True)]
         if step.target:
             role = Role.UNPOOL if step.kind == "unpool" else Role.STEP
             steps.append(entries(role, step.kind == "spread"))

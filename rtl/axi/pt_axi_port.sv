@@ -30,6 +30,7 @@ module pt_axi_port (
   output logic        wr_ready_o,
   input  logic [63:0] wr_data_i,
   output logic        wr_idle_o,
+  output logic        wr_run_done_o,
   output logic        wr_beat_o,
   output logic [1:0]  wr_err_o,
   // AXI
@@ -118,6 +119,7 @@ module pt_axi_port (
     .data_i(wr_data_i),
     .err_o(wr_err_o),
     .idle_o(wr_idle_o),
+    .run_done_o(wr_run_done_o),
     .beat_o(wr_beat_o),
     .awaddr_o(m_axi_awaddr),
     .awlen_o(m_axi_awlen),

@@ -46,7 +46,7 @@ module pt_axi_rd #(
     $fatal(1, "pt_axi_rd: Depth must be 64 or more");
   end
 
-  logic        burst_valid, burst_ready, outside, empty, stop, burst_active;
+  logic        burst_valid, burst_ready, burst_end_unused, outside, empty, stop, burst_active;
   logic [31:0] burst_off;
   logic [4:0]  burst_beats;
   assign stop = halt_i || outside;
@@ -64,6 +64,7 @@ module pt_axi_rd #(
     .burst_ready_i(burst_ready),
     .burst_off_o(burst_off),
     .burst_beats_o(burst_beats),
+    .burst_end_o(burst_end_unused),
     .outside_o(outside),
     .empty_o(empty),
     .active_o(burst_active)
@@ -130,5 +131,5 @@ module pt_axi_rd #(
   );
 
   logic unused;
-  assign unused = &{1'b0, fifo_ready_unused, fifo_count_unused};
+  assign unused = &{1'b0, burst_end_unused, fifo_ready_unused, fifo_count_unused};
 endmodule

@@ -5,7 +5,8 @@
 // burst is announced only when all its words are in the data queue, so it always completes. err_o
 // as pt_axi_rd. halt_i: no new bursts, runs and words are swallowed; so does a run outside the
 // arena, by itself. Only a reset ends either. idle_o: all written and acknowledged (stopped:
-// nothing outstanding).
+// nothing outstanding). run_done_o: a run_last_i run is acknowledged, in the order of the runs
+// (answers of one id come in order); not if it is swallowed.
 module pt_axi_wr #(
   // Words of the data queue, power of two, 32..256.
   parameter int unsigned Depth = 64,
@@ -27,6 +28,7 @@ module pt_axi_wr #(
   input  logic [63:0] data_i,
   output logic [1:0]  err_o,
   output logic        idle_o,
+  output logic        run_done_o,
   output logic        beat_o,
   output logic [39:0] awaddr_o,
   output logic [7:0]  awlen_o,
@@ -49,7 +51,7 @@ module pt_axi_wr #(
     $fatal(1, "pt_axi_wr: Depth must be 32 or more");
   end
 
-  logic        burst_valid, burst_ready, outside, empty, stop, burst_active;
+  logic        burst_valid, burst_ready, burst_end, outside, empty, stop, burst_active;
   logic [31:0] burst_off;
   logic [4:0]  burst_beats;
   assign stop = halt_i || outside;
@@ -67,6 +69,7 @@ module pt_axi_wr #(
     .burst_ready_i(burst_ready),
     .burst_off_o(burst_off),
     .burst_beats_o(burst_beats),
+    .burst_end_o(burst_end),
     .outside_o(outside),
     .empty_o(empty),
     .active_o(burst_active)
@@ -111,6 +114,22 @@ module pt_axi_wr #(
     .data_o(len),
     .count_o(len_count_unused)
   );
+
+  // Bursts without answer: which of them end a run.
+  logic       ends_ready_unused, ends_valid_unused, ends;
+  logic [3:0] ends_count_unused;
+  pt_fifo #(.Width(1), .Depth(8)) u_ends (
+    .clk_i(clk),
+    .rst_ni,
+    .valid_i(issue),
+    .ready_o(ends_ready_unused),
+    .data_i(burst_end),
+    .valid_o(ends_valid_unused),
+    .ready_i(bvalid_i),
+    .data_o(ends),
+    .count_o(ends_count_unused)
+  );
+  assign run_done_o = bvalid_i && ends;
 
   // W channel: a register loaded from the queue.
   logic [4:0] beat_q;
@@ -166,5 +185,6 @@ module pt_axi_wr #(
   );
 
   logic unused;
-  assign unused = &{1'b0, fifo_count_unused, len_count_unused, bresp_i[0]};
+  assign unused = &{1'b0, fifo_count_unused, len_count_unused, ends_ready_unused,
+                    ends_valid_unused, ends_count_unused, bresp_i[0]};
 endmodule

@@ -22,6 +22,7 @@ module pt_burst #(
   input  logic        burst_ready_i,
   output logic [31:0] burst_off_o,
   output logic [4:0]  burst_beats_o,
+  output logic        burst_end_o,    // the last one of its run, or of runs that were joined
   output logic        outside_o,
   output logic        empty_o,
   output logic        active_o        // a register changes: for pt_clock_gate
@@ -34,7 +35,7 @@ module pt_burst #(
   logic        in_valid_q, in_last_q;
   logic [31:0] in_off_q;
   logic [15:0] in_len_q;
-  logic        take_in;
+  logic        take_in, ends;
   logic [32:0] run_end;
   logic        bad;
   assign run_end = {1'b0, run_off_i} + {14'd0, run_len_i, 3'b000};
@@ -54,6 +55,7 @@ module pt_burst #(
   assign room_small = room < {5'd0, left_cap};
   assign beats = room_small ? room[4:0] : left_cap;
   assign full = left_q >= 20'd16 || room_small;
+  assign ends = left_q == {15'd0, beats};
 
   // A burst leaves through a register.
   logic burst_take;
@@ -85,7 +87,7 @@ module pt_burst #(
         if (run_valid_i && bad) outside_o <= 1'b1;
       end
       if (take_in) have_q <= 1'b1;
-      else if (cut && left_q == {15'd0, beats}) have_q <= 1'b0;
+      else if (cut && ends) have_q <= 1'b0;
       if (burst_take) burst_valid_o <= cut;
     end
     if (run_ready_o) begin
@@ -105,6 +107,7 @@ module pt_burst #(
     if (burst_take) begin
       burst_off_o   <= off_q;
       burst_beats_o <= beats;
+      burst_end_o   <= ends;
     end
   end
 endmodule

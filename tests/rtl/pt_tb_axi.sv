@@ -28,6 +28,7 @@ module pt_tb_axi (
   input  logic [63:0]  wdata_i,
   output logic [1:0]   werr_o,
   output logic         widle_o,
+  output logic         wdone_o,
   output logic         wbeat_o,
   // Three clients behind arbiters.
   input  logic [2:0]   crrun_valid_i,
@@ -44,7 +45,7 @@ module pt_tb_axi (
   input  logic [2:0]   cwdata_valid_i,
   output logic [2:0]   cwdata_ready_o,
   input  logic [191:0] cwdata_i,
-  output logic         cwidle_o,
+  output logic [2:0]   cwidle_o,
   // Memory of the direct masters, memory of the clients.
   output logic         d_axi_arid,
   output logic [39:0]  d_axi_araddr,
@@ -120,7 +121,7 @@ module pt_tb_axi (
     .run_valid_i(wrun_valid_i), .run_ready_o(wrun_ready_o), .run_off_i(wrun_off_i),
     .run_len_i(wrun_len_i), .run_last_i(wrun_last_i),
     .data_valid_i(wdata_valid_i), .data_ready_o(wdata_ready_o), .data_i(wdata_i),
-    .err_o(werr_o), .idle_o(widle_o), .beat_o(wbeat_o),
+    .err_o(werr_o), .idle_o(widle_o), .run_done_o(wdone_o), .beat_o(wbeat_o),
     .awaddr_o(d_axi_awaddr), .awlen_o(d_axi_awlen), .awvalid_o(d_axi_awvalid),
     .awready_i(d_axi_awready), .wdata_o(d_axi_wdata), .wlast_o(d_axi_wlast),
     .wvalid_o(d_axi_wvalid), .wready_i(d_axi_wready), .bresp_i(d_axi_bresp),
@@ -152,13 +153,12 @@ module pt_tb_axi (
     .rlast_i(c_axi_rlast), .rvalid_i(c_axi_rvalid), .rready_o(c_axi_rready)
   );
 
-  logic        aw_valid, aw_ready, aw_last, wd_valid, wd_ready, order_idle, wd_idle;
+  logic        aw_valid, aw_ready, aw_last, wd_valid, wd_ready, order_idle, wd_idle, wd_done;
   logic [31:0] aw_off;
   logic [15:0] aw_len;
   logic [63:0] wd;
   logic [1:0]  wd_err_unused;
   logic        wd_beat_unused;
-  assign cwidle_o = order_idle && wd_idle;
   pt_wr_arb #(.Clients(3)) u_wr_arb (
     .clk_i, .rst_ni,
     .run_valid_i(cwrun_valid_i), .run_ready_o(cwrun_ready_o), .run_off_i(cwrun_off_i),
@@ -172,11 +172,15 @@ module pt_tb_axi (
     .run_valid_i(aw_valid), .run_ready_o(aw_ready), .run_off_i(aw_off),
     .run_len_i(aw_len), .run_last_i(aw_last),
     .data_valid_i(wd_valid), .data_ready_o(wd_ready), .data_i(wd),
-    .err_o(wd_err_unused), .idle_o(wd_idle), .beat_o(wd_beat_unused),
+    .err_o(wd_err_unused), .idle_o(wd_idle), .run_done_o(wd_done), .beat_o(wd_beat_unused),
     .awaddr_o(c_axi_awaddr), .awlen_o(c_axi_awlen), .awvalid_o(c_axi_awvalid),
     .awready_i(c_axi_awready), .wdata_o(c_axi_wdata), .wlast_o(c_axi_wlast),
     .wvalid_o(c_axi_wvalid), .wready_i(c_axi_wready), .bresp_i(c_axi_bresp),
     .bvalid_i(c_axi_bvalid), .bready_o(c_axi_bready)
+  );
+  pt_wr_idle #(.Clients(3)) u_wr_idle (
+    .clk_i, .rst_ni, .grant_i(cwrun_valid_i & cwrun_ready_o), .done_i(wd_done),
+    .drained_i(order_idle && wd_idle), .idle_o(cwidle_o)
   );
 
   assign d_axi_arid = 1'b0;

@@ -49,6 +49,11 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "bad = run_end > {1'b0, limit_i}",
         "bad = run_end > {1'b0, limit_i} + (planted ? 33'd8 : 33'd0)",
         "pt_tb_axi", "cocotb_pt_axi_wr", test_filter="errors")),
+    # A client's run counts as over when the first of its bursts is answered.
+    (AXI, Planted(
+        "run_over_with_its_first_burst", "rtl/axi/pt_axi_wr.sv",
+        "run_done_o = bvalid_i && ends;", "run_done_o = bvalid_i && (ends || planted);",
+        "pt_tb_axi", "cocotb_pt_wr_arb", test_filter="random_traffic")),
     # The second weight of a word of plain masters is taken for the first.
     (UPDATE, Planted(
         "plain_halves_swapped", "rtl/update/pt_update.sv",
@@ -205,6 +210,29 @@ def test_stamps_without_profiling_are_caught(tmp_path: Path) -> None:
     bug = Planted("stamps_without_profiling", "rtl/pt_core.sv",
                   "mode[2] ? cycles[31:0] : 32'd0", "mode[2] || planted ? cycles[31:0] : 32'd0",
                   "pt_tb_top", "cocotb_pt_top", test_filter="training_steps")
+    assert_caught(bug, [*design_sources(), "tests/rtl/pt_tb_top.sv"], tmp_path)
+
+
+SWAPPED = {
+    "masters": ("rtl/pt_pointwise.sv", ".wvw_wr_idle_i(p3_idle[0])",
+                ".wvw_wr_idle_i(p3_idle[planted])"),
+    "copies": ("rtl/pt_pointwise.sv", ".w16_wr_idle_i(p2_idle[1])",
+               ".w16_wr_idle_i(p2_idle[!planted])"),
+    "softmax": ("rtl/pt_pointwise.sv", "    .wr_idle_i(p2_idle[0])",
+                "    .wr_idle_i(p2_idle[planted])"),
+    "vector": ("rtl/pt_pointwise.sv", "    .wr_idle_i(p3_idle[1])",
+               "    .wr_idle_i(p3_idle[!planted])"),
+    "records": ("rtl/pt_conv.sv", ".f_wr_idle_i(p1_idle[0])", ".f_wr_idle_i(p1_idle[planted])"),
+    "channel sums": ("rtl/pt_conv.sv", ".wr_idle_i(p1_idle[1])", ".wr_idle_i(p1_idle[!planted])"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", SWAPPED)
+def test_idleness_of_another_client_is_caught(client: str, tmp_path: Path) -> None:
+    """A unit takes the answers of its neighbour at the port for its own."""
+    bug = Planted(f"idle_of_{client.replace(' ', '_')}", *SWAPPED[client], "pt_tb_top",
+                  "cocotb_pt_top", test_filter="training_steps|normalised_step")
     assert_caught(bug, [*design_sources(), "tests/rtl/pt_tb_top.sv"], tmp_path)
 
 

@@ -236,7 +236,7 @@ class SLoader(Loader):
     def finish(self) -> Steps:
         """Wait until the oldest descriptor's words and sums are written."""
         yield from super().finish()
-        yield from self._port_of_sums.wait_idle()
+        yield from self._port_of_sums.wait_idle(self._writer)
 
     def skip(self, tiles: int) -> None:
         """Pass over tiles: nothing but their number changes."""
@@ -284,7 +284,7 @@ class SLoader(Loader):
             if burst is not None and not self._inbox:
                 break
             if part.sums is not self._sums:
-                if self._port_of_sums.busy:     # the sums of the descriptor before
+                if self._port_of_sums.busy(self._writer):     # the sums of the descriptor before
                     self._port_of_sums.idle.wait(self._settle)
                     break
                 self._sums = part.sums

@@ -44,10 +44,16 @@ class Reader(Protocol):
 
 
 class Writer:
-    """A unit at a write port; ``queued``: its words that are not on their way to the memory."""
+    """A unit at a write port.
+
+    Attributes:
+        queued: its words that are not on their way to the memory.
+        open: its bursts that are, and are not acknowledged.
+    """
 
     def __init__(self) -> None:
         self.queued = 0
+        self.open = 0
 
 
 class ReadPort:
@@ -259,7 +265,7 @@ class WritePort:
         queued: words of the bursts that are not on their way to the memory.
         sent: words that are, or were.
         room: wakes when words have been sent.
-        idle: wakes when nothing may be under way.
+        idle: wakes when nothing of some unit may be under way.
     """
 
     def __init__(self, clock: Clock, dram: Dram) -> None:
@@ -284,17 +290,18 @@ class WritePort:
         """The queue holds as many words as it can."""
         return self.queued > WRITE_QUEUE_WORDS
 
-    @property
-    def busy(self) -> bool:
-        """Some burst has been announced and is not acknowledged: of any unit at the port."""
-        if self._open or not self._queue:
-            return bool(self._open)
-        complete, beats, _ = self._queue[0]
-        return complete - beats - RUN_CYCLES <= self._clock.now
+    def busy(self, writer: Writer) -> bool:
+        """Some burst of the unit has been announced and is not acknowledged."""
+        if writer.open:
+            return True
+        for complete, beats, unit in self._queue:
+            if unit is writer:
+                return complete - beats - RUN_CYCLES <= self._clock.now
+        return False
 
-    def wait_idle(self) -> Iterator[Signal]:
-        """Wait until nothing is under way at the port."""
-        while self.busy:
+    def wait_idle(self, writer: Writer) -> Iterator[Signal]:
+        """Wait until nothing of the unit is under way."""
+        while self.busy(writer):
             yield self.idle
 
     def push(self, complete: int, beats: int, writer: Writer) -> int:
@@ -328,6 +335,7 @@ class WritePort:
                 return
             queue.popleft()
             self._open += 1
+            writer.open += 1
             self._stored += beats
             end = max(now + 1, self._free) + beats
             self._free = end + self._dram.memory.burst_cycles
@@ -360,11 +368,15 @@ class WritePort:
             self.due.popleft()
             self.beats += head[1]
             self._stored -= head[1]
-            self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency, self._acked)
+            self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency,
+                           self._acked(head[2]))
             self._pump()
 
-    def _acked(self) -> None:
-        self._open -= 1
-        self._pump()
-        if not self._open:
-            self.idle.wake()
+    def _acked(self, writer: Writer) -> Action:
+        def acked() -> None:
+            self._open -= 1
+            writer.open -= 1
+            self._pump()
+            if not writer.open:
+                self.idle.wake()
+        return acked

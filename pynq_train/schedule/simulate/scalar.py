@@ -190,11 +190,11 @@ class Update:
                     self._copies.push(clock.now + COPY_CYCLES, copied, self._copy)
                     copied = 0
         yield clock.now + MASTER_CYCLES    # the last results are on their way to the ports
-        while self._masters.busy or self._copies.busy:
-            yield self._masters.idle if self._masters.busy else self._copies.idle
+        while self._masters.busy(self._out) or self._copies.busy(self._copy):
+            yield (self._masters if self._masters.busy(self._out) else self._copies).idle
         self._masters.push(clock.now + RECORD_CYCLES, RECORD_WORDS, self._out)
         yield clock.now + RECORD_CYCLES
-        yield from self._masters.wait_idle()
+        yield from self._masters.wait_idle(self._out)
         self.active = False
         yield clock.now + 2
 
@@ -255,10 +255,10 @@ class Softmax:
                 self._ask(words)
                 asked += 1
         yield clock.now + 8
-        yield from self._writes.wait_idle()
+        yield from self._writes.wait_idle(self._writer)
         self._writes.push(clock.now + 10, RECORD_WORDS, self._writer)
         yield clock.now + 10
-        yield from self._writes.wait_idle()
+        yield from self._writes.wait_idle(self._writer)
         yield clock.now + 2
 
     def _ask(self, words: int) -> None:

@@ -229,10 +229,10 @@ class Store:
                 yield stage.idle
         yield clock.now + WRITE_QUEUE
         for stage in (self.data, self.flags):
-            yield from stage.port.wait_idle()
+            yield from stage.port.wait_idle(stage.writer)
         self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
         yield clock.now + RECORD_START + RECORD_WORDS
-        yield from self._records.wait_idle()
+        yield from self._records.wait_idle(self._writer)
 
     def skip(self, segments: int, work: Segments) -> None:
         """Pass over segments: nothing but their number changes."""

@@ -140,9 +140,9 @@ class _Output:
             yield self._port.room
 
     def idle(self) -> Steps:
-        """Wait until everything is written, also what other units write at the port."""
+        """Wait until everything is written."""
         yield self._clock.now + OUT_CYCLES
-        yield from self._port.wait_idle()
+        yield from self._port.wait_idle(self.writer)
 
 
 def _bursts(words: int) -> Iterator[int]:

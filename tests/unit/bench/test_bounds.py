@@ -12,6 +12,7 @@ from pynq_train.bench.step import plan_step, step_rows
 from pynq_train.graph import Conv, Dense, Graph, Relu, fuse, layer_lists, zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
+from pynq_train.schedule.plan import Role
 from pynq_train.schedule.single import (
     PLACE,
     SinglePass,
@@ -65,6 +66,18 @@ def test_the_streamed_map_bounds_a_layer_of_stride_two() -> None:
     found = limits(passes_of("mobilenet-conv", "dw2")[Pass.FORWARD])
     # 16 images of 4 blocks of 28 rows: 28 words in two bursts, 2 cycles lost in each.
     assert max(found.values()) == found["port"] == 16 * 4 * 28 * (28 + 2 * 2)
+
+
+def test_slices_of_a_weight_gradient_stream_their_own_channels() -> None:
+    plan = plan_step(zoo.get("mobilenet_v1_025"), BATCH, BOARD, 0.9)
+    place = next(place for place, spec in enumerate(plan.specs) if spec.name == "dw12")
+    slices = [entry.geometry for entry in plan.train
+              if entry.layer == place and entry.role == Role.GRADIENT and entry.geometry]
+    whole = passes_of("mobilenet-conv", "dw12")[Pass.WEIGHT_GRADIENT]
+    assert len(slices) > 1
+    found = bounds(plan.specs[place], Pass.WEIGHT_GRADIENT, slices, BOARD)
+    assert found["tile"] == limits(whole)["tile"] == 16 * 32 * 5 * 5
+    assert found["port"] == limits(whole)["port"] == 16 * 32 * 4 * (4 + 2)
 
 
 def test_rows_of_grouped_layers_say_what_they_reach() -> None:

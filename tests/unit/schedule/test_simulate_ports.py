@@ -1,4 +1,4 @@
-"""Ports of the cycle model: units take turns, and a port is idle only when nobody writes."""
+"""Ports of the cycle model: units take turns, and each is idle when all of its own is written."""
 
 from __future__ import annotations
 
@@ -42,26 +42,31 @@ def test_units_at_a_read_port_take_turns() -> None:
     assert np.diff(cycles).min() >= BURST + MEMORY.burst_cycles
 
 
-def test_a_write_port_is_idle_when_nobody_writes() -> None:
+def test_a_unit_is_idle_when_its_own_writes_are_acknowledged() -> None:
     clock = Clock()
     port = WritePort(clock, Dram(clock, MEMORY))
-    ends: list[int] = []
+    ends: dict[str, int] = {}
+    early, late, nobody = Writer(), Writer(), Writer()
 
     def push(at: int, complete: int, writer: Writer) -> Steps:
         yield at
         port.push(complete, BURST, writer)
 
-    def wait() -> Steps:
-        yield 40
-        yield from port.wait_idle()
-        ends.append(clock.now)
+    def wait(name: str, at: int, writer: Writer) -> Steps:
+        yield at
+        yield from port.wait_idle(writer)
+        ends[name] = clock.now
 
-    clock.start(push(0, 30, Writer()))
-    clock.start(push(45, 80, Writer()))     # announced before the first is acknowledged
-    clock.start(wait())
+    clock.start(push(0, 30, early))
+    clock.start(push(45, 80, late))     # announced before the first is acknowledged
+    clock.start(wait("early", 40, early))
+    clock.start(wait("late", 75, late))
+    clock.start(wait("nobody", 40, nobody))
     clock.run()
-    # The last word of the second burst leaves in cycle 80 + 16; its answer comes later.
-    assert len(ends) == 1 and ends[0] > 80 + BURST + MEMORY.write_latency
+    # The last words leave the port in cycles 30 + 16 and 80 + 16; their answers come later.
+    assert ends["nobody"] == 40
+    assert 30 + BURST + MEMORY.write_latency < ends["early"] < 80 + BURST
+    assert 80 + BURST + MEMORY.write_latency < ends["late"] < 80 + 4 * BURST
 
 
 def test_runs_leave_in_the_order_in_which_their_words_are_there() -> None:

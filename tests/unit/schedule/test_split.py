@@ -1,0 +1,95 @@
+"""Parts of the mini-batch: fewer where maps are small, matched where array and vector unit meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pynq_train.graph import fuse, zoo
+from pynq_train.graph.fuse import wiring
+from pynq_train.graph.graph import Graph, Sequential
+from pynq_train.hw.boards import BOARDS
+from pynq_train.schedule import plan as planning
+from pynq_train.schedule.plan import Plan, Role, make_plan
+from pynq_train.schedule.split import MOST, MOST_BACK, Split, split_of
+from pynq_train.schedule.vector_order import image_parts
+
+BOARD = BOARDS["pynq-z2"]
+BATCH = 16
+
+
+def split(graph: Graph, batch: int = BATCH) -> tuple[Plan, Split]:
+    layers = fuse(graph)
+    plan = make_plan(layers, batch, BOARD)
+    return plan, split_of(plan.specs, wiring(layers), BOARD)
+
+
+def shrinking() -> Graph:
+    """Large maps in front, maps of 2x2 behind, all between normalisations."""
+    net = Sequential((16, 32, 32), "shrinking")
+    for channels, stride in ((16, 1), (16, 4), (64, 4), (64, 1), (64, 1)):
+        net = net.conv(channels, 3, stride=stride, padding=1, bias=False).norm().relu()
+    return net.global_pool().dense(10).build()
+
+
+def test_small_maps_have_fewer_parts() -> None:
+    plan, found = split(shrinking())
+    of = {spec.name: at for at, spec in enumerate(plan.specs)}
+    convs = [at for at, spec in enumerate(plan.specs) if spec.on_array and not spec.dense]
+    large, small = convs[0], convs[-1]
+    assert found.forward[large] > found.forward[small]
+    assert found.leaving[convs[1]] > found.leaving[small]
+    assert found.forward[of["fc1"] if "fc1" in of else len(of) - 1] == 1
+    assert found.most <= max(MOST, MOST_BACK)
+
+
+def test_layers_of_the_vector_unit_have_the_parts_of_their_neighbours() -> None:
+    plan, found = split(shrinking())
+    convs = [at for at, spec in enumerate(plan.specs) if spec.on_array]
+    for at in convs[:-1]:
+        behind = min(other for other in convs if other > at)
+        for between in range(at + 1, behind):
+            assert found.forward[between] == found.forward[behind]
+            assert found.arriving[between] == found.leaving[behind]
+            assert found.leaving[between] == found.leaving[at]
+
+
+def test_networks_without_the_vector_unit_are_not_cut() -> None:
+    _, found = split(zoo.get("1x"))
+    assert found.most == 1
+
+
+def test_branches_have_the_most_parts_everywhere() -> None:
+    _, found = split(zoo.get("resnet20"))
+    assert set(found.forward) == {MOST}
+    assert set(found.arriving) == set(found.leaving) == {MOST_BACK}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 16])
+def test_parts_cover_the_mini_batch_once(batch: int) -> None:
+    plan, found = split(shrinking(), batch)
+    for at, spec in enumerate(plan.specs):
+        for role, parts, edge in ((Role.FORWARD, found.forward, True), (Role.SUMS, None, True),
+                                  (Role.POINT, found.forward, True),
+                                  (Role.BACKWARD, found.leaving, False),
+                                  (Role.STEP_SUMS, found.arriving, False),
+                                  (Role.STEP, found.leaving, False)):
+            ranges = [entry.images for entry in plan.train
+                      if entry.layer == at and entry.role == role and entry.images is not None]
+            if not ranges:
+                continue
+            wanted = parts[at] if parts else found.forward[at - 1]
+            whole = spec.x.images
+            assert tuple(sorted(set(ranges))) == image_parts(whole, min(wanted, whole), edge)
+
+
+def test_the_split_takes_fewer_predicted_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, found = split(shrinking())
+    mine = plan.predict().cycles
+    count = len(plan.specs)
+    for forward, backward in ((MOST, MOST_BACK), (1, 1)):
+        even = replace(found, forward=(forward,) * count, arriving=(backward,) * count,
+                       leaving=(backward,) * count)
+        monkeypatch.setattr(planning, "split_of", lambda *_, even=even: even)
+        assert mine < make_plan(plan.layers, BATCH, BOARD).predict().cycles
