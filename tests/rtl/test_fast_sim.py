@@ -23,9 +23,9 @@ LANES = "sim/vboard/pt_mac_lanes.sv"
 AXI = [FAST, *leaf_sources(), "tests/rtl/pt_tb_axi.sv"]
 
 
-@pytest.mark.parametrize("module", ["cocotb_pt_axi_rd", "cocotb_pt_axi_wr"])
+@pytest.mark.parametrize("module", ["cocotb_pt_axi_rd", "cocotb_pt_axi_wr", "cocotb_pt_wr_arb"])
 def test_axi_masters(module: str, seed: int) -> None:
-    """Both masters: traffic, back-pressure, errors, throughput."""
+    """Both masters, and clients of one: traffic, back-pressure, errors, throughput."""
     run_bench("pt_tb_axi", module, AXI, seed=seed)
 
 
