@@ -145,7 +145,7 @@ class _Walk:
 def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _Walk | None,
           behind: _Walk | None) -> int:
     """Number of parts with the least cycles, the smallest of several."""
-    if spec.dense:
+    if spec.dense or (back and not spec.backward):
         return 1    # nothing of it runs beside the vector unit
     moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
 

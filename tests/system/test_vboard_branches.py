@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pynq_train.graph import zoo
+from pynq_train.graph import fuse, zoo
+from pynq_train.graph.graph import Sequential
+from pynq_train.hw.boards import BOARDS
+from pynq_train.schedule.plan import Role, make_plan
 from pynq_train.train.random_branches import random_branched_net
 from pynq_train.train.verify import verify
 
@@ -24,6 +27,18 @@ def test_random_networks_with_stalls() -> None:
 def test_a_step_of_resnet20() -> None:
     report = verify(zoo.resnet20(), 4, 1, "virtual:pynq-z2", 0)
     assert report.mismatches == 0 and report.descriptors > 600, report.first
+
+
+def test_chains_whose_layers_have_parts_of_their_own() -> None:
+    net = Sequential((8, 20, 20), "parts").conv(16, 3, padding=1, bias=False).norm().relu()
+    net = net.max_pool(3, 2, padding=1).conv(32, 3, stride=2, bias=False).norm().relu().dropout(0.3)
+    net = net.conv(48, 3, stride=2, padding=1, bias=False).norm().relu6()
+    graph = net.conv(48, 1, bias=False).norm().relu().global_pool().dense(7).build()
+    plan = make_plan(fuse(graph), 9, BOARDS["pynq-z2"])
+    forward = {len({e.images for e in plan.train if e.role == Role.FORWARD and e.layer == at})
+               for at, spec in enumerate(plan.specs) if spec.on_array}
+    assert len(forward) > 2
+    assert verify(graph, 9, 2, "virtual:pynq-z2", 2).mismatches == 0
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ import pytest
 from pynq_train.graph import fuse, zoo
 from pynq_train.graph.fuse import wiring
 from pynq_train.graph.graph import Graph, Sequential
-from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.schedule import plan as planning
+from pynq_train.schedule import split as splitting
+from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.plan import Plan, Role, make_plan
 from pynq_train.schedule.split import MOST, MOST_BACK, Split, split_of
 from pynq_train.schedule.vector_order import image_parts
@@ -93,3 +95,19 @@ def test_the_split_takes_fewer_predicted_cycles(monkeypatch: pytest.MonkeyPatch)
                        leaving=(backward,) * count)
         monkeypatch.setattr(planning, "split_of", lambda *_, even=even: even)
         assert mine < make_plan(plan.layers, BATCH, BOARD).predict().cycles
+
+
+def test_a_layer_without_a_backward_pass_needs_no_tile_for_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+    cost = splitting._cost
+
+    def noted(spec: LayerSpec, images: int, board: Board, back: bool) -> tuple[int, int]:
+        asked.append((spec.name, back))
+        return cost(spec, images, board, back)
+
+    monkeypatch.setattr(splitting, "_cost", noted)
+    plan, _ = split(shrinking())
+    first, *others = (spec.name for spec in plan.specs if spec.on_array and not spec.dense)
+    assert (first, True) not in asked and (first, False) in asked
+    assert {(name, True) for name in others} <= set(asked)
