@@ -24,6 +24,7 @@ STEPS, BATCH = 12, 16
 
 def test_steps_follow_float32(tmp_path: Path) -> None:
     """Losses and weights of some steps are those of float32, and go through a file."""
+    pytest.importorskip("sklearn")
     data = pt.digits().train
     x, y = data.x[: STEPS * BATCH], data.y[: STEPS * BATCH]
     learner = pt.Learner(GRAPH, optimizer=pt.SGD(lr=0.05), batch=BATCH)
@@ -48,6 +49,7 @@ def test_the_float_twin_without_the_limit_differs() -> None:
     other = Graph(GRAPH.input_shape, tuple(ops), GRAPH.name)
     params = {name: pt.graph.LayerParams(4 * own.weight, own.bias)
               for name, own in init_params(GRAPH, 0).items()}
+    pytest.importorskip("sklearn")
     images = pt.digits().train.x[:BATCH]
     learner = pt.Learner(GRAPH, batch=BATCH)
     learner.set_params(params)

@@ -33,6 +33,7 @@ CHAIN = Graph.build((1, 8, 8), [Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 2, 1, gro
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
+    pytest.importorskip("sklearn")
     data = pt.digits().train
     return data.x[:STEPS * BATCH], data.y[:STEPS * BATCH]
 
