@@ -48,10 +48,11 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
         DoesNotFit: network, mini-batch and optimiser state are too large for the board.
     """
     plan = plan_step(graph, batch, board, momentum)
-    began = time.process_time()
     with Rtl(board, latency) as rtl:
-        counts, stamps = run_step(plan, rtl.open(plan.memory.nbytes), momentum)
-    seconds = time.process_time() - began
+        backend = rtl.open(plan.memory.nbytes)
+        began = time.process_time()
+        counts, stamps = run_step(plan, backend, momentum)
+        seconds = time.process_time() - began
     rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
     return Result(graph.name, board, batch, whole, rows, True, latency, momentum, counts.cycles,
                   seconds)
