@@ -58,7 +58,7 @@ RECIPES = {
     "1x-fashion": Recipe("1x", "fashion", 10000, 3, 64, 0.02),
     "ds-cnn-digits": Recipe("ds_cnn_s", "speech", 2100, 8, 60, 0.1),
     "mobilenet-doodles": Recipe("mobilenet_v1_025", "doodles", 6000, 4, 60, 0.1),
-    "resnet20-cifar": Recipe("resnet20", "cifar", 4000, 6, 50, 0.1),
+    "resnet20-cifar": Recipe("resnet20", "cifar", 4000, 4, 50, 0.1),
 }
 TITLES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "speech": "spoken digits, six speakers",
           "doodles": "Quick, Draw! doodles, ten classes", "cifar": "CIFAR-10 subset"}
