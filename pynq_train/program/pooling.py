@@ -6,12 +6,15 @@ import numpy as np
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.config import WORD_BYTES, HwConfig
-from pynq_train.hw.pool import MAX_KERNEL, MAX_STRIDE, WINNER_PIXELS, passes
+from pynq_train.hw.pool import (
+    MAX_KERNEL,
+    MAX_STRIDE,
+    SPARE_COLUMNS,
+    WINNER_PIXELS,
+    passes,
+)
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans
-
-SPARE_COLUMNS = MAX_KERNEL - 1
-"""Columns that windows may reach beside a map, at either side."""
 
 
 def check_pool(label: str, f: Fields, config: HwConfig) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.config import WORD_BYTES, HwConfig
-from pynq_train.hw.pool import MAX_KERNEL, passes
+from pynq_train.hw.pool import SPARE_COLUMNS, passes
 from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.lower import Fields
 
 
 def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
     """Raise :class:`DoesNotFit` if a row of a pooled map does not fit the line of the unit."""
-    most = config.line_columns - MAX_KERNEL + 1
+    most = config.line_columns - SPARE_COLUMNS
     for spec in specs:
         if spec.kind == "pool" and spec.x.cols > most:
             raise DoesNotFit(f"layer {spec.name!r}: columns of a map that is pooled",

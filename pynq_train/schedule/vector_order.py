@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pynq_train.graph.gradient_flow import GradientFlow
+from pynq_train.graph.gradient_flow import THROUGH, GradientFlow
 from pynq_train.schedule.dropout import vanishes
 from pynq_train.schedule.entries import Entry, Role
 from pynq_train.schedule.layer import LayerSpec
@@ -214,7 +214,7 @@ def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, arriving: Seque
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]
-        images = spec.x.images if step.kind in ("norm", "spread", "unpool") else spec.y.images
+        images = spec.x.images if step.kind in THROUGH else spec.y.images
 
         def entries(role: Role, whole: bool, parts: int = leaving[step.layer], own: int = number,
                     layer: int = step.layer, count: int = images) -> list[Entry]:
