@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 from typing import Any
 
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
+from descriptor_bench import check_descriptor
 from oracles.norm_cases import SYMBOLS, random_case, run
 
-from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
 from pynq_train.hw.norm import NormProgram
 from pynq_train.schedule.simulate.vector import block_cycles
 
 OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
 REC_OFF = 7 << 20
-
-
-def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
-    """What the sequencer sends for a normalisation descriptor."""
-    desc = struct.unpack("<128Q", pack_descriptor(values))
-    param = struct.unpack("<2Q", pack_params(Opcode.NORM, params))
-    indices = list(range(SECTIONS["pre"].words))
-    indices += [SECTIONS["n"].first + k for k in range(SECTIONS["n"].words)]
-    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
 
 
 async def run_norm(bench: Bench, program: NormProgram, blocks: int, parts: int) -> int:
@@ -37,15 +27,8 @@ async def run_norm(bench: Bench, program: NormProgram, blocks: int, parts: int) 
         rng, program, blocks, parts, {name: at + base for name, at in OFFSETS.items()})
     memory.update(content)
     values["pre.rec_off"] = bench.record_off = REC_OFF + base
-    image = {**memory, **run(memory, values, params)}
-    await bench.configure(config_words(values, params))
-    cycles = await bench.wait_done(1000 + 2000 * blocks)
-    wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
-             if image.get(a) != memory.get(a)]
-    found = [f"{a}: {image.get(int(a, 16), 0):x} found {memory.get(int(a, 16), 0):x}"
-             for a in wrong[:4]]
-    assert not wrong, f"{program.name} {values} {params}: {len(wrong)} words differ, {found}"
-    return cycles
+    return await check_descriptor(bench, "n", values, params,
+                                  run(memory, values, params), 1000 + 2000 * blocks)
 
 
 @cocotb.test()

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 from typing import Any
 
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
+from descriptor_bench import check_descriptor
 from oracles.pool_cases import Window, contents, geometry, random_pooled, random_window
 from oracles.pool_model import pool
 
-from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
 from pynq_train.hw.config import ZYNQ7020
 
 OFFSETS = {f"p.{name}_off": k + 1 << 20 for k, name in enumerate("iow")}
 REC_OFF = 7 << 20
 SLACK = 200
 """Cycles of a descriptor beside its steps."""
-
-
-def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
-    """What the sequencer sends for a pooling descriptor."""
-    desc = struct.unpack("<128Q", pack_descriptor(values))
-    param = struct.unpack("<2Q", pack_params(Opcode.POOL, params))
-    indices = list(range(SECTIONS["pre"].words))
-    indices += [SECTIONS["v"].first + k for k in range(SECTIONS["v"].words)]
-    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
 
 
 async def run_pool(bench: Bench, planes: tuple[int, int], size: tuple[int, int],
@@ -44,15 +34,9 @@ async def run_pool(bench: Bench, planes: tuple[int, int], size: tuple[int, int],
     params = {"shift": rng.choice((0, 0, 1, 3, rng.randint(0, 47)))}
     memory.update(contents(rng, values))
     values["pre.rec_off"] = bench.record_off = REC_OFF + base
-    image = {**memory, **pool(memory, values, params)}
-    await bench.configure(config_words(values, params))
     count = planes[0] * planes[1] * (values["p.t_rows"] + 4) * (values["p.t_cols"] + 4)
-    cycles = await bench.wait_done(2000 + 40 * count)
-    wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
-             if image.get(a) != memory.get(a)]
-    assert not wrong, (f"{planes} of {size} to {pooled}, {values} {params}: {len(wrong)} words "
-                       f"differ, first {wrong[:4]}")
-    return cycles
+    return await check_descriptor(bench, "v", values, params,
+                                  pool(memory, values, params), 2000 + 40 * count)
 
 
 @cocotb.test()

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 from typing import Any
 
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
+from descriptor_bench import check_descriptor
 from oracles.vector_cases import MODES, SYMBOLS, random_case, random_modes
 from oracles.vector_model import vector
 
-from pynq_train.hw.commands import PARAM_INDEX, SECTIONS, Opcode, pack_descriptor, pack_params
-
 OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
 REC_OFF = 7 << 20
-
-
-def config_words(values: dict[str, int], params: dict[str, int]) -> list[tuple[int, int]]:
-    """What the sequencer sends for a vector descriptor."""
-    desc = struct.unpack("<128Q", pack_descriptor(values))
-    param = struct.unpack("<2Q", pack_params(Opcode.VECTOR, params))
-    indices = list(range(SECTIONS["pre"].words))
-    indices += [SECTIONS["v"].first + k for k in range(SECTIONS["v"].words)]
-    return [(k, desc[k]) for k in indices] + [(PARAM_INDEX + k, w) for k, w in enumerate(param)]
 
 
 async def run_vector(bench: Bench, modes: dict[str, int], images: int, blocks: int,
@@ -38,14 +27,8 @@ async def run_vector(bench: Bench, modes: dict[str, int], images: int, blocks: i
     memory.update(content)
     values["pre.rec_off"] = bench.record_off = REC_OFF + base
     count = images * blocks * words
-    image = {**memory, **vector(memory, values, params)}
-    await bench.configure(config_words(values, params))
-    cycles = await bench.wait_done(2000 + 40 * count + 400 * blocks)
-    wrong = [hex(a) for a in sorted(image.keys() | memory.keys())
-             if image.get(a) != memory.get(a)]
-    assert not wrong, (f"{images}x{blocks}x{words} {values} {params}: {len(wrong)} words differ, "
-                       f"first {wrong[:4]}")
-    return cycles
+    return await check_descriptor(bench, "v", values, params,
+                                  vector(memory, values, params), 2000 + 40 * count + 400 * blocks)
 
 
 @cocotb.test()

@@ -6,24 +6,16 @@ import random
 
 import numpy as np
 import pytest
+from oracles.golden_unit import RECORD, check, execute
 from oracles.norm_cases import SYMBOLS, random_case, run
 
-from pynq_train.backends.golden import GoldenMachine
 from pynq_train.fixed.scalar_number import Scalars
-from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params
+from pynq_train.hw.commands import Opcode
 from pynq_train.hw.norm import NormProgram
 
-STEP, RECORD, SPACE = 1024, 2048, 1 << 12
+SPACE = 1 << 12
 OFFSETS = {name: (k + 1) * SPACE for k, name in enumerate(SYMBOLS)}
 ARENA = (len(SYMBOLS) + 1) * SPACE
-
-
-def execute(arena: np.ndarray, values: dict[str, int], params: dict[str, int]) -> None:
-    arena[:1024] = np.frombuffer(pack_descriptor(values), np.uint8)
-    arena[STEP:STEP + 16] = np.frombuffer(pack_params(Opcode.NORM, params), np.uint8)
-    machine = GoldenMachine(arena, threads=1)
-    machine.run(0, 1, STEP)
-    machine.close()
 
 
 @pytest.mark.parametrize("number", range(80))
@@ -33,18 +25,7 @@ def test_random(number: int, seed: int) -> None:
     values, params, memory = random_case(rng, program, rng.randint(1, 4), rng.randint(1, 5),
                                          OFFSETS)
     values["pre.rec_off"] = RECORD
-    arena = np.frombuffer(rng.randbytes(ARENA), np.uint8).copy()
-    words = arena.view(np.uint64)
-    for at, word in memory.items():
-        words[at // 8] = word
-    arena[:1024] = np.frombuffer(pack_descriptor(values), np.uint8)
-    arena[STEP:STEP + 16] = np.frombuffer(pack_params(Opcode.NORM, params), np.uint8)
-    expected = arena.copy()
-    for at, word in run(memory, values, params).items():
-        expected.view(np.uint64)[at // 8] = word
-    execute(arena, values, params)
-    bad = np.flatnonzero(arena != expected)
-    assert not bad.size, f"{bad.size} bytes differ, first at {bad[0]}: {values} {params}"
+    check(rng, ARENA, values, params, memory, run(memory, values, params))
 
 
 def _numbers(value: float) -> tuple[int, int]:
