@@ -20,7 +20,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import BURST_BEATS
 from pynq_train.schedule.cost import BURST_CYCLES
 from pynq_train.schedule.layer import LayerSpec
-from pynq_train.schedule.layout import ceil_div, round_up
+from pynq_train.schedule.layout import ceil_div
 from pynq_train.schedule.shape import LANES, Geometry
 
 MASTER_TRAFFIC = 18
@@ -47,7 +47,7 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
     """
     pixels = spec.images * spec.out_rows * spec.out_cols
     blocks = {Pass.FORWARD: spec.in_blocks, Pass.WEIGHT_GRADIENT: spec.nb,
-              Pass.BACKWARD: round_up(spec.in_blocks, spec.tile_blocks)}[kind]
+              Pass.BACKWARD: ceil_div(spec.in_blocks, spec.tile_blocks) * spec.filled_blocks}[kind]
     array = spec.m_tiles * spec.kernel**2 * blocks * ceil_div(pixels, LANES)
     traffic = spec.x.nbytes + spec.y.nbytes + (spec.flags.nbytes if spec.flags else 0)
     traffic += spec.weight_bytes if kind != Pass.WEIGHT_GRADIENT else 0

@@ -156,7 +156,7 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
     grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
     taps = len(shape.taps)
     period = max(geo.groups, board.config.sweep_min_cycles)
-    sweeps = taps * tile.chunk * (1 if forward else geo.blocks)
+    sweeps = taps * tile.chunk * (1 if forward else spec.filled_blocks)
     iterations = grid * shape.outer * geo.chunks
     array = iterations * (sweeps * period + TILE_CYCLES) + grid * shape.outer * geo.acc_groups
     repeat = 1 if geo.chunks == 1 and not spec.group else shape.outer

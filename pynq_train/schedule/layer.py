@@ -28,7 +28,6 @@ from pynq_train.schedule.layout import (
     ceil_div,
     flat_to_blocks,
     pack_weights,
-    round_up,
     unpack_weights,
 )
 from pynq_train.schedule.views import image_blocks
@@ -136,6 +135,15 @@ class LayerSpec:
     def tile_blocks(self) -> int:
         """Channel blocks of a tile of output channels."""
         return self.m_tile // CHANNELS_PER_WORD
+
+    @property
+    def filled_blocks(self) -> int:
+        """Channel blocks of a tile of output channels that hold channels.
+
+        All of them where a layer, or a section of it, has several tiles.
+        """
+        m = self.m if self.groups is None else min(self.m, self.groups.section_m)
+        return min(self.tile_blocks, ceil_div(m, CHANNELS_PER_WORD))
 
     @property
     def m_blocks(self) -> int:
@@ -408,8 +416,6 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
     if layer.groups > 1:
         groups = Groups.of(layer.groups, n // layer.groups, m // layer.groups, m_tile)
         nb = ceil_div(groups.section_n, CHANNELS_PER_WORD)
-    if backward:
-        nb = round_up(nb, m_tile // CHANNELS_PER_WORD)
     flags = None
     if layer.relu or layer.pool:
         flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)

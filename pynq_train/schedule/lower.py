@@ -415,11 +415,12 @@ def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
                     (block, 0, spec.nb * block), _ZERO4,
                     (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
     pitch = geo.block_pitch
-    _compute(fields, (geo.groups, geo.blocks, len(shape.taps), tile.chunk, 1),
-             (1, 0, 0, 0, 0), (0, pitch, 0, geo.blocks * pitch, 0))
+    blocks = spec.filled_blocks
+    _compute(fields, (geo.groups, blocks, len(shape.taps), tile.chunk, 1),
+             (1, 0, 0, 0, 0), (0, pitch, 0, blocks * pitch, 0))
     fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_col": 1, "c.s_stride": spec.m_tile,
                    "c.s_step": CHANNELS_PER_WORD, "c.s_chunk": spec.m_tile * geo.blocks,
-                   "c.s_sets": geo.blocks})
+                   "c.s_sets": blocks})
     _backward_store(fields, geo, at)
 
 

@@ -263,7 +263,8 @@ class Geometry:
     @cached_property
     def x_blocks(self) -> int:
         """Channel blocks of the X tile."""
-        return self.tile.chunk * (self.blocks if self.shape.kind == Pass.BACKWARD else 1)
+        unit = self.shape.spec.filled_blocks if self.shape.kind == Pass.BACKWARD else 1
+        return self.tile.chunk * unit
 
     @cached_property
     def _banked(self) -> bool:

@@ -72,11 +72,12 @@ module pt_plane_runs #(
   end else begin : g_planes
     logic [31:0] plane_q, left_q, step;
     logic [15:0] image_q;  // to come, this one included
-    logic        plane_end, block_end;
-    assign plane_end = left_q <= 32'(Burst);
+    // The length of a run leads through two arbiters to the queue's counter: whether the run is a
+    // plane's last is known a cycle before.
+    logic        plane_end_q, block_end;
     assign block_end = image_q == 16'd1;
-    assign last = plane_end && block_end && block_q == 16'd1;
-    assign len_o = plane_end ? left_q[LenW-1:0] : LenW'(Burst);
+    assign last = plane_end_q && block_end && block_q == 16'd1;
+    assign len_o = plane_end_q ? left_q[LenW-1:0] : LenW'(Burst);
     assign step = plane_q + (block_end ? block_jump_i : image_step_i);
     always_ff @(posedge clk_i) begin
       if (start_i) begin
@@ -85,8 +86,10 @@ module pt_plane_runs #(
         left_q  <= words_i;
         image_q <= images_i;
         block_q <= blocks_i;
+        plane_end_q <= words_i <= 32'(Burst);
       end else if (accept_o) begin
-        if (plane_end) begin
+        plane_end_q <= (plane_end_q ? words_i : left_q - 32'(Burst)) <= 32'(Burst);
+        if (plane_end_q) begin
           off_q   <= step;
           plane_q <= step;
           left_q  <= words_i;

@@ -346,6 +346,26 @@ def test_first_and_last_layer() -> None:
     assert specs[0].nb == 1
 
 
+@pytest.mark.parametrize(("channels", "groups", "m_tile", "filled"), [
+    (6, 1, 16, 2), (6, 1, 32, 2), (16, 1, 32, 4), (17, 1, 16, 4), (40, 1, 32, 8),
+    (8, 8, 16, 2), (24, 24, 16, 4), (24, 2, 16, 3),
+])
+def test_padding_to_a_tile_is_not_computed(channels: int, groups: int, m_tile: int,
+                                           filled: int) -> None:
+    """Weights, gradients and sweeps end with the channel blocks of the layer."""
+    graph = Graph.build((4, 6, 6), [
+        Conv(channels, 1), Relu(), Conv(channels, 3, 1, 1, groups=groups), Dense(2)])
+    spec = layer_specs(fuse(graph), 2, m_tile=m_tile)[1]
+    section = spec.sections()[0]
+    assert spec.filled_blocks == section.filled_blocks == filled
+    if groups == 1:
+        assert spec.nb == spec.x.blocks
+    geometry = Geometry(backward_shapes(section)[0], Tile(1, 6, 6, 1))
+    fields, _ = lower(geometry, LayerAddresses(*range(0, 9 * 4096, 4096)))
+    assert fields["c.l1"] == fields["c.s_sets"] == filled
+    assert geometry.x_blocks == filled
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_predicted_traffic_and_steps(seed: int) -> None:
     """Words and steps of the cycle model are those of the engine model (without flags)."""

@@ -91,3 +91,12 @@ def test_bank_pitch_is_caught(name: str, pitch: str, natural: Callable[[Geometry
     monkeypatch.setattr(Geometry, pitch, property(natural))
     with pytest.raises(Violation, match="bank conflict in table row"):
         RUNS[name]()
+
+
+def test_a_missing_block_of_the_reduction_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """6 output channels are two channel blocks: one of them would leave gradients out."""
+    right = LayerSpec.filled_blocks
+    assert right.fget is not None and right.fget(layer()) == 2
+    monkeypatch.setattr(LayerSpec, "filled_blocks", property(lambda spec: 1))
+    with pytest.raises(AssertionError, match="backward: [0-9]+ bytes differ"):
+        run_backward()

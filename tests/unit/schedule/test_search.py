@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.config import CONFIGS, ZYNQ7020
+from pynq_train.hw.resources import resources
 from pynq_train.schedule import search
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "configurations.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -42,3 +47,17 @@ def test_the_table_marks_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "DEPTHS", {"stage_words": (4096, 8192)})
     text = search.table(BOARDS["pynq-z2"])
     assert text.count("<- chosen") == 1 and "220 DSP, 126 BRAM36" in text
+
+
+@pytest.mark.parametrize("name", ["pynq-z2", "ultra96", "kv260", "zcu104"])
+def test_the_page_shows_the_search(name: str) -> None:
+    assert search.table(BOARDS[name]) in PAGE, (
+        "docs/configurations.md differs: run python -m pynq_train.schedule.search")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_page_says_what_a_configuration_takes(name: str) -> None:
+    row = re.search(rf"^\| `{name}` \|.*\| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+    assert row is not None
+    taken = resources(CONFIGS[name])
+    assert (float(row.group(1)), float(row.group(2))) == (taken.dsp, taken.bram36)
