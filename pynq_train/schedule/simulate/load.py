@@ -226,6 +226,7 @@ class SLoader(Loader):
         self._words = 0                      # pushed into the ring so far
         self._freed: deque[tuple[int, int]] = deque()
         self._room = (self._limit, 0)        # words that fit, from when on
+        self._before = 0                     # words that fitted before that
         self._inbox: deque[tuple[int, int]] = deque()
         self._filled: deque[tuple[int, int]] = deque()
         self._port_of_sums = sums
@@ -270,11 +271,21 @@ class SLoader(Loader):
         if len(self._inbox) == 1:
             self._settle()
 
-    def _fits(self, words: int) -> int | None:
-        """Cycle from which the ring takes words up to a total of ``words``."""
-        while self._room[0] < words and self._freed:
+    def _fits(self, words: int) -> tuple[int, int] | None:
+        """Cycle from which the ring takes words up to a total of ``words``, and how many before."""
+        before = self._before
+        for total, cycle in (self._room, *self._freed):
+            if total >= words:
+                return cycle, before
+            before = total
+        return None
+
+    def _push(self, words: int) -> None:
+        """Words enter the ring."""
+        self._words += words
+        while self._room[0] < self._words:
+            self._before = self._room[0]
             self._room = self._freed.popleft()
-        return self._room[1] if self._room[0] >= words else None
 
     def _settle(self) -> None:
         moved = False
@@ -288,19 +299,21 @@ class SLoader(Loader):
                     self._port_of_sums.idle.wait(self._settle)
                     break
                 self._sums = part.sums
-            words = (burst.ring if burst is not None else 0) + (
-                part.tile.tail_ring if part.closes else 0)
-            room = self._fits(self._words + words)
-            if room is None:
+            words = self._words + (burst.ring if burst is not None else 0)
+            end = words + (part.tile.tail_ring if part.closes else 0)
+            room, last_room = self._fits(words), self._fits(end)
+            if room is None or last_room is None:
                 break
             self._parts.popleft()
             moved = True
             cycle, beats = self._inbox.popleft() if burst is not None else (0, 0)
-            self._at = max(self._at, room - (burst.cycles if burst is not None else 0))
+            self._at = max(self._at, room[0] - (burst.cycles if burst is not None else 0))
             self._take(part, cycle)
+            if end > words:     # padding goes on word by word as far as there is room
+                self._at = max(self._at, last_room[0] + end - last_room[1])
             if part.closes:
                 self._sum(part)
-            self._words += words
+            self._push(end - self._words)
             self._filled.append((self._words, self._at))
             self._head()
             self._port.consumed(self._at, beats)
