@@ -9,7 +9,7 @@ from functools import lru_cache
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.hw.config import HwConfig
+from pynq_train.hw.config import CHANNELS_PER_WORD, RING_MARGIN, HwConfig
 from pynq_train.schedule.cost import Cost, pass_cost
 from pynq_train.schedule.layout import ceil_div, round_up
 from pynq_train.schedule.shape import (
@@ -19,6 +19,21 @@ from pynq_train.schedule.shape import (
     PassShape,
     Tile,
 )
+
+
+def check_buffers(config: HwConfig) -> None:
+    """Raise :class:`DoesNotFit` if the engine's queues hold less than any layer needs.
+
+    Their needs follow from the array alone: no tile and no other layer would help.
+    """
+    for what, needed, there in (
+            # A backward pass takes the weights of one tap from a whole tile of channel blocks.
+            ("s_ring_words", config.tm * config.m_blocks + RING_MARGIN, config.s_ring_words),
+            ("grad_words", LANES * CHANNELS_PER_WORD * config.tm, config.grad_words)):
+        if needed > there:
+            raise DoesNotFit(f"configuration {config.name!r}: {what}", found=there,
+                             expected=f"at least {needed} for an array of {config.tm} output lanes",
+                             fix="use a board whose engine has a deeper buffer")
 
 
 def splits(size: int, align: int = 1) -> list[int]:
@@ -119,7 +134,8 @@ def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
     smallest = Geometry(shape, Tile(1, rows, cols, 1))
     excess = smallest.excess(config)
     what, needed, there = excess if excess else ("pixels", rows * cols, 0)
+    fix = ("use a smaller mini-batch, or a board with larger buffers" if shape.spec.dense
+           else "use a smaller kernel, stride or width in this layer")
     return DoesNotFit(
         f"layer {shape.spec.name!r}, {shape.label}: {what} of its smallest tile",
-        expected=f"at most {there} ({config.name})", found=needed,
-        fix="use a smaller kernel, stride or width in this layer")
+        expected=f"at most {there} ({config.name})", found=needed, fix=fix)

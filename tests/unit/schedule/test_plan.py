@@ -22,6 +22,8 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
     unpack_params,
 )
+from pynq_train.hw.config import CONFIGS
+from pynq_train.program import Program, verify
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
 from pynq_train.schedule.build import build_evaluation, build_training
 from pynq_train.schedule.layout import pack_maps, unpack_dense, unpack_maps
@@ -190,8 +192,37 @@ def test_refusals() -> None:
     small = replace(BOARD, config=replace(BOARD.config, acc_groups=64))
     masked = fuse(Sequential((64, 4, 1000)).conv(8, 11, padding=5).relu().conv(4, 11, padding=5)
                   .relu().dense(2).build())
-    with pytest.raises(DoesNotFit, match="accumulator groups"):
+    with pytest.raises(DoesNotFit, match=r"accumulator groups.*smaller kernel"):
         make_plan(masked, 1, small)
+
+
+@pytest.mark.parametrize(("tm", "name", "least"), [
+    (16, "s_ring_words", 128), (32, "s_ring_words", 512),
+    (16, "grad_words", 256), (32, "grad_words", 512)])
+def test_queues_that_no_layer_fits_are_refused(tm: int, name: str, least: int,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = fuse(Sequential((2, 3, 3)).conv(5, 3, padding=1).conv(34, 1).dense(3).build())
+
+    def plan(words: int) -> Plan:
+        changes: dict[str, int] = {"tm": tm, name: words}
+        config = replace(BOARD.config, **changes)
+        monkeypatch.setitem(CONFIGS, config.name, config)
+        return make_plan(layers, 3, replace(BOARD, config=config))
+
+    image = build_training(made := plan(least))
+    verify(Program.make(image.name, image.program, image.taps, made.memory, made.memory.nbytes,
+                        made.board.config))
+    with pytest.raises(DoesNotFit, match=rf"{name}: expected at least .* {tm} output lanes"):
+        plan(least // 2)
+
+
+def test_a_dense_layer_is_not_asked_for_a_smaller_kernel() -> None:
+    board = replace(BOARD, config=replace(BOARD.config, stage_words=64))
+    layers = fuse(Sequential((3, 1, 1)).dense(4).relu().dense(2).build())
+    make_plan(layers, 8, board)
+    with pytest.raises(DoesNotFit, match=r"layer 'dense1', .*smaller mini-batch"):
+        make_plan(layers, 9, board)
+
 
 
 def test_only_the_last_layers_are_trained() -> None:

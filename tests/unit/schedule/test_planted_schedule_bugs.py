@@ -98,5 +98,5 @@ def test_a_missing_block_of_the_reduction_is_caught(monkeypatch: pytest.MonkeyPa
     right = LayerSpec.filled_blocks
     assert right.fget is not None and right.fget(layer()) == 2
     monkeypatch.setattr(LayerSpec, "filled_blocks", property(lambda spec: 1))
-    with pytest.raises(AssertionError, match="backward: [0-9]+ bytes differ"):
+    with pytest.raises(AssertionError, match=r"backward: [0-9]+ bytes differ"):
         run_backward()
