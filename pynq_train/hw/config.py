@@ -33,6 +33,21 @@ FETCH_REST_CYCLES = 512
 """Cycles between two such fetches, a power of two: the first layers need the memory themselves."""
 
 
+_RANGES = {
+    "x_bank_words": (16, 1 << 14),
+    "s_ring_words": (64, 1 << 13),
+    "acc_groups": (32, 1 << 17),
+    "stage_words": (512, 1 << 16),
+    "flag_words": (16, 1 << 16),
+    "pool_columns": (16, 1024),
+    "line_columns": (16, 4096),
+    "max_taps": (1, 126),
+    "sweep_min_cycles": (12, 16),
+}
+"""Widths of the RTL's counters and addresses, which its modules check, and the reach of its
+pipelines."""
+
+
 @dataclass(frozen=True)
 class HwConfig:
     """One build of the engine. Every key must be given; units stand in the names.
@@ -100,6 +115,10 @@ class HwConfig:
                     f"configuration {self.name}: {field.name} must be a power of two of 16 or "
                     f"more, found {value}"
                 )
+        for key, (least, most) in _RANGES.items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"configuration {self.name}: {key} must be {least}..{most}, "
+                                 f"found {getattr(self, key)}")
 
     @property
     def multipliers(self) -> int:

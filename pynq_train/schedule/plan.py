@@ -47,7 +47,7 @@ from pynq_train.schedule.shape import (
     weight_gradient_shape,
 )
 from pynq_train.schedule.split import Split, split_of
-from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile
+from pynq_train.schedule.tiling import HEAVY_TRAFFIC, LIGHT_TRAFFIC, best_tile, check_buffers
 from pynq_train.schedule.vector_order import forward_order, image_parts, interleave, step_entries
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     if len(learns) != len(layers):
         raise BadInput("learns", expected=f"one for each of {len(layers)} layers",
                        found=len(learns))
+    check_buffers(board.config)
     train_from = first_learning(learns)
     learning = [one.anything for one in learns]
     active = active_layers(layers, learning)

@@ -166,8 +166,9 @@ class _Reading:
         elif role == Role.POOL:
             self._count(f"{name}.y", second)  # its range is that of its input
         elif role in (Role.STEP, Role.UNPOOL):
-            _, coefficients = self._steps.get(entry.step, (0, 0))
-            self._steps[entry.step] = (first, coefficients)
+            # Parts of the mini-batch have a record each.
+            written, coefficients = self._steps.get(entry.step, (0, 0))
+            self._steps[entry.step] = (written | first, coefficients)
             self._count(self._plan.flow.steps[entry.step].target, second)
 
     def _count(self, tensor: str, saturations: int) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.hw.config import HwConfig
+from pynq_train.hw.config import CHANNELS_PER_WORD, RING_MARGIN, HwConfig
 from pynq_train.schedule.cost import Cost, pass_cost
 from pynq_train.schedule.layout import ceil_div, round_up
 from pynq_train.schedule.shape import (
@@ -19,6 +19,24 @@ from pynq_train.schedule.shape import (
     PassShape,
     Tile,
 )
+
+MOST_SPLITS = 24
+"""Widths of tiles that are tried, the largest first, if one of them fits."""
+
+
+def check_buffers(config: HwConfig) -> None:
+    """Raise :class:`DoesNotFit` if the engine's queues hold less than any layer needs.
+
+    Their needs follow from the array alone: no tile and no other layer would help.
+    """
+    for what, needed, there in (
+            # A backward pass takes the weights of one tap from a whole tile of channel blocks.
+            ("s_ring_words", config.tm * config.m_blocks + RING_MARGIN, config.s_ring_words),
+            ("grad_words", LANES * CHANNELS_PER_WORD * config.tm, config.grad_words)):
+        if needed > there:
+            raise DoesNotFit(f"configuration {config.name!r}: {what}", found=there,
+                             expected=f"at least {needed} for an array of {config.tm} output lanes",
+                             fix="use a board whose engine has a deeper buffer")
 
 
 def splits(size: int, align: int = 1) -> list[int]:
@@ -31,16 +49,17 @@ def splits(size: int, align: int = 1) -> list[int]:
     return sizes
 
 
-def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
+def grids(shape: PassShape, pixels: int, narrow: bool = False) -> Iterator[tuple[int, int, int]]:
     """Yield (images, rows, columns) of tiles of at most ``pixels`` pixels.
 
-    Several images are taken only whole; rows with flags are split only if they must be or if all
-    parts are whole flag words.
+    Several images are taken only whole; rows are cut into few parts, and rows with flags only if
+    all parts are whole flag words; ``narrow``: rows are cut in every way.
     """
     row_align = 2 if shape.even_rows else 1
-    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)[:24]
-    if shape.aligned_cols and shape.cols % FLAG_TILE_COLUMNS and shape.cols <= pixels:
-        wide = wide[:1]
+    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
+    if not narrow:
+        whole_rows = shape.aligned_cols and shape.cols % FLAG_TILE_COLUMNS
+        wide = wide[:1] if whole_rows else wide[:MOST_SPLITS]
     for cols in wide:
         if cols > pixels:
             continue
@@ -55,18 +74,30 @@ def grids(shape: PassShape, pixels: int) -> Iterator[tuple[int, int, int]]:
 
 
 def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
-    """Yield the tiles of a pass that keep all limits of ``config``."""
+    """Yield the tiles of a pass that keep all limits of ``config``.
+
+    Narrow tiles are tried only if no other ones keep them.
+    """
+    found = False
+    for geometry in _candidates(shape, config, False):
+        found = True
+        yield geometry
+    if not found:
+        yield from _candidates(shape, config, True)
+
+
+def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[Geometry]:
     if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
         # The drain keeps or drops kernel columns, never channel blocks.
         chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
     else:
         chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
     if shape.kind == Pass.WEIGHT_GRADIENT:
-        pixels = config.s_ring_words // 8
+        pixels = config.s_ring_words // (2 * shape.spec.tile_blocks)
     else:
         per = 1 if shape.single else LANES
         pixels = config.acc_tile_groups // shape.regions * per
-    for images, rows, cols in grids(shape, pixels):
+    for images, rows, cols in grids(shape, pixels, narrow):
         found = 0
         for chunk in chunks:
             geometry = Geometry(shape, Tile(images, rows, cols, chunk))
@@ -119,7 +150,8 @@ def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
     smallest = Geometry(shape, Tile(1, rows, cols, 1))
     excess = smallest.excess(config)
     what, needed, there = excess if excess else ("pixels", rows * cols, 0)
+    fix = ("use a smaller mini-batch, or a board with larger buffers" if shape.spec.dense
+           else "use a smaller kernel, stride or width in this layer")
     return DoesNotFit(
         f"layer {shape.spec.name!r}, {shape.label}: {what} of its smallest tile",
-        expected=f"at most {there} ({config.name})", found=needed,
-        fix="use a smaller kernel, stride or width in this layer")
+        expected=f"at most {there} ({config.name})", found=needed, fix=fix)

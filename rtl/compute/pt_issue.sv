@@ -81,8 +81,8 @@ module pt_issue #(
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgCWords;
 
-  if (SweepMin < 12) begin : g_check1
-    $fatal(1, "pt_issue: SweepMin must be 12 or more (pt_sset, read-modify-write)");
+  if (SweepMin < 12 || SweepMin > 16) begin : g_check1
+    $fatal(1, "pt_issue: SweepMin must be 12..16 (pt_sset, read-modify-write; gap_q)");
   end
 
   // ---- configuration ----------------------------------------------------------------------------

@@ -28,6 +28,9 @@ from pynq_train.schedule.plan import make_plan
 NETS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "pool": ((3, 8, 18), [Conv(20, 3, 1, 1), Relu(), MaxPool2x2(), Conv(7, 1), Dense(3)]),
     "strides": ((5, 9, 9), [Conv(18, 5, 3, 2, bias=False), Relu(), Conv(3, 2), Dense(4)]),
+    # No tile holds two whole rows with their flags.
+    "wide": ((2, 6, 131), [Conv(5, 3, 1, 1), Relu(), MaxPool2x2(), Conv(6, 3, 4), Relu(),
+                           Dense(3)]),
     "dense": ((4, 3, 3), [Dense(35), Relu(), Dense(2)]),
     "sections": ((6, 7, 7), [Conv(24, 3, 1, 1, groups=3), Relu(), Conv(40, 3, 2, 1, groups=2),
                              Relu6(), MaxPool2x2(), Conv(12, 1, groups=4), Relu(), Dense(3)]),

@@ -209,6 +209,12 @@ def test_no_field_is_a_reserved_word() -> None:
     ({"x_bank_words": 3000}, "x_bank_words must be a power of two of 16 or more, found 3000"),
     ({"acc_groups": 8}, "acc_groups must be a power of two of 16 or more, found 8"),
     ({"stage_words": 0}, "stage_words must be a power of two of 16 or more, found 0"),
+    ({"stage_words": 256}, "stage_words must be 512..65536, found 256"),
+    ({"x_bank_words": 1 << 15}, "x_bank_words must be 16..16384, found 32768"),
+    ({"s_ring_words": 1 << 14}, "s_ring_words must be 64..8192, found 16384"),
+    ({"max_taps": 127}, "max_taps must be 1..126, found 127"),
+    ({"sweep_min_cycles": 11}, "sweep_min_cycles must be 12..16, found 11"),
+    ({"sweep_min_cycles": 17}, "sweep_min_cycles must be 12..16, found 17"),
     ({"pool_columns": 100}, "pool_columns must be a power of two of 16 or more, found 100"),
 ])
 def test_configurations_are_checked(change: dict[str, int], text: str) -> None:

@@ -22,6 +22,8 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
     unpack_params,
 )
+from pynq_train.hw.config import CONFIGS
+from pynq_train.program import Program, verify
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
 from pynq_train.schedule.build import build_evaluation, build_training
 from pynq_train.schedule.layout import pack_maps, unpack_dense, unpack_maps
@@ -190,8 +192,59 @@ def test_refusals() -> None:
     small = replace(BOARD, config=replace(BOARD.config, acc_groups=64))
     masked = fuse(Sequential((64, 4, 1000)).conv(8, 11, padding=5).relu().conv(4, 11, padding=5)
                   .relu().dense(2).build())
-    with pytest.raises(DoesNotFit, match="accumulator groups"):
+    with pytest.raises(DoesNotFit, match=r"accumulator groups.*smaller kernel"):
         make_plan(masked, 1, small)
+
+
+@pytest.mark.parametrize(("tm", "name", "least"), [
+    (16, "s_ring_words", 128), (32, "s_ring_words", 512),
+    (16, "grad_words", 256), (32, "grad_words", 512)])
+def test_queues_that_no_layer_fits_are_refused(tm: int, name: str, least: int,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = fuse(Sequential((2, 3, 3)).conv(5, 3, padding=1).conv(34, 1).dense(3).build())
+
+    def plan(words: int) -> Plan:
+        changes: dict[str, int] = {"tm": tm, name: words}
+        config = replace(BOARD.config, **changes)
+        monkeypatch.setitem(CONFIGS, config.name, config)
+        return make_plan(layers, 3, replace(BOARD, config=config))
+
+    image = build_training(made := plan(least))
+    verify(Program.make(image.name, image.program, image.taps, made.memory, made.memory.nbytes,
+                        made.board.config))
+    with pytest.raises(DoesNotFit, match=rf"{name}: expected at least .* {tm} output lanes"):
+        plan(least // 2)
+
+
+@pytest.mark.parametrize(("board", "cols", "pool"), [
+    ("pynq-z2", 131, True), ("pynq-z2", 299, True), ("zcu104", 75, True), ("zcu104", 200, False)])
+def test_rows_with_flags_are_cut_if_they_must_be(board: str, cols: int, pool: bool) -> None:
+    """Whole rows fit no tile, parts of them do: of 16 columns and a rest."""
+    net = Sequential((3, 6, cols)).conv(8, 3, padding=1).relu()
+    plan = make_plan(fuse((net.pool() if pool else net).global_pool().dense(4).build()), 2,
+                     BOARDS[board])
+    image = build_training(plan)
+    verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
+                        plan.board.config))
+    cut = [e.geometry for e in plan.train
+           if e.geometry is not None and e.layer == 0 and e.geometry.col_tiles > 1]
+    assert cut and all(geometry.tile.cols % 16 == 0 for geometry in cut)
+
+
+def test_the_widest_maps_have_tiles() -> None:
+    """One row is as much as a tile takes, and more than that."""
+    net = Sequential((3, 4, 8000)).conv(8, 3, padding=1).conv(6, 11, padding=5).global_pool()
+    for board in ("pynq-z2", "zcu104"):
+        make_plan(fuse(net.dense(4).build()), 1, BOARDS[board])
+
+
+def test_a_dense_layer_is_not_asked_for_a_smaller_kernel() -> None:
+    board = replace(BOARD, config=replace(BOARD.config, x_bank_words=16))
+    layers = fuse(Sequential((3, 1, 1)).dense(4).relu().dense(2).build())
+    make_plan(layers, 8, board)
+    with pytest.raises(DoesNotFit, match=r"layer 'dense1', .*smaller mini-batch"):
+        make_plan(layers, 9, board)
+
 
 
 def test_only_the_last_layers_are_trained() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pynq_train.graph import fuse, zoo
@@ -15,6 +16,7 @@ from pynq_train.schedule import split as splitting
 from pynq_train.schedule.layer import LayerSpec
 from pynq_train.schedule.plan import Plan, Role, make_plan
 from pynq_train.schedule.split import MOST, MOST_BACK, Split, split_of
+from pynq_train.schedule.step_io import read_records
 from pynq_train.schedule.vector_order import image_parts
 
 BOARD = BOARDS["pynq-z2"]
@@ -111,3 +113,20 @@ def test_a_layer_without_a_backward_pass_needs_no_tile_for_it(
     first, *others = (spec.name for spec in plan.specs if spec.on_array and not spec.dense)
     assert (first, True) not in asked and (first, False) in asked
     assert {(name, True) for name in others} <= set(asked)
+
+
+def test_the_range_of_a_gradient_is_that_of_all_parts() -> None:
+    """A step of the vector unit has a record for each part; the policy gets the OR of them."""
+    plan, _ = split(shrinking())
+    places: dict[int, list[int]] = {}
+    for at, entry in enumerate(plan.train):
+        if entry.role == Role.STEP:
+            places.setdefault(entry.step, []).append(at)
+    cut = {step: found for step, found in places.items() if len(found) > 1}
+    assert cut
+    records = np.zeros((len(plan.train), 4), "<i8")
+    for found in cut.values():
+        records[found, 0] = [1 << 30 - number for number in range(len(found))]
+    steps = read_records(plan, plan.train, records.view(np.uint8)).measures.steps
+    for step, found in cut.items():
+        assert steps[step][0] == sum(1 << 30 - number for number in range(len(found)))
