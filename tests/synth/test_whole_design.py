@@ -176,7 +176,9 @@ def test_figures_are_stored_for_every_design() -> None:
     for board in BOARDS.values():
         figures = synth.stored()[synth.key(board)]
         assert set(figures) == set(synth.FIGURES)
-        assert all(figures[name] <= getattr(board.budget, name) for name in ("dsp", "lut", "ff"))
+        assert all(figures[name] <= getattr(board.budget, name)
+                   for name in ("dsp", "bram36", "lut", "ff"))
+        assert figures["cell_delay_ns"] <= synth.CELL_DELAY_BUDGET_NS
 
 
 def test_departures_from_stored_figures_are_named() -> None:
