@@ -78,8 +78,13 @@ def step_key(board: str) -> str:
     return f"step {NET} {board}"
 
 
-def write() -> None:
-    """Write ``digests.json``."""
+def computed() -> dict[str, str]:
+    """The digests of the present scheduler and golden model, as :func:`stored`."""
     values = {program_key(*case): program_digest(*case) for case in PROGRAMS}
     values.update({step_key(board): step_digest(board) for board in STEPS})
-    PATH.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return values
+
+
+def write() -> None:
+    """Write ``digests.json``."""
+    PATH.write_text(json.dumps(computed(), indent=1) + "\n", encoding="utf-8")
