@@ -188,6 +188,16 @@ def test_departures_from_stored_figures_are_named() -> None:
         "lut: expected 1000 within 3%, found 1031", "ff: expected 1000 within 3%, found 900"]
 
 
+@pytest.mark.parametrize("board", PAIRS, ids=synth.key)
+def test_whole_designs_take_the_stored_blocks(board: Board) -> None:
+    """DSPs, block memories and registers, in ``make test``; LUTs and delays take much longer."""
+    figures, expected = synth.map_blocks(board, _folder("blocks", board)), synth.stored()
+    assert set(figures) == {"dsp", "bram36", "ff"}
+    assert figures["dsp"] == expected[synth.key(board)]["dsp"]
+    assert figures["bram36"] == expected[synth.key(board)]["bram36"]
+    assert synth.departures(figures, expected[synth.key(board)]) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("board", DESIGNS, ids=synth.key)
 def test_whole_designs_synthesise_to_the_stored_figures(board: Board) -> None:
