@@ -122,4 +122,7 @@ $(FULL): $(LEAN)
 	  $(PIP) install --no-compile $(TORCH_PIP_ARGS) -e '.[demo-lean,oracle]' --no-build-isolation \
 	  || echo "setup: torch or keras could not be installed; tests with them will be skipped"; \
 	else echo "setup: no torch (it is installed on Python 3.11 only)"; fi
+	@$(BIN)/python -c 'import tkinter' 2>/dev/null \
+	  || echo "setup: this Python has no Tcl interpreter; tests of the Vivado flow will be skipped" \
+	    "(on Debian and Ubuntu: apt-get install python3-tk)"
 	@touch $@

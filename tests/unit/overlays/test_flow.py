@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-if os.environ.get("CI"):
-    import tkinter
-else:
-    tkinter = pytest.importorskip("tkinter", reason="this Python was built without Tcl")
+# `make setup` says how to get it.
+tkinter = pytest.importorskip("tkinter", reason="this Python has no Tcl interpreter")
 
 from expected import differences, top_ports
 from fake_vivado import ROOT, FakeVivado
