@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 # `make setup` says how to get it.
-tkinter = pytest.importorskip("tkinter", reason="this Python has no Tcl interpreter")
+pytest.importorskip("tkinter", reason="this Python has no Tcl interpreter")
+
+import tkinter
 
 from expected import differences, top_ports
 from fake_vivado import ROOT, FakeVivado
