@@ -301,7 +301,8 @@ class SLoader(Loader):
                 self._sums = part.sums
             words = self._words + (burst.ring if burst is not None else 0)
             end = words + (part.tile.tail_ring if part.closes else 0)
-            room, last_room = self._fits(words), self._fits(end)
+            room = self._fits(words)
+            last_room = room if end == words else self._fits(end)
             if room is None or last_room is None:
                 break
             self._parts.popleft()

@@ -246,7 +246,6 @@ def test_a_dense_layer_is_not_asked_for_a_smaller_kernel() -> None:
         make_plan(layers, 9, board)
 
 
-
 def test_only_the_last_layers_are_trained() -> None:
     plan = make_plan(fuse(zoo.get("digits")), 4, BOARD, train_from=2)
     roles = [(e.role, e.layer) for e in plan.train]
