@@ -20,11 +20,12 @@ from pathlib import Path
 
 from pynq_train.bench import bench_step
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph import fuse, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.layers import fuse
 from pynq_train.overlays import released
 from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.predict import predict
 from sim import synth
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,9 +16,9 @@ import argparse
 
 from pynq_train.bench.bounds import bound
 from pynq_train.bench.rtl import Rtl
-from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.single import (
+from pynq_train.layers import layer_lists
+from pynq_train.schedule.standalone import (
     PLACE,
     SHORT_NAME,
     layer_passes,

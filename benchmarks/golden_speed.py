@@ -15,12 +15,13 @@ import numpy as np
 
 from pynq_train.backends import open_backend
 from pynq_train.graph import zoo
-from pynq_train.graph.fuse import fuse
-from pynq_train.graph.init import init_params
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers.fuse import fuse
+from pynq_train.layers.init import init_params
 from pynq_train.quant import SgdStep
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.plan import make_plan
-from pynq_train.train.session import Masters, Session, new_policy
 
 CONVOLUTIONS = ((3, 16, False), (16, 16, True), (16, 32, False), (32, 32, True),
                 (32, 64, False), (64, 64, True))

@@ -18,13 +18,14 @@ import numpy as np
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.backends.vboard.model import MemoryTiming
 from pynq_train.graph import zoo
-from pynq_train.graph.fuse import fuse
-from pynq_train.graph.init import init_params
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers.fuse import fuse
+from pynq_train.layers.init import init_params
 from pynq_train.quant import SgdStep
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.timeline import predict
-from pynq_train.train.session import Masters, Session, new_policy
+from pynq_train.schedule.predict import predict
 
 INPUT_RANGE = 2
 

@@ -136,7 +136,7 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
         after = learner.evaluate(*test).accuracy
         steps = learner.steps - steps
         counted = sum(epoch.cycles for epoch in history.epochs[-options.epochs :])
-        cycles = counted or steps * learner.plan.predict().cycles
+        cycles = counted or steps * learner.predicted_step().cycles
         plan = learner.plan
     twin = pt.fit_float(learner.graph, *mine, options.epochs, optimizer, BATCH, learner.seed, test,
                         learner.normalisation, params=start, train=options.train,

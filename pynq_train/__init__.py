@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 
 from pynq_train import data
+from pynq_train.check import verify
 from pynq_train.data import digits, load_npz, prepare_images
 from pynq_train.errors import PynqTrainError
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
@@ -36,19 +37,10 @@ from pynq_train.graph import (
     Relu,
     Relu6,
     Sequential,
-    fold_batchnorm,
     zoo,
 )
-from pynq_train.train import (
-    SGD,
-    Evaluation,
-    History,
-    Learner,
-    callbacks,
-    fit_float,
-    schedules,
-    verify,
-)
+from pynq_train.layers import fold_batchnorm
+from pynq_train.train import SGD, Evaluation, History, Learner, callbacks, fit_float, schedules
 
 __version__ = "0.1.0"
 

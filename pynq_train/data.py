@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pynq_train.errors import BadInput, MissingTool
-from pynq_train.graph.init import FloatArray
 from pynq_train.graph.ops import Shape
+from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
 
 Labels = npt.NDArray[np.int64]

@@ -6,18 +6,12 @@ from pathlib import Path
 
 from pynq_train.backends.base import Backend, RunRequest, RunResult
 from pynq_train.backends.fault import EngineState
+from pynq_train.backends.names import VIRTUAL, backend_names
 from pynq_train.errors import UnknownName
 from pynq_train.hw.boards import BOARDS
 from pynq_train.overlays import find_overlay
 
-__all__ = ["Backend", "EngineState", "RunRequest", "RunResult", "backend_names", "open_backend"]
-
-_VIRTUAL = "virtual:"
-
-
-def backend_names() -> list[str]:
-    """All names that ``open_backend`` takes."""
-    return ["golden", *sorted(BOARDS), *(_VIRTUAL + name for name in sorted(BOARDS))]
+__all__ = ["Backend", "EngineState", "RunRequest", "RunResult", "open_backend"]
 
 
 def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None = None) -> Backend:
@@ -37,8 +31,8 @@ def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None
         from pynq_train.backends.golden import GoldenBackend
 
         return GoldenBackend(arena_size_bytes).open()
-    virtual = name.startswith(_VIRTUAL)
-    board = BOARDS.get(name[len(_VIRTUAL) :] if virtual else name)
+    virtual = name.startswith(VIRTUAL)
+    board = BOARDS.get(name[len(VIRTUAL) :] if virtual else name)
     if board is None:
         raise UnknownName.among("board", name, backend_names())
     if virtual:

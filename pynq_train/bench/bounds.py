@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import BURST_BEATS
-from pynq_train.schedule.cost import BURST_CYCLES
-from pynq_train.schedule.layer import LayerSpec
-from pynq_train.schedule.layout import ceil_div
-from pynq_train.schedule.shape import LANES, Geometry
+from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.schedule.passes.cost import BURST_CYCLES
+from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.specs.spec import LayerSpec
 
 MASTER_TRAFFIC = 18
 """Bytes per weight: master read and written (8 each), copy written (2)."""

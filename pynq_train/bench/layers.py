@@ -13,10 +13,10 @@ from pynq_train.bench.reduce import DEFAULT_CYCLES, Along
 from pynq_train.bench.result import STALLS, Result, Row, reached, summed
 from pynq_train.bench.rtl import DEFAULT_LATENCY, PassCount, Rtl
 from pynq_train.errors import UnknownName
-from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.single import (
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.standalone import (
     PLACE,
     SHORT_NAME,
     SinglePass,

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
-from pynq_train.graph.fuse import FusedLayer
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.shape import Geometry
-from pynq_train.schedule.single import PLACE, SinglePass, pass_shapes, single_specs
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.standalone import PLACE, SinglePass, pass_shapes, single_specs
 
 DEFAULT_CYCLES = 1_500_000
 """A pass is reduced when it is predicted to take more cycles."""

@@ -11,7 +11,7 @@ from pynq_train.errors import BadInput, MissingTool
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.schedule.report import PlanRow
-from pynq_train.schedule.single import SHORT_NAME
+from pynq_train.schedule.standalone import SHORT_NAME
 
 _MARKERS = {Pass.FORWARD: "o", Pass.BACKWARD: "s", Pass.WEIGHT_GRADIENT: "^"}
 _LABELS = {Pass.FORWARD: "forward", Pass.BACKWARD: "backward",

@@ -10,14 +10,14 @@ from pynq_train.backends import RunRequest
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.backends.vboard.model import MemoryTiming
 from pynq_train.bench.reduce import DEFAULT_CYCLES, Reduction, choose, reduced
+from pynq_train.cycles import Memory
 from pynq_train.hw.boards import Board
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.program import Program, verify
-from pynq_train.schedule.build import build_training
+from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import Plan
-from pynq_train.schedule.simulate import Memory
-from pynq_train.schedule.single import SinglePass, single_plan
-from pynq_train.schedule.timeline import Prediction, estimate, predict
+from pynq_train.schedule.predict import Prediction, estimate, predict
+from pynq_train.schedule.standalone import SinglePass, single_plan
 
 DEFAULT_LATENCY = 40
 """Cycles from an address to the first beat of a read."""

@@ -16,16 +16,19 @@ from pynq_train.bench.layers import SHARE_OF
 from pynq_train.bench.result import PASSES, STALLS, Result, Row, reached
 from pynq_train.bench.rtl import DEFAULT_LATENCY, Counts, Rtl, predicted
 from pynq_train.errors import HardwareFault
-from pynq_train.graph import Graph, fuse, init_params
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
+from pynq_train.layers import fuse, init_params
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant import SgdStep
-from pynq_train.schedule.chain import chain_plan
-from pynq_train.schedule.plan import Entry, Plan, Role, make_plan
-from pynq_train.schedule.step_io import plan_params
-from pynq_train.schedule.timeline import Prediction
-from pynq_train.train.session import Masters, Session, new_policy
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.layer_list import chain_plan
+from pynq_train.schedule.lower.step_block import plan_params
+from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.predict import Prediction
 
 INPUT_RANGE = 2
 """Range ``k`` of the input images: they are drawn from a normal distribution."""

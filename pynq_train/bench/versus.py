@@ -25,10 +25,11 @@ from pynq_train.eftrain import (
 )
 from pynq_train.eftrain import resources as ef_resources
 from pynq_train.eftrain.published import Measured, measured
-from pynq_train.graph import FusedLayer, Graph, fuse
+from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
 from pynq_train.hw.resources import resources
-from pynq_train.schedule.single import SinglePass, layer_passes, single_plan
+from pynq_train.layers import FusedLayer, fuse
+from pynq_train.schedule.standalone import SinglePass, layer_passes, single_plan
 
 Cycles = Mapping[Share, int]
 EF_PASS = {Share.FP: EfPass.FP, Share.BP: EfPass.BP, Share.WU: EfPass.WU}

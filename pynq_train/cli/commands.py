@@ -12,12 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 import pynq_train as pt
+from pynq_train.check import Coverage, VerifyReport, random_net, random_train
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
-from pynq_train.train import Coverage, VerifyReport, random_net, random_train
-from pynq_train.train.failure import advice
+from pynq_train.run.failure import advice
 
 Train = str | tuple[str, ...]
 DIGITS = "digits"

@@ -10,9 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 import pynq_train as pt
+from pynq_train.backends.names import board_of
 from pynq_train.cli.commands import INTERRUPTED, write_json
 from pynq_train.errors import BadInput, Mismatch, MissingTool
-from pynq_train.train import board_of
 
 NET = "digits"
 EPOCHS, BATCH, LR = 8, 32, 0.05

@@ -9,17 +9,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pynq_train.backends import backend_names
+from pynq_train.backends.names import backend_names, board_of
 from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import is_file_name, network, parse_train, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.graph import fuse, layer_lists, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
-from pynq_train.schedule.learning import select
+from pynq_train.layers import fuse, layer_lists
+from pynq_train.schedule.freeze_report import savings
 from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import (
     PlanRow,
     list_rows,
@@ -27,9 +29,7 @@ from pynq_train.schedule.report import (
     plan_rows,
     table,
 )
-from pynq_train.schedule.savings import savings
-from pynq_train.schedule.timeline import predict
-from pynq_train.train import board_of
+from pynq_train.schedule.specs.trainable import select
 
 BENCH_BATCH = {"1x": 128, "lenet5": 32, "resnet20-conv": 16, "vgg16-conv": 2,
                "alexnet-conv": 16, "resnet20": 16, "mobilenet_v1_025": 16, "ds_cnn_s": 16}

@@ -19,7 +19,7 @@ from pynq_train.cli.commands import (
     write_json,
 )
 from pynq_train.errors import BadInput
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.predict import predict
 
 TRAIN, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
 

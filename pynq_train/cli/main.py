@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pynq_train as pt
-from pynq_train.backends import backend_names
+from pynq_train.backends.names import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
@@ -20,8 +20,8 @@ from pynq_train.cli.versus import ENGINES
 from pynq_train.doctor import DEFAULT_NET
 from pynq_train.eftrain.chips import DATA_TYPES
 from pynq_train.errors import BadInput, PynqTrainError
-from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers import layer_lists
 from pynq_train.overlays import this_machine
 from pynq_train.quant.loss import LOSSES
 

@@ -6,10 +6,10 @@ import argparse
 
 from tqdm import tqdm
 
+from pynq_train.check.replay import record, replay
 from pynq_train.cli.commands import write_json
 from pynq_train.errors import Mismatch
-from pynq_train.train.failure import load
-from pynq_train.train.replay import record, replay
+from pynq_train.run.failure import load
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from pynq_train.bench.versus_picture import draw_versus
 from pynq_train.cli.commands import network, write_json
 from pynq_train.eftrain.chips import data_type
 from pynq_train.errors import BadInput
-from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import Board
+from pynq_train.layers import layer_lists
 
 EF_TRAIN = "ef-train"
 ENGINES = ("pynq-train", EF_TRAIN)

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pynq_train.backends import Backend, backend_names, open_backend
+from pynq_train.backends import Backend, open_backend
+from pynq_train.backends.names import backend_names
 from pynq_train.doctor.check import Check, State, failed, ok, skipped, wrong
 from pynq_train.doctor.host import Host, check_memory, host_checks
 from pynq_train.doctor.loopback import Copied, arena_bytes, loop_back
 from pynq_train.doctor.step import step_against_golden
 from pynq_train.errors import DoesNotFit, PynqTrainError, UnknownName
-from pynq_train.graph import Graph, fuse
+from pynq_train.graph import Graph
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.layers import fuse
 from pynq_train.overlays import find_overlay, installed_build
 from pynq_train.schedule.plan import Plan, make_plan
 

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import Mismatch
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.graph.fuse import FusedLayer
 from pynq_train.graph.rng import hash_u64, stream_key
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode, Pass, Semaphore, pack_descriptor, pack_params
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program import Program, verify
-from pynq_train.schedule.build import ProgramImage, build_training
-from pynq_train.schedule.layout import pack_maps
-from pynq_train.schedule.memory import Allocator, MemoryMap
-from pynq_train.schedule.plan import PARAM_BYTES, RECORD_BYTES, Plan, Role, param_index
-from pynq_train.schedule.single import PLACE, single_pass, single_plan
-from pynq_train.schedule.timeline import estimate, predict
+from pynq_train.schedule.lower.program import ProgramImage, build_training
+from pynq_train.schedule.memory.arena import Allocator, MemoryMap
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Role, param_index
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.predict import estimate, predict
+from pynq_train.schedule.specs.layout import pack_maps
+from pynq_train.schedule.standalone import PLACE, single_pass, single_plan
 
 NAME = "copy"
 CHANNELS, ROWS, COLS = 16, 128, 128

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, open_backend
 from pynq_train.errors import Mismatch
-from pynq_train.graph import init_params
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
+from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep, step_params
 from pynq_train.quant.policy import INPUT_START
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.plan import Plan
-from pynq_train.train.session import Masters, Session, new_policy
 
 _STREAM = 0xD0D
 _FILL = 3

@@ -10,7 +10,7 @@ from pynq_train.eftrain.design import Design
 from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, Tile, latency
 from pynq_train.eftrain.resources import resources
 from pynq_train.errors import DoesNotFit, UnsupportedModel
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.layers.fuse import FusedLayer
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pynq_train.eftrain.latency import (
 )
 from pynq_train.eftrain.predict import conv_shape
 from pynq_train.errors import BadInput, DoesNotFit
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.layers.fuse import FusedLayer
 
 DSP_SHARE = 0.82
 """Share of the DSPs for the kernel. The paper's rule is 0.80, its PYNQ-Z1 build takes 0.818."""

@@ -4,6 +4,5 @@ from pynq_train.exchange.keras_import import from_keras
 from pynq_train.exchange.onnx_export import export_onnx
 from pynq_train.exchange.onnx_import import from_onnx
 from pynq_train.exchange.torch_import import from_torch
-from pynq_train.graph.fold import fold_batchnorm
 
-__all__ = ["export_onnx", "fold_batchnorm", "from_keras", "from_onnx", "from_torch"]
+__all__ = ["export_onnx", "from_keras", "from_onnx", "from_torch"]

@@ -14,7 +14,6 @@ import numpy as np
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.init import FloatArray, LayerParams
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
     AvgPool,
@@ -26,6 +25,7 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
 )
+from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import MAX_KERNEL, MAX_STRIDE, Padding, Shape, window_of
 from pynq_train.graph.wiring import INPUT
 

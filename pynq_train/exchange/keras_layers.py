@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.graph.init import FloatArray, LayerParams
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, Relu, Relu6
+from pynq_train.graph.params import FloatArray, LayerParams
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy as np
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.init import FloatArray, LayerParams, check_params
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
@@ -30,6 +29,7 @@ from pynq_train.graph.ops import (
     Relu,
     Relu6,
 )
+from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.wiring import FROM_INPUT, INPUT
 
 OPSET = 13
@@ -65,7 +65,7 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
              std: Sequence[float] | None = None) -> Any:
     """Return the ONNX ``ModelProto`` of a network; see :func:`export_onnx`."""
     onnx = need("onnx", "writing ONNX files")
-    check_params(graph, params)
+    check_graph_params(graph, params)
     writer = _Writer(onnx, graph)
     first = INPUT
     if mean is not None or std is not None:

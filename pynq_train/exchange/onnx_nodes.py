@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
-from pynq_train.graph.init import LayerParams
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, PadChannels, Relu, Relu6
+from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
 
 Array = npt.NDArray[Any]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
-from pynq_train.graph.init import LayerParams
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
@@ -19,6 +18,7 @@ from pynq_train.graph.ops import (
     Relu,
     Relu6,
 )
+from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
 
 

@@ -1,9 +1,6 @@
-"""What to compute: networks as frozen values, their shapes, and the layers the engine runs."""
+"""What to compute: networks as frozen values and their shapes."""
 
-from pynq_train.graph.fold import fold_batchnorm
-from pynq_train.graph.fuse import FusedLayer, fuse
 from pynq_train.graph.graph import Graph, Sequential
-from pynq_train.graph.init import LayerParams, init_params
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
     Add,
@@ -23,6 +20,7 @@ from pynq_train.graph.ops import (
     Relu6,
     Shape,
 )
+from pynq_train.graph.params import LayerParams
 
 __all__ = [
     "Add",
@@ -33,7 +31,6 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
-    "FusedLayer",
     "GlobalAvgPool",
     "Graph",
     "LayerParams",
@@ -46,7 +43,4 @@ __all__ = [
     "Relu6",
     "Sequential",
     "Shape",
-    "fold_batchnorm",
-    "fuse",
-    "init_params",
 ]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from pynq_train.graph.init import FloatArray
 from pynq_train.graph.ops import Conv
+from pynq_train.graph.params import FloatArray
 from pynq_train.graph.shapes import Shape, Window
 
 _CHUNK_VALUES = 1 << 19

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.init import FloatArray
+from pynq_train.graph.params import FloatArray
 
 Labels = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynq_train.graph.init import FloatArray, LayerParams
+from pynq_train.graph.params import FloatArray, LayerParams
 
 
 @dataclass(frozen=True)

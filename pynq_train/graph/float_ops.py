@@ -16,7 +16,6 @@ from pynq_train.fixed import keep_map
 from pynq_train.graph import float_norm
 from pynq_train.graph.float_conv import ConvSite
 from pynq_train.graph.float_pool import PoolSite
-from pynq_train.graph.init import FloatArray, LayerParams
 from pynq_train.graph.ops import (
     Add,
     AvgPool,
@@ -34,6 +33,7 @@ from pynq_train.graph.ops import (
     Relu,
     Relu6,
 )
+from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Shape
 
 Maps = list[FloatArray]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pynq_train.graph.init import FloatArray
+from pynq_train.graph.params import FloatArray
 from pynq_train.graph.pooling import AvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import Shape, Window, window_of
 

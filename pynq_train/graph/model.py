@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.init import LayerParams, check_params
+from pynq_train.graph.params import LayerParams, check_graph_params
 
 
 @dataclass(frozen=True)
@@ -22,4 +22,4 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_params(self.graph, self.params)
+        check_graph_params(self.graph, self.params)

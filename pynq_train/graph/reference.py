@@ -19,8 +19,8 @@ from pynq_train.graph.flat import map_shape
 from pynq_train.graph.float_loss import softmax_loss, squared_error
 from pynq_train.graph.float_ops import KERNELS, Mode, Site
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.init import FloatArray, LayerParams, check_params
 from pynq_train.graph.ops import BatchNorm
+from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.shapes import require_number
 from pynq_train.graph.wiring import FROM_INPUT
 
@@ -69,7 +69,7 @@ class FloatTrainer:
         seed: int = 0,
         nesterov: bool = False,
     ) -> None:
-        check_params(graph, params)
+        check_graph_params(graph, params)
         if loss not in LOSSES:
             raise UnknownName.among("loss", loss, LOSSES)
         require_number("label_smoothing", label_smoothing, 0, 1)

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 from pynq_train.errors import BadInput, IllegalProgram, UnknownName
 from pynq_train.hw.commands import (
@@ -19,22 +18,6 @@ from pynq_train.hw.config import CONFIGS, WORD_BYTES, HwConfig
 from pynq_train.hw.contract import contract_hash
 
 Fields = dict[str, int]
-
-
-class _Span(Protocol):
-    """What :meth:`Program.make` takes as a region."""
-
-    @property
-    def symbol(self) -> str: ...
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def nbytes(self) -> int: ...
-
-    @property
-    def kind(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -79,12 +62,12 @@ class Program:
     step_off: int
 
     @classmethod
-    def make(cls, name: str, descriptors: bytes, taps: bytes, regions: Iterable[_Span],
+    def make(cls, name: str, descriptors: bytes, taps: bytes, regions: Iterable[Region],
              arena_bytes: int, config: HwConfig, *, step_symbol: str = "step_block") -> Program:
         """Build a program; its parts stand at ``<name>.program``, ``<name>.taps``, ``step_symbol``.
 
         Args:
-            regions: anything with symbol, offset, nbytes and kind; sorted here.
+            regions: spans of the arena in any order.
 
         Raises:
             UnknownName: one of those symbols is missing.
@@ -93,8 +76,7 @@ class Program:
         if not descriptors or len(descriptors) % DESCRIPTOR_BYTES:
             raise BadInput(f"program {name!r}: bytes of descriptors",
                            expected=f"a multiple of {DESCRIPTOR_BYTES}", found=len(descriptors))
-        spans = sorted((Region(r.symbol, r.offset, r.nbytes, r.kind) for r in regions),
-                       key=lambda r: (r.offset, r.nbytes))
+        spans = sorted(regions, key=lambda r: (r.offset, r.nbytes))
         offsets = {r.symbol: r.offset for r in spans}
         places = []
         for symbol in (f"{name}.program", f"{name}.taps", step_symbol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pynq_train.graph.fuse import Kind
+from pynq_train.layers.fuse import Kind
 
 FREE = frozenset({"conv", "dense", "norm", "add", "concat"})
-"""Kinds of layers whose output may have any exponent (others are copied, ``graph/concat.py``)."""
+"""Kinds of layers whose output may have any exponent (others are copied, ``layers/concat.py``)."""
 
 
 def groups_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

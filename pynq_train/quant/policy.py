@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.fuse import Kind
-from pynq_train.graph.gradient_flow import DLOGITS, GradientFlow, GradientRef, GradientStep
+from pynq_train.layers.backward_graph import DLOGITS, GradientFlow, GradientRef, GradientStep
+from pynq_train.layers.fuse import Kind
 from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
     GRADIENT_BITS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
-from pynq_train.graph.gradient_flow import GradientFlow, GradientStep
+from pynq_train.layers.backward_graph import GradientFlow, GradientStep
 from pynq_train.quant.policy import (
     FRACTION_BITS,
     MASTER_EXPONENT,

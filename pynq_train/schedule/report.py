@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph import fuse, layer_lists, zoo
-from pynq_train.graph.fuse import FusedLayer
-from pynq_train.hw.boards import Board
+from pynq_train.graph import zoo
+from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.commands import Pass
 from pynq_train.hw.resources import resources
-from pynq_train.schedule.cost import Cost
-from pynq_train.schedule.plan import Plan, Role
-from pynq_train.schedule.savings import everything, savings
-from pynq_train.schedule.shape import Geometry
-from pynq_train.schedule.single import SinglePass, kinds_of, single_pass, single_plan
-from pynq_train.schedule.timeline import predict
+from pynq_train.layers import fuse, layer_lists
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.freeze_report import everything, savings
+from pynq_train.schedule.passes.cost import Cost
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.predict import predict
+from pynq_train.schedule.standalone import SinglePass, kinds_of, single_pass, single_plan
 
 _LIMITS = {"array": "array", "load X": "bandwidth", "load S": "S reload", "store": "bandwidth",
            "memory": "bandwidth"}
@@ -226,3 +229,12 @@ def predict_table(board: Board, detail: bool = True) -> str:
         lines.append(summary(name, rows, board, batch))
         lines += [f"  refused: {note}" for note in refused]
     return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the predictions of the reference networks for the PYNQ-Z2."""
+    sys.stdout.write(predict_table(BOARDS["pynq-z2"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

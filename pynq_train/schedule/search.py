@@ -15,12 +15,13 @@ from math import exp, log
 from typing import Any
 
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph import fuse, layer_lists, zoo
-from pynq_train.graph.fuse import FusedLayer
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.resources import resources
-from pynq_train.schedule.single import layer_passes
+from pynq_train.layers import fuse, layer_lists
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.standalone import layer_passes
 
 ARRAY_WIDTHS = (16, 32)
 DEPTHS: dict[str, tuple[int, ...]] = {

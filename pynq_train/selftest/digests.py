@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from pynq_train.backends import open_backend
-from pynq_train.graph import fuse, init_params, zoo
+from pynq_train.graph import zoo
 from pynq_train.graph.rng import normal_float32, stream_key
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.contract import contract_hash
+from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
 from pynq_train.quant.policy import INPUT_START
-from pynq_train.schedule.build import build_evaluation, build_training
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.train.session import Masters, Session, new_policy
 
 PATH = Path(__file__).with_name("digests.json")
 BATCH = 4

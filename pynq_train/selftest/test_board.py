@@ -12,8 +12,9 @@ from pynq_train.backends import Backend, open_backend
 from pynq_train.doctor import loop_back, step_against_golden
 from pynq_train.doctor.loopback import arena_bytes
 from pynq_train.errors import BadInput, MissingTool, StaleOverlay
-from pynq_train.graph import fuse, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.layers import fuse
 from pynq_train.overlays import find_overlay, this_machine
 from pynq_train.schedule.plan import Plan, make_plan
 

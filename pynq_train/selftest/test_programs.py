@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.program import Program, verify
-from pynq_train.schedule.build import build_training
+from pynq_train.schedule.lower.program import build_training
 from pynq_train.selftest import digests
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
+from pynq_train.run.session import StepOutcome
 from pynq_train.train.history import EpochResult
+from pynq_train.train.protocol import Trained
 from pynq_train.train.schedules import number, whole
-
-if TYPE_CHECKING:
-    from pynq_train.train.learner import Learner
-    from pynq_train.train.session import StepOutcome
 
 MONITORS = {"loss": -1, "accuracy": 1, "val_loss": -1, "val_accuracy": 1}
 """Values of an epoch that can be watched: 1 if more is better."""
@@ -25,17 +23,17 @@ class Callback:
     of checkpoints.
     """
 
-    def on_begin(self, learner: Learner) -> None:
+    def on_begin(self, learner: Trained) -> None:
         """Called when a training begins or is taken up again."""
 
-    def on_step(self, learner: Learner, outcome: StepOutcome) -> None:
+    def on_step(self, learner: Trained, outcome: StepOutcome) -> None:
         """Called after each training step."""
 
-    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool | None:
+    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool | None:
         """Called after each epoch; True ends the training."""
         return None
 
-    def on_end(self, learner: Learner) -> None:
+    def on_end(self, learner: Trained) -> None:
         """Called when the training has ended (not when it was interrupted)."""
 
     def state(self) -> dict[str, Any]:
@@ -55,7 +53,7 @@ class OnEpoch(Callback):
     def __init__(self, function: Callable[[EpochResult], Any]) -> None:
         self._function = function
 
-    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool:
+    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool:
         """Call it; only True itself ends the training."""
         return self._function(epoch) is True
 
@@ -109,7 +107,7 @@ class EarlyStopping(_Watch):
         self.patience = patience
         self.waited = 0
 
-    def on_epoch(self, learner: Learner, epoch: EpochResult) -> bool:
+    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool:
         """Count epochs without improvement."""
         self.waited = 0 if self.improved(epoch) else self.waited + 1
         return self.waited > self.patience
@@ -136,7 +134,7 @@ class BestModel(_Watch):
         super().__init__(monitor)
         self.path = path
 
-    def on_epoch(self, learner: Learner, epoch: EpochResult) -> None:
+    def on_epoch(self, learner: Trained, epoch: EpochResult) -> None:
         """Save if it is."""
         if self.improved(epoch):
             learner.save(self.path)

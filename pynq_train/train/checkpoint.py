@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.files import write_atomic
-from pynq_train.graph import FusedLayer, Graph, fuse
-from pynq_train.train.session import Masters
+from pynq_train.graph import Graph
+from pynq_train.layers import FusedLayer, fuse
+from pynq_train.run.masters import Masters
 
 FORMAT = "pynq_train.learner"
 FORMAT_VERSION = 2

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pynq_train.data import check_labels, prepare_images
 from pynq_train.errors import BadInput
 from pynq_train.graph import Shape
-from pynq_train.graph.init import FloatArray
+from pynq_train.graph.params import FloatArray
 
 _CHUNK = 2048
 

@@ -11,23 +11,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends import Backend, backend_names, open_backend
-from pynq_train.errors import BadInput, UnknownName
+from pynq_train.backends import Backend, open_backend
+from pynq_train.backends.names import board_of
+from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
-from pynq_train.graph import Graph, LayerParams, Model, fuse, init_params, zoo
-from pynq_train.graph.init import FloatArray, check_params
-from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.graph import Graph, LayerParams, Model, zoo
+from pynq_train.graph.params import FloatArray
+from pynq_train.layers import fuse, init_params
+from pynq_train.layers.init import check_params
 from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
-from pynq_train.schedule.learning import Train, select
+from pynq_train.run.formats import range_of
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.lower.step_block import layer_kinds
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.step_io import layer_kinds
+from pynq_train.schedule.predict import Prediction, predict
+from pynq_train.schedule.report import table
+from pynq_train.schedule.specs.trainable import Train, select
 from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
-from pynq_train.train.formats import range_of
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HLS_CSIM, HlsSession
 from pynq_train.train.images import (
@@ -40,21 +46,9 @@ from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
-from pynq_train.train.session import Masters, Session, new_policy
 from pynq_train.train.state import TrainState
 
-GOLDEN_BOARD = "pynq-z2"
-"""Board whose plan the golden backend runs, and whose chip the EF-Train kernel is built for."""
 OnEpoch = Callable[[Any], None]
-
-
-def board_of(name: str) -> Board:
-    """Board that a backend name plans for; :class:`UnknownName` lists the backends."""
-    known = [*backend_names(), HLS_CSIM]
-    if name not in known:
-        raise UnknownName.among("board", name, known)
-    hostless = name in ("golden", HLS_CSIM)
-    return BOARDS[GOLDEN_BOARD if hostless else name.removeprefix("virtual:")]
 
 
 class Learner:
@@ -79,7 +73,7 @@ class Learner:
             not hold. The weights are updated as with a batch of ``accumulate * batch`` images.
         train: what learns: ``all``, ``last-layer``, ``last-block`` (the last convolution and
             everything behind it), ``bias``, or names and patterns of layers and parameters
-            (``["conv2", "*.bias"]``). The rest is frozen: see ``print(learner.plan)``.
+            (``["conv2", "*.bias"]``). The rest is frozen: see :meth:`summary`.
 
     Raises:
         UnknownName: no such network or board.
@@ -158,8 +152,16 @@ class Learner:
 
     @property
     def plan(self) -> Plan:
-        """Layers, tiles, memory and predicted cycles on the board."""
+        """Layers, tiles and memory on the board; :meth:`summary` shows it."""
         return self._plan
+
+    def summary(self) -> str:
+        """Return tables of the plan for people: tiles, predicted cycles, memory, frozen layers."""
+        return table(self._plan)
+
+    def predicted_step(self) -> Prediction:
+        """Return the cycles and traffic that the cycle model predicts for a training step."""
+        return predict(self._plan, self._plan.train)
 
     @property
     def history(self) -> History:

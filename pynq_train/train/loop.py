@@ -7,24 +7,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
+from pynq_train.run.formats import range_of
+from pynq_train.run.ranges import tensor_stats
+from pynq_train.run.session import Session
 from pynq_train.train.callbacks import Callback
-from pynq_train.train.formats import range_of
 from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource
 from pynq_train.train.interrupt import DeferredInterrupt
-from pynq_train.train.ranges import tensor_stats
-from pynq_train.train.session import Session
+from pynq_train.train.protocol import Trained
 from pynq_train.train.state import Run
-
-if TYPE_CHECKING:
-    from pynq_train.train.learner import Learner
 
 Labels = NDArray[np.int64]
 
@@ -63,7 +61,7 @@ class Loop:
         progress: show a bar.
     """
 
-    def __init__(self, learner: Learner, session: Session, data: Data,
+    def __init__(self, learner: Trained, session: Session, data: Data,
                  validate: Callable[[], Evaluation] | None, callbacks: Sequence[Callback],
                  saving: Saving | None, progress: bool) -> None:
         self._learner, self._session, self._data = learner, session, data

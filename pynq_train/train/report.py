@@ -6,14 +6,12 @@ import html
 import io
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.predict import predict
+from pynq_train.schedule.report import table
 from pynq_train.train.checkpoint import write_atomic
 from pynq_train.train.history import EpochResult
-
-if TYPE_CHECKING:
-    from pynq_train.train.learner import Learner
+from pynq_train.train.protocol import Trained
 
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto;
   padding: 0 1em; color: #222 }
@@ -23,7 +21,7 @@ pre { overflow-x: auto; background: #f6f6f6; padding: 1em; font-size: 12px }
 svg { max-width: 100%; height: auto }"""
 
 
-def write_report(learner: Learner, path: str | os.PathLike[str]) -> None:
+def write_report(learner: Trained, path: str | os.PathLike[str]) -> None:
     """Write the report of a learner; the file needs nothing beside it.
 
     Curves are drawn if matplotlib is installed; without it their numbers stand in a table.
@@ -36,14 +34,14 @@ def write_report(learner: Learner, path: str | os.PathLike[str]) -> None:
     parts = [f"<h1>{name}</h1>", _summary(learner), "<h2>Curves</h2>",
              _curves(history.epochs, history.batch_losses), _epoch_table(history.epochs),
              "<h2>Ranges and saturations</h2>", _tensors(history.epochs),
-             "<h2>Plan</h2>", f"<pre>{html.escape(str(plan))}</pre>"]
+             "<h2>Plan</h2>", f"<pre>{html.escape(table(plan))}</pre>"]
     text = (f"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
             f"<title>{name}</title><style>{_STYLE}</style></head>\n<body>\n"
             + "\n".join(parts) + "\n</body></html>\n")
     write_atomic(path, text.encode())
 
 
-def _summary(learner: Learner) -> str:
+def _summary(learner: Trained) -> str:
     plan = learner.plan
     step = predict(plan, plan.train)
     seconds = step.cycles / (1e6 * step.clock_mhz)

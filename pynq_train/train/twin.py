@@ -9,11 +9,12 @@ from typing import Any
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
-from pynq_train.graph import BatchNorm, Graph, fuse, init_params
-from pynq_train.graph.gradient_flow import active_layers, resting_norms
-from pynq_train.graph.init import LayerParams
+from pynq_train.graph import BatchNorm, Graph
+from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
-from pynq_train.schedule.learning import Train, select
+from pynq_train.layers import fuse, init_params
+from pynq_train.layers.backward_graph import active_layers, resting_norms
+from pynq_train.schedule.specs.trainable import Train, select
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD

@@ -11,22 +11,22 @@ import numpy as np
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.errors import PynqTrainError
-from pynq_train.graph.fuse import FusedLayer, fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
+from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
-from pynq_train.schedule.layer import LayerSpec, layer_specs
-from pynq_train.schedule.layout import pack_dense, pack_maps, unpack_dense, unpack_maps
-from pynq_train.schedule.lower import LayerAddresses, lower
-from pynq_train.schedule.shape import (
+from pynq_train.schedule.lower.conv import LayerAddresses, lower
+from pynq_train.schedule.passes.geometry import (
     PassShape,
     backward_shapes,
     forward_shape,
     weight_gradient_shape,
 )
-from pynq_train.schedule.tiling import best_tile
+from pynq_train.schedule.passes.tiling import best_tile
+from pynq_train.schedule.specs.layout import pack_dense, pack_maps, unpack_dense, unpack_maps
+from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
 
 Array = np.ndarray
 BOARD = BOARDS["pynq-z2"]

@@ -9,8 +9,9 @@ import pytest
 from oracles.concat_nets import NETWORKS as JOINED
 from oracles.dag_nets import NETWORKS, batch, random_params
 
-from pynq_train.graph import Graph, init_params, zoo
+from pynq_train.graph import Graph, zoo
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import init_params
 
 pytestmark = pytest.mark.oracle
 

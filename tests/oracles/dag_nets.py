@@ -22,8 +22,8 @@ from pynq_train.graph import (
     PadChannels,
     Relu,
     Relu6,
-    init_params,
 )
+from pynq_train.layers import init_params
 
 _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "norm": ((2, 6, 5), [Conv(4, 3, padding=1, bias=False), BatchNorm(), Relu(), Dense(3),

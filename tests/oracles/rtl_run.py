@@ -10,8 +10,9 @@ from pynq_train.backends.base import COUNTERS
 from pynq_train.backends.vboard import MemoryTiming, Model, build
 from pynq_train.hw import registers
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params
-from pynq_train.schedule.build import ProgramImage
-from pynq_train.schedule.plan import PARAM_BYTES, Plan, Role, param_index
+from pynq_train.schedule.lower.program import ProgramImage
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.plan import Plan
 
 BASE = 0x1000_0000
 LONGEST_RUN = 50_000_000

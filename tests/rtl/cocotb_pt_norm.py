@@ -11,8 +11,8 @@ from client_model import Bench, ReadClient, WriteClient
 from descriptor_bench import check_descriptor
 from oracles.norm_cases import SYMBOLS, random_case, run
 
+from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.norm import NormProgram
-from pynq_train.schedule.simulate.vector import block_cycles
 
 OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
 REC_OFF = 7 << 20

@@ -15,17 +15,18 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 from write_contract import watch
 
 from pynq_train.backends.golden import GoldenMachine
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_WORDS, Opcode, pack_descriptor
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
+from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
-from pynq_train.schedule.build import ProgramImage, build_training
-from pynq_train.schedule.layout import pack_maps
-from pynq_train.schedule.plan import Plan, Role, make_plan
-from pynq_train.schedule.step_io import layer_kinds, pack_step_block, plan_params
+from pynq_train.schedule.lower.program import ProgramImage, build_training
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.specs.layout import pack_maps
 from sim.bfm.axi_memory import ReadMemory, WriteMemory
 
 SEED = int(os.environ.get("PT_SEED", "1"))

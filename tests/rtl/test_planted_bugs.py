@@ -1,7 +1,7 @@
 """Planted bugs in small modules, each caught by the bench of its module (docs/testing.md).
 
 Those of the compute unit stand in ``test_pt_compute.py``, those of the schedule in
-``tests/unit/schedule/test_planted_schedule_bugs.py``.
+``tests/unit/schedule/lower/test_planted_schedule_bugs.py``.
 """
 
 from __future__ import annotations

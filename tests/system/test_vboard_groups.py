@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pynq_train.check.verify import verify
 from pynq_train.graph import (
     BatchNorm,
     Conv,
@@ -16,7 +17,6 @@ from pynq_train.graph import (
     Relu,
     Relu6,
 )
-from pynq_train.train.verify import verify
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 

@@ -10,12 +10,12 @@ import pytest
 
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.backends.vboard.build import default_source
+from pynq_train.check import Coverage, random_net, random_train, verify
 from pynq_train.cli.main import main
 from pynq_train.errors import StaleOverlay
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.config import CONFIGS, WIDE32
-from pynq_train.train import Coverage, random_net, random_train, verify
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 BOARD = "virtual:pynq-z2"

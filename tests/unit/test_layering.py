@@ -9,38 +9,45 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pynq_train"
 
-HOST_SIDE = {"hw", "fixed", "graph", "quant", "program", "schedule", "backends", "data",
-             "overlays", "exchange", "files"}
+# In the order in which data flows: each part may use those above it, and no others.
+COMPILER = {"hw", "fixed", "graph", "layers", "quant", "program", "cycles", "schedule"}
+MACHINE = {*COMPILER, "overlays", "backends", "files", "run"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "hw": set(),
     "fixed": set(),
     "graph": {"fixed"},
+    "layers": {"graph", "fixed", "hw"},
+    "quant": {"graph", "layers", "fixed", "hw"},
+    "program": {"hw", "fixed"},
+    # The cycle model knows the engine and the fields of descriptors, not who made them.
+    "cycles": {"hw", "program"},
+    "schedule": COMPILER,
+    "overlays": {"hw"},
+    # Golden checks the scheduler, so it knows nothing of it.
+    "backends": {"hw", "fixed", "program", "overlays"},
+    "run": MACHINE,
+    "check": MACHINE,
     "data": {"graph"},
     "exchange": {"graph", "files"},
-    "quant": {"graph", "fixed", "hw"},
-    "program": {"hw", "fixed"},
-    "schedule": {"quant", "graph", "hw", "program"},
-    "overlays": {"hw"},
-    "notebooks": set(),
-    "backends": {"hw", "fixed", "program", "overlays"},
     # The baseline knows networks and boards, and nothing of our engine.
-    "eftrain": {"graph", "hw"},
-    "train": {"eftrain", *HOST_SIDE},
-    "bench": {"train", "eftrain", *HOST_SIDE},
-    "doctor": {"train", *HOST_SIDE},
-    "selftest": {"train", "doctor", *HOST_SIDE},
+    "eftrain": {"graph", "layers", "hw"},
+    "train": {"data", "exchange", "eftrain", *MACHINE},
+    "bench": {"eftrain", *MACHINE},
+    "doctor": MACHINE,
+    "selftest": {"doctor", *MACHINE},
+    "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "train", "bench", "doctor", "eftrain", *HOST_SIDE},
+    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "exchange", *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
-    "": {"train", *HOST_SIDE},
+    "": {"check", "train", "data", "exchange", *MACHINE},
 }
 
 
-def imported_units(path: Path) -> set[str]:
-    """Return the first-level units of pynq_train (\"\" for the package itself) a file imports."""
-    units: set[str] = set()
+def imported_names(path: Path) -> list[tuple[tuple[str, ...], str]]:
+    """Return all (module below pynq_train, name) that a file imports, wherever it does."""
+    found: list[tuple[tuple[str, ...], str]] = []
     here = ("pynq_train", *path.relative_to(PACKAGE).parent.parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         targets: list[tuple[str, ...]] = []
@@ -50,12 +57,57 @@ def imported_units(path: Path) -> set[str]:
             base = here[: len(here) - node.level + 1] if node.level else ()
             module = (*base, *(node.module.split(".") if node.module else ()))
             targets = [(*module, alias.name) for alias in node.names]
-        for target in targets:
-            if target[0] == "pynq_train":
-                unit = target[1] if len(target) > 1 else ""
-                exists = (PACKAGE / unit).is_dir() or (PACKAGE / f"{unit}.py").is_file()
-                units.add(unit if unit and exists else "")
+        found += [(target[1:-1], target[-1] if len(target) > 1 else "") for target in targets
+                  if target[0] == "pynq_train"]
+    return found
+
+
+def imported_units(path: Path) -> set[str]:
+    """Return the first-level units of pynq_train ("" for the package itself) a file imports."""
+    units: set[str] = set()
+    for module, name in imported_names(path):
+        unit = module[0] if module else name
+        exists = (PACKAGE / unit).is_dir() or (PACKAGE / f"{unit}.py").is_file()
+        units.add(unit if unit and exists else "")
     return units
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Return the files of pynq_train that a file imports, lazily or for type checks too.
+
+    ``from pynq_train.a import b`` is an import of ``a/b.py`` if there is such a file, else of
+    ``a.py`` or ``a/__init__.py``.
+    """
+    found: set[Path] = set()
+    for module, name in imported_names(path):
+        base = PACKAGE.joinpath(*module)
+        for target in (base / f"{name}.py", base / name / "__init__.py",
+                       base.with_suffix(".py"), base / "__init__.py"):
+            if target.is_file() and (name or target.stem != ""):
+                found.add(target)
+                break
+    return found - {path}
+
+
+def circle(edges: dict[Path, set[Path]]) -> list[Path]:
+    """Return files that import each other in a circle, in order; empty if there are none."""
+    done: set[Path] = set()
+
+    def walk(path: Path, trail: list[Path]) -> list[Path]:
+        if path in trail:
+            return trail[trail.index(path):]
+        if path in done:
+            return []
+        for target in sorted(edges.get(path, ())):
+            if found := walk(target, [*trail, path]):
+                return found
+        done.add(path)
+        return []
+
+    for start in sorted(edges):
+        if found := walk(start, []):
+            return found
+    return []
 
 
 def unit_of(path: Path) -> str:
@@ -83,3 +135,31 @@ def test_the_check_sees_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bad.write_text("from ..graph import fuse\nimport pynq_train.graph.ops\nfrom .. import graph\n")
     monkeypatch.setitem(globals(), "PACKAGE", package)
     assert imported_units(bad) == {"graph"}
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    edges = {path: imported_files(path) for path in source_files()}
+    assert sum(map(len, edges.values())) > 500, "the check sees few imports: is it broken?"
+    found = circle(edges)
+    assert not found, "circle: " + " -> ".join(str(p.relative_to(PACKAGE)) for p in found)
+
+
+@pytest.mark.parametrize("planted", [
+    "from pynq_train.graph import b\n",
+    "from pynq_train.graph.b import name\n",
+    "from . import b\n",
+    "def f():\n    from pynq_train.graph.b import name\n",
+    "import typing\nif typing.TYPE_CHECKING:\n    from pynq_train.graph.b import name\n",
+])
+def test_the_check_sees_circles(planted: str, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pynq_train" / "graph"
+    folder.mkdir(parents=True)
+    monkeypatch.setitem(globals(), "PACKAGE", folder.parent)
+    (folder / "a.py").write_text(planted)
+    (folder / "b.py").write_text("from pynq_train.graph import c\n")
+    (folder / "c.py").write_text("")
+    paths = [folder / "a.py", folder / "b.py", folder / "c.py"]
+    assert circle({path: imported_files(path) for path in paths}) == []
+    (folder / "c.py").write_text("from pynq_train.graph.a import other\n")
+    assert set(circle({path: imported_files(path) for path in paths})) == set(paths)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden.memory import Memory
 from pynq_train.fixed import saturate, wrap
-from pynq_train.fixed.scalar_number import Scalars
+from pynq_train.fixed.soft_float import Scalars
 from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.norm import (
     MASTER_EXPONENT,

@@ -264,7 +264,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
 
 def _exercise(library: Path, source: ModelSource) -> None:
     """Train on a library that records a profile; it leaves the profile beside its objects."""
-    code = "import sys; from pynq_train.train.exercise import main; main(*sys.argv[1:])"
+    code = "import sys; from pynq_train.run.pgo import main; main(*sys.argv[1:])"
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     package = source.package.as_posix() if source.package is not None else ""

@@ -26,8 +26,8 @@ from pynq_train.eftrain.csim.layout import (
 from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
 from pynq_train.errors import UnsupportedModel
-from pynq_train.graph.fuse import FusedLayer
-from pynq_train.graph.init import LayerParams
+from pynq_train.graph.params import LayerParams
+from pynq_train.layers.fuse import FusedLayer
 
 Labels = NDArray[np.int64]
 _KNOWN = frozenset(("kind", "name", "in_shape", "out_shape_before_pool", "out_shape", "kernel",

@@ -9,7 +9,7 @@ import pytest
 from oracles.golden_unit import RECORD, check, execute
 from oracles.norm_cases import SYMBOLS, random_case, run
 
-from pynq_train.fixed.scalar_number import Scalars
+from pynq_train.fixed.soft_float import Scalars
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.norm import NormProgram
 

@@ -13,16 +13,16 @@ import pytest
 from oracles.engine_model import run_conv
 
 from pynq_train.backends.golden import GoldenMachine, scalar
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor, pack_params
 from pynq_train.hw.config import ABSENT_WEIGHT
+from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program
 from pynq_train.program.gradients import check_gradient
 from pynq_train.program.spans import strides_of
-from pynq_train.schedule.build import build_training
+from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import make_plan
 
 NETS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {

@@ -14,13 +14,15 @@ from fake_engine import CLEAR, START, FakeEngine, fake_board
 
 from pynq_train.backends import open_backend
 from pynq_train.backends.vboard.device import VirtualDevice
-from pynq_train.graph import fuse, init_params, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw import registers
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
 from pynq_train.quant.policy import INPUT_START
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.train.session import Masters, Session, new_policy
 
 LINE = 64
 BASE = 0x1000_0000

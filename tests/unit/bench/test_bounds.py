@@ -9,18 +9,19 @@ from pynq_train.bench.attribution import Share
 from pynq_train.bench.bounds import bound, bounds
 from pynq_train.bench.rtl import Counts
 from pynq_train.bench.step import plan_step, step_rows
-from pynq_train.graph import Conv, Dense, Graph, Relu, fuse, layer_lists, zoo
+from pynq_train.graph import Conv, Dense, Graph, Relu, zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.plan import Role
-from pynq_train.schedule.single import (
+from pynq_train.layers import fuse, layer_lists
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.predict import predict
+from pynq_train.schedule.standalone import (
     PLACE,
     SinglePass,
     layer_passes,
     single_pass,
     single_specs,
 )
-from pynq_train.schedule.timeline import predict
 
 BOARD = BOARDS["pynq-z2"]
 BATCH = 16

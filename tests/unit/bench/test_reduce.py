@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.bench.reduce import Along, Reduction, choose, reduced, repetitions
-from pynq_train.graph import layer_lists
-from pynq_train.graph.layer_lists import conv_layer
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
-from pynq_train.schedule.cost import pass_cost
-from pynq_train.schedule.layer import layer_specs
-from pynq_train.schedule.shape import Geometry
-from pynq_train.schedule.single import SinglePass, layer_passes, single_pass, single_plan
+from pynq_train.layers import layer_lists
+from pynq_train.layers.layer_lists import conv_layer
+from pynq_train.schedule.passes.cost import pass_cost
+from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.specs.spec import layer_specs
+from pynq_train.schedule.standalone import SinglePass, layer_passes, single_pass, single_plan
 
 BOARD = BOARDS["pynq-z2"]
 LEAST = {Along.IMAGES: 2, Along.ROWS: 3, Along.CHANNELS: 2}

@@ -13,11 +13,12 @@ from pynq_train.bench.result import Result
 from pynq_train.bench.rtl import Counts
 from pynq_train.bench.step import bench_step, plan_step, step_rows
 from pynq_train.errors import DoesNotFit, HardwareFault, UnknownName
-from pynq_train.graph import layer_lists, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.plan import Role
-from pynq_train.schedule.timeline import predict
+from pynq_train.layers import layer_lists
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.predict import predict
 
 BOARD = BOARDS["pynq-z2"]
 FIGURES = {"macs", "cycles", "utilization", "stalls", "ddr_bytes", "gops", "ms_per_image",

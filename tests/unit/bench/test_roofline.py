@@ -9,9 +9,9 @@ import pytest
 
 from pynq_train.bench.roofline import draw, measured_points, points
 from pynq_train.errors import BadInput, MissingTool
-from pynq_train.graph import layer_lists
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
+from pynq_train.layers import layer_lists
 from pynq_train.schedule.report import list_rows
 
 BOARD = BOARDS["pynq-z2"]

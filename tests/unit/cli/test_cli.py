@@ -12,7 +12,7 @@ import pytest
 import pynq_train as pt
 from pynq_train.backends import open_backend
 from pynq_train.cli.main import main
-from pynq_train.train import Session
+from pynq_train.run import Session
 
 Capture = pytest.CaptureFixture[str]
 
@@ -132,7 +132,7 @@ def test_verify_fails_on_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path:
             backend.read = lambda o, n: original(o, n) ^ 1  # type: ignore[method-assign]
         return backend
 
-    monkeypatch.setattr(import_module("pynq_train.train.verify"), "open_backend", opened)
+    monkeypatch.setattr(import_module("pynq_train.check.verify"), "open_backend", opened)
     report = tmp_path / "verify.json"
     code, text = refused_after_bar(capsys, "verify", "--net", "digits", "--board", "golden",
                                    "--json", report)

@@ -11,9 +11,9 @@ import pytest
 from pynq_train.bench import Counts, PassCount, Rtl
 from pynq_train.bench.reduce import choose
 from pynq_train.cli.main import main
-from pynq_train.graph import layer_lists
-from pynq_train.schedule.single import SinglePass, single_plan
-from pynq_train.schedule.timeline import predict
+from pynq_train.layers import layer_lists
+from pynq_train.schedule.predict import predict
+from pynq_train.schedule.standalone import SinglePass, single_plan
 
 Capture = pytest.CaptureFixture[str]
 COUNTERS = dict.fromkeys((f"{way}_beats{i}" for way in ("read", "write") for i in range(4)), 10)

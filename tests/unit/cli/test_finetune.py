@@ -61,7 +61,7 @@ def test_a_killed_finetuning_goes_on(model: Path, data: Path, tmp_path: Path,
     whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
     arguments = ("--data", data, "--epochs", 3, "--checkpoint-every", 1, "--no-progress")
     assert run("finetune", "--model", model, "--out", whole, *arguments) == 0
-    from pynq_train.train import Session
+    from pynq_train.run import Session
     original, count = Session.train_step, [0]
 
     def train_step(session: Session, *args: object) -> object:

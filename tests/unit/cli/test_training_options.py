@@ -11,7 +11,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.cli.main import main
-from pynq_train.graph import init_params
+from pynq_train.layers import init_params
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,11 +13,12 @@ from pynq_train.bench.versus import compare
 from pynq_train.cli.main import main
 from pynq_train.eftrain import FIXED16, FP32, predict_layers
 from pynq_train.eftrain.published import ONE_X_PYNQ_BUILD
-from pynq_train.graph import fuse, layer_lists, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.resources import resources
+from pynq_train.layers import fuse, layer_lists
 from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.predict import predict
 
 Capture = pytest.CaptureFixture[str]
 EF = ("--engine", "ef-train")

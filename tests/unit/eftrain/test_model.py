@@ -38,8 +38,9 @@ from pynq_train.eftrain.published import (
     measured,
 )
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName, UnsupportedModel
-from pynq_train.graph import fuse, layer_lists, zoo
+from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers import fuse, layer_lists
 
 ONE_X = fuse(zoo.get("1x"))
 VGG16 = layer_lists.get("vgg16-conv")

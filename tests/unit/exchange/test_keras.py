@@ -11,8 +11,8 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import fuse
 
 pytestmark = [pytest.mark.needs("keras", "torch"), pytest.mark.filterwarnings("ignore")]
 

@@ -13,8 +13,9 @@ from oracles.dag_nets import NETWORKS, batch, random_params
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.onnx_import import from_proto
-from pynq_train.graph import Conv, Dense, Graph, Relu, fuse, zoo
+from pynq_train.graph import Conv, Dense, Graph, Relu, zoo
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import fuse
 
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]

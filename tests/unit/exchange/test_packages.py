@@ -11,7 +11,8 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import MissingTool
-from pynq_train.graph import init_params, zoo
+from pynq_train.graph import zoo
+from pynq_train.layers import init_params
 
 _LOAD = """
 import sys

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.check.verify import verify
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.graph import fuse
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.train.verify import verify
+from pynq_train.layers import fuse
 
 pytestmark = pytest.mark.oracle
 

@@ -23,8 +23,8 @@ from pynq_train.graph import (
     Relu,
     Relu6,
     Sequential,
-    fuse,
 )
+from pynq_train.layers import fuse
 
 
 def residual() -> Graph:

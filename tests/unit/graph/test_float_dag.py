@@ -10,8 +10,9 @@ from oracles import naive_graph
 from oracles.dag_nets import NETWORKS, batch, random_params
 
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Graph, LayerParams, init_params
+from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Graph, LayerParams
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import init_params
 
 FIELDS = ("weight", "bias")
 

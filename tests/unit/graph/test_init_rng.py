@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import BadInput
-from pynq_train.graph import LayerParams, fuse, init_params, zoo
-from pynq_train.graph.init import check_params
+from pynq_train.graph import LayerParams, zoo
 from pynq_train.graph.rng import hash_u64, normal_float32, permutation, stream_key
+from pynq_train.layers import fuse, init_params
+from pynq_train.layers.init import check_params
 
 LAYERS = fuse(zoo.digits())
 

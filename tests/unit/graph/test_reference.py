@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import BadInput
-from pynq_train.graph import Graph, LayerParams, Sequential, fuse, init_params, zoo
+from pynq_train.graph import Graph, LayerParams, Sequential, zoo
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import fuse, init_params
 
 NETWORKS = {
     "pads": Sequential((3, 9, 7)).conv(5, 3, padding=1).relu().pool().conv(4, 2, 1, "same")

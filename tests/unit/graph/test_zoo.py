@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import BadInput
-from pynq_train.graph import Add, Conv, Graph, fuse, init_params, layer_lists, zoo
-from pynq_train.graph.init import param_specs, parameter_count
+from pynq_train.graph import Add, Conv, Graph, zoo
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import fuse, init_params, layer_lists
+from pynq_train.layers.init import param_specs, parameter_count
 
 COUNTS = {
     "lenet5": (zoo.lenet5(), 61_706),  # LeCun et al. 1998 with full connections: 61,706

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, pack_descriptor, pack_tap
+from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program
-from pynq_train.schedule.build import ProgramImage, build_training
+from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.plan import Plan, make_plan
 
 BOARD = BOARDS["pynq-z2"]

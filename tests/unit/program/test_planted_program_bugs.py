@@ -13,9 +13,9 @@ from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import Opcode, Pass
 from pynq_train.hw.config import HwConfig
 from pynq_train.program import Program, verify
-from pynq_train.schedule import layer as schedule_layer
-from pynq_train.schedule import tiling
-from pynq_train.schedule.shape import Geometry, PassShape
+from pynq_train.schedule.passes import tiling
+from pynq_train.schedule.passes.geometry import Geometry, PassShape
+from pynq_train.schedule.specs import spec as schedule_layer
 
 PLANNED = all_kinds()
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, Unit, pack_descriptor, pair
+from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program, verify
 from pynq_train.program.access import Access
 from pynq_train.program.hazards import Order
 from pynq_train.program.spans import Spans, affine, distinct, strides_of, unpair
-from pynq_train.schedule.build import build_evaluation, build_training
+from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
 
 NETS = {

@@ -12,7 +12,6 @@ from oracles.engine_model import run_conv
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph import zoo
-from pynq_train.graph.fuse import fuse
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import (
@@ -23,14 +22,17 @@ from pynq_train.hw.commands import (
     unpack_params,
 )
 from pynq_train.hw.config import CONFIGS
+from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program, verify
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
-from pynq_train.schedule.build import build_evaluation, build_training
-from pynq_train.schedule.layout import pack_maps, unpack_dense, unpack_maps
-from pynq_train.schedule.plan import PARAM_BYTES, Plan, Role, make_plan, param_index
+from pynq_train.schedule.lower.program import build_evaluation, build_training
+from pynq_train.schedule.lower.records import read_records
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import predict_table, table
-from pynq_train.schedule.step_io import layer_kinds, pack_step_block, read_records
-from pynq_train.schedule.timeline import predict
+from pynq_train.schedule.specs.layout import pack_maps, unpack_dense, unpack_maps
 
 BOARD = BOARDS["pynq-z2"]
 NETS = ("digits", "lenet5", "1x")

@@ -10,11 +10,12 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput
-from pynq_train.graph import Graph, init_params
+from pynq_train.graph import Graph
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep
 from pynq_train.quant.step import step_params
-from pynq_train.train import Session, StepOutcome
+from pynq_train.run import Session, StepOutcome
 
 Data = tuple[np.ndarray, np.ndarray]
 SGD = pt.SGD(lr=0.1, weight_decay=1e-3)

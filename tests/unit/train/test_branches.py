@@ -8,21 +8,12 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.graph import (
-    Add,
-    BatchNorm,
-    Conv,
-    Dense,
-    GlobalAvgPool,
-    Graph,
-    Relu,
-    Relu6,
-    init_params,
-)
+from pynq_train.check.random_branches import random_branched_net
+from pynq_train.check.verify import verify
+from pynq_train.graph import Add, BatchNorm, Conv, Dense, GlobalAvgPool, Graph, Relu, Relu6
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep
-from pynq_train.train.random_branches import random_branched_net
-from pynq_train.train.verify import verify
 
 BATCH = 16
 Data = tuple[np.ndarray, np.ndarray]

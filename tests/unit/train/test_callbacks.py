@@ -11,7 +11,8 @@ import pytest
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import Graph
-from pynq_train.train import EpochResult, StepOutcome
+from pynq_train.run import StepOutcome
+from pynq_train.train import EpochResult
 from pynq_train.train.callbacks import BestModel, Callback, EarlyStopping, as_callbacks
 
 Data = tuple[np.ndarray, np.ndarray]

@@ -9,12 +9,13 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput
-from pynq_train.graph import AvgPool, Conv, Dense, Graph, MaxPool2x2, Relu, Relu6, fuse
-from pynq_train.graph.init import init_params
+from pynq_train.graph import AvgPool, Conv, Dense, Graph, MaxPool2x2, Relu, Relu6
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.learning import Learns, select
+from pynq_train.layers import fuse
+from pynq_train.layers.init import init_params
 from pynq_train.schedule.plan import make_plan
+from pynq_train.schedule.specs.trainable import Learns, select
 
 GRAPH = Graph.build((1, 8, 8), [
     Conv(24, 3, 1, 1), Relu6(), Conv(24, 3, 1, 1, groups=24), Relu6(), Conv(24, 1), Relu6(),

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.check.verify import verify
 from pynq_train.errors import BadInput
 from pynq_train.fixed import keep_map
-from pynq_train.graph import Dropout, Flatten, Graph, MaxPool2x2, init_params, ops
+from pynq_train.graph import Dropout, Flatten, Graph, MaxPool2x2, ops
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, unpack_descriptor
+from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep
-from pynq_train.schedule.build import ProgramImage
-from pynq_train.train.session import Session
-from pynq_train.train.verify import verify
+from pynq_train.run.session import Session
+from pynq_train.schedule.lower.program import ProgramImage
 
 BATCH, SEED = 16, 7
 Data = tuple[np.ndarray, np.ndarray]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.check import random_net, random_train, verify
 from pynq_train.errors import BadInput, IllegalProgram
-from pynq_train.graph import Graph, fuse
-from pynq_train.schedule.learning import select
-from pynq_train.schedule.place import Tensors
-from pynq_train.train import Masters, random_net, random_train, verify
+from pynq_train.graph import Graph
+from pynq_train.layers import fuse
+from pynq_train.run import Masters
+from pynq_train.schedule.memory.place import Tensors
+from pynq_train.schedule.specs.trainable import select
 
 Data = tuple[np.ndarray, np.ndarray]
 SGD = pt.SGD(lr=0.1, weight_decay=1e-3)

@@ -9,8 +9,8 @@ import pynq_train as pt
 from pynq_train.graph import BatchNorm, Conv, Dense, GlobalAvgPool, Graph, MaxPool2x2, Op, Relu
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.config import ABSENT_WEIGHT
-from pynq_train.schedule.layer import LayerSpec
-from pynq_train.schedule.plan import Role
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.specs.spec import LayerSpec
 
 BATCH, STEPS = 16, 6
 NETS: dict[str, list[tuple[int, int]]] = {  # channels and groups of the convolutions behind a stem

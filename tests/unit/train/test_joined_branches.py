@@ -7,6 +7,7 @@ import pytest
 from oracles.concat_nets import NETWORKS
 
 import pynq_train as pt
+from pynq_train.check.verify import verify
 from pynq_train.graph import (
     Add,
     BatchNorm,
@@ -19,11 +20,10 @@ from pynq_train.graph import (
     MaxPool,
     Op,
     Relu,
-    init_params,
 )
 from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep
-from pynq_train.train.verify import verify
 
 BATCH = 16
 STEPS = 6

@@ -12,8 +12,9 @@ import pynq_train as pt
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.train import EpochResult, Masters
-from pynq_train.train.session import Session
+from pynq_train.run import Masters
+from pynq_train.run.session import Session
+from pynq_train.train import EpochResult
 
 Data = tuple[np.ndarray, np.ndarray]
 OPTIMIZER = pt.SGD(lr=0.1, weight_decay=1e-3)

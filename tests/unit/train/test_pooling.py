@@ -6,24 +6,15 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.check.verify import verify
 from pynq_train.errors import DoesNotFit
-from pynq_train.graph import (
-    BatchNorm,
-    Conv,
-    Dense,
-    Graph,
-    MaxPool,
-    MaxPool2x2,
-    Op,
-    Relu,
-    fuse,
-    init_params,
-)
+from pynq_train.graph import BatchNorm, Conv, Dense, Graph, MaxPool, MaxPool2x2, Op, Relu
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.boards import BOARDS
+from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
-from pynq_train.schedule.plan import Role, make_plan
-from pynq_train.train.verify import verify
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.plan import make_plan
 
 BATCH = 16
 _STEM: list[Op] = [Conv(12, 3, 1, 1, False, "stem"), BatchNorm(name="bn"), Relu()]

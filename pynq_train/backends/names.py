@@ -1,0 +1,26 @@
+"""Names of backends, and the board that each one plans for."""
+
+from __future__ import annotations
+
+from pynq_train.errors import UnknownName
+from pynq_train.hw.boards import BOARDS, Board
+
+VIRTUAL = "virtual:"
+"""Prefix of a virtual board."""
+HLS_CSIM = "hls-csim"
+"""Name of the board."""
+GOLDEN_BOARD = "pynq-z2"
+"""Board whose plan the golden backend runs, and whose chip the EF-Train kernel is built for."""
+
+def backend_names() -> list[str]:
+    """All names that ``open_backend`` takes."""
+    return ["golden", *sorted(BOARDS), *(VIRTUAL + name for name in sorted(BOARDS))]
+
+
+def board_of(name: str) -> Board:
+    """Board that a backend name plans for; :class:`UnknownName` lists the backends."""
+    known = [*backend_names(), HLS_CSIM]
+    if name not in known:
+        raise UnknownName.among("board", name, known)
+    hostless = name in ("golden", HLS_CSIM)
+    return BOARDS[GOLDEN_BOARD if hostless else name.removeprefix(VIRTUAL)]

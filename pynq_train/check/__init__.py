@@ -1,0 +1,10 @@
+"""Proofs of equal bits: verify, replay, random networks and what they cover."""
+
+from pynq_train.check.coverage import Coverage
+from pynq_train.check.difference import Difference
+from pynq_train.check.random_nets import RandomNet, random_net, random_train
+from pynq_train.check.replay import Replay, replay
+from pynq_train.check.verify import VerifyReport, verify
+
+__all__ = ["Coverage", "Difference", "RandomNet", "Replay", "VerifyReport", "random_net",
+           "random_train", "replay", "verify"]

@@ -1,0 +1,94 @@
+"""Random blocks whose branches are joined by channels: beside each other, or dense."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pynq_train.check.random_nets import Draw
+from pynq_train.graph.ops import AvgPool, Concat, MaxPool2x2, Op
+
+STREAM = 0xCA7
+_BLOCK = 4
+
+
+class Builder(Protocol):
+    """What the blocks need of the network's builder (``random_branches``)."""
+
+    ops: list[Op]
+
+    def name(self, stem: str) -> str:
+        """A new name."""
+
+    def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
+        """A convolution, often normalised."""
+
+    def relu(self, source: str, percent: int = 80) -> str:
+        """A ReLU or ReLU6, or nothing."""
+
+
+def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -> tuple[str, int]:
+    """Append a block behind ``at``, which has ``channels``; returns its end and its channels.
+
+    Two to four branches of one or two convolutions, of pooling or of nothing, one of them taken
+    twice now and then; or two or three convolutions that each read all before them. ``size``: the
+    smaller side of the map.
+    """
+    if channels % _BLOCK:
+        channels = _BLOCK * (1 + draw.below(4))
+        at = build.relu(build.conv(at, channels, 1, 1))
+    end, channels = _dense(build, draw, at, channels) if draw.chance(35) else _beside(
+        build, draw, at, channels)
+    end = build.relu(end, 25)
+    if size >= _BLOCK and draw.chance(25):
+        build.ops.append(MaxPool2x2(build.name("pool"), (end,)))
+        end = build.ops[-1].name
+    return end, channels
+
+
+def _join(build: Builder, sources: list[str]) -> str:
+    build.ops.append(Concat(build.name("join"), tuple(sources)))
+    return build.ops[-1].name
+
+
+def _beside(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int]:
+    sources: list[str] = []
+    total, count = 0, 2 + draw.below(3)
+    for number in range(count):
+        kind = draw.below(5)
+        end, own = at, channels
+        if kind == 0 and number:
+            build.ops.append(AvgPool(3, 1, 1, build.name("avg"), (at,)))
+            end = build.ops[-1].name
+        elif kind > 1 or not number:
+            own = _BLOCK * (1 + draw.below(3)) + (draw.below(_BLOCK) if number == count - 1 else 0)
+            if kind > 3:
+                end = build.relu(build.conv(end, 1 + draw.below(8), 1, 1))
+            end = build.relu(build.conv(end, own, 1 + 2 * draw.below(3), 1))
+        sources.append(end)
+        total += own
+    if draw.chance(15):
+        sources.insert(0, sources[0])
+        total += _channels_of(build, sources[0], channels, at)
+    return _join(build, sources), total
+
+
+def _channels_of(build: Builder, name: str, channels: int, at: str) -> int:
+    """Channels of a branch: those of its last convolution, or of what the branches read."""
+    by_name = {op.name: op for op in build.ops}
+    while name != at:
+        op = by_name[name]
+        if hasattr(op, "out_channels"):
+            return int(op.out_channels)
+        name = op.inputs[0]
+    return channels
+
+
+def _dense(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int]:
+    lists = draw.chance(50)
+    maps, total = [at], channels
+    for _ in range(2 + draw.below(2)):
+        growth = _BLOCK * (1 + draw.below(2))
+        own = build.conv(build.relu(build.conv(at, growth, 1, 1)), growth, 3, 1)
+        maps.append(own)
+        at, total = _join(build, maps if lists else [at, own]), total + growth
+    return at, total

@@ -1,0 +1,308 @@
+"""Proof that a board computes what golden defines: whole memory images, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.backends import Backend, open_backend
+from pynq_train.backends.names import board_of
+from pynq_train.check.coverage import Coverage
+from pynq_train.check.difference import Difference, first_difference
+from pynq_train.errors import BadInput, HardwareFault
+from pynq_train.graph import Graph
+from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
+from pynq_train.layers import fuse, init_params
+from pynq_train.quant import Loss, SgdStep
+from pynq_train.quant.loss import CROSS_ENTROPY, MSE
+from pynq_train.quant.policy import INPUT_START
+from pynq_train.run.failure import Failure, advice, keep
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.lower.program import ProgramImage
+from pynq_train.schedule.lower.step_block import plan_params
+from pynq_train.schedule.memory.coordinates import tensor_maps
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.specs.trainable import Train, describe_learning, select
+
+_STREAM = 0x7E
+_MOMENTUM, _SMOOTHING = 0.9, 0.1
+Progress = Callable[[int], None]
+
+
+@dataclass
+class VerifyReport:
+    """Outcome of a verification.
+
+    Attributes:
+        net: network; ``batch``, ``steps``, ``seed``, ``board`` as asked for.
+        train: what learned.
+        descriptors: descriptors after which memory was compared.
+        bytes_compared: bytes compared in all.
+        mismatches: differing bytes at the first difference, 0 if there is none.
+        cycles: engine cycles of the free-running steps.
+        first: the first difference.
+        saved: file with program and memory of the run that differed, for ``pynq-train replay``.
+        coverage: shapes and options that were compared.
+    """
+
+    net: str
+    board: str
+    batch: int
+    steps: int
+    seed: int
+    train: str = "all"
+    descriptors: int = 0
+    bytes_compared: int = 0
+    mismatches: int = 0
+    cycles: int = 0
+    first: Difference | None = None
+    saved: Path | None = None
+    coverage: Coverage = field(default_factory=Coverage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
+            "seed": self.seed, "momentum": momentum_of(self.seed), "train": self.train,
+            "loss": loss_of(self.seed), "label_smoothing": smoothing_of(self.seed),
+            "nesterov": nesterov_of(self.seed), "accumulate": parts_of(self.seed),
+            "descriptors_compared": self.descriptors,
+            "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
+            "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
+            "saved": str(self.saved) if self.saved else None,
+        }
+
+    def text(self) -> str:
+        """One line for people."""
+        frozen = "" if self.train == "all" else f"train {self.train}, "
+        return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
+                f"{self.board}: {self.descriptors} descriptors compared, "
+                f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
+
+
+def momentum_of(seed: int) -> float:
+    """Momentum of a verification: none for odd seeds, whose masters then are bare weights."""
+    return 0.0 if seed % 2 else _MOMENTUM
+
+
+def loss_of(seed: int) -> str:
+    """Loss of a verification: the squared error for every fifth seed, 3, 8, 13 ..."""
+    return MSE if seed % 5 == 3 else CROSS_ENTROPY
+
+
+def smoothing_of(seed: int) -> float:
+    """Label smoothing of a verification: some for every third seed with cross-entropy."""
+    return _SMOOTHING if seed % 3 == 1 and loss_of(seed) == CROSS_ENTROPY else 0.0
+
+
+def nesterov_of(seed: int) -> bool:
+    """Nesterov's step for every fourth seed, 2, 6, 10 ..."""
+    return seed % 4 == 2
+
+
+def parts_of(seed: int) -> int:
+    """Mini-batches of an update: two for every eighth seed, 4, 12, 20 ..."""
+    return 2 if seed % 8 == 4 else 1
+
+
+def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
+           seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
+           train: Train = "all") -> VerifyReport:
+    """Run training steps on golden and on a board and compare their memory.
+
+    Both start from the same arena of random bytes. Step mode: the whole images are compared after
+    every descriptor. Free-running mode: after every step, at every fence and after an evaluation.
+    The images that both modes end with are compared too. Stops at the first difference.
+
+    Args:
+        graph: the network.
+        batch: images of a mini-batch.
+        steps: training steps.
+        board: backend to compare with golden.
+        seed: names weights, images, labels and the random bytes; odd ones train without momentum,
+            some of the others with Nesterov's or with two mini-batches for an update; and the loss.
+        progress: called with the number of descriptors since the last call.
+        stalls: probability of a random stall of each memory handshake (virtual boards).
+        train: what learns, as for :class:`~pynq_train.train.Learner`.
+    """
+    if steps < 1:
+        raise BadInput("steps", expected="at least 1", found=steps)
+    layers = fuse(graph)
+    plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
+                     learns=select(layers, train))
+    plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
+    report = VerifyReport(graph.name, board, batch, steps, seed,
+                          describe_learning(layers, plan.learns) if train != "all" else "all")
+    masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
+    with ExitStack() as stack:
+        golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))
+        other = stack.enter_context(open_backend(board, plan.memory.nbytes))
+        if stalls:
+            _stall(other, stalls)
+        pair = _Pair(plan, golden, other, masters, seed, report, progress or (lambda _: None))
+        pair.run()
+    return report
+
+
+def _stall(backend: Backend, probability: float) -> None:
+    model = getattr(backend, "model", None)
+    if model is None or not 0 <= probability < 1:
+        raise BadInput("stalls", expected="a probability below 1, and a virtual board",
+                       found=f"{probability} on {backend.name}")
+    model.set_random_stalls(probability)
+
+
+class _Found(Exception):
+    """Ends a comparison: ``args[0]`` is the difference."""
+
+
+class _Pair:
+    """The same plan on two backends."""
+
+    def __init__(self, plan: Plan, golden: Backend, other: Backend, masters: dict[str, Masters],
+                 seed: int, report: VerifyReport, progress: Progress) -> None:
+        self.plan, self.report, self.seed, self.progress = plan, report, seed, progress
+        self.golden, self.other = golden, other
+        self.sgd = SgdStep(lr=0.01, momentum=momentum_of(seed), decay=1e-3,
+                           nesterov=nesterov_of(seed), parts=parts_of(seed))
+        self.reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
+                                 fill_seed=seed & 0xFFFF_FFFF)
+        self.reference.calibrate(*self._batch(0))
+        self.start = self.image = golden.read(0, plan.memory.nbytes)
+        self.run_request = self.reference.request(self.reference.training)
+        self.tensors = tensor_maps(plan)
+        self.policy = self.reference.policy
+        self.report.coverage.add_program(self.reference.training.program)
+
+    def run(self) -> None:
+        """Both modes, then the evaluation."""
+        try:
+            stepped = [self._hash() for _ in self._steps(stepping=True)]
+            free = [self._hash() for _ in self._steps(stepping=False)]
+            if stepped != free:
+                number = next(i for i, (a, b) in enumerate(zip(stepped, free)) if a != b)
+                raise HardwareFault(
+                    f"{self.report.board}: step mode and free-running mode differ",
+                    expected="the same memory", found=f"another one after step {number + 1}")
+            self._evaluation()
+        except _Found as found:
+            difference: Difference = found.args[0]
+            self.report.first = difference
+            self.report.mismatches = difference.bytes_differing
+            self.report.saved = self._keep(difference.text())
+        except HardwareFault as error:
+            if advised := advice(self._keep(str(error))):
+                error.add(advised)
+            raise
+
+    def _keep(self, text: str) -> Path | None:
+        """Save program and memory of the run under way."""
+        return keep(Failure.of(self.plan, self.report.board, self.run_request, self.image, text))
+
+    def _batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        plan = self.plan
+        channels, rows, cols = plan.layers[0].in_shape
+        shape = (plan.batch, channels, rows, cols)
+        key = stream_key(self.seed, _STREAM, step)
+        images = normal_float32(key, int(np.prod(shape))).reshape(shape)
+        draws = hash_u64(stream_key(self.seed, _STREAM, step, 1), 0, plan.batch)
+        return images, (draws % np.uint64(plan.classes)).astype(np.int64)
+
+    def _steps(self, stepping: bool) -> Iterator[int]:
+        """Run all steps on both backends from the start image, comparing on the way."""
+        for backend in (self.golden, self.other):
+            backend.write(0, self.start)
+        self.reference.policy = copy.deepcopy(self.policy)
+        program = self.reference.training
+        for step in range(self.report.steps):
+            used = self.reference.policy.exponents(self.plan.batch)
+            sgd = replace(self.sgd, part=step % self.sgd.parts, seed=self.seed, step=step)
+            params = plan_params(self.plan, used, sgd)
+            self.reference.write_training(*self._batch(step), params)
+            self._copy_inputs()
+            self._begin(program)
+            if stepping:
+                self._run_stepping(program, step)
+            else:
+                self._run_free(program, step)
+            self.reference.policy.observe(used, self.reference.records(program).measures)
+            yield step
+
+    def _begin(self, program: ProgramImage) -> None:
+        """Remember what is about to run, and the memory in front of it."""
+        self.run_request = self.reference.request(program)
+        self.image = self.other.read(0, self.plan.memory.nbytes)
+
+    def _copy_inputs(self) -> None:
+        for symbol in ("input", "labels", "step_block"):
+            region = self.plan.memory[symbol]
+            self.other.write(region.offset, self.golden.read(region.offset, region.nbytes))
+
+    def _run_stepping(self, program: ProgramImage, step: int) -> None:
+        request = self.reference.request(program)
+        pairs = zip_longest(self.golden.run_step_mode(request), self.other.run_step_mode(request))
+        count = 0
+        for index, other in pairs:
+            if index != other or index is None:
+                raise HardwareFault(f"{self.report.board}: step mode",
+                                    expected=f"a halt after descriptor {index}",
+                                    found=f"one after {other}")
+            entry = program.entries[index]
+            layer = self.plan.specs[entry.layer].name
+            self._compare(f"step {step + 1}, descriptor {index} ({entry.role.value} of {layer})")
+            self.report.descriptors += 1
+            self.progress(1)
+            count += 1
+        if count != program.count:
+            raise HardwareFault(f"{self.report.board}: step mode", found=f"{count} descriptors",
+                                expected=f"{program.count}")
+
+    def _run_free(self, program: ProgramImage, step: int) -> None:
+        fences = [i for i in range(program.count)
+                  if program.program[i * DESCRIPTOR_BYTES] == Opcode.FENCE]
+        if fences:
+            before = self.golden.read(0, self.plan.memory.nbytes)
+        for fence in fences:
+            self._run_both(program, fence + 1)
+            self._compare(f"step {step + 1}, free-running, fence {fence}")
+            for backend in (self.golden, self.other):
+                backend.write(0, before)
+        self._run_both(program, program.count)
+        self._compare(f"step {step + 1}, free-running, end")
+        self.progress(program.count)
+
+    def _run_both(self, program: ProgramImage, count: int) -> None:
+        request = self.reference.request(program, count)
+        self.golden.run(request)
+        self.report.cycles += self.other.run(request).cycles
+
+    def _evaluation(self) -> None:
+        images, labels = self._batch(self.report.steps)
+        valid = max(1, len(images) - 1)
+        self.reference.evaluate(images[:valid], labels[:valid])
+        self._copy_inputs()
+        self._begin(self.reference.evaluation)
+        self.other.run(self.reference.request(self.reference.evaluation))
+        self._compare("evaluation, end")
+
+    def _hash(self) -> str:
+        return hashlib.sha256(self.golden.read(0, self.plan.memory.nbytes).tobytes()).hexdigest()
+
+    def _compare(self, when: str) -> None:
+        mine = self.golden.read(0, self.plan.memory.nbytes)
+        theirs = self.other.read(0, self.plan.memory.nbytes)
+        self.report.bytes_compared += mine.nbytes
+        found = first_difference(when, mine, theirs, self.tensors)
+        if found is not None:
+            raise _Found(found)

@@ -1,0 +1,352 @@
+"""Row walks: which bursts a tile of a loader or a segment of a writer makes, and when.
+
+Cycles in a :class:`TileRead` count from the cycle in which the tile is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import TILE_LEVELS, LoadMode
+from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
+from pynq_train.program.program import Fields
+
+PAGE_BYTES = 4096
+FIRST_ROW = 2
+"""From taking a tile to its first row."""
+ISSUE_CYCLES = 5
+"""From the row that completes a run to the run's first address."""
+NEW_RUN_CYCLES = 2
+HOLD_WORDS = 64
+HOLD_ROWS = 15
+FLAG_PIXELS = {LoadMode.MASK: 16, LoadMode.UNPOOL: 8}
+"""Columns of one flag word as a loader counts them."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """One burst of a tile.
+
+    Attributes:
+        at: cycle of its address if nothing is in the way.
+        beats: words.
+        zeros: cycles of the data side before its first word.
+        cycles: cycles of the data side up to its last word, ``zeros`` included.
+        ring: words that these cycles put into the ring.
+        row: last row of the run that it belongs to.
+        opens: rows that the data side has begun when it needs the first word.
+        closes: rows that it has begun with the last word.
+    """
+
+    at: int
+    beats: int
+    zeros: int
+    cycles: int
+    ring: int
+    row: int
+    opens: int
+    closes: int
+
+
+@dataclass(frozen=True)
+class TileRead:
+    """What loading a tile means; ``tail``, ``tail_ring``: cycles and words after the bursts."""
+
+    bursts: tuple[Burst, ...]
+    tail: int
+    tail_ring: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class SegmentWrite:
+    """Bursts of a stored segment: (beats, cycles of reading up to its last word); all cycles."""
+
+    bursts: tuple[tuple[int, int], ...]
+    cycles: int
+
+
+def strides_of(counts: Sequence[int], deltas: Sequence[int]) -> list[int]:
+    """Undo jump deltas: what a variable moves per index of each level."""
+    strides: list[int] = []
+    back = 0
+    for count, delta in zip(counts, deltas):
+        strides.append(delta + back)
+        back += (count - 1) * strides[-1]
+    return strides
+
+
+def numbers(fields: Fields, name: str, count: int) -> list[int]:
+    """Elements 0.. of a field; those that are not there are zero."""
+    return [fields.get(f"{name}{i}", 0) for i in range(count)]
+
+
+def signed(value: int) -> int:
+    """A 32-bit value as a signed number."""
+    value &= 0xFFFF_FFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+class Walk:
+    """One row walk of a descriptor.
+
+    Args:
+        fields: the descriptor.
+        name: its section: ``x``, ``s``, ``yw``, ``yf``.
+        counts: iterations of its tile loop.
+        taps: weight offsets of the taps.
+        joins: writers: the port joins rows that follow each other (it does not when shared).
+    """
+
+    def __init__(self, fields: Fields, name: str, counts: Sequence[int],
+                 taps: Sequence[int] = (), joins: bool = True) -> None:
+        self.joins = joins
+        self.counts = list(counts)
+        self.reuse = fields.get(f"{name}.reuse", 0)
+        self.mode = LoadMode(fields.get(f"{name}.mode", 0))
+        self.align = bool(fields.get(f"{name}.align", 0))
+        self.n = numbers(fields, f"{name}.n", 4)
+        self.drow = [signed(v) for v in numbers(fields, f"{name}.drow", 3)]
+        self.fdrow = [signed(v) for v in numbers(fields, f"{name}.fdrow", 3)]
+        self.lim = numbers(fields, f"{name}.lim", 4)
+        self.start = numbers(fields, f"{name}.c", 4)
+        self.taps = list(taps) if fields.get(f"{name}.taps", 0) else []
+        self._addr = fields.get(f"{name}.addr", 0)
+        self._faddr = fields.get(f"{name}.faddr", 0)
+        levels = range(TILE_LEVELS)
+        self._move = strides_of(counts, [signed(fields.get(f"{name}.daddr{t}", 0))
+                                         for t in levels])
+        self._fmove = strides_of(counts, [signed(fields.get(f"{name}.fdaddr{t}", 0))
+                                          for t in levels])
+        self._cmove = [strides_of(counts, [fields.get(f"{name}.dc{4 * t + i}", 0) for t in levels])
+                       for i in range(4)]
+        self.tiles = 1
+        for level in range(self.reuse, TILE_LEVELS):
+            self.tiles *= self.counts[level]
+        self.skips = 0
+        if self.reuse:
+            total = 1
+            for level in range(self.reuse):
+                total *= self.counts[level]
+            self.skips = total - 1
+        self._reads: dict[tuple[int, ...], TileRead] = {}
+        self._writes: dict[tuple[int, ...], SegmentWrite] = {}
+
+    def index(self, tile: int) -> list[int]:
+        """Tile indices of the levels of a loaded tile."""
+        result = [0] * TILE_LEVELS
+        for level in range(self.reuse, TILE_LEVELS):
+            tile, result[level] = divmod(tile, self.counts[level])
+        return result
+
+    def clip(self, level: int, index: int) -> tuple[int, ...]:
+        """Valid spans of the four coordinates at one index of a tile level."""
+        spans: list[int] = []
+        for i in range(4):
+            at = self.start[i] + index * self._cmove[i][level]
+            low, high = max(0, -at), min(self.n[i], self.lim[i] - at)
+            spans += (low, high) if high > low else (0, 0)
+        return tuple(spans)
+
+    def _place(self, tile: int) -> tuple[int, int, list[int]]:
+        index = self.index(tile)
+        addr = self._addr + sum(i * m for i, m in zip(index, self._move))
+        faddr = self._faddr + sum(i * m for i, m in zip(index, self._fmove))
+        at = [self.start[i] + sum(k * m for k, m in zip(index, self._cmove[i])) for i in range(4)]
+        return addr, faddr, at
+
+    def read(self, tile: int) -> TileRead:
+        """Bursts of loaded tile number ``tile``."""
+        addr, faddr, at = self._place(tile)
+        first = max(at[0], 0)
+        end = min(at[0] + self.n[0], self.lim[0])
+        spans = []
+        for i in (1, 2, 3):
+            spans += [max(0, -at[i]), max(0, min(self.n[i], self.lim[i] - at[i]))]
+        edge = (end - 1, first & 1) if self.mode != LoadMode.PLAIN else (0, 0)
+        key = (first - at[0], end - at[0], *edge, at[1] & 1, *spans, addr % PAGE_BYTES,
+               faddr % PAGE_BYTES)
+        found = self._reads.get(key)
+        if found is None:
+            found = self._reads[key] = self._read(addr % (1 << 32), faddr % (1 << 32), at)
+        return found
+
+    def _rows(self, addr: int, faddr: int, at: Sequence[int]
+              ) -> list[tuple[int, int, bool, int]]:
+        """(row address, flag address, valid, level that increments next: 1..3) of each row."""
+        rows = []
+        unpool = self.mode == LoadMode.UNPOOL
+        _, n1, n2, n3 = self.n
+        inside = [[0 <= at[i] + k < self.lim[i] for k in range(self.n[i])] for i in (1, 2, 3)]
+        for i3 in range(n3):
+            for i2 in range(n2):
+                tap = self.taps[i2] * 128 if self.taps else 0
+                for i1 in range(n1):
+                    valid = inside[0][i1] and inside[1][i2] and inside[2][i3]
+                    level = 1 if i1 < n1 - 1 else 2 if i2 < n2 - 1 else 3
+                    rows.append((addr + tap, faddr, valid, level))
+                    if not (unpool and level == 1 and (at[1] + i1) % 2 == 0):
+                        addr += self.drow[level - 1]
+                        faddr += self.fdrow[level - 1]
+        return rows
+
+    def _read(self, addr: int, faddr: int, at: Sequence[int]) -> TileRead:
+        n0 = self.n[0]
+        first, end = max(at[0], 0), min(at[0] + n0, self.lim[0])
+        before, valid = (first - at[0], end - first) if end > first else (n0, 0)
+        unpool = self.mode == LoadMode.UNPOOL
+        words = 0
+        if valid:
+            words = ((end - 1) >> 1) - (first >> 1) + 1 if unpool else valid
+        skip = (first >> 1) - (at[0] >> 1) if unpool else before
+        flags = 0
+        if self.mode != LoadMode.PLAIN and valid:
+            flags = (end - 1) // FLAG_PIXELS[self.mode] + 1
+        rows = self._rows(addr + WORD_BYTES * skip, faddr, at)
+        starts = _bursts(_runs(rows, words, flags))
+        return self._data_side(rows, starts, (flags, before, valid, words))
+
+    def _data_side(self, rows: Sequence[tuple[int, int, bool, int]],
+                   starts: Sequence[tuple[int, int, int]],
+                   row: tuple[int, int, int, int]) -> TileRead:
+        """Assign the cycles of the data side to the bursts."""
+        flags, before, valid, words = row
+        n0, n1n2 = self.n[0], self.n[1] * self.n[2]
+        pad = -(n0 * n1n2) % 4 if self.align else 0
+        per_word = valid / words if words else 0
+        bursts: list[Burst] = []
+        number = left = zeros = opens = 0
+        cycles = ring = 0.0
+        if starts:
+            left = starts[0][1]
+        opened = False
+
+        def take(count: int, cost: float, in_ring: float, rows_begun: int) -> None:
+            nonlocal number, left, zeros, cycles, ring, opened, opens
+            while count:
+                if not opened:
+                    opened, zeros, opens = True, round(cycles), rows_begun
+                part = min(count, left)
+                cycles += part * cost
+                ring += part * in_ring
+                count -= part
+                left -= part
+                if not left:
+                    start, beats, last_row = starts[number]
+                    bursts.append(Burst(start, beats, zeros, round(cycles), round(ring), last_row,
+                                        opens, rows_begun))
+                    cycles -= round(cycles)
+                    ring -= round(ring)
+                    number += 1
+                    opened = False
+                    left = starts[number][1] if number < len(starts) else 0
+
+        for index, (_, _, inside, level) in enumerate(rows):
+            if inside and valid:
+                if flags:
+                    take(flags, 1, 0, index + 1)
+                cycles += before
+                ring += before
+                take(words, per_word, per_word, index + 1)
+                after = n0 - before - valid
+                cycles += after
+                ring += after
+            else:
+                cycles += n0
+                ring += n0
+            if level == 3:
+                ring += pad
+        return TileRead(tuple(bursts), round(cycles), round(ring), len(rows))
+
+    def write(self, segment: int) -> SegmentWrite:
+        """Bursts of store segment number ``segment``."""
+        addr, _, at = self._place(segment)
+        spans = []
+        for i in range(4):
+            spans += [max(0, -at[i]), max(0, min(self.n[i], self.lim[i] - at[i]))]
+        key = (*spans, addr % PAGE_BYTES)
+        found = self._writes.get(key)
+        if found is None:
+            found = self._writes[key] = self._write(addr % (1 << 32), at)
+        return found
+
+    def _write(self, addr: int, at: Sequence[int]) -> SegmentWrite:
+        before = max(0, -at[0])
+        valid = max(0, min(self.n[0], self.lim[0] - at[0]) - before)
+        bursts: list[tuple[int, int]] = []
+        cycles = held = 0
+        end = -1
+        offset = 0
+
+        def cut(length: int) -> None:
+            nonlocal held, offset
+            bursts.append((length, cycles - held + length))
+            held -= length
+            offset += WORD_BYTES * length
+
+        for row, _, inside, _ in self._rows(addr + WORD_BYTES * before, 0, at):
+            if not (inside and valid):
+                continue
+            if held and (row != end or not self.joins):
+                cut(held)
+            if not held:
+                offset = row
+                cycles += max(0, NEW_RUN_CYCLES - valid)
+            cycles += before + valid
+            held += valid
+            end = row + WORD_BYTES * valid
+            while held:
+                room = (PAGE_BYTES - offset % PAGE_BYTES) // WORD_BYTES
+                if room <= min(held, BURST_BEATS):
+                    cut(room)
+                elif held >= BURST_BEATS:
+                    cut(BURST_BEATS)
+                else:
+                    break
+        if held:
+            cut(held)
+        return SegmentWrite(tuple(bursts), cycles)
+
+
+def _runs(rows: Sequence[tuple[int, int, bool, int]], words: int, flags: int
+          ) -> list[tuple[int, int, int, int]]:
+    """Join rows into runs: (cycle, address, words, last row)."""
+    runs: list[tuple[int, int, int, int]] = []
+    cycle, length, held_rows, offset = FIRST_ROW, 0, 0, 0
+    for index, (addr, faddr, inside, _) in enumerate(rows):
+        wants: list[tuple[int, int]] = []
+        if inside and words:
+            wants = [(faddr, flags), (addr, words)] if flags else [(addr, words)]
+        for want, count in wants or ((0, 0),):
+            if length and (length >= HOLD_WORDS or held_rows >= HOLD_ROWS):
+                runs.append((cycle, offset, length, index - 1))
+                length = 0
+            if count:
+                if length and want == offset + WORD_BYTES * length and count < 1024:
+                    length += count
+                else:
+                    if length:
+                        runs.append((cycle, offset, length, index - (0 if flags else 1)))
+                    offset, length, held_rows = want, count, -1
+            cycle += 1
+        held_rows += 1
+    if length:
+        runs.append((cycle, offset, length, len(rows) - 1))
+    return runs
+
+
+def _bursts(runs: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
+    """Cut runs into bursts: (cycle of the address, beats, last row of its run)."""
+    result = []
+    last = -NEW_RUN_CYCLES
+    for cycle, offset, length, row in runs:
+        at = max(cycle + ISSUE_CYCLES, last + NEW_RUN_CYCLES)
+        while length:
+            beats = min(length, BURST_BEATS, (PAGE_BYTES - offset % PAGE_BYTES) // WORD_BYTES)
+            result.append((at, beats, row))
+            last = at
+            at += 1
+            offset += WORD_BYTES * beats
+            length -= beats
+    return result

@@ -1,0 +1,378 @@
+"""The engine at work on a program: sequencer, configuration bus, units, semaphores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynq_train.cycles.address_generator import Walk, numbers
+from pynq_train.cycles.compute import START_CYCLES, Compute, Sweeps
+from pynq_train.cycles.dram import Dram, Memory
+from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.load import SLoader, Sums, XLoader
+from pynq_train.cycles.ports import ReadPort, SharedReadPort, WritePort
+from pynq_train.cycles.queue import GradQueue
+from pynq_train.cycles.scalar import Softmax, Stream, Update
+from pynq_train.cycles.skip import Skipper
+from pynq_train.cycles.store import Bias, Segments, Stage, Store
+from pynq_train.cycles.trace import Command, Trace
+from pynq_train.cycles.vector import Vector
+from pynq_train.hw.commands import (
+    PARAM_WORDS,
+    SECTION_OF_UNIT,
+    SECTIONS,
+    UNITS_OF,
+    Opcode,
+    Semaphore,
+    Unit,
+)
+from pynq_train.hw.config import (
+    BURST_BEATS,
+    CHANNELS_PER_WORD,
+    FETCH_AHEAD,
+    FETCH_REST_CYCLES,
+    WORD_BYTES,
+    HwConfig,
+)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What differs between builds of the engine.
+
+    Attributes:
+        slots: descriptors under way at once.
+        early: units take the next descriptor's fields while they work on the present one.
+        own_order: semaphores count in the order of their own descriptors, not at retirement.
+        copy_port: write port of the 16-bit copies.
+    """
+
+    slots: int
+    early: bool
+    own_order: bool
+    copy_port: int
+
+
+FIRST = Build(4, False, False, 3)
+OVERLAPPED = Build(16, True, True, 2)
+BUILD = OVERLAPPED
+"""The build that predictions are made for."""
+EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
+RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
+            Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V,
+            Opcode.POOL: Unit.V}
+"""Which unit writes the record of an opcode."""
+RECORD_CYCLES = 28
+"""From the beginning of a record to its acknowledgement."""
+SCAN_PHASE = 7
+"""Which unit is looked at when: the sequencer looks at unit (cycle + phase) modulo units."""
+BUS_CYCLES = 4
+"""From the look at a unit to its start, words of the configuration not counted."""
+FETCH_CYCLES = 7
+PARAM_CYCLES = 6
+REST_LOOK_CYCLES = 32
+"""How often a resting fetch is asked whether descriptors have retired."""
+RETIRE_CYCLES = 2
+END_CYCLES = 1
+
+
+class Line:
+    """Descriptors inside a unit: what they have left is done in order.
+
+    Attributes:
+        busy: descriptors that the unit has been given and has not finished.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.busy = 0
+        self._entered = self._left = 0
+        self._free = Signal(clock)
+
+    def enter(self) -> Steps:
+        """Wait for the descriptors in front."""
+        number = self._entered
+        self._entered += 1
+        while self._left < number:
+            yield self._free
+
+    def leave(self) -> None:
+        """The oldest descriptor is through."""
+        self._left += 1
+        self._free.wake()
+
+
+def _words_of(unit: Unit, command: Command) -> int:
+    own = sum(SECTIONS[name].words for name in SECTION_OF_UNIT[unit])
+    taps = len(command.taps) if unit in (Unit.S, Unit.C) else 0
+    return SECTIONS["pre"].words + own + PARAM_WORDS + taps
+
+
+class Engine:
+    """Everything on the chip and the memory, for one run of a program."""
+
+    def __init__(self, commands: Sequence[Command], config: HwConfig, memory: Memory,
+                 build: Build | None = None) -> None:
+        self.clock = clock = Clock()
+        self.commands = commands
+        self.traces = [Trace() for _ in commands]
+        self._config = config
+        self._build = build or BUILD
+        dram = Dram(clock, memory)
+        x, s, side, pointwise = (ReadPort(clock, dram), ReadPort(clock, dram),
+                                 SharedReadPort(clock, dram), SharedReadPort(clock, dram))
+        self.reads = (x, s, side, pointwise)
+        self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
+        self.queue = GradQueue(clock, config.grad_words, CHANNELS_PER_WORD * config.tm)
+        self.x = XLoader(clock, x)
+        self.s = SLoader(clock, s, self.writes[1], config.s_ring_words)
+        self.compute = Compute(clock, self.x, self.s)
+        self.store = Store(clock, self.compute, Bias(clock, side, config.tm),
+                           (Stage(clock, self.writes[0]), Stage(clock, self.writes[1])),
+                           self.writes[1], self.queue)
+        self.update = Update(clock, pointwise, self.writes[3],
+                             self.writes[self._build.copy_port], self.queue)
+        self.softmax = Softmax(clock, side, self.writes[2])
+        self.vector = Vector(clock, pointwise, side, self.writes[3])
+        self._program = Stream(clock, side)
+        self.at_work: dict[Unit, int] = {}
+        self._fetched = 0
+        self._retired = 0
+        self._counts = dict.fromkeys(Semaphore, 0)
+        self._counted = dict.fromkeys(Semaphore, 0)   # descriptors that each has passed
+        self._pending = [set(UNITS_OF[c.opcode]) for c in commands]
+        self._filled = Signal(clock)
+        self._moved = Signal(clock)
+        self._bus_free = 0
+        self._waiting: dict[Unit, deque[tuple[int, int]]] = {unit: deque() for unit in Unit}
+        self._taken = {unit: Signal(clock) for unit in Unit}
+        self._given = {unit: Signal(clock) for unit in Unit}
+        self._lines: dict[Unit, Line] = {unit: Line(clock) for unit in Unit}
+        self._stored = 0
+        self._tables = 0
+        self._table_free = Signal(clock)
+        self._table_ready: list[int] = []
+        self._table_came = Signal(clock)
+        self._skipper = Skipper(self)
+        self._convs: dict[int, tuple[Walk, Walk, Sweeps, Segments]] = {}
+
+    def run(self) -> int:
+        """Run the program and return its cycles."""
+        self.clock.start(self._fetch())
+        for unit in Unit:
+            self.clock.start(self._configure(unit))
+            self.clock.start(self._work_off(unit))
+        self.clock.run()
+        if self._retired != len(self.commands):
+            raise RuntimeError(f"the model stopped at descriptor {self._retired}: it waits for a "
+                               "signal that no earlier descriptor gives")
+        return self.traces[-1].end + END_CYCLES
+
+    def conv(self, index: int) -> tuple[Walk, Walk, Sweeps, Segments]:
+        """The parts of a convolution descriptor."""
+        found = self._convs.get(index)
+        if found is None:
+            command = self.commands[index]
+            counts = numbers(command.fields, "pre.t", 5)
+            found = self._convs[index] = (
+                Walk(command.fields, "x", counts), Walk(command.fields, "s", counts, command.taps),
+                Sweeps.of(command.fields, self._config.sweep_min_cycles),
+                Segments.of(command.fields))
+        return found
+
+    # -- sequencer -------------------------------------------------------------------------------
+
+    def _fetch(self) -> Steps:
+        clock, stream = self.clock, self._program
+        last, rested = SECTIONS["u"], 0
+        for command in self.commands:
+            while self._fetched - self._retired >= self._build.slots:
+                yield self._moved
+            while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
+                yield min(rested, clock.now + REST_LOOK_CYCLES)
+            left = last.first + last.words
+            asked = 0
+            at = clock.now + FETCH_CYCLES
+            while left:
+                stream.ask(at + asked, min(left, BURST_BEATS))
+                left -= min(left, BURST_BEATS)
+                asked += 1
+            while not stream.came:
+                yield stream.signal
+            head = stream.came.popleft() - BURST_BEATS
+            yield max(head, clock.now)
+            stream.ask(clock.now + PARAM_CYCLES, PARAM_WORDS)
+            asked += 1
+            taps = len(command.taps)
+            while taps:
+                stream.ask(clock.now + PARAM_CYCLES + 2, min(taps, BURST_BEATS))
+                taps -= min(taps, BURST_BEATS)
+                asked += 1
+            at = clock.now
+            for _ in range(asked - 1):
+                while not stream.came:
+                    yield stream.signal
+                at = max(at, stream.came.popleft() - 5)
+            yield max(at, clock.now)
+            yield clock.now + 1
+            self._fetched += 1
+            rested = clock.now + FETCH_REST_CYCLES
+            self._filled.wake()
+
+    def _configure(self, unit: Unit) -> Steps:
+        """Give a unit its descriptors over the configuration bus."""
+        clock, waiting = self.clock, self._waiting[unit]
+        early = self._build.early and unit in EARLY_UNITS
+        for index, command in enumerate(self.commands):
+            if unit not in UNITS_OF[command.opcode]:
+                continue
+            while self._fetched <= index:
+                yield self._filled
+            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x",
+                    Unit.V: "x"}.get(unit)
+            if wait is not None:
+                semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
+                while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):
+                    yield self._moved
+            while waiting or (not early and self._lines[unit].busy):
+                yield self._taken[unit]
+            if unit == Unit.PIX:
+                while self._tables >= 2:
+                    yield self._table_free
+                self._tables += 1
+            while True:
+                # The sequencer looks at one unit per cycle.
+                at = max(clock.now, self._bus_free)
+                yield at + (unit - at - SCAN_PHASE) % len(Unit)
+                if clock.now >= self._bus_free:
+                    break
+            words = _words_of(unit, command)
+            self._bus_free = clock.now + words + 2
+            waiting.append((index, clock.now + BUS_CYCLES + words))
+            self._lines[unit].busy += 1
+            self._given[unit].wake()
+
+    def _work_off(self, unit: Unit) -> Steps:
+        """Let a unit work through the descriptors that it was given."""
+        clock, waiting = self.clock, self._waiting[unit]
+        for index, command in enumerate(self.commands):
+            if unit not in UNITS_OF[command.opcode]:
+                continue
+            while not waiting:
+                yield self._given[unit]
+            start = waiting[0][1]
+            if clock.now < start:
+                yield start
+            waiting.popleft()
+            self._taken[unit].wake()
+            self.at_work[unit] = index
+            trace = self.traces[index]
+            if not trace.start:
+                trace.start = clock.total
+            if unit == RECORDER.get(command.opcode):
+                trace.stamps = clock.total, 0
+            yield from self._work(unit, index, start)
+
+    def _end(self, unit: Unit, index: int) -> None:
+        """A unit has finished a descriptor."""
+        if unit == RECORDER.get(self.commands[index].opcode):
+            trace = self.traces[index]
+            trace.stamps = trace.stamps[0], self.clock.total - RECORD_CYCLES
+        self._lines[unit].busy -= 1
+        self._taken[unit].wake()
+        self._pending[index].discard(unit)
+        if not self._pending[index]:
+            self.clock.at(self.clock.now + RETIRE_CYCLES, self._retire)
+
+    def _behind(self, unit: Unit, index: int, rest: Steps) -> None:
+        """What a unit has left of a descriptor when it may begin the next: in order."""
+        def steps() -> Steps:
+            yield from self._lines[unit].enter()
+            yield from rest
+            self._end(unit, index)
+            self._lines[unit].leave()
+        self.clock.start(steps())
+
+    def _retire(self) -> None:
+        while self._retired < len(self.commands) and not self._pending[self._retired]:
+            self.traces[self._retired].end = self.clock.total
+            self._retired += 1
+        for semaphore in Semaphore:
+            at = self._counted[semaphore]
+            last = len(self.commands) if self._build.own_order else self._retired
+            while at < last:
+                mine = self.commands[at].fields.get("pre.signal", 0) == semaphore
+                if mine and self._pending[at]:
+                    break
+                self._counts[semaphore] += mine
+                at += 1
+            self._counted[semaphore] = at
+        self._moved.wake()
+
+    # -- units -----------------------------------------------------------------------------------
+
+    def _work(self, unit: Unit, index: int, start: int) -> Steps:
+        fields = self.commands[index].fields
+        if unit == Unit.U:
+            self.clock.start(self.update.reads(fields, start))
+            yield from self.update.run(fields, start, index)
+            self._end(unit, index)
+        elif unit == Unit.F:
+            yield from self.softmax.run(fields, start)
+            self._end(unit, index)
+        elif unit == Unit.V:
+            yield from self.vector.run(fields, start)
+            self._end(unit, index)
+        elif unit == Unit.PIX:
+            pixels = numbers(fields, "pix.p", 3)
+            yield start + 1 + pixels[0] * pixels[1] * pixels[2]
+            self._table_ready.append(index)
+            self._table_came.wake()
+            self._end(unit, index)
+        elif unit == Unit.X:
+            yield from self.x.walk(self.conv(index)[0], start)
+            self._behind(unit, index, self.x.finish())
+        elif unit == Unit.S:
+            walk = self.conv(index)[1]
+            sums = None
+            if fields.get("s.sum", 0):
+                sums = Sums(walk.counts[0] * walk.counts[1] * walk.counts[2], walk.counts[3])
+            yield from self.s.walk(walk, start, sums)
+            self._behind(unit, index, self.s.finish())
+        elif unit == Unit.C:
+            while index not in self._table_ready:
+                yield self._table_came
+            yield from self._compute(index, max(start, self.clock.now) + START_CYCLES)
+            self._end(unit, index)
+        else:
+            segments = self.conv(index)[3]
+            self._behind(unit, index, self.store.back(segments, self._stored))
+            self._stored += 1
+            yield from self.store.front(segments, start)
+
+    def _compute(self, index: int, start: int) -> Steps:
+        work = self.conv(index)[2]
+        self._skipper.begin(index)
+        self.compute.ends = self._skipper.ended
+        beats = self.reads[0].beats
+        yield from self.compute.run(work, start, self.traces[index].waits)
+        self.traces[index].array = self.compute.began, self.clock.total
+        self.traces[index].x_beats = self.reads[0].beats - beats
+        self._table_ready.remove(index)
+        self._tables -= 1
+        self._table_free.wake()
+
+    @property
+    def ports(self) -> list[ReadPort | WritePort]:
+        """All ports, both ways."""
+        return [*self.reads, *self.writes]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read so far."""
+        return WORD_BYTES * sum(port.beats for port in self.reads)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes written so far."""
+        return WORD_BYTES * sum(port.beats for port in self.writes)

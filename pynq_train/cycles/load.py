@@ -1,0 +1,335 @@
+"""The two loaders: X tiles into two slots, S words into the ring."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pynq_train.cycles.address_generator import Burst, TileRead, Walk
+from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.ports import ReadPort, WritePort, Writer
+from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
+
+LOOK_CYCLES = 5
+"""From one tile to the next in the row walk."""
+RECORD_ROWS = 31
+"""Rows that requests are ahead of the data side."""
+FIRST_ELEMENT = 5
+"""From taking a tile to its first element, padding."""
+X_READY_CYCLES = 4
+"""From an element's word to the tile's announcement to compute."""
+S_READY_CYCLES = 3
+"""From an element's word to the chunk's announcement to compute."""
+SUM_CYCLES = 22
+"""Cycles in which the channel sums are written and nothing is added."""
+_AHEAD = 16
+
+
+@dataclass
+class Sums:
+    """Channel sums of one weight gradient: where its data side stands.
+
+    Attributes:
+        tiles: tiles of one row of sums.
+        rows: rows of one m tile; the first is summed.
+        seen: tiles of the m tile so far.
+    """
+
+    tiles: int
+    rows: int
+    seen: int = 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A burst that is under way, or a tile without one.
+
+    Attributes:
+        burst: the burst, None for a tile without one.
+        tile: its tile.
+        take: cycle in which the tile was taken.
+        base: number of the tile's first row.
+        sums: channel sums of its descriptor.
+    """
+
+    burst: Burst | None
+    tile: TileRead
+    take: int
+    base: int
+    sums: Sums | None
+
+    @property
+    def opens(self) -> bool:
+        """The tile begins with it."""
+        return self.burst is None or self.burst is self.tile.bursts[0]
+
+    @property
+    def closes(self) -> bool:
+        """The tile ends with it."""
+        return self.burst is None or self.burst is self.tile.bursts[-1]
+
+
+class Loader:
+    """What both loaders share: tiles to requests, words to elements.
+
+    Attributes:
+        tile: next tile to request.
+    """
+
+    def __init__(self, clock: Clock, port: ReadPort) -> None:
+        self._clock = clock
+        self._port = port
+        self.tile = 0
+        self._at = 0          # cycle of the last element
+        self._parts: deque[_Part] = deque()
+        self._rows: deque[tuple[int, int]] = deque()   # rows begun, by when
+        self._passed = (0, 0)
+        self._base = 0        # rows of all tiles so far
+        self._begun = self._ended = 0   # tiles
+        self._targets: deque[int] = deque()
+        self._done = Signal(clock)
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def walk(self, walk: Walk, start: int, sums: Sums | None = None) -> Steps:
+        """Request the tiles of a descriptor whose walk starts in ``start``."""
+        self.tile = 0
+        clock = self._clock
+        at = start + LOOK_CYCLES
+        if clock.now < start:
+            yield start
+        while self.tile < walk.tiles:
+            yield from self._claim()
+            at = max(at, clock.now)
+            tile = walk.read(self.tile)
+            self.tile += 1
+            self._begin(at, tile, sums)
+            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
+            while self._port.waiting > _AHEAD:
+                yield self._port.room
+        self._targets.append(self._begun)
+
+    def finish(self) -> Steps:
+        """Wait until the oldest descriptor's last element is written."""
+        while self._ended < self._targets[0]:
+            yield self._done
+        self._targets.popleft()
+        yield self._at + 3
+
+    def _claim(self) -> Steps:
+        yield from ()
+
+    def _begin(self, take: int, tile: TileRead, sums: Sums | None) -> None:
+        """Request the bursts of a tile that is taken in ``take``."""
+        base = self._base
+        self._base += tile.rows
+        self._begun += 1
+        idle = not self._parts
+        for burst in tile.bursts or (None,):
+            self._parts.append(_Part(burst, tile, take, base, sums))
+        if idle:
+            self._head()
+        for burst in tile.bursts:
+            self._port.ask(take + burst.at, burst.beats, self, base + burst.row - RECORD_ROWS)
+        if not tile.bursts and idle:
+            self._settle()
+
+    def _head(self) -> None:
+        """Another burst is the oldest one: the rows before its first word need no words."""
+        if self._parts:
+            part = self._parts[0]
+            if part.burst is not None:
+                self._rows.append((part.base + part.burst.opens, self._at + part.burst.zeros))
+
+    def passed(self, row: int) -> int | None:
+        """Cycle in which the data side has begun row ``row``."""
+        if row <= self._passed[0]:
+            return self._passed[1]
+        while self._rows:
+            self._passed = self._rows.popleft()
+            if row <= self._passed[0]:
+                return self._passed[1]
+        return None
+
+    # -- data side -------------------------------------------------------------------------------
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """Words of the oldest burst come from ``cycle`` on."""
+        raise NotImplementedError
+
+    def _take(self, part: _Part, cycle: int) -> None:
+        """Move on to the last word of a part that arrives in ``cycle``, and to its tile's end."""
+        if part.opens:
+            self._at = max(self._at, part.take + FIRST_ELEMENT - 1)
+        burst = part.burst
+        if burst is not None:
+            self._at = max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
+            self._rows.append((part.base + burst.closes, self._at))
+        if part.closes:
+            self._at += part.tile.tail
+            self._rows.append((part.base + part.tile.rows, self._at))
+            self._ended += 1
+            if self._targets and self._ended >= self._targets[0]:
+                self._done.wake()
+
+    def _settle(self) -> None:
+        raise NotImplementedError
+
+
+class XLoader(Loader):
+    """X tiles into two slots."""
+
+    def __init__(self, clock: Clock, port: ReadPort) -> None:
+        super().__init__(clock, port)
+        self.occupied = 0
+        self.ready: deque[int] = deque()
+        self.filled = Signal(clock)
+        self._free = Signal(clock)
+
+    def _claim(self) -> Steps:
+        while self.occupied >= 2:
+            yield self._free
+        self.occupied += 1
+
+    def release(self) -> None:
+        """Compute has read a tile for the last time."""
+        self.occupied -= 1
+        self._free.wake()
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """Words of the oldest burst come from ``cycle`` on."""
+        self._next(cycle)
+        self._port.consumed(self._at, beats)
+        self._settle()
+
+    def _next(self, cycle: int) -> None:
+        part = self._parts.popleft()
+        self._take(part, cycle)
+        if part.closes:
+            self.ready.append(self._at + X_READY_CYCLES)
+            self.filled.wake()
+        self._head()
+
+    def _settle(self) -> None:
+        """Tiles without a word."""
+        while self._parts and self._parts[0].burst is None:
+            self._next(self._clock.now)
+            self._port.pump()
+
+
+class SLoader(Loader):
+    """S words into the ring; in the weight gradient also the channel sums."""
+
+    def __init__(self, clock: Clock, port: ReadPort, sums: WritePort, ring_words: int) -> None:
+        super().__init__(clock, port)
+        self._limit = ring_words - RING_MARGIN
+        self._words = 0                      # pushed into the ring so far
+        self._freed: deque[tuple[int, int]] = deque()
+        self._room = (self._limit, 0)        # words that fit, from when on
+        self._before = 0                     # words that fitted before that
+        self._inbox: deque[tuple[int, int]] = deque()
+        self._filled: deque[tuple[int, int]] = deque()
+        self._port_of_sums = sums
+        self._writer = Writer()
+        self._sums: Sums | None = None
+        self.filled = Signal(clock)
+
+    def finish(self) -> Steps:
+        """Wait until the oldest descriptor's words and sums are written."""
+        yield from super().finish()
+        yield from self._port_of_sums.wait_idle(self._writer)
+
+    def skip(self, tiles: int) -> None:
+        """Pass over tiles: nothing but their number changes."""
+        self.tile += tiles
+        if self._sums:
+            self._sums.seen = (self._sums.seen + tiles) % (self._sums.tiles * self._sums.rows)
+
+    def lead(self) -> int:
+        """Words that the ring has got and compute has not given back."""
+        return self._words - (self._freed[-1][0] if self._freed else self._room[0]) + self._limit
+
+    def free(self, words: int, cycle: int) -> None:
+        """Compute gives a chunk back in ``cycle``."""
+        before = self._freed[-1][0] if self._freed else self._room[0]
+        self._freed.append((before + words, cycle))
+        if self._parts and (self._inbox or self._parts[0].burst is None):
+            self._clock.at(max(cycle, self._clock.now), self._settle)
+
+    def available(self, words: int) -> int | None:
+        """Cycle in which ``words`` of all words so far have been announced; None: not known."""
+        filled = self._filled
+        while filled and filled[0][0] < words:
+            filled.popleft()
+        if not filled:
+            return None
+        return filled[0][1] - (filled[0][0] - words) + S_READY_CYCLES
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """Words of the oldest burst come from ``cycle`` on."""
+        self._inbox.append((cycle, beats))
+        if len(self._inbox) == 1:
+            self._settle()
+
+    def _fits(self, words: int) -> tuple[int, int] | None:
+        """Cycle from which the ring takes words up to a total of ``words``, and how many before."""
+        before = self._before
+        for total, cycle in (self._room, *self._freed):
+            if total >= words:
+                return cycle, before
+            before = total
+        return None
+
+    def _push(self, words: int) -> None:
+        """Words enter the ring."""
+        self._words += words
+        while self._room[0] < self._words:
+            self._before = self._room[0]
+            self._room = self._freed.popleft()
+
+    def _settle(self) -> None:
+        moved = False
+        while self._parts:
+            part = self._parts[0]
+            burst = part.burst
+            if burst is not None and not self._inbox:
+                break
+            if part.sums is not self._sums:
+                if self._port_of_sums.busy(self._writer):     # the sums of the descriptor before
+                    self._port_of_sums.idle.wait(self._settle)
+                    break
+                self._sums = part.sums
+            words = self._words + (burst.ring if burst is not None else 0)
+            end = words + (part.tile.tail_ring if part.closes else 0)
+            room = self._fits(words)
+            last_room = room if end == words else self._fits(end)
+            if room is None or last_room is None:
+                break
+            self._parts.popleft()
+            moved = True
+            cycle, beats = self._inbox.popleft() if burst is not None else (0, 0)
+            self._at = max(self._at, room[0] - (burst.cycles if burst is not None else 0))
+            self._take(part, cycle)
+            if end > words:     # padding goes on word by word as far as there is room
+                self._at = max(self._at, last_room[0] + end - last_room[1])
+            if part.closes:
+                self._sum(part)
+            self._push(end - self._words)
+            self._filled.append((self._words, self._at))
+            self._head()
+            self._port.consumed(self._at, beats)
+        if moved:
+            self.filled.wake()
+
+    def _sum(self, part: _Part) -> None:
+        """The end of a tile: perhaps the channel sums are written."""
+        sums = part.sums
+        if sums is None:
+            return
+        sums.seen += 1
+        if sums.seen == sums.tiles:
+            self._port_of_sums.push(self._at + 6 + BURST_BEATS, BURST_BEATS, self._writer)
+            if sums.rows == 1:
+                self._at += SUM_CYCLES
+        if sums.seen == sums.tiles * sums.rows:
+            sums.seen = 0

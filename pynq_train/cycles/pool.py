@@ -1,0 +1,98 @@
+"""Steps of the pooling pass: what it reads and writes from column to column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pynq_train.hw.config import BURST_BEATS
+from pynq_train.hw.pool import WINNER_PIXELS
+from pynq_train.program.program import Fields
+
+ROW_CYCLES = 4
+"""Cycles that a row takes at least."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some columns of a row.
+
+    Attributes:
+        cycles: that they take when nothing waits.
+        read: words that the descriptor has read, this stretch included.
+        places: words of winners that it has read or written.
+        written: results that it has written.
+    """
+
+    cycles: int
+    read: int
+    places: int
+    written: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Windows and results of a row, up to a column."""
+
+    f: Fields
+    window: bool
+    inside: bool
+
+    def windows(self, end: int) -> int:
+        """Windows that have been met before column ``end``."""
+        f = self.f
+        if not self.window:
+            return 0
+        first = 0 if f["p.p_back"] else f["p.p_kernel"] - 1 - f["p.p_left"]
+        return max(0, min(f["p.q_cols"], -(-(end - first) // f["p.p_stride"])))
+
+    def words(self, end: int) -> int:
+        """Words of the map that have been met."""
+        f = self.f
+        if not self.inside:
+            return 0
+        return max(0, end - f["p.p_left"]) if f["p.p_back"] else min(end, f["p.p_cols"])
+
+
+def _rows(f: Fields) -> Iterator[_Row]:
+    back, stride = f["p.p_back"], f["p.p_stride"]
+    first = 0 if back else f["p.p_kernel"] - 1 - f["p.p_top"]
+    for at in range(f["p.t_rows"]):
+        number, off = divmod(at - first, stride)
+        inside = at >= f["p.p_top"] if back else at < f["p.p_rows"]
+        yield _Row(f, off == 0 and 0 <= number < f["p.q_rows"], inside)
+
+
+def stretches(f: Fields) -> Iterator[Stretch]:
+    """All steps of a descriptor, at most a burst of columns at a time."""
+    back, cols = f["p.p_back"], f["p.t_cols"]
+    rows = list(_rows(f))
+    plane = f["p.q_rows"] * f["p.q_cols"]
+    plane_places = -(-plane // WINNER_PIXELS)
+    read = places = written = 0
+    for _ in range(f["p.p_images"] * f["p.p_blocks"]):
+        windows = 0
+        for row in rows:
+            for start in range(0, cols, BURST_BEATS):
+                end = min(start + BURST_BEATS, cols)
+                met = row.windows(end) - row.windows(start)
+                words = row.words(end) - row.words(start)
+                windows += met
+                read += met if back else words
+                written += words if back else met
+                cycles = end - start + (max(0, ROW_CYCLES - cols) if end == cols else 0)
+                yield Stretch(cycles, read, places + -(-windows // WINNER_PIXELS), written)
+        places += plane_places
+
+
+def runs(done: int, before: int, image: int) -> Iterator[int]:
+    """Runs that leave when ``done`` words are there and ``before`` have left.
+
+    Images of ``image`` words begin runs of their own.
+    """
+    while True:
+        size = min(BURST_BEATS, image - before % image)
+        if done - before < size:
+            return
+        before += size
+        yield size

@@ -1,0 +1,261 @@
+"""Update and softmax units."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, SharedReadPort, WritePort, Writer
+from pynq_train.cycles.queue import GradQueue
+from pynq_train.hw.commands import RECORD_WORDS, Opcode
+from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
+from pynq_train.hw.words import ceil_div
+from pynq_train.program.program import Fields
+
+FIFO_WORDS = 128
+READ_CYCLES = 10
+"""From the start to the first address of the update unit."""
+ASK_CYCLES = 4
+"""From the arithmetic of words whose room a burst needs to the burst's address."""
+RUN_CYCLES = 2
+"""From one run to the next."""
+QUEUE_CYCLES = 5
+"""Words pass two queues."""
+MASTER_CYCLES = 40
+"""From the last word of a run to its place in the port's queue; ``COPY_CYCLES``: of copies."""
+COPY_CYCLES = 43
+MASTERS_HELD = 128 + WRITE_QUEUE_WORDS
+"""Words behind the arithmetic and in the port's queue; ``COPIES_HELD``: of copies."""
+COPIES_HELD = 32 + WRITE_QUEUE_WORDS
+RECORD_CYCLES = 7
+
+
+class Stream:
+    """Words of a linear range, requested burst by burst."""
+
+    def __init__(self, clock: Clock, port: SharedReadPort) -> None:
+        self._clock = clock
+        self._port = port
+        self._unit = port.unit()
+        self.came: deque[int] = deque()
+        self.signal = Signal(clock)
+
+    def ask(self, cycle: int, beats: int) -> None:
+        """Request one burst."""
+        self._port.ask_for(self._unit, cycle, beats, self)
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """One burst comes."""
+        self._port.consumed(cycle + beats, beats)
+        self.came.append(cycle + beats + QUEUE_CYCLES)
+        self.signal.wake()
+
+    def passed(self, row: int) -> int | None:
+        """Nothing holds requests back."""
+        return self._clock.now
+
+
+class _Lanes:
+    """How a tensor of the update unit is cut into runs, and how it stands in the gradient queue.
+
+    Attributes:
+        sums: sums of a lane of the queue; without a queue those of a burst.
+        live: sums of a lane that are weights; the rest is dropped, one per cycle.
+        per_word: weights in a word of masters.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.per_word = 2 if fields.get("u.u_plain", 0) else 1
+        if fields["pre.opcode"] == Opcode.GRADIENT:
+            self.sums = CHANNELS_PER_WORD * fields["g.g_tile"]
+            self.live = CHANNELS_PER_WORD * fields["u.u_rows"]
+        else:
+            self.sums = self.live = BURST_BEATS * self.per_word
+        self.total = fields["u.u_count"] // self.sums * self.live + min(
+            fields["u.u_count"] % self.sums, self.live)
+
+    def run(self, done: int) -> int:
+        """Weights of the run behind the first ``done`` ones."""
+        return min(BURST_BEATS * self.per_word, self.live - done % self.live, self.total - done)
+
+    def dropped(self, done: int) -> int:
+        """Sums that are dropped behind weight ``done``."""
+        return 0 if done % self.live else self.sums - self.live
+
+
+class Update:
+    """The update unit: runs of masters.
+
+    Attributes:
+        active: something is updated.
+        index: descriptor that is updated.
+    """
+
+    def __init__(self, clock: Clock, port: SharedReadPort, masters: WritePort, copies: WritePort,
+                 queue: GradQueue) -> None:
+        self._clock = clock
+        self._masters = masters
+        self._copies = copies
+        self._queue = queue
+        self._g = Stream(clock, port)
+        self._wv = Stream(clock, port)
+        self._held = 0      # words of masters requested and not used
+        self._used = Signal(clock)
+        self._out = Writer()
+        self._copy = Writer()
+        self.active = False
+        self.index = -1
+        self._asked = self._done = 0    # weights
+        self._lanes: _Lanes | None = None
+
+    def reads(self, fields: Fields, start: int) -> Steps:
+        """Request masters, and with UPDATE sums, as far ahead as the queues hold them."""
+        clock = self._clock
+        if clock.now < start:
+            yield start
+        sums = fields["pre.opcode"] != Opcode.GRADIENT
+        lanes = _Lanes(fields)
+        self._asked = 0
+        at = clock.now + READ_CYCLES - RUN_CYCLES
+        while self._asked < lanes.total:
+            size = ceil_div(lanes.run(self._asked), lanes.per_word)
+            while self._held > FIFO_WORDS - BURST_BEATS:
+                yield self._used
+            self._held += size
+            self._asked += lanes.run(self._asked)
+            at = max(at + RUN_CYCLES, clock.now + ASK_CYCLES)
+            if sums:
+                self._g.ask(at, size)
+            self._wv.ask(at, size)
+
+    def skip(self, sums: int) -> bool:
+        """Pass over ``sums`` sums of a gradient, unless their masters have been requested."""
+        lanes = self._lanes
+        if not self.active or lanes is None:
+            return False
+        weights = sums // lanes.sums * lanes.live
+        if lanes.total - self._asked < weights:
+            return False
+        self._done += weights
+        self._asked += weights
+        return True
+
+    def run(self, fields: Fields, start: int, index: int) -> Steps:
+        """Update a tensor; ends when its record is written."""
+        clock, queue = self._clock, self._queue
+        if clock.now < start:
+            yield start
+        gradient = fields["pre.opcode"] == Opcode.GRADIENT
+        copy = bool(fields.get("u.u_copy", 0))
+        lanes = self._lanes = _Lanes(fields)
+        self.active, self.index = True, index
+        self._done = copied = 0
+        at = clock.now
+        while self._done < lanes.total:
+            size = lanes.run(self._done)
+            words = ceil_div(size, lanes.per_word)
+            for stream in (self._wv,) if gradient else (self._g, self._wv):
+                while not stream.came:
+                    yield stream.signal
+                at = max(at, stream.came.popleft() - words)
+            if gradient:
+                there = queue.available(size)
+                while there is None:
+                    yield queue.came
+                    there = queue.available(size)
+                at = max(at, there)
+            while self._out.queued + words > MASTERS_HELD:
+                yield self._masters.room
+            while self._copy.queued > COPIES_HELD:
+                yield self._copies.room
+            at = max(at, clock.now - size) + size
+            if clock.now < at:
+                yield at
+            self._held -= words
+            self._used.wake()
+            self._masters.push(clock.now + MASTER_CYCLES, words, self._out)
+            self._done += size
+            dropped = lanes.dropped(self._done) if gradient else 0
+            if gradient:
+                queue.read(size + dropped)
+                at += dropped
+            if copy:
+                copied += size // CHANNELS_PER_WORD
+                if dropped or copied >= BURST_BEATS or self._done == lanes.total:
+                    self._copies.push(clock.now + COPY_CYCLES, copied, self._copy)
+                    copied = 0
+        yield clock.now + MASTER_CYCLES    # the last results are on their way to the ports
+        while self._masters.busy(self._out) or self._copies.busy(self._copy):
+            yield (self._masters if self._masters.busy(self._out) else self._copies).idle
+        self._masters.push(clock.now + RECORD_CYCLES, RECORD_WORDS, self._out)
+        yield clock.now + RECORD_CYCLES
+        yield from self._masters.wait_idle(self._out)
+        self.active = False
+        yield clock.now + 2
+
+
+class Softmax:
+    """The softmax unit: one image after the other, the next one read meanwhile."""
+
+    NEXT_CYCLES = 5
+    NORM_CYCLES = 9
+    MAX_CYCLES = 4
+    EXP_CYCLES = 12
+    LOG_CYCLES = 5
+    GRAD_CYCLES = 12
+    DIVIDE_CYCLES = 19
+    SQUARE_CYCLES = 12
+    """Squared error: a word after its maximum is known."""
+    SQUARE_END = 3
+
+    def __init__(self, clock: Clock, port: SharedReadPort, writes: WritePort) -> None:
+        self._clock = clock
+        self._writes = writes
+        self._stream = Stream(clock, port)
+        self._writer = Writer()
+
+    def run(self, fields: Fields, start: int) -> Steps:
+        """Loss and gradients of a mini-batch."""
+        clock = self._clock
+        if clock.now < start:
+            yield start
+        images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
+        gradient, mse = bool(fields.get("f.f_grad", 0)), bool(fields.get("f.f_mse", 0))
+        asked = 0
+        for _ in range(min(2, images)):
+            self._ask(words)
+            asked += 1
+        at = clock.now
+        for image in range(images):
+            at += self.NEXT_CYCLES if image else 0
+            for _ in range(words + 1):
+                while not self._stream.came:
+                    yield self._stream.signal
+                at = max(at, self._stream.came.popleft() - QUEUE_CYCLES)
+            lanes = CHANNELS_PER_WORD * words
+            at += self.MAX_CYCLES + lanes
+            if not mse:
+                at += self.EXP_CYCLES + self.NORM_CYCLES + self.LOG_CYCLES + lanes
+                at += self.GRAD_CYCLES if gradient else 0
+            for _ in range(words if mse or gradient else 0):
+                at += self.SQUARE_CYCLES if mse else self.DIVIDE_CYCLES
+                if clock.now < at:
+                    yield at
+                if gradient:
+                    self._writes.push(clock.now + 8, 1, self._writer)
+            at += self.SQUARE_END if mse else 0
+            if clock.now < at:
+                yield at
+            if asked < images:
+                self._ask(words)
+                asked += 1
+        yield clock.now + 8
+        yield from self._writes.wait_idle(self._writer)
+        self._writes.push(clock.now + 10, RECORD_WORDS, self._writer)
+        yield clock.now + 10
+        yield from self._writes.wait_idle(self._writer)
+        yield clock.now + 2
+
+    def _ask(self, words: int) -> None:
+        for word in range(words + 1):
+            self._stream.ask(self._clock.now + 4 + word, 1)

@@ -1,0 +1,321 @@
+"""The store unit: drain, post-processing into staging slots, writers, bias, result record."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pynq_train.cycles.address_generator import SegmentWrite, Walk, numbers, strides_of
+from pynq_train.cycles.compute import Compute
+from pynq_train.cycles.kernel import Action, Clock, Signal, Steps
+from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.cycles.queue import GradQueue
+from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS, Opcode
+from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.program.program import Fields
+
+SINGLE_CYCLES = 5
+"""The same for groups of one pixel: four slots, and 20 cycles from one request to the next."""
+GROUP_SLOTS = 4
+FIRST_PICK = 15
+"""From the start of a segment to its first word, if the group comes at once."""
+RELEASE_CYCLES = 2
+POST_CYCLES = 7
+"""From the last word of a segment to the full staging slot."""
+WRITE_START = 3
+"""From the full slot to the first word read."""
+WRITE_QUEUE = 5
+"""From reading a word to its place in the port's queue."""
+QUEUE_PUSH = 3
+"""From the last word of a segment to its sums at the head of the gradient queue."""
+RECORD_START = 2
+BIAS_CYCLES = 10
+SLOTS = 2
+
+
+@dataclass
+class Segments:
+    """What the store unit needs of a descriptor.
+
+    Attributes:
+        count: segments.
+        per_tile: segments of an accumulator tile.
+        groups: accumulator groups of a segment.
+        cycles: cycles in which a group is taken.
+        words: words that leave the drain per segment, one per cycle.
+        queued: the sums go to the gradient queue.
+        flags: flags are written.
+        bias: the bias is added.
+        writes: walk of the stored tensor; None: nothing is stored.
+        flag_writes: walk of the flags.
+    """
+
+    count: int
+    per_tile: int
+    groups: int
+    cycles: int
+    words: int
+    queued: bool
+    flags: bool
+    bias: bool
+    writes: Walk | None
+    flag_writes: Walk | None
+    _counts: list[int]
+    _first: int
+    _moves: list[int]
+    _limit: int
+
+    @classmethod
+    def of(cls, fields: Fields) -> Segments:
+        """Read them from the descriptor's fields."""
+        counts = numbers(fields, "y.y", TILE_LEVELS)
+        segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
+        queued = fields["pre.opcode"] == Opcode.GRADIENT
+        total = per_tile = 1
+        for level, count in enumerate(counts):
+            total *= count
+            per_tile *= count if level < segs else 1
+        q = numbers(fields, "y.q", 4)
+        pixels = q[0] * q[1] * q[2]
+        blocks = fields["g.g_tile"] // CHANNELS_PER_WORD
+        cycles = LANES * blocks
+        if raw:
+            groups = fields["y.groups"]
+            cycles *= 1 if queued else 4
+            words = cycles * groups
+        else:
+            groups = q[3] * ceil_div(pixels, LANES)
+            words = pixels * q[3] * blocks
+            if fields.get("y.single", 0):
+                groups, cycles = q[3] * pixels, SINGLE_CYCLES
+                words = cycles * groups
+        flags = bool(fields.get("y.flags", 0)) and not raw
+        moves = strides_of(counts, [fields.get(f"y.ydc{4 * t}", 0) for t in range(TILE_LEVELS)])
+        return cls(total, per_tile, groups, cycles, words, queued, flags,
+                   bool(fields.get("y.bias", 0)) and not raw,
+                   None if queued else Walk(fields, "yw", counts),
+                   Walk(fields, "yf", counts, joins=False) if flags else None,
+                   counts, fields.get("y.yc0", 0), moves, fields.get("y.ylim0", 0))
+
+    def kept(self, segment: int) -> int:
+        """Lanes of a segment whose sums are kept."""
+        at = self._first
+        for count, move in zip(self._counts, self._moves):
+            segment, index = divmod(segment, count)
+            at += index * move
+        return sum(0 <= at + lane < self._limit for lane in range(LANES))
+
+
+class Stage:
+    """A staging memory with two slots and its writer."""
+
+    def __init__(self, clock: Clock, port: WritePort) -> None:
+        self._clock = clock
+        self.port = port
+        self.taken = 0
+        self.free = Signal(clock)
+        self.full: deque[int] = deque()
+        self.filled = Signal(clock)
+        self.writer = Writer()
+        self.segment = 0
+        self.active = False
+        self.idle = Signal(clock)
+
+    def run(self, walk: Walk, count: int) -> Steps:
+        """Write the segments of a descriptor."""
+        clock, port, writer = self._clock, self.port, self.writer
+        self.segment, self.active = 0, True
+        at = clock.now
+        while self.segment < count:
+            while not self.full:
+                yield self.filled
+            at = max(at, self.full.popleft() + WRITE_START)
+            work: SegmentWrite = walk.write(self.segment)
+            shift = at
+            for beats, cycles in work.bursts:
+                if port.full:
+                    before = clock.now
+                    while port.full:
+                        yield port.room
+                    shift = max(shift, clock.now - cycles + beats) if clock.now > before else shift
+                port.push(max(shift + cycles + WRITE_QUEUE, clock.now), beats, writer)
+            at = shift + work.cycles
+            if clock.now < at:
+                yield at
+            self.segment += 1
+            self.taken -= 1
+            self.free.wake()
+            at += 1
+        self.active = False
+        self.idle.wake()
+
+
+class Bias:
+    """Masters of the bias, two segments ahead."""
+
+    def __init__(self, clock: Clock, port: SharedReadPort, words: int) -> None:
+        self._clock = clock
+        self._port = port
+        self._unit = port.unit()
+        self._words = words
+        self.ready: deque[int] = deque()
+        self.came = Signal(clock)
+        self.asked = 0
+
+    def ask(self) -> None:
+        """Request the masters of one more segment."""
+        self._port.ask_for(self._unit, self._clock.now + 4, self._words, self)
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """The masters come."""
+        self._port.consumed(cycle + beats, beats)
+        self.ready.append(cycle + beats + BIAS_CYCLES)
+        self.came.wake()
+
+    def passed(self, row: int) -> int | None:
+        """Nothing holds requests back."""
+        return self._clock.now
+
+
+class Store:
+    """Drain and what follows it.
+
+    Attributes:
+        segment: segment that is drained.
+    """
+
+    def __init__(self, clock: Clock, compute: Compute, bias: Bias, stages: tuple[Stage, Stage],
+                 records: WritePort, queue: GradQueue) -> None:
+        self._clock = clock
+        self._compute = compute
+        self._bias = bias
+        self.data, self.flags = stages
+        self._records = records
+        self._queue = queue
+        self.segment = 0
+        self._writer = Writer()
+        self._drained = 0        # descriptors
+        self._end = Signal(clock)
+        self._picked = 0
+
+    def front(self, work: Segments, start: int) -> Steps:
+        """Drain the segments of a descriptor."""
+        clock = self._clock
+        if clock.now < start:
+            yield start
+        self.segment = 0
+        if work.bias:
+            self._bias.asked = min(SLOTS, work.count)
+            for _ in range(self._bias.asked):
+                self._bias.ask()
+        yield from self._drain(work, start)
+        self._drained += 1
+        self._end.wake()
+
+    def back(self, work: Segments, number: int) -> Steps:
+        """Write what descriptor ``number`` of the unit stores, and its record."""
+        clock = self._clock
+        if work.writes is not None:
+            clock.start(self.data.run(work.writes, work.count))
+        if work.flag_writes is not None:
+            clock.start(self.flags.run(work.flag_writes, work.count))
+        while self._drained <= number:
+            yield self._end
+        if work.queued:
+            return
+        for stage in (self.data, self.flags):
+            while stage.active:
+                yield stage.idle
+        yield clock.now + WRITE_QUEUE
+        for stage in (self.data, self.flags):
+            yield from stage.port.wait_idle(stage.writer)
+        self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
+        yield clock.now + RECORD_START + RECORD_WORDS
+        yield from self._records.wait_idle(self._writer)
+
+    def skip(self, segments: int, work: Segments) -> None:
+        """Pass over segments: nothing but their number changes."""
+        self.segment += segments
+        self._bias.asked += segments
+        if work.writes is not None:
+            self.data.segment += segments
+        if work.flags:
+            self.flags.segment += segments
+
+    def _drain(self, work: Segments, start: int) -> Steps:
+        clock, compute, grants = self._clock, self._compute, self._compute.grants
+        cycles, at = work.cycles, start
+        while self.segment < work.count:
+            opens = self.segment % work.per_tile == 0
+            closes = (self.segment + 1) % work.per_tile == 0
+            if opens:
+                while not compute.finished:
+                    yield compute.handed
+                at = max(at, compute.finished.popleft())
+            picked = self._picked
+            first = max(at + FIRST_PICK, picked)
+            if first > clock.now:
+                yield min(first, max(at, clock.now))
+            ahead = min(GROUP_SLOTS, work.groups)
+            for group in range(ahead):
+                grants.add(max(at + 1 + 3 * group, picked - cycles * (GROUP_SLOTS - group)), 1, 1)
+            yield from self._gate(work)
+            if work.bias:
+                while not self._bias.ready:
+                    yield self._bias.came
+                first = max(first, self._bias.ready.popleft())
+            first = max(first, clock.now)
+            if first > clock.now:
+                yield first
+            grants.add(first + cycles, cycles, work.groups - ahead)
+            picked = self._picked = first + work.words
+            more = work.groups - ahead
+            at = first + cycles * more + RELEASE_CYCLES if more else max(at + 3 * ahead + 2,
+                                                                         picked - 3 * cycles)
+            self._hand_on(work, picked)
+            if closes:
+                clock.at(max(at, clock.now), compute.release)
+            if work.bias:
+                clock.at(picked, self._next_bias(work))
+            self.segment += 1
+            yield max(at, clock.now)
+        yield self._picked + (QUEUE_PUSH if work.queued else POST_CYCLES)
+
+    def _gate(self, work: Segments) -> Steps:
+        """Wait for room behind the drain."""
+        if work.queued:
+            while not self._queue.room:
+                yield self._queue.freed
+            return
+        while self.data.taken >= SLOTS:
+            yield self.data.free
+        while work.flags and self.flags.taken >= SLOTS:
+            yield self.flags.free
+
+    def _hand_on(self, work: Segments, picked: int) -> None:
+        """The last word of a segment leaves the drain in ``picked``."""
+        clock = self._clock
+        if work.queued:
+            self._queue.take(work.kept(self.segment), picked + QUEUE_PUSH)
+            return
+        self.data.taken += 1
+        if work.flags:
+            self.flags.taken += 1
+        cycle = picked + POST_CYCLES
+
+        def full() -> None:
+            self.data.full.append(cycle)
+            self.data.filled.wake()
+            if work.flags:
+                self.flags.full.append(cycle)
+                self.flags.filled.wake()
+
+        clock.at(cycle, full)
+
+    def _next_bias(self, work: Segments) -> Action:
+        def ask() -> None:
+            if self._bias.asked < work.count:
+                self._bias.asked += 1
+                self._bias.ask()
+        return ask

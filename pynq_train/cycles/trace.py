@@ -1,0 +1,49 @@
+"""What the cycle model runs, and what became of it: commands and their traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pynq_train.cycles.compute import Waits
+from pynq_train.hw.commands import Opcode
+from pynq_train.hw.config import BURST_BEATS
+from pynq_train.program.program import Fields
+
+
+@dataclass(frozen=True)
+class Command:
+    """One descriptor: its fields and its taps' weight offsets."""
+
+    fields: Fields
+    taps: tuple[int, ...] = ()
+
+    @property
+    def opcode(self) -> Opcode:
+        """What it asks for."""
+        return Opcode(self.fields["pre.opcode"])
+
+
+@dataclass
+class Trace:
+    """What became of one descriptor.
+
+    Attributes:
+        start: cycle in which its first unit starts.
+        end: cycle in which it retires.
+        stamps: cycles in which the unit that writes the record starts, and begins the record.
+        array: cycles in which the array had its first operands, and its last step.
+        x_beats: words that the X port moved while the array worked on it.
+        waits: how the array spent its time.
+    """
+
+    start: int = 0
+    end: int = 0
+    stamps: tuple[int, int] = (0, 0)
+    array: tuple[int, int] = (0, 0)
+    x_beats: int = 0
+    waits: Waits = field(default_factory=Waits)
+
+    @property
+    def x_port_cycles(self) -> int:
+        """Cycles that the X port needs for its words."""
+        return self.x_beats + self.x_beats // BURST_BEATS * 2

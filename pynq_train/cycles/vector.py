@@ -1,0 +1,363 @@
+"""Vector unit: maps word by word; normalisation and pooling, which work in turn with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+
+from pynq_train.cycles.dram import Dram, Memory
+from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.pool import runs, stretches
+from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.hw.commands import RECORD_WORDS, Opcode
+from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
+from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
+from pynq_train.program.program import Fields
+
+MAP_QUEUE_WORDS = 256
+SECOND_QUEUE_WORDS = 128
+"""Queue of map b."""
+SIDE_QUEUE_WORDS = 32
+"""Queues of flags and of coefficients."""
+OUT_QUEUE_WORDS = 64
+BLOCK_WORDS = 8
+"""Words of coefficients, sums or statistics of a channel block."""
+FIRST_CYCLES = 5
+"""From the start to the first request."""
+QUEUE_CYCLES = 7
+"""From the port to the arithmetic."""
+MATH_CYCLES = 7
+OUT_CYCLES = 6
+"""From the queue of results to the port."""
+EMPTY_CYCLES = 13
+"""Between the last word of a channel block and its sums."""
+RECORD_CYCLES = 2
+POOL_FIRST_CYCLES = 6
+"""From the start to the first step of a pooling pass."""
+POOL_MATH_CYCLES = 7
+POOL_EMPTY_CYCLES = 13
+"""Between the last step of a pooling pass and its record."""
+ALU_CYCLES = 7
+"""From the operands of an instruction to an instruction that uses its result."""
+NORM_START_CYCLES = 2
+NORM_LOAD_CYCLES = 2
+_IDLE_PROGRAM_CYCLES = 3
+"""From the order to start a program to its first instruction, and from its end to the results."""
+
+
+_RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
+            NormProgram.BACKWARD: (8, 4, 4), NormProgram.BACKWARD_FROZEN: (8, 4, 4)}
+"""Words of the runs that a normalisation writes for a channel block."""
+
+
+class _Input:
+    """A stream of words, requested run by run as far ahead as its queue holds them."""
+
+    def __init__(self, clock: Clock, port: SharedReadPort, unit: int, depth: int) -> None:
+        self._clock = clock
+        self._port = port
+        self._unit = unit
+        self._depth = depth
+        self._came: deque[tuple[int, int]] = deque()
+        self._signal, self._used = Signal(clock), Signal(clock)
+        self._asked = self._there = self._taken = 0
+
+    def begin(self, runs: Iterator[int], start: int, depth: int | None = None) -> None:
+        """Request the runs of a descriptor, from cycle ``start`` on; ``depth``: another queue."""
+        self._came.clear()
+        self._depth = depth or self._depth
+        self._asked = self._there = self._taken = 0
+        self._clock.start(self._ask(runs, start))
+
+    def _ask(self, runs: Iterator[int], start: int) -> Steps:
+        at = start
+        for size in runs:
+            while self._asked - self._taken > self._depth - BURST_BEATS:
+                yield self._used
+            # Streams of one port ask in turn.
+            at = max(at, self._clock.now + 1)
+            yield at
+            self._asked += size
+            self._port.ask_for(self._unit, at, size, self)
+            at += 2
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        """One burst comes."""
+        self._port.consumed(cycle + beats, beats)
+        self._there += beats
+        self._came.append((self._there, cycle + beats + QUEUE_CYCLES))
+        self._signal.wake()
+
+    def passed(self, row: int) -> int | None:
+        """Nothing holds requests back."""
+        return self._clock.now
+
+    def wait(self, count: int) -> Iterator[Signal]:
+        """Wait until the burst with the ``count``-th word of the descriptor is known."""
+        while self._there < count:
+            yield self._signal
+
+    def cycle(self, count: int) -> int:
+        """Cycle behind that in which the ``count``-th word is there."""
+        while self._came[0][0] < count:
+            self._came.popleft()
+        end, cycle = self._came[0]
+        return cycle - (end - count)
+
+    def take(self, count: int) -> None:
+        """Words up to the ``count``-th have left the queue."""
+        self._taken = count
+        self._used.wake()
+
+
+class _Output:
+    """Runs of results on their way to memory."""
+
+    def __init__(self, clock: Clock, port: WritePort) -> None:
+        self._clock = clock
+        self._port = port
+        self.writer = Writer()
+
+    def room(self) -> Iterator[Signal]:
+        """Wait until the port takes words."""
+        while self.writer.queued > OUT_QUEUE_WORDS:
+            yield self._port.room
+
+    def push(self, cycle: int, words: int) -> int:
+        """Words of one run, the last of them out of the unit in ``cycle``.
+
+        Returns what :meth:`taken` waits for.
+        """
+        sent = 0
+        for beats in _bursts(words):
+            sent = self._port.push(max(cycle, self._clock.now) + OUT_CYCLES, beats, self.writer)
+        return sent
+
+    def taken(self, sent: int) -> Iterator[Signal]:
+        """Wait until a run that has been pushed is in the port's queue."""
+        while self._port.sent < sent:
+            yield self._port.room
+
+    def idle(self) -> Steps:
+        """Wait until everything is written."""
+        yield self._clock.now + OUT_CYCLES
+        yield from self._port.wait_idle(self.writer)
+
+
+def _bursts(words: int) -> Iterator[int]:
+    while words:
+        yield min(words, BURST_BEATS)
+        words -= min(words, BURST_BEATS)
+
+
+class Vector:
+    """The vector unit with normalisation, one descriptor after the other.
+
+    Attributes:
+        active: a descriptor is at work.
+    """
+
+    def __init__(self, clock: Clock, a: SharedReadPort, b: SharedReadPort,
+                 writes: WritePort) -> None:
+        self._clock = clock
+        at_a, at_b = a.unit(), b.unit()
+        self._a = _Input(clock, a, at_a, MAP_QUEUE_WORDS)
+        self._b = _Input(clock, b, at_b, SECOND_QUEUE_WORDS)
+        self._mask = _Input(clock, b, at_b, SIDE_QUEUE_WORDS)
+        self._table = _Input(clock, b, at_b, SIDE_QUEUE_WORDS)
+        self._load = _Input(clock, a, at_a, MAP_QUEUE_WORDS)
+        self._out = _Output(clock, writes)
+        self.active = False
+
+    def run(self, fields: Fields, start: int) -> Steps:
+        """One descriptor; ends when its record is written."""
+        if self._clock.now < start:
+            yield start
+        self.active = True
+        if fields["pre.opcode"] == Opcode.NORM:
+            yield from self._norm(fields)
+        elif fields["pre.opcode"] == Opcode.POOL:
+            yield from self._pool(fields)
+        else:
+            yield from self._maps(fields)
+        yield from self._out.idle()
+        self._out.push(self._clock.now + RECORD_CYCLES, RECORD_WORDS)
+        yield from self._out.idle()
+        self.active = False
+        yield self._clock.now + 2
+
+    def _maps(self, f: Fields) -> Steps:
+        clock, out = self._clock, self._out
+        images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
+        rows = f["v.m_words"]
+        planes = images * blocks
+        spread, reduce = f.get("v.v_spread", 0), f.get("v.v_reduce", 0)
+        sums, write = f.get("v.v_sums", 0), f.get("v.v_write", 0)
+        flags = f.get("v.v_flags", 0) and write
+        masked = (f.get("v.v_mask_a", 0) or f.get("v.v_mask_b", 0)) and not f.get("v.v_flags", 0)
+        table = f.get("v.v_table", 0) or f.get("v.v_btable", 0)
+        at = clock.now + FIRST_CYCLES
+        self._a.begin(_planes(planes, words), at)
+        used = [self._a]
+        if table:
+            self._table.begin(_planes(blocks, BLOCK_WORDS), at)
+        if masked:
+            self._mask.begin(_planes(planes, rows), at)
+        if f.get("v.v_b", 0):
+            used.append(self._b)
+            self._b.begin(_planes(blocks, images) if spread else _planes(planes, words), at)
+        taken = plane = 0
+        for block in range(blocks):
+            if table:
+                count = BLOCK_WORDS * (block + 1)
+                yield from self._table.wait(count)
+                at = max(at + BLOCK_WORDS, self._table.cycle(count))
+                self._table.take(count)
+            for image in range(images):
+                left = words
+                for chunk, size in enumerate(_bursts(words)):
+                    left -= size
+                    taken += size
+                    end = at + size
+                    used_up: list[tuple[_Input, int]] = []  # with the last word of the chunk
+                    for one in used:
+                        lone = spread and one is self._b
+                        count = plane + 1 if lone else taken
+                        yield from one.wait(count)
+                        end = max(end, one.cycle(count) + (size if lone else 0))
+                        if not lone or not left:
+                            used_up.append((one, count))
+                    if masked:
+                        count = plane * rows + chunk + 1
+                        yield from self._mask.wait(count)
+                        end = max(end, self._mask.cycle(count) + size)
+                        used_up.append((self._mask, count))
+                    at = end
+                    if write:
+                        yield from out.room()
+                        at = max(at, clock.now)
+                        if not reduce:
+                            out.push(at + MATH_CYCLES, size)
+                    if flags and (chunk % BURST_BEATS == BURST_BEATS - 1 or not left):
+                        out.push(at + MATH_CYCLES, chunk % BURST_BEATS + 1)
+                    if clock.now < at:
+                        yield at
+                    for one, count in used_up:
+                        one.take(count)
+                plane += 1
+                if reduce and write and (image % BURST_BEATS == BURST_BEATS - 1
+                                         or image == images - 1):
+                    out.push(at + MATH_CYCLES, image % BURST_BEATS + 1)
+            at += EMPTY_CYCLES
+            if sums:
+                at += BLOCK_WORDS - 1
+                out.push(at, BLOCK_WORDS)
+        if clock.now < at:
+            yield at
+
+    def _pool(self, f: Fields) -> Steps:
+        clock, out = self._clock, self._out
+        images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_winners", 0)
+        self._a.begin(_planes(images, f["p.i_words"]), clock.now + FIRST_CYCLES)
+        used = [(self._a, 0)]
+        if back:
+            self._mask.begin(_planes(images, f["p.w_words"]), clock.now + FIRST_CYCLES)
+            used.append((self._mask, 0))
+        at = clock.now + POOL_FIRST_CYCLES
+        results = places = 0
+        for part in stretches(f):
+            end = at + part.cycles
+            for number, count in enumerate((part.read, part.places)[:len(used)]):
+                one, taken = used[number]
+                if count > taken:
+                    yield from one.wait(count)
+                    end = max(end, one.cycle(count) + 1)
+                    one.take(count)
+                    used[number] = one, count
+            at = end
+            yield from out.room()
+            at = max(at, clock.now)
+            for size in runs(part.written, results, f["p.o_words"]):
+                results += size
+                out.push(at + POOL_MATH_CYCLES, size)
+            for size in runs(part.places, places, f["p.w_words"]) if keep else ():
+                places += size
+                out.push(at, size)
+            if clock.now < at:
+                yield at
+        if clock.now < at + POOL_EMPTY_CYCLES:
+            yield at + POOL_EMPTY_CYCLES
+
+    def _norm(self, f: Fields) -> Steps:
+        clock, out, load = self._clock, self._out, self._load
+        program, blocks = NormProgram(f["n.n_program"]), f["n.n_blocks"]
+        parts = 0 if program == NormProgram.FORWARD_FROZEN else f["n.n_parts"]
+        runs = [BLOCK_WORDS] * parts + [CHANNELS_PER_WORD, CHANNELS_PER_WORD, BLOCK_WORDS]
+        results = _RESULTS[program]
+        whole = sum(runs)
+        at = clock.now + NORM_START_CYCLES
+        # Two blocks are requested ahead.
+        depth = 2 * whole + BURST_BEATS - BLOCK_WORDS
+        load.begin((size for _ in range(blocks) for size in runs), at, depth)
+        for block in range(blocks):
+            count = whole * (block + 1)
+            yield from load.wait(count)
+            at = max(at, load.cycle(count) + NORM_LOAD_CYCLES) + program_cycles(program)
+            if clock.now < at:
+                yield at
+            load.take(count)
+            for words in results:
+                at += words + 1
+                yield from out.taken(out.push(at, words))
+                at = max(at, clock.now)
+        if clock.now < at:
+            yield at
+
+
+def unit_cycles(fields: Fields, memory: Memory) -> int:
+    """Cycles of one VECTOR or NORM descriptor that has the memory for itself.
+
+    They count from the start of the unit, its configuration not included, to the end of its writes.
+    """
+    clock = Clock()
+    dram = Dram(clock, memory)
+    unit = Vector(clock, SharedReadPort(clock, dram), SharedReadPort(clock, dram),
+                  WritePort(clock, dram))
+    clock.start(unit.run(fields, 0))
+    clock.run()
+    return clock.now
+
+
+def _planes(count: int, words: int) -> Iterator[int]:
+    for _ in range(count):
+        yield from _bursts(words)
+
+
+@cache
+def program_cycles(program: NormProgram) -> int:
+    """Cycles of a micro-program on one channel block, from its start to its results.
+
+    An instruction issues its four channels in consecutive cycles; it waits for registers that an
+    instruction before it still computes.
+    """
+    ready: dict[int, int] = {}
+    at = 0
+    for i in PROGRAMS[program]:
+        if i.op == NormOp.END:
+            break
+        needs = [i.dst] if i.op not in (NormOp.FIX, NormOp.PUT) else []
+        if i.op >= NormOp.MUL:
+            needs.append(i.a)
+        if i.op in (NormOp.MUL, NormOp.ADD, NormOp.SUB):
+            needs.append(i.b)
+        at = max([at, *(ready.get(r, 0) for r in needs)])
+        if i.op not in (NormOp.FIX, NormOp.PUT):
+            ready[i.dst] = at + ALU_CYCLES
+        at += CHANNELS_PER_WORD
+    return at + ALU_CYCLES + _IDLE_PROGRAM_CYCLES
+
+
+def block_cycles(program: NormProgram) -> int:
+    """Cycles of a normalisation for a channel block, when it does not wait for the memory."""
+    return program_cycles(program) + sum(words + 1 for words in _RESULTS[program])

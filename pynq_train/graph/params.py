@@ -1,0 +1,103 @@
+"""Parameters of a network: which arrays each layer has, and the check of given ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pynq_train.errors import BadInput
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.ops import BatchNorm, Conv, Dense
+
+FloatArray = npt.NDArray[np.float32]
+
+@dataclass(frozen=True)
+class LayerParams:
+    """Float32 parameters of one layer: ``weight`` of the layer's ``weight_shape``, ``bias`` (m,).
+
+    ``bias`` is None for a layer without bias. A batch normalisation has gamma as ``weight`` and
+    beta as ``bias``, and its running ``mean`` and ``variance``, all (channels,); other layers
+    have None there.
+    """
+
+    weight: FloatArray
+    bias: FloatArray | None
+    mean: FloatArray | None = None
+    variance: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """Arrays of one layer: shape of the weights, their products per output, what else it has."""
+
+    name: str
+    weight_shape: tuple[int, ...]
+    fan_in: int
+    bias: bool
+    norm: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Length of bias, mean and variance."""
+        return self.weight_shape[0]
+
+    @property
+    def learned(self) -> int:
+        """Number of values that learn (running means and variances do not)."""
+        return math.prod(self.weight_shape) + (self.channels if self.bias else 0)
+
+    def shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """Return the shape of every field of :class:`LayerParams`, None where it has none."""
+        vector = (self.channels,)
+        return {"weight": self.weight_shape, "bias": vector if self.bias else None,
+                "mean": vector if self.norm else None, "variance": vector if self.norm else None}
+
+
+def graph_param_specs(graph: Graph) -> tuple[ParamSpec, ...]:
+    """Return the operations with parameters of a graph, in order.
+
+    The weights of average pooling are constants, not parameters.
+    """
+    specs = []
+    for op, shapes in zip(graph.ops, graph.in_shapes):
+        if isinstance(op, (Conv, Dense)):
+            weight = op.weight_shape(shapes[0])
+            specs.append(ParamSpec(op.name, weight, math.prod(weight[1:]), op.bias))
+        elif isinstance(op, BatchNorm):
+            specs.append(ParamSpec(op.name, (shapes[0][0],), 1, True, norm=True))
+    return tuple(specs)
+
+
+def check_graph_params(graph: Graph, params: Mapping[str, LayerParams]) -> None:
+    """Raise :class:`BadInput` unless ``params`` has finite arrays of the shapes of the graph."""
+    check_arrays(graph_param_specs(graph), params)
+
+
+def check_arrays(specs: Sequence[ParamSpec], params: Mapping[str, LayerParams]) -> None:
+    """Raise :class:`BadInput` unless ``params`` has finite arrays of the shapes of ``specs``."""
+    names = [spec.name for spec in specs]
+    if set(params) != set(names):
+        raise BadInput("parameters", expected="layers " + ", ".join(names),
+                       found=", ".join(params) or "none")
+    for spec in specs:
+        given = params[spec.name]
+        for label, shape in spec.shapes().items():
+            array = getattr(given, label)
+            if (array is not None) != (shape is not None):
+                raise BadInput(f"{spec.name}: {label}", expected="one" if shape else "none",
+                               found="none" if array is None else "one")
+            if shape is None:
+                continue
+            if array.shape != shape:
+                raise BadInput(f"{spec.name}: {label}", expected=f"shape {shape}",
+                               found=array.shape)
+            if not np.isfinite(array).all():
+                raise BadInput(f"{spec.name}: {label}", expected="finite numbers",
+                               found="NaN or infinity")
+        if given.variance is not None and given.variance.min() < 0:
+            raise BadInput(f"{spec.name}: variance", expected="0 or more",
+                           found=float(given.variance.min()))

@@ -1,0 +1,179 @@
+"""The way of gradients back through fused layers: what is computed, from what, in which order.
+
+The gradient of a layer's output is the sum of what the layers that read it hand down. A sum with
+a residual hands its own gradient down as it is: no new tensor, only the mask of its ReLU. A
+concatenation hands parts of its own gradient down, where they stand; what is added to such a part
+is added in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pynq_train.layers.fuse import FusedLayer, wiring
+
+DLOGITS = "dlogits"
+"""Gradient of the last layer's output, written by the softmax unit."""
+StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
+THROUGH: tuple[StepKind, ...] = ("backward", "norm", "spread", "unpool")
+"""Steps through a layer whose input may be of another size: they make the gradient of that."""
+
+
+@dataclass(frozen=True)
+class GradientRef:
+    """A gradient tensor as somebody reads it: only where the ReLU of layer ``mask`` was open."""
+
+    tensor: str
+    mask: int | None = None
+
+
+@dataclass(frozen=True)
+class GradientStep:
+    """One computation of the backward half.
+
+    Attributes:
+        kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
+            behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
+            normalisation), ``spread`` (through a mean), ``drop`` (through a dropout, whose flags
+            are those of a ReLU too), ``unpool`` (back to the largest of each window), ``view``
+            (nothing is computed: the part of a concatenation's gradient that belongs to
+            ``layer``).
+        layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
+            belongs to.
+        reads: one gradient, two for ``sum``.
+        target: tensor that is written; empty for a ``norm`` below which nothing learns.
+    """
+
+    kind: StepKind
+    layer: int
+    reads: tuple[GradientRef, ...]
+    target: str
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """All steps, in an order in which they can run; what each layer's gradient is.
+
+    Attributes:
+        steps: last layer first.
+        of_layer: by position of an active layer: the gradient of its output (behind its own
+            ReLU for a layer of the vector unit).
+    """
+
+    steps: tuple[GradientStep, ...]
+    of_layer: dict[int, GradientRef] = field(default_factory=dict)
+
+
+def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tuple[bool, ...]:
+    """Whether each layer's output has a gradient: it learns, or something that it reads does."""
+    active: list[bool] = []
+    for learns, sources in zip(learning, wiring(layers)):
+        active.append(learns or any(active[place] for place in sources if place >= 0))
+    return tuple(active)
+
+
+def resting_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
+                  active: Sequence[bool]) -> tuple[bool, ...]:
+    """Normalisations that use and keep their running statistics in training.
+
+    They do not learn, and nothing does that their own map (not a second one that they add) comes
+    from.
+    """
+    return tuple(layer.kind == "norm" and not learns and not (place[0] >= 0 and active[place[0]])
+                 for layer, learns, place in zip(layers, learning, wiring(layers)))
+
+
+def gradient_flow(layers: Sequence[FusedLayer], active: Sequence[bool]) -> GradientFlow:
+    """Return the backward half of a training step.
+
+    Args:
+        layers: fused layers, the last one yields the logits.
+        active: layers whose outputs have a gradient (:func:`active_layers`).
+    """
+    return _Flow(layers, active).run()
+
+
+class _Flow:
+    def __init__(self, layers: Sequence[FusedLayer], active: Sequence[bool]) -> None:
+        self._layers, self._active = layers, active
+        self._wires = wiring(layers)
+        self._readers = [sum(wires.count(place) for wires in self._wires)
+                         for place in range(len(layers))]
+        self._handed: dict[int, list[GradientRef]] = {}
+        self._steps: list[GradientStep] = []
+        self._of_layer: dict[int, GradientRef] = {}
+
+    def run(self) -> GradientFlow:
+        last = len(self._layers) - 1
+        self._handed[last] = [GradientRef(DLOGITS)]
+        for at in reversed(range(last + 1)):
+            if self._active[at]:
+                self._pass_on(at, self._total(at))
+        return GradientFlow(tuple(self._steps), self._of_layer)
+
+    def _step(self, kind: StepKind, layer: int, reads: tuple[GradientRef, ...],
+              target: str) -> GradientRef:
+        self._steps.append(GradientStep(kind, layer, reads, target))
+        return GradientRef(target)
+
+    def _total(self, at: int) -> GradientRef:
+        """The gradient of a layer's output."""
+        name = self._layers[at].name
+        # A part of a concatenation's gradient is the first: it becomes the sum, in place.
+        parts = sorted(self._handed[at], key=lambda part: (part.mask is not None,
+                                                           part.tensor != f"{name}.dv"))
+        total = parts[0]
+        for number, part in enumerate(parts[1:]):
+            if len({ref.mask for ref in (total, part)} - {None}) > 1:
+                part = self._step("mask", at, (part,), f"{name}.d{number}")
+            # Sums on the way have exponents, and so names, of their own.
+            target = f"{name}.dy" if number == len(parts) - 2 else f"{name}.t{number}"
+            total = self._step("sum", at, (total, part), target)
+        return total
+
+    def _share_out(self, at: int, total: GradientRef) -> None:
+        """Hand the parts of a concatenation's gradient down, from a tensor of its own."""
+        name = self._layers[at].name
+        own = DLOGITS if at == len(self._layers) - 1 else f"{name}.dy"
+        if total.mask is not None or total.tensor not in (own, f"{name}.dv"):
+            total = self._step("mask", at, (total,), own)
+        self._of_layer[at] = total
+        for place in self._wires[at]:
+            if self._active[place]:
+                self._hand(place, self._step("view", place, (total,),
+                                             f"{self._layers[place].name}.dv"))
+
+    def _pass_on(self, at: int, total: GradientRef) -> None:
+        layer, sources = self._layers[at], self._wires[at]
+        if layer.kind == "concat":
+            self._share_out(at, total)
+            return
+        relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
+        if total.mask is not None and (relu or layer.on_array or layer.kind == "pool"):
+            total = self._step("mask", at, (total,), f"{layer.name}.dy")
+        if relu:
+            total = GradientRef(total.tensor, at)
+        self._of_layer[at] = total
+        if layer.kind in ("add", "norm"):
+            for place in sources if layer.kind == "add" else sources[1:]:
+                self._hand(place, total)
+        if layer.kind == "add":
+            return
+        first = sources[0]
+        target = ""
+        if first >= 0 and self._active[first]:
+            target = f"{self._layers[first].name}.dy"
+            if self._readers[first] > 1:
+                target = f"{layer.name}.dx"
+        if target or layer.kind == "norm":
+            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop",
+                                          "pool": "unpool"}
+            handed = self._step(kinds.get(layer.kind, "backward"), at, (total,), target)
+            if target:
+                self._hand(first, handed)
+
+    def _hand(self, place: int, part: GradientRef) -> None:
+        if place >= 0 and self._active[place]:
+            self._handed.setdefault(place, []).append(part)

@@ -1,0 +1,77 @@
+"""Batch normalisations folded into the layers before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.model import Model
+from pynq_train.graph.ops import BatchNorm, Conv, Dense, Op
+from pynq_train.graph.params import LayerParams, check_graph_params
+from pynq_train.graph.wiring import FROM_INPUT
+
+
+def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
+    """Return the network without batch normalisations, with the same output in evaluation.
+
+    Each is folded, with its running statistics, into the convolution or Dense layer that it
+    reads: ``W' = W * s`` and ``b' = beta + (b - mean) * s`` with ``s = gamma / sqrt(variance +
+    eps)`` per output channel. That layer keeps its name and gets a bias. Training then goes on
+    as with frozen normalisations.
+
+    Raises:
+        UnsupportedModel: a normalisation follows something else, or a layer that others read
+            too; all of them are named.
+    """
+    check_graph_params(graph, params)
+    readers: dict[int, int] = {}
+    for sources in graph.sources:
+        for place in sources:
+            readers[place] = readers.get(place, 0) + 1
+    moved: dict[str, str] = {}
+    folded = dict(params)
+    biased: set[str] = set()
+    refused: list[str] = []
+    for op, (place, *_) in zip(graph.ops, graph.sources):
+        if not isinstance(op, BatchNorm):
+            continue
+        before = None if place == FROM_INPUT else graph.ops[place]
+        if not isinstance(before, (Conv, Dense)):
+            refused.append(f"{op.name} (follows {graph.name_at(place)})")
+        elif readers[place] > 1:
+            refused.append(f"{op.name} ({before.name} is read by others too)")
+        else:
+            folded[before.name] = _folded(folded[before.name], folded.pop(op.name), op.eps)
+            moved[op.name] = before.name
+            biased.add(before.name)
+    if refused:
+        raise UnsupportedModel("batch normalisations that cannot be folded: " + ", ".join(refused),
+                               expected="each right behind a convolution or Dense layer of its own",
+                               fix="move them there in the original network")
+    ops = tuple(_rewired(graph, op, sources, moved, biased)
+                for op, sources in zip(graph.ops, graph.sources) if op.name not in moved)
+    # Inputs are named everywhere while operations go; chains need no names.
+    plain = tuple(replace(op, inputs=()) if op.inputs == (ops[at - 1].name if at else "input",)
+                  else op for at, op in enumerate(ops))
+    return Model(Graph.build(graph.input_shape, plain, graph.name), folded)
+
+
+def _rewired(graph: Graph, op: Op, sources: tuple[int, ...], moved: Mapping[str, str],
+             biased: set[str]) -> Op:
+    names = [graph.name_at(place) for place in sources]
+    op = replace(op, inputs=tuple(moved.get(name, name) for name in names))
+    return replace(op, bias=True) if isinstance(op, (Conv, Dense)) and op.name in biased else op
+
+
+def _folded(layer: LayerParams, norm: LayerParams, eps: float) -> LayerParams:
+    """Computed in float64, so that one rounding remains."""
+    assert norm.bias is not None and norm.mean is not None and norm.variance is not None
+    scale = norm.weight / np.sqrt(norm.variance.astype(np.float64) + eps)
+    shaped = scale.reshape(-1, *(1,) * (layer.weight.ndim - 1))
+    bias = np.zeros(len(scale)) if layer.bias is None else layer.bias.astype(np.float64)
+    return LayerParams((layer.weight * shaped).astype(np.float32),
+                       (norm.bias + (bias - norm.mean) * scale).astype(np.float32))

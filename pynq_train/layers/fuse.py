@@ -1,0 +1,441 @@
+"""Groups a graph's operations into the layers that the engine runs as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pynq_train.errors import UnsupportedModel
+from pynq_train.fixed import drop_threshold
+from pynq_train.graph.flat import map_shape
+from pynq_train.graph.graph import Graph
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    PadChannels,
+    Relu,
+    Relu6,
+    Shape,
+)
+from pynq_train.graph.wiring import FROM_INPUT
+from pynq_train.layers.branch_order import execution_order
+from pynq_train.layers.concat import Copy, place_concats
+from pynq_train.layers.supported import check_supported
+
+SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
+             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); MaxPool; "
+             "GlobalAvgPool; Concat; PadChannels")
+_RELUS = (Relu, Relu6)
+_POOLS = (MaxPool, MaxPool2x2)
+_RELU_FIRST = "put it in front of the pooling: the values are the same"
+Kind = Literal["conv", "dense", "norm", "add", "mean", "pool", "drop", "concat"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Constants of a batch normalisation, as :class:`~pynq_train.graph.ops.BatchNorm` has them."""
+
+    momentum: float
+    eps: float
+    frozen: bool
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A dropout: its rate, and its place in the graph, which names its random bits."""
+
+    rate: float
+    place: int
+
+    @property
+    def least(self) -> int:
+        """Smallest random bits, of 16, of an element that is kept."""
+        return drop_threshold(self.rate)
+
+
+@dataclass(frozen=True)
+class FusedLayer:
+    """One layer of the engine with what follows it on its way to memory.
+
+    ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
+    (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
+    maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
+    on the vector unit, with ReLU behind them; so does ``pool`` (maxima of windows), without one.
+    ``concat`` runs nowhere: its sources write where it stands.
+
+    Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
+    feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
+    stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
+    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
+    max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
+    reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
+    6. ``average``: average pooling, a convolution of one channel per group whose weights,
+    1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
+    weights are one and never learn (``average`` holds too); None for other layers.
+    """
+
+    kind: Kind
+    name: str
+    in_shape: Shape
+    out_shape_before_pool: Shape
+    out_shape: Shape
+    kernel: int
+    stride: int
+    pad_top: int
+    pad_left: int
+    relu: bool
+    pool: bool
+    bias: bool
+    groups: int = 1
+    clip: bool = False
+    average: bool = False
+    sources: tuple[int, ...] | None = None
+    norm: Norm | None = None
+    first: int | None = None
+    drop: Drop | None = None
+
+    @property
+    def on_array(self) -> bool:
+        """Whether the layer is a convolution or fully connected."""
+        return self.kind in ("conv", "dense")
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels (units of a dense layer)."""
+        return self.out_shape[0]
+
+    @property
+    def in_features(self) -> int:
+        """Number of input values per image."""
+        return self.in_shape[0] * self.in_shape[1] * self.in_shape[2]
+
+    @property
+    def fan_in(self) -> int:
+        """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
+        if not self.on_array:
+            return int(self.kind == "norm")
+        if self.kind == "dense":
+            return self.in_features
+        return self.in_shape[0] // self.groups * self.kernel * self.kernel
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
+        if not self.on_array:
+            return (self.out_channels,)
+        if self.kind == "dense":
+            return (self.out_channels, self.in_features)
+        return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether anything in it can learn."""
+        return (self.on_array and not self.average) or self.kind == "norm"
+
+    @property
+    def pad_bottom(self) -> int:
+        """Zero rows that the last window reads below the image."""
+        return self._pad_after(1, self.pad_top)
+
+    @property
+    def pad_right(self) -> int:
+        """Zero columns that the last window reads right of the image."""
+        return self._pad_after(2, self.pad_left)
+
+    @property
+    def macs_per_image(self) -> int:
+        """Multiply-adds of one pass over one image on the array."""
+        _, rows, cols = self.out_shape_before_pool
+        return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
+
+    def _pad_after(self, axis: int, before: int) -> int:
+        if self.kind != "conv":
+            return 0
+        reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
+        return max(reach - before - self.in_shape[axis], 0)
+
+
+def wiring(layers: Sequence[FusedLayer]) -> tuple[tuple[int, ...], ...]:
+    """Positions that each layer reads, -1 for the images."""
+    return tuple((at - 1,) if layer.sources is None else layer.sources
+                 for at, layer in enumerate(layers))
+
+
+def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
+    """Return the fused layers of a verified graph, each behind those that it reads.
+
+    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
+    (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
+    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu; other MaxPools (a Relu behind
+    one is taken in front of it, where nothing else may read). A Dropout of rate 0 is left out. The
+    last layer yields the logits:
+    Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
+    :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
+    does not run are named at once.
+    """
+    check_supported(graph)
+    graph = place_concats(graph)
+    layers = _Fusing(graph).run()
+    _check_sums(layers)
+    _check_last(graph, layers)
+    return layers
+
+
+@dataclass
+class _Open:
+    """A layer that is being put together, from the operation at ``first`` to that at ``last``."""
+
+    first: int
+    last: int
+    reads: list[int]
+    tail: list[Op]
+
+
+class _Fusing:
+    """One pass over the operations: each begins a layer or follows one."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._layers: list[_Open] = []
+        self._ends: dict[int, _Open] = {}
+        self._readers: dict[int, int] = {}
+        self._sources = [tuple(self._value(place) for place in sources)
+                         for sources in graph.sources]
+        for op, sources in zip(graph.ops, self._sources):
+            for place in () if _is_nothing(op) else sources:
+                self._readers[place] = self._readers.get(place, 0) + 1
+        self._order = execution_order(graph.sources,
+                                      [isinstance(op, (Conv, Dense)) for op in graph.ops])
+        self._rank = {at: number for number, at in enumerate(self._order)}
+        self._rank[FROM_INPUT] = FROM_INPUT
+
+    def run(self) -> tuple[FusedLayer, ...]:
+        """All layers, in order of their last operations (:func:`execution_order`)."""
+        for at in self._order:
+            op = self._graph.ops[at]
+            if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
+                self._begin(at, op)
+        if isinstance(self._graph.ops[-1], Flatten):
+            raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+        self._layers.sort(key=lambda layer: self._rank[layer.last])
+        places = {layer.last: number for number, layer in enumerate(self._layers)}
+        places[FROM_INPUT] = FROM_INPUT
+        return tuple(self._finish(number, layer, places)
+                     for number, layer in enumerate(self._layers))
+
+    def _value(self, place: int) -> int:
+        """The operation whose output is read at ``place``: a dropout of nothing is left out."""
+        while place != FROM_INPUT and _is_nothing(self._graph.ops[place]):
+            place = self._graph.sources[place][0]
+        return place
+
+    def _behind(self, place: int) -> int:
+        """The operation whose map is read at ``place``: flattening moves nothing."""
+        while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
+            place = self._sources[place][0]
+        return place
+
+    def _follow(self, at: int, op: Op) -> bool:
+        """Put ``op`` behind the layer that it reads, if it can run there."""
+        sources = self._sources[at]
+        if isinstance(op, (*_RELUS, *_POOLS)):
+            layer = self._ends.get(sources[0])
+            if layer is None or self._readers[sources[0]] > 1:
+                return False
+            if isinstance(op, _POOLS):
+                return self._pool(layer, at, op)
+            if self._windowed(layer):
+                return self._relu_behind(layer, at, op)
+            if any(isinstance(other, _RELUS) for other in layer.tail):
+                head = self._graph.ops[layer.first].name
+                raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
+            self._extend(layer, at, op)
+            return True
+        if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
+            for place, other in sorted(zip(sources, reversed(sources)), reverse=True,
+                                       key=lambda pair: self._rank[pair[0]]):
+                layer = self._ends.get(place)
+                if (layer is not None and not layer.tail and self._readers[place] == 1
+                        and isinstance(self._graph.ops[layer.first], BatchNorm)):
+                    layer.reads.append(other)
+                    self._extend(layer, at, op)
+                    return True
+        return False
+
+    def _windowed(self, layer: _Open) -> bool:
+        """Whether a layer is a pooling pass of its own."""
+        return isinstance(self._graph.ops[layer.first], _POOLS)
+
+    def _pool(self, layer: _Open, at: int, op: Op) -> bool:
+        """Pool behind a convolution on its way to memory: halves alone, and once."""
+        half = isinstance(op, MaxPool2x2) or (
+            isinstance(op, MaxPool) and (op.kernel, op.stride, op.padding) == (2, 2, 0))
+        array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, Dense))
+        if not half or not array or any(isinstance(other, _POOLS) for other in layer.tail):
+            return False
+        self._extend(layer, at, op)
+        return True
+
+    def _relu_behind(self, layer: _Open, at: int, op: Op) -> bool:
+        """Take a ReLU behind a pooling pass into the layer in front of it: maxima commute."""
+        below: _Open | None = layer
+        while below is not None and self._windowed(below):
+            place = below.reads[0]
+            below = self._ends.get(place) if self._readers.get(place) == 1 else None
+        if below is None or any(isinstance(other, _RELUS) for other in below.tail):
+            return False
+        below.tail.append(op)
+        del self._ends[layer.last]
+        layer.last = at
+        self._ends[at] = layer
+        return True
+
+    def _extend(self, layer: _Open, at: int, op: Op) -> None:
+        del self._ends[layer.last]
+        layer.last = at
+        layer.tail.append(op)
+        self._ends[at] = layer
+
+    def _begin(self, at: int, op: Op) -> None:
+        sources = self._sources[at]
+        flattened = any(map_shape(self._graph, place) for place in sources)
+        after = "a Flatten" if flattened else self._graph.name_at(sources[0])
+        if isinstance(op, _RELUS):
+            known = self._ends.get(sources[0])
+            name = self._graph.ops[known.first].name if known else after
+            behind = known is not None and self._windowed(known)
+            raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
+                          _RELU_FIRST if behind else SUPPORTED)
+        if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
+            raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
+        if flattened and not isinstance(op, (Dense, Dropout)):
+            raise _refuse(op, "follows a Flatten", SUPPORTED)
+        if isinstance(op, _POOLS) and self._graph.in_shapes[at][0][1:] == (1, 1):
+            raise _refuse(op, "reads a map of one pixel", "leave it out")
+        if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
+            raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
+        if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
+            raise _refuse(op, "follows the input", "begin with a convolution")
+        layer = _Open(at, at, [self._behind(place) for place in sources], [])
+        self._layers.append(layer)
+        self._ends[at] = layer
+
+    def _finish(self, number: int, layer: _Open, places: dict[int, int]) -> FusedLayer:
+        op = self._graph.ops[layer.first]
+        place = layer.reads[0]
+        shape = map_shape(self._graph, place) or (
+            self._graph.input_shape if place == FROM_INPUT else self._graph.shapes[place])
+        built = _layer(op, shape, layer.tail)
+        if isinstance(op, Concat):
+            whole = self._graph.shapes[layer.first]
+            built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
+                            out_shape=whole)
+        if isinstance(op, Dropout):
+            built = replace(built, kind="drop", drop=Drop(op.rate, layer.first))
+        sources = tuple(places[place] for place in layer.reads)
+        return built if sources == (number - 1,) else replace(built, sources=sources)
+
+
+def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
+    relu = any(isinstance(extra, _RELUS) for extra in tail)
+    clip = any(isinstance(extra, Relu6) for extra in tail)
+    pools = [extra for extra in tail if isinstance(extra, _POOLS)]
+    if isinstance(op, _POOLS):
+        window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
+        out = window.out_shape(shape)
+        return FusedLayer("pool", op.name, shape, out, out, window.kernel, window.stride,
+                          window.window(shape[1]).pad_before, window.window(shape[2]).pad_before,
+                          False, False, False)
+    if isinstance(op, (Conv, AvgPool)):
+        before = op.out_shape(shape)
+        out = pools[0].out_shape(before) if pools else before
+        top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
+        average = isinstance(op, AvgPool)
+        groups = op.groups if isinstance(op, Conv) else shape[0]
+        return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
+                          relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
+                          average)
+    if isinstance(op, PadChannels):
+        before = op.out_shape(shape)
+        return FusedLayer("conv", op.name, shape, before,
+                          pools[0].out_shape(before) if pools else before, 1, 1, 0, 0, relu,
+                          bool(pools), False, 1, clip, True, first=op.before)
+    if isinstance(op, Dense):
+        before = (op.units, 1, 1)
+        out = pools[0].out_shape(before) if pools else before
+        return FusedLayer("dense", op.name, shape, before, out, 1, 1, 0, 0, relu, bool(pools),
+                          op.bias, clip=clip)
+    norm = None
+    kind: Kind = "add"
+    out = shape
+    if isinstance(op, BatchNorm):
+        kind, norm = "norm", Norm(op.momentum, op.eps, op.frozen)
+    elif isinstance(op, GlobalAvgPool):
+        kind, out = "mean", op.out_shape(shape)
+    return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
+                      clip=clip, norm=norm)
+
+
+def _check_sums(layers: Sequence[FusedLayer]) -> None:
+    """Vectors and maps of one pixel stand in memory differently: no sum takes both."""
+    vectors: list[bool] = []
+    for layer, sources in zip(layers, wiring(layers)):
+        some = [place >= 0 and vectors[place] for place in sources]
+        if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
+            names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
+                     for place, vector in zip(sources, some)]
+            raise UnsupportedModel(
+                f"layer {layer.name!r} adds a vector and a map of one pixel",
+                expected="two of one kind", found=" and ".join(names),
+                fix="end both branches with Dense or GlobalAvgPool, or none of them")
+        vectors.append(layer.kind in ("dense", "mean") or (not layer.on_array and some[0]))
+
+
+def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
+    if not any(layer.on_array for layer in layers):
+        raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
+                               fix="end with a Dense layer that yields the logits")
+    last = layers[-1]
+    joined = last.kind == "concat" and all(layers[place].kind == "dense"
+                                           for place in last.sources or ())
+    if last.relu or last.pool or not (last.on_array or joined):
+        found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
+                 else graph.ops[-1].kind)
+        raise UnsupportedModel(
+            f"the last layer {last.name!r} must yield the logits",
+            expected="nothing behind it" if last.on_array else "a Dense layer",
+            found=found,
+            fix="remove it: softmax and loss follow by themselves" if last.on_array
+            else "end with a Dense layer",
+        )
+    if last.out_shape[1:] != (1, 1):
+        raise UnsupportedModel(
+            f"the last layer {last.name!r} must yield the logits",
+            expected="a Dense layer or a convolution with 1x1 output",
+            found=f"output {last.out_shape}",
+            fix="add a Dense layer with one unit per class",
+        )
+    if last.out_shape[0] < 2:
+        raise UnsupportedModel(f"the last layer {last.name!r}", expected="at least 2 classes",
+                               found=last.out_shape[0])
+
+
+def _is_nothing(op: Op) -> bool:
+    """Whether an operation is a dropout of rate 0."""
+    return isinstance(op, Dropout) and op.rate == 0
+
+
+def _refuse(op: Op, why: str, fix: str) -> UnsupportedModel:
+    return UnsupportedModel(f"operation {op.name!r} ({op.kind}) {why}, which is not supported",
+                            fix=fix)

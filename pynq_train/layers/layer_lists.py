@@ -1,0 +1,109 @@
+"""Convolutions of well-known networks as lists of layers, for plans and benchmarks.
+
+A list is not a graph: skip connections, normalisation and overlapping pooling between the layers
+are not in it, and each layer stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pynq_train.errors import UnknownName
+from pynq_train.graph import zoo
+from pynq_train.layers.fuse import FusedLayer
+
+Layers = tuple[FusedLayer, ...]
+
+
+def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: int = 1,
+               out: int | None = None, pool: bool = False, groups: int = 1,
+               clip: bool = False) -> FusedLayer:
+    """Return a convolution with ReLU on square maps: 'same' padding unless ``out`` is given.
+
+    ``clip``: with ReLU6.
+    """
+    before = out if out is not None else -(-size // stride)
+    pad = max((before - 1) * stride + kernel - size, 0) // 2
+    after = before // 2 if pool else before
+    return FusedLayer("conv", name, (n, size, size), (m, before, before), (m, after, after),
+                      kernel, stride, pad, pad, True, pool, True, groups, clip)
+
+
+def resnet20() -> Layers:
+    """ResNet-20 for 32x32 images: 19 convolutions and two 1x1 convolutions of the skips."""
+    layers = [conv_layer("conv1", 16, 3, 32)]
+    layers += [conv_layer(f"a{i}", 16, 16, 32) for i in range(6)]
+    for label, m, n, size in (("b", 32, 16, 32), ("c", 64, 32, 16)):
+        layers.append(conv_layer(f"{label}0", m, n, size, 3, 2))
+        layers += [conv_layer(f"{label}{i}", m, m, size // 2) for i in range(1, 6)]
+        layers.append(conv_layer(f"{label}skip", m, n, size, 1, 2))
+    return tuple(layers)
+
+
+def vgg16() -> Layers:
+    """The 13 convolutions of VGG-16 for 224x224 images, with ReLU and pooling."""
+    shapes = ((64, 3, 224, False), (64, 64, 224, True), (128, 64, 112, False),
+              (128, 128, 112, True), (256, 128, 56, False), (256, 256, 56, False),
+              (256, 256, 56, True), (512, 256, 28, False), (512, 512, 28, False),
+              (512, 512, 28, True), (512, 512, 14, False), (512, 512, 14, False),
+              (512, 512, 14, True))
+    return tuple(conv_layer(f"conv{i}", m, n, size, pool=pool)
+                 for i, (m, n, size, pool) in enumerate(shapes, 1))
+
+
+def alexnet() -> Layers:
+    """The five convolutions of AlexNet (one tower) for 224x224 images."""
+    return (conv_layer("conv1", 64, 3, 224, 11, 4, 55), conv_layer("conv2", 192, 64, 27, 5),
+            conv_layer("conv3", 384, 192, 13), conv_layer("conv4", 256, 384, 13),
+            conv_layer("conv5", 256, 256, 13))
+
+
+def mobilenet() -> Layers:
+    """The 27 convolutions of MobileNet-V1 0.25 for 28x28 images of one channel, with ReLU6."""
+    layers, size, width = [conv_layer("conv1", 8, 1, 28, clip=True)], 28, 8
+    for index, (out, stride) in enumerate(zoo.MOBILENET_PAIRS, 1):
+        layers.append(conv_layer(f"dw{index}", width, width, size, 3, stride, groups=width,
+                                 clip=True))
+        size, before, width = -(-size // stride), width, out
+        layers.append(conv_layer(f"pw{index}", width, before, size, 1, clip=True))
+    return tuple(layers)
+
+
+def ds_cnn() -> Layers:
+    """The nine convolutions of DS-CNN-S for 32x32 inputs of one channel."""
+    layers = [conv_layer("conv1", 64, 1, 32, 6, 2)]
+    for index in range(1, 5):
+        layers.append(conv_layer(f"dw{index}", 64, 64, 16, groups=64))
+        layers.append(conv_layer(f"pw{index}", 64, 64, 16, 1))
+    return tuple(layers)
+
+
+def grouped() -> Layers:
+    """Grouped convolutions of AlexNet (two towers), ResNeXt-50 (32x4d), ShuffleNet (three groups),
+    and a depthwise one that doubles the channels; the first stands for the layers below."""
+    return (conv_layer("conv1", 96, 3, 27),
+            conv_layer("alexnet2", 256, 96, 27, 5, groups=2),
+            conv_layer("alexnet4", 384, 384, 13, groups=2),
+            conv_layer("resnext2", 128, 128, 56, groups=32),
+            conv_layer("resnext4", 512, 512, 14, groups=32),
+            conv_layer("resnext5", 1024, 1024, 7, groups=32),
+            conv_layer("shuffle2", 60, 240, 28, 1, groups=3),
+            conv_layer("shuffle3", 480, 120, 14, 1, groups=3),
+            conv_layer("double", 128, 64, 14, groups=64))
+
+
+_LISTS: dict[str, Callable[[], Layers]] = {
+    "resnet20-conv": resnet20, "vgg16-conv": vgg16, "alexnet-conv": alexnet,
+    "mobilenet-conv": mobilenet, "ds-cnn-conv": ds_cnn, "grouped-conv": grouped}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that :func:`get` knows."""
+    return tuple(_LISTS)
+
+
+def get(name: str) -> Layers:
+    """Return the layers of list ``name``; :class:`UnknownName` lists the names."""
+    if name not in _LISTS:
+        raise UnknownName.among("layer list", name, _LISTS)
+    return _LISTS[name]()

@@ -1,0 +1,172 @@
+"""What is kept of a run that failed or differed: program and memory in one file.
+
+Files go into the folder that ``PYNQ_TRAIN_FAILURES`` names (empty: none are kept), by default
+``failures`` in the cache directory. The newest :data:`KEEP` stay.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pynq_train.backends import RunRequest
+from pynq_train.backends.vboard.build import cache_dir
+from pynq_train.errors import BadInput, PynqTrainError
+from pynq_train.files import write_atomic
+from pynq_train.hw import contract
+from pynq_train.hw.boards import BOARDS
+from pynq_train.run.formats import Array
+from pynq_train.schedule.memory.coordinates import TensorMap, tensor_maps
+from pynq_train.schedule.plan import Plan
+
+_LOG = logging.getLogger(__name__)
+
+VARIABLE = "PYNQ_TRAIN_FAILURES"
+KEEP = 8
+"""Files that stay in the folder."""
+FORMAT, FORMAT_VERSION = "pynq_train.failure", 1
+_PREFIX, _SUFFIX = "failure-", ".npz"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed or differed.
+
+    Attributes:
+        backend: where that was.
+        board: board that the program was made for.
+        contract_hash: contract that program and registers follow.
+        text: what was said about it.
+        request: the run.
+        tensors: what the arena holds.
+        image: uint8, the arena in front of the run (of what a run overwrites, any values).
+    """
+
+    backend: str
+    board: str
+    contract_hash: str
+    text: str
+    request: RunRequest
+    tensors: tuple[TensorMap, ...]
+    image: Array
+
+    @classmethod
+    def of(cls, plan: Plan, backend: str, request: RunRequest, image: Array,
+           text: str) -> Failure:
+        """A failure of a plan's program."""
+        return cls(backend, plan.board.name, contract.contract_hash(plan.board.config), text,
+                   request, tensor_maps(plan), image)
+
+
+def failure_folder() -> Path | None:
+    """Where files go; None if none are wanted."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen is None:
+        return cache_dir() / "failures"
+    return Path(chosen) if chosen else None
+
+
+def keep(failure: Failure) -> Path | None:
+    """Write a file into the folder; a folder that takes none never hides the failure itself.
+
+    Returns:
+        The file, None if none was written.
+    """
+    folder = failure_folder()
+    if folder is None:
+        return None
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while (path := folder / f"{_PREFIX}{stamp}-{os.getpid()}-{number}{_SUFFIX}").exists():
+            number += 1
+        save(path, failure)
+        others = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
+        for old in others[:-KEEP]:
+            old.unlink(missing_ok=True)
+    except (PynqTrainError, OSError) as error:
+        _LOG.warning("program and memory of the failed run are not saved: %s", error)
+        return None
+    return path
+
+
+def advice(path: Path | None) -> str:
+    """What to do with a kept file, for messages; empty without one."""
+    return "" if path is None else (
+        f"program and memory are saved, see where it differs with: pynq-train replay {path}")
+
+
+def save(path: str | os.PathLike[str], failure: Failure) -> None:
+    """Write a failure to an .npz file, as a whole or not at all.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    meta = {
+        "format": FORMAT, "version": FORMAT_VERSION, "backend": failure.backend,
+        "board": failure.board, "contract": failure.contract_hash, "text": failure.text,
+        "request": asdict(failure.request), "tensors": [t.to_dict() for t in failure.tensors],
+    }
+    out = io.BytesIO()
+    np.savez_compressed(out, image=failure.image,
+                        meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+    write_atomic(path, out.getvalue())
+
+
+def load(path: str | os.PathLike[str]) -> Failure:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        BadInput: no such file, damaged, not such a file, or of another version of this package.
+    """
+    name = os.fspath(path)
+    try:
+        with np.load(name, allow_pickle=False) as file:
+            image, meta = file["image"], json.loads(file["meta"].tobytes())
+    except FileNotFoundError:
+        raise BadInput(f"file {name!r} does not exist", fix="check the path") from None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _wrong(name, str(error)) from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise _wrong(name, "another .npz file")
+    if meta.get("version") != FORMAT_VERSION:
+        raise BadInput(f"file {name!r}", expected=f"version {FORMAT_VERSION}",
+                       found=meta.get("version"), fix="use the release that saved it")
+    try:
+        failure = _failure(meta, image)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _wrong(name, f"{type(error).__name__}: {error}") from None
+    board = BOARDS.get(failure.board)
+    known = contract.contract_hash(board.config) if board is not None else "no such board"
+    if known != failure.contract_hash:
+        raise BadInput(f"file {name!r} holds a program for another hardware contract",
+                       expected=known[:16], found=failure.contract_hash[:16],
+                       fix="use the release that saved it")
+    return failure
+
+
+def _failure(meta: Mapping[str, Any], image: Array) -> Failure:
+    if image.dtype != np.uint8 or image.ndim != 1:
+        raise ValueError(f"an image of {image.dtype} {image.shape}")
+    values = dict(meta["request"])
+    request = RunRequest(**{**values, "names": tuple(values["names"])})
+    tensors = tuple(TensorMap.from_dict(values) for values in meta["tensors"])
+    return Failure(str(meta["backend"]), str(meta["board"]), str(meta["contract"]),
+                   str(meta["text"]), request, tensors, image)
+
+
+def _wrong(name: str, found: str) -> BadInput:
+    return BadInput(f"file {name!r} is damaged, or is no saved failure",
+                    expected="what a failed training step or 'pynq-train verify' has saved",
+                    found=found.splitlines()[0] if found else "nothing", fix="use a copy")

@@ -1,0 +1,91 @@
+"""Masters: weights, momentum and running statistics of a layer, as the update unit has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.fixed.soft_float import BITS as SCALAR_BITS
+from pynq_train.fixed.soft_float import Scalars
+from pynq_train.graph.params import LayerParams
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.run.formats import from_master, to_master
+from pynq_train.schedule.plan import Plan
+
+
+@dataclass(frozen=True)
+class Masters:
+    """Masters of one layer as the update unit keeps them.
+
+    Attributes:
+        weight: int32 Q3.28 of the layer's ``weight_shape``.
+        weight_momentum: int32 Q7.24, the same shape.
+        bias: int32 Q3.28 ``(m,)``, None without bias.
+        bias_momentum: int32 Q7.24 ``(m,)``, None without bias.
+        mean: running mean of a normalisation, int64 ``(m,)``: scalar numbers, packed
+            (:class:`~pynq_train.fixed.soft_float.Scalars`); None for other layers.
+        variance: its running variance, likewise.
+    """
+
+    weight: NDArray[np.int32]
+    weight_momentum: NDArray[np.int32]
+    bias: NDArray[np.int32] | None
+    bias_momentum: NDArray[np.int32] | None
+    mean: NDArray[np.int64] | None = None
+    variance: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, params: LayerParams) -> Masters:
+        """Round float parameters; momentum is zero."""
+        weight = to_master(params.weight)
+        bias = None if params.bias is None else to_master(params.bias)
+        return cls(weight, np.zeros_like(weight), bias,
+                   None if bias is None else np.zeros_like(bias), _pack(params.mean),
+                   _pack(params.variance))
+
+    @classmethod
+    def averaging(cls, layer: FusedLayer) -> Masters:
+        """Constant weights of average pooling: 2**28 / kernel**2, to nearest; of padding: 1."""
+        values = np.full(layer.weight_shape, 1.0 / layer.kernel**2)
+        if layer.first is not None:
+            m, n, *_ = layer.weight_shape
+            values = np.eye(m, n, -layer.first)[:, :, None, None]
+        weight = to_master(values)
+        return cls(weight, np.zeros_like(weight), None, None)
+
+    def params(self) -> LayerParams:
+        """Return the weights as float32."""
+        return LayerParams(from_master(self.weight),
+                           None if self.bias is None else from_master(self.bias),
+                           _unpack(self.mean), _unpack(self.variance))
+
+    def same_bits(self, other: Masters) -> bool:
+        """Whether all numbers are equal."""
+        pairs = ((self.weight, other.weight), (self.weight_momentum, other.weight_momentum),
+                 (self.bias, other.bias), (self.bias_momentum, other.bias_momentum),
+                 (self.mean, other.mean), (self.variance, other.variance))
+        return all((a is None and b is None) or
+                   (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)
+
+
+def _pack(values: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
+    """Floats as packed scalar numbers."""
+    if values is None:
+        return None
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    whole = np.ldexp(fraction, SCALAR_BITS).astype(np.int64)
+    packed: NDArray[np.int64] = Scalars.of_int(whole, 0).moved(exponent - SCALAR_BITS).pack()
+    return packed
+
+
+def _unpack(words: NDArray[np.int64] | None) -> NDArray[np.float32] | None:
+    return None if words is None else Scalars.unpack(words).to_float().astype(np.float32)
+
+
+def with_averages(plan: Plan, masters: Mapping[str, Masters]) -> dict[str, Masters]:
+    """Masters of all layers of a plan: those given, and the constants of average pooling."""
+    return {**masters, **{layer.name: Masters.averaging(layer)
+                          for layer in plan.layers if layer.average}}

@@ -1,0 +1,81 @@
+"""What freezing saves: the same training step with every layer learning, in cycles and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.predict import predict
+from pynq_train.schedule.specs.trainable import all_from, describe_learning
+
+
+@dataclass(frozen=True)
+class Savings:
+    """A training step against one with everything trained.
+
+    Attributes:
+        learning: names of what learns.
+        parameters: weights and biases that learn; ``all_parameters``: those of the network.
+        cycles: predicted cycles of a step; ``all_cycles``: with everything trained.
+        nbytes: bytes of the arena; ``all_nbytes``: with everything trained.
+
+    ``all_cycles`` and ``all_nbytes`` are None where a training of everything does not fit.
+    """
+
+    learning: str
+    parameters: int
+    all_parameters: int
+    cycles: int
+    nbytes: int
+    all_cycles: int | None
+    all_nbytes: int | None
+
+    def text(self) -> str:
+        """One or two lines for people."""
+        line = (f"learning: {self.learning} ({self.parameters} of {self.all_parameters} "
+                "parameters)")
+        if self.all_cycles is None or self.all_nbytes is None:
+            return f"{line}\nagainst train=\"all\": that would not fit this board"
+        less = 100 * (1 - self.cycles / self.all_cycles)
+        smaller = 100 * (1 - self.nbytes / self.all_nbytes)
+        return (f"{line}\nagainst train=\"all\": {self.cycles} instead of {self.all_cycles} cycles "
+                f"a step ({less:.1f} % saved), {self.nbytes} instead of {self.all_nbytes} bytes "
+                f"({smaller:.1f} % saved)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"learning": self.learning, "parameters": self.parameters,
+                "all_parameters": self.all_parameters, "cycles": self.cycles,
+                "arena_bytes": self.nbytes, "all_cycles": self.all_cycles,
+                "all_arena_bytes": self.all_nbytes}
+
+
+def everything(plan: Plan) -> bool:
+    """Whether all layers of a plan learn all they have."""
+    return plan.learns == all_from(plan.layers, 0)
+
+
+def savings(plan: Plan, cycles: int | None = None) -> Savings:
+    """Compare a plan with that of the same network, batch and board with everything trained.
+
+    ``cycles``: predicted cycles of its training step, if they are known already.
+    """
+    learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
+                  for spec, layer, one in zip(plan.specs, plan.layers, plan.learns))
+    total = sum(spec.m * layer.fan_in + (spec.m if layer.bias else 0)
+                for spec, layer in zip(plan.specs, plan.layers) if not layer.average)
+    cycles = predict(plan, plan.train).cycles if cycles is None else cycles
+    all_cycles: int | None = None
+    all_nbytes: int | None = None
+    try:
+        if everything(plan):
+            all_cycles, all_nbytes = cycles, plan.memory.nbytes
+        else:
+            whole = make_plan(plan.layers, plan.batch, plan.board, momentum=plan.momentum)
+            all_cycles, all_nbytes = predict(whole, whole.train).cycles, whole.memory.nbytes
+    except DoesNotFit:
+        pass
+    return Savings(describe_learning(plan.layers, plan.learns), learned, total, cycles,
+                   plan.memory.nbytes, all_cycles, all_nbytes)

@@ -1,0 +1,65 @@
+"""A list of layers as the convolutions of one training step: one program, one arena.
+
+A layer list has no skip connections and no loss: each layer reads the region that the one before it
+writes, whatever their sizes are, so that order and waits are those of a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import DESCRIPTOR_BYTES
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Entry
+from pynq_train.schedule.passes.order import backward_half, forward_half
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.specs.spec import LayerSpec
+from pynq_train.schedule.standalone import PLACE, single_specs
+
+
+def chain_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
+               momentum: bool = True) -> Plan:
+    """Plan the convolutions of one training step over a layer list.
+
+    Args:
+        layers: the layers; the first one has no backward pass.
+        batch: images.
+        board: the board.
+        momentum: keep momentum in the weight masters.
+
+    Raises:
+        DoesNotFit: a layer, a sum or the arena is too large.
+    """
+    specs = tuple(replace(single_specs(layer, batch, index > 0, board)[PLACE], index=index)
+                  for index, layer in enumerate(layers))
+    for spec in specs:
+        spec.check_products(weight_gradient=True)
+    train = (*forward_half(specs, board), *backward_half(specs, board, momentum))
+    memory = _place(specs, train, momentum)
+    check_fits(memory, board.cma_bytes, board.name, batch)
+    return Plan(board, batch, layers, specs, 0, train, train, memory, momentum)
+
+
+def _place(specs: tuple[LayerSpec, ...], train: tuple[Entry, ...], momentum: bool) -> MemoryMap:
+    place = Allocator()
+    taps = sum(len(e.geometry.shape.taps) for e in train if e.geometry)
+    place.add("train.program", len(train) * DESCRIPTOR_BYTES, "program")
+    place.add("train.taps", taps * WORD_BYTES, "taps")
+    place.add("train.records", len(train) * RECORD_BYTES, "records")
+    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
+    place.add("input", specs[0].x.nbytes, "map")
+    for spec, after in zip(specs, (*specs[1:], None)):
+        name, nbytes = spec.name, max(spec.y.nbytes, after.x.nbytes if after else 0)
+        place.add(f"{name}.y" if after else "logits", nbytes, "map")
+        place.add(f"{name}.dy" if after else "dlogits", nbytes, "gradient map")
+        if spec.flags is not None:
+            place.add(f"{name}.flags", spec.flags.nbytes, "flags")
+        place.add(f"{name}.w16", spec.weight_bytes, "weights")
+        place.add(f"{name}.wv", spec.master_bytes(momentum), "masters")
+        if spec.bias:
+            place.add(f"{name}.bias", spec.bias_bytes, "masters")
+            place.add(f"{name}.db", spec.bias_bytes, "gradient sums")
+    return place.finish()

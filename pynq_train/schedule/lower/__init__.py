@@ -1,0 +1,1 @@
+"""Lowering: the fields of each descriptor, the program, its step block and its records."""

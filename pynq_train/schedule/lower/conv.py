@@ -1,0 +1,529 @@
+"""Lowering: a pass and its tile become the fields of one descriptor and its taps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.program.program import Fields
+from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.specs.spec import LayerSpec
+
+Taps = tuple[dict[str, int], ...]
+_LEVELS = 5
+_ZERO4 = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class LayerAddresses:
+    """Byte offsets of the tensors of one layer in the arena (0 where there is none)."""
+
+    x: int
+    y: int
+    flags: int
+    dx: int
+    dy: int
+    w16: int
+    wv: int
+    bias: int
+    db: int
+
+    def section(self, spec: LayerSpec, momentum: bool) -> LayerAddresses:
+        """Addresses of a section of a grouped layer, from those of the layer."""
+        origin = spec.origin
+        if origin is None:
+            return self
+        x, y = origin.x_blocks * spec.x.block_stride, origin.y_blocks * spec.y.block_stride
+        flags = origin.y_blocks * spec.flags.block_stride if spec.flags else 0
+        weights = origin.m_tiles * spec.weight_elements // spec.m_tiles
+        biases = origin.m_tiles * spec.m_tile * WORD_BYTES
+        return replace(self, x=self.x + x, dx=self.dx + x, y=self.y + y, dy=self.dy + y,
+                       flags=self.flags + flags, w16=self.w16 + 2 * weights,
+                       wv=self.wv + (8 if momentum else 4) * weights, bias=self.bias + biases,
+                       db=self.db + biases)
+
+    def slice(self, geo: Geometry, momentum: bool) -> LayerAddresses:
+        """Addresses of the m tiles that a weight gradient covers."""
+        first, spec = geo.shape.m_first, geo.shape.spec
+        flags = spec.flags.block_stride if spec.flags else 0
+        blocks, weights = first * geo.blocks, first * spec.weight_elements // spec.m_tiles
+        x = blocks * spec.x.block_stride if spec.group else 0
+        return replace(self, x=self.x + x, dy=self.dy + blocks * spec.y.block_stride,
+                       flags=self.flags + blocks * flags, w16=self.w16 + 2 * weights,
+                       wv=self.wv + (8 if momentum else 4) * weights,
+                       db=self.db + first * spec.m_tile * WORD_BYTES)
+
+
+def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Jump deltas of an affine variable: what is added when level ``l`` increments.
+
+    Args:
+        counts: iterations of the levels, inner to outer.
+        strides: what the variable moves per index of a level.
+    """
+    back, result = 0, []
+    for count, stride in zip(counts, strides):
+        result.append(stride - back)
+        back += (count - 1) * stride
+    return result
+
+
+def _put(fields: Fields, name: str, values: Sequence[int], bits: int = 0) -> None:
+    """Store ``values`` as elements 0.. of a field; ``bits``: wrap to an unsigned field."""
+    for index, value in enumerate(values):
+        fields[f"{name}{index}"] = value & ((1 << bits) - 1) if bits else value
+
+
+@dataclass(frozen=True)
+class TileMove:
+    """What one tile level moves: address, flag address and the four coordinates."""
+
+    addr: int = 0
+    coords: tuple[int, int, int, int] = _ZERO4
+    faddr: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a walk: counts, byte strides of row levels, first coordinates, limits."""
+
+    n: tuple[int, int, int, int]
+    strides: tuple[int, int, int]
+    start: tuple[int, int, int, int]
+    lim: tuple[int, int, int, int]
+    flag_strides: tuple[int, int, int] = (0, 0, 0)
+
+
+def _row_jumps(n: Sequence[int], strides: Sequence[int], start: int, unpool: bool) -> list[int]:
+    """Jumps at row levels 1..3; unpooling takes the level 1 jump only after odd rows."""
+    if not unpool:
+        return jumps(n[1:], strides)
+    taken = sum((start + i) % 2 for i in range(n[1] - 1))
+    one, two, three = strides
+    return [one, two - taken * one, three - (n[2] - 1) * two - taken * one]
+
+
+def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
+          moves: Sequence[TileMove], rows: Rows, pos: Sequence[int] | None, banked: bool = False,
+          mode: LoadMode = LoadMode.PLAIN, faddr: int = 0, reuse: int = 0, taps: bool = False,
+          align: bool = False) -> None:
+    """Write the fields of one row walk. ``pos`` are strides of the buffer position."""
+    unpool = mode == LoadMode.UNPOOL
+    fields[f"{name}.addr"] = addr & 0xFFFF_FFFF
+    _put(fields, f"{name}.daddr", jumps(counts, [m.addr for m in moves]))
+    _put(fields, f"{name}.n", rows.n)
+    _put(fields, f"{name}.drow", _row_jumps(rows.n, rows.strides, rows.start[1], unpool))
+    fields[f"{name}.mode"] = int(mode)
+    fields[f"{name}.reuse"] = reuse
+    fields[f"{name}.taps"] = int(taps)
+    fields[f"{name}.align"] = int(align)
+    _put(fields, f"{name}.c", rows.start)
+    _put(fields, f"{name}.lim", rows.lim)
+    for level in range(4):
+        for t, jump in enumerate(jumps(counts, [m.coords[level] for m in moves])):
+            fields[f"{name}.dc{4 * t + level}"] = jump
+    if pos is not None:
+        deltas = jumps(rows.n, pos)
+        _put(fields, f"{name}.pos", [pair(d) for d in deltas] if banked else deltas, 16)
+    if mode != LoadMode.PLAIN:
+        fields[f"{name}.faddr"] = faddr & 0xFFFF_FFFF
+        _put(fields, f"{name}.fdaddr", jumps(counts, [m.faddr for m in moves]))
+        _put(fields, f"{name}.fdrow",
+             _row_jumps(rows.n, rows.flag_strides, rows.start[1], unpool))
+
+
+def _taps(geo: Geometry) -> Taps:
+    """Tap table of a pass with the pitches of its tile."""
+    result = []
+    for tap in geo.shape.taps:
+        position = tap.row * geo.row_pitch + tap.col + geo.halo
+        result.append({"voff": pair(position), "woff": tap.weight,
+                       "abase": tap.region * geo.groups, "first": int(tap.first),
+                       "mute": int(tap.mute)})
+    return tuple(result)
+
+
+def _pixels(fields: Fields, geo: Geometry) -> None:
+    tile, step = geo.tile, geo.shape.step
+    counts = (tile.cols, tile.rows, tile.images)
+    _put(fields, "pix.p", counts)
+    fields["pix.pmode"] = int(geo.shape.pixel_mode)
+    strides = (step, geo.shape.row_step * geo.row_pitch, geo.image_pitch)
+    _put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
+    fields["pix.lane"] = pair(geo.block_pitch if geo.window_blocks else 1)
+
+
+def _compute(fields: Fields, levels: Sequence[int], table: Sequence[int],
+             position: Sequence[int]) -> None:
+    _put(fields, "c.l", levels)
+    _put(fields, "c.dj", jumps(levels, table))
+    _put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
+
+
+def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
+    """Rows of the layer input's tile, strides of the position, address of the first row."""
+    spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
+    if x.flat:
+        rows = Rows((tile.chunk, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                    (x.blocks, x.cols, 1, 1))
+        return rows, (geo.block_pitch, 1, 0, 0), 0
+    skip = geo.shape.row_skip
+    rows = Rows((geo.x_cols, geo.x_rows, tile.images, tile.chunk),
+                (skip * x.row_stride, x.image_stride, x.block_stride),
+                (-spec.pad_left, -spec.pad_top, 0, 0),
+                (x.cols, ceil_div(x.rows, skip), x.images,
+                 x.blocks - _hop(geo) * geo.shape.m_first))
+    first = -spec.pad_top * x.row_stride - spec.pad_left * WORD_BYTES
+    return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
+
+
+def _hop(geo: Geometry) -> int:
+    """Channel blocks that the input moves from one m tile to the next: grouped only."""
+    return geo.blocks if geo.shape.spec.group else 0
+
+
+def _m_move(geo: Geometry) -> TileMove:
+    """Move of the layer input by m tile."""
+    blocks = _hop(geo)
+    return TileMove(blocks * geo.shape.spec.x.block_stride, (0, 0, 0, blocks))
+
+
+def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
+    """Moves of the layer input by chunk, column tile, row tile and image tile."""
+    x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step
+    if x.flat:
+        return (TileMove(tile.chunk * WORD_BYTES, (tile.chunk, 0, 0, 0)),
+                TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
+                TileMove(), TileMove())
+    cols, rows = tile.cols * step, tile.rows * geo.shape.row_step
+    return (TileMove(tile.chunk * x.block_stride, (0, 0, 0, tile.chunk)),
+            TileMove(cols * WORD_BYTES, (cols, 0, 0, 0)),
+            TileMove(rows * geo.shape.row_skip * x.row_stride, (0, rows, 0, 0)),
+            TileMove(tile.images * x.image_stride, (0, 0, tile.images, 0)))
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """The output gradient as a loader sees it: limits, strides, halving by unpooling."""
+
+    geo: Geometry
+
+    @property
+    def mode(self) -> LoadMode:
+        return self.geo.shape.spec.gradient_mode
+
+    def half(self, coordinate: int) -> int:
+        """Stored row or column of a coordinate of the unpooled map."""
+        return coordinate // 2 if self.mode == LoadMode.UNPOOL else coordinate
+
+    def rows(self, n: tuple[int, int, int, int], start: tuple[int, int, int, int]) -> Rows:
+        spec = self.geo.shape.spec
+        y, flags = spec.y, spec.flags
+        rows, cols = spec.out_rows, spec.out_cols
+        if self.mode == LoadMode.UNPOOL:
+            rows, cols = rows // 2 * 2, cols // 2 * 2
+        return Rows(n, (y.row_stride, y.image_stride, y.block_stride), start,
+                    (cols, rows, y.images, y.blocks - self.geo.shape.m_first * self.geo.blocks),
+                    (flags.row_stride, flags.image_stride, flags.block_stride) if flags
+                    else (0, 0, 0))
+
+    def addresses(self, at: LayerAddresses, row: int, col: int) -> tuple[int, int]:
+        """Addresses of data and flags of the row that starts at (row, col)."""
+        spec = self.geo.shape.spec
+        flag_row = spec.flags.row_stride if spec.flags else 0
+        return (at.dy + self.half(row) * spec.y.row_stride + self.half(col) * WORD_BYTES,
+                at.flags + self.half(row) * flag_row)
+
+    def moves(self, blocks: int) -> tuple[TileMove, TileMove, TileMove, TileMove]:
+        """Moves by ``blocks`` channel blocks, a column tile, a row tile, an image tile."""
+        spec, tile = self.geo.shape.spec, self.geo.tile
+        y, flags = spec.y, spec.flags
+        row, image, block = ((flags.row_stride, flags.image_stride, flags.block_stride)
+                             if flags else (0, 0, 0))
+        return (TileMove(blocks * y.block_stride, (0, 0, 0, blocks), blocks * block),
+                TileMove(self.half(tile.cols) * WORD_BYTES, (tile.cols, 0, 0, 0)),
+                TileMove(self.half(tile.rows) * y.row_stride, (0, tile.rows, 0, 0),
+                         self.half(tile.rows) * row),
+                TileMove(tile.images * y.image_stride, (0, 0, tile.images, 0),
+                         tile.images * image))
+
+
+def lower(geo: Geometry, at: LayerAddresses, flags: bool = True,
+          momentum: bool = True) -> tuple[Fields, Taps]:
+    """Return the fields of one convolution descriptor and its taps.
+
+    The prefix gets opcode, tap count and tile counts; the program adds numbers, waits and the
+    addresses of taps, records and parameters.
+
+    Args:
+        geo: the pass and its tile.
+        at: addresses of the layer's tensors, also for a section of it.
+        flags: forward: write the flags.
+        momentum: weight gradient: the masters hold momentum.
+    """
+    fields: Fields = {"pre.opcode": int(Opcode.CONV), "pre.n_taps": len(geo.shape.taps)}
+    at = at.section(geo.shape.spec, momentum)
+    if geo.shape.kind == Pass.WEIGHT_GRADIENT:
+        at = at.slice(geo, momentum)
+        _weight_gradient(fields, geo, at)
+        _update(fields, geo, at, momentum)
+    elif geo.shape.kind == Pass.FORWARD:
+        _forward(fields, geo, at)
+    else:
+        _backward(fields, geo, at)
+    _pixels(fields, geo)
+    if geo.shape.kind == Pass.FORWARD and flags and geo.shape.spec.flags is not None:
+        _flag_store(fields, geo, at)
+    _geometry(fields, geo, at, flags)
+    return fields, _taps(geo)
+
+
+def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
+    _put(fields, "pre.t", counts)
+    reuse = 2 if geo.chunks == 1 and not spec.group else 0
+    rows, pos, first = _x_rows(geo)
+    chunk, col, row, image = _x_moves(geo)
+    _walk(fields, "x", addr=at.x + first, counts=counts,
+          moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
+          reuse=reuse)
+    block = spec.kernel**2 * spec.weight_block_bytes
+    _walk(fields, "s", addr=at.w16, counts=counts,
+          moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)), TileMove(spec.nb * block),
+                 TileMove(), TileMove(), TileMove()),
+          rows=Rows((spec.m_tile, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
+                    (spec.m_tile, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
+    _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
+             (0, 0, 0, geo.block_pitch, 0))
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": spec.m_tile,
+                   "c.s_chunk": spec.m_tile, "c.s_sets": 1})
+    store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    y = spec.y
+    lim_cols, lim_rows = spec.out_cols, spec.out_rows
+    if spec.pool:
+        lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
+    _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
+           move=(tile.cols, tile.rows))
+    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool),
+                   "y.clip": int(spec.clip)})
+    if spec.bias:
+        fields["y.bias_off"] = at.bias
+        _put(fields, "y.dbias", jumps(store, (spec.m_tile * 8, 0, 0, 0, 0)))
+    _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
+        (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
+        geo.merged_rows))
+
+
+def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[int, int],
+           lim: tuple[int, int, int, int], move: tuple[int, int]) -> None:
+    """Fields of drain and post-processing that forward and backward share."""
+    tile, regions = geo.tile, geo.shape.regions
+    _put(fields, "y.y", store)
+    q = (tile.cols, tile.rows, tile.images, regions)
+    _put(fields, "y.q", q)
+    fields["y.single"] = int(geo.shape.single)
+    fields["y.yblk"] = geo.stage_words // geo.blocks
+    line = tile.cols * regions
+    _put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
+    _put(fields, "y.yc", (*start, 0, 0))
+    _put(fields, "y.ylim", lim)
+    _put(fields, "y.dcol", jumps(q, (regions, 0, 0, 1)))
+    _put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
+    _put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
+    for coord, level, step in ((0, 1, move[0]), (1, 2, move[1]), (2, 3, tile.images),
+                               (3, 0, geo.blocks)):
+        strides = [0] * _LEVELS
+        strides[level] = step
+        for t, jump in enumerate(jumps(store, strides)):
+            fields[f"y.ydc{4 * t + coord}"] = jump
+
+
+def _flag_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    flags = geo.shape.spec.flags
+    assert flags is not None
+    words, line = geo.flag_row_words, geo.stored_rows
+    fields["y.flags"] = 1
+    fields["y.fblk"] = words * line * geo.tile.images
+    _map_store(fields, geo, "yf", at.flags, (0, 0), (words, line), _Target(
+        (flags.row_words, flags.rows, flags.images, flags.blocks),
+        (flags.row_stride, flags.image_stride, flags.block_stride),
+        geo.merged_rows and words == flags.row_words))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A stored tensor: sizes and byte strides, and whether whole rows of it are written.
+
+    ``sizes``: words of a row, rows, images, blocks; ``strides``: row, image, block.
+    """
+
+    sizes: tuple[int, int, int, int]
+    strides: tuple[int, int, int]
+    merge: bool
+
+
+def _map_store(fields: Fields, geo: Geometry, name: str, addr: int, start: tuple[int, int],
+               size: tuple[int, int], target: _Target) -> None:
+    """Walk of a segment of ``size`` (words of a row, rows) whose first row is at ``addr``.
+
+    ``start``: first column and row. Whole rows are merged into one run.
+    """
+    tile, (words, line), (row, image, block) = geo.tile, size, target.strides
+    store = (geo.shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    n = (words, line, tile.images, geo.blocks)
+    lim = target.sizes
+    down = (0, line, 0, 0)
+    if target.merge:
+        n = (words * line, 1, tile.images, geo.blocks)
+        lim = (lim[0] * lim[1], 1, lim[2], lim[3])
+        down = (words * line, 0, 0, 0)
+    _walk(fields, name, addr=addr, counts=store,
+          moves=(TileMove(geo.blocks * block, (0, 0, 0, geo.blocks)),
+                 TileMove(words * WORD_BYTES, (words, 0, 0, 0)), TileMove(line * row, down),
+                 TileMove(tile.images * image, (0, 0, tile.images, 0)), TileMove()),
+          rows=Rows(n, target.strides, (*start, 0, 0), lim),
+          pos=(1, words, words * line, words * line * tile.images))
+
+
+def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
+    _put(fields, "pre.t", counts)
+    reuse = 2 if geo.chunks == 1 and not spec.group else 0
+    gradient = _Gradient(geo)
+    row0, col0 = shape.row0 - (shape.span_rows - 1), shape.col0 - geo.halo
+    addr, faddr = gradient.addresses(at, row0, col0)
+    chunk, col, row, image = gradient.moves(geo.x_blocks)
+    outer = chunk if spec.group else TileMove()
+    _walk(fields, "x", addr=addr, faddr=faddr, counts=counts,
+          moves=(chunk, outer, col, row, image),
+          rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
+                             (col0, row0, 0, 0)),
+          pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
+          mode=gradient.mode, reuse=reuse)
+    block = spec.kernel**2 * spec.weight_block_bytes
+    _walk(fields, "s", addr=at.w16, counts=counts,
+          moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
+                 TileMove(spec.nb * block, (0, 0, 0, 1)) if spec.group
+                 else TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
+                 TileMove(), TileMove(), TileMove()),
+          rows=Rows((spec.m_tile, geo.blocks, len(shape.taps), tile.chunk),
+                    (block, 0, spec.nb * block), _ZERO4,
+                    (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
+    pitch = geo.block_pitch
+    blocks = spec.filled_blocks
+    _compute(fields, (geo.groups, blocks, len(shape.taps), tile.chunk, 1),
+             (1, 0, 0, 0, 0), (0, pitch, 0, blocks * pitch, 0))
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_col": 1, "c.s_stride": spec.m_tile,
+                   "c.s_step": CHANNELS_PER_WORD, "c.s_chunk": spec.m_tile * geo.blocks,
+                   "c.s_sets": blocks})
+    _backward_store(fields, geo, at)
+
+
+def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec, x = geo.shape, geo.tile, geo.shape.spec, geo.shape.spec.x
+    s = spec.stride
+    store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    col = s * shape.col0 - spec.pad_left
+    row = s * shape.row0 + shape.phase - spec.pad_top
+    _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
+           move=(s * tile.cols, s * tile.rows))
+    if x.flat:
+        _put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
+        fields["y.yblk"] = 1
+        _walk(fields, "yw", addr=at.dx, counts=store,
+              moves=(TileMove(geo.blocks * WORD_BYTES, (geo.blocks, 0, 0, 0)),
+                     TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
+                     TileMove(), TileMove(), TileMove()),
+              rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                        (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
+        return
+    _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
+               (geo.stored_cols, tile.rows), _Target(
+                   (x.cols, shape.rows, x.images, x.blocks),
+                   (s * x.row_stride, x.image_stride, x.block_stride), geo.merged_rows))
+
+
+def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
+    _put(fields, "pre.t", counts)
+    reuse = _LEVELS if max(counts[:4]) == 1 and not spec.group else 0
+    rows, pos, first = _x_rows(geo)
+    chunk, col, row, image = _x_moves(geo)
+    _walk(fields, "x", addr=at.x + first, counts=counts,
+          moves=(row, col, image, chunk, _m_move(geo)), rows=rows, pos=pos, banked=True,
+          reuse=reuse)
+    gradient = _Gradient(geo)
+    addr, faddr = gradient.addresses(at, 0, 0)
+    block, col, row, image = gradient.moves(geo.blocks)
+    _walk(fields, "s", addr=addr, faddr=faddr, counts=counts,
+          moves=(row, col, image, TileMove(), block),
+          rows=gradient.rows((tile.cols, tile.rows, tile.images, geo.blocks), _ZERO4),
+          pos=None, mode=gradient.mode, align=True)
+    if spec.bias:
+        fields.update({"s.sum": 1, "s.sum_off": at.db})
+    steps, sets = geo.window_steps, geo.s_rows // CHANNELS_PER_WORD
+    pitch = geo.block_pitch * (LANES if geo.window_blocks else 1)
+    _compute(fields, (CHANNELS_PER_WORD, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, 4),
+             (0, 0, 0, pitch, 0))
+    fields.update({"c.wu": 1, "c.red": 3, "c.xreuse": reuse, "c.s_col": 1,
+                   "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": geo.blocks * geo.s_rows,
+                   "c.s_sets": sets, "c.s_valid": tile.pixels})
+    k = spec.kernel
+    store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
+    _put(fields, "y.y", store)
+    fields.update({"y.segs": 3, "y.raw": 1, "y.groups": CHANNELS_PER_WORD})
+    # Coordinate 0: kernel column, or channel block of a 1x1 kernel.
+    moves = (LANES, 0, 0, 0, 0)
+    if geo.window_blocks:
+        moves = (0, 0, LANES, tile.chunk, 0)
+    for t, jump in enumerate(jumps(store, moves)):
+        fields[f"y.ydc{4 * t}"] = jump
+    fields["y.ylim0"] = spec.nb if geo.window_blocks else k
+
+
+def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -> None:
+    """The update unit's part of a weight gradient."""
+    shape, spec = geo.shape, geo.shape.spec
+    fields["pre.opcode"] = int(Opcode.GRADIENT)
+    fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
+                   "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
+                   "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
+
+
+def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
+    shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
+    forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
+    m, n = spec.m, spec.n
+    if gradient:
+        m = min(m, (shape.m_first + shape.outer) * spec.m_tile) - shape.m_first * spec.m_tile
+        n = m if spec.group else n
+    fields.update({
+        "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
+        "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
+        "g.g_flags": int(forward and flags and spec.flags is not None),
+        "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
+        "g.g_mode": 0 if forward else int(spec.gradient_mode),
+        "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
+        "g.g_pad_left": spec.pad_left, "g.g_m": m,
+        "g.g_n": n, "g.g_images": spec.images, "g.g_nb": spec.nb,
+        "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
+        "g.g_out_cols": spec.out_cols,
+        "g.g_x": at.dx if shape.kind == Pass.BACKWARD else at.x,
+        "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
+        "g.g_w": 0 if gradient else at.w16,
+        "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
+        "g.g_clip": int(spec.clip and forward), "g.g_group": spec.group,
+    })
+    _put(fields, "g.g_x_strides",
+         (x.image_stride, x.block_stride, x.row_stride, x.col_stride))
+    _put(fields, "g.g_y_strides",
+         (y.image_stride, y.block_stride, y.row_stride, y.col_stride))
+    if spec.flags is not None:
+        _put(fields, "g.g_flag_strides", (spec.flags.image_stride, spec.flags.block_stride,
+                                          spec.flags.row_stride))

@@ -1,0 +1,53 @@
+"""Lowering of pooling passes: fields of POOL descriptors, and what fits the unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.pool import passes
+from pynq_train.program.program import Fields
+from pynq_train.schedule.specs.spec import LayerSpec
+
+
+@dataclass(frozen=True)
+class PoolLowering:
+    """Descriptors of one pooling pass, for some of the images.
+
+    Attributes:
+        spec: the layer.
+        first: first image; ``images``: their number.
+    """
+
+    spec: LayerSpec
+    first: int
+    images: int
+
+    def forward(self, x: int, y: int, winners: int, keep: bool) -> Fields:
+        """Maxima; ``x``, ``y``, ``winners``: offsets of the whole tensors, ``keep``: winners."""
+        return {**self._fields(x, y, winners, False), "p.p_winners": int(keep)}
+
+    def backward(self, dy: int, dx: int, winners: int) -> Fields:
+        """Gradients."""
+        return self._fields(dy, dx, winners, True)
+
+    def _fields(self, read: int, written: int, winners: int, back: bool) -> Fields:
+        spec = self.spec
+        assert spec.flags is not None
+        source, result = (spec.y, spec.x) if back else (spec.x, spec.y)
+        fields: Fields = {
+            "p.p_images": self.images, "p.p_blocks": spec.x.blocks, "p.p_kernel": spec.kernel,
+            "p.p_stride": spec.stride, "p.p_top": spec.pad_top, "p.p_left": spec.pad_left,
+            "p.p_back": int(back)}
+        for name, offset, layout in (("i", read, source), ("o", written, result),
+                                     ("w", winners, spec.flags)):
+            stride = layout.image_stride  # behind an image there may be other maps
+            fields.update({f"p.{name}_off": offset + self.first * stride,
+                           f"p.{name}_words": layout.blocks * layout.block_stride // WORD_BYTES,
+                           f"p.{name}_step": stride})
+        for name, size, pooled, pad in (("rows", spec.x.rows, spec.y.rows, spec.pad_top),
+                                        ("cols", spec.x.cols, spec.y.cols, spec.pad_left)):
+            fields.update({f"p.p_{name}": size, f"p.q_{name}": pooled,
+                           f"p.t_{name}": passes(back, size, pooled, spec.kernel, spec.stride,
+                                                 pad)})
+        return fields

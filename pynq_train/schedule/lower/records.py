@@ -1,0 +1,103 @@
+"""Result records of a program run: what the host reads behind a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.errors import BadInput
+from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.quant import Measures
+from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.plan import Plan
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the records of one program run say.
+
+    Attributes:
+        loss_sum: sum of the losses over the valid images, in units of ``Loss.unit``.
+        correct: correct predictions.
+        measures: ranges for the exponent policy.
+        saturations: saturated elements by tensor: ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
+    """
+
+    loss_sum: int
+    correct: int
+    measures: Measures
+    saturations: dict[str, int]
+
+
+def read_records(plan: Plan, entries: tuple[Entry, ...],
+                 records: NDArray[np.uint8]) -> StepResult:
+    """Decode the records of a program run.
+
+    Args:
+        plan: the plan.
+        entries: descriptors of the program, ``plan.train`` or ``plan.evaluate``.
+        records: uint8, the bytes of symbol ``train.records`` or ``evaluate.records``.
+    """
+    words = np.frombuffer(records.tobytes(), "<i8").reshape(-1, RECORD_WORDS)
+    if len(words) != len(entries):
+        raise BadInput("records", expected=f"{len(entries)} of {RECORD_WORDS} words",
+                       found=len(words))
+    found = _Reading(plan)
+    for entry, row in zip(entries, words):
+        found.take(entry, int(row[0]), int(row[1]))
+    return StepResult(found.loss, found.correct, found.measures(), found.saturations)
+
+
+class _Reading:
+    """Collects the records of a run."""
+
+    def __init__(self, plan: Plan) -> None:
+        count = len(plan.specs)
+        self._plan = plan
+        self._forward = [0] * count
+        self._backward: list[int | None] = [None] * count
+        self._weights: list[int | None] = [None] * count
+        self._coefficients: dict[int, int] = {}
+        self._steps: dict[int, tuple[int, int]] = {}
+        self.saturations: dict[str, int] = {}
+        self.loss = self.correct = 0
+
+    def take(self, entry: Entry, first: int, second: int) -> None:
+        """Take one record: its measure and its saturations."""
+        layer, role = entry.layer, entry.role
+        name = self._plan.specs[layer].name
+        if role == Role.SOFTMAX:
+            self.loss, self.correct = first, second
+        elif role in (Role.FORWARD, Role.POINT):
+            self._forward[layer] |= first
+            self._count(f"{name}.y", second)
+        elif role == Role.BACKWARD:
+            self._backward[layer] = (self._backward[layer] or 0) | first
+            self._count(f"{name}.dx", second)
+        elif role == Role.GRADIENT:
+            self._weights[layer] = (self._weights[layer] or 0) | first
+            self._count(f"{name}.w", second)
+        elif role == Role.NORM:
+            self._coefficients[layer] = first
+            self._count(f"{name}.a", second)
+        elif role == Role.STEP_NORM:
+            written, _ = self._steps.get(entry.step, (0, 0))
+            self._steps[entry.step] = (written, first)
+            self._count(f"{name}.b", second)
+        elif role == Role.POOL:
+            self._count(f"{name}.y", second)  # its range is that of its input
+        elif role in (Role.STEP, Role.UNPOOL):
+            # Parts of the mini-batch have a record each.
+            written, coefficients = self._steps.get(entry.step, (0, 0))
+            self._steps[entry.step] = (written | first, coefficients)
+            self._count(self._plan.flow.steps[entry.step].target, second)
+
+    def _count(self, tensor: str, saturations: int) -> None:
+        self.saturations[tensor] = self.saturations.get(tensor, 0) + saturations
+
+    def measures(self) -> Measures:
+        """Ranges for the exponent policy."""
+        return Measures(self._forward, self._backward, self._weights, self._coefficients,
+                        self._steps)

@@ -1,0 +1,185 @@
+"""Lowering of the vector unit's work: fields of VECTOR and NORM descriptors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.words import ceil_div
+from pynq_train.layers.backward_graph import GradientStep
+from pynq_train.layers.fuse import Norm
+from pynq_train.program.program import Fields
+from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, MapLayout
+from pynq_train.schedule.specs.spec import LayerSpec
+
+_SIGNIFICAND = 31
+At = Callable[[str], int]
+"""Byte offset of a symbol."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of a descriptor: the first one, their number, and the number of the part."""
+
+    first: int
+    images: int
+    number: int = 0
+
+
+def _layout(x: MapLayout, part: Part) -> Fields:
+    """Sizes and steps of maps ``[image][block][word]``, with gaps or not, and of their flags."""
+    words = x.rows * x.cols
+    row = ceil_div(words, FLAG_MASK_PIXELS)
+    fields: Fields = {"v.v_images": part.images, "v.v_blocks": x.blocks, "v.v_words": words,
+                      "v.m_words": row}
+    for name, size in (("v", words), ("m", row)):
+        step = x.image_stride if name == "v" else WORD_BYTES * x.blocks * size
+        fields[f"v.{name}_step"] = step
+        fields[f"v.{name}_jump"] = WORD_BYTES * size - (part.images - 1) * step
+    return fields
+
+
+@dataclass(frozen=True)
+class VectorLowering:
+    """Descriptors of one layer of the vector unit.
+
+    Attributes:
+        spec: the layer.
+        at: offsets of symbols.
+        x: symbol of its input; ``second`` of the second one, empty without.
+        y: symbol of its output.
+    """
+
+    spec: LayerSpec
+    at: At
+    x: str
+    second: str
+    y: str
+
+    def sums(self, part: Part) -> Fields:
+        """Sums and sums of squares of the input of a normalisation."""
+        return {**_layout(self.spec.x, part), "v.a_off": self._image(self.x, part),
+                "v.s_off": self._part_sums(part), "v.v_sums": 1, "v.v_square": 1}
+
+    def join(self, scratch: str) -> Fields:
+        """Sums of one word of the joined map, which nobody reads."""
+        word = MapLayout.feature(1, CHANNELS_PER_WORD, 1, 1)
+        return {**_layout(word, Part(0, 1)), "v.a_off": self.at(self.y),
+                "v.s_off": self.at(scratch), "v.v_sums": 1}
+
+    def norm(self, norm: Norm, evaluate: bool, parts: int) -> Fields:
+        """Coefficients of the forward pass."""
+        frozen = evaluate or self.spec.frozen
+        program = NormProgram.FORWARD_FROZEN if frozen else NormProgram.FORWARD
+        return self._norm(program, norm, "sums", parts)
+
+    def point(self, part: Part, flags: bool, training: bool = True) -> Fields:
+        """The forward pass itself."""
+        spec = self.spec
+        fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
+                  "v.v_relu": int(spec.relu), "v.v_clip": int(spec.clip)}
+        if spec.kind == "mean":
+            fields.update({"v.v_reduce": 1, "v.v_off": self.at(self.y)})
+        else:
+            fields["v.v_off"] = self._image(self.y, part)
+        if self.second:
+            fields.update({"v.v_b": 1, "v.b_off": self._image(self.second, part)})
+        if spec.kind == "norm":
+            fields.update({"v.v_table": 1, "v.k_off": self.at(f"{spec.name}.table")})
+        if spec.drop is not None and training:
+            fields.update(drop_fields(spec, part.first, part.images))
+        if flags and spec.flags is not None:
+            fields.update({"v.v_flags": 1, "v.m_off": self.at(f"{spec.name}.flags")
+                           + part.first * spec.flags.image_stride})
+        return fields
+
+    def step_sums(self, step: GradientStep, mask: str, part: Part) -> Fields:
+        """Sums of a normalisation's gradient, and of its products with the input."""
+        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(step.reads[0].tensor, part),
+                  "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
+                  "v.s_off": self._part_sums(part, "gsums")}
+        return {**fields, **self._mask("a", mask, fields, part)}
+
+    def step_norm(self, norm: Norm, parts: int) -> Fields:
+        """Coefficients of the backward pass; gradients of gamma and beta."""
+        program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
+        return self._norm(program, norm, "gsums", parts)
+
+    def step(self, step: GradientStep, masks: tuple[str, ...], target: MapLayout,
+             part: Part) -> Fields:
+        """One step of the gradient flow; ``masks``: flags of each gradient that it reads."""
+        def place(symbol: str) -> int:
+            return self.at(symbol) + part.first * target.image_stride
+
+        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}
+        if step.kind == "spread":
+            first = self.at(step.reads[0].tensor)
+        else:
+            first = place(step.reads[0].tensor)
+        if step.kind == "spread":
+            # A map that counts nothing stands for a: its factor is 0.
+            fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
+                           "v.b_off": first})
+            return {**fields, **self._mask("b", masks[0], fields, part)}
+        fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
+        if step.kind == "sum":
+            fields.update({"v.v_b": 1, "v.b_off": place(step.reads[1].tensor),
+                           **self._mask("b", masks[1], fields, part)})
+        elif step.kind == "norm":
+            fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
+            if not self.spec.frozen:
+                fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
+        return fields
+
+    def _image(self, symbol: str, part: Part) -> int:
+        return self.at(symbol) + part.first * self.spec.x.image_stride
+
+    @property
+    def _pair_bytes(self) -> int:
+        return 2 * self.spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
+
+    def _part_sums(self, part: Part, name: str = "sums") -> int:
+        return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
+
+    def _mask(self, name: str, flags: str, fields: Fields, part: Part) -> Fields:
+        """Mask map ``name`` by the flags at symbol ``flags``, if there are any."""
+        if not flags:
+            return {}
+        return {f"v.v_mask_{name}": 1, "v.m_off": self.at(flags) + part.first * fields["v.m_step"]}
+
+    def _norm(self, program: NormProgram, norm: Norm, sums: str, parts: int) -> Fields:
+        spec, name, at = self.spec, self.spec.name, self.at
+        count = spec.x.images * spec.words
+        fields: Fields = {
+            "n.n_program": int(program), "n.s_off": at(f"{name}.{sums}"),
+            "n.n_step": self._pair_bytes, "n.n_parts": parts, "n.n_blocks": spec.m_blocks,
+            "n.p_off": at(f"{name}.bias"), "n.p_step": spec.bias_bytes,
+            "n.r_off": at(f"{name}.running"), "n.q_off": at(f"{name}.kept"),
+            "n.k_off": at(f"{name}.table"), "n.d_off": at(f"{name}.db")}
+        constants = {"mean": 1 / count, "eps": norm.eps,
+                     "var": count / (count - 1) if count > 1 else 0.0}
+        for key, value in constants.items():
+            fraction, exponent = math.frexp(value)
+            fields[f"n.n_{key}_m"] = int(fraction * (1 << _SIGNIFICAND))
+            fields[f"n.n_{key}_e"] = exponent - _SIGNIFICAND if value else 0
+        return fields
+
+
+def drop_fields(spec: LayerSpec, first: int, images: int) -> Fields:
+    """Fields of a VECTOR descriptor that drops ``images`` images of a layer from ``first`` on.
+
+    Words count in the order (image, channel block, row, column) whatever the layout in memory is,
+    so that mini-batch, parts and flattening change no mask.
+    """
+    assert spec.drop is not None
+    blocks, words = spec.x.blocks, spec.words
+    whole = blocks * words
+    fields = {"v.v_drop": 1, "v.d_least": spec.drop.least,
+              "v.d_tensor": spec.drop.place}
+    if spec.dense:  # [block][image]: a word for each image
+        return {**fields, "v.d_step": blocks, "v.d_block": 1 - (words - 1) * blocks}
+    return {**fields, "v.d_first": first * whole, "v.d_step": 1, "v.d_image": whole - words + 1,
+            "v.d_block": 1 - (images - 1) * whole}

@@ -1,0 +1,1 @@
+"""Device memory: where every tensor of a plan stands."""

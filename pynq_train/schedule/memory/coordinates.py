@@ -1,0 +1,172 @@
+"""Coordinates of a byte of the arena: which tensor, which element of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynq_train.hw.commands import DESCRIPTOR_WORDS, RECORD_WORDS
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.layers.backward_graph import THROUGH
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.specs.layout import MapLayout
+from pynq_train.schedule.specs.spec import LayerSpec
+
+_ELEMENT = {
+    "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
+    "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
+    "gradient sums": "<i8", "scratch": "<i4", "running statistics": "<i8", "statistics": "<i8",
+    "coefficients": "<i8", "channel sums": "<i8",
+}
+"""Element type of each kind of region."""
+_PART = "part"
+_PARTS = ("weight", "momentum")
+"""Names of the halves of a master word, the low one first."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One level of a tensor in memory: ``count`` places, ``stride`` bytes apart.
+
+    Each adds ``step`` times its index to the coordinate ``name``; several axes may share one.
+    """
+
+    name: str
+    count: int
+    stride: int
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """A tensor of the arena: bytes from ``offset``, elements of ``dtype``, and their axes."""
+
+    symbol: str
+    offset: int
+    nbytes: int
+    dtype: str
+    axes: tuple[Axis, ...] = ()
+
+    def coordinates(self, offset: int) -> dict[str, int]:
+        """Coordinates of the element at an offset of the arena, empty if it has none."""
+        left, found = offset - self.offset, {axis.name: 0 for axis in self.axes}
+        for axis in sorted(self.axes, key=lambda axis: -axis.stride):
+            if axis.count > 1:
+                index, left = divmod(left, axis.stride)
+                found[axis.name] += axis.step * index
+        return found
+
+    def where(self, offset: int) -> str:
+        """The coordinates as text: ``image 3, channel 17, row 2, column 5``."""
+        found = self.coordinates(offset)
+        part = found.pop(_PART, None)
+        words = [f"{name} {index}" for name, index in found.items()]
+        return ", ".join(words + ([] if part is None else [_PARTS[part]]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"symbol": self.symbol, "offset": self.offset, "nbytes": self.nbytes,
+                "dtype": self.dtype,
+                "axes": [[a.name, a.count, a.stride, a.step] for a in self.axes]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TensorMap:
+        """Undo :meth:`to_dict`; KeyError, TypeError or ValueError if that is not what it is."""
+        axes = tuple(Axis(str(name), int(count), int(stride), int(step))
+                     for name, count, stride, step in values["axes"])
+        return cls(str(values["symbol"]), int(values["offset"]), int(values["nbytes"]),
+                   str(values["dtype"]), axes)
+
+
+def tensor_maps(plan: Plan) -> tuple[TensorMap, ...]:
+    """All tensors of a plan in the order of the arena.
+
+    Regions that several tensors share, and scratch, have elements but no coordinates.
+    """
+    axes = _axes(plan)
+    return tuple(TensorMap(region.symbol, region.offset, region.nbytes,
+                           _ELEMENT.get(region.kind, "u1"), axes.get(region.symbol, ()))
+                 for region in plan.memory)
+
+
+def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
+    found: dict[str, tuple[Axis, ...]] = {
+        "labels": (Axis("image", plan.batch, WORD_BYTES),),
+        "step_block": _words("entry", plan.step_block_bytes // PARAM_BYTES,
+                             PARAM_BYTES // WORD_BYTES),
+        "input": _map(plan.input_layout),
+    }
+    for name, entries in (("train", plan.train), ("evaluate", plan.evaluate)):
+        found[f"{name}.program"] = _words("descriptor", len(entries), DESCRIPTOR_WORDS)
+        found[f"{name}.records"] = _words("descriptor", len(entries), RECORD_WORDS)
+        taps = plan.memory[f"{name}.taps"].nbytes // WORD_BYTES
+        found[f"{name}.taps"] = (Axis("tap", taps, WORD_BYTES),)
+    for spec in plan.specs:
+        own = _map(spec.y, spec.dense)
+        last = spec is plan.specs[-1]
+        found["logits" if last else f"{spec.name}.y"] = own
+        found["dlogits" if last else f"{spec.name}.dy"] = own
+        if spec.flags is not None:
+            flags = spec.flags
+            found[f"{spec.name}.flags"] = (
+                Axis("image", flags.images, flags.image_stride),
+                Axis("block", flags.blocks, flags.block_stride),
+                Axis("row", flags.rows, flags.row_stride),
+                Axis("word", flags.row_words, WORD_BYTES))
+        part = (Axis(_PART, 2, 4),)
+        found[f"{spec.name}.w16"] = _weights(spec, 2)
+        found[f"{spec.name}.wv"] = (_weights(spec, 8) + part if plan.momentum
+                                    else _weights(spec, 4))
+        channels = spec.m_tiles * spec.m_tile * (2 if spec.kind == "norm" else 1)
+        outputs = (*_sections(spec, spec.m_tile * WORD_BYTES),
+                   Axis("output", channels, WORD_BYTES))
+        found[f"{spec.name}.bias"] = (*outputs, *part)
+        found[f"{spec.name}.db"] = outputs
+    for step in plan.flow.steps:
+        if step.target and step.target not in found:
+            layer = plan.sources[step.layer][0] if step.kind in THROUGH else step.layer
+            found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
+    return found
+
+
+def _words(name: str, count: int, words: int) -> tuple[Axis, ...]:
+    return Axis(name, count, words * WORD_BYTES), Axis("word", words, WORD_BYTES)
+
+
+def _map(layout: MapLayout, dense: bool = False) -> tuple[Axis, ...]:
+    """Axes of a map; the columns of a dense one are images."""
+    channels = (Axis("channel", layout.blocks, layout.block_stride, CHANNELS_PER_WORD),
+                Axis("channel", CHANNELS_PER_WORD, WORD_BYTES // CHANNELS_PER_WORD))
+    if dense:
+        return (Axis("image", layout.cols, layout.col_stride), *channels)
+    return (Axis("image", layout.images, layout.image_stride), *channels,
+            Axis("row", layout.rows, layout.row_stride),
+            Axis("column", layout.cols, layout.col_stride))
+
+
+def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
+    """``[m/tile][nb][kr][kc][tile][4]``, elements of ``nbytes`` bytes; of a grouped layer for each
+    section, input channels counted from its first."""
+    row = CHANNELS_PER_WORD * nbytes
+    tap = spec.m_tile * row
+    kernel, tile = spec.kernel, spec.nb * spec.kernel**2 * tap
+    return (*_sections(spec, tile), Axis("output", spec.m_tiles, tile, spec.m_tile),
+            Axis("output", spec.m_tile, row),
+            Axis("input", spec.nb, kernel**2 * tap, CHANNELS_PER_WORD),
+            Axis("input", CHANNELS_PER_WORD, nbytes),
+            Axis("kernel row", kernel, kernel * tap), Axis("kernel column", kernel, tap))
+
+
+def _sections(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
+    """Sections of a grouped layer, ``nbytes`` bytes for each of their m tiles."""
+    if spec.groups is None or spec.groups.sections == 1:
+        return ()
+    tiles = spec.groups.section_tiles(spec.m_tile)
+    return (Axis("output", spec.groups.sections, tiles * nbytes, spec.groups.section_m),)
+
+
+def find(tensors: Iterable[TensorMap] | Sequence[TensorMap], offset: int) -> TensorMap | None:
+    """The tensor that holds a byte, None between tensors."""
+    return next((t for t in tensors if t.offset <= offset < t.offset + t.nbytes), None)

@@ -1,0 +1,197 @@
+"""Into how many parts the mini-batch is cut where array and vector unit work side by side.
+
+More parts hide more of what the vector unit does for a layer, but each has its price. The array
+takes every weight anew for each part, and a sweep of few pixels lasts as long as one of 36: of the
+small maps at a network's end a part should have several images. The vector unit loses about 30
+cycles per channel block and part, and where the memory is the limit there is nothing to hide. In a
+chain every layer gets the number that the estimate of
+:func:`_span` likes best; networks with branches have the most for all layers, whose parts belong
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.config import BURST_BEATS
+from pynq_train.hw.words import ceil_div
+from pynq_train.schedule.passes.cost import BURST_CYCLES
+from pynq_train.schedule.passes.geometry import backward_shapes, forward_shape
+from pynq_train.schedule.passes.tiling import HEAVY_TRAFFIC, best_tile
+from pynq_train.schedule.passes.vector_order import image_parts
+from pynq_train.schedule.specs.layout import MapLayout
+from pynq_train.schedule.specs.spec import LayerSpec
+
+MOST = 9
+"""Parts forward: one is exposed, each costs descriptors."""
+MOST_BACK = 4
+"""Parts backward: all steps between two passes must find room in the engine."""
+BLOCK_CYCLES = 29
+"""Of the vector unit for a channel block, beside its words."""
+START_CYCLES = 100
+"""Of the vector unit for a descriptor."""
+PASS_CYCLES = 200
+"""Of the array for a descriptor, beside its steps."""
+WAITING = 0.25
+"""Share of the vector unit's time in the backward half for which the array waits: for the rest it
+has weight gradients to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parts for each layer of a network.
+
+    Attributes:
+        forward: of the pass of a convolution; of a layer of the vector unit: of what reads it.
+        arriving: parts in which the gradient of the layer's output comes.
+        leaving: backward, parts of a convolution's pass; of a layer of the vector unit: of the
+            pass behind it, which takes its gradient.
+    """
+
+    forward: tuple[int, ...]
+    arriving: tuple[int, ...]
+    leaving: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """Parts of the layer with the most."""
+        return max((*self.forward, *self.arriving, *self.leaving))
+
+
+def split_of(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], board: Board
+             ) -> Split:
+    """Return the parts of each layer.
+
+    Args:
+        specs: the layers.
+        sources: positions that each layer reads, -1 for the images.
+        board: the board.
+    """
+    count, images = len(specs), specs[0].x.images
+    if all(spec.on_array for spec in specs):
+        return Split((1,) * count, (1,) * count, (1,) * count)
+    most, back = max(1, min(MOST, images)), max(1, min(MOST_BACK, images))
+    if any(wires != (index - 1,) for index, wires in enumerate(sources)):
+        return Split((most,) * count, (back,) * count, (back,) * count)
+    forward = {spec.index: _forward(specs, spec, most, board) for spec in specs if spec.on_array}
+    backward = {spec.index: _backward(specs, spec, back, board) for spec in specs if spec.on_array}
+    reader = _nearest([index in forward for index in range(count)])
+    above = [reader[index + 1] if index + 1 < count else None for index in range(count)]
+    below = [index if index in forward else None for index in range(count)]
+    for index in range(1, count):
+        if below[index] is None:
+            below[index] = below[index - 1]
+
+    def pick(parts: dict[int, int], place: int | None, other: int) -> int:
+        return other if place is None else parts[place]
+
+    return Split(tuple(pick(forward, place, most) for place in reader),
+                 tuple(pick(backward, place, back) for place in above),
+                 tuple(pick(backward, place, back) for place in below))
+
+
+def _nearest(here: Sequence[bool]) -> list[int | None]:
+    """For each position the first one from there on that is ``here``."""
+    found: list[int | None] = []
+    last: int | None = None
+    for index in reversed(range(len(here))):
+        last = index if here[index] else last
+        found.append(last)
+    return found[::-1]
+
+
+def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
+    """Parts of the pass of a convolution between what it reads and the statistics behind it."""
+    front = specs[spec.index - 1] if spec.index else None
+    back = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    return _best(
+        spec, most, board, False,
+        _Walk(front.y, 2) if front is not None and not front.on_array else None,
+        _Walk(back.x, 1) if back is not None and back.kind == "norm" else None)
+
+
+def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
+    """The same of its backward pass: behind it stands what it reads."""
+    front = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
+    back = specs[spec.index - 1] if spec.index else None
+    return _best(
+        spec, most, board, True,
+        _Walk(front.x, 3) if front is not None and not front.on_array else None,
+        _Walk(back.y, 2) if back is not None and back.kind == "norm" else None)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A walk of the vector unit over a map; ``maps``: as many of its size are read and written."""
+
+    layout: MapLayout
+    maps: int
+
+    def cycles(self, images: int) -> int:
+        """Cycles for ``images`` images, with flags, if the memory is not the limit."""
+        words = self.layout.rows * self.layout.cols
+        bursts = ceil_div(words, BURST_BEATS)
+        plane = words + BURST_CYCLES * bursts + bursts + BURST_CYCLES
+        return START_CYCLES + self.layout.blocks * (BLOCK_CYCLES + images * plane)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes moved for the whole mini-batch."""
+        return self.maps * self.layout.nbytes
+
+
+def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _Walk | None,
+          behind: _Walk | None) -> int:
+    """Number of parts with the least cycles, the smallest of several."""
+    if spec.dense or (back and not spec.backward):
+        return 1    # nothing of it runs beside the vector unit
+    moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
+
+    def cycles(parts: int) -> float:
+        counts = [count for _, count in image_parts(spec.x.images, parts, edge=not back)]
+        costs = [_cost(spec, count, board, back) for count in counts]
+        passes = [PASS_CYCLES + array for array, _ in costs]
+        walks = [[0 if walk is None else walk.cycles(count) for count in counts]
+                 for walk in (before, behind)]
+        span = _span(walks[0], passes, walks[1], len(counts) if back else 2)
+        memory = moved / board.dram_bytes_per_cycle + sum(dram for _, dram in costs)
+        busy = sum(passes)
+        return busy + (WAITING if back else 1.0) * (max(span, memory) - busy)
+
+    return min(range(1, most + 1), key=cycles)
+
+
+def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], ahead: int) -> int:
+    """Cycles from the first walk in front of a pass to the last one behind it.
+
+    The vector unit takes its walks in the order of the program: ``ahead`` parts in front of the
+    first pass, then one more in front of each, and behind each what the pass before it has made.
+    """
+    vector = array = 0
+    ready: list[int] = []
+    ends: list[int] = []
+    for part, cycles in enumerate(passes):
+        for walk in before[len(ready):part + ahead]:
+            vector += walk
+            ready.append(vector)
+        array = max(array, ready[part]) + cycles
+        ends.append(array)
+        if part:
+            vector = max(vector, ends[part - 1]) + behind[part - 1]
+    return max(vector, array) + behind[-1]
+
+
+def _cost(spec: LayerSpec, images: int, board: Board, back: bool) -> tuple[int, int]:
+    """Cycles of the array, and of the memory, for a pass over ``images`` images."""
+    return _shape_cost(replace(spec.part(0, images), index=0, name=""), board, back)
+
+
+@lru_cache(maxsize=1 << 12)
+def _shape_cost(spec: LayerSpec, board: Board, back: bool) -> tuple[int, int]:
+    shapes = [shape for own in spec.sections()
+              for shape in (backward_shapes(own) if back else (forward_shape(own),))]
+    costs = [best_tile(shape, board, HEAVY_TRAFFIC)[1] for shape in shapes]
+    return sum(cost.cycles for cost in costs), sum(cost.dram for cost in costs)

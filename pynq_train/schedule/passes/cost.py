@@ -1,0 +1,239 @@
+"""Cost of a tile of a pass in every unit: what the tile search compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import LoadMode, Pass
+from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
+from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.schedule.passes.geometry import Geometry
+
+BURST_CYCLES = 2
+"""Pause of a port after a burst."""
+LATENCY_CYCLES = 60
+"""From a loader's start to its first word: address, memory, FIFOs."""
+TILE_CYCLES = 6
+"""Cycles of the array between two tiles."""
+ROW_CYCLES = 1
+"""Cycles that a loader or writer loses per row."""
+DESCRIPTOR_CYCLES = 220
+"""Configuration of the units, first S set, end of the pipeline."""
+SLOTS = 4
+"""Descriptors that may be under way at once."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted cost of one descriptor.
+
+    Attributes:
+        array: cycles of the array, shortest sweep period and drain included.
+        load_x: cycles of the X loader (``load_s``, ``store`` likewise).
+        dram: cycles that the memory needs at its usable bandwidth.
+        fill: cycles before the array can start if nothing was loaded ahead.
+        tail: cycles after the array's last step.
+        bytes_read: bytes read from device memory.
+        bytes_written: bytes written.
+        macs: multiply-adds of the pass, padding not counted.
+        chained: its input is the output of the descriptor before it.
+    """
+
+    array: int
+    load_x: int
+    load_s: int
+    store: int
+    dram: int
+    fill: int
+    tail: int
+    bytes_read: int
+    bytes_written: int
+    macs: int
+    chained: bool
+
+    @property
+    def cycles(self) -> int:
+        """Cycles in steady state: those of the slowest unit."""
+        return max(self.array, self.load_x, self.load_s, self.store, self.dram)
+
+    @property
+    def limit(self) -> str:
+        """The unit that limits."""
+        units = (("array", self.array), ("load X", self.load_x), ("load S", self.load_s),
+                 ("store", self.store), ("memory", self.dram))
+        return max(units, key=lambda unit: unit[1])[0]
+
+    def key(self, traffic: float, between: bool = False) -> tuple[float, int]:
+        """Order of the search: time and ``traffic`` times the memory's cycles, then bytes.
+
+        ``between``: a short pass between the parts of a long one, which hides the load of the
+        first tile and the store of the last.
+        """
+        if between:
+            return (max(self.array, self.load_x - self.fill) + traffic * self.dram,
+                    self.bytes_read + self.bytes_written)
+        gaps = (self.fill + self.tail) * (1.0 if self.chained else 0.25)
+        return self.cycles + gaps + traffic * self.dram, self.bytes_read + self.bytes_written
+
+
+@lru_cache(maxsize=1 << 16)
+def _overlap(start: int, step: int, size: int, count: int, limit: int) -> int:
+    """Valid coordinates of ``count`` spans of ``size`` that start at ``start + i * step``."""
+    return sum(max(0, min(start + i * step + size, limit) - max(start + i * step, 0))
+               for i in range(count))
+
+
+def _bursts(words: int) -> int:
+    return ceil_div(words, BURST_BEATS)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A loader's or writer's work: elements, valid words, rows, port cycles."""
+
+    cycles: int
+    words: int
+
+
+def _stream(elements: int, rows: int, words: int, valid_rows: int, run: int,
+            flag_words: int = 0) -> _Stream:
+    """``run``: words of a valid row; ``flag_words``: read in front of each valid row."""
+    port = words + valid_rows * BURST_CYCLES * _bursts(run)
+    if flag_words:
+        port += valid_rows * (flag_words + BURST_CYCLES * _bursts(flag_words))
+    return _Stream(max(elements + rows * ROW_CYCLES, port), words + valid_rows * flag_words)
+
+
+def _input_stream(geo: Geometry, repeat: int) -> _Stream:
+    """The X loader in forward and weight gradient."""
+    spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
+    blocks = _overlap(0, tile.chunk, tile.chunk, geo.chunks, spec.in_blocks)
+    tiles = geo.image_tiles * geo.row_tiles * geo.col_tiles * geo.chunks
+    if x.flat:
+        rows = tiles * tile.cols * repeat
+        words = blocks * x.cols * repeat
+        return _stream(rows * tile.chunk, rows, words, x.cols * geo.chunks * repeat, tile.chunk)
+    step = geo.shape.step
+    row = _overlap(-spec.pad_top, tile.rows * geo.shape.row_step, geo.x_rows, geo.row_tiles,
+                   ceil_div(x.rows, geo.shape.row_skip))
+    col = _overlap(-spec.pad_left, tile.cols * step, geo.x_cols, geo.col_tiles, x.cols)
+    rows = tiles * geo.x_rows * tile.images * tile.chunk * repeat
+    valid = row * geo.col_tiles * x.images * blocks * repeat
+    return _stream(rows * geo.x_cols, rows, row * col * x.images * blocks * repeat, valid,
+                   ceil_div(col, geo.col_tiles))
+
+
+def _gradient_stream(geo: Geometry, size: tuple[int, int], start: tuple[int, int],
+                     tile_blocks: int, blocks: int, repeat: int) -> _Stream:
+    """A loader of the output gradient; ``size``, ``start``: rows and columns of its tile."""
+    spec, tile, y = geo.shape.spec, geo.tile, geo.shape.spec.y
+    row = _overlap(start[0], tile.rows, size[0], geo.row_tiles, spec.out_rows)
+    col = _overlap(start[1], tile.cols, size[1], geo.col_tiles, spec.out_cols)
+    tiles = geo.image_tiles * geo.row_tiles * geo.col_tiles
+    rows = tiles * size[0] * tile.images * tile_blocks * repeat
+    valid = row * geo.col_tiles * y.images * blocks * repeat
+    width = ceil_div(col, geo.col_tiles)
+    flag_words = {LoadMode.PLAIN: 0, LoadMode.MASK: ceil_div(width, 16),
+                  LoadMode.UNPOOL: ceil_div(width, 8)}[spec.gradient_mode]
+    half = 2 if spec.gradient_mode == LoadMode.UNPOOL else 1
+    words = row * ceil_div(col, half) * y.images * blocks * repeat
+    return _stream(rows * size[1], rows, words, valid, ceil_div(width, half), flag_words)
+
+
+def pass_cost(geo: Geometry, board: Board) -> Cost:
+    """Return the predicted cost of a descriptor."""
+    if geo.shape.kind == Pass.WEIGHT_GRADIENT:
+        return _gradient_cost(geo, board)
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    forward = shape.kind == Pass.FORWARD
+    grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
+    taps = len(shape.taps)
+    period = max(geo.groups, board.config.sweep_min_cycles)
+    sweeps = taps * tile.chunk * (1 if forward else spec.filled_blocks)
+    iterations = grid * shape.outer * geo.chunks
+    array = iterations * (sweeps * period + TILE_CYCLES) + grid * shape.outer * geo.acc_groups
+    repeat = 1 if geo.chunks == 1 and not spec.group else shape.outer
+    if forward:
+        x = _input_stream(geo, repeat)
+    else:
+        x = _gradient_stream(geo, (geo.x_rows, geo.x_cols),
+                             (shape.row0 - shape.span_rows + 1, shape.col0 - geo.halo),
+                             geo.x_blocks * geo.chunks,
+                             min(geo.blocks, spec.y.blocks) if spec.group else spec.y.blocks,
+                             repeat)
+    chunks = iterations * taps * tile.chunk * (1 if forward else geo.blocks)
+    s = _stream(chunks * spec.m_tile, 0, chunks * spec.m_tile, chunks, spec.m_tile)
+    segment = geo.acc_groups * LANES * geo.blocks
+    out = spec.y if forward else spec.x
+    written = out.images * out.rows * out.cols * out.blocks
+    if not forward:
+        written = written * shape.rows // max(out.rows, 1) if not out.flat else written
+    run = geo.blocks if out.flat and not forward else geo.stored_cols
+    if geo.merged_rows:
+        run *= geo.stored_rows
+    runs = ceil_div(written, max(run, 1))
+    flag_words = 0
+    if forward and spec.flags is not None:
+        flag_words = spec.flags.nbytes // WORD_BYTES
+    write = written + runs * (ROW_CYCLES + BURST_CYCLES * _bursts(run))
+    store = max(grid * shape.outer * segment, write)
+    total = x.words + s.words + written + flag_words
+    loads = grid * geo.chunks * repeat
+    return Cost(array, x.cycles, s.cycles, store, ceil_div(total * WORD_BYTES,
+                board.dram_bytes_per_cycle), x.cycles // loads + LATENCY_CYCLES,
+                segment + LATENCY_CYCLES, (x.words + s.words) * WORD_BYTES,
+                (written + flag_words) * WORD_BYTES, _macs(geo), forward)
+
+
+def _macs(geo: Geometry) -> int:
+    """Multiply-adds of a descriptor; the row phases of a backward pass share the layer's."""
+    spec, shape = geo.shape.spec, geo.shape
+    if shape.kind != Pass.BACKWARD or spec.stride == 1:
+        return spec.macs
+    rows = len(range(shape.phase, spec.kernel, spec.stride))
+    return spec.macs * rows // spec.kernel
+
+
+def _gradient_cost(geo: Geometry, board: Board) -> Cost:
+    shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
+    grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
+    outer = geo.chunks * shape.outer
+    sets = geo.s_rows // 4
+    period = max(geo.acc_groups, board.config.sweep_min_cycles)
+    array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
+    x_once = grid * geo.chunks == 1 and not spec.group
+    x = _input_stream(geo, 1 if x_once else shape.outer)
+    blocks = min(geo.blocks * shape.outer, spec.y.blocks - geo.blocks * shape.m_first)
+    s = _gradient_stream(geo, (tile.rows, tile.cols), (0, 0), geo.blocks * outer, blocks,
+                         geo.chunks)
+    segment = geo.acc_groups * LANES * geo.blocks
+    written = shape.outer * spec.m_tile if spec.bias else 0
+    write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES
+    total = x.words + s.words + written
+    return Cost(array, x.cycles, s.cycles, max(outer * segment, write),
+                ceil_div(total * WORD_BYTES, board.dram_bytes_per_cycle),
+                x.cycles // (grid * geo.chunks * (1 if x_once else shape.outer))
+                + LATENCY_CYCLES, segment + LATENCY_CYCLES,
+                (x.words + s.words) * WORD_BYTES, written * WORD_BYTES,
+                spec.macs * shape.outer // spec.m_tiles, False)
+
+
+def update_cost(elements: int, momentum: bool) -> tuple[int, int, int]:
+    """Return (cycles, bytes read, bytes written) of an update of ``elements`` weights."""
+    master = 8 if momentum else 4
+    words = elements * master // WORD_BYTES
+    cycles = max(elements, words + ceil_div(words, BURST_BEATS) * BURST_CYCLES)
+    return cycles + LATENCY_CYCLES, master * elements, (master + 2) * elements
+
+
+def bias_cost(elements: int) -> tuple[int, int, int]:
+    """Return (cycles, bytes read, bytes written) of an update of ``elements`` biases."""
+    read = 2 * elements + 2 * ceil_div(elements, BURST_BEATS) * BURST_CYCLES
+    return read + LATENCY_CYCLES, 16 * elements, 8 * elements
+
+
+def softmax_cost(batch: int, classes: int) -> int:
+    """Return the cycles of the softmax unit: three passes over the classes, one division each."""
+    return batch * (classes * 24 + 40) + LATENCY_CYCLES

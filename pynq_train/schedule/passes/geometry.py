@@ -1,0 +1,390 @@
+"""Passes of a layer as pixel grids, and the geometry of a tile with every limit it must keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pynq_train.hw.commands import LoadMode, Pass, PixelMode
+from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES, HwConfig
+from pynq_train.hw.words import LANES, ceil_div, round_up
+from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, FLAG_POOL_PIXELS
+from pynq_train.schedule.specs.spec import LayerSpec
+
+MAX_COORDINATE = (1 << 15) - 1
+"""Largest coordinate of a walk."""
+FLAG_TILE_COLUMNS = 16
+"""Column tiles of maps with flags start at multiples of this."""
+
+
+@dataclass(frozen=True)
+class TapPlace:
+    """One tap: its place in the X tile (rows, columns from the origin), its weights, its sums.
+
+    Attributes:
+        row: row of the X tile that pixel (0, 0) reads.
+        col: column of the X tile that pixel (0, 0) reads, from the last halo column of the tile.
+        weight: ``kr * kernel + kc``.
+        region: column phase whose accumulators it feeds.
+        first: first tap of its region.
+        mute: the region has no taps; V is zero.
+    """
+
+    row: int
+    col: int
+    weight: int
+    region: int = 0
+    first: bool = False
+    mute: bool = False
+
+
+@dataclass(frozen=True)
+class PassShape:
+    """One descriptor's work: a grid of pixels that reads X and is reduced over chunks.
+
+    Attributes:
+        spec: the layer.
+        kind: forward, backward or weight gradient.
+        phase: backward: row phase.
+        images: images of the grid.
+        rows: rows of the grid (backward: rows u of the phase).
+        cols: columns of the grid (backward: columns v, common to the column phases).
+        row0: backward: first row u.
+        col0: backward: first column v.
+        step: X rows and columns from pixel to pixel.
+        span_rows: X rows that one pixel reads.
+        span_cols: X columns that one pixel reads.
+        reduce: units that chunks are made of: channel blocks (forward: of X, weight gradient: of
+            the weight layout), backward: m tiles. Grouped: those of one m tile.
+        outer: tiles of output channels (backward: of as many n channels).
+        regions: accumulator regions (column phases).
+        taps: the tap table.
+        m_first: weight gradient: first of the ``outer`` m tiles.
+    """
+
+    spec: LayerSpec
+    kind: Pass
+    phase: int
+    images: int
+    rows: int
+    cols: int
+    row0: int
+    col0: int
+    step: int
+    span_rows: int
+    span_cols: int
+    reduce: int
+    outer: int
+    regions: int
+    taps: tuple[TapPlace, ...]
+    m_first: int = 0
+
+    @property
+    def single(self) -> bool:
+        """One pixel per group: adjacent pixels would meet in one bank."""
+        return self.kind == Pass.FORWARD and self.step % LANES == 0
+
+    @property
+    def row_skip(self) -> int:
+        """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
+        skips = self.kind != Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
+        return self.step if skips else 1
+
+    @property
+    def row_step(self) -> int:
+        """X tile rows from pixel row to pixel row."""
+        return self.step // self.row_skip
+
+    @property
+    def pixel_mode(self) -> PixelMode:
+        """How the pixel table is filled."""
+        if self.kind == Pass.WEIGHT_GRADIENT:
+            return PixelMode.WINDOW
+        return PixelMode.SINGLE if self.single else PixelMode.GROUPS
+
+    @property
+    def label(self) -> str:
+        """Name of the pass for messages."""
+        name = self.kind.name.lower().replace("_", " ")
+        if self.kind == Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
+            name += f" {self.m_first}..{self.m_first + self.outer - 1}"
+        if self.spec.origin is not None:
+            name += f" group {self.spec.origin.group}"
+        return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
+
+    @property
+    def gradient_load(self) -> LoadMode:
+        """How this pass loads the output gradient; PLAIN in the forward pass."""
+        return LoadMode.PLAIN if self.kind == Pass.FORWARD else self.spec.gradient_mode
+
+    @property
+    def aligned_cols(self) -> bool:
+        """Column tiles must be multiples of 16: flags are read or written."""
+        return self.spec.flags is not None
+
+    @property
+    def even_rows(self) -> bool:
+        """Row tiles must be even: pooling is done or undone."""
+        return self.spec.pool
+
+
+def forward_shape(spec: LayerSpec) -> PassShape:
+    """Return the forward pass."""
+    k = spec.kernel
+    taps = tuple(TapPlace(r, c, r * k + c, first=r == 0 and c == 0)
+                 for r in range(k) for c in range(k))
+    return PassShape(spec, Pass.FORWARD, 0, spec.images, spec.out_rows, spec.out_cols, 0, 0,
+                     spec.stride, k, k, spec.in_blocks, spec.m_tiles, 1, taps)
+
+
+def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
+    """Return the backward pass: one shape per row phase that has rows."""
+    s, k = spec.stride, spec.kernel
+    col0 = spec.pad_left // s
+    cols = (spec.x.cols - 1 + spec.pad_left) // s - col0 + 1
+    span_cols = ceil_div(k, s)
+    shapes = []
+    for phase in range(s):
+        row0 = ceil_div(spec.pad_top - phase, s)
+        rows = (spec.x.rows - 1 + spec.pad_top - phase) // s - row0 + 1
+        if rows <= 0:
+            continue
+        rows_of = range(phase, k, s)
+        span_rows = max(len(rows_of), 1)
+        taps: list[TapPlace] = []
+        for region in range(s):
+            cols_of = range(region, k, s)
+            places = [TapPlace(span_rows - 1 - jr, -jc, kr * k + kc, region)
+                      for jr, kr in enumerate(rows_of) for jc, kc in enumerate(cols_of)]
+            if not places:
+                places = [TapPlace(0, 0, 0, region, mute=True)]
+            first = places[0]
+            places[0] = TapPlace(first.row, first.col, first.weight, region, True, first.mute)
+            taps.extend(places)
+        shapes.append(PassShape(spec, Pass.BACKWARD, phase, spec.images, rows, cols, row0, col0,
+                                1, span_rows, span_cols, 1 if spec.group else spec.m_tiles,
+                                ceil_div(spec.x.blocks, spec.tile_blocks), s, tuple(taps)))
+    return tuple(shapes)
+
+
+def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = None) -> PassShape:
+    """Return the weight gradient of ``count`` m tiles from ``first`` (default: all).
+
+    Its taps are (kernel row, group of 3 kernel columns).
+    """
+    count = spec.m_tiles - first if count is None else count
+    k = spec.kernel
+    groups = ceil_div(k, LANES) if k > 1 else 1
+    taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k) for g in range(groups))
+    return PassShape(spec, Pass.WEIGHT_GRADIENT, 0, spec.images, spec.out_rows, spec.out_cols,
+                     0, 0, spec.stride, k, k, spec.nb, count, 1, taps, first)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Sizes of one tile: images, rows and columns of the pixel grid, and units of a chunk."""
+
+    images: int
+    rows: int
+    cols: int
+    chunk: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the grid in the tile."""
+        return self.images * self.rows * self.cols
+
+
+def _congruent(at_least: int, value: int) -> int:
+    """Smallest number >= ``at_least`` that equals ``value`` modulo 3."""
+    return at_least + (value - at_least) % LANES
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What follows from a pass and a tile: pitches of the X tile, groups, counts."""
+
+    shape: PassShape
+    tile: Tile
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks of a tile of output channels."""
+        return self.shape.spec.tile_blocks
+
+    @cached_property
+    def row_tiles(self) -> int:
+        """Tiles along the rows."""
+        return ceil_div(self.shape.rows, self.tile.rows)
+
+    @cached_property
+    def col_tiles(self) -> int:
+        """Tiles along the columns."""
+        return ceil_div(self.shape.cols, self.tile.cols)
+
+    @cached_property
+    def image_tiles(self) -> int:
+        """Tiles along the images."""
+        return ceil_div(self.shape.images, self.tile.images)
+
+    @cached_property
+    def chunks(self) -> int:
+        """Chunks of the reduction (weight gradient: n tiles)."""
+        return ceil_div(self.shape.reduce, self.tile.chunk)
+
+    @cached_property
+    def halo(self) -> int:
+        """Columns of the X tile in front of column 0 of the tile (backward)."""
+        if self.shape.kind != Pass.BACKWARD:
+            return 0
+        halo, col0 = self.shape.span_cols - 1, self.shape.col0
+        if self.shape.aligned_cols and (self.col_tiles > 1 or col0 > halo):
+            return round_up(halo - col0, FLAG_TILE_COLUMNS) + col0
+        return halo
+
+    @cached_property
+    def x_rows(self) -> int:
+        """Rows of the X tile."""
+        return (self.tile.rows - 1) * self.shape.row_step + self.shape.span_rows
+
+    @cached_property
+    def x_cols(self) -> int:
+        """Columns of the X tile."""
+        if self.shape.kind == Pass.BACKWARD:
+            return self.tile.cols + self.halo
+        return (self.tile.cols - 1) * self.shape.step + self.shape.span_cols
+
+    @cached_property
+    def x_blocks(self) -> int:
+        """Channel blocks of the X tile."""
+        unit = self.shape.spec.filled_blocks if self.shape.kind == Pass.BACKWARD else 1
+        return self.tile.chunk * unit
+
+    @cached_property
+    def _banked(self) -> bool:
+        return self.shape.pixel_mode == PixelMode.GROUPS
+
+    @cached_property
+    def row_pitch(self) -> int:
+        """Words from row to row of the X tile."""
+        if not self._banked or self.tile.rows == 1:
+            return self.x_cols
+        return _congruent(self.x_cols, self.shape.row_skip * self.tile.cols)
+
+    @cached_property
+    def image_pitch(self) -> int:
+        """Words from image to image of the X tile."""
+        words = self.x_rows * self.row_pitch
+        if not self._banked or self.tile.images == 1:
+            return words
+        return _congruent(words, self.shape.step * self.tile.rows * self.tile.cols)
+
+    @cached_property
+    def window_blocks(self) -> bool:
+        """Weight gradient of a 1x1 kernel: the lanes are channel blocks."""
+        return self.shape.kind == Pass.WEIGHT_GRADIENT and self.shape.spec.kernel == 1
+
+    @cached_property
+    def block_pitch(self) -> int:
+        """Words from channel block to channel block of the X tile."""
+        words = self.tile.images * self.image_pitch
+        if self.window_blocks and words % LANES == 0:
+            words += 1
+        return words
+
+    @cached_property
+    def x_words(self) -> int:
+        """Words of the X tile that are touched, junk lanes of the window included."""
+        if self.window_blocks:
+            return round_up(self.x_blocks, LANES) * self.block_pitch
+        junk = LANES - 1 if self.shape.kind == Pass.WEIGHT_GRADIENT else 0
+        return self.x_blocks * self.block_pitch + junk
+
+    @cached_property
+    def groups(self) -> int:
+        """Table rows: pixel groups of one region, or pixels (weight gradient, single)."""
+        if self.shape.pixel_mode == PixelMode.GROUPS:
+            return ceil_div(self.tile.pixels, LANES)
+        return self.tile.pixels
+
+    @cached_property
+    def window_steps(self) -> int:
+        """Weight gradient: iterations of compute level 3."""
+        return ceil_div(self.tile.chunk, LANES) if self.window_blocks else self.tile.chunk
+
+    @cached_property
+    def acc_groups(self) -> int:
+        """Accumulator groups of a tile."""
+        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+            return CHANNELS_PER_WORD * len(self.shape.taps) * self.window_steps
+        return self.shape.regions * self.groups
+
+    @cached_property
+    def s_rows(self) -> int:
+        """Weight gradient: ring words of one channel block of a tile."""
+        return round_up(self.tile.pixels, CHANNELS_PER_WORD)
+
+    @cached_property
+    def stored_rows(self) -> int:
+        """Rows of a stored segment."""
+        pooled = self.shape.kind == Pass.FORWARD and self.shape.spec.pool
+        return self.tile.rows // 2 if pooled else self.tile.rows
+
+    @cached_property
+    def stored_cols(self) -> int:
+        """Columns of a stored segment."""
+        if self.shape.kind == Pass.FORWARD and self.shape.spec.pool:
+            return self.tile.cols // 2
+        return self.tile.cols * self.shape.regions
+
+    @cached_property
+    def stage_words(self) -> int:
+        """Words of a staged segment; sums of weights are not staged."""
+        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+            return 0
+        return self.blocks * self.tile.images * self.stored_rows * self.stored_cols
+
+    @cached_property
+    def merged_rows(self) -> bool:
+        """The stored rows of a tile follow each other in memory: they are written as one run."""
+        shape, out = self.shape, self.shape.spec.y
+        if shape.kind == Pass.BACKWARD:
+            out = shape.spec.x
+        whole = self.col_tiles == 1 and shape.regions == 1 and self.stored_cols == out.cols
+        dense = out.row_stride == out.cols * WORD_BYTES and not out.flat
+        reach = (self.row_tiles + 1) * self.stored_rows * max(self.stored_cols, 1)
+        return whole and dense and reach <= MAX_COORDINATE
+
+    @cached_property
+    def flag_row_words(self) -> int:
+        """Flag words of one row of a stored segment."""
+        if self.shape.kind != Pass.FORWARD or self.shape.spec.flags is None:
+            return 0
+        if self.shape.spec.pool:
+            return ceil_div(self.tile.cols // 2, FLAG_POOL_PIXELS)
+        return ceil_div(self.tile.cols, FLAG_MASK_PIXELS)
+
+    @cached_property
+    def flag_words(self) -> int:
+        """Words of a staged flag segment."""
+        return self.blocks * self.tile.images * self.stored_rows * self.flag_row_words
+
+    def excess(self, config: HwConfig) -> tuple[str, int, int] | None:
+        """Return the first limit that the tile breaks as (what, needed, there), or None."""
+        limits = [
+            ("words of an X tile", self.x_words, config.x_tile_words),
+            ("accumulator groups", self.acc_groups, config.acc_tile_groups),
+            ("pixel table rows", self.groups, config.table_rows),
+            ("staged words", self.stage_words, config.stage_segment_words),
+            ("staged flag words", self.flag_words, config.flag_segment_words),
+            ("taps", len(self.shape.taps), config.max_taps),
+        ]
+        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+            limits.append(("words of a gradient tile", self.blocks * self.s_rows,
+                           config.s_ring_words // 2))
+        elif self.shape.kind == Pass.FORWARD and self.shape.spec.pool:
+            limits.append(("columns of a pooled tile", self.tile.cols, config.pool_columns))
+        for what, needed, there in limits:
+            if needed > there:
+                return what, needed, there
+        return None

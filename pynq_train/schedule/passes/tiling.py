@@ -1,0 +1,151 @@
+"""Tile search: all tiles of a pass that fit, and the one that the cost model likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import Pass
+from pynq_train.hw.config import CHANNELS_PER_WORD, RING_MARGIN, HwConfig
+from pynq_train.hw.words import LANES, ceil_div, round_up
+from pynq_train.schedule.passes.cost import Cost, pass_cost
+from pynq_train.schedule.passes.geometry import FLAG_TILE_COLUMNS, Geometry, PassShape, Tile
+
+MOST_SPLITS = 24
+"""Widths of tiles that are tried, the largest first, if one of them fits."""
+
+
+def check_buffers(config: HwConfig) -> None:
+    """Raise :class:`DoesNotFit` if the engine's queues hold less than any layer needs.
+
+    Their needs follow from the array alone: no tile and no other layer would help.
+    """
+    for what, needed, there in (
+            # A backward pass takes the weights of one tap from a whole tile of channel blocks.
+            ("s_ring_words", config.tm * config.m_blocks + RING_MARGIN, config.s_ring_words),
+            ("grad_words", LANES * CHANNELS_PER_WORD * config.tm, config.grad_words)):
+        if needed > there:
+            raise DoesNotFit(f"configuration {config.name!r}: {what}", found=there,
+                             expected=f"at least {needed} for an array of {config.tm} output lanes",
+                             fix="use a board whose engine has a deeper buffer")
+
+
+def splits(size: int, align: int = 1) -> list[int]:
+    """Return the useful tile sizes of ``size``, largest first: whole, or multiples of ``align``."""
+    sizes = [size]
+    for count in range(2, size + 1):
+        part = round_up(ceil_div(size, count), align)
+        if part < sizes[-1]:
+            sizes.append(part)
+    return sizes
+
+
+def grids(shape: PassShape, pixels: int, narrow: bool = False) -> Iterator[tuple[int, int, int]]:
+    """Yield (images, rows, columns) of tiles of at most ``pixels`` pixels.
+
+    Several images are taken only whole; rows are cut into few parts, and rows with flags only if
+    all parts are whole flag words; ``narrow``: rows are cut in every way.
+    """
+    row_align = 2 if shape.even_rows else 1
+    wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
+    if not narrow:
+        whole_rows = shape.aligned_cols and shape.cols % FLAG_TILE_COLUMNS
+        wide = wide[:1] if whole_rows else wide[:MOST_SPLITS]
+    for cols in wide:
+        if cols > pixels:
+            continue
+        for rows in splits(shape.rows, row_align):
+            if rows * cols <= pixels:
+                yield 1, rows, cols
+    whole = shape.rows * shape.cols
+    if shape.images > 1:
+        for images in splits(shape.images):
+            if images > 1 and images * whole <= pixels:
+                yield images, shape.rows, shape.cols
+
+
+def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
+    """Yield the tiles of a pass that keep all limits of ``config``.
+
+    Narrow tiles are tried only if no other ones keep them.
+    """
+    found = False
+    for geometry in _candidates(shape, config, False):
+        found = True
+        yield geometry
+    if not found:
+        yield from _candidates(shape, config, True)
+
+
+def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[Geometry]:
+    if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
+        # The drain keeps or drops kernel columns, never channel blocks.
+        chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
+    else:
+        chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
+    if shape.kind == Pass.WEIGHT_GRADIENT:
+        pixels = config.s_ring_words // (2 * shape.spec.tile_blocks)
+    else:
+        per = 1 if shape.single else LANES
+        pixels = config.acc_tile_groups // shape.regions * per
+    for images, rows, cols in grids(shape, pixels, narrow):
+        found = 0
+        for chunk in chunks:
+            geometry = Geometry(shape, Tile(images, rows, cols, chunk))
+            if geometry.excess(config) is None:
+                yield geometry
+                found += 1
+                if found == 6:
+                    break
+
+
+LIGHT_TRAFFIC, HEAVY_TRAFFIC = 0.02, 1.0
+"""What a cycle of the memory costs beside a cycle of the array: memory idle, or saturated."""
+
+
+def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
+              between: bool = False) -> tuple[Geometry, Cost]:
+    """Return the tile with the fewest predicted cycles; ``traffic`` weighs its memory cycles.
+
+    ``between``: the pass runs between the parts of a longer one (:meth:`Cost.key`).
+
+    Raises:
+        DoesNotFit: no tile fits; the text names layer, need and limit.
+    """
+    if shape.spec.origin is None:
+        return _search(shape, board, traffic, between)
+    alike = replace(shape, spec=replace(shape.spec, origin=None))
+    geometry, cost = _search_once(alike, board, traffic, between)
+    return Geometry(shape, geometry.tile), cost
+
+
+def _search(shape: PassShape, board: Board, traffic: float,
+            between: bool) -> tuple[Geometry, Cost]:
+    best: tuple[Geometry, Cost] | None = None
+    for geometry in candidates(shape, board.config):
+        cost = pass_cost(geometry, board)
+        if best is None or cost.key(traffic, between) < best[1].key(traffic, between):
+            best = geometry, cost
+    if best is None:
+        raise _refuse(shape, board.config)
+    return best
+
+
+# A grouped layer has many sections that differ in their places only.
+_search_once = lru_cache(maxsize=64)(_search)
+
+
+def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
+    rows = min(shape.rows, 2 if shape.even_rows else 1)
+    cols = min(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
+    smallest = Geometry(shape, Tile(1, rows, cols, 1))
+    excess = smallest.excess(config)
+    what, needed, there = excess if excess else ("pixels", rows * cols, 0)
+    fix = ("use a smaller mini-batch, or a board with larger buffers" if shape.spec.dense
+           else "use a smaller kernel, stride or width in this layer")
+    return DoesNotFit(
+        f"layer {shape.spec.name!r}, {shape.label}: {what} of its smallest tile",
+        expected=f"at most {there} ({config.name})", found=needed, fix=fix)

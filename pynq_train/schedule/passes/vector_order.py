@@ -1,0 +1,254 @@
+"""What the vector unit does in a step, and where it stands between the passes of the array.
+
+The forward pass of a normalisation needs the statistics of the whole mini-batch, but its two walks
+over the map do not: the mini-batch is cut into parts. While the array works on a part, the vector
+unit adds up the part before it, or applies coefficients to the one behind it:
+
+    vector   A0  A1      A2   S0  A3   S1       S2  S3  coefficients
+    array        C0      C1       C2   C3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pynq_train.layers.backward_graph import THROUGH, GradientFlow
+from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.specs.concat_buffer import joins_of
+from pynq_train.schedule.specs.evaluation import vanishes
+from pynq_train.schedule.specs.spec import LayerSpec
+
+Part = tuple[int, int]
+Pass = Callable[[LayerSpec, Part | None, int, bool], Sequence[Entry]]
+"""The entries of a convolution for a part (None: all images) of a number; whether they run between
+the parts of another one."""
+
+
+def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]:
+    """First image and count of each part; fewer parts if there are fewer images.
+
+    ``edge``: first and last part are half as large, because nothing runs beside them.
+    """
+    if not edge or parts < 3 or images < 3:
+        step = -(-images // parts)
+        return tuple((first, min(step, images - first)) for first in range(0, images, step))
+    ends = max(1, images // (2 * parts - 2))
+    inner = image_parts(images - 2 * ends, parts - 2)
+    return ((0, ends), *((ends + first, count) for first, count in inner), (images - ends, ends))
+
+
+Group = list[Entry]
+"""What the vector unit does for one part of the mini-batch."""
+
+
+@dataclass
+class _Side:
+    """A convolution of a side branch, by part, with what follows it on the vector unit.
+
+    The array works on its parts between those of the convolution behind it. ``norm``: coefficients
+    of its normalisation, position ``norm_of``; ``groups``: that one's walks over the map.
+    """
+
+    layer: int
+    parts: list[tuple[Sequence[Entry], Sequence[Entry]]]
+    norm_of: int | None = None
+    norm: list[Entry] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+
+class _Forward:
+    """Entries in order; what is still to come of the last layer of the vector unit, by part."""
+
+    def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
+                 parts: Sequence[int], statistics: bool, array: Pass) -> None:
+        self._specs, self._sources, self._parts = specs, sources, parts
+        self._statistics, self._array = statistics, array
+        self._pending: list[Group] = []
+        self._pending_of = -1
+        self._side: _Side | None = None
+        self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
+                        if spec.kind == "norm"}
+        self._joins = joins_of([spec.kind for spec in specs], sources)
+        self._summed: set[int] = set()
+        self.entries: list[Entry] = []
+
+    def layer(self, spec: LayerSpec) -> None:
+        """Entries of the next layer."""
+        if vanishes(spec) and not self._statistics:
+            return
+        if spec.on_array:
+            self._convolution(spec)
+            return
+        if spec.kind == "concat":
+            self._flush()
+            if spec.index in self._joins:
+                self.entries.append(Entry(Role.JOIN, spec.index))
+            return
+        role = Role.POOL if spec.kind == "pool" else Role.POINT
+        side = self._side
+        norm = [Entry(Role.NORM, spec.index)] if spec.kind == "norm" else []
+        groups: list[Group] = [[Entry(role, spec.index, images=images, part=part)]
+                               for part, images in enumerate(self._images(spec))]
+        if (side is not None and self._reader.get(side.layer) is spec
+                and self._sources[spec.index] == (side.layer,)):
+            side.norm_of, side.norm, side.groups = spec.index, norm, groups
+            return
+        if side is not None and side.norm_of in self._sources[spec.index][1:] and not side.parts:
+            # The sum reads the side branch part by part: both are walked at once.
+            groups = [first + own for first, own in zip(side.groups, groups)]
+            norm = side.norm + norm
+            self._side = None
+        if (spec.kind == "pool" and side is None and self._pending
+                and self._pending_of == self._sources[spec.index][0]):
+            # Each part is pooled when it is there.
+            groups = [first + own for first, own in zip(self._pending, groups)]
+            self._pending = []
+        self._flush()
+        if (norm and self._statistics and not spec.frozen
+                and spec.index not in self._summed):
+            # What it reads comes from no convolution, or from one that others normalise too.
+            self.entries.append(Entry(Role.SUMS, spec.index))
+        self.entries += norm
+        if spec.kind == "mean" or spec.x.images == 1:
+            self.entries += [entry for group in groups for entry in group[:-1]]
+            self.entries.append(Entry(role, spec.index))
+            return
+        self._pending, self._pending_of = groups, spec.index
+
+    def _convolution(self, spec: LayerSpec) -> None:
+        reads = self._sources[spec.index][0]
+        norm = self._reader.get(spec.index)
+        own = self._statistics and norm is not None and not norm.frozen
+        if own and norm is not None:
+            self._summed.add(norm.index)
+        feature = spec.kind == "conv" and spec.x.images > 1
+        if self._pending and self._pending_of != reads:
+            if feature and self._side is None and norm is not None:
+                self._side = _Side(spec.index, [
+                    (self._array(spec, images, part, True), self._sums(norm, images, part, own))
+                    for part, images in enumerate(self._images(spec))])
+                return
+            self._flush()
+        if not feature or not (self._pending or own):
+            self._flush()
+            self.entries += self._array(spec, None, 0, False)
+            if own and norm is not None:
+                self.entries.append(Entry(Role.SUMS, norm.index))
+            return
+        before: list[Entry] = []
+        for part, images in enumerate(self._images(spec)):
+            for _ in range(2 if part == 0 else 1):
+                if self._pending and (part == 0 or self._pending[0][-1].part <= part + 1):
+                    self.entries += self._pending.pop(0)
+            self.entries += self._array(spec, images, part, False)
+            late, before = before, self._sums(norm, images, part, own)
+            if self._side is not None and self._side.parts:
+                beside, sums = self._side.parts.pop(0)
+                self.entries += beside
+                before += sums
+            self.entries += late
+        self._flush_pending()
+        self.entries += before
+
+    @staticmethod
+    def _sums(norm: LayerSpec | None, images: Part, part: int, own: bool) -> list[Entry]:
+        if norm is None or not own:
+            return []
+        return [Entry(Role.SUMS, norm.index, images=images, part=part)]
+
+    def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
+        return image_parts(spec.x.images, self._parts[spec.index], edge=True)
+
+    def _flush_pending(self) -> None:
+        self.entries += [entry for group in self._pending for entry in group]
+        self._pending = []
+
+    def _flush(self) -> None:
+        """Emit everything that is still to come."""
+        self._flush_pending()
+        if self._side is not None:
+            side, self._side = self._side, None
+            for beside, sums in side.parts:
+                self.entries += (*beside, *sums)
+            self.entries += side.norm
+            self.entries += [entry for group in side.groups for entry in group]
+
+    def finish(self) -> tuple[Entry, ...]:
+        """All entries."""
+        self._flush()
+        return tuple(self.entries)
+
+
+def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
+                  parts: Sequence[int], statistics: bool, array: Pass) -> tuple[Entry, ...]:
+    """Return the forward pass.
+
+    Args:
+        specs: the layers; sources: what each reads, -1 for the images.
+        parts: parts of the mini-batch, for each layer.
+        statistics: training: take the statistics of the batch, drop elements.
+        array: returns the entries of a convolution.
+    """
+    order = _Forward(specs, sources, parts, statistics, array)
+    for spec in specs:
+        order.layer(spec)
+    return order.finish()
+
+
+def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, arriving: Sequence[int],
+                 leaving: Sequence[int]) -> dict[int, list[list[Entry]]]:
+    """Return what the vector unit does in the backward half, by the layer that it is done for.
+
+    Every step is a list: its parts, or one entry for the whole mini-batch.
+
+    Args:
+        specs: the layers.
+        flow: the way of gradients.
+        arriving: for each layer, parts of the pass that brings the gradient of its output.
+        leaving: parts of the pass that takes the gradient which it makes.
+    """
+    found: dict[int, list[list[Entry]]] = {}
+    for number, step in enumerate(flow.steps):
+        if step.kind in ("backward", "view"):
+            continue
+        steps = found.setdefault(step.layer, [])
+        spec = specs[step.layer]
+        images = spec.x.images if step.kind in THROUGH else spec.y.images
+
+        def entries(role: Role, whole: bool, parts: int = leaving[step.layer], own: int = number,
+                    layer: int = step.layer, count: int = images) -> list[Entry]:
+            if whole or count == 1:
+                return [Entry(role, layer, step=own)]
+            return [Entry(role, layer, images=some, part=part, step=own)
+                    for part, some in enumerate(image_parts(count, parts))]
+
+        if step.kind == "norm":
+            steps += [entries(Role.STEP_SUMS, False, arriving[step.layer]),
+                      entries(Role.STEP_NORM, True)]
+        if step.target:
+            role = Role.UNPOOL if step.kind == "unpool" else Role.STEP
+            steps.append(entries(role, step.kind == "spread"))
+    return found
+
+
+def interleave(passes: Sequence[Sequence[Entry]], steps: Sequence[Sequence[Entry]]
+               ) -> list[Entry]:
+    """Put the steps behind a backward pass between its parts, up to the first coefficients.
+
+    Args:
+        passes: descriptors of the backward pass, by part.
+        steps: what the vector unit does until the next backward pass, by step and part.
+    """
+    first = next((at for at, step in enumerate(steps) if step[0].role == Role.STEP_NORM),
+                 len(steps))
+    beside = [step for step in steps[:first] if len(step) == len(passes)]
+    if len(passes) == 1 or len(beside) < first:
+        return [entry for group in (*passes, *steps) for entry in group]
+    order: list[Entry] = []
+    for part, entries in enumerate(passes):
+        order += entries
+        if part:
+            order += [step[part - 1] for step in beside]
+    order += [step[-1] for step in beside]
+    return order + [entry for step in steps[first:] for entry in step]

@@ -1,0 +1,1 @@
+"""Layers as the engine sees them: shapes, layouts of maps, what is trained."""

@@ -1,0 +1,447 @@
+"""A fused layer with a mini-batch, as the engine sees it: one convolution with strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pynq_train.errors import DoesNotFit
+from pynq_train.hw.commands import LoadMode
+from pynq_train.hw.config import (
+    ABSENT_WEIGHT,
+    CHANNELS_PER_WORD,
+    FLAG_ROW_WORDS,
+    WORD_BYTES,
+)
+from pynq_train.hw.words import ceil_div
+from pynq_train.layers.fuse import Drop, FusedLayer, Kind, wiring
+from pynq_train.schedule.specs.concat_buffer import image_blocks
+from pynq_train.schedule.specs.groups import Groups, Origin
+from pynq_train.schedule.specs.layout import (
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    Array,
+    FlagLayout,
+    MapLayout,
+    blocks_to_flat,
+    flat_to_blocks,
+    pack_weights,
+    unpack_weights,
+)
+
+MAX_PRODUCTS = 1 << 17
+"""Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
+MAX_FLAG_COLUMNS = 16 * FLAG_ROW_WORDS
+MAX_POOL_COLUMNS = 8 * FLAG_ROW_WORDS
+"""Columns (dense layers: images) whose flags fill a loader's flag buffer, masked and unpooled."""
+MAX_FEATURES = (1 << 16) - 1
+MAX_SIZE = 8192
+"""Largest rows, columns and channels, so that coordinates with their tiles keep in 16 bits."""
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer of a network with its mini-batch.
+
+    A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
+    A layer of the vector unit (normalisation, sum, mean, pooling) has no weight layout; its flags,
+    or winners, stand plane by plane, without rows. A concatenation has maps only, one as input and
+    output.
+
+    Attributes:
+        index: position in the network.
+        name: the layer's name.
+        m: output channels.
+        n: input channels that the weights have; of a flattened map those of its padded blocks.
+        nb: channel blocks of the weight layout, ``[m/tile][nb][kernel][kernel][tile][4]``.
+        out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
+        x: layout of the input.
+        y: layout of the output and of its gradient, after pooling.
+        flags: layout of the flags, None without ReLU and pooling.
+        backward: whether the gradient of the input is computed.
+        dense: the layer is fully connected; one of the vector unit: its input is a dense map.
+        flat_shape: shape of the feature map that a dense layer flattens, else None.
+        m_tile: output channels of a tile: those of the array.
+        kind: what the layer does.
+        frozen: a normalisation uses its running statistics in training too: it is frozen, or
+            nothing learns up to it.
+        groups: of a grouped convolution.
+        clip: ReLU ends at 6.
+        drop: of a dropout.
+        origin: of a section of a grouped convolution: where it begins in the layer.
+    """
+
+    index: int
+    name: str
+    m: int
+    n: int
+    nb: int
+    kernel: int
+    stride: int
+    pad_top: int
+    pad_left: int
+    out_rows: int
+    out_cols: int
+    relu: bool
+    pool: bool
+    bias: bool
+    x: MapLayout
+    y: MapLayout
+    flags: FlagLayout | None
+    backward: bool
+    dense: bool
+    flat_shape: tuple[int, int, int] | None
+    m_tile: int
+    kind: Kind = "conv"
+    frozen: bool = False
+    groups: Groups | None = None
+    clip: bool = False
+    drop: Drop | None = None
+    origin: Origin | None = None
+
+    @property
+    def on_array(self) -> bool:
+        """Whether the layer is a convolution or fully connected."""
+        return self.kind in ("conv", "dense")
+
+    @property
+    def words(self) -> int:
+        """Words of a plane of the input of a layer of the vector unit."""
+        return self.x.rows * self.x.cols
+
+    @property
+    def images(self) -> int:
+        """Images of the convolution."""
+        return self.x.images
+
+    @property
+    def group(self) -> int:
+        """Channels of a group where tiles of output channels read the input channels of the same
+        tile, a divisor of ``m_tile``. 0: each tile reads all input channels.
+        """
+        return self.groups.m if self.groups is not None and self.groups.tiled else 0
+
+    @property
+    def m_tiles(self) -> int:
+        """Tiles of output channels."""
+        if self.groups is not None:
+            return self.groups.tiles(self.m_tile)
+        return ceil_div(self.m, self.m_tile)
+
+    @property
+    def tile_blocks(self) -> int:
+        """Channel blocks of a tile of output channels."""
+        return self.m_tile // CHANNELS_PER_WORD
+
+    @property
+    def filled_blocks(self) -> int:
+        """Channel blocks of a tile of output channels that hold channels.
+
+        All of them where a layer, or a section of it, has several tiles.
+        """
+        m = self.m if self.groups is None else min(self.m, self.groups.section_m)
+        return min(self.tile_blocks, ceil_div(m, CHANNELS_PER_WORD))
+
+    @property
+    def m_blocks(self) -> int:
+        """Channel blocks of the output."""
+        return ceil_div(self.m, CHANNELS_PER_WORD)
+
+    @property
+    def in_blocks(self) -> int:
+        """Channel blocks of the input that a tile of output channels reads."""
+        if self.groups is None:
+            return self.x.blocks
+        return min(ceil_div(self.groups.section_n, CHANNELS_PER_WORD), self.x.blocks)
+
+    @property
+    def gradient_mode(self) -> LoadMode:
+        """How the gradient of the output is loaded."""
+        if self.pool:
+            return LoadMode.UNPOOL
+        return LoadMode.MASK if self.relu else LoadMode.PLAIN
+
+    @property
+    def weight_blocks(self) -> int:
+        """Number of (m tile, n block, tap) of the weight layout."""
+        return self.m_tiles * self.nb * self.kernel * self.kernel if self.on_array else 0
+
+    @property
+    def weight_block_bytes(self) -> int:
+        """Bytes of the 16-bit weights of one (m tile, n block, tap)."""
+        return 2 * self.m_tile * CHANNELS_PER_WORD
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the 16-bit weights."""
+        return self.weight_blocks * self.weight_block_bytes
+
+    @property
+    def weight_elements(self) -> int:
+        """Weights with their padding."""
+        return self.weight_blocks * self.m_tile * CHANNELS_PER_WORD
+
+    def master_bytes(self, momentum: bool) -> int:
+        """Bytes of the weight masters: {momentum, weight} or bare weights."""
+        return self.weight_elements * (8 if momentum else 4)
+
+    @property
+    def bias_bytes(self) -> int:
+        """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
+        return self.m_tiles * self.m_tile * 8
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
+        if not self.on_array:
+            return 0
+        n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
+        if self.groups is not None:
+            n = self.groups.n
+        return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
+
+    def pack_masters(self, words: Array) -> Array:
+        """:meth:`pack_weights` of masters: int64 words {momentum, weight}, or int32 weights.
+
+        Between groups weights are absent.
+        """
+        return self.pack_weights(words, ABSENT_WEIGHT if words.dtype == np.int32
+                                 else ABSENT_WEIGHT & 0xFFFF_FFFF)
+
+    def pack_weights(self, values: Array, absent: int = 0) -> Array:
+        """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout.
+
+        Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
+        """
+        if self.groups is not None:
+            return np.concatenate([pack_weights(own, self.nb, self.m_tile)
+                                   for own in self.groups.spread(values, absent)])
+        if self.flat_shape is not None:
+            values = flat_to_blocks(values, self.flat_shape)
+        elif self.dense:
+            values = values[:, :, None, None]
+        return pack_weights(values, self.nb, self.m_tile)
+
+    def unpack_weights(self, packed: Array) -> Array:
+        """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
+        packed = packed.reshape(self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
+                                CHANNELS_PER_WORD)
+        if self.groups is not None:
+            tiles = self.groups.section_tiles(self.m_tile)
+            return self.groups.gather([
+                unpack_weights(packed[tile : tile + tiles], self.m, self.n)
+                for tile in range(0, self.m_tiles, tiles)])
+        values = unpack_weights(packed, self.m, self.n)
+        if self.flat_shape is not None:
+            return blocks_to_flat(values, self.flat_shape)
+        return values[:, :, 0, 0] if self.dense else values
+
+    def pack_bias(self, values: Array) -> Array:
+        """Pad a bias vector ``[m]`` to whole tiles; of a grouped layer each section by itself."""
+        out: Array = np.zeros(self.m_tiles * self.m_tile, values.dtype)
+        out[self._bias_places()] = values
+        return out
+
+    def unpack_bias(self, packed: Array) -> Array:
+        """Undo :meth:`pack_bias`."""
+        return packed[self._bias_places()]
+
+    def _bias_places(self) -> Array:
+        channels = np.arange(self.m)
+        if self.groups is None:
+            return channels
+        section, channel = np.divmod(channels, self.groups.section_m)
+        return section * self.groups.section_tiles(self.m_tile) * self.m_tile + channel
+
+    def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
+        """Raise :class:`DoesNotFit` if a sum could leave the 48-bit accumulators."""
+        for what, value, most in (("input features", self.n, MAX_FEATURES),
+                                  ("output channels", self.m, MAX_SIZE),
+                                  ("rows", self.x.rows, MAX_SIZE),
+                                  ("columns", self.x.cols, MAX_SIZE)):
+            if value > most:
+                raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
+                                 found=value, fix="use a smaller layer")
+        if not self.on_array:
+            return
+        most = MAX_POOL_COLUMNS if self.pool else MAX_FLAG_COLUMNS
+        if self.flags is not None and self.out_cols > most:
+            raise DoesNotFit(
+                f"layer {self.name!r}: {'mini-batch' if self.dense else 'columns'} with "
+                f"{'pooling' if self.pool else 'ReLU'}", expected=f"at most {most}",
+                found=self.out_cols,
+                fix="use a smaller mini-batch" if self.dense else "use a narrower map")
+        pixels = self.out_rows * self.out_cols
+        n, m = self.n, self.m
+        if self.groups is not None:
+            n, m = self.groups.section_n, self.groups.section_m
+        sums = [("forward", n * self.kernel**2, "fewer input channels")]
+        if backward and self.backward:
+            sums.append(("backward", m * self.kernel**2, "fewer output channels"))
+        if weight_gradient:
+            fits = MAX_PRODUCTS // pixels
+            fix = (f"use a mini-batch of at most {fits} images" if fits
+                   else f"use maps of at most {MAX_PRODUCTS} pixels")
+            sums.append(("weight gradient", self.images * pixels, fix))
+        for what, products, fix in sums:
+            if products > MAX_PRODUCTS:
+                raise DoesNotFit(
+                    f"layer {self.name!r}: products in one sum of the {what}",
+                    expected=f"at most {MAX_PRODUCTS}, so that 48 bits never overflow",
+                    found=products, fix=fix)
+
+
+    def part(self, first: int, count: int) -> LayerSpec:
+        """The same layer for ``count`` images; ``first`` is their first, its place is not here."""
+        if first == 0 and count == self.x.images:
+            return self
+        flags = None if self.flags is None else replace(self.flags, images=count)
+        return replace(self, x=replace(self.x, images=count), y=replace(self.y, images=count),
+                       flags=flags)
+
+    def sections(self) -> tuple[LayerSpec, ...]:
+        """The dense convolutions that a grouped layer consists of, each with its :class:`Origin`.
+
+        The layer itself if its descriptors run over all groups.
+        """
+        groups = self.groups
+        if groups is None or groups.tiled or groups.sections == 1:
+            return (self,)
+        return tuple(self._section(groups, number) for number in range(groups.sections))
+
+    def _section(self, groups: Groups, number: int) -> LayerSpec:
+        part, first = groups.part(number), number * groups.joined
+        n, m = part.section_n, part.section_m
+        x_blocks, y_blocks = ceil_div(n, CHANNELS_PER_WORD), ceil_div(m, CHANNELS_PER_WORD)
+        origin = Origin(first, first * groups.n // CHANNELS_PER_WORD,
+                        first * groups.m // CHANNELS_PER_WORD,
+                        number * groups.section_tiles(self.m_tile))
+        flags = None if self.flags is None else self.flags.part(y_blocks)
+        return replace(self, m=m, n=n, x=replace(self.x, blocks=x_blocks),
+                       y=replace(self.y, blocks=y_blocks), flags=flags, groups=part,
+                       origin=origin)
+
+
+def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
+                m_tile: int = 16, active: Sequence[bool] | None = None,
+                resting: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
+    """Return the layers of a network for a mini-batch, with the layouts of their maps.
+
+    ``train_from`` is the position of the first trained layer: no gradient goes below it; for a
+    network with branches ``active`` says which outputs have a gradient.
+    ``resting``: normalisations that use their running statistics (default: those without a
+    gradient). ``m_tile``: output channels of the array (``HwConfig.tm``).
+    """
+    if active is None:
+        active = [index >= train_from for index in range(len(layers))]
+    if resting is None:
+        resting = [not gradient for gradient in active]
+    if not layers:
+        raise ValueError("expected at least one layer, found none")
+    images = MapLayout.feature(batch, *layers[0].in_shape)
+    specs: list[LayerSpec] = []
+    dense_map: list[bool] = []
+    wide = image_blocks(layers)
+    for index, (layer, sources) in enumerate(zip(layers, wiring(layers))):
+        first = sources[0]
+        x, flat = (specs[first].y, dense_map[first]) if first >= 0 else (images, False)
+        backward = any(active[place] for place in sources if place >= 0)
+        if layer.on_array:
+            last = index == len(layers) - 1
+            spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
+            if layer.kind == "conv" and not last:
+                spec = replace(spec, y=spec.y.spread(wide[index]))
+            specs.append(spec)
+            flat = layer.kind == "dense"
+        else:
+            if layer.kind == "concat":
+                x = (MapLayout.dense(batch, layer.out_channels) if flat
+                     else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
+            frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
+            spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
+            if layer.kind == "pool":
+                spec = replace(spec, y=spec.y.spread(wide[index]))
+            specs.append(spec)
+            flat = flat or layer.kind == "mean"
+        dense_map.append(flat)
+    return tuple(specs)
+
+
+def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
+                 m_tile: int, frozen: bool, dense: bool) -> LayerSpec:
+    channels = layer.out_channels
+    y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
+    flags = None
+    if layer.kind == "pool":
+        y = MapLayout.feature(batch, *layer.out_shape)
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
+    if layer.relu or layer.kind == "drop":
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
+    return LayerSpec(
+        index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
+        stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
+        out_cols=y.cols, relu=layer.relu, pool=False,
+        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
+        clip=layer.clip, drop=layer.drop)
+
+
+def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
+          last: bool, backward: bool, m_tile: int) -> LayerSpec:
+    m = layer.out_channels
+    flat_shape = None
+    if layer.kind == "dense":
+        if not dense_map:
+            flat_shape = layer.in_shape
+            x = x.flattened()
+            n = x.blocks * CHANNELS_PER_WORD
+        else:
+            n = layer.in_shape[0]
+        out_rows, out_cols, images = 1, batch, 1
+        y = MapLayout.dense(batch, m)
+    else:
+        if dense_map:
+            x = x.as_maps()
+        n = layer.in_shape[0]
+        _, out_rows, out_cols = layer.out_shape_before_pool
+        images = batch
+        y = MapLayout.feature(batch, *layer.out_shape)
+        if last:
+            y = MapLayout.dense(batch, m).as_maps()
+    nb = ceil_div(n, CHANNELS_PER_WORD)
+    groups = None
+    if layer.groups > 1:
+        groups = Groups.of(layer.groups, n // layer.groups, m // layer.groups, m_tile)
+        nb = ceil_div(groups.section_n, CHANNELS_PER_WORD)
+    flags = None
+    if layer.relu or layer.pool:
+        flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)
+    return LayerSpec(
+        index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
+        pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
+        relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
+        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
+        m_tile=m_tile, kind=layer.kind, groups=groups, clip=layer.clip)
+
+
+def bias_spec(spec: LayerSpec) -> LayerSpec:
+    """Return the scratch layer whose weight gradient yields the channel sums of ``spec`` alone.
+
+    A 1x1 convolution with the same output, from one channel block whose rows are all the same row
+    of zeros in memory. Its weights (64 per tile of output channels) have no meaning.
+    """
+    row = spec.out_cols * WORD_BYTES
+    zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
+    origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
+    return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
+                   x=zeros, backward=False, flat_shape=None, groups=None, origin=origin)
+
+
+def describe(spec: LayerSpec) -> dict[str, Any]:
+    """Return the shape of a layer as plain values, for reports."""
+    return {"name": spec.name, "m": spec.m, "n": spec.n, "kernel": spec.kernel,
+            "stride": spec.stride, "images": spec.images, "out_rows": spec.out_rows,
+            "out_cols": spec.out_cols}

@@ -1,0 +1,117 @@
+"""What learns: the layers and parameters that a training step updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pynq_train.errors import BadInput
+from pynq_train.layers.fuse import FusedLayer
+
+Train = str | Sequence[str]
+"""``all``, ``last-layer``, ``last-block``, ``bias``, ``norm``, or names and patterns."""
+KEYWORDS = ("all", "last-layer", "last-block", "bias", "norm")
+_PARTS = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class Learns:
+    """Which parameters of a layer a training step updates.
+
+    Attributes:
+        weights: its weights (gamma of a normalisation).
+        bias: its bias (beta); False for a layer that has none.
+    """
+
+    weights: bool = True
+    bias: bool = True
+
+    @property
+    def anything(self) -> bool:
+        """Whether the layer learns at all."""
+        return self.weights or self.bias
+
+
+def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
+    """Return what each layer learns.
+
+    ``last-layer`` is the classifier. ``last-block`` is the last convolution and everything behind
+    it; in a network of dense layers alone the last two. ``bias`` is the biases of all layers. A
+    pattern (``fnmatch``) names layers, ``conv*``, or parameters, ``conv1.weight``, ``*.bias``.
+
+    Args:
+        layers: the fused layers, first to last.
+        train: a keyword, a pattern, or a list of patterns.
+
+    Raises:
+        BadInput: a pattern that matches nothing, or nothing would learn.
+    """
+    if isinstance(train, str):
+        if train == "norm" and not any(layer.norm is not None for layer in layers):
+            raise BadInput("train='norm'", expected="a network with normalisation layers",
+                           found=f"only {_names(layers)}", fix="train 'bias' or 'last-layer'")
+        if train == "bias" and not any(layer.bias for layer in layers):
+            raise BadInput("train='bias'", expected="a layer with a bias", found="none",
+                           fix="train 'last-layer'")
+        first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
+        if train in first:
+            return all_from(layers, first[train])
+        patterns: tuple[str, ...] = ("*.bias",) if train == "bias" else (train,)
+        if train == "norm":
+            patterns = tuple(layer.name for layer in layers if layer.norm is not None)
+    else:
+        patterns = tuple(train)
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise BadInput("train", expected="a keyword or a list of layer names", found=repr(train))
+    parameters = {(layer.name, part) for layer in layers for part in _PARTS
+                  if layer.bias or (part == "weight" and layer.has_parameters)}
+    chosen: set[tuple[str, str]] = set()
+    for pattern in patterns:
+        found = {(name, part) for name, part in parameters
+                 if fnmatchcase(name, pattern) or fnmatchcase(f"{name}.{part}", pattern)}
+        if not found:
+            raise BadInput(f"train: nothing is called {pattern!r}",
+                           expected=f"one of {', '.join(KEYWORDS[:-1])}, or a name or pattern of "
+                           f"{_names(layers)} (parameters: NAME.weight, NAME.bias)")
+        chosen |= found
+    return tuple(Learns((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
+                 for layer in layers)
+
+
+def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
+    """Return what layers learn if all from ``train_from`` learn everything they can."""
+    return tuple(Learns(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
+                 for i, layer in enumerate(layers))
+
+
+def first_learning(learns: Sequence[Learns]) -> int:
+    """Position of the first layer that learns; :class:`BadInput` if none does."""
+    for index, one in enumerate(learns):
+        if one.anything:
+            return index
+    raise BadInput("learning layers", expected="at least one", found="none")
+
+
+def describe_learning(layers: Sequence[FusedLayer], learns: Sequence[Learns]) -> str:
+    """Names of what learns, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
+    words = []
+    for layer, one in zip(layers, learns):
+        if one.weights and one.bias == layer.bias:
+            words.append(layer.name)
+        elif one.anything:
+            words.append(f"{layer.name}.{_PARTS[one.bias]}")
+    return ", ".join(words)
+
+
+def _last_block(layers: Sequence[FusedLayer]) -> int:
+    convolutions = [i for i, layer in enumerate(layers)
+                    if layer.kind == "conv" and not layer.average]
+    last = len(layers) - 1
+    # A convolution that yields the logits itself is the classifier, not a feature layer.
+    features = [i for i in convolutions if i < last]
+    return features[-1] if features else max(last - 1, 0)
+
+
+def _names(layers: Sequence[FusedLayer]) -> str:
+    return ", ".join(layer.name for layer in layers if not layer.average)

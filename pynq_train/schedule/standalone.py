@@ -1,0 +1,169 @@
+"""One pass of one layer as a program of its own, in an arena that holds only what it touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pynq_train.hw.boards import Board
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, Pass
+from pynq_train.hw.config import WORD_BYTES
+from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Entry, Role
+from pynq_train.schedule.passes.geometry import (
+    Geometry,
+    PassShape,
+    backward_shapes,
+    forward_shape,
+    weight_gradient_shape,
+)
+from pynq_train.schedule.passes.tiling import best_tile
+from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
+
+PLACE = 1
+"""Position of the layer in its plan, between a head that yields its input and a tail."""
+ROLE_OF = {Pass.FORWARD: Role.FORWARD, Pass.BACKWARD: Role.BACKWARD,
+           Pass.WEIGHT_GRADIENT: Role.GRADIENT}
+SHORT_NAME = {Pass.FORWARD: "fp", Pass.BACKWARD: "bp", Pass.WEIGHT_GRADIENT: "wu"}
+
+
+@dataclass(frozen=True)
+class SinglePass:
+    """One pass of one layer.
+
+    Attributes:
+        layer: the layer.
+        batch: images.
+        board: the board.
+        kind: which pass.
+        trained_input: the layer's input has a gradient (not the network's first layer).
+        momentum: masters carry a momentum.
+        entries: its descriptors: one, or one per row phase of a backward pass; of a grouped layer
+            for each section.
+    """
+
+    layer: FusedLayer
+    batch: int
+    board: Board
+    kind: Pass
+    trained_input: bool
+    momentum: bool
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        """Layer and pass."""
+        return f"{self.layer.name} {SHORT_NAME[self.kind]}"
+
+    @property
+    def geometries(self) -> tuple[Geometry, ...]:
+        """Geometry of each descriptor."""
+        return tuple(e.geometry for e in self.entries if e.geometry is not None)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the pass, padding not counted."""
+        return sum(spec.macs for spec in {geo.shape.spec for geo in self.geometries})
+
+    @property
+    def busiest_unit_cycles(self) -> int:
+        """Predicted cycles of the slowest unit, summed over the descriptors."""
+        return sum(e.cost.cycles for e in self.entries if e.cost is not None)
+
+
+def single_specs(layer: FusedLayer, batch: int, trained_input: bool,
+                 board: Board) -> tuple[LayerSpec, ...]:
+    """Return head, layer and tail. They give the layer the maps that it has in a network."""
+    shape = layer.in_shape
+    if layer.kind == "dense" and shape[1:] == (1, 1):
+        head = FusedLayer("dense", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    else:
+        head = FusedLayer("conv", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    out = (1, 1, 1)
+    tail = FusedLayer("dense", "tail", layer.out_shape, out, out, 1, 1, 0, 0, False, False, False)
+    return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE,
+                       board.config.tm)
+
+
+def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
+    """Return the descriptors' work of one pass."""
+    sections = spec.sections()
+    if kind == Pass.FORWARD:
+        return tuple(forward_shape(own) for own in sections)
+    if kind == Pass.BACKWARD:
+        return tuple(shape for own in sections for shape in backward_shapes(own))
+    return tuple(weight_gradient_shape(own) for own in sections)
+
+
+def kinds_of(trained_input: bool) -> tuple[Pass, ...]:
+    """Passes of a trained layer; without a gradient below it there is no backward pass."""
+    return tuple(Pass) if trained_input else (Pass.FORWARD, Pass.WEIGHT_GRADIENT)
+
+
+def single_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
+                trained_input: bool = True, momentum: bool = True) -> SinglePass:
+    """Choose the tiles of one pass.
+
+    Raises:
+        DoesNotFit: a sum would have too many products, or no tile fits.
+    """
+    spec = single_specs(layer, batch, trained_input, board)[PLACE]
+    spec.check_products(backward=kind == Pass.BACKWARD,
+                        weight_gradient=kind == Pass.WEIGHT_GRADIENT)
+    entries = tuple(Entry(ROLE_OF[kind], PLACE, *best_tile(shape, board))
+                    for shape in pass_shapes(spec, kind))
+    return SinglePass(layer, batch, board, kind, trained_input, momentum, entries)
+
+
+def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
+                 momentum: bool = True) -> tuple[tuple[SinglePass, ...], ...]:
+    """Return the passes of each layer of a list; the first layer has no backward pass."""
+    return tuple(
+        tuple(single_pass(layer, kind, batch, board, index > 0, momentum)
+              for kind in kinds_of(index > 0))
+        for index, layer in enumerate(layers))
+
+
+def single_plan(single: SinglePass) -> Plan:
+    """Return the plan whose training program is the pass.
+
+    Raises:
+        DoesNotFit: the tensors of the pass are larger than the board's memory.
+    """
+    specs = single_specs(single.layer, single.batch, single.trained_input, single.board)
+    memory = _place(single, specs)
+    check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
+    layers = (replace(single.layer, name="head"), single.layer, single.layer)
+    return Plan(single.board, single.batch, layers, specs, 0 if single.trained_input else PLACE,
+                single.entries, single.entries, memory, single.momentum)
+
+
+def _place(single: SinglePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
+    """The program, and the tensors that the pass reads and writes."""
+    spec, place = specs[PLACE], Allocator()
+    taps = sum(len(geometry.shape.taps) for geometry in single.geometries)
+    count = len(single.entries)
+    place.add("train.program", count * DESCRIPTOR_BYTES, "program")
+    place.add("train.taps", taps * WORD_BYTES, "taps")
+    place.add("train.records", count * RECORD_BYTES, "records")
+    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
+    tensors = {
+        "x": ("head.y", specs[0].y.nbytes, "map"),
+        "dx": ("head.dy", specs[0].y.nbytes, "gradient map"),
+        "y": (f"{spec.name}.y", spec.y.nbytes, "map"),
+        "dy": (f"{spec.name}.dy", spec.y.nbytes, "gradient map"),
+        "flags": (f"{spec.name}.flags", spec.flags.nbytes if spec.flags else 0, "flags"),
+        "w16": (f"{spec.name}.w16", spec.weight_bytes, "weights"),
+        "bias": (f"{spec.name}.bias", spec.bias_bytes if spec.bias else 0, "masters"),
+        "wv": (f"{spec.name}.wv", spec.master_bytes(single.momentum), "masters"),
+        "db": (f"{spec.name}.db", spec.bias_bytes if spec.bias else 0, "gradient sums"),
+    }
+    used = {Pass.FORWARD: ("x", "y", "flags", "w16", "bias"),
+            Pass.BACKWARD: ("dy", "flags", "dx", "w16"),
+            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "db", "wv", "w16")}[single.kind]
+    for key in used:
+        symbol, nbytes, kind = tensors[key]
+        if nbytes:
+            place.add(symbol, nbytes, kind)
+    return place.finish()

@@ -1,0 +1,159 @@
+"""Concatenations as placements: rewritten graphs, refusals, gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles.concat_nets import NETWORKS
+from oracles.dag_nets import batch, random_params
+
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    MaxPool2x2,
+    Op,
+    Relu,
+)
+from pynq_train.graph.float_ops import KERNELS
+from pynq_train.graph.reference import FloatTrainer
+from pynq_train.layers import fuse
+from pynq_train.layers.backward_graph import active_layers, gradient_flow
+from pynq_train.layers.concat import Copy, place_concats
+
+
+def graph_of(*ops: Op, shape: tuple[int, int, int] = (4, 8, 8)) -> Graph:
+    return Graph.build(shape, ops, "net")
+
+
+def conv(name: str, *inputs: str, out: int = 8, kernel: int = 1) -> Conv:
+    return Conv(out, kernel, 1, "same", name=name, inputs=inputs)
+
+
+def joined(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Inputs of the concatenations of the rewritten graph."""
+    return {op.name: op.inputs for op in place_concats(graph).ops if isinstance(op, Concat)}
+
+
+HEAD = (GlobalAvgPool(name="mean"), Dense(3, name="d"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rewriting_changes_no_number(name: str, rng: np.random.Generator,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KERNELS, Copy, KERNELS[Relu])
+    graph = NETWORKS[name]
+    params = random_params(graph, rng)
+    placed = place_concats(graph)
+    assert any(isinstance(op, Copy) for op in placed.ops) == (name in (
+        "input, twice and shared", "vectors"))
+    # A copy of anything above zero is its ReLU: all copied maps of these networks are.
+    x, y = batch(graph, rng, 3)
+    one, other = (FloatTrainer(g, params).gradients(x, y) for g in (graph, placed))
+    assert one[0].loss == pytest.approx(other[0].loss, rel=1e-5)
+    for layer, grad in one[1].items():
+        np.testing.assert_allclose(grad.weight, other[1][layer].weight, rtol=1e-3, atol=1e-5)
+
+
+def test_a_graph_without_concatenations_stays() -> None:
+    graph = graph_of(conv("a"), Relu(), *HEAD)
+    assert place_concats(graph) is graph
+
+
+def test_dense_blocks_read_the_maps_before_them() -> None:
+    for name in ("dense block", "dense block of lists"):
+        assert joined(NETWORKS[name]) == {"x0": ("stem", "l0"), "x1": ("x0", "l1"),
+                                          "x2": ("x1", "l2")}
+
+
+def test_a_concatenation_of_the_same_maps_is_made_once() -> None:
+    graph = graph_of(conv("a"), conv("b", "a"), Concat("one", ("a", "b")), conv("c"),
+                     Concat("two", ("a", "b")), conv("e", out=8), Add("s", ("c", "e")), *HEAD)
+    assert joined(graph) == {"one": ("a", "b")}
+    layers = {layer.name: layer for layer in fuse(graph)}
+    names = list(layers)
+    assert [names[at] for at in layers["e"].sources or ()] == ["one"]
+
+
+def test_relu_and_pooling_go_in_front_where_all_branches_take_them() -> None:
+    graph = graph_of(conv("a"), conv("b", "input"), Relu(name="br"), Concat("j", ("a", "br")),
+                     MaxPool2x2(), *HEAD)
+    layers = {layer.name: layer for layer in fuse(graph)}
+    assert layers["a"].pool and layers["b"].pool and layers["b"].relu and not layers["a"].relu
+    assert layers["j"].out_shape == (16, 4, 4) and len(layers) == 5
+
+
+def test_relu_and_pooling_behind_other_branches_get_a_map() -> None:
+    graph = graph_of(conv("a"), BatchNorm(name="n"), conv("b", "input"), Concat("j", ("n", "b")),
+                     MaxPool2x2(name="p"), Relu(name="r"), *HEAD)
+    layers = {layer.name: layer for layer in fuse(graph)}
+    assert layers["p.map"].average and layers["p.map"].kernel == 1
+    assert layers["p.map"].relu and layers["p.map"].pool
+
+
+def test_what_cannot_be_written_in_place_is_copied() -> None:
+    graph = graph_of(conv("a"), Relu(name="r"), GlobalAvgPool(name="m"), Dense(8, name="u"),
+                     Concat("j", ("m", "u")), Dense(3, name="d"))
+    assert joined(graph) == {"j": ("j.copy1", "u")}
+    graph = graph_of(conv("a"), Concat("j", ("a", "a")), Concat("k", ("j", "a", "input")), *HEAD)
+    assert joined(graph) == {"j": ("a", "j.copy1"), "k": ("j", "k.copy1", "k.copy2")}
+    kinds = {op.name: type(op) for op in place_concats(graph).ops}
+    assert kinds["j.copy1"] is Copy and kinds["k.copy1"] is Copy and kinds["k.copy2"] is AvgPool
+
+
+@pytest.mark.parametrize(("ops", "words"), [
+    ((conv("a", out=6), conv("b", "input"), Concat("j", ("a", "b")), *HEAD),
+     r"operation 'j' \(concat\) joins channels: expected multiples of 4 channels in all inputs but "
+     r"the last, found a: 6, b: 8; round the channels of its branches up to multiples of 4"),
+    ((conv("a"), Flatten("f"), conv("b", "input"), MaxPool2x2(name="p"), Flatten("g"),
+      Concat("j", ("f", "g")), Dense(3)),
+     r"operation 'j' \(concat\) joins flattened maps: expected maps with equal rows and columns, "
+     r"found 8x8 and 4x4; put a Dense layer or GlobalAvgPool on each branch"),
+    ((Conv(8, 8, name="a"), Dense(8, name="b", inputs=("input",)), Concat("j", ("a", "b")),
+      Dense(3)),
+     r"operation 'j' \(concat\) joins vectors with maps of one pixel: expected all of one kind, "
+     r"found b \(vector\) and a \(map\); end every branch with Dense or GlobalAvgPool, or none"),
+    ((conv("a"), conv("b", "input"), Concat("j", ("a", "b")), GlobalAvgPool(name="m"),
+      Dense(4, name="u"), GlobalAvgPool(name="w", inputs=("j",)), Concat("k", ("u", "w"))),
+     r"the last layer 'k' must yield the logits: expected a Dense layer, found concat"),
+])
+def test_refusals(ops: tuple[Op, ...], words: str) -> None:
+    with pytest.raises(UnsupportedModel, match=words):
+        fuse(graph_of(*ops))
+
+
+def test_no_sum_takes_a_vector_and_a_map() -> None:
+    graph = graph_of(Conv(8, 8, name="a"), Dense(8, name="b", inputs=("input",)),
+                     Add("s", ("a", "b")), Dense(3))
+    with pytest.raises(UnsupportedModel, match=r"layer 's' adds a vector and a map of one pixel: "
+                       r"expected two of one kind, found a \(map\) and b \(vector\); end both"):
+        fuse(graph)
+
+
+def test_gradients_of_a_joined_map_are_parts_of_its_own() -> None:
+    """What else is handed to a source is added where its part stands."""
+    layers = fuse(NETWORKS["dense block"])
+    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
+    lines = [f"{step.kind} {layers[step.layer].name}: "
+             f"{' + '.join(ref.tensor for ref in step.reads)} -> {step.target}"
+             for step in flow.steps]
+    assert lines[2:9] == [
+        "norm bn: bn.dy -> x2.dy", "view x1: x2.dy -> x1.dv", "view l2: x2.dy -> l2.dv",
+        "backward l2: l2.dv -> l2.bn.dy", "norm l2.bn: l2.bn.dy -> l2.bn.dx",
+        "sum x1: x1.dv + l2.bn.dx -> x1.dy", "view x0: x1.dy -> x0.dv"]
+    assert flow.of_layer[0].tensor == "stem.dy"
+
+
+def test_a_gradient_that_others_read_is_copied_before_it_is_parted() -> None:
+    layers = fuse(NETWORKS["sums of joined maps"])
+    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
+    at = next(step for step in flow.steps if step.target == "join.dy")
+    assert at.kind == "mask" and at.reads[0].tensor == "sum.dy"
+    assert layers[at.reads[0].mask or 0].name == "sum"

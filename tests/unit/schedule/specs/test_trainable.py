@@ -1,0 +1,141 @@
+"""What learns: selection by keyword and pattern, and what a plan then keeps and saves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pynq_train.errors import BadInput
+from pynq_train.graph import Sequential, zoo
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import unpack_params
+from pynq_train.layers import fuse
+from pynq_train.quant import ExponentPolicy, SgdStep, step_params
+from pynq_train.schedule.freeze_report import savings
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.specs.trainable import Learns, describe_learning, select
+
+BOARD = BOARDS["pynq-z2"]
+LENET = fuse(zoo.get("lenet5"))
+MIXED = fuse(Sequential((1, 6, 6)).conv(4, 3, bias=False).relu().conv(5, 3).dense(3).build())
+ALL, NONE, BIAS, WEIGHT = Learns(), Learns(False, False), Learns(False, True), Learns(True, False)
+
+
+def plan(train: str | tuple[str, ...], name: str = "lenet5", batch: int = 4) -> Plan:
+    layers = fuse(zoo.get(name))
+    return make_plan(layers, batch, BOARD, learns=select(layers, train))
+
+
+@pytest.mark.parametrize(("train", "learns", "text"), [
+    ("all", (WEIGHT, ALL, ALL), "conv1, conv2, dense1"),
+    ("last-layer", (NONE, NONE, ALL), "dense1"),
+    ("last-block", (NONE, ALL, ALL), "conv2, dense1"),
+    ("bias", (NONE, BIAS, BIAS), "conv2.bias, dense1.bias"),
+    ("conv*", (WEIGHT, ALL, NONE), "conv1, conv2"),
+    (["conv2.weight", "*.bias"], (NONE, ALL, BIAS), "conv2, dense1.bias"),
+    (("conv2.weight",), (NONE, WEIGHT, NONE), "conv2.weight"),
+])
+def test_selection(train: str | list[str], learns: tuple[Learns, ...], text: str) -> None:
+    assert select(MIXED, train) == learns
+    assert describe_learning(MIXED, learns) == text
+
+
+def test_last_block_of_other_chains() -> None:
+    dense = fuse(Sequential((4, 1, 1)).dense(5).relu().dense(4).relu().dense(3).build())
+    assert [one.anything for one in select(dense, "last-block")] == [False, True, True]
+    single = fuse(Sequential((4, 1, 1)).dense(3).build())
+    assert select(single, "last-block") == (ALL,)
+
+
+@pytest.mark.parametrize(("train", "text"), [
+    ("norm", "train='norm': expected a network with normalisation layers, found only conv1, "
+     "conv2, dense1; train 'bias' or 'last-layer'"),
+    ("conv9", "train: nothing is called 'conv9': expected one of all, last-layer, last-block, "
+     "bias, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, NAME.bias)"),
+    ("conv1.bias", "train: nothing is called 'conv1.bias': expected one of all, last-layer, "
+     "last-block, bias, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, "
+     "NAME.bias)"),
+    ([], "train: expected a keyword or a list of layer names, found []"),
+    ([1], "train: expected a keyword or a list of layer names, found [1]"),
+])
+def test_refusals(train: str, text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        select(MIXED, train)
+    assert str(caught.value) == text
+    with pytest.raises(BadInput, match="a layer with a bias, found none; train 'last-layer'"):
+        select(MIXED[:1], "bias")
+
+
+def test_wrong_number_of_layers() -> None:
+    with pytest.raises(BadInput, match="learns: expected one for each of 5 layers, found 2"):
+        make_plan(LENET, 4, BOARD, learns=(ALL, ALL))
+    with pytest.raises(BadInput, match="learning layers: expected at least one, found none"):
+        make_plan(LENET, 4, BOARD, learns=(NONE,) * 5)
+
+
+def test_frozen_layers_keep_nothing() -> None:
+    found = plan("last-layer")
+    assert [e.role for e in found.train[6:]] == [Role.GRADIENT, Role.UPDATE_BIAS]
+    for name in ("conv1.flags", "conv1.dy", "conv1.db", "conv1.wv", "dense2.dy", "dense2.wv"):
+        assert name not in found.memory
+    assert found.memory["conv1.y"] == found.memory["dense1.y"]
+    assert found.memory["conv1.y"] != found.memory["conv2.y"]
+    assert found.memory["dense2.y"].symbol == "dense2.y"  # the weight gradient reads it
+
+
+def test_frozen_layers_above_run_backward_without_an_update() -> None:
+    found = plan(("conv1",))
+    roles = [(e.role, e.layer) for e in found.train]
+    assert {layer for role, layer in roles if role == Role.BACKWARD} == {1, 2, 3, 4}
+    assert {layer for role, layer in roles if role == Role.GRADIENT} == {0}
+    assert "dense1.flags" in found.memory and "dense1.wv" not in found.memory
+    assert found.memory["conv2.dy"] == found.memory["dense2.dy"]
+
+
+def test_biases_alone_keep_no_activations() -> None:
+    found = plan("bias")
+    whole = plan("all")
+    assert {e.layer for e in found.train if e.role == Role.BIAS_SUMS} == {0, 1, 2, 3, 4}
+    assert not any(e.role == Role.GRADIENT for e in found.train)
+    kept = {region.symbol for region in found.memory if region.kind in ("map", "gradient map")}
+    assert kept == {"input", "logits", "dlogits", "shared0", "shared1", "zeros"}
+    assert found.memory.nbytes < whole.memory.nbytes / 2
+
+
+def test_savings_are_shown() -> None:
+    found = plan("last-block", "digits", 2)
+    saved = savings(found)
+    assert saved.parameters == 32 * 16 * 9 + 32 + 1280 + 10
+    assert saved.all_cycles and saved.cycles < saved.all_cycles
+    text = str(found)
+    assert "learning: conv2, dense1 (5930 of 6090 parameters)" in text
+    assert f'against train="all": {saved.cycles} instead of {saved.all_cycles} cycles' in text
+    assert "against train" not in table(plan("all"))
+
+
+def test_a_training_that_fits_only_frozen() -> None:
+    layers = fuse(zoo.get("digits"))
+    small = replace(BOARD, cma_bytes=100_000)
+    found = make_plan(layers, 16, small, learns=select(layers, "last-layer"))
+    assert 'against train="all": that would not fit this board' in str(found)
+
+
+def test_step_block_of_what_is_frozen() -> None:
+    """Where a bias alone learns, the scratch weights keep still; what is frozen has no entry."""
+    found = plan(("conv1.bias", "dense3"))
+    used = ExponentPolicy.start(layer_kinds(found), [0] * 5).exponents(4)
+    block = pack_step_block(found, step_params(used, SgdStep(0.1, 0.9, 1e-3)))
+
+    def entry(role: Role, layer: int) -> dict[str, int]:
+        at = PARAM_BYTES * param_index(role, layer)
+        fields = unpack_params(role.opcode, block[at : at + PARAM_BYTES])
+        return {name: value for name, value in fields.items() if value}
+
+    assert entry(Role.BIAS_SUMS, 0) == {"momentum": 1 << 16, "g_shift": 63}
+    assert entry(Role.UPDATE_BIAS, 0)["lr"] == entry(Role.UPDATE_BIAS, 4)["lr"] > 0
+    assert entry(Role.GRADIENT, 4)["decay"] > 0
+    for layer in (1, 2, 3):
+        assert not entry(Role.GRADIENT, layer) and not entry(Role.UPDATE_BIAS, layer)
