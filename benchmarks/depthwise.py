@@ -22,8 +22,8 @@ from pynq_train.schedule.standalone import (
     PLACE,
     SHORT_NAME,
     layer_passes,
-    single_plan,
-    single_specs,
+    standalone_plan,
+    standalone_specs,
 )
 
 NETS = ("mobilenet-conv", "ds-cnn-conv")
@@ -45,7 +45,7 @@ def main() -> None:
         for net in args.nets:
             passes = [single for layer in layer_passes(layer_lists.get(net), args.batch, board)
                       for single in layer if single.layer.groups > 1]
-            rtl.open(max(single_plan(single).memory.nbytes for single in passes))
+            rtl.open(max(standalone_plan(single).memory.nbytes for single in passes))
             seen: set[tuple[object, ...]] = set()
             total = [0, 0]
             for single in passes:
@@ -55,7 +55,7 @@ def main() -> None:
                     continue
                 seen.add(shape)
                 counted = rtl.count(single)
-                spec = single_specs(layer, single.batch, single.trained_input, board)[PLACE]
+                spec = standalone_specs(layer, single.batch, single.trained_input, board)[PLACE]
                 least = bound(spec, single.kind, single.geometries, board)
                 cycles = counted.counts.cycles
                 total = [total[0] + least.cycles, total[1] + cycles]

@@ -16,9 +16,9 @@ import time
 import numpy as np
 
 from pynq_train.backends.vboard import VirtualBoardBackend
-from pynq_train.backends.vboard.model import MemoryTiming
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.layers.fuse import fuse
 from pynq_train.layers.init import init_params
 from pynq_train.quant import SgdStep

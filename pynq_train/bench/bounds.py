@@ -20,7 +20,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import BURST_BEATS
 from pynq_train.hw.words import LANES, ceil_div
 from pynq_train.schedule.passes.cost import BURST_CYCLES
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
 MASTER_TRAFFIC = 18
@@ -35,14 +35,14 @@ class Bound:
     by: str
 
 
-def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: Board
+def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board: Board
            ) -> dict[str, int]:
     """Least cycles of a pass of a whole mini-batch, by what limits it.
 
     Args:
         spec: the layer.
         kind: the pass.
-        geometries: all descriptors of the pass: phases, parts of the mini-batch.
+        tiled_passes: all descriptors of the pass: phases, parts of the mini-batch.
         board: the board.
     """
     pixels = spec.images * spec.out_rows * spec.out_cols
@@ -57,8 +57,8 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
         traffic += MASTER_TRAFFIC * spec.weight_elements
     tile = port = 0
     back = kind == Pass.BACKWARD
-    for geometry in geometries:
-        shape = geometry.shape
+    for tiled in tiled_passes:
+        shape = tiled.shape
         own = shape.spec
         streamed = own.y if back else own.x
         # A slice of a weight gradient streams the channels of its own tiles.
@@ -75,8 +75,8 @@ def bounds(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: B
             "memory": ceil_div(traffic, board.dram_bytes_per_cycle)}
 
 
-def bound(spec: LayerSpec, kind: Pass, geometries: Sequence[Geometry], board: Board) -> Bound:
+def bound(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board: Board) -> Bound:
     """The largest bound of a pass."""
-    limits = bounds(spec, kind, geometries, board)
+    limits = bounds(spec, kind, tiled_passes, board)
     by = max(limits, key=lambda name: limits[name])
     return Bound(limits[by], by)

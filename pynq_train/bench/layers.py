@@ -19,10 +19,10 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.standalone import (
     PLACE,
     SHORT_NAME,
-    SinglePass,
+    StandalonePass,
     layer_passes,
-    single_plan,
-    single_specs,
+    standalone_plan,
+    standalone_specs,
 )
 
 SHARE_OF = {Pass.FORWARD: Share.FP, Pass.BACKWARD: Share.BP, Pass.WEIGHT_GRADIENT: Share.WU}
@@ -58,8 +58,8 @@ def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Bo
             raise UnknownName.among("layer", name, names)
     chosen = [passes for passes in layer_passes(layers, batch, board, momentum > 0)
               if not only or passes[0].layer.name in only]
-    arena = max(single_plan(single).memory.nbytes for passes in chosen for single in passes)
-    known: dict[SinglePass, PassCount] = {}
+    arena = max(standalone_plan(single).memory.nbytes for passes in chosen for single in passes)
+    known: dict[StandalonePass, PassCount] = {}
     rows: list[Row] = []
     simulated, began = 0, time.process_time()
     with Rtl(board, latency) as rtl:
@@ -79,9 +79,9 @@ def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Bo
                   simulated, seconds)
 
 
-def _nameless(single: SinglePass) -> SinglePass:
+def _nameless(single: StandalonePass) -> StandalonePass:
     """The pass as a key: equal for equal layers of other names."""
-    return replace(single, layer=replace(single.layer, name=""), entries=())
+    return replace(single, layer=replace(single.layer, name=""), descriptors=())
 
 
 def layer_row(counted: Sequence[PassCount]) -> Row:
@@ -101,7 +101,7 @@ def pass_row(counted: PassCount) -> Row:
     share, images = SHARE_OF[single.kind], single.batch
     if reduction is not None and reduction.along == Along.IMAGES:
         images = single.batch - ((reduction.whole - reduction.long)
-                                 * single.geometries[0].tile.images)
+                                 * single.tiled_passes[0].tile.images)
     stalls = {name: max(counts.counters[name], 0) for name in STALLS}
     use = single.macs / (single.board.config.multipliers * counts.cycles)
     notes: dict[str, Any] = {
@@ -110,17 +110,18 @@ def pass_row(counted: PassCount) -> Row:
         "error_pct": round(counted.error_pct, 3),
         "stalls": {name.removeprefix("stall_"): value for name, value in stalls.items()},
         "ddr_bytes": {"read": counts.bytes_read, "write": counts.bytes_written},
-        "limit": max((e.cost for e in single.entries if e.cost), key=lambda c: c.cycles).limit,
+        "limit": max((e.cost for e in single.descriptors if e.cost), key=lambda c: c.cycles).limit,
         "tiles": [{"images": g.tile.images, "rows": g.tile.rows, "cols": g.tile.cols,
-                   "chunk": g.tile.chunk} for g in single.geometries],
+                   "chunk": g.tile.chunk} for g in single.tiled_passes],
         "extrapolated": reduction is not None, "simulated_images": images,
         "simulated": None if reduction is None else {
             "along": reduction.along.value, "of": reduction.whole,
             "counts": [reduction.short, reduction.long], "cycles": list(counted.runs)},
     }
     if single.layer.groups > 1:
-        spec = single_specs(single.layer, single.batch, single.trained_input, single.board)[PLACE]
-        least = bound(spec, single.kind, single.geometries, single.board)
+        spec = standalone_specs(single.layer, single.batch, single.trained_input,
+                                single.board)[PLACE]
+        least = bound(spec, single.kind, single.tiled_passes, single.board)
         notes["bound"] = {"cycles": least.cycles, "by": least.by,
                           "reached": reached(least.cycles, counts.cycles)}
     return Row(single.layer.name, {share: single.macs}, {share: counts.cycles},

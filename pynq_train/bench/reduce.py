@@ -16,8 +16,8 @@ from functools import cached_property
 
 from pynq_train.hw.commands import Pass
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.schedule.passes.geometry import Geometry
-from pynq_train.schedule.standalone import PLACE, SinglePass, pass_shapes, single_specs
+from pynq_train.schedule.passes.geometry import TiledPass
+from pynq_train.schedule.standalone import PLACE, StandalonePass, pass_shapes, standalone_specs
 
 DEFAULT_CYCLES = 1_500_000
 """A pass is reduced when it is predicted to take more cycles."""
@@ -56,7 +56,7 @@ class Reduction:
                              / (self.long - self.short))
 
 
-class _SplitRows(Geometry):
+class _SplitRows(TiledPass):
     """A geometry whose stored rows are written one by one, as in a map of more rows."""
 
     @cached_property
@@ -64,26 +64,26 @@ class _SplitRows(Geometry):
         return False
 
 
-def repetitions(single: SinglePass, along: Along) -> int:
+def repetitions(single: StandalonePass, along: Along) -> int:
     """Repetitions of a pass along a direction; 1 if its cost is not additive there."""
-    geometries = single.geometries
+    tiled_passes = single.tiled_passes
     if along == Along.IMAGES:
-        counts = {(g.image_tiles, g.tile.images) for g in geometries}
+        counts = {(g.image_tiles, g.tile.images) for g in tiled_passes}
     elif along == Along.ROWS:
-        counts = {(g.row_tiles, g.tile.rows) for g in geometries}
+        counts = {(g.row_tiles, g.tile.rows) for g in tiled_passes}
     else:
         # An X tile that stays for all channel tiles of a pixel tile is loaded behind them: fewer
         # of them hide less of the load.
         hidden = any(g.shape.kind != Pass.WEIGHT_GRADIENT and g.chunks == 1
-                     and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in geometries)
+                     and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in tiled_passes)
         dense_input = single.layer.kind == "dense" and single.kind == Pass.BACKWARD
         if hidden or dense_input or single.layer.groups > 1:
             return 1
-        counts = {(g.shape.outer, g.shape.spec.m_tile) for g in geometries}
+        counts = {(g.shape.outer, g.shape.spec.m_tile) for g in tiled_passes}
     return counts.pop()[0] if len(counts) == 1 else 1
 
 
-def reduced(single: SinglePass, along: Along, count: int) -> SinglePass:
+def reduced(single: StandalonePass, along: Along, count: int) -> StandalonePass:
     """Return the pass with ``count`` repetitions along a direction and the same tiles.
 
     Raises:
@@ -93,7 +93,7 @@ def reduced(single: SinglePass, along: Along, count: int) -> SinglePass:
     if not least <= count <= whole:
         raise ValueError(f"{single.name}: expected {least}..{whole} {along.value}, found {count}")
     left_out, layer, batch = whole - count, single.layer, single.batch
-    first = single.geometries[0]
+    first = single.tiled_passes[0]
     if along == Along.IMAGES:
         batch -= left_out * first.tile.images
     elif along == Along.ROWS:
@@ -101,22 +101,22 @@ def reduced(single: SinglePass, along: Along, count: int) -> SinglePass:
     else:
         layer = _fewer_channels(layer, left_out * single.board.config.tm,
                                 inputs=single.kind == Pass.BACKWARD)
-    spec = single_specs(layer, batch, single.trained_input, single.board)[PLACE]
+    spec = standalone_specs(layer, batch, single.trained_input, single.board)[PLACE]
     shapes = pass_shapes(spec, single.kind)
-    entries = []
-    for entry, shape in zip(single.entries, shapes):
-        old = entry.geometry
+    descriptors = []
+    for descriptor, shape in zip(single.descriptors, shapes):
+        old = descriptor.tiled
         assert old is not None
-        new = Geometry(shape, old.tile)
+        new = TiledPass(shape, old.tile)
         if new.merged_rows and not old.merged_rows:
             new = _SplitRows(shape, old.tile)
         if _structure(new) != _structure(old):
             raise ValueError(f"{single.name}: {count} {along.value} have other tiles than {whole}")
-        entries.append(replace(entry, geometry=new))
-    return replace(single, layer=layer, batch=batch, entries=tuple(entries))
+        descriptors.append(replace(descriptor, tiled=new))
+    return replace(single, layer=layer, batch=batch, descriptors=tuple(descriptors))
 
 
-def _structure(geo: Geometry) -> tuple[object, ...]:
+def _structure(geo: TiledPass) -> tuple[object, ...]:
     """What every tile of a geometry has in common."""
     return (geo.tile, geo.x_rows, geo.x_cols, geo.row_pitch, geo.image_pitch, geo.block_pitch,
             geo.x_words, geo.groups, geo.acc_groups, geo.stage_words, geo.flag_words, geo.halo,
@@ -143,7 +143,7 @@ def _fewer_channels(layer: FusedLayer, channels: int, inputs: bool) -> FusedLaye
                    out_shape=cut(layer.out_shape))
 
 
-def choose(single: SinglePass, most_cycles: int) -> Reduction | None:
+def choose(single: StandalonePass, most_cycles: int) -> Reduction | None:
     """Return the reduction that simulates the fewest cycles, None if the whole pass should run.
 
     Args:

@@ -8,16 +8,15 @@ from types import TracebackType
 
 from pynq_train.backends import RunRequest
 from pynq_train.backends.vboard import VirtualBoardBackend
-from pynq_train.backends.vboard.model import MemoryTiming
 from pynq_train.bench.reduce import DEFAULT_CYCLES, Reduction, choose, reduced
-from pynq_train.cycles import Memory
 from pynq_train.hw.boards import Board
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.program import Program, verify
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, estimate, predict
-from pynq_train.schedule.standalone import SinglePass, single_plan
+from pynq_train.schedule.standalone import StandalonePass, standalone_plan
 
 DEFAULT_LATENCY = 40
 """Cycles from an address to the first beat of a read."""
@@ -25,7 +24,7 @@ DEFAULT_LATENCY = 40
 
 def predicted(plan: Plan, latency: int = DEFAULT_LATENCY) -> Prediction:
     """Predict the training program of a plan on a memory with a read latency in cycles."""
-    memory = Memory(plan.board.dram_bytes_per_cycle, latency)
+    memory = MemoryTiming(plan.board.dram_bytes_per_cycle, latency)
     return predict(plan, plan.train, memory)
 
 
@@ -64,7 +63,7 @@ class PassCount:
         runs: cycles of each run that was simulated.
     """
 
-    single: SinglePass
+    single: StandalonePass
     counts: Counts
     prediction: Prediction
     reduction: Reduction | None
@@ -139,7 +138,7 @@ class Rtl:
             estimate(plan, plan.train), profile=profile))
         return Counts(result.cycles, result.counters)
 
-    def count(self, single: SinglePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
+    def count(self, single: StandalonePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
         """Count the cycles of one pass.
 
         Args:
@@ -147,13 +146,13 @@ class Rtl:
             most_cycles: a pass of more predicted cycles is run twice with fewer repetitions
                 instead, and extrapolated.
         """
-        plan = single_plan(single)
+        plan = standalone_plan(single)
         prediction = predicted(plan, self.latency)
         reduction = choose(single, most_cycles)
         if reduction is None:
             counts = self.run(plan)
             return PassCount(single, counts, prediction, None, (counts.cycles,))
-        short, long = (self.run(single_plan(reduced(single, reduction.along, count)))
+        short, long = (self.run(standalone_plan(reduced(single, reduction.along, count)))
                        for count in (reduction.short, reduction.long))
         counters = {name: reduction.extrapolate(short.counters[name], long.counters[name])
                     for name in short.counters}

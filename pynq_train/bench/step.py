@@ -24,9 +24,9 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant import SgdStep
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.schedule.layer_list import chain_plan
+from pynq_train.schedule.layer_list import layer_list_plan
 from pynq_train.schedule.lower.step_block import plan_params
-from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction
 
@@ -61,7 +61,7 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
                   seconds)
 
 
-def bench_chain(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
+def bench_layer_list(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
                 latency: int = DEFAULT_LATENCY, momentum: float = 0.9) -> Result:
     """Count the cycles of a layer list's training step, all passes in one program.
 
@@ -76,7 +76,7 @@ def bench_chain(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Boa
     Raises:
         DoesNotFit: a layer, or all of them together, are too large for the board.
     """
-    plan = chain_plan(layers, batch, board, momentum > 0)
+    plan = layer_list_plan(layers, batch, board, momentum > 0)
     began = time.process_time()
     with Rtl(board, latency) as rtl:
         counts = rtl.run(plan, profile=True)
@@ -141,15 +141,15 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
     waiting = [attribute(stamped, total, apart=False) for stamped, total in both]
     rows = []
     for place, spec in enumerate(plan.specs):
-        own = [i for i, entry in enumerate(plan.train)
-               if entry.layer == place and entry.role != Role.SOFTMAX]
+        own = [i for i, descriptor in enumerate(plan.train)
+               if descriptor.layer == place and descriptor.role != Role.SOFTMAX]
         row = _row(plan, spec.name, own, counted, expected)
         if row.macs:
             whole = [sum(charge.cycles for charge in charges if charge.index in own)
                      for charges in waiting]
             row = replace(row, compared=(whole[0], whole[1]))
         rows.append(replace(row, notes=_bound_notes(plan, place, row)))
-    own = [i for i, entry in enumerate(plan.train) if entry.role == Role.SOFTMAX]
+    own = [i for i, descriptor in enumerate(plan.train) if descriptor.role == Role.SOFTMAX]
     if own:
         rows.append(_row(plan, SOFTMAX_ROW, own, counted, expected))
     step = _row(plan, "step", [-1, *range(len(plan.train))], counted, expected)
@@ -181,10 +181,10 @@ def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
     passes: dict[str, object] = {}
     whole = 0
     for kind, share in SHARE_OF.items():
-        geometries = [entry.geometry for entry in plan.train if entry.layer == place
-                      and entry.geometry is not None and entry.geometry.shape.kind == kind]
-        if geometries:
-            least = bound(plan.specs[place], kind, geometries, plan.board)
+        tiled_passes = [d.tiled for d in plan.train if d.layer == place
+                      and d.tiled is not None and d.tiled.shape.kind == kind]
+        if tiled_passes:
+            least = bound(plan.specs[place], kind, tiled_passes, plan.board)
             whole += least.cycles
             passes[share.value] = {"cycles": least.cycles, "by": least.by,
                                    "reached": reached(least.cycles, row.cycles[share])}
@@ -192,22 +192,22 @@ def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
     return {"bound": {**passes, "cycles": whole, "reached": reached(whole, counted)}}
 
 
-def share_of(entry: Entry) -> Share:
+def share_of(descriptor: Descriptor) -> Share:
     """What a descriptor's cycles count as."""
-    if entry.geometry is not None:
-        return SHARE_OF[entry.geometry.shape.kind]
-    if entry.role.opcode in (Opcode.VECTOR, Opcode.NORM):
+    if descriptor.tiled is not None:
+        return SHARE_OF[descriptor.tiled.shape.kind]
+    if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM):
         return Share.VECTOR
-    return Share.OTHER if entry.role == Role.SOFTMAX else Share.UPDATE
+    return Share.OTHER if descriptor.role == Role.SOFTMAX else Share.UPDATE
 
 
-def _stamped(entries: Sequence[Entry], stamps: Sequence[Sequence[int]],
+def _stamped(descriptors: Sequence[Descriptor], stamps: Sequence[Sequence[int]],
              prediction: Prediction) -> list[Stamped]:
     result = []
-    for index, (entry, stamp) in enumerate(zip(entries, stamps)):
-        share, end = share_of(entry), prediction.ends[index]
+    for index, (descriptor, stamp) in enumerate(zip(descriptors, stamps)):
+        share, end = share_of(descriptor), prediction.ends[index]
         first, last, tail = prediction.starts[index], end, 0
-        if entry.geometry is not None:
+        if descriptor.tiled is not None:
             first, last = prediction.arrays[index]
             if share != Share.WU:
                 last, tail = end, end - last

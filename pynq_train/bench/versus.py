@@ -29,7 +29,7 @@ from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
 from pynq_train.hw.resources import resources
 from pynq_train.layers import FusedLayer, fuse
-from pynq_train.schedule.standalone import SinglePass, layer_passes, single_plan
+from pynq_train.schedule.standalone import StandalonePass, layer_passes, standalone_plan
 
 Cycles = Mapping[Share, int]
 EF_PASS = {Share.FP: EfPass.FP, Share.BP: EfPass.BP, Share.WU: EfPass.WU}
@@ -238,7 +238,7 @@ def _whole_step(graph: Graph, batch: int, board: Board, momentum: float,
 
 def _passes(layers: tuple[FusedLayer, ...], batch: int, board: Board, momentum: float,
             latency: int, progress: Callable[[str], None]) -> OwnRows:
-    known: dict[SinglePass, int] = {}
+    known: dict[StandalonePass, int] = {}
     found: dict[str, Cycles] = {}
     total = macs = 0
     for passes in layer_passes(layers, batch, board, momentum > 0):
@@ -246,9 +246,9 @@ def _passes(layers: tuple[FusedLayer, ...], batch: int, board: Board, momentum: 
         for single in passes:
             progress(single.name)
             # Equal layers of other names are predicted once.
-            key = replace(single, layer=replace(single.layer, name=""), entries=())
+            key = replace(single, layer=replace(single.layer, name=""), descriptors=())
             if key not in known:
-                known[key] = predicted(single_plan(single), latency).cycles
+                known[key] = predicted(standalone_plan(single), latency).cycles
             own[SHARE_OF[single.kind]] = known[key]
             macs += single.macs
         found[passes[0].layer.name] = own

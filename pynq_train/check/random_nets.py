@@ -66,7 +66,7 @@ def random_net(seed: int) -> RandomNet:
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def random_train(seed: int, graph: Graph) -> str | tuple[str, ...]:
+def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:
     """Return what learns in network ``seed`` of a verification.
 
     Everything for the first fifty of each hundred seeds, so that fifty networks in a row meet all

@@ -33,7 +33,7 @@ from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.step_block import plan_params
 from pynq_train.schedule.memory.coordinates import tensor_maps
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.specs.trainable import Train, describe_learning, select
+from pynq_train.schedule.specs.trainable import TrainableChoice, describe_trainable, select
 
 _STREAM = 0x7E
 _MOMENTUM, _SMOOTHING = 0.9, 0.1
@@ -118,7 +118,7 @@ def parts_of(seed: int) -> int:
 
 def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
            seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
-           train: Train = "all") -> VerifyReport:
+           train: TrainableChoice = "all") -> VerifyReport:
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
@@ -140,10 +140,10 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
         raise BadInput("steps", expected="at least 1", found=steps)
     layers = fuse(graph)
     plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
-                     learns=select(layers, train))
+                     trainable=select(layers, train))
     plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
     report = VerifyReport(graph.name, board, batch, steps, seed,
-                          describe_learning(layers, plan.learns) if train != "all" else "all")
+                          describe_trainable(layers, plan.trainable) if train != "all" else "all")
     masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))
@@ -258,9 +258,10 @@ class _Pair:
                 raise HardwareFault(f"{self.report.board}: step mode",
                                     expected=f"a halt after descriptor {index}",
                                     found=f"one after {other}")
-            entry = program.entries[index]
-            layer = self.plan.specs[entry.layer].name
-            self._compare(f"step {step + 1}, descriptor {index} ({entry.role.value} of {layer})")
+            descriptor = program.descriptors[index]
+            layer = self.plan.specs[descriptor.layer].name
+            self._compare(f"step {step + 1}, descriptor {index} "
+                          f"({descriptor.role.value} of {layer})")
             self.report.descriptors += 1
             self.progress(1)
             count += 1

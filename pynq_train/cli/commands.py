@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 import pynq_train as pt
-from pynq_train.check import Coverage, VerifyReport, random_net, random_train
+from pynq_train.check import Coverage, VerifyReport, random_net, random_trainable
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
@@ -178,7 +178,7 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train
         if options.net == RANDOM:
             drawn = random_net(seed)
             learning = (parse_train(options.train) if options.train
-                        else random_train(seed, drawn.graph))
+                        else random_trainable(seed, drawn.graph))
             yield drawn.graph, options.batch or drawn.batch, seed, learning
         else:
             yield graph, options.batch or _VERIFY_BATCH, seed, parse_train(options.train or "all")

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pynq_train.backends.names import backend_names, board_of
-from pynq_train.bench import Result, bench_chain, bench_layers, bench_step
+from pynq_train.bench import Result, bench_layer_list, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import is_file_name, network, parse_train, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
@@ -19,7 +19,7 @@ from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
 from pynq_train.layers import fuse, layer_lists
-from pynq_train.schedule.freeze_report import savings
+from pynq_train.schedule.freeze_report import freeze_report
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import (
@@ -72,7 +72,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
                           momentum=options.momentum)
     layers = layer_lists.get(options.net) if listed else fuse(network(options.net))
     if listed and not names and options.net in WHOLE_LISTS and not options.by_pass:
-        return bench_chain(options.net, layers, batch, board, latency=options.latency,
+        return bench_layer_list(options.net, layers, batch, board, latency=options.latency,
                            momentum=options.momentum)
     with tqdm(total=None, unit="pass", desc="bench", delay=0.5, dynamic_ncols=True) as bar:
         def show(name: str) -> None:
@@ -104,7 +104,7 @@ def plan(options: argparse.Namespace) -> int:
         graph = network(options.net)
         layers = fuse(graph)
         made = make_plan(layers, batch, board,
-                         learns=select(layers, parse_train(options.train or "all")))
+                         trainable=select(layers, parse_train(options.train or "all")))
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
     if options.json == STDOUT:
@@ -131,13 +131,14 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written},
-        "savings": savings(made, run.cycles).to_dict(),
+        "savings": freeze_report(made, run.cycles).to_dict(),
         "resources": _resources_json(made.board),
         "rows": [row.to_dict() for row in rows],
         "descriptors": [{
-            "layer": made.specs[entry.layer].name, "role": entry.role.value,
-            "cycles": entry.cost.cycles if entry.cost else None,
-            "limit": entry.cost.limit if entry.cost else None} for entry in made.train]}
+            "layer": made.specs[descriptor.layer].name, "role": descriptor.role.value,
+            "cycles": descriptor.cost.cycles if descriptor.cost else None,
+            "limit": descriptor.cost.limit if descriptor.cost else None}
+            for descriptor in made.train]}
 
 
 def _list_json(net: str, rows: tuple[PlanRow, ...], board: Board, batch: int) -> dict[str, Any]:

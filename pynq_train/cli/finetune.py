@@ -69,11 +69,12 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
                        weight_decay=options.weight_decay, warmup_steps=5,
                        nesterov=options.nesterov)
-    learns, more = parse_train(options.train), training_options(options)
+    trainable, more = parse_train(options.train), training_options(options)
     if is_onnx(options.model):
         return pt.Learner(pt.from_onnx(options.model), options.board, optimizer, options.batch,
-                          train=learns, **more)
-    return pt.Learner.load(options.model, options.board, options.batch, optimizer, learns, **more)
+                          train=trainable, **more)
+    return pt.Learner.load(options.model, options.board, options.batch, optimizer, trainable,
+                           **more)
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,

@@ -88,7 +88,7 @@ def signed(value: int) -> int:
     return value - (1 << 32) if value >> 31 else value
 
 
-class Walk:
+class AddressGenerator:
     """One row walk of a descriptor.
 
     Args:

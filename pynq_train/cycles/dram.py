@@ -7,37 +7,16 @@ by side.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pynq_train.cycles.kernel import NEVER, Clock
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.memory_timing import MemoryTiming
 
 _AHEAD = 16
 """Cycles that the memory is calculated ahead of the units: no read comes sooner, few writes do."""
 _READ_IDLE = 4
 """Cycles without a read after which waiting writes get the memory."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Timing of the device memory; the defaults are those of the virtual boards.
-
-    Attributes:
-        bytes_per_cycle: bandwidth, reads and writes together.
-        read_latency: from the address to the first beat of a read.
-        write_latency: from the last beat to the answer of a write.
-        burst_cycles: pause of a port after each burst.
-        turn_cycles: cost of a change between reading and writing.
-        quantum: longest stay in one direction while the other waits.
-    """
-
-    bytes_per_cycle: int
-    read_latency: int = 40
-    write_latency: int = 20
-    burst_cycles: int = 2
-    turn_cycles: int = 4
-    quantum: int = 64
 
 
 class Port(Protocol):
@@ -70,14 +49,14 @@ class Dram:
     or the memory changes its direction.
     """
 
-    def __init__(self, clock: Clock, memory: Memory) -> None:
+    def __init__(self, clock: Clock, memory: MemoryTiming) -> None:
         self.memory = memory
         self.readers: list[ReadingPort] = []
         self.writers: list[Port] = []
         self._clock = clock
         self._rate = memory.bytes_per_cycle / WORD_BYTES
         self._writing = False
-        self._age_from = float(-memory.quantum)
+        self._age_from = float(-memory.turn_quantum_cycles)
         self._idle_from = 0.0
         self._time = 0.0      # calculated so far
         self._next = NEVER
@@ -94,7 +73,7 @@ class Dram:
             return
         self._next = NEVER
         time = self._time if self._time > now else float(now)
-        limit, quantum, rate = now + _AHEAD, self.memory.quantum - 1, self._rate
+        limit, quantum, rate = now + _AHEAD, self.memory.turn_quantum_cycles - 1, self._rate
         while time < limit:
             writing = self._writing
             mine: list[Any] = []

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynq_train.cycles.address_generator import Walk, numbers
+from pynq_train.cycles.address_generator import AddressGenerator, numbers
 from pynq_train.cycles.compute import START_CYCLES, Compute, Sweeps
-from pynq_train.cycles.dram import Dram, Memory
+from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.load import SLoader, Sums, XLoader
 from pynq_train.cycles.ports import ReadPort, SharedReadPort, WritePort
@@ -35,6 +35,7 @@ from pynq_train.hw.config import (
     WORD_BYTES,
     HwConfig,
 )
+from pynq_train.hw.memory_timing import MemoryTiming
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _words_of(unit: Unit, command: Command) -> int:
 class Engine:
     """Everything on the chip and the memory, for one run of a program."""
 
-    def __init__(self, commands: Sequence[Command], config: HwConfig, memory: Memory,
+    def __init__(self, commands: Sequence[Command], config: HwConfig, memory: MemoryTiming,
                  build: Build | None = None) -> None:
         self.clock = clock = Clock()
         self.commands = commands
@@ -154,7 +155,7 @@ class Engine:
         self._table_ready: list[int] = []
         self._table_came = Signal(clock)
         self._skipper = Skipper(self)
-        self._convs: dict[int, tuple[Walk, Walk, Sweeps, Segments]] = {}
+        self._convs: dict[int, tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]] = {}
 
     def run(self) -> int:
         """Run the program and return its cycles."""
@@ -168,14 +169,15 @@ class Engine:
                                "signal that no earlier descriptor gives")
         return self.traces[-1].end + END_CYCLES
 
-    def conv(self, index: int) -> tuple[Walk, Walk, Sweeps, Segments]:
+    def conv(self, index: int) -> tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]:
         """The parts of a convolution descriptor."""
         found = self._convs.get(index)
         if found is None:
             command = self.commands[index]
             counts = numbers(command.fields, "pre.t", 5)
             found = self._convs[index] = (
-                Walk(command.fields, "x", counts), Walk(command.fields, "s", counts, command.taps),
+                AddressGenerator(command.fields, "x", counts),
+                AddressGenerator(command.fields, "s", counts, command.taps),
                 Sweeps.of(command.fields, self._config.sweep_min_cycles),
                 Segments.of(command.fields))
         return found

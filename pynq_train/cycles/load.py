@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pynq_train.cycles.address_generator import Burst, TileRead, Walk
+from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
 from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.ports import ReadPort, WritePort, Writer
 from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
@@ -41,7 +41,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _BurstPart:
     """A burst that is under way, or a tile without one.
 
     Attributes:
@@ -81,7 +81,7 @@ class Loader:
         self._port = port
         self.tile = 0
         self._at = 0          # cycle of the last element
-        self._parts: deque[_Part] = deque()
+        self._parts: deque[_BurstPart] = deque()
         self._rows: deque[tuple[int, int]] = deque()   # rows begun, by when
         self._passed = (0, 0)
         self._base = 0        # rows of all tiles so far
@@ -91,7 +91,7 @@ class Loader:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def walk(self, walk: Walk, start: int, sums: Sums | None = None) -> Steps:
+    def walk(self, walk: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
         """Request the tiles of a descriptor whose walk starts in ``start``."""
         self.tile = 0
         clock = self._clock
@@ -126,7 +126,7 @@ class Loader:
         self._begun += 1
         idle = not self._parts
         for burst in tile.bursts or (None,):
-            self._parts.append(_Part(burst, tile, take, base, sums))
+            self._parts.append(_BurstPart(burst, tile, take, base, sums))
         if idle:
             self._head()
         for burst in tile.bursts:
@@ -157,7 +157,7 @@ class Loader:
         """Words of the oldest burst come from ``cycle`` on."""
         raise NotImplementedError
 
-    def _take(self, part: _Part, cycle: int) -> None:
+    def _take(self, part: _BurstPart, cycle: int) -> None:
         """Move on to the last word of a part that arrives in ``cycle``, and to its tile's end."""
         if part.opens:
             self._at = max(self._at, part.take + FIRST_ELEMENT - 1)
@@ -321,7 +321,7 @@ class SLoader(Loader):
         if moved:
             self.filled.wake()
 
-    def _sum(self, part: _Part) -> None:
+    def _sum(self, part: _BurstPart) -> None:
         """The end of a tile: perhaps the channel sums are written."""
         sums = part.sums
         if sums is None:

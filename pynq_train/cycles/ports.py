@@ -134,7 +134,7 @@ class ReadPort:
         self._open += 1
         self._credit -= beats
         self._issued = now
-        ready = now + self._dram.memory.read_latency - 1
+        ready = now + self._dram.memory.read_latency_cycles - 1
         self.due.append([ready, beats, reader, beats])
         if len(self.due) == 1:
             self._dram.poke(ready)
@@ -368,7 +368,7 @@ class WritePort:
             self.due.popleft()
             self.beats += head[1]
             self._stored -= head[1]
-            self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency,
+            self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency_cycles,
                            self._acked(head[2]))
             self._pump()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pynq_train.cycles.address_generator import Walk
+from pynq_train.cycles.address_generator import AddressGenerator
 from pynq_train.cycles.compute import Compute, Sweeps
 from pynq_train.cycles.kernel import Clock
 from pynq_train.cycles.load import SLoader, XLoader
@@ -61,7 +61,7 @@ class Skippable(Protocol):
     def ports(self) -> Sequence[ReadPort | WritePort]:
         """All ports, those that read first."""
 
-    def conv(self, index: int) -> tuple[Walk, Walk, Sweeps, Segments]:
+    def conv(self, index: int) -> tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]:
         """The parts of a convolution descriptor."""
 
 

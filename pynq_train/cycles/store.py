@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pynq_train.cycles.address_generator import SegmentWrite, Walk, numbers, strides_of
+from pynq_train.cycles.address_generator import AddressGenerator, SegmentWrite, numbers, strides_of
 from pynq_train.cycles.compute import Compute
 from pynq_train.cycles.kernel import Action, Clock, Signal, Steps
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
@@ -59,8 +59,8 @@ class Segments:
     queued: bool
     flags: bool
     bias: bool
-    writes: Walk | None
-    flag_writes: Walk | None
+    writes: AddressGenerator | None
+    flag_writes: AddressGenerator | None
     _counts: list[int]
     _first: int
     _moves: list[int]
@@ -94,8 +94,8 @@ class Segments:
         moves = strides_of(counts, [fields.get(f"y.ydc{4 * t}", 0) for t in range(TILE_LEVELS)])
         return cls(total, per_tile, groups, cycles, words, queued, flags,
                    bool(fields.get("y.bias", 0)) and not raw,
-                   None if queued else Walk(fields, "yw", counts),
-                   Walk(fields, "yf", counts, joins=False) if flags else None,
+                   None if queued else AddressGenerator(fields, "yw", counts),
+                   AddressGenerator(fields, "yf", counts, joins=False) if flags else None,
                    counts, fields.get("y.yc0", 0), moves, fields.get("y.ylim0", 0))
 
     def kept(self, segment: int) -> int:
@@ -122,7 +122,7 @@ class Stage:
         self.active = False
         self.idle = Signal(clock)
 
-    def run(self, walk: Walk, count: int) -> Steps:
+    def run(self, walk: AddressGenerator, count: int) -> Steps:
         """Write the segments of a descriptor."""
         clock, port, writer = self._clock, self.port, self.writer
         self.segment, self.active = 0, True

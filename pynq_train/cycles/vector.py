@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Iterator
 from functools import cache
 
-from pynq_train.cycles.dram import Dram, Memory
+from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.pool import runs, stretches
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
 from pynq_train.program.program import Fields
 
@@ -315,7 +316,7 @@ class Vector:
             yield at
 
 
-def unit_cycles(fields: Fields, memory: Memory) -> int:
+def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
     """Cycles of one VECTOR or NORM descriptor that has the memory for itself.
 
     They count from the start of the unit, its configuration not included, to the end of its writes.

@@ -28,7 +28,7 @@ from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Ro
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import estimate, predict
 from pynq_train.schedule.specs.layout import pack_maps
-from pynq_train.schedule.standalone import PLACE, single_pass, single_plan
+from pynq_train.schedule.standalone import PLACE, standalone_pass, standalone_plan
 
 NAME = "copy"
 CHANNELS, ROWS, COLS = 16, 128, 128
@@ -62,7 +62,7 @@ def map_plan(board: Board) -> Plan:
     """Plan of the copy of a map: one forward pass."""
     shape = (CHANNELS, ROWS, COLS)
     layer = FusedLayer("conv", NAME, shape, shape, shape, 1, 1, 0, 0, False, False, False)
-    return single_plan(single_pass(layer, Pass.FORWARD, 1, board))
+    return standalone_plan(standalone_pass(layer, Pass.FORWARD, 1, board))
 
 
 def arena_bytes(board: Board) -> int:

@@ -25,7 +25,7 @@ FAR = 63
 
 
 @dataclass(frozen=True)
-class Scalars:
+class SoftFloats:
     """An array of scalar numbers: int64 arrays ``sign`` (0, 1), ``significand``, ``exponent``."""
 
     sign: Array
@@ -33,7 +33,7 @@ class Scalars:
     exponent: Array
 
     @classmethod
-    def of_int(cls, values: Array, exponent: int) -> Scalars:
+    def of_int(cls, values: Array, exponent: int) -> SoftFloats:
         """``values`` (int64, above -2**63) times ``2**exponent``."""
         values = values.astype(np.int64)
         magnitude = np.abs(values)
@@ -43,7 +43,7 @@ class Scalars:
         return _clean((values < 0).astype(np.int64), kept, exponent + drop)
 
     @classmethod
-    def of_float(cls, value: float, shape: tuple[int, ...] = ()) -> Scalars:
+    def of_float(cls, value: float, shape: tuple[int, ...] = ()) -> SoftFloats:
         """The number nearest below ``value`` in magnitude, in every element."""
         fraction, exponent = math.frexp(abs(value))
         kept = int(fraction * (1 << BITS))
@@ -51,7 +51,7 @@ class Scalars:
         return _clean(*full)
 
     @classmethod
-    def unpack(cls, words: Array) -> Scalars:
+    def unpack(cls, words: Array) -> SoftFloats:
         """From words ``{exponent[47:32], sign[31], significand[30:0]}``."""
         words = words.astype(np.int64)
         return cls(words >> 31 & 1, words & (1 << BITS) - 1, words << 16 >> 48)
@@ -61,7 +61,7 @@ class Scalars:
         exponent = self.exponent & (1 << EXPONENT_BITS) - 1
         return exponent << 32 | self.sign << 31 | self.significand
 
-    def moved(self, exponent: Array) -> Scalars:
+    def moved(self, exponent: Array) -> SoftFloats:
         """The same times ``2**exponent``."""
         return _clean(self.sign, self.significand, self.exponent + exponent)
 
@@ -81,16 +81,16 @@ class Scalars:
                              self.significand >> np.clip(-left, 0, FAR))
         return np.where(self.sign > 0, -magnitude, magnitude), over
 
-    def __neg__(self) -> Scalars:
+    def __neg__(self) -> SoftFloats:
         return _clean(1 - self.sign, self.significand, self.exponent)
 
-    def __mul__(self, other: Scalars) -> Scalars:
+    def __mul__(self, other: SoftFloats) -> SoftFloats:
         product = self.significand * other.significand
         carry = product >> (2 * BITS - 1)
         return _clean(self.sign ^ other.sign, product >> (BITS - 1 + carry),
                       self.exponent + other.exponent + BITS - 1 + carry)
 
-    def __add__(self, other: Scalars) -> Scalars:
+    def __add__(self, other: SoftFloats) -> SoftFloats:
         swap = _less(self, other)
         big, small = _choose(swap, other, self), _choose(swap, self, other)
         moved = small.significand >> np.clip(big.exponent - small.exponent, 0, FAR)
@@ -99,14 +99,14 @@ class Scalars:
         kept = np.where(up > 0, total >> 1, total << np.maximum(-up, 0))
         return _clean(big.sign, kept, big.exponent + up)
 
-    def __sub__(self, other: Scalars) -> Scalars:
+    def __sub__(self, other: SoftFloats) -> SoftFloats:
         return self + -other
 
-    def positive(self) -> Scalars:
+    def positive(self) -> SoftFloats:
         """Zero where negative."""
         return _clean(self.sign, np.where(self.sign > 0, 0, self.significand), self.exponent)
 
-    def root_seed(self, table: Array) -> Scalars:
+    def root_seed(self, table: Array) -> SoftFloats:
         """Reciprocal square root to 7 bits from ``hw.tables.ROOT_SEEDS``; zero of zero."""
         steps = len(table) // 2
         total = self.exponent + BITS - 1
@@ -125,7 +125,7 @@ def bit_length(values: Array) -> Array:
     return bits.astype(np.int64) + np.where(high > 0, 32, 0)
 
 
-def _less(one: Scalars, other: Scalars) -> Array:
+def _less(one: SoftFloats, other: SoftFloats) -> Array:
     """Whether ``one`` is smaller in magnitude."""
     nothing = (one.significand == 0) & (other.significand > 0)
     both = (one.significand > 0) & (other.significand > 0)
@@ -134,15 +134,15 @@ def _less(one: Scalars, other: Scalars) -> Array:
     return nothing | (both & lower)
 
 
-def _choose(where: Array, one: Scalars, other: Scalars) -> Scalars:
-    return Scalars(*(np.where(where, a, b) for a, b in (
+def _choose(where: Array, one: SoftFloats, other: SoftFloats) -> SoftFloats:
+    return SoftFloats(*(np.where(where, a, b) for a, b in (
         (one.sign, other.sign), (one.significand, other.significand),
         (one.exponent, other.exponent))))
 
 
-def _clean(sign: Array, significand: Array, exponent: Array) -> Scalars:
+def _clean(sign: Array, significand: Array, exponent: Array) -> SoftFloats:
     """Zero has sign and exponent 0."""
     there = significand > 0
     zero = np.int64(0)
-    return Scalars(np.where(there, sign, zero), np.where(there, significand, zero),
+    return SoftFloats(np.where(there, sign, zero), np.where(there, significand, zero),
                    np.where(there, exponent, zero))

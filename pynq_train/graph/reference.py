@@ -29,7 +29,7 @@ LOSSES = ("cross-entropy", "mse")
 
 
 @dataclass(frozen=True)
-class StepResult:
+class FloatStep:
     """Mean loss and number of right answers of one training step, before its update."""
 
     loss: float
@@ -102,7 +102,7 @@ class FloatTrainer:
 
     def gradients(
         self, x: npt.ArrayLike, labels: npt.ArrayLike
-    ) -> tuple[StepResult, dict[str, LayerParams]]:
+    ) -> tuple[FloatStep, dict[str, LayerParams]]:
         """Return loss, right answers and the gradient of the mean loss by layer name.
 
         Nothing changes: dropout is that of the next step, running statistics stay.
@@ -113,7 +113,7 @@ class FloatTrainer:
     def step(
         self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None,
         factors: Mapping[str, tuple[float | None, float | None]] | None = None, parts: int = 1
-    ) -> StepResult:
+    ) -> FloatStep:
         """Run one training step on a batch and return its loss; ``lr`` overrides the default.
 
         ``factors``: by layer name, factors of the rate of weights and bias; None for what is
@@ -175,7 +175,7 @@ class FloatTrainer:
         return images
 
     def _accumulate(self, x: npt.ArrayLike, labels: npt.ArrayLike, parts: int
-                    ) -> tuple[StepResult, dict[str, LayerParams]]:
+                    ) -> tuple[FloatStep, dict[str, LayerParams]]:
         """Loss and mean gradient of ``parts`` mini-batches; running statistics follow each."""
         images, y = np.asarray(x), np.asarray(labels)
         if parts < 1 or len(images) % parts or len(images) != len(y):
@@ -193,10 +193,10 @@ class FloatTrainer:
             self.steps += 1
             loss, correct = loss + result.loss / parts, correct + result.correct
             total = {name: _mean_of(total.get(name), grad, parts) for name, grad in grads.items()}
-        return StepResult(loss, correct, len(y)), total
+        return FloatStep(loss, correct, len(y)), total
 
     def _differentiate(self, x: npt.ArrayLike, labels: npt.ArrayLike
-                       ) -> tuple[StepResult, dict[str, LayerParams], list[Any]]:
+                       ) -> tuple[FloatStep, dict[str, LayerParams], list[Any]]:
         images = self._check(x)
         y = np.asarray(labels)
         wanted = {1: (len(images),), 2: (len(images), self.graph.classes)}
@@ -205,7 +205,7 @@ class FloatTrainer:
                 f"shape {wanted[axes]}" for axes in self._target_axes), found=y.shape)
         logits, traces = self._forward(images, Mode(True, self.seed, self.steps))
         losses, grad = self._losses(logits, y)
-        result = StepResult(float(losses.mean()), _correct(logits, y), len(y))
+        result = FloatStep(float(losses.mean()), _correct(logits, y), len(y))
         return result, self._backward(traces, grad), traces
 
     def _losses(self, logits: FloatArray, y: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:

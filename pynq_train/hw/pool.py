@@ -8,9 +8,9 @@ MAX_KERNEL, MAX_STRIDE, MAX_PAD = 3, 3, 1
 """Largest window, stride and padding above and at the left."""
 SPARE_COLUMNS = MAX_KERNEL - 1
 """Columns of the unit's line that no map may have: windows reach beside it."""
-WINNER_PIXELS = 4
+ARGMAX_PIXELS = 4
 """Pooled pixels in one word of winners: 4 bits per channel, 16 per pixel."""
-WINNER_ROW = 3
+ARGMAX_ROW = 3
 """A winner is this times its row in the window, plus its column."""
 
 POOL_FIELDS = (

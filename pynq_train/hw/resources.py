@@ -33,7 +33,7 @@ _WORD_BITS = 64
 
 
 @dataclass(frozen=True)
-class Memory:
+class BlockMemory:
     """One kind of memory of the engine.
 
     Attributes:
@@ -59,7 +59,7 @@ class Resources:
     """What a configuration takes of a part."""
 
     dsp: int
-    memories: tuple[Memory, ...]
+    memories: tuple[BlockMemory, ...]
 
     @property
     def bram36(self) -> float:
@@ -81,21 +81,21 @@ def resources(config: HwConfig) -> Resources:
     quarters = config.tm // CHANNELS_PER_WORD
     pair_bits = (config.x_bank_words - 1).bit_length() + 2
     memories = (
-        Memory("accumulators", config.tm, config.acc_groups, config.tp * config.acc_bits),
-        Memory("X banks", config.tp, config.x_bank_words, _WORD_BITS),
-        Memory("staging", 1, config.stage_words, _WORD_BITS),
-        Memory("gradient queue", quarters, config.grad_words // quarters, config.acc_bits),
-        Memory("S ring", 2, config.s_ring_words // 2, _WORD_BITS),
-        Memory("flag staging", 1, config.flag_words, _WORD_BITS),
-        Memory("AXI read queues", config.ports, _READ_QUEUE_WORDS, _WORD_BITS),
-        Memory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
-        Memory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
-        Memory("update queues", 3, 128, _WORD_BITS),
-        Memory("vector queue of map a", 1, 256, _WORD_BITS),
-        Memory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
-        Memory("softmax tables", 1, 512, _TABLE_BITS),
-        Memory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
-        Memory("line of the pooling pass", 1, config.line_columns, _LINE_BITS),
+        BlockMemory("accumulators", config.tm, config.acc_groups, config.tp * config.acc_bits),
+        BlockMemory("X banks", config.tp, config.x_bank_words, _WORD_BITS),
+        BlockMemory("staging", 1, config.stage_words, _WORD_BITS),
+        BlockMemory("gradient queue", quarters, config.grad_words // quarters, config.acc_bits),
+        BlockMemory("S ring", 2, config.s_ring_words // 2, _WORD_BITS),
+        BlockMemory("flag staging", 1, config.flag_words, _WORD_BITS),
+        BlockMemory("AXI read queues", config.ports, _READ_QUEUE_WORDS, _WORD_BITS),
+        BlockMemory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
+        BlockMemory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
+        BlockMemory("update queues", 3, 128, _WORD_BITS),
+        BlockMemory("vector queue of map a", 1, 256, _WORD_BITS),
+        BlockMemory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
+        BlockMemory("softmax tables", 1, 512, _TABLE_BITS),
+        BlockMemory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
+        BlockMemory("line of the pooling pass", 1, config.line_columns, _LINE_BITS),
     )
     scalar = UPDATE_DSPS + SOFTMAX_DSPS + VECTOR_DSPS + NORM_DSPS
     return Resources(config.multipliers + scalar, memories)

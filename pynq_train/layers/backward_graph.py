@@ -16,8 +16,8 @@ from pynq_train.layers.fuse import FusedLayer, wiring
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-StepKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
-THROUGH: tuple[StepKind, ...] = ("backward", "norm", "spread", "unpool")
+NodeKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
+THROUGH: tuple[NodeKind, ...] = ("backward", "norm", "spread", "unpool")
 """Steps through a layer whose input may be of another size: they make the gradient of that."""
 
 
@@ -30,7 +30,7 @@ class GradientRef:
 
 
 @dataclass(frozen=True)
-class GradientStep:
+class BackwardNode:
     """One computation of the backward half.
 
     Attributes:
@@ -46,76 +46,76 @@ class GradientStep:
         target: tensor that is written; empty for a ``norm`` below which nothing learns.
     """
 
-    kind: StepKind
+    kind: NodeKind
     layer: int
     reads: tuple[GradientRef, ...]
     target: str
 
 
 @dataclass(frozen=True)
-class GradientFlow:
-    """All steps, in an order in which they can run; what each layer's gradient is.
+class BackwardGraph:
+    """All nodes, in an order in which they can run; what each layer's gradient is.
 
     Attributes:
-        steps: last layer first.
+        nodes: last layer first.
         of_layer: by position of an active layer: the gradient of its output (behind its own
             ReLU for a layer of the vector unit).
     """
 
-    steps: tuple[GradientStep, ...]
+    nodes: tuple[BackwardNode, ...]
     of_layer: dict[int, GradientRef] = field(default_factory=dict)
 
 
 def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tuple[bool, ...]:
     """Whether each layer's output has a gradient: it learns, or something that it reads does."""
     active: list[bool] = []
-    for learns, sources in zip(learning, wiring(layers)):
-        active.append(learns or any(active[place] for place in sources if place >= 0))
+    for trainable, sources in zip(learning, wiring(layers)):
+        active.append(trainable or any(active[place] for place in sources if place >= 0))
     return tuple(active)
 
 
-def resting_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
+def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
                   active: Sequence[bool]) -> tuple[bool, ...]:
     """Normalisations that use and keep their running statistics in training.
 
     They do not learn, and nothing does that their own map (not a second one that they add) comes
     from.
     """
-    return tuple(layer.kind == "norm" and not learns and not (place[0] >= 0 and active[place[0]])
-                 for layer, learns, place in zip(layers, learning, wiring(layers)))
+    return tuple(layer.kind == "norm" and not trainable and not (place[0] >= 0 and active[place[0]])
+                 for layer, trainable, place in zip(layers, learning, wiring(layers)))
 
 
-def gradient_flow(layers: Sequence[FusedLayer], active: Sequence[bool]) -> GradientFlow:
+def build_backward_graph(layers: Sequence[FusedLayer], active: Sequence[bool]) -> BackwardGraph:
     """Return the backward half of a training step.
 
     Args:
         layers: fused layers, the last one yields the logits.
         active: layers whose outputs have a gradient (:func:`active_layers`).
     """
-    return _Flow(layers, active).run()
+    return _Builder(layers, active).run()
 
 
-class _Flow:
+class _Builder:
     def __init__(self, layers: Sequence[FusedLayer], active: Sequence[bool]) -> None:
         self._layers, self._active = layers, active
         self._wires = wiring(layers)
         self._readers = [sum(wires.count(place) for wires in self._wires)
                          for place in range(len(layers))]
         self._handed: dict[int, list[GradientRef]] = {}
-        self._steps: list[GradientStep] = []
+        self._nodes: list[BackwardNode] = []
         self._of_layer: dict[int, GradientRef] = {}
 
-    def run(self) -> GradientFlow:
+    def run(self) -> BackwardGraph:
         last = len(self._layers) - 1
         self._handed[last] = [GradientRef(DLOGITS)]
         for at in reversed(range(last + 1)):
             if self._active[at]:
                 self._pass_on(at, self._total(at))
-        return GradientFlow(tuple(self._steps), self._of_layer)
+        return BackwardGraph(tuple(self._nodes), self._of_layer)
 
-    def _step(self, kind: StepKind, layer: int, reads: tuple[GradientRef, ...],
+    def _node(self, kind: NodeKind, layer: int, reads: tuple[GradientRef, ...],
               target: str) -> GradientRef:
-        self._steps.append(GradientStep(kind, layer, reads, target))
+        self._nodes.append(BackwardNode(kind, layer, reads, target))
         return GradientRef(target)
 
     def _total(self, at: int) -> GradientRef:
@@ -127,10 +127,10 @@ class _Flow:
         total = parts[0]
         for number, part in enumerate(parts[1:]):
             if len({ref.mask for ref in (total, part)} - {None}) > 1:
-                part = self._step("mask", at, (part,), f"{name}.d{number}")
+                part = self._node("mask", at, (part,), f"{name}.d{number}")
             # Sums on the way have exponents, and so names, of their own.
             target = f"{name}.dy" if number == len(parts) - 2 else f"{name}.t{number}"
-            total = self._step("sum", at, (total, part), target)
+            total = self._node("sum", at, (total, part), target)
         return total
 
     def _share_out(self, at: int, total: GradientRef) -> None:
@@ -138,11 +138,11 @@ class _Flow:
         name = self._layers[at].name
         own = DLOGITS if at == len(self._layers) - 1 else f"{name}.dy"
         if total.mask is not None or total.tensor not in (own, f"{name}.dv"):
-            total = self._step("mask", at, (total,), own)
+            total = self._node("mask", at, (total,), own)
         self._of_layer[at] = total
         for place in self._wires[at]:
             if self._active[place]:
-                self._hand(place, self._step("view", place, (total,),
+                self._hand(place, self._node("view", place, (total,),
                                              f"{self._layers[place].name}.dv"))
 
     def _pass_on(self, at: int, total: GradientRef) -> None:
@@ -152,7 +152,7 @@ class _Flow:
             return
         relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
         if total.mask is not None and (relu or layer.on_array or layer.kind == "pool"):
-            total = self._step("mask", at, (total,), f"{layer.name}.dy")
+            total = self._node("mask", at, (total,), f"{layer.name}.dy")
         if relu:
             total = GradientRef(total.tensor, at)
         self._of_layer[at] = total
@@ -168,9 +168,9 @@ class _Flow:
             if self._readers[first] > 1:
                 target = f"{layer.name}.dx"
         if target or layer.kind == "norm":
-            kinds: dict[str, StepKind] = {"norm": "norm", "mean": "spread", "drop": "drop",
+            kinds: dict[str, NodeKind] = {"norm": "norm", "mean": "spread", "drop": "drop",
                                           "pool": "unpool"}
-            handed = self._step(kinds.get(layer.kind, "backward"), at, (total,), target)
+            handed = self._node(kinds.get(layer.kind, "backward"), at, (total,), target)
             if target:
                 self._hand(first, handed)
 

@@ -7,10 +7,10 @@ import numpy as np
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.config import WORD_BYTES, HwConfig
 from pynq_train.hw.pool import (
+    ARGMAX_PIXELS,
     MAX_KERNEL,
     MAX_STRIDE,
     SPARE_COLUMNS,
-    WINNER_PIXELS,
     passes,
 )
 from pynq_train.program.program import Fields
@@ -48,7 +48,7 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
     pixels = f["p.q_rows"] * f["p.q_cols"]
     whole = f["p.p_rows"] * f["p.p_cols"]
     planes = {"i": pixels if back else whole, "o": whole if back else pixels,
-              "w": -(-pixels // WINNER_PIXELS)}
+              "w": -(-pixels // ARGMAX_PIXELS)}
     for name, plane in planes.items():
         words = f["p.p_blocks"] * plane
         require(f[f"p.{name}_words"] == words, f"{name}_words", f"{words}, an image",

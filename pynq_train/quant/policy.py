@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
-from pynq_train.layers.backward_graph import DLOGITS, GradientFlow, GradientRef, GradientStep
+from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode, GradientRef
 from pynq_train.layers.fuse import Kind
 from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
@@ -183,7 +183,7 @@ class ExponentPolicy:
         w16: per layer: exponent of the 16-bit weights in device memory.
         extra: by name: ranges of partial gradients (tensor names) and of the coefficients of
             normalisations (``<layer>.a`` forward, ``<layer>.b`` backward).
-        flow: the way of gradients; None: from each layer to the one before it.
+        backward_graph: the way of gradients; None: from each layer to the one before it.
         loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
@@ -194,25 +194,26 @@ class ExponentPolicy:
     weight_k: list[int] = field(default_factory=list)
     w16: list[int] = field(default_factory=list)
     extra: dict[str, list[int]] = field(default_factory=dict)
-    flow: GradientFlow | None = None
+    backward_graph: BackwardGraph | None = None
     loss: Loss = PLAIN_LOSS
 
     @classmethod
     def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
-              input_k: int = INPUT_START, flow: GradientFlow | None = None) -> ExponentPolicy:
+              input_k: int = INPUT_START, backward_graph: BackwardGraph | None = None
+              ) -> ExponentPolicy:
         """Return the state before the first step.
 
         Args:
             layers: the network's layers.
             weight_k: ranges of the start weights, ``range_of_master(max |w|)``.
             input_k: range of the input images.
-            flow: the way of gradients (default: that of a chain).
+            backward_graph: the way of gradients (default: that of a chain).
         """
         if len(weight_k) != len(layers):
             raise BadInput("weight ranges", expected=f"one for each of {len(layers)} layers",
                            found=len(weight_k))
         policy = cls(tuple(layers), input_k, [[] for _ in layers], [[] for _ in layers],
-                     list(weight_k), flow=flow)
+                     list(weight_k), backward_graph=backward_graph)
         policy.w16 = [policy.weight_exponent(i) for i in range(len(layers))]
         return policy
 
@@ -227,12 +228,13 @@ class ExponentPolicy:
 
     def exponents(self, batch: int, training: bool = True) -> StepExponents:
         """Return the exponents of the next step; without ``training`` nothing is dropped."""
-        flow = self.flow if self.flow is not None else _chain(self.layers)
+        backward_graph = (self.backward_graph if self.backward_graph is not None
+                          else _chain(self.layers))
         forward = self._forward(batch, training)
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
-        for step in flow.steps:
+        for step in backward_graph.nodes:
             total = self._sum_of(step, forward, gradients)
             sums.append(total)
             if not step.target:
@@ -248,7 +250,7 @@ class ExponentPolicy:
                 inputs[step.layer] = found
         layers = []
         for i, (kind, own) in enumerate(zip(self.layers, forward)):
-            ref = flow.of_layer.get(i)
+            ref = backward_graph.of_layer.get(i)
             w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
             layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
                                   dx=inputs.get(i, 0), w_next=w_next))
@@ -315,7 +317,7 @@ class ExponentPolicy:
         history = self.extra.get(f"{name}.a")
         return (max(history) + MARGIN if history else COEFFICIENT_START) - COEFFICIENT_BITS
 
-    def _sum_of(self, step: GradientStep, forward: Sequence[LayerExponents],
+    def _sum_of(self, step: BackwardNode, forward: Sequence[LayerExponents],
                 gradients: Mapping[str, int]) -> int:
         """Exponent of the sums of a step of the gradient flow."""
         first = gradients[step.reads[0].tensor]
@@ -345,7 +347,8 @@ class ExponentPolicy:
 
         Evaluation must not be observed. An all-zero tensor leaves its history as it is.
         """
-        flow = self.flow if self.flow is not None else _chain(self.layers)
+        backward_graph = (self.backward_graph if self.backward_graph is not None
+                          else _chain(self.layers))
         for i, layer in enumerate(used.layers):
             _push(self.feature[i], measures.forward[i], layer.forward_sum)
             if i in measures.coefficients:
@@ -356,7 +359,7 @@ class ExponentPolicy:
                 if weights:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
-        for number, (step, total) in enumerate(zip(flow.steps, used.sums)):
+        for number, (step, total) in enumerate(zip(backward_graph.nodes, used.sums)):
             bits = measures.backward[step.layer] if step.kind == "backward" else None
             if number in measures.steps:
                 bits, coefficients = measures.steps[number]
@@ -447,7 +450,7 @@ def _common(one: int, other: int) -> int:
     return max(min(one, other), max(one, other) - SCALE_BITS)
 
 
-def _chain(layers: Sequence[LayerKind]) -> GradientFlow:
+def _chain(layers: Sequence[LayerKind]) -> BackwardGraph:
     """Gradients from each layer to the one before it, down to the first that is trained."""
     steps, of_layer = [], {}
     ref = GradientRef(DLOGITS)
@@ -457,9 +460,9 @@ def _chain(layers: Sequence[LayerKind]) -> GradientFlow:
         of_layer[i] = ref
         if i and layers[i].backward and layers[i - 1].trained:
             target = f"{layers[i - 1].name}.dy"
-            steps.append(GradientStep("backward", i, (ref,), target))
+            steps.append(BackwardNode("backward", i, (ref,), target))
             ref = GradientRef(target)
-    return GradientFlow(tuple(steps), of_layer)
+    return BackwardGraph(tuple(steps), of_layer)
 
 
 def _target(history: Sequence[int], start: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
-from pynq_train.layers.backward_graph import GradientFlow, GradientStep
+from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
     MASTER_EXPONENT,
@@ -151,14 +151,14 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
 
 
 def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
-                      flow: GradientFlow, alphas: Mapping[int, float]) -> StepParams:
+                      backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
     """The same for a network with layers of the vector unit.
 
     Args:
         exponents: of the step.
         sgd: the optimizer's values, None for an evaluation.
         kinds: the layers.
-        flow: the way of gradients.
+        backward_graph: the way of gradients.
         alphas: by position of a normalisation: the part by which its running values move.
     """
     params = step_params(exponents, sgd)
@@ -175,7 +175,7 @@ def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequ
             norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                         "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
     steps, norm_steps = {}, {}
-    for number, (step, total) in enumerate(zip(flow.steps, exponents.sums)):
+    for number, (step, total) in enumerate(zip(backward_graph.nodes, exponents.sums)):
         if step.kind in ("backward", "view"):
             continue
         steps[number] = _step_fields(step, total, exponents, kinds)
@@ -207,7 +207,7 @@ def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dic
             "drop_step": sgd.step % (1 << STEP_BITS)}
 
 
-def _step_fields(step: GradientStep, total: int, exponents: StepExponents,
+def _step_fields(step: BackwardNode, total: int, exponents: StepExponents,
                  kinds: Sequence[LayerKind]) -> dict[str, int]:
     e = [exponents.gradients[ref.tensor] for ref in step.reads]
     shift = exponents.gradients[step.target] - total if step.target else 0

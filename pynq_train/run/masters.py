@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.fixed.soft_float import BITS as SCALAR_BITS
-from pynq_train.fixed.soft_float import Scalars
+from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.graph.params import LayerParams
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.run.formats import from_master, to_master
@@ -26,7 +26,7 @@ class Masters:
         bias: int32 Q3.28 ``(m,)``, None without bias.
         bias_momentum: int32 Q7.24 ``(m,)``, None without bias.
         mean: running mean of a normalisation, int64 ``(m,)``: scalar numbers, packed
-            (:class:`~pynq_train.fixed.soft_float.Scalars`); None for other layers.
+            (:class:`~pynq_train.fixed.soft_float.SoftFloats`); None for other layers.
         variance: its running variance, likewise.
     """
 
@@ -77,12 +77,12 @@ def _pack(values: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
         return None
     fraction, exponent = np.frexp(values.astype(np.float64))
     whole = np.ldexp(fraction, SCALAR_BITS).astype(np.int64)
-    packed: NDArray[np.int64] = Scalars.of_int(whole, 0).moved(exponent - SCALAR_BITS).pack()
+    packed: NDArray[np.int64] = SoftFloats.of_int(whole, 0).moved(exponent - SCALAR_BITS).pack()
     return packed
 
 
 def _unpack(words: NDArray[np.int64] | None) -> NDArray[np.float32] | None:
-    return None if words is None else Scalars.unpack(words).to_float().astype(np.float32)
+    return None if words is None else SoftFloats.unpack(words).to_float().astype(np.float32)
 
 
 def with_averages(plan: Plan, masters: Mapping[str, Masters]) -> dict[str, Masters]:

@@ -24,7 +24,7 @@ def tensor_stats(plan: Plan, policy: ExponentPolicy,
     """
     result: TensorStats = {}
     names = [spec.name for spec in plan.specs]
-    written = {step.target: f"{names[step.layer]}.dx" for step in plan.flow.steps
+    written = {step.target: f"{names[step.layer]}.dx" for step in plan.backward_graph.nodes
                if step.kind == "backward"}
     for index, name in enumerate(names):
         gradient = written.get(f"{name}.dy", f"{name}.dy")

@@ -32,7 +32,7 @@ from pynq_train.run.formats import (
 )
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
-from pynq_train.schedule.lower.records import StepResult, read_records
+from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_block import (
     DEAD_UPDATE,
     layer_kinds,
@@ -77,7 +77,7 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    policy = ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.flow)
+    policy = ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.backward_graph)
     policy.loss = plan.loss
     return policy
 
@@ -100,10 +100,10 @@ class Session:
         self.policy = policy
         self.training = build_training(plan)
         self.evaluation = build_evaluation(plan)
-        self._cycles = {p.name: estimate(plan, p.entries)
+        self._cycles = {p.name: estimate(plan, p.descriptors)
                         for p in (self.training, self.evaluation)}
         self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
-                                     for e in p.entries)
+                                     for e in p.descriptors)
                        for p in (self.training, self.evaluation)}
         self._before: Mapping[str, Array] = {}
         if fill_seed is not None:
@@ -133,7 +133,7 @@ class Session:
                     self._write_norm(spec, masters[spec.name])
                 continue
             own = masters[spec.name]
-            if self.plan.learns[spec.index].weights:
+            if self.plan.trainable[spec.index].weights:
                 words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
                          else own.weight)
                 self._put(f"{spec.name}.wv", spec.pack_masters(words))
@@ -146,7 +146,7 @@ class Session:
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         result = {}
-        for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.learns):
+        for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
                 if spec.kind == "norm":
                     result[spec.name] = self._read_norm(spec)
@@ -301,9 +301,9 @@ class Session:
                           memory["step_block"].offset, self._cycles[program.name],
                           names=self._names[program.name])
 
-    def records(self, program: ProgramImage) -> StepResult:
+    def records(self, program: ProgramImage) -> RunRecords:
         """What a program's last run reported."""
-        return read_records(self.plan, program.entries,
+        return read_records(self.plan, program.descriptors,
                             self._get(f"{program.name}.records", np.uint8))
 
     def run(self, program: ProgramImage) -> RunResult:
@@ -334,7 +334,8 @@ class Session:
                ) -> ExponentPolicy:
         """The same weights and input, and no history but ``measures``."""
         policy = self.policy
-        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k, policy.flow)
+        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k,
+                                     policy.backward_graph)
         fresh.loss = policy.loss
         if used is not None and measures is not None:
             fresh.observe(used, measures)
@@ -369,7 +370,7 @@ class Session:
                                     fix="run 'pynq-train verify' on this board")
 
 
-def _outcome(said: StepResult, result: RunResult, images: int, used: StepExponents) -> StepOutcome:
+def _outcome(said: RunRecords, result: RunResult, images: int, used: StepExponents) -> StepOutcome:
     return StepOutcome(said.loss_sum * used.loss.unit(used.logits), said.correct, images,
                        result.cycles, sum(said.saturations.values()), result.counters,
                        said.saturations)

@@ -8,11 +8,11 @@ from typing import Any
 from pynq_train.errors import DoesNotFit
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
-from pynq_train.schedule.specs.trainable import all_from, describe_learning
+from pynq_train.schedule.specs.trainable import all_from, describe_trainable
 
 
 @dataclass(frozen=True)
-class Savings:
+class FreezeReport:
     """A training step against one with everything trained.
 
     Attributes:
@@ -54,16 +54,16 @@ class Savings:
 
 def everything(plan: Plan) -> bool:
     """Whether all layers of a plan learn all they have."""
-    return plan.learns == all_from(plan.layers, 0)
+    return plan.trainable == all_from(plan.layers, 0)
 
 
-def savings(plan: Plan, cycles: int | None = None) -> Savings:
+def freeze_report(plan: Plan, cycles: int | None = None) -> FreezeReport:
     """Compare a plan with that of the same network, batch and board with everything trained.
 
     ``cycles``: predicted cycles of its training step, if they are known already.
     """
     learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
-                  for spec, layer, one in zip(plan.specs, plan.layers, plan.learns))
+                  for spec, layer, one in zip(plan.specs, plan.layers, plan.trainable))
     total = sum(spec.m * layer.fan_in + (spec.m if layer.bias else 0)
                 for spec, layer in zip(plan.specs, plan.layers) if not layer.average)
     cycles = predict(plan, plan.train).cycles if cycles is None else cycles
@@ -77,5 +77,5 @@ def savings(plan: Plan, cycles: int | None = None) -> Savings:
             all_cycles, all_nbytes = predict(whole, whole.train).cycles, whole.memory.nbytes
     except DoesNotFit:
         pass
-    return Savings(describe_learning(plan.layers, plan.learns), learned, total, cycles,
+    return FreezeReport(describe_trainable(plan.layers, plan.trainable), learned, total, cycles,
                    plan.memory.nbytes, all_cycles, all_nbytes)

@@ -13,14 +13,14 @@ from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Entry
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import LayerSpec
-from pynq_train.schedule.standalone import PLACE, single_specs
+from pynq_train.schedule.standalone import PLACE, standalone_specs
 
 
-def chain_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
+def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                momentum: bool = True) -> Plan:
     """Plan the convolutions of one training step over a layer list.
 
@@ -33,7 +33,7 @@ def chain_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     Raises:
         DoesNotFit: a layer, a sum or the arena is too large.
     """
-    specs = tuple(replace(single_specs(layer, batch, index > 0, board)[PLACE], index=index)
+    specs = tuple(replace(standalone_specs(layer, batch, index > 0, board)[PLACE], index=index)
                   for index, layer in enumerate(layers))
     for spec in specs:
         spec.check_products(weight_gradient=True)
@@ -43,9 +43,10 @@ def chain_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     return Plan(board, batch, layers, specs, 0, train, train, memory, momentum)
 
 
-def _place(specs: tuple[LayerSpec, ...], train: tuple[Entry, ...], momentum: bool) -> MemoryMap:
+def _place(specs: tuple[LayerSpec, ...], train: tuple[Descriptor, ...], momentum: bool
+           ) -> MemoryMap:
     place = Allocator()
-    taps = sum(len(e.geometry.shape.taps) for e in train if e.geometry)
+    taps = sum(len(e.tiled.shape.taps) for e in train if e.tiled)
     place.add("train.program", len(train) * DESCRIPTOR_BYTES, "program")
     place.add("train.taps", taps * WORD_BYTES, "taps")
     place.add("train.records", len(train) * RECORD_BYTES, "records")

@@ -10,19 +10,19 @@ from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.layers.backward_graph import (
-    GradientFlow,
+    BackwardGraph,
     active_layers,
-    gradient_flow,
-    resting_norms,
+    build_backward_graph,
+    inference_mode_norms,
 )
 from pynq_train.layers.fuse import FusedLayer, wiring
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
-from pynq_train.schedule.passes.batch_split import split_of
+from pynq_train.schedule.passes.batch_split import choose_split
 from pynq_train.schedule.passes.descriptors import (
     PARAM_BYTES,
-    Entry,
+    Descriptor,
     Role,
     param_index,
 )
@@ -32,7 +32,7 @@ from pynq_train.schedule.specs.evaluation import evaluation_sources
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.limits import check_pools
 from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
-from pynq_train.schedule.specs.trainable import Learns, all_from, first_learning
+from pynq_train.schedule.specs.trainable import Trainable, all_from, first_trainable
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plan:
         evaluate: descriptors of an evaluation.
         memory: the arena.
         momentum: the weight masters hold momentum.
-        learns: what each layer learns.
+        trainable: what each layer learns.
         parts: most parts of the mini-batch in which the vector unit works beside the array.
         loss: what the softmax unit computes.
     """
@@ -59,18 +59,18 @@ class Plan:
     layers: tuple[FusedLayer, ...]
     specs: tuple[LayerSpec, ...]
     train_from: int
-    train: tuple[Entry, ...]
-    evaluate: tuple[Entry, ...]
+    train: tuple[Descriptor, ...]
+    evaluate: tuple[Descriptor, ...]
     memory: MemoryMap
     momentum: bool = True
-    learns: tuple[Learns, ...] = ()
+    trainable: tuple[Trainable, ...] = ()
     parts: int = 1
     loss: Loss = PLAIN_LOSS
 
     def __post_init__(self) -> None:
-        """Without ``learns``, every layer from ``train_from`` learns all it has."""
-        if not self.learns:
-            object.__setattr__(self, "learns", all_from(self.layers, self.train_from))
+        """Without ``trainable``, every layer from ``train_from`` learns all it has."""
+        if not self.trainable:
+            object.__setattr__(self, "trainable", all_from(self.layers, self.train_from))
 
     def __repr__(self) -> str:
         """One line; tables: :func:`pynq_train.schedule.report.table`."""
@@ -91,22 +91,22 @@ class Plan:
     @cached_property
     def macs_per_step(self) -> int:
         """Multiply-adds of a training step, padding not counted."""
-        return sum(entry.cost.macs for entry in self.train if entry.cost)
+        return sum(descriptor.cost.macs for descriptor in self.train if descriptor.cost)
 
     @property
     def step_block_bytes(self) -> int:
         """Bytes of the step block."""
-        return step_block_entries(self.specs, self.flow) * PARAM_BYTES
+        return step_block_entries(self.specs, self.backward_graph) * PARAM_BYTES
 
     @cached_property
     def active(self) -> tuple[bool, ...]:
         """Whether each layer's output has a gradient."""
-        return active_layers(self.layers, [one.anything for one in self.learns])
+        return active_layers(self.layers, [one.anything for one in self.trainable])
 
     @cached_property
-    def flow(self) -> GradientFlow:
+    def backward_graph(self) -> BackwardGraph:
         """The way of gradients."""
-        return gradient_flow(self.layers, self.active)
+        return build_backward_graph(self.layers, self.active)
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:
@@ -118,82 +118,84 @@ class Plan:
         """The same where nothing is dropped."""
         return evaluation_sources(self.specs, self.sources)
 
-    def param_of(self, entry: Entry) -> int:
+    def param_of(self, descriptor: Descriptor) -> int:
         """Index of the step-block entry of a descriptor."""
         count = len(self.specs)
-        if entry.role == Role.NORM:
-            return 1 + 4 * count + entry.layer
-        if entry.step >= 0:
-            return 1 + 5 * count + 2 * entry.step + (entry.role == Role.STEP_NORM)
-        return param_index(entry.role, entry.layer)
+        if descriptor.role == Role.NORM_COEFFICIENTS:
+            return 1 + 4 * count + descriptor.layer
+        if descriptor.node >= 0:
+            return 1 + 5 * count + 2 * descriptor.node + (descriptor.role == Role.BACKWARD_NORM)
+        return param_index(descriptor.role, descriptor.layer)
 
 
-def step_block_entries(specs: Sequence[LayerSpec], flow: GradientFlow) -> int:
+def step_block_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph) -> int:
     """Entries of the step block: softmax, four a layer; with layers of the vector unit more."""
     if all(spec.on_array for spec in specs):
         return 1 + 4 * len(specs)
-    return 1 + 5 * len(specs) + 2 * len(flow.steps)
+    return 1 + 5 * len(specs) + 2 * len(backward_graph.nodes)
 
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
-              learns: tuple[Learns, ...] | None = None) -> Plan:
+              trainable: tuple[Trainable, ...] | None = None) -> Plan:
     """Plan a network: choose tiles, order descriptors, place everything in the arena.
 
     Args:
         layers: fused layers (``graph.fuse``).
         batch: images of a mini-batch.
         board: the board, with the configuration of its engine.
-        train_from: position of the first layer that is trained, if ``learns`` is not given.
+        train_from: position of the first layer that is trained, if ``trainable`` is not given.
         momentum: keep momentum in the weight masters; without, the update moves 10 instead of 18
             bytes per weight.
-        learns: what each layer learns (:func:`pynq_train.schedule.specs.trainable.select`).
+        trainable: what each layer learns (:func:`pynq_train.schedule.specs.trainable.select`).
 
     Raises:
-        BadInput: ``batch``, ``train_from`` or ``learns`` is out of range.
+        BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
         DoesNotFit: a layer, a sum or the arena is too large; the text says what would fit.
     """
     if not 1 <= batch <= 4096:
         raise BadInput("batch", expected="1..4096 images", found=batch)
     if not 0 <= train_from < len(layers):
         raise BadInput("train_from", expected=f"0..{len(layers) - 1}", found=train_from)
-    if learns is None:
-        learns = all_from(layers, train_from)
-    if len(learns) != len(layers):
-        raise BadInput("learns", expected=f"one for each of {len(layers)} layers",
-                       found=len(learns))
+    if trainable is None:
+        trainable = all_from(layers, train_from)
+    if len(trainable) != len(layers):
+        raise BadInput("trainable", expected=f"one for each of {len(layers)} layers",
+                       found=len(trainable))
     check_buffers(board.config)
-    train_from = first_learning(learns)
-    learning = [one.anything for one in learns]
+    train_from = first_trainable(trainable)
+    learning = [one.anything for one in trainable]
     active = active_layers(layers, learning)
     specs = layer_specs(layers, batch, train_from, board.config.tm, active,
-                        resting_norms(layers, learning, active))
-    for spec, learn in zip(specs, learns):
+                        inference_mode_norms(layers, learning, active))
+    for spec, learn in zip(specs, trainable):
         spec.check_products(weight_gradient=learn.anything)
     check_pools(specs, board.config)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
-    flow, split = gradient_flow(layers, active), split_of(specs, wiring(layers), board)
-    softmax = Entry(Role.SOFTMAX, len(specs) - 1)
+    backward_graph = build_backward_graph(layers, active)
+    split = choose_split(specs, wiring(layers), board)
+    softmax = Descriptor(Role.SOFTMAX, len(specs) - 1)
     train = (*forward_half(specs, board, wiring(layers), split), softmax,
-             *backward_half(specs, board, momentum, learns, flow, split))
+             *backward_half(specs, board, momentum, trainable, backward_graph, split))
     without = evaluation_sources(specs, wiring(layers))
     evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
-    memory = place(Tensors(layers, specs, learns, batch, momentum, active, flow, split.most),
+    memory = place(Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
+                           split.most),
                    {"train": (len(train), _taps(train)),
                     "evaluate": (len(evaluate), _taps(evaluate))},
-                   step_block_entries(specs, flow))
+                   step_block_entries(specs, backward_graph))
     check_fits(memory, board.cma_bytes, board.name, batch)
-    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum, learns,
-                split.most)
+    return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
+                trainable, split.most)
 
 
-def _taps(entries: tuple[Entry, ...]) -> int:
-    return sum(len(e.geometry.shape.taps) for e in entries if e.geometry)
+def _taps(descriptors: tuple[Descriptor, ...]) -> int:
+    return sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
 
 
-def passes_of(plan: Plan, kind: Pass) -> tuple[Entry, ...]:
+def passes_of(plan: Plan, kind: Pass) -> tuple[Descriptor, ...]:
     """Return the convolution descriptors of one pass in a training step."""
-    return tuple(e for e in plan.train if e.geometry and e.geometry.shape.kind == kind)
+    return tuple(e for e in plan.train if e.tiled and e.tiled.shape.kind == kind)

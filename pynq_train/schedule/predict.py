@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynq_train.cycles import Command, Engine, Memory, Trace
+from pynq_train.cycles import Command, Engine, Trace
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import NormProgram
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.passes.cost import DESCRIPTOR_CYCLES, bias_cost, softmax_cost, update_cost
-from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
 
 
@@ -61,56 +62,57 @@ class Prediction:
         return self.cycles / (1e3 * self.clock_mhz * self.batch)
 
 
-def predict(plan: Plan, entries: tuple[Entry, ...], memory: Memory | None = None) -> Prediction:
+def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
+            memory: MemoryTiming | None = None) -> Prediction:
     """Predict the run of a program of the plan.
 
     Args:
         plan: the plan.
-        entries: ``plan.train`` or ``plan.evaluate``.
+        descriptors: ``plan.train`` or ``plan.evaluate``.
         memory: timing of the device memory (default: that of the board).
     """
-    build = build_training if entries == plan.train else build_evaluation
+    build = build_training if descriptors == plan.train else build_evaluation
     return predict_program(build(plan), plan.board, plan.batch, memory)
 
 
 def predict_program(program: ProgramImage, board: Board, batch: int,
-                    memory: Memory | None = None) -> Prediction:
+                    memory: MemoryTiming | None = None) -> Prediction:
     """Predict the run of a program that has been built."""
-    commands = [Command(fields, _tap_weights(entry))
-                for entry, fields in zip(program.entries, program.fields)]
-    return _run(commands, program.entries, board, batch, memory)
+    commands = [Command(fields, _tap_weights(descriptor))
+                for descriptor, fields in zip(program.descriptors, program.fields)]
+    return _run(commands, program.descriptors, board, batch, memory)
 
 
-def predict_entries(entries: Sequence[Entry], board: Board, batch: int,
-                    memory: Memory | None = None) -> Prediction:
+def predict_entries(descriptors: Sequence[Descriptor], board: Board, batch: int,
+                    memory: MemoryTiming | None = None) -> Prediction:
     """Predict passes one behind the other that no plan has placed; they wait for nothing."""
     commands, chosen = [], []
-    for number, entry in enumerate(e for e in entries if e.geometry is not None):
-        assert entry.geometry is not None
-        fields, _ = lower(entry.geometry, _ANYWHERE)
-        fields.update({"pre.opcode": int(entry.role.opcode), "pre.number": number})
-        commands.append(Command(fields, _tap_weights(entry)))
-        chosen.append(entry)
+    for number, descriptor in enumerate(e for e in descriptors if e.tiled is not None):
+        assert descriptor.tiled is not None
+        fields, _ = lower(descriptor.tiled, _ANYWHERE)
+        fields.update({"pre.opcode": int(descriptor.role.opcode), "pre.number": number})
+        commands.append(Command(fields, _tap_weights(descriptor)))
+        chosen.append(descriptor)
     return _run(commands, chosen, board, batch, memory)
 
 
 _ANYWHERE = LayerAddresses(*(index << 26 for index in range(9)))
 
 
-def _tap_weights(entry: Entry) -> tuple[int, ...]:
-    return tuple(tap.weight for tap in entry.geometry.shape.taps) if entry.geometry else ()
+def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
+    return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
 
 
-def _run(commands: Sequence[Command], entries: Sequence[Entry], board: Board, batch: int,
-         memory: Memory | None) -> Prediction:
-    engine = Engine(commands, board.config, memory or Memory(board.dram_bytes_per_cycle))
+def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: Board, batch: int,
+         memory: MemoryTiming | None) -> Prediction:
+    engine = Engine(commands, board.config, memory or MemoryTiming(board.dram_bytes_per_cycle))
     cycles = engine.run()
     return Prediction(
         cycles, tuple(t.stamps[0] for t in engine.traces),
         tuple(t.stamps[1] for t in engine.traces),
         tuple(t.array for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
-        engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in entries if e.cost),
+        engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in descriptors if e.cost),
         board.config.multipliers, board.clock_mhz, batch)
 
 
@@ -136,24 +138,24 @@ def _limit(command: Command, trace: Trace) -> str:
     return max(parts, key=lambda part: parts[part])
 
 
-def estimate(plan: Plan, entries: tuple[Entry, ...]) -> int:
+def estimate(plan: Plan, descriptors: tuple[Descriptor, ...]) -> int:
     """Cycles of a program at a glance, for time-outs: all descriptors one behind the other."""
     total = 0
-    for entry in entries:
+    for descriptor in descriptors:
         total += DESCRIPTOR_CYCLES
-        if entry.cost is not None:
-            total += entry.cost.cycles + entry.cost.fill + entry.cost.tail
-        if entry.role == Role.SOFTMAX:
+        if descriptor.cost is not None:
+            total += descriptor.cost.cycles + descriptor.cost.fill + descriptor.cost.tail
+        if descriptor.role == Role.SOFTMAX:
             total += softmax_cost(plan.batch, plan.classes)
-        elif entry.role.opcode in (Opcode.VECTOR, Opcode.POOL):
-            spec = plan.specs[entry.layer]
+        elif descriptor.role.opcode in (Opcode.VECTOR, Opcode.POOL):
+            spec = plan.specs[descriptor.layer]
             total += 2 * max(spec.x.nbytes, spec.y.nbytes) // WORD_BYTES
-        elif entry.role.opcode == Opcode.NORM:
-            total += 2 * block_cycles(NormProgram.FORWARD) * plan.specs[entry.layer].m_blocks
-        elif entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
-            total += bias_cost(plan.specs[entry.layer].bias_bytes // WORD_BYTES)[0]
-        elif entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
-            shape = entry.geometry.shape
+        elif descriptor.role.opcode == Opcode.NORM:
+            total += 2 * block_cycles(NormProgram.FORWARD) * plan.specs[descriptor.layer].m_blocks
+        elif descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
+            total += bias_cost(plan.specs[descriptor.layer].bias_bytes // WORD_BYTES)[0]
+        elif descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and descriptor.tiled:
+            shape = descriptor.tiled.shape
             weights = shape.spec.weight_elements // shape.spec.m_tiles * shape.outer
             total += update_cost(weights, plan.momentum)[0]
     return total

@@ -14,13 +14,18 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.resources import resources
 from pynq_train.layers import fuse, layer_lists
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.schedule.freeze_report import everything, savings
+from pynq_train.schedule.freeze_report import everything, freeze_report
 from pynq_train.schedule.passes.cost import Cost
 from pynq_train.schedule.passes.descriptors import Role
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import predict
-from pynq_train.schedule.standalone import SinglePass, kinds_of, single_pass, single_plan
+from pynq_train.schedule.standalone import (
+    StandalonePass,
+    kinds_of,
+    standalone_pass,
+    standalone_plan,
+)
 
 _LIMITS = {"array": "array", "load X": "bandwidth", "load S": "S reload", "store": "bandwidth",
            "memory": "bandwidth"}
@@ -35,7 +40,7 @@ class PlanRow:
         layer: name of the layer.
         label: name of the pass.
         kind: which pass.
-        geometry: its tiles.
+        tiled: its tiles.
         cost: its predicted cost.
         cycles: predicted cycles, gaps included.
     """
@@ -44,14 +49,14 @@ class PlanRow:
     layer: str
     label: str
     kind: Pass
-    geometry: Geometry
+    tiled: TiledPass
     cost: Cost
     cycles: int
 
     @property
     def s_loads(self) -> int:
         """How often S (weights; weight gradient: the output gradient) is read from memory."""
-        geo = self.geometry
+        geo = self.tiled
         if self.kind == Pass.WEIGHT_GRADIENT:
             return geo.chunks
         return geo.image_tiles * geo.row_tiles * geo.col_tiles
@@ -65,7 +70,7 @@ class PlanRow:
         """
         if self.cycles > 2 * self.cost.cycles:
             return "latency"
-        geo, found = self.geometry, _LIMITS[self.cost.limit]
+        geo, found = self.tiled, _LIMITS[self.cost.limit]
         steps = geo.acc_groups if self.kind == Pass.WEIGHT_GRADIENT else geo.groups
         if found == "array" and steps < self.board.config.sweep_min_cycles:
             return "S reload"
@@ -78,22 +83,22 @@ class PlanRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        tile = self.geometry.tile
+        tile = self.tiled.tile
         return {
             "layer": self.layer, "pass": self.label,
             "tile": {"images": tile.images, "rows": tile.rows, "cols": tile.cols,
-                     "chunk": tile.chunk, "chunk_of": self.geometry.shape.reduce},
-            "groups": self.geometry.acc_groups, "s_loads": self.s_loads,
+                     "chunk": tile.chunk, "chunk_of": self.tiled.shape.reduce},
+            "groups": self.tiled.acc_groups, "s_loads": self.s_loads,
             "bytes_read": self.cost.bytes_read, "bytes_written": self.cost.bytes_written,
             "macs": self.cost.macs, "predicted_cycles": self.cycles,
             "array_use": round(self.use, 5), "limit": self.limit}
 
     def text(self) -> str:
         """Return one line of a table."""
-        tile = self.geometry.tile
+        tile = self.tiled.tile
         size = (f"{tile.images} x {tile.rows} x {tile.cols}, {tile.chunk} of "
-                f"{self.geometry.shape.reduce}")
-        return (f"{self.layer:<10} {self.label:<18} {size:<30}{self.geometry.acc_groups:>7} "
+                f"{self.tiled.shape.reduce}")
+        return (f"{self.layer:<10} {self.label:<18} {size:<30}{self.tiled.acc_groups:>7} "
                 f"{self.s_loads:>7} {self.cost.bytes_read / 1e3:>10.1f} "
                 f"{self.cost.bytes_written / 1e3:>10.1f} {self.cycles:>11} "
                 f"{self.use:>9.3f}  {self.limit}")
@@ -109,27 +114,29 @@ def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
     """Return the descriptors of the array in a training step."""
     run = predict(plan, plan.train)
     return tuple(
-        _row(plan.board, plan.specs[entry.layer].name, entry.geometry, entry.cost, end - start,
-             entry.role)
-        for entry, start, end in zip(plan.train, run.starts, run.ends)
-        if entry.geometry is not None and entry.cost is not None)
+        _row(plan.board, plan.specs[descriptor.layer].name, descriptor.tiled, descriptor.cost,
+             end - start,
+             descriptor.role)
+        for descriptor, start, end in zip(plan.train, run.starts, run.ends)
+        if descriptor.tiled is not None and descriptor.cost is not None)
 
 
-def pass_rows(single: SinglePass) -> tuple[PlanRow, ...]:
+def pass_rows(single: StandalonePass) -> tuple[PlanRow, ...]:
     """Return the descriptors of one pass that runs by itself; they share all its cycles."""
-    plan = single_plan(single)
+    plan = standalone_plan(single)
     run = predict(plan, plan.train)
     ends = (0, *run.ends[:-1], run.cycles)
     return tuple(
-        _row(single.board, single.layer.name, entry.geometry, entry.cost, ends[i + 1] - ends[i])
-        for i, entry in enumerate(plan.train)
-        if entry.geometry is not None and entry.cost is not None)
+        _row(single.board, single.layer.name, descriptor.tiled, descriptor.cost,
+             ends[i + 1] - ends[i])
+        for i, descriptor in enumerate(plan.train)
+        if descriptor.tiled is not None and descriptor.cost is not None)
 
 
-def _row(board: Board, layer: str, geometry: Geometry, cost: Cost, cycles: int,
+def _row(board: Board, layer: str, tiled: TiledPass, cost: Cost, cycles: int,
          role: Role | None = None) -> PlanRow:
-    label = role.value if role == Role.BIAS_SUMS else geometry.shape.label
-    return PlanRow(board, layer, label, geometry.shape.kind, geometry, cost, cycles)
+    label = role.value if role == Role.BIAS_SUMS else tiled.shape.label
+    return PlanRow(board, layer, label, tiled.shape.kind, tiled, cost, cycles)
 
 
 def table(plan: Plan) -> str:
@@ -147,7 +154,7 @@ def table(plan: Plan) -> str:
             f"{run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
             f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
     if not everything(plan):
-        lines.append(savings(plan, runs[0][1].cycles).text())
+        lines.append(freeze_report(plan, runs[0][1].cycles).text())
     return "\n".join([*lines, resource_line(plan.board)])
 
 
@@ -196,7 +203,7 @@ def list_rows(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     for index, layer in enumerate(layers):
         for kind in kinds_of(index > 0):
             try:
-                single = single_pass(layer, kind, batch, board, index > 0)
+                single = standalone_pass(layer, kind, batch, board, index > 0)
                 rows[kind] += [(index, row) for row in pass_rows(single)]
             except DoesNotFit as error:
                 if refused is None:

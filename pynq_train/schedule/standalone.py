@@ -9,10 +9,10 @@ from pynq_train.hw.commands import DESCRIPTOR_BYTES, Pass
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Entry, Role
+from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
-    Geometry,
     PassShape,
+    TiledPass,
     backward_shapes,
     forward_shape,
     weight_gradient_shape,
@@ -24,12 +24,12 @@ from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
 PLACE = 1
 """Position of the layer in its plan, between a head that yields its input and a tail."""
 ROLE_OF = {Pass.FORWARD: Role.FORWARD, Pass.BACKWARD: Role.BACKWARD,
-           Pass.WEIGHT_GRADIENT: Role.GRADIENT}
+           Pass.WEIGHT_GRADIENT: Role.WEIGHT_GRADIENT}
 SHORT_NAME = {Pass.FORWARD: "fp", Pass.BACKWARD: "bp", Pass.WEIGHT_GRADIENT: "wu"}
 
 
 @dataclass(frozen=True)
-class SinglePass:
+class StandalonePass:
     """One pass of one layer.
 
     Attributes:
@@ -39,8 +39,8 @@ class SinglePass:
         kind: which pass.
         trained_input: the layer's input has a gradient (not the network's first layer).
         momentum: masters carry a momentum.
-        entries: its descriptors: one, or one per row phase of a backward pass; of a grouped layer
-            for each section.
+        descriptors: one, or one per row phase of a backward pass; of a grouped layer for each
+            section.
     """
 
     layer: FusedLayer
@@ -49,7 +49,7 @@ class SinglePass:
     kind: Pass
     trained_input: bool
     momentum: bool
-    entries: tuple[Entry, ...]
+    descriptors: tuple[Descriptor, ...]
 
     @property
     def name(self) -> str:
@@ -57,22 +57,22 @@ class SinglePass:
         return f"{self.layer.name} {SHORT_NAME[self.kind]}"
 
     @property
-    def geometries(self) -> tuple[Geometry, ...]:
+    def tiled_passes(self) -> tuple[TiledPass, ...]:
         """Geometry of each descriptor."""
-        return tuple(e.geometry for e in self.entries if e.geometry is not None)
+        return tuple(e.tiled for e in self.descriptors if e.tiled is not None)
 
     @property
     def macs(self) -> int:
         """Multiply-adds of the pass, padding not counted."""
-        return sum(spec.macs for spec in {geo.shape.spec for geo in self.geometries})
+        return sum(spec.macs for spec in {geo.shape.spec for geo in self.tiled_passes})
 
     @property
     def busiest_unit_cycles(self) -> int:
         """Predicted cycles of the slowest unit, summed over the descriptors."""
-        return sum(e.cost.cycles for e in self.entries if e.cost is not None)
+        return sum(e.cost.cycles for e in self.descriptors if e.cost is not None)
 
 
-def single_specs(layer: FusedLayer, batch: int, trained_input: bool,
+def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
     """Return head, layer and tail. They give the layer the maps that it has in a network."""
     shape = layer.in_shape
@@ -101,49 +101,49 @@ def kinds_of(trained_input: bool) -> tuple[Pass, ...]:
     return tuple(Pass) if trained_input else (Pass.FORWARD, Pass.WEIGHT_GRADIENT)
 
 
-def single_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
-                trained_input: bool = True, momentum: bool = True) -> SinglePass:
+def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
+                trained_input: bool = True, momentum: bool = True) -> StandalonePass:
     """Choose the tiles of one pass.
 
     Raises:
         DoesNotFit: a sum would have too many products, or no tile fits.
     """
-    spec = single_specs(layer, batch, trained_input, board)[PLACE]
+    spec = standalone_specs(layer, batch, trained_input, board)[PLACE]
     spec.check_products(backward=kind == Pass.BACKWARD,
                         weight_gradient=kind == Pass.WEIGHT_GRADIENT)
-    entries = tuple(Entry(ROLE_OF[kind], PLACE, *best_tile(shape, board))
+    descriptors = tuple(Descriptor(ROLE_OF[kind], PLACE, *best_tile(shape, board))
                     for shape in pass_shapes(spec, kind))
-    return SinglePass(layer, batch, board, kind, trained_input, momentum, entries)
+    return StandalonePass(layer, batch, board, kind, trained_input, momentum, descriptors)
 
 
 def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
-                 momentum: bool = True) -> tuple[tuple[SinglePass, ...], ...]:
+                 momentum: bool = True) -> tuple[tuple[StandalonePass, ...], ...]:
     """Return the passes of each layer of a list; the first layer has no backward pass."""
     return tuple(
-        tuple(single_pass(layer, kind, batch, board, index > 0, momentum)
+        tuple(standalone_pass(layer, kind, batch, board, index > 0, momentum)
               for kind in kinds_of(index > 0))
         for index, layer in enumerate(layers))
 
 
-def single_plan(single: SinglePass) -> Plan:
+def standalone_plan(single: StandalonePass) -> Plan:
     """Return the plan whose training program is the pass.
 
     Raises:
         DoesNotFit: the tensors of the pass are larger than the board's memory.
     """
-    specs = single_specs(single.layer, single.batch, single.trained_input, single.board)
+    specs = standalone_specs(single.layer, single.batch, single.trained_input, single.board)
     memory = _place(single, specs)
     check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
     layers = (replace(single.layer, name="head"), single.layer, single.layer)
     return Plan(single.board, single.batch, layers, specs, 0 if single.trained_input else PLACE,
-                single.entries, single.entries, memory, single.momentum)
+                single.descriptors, single.descriptors, memory, single.momentum)
 
 
-def _place(single: SinglePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
+def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
     """The program, and the tensors that the pass reads and writes."""
     spec, place = specs[PLACE], Allocator()
-    taps = sum(len(geometry.shape.taps) for geometry in single.geometries)
-    count = len(single.entries)
+    taps = sum(len(tiled.shape.taps) for tiled in single.tiled_passes)
+    count = len(single.descriptors)
     place.add("train.program", count * DESCRIPTOR_BYTES, "program")
     place.add("train.taps", taps * WORD_BYTES, "taps")
     place.add("train.records", count * RECORD_BYTES, "records")

@@ -49,7 +49,7 @@ class HlsSession(Session):
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
-        for layer, learns in zip(plan.layers, plan.learns):
+        for layer, trainable in zip(plan.layers, plan.trainable):
             if not layer.on_array:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
                                "dense layer", found=layer.kind,
@@ -58,7 +58,7 @@ class HlsSession(Session):
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
                                "all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")
-            if not learns.weights or learns.bias != layer.bias:
+            if not trainable.weights or trainable.bias != layer.bias:
                 raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
                                found=f"layer {layer.name!r} frozen", fix="use train='all'")
         if plan.loss.mse or plan.loss.smoothing:

@@ -29,7 +29,7 @@ from pynq_train.schedule.lower.step_block import layer_kinds
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import Train, select
+from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
@@ -83,7 +83,7 @@ class Learner:
 
     def __init__(self, model: Graph | Model | str, board: str = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
-                 normalise: bool = False, train: Train = "all", loss: str = CROSS_ENTROPY,
+                 normalise: bool = False, train: TrainableChoice = "all", loss: str = CROSS_ENTROPY,
                  label_smoothing: float = 0.0, accumulate: int = 1) -> None:
         start = model.params if isinstance(model, Model) else None
         if isinstance(model, Model):
@@ -105,11 +105,11 @@ class Learner:
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
-        self.train: Train = train if isinstance(train, str) else tuple(train)
+        self.train: TrainableChoice = train if isinstance(train, str) else tuple(train)
         # The momentum holds what is accumulated.
         plan = make_plan(self._layers, batch, board_of(board),
                          momentum=self.optimizer.momentum > 0 or accumulate > 1,
-                         learns=select(self._layers, train))
+                         trainable=select(self._layers, train))
         self._plan = replace(plan, loss=Loss(loss, label_smoothing, self.graph.classes))
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self.graph, seed) if start is None else start
@@ -254,7 +254,7 @@ class Learner:
         session = self._open()
         loop = Loop(self, session, Data(source, labels), validate, called, saving, progress)
         if resume:
-            loop.take_up()
+            loop.resume()
         else:
             loop.begin(epochs)
         loop.run()
@@ -315,7 +315,7 @@ class Learner:
     @classmethod
     def load(cls, path: str | os.PathLike[str], board: str = "golden",
              batch: int | None = None, optimizer: SGD | None = None,
-             train: Train | None = None, loss: str | None = None,
+             train: TrainableChoice | None = None, loss: str | None = None,
              label_smoothing: float | None = None, accumulate: int | None = None) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
@@ -358,7 +358,7 @@ class Learner:
             raise BadInput(f"training state of {name!r}", expected="the layers of its network",
                            found=[k.name for k in learner._policy.layers])
         learner._policy.layers = layer_kinds(learner._plan)
-        learner._policy.flow = learner._plan.flow
+        learner._policy.backward_graph = learner._plan.backward_graph
         return learner
 
     def close(self) -> None:
@@ -435,7 +435,7 @@ def _smoothing(state: Mapping[str, Any], loss: str | None) -> float:
     return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
-def _same(one: Train, other: Train) -> bool:
+def _same(one: TrainableChoice, other: TrainableChoice) -> bool:
     """Whether two selections are equal; a saved tuple comes back as a list."""
     return one == other if isinstance(one, str) or isinstance(other, str) else (
         list(one) == list(other))

@@ -83,7 +83,7 @@ class Loop:
         state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
         self._save()
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Go on with the interrupted run.
 
         Raises:

@@ -13,8 +13,8 @@ from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
-from pynq_train.layers.backward_graph import active_layers, resting_norms
-from pynq_train.schedule.specs.trainable import Train, select
+from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
+from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation, checked_labels
 from pynq_train.train.optimizer import SGD
@@ -24,7 +24,7 @@ from pynq_train.train.schedules import whole
 def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
               seed: int = 0, validation_data: tuple[Any, Any] | None = None,
               normalisation: Normalisation | None = None, progress: bool = False,
-              params: Mapping[str, LayerParams] | None = None, train: Train = "all",
+              params: Mapping[str, LayerParams] | None = None, train: TrainableChoice = "all",
               epochs_before: int = 0, loss: Loss = "cross-entropy",
               label_smoothing: float = 0.0, accumulate: int = 1) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
@@ -82,20 +82,20 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
     return history
 
 
-def _resting(graph: Graph, train: Train) -> Graph:
+def _resting(graph: Graph, train: TrainableChoice) -> Graph:
     """The graph with the normalisations frozen up to which nothing learns, as the learner does."""
     if train == "all":
         return graph
     layers = fuse(graph)
     learning = [one.anything for one in select(layers, train)]
-    rests = resting_norms(layers, learning, active_layers(layers, learning))
-    resting = {layer.name for layer, rest in zip(layers, rests) if rest}
+    rests = inference_mode_norms(layers, learning, active_layers(layers, learning))
+    inference_mode = {layer.name for layer, rest in zip(layers, rests) if rest}
     return replace(graph, ops=tuple(
-        replace(op, frozen=True) if isinstance(op, BatchNorm) and op.name in resting else op
+        replace(op, frozen=True) if isinstance(op, BatchNorm) and op.name in inference_mode else op
         for op in graph.ops))
 
 
-def _factors(graph: Graph, names: list[str], optimizer: SGD, train: Train
+def _factors(graph: Graph, names: list[str], optimizer: SGD, train: TrainableChoice
              ) -> dict[str, tuple[float | None, float | None]]:
     """Factors of the rates of weights and bias by name, None for what is frozen."""
     rates: dict[str, tuple[float | None, float | None]] = dict(

@@ -159,8 +159,8 @@ class Bench:
             record: tuple[int, int]) -> None:
         for memory in (self.memory, expected):
             memory[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)
-            entry = pack_params(Opcode(fields["pre.opcode"]), params)
-            memory[STEP + 48 : STEP + 64] = np.frombuffer(entry, np.uint8)
+            descriptor = pack_params(Opcode(fields["pre.opcode"]), params)
+            memory[STEP + 48 : STEP + 64] = np.frombuffer(descriptor, np.uint8)
         expected[RECORD : RECORD + 32].view(np.int64)[:] = (*record, 0, 0)
         GoldenMachine(self.memory, threads=int(self.rng.integers(1, 4))).run(PROGRAM, 1, STEP)
         bad = np.flatnonzero(self.memory != expected)

@@ -22,9 +22,9 @@ STEP, RECORD = 1024, 2048
 
 def load(arena: np.ndarray, values: Mapping[str, int], params: Mapping[str, int]) -> None:
     """Put a descriptor and its entry of the step block into ``arena``, uint8."""
-    entry = pack_params(Opcode(values["pre.opcode"]), params)
+    descriptor = pack_params(Opcode(values["pre.opcode"]), params)
     arena[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(values), np.uint8)
-    arena[STEP:STEP + 8 * PARAM_WORDS] = np.frombuffer(entry, np.uint8)
+    arena[STEP:STEP + 8 * PARAM_WORDS] = np.frombuffer(descriptor, np.uint8)
 
 
 def run(arena: np.ndarray) -> None:

@@ -37,12 +37,12 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
 
             small = at("i" if back else "o", q_rows * q_cols)
             large = at("o" if back else "i", rows * cols)
-            winners = at("w", -(-q_rows * q_cols // 4))
+            argmax = at("w", -(-q_rows * q_cols // 4))
             sums = [[[0] * LANES for _ in range(cols)] for _ in range(rows)]
             for pixel in range(q_rows * q_cols):
                 row, col = divmod(pixel, q_cols)
                 first = row * stride - d["p.p_top"], col * stride - d["p.p_left"]
-                flag, low = winners + 8 * (pixel // 4), 16 * (pixel % 4)
+                flag, low = argmax + 8 * (pixel // 4), 16 * (pixel % 4)
                 if back:
                     gradient = lanes_of(memory.get(small + 8 * pixel, 0))
                     codes = memory.get(flag, 0) >> low

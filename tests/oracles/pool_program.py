@@ -46,5 +46,5 @@ class Pools:
             if rng.random() < 0.7:
                 return {**found, "p.i_off": rng.choice(maps), "p.o_off": at[0], "p.w_off": at[1],
                         "p.p_winners": int(rng.random() < 0.8)}
-        back, gradient, winners = rng.choice(self._done)
-        return {**back, "p.i_off": gradient, "p.o_off": rng.choice(maps), "p.w_off": winners}
+        back, gradient, argmax = rng.choice(self._done)
+        return {**back, "p.i_off": gradient, "p.o_off": rng.choice(maps), "p.w_off": argmax}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pynq_train.backends.base import COUNTERS
-from pynq_train.backends.vboard import MemoryTiming, Model, build
+from pynq_train.backends.vboard import MemoryTiming, VerilatedModel, build
 from pynq_train.hw import registers
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params
 from pynq_train.schedule.lower.program import ProgramImage
@@ -31,7 +31,7 @@ def alone(program: ProgramImage, index: int) -> ProgramImage:
     """One descriptor of a program as a program of its own, which waits for nothing."""
     fields = {name: value for name, value in program.fields[index].items()
               if not name.startswith("pre.wait")}
-    return replace(program, entries=(program.entries[index],), fields=(fields,),
+    return replace(program, descriptors=(program.descriptors[index],), fields=(fields,),
                    program=pack_descriptor(fields))
 
 
@@ -72,7 +72,7 @@ def run_memory(dram: np.ndarray, place: Place, bytes_per_cycle: int, latency: in
                seed: int = 1) -> Counted:
     """Run a program that stands in ``dram`` (uint8, whole pages)."""
     timing = MemoryTiming(bytes_per_cycle=bytes_per_cycle, read_latency_cycles=latency)
-    model = Model(build.build(build.default_source()), dram, BASE, timing, seed)
+    model = VerilatedModel(build.build(build.default_source()), dram, BASE, timing, seed)
     try:
         for name, value in (
                 ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", place.arena_bytes),

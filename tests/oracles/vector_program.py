@@ -89,11 +89,11 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
             at = {"sums": own, "table": table, **statistics,
                   **{name: arena.take(f"{name}{number}", 64 * blocks + 128)
                      for name in ("masters", "gradients")}}
-            fields, entry, initial = norm_cases.random_case(
+            fields, descriptor, initial = norm_cases.random_case(
                 rng, NormProgram(rng.randrange(4)), blocks, parts, at)
             content.update(initial)
             descriptors += pack_descriptor({**fields, **head})
-            params += pack_params(Opcode.NORM, entry)
+            params += pack_params(Opcode.NORM, descriptor)
             continue
         modes = random_modes(rng)
         a, b, result = rng.choice(maps), rng.choice(maps), rng.choice(maps)

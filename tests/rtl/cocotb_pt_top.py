@@ -198,7 +198,7 @@ class Engine:
             at = begin + 8 * RECORD_WORDS * number + 16
             start, end = struct.unpack_from("<2Q", self.image, at)
             unit = entry.role.opcode if entry.role == Role.SOFTMAX else (
-                "update" if entry.role in (Role.GRADIENT, Role.UPDATE_BIAS) else "store")
+                "update" if entry.role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS) else "store")
             before = last.get(unit, (0, 0))
             if unit != "store":  # which takes a descriptor while it writes the one before
                 before = before[1], before[1]

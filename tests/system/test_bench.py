@@ -16,7 +16,7 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.layers.layer_lists import conv_layer
-from pynq_train.schedule.standalone import single_pass, single_plan
+from pynq_train.schedule.standalone import standalone_pass, standalone_plan
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 BOARD = BOARDS["pynq-z2"]
@@ -47,12 +47,12 @@ def rtl() -> Iterator[Rtl]:
 ], ids=lambda value: getattr(value, "name", str(value)))
 def test_reduced_runs_stand_for_the_whole(rtl: Rtl, layer: FusedLayer, batch: int, kind: Pass,
                                           along: Along, counts: tuple[int, int]) -> None:
-    single = single_pass(layer, kind, batch, BOARD)
+    single = standalone_pass(layer, kind, batch, BOARD)
     count = repetitions(single, along)
     assert count > counts[1], "the case reduces nothing"
     reduction = Reduction(along, *counts, count)
-    whole = rtl.run(single_plan(single))
-    short, long = (rtl.run(single_plan(reduced(single, along, n)))
+    whole = rtl.run(standalone_plan(single))
+    short, long = (rtl.run(standalone_plan(reduced(single, along, n)))
                    for n in (reduction.short, reduction.long))
     # What is moved and multiplied is the same to the last word; waiting is not quite.
     for name in whole.counters:
@@ -87,13 +87,13 @@ def test_layers_by_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_latency_costs_cycles(rtl: Rtl) -> None:
-    single = single_pass(conv_layer("c", 16, 16, 14), FP, 1, BOARD)
+    single = standalone_pass(conv_layer("c", 16, 16, 14), FP, 1, BOARD)
     with Rtl(BOARD, latency=100) as slow:
         assert slow.count(single).counts.cycles > rtl.count(single).counts.cycles + 30
 
 
 def test_a_long_pass_is_reduced(rtl: Rtl) -> None:
-    single = single_pass(conv_layer("images", 16, 16, 14, 5), FP, 12, BOARD)
+    single = standalone_pass(conv_layer("images", 16, 16, 14, 5), FP, 12, BOARD)
     whole, part = rtl.count(single), rtl.count(single, most_cycles=10_000)
     assert whole.reduction is None and part.reduction is not None
     assert sum(part.runs) < whole.counts.cycles

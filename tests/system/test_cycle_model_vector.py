@@ -17,9 +17,10 @@ from oracles.pool_cases import geometry, random_pooled, random_window
 from oracles.rtl_run import Place, run_memory
 from oracles.vector_program import random_program
 
-from pynq_train.cycles import Command, Engine, Memory
+from pynq_train.cycles import Command, Engine
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Semaphore, pack_descriptor
+from pynq_train.hw.memory_timing import MemoryTiming
 
 pytestmark = pytest.mark.rtl
 
@@ -41,7 +42,7 @@ def compare(rng: random.Random, count: int, norms: float, sizes: tuple[int, int,
     place = Place(program.program_off, count, program.step_off, program.arena_bytes)
     counted = run_memory(dram, place, BOARD.dram_bytes_per_cycle, latency).cycles
     commands = [Command(fields) for fields in program.fields]
-    timing = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
+    timing = MemoryTiming(BOARD.dram_bytes_per_cycle, read_latency_cycles=latency)
     predicted = Engine(commands, BOARD.config, timing).run()
     what = {k: v for k, v in program.fields[0].items() if k[:2] in ("v.", "n.", "p.") and v
             and not k.endswith(("_off", "_step", "_jump"))}
@@ -86,7 +87,7 @@ def run_alone(fields: dict[str, int], latency: int) -> tuple[int, int]:
     dram = np.zeros(-(-end // PAGE) * PAGE, np.uint8)
     dram[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(whole), np.uint8)
     counted = run_memory(dram, Place(0, 1, step, end), BOARD.dram_bytes_per_cycle, latency).cycles
-    timing = Memory(BOARD.dram_bytes_per_cycle, read_latency=latency)
+    timing = MemoryTiming(BOARD.dram_bytes_per_cycle, read_latency_cycles=latency)
     return counted, Engine([Command(whole)], BOARD.config, timing).run()
 
 

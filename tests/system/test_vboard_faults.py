@@ -205,8 +205,8 @@ def test_addresses_outside_the_arena(bench: Bench) -> None:
         (Role.FORWARD, "yf.addr", 0x8000_0000, "write port 1"),
         (Role.FORWARD, "pre.rec_off", end, "write port 1"),
         (Role.SOFTMAX, "f.dlogit_off", end, "write port 2"),
-        (Role.GRADIENT, "u.wv_off", end - 64, "(read|write) port 3"),
-        (Role.GRADIENT, "u.w16_off", end, "write port 2"),
+        (Role.WEIGHT_GRADIENT, "u.wv_off", end - 64, "(read|write) port 3"),
+        (Role.WEIGHT_GRADIENT, "u.w16_off", end, "write port 2"),
     )
     for role, name, value, port in cases:
         index = number[role]
@@ -246,7 +246,7 @@ def test_runs_interrupted_anywhere(bench: Bench, monkeypatch: pytest.MonkeyPatch
 def test_step_mode_names_the_very_descriptor(bench: Bench) -> None:
     """Free-running errors name the oldest that had not finished; step mode names the one."""
     program, image = bench.plan.memory["train.program"].offset, bench.real.training
-    index = next(k for k, e in enumerate(bench.plan.train) if e.role == Role.GRADIENT)
+    index = next(k for k, e in enumerate(bench.plan.train) if e.role == Role.WEIGHT_GRADIENT)
     fields = {**image.fields[index], "u.wv_off": bench.plan.memory.nbytes}
     bench.board.write(program + index * DESCRIPTOR_BYTES, pack_descriptor(fields))
     done = []

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pynq_train.backends.vboard.model import MemoryTiming, _Config
+from pynq_train.backends.vboard.model import _Config
+from pynq_train.hw.memory_timing import MemoryTiming
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = 0x1000_0000

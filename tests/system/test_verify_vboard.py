@@ -10,7 +10,7 @@ import pytest
 
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.backends.vboard.build import default_source
-from pynq_train.check import Coverage, random_net, random_train, verify
+from pynq_train.check import Coverage, random_net, random_trainable, verify
 from pynq_train.cli.main import main
 from pynq_train.errors import StaleOverlay
 from pynq_train.graph import zoo
@@ -89,7 +89,7 @@ def test_a_board_with_the_engine_of_another_configuration_is_refused() -> None:
 def test_frozen_layers_of_random_networks(seed: int) -> None:
     drawn = random_net(seed)
     report = verify(drawn.graph, drawn.batch, 1, BOARD, seed,
-                    train=random_train(seed, drawn.graph))
+                    train=random_trainable(seed, drawn.graph))
     assert report.first is None, report.first.text()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden import post
 from pynq_train.backends.golden.geometry import LANES, Chunk, Geometry, split
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.post import ACC_BITS, Requantiser
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import align, wrap
@@ -145,7 +145,7 @@ def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
     return split(images, rows, row_bytes, target, even)
 
 
-def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
     """y = post(conv(x, w) + bias), with ReLU, pooling and flags."""
     rows, cols = g.out_rows, g.out_cols
     if g.pool:
@@ -193,7 +193,7 @@ def forward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worker
     return Result(requantise.measure, requantise.saturations)
 
 
-def _gradient(g: Geometry, memory: Memory) -> tuple[Array, Array | None]:
+def _gradient(g: Geometry, memory: ArenaViews) -> tuple[Array, Array | None]:
     """Words of the output gradient and its flags."""
     plain = g.mode == LoadMode.PLAIN
     return g.y_words(memory), None if plain else g.flag_units(memory)
@@ -246,7 +246,7 @@ class _Axis:
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
-def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
     """Gradient of the input, rows with (row + pad_top) % stride == phase."""
     s, k = g.stride, g.kernel
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
@@ -299,7 +299,7 @@ def backward(memory: Memory, g: Geometry, params: dict[str, int], workers: Worke
     return Result(requantise.measure, requantise.saturations)
 
 
-def weight_gradient(memory: Memory, g: Geometry, workers: Workers) -> Array:
+def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     """Sums of dY times X, int64 in the order of the weights in memory; modulo 2**48 they are exact.
 
     The sums of dY alone (bias gradient) go to memory, those of the weights do not.

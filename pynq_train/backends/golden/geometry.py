@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.hw.commands import LoadMode, Pass
 
 Array = NDArray[Any]
@@ -116,17 +116,17 @@ class Geometry:
         """Stored columns of the output."""
         return self.out_cols // 2 if self.pooled else self.out_cols
 
-    def x_words(self, memory: Memory) -> Array:
+    def x_words(self, memory: ArenaViews) -> Array:
         """Words of the layer's input ``[image, block, row, column]``."""
         shape = (self.images, self.n_blocks, self.in_rows, self.in_cols)
         return memory.words("the layer's input", self.x, shape, self.x_strides)
 
-    def y_words(self, memory: Memory) -> Array:
+    def y_words(self, memory: ArenaViews) -> Array:
         """Words of the layer's output or its gradient, at stored size."""
         shape = (self.images, self.m_blocks, self.y_rows, self.y_cols)
         return memory.words("the layer's output", self.y, shape, self.y_strides)
 
-    def flag_units(self, memory: Memory) -> Array:
+    def flag_units(self, memory: ArenaViews) -> Array:
         """Flags ``[image, block, row, unit]``: bytes of two pixels, pooled: uint16 of a pixel.
 
         Rows are whole words.
@@ -147,11 +147,11 @@ class Geometry:
         """Weights in memory: ``[m tile, n block, kr, kc, 16, 4]``."""
         return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, LANES
 
-    def weights(self, memory: Memory) -> Array:
+    def weights(self, memory: ArenaViews) -> Array:
         """16-bit weights ``[m tile, n block, kr, kc, 16, 4]``."""
         return memory.view("the weights", self.w, self.weight_shape, np.int16)
 
-    def biases(self, memory: Memory, dtype: Any, per_word: int) -> Array:
+    def biases(self, memory: ArenaViews, dtype: Any, per_word: int) -> Array:
         """Bias masters or sums ``[padded m, per_word]``."""
         shape = (self.m_tiles * self.m_tile, per_word)
         return memory.view("the biases", self.b, shape, dtype)

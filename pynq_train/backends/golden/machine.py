@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends.golden import conv, scalar
 from pynq_train.backends.golden.geometry import Geometry
-from pynq_train.backends.golden.memory import Memory, OutsideArena
+from pynq_train.backends.golden.memory import ArenaViews, OutsideArena
 from pynq_train.backends.golden.norm import norm
 from pynq_train.backends.golden.pool import pool
 from pynq_train.backends.golden.vector import vector
@@ -58,7 +58,7 @@ class GoldenMachine:
     """
 
     def __init__(self, arena: NDArray[Any], threads: int | None = None) -> None:
-        self._memory = Memory(arena)
+        self._memory = ArenaViews(arena)
         self._workers = Workers(threads)
         self._decoded: dict[bytes, _Decoded] = {}
 

@@ -17,7 +17,7 @@ class OutsideArena(Exception):
     """A tensor does not lie inside the arena; the text says which."""
 
 
-class Memory:
+class ArenaViews:
     """Views of one arena.
 
     Args:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.fixed import saturate, wrap
-from pynq_train.fixed.soft_float import Scalars
+from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.norm import (
     MASTER_EXPONENT,
@@ -32,7 +32,7 @@ _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
 _MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
 
 
-def norm(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
     """Run the normalisation unit; returns its record: magnitudes of A and B, saturations."""
     program = NormProgram(d["n.n_program"])
     shape = (d["n.n_blocks"], CHANNELS_PER_WORD)
@@ -57,7 +57,7 @@ def norm(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int
     return unit.measure, unit.saturations
 
 
-def _inputs(memory: Memory, d: dict[str, int], program: NormProgram,
+def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
             shape: tuple[int, int]) -> dict[Scratch, Array]:
     """Input words ``[block, channel]``, int64; those that a program does not read are left out."""
     blocks, lanes = shape
@@ -80,7 +80,7 @@ def _inputs(memory: Memory, d: dict[str, int], program: NormProgram,
     return found
 
 
-def _pairs(memory: Memory, name: str, offset: int, shape: tuple[int, int],
+def _pairs(memory: ArenaViews, name: str, offset: int, shape: tuple[int, int],
            values: tuple[Array, Array]) -> None:
     view = memory.view(name, offset, (shape[0], 2, shape[1]), np.int64)
     view[:, 0], view[:, 1] = values
@@ -94,7 +94,7 @@ class _Unit:
         self.scratch: dict[Scratch, Array] = dict.fromkeys(Scratch, zero)
         self.out: dict[Out, Array] = dict.fromkeys(Out, zero)
         self.measure = self.saturations = 0
-        self._registers = [Scalars(zero, zero, zero)] * REGISTERS
+        self._registers = [SoftFloats(zero, zero, zero)] * REGISTERS
         self._table = np.array(ROOT_SEEDS, np.int64)
         z, g = p["z_exp"], p["g_exp"]
         self._exponents = {
@@ -102,26 +102,26 @@ class _Unit:
             Exponent.MASTER: MASTER_EXPONENT, Exponent.A: p["a_exp"], Exponent.B: p["b_exp"],
             Exponent.C: p["c_exp"]}
 
-        def given(name: str) -> Scalars:
+        def given(name: str) -> SoftFloats:
             significand = np.full(shape, d[f"n.n_{name}_m"], np.int64)
-            return Scalars(zero, significand, np.full(shape, d[f"n.n_{name}_e"], np.int64))
+            return SoftFloats(zero, significand, np.full(shape, d[f"n.n_{name}_e"], np.int64))
 
         self._constants = {
             Constant.PER_ELEMENT: given("mean"), Constant.UNBIASED: given("var"),
             Constant.EPS: given("eps"),
-            Constant.ALPHA: Scalars.of_int(np.full(shape, p["alpha"], np.int64), -16),
-            Constant.HALF: Scalars.of_float(0.5, shape),
-            Constant.THREE_HALVES: Scalars.of_float(1.5, shape)}
+            Constant.ALPHA: SoftFloats.of_int(np.full(shape, p["alpha"], np.int64), -16),
+            Constant.HALF: SoftFloats.of_float(0.5, shape),
+            Constant.THREE_HALVES: SoftFloats.of_float(1.5, shape)}
 
     def run(self, program: NormProgram) -> None:
         """Execute a micro-program."""
         r = self._registers
         for i in PROGRAMS[program]:
             if i.op == NormOp.INT:
-                r[i.dst] = Scalars.of_int(self.scratch[Scratch(i.a)],
+                r[i.dst] = SoftFloats.of_int(self.scratch[Scratch(i.a)],
                                           self._exponents[Exponent(i.sel)])
             elif i.op == NormOp.NUMBER:
-                r[i.dst] = Scalars.unpack(self.scratch[Scratch(i.a)])
+                r[i.dst] = SoftFloats.unpack(self.scratch[Scratch(i.a)])
             elif i.op == NormOp.CONST:
                 r[i.dst] = self._constants[Constant(i.sel)]
             elif i.op == NormOp.MUL:
@@ -139,7 +139,7 @@ class _Unit:
             elif i.op == NormOp.PUT:
                 self.out[Out(i.dst)] = r[i.a].pack()
 
-    def _fix(self, word: Out, value: Scalars, exponent: int) -> None:
+    def _fix(self, word: Out, value: SoftFloats, exponent: int) -> None:
         exact, over = value.to_int(exponent)
         top = (1 << OUT_BITS[word] - 1) - 1
         limited = np.where(over, np.where(value.sign > 0, -top, top),

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate
 from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.pool import MAX_KERNEL, WINNER_PIXELS, WINNER_ROW
+from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW, MAX_KERNEL
 
 Array = NDArray[Any]
 
@@ -58,12 +58,12 @@ class _Site:
         s = self.stride
         for row in range(kernel):
             for col in range(kernel):
-                yield WINNER_ROW * row + col, padded[
+                yield ARGMAX_ROW * row + col, padded[
                     :, row:row + s * (self.q_rows - 1) + 1:s,
                     col:col + s * (self.q_cols - 1) + 1:s]
 
 
-def pool(memory: Memory, d: dict[str, int], p: dict[str, int],
+def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
          workers: Workers) -> tuple[int, int]:
     """Run the pooling pass; returns its record: measure, saturations.
 
@@ -73,7 +73,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int],
     site, blocks, back = _Site.of(d), d["p.p_blocks"], d["p.p_back"]
     whole = (blocks, site.rows, site.cols, CHANNELS_PER_WORD)
     pooled = (blocks, site.q_rows, site.q_cols, CHANNELS_PER_WORD)
-    row = -(-site.q_rows * site.q_cols // WINNER_PIXELS) * WINNER_PIXELS
+    row = -(-site.q_rows * site.q_cols // ARGMAX_PIXELS) * ARGMAX_PIXELS
 
     def run(image: int) -> tuple[int, int]:
         def view(name: str, key: str, shape: tuple[int, ...], dtype: type) -> Array:
@@ -81,10 +81,10 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int],
 
         source = view("the map that is read", "i", pooled if back else whole, np.int16)
         result = view("the map that is written", "o", whole if back else pooled, np.int16)
-        winners = None
+        argmax = None
         if back or d["p.p_winners"]:
-            winners = view("the winners", "w", (blocks, row), np.uint16)
-        total = _backward(site, source, winners) if back else _forward(site, source, winners)
+            argmax = view("the winners", "w", (blocks, row), np.uint16)
+        total = _backward(site, source, argmax) if back else _forward(site, source, argmax)
         exact = rne_shift(total.astype(np.int64), p["shift"]) if p["shift"] else total
         codes = saturate(exact, CODE_BITS)
         result[...] = codes
@@ -99,7 +99,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int],
     return measure, saturations
 
 
-def _forward(site: _Site, source: Array, winners: Array | None) -> Array:
+def _forward(site: _Site, source: Array, argmax: Array | None) -> Array:
     """Maxima ``[block, q row, q column, lane]``; writes the winners ``[block, pixel]``."""
     padded = site.blank(len(source), _OUTSIDE)
     site.inside(padded)[...] = source
@@ -109,20 +109,20 @@ def _forward(site: _Site, source: Array, winners: Array | None) -> Array:
     for code, tap in taps:
         np.copyto(place, np.uint16(code), where=tap > best)  # a later equal one loses
         np.maximum(best, tap, out=best)
-    if winners is not None:
+    if argmax is not None:
         pixels = site.q_rows * site.q_cols
         lanes = place.reshape(len(source), pixels, CHANNELS_PER_WORD)
-        winners[:, pixels:] = 0
-        winners[:, :pixels] = (lanes << np.arange(0, 16, 4, dtype=np.uint16)).sum(
+        argmax[:, pixels:] = 0
+        argmax[:, :pixels] = (lanes << np.arange(0, 16, 4, dtype=np.uint16)).sum(
             -1, dtype=np.uint16)
     return best
 
 
-def _backward(site: _Site, source: Array, winners: Array | None) -> Array:
+def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
     """Sums of gradients ``[block, row, column, lane]``."""
-    assert winners is not None
+    assert argmax is not None
     pixels = site.q_rows * site.q_cols
-    place = winners[:, :pixels, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
+    place = argmax[:, :pixels, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
     place = place.reshape(source.shape)
     padded = site.blank(len(source), 0)
     wide = source.astype(np.int32)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
@@ -63,14 +63,14 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
     return measure, int(np.count_nonzero(codes != exact))
 
 
-def update(memory: Memory, d: dict[str, int], p: dict[str, int],
+def update(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
            workers: Workers) -> tuple[int, int]:
     """Run the update unit on sums in memory; returns its record: measure, saturations."""
     sums = memory.view("the gradient sums", d["u.g_off"], (d["u.u_count"],), np.int64)
     return update_from(memory, d, p, sums, workers)
 
 
-def update_from(memory: Memory, d: dict[str, int], p: dict[str, int], sums: Array,
+def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: Array,
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
 
@@ -156,7 +156,7 @@ def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
     return np.square(codes).sum(axis=1), codes
 
 
-def softmax(memory: Memory, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
     """Run the softmax unit; returns its record: sum of losses, correct predictions."""
     batch, classes = d["f.f_batch"], d["f.f_classes"]
     blocks = -(-classes // 4)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends.golden.memory import Memory
+from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
 from pynq_train.hw.config import CHANNELS_PER_WORD
@@ -28,7 +28,7 @@ arithmetic, a large one leaves the cache."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ChannelPart:
     """What a group of channel blocks adds: magnitudes, saturations, sums ``[block, 2, 4]``."""
 
     measure: int
@@ -36,7 +36,7 @@ class _Part:
     sums: Array
 
 
-def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
+def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
            workers: Workers) -> tuple[int, int]:
     """Run the vector unit; returns its record: measure, saturations.
 
@@ -65,7 +65,7 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int],
     if d["v.v_write"]:
         out = map_of("the result", d["v.v_off"], d["v.v_reduce"])
 
-    def run(group: slice) -> _Part:
+    def run(group: slice) -> _ChannelPart:
         return _blocks(d, p, _by_block(a, group),
                        None if b is None else b[group] if d["v.v_spread"] else _by_block(b, group),
                        None if flags is None else _by_block(flags, group),
@@ -102,7 +102,7 @@ def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
 
 def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
             flags: Array | None, table: Array | None, out: Array | None,
-            kept: Array | None) -> _Part:
+            kept: Array | None) -> _ChannelPart:
     """A group of channel blocks: maps ``[block, image, word, lane]``, flags ``[block, image,
     flag word]``, coefficients ``[block, lane, 2]``.
 
@@ -123,7 +123,7 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     if d["v.v_sums"]:
         sums = _sums(a, a if d["v.v_square"] else b)
     if not d["v.v_write"]:
-        return _Part(0, 0, sums)
+        return _ChannelPart(0, 0, sums)
     scale: Array = np.empty((2, blocks, CHANNELS_PER_WORD), np.int64)
     offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
@@ -194,7 +194,7 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
 
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
-           kept: Array | None, sums: Array) -> _Part:
+           kept: Array | None, sums: Array) -> _ChannelPart:
     """Requantise ``total``: integers, in float64 (below 2**53; overwritten) or int64."""
     if total.dtype == np.float64:
         whole = total.astype(np.int64)
@@ -217,7 +217,7 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
             live = kept & live if d["v.v_relu"] else kept
         flags[...] = _pack(live)
     whole ^= whole >> 63
-    return _Part(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
+    return _ChannelPart(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
 
 
 def _signed(values: Array) -> Array:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pynq_train.backends.board import BoardBackend, import_pynq
 from pynq_train.backends.vboard.build import ModelSource
-from pynq_train.backends.vboard.model import MemoryTiming, Model, PortCounters, Response
+from pynq_train.backends.vboard.model import PortCounters, Response, VerilatedModel
 from pynq_train.backends.vboard.overlay import overlay_file
 from pynq_train.hw.boards import Board
+from pynq_train.hw.memory_timing import MemoryTiming
 
 if TYPE_CHECKING:
     from pynq_train.backends.vboard.device import VirtualDevice
@@ -84,7 +85,7 @@ class VirtualBoardBackend(BoardBackend):
             self._device = None
 
     @property
-    def model(self) -> Model:
+    def model(self) -> VerilatedModel:
         """The simulated engine, to inject errors and stalls and to count traffic."""
         assert self._device is not None
         return self._device.model

@@ -254,7 +254,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
 
     if source.profiled and tools.gcc:
         try:
-            _exercise(link(RECORD), source)
+            _run_for_profile(link(RECORD), source)
         except PynqTrainError as error:
             _LOG.warning("the virtual board is built without a profile, it is slower: %s", error)
         else:
@@ -262,7 +262,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
     return link(())
 
 
-def _exercise(library: Path, source: ModelSource) -> None:
+def _run_for_profile(library: Path, source: ModelSource) -> None:
     """Train on a library that records a profile; it leaves the profile beside its objects."""
     code = "import sys; from pynq_train.run.pgo import main; main(*sys.argv[1:])"
     root = str(Path(__file__).resolve().parents[3])

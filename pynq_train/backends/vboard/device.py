@@ -23,12 +23,13 @@ from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 
 from pynq_train.backends.vboard import build, ps
-from pynq_train.backends.vboard.memory import Dram
-from pynq_train.backends.vboard.model import MemoryTiming, Model
+from pynq_train.backends.vboard.memory import ContiguousMemory
+from pynq_train.backends.vboard.model import VerilatedModel
 from pynq_train.errors import UnknownName
 from pynq_train.hw import registers
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.design import VLNV
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.overlays import VIRTUAL_VARIABLE
 
 try:  # pynqmetadata 0.1.9 and newer
@@ -45,7 +46,7 @@ _BIT = {field.name: 1 << field.lsb for field in _STATUS.fields if field.bits == 
 
 
 class EngineModel(Protocol):
-    """What a device needs of the model of the engine (``Model`` has it)."""
+    """What a device needs of the model of the engine (``VerilatedModel`` has it)."""
 
     @property
     def cycles(self) -> int: ...
@@ -130,7 +131,7 @@ class VirtualDevice(Device):
         self.seed = seed
         self.timing = timing or replace(MemoryTiming(), bytes_per_cycle=board.dram_bytes_per_cycle)
         base = _MEMORY_BASE.get(board.name, _MEMORY_BASE[board.family])
-        self.dram = Dram(base, board.cma_bytes)
+        self.dram = ContiguousMemory(base, board.cma_bytes)
         self.time = SimulatedTime(self)
         self.model: EngineModel | None = None
         self.lock_file = Path(tempfile.gettempdir(),
@@ -317,7 +318,8 @@ class _Lease:
         self.buffer = weakref.ref(buffer)
 
 
-def verilated_model(device: VirtualDevice, source: build.ModelSource | None = None) -> Model:
+def verilated_model(device: VirtualDevice, source: build.ModelSource | None = None
+                    ) -> VerilatedModel:
     """Build (or take from the cache) and start the model of the engine for ``device``."""
     library = build.build(source or build.default_source(config=device.board.config))
-    return Model(library, device.dram.memory, device.dram.base, device.timing, device.seed)
+    return VerilatedModel(library, device.dram.memory, device.dram.base, device.timing, device.seed)

@@ -7,7 +7,7 @@ import numpy as np
 PAGE_BYTES = 4096
 
 
-class Dram:
+class ContiguousMemory:
     """The contiguous memory (CMA) of a board, zero at first and committed page by page.
 
     Args:

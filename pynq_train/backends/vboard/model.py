@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import HardwareFault, Timeout
+from pynq_train.hw.memory_timing import MemoryTiming
 
 
 class Response(IntEnum):
@@ -19,27 +20,6 @@ class Response(IntEnum):
 
     SLVERR = 2
     DECERR = 3
-
-
-@dataclass(frozen=True)
-class MemoryTiming:
-    """Timing of the device memory.
-
-    Attributes:
-        bytes_per_cycle: bandwidth of the DRAM, reads and writes together.
-        read_latency_cycles: from the address to the first beat of a read.
-        write_latency_cycles: from the last beat to the answer of a write.
-        burst_cycles: pause of a port after each burst.
-        turn_cycles: cost of a change between reading and writing.
-        turn_quantum_cycles: longest stay in one direction while the other waits.
-    """
-
-    bytes_per_cycle: int = 16
-    read_latency_cycles: int = 40
-    write_latency_cycles: int = 20
-    burst_cycles: int = 2
-    turn_cycles: int = 4
-    turn_quantum_cycles: int = 64
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 _SILENT = "was not answered"
 
 
-class Model:
+class VerilatedModel:
     """A Verilated board; ``dram`` is read and written in place while it runs.
 
     Args:

@@ -9,7 +9,7 @@ from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.words import LANES, ceil_div
 from pynq_train.program.program import Fields
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
 Taps = tuple[dict[str, int], ...]
@@ -45,7 +45,7 @@ class LayerAddresses:
                        wv=self.wv + (8 if momentum else 4) * weights, bias=self.bias + biases,
                        db=self.db + biases)
 
-    def slice(self, geo: Geometry, momentum: bool) -> LayerAddresses:
+    def slice(self, geo: TiledPass, momentum: bool) -> LayerAddresses:
         """Addresses of the m tiles that a weight gradient covers."""
         first, spec = geo.shape.m_first, geo.shape.spec
         flags = spec.flags.block_stride if spec.flags else 0
@@ -135,7 +135,7 @@ def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
              _row_jumps(rows.n, rows.flag_strides, rows.start[1], unpool))
 
 
-def _taps(geo: Geometry) -> Taps:
+def _taps(geo: TiledPass) -> Taps:
     """Tap table of a pass with the pitches of its tile."""
     result = []
     for tap in geo.shape.taps:
@@ -146,7 +146,7 @@ def _taps(geo: Geometry) -> Taps:
     return tuple(result)
 
 
-def _pixels(fields: Fields, geo: Geometry) -> None:
+def _pixels(fields: Fields, geo: TiledPass) -> None:
     tile, step = geo.tile, geo.shape.step
     counts = (tile.cols, tile.rows, tile.images)
     _put(fields, "pix.p", counts)
@@ -163,7 +163,7 @@ def _compute(fields: Fields, levels: Sequence[int], table: Sequence[int],
     _put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
 
 
-def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
+def _x_rows(geo: TiledPass) -> tuple[Rows, tuple[int, ...], int]:
     """Rows of the layer input's tile, strides of the position, address of the first row."""
     spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
     if x.flat:
@@ -180,18 +180,18 @@ def _x_rows(geo: Geometry) -> tuple[Rows, tuple[int, ...], int]:
     return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
 
 
-def _hop(geo: Geometry) -> int:
+def _hop(geo: TiledPass) -> int:
     """Channel blocks that the input moves from one m tile to the next: grouped only."""
     return geo.blocks if geo.shape.spec.group else 0
 
 
-def _m_move(geo: Geometry) -> TileMove:
+def _m_move(geo: TiledPass) -> TileMove:
     """Move of the layer input by m tile."""
     blocks = _hop(geo)
     return TileMove(blocks * geo.shape.spec.x.block_stride, (0, 0, 0, blocks))
 
 
-def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
+def _x_moves(geo: TiledPass) -> tuple[TileMove, TileMove, TileMove, TileMove]:
     """Moves of the layer input by chunk, column tile, row tile and image tile."""
     x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step
     if x.flat:
@@ -209,7 +209,7 @@ def _x_moves(geo: Geometry) -> tuple[TileMove, TileMove, TileMove, TileMove]:
 class _Gradient:
     """The output gradient as a loader sees it: limits, strides, halving by unpooling."""
 
-    geo: Geometry
+    geo: TiledPass
 
     @property
     def mode(self) -> LoadMode:
@@ -251,7 +251,7 @@ class _Gradient:
                          tile.images * image))
 
 
-def lower(geo: Geometry, at: LayerAddresses, flags: bool = True,
+def lower(geo: TiledPass, at: LayerAddresses, flags: bool = True,
           momentum: bool = True) -> tuple[Fields, Taps]:
     """Return the fields of one convolution descriptor and its taps.
 
@@ -281,7 +281,7 @@ def lower(geo: Geometry, at: LayerAddresses, flags: bool = True,
     return fields, _taps(geo)
 
 
-def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
@@ -318,7 +318,7 @@ def _forward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
         geo.merged_rows))
 
 
-def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[int, int],
+def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple[int, int],
            lim: tuple[int, int, int, int], move: tuple[int, int]) -> None:
     """Fields of drain and post-processing that forward and backward share."""
     tile, regions = geo.tile, geo.shape.regions
@@ -342,7 +342,7 @@ def _store(fields: Fields, geo: Geometry, store: Sequence[int], *, start: tuple[
             fields[f"y.ydc{4 * t + coord}"] = jump
 
 
-def _flag_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+def _flag_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     flags = geo.shape.spec.flags
     assert flags is not None
     words, line = geo.flag_row_words, geo.stored_rows
@@ -366,7 +366,7 @@ class _Target:
     merge: bool
 
 
-def _map_store(fields: Fields, geo: Geometry, name: str, addr: int, start: tuple[int, int],
+def _map_store(fields: Fields, geo: TiledPass, name: str, addr: int, start: tuple[int, int],
                size: tuple[int, int], target: _Target) -> None:
     """Walk of a segment of ``size`` (words of a row, rows) whose first row is at ``addr``.
 
@@ -389,7 +389,7 @@ def _map_store(fields: Fields, geo: Geometry, name: str, addr: int, start: tuple
           pos=(1, words, words * line, words * line * tile.images))
 
 
-def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
@@ -424,7 +424,7 @@ def _backward(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     _backward_store(fields, geo, at)
 
 
-def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     shape, tile, spec, x = geo.shape, geo.tile, geo.shape.spec, geo.shape.spec.x
     s = spec.stride
     store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
@@ -448,7 +448,7 @@ def _backward_store(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
                    (s * x.row_stride, x.image_stride, x.block_stride), geo.merged_rows))
 
 
-def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
+def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
     _put(fields, "pre.t", counts)
@@ -487,7 +487,7 @@ def _weight_gradient(fields: Fields, geo: Geometry, at: LayerAddresses) -> None:
     fields["y.ylim0"] = spec.nb if geo.window_blocks else k
 
 
-def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -> None:
+def _update(fields: Fields, geo: TiledPass, at: LayerAddresses, momentum: bool) -> None:
     """The update unit's part of a weight gradient."""
     shape, spec = geo.shape, geo.shape.spec
     fields["pre.opcode"] = int(Opcode.GRADIENT)
@@ -496,7 +496,7 @@ def _update(fields: Fields, geo: Geometry, at: LayerAddresses, momentum: bool) -
                    "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
 
 
-def _geometry(fields: Fields, geo: Geometry, at: LayerAddresses, flags: bool) -> None:
+def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -> None:
     shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
     forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
     m, n = spec.m, spec.n

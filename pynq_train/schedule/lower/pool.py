@@ -23,15 +23,15 @@ class PoolLowering:
     first: int
     images: int
 
-    def forward(self, x: int, y: int, winners: int, keep: bool) -> Fields:
-        """Maxima; ``x``, ``y``, ``winners``: offsets of the whole tensors, ``keep``: winners."""
-        return {**self._fields(x, y, winners, False), "p.p_winners": int(keep)}
+    def forward(self, x: int, y: int, argmax: int, keep: bool) -> Fields:
+        """Maxima; ``x``, ``y``, ``argmax``: offsets of the whole tensors, ``keep``: winners."""
+        return {**self._fields(x, y, argmax, False), "p.p_winners": int(keep)}
 
-    def backward(self, dy: int, dx: int, winners: int) -> Fields:
+    def backward(self, dy: int, dx: int, argmax: int) -> Fields:
         """Gradients."""
-        return self._fields(dy, dx, winners, True)
+        return self._fields(dy, dx, argmax, True)
 
-    def _fields(self, read: int, written: int, winners: int, back: bool) -> Fields:
+    def _fields(self, read: int, written: int, argmax: int, back: bool) -> Fields:
         spec = self.spec
         assert spec.flags is not None
         source, result = (spec.y, spec.x) if back else (spec.x, spec.y)
@@ -40,7 +40,7 @@ class PoolLowering:
             "p.p_stride": spec.stride, "p.p_top": spec.pad_top, "p.p_left": spec.pad_left,
             "p.p_back": int(back)}
         for name, offset, layout in (("i", read, source), ("o", written, result),
-                                     ("w", winners, spec.flags)):
+                                     ("w", argmax, spec.flags)):
             stride = layout.image_stride  # behind an image there may be other maps
             fields.update({f"p.{name}_off": offset + self.first * stride,
                            f"p.{name}_words": layout.blocks * layout.block_stride // WORD_BYTES,

@@ -17,9 +17,9 @@ from pynq_train.layers.backward_graph import DLOGITS, THROUGH
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
 from pynq_train.schedule.lower.pool import PoolLowering
-from pynq_train.schedule.lower.vector import Part, VectorLowering
+from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.memory.place import ZEROS
-from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Entry, Role
+from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, Role
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import JOIN
 
@@ -35,14 +35,14 @@ class ProgramImage:
 
     Attributes:
         name: ``train`` or ``evaluate``.
-        entries: what each descriptor does.
+        descriptors: what each descriptor does.
         fields: the fields of each descriptor.
         program: descriptors, at symbol ``<name>.program``.
         taps: tap tables, at symbol ``<name>.taps``.
     """
 
     name: str
-    entries: tuple[Entry, ...]
+    descriptors: tuple[Descriptor, ...]
     fields: tuple[Fields, ...]
     program: bytes
     taps: bytes
@@ -64,7 +64,7 @@ class _Waits:
         self.counts = dict.fromkeys(Semaphore, 0)
         self.producer: dict[str, tuple[Semaphore, int]] = {}
 
-    def done(self, semaphore: Semaphore, *tensors: str, part: Entry | None = None) -> None:
+    def done(self, semaphore: Semaphore, *tensors: str, part: Descriptor | None = None) -> None:
         """One more descriptor that signals ``semaphore`` and has written ``tensors``.
 
         ``part``: an entry that has written its images of them alone.
@@ -85,7 +85,7 @@ class _Waits:
                 found += self.made(*self._parts.get(tensor, ()))
         return tuple(found)
 
-    def put(self, fields: Fields, unit: str, *tensors: str, part: Entry | None = None) -> None:
+    def put(self, fields: Fields, unit: str, *tensors: str, part: Descriptor | None = None) -> None:
         """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore).
 
         The vector unit takes its descriptors one by one: it needs no wait for itself. ``part``: an
@@ -122,13 +122,13 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
     """Symbol of the gradient of a layer's output; empty if it has none."""
     if layer == len(plan.specs) - 1:
         return DLOGITS
-    own = plan.flow.of_layer.get(layer)
+    own = plan.backward_graph.of_layer.get(layer)
     return own.tensor if own else ""
 
 
 def target_symbol(plan: Plan, layer: int) -> str:
     """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
-    for step in plan.flow.steps:
+    for step in plan.backward_graph.nodes:
         if step.layer == layer and step.kind in THROUGH:
             return step.target
     return ""
@@ -160,18 +160,18 @@ def build_evaluation(plan: Plan) -> ProgramImage:
     return _build(plan, "evaluate", plan.evaluate)
 
 
-def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
+def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:
     waits = _Waits(_parts(plan))
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
     all_fields: list[Fields] = []
     tap_bytes = b""
-    for number, entry in enumerate(entries):
-        fields, taps = _fields(plan, name, entry, waits)
+    for number, descriptor in enumerate(descriptors):
+        fields, taps = _fields(plan, name, descriptor, waits)
         fields.update({
-            "pre.opcode": int(entry.role.opcode), "pre.number": number,
-            "pre.signal": int(SEMAPHORE_OF[entry.role.opcode]),
-            "pre.param": plan.param_of(entry),
+            "pre.opcode": int(descriptor.role.opcode), "pre.number": number,
+            "pre.signal": int(SEMAPHORE_OF[descriptor.role.opcode]),
+            "pre.param": plan.param_of(descriptor),
             "pre.rec_off": records_at + number * RECORD_BYTES,
         })
         if taps:
@@ -180,7 +180,7 @@ def _build(plan: Plan, name: str, entries: tuple[Entry, ...]) -> ProgramImage:
         all_fields.append(fields)
     program = b"".join(pack_descriptor(fields) for fields in all_fields)
     tap_bytes = tap_bytes or bytes(WORD_BYTES)
-    return ProgramImage(name, entries, tuple(all_fields), program, tap_bytes)
+    return ProgramImage(name, descriptors, tuple(all_fields), program, tap_bytes)
 
 
 def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -188,32 +188,32 @@ def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
     found = {output_symbol(plan, at): tuple(output_symbol(plan, place) for place in sources)
              for at, (spec, sources) in enumerate(zip(plan.specs, plan.sources))
              if spec.kind == "concat"}
-    return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.flow.steps
+    return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.backward_graph.nodes
                         if step.kind == "view"}}
 
 
-def _fields(plan: Plan, name: str, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
-    if entry.role == Role.SOFTMAX:
+def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
+    if descriptor.role == Role.SOFTMAX:
         return _softmax(plan, name == "train", waits), ()
-    if entry.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
-        return _update_bias(plan, entry, waits), ()
-    if entry.role.opcode == Opcode.POOL:
-        return _pool(plan, name == "train", entry, waits), ()
-    if entry.role.opcode in (Opcode.VECTOR, Opcode.NORM):
-        return _vector(plan, name == "train", entry, waits), ()
-    return _conv(plan, name == "train", entry, waits)
+    if descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
+        return _update_bias(plan, descriptor, waits), ()
+    if descriptor.role.opcode == Opcode.POOL:
+        return _pool(plan, name == "train", descriptor, waits), ()
+    if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM):
+        return _vector(plan, name == "train", descriptor, waits), ()
+    return _conv(plan, name == "train", descriptor, waits)
 
 
-def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields, Taps]:
-    assert entry.geometry is not None
-    layer, kind = entry.layer, entry.geometry.shape.kind
+def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
+    assert descriptor.tiled is not None
+    layer, kind = descriptor.layer, descriptor.tiled.shape.kind
     label = plan.specs[layer].name
     flags = train and plan.active[layer]
-    sums = entry.role == Role.BIAS_SUMS
+    sums = descriptor.role == Role.BIAS_SUMS
     at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer, train)
-    if entry.images is not None:
-        at = _of_part(plan, layer, at, entry.images[0])
-    fields, taps = lower(entry.geometry, at, flags, plan.momentum and not sums)
+    if descriptor.images is not None:
+        at = _of_part(plan, layer, at, descriptor.images[0])
+    fields, taps = lower(descriptor.tiled, at, flags, plan.momentum and not sums)
     if sums:
         fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
     x = ZEROS if sums else input_symbol(plan, layer, 0, train)
@@ -222,11 +222,11 @@ def _conv(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> tuple[Fields,
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
     if kind == Pass.FORWARD:
-        waits.put(fields, "x", x, part=entry)
-        waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=entry)
+        waits.put(fields, "x", x, part=descriptor)
+        waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=descriptor)
     elif kind == Pass.BACKWARD:
-        waits.put(fields, "x", dy, part=entry)
-        waits.done(Semaphore.CONV, target_symbol(plan, layer), part=entry)
+        waits.put(fields, "x", dy, part=descriptor)
+        waits.done(Semaphore.CONV, target_symbol(plan, layer), part=descriptor)
     else:
         waits.put(fields, "x", x)
         waits.put(fields, "s", dy)
@@ -242,71 +242,71 @@ def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAdd
     return replace(at, x=at.x + x, dx=at.dx + x, y=at.y + y, dy=at.dy + y, flags=at.flags + flags)
 
 
-def _vector(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
+def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fields:
     """A descriptor of the vector unit."""
-    layer, role = entry.layer, entry.role
+    layer, role = descriptor.layer, descriptor.role
     spec, fused = plan.specs[layer], plan.layers[layer]
     second = input_symbol(plan, layer, 1, train) if len(plan.sources[layer]) > 1 else ""
     unit = VectorLowering(spec, lambda symbol: plan.memory[symbol].offset if symbol in plan.memory
                           else 0, input_symbol(plan, layer, 0, train), second,
                           output_symbol(plan, layer))
-    first, count = entry.images or (0, spec.x.images)
-    part = Part(first, count, entry.part)
+    first, count = descriptor.images or (0, spec.x.images)
+    part = BatchPart(first, count, descriptor.part)
     written: tuple[str, ...] = ()
-    if role == Role.JOIN:
+    if role == Role.CONCAT_BARRIER:
         waits.put(fields := unit.join(JOIN), "v", unit.y)
         written = (unit.y,)
-    elif role == Role.SUMS:
-        waits.put(fields := unit.sums(part), "v", unit.x, part=entry)
-    elif role == Role.NORM:
+    elif role == Role.NORM_SUMS:
+        waits.put(fields := unit.sums(part), "v", unit.x, part=descriptor)
+    elif role == Role.NORM_COEFFICIENTS:
         assert fused.norm is not None
-        parts = max(1, sum(e.role == Role.SUMS and e.layer == layer for e in plan.train))
+        parts = max(1, sum(e.role == Role.NORM_SUMS and e.layer == layer for e in plan.train))
         fields = unit.norm(fused.norm, not train, parts)
-    elif role == Role.POINT:
+    elif role == Role.FORWARD_VECTOR:
         flags = train and plan.active[layer]
-        waits.put(fields := unit.point(part, flags, train), "v", unit.x, second, part=entry)
+        waits.put(fields := unit.point(part, flags, train), "v", unit.x, second, part=descriptor)
         written = (unit.y, f"{spec.name}.flags")
-    elif role == Role.STEP_NORM:
+    elif role == Role.BACKWARD_NORM:
         assert fused.norm is not None
-        parts = sum(e.role == Role.STEP_SUMS and e.step == entry.step for e in plan.train)
+        parts = sum(e.role == Role.BACKWARD_SUMS and e.node == descriptor.node for e in plan.train)
         fields = unit.step_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:
-        step = plan.flow.steps[entry.step]
+        step = plan.backward_graph.nodes[descriptor.node]
         masks = tuple("" if ref.mask is None else f"{plan.specs[ref.mask].name}.flags"
                       for ref in step.reads)
         tensors = [ref.tensor for ref in step.reads]
-        if role == Role.STEP_SUMS:
+        if role == Role.BACKWARD_SUMS:
             fields = unit.step_sums(step, masks[0], part)
         else:
             own = layer if step.kind in ("sum", "mask") else plan.sources[layer][0]
             layout = plan.specs[own].y
-            first, count = entry.images or (0, layout.images)
-            fields = unit.step(step, masks, layout, Part(first, count, entry.part))
+            first, count = descriptor.images or (0, layout.images)
+            fields = unit.step(step, masks, layout, BatchPart(first, count, descriptor.part))
             written = (step.target,)
-        waits.put(fields, "v", *tensors, part=entry)
-    waits.done(Semaphore.VECTOR, *written, part=entry)
+        waits.put(fields, "v", *tensors, part=descriptor)
+    waits.done(Semaphore.VECTOR, *written, part=descriptor)
     return fields
 
 
-def _pool(plan: Plan, train: bool, entry: Entry, waits: _Waits) -> Fields:
+def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fields:
     """A pooling pass."""
-    layer, spec, at = entry.layer, plan.specs[entry.layer], plan.memory.offset
-    first, count = entry.images or (0, spec.x.images)
+    layer, spec, at = descriptor.layer, plan.specs[descriptor.layer], plan.memory.offset
+    first, count = descriptor.images or (0, spec.x.images)
     unit = PoolLowering(spec, first, count)
-    winners = f"{spec.name}.flags"
-    if entry.role == Role.POOL:
+    argmax = f"{spec.name}.flags"
+    if descriptor.role == Role.POOL:
         keep = train and plan.active[layer]
         x, y = input_symbol(plan, layer), output_symbol(plan, layer)
-        fields = unit.forward(at(x), at(y), at(winners), keep)
-        waits.put(fields, "v", x, part=entry)
-        waits.done(Semaphore.VECTOR, y, winners, part=entry)
+        fields = unit.forward(at(x), at(y), at(argmax), keep)
+        waits.put(fields, "v", x, part=descriptor)
+        waits.done(Semaphore.VECTOR, y, argmax, part=descriptor)
         return fields
-    step = plan.flow.steps[entry.step]
+    step = plan.backward_graph.nodes[descriptor.node]
     gradient = step.reads[0].tensor
-    fields = unit.backward(at(gradient), at(step.target), at(winners))
-    waits.put(fields, "v", gradient, part=entry)
-    waits.done(Semaphore.VECTOR, step.target, part=entry)
+    fields = unit.backward(at(gradient), at(step.target), at(argmax))
+    waits.put(fields, "v", gradient, part=descriptor)
+    waits.done(Semaphore.VECTOR, step.target, part=descriptor)
     return fields
 
 
@@ -321,10 +321,10 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
     return fields
 
 
-def _update_bias(plan: Plan, entry: Entry, waits: _Waits) -> Fields:
+def _update_bias(plan: Plan, descriptor: Descriptor, waits: _Waits) -> Fields:
     """SGD of the biases: starts when the sums of all slices of the layer are in memory."""
-    spec, memory = plan.specs[entry.layer], plan.memory
-    beta = spec.kind == "norm" and entry.role == Role.UPDATE_BIAS
+    spec, memory = plan.specs[descriptor.layer], plan.memory
+    beta = spec.kind == "norm" and descriptor.role == Role.UPDATE_BIAS
     skip = spec.bias_bytes if beta else 0
     fields: Fields = {
         "u.g_off": memory[f"{spec.name}.db"].offset + skip,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import RECORD_WORDS
 from pynq_train.quant import Measures
-from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
 
 
 @dataclass(frozen=True)
-class StepResult:
+class RunRecords:
     """What the records of one program run say.
 
     Attributes:
@@ -31,23 +31,23 @@ class StepResult:
     saturations: dict[str, int]
 
 
-def read_records(plan: Plan, entries: tuple[Entry, ...],
-                 records: NDArray[np.uint8]) -> StepResult:
+def read_records(plan: Plan, descriptors: tuple[Descriptor, ...],
+                 records: NDArray[np.uint8]) -> RunRecords:
     """Decode the records of a program run.
 
     Args:
         plan: the plan.
-        entries: descriptors of the program, ``plan.train`` or ``plan.evaluate``.
+        descriptors: descriptors of the program, ``plan.train`` or ``plan.evaluate``.
         records: uint8, the bytes of symbol ``train.records`` or ``evaluate.records``.
     """
     words = np.frombuffer(records.tobytes(), "<i8").reshape(-1, RECORD_WORDS)
-    if len(words) != len(entries):
-        raise BadInput("records", expected=f"{len(entries)} of {RECORD_WORDS} words",
+    if len(words) != len(descriptors):
+        raise BadInput("records", expected=f"{len(descriptors)} of {RECORD_WORDS} words",
                        found=len(words))
     found = _Reading(plan)
-    for entry, row in zip(entries, words):
-        found.take(entry, int(row[0]), int(row[1]))
-    return StepResult(found.loss, found.correct, found.measures(), found.saturations)
+    for descriptor, row in zip(descriptors, words):
+        found.take(descriptor, int(row[0]), int(row[1]))
+    return RunRecords(found.loss, found.correct, found.measures(), found.saturations)
 
 
 class _Reading:
@@ -60,39 +60,39 @@ class _Reading:
         self._backward: list[int | None] = [None] * count
         self._weights: list[int | None] = [None] * count
         self._coefficients: dict[int, int] = {}
-        self._steps: dict[int, tuple[int, int]] = {}
+        self._nodes: dict[int, tuple[int, int]] = {}
         self.saturations: dict[str, int] = {}
         self.loss = self.correct = 0
 
-    def take(self, entry: Entry, first: int, second: int) -> None:
+    def take(self, descriptor: Descriptor, first: int, second: int) -> None:
         """Take one record: its measure and its saturations."""
-        layer, role = entry.layer, entry.role
+        layer, role = descriptor.layer, descriptor.role
         name = self._plan.specs[layer].name
         if role == Role.SOFTMAX:
             self.loss, self.correct = first, second
-        elif role in (Role.FORWARD, Role.POINT):
+        elif role in (Role.FORWARD, Role.FORWARD_VECTOR):
             self._forward[layer] |= first
             self._count(f"{name}.y", second)
         elif role == Role.BACKWARD:
             self._backward[layer] = (self._backward[layer] or 0) | first
             self._count(f"{name}.dx", second)
-        elif role == Role.GRADIENT:
+        elif role == Role.WEIGHT_GRADIENT:
             self._weights[layer] = (self._weights[layer] or 0) | first
             self._count(f"{name}.w", second)
-        elif role == Role.NORM:
+        elif role == Role.NORM_COEFFICIENTS:
             self._coefficients[layer] = first
             self._count(f"{name}.a", second)
-        elif role == Role.STEP_NORM:
-            written, _ = self._steps.get(entry.step, (0, 0))
-            self._steps[entry.step] = (written, first)
+        elif role == Role.BACKWARD_NORM:
+            written, _ = self._nodes.get(descriptor.node, (0, 0))
+            self._nodes[descriptor.node] = (written, first)
             self._count(f"{name}.b", second)
         elif role == Role.POOL:
             self._count(f"{name}.y", second)  # its range is that of its input
-        elif role in (Role.STEP, Role.UNPOOL):
+        elif role in (Role.BACKWARD_VECTOR, Role.UNPOOL):
             # Parts of the mini-batch have a record each.
-            written, coefficients = self._steps.get(entry.step, (0, 0))
-            self._steps[entry.step] = (written | first, coefficients)
-            self._count(self._plan.flow.steps[entry.step].target, second)
+            written, coefficients = self._nodes.get(descriptor.node, (0, 0))
+            self._nodes[descriptor.node] = (written | first, coefficients)
+            self._count(self._plan.backward_graph.nodes[descriptor.node].target, second)
 
     def _count(self, tensor: str, saturations: int) -> None:
         self.saturations[tensor] = self.saturations.get(tensor, 0) + saturations
@@ -100,4 +100,4 @@ class _Reading:
     def measures(self) -> Measures:
         """Ranges for the exponent policy."""
         return Measures(self._forward, self._backward, self._weights, self._coefficients,
-                        self._steps)
+                        self._nodes)

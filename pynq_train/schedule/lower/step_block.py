@@ -42,7 +42,7 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
         return step_params(exponents, sgd)
     alphas = {index: layer.norm.momentum for index, layer in enumerate(plan.layers)
               if layer.norm is not None and moving and sgd is not None}
-    return wired_step_params(exponents, sgd, layer_kinds(plan), plan.flow, alphas)
+    return wired_step_params(exponents, sgd, layer_kinds(plan), plan.backward_graph, alphas)
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
@@ -53,24 +53,24 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
     entries: dict[int, bytes] = {
         param_index(Role.SOFTMAX, 0): pack_params(Opcode.SOFTMAX, params.softmax)}
     by_role = ((Role.FORWARD, params.forward), (Role.BACKWARD, params.backward),
-               (Role.GRADIENT, params.update_weights),
+               (Role.WEIGHT_GRADIENT, params.update_weights),
                (Role.UPDATE_BIAS, params.update_bias))
     for role, layers in by_role:
         if len(layers) != len(plan.specs):
             raise BadInput("step parameters", expected=f"{len(plan.specs)} layers",
                            found=len(layers))
-        for layer, (values, learn) in enumerate(zip(layers, plan.learns)):
-            if role == Role.GRADIENT and not learn.weights:
+        for layer, (values, learn) in enumerate(zip(layers, plan.trainable)):
+            if role == Role.WEIGHT_GRADIENT and not learn.weights:
                 values = DEAD_UPDATE if learn.bias and values else {}
             elif role == Role.UPDATE_BIAS and not learn.bias:
                 values = {}
             opcode = role.opcode
             if not plan.specs[layer].on_array:
                 opcode = {Role.FORWARD: Opcode.VECTOR,
-                          Role.GRADIENT: Opcode.UPDATE}.get(role, opcode)
+                          Role.WEIGHT_GRADIENT: Opcode.UPDATE}.get(role, opcode)
             entries[param_index(role, layer)] = pack_params(opcode, values)
     entry_of = {plan.param_of(e): e.role.opcode for e in (*plan.train, *plan.evaluate)
-                if e.role == Role.NORM or e.step >= 0}
+                if e.role == Role.NORM_COEFFICIENTS or e.node >= 0}
     for index, opcode in entry_of.items():
         entries[index] = pack_params(opcode, _of_index(plan, params, index))
     blank = bytes(PARAM_BYTES)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import ceil_div
-from pynq_train.layers.backward_graph import GradientStep
+from pynq_train.layers.backward_graph import BackwardNode
 from pynq_train.layers.fuse import Norm
 from pynq_train.program.program import Fields
 from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, MapLayout
@@ -21,7 +21,7 @@ At = Callable[[str], int]
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Images of a descriptor: the first one, their number, and the number of the part."""
 
     first: int
@@ -29,7 +29,7 @@ class Part:
     number: int = 0
 
 
-def _layout(x: MapLayout, part: Part) -> Fields:
+def _layout(x: MapLayout, part: BatchPart) -> Fields:
     """Sizes and steps of maps ``[image][block][word]``, with gaps or not, and of their flags."""
     words = x.rows * x.cols
     row = ceil_div(words, FLAG_MASK_PIXELS)
@@ -59,7 +59,7 @@ class VectorLowering:
     second: str
     y: str
 
-    def sums(self, part: Part) -> Fields:
+    def sums(self, part: BatchPart) -> Fields:
         """Sums and sums of squares of the input of a normalisation."""
         return {**_layout(self.spec.x, part), "v.a_off": self._image(self.x, part),
                 "v.s_off": self._part_sums(part), "v.v_sums": 1, "v.v_square": 1}
@@ -67,7 +67,7 @@ class VectorLowering:
     def join(self, scratch: str) -> Fields:
         """Sums of one word of the joined map, which nobody reads."""
         word = MapLayout.feature(1, CHANNELS_PER_WORD, 1, 1)
-        return {**_layout(word, Part(0, 1)), "v.a_off": self.at(self.y),
+        return {**_layout(word, BatchPart(0, 1)), "v.a_off": self.at(self.y),
                 "v.s_off": self.at(scratch), "v.v_sums": 1}
 
     def norm(self, norm: Norm, evaluate: bool, parts: int) -> Fields:
@@ -76,7 +76,7 @@ class VectorLowering:
         program = NormProgram.FORWARD_FROZEN if frozen else NormProgram.FORWARD
         return self._norm(program, norm, "sums", parts)
 
-    def point(self, part: Part, flags: bool, training: bool = True) -> Fields:
+    def point(self, part: BatchPart, flags: bool, training: bool = True) -> Fields:
         """The forward pass itself."""
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
@@ -96,7 +96,7 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def step_sums(self, step: GradientStep, mask: str, part: Part) -> Fields:
+    def step_sums(self, step: BackwardNode, mask: str, part: BatchPart) -> Fields:
         """Sums of a normalisation's gradient, and of its products with the input."""
         fields = {**_layout(self.spec.x, part), "v.a_off": self._image(step.reads[0].tensor, part),
                   "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
@@ -108,8 +108,8 @@ class VectorLowering:
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
         return self._norm(program, norm, "gsums", parts)
 
-    def step(self, step: GradientStep, masks: tuple[str, ...], target: MapLayout,
-             part: Part) -> Fields:
+    def step(self, step: BackwardNode, masks: tuple[str, ...], target: MapLayout,
+             part: BatchPart) -> Fields:
         """One step of the gradient flow; ``masks``: flags of each gradient that it reads."""
         def place(symbol: str) -> int:
             return self.at(symbol) + part.first * target.image_stride
@@ -134,17 +134,17 @@ class VectorLowering:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
         return fields
 
-    def _image(self, symbol: str, part: Part) -> int:
+    def _image(self, symbol: str, part: BatchPart) -> int:
         return self.at(symbol) + part.first * self.spec.x.image_stride
 
     @property
     def _pair_bytes(self) -> int:
         return 2 * self.spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
 
-    def _part_sums(self, part: Part, name: str = "sums") -> int:
+    def _part_sums(self, part: BatchPart, name: str = "sums") -> int:
         return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
 
-    def _mask(self, name: str, flags: str, fields: Fields, part: Part) -> Fields:
+    def _mask(self, name: str, flags: str, fields: Fields, part: BatchPart) -> Fields:
         """Mask map ``name`` by the flags at symbol ``flags``, if there are any."""
         if not flags:
             return {}

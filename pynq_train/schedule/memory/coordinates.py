@@ -98,9 +98,9 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
                              PARAM_BYTES // WORD_BYTES),
         "input": _map(plan.input_layout),
     }
-    for name, entries in (("train", plan.train), ("evaluate", plan.evaluate)):
-        found[f"{name}.program"] = _words("descriptor", len(entries), DESCRIPTOR_WORDS)
-        found[f"{name}.records"] = _words("descriptor", len(entries), RECORD_WORDS)
+    for name, descriptors in (("train", plan.train), ("evaluate", plan.evaluate)):
+        found[f"{name}.program"] = _words("descriptor", len(descriptors), DESCRIPTOR_WORDS)
+        found[f"{name}.records"] = _words("descriptor", len(descriptors), RECORD_WORDS)
         taps = plan.memory[f"{name}.taps"].nbytes // WORD_BYTES
         found[f"{name}.taps"] = (Axis("tap", taps, WORD_BYTES),)
     for spec in plan.specs:
@@ -124,7 +124,7 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
                    Axis("output", channels, WORD_BYTES))
         found[f"{spec.name}.bias"] = (*outputs, *part)
         found[f"{spec.name}.db"] = outputs
-    for step in plan.flow.steps:
+    for step in plan.backward_graph.nodes:
         if step.target and step.target not in found:
             layer = plan.sources[step.layer][0] if step.kind in THROUGH else step.layer
             found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)

@@ -18,15 +18,21 @@ from dataclasses import dataclass
 
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import THROUGH, GradientFlow, GradientStep
+from pynq_train.layers.backward_graph import THROUGH, BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import FusedLayer, wiring
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
-from pynq_train.schedule.memory.strided_regions import Frames
-from pynq_train.schedule.specs.concat_buffer import JOIN, Slot, block_offset, joins_of, slots_of
+from pynq_train.schedule.memory.strided_regions import StridedRegions
+from pynq_train.schedule.specs.concat_buffer import (
+    JOIN,
+    ConcatView,
+    barriers_of,
+    block_offset,
+    concat_views,
+)
 from pynq_train.schedule.specs.evaluation import evaluation_sources
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
-from pynq_train.schedule.specs.trainable import Learns
+from pynq_train.schedule.specs.trainable import Trainable
 
 ZEROS = "zeros"
 """Input of the scratch convolutions behind which the sums of biases are taken; stays zero."""
@@ -40,21 +46,21 @@ class Tensors:
     Attributes:
         layers: the fused layers.
         specs: the same as the engine sees them.
-        learns: what each learns.
+        trainable: what each learns.
         batch: images of a mini-batch.
         momentum: the weight masters hold momentum.
         active: layers whose outputs have a gradient.
-        flow: the way of gradients.
+        backward_graph: the way of gradients.
         parts: parts of the mini-batch, each with sums of its own.
     """
 
     layers: tuple[FusedLayer, ...]
     specs: tuple[LayerSpec, ...]
-    learns: tuple[Learns, ...]
+    trainable: tuple[Trainable, ...]
     batch: int
     momentum: bool
     active: tuple[bool, ...]
-    flow: GradientFlow
+    backward_graph: BackwardGraph
     parts: int = 1
 
     @property
@@ -63,9 +69,9 @@ class Tensors:
         return all(layer.on_array and layer.sources is None for layer in self.layers)
 
     @property
-    def slots(self) -> dict[int, Slot]:
+    def slots(self) -> dict[int, ConcatView]:
         """Places of the layers whose outputs stand in a joined map."""
-        return slots_of(self.layers)
+        return concat_views(self.layers)
 
     @property
     def last(self) -> int:
@@ -74,11 +80,11 @@ class Tensors:
 
     def passing(self, layer: int) -> bool:
         """Whether a layer's output is dead when the next layer has read it."""
-        return self.chain and layer < self.last and not self.learns[layer + 1].weights
+        return self.chain and layer < self.last and not self.trainable[layer + 1].weights
 
     def passing_gradient(self, layer: int) -> bool:
         """Whether the gradient of a layer's output is dead behind its backward pass."""
-        return self.chain and layer < self.last and not self.learns[layer].weights
+        return self.chain and layer < self.last and not self.trainable[layer].weights
 
 
 def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
@@ -100,7 +106,7 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
     sizes = [0] * _PAIR
-    frames = Frames(to)
+    frames = StridedRegions(to)
     for spec in tensors.specs:
         _place_maps(to, frames, tensors, spec, sizes)
         if spec.on_array:
@@ -112,20 +118,20 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     frames.finish()
     wires, kinds = wiring(tensors.layers), [spec.kind for spec in tensors.specs]
     # Behind a dropout that vanishes in an evaluation the array may read a joined map then.
-    if any(joins_of(kinds, sources)
+    if any(barriers_of(kinds, sources)
            for sources in (wires, evaluation_sources(tensors.specs, wires))):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
     for number, nbytes in enumerate(sizes):
         if nbytes:
             to.add(_shared(number), nbytes, "map")
-    zeros = [bias_spec(spec).x.cols for spec, learn in zip(tensors.specs, tensors.learns)
+    zeros = [bias_spec(spec).x.cols for spec, learn in zip(tensors.specs, tensors.trainable)
              if learn.bias and not learn.weights]
     if zeros:
         to.add(ZEROS, max(zeros) * WORD_BYTES, "map")
     return to.finish()
 
 
-def _place_maps(to: Allocator, frames: Frames, tensors: Tensors, spec: LayerSpec,
+def _place_maps(to: Allocator, frames: StridedRegions, tensors: Tensors, spec: LayerSpec,
                 sizes: list[int]) -> None:
     """Output, flags and gradient of a layer; ``sizes`` of the shared regions grow."""
     slot, end = spec.index % _PAIR, spec.index == tensors.last
@@ -152,12 +158,12 @@ def _place_maps(to: Allocator, frames: Frames, tensors: Tensors, spec: LayerSpec
             tensors.passing_gradient(spec.index))
 
 
-def _place_gradients(to: Allocator, frames: Frames, tensors: Tensors) -> None:
+def _place_gradients(to: Allocator, frames: StridedRegions, tensors: Tensors) -> None:
     """Gradient tensors of a network with branches."""
     wires = wiring(tensors.layers)
     parts = tensors.slots
     done: set[str] = set()
-    for step in tensors.flow.steps:
+    for step in tensors.backward_graph.nodes:
         if not step.target or step.target in done:
             continue
         own = wires[step.layer][0] if step.kind in THROUGH else step.layer
@@ -176,12 +182,13 @@ def _place_gradients(to: Allocator, frames: Frames, tensors: Tensors) -> None:
             frames.add(step.target, layout, "gradient map")
 
 
-def _last_reader(tensors: Tensors, step: GradientStep) -> bool:
+def _last_reader(tensors: Tensors, step: BackwardNode) -> bool:
     """Whether a step on the vector unit can write over what it reads, which nobody else reads."""
     read = step.reads[0].tensor
-    kept = {own.tensor for at, own in tensors.flow.of_layer.items() if tensors.specs[at].on_array}
+    graph = tensors.backward_graph
+    kept = {own.tensor for at, own in graph.of_layer.items() if tensors.specs[at].on_array}
     return (step.kind == "norm" and read not in kept
-            and sum(ref.tensor == read for other in tensors.flow.steps for ref in other.reads) == 1)
+            and sum(ref.tensor == read for other in graph.nodes for ref in other.reads) == 1)
 
 
 def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
@@ -198,7 +205,7 @@ def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
 
 
 def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
-    name, learn = spec.name, tensors.learns[spec.index]
+    name, learn = spec.name, tensors.trainable[spec.index]
     to.add(f"{name}.w16", spec.weight_bytes, "weights")
     if learn.weights:
         to.add(f"{name}.wv", spec.master_bytes(tensors.momentum), "masters")

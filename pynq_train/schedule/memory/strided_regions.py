@@ -6,7 +6,7 @@ from pynq_train.schedule.memory.arena import Allocator
 from pynq_train.schedule.specs.layout import MapLayout
 
 
-class Frames:
+class StridedRegions:
     """Places maps: in regions of their own, or beside others of their kind and step."""
 
     def __init__(self, to: Allocator) -> None:

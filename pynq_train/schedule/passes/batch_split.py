@@ -41,7 +41,7 @@ has weight gradients to do."""
 
 
 @dataclass(frozen=True)
-class Split:
+class BatchSplit:
     """Parts for each layer of a network.
 
     Attributes:
@@ -61,8 +61,8 @@ class Split:
         return max((*self.forward, *self.arriving, *self.leaving))
 
 
-def split_of(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], board: Board
-             ) -> Split:
+def choose_split(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], board: Board
+             ) -> BatchSplit:
     """Return the parts of each layer.
 
     Args:
@@ -72,10 +72,10 @@ def split_of(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], boa
     """
     count, images = len(specs), specs[0].x.images
     if all(spec.on_array for spec in specs):
-        return Split((1,) * count, (1,) * count, (1,) * count)
+        return BatchSplit((1,) * count, (1,) * count, (1,) * count)
     most, back = max(1, min(MOST, images)), max(1, min(MOST_BACK, images))
     if any(wires != (index - 1,) for index, wires in enumerate(sources)):
-        return Split((most,) * count, (back,) * count, (back,) * count)
+        return BatchSplit((most,) * count, (back,) * count, (back,) * count)
     forward = {spec.index: _forward(specs, spec, most, board) for spec in specs if spec.on_array}
     backward = {spec.index: _backward(specs, spec, back, board) for spec in specs if spec.on_array}
     reader = _nearest([index in forward for index in range(count)])
@@ -88,7 +88,7 @@ def split_of(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]], boa
     def pick(parts: dict[int, int], place: int | None, other: int) -> int:
         return other if place is None else parts[place]
 
-    return Split(tuple(pick(forward, place, most) for place in reader),
+    return BatchSplit(tuple(pick(forward, place, most) for place in reader),
                  tuple(pick(backward, place, back) for place in above),
                  tuple(pick(backward, place, back) for place in below))
 
@@ -109,8 +109,8 @@ def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boar
     back = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
     return _best(
         spec, most, board, False,
-        _Walk(front.y, 2) if front is not None and not front.on_array else None,
-        _Walk(back.x, 1) if back is not None and back.kind == "norm" else None)
+        _MapSweep(front.y, 2) if front is not None and not front.on_array else None,
+        _MapSweep(back.x, 1) if back is not None and back.kind == "norm" else None)
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
@@ -119,12 +119,12 @@ def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boa
     back = specs[spec.index - 1] if spec.index else None
     return _best(
         spec, most, board, True,
-        _Walk(front.x, 3) if front is not None and not front.on_array else None,
-        _Walk(back.y, 2) if back is not None and back.kind == "norm" else None)
+        _MapSweep(front.x, 3) if front is not None and not front.on_array else None,
+        _MapSweep(back.y, 2) if back is not None and back.kind == "norm" else None)
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _MapSweep:
     """A walk of the vector unit over a map; ``maps``: as many of its size are read and written."""
 
     layout: MapLayout
@@ -143,8 +143,8 @@ class _Walk:
         return self.maps * self.layout.nbytes
 
 
-def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _Walk | None,
-          behind: _Walk | None) -> int:
+def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSweep | None,
+          behind: _MapSweep | None) -> int:
     """Number of parts with the least cycles, the smallest of several."""
     if spec.dense or (back and not spec.backward):
         return 1    # nothing of it runs beside the vector unit

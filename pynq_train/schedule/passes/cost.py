@@ -9,7 +9,7 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
 from pynq_train.hw.words import LANES, ceil_div
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 
 BURST_CYCLES = 2
 """Pause of a port after a burst."""
@@ -106,7 +106,7 @@ def _stream(elements: int, rows: int, words: int, valid_rows: int, run: int,
     return _Stream(max(elements + rows * ROW_CYCLES, port), words + valid_rows * flag_words)
 
 
-def _input_stream(geo: Geometry, repeat: int) -> _Stream:
+def _input_stream(geo: TiledPass, repeat: int) -> _Stream:
     """The X loader in forward and weight gradient."""
     spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
     blocks = _overlap(0, tile.chunk, tile.chunk, geo.chunks, spec.in_blocks)
@@ -125,7 +125,7 @@ def _input_stream(geo: Geometry, repeat: int) -> _Stream:
                    ceil_div(col, geo.col_tiles))
 
 
-def _gradient_stream(geo: Geometry, size: tuple[int, int], start: tuple[int, int],
+def _gradient_stream(geo: TiledPass, size: tuple[int, int], start: tuple[int, int],
                      tile_blocks: int, blocks: int, repeat: int) -> _Stream:
     """A loader of the output gradient; ``size``, ``start``: rows and columns of its tile."""
     spec, tile, y = geo.shape.spec, geo.tile, geo.shape.spec.y
@@ -142,7 +142,7 @@ def _gradient_stream(geo: Geometry, size: tuple[int, int], start: tuple[int, int
     return _stream(rows * size[1], rows, words, valid, ceil_div(width, half), flag_words)
 
 
-def pass_cost(geo: Geometry, board: Board) -> Cost:
+def pass_cost(geo: TiledPass, board: Board) -> Cost:
     """Return the predicted cost of a descriptor."""
     if geo.shape.kind == Pass.WEIGHT_GRADIENT:
         return _gradient_cost(geo, board)
@@ -187,7 +187,7 @@ def pass_cost(geo: Geometry, board: Board) -> Cost:
                 (written + flag_words) * WORD_BYTES, _macs(geo), forward)
 
 
-def _macs(geo: Geometry) -> int:
+def _macs(geo: TiledPass) -> int:
     """Multiply-adds of a descriptor; the row phases of a backward pass share the layer's."""
     spec, shape = geo.shape.spec, geo.shape
     if shape.kind != Pass.BACKWARD or spec.stride == 1:
@@ -196,7 +196,7 @@ def _macs(geo: Geometry) -> int:
     return spec.macs * rows // spec.kernel
 
 
-def _gradient_cost(geo: Geometry, board: Board) -> Cost:
+def _gradient_cost(geo: TiledPass, board: Board) -> Cost:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
     outer = geo.chunks * shape.outer

@@ -8,7 +8,7 @@ from enum import Enum
 from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.passes.cost import Cost
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
@@ -22,19 +22,19 @@ class Role(Enum):
     FORWARD = "forward"
     SOFTMAX = "softmax"
     BACKWARD = "backward"
-    GRADIENT = "weight gradient and update"
+    WEIGHT_GRADIENT = "weight gradient and update"
     UPDATE_BIAS = "update bias"
     BIAS_SUMS = "bias gradient"
     """Weight gradient of a scratch 1x1 convolution over zeros, for its channel sums: the weights
     of the layer stay as they are."""
-    JOIN = "wait for the parts"
+    CONCAT_BARRIER = "wait for the parts"
     """The vector unit waits for the array's sources of a joined map, and reads a word of it."""
-    SUMS = "statistics"
-    NORM = "coefficients"
-    POINT = "forward on the vector unit"
-    STEP_SUMS = "sums of the gradient"
-    STEP_NORM = "coefficients of the gradient"
-    STEP = "gradient on the vector unit"
+    NORM_SUMS = "statistics"
+    NORM_COEFFICIENTS = "coefficients"
+    FORWARD_VECTOR = "forward on the vector unit"
+    BACKWARD_SUMS = "sums of the gradient"
+    BACKWARD_NORM = "coefficients of the gradient"
+    BACKWARD_VECTOR = "gradient on the vector unit"
     UPDATE_GAMMA = "update gamma"
     POOL = "pooling"
     UNPOOL = "gradient of pooling"
@@ -46,13 +46,17 @@ class Role(Enum):
 
 
 _OPCODES = {
-    Role.SOFTMAX: Opcode.SOFTMAX, Role.GRADIENT: Opcode.GRADIENT, Role.BIAS_SUMS: Opcode.GRADIENT,
-    Role.UPDATE_BIAS: Opcode.UPDATE, Role.UPDATE_GAMMA: Opcode.UPDATE, Role.SUMS: Opcode.VECTOR,
-    Role.POINT: Opcode.VECTOR, Role.STEP_SUMS: Opcode.VECTOR, Role.STEP: Opcode.VECTOR,
-    Role.NORM: Opcode.NORM, Role.STEP_NORM: Opcode.NORM, Role.JOIN: Opcode.VECTOR,
+    Role.SOFTMAX: Opcode.SOFTMAX,
+    Role.WEIGHT_GRADIENT: Opcode.GRADIENT, Role.BIAS_SUMS: Opcode.GRADIENT,
+    Role.UPDATE_BIAS: Opcode.UPDATE, Role.UPDATE_GAMMA: Opcode.UPDATE,
+    Role.NORM_SUMS: Opcode.VECTOR, Role.BACKWARD_SUMS: Opcode.VECTOR,
+    Role.FORWARD_VECTOR: Opcode.VECTOR, Role.BACKWARD_VECTOR: Opcode.VECTOR,
+    Role.CONCAT_BARRIER: Opcode.VECTOR,
+    Role.NORM_COEFFICIENTS: Opcode.NORM, Role.BACKWARD_NORM: Opcode.NORM,
     Role.POOL: Opcode.POOL, Role.UNPOOL: Opcode.POOL}
-_PARAM_OF = {Role.FORWARD: 1, Role.SUMS: 1, Role.POINT: 1, Role.POOL: 1, Role.JOIN: 1,
-             Role.BACKWARD: 2, Role.GRADIENT: 3, Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3,
+_PARAM_OF = {Role.FORWARD: 1, Role.NORM_SUMS: 1, Role.FORWARD_VECTOR: 1, Role.POOL: 1,
+             Role.CONCAT_BARRIER: 1,
+             Role.BACKWARD: 2, Role.WEIGHT_GRADIENT: 3, Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3,
              Role.UPDATE_BIAS: 4}
 
 
@@ -62,19 +66,19 @@ def param_index(role: Role, layer: int) -> int:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Descriptor:
     """One descriptor of a program: what it does, and for convolutions how.
 
-    ``layer`` is the position of its layer; ``geometry`` and ``cost`` are None unless it is a
+    ``layer`` is the position of its layer; ``tiled`` and ``cost`` are None unless it is a
     convolution. ``images``: first image and count, None for the whole mini-batch, and ``part``
-    the number of that part. ``step``: position in the gradient flow of what the vector unit does
+    the number of that part. ``node``: position in the backward graph of what the vector unit does
     for it.
     """
 
     role: Role
     layer: int
-    geometry: Geometry | None = None
+    tiled: TiledPass | None = None
     cost: Cost | None = None
     images: tuple[int, int] | None = None
     part: int = 0
-    step: int = -1
+    node: int = -1

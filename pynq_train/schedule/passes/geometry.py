@@ -201,7 +201,7 @@ def _congruent(at_least: int, value: int) -> int:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class TiledPass:
     """What follows from a pass and a tile: pitches of the X tile, groups, counts."""
 
     shape: PassShape

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
-from pynq_train.layers.backward_graph import GradientFlow
-from pynq_train.schedule.passes.batch_split import Split
-from pynq_train.schedule.passes.descriptors import Entry, Role
+from pynq_train.layers.backward_graph import BackwardGraph
+from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
     backward_shapes,
@@ -30,12 +30,12 @@ from pynq_train.schedule.passes.vector_order import (
     step_entries,
 )
 from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
-from pynq_train.schedule.specs.trainable import Learns
+from pynq_train.schedule.specs.trainable import Trainable
 
 
 def forward_half(specs: tuple[LayerSpec, ...], board: Board,
-                 sources: Sequence[tuple[int, ...]] | None = None, split: Split | None = None,
-                 statistics: bool = True) -> tuple[Entry, ...]:
+                 sources: Sequence[tuple[int, ...]] | None = None, split: BatchSplit | None = None,
+                 statistics: bool = True) -> tuple[Descriptor, ...]:
     """Forward passes in their order.
 
     Args:
@@ -51,7 +51,7 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
                      for spec in specs for own in spec.sections())
 
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
-               between: bool = False) -> list[Entry]:
+               between: bool = False) -> list[Descriptor]:
         some = spec if images is None else spec.part(*images)
         # Nothing hides how the first part begins; the others fill the memory.
         traffic = LIGHT_TRAFFIC if part == 0 else HEAVY_TRAFFIC
@@ -64,20 +64,22 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
 
 
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
-                  learns: tuple[Learns, ...] | None = None,
-                  flow: GradientFlow | None = None,
-                  split: Split | None = None) -> tuple[Entry, ...]:
+                  trainable: tuple[Trainable, ...] | None = None,
+                  backward_graph: BackwardGraph | None = None,
+                  split: BatchSplit | None = None) -> tuple[Descriptor, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums.
 
-    ``learns``: what each layer of the network learns, by ``spec.index`` (default: everything).
-    ``flow``: the way of gradients, for what the vector unit does in it. ``split``: parts of the
-    mini-batch (default: none).
+    ``trainable``: what each layer of the network learns, by ``spec.index`` (default: everything).
+    ``backward_graph``: for what the vector unit does in it. ``split``: parts of the mini-batch
+    (default: none).
     """
-    chosen = {s.index: Learns(bias=s.bias) if learns is None else learns[s.index] for s in specs}
+    chosen = {s.index: Trainable(bias=s.bias) if trainable is None else trainable[s.index]
+              for s in specs}
     # The vector unit fills the memory beside the array.
-    shared = flow is not None and any(step.kind != "backward" for step in flow.steps)
+    shared = backward_graph is not None and any(node.kind != "backward"
+                                                for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic, chosen, flow, split)
+        ordered = _ordered(specs, board, momentum, traffic, chosen, backward_graph, split)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
                      if chosen[s.index].weights) * (18 if momentum else 10)
@@ -88,52 +90,54 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 
 
 def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
-             learns: dict[int, Learns], flow: GradientFlow | None,
-             split: Split | None) -> tuple[Entry, ...]:
+             trainable: dict[int, Trainable], backward_graph: BackwardGraph | None,
+             split: BatchSplit | None) -> tuple[Descriptor, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
-    entries: list[Entry] = []
+    descriptors: list[Descriptor] = []
 
-    def work(entry: Entry, sums: int = 0) -> Work:
-        entries.append(entry)
-        return Work(len(entries) - 1, entry.cost.cycles if entry.cost is not None else 0, sums)
+    def work(descriptor: Descriptor, sums: int = 0) -> Work:
+        descriptors.append(descriptor)
+        cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
+        return Work(len(descriptors) - 1, cycles, sums)
 
     layers: list[tuple[list[Work], list[Work]]] = []
     arriving, leaving = (split.arriving, split.leaving) if split else ((1,) * len(specs),) * 2
-    on_vector = step_entries(specs, flow, arriving, leaving) if flow is not None else {}
-    gammas: dict[int, list[Entry]] = {}
-    passes: list[list[Entry]] = []
-    steps: list[list[Entry]] = []
+    on_vector = ({} if backward_graph is None
+                 else step_entries(specs, backward_graph, arriving, leaving))
+    gammas: dict[int, list[Descriptor]] = {}
+    passes: list[list[Descriptor]] = []
+    steps: list[list[Descriptor]] = []
 
     def close() -> None:
         """Put the steps of the vector unit between the parts of the last backward pass."""
         if passes or steps:
-            layers[-1][0].extend(work(entry) for entry in interleave(passes, steps))
+            layers[-1][0].extend(work(descriptor) for descriptor in interleave(passes, steps))
         passes.clear()
         steps.clear()
     for spec in reversed(specs):
-        learn = learns[spec.index]
+        learn = trainable[spec.index]
         # In front of the gradients that are still to come, beside which the vector unit works.
         steps += on_vector.get(spec.index, [])
         if not spec.on_array:
-            gammas[spec.index] = [Entry(role, spec.index)
+            gammas[spec.index] = [Descriptor(role, spec.index)
                                   for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
                                                         (Role.UPDATE_BIAS, learn.bias)) if learned]
             continue
         close()
         backward: list[Work] = []
         gradients: list[Work] = []
-        sums: list[Entry] = []
+        sums: list[Descriptor] = []
         if learn.weights:
             # A frozen bias of a layer whose weights learn: no sums are asked for.
             for own in replace(spec, bias=learn.bias).sections():
                 tile_sums = own.weight_elements // own.m_tiles
-                whole = _conv(Role.GRADIENT, weight_gradient_shape(own), board, traffic)
+                whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), board, traffic)
                 assert whole.cost is not None
                 step = slice_tiles(own.m_tiles, tile_sums, whole.cost.cycles, room, rate)
                 for first in range(0, own.m_tiles, step):
                     count = min(step, own.m_tiles - first)
                     shape = weight_gradient_shape(own, first, count)
-                    gradients.append(work(_conv(Role.GRADIENT, shape, board, traffic),
+                    gradients.append(work(_conv(Role.WEIGHT_GRADIENT, shape, board, traffic),
                                           count * tile_sums))
         elif learn.bias:
             # In the chain at once: the gradient map is not kept until there is room.
@@ -146,26 +150,26 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
             passes.append(sums)
     close()
     left = {spec.index: spec.m_tiles for spec in specs}
-    ordered: list[Entry] = []
-    ready: list[Entry] = []
-    late: list[Entry] = []
+    ordered: list[Descriptor] = []
+    ready: list[Descriptor] = []
+    late: list[Descriptor] = []
     for key in backward_order(layers, room, rate):
-        entry = entries[key]
-        if entry.role == Role.GRADIENT:
+        descriptor = descriptors[key]
+        if descriptor.role == Role.WEIGHT_GRADIENT:
             # One weight gradient later: what waits in front of one holds up the array.
             ordered += ready
             ready, late = late, []
-        ordered.append(entry)
-        if entry.role == Role.STEP_NORM:
-            late += gammas[entry.layer]
-        if entry.role in (Role.GRADIENT, Role.BIAS_SUMS) and entry.geometry is not None:
-            left[entry.layer] -= entry.geometry.shape.outer
-            if left[entry.layer] == 0 and entry.geometry.shape.spec.bias:
-                ordered.append(Entry(Role.UPDATE_BIAS, entry.layer))
+        ordered.append(descriptor)
+        if descriptor.role == Role.BACKWARD_NORM:
+            late += gammas[descriptor.layer]
+        if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and descriptor.tiled:
+            left[descriptor.layer] -= descriptor.tiled.shape.outer
+            if left[descriptor.layer] == 0 and descriptor.tiled.shape.spec.bias:
+                ordered.append(Descriptor(Role.UPDATE_BIAS, descriptor.layer))
     return (*ordered, *ready, *late)
 
 
-def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Entry]]:
+def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Descriptor]]:
     """The backward pass of a layer by parts of the mini-batch; of each sections, row phases."""
     def shapes(some: LayerSpec) -> list[PassShape]:
         return [shape for own in some.sections() for shape in backward_shapes(own)]
@@ -178,6 +182,6 @@ def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list
 
 
 def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
-          between: bool = False) -> Entry:
-    geometry, cost = best_tile(shape, board, traffic, between)
-    return Entry(role, shape.spec.index, geometry, cost)
+          between: bool = False) -> Descriptor:
+    tiled, cost = best_tile(shape, board, traffic, between)
+    return Descriptor(role, shape.spec.index, tiled, cost)

@@ -12,7 +12,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import CHANNELS_PER_WORD, RING_MARGIN, HwConfig
 from pynq_train.hw.words import LANES, ceil_div, round_up
 from pynq_train.schedule.passes.cost import Cost, pass_cost
-from pynq_train.schedule.passes.geometry import FLAG_TILE_COLUMNS, Geometry, PassShape, Tile
+from pynq_train.schedule.passes.geometry import FLAG_TILE_COLUMNS, PassShape, Tile, TiledPass
 
 MOST_SPLITS = 24
 """Widths of tiles that are tried, the largest first, if one of them fits."""
@@ -67,20 +67,20 @@ def grids(shape: PassShape, pixels: int, narrow: bool = False) -> Iterator[tuple
                 yield images, shape.rows, shape.cols
 
 
-def candidates(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
+def candidates(shape: PassShape, config: HwConfig) -> Iterator[TiledPass]:
     """Yield the tiles of a pass that keep all limits of ``config``.
 
     Narrow tiles are tried only if no other ones keep them.
     """
     found = False
-    for geometry in _candidates(shape, config, False):
+    for tiled in _candidates(shape, config, False):
         found = True
-        yield geometry
+        yield tiled
     if not found:
         yield from _candidates(shape, config, True)
 
 
-def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[Geometry]:
+def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[TiledPass]:
     if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
         # The drain keeps or drops kernel columns, never channel blocks.
         chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
@@ -94,9 +94,9 @@ def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[Ge
     for images, rows, cols in grids(shape, pixels, narrow):
         found = 0
         for chunk in chunks:
-            geometry = Geometry(shape, Tile(images, rows, cols, chunk))
-            if geometry.excess(config) is None:
-                yield geometry
+            tiled = TiledPass(shape, Tile(images, rows, cols, chunk))
+            if tiled.excess(config) is None:
+                yield tiled
                 found += 1
                 if found == 6:
                     break
@@ -107,7 +107,7 @@ LIGHT_TRAFFIC, HEAVY_TRAFFIC = 0.02, 1.0
 
 
 def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
-              between: bool = False) -> tuple[Geometry, Cost]:
+              between: bool = False) -> tuple[TiledPass, Cost]:
     """Return the tile with the fewest predicted cycles; ``traffic`` weighs its memory cycles.
 
     ``between``: the pass runs between the parts of a longer one (:meth:`Cost.key`).
@@ -118,17 +118,17 @@ def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
     if shape.spec.origin is None:
         return _search(shape, board, traffic, between)
     alike = replace(shape, spec=replace(shape.spec, origin=None))
-    geometry, cost = _search_once(alike, board, traffic, between)
-    return Geometry(shape, geometry.tile), cost
+    tiled, cost = _search_once(alike, board, traffic, between)
+    return TiledPass(shape, tiled.tile), cost
 
 
 def _search(shape: PassShape, board: Board, traffic: float,
-            between: bool) -> tuple[Geometry, Cost]:
-    best: tuple[Geometry, Cost] | None = None
-    for geometry in candidates(shape, board.config):
-        cost = pass_cost(geometry, board)
+            between: bool) -> tuple[TiledPass, Cost]:
+    best: tuple[TiledPass, Cost] | None = None
+    for tiled in candidates(shape, board.config):
+        cost = pass_cost(tiled, board)
         if best is None or cost.key(traffic, between) < best[1].key(traffic, between):
-            best = geometry, cost
+            best = tiled, cost
     if best is None:
         raise _refuse(shape, board.config)
     return best
@@ -141,7 +141,7 @@ _search_once = lru_cache(maxsize=64)(_search)
 def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
     rows = min(shape.rows, 2 if shape.even_rows else 1)
     cols = min(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
-    smallest = Geometry(shape, Tile(1, rows, cols, 1))
+    smallest = TiledPass(shape, Tile(1, rows, cols, 1))
     excess = smallest.excess(config)
     what, needed, there = excess if excess else ("pixels", rows * cols, 0)
     fix = ("use a smaller mini-batch, or a board with larger buffers" if shape.spec.dense

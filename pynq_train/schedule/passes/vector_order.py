@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pynq_train.layers.backward_graph import THROUGH, GradientFlow
-from pynq_train.schedule.passes.descriptors import Entry, Role
-from pynq_train.schedule.specs.concat_buffer import joins_of
+from pynq_train.layers.backward_graph import THROUGH, BackwardGraph
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
+from pynq_train.schedule.specs.concat_buffer import barriers_of
 from pynq_train.schedule.specs.evaluation import vanishes
 from pynq_train.schedule.specs.spec import LayerSpec
 
-Part = tuple[int, int]
-Pass = Callable[[LayerSpec, Part | None, int, bool], Sequence[Entry]]
+ImageRange = tuple[int, int]
+MakeConv = Callable[[LayerSpec, ImageRange | None, int, bool], Sequence[Descriptor]]
 """The entries of a convolution for a part (None: all images) of a number; whether they run between
 the parts of another one."""
 
 
-def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]:
+def image_parts(images: int, parts: int, edge: bool = False) -> tuple[ImageRange, ...]:
     """First image and count of each part; fewer parts if there are fewer images.
 
     ``edge``: first and last part are half as large, because nothing runs beside them.
@@ -38,7 +38,7 @@ def image_parts(images: int, parts: int, edge: bool = False) -> tuple[Part, ...]
     return ((0, ends), *((ends + first, count) for first, count in inner), (images - ends, ends))
 
 
-Group = list[Entry]
+Group = list[Descriptor]
 """What the vector unit does for one part of the mini-batch."""
 
 
@@ -51,9 +51,9 @@ class _Side:
     """
 
     layer: int
-    parts: list[tuple[Sequence[Entry], Sequence[Entry]]]
+    parts: list[tuple[Sequence[Descriptor], Sequence[Descriptor]]]
     norm_of: int | None = None
-    norm: list[Entry] = field(default_factory=list)
+    norm: list[Descriptor] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
 
@@ -61,7 +61,7 @@ class _Forward:
     """Entries in order; what is still to come of the last layer of the vector unit, by part."""
 
     def __init__(self, specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
-                 parts: Sequence[int], statistics: bool, array: Pass) -> None:
+                 parts: Sequence[int], statistics: bool, array: MakeConv) -> None:
         self._specs, self._sources, self._parts = specs, sources, parts
         self._statistics, self._array = statistics, array
         self._pending: list[Group] = []
@@ -69,9 +69,9 @@ class _Forward:
         self._side: _Side | None = None
         self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
                         if spec.kind == "norm"}
-        self._joins = joins_of([spec.kind for spec in specs], sources)
+        self._joins = barriers_of([spec.kind for spec in specs], sources)
         self._summed: set[int] = set()
-        self.entries: list[Entry] = []
+        self.descriptors: list[Descriptor] = []
 
     def layer(self, spec: LayerSpec) -> None:
         """Entries of the next layer."""
@@ -83,12 +83,12 @@ class _Forward:
         if spec.kind == "concat":
             self._flush()
             if spec.index in self._joins:
-                self.entries.append(Entry(Role.JOIN, spec.index))
+                self.descriptors.append(Descriptor(Role.CONCAT_BARRIER, spec.index))
             return
-        role = Role.POOL if spec.kind == "pool" else Role.POINT
+        role = Role.POOL if spec.kind == "pool" else Role.FORWARD_VECTOR
         side = self._side
-        norm = [Entry(Role.NORM, spec.index)] if spec.kind == "norm" else []
-        groups: list[Group] = [[Entry(role, spec.index, images=images, part=part)]
+        norm = [Descriptor(Role.NORM_COEFFICIENTS, spec.index)] if spec.kind == "norm" else []
+        groups: list[Group] = [[Descriptor(role, spec.index, images=images, part=part)]
                                for part, images in enumerate(self._images(spec))]
         if (side is not None and self._reader.get(side.layer) is spec
                 and self._sources[spec.index] == (side.layer,)):
@@ -108,11 +108,11 @@ class _Forward:
         if (norm and self._statistics and not spec.frozen
                 and spec.index not in self._summed):
             # What it reads comes from no convolution, or from one that others normalise too.
-            self.entries.append(Entry(Role.SUMS, spec.index))
-        self.entries += norm
+            self.descriptors.append(Descriptor(Role.NORM_SUMS, spec.index))
+        self.descriptors += norm
         if spec.kind == "mean" or spec.x.images == 1:
-            self.entries += [entry for group in groups for entry in group[:-1]]
-            self.entries.append(Entry(role, spec.index))
+            self.descriptors += [descriptor for group in groups for descriptor in group[:-1]]
+            self.descriptors.append(Descriptor(role, spec.index))
             return
         self._pending, self._pending_of = groups, spec.index
 
@@ -132,36 +132,36 @@ class _Forward:
             self._flush()
         if not feature or not (self._pending or own):
             self._flush()
-            self.entries += self._array(spec, None, 0, False)
+            self.descriptors += self._array(spec, None, 0, False)
             if own and norm is not None:
-                self.entries.append(Entry(Role.SUMS, norm.index))
+                self.descriptors.append(Descriptor(Role.NORM_SUMS, norm.index))
             return
-        before: list[Entry] = []
+        before: list[Descriptor] = []
         for part, images in enumerate(self._images(spec)):
             for _ in range(2 if part == 0 else 1):
                 if self._pending and (part == 0 or self._pending[0][-1].part <= part + 1):
-                    self.entries += self._pending.pop(0)
-            self.entries += self._array(spec, images, part, False)
+                    self.descriptors += self._pending.pop(0)
+            self.descriptors += self._array(spec, images, part, False)
             late, before = before, self._sums(norm, images, part, own)
             if self._side is not None and self._side.parts:
                 beside, sums = self._side.parts.pop(0)
-                self.entries += beside
+                self.descriptors += beside
                 before += sums
-            self.entries += late
+            self.descriptors += late
         self._flush_pending()
-        self.entries += before
+        self.descriptors += before
 
     @staticmethod
-    def _sums(norm: LayerSpec | None, images: Part, part: int, own: bool) -> list[Entry]:
+    def _sums(norm: LayerSpec | None, images: ImageRange, part: int, own: bool) -> list[Descriptor]:
         if norm is None or not own:
             return []
-        return [Entry(Role.SUMS, norm.index, images=images, part=part)]
+        return [Descriptor(Role.NORM_SUMS, norm.index, images=images, part=part)]
 
-    def _images(self, spec: LayerSpec) -> tuple[Part, ...]:
+    def _images(self, spec: LayerSpec) -> tuple[ImageRange, ...]:
         return image_parts(spec.x.images, self._parts[spec.index], edge=True)
 
     def _flush_pending(self) -> None:
-        self.entries += [entry for group in self._pending for entry in group]
+        self.descriptors += [descriptor for group in self._pending for descriptor in group]
         self._pending = []
 
     def _flush(self) -> None:
@@ -170,18 +170,19 @@ class _Forward:
         if self._side is not None:
             side, self._side = self._side, None
             for beside, sums in side.parts:
-                self.entries += (*beside, *sums)
-            self.entries += side.norm
-            self.entries += [entry for group in side.groups for entry in group]
+                self.descriptors += (*beside, *sums)
+            self.descriptors += side.norm
+            self.descriptors += [descriptor for group in side.groups for descriptor in group]
 
-    def finish(self) -> tuple[Entry, ...]:
+    def finish(self) -> tuple[Descriptor, ...]:
         """All entries."""
         self._flush()
-        return tuple(self.entries)
+        return tuple(self.descriptors)
 
 
 def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
-                  parts: Sequence[int], statistics: bool, array: Pass) -> tuple[Entry, ...]:
+                  parts: Sequence[int], statistics: bool, array: MakeConv
+                  ) -> tuple[Descriptor, ...]:
     """Return the forward pass.
 
     Args:
@@ -196,59 +197,60 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     return order.finish()
 
 
-def step_entries(specs: Sequence[LayerSpec], flow: GradientFlow, arriving: Sequence[int],
-                 leaving: Sequence[int]) -> dict[int, list[list[Entry]]]:
+def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arriving: Sequence[int],
+                 leaving: Sequence[int]) -> dict[int, list[list[Descriptor]]]:
     """Return what the vector unit does in the backward half, by the layer that it is done for.
 
     Every step is a list: its parts, or one entry for the whole mini-batch.
 
     Args:
         specs: the layers.
-        flow: the way of gradients.
+        backward_graph: the way of gradients.
         arriving: for each layer, parts of the pass that brings the gradient of its output.
         leaving: parts of the pass that takes the gradient which it makes.
     """
-    found: dict[int, list[list[Entry]]] = {}
-    for number, step in enumerate(flow.steps):
+    found: dict[int, list[list[Descriptor]]] = {}
+    for number, step in enumerate(backward_graph.nodes):
         if step.kind in ("backward", "view"):
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]
         images = spec.x.images if step.kind in THROUGH else spec.y.images
 
-        def entries(role: Role, whole: bool, parts: int = leaving[step.layer], own: int = number,
-                    layer: int = step.layer, count: int = images) -> list[Entry]:
+        def descriptors(role: Role, whole: bool, parts: int = leaving[step.layer],
+                        own: int = number,
+                    layer: int = step.layer, count: int = images) -> list[Descriptor]:
             if whole or count == 1:
-                return [Entry(role, layer, step=own)]
-            return [Entry(role, layer, images=some, part=part, step=own)
+                return [Descriptor(role, layer, node=own)]
+            return [Descriptor(role, layer, images=some, part=part, node=own)
                     for part, some in enumerate(image_parts(count, parts))]
 
         if step.kind == "norm":
-            steps += [entries(Role.STEP_SUMS, False, arriving[step.layer]),
-                      entries(Role.STEP_NORM, True)]
+            steps += [descriptors(Role.BACKWARD_SUMS, False, arriving[step.layer]),
+                      descriptors(Role.BACKWARD_NORM, True)]
         if step.target:
-            role = Role.UNPOOL if step.kind == "unpool" else Role.STEP
-            steps.append(entries(role, step.kind == "spread"))
+            role = Role.UNPOOL if step.kind == "unpool" else Role.BACKWARD_VECTOR
+            steps.append(descriptors(role, step.kind == "spread"))
     return found
 
 
-def interleave(passes: Sequence[Sequence[Entry]], steps: Sequence[Sequence[Entry]]
-               ) -> list[Entry]:
+def interleave(passes: Sequence[Sequence[Descriptor]], steps: Sequence[Sequence[Descriptor]]
+               ) -> list[Descriptor]:
     """Put the steps behind a backward pass between its parts, up to the first coefficients.
 
     Args:
         passes: descriptors of the backward pass, by part.
         steps: what the vector unit does until the next backward pass, by step and part.
     """
-    first = next((at for at, step in enumerate(steps) if step[0].role == Role.STEP_NORM),
+    first = next((at for at, step in enumerate(steps) if step[0].role == Role.BACKWARD_NORM),
                  len(steps))
     beside = [step for step in steps[:first] if len(step) == len(passes)]
     if len(passes) == 1 or len(beside) < first:
-        return [entry for group in (*passes, *steps) for entry in group]
-    order: list[Entry] = []
-    for part, entries in enumerate(passes):
-        order += entries
+        return [descriptor for group in (*passes, *steps) for descriptor in group]
+    order: list[Descriptor] = []
+    for part, descriptors in enumerate(passes):
+        order += descriptors
         if part:
             order += [step[part - 1] for step in beside]
     order += [step[-1] for step in beside]
-    return order + [entry for step in steps[first:] for entry in step]
+    return order + [descriptor for step in steps[first:] for descriptor in step]

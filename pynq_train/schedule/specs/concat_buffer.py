@@ -22,27 +22,27 @@ _TOGETHER = ("norm", "add", "drop", "concat")
 
 
 @dataclass(frozen=True)
-class Slot:
+class ConcatView:
     """Place of a layer's output: the concatenation that holds it, the first channel block there."""
 
     holder: int
     block: int
 
 
-def slots_of(layers: Sequence[FusedLayer]) -> dict[int, Slot]:
+def concat_views(layers: Sequence[FusedLayer]) -> dict[int, ConcatView]:
     """Places of the layers whose outputs stand in a joined map, by their positions."""
-    found: dict[int, Slot] = {}
+    found: dict[int, ConcatView] = {}
     for at, (layer, sources) in enumerate(zip(layers, wiring(layers))):
         if layer.kind != "concat":
             continue
         block = 0
         for place in sources:
-            found[place] = Slot(at, block)
+            found[place] = ConcatView(at, block)
             block += ceil_div(layers[place].out_channels, CHANNELS_PER_WORD)
     return found
 
 
-def image_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
+def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
     """Channel blocks from image to image of each layer's output, gaps included."""
     group = list(range(len(layers)))
 
@@ -63,7 +63,7 @@ def image_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
     return tuple(most[find(at)] for at in range(len(layers)))
 
 
-def joins_of(kinds: Sequence[str], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
+def barriers_of(kinds: Sequence[str], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
     """Concatenations that the array reads while array and vector unit write to them.
 
     A unit waits for one kind of descriptor: there a descriptor of the vector unit waits for the
@@ -88,6 +88,6 @@ def joins_of(kinds: Sequence[str], sources: Sequence[tuple[int, ...]]) -> frozen
     return frozenset(found)
 
 
-def block_offset(layout: MapLayout, slot: Slot) -> int:
+def block_offset(layout: MapLayout, slot: ConcatView) -> int:
     """Bytes from the joined map to what stands at a place of it; ``layout``: of either."""
     return slot.block * layout.block_stride

@@ -18,7 +18,7 @@ from pynq_train.hw.config import (
 )
 from pynq_train.hw.words import ceil_div
 from pynq_train.layers.fuse import Drop, FusedLayer, Kind, wiring
-from pynq_train.schedule.specs.concat_buffer import image_blocks
+from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
     FLAG_MASK_PIXELS,
@@ -327,24 +327,24 @@ class LayerSpec:
 
 def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
                 m_tile: int = 16, active: Sequence[bool] | None = None,
-                resting: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
+                inference_mode: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
     """Return the layers of a network for a mini-batch, with the layouts of their maps.
 
     ``train_from`` is the position of the first trained layer: no gradient goes below it; for a
     network with branches ``active`` says which outputs have a gradient.
-    ``resting``: normalisations that use their running statistics (default: those without a
+    ``inference_mode``: normalisations that use their running statistics (default: those without a
     gradient). ``m_tile``: output channels of the array (``HwConfig.tm``).
     """
     if active is None:
         active = [index >= train_from for index in range(len(layers))]
-    if resting is None:
-        resting = [not gradient for gradient in active]
+    if inference_mode is None:
+        inference_mode = [not gradient for gradient in active]
     if not layers:
         raise ValueError("expected at least one layer, found none")
     images = MapLayout.feature(batch, *layers[0].in_shape)
     specs: list[LayerSpec] = []
     dense_map: list[bool] = []
-    wide = image_blocks(layers)
+    wide = image_pitch_blocks(layers)
     for index, (layer, sources) in enumerate(zip(layers, wiring(layers))):
         first = sources[0]
         x, flat = (specs[first].y, dense_map[first]) if first >= 0 else (images, False)
@@ -360,7 +360,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
             if layer.kind == "concat":
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
-            frozen = resting[index] or (layer.norm is not None and layer.norm.frozen)
+            frozen = inference_mode[index] or (layer.norm is not None and layer.norm.frozen)
             spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
             if layer.kind == "pool":
                 spec = replace(spec, y=spec.y.spread(wide[index]))

@@ -9,14 +9,14 @@ from fnmatch import fnmatchcase
 from pynq_train.errors import BadInput
 from pynq_train.layers.fuse import FusedLayer
 
-Train = str | Sequence[str]
+TrainableChoice = str | Sequence[str]
 """``all``, ``last-layer``, ``last-block``, ``bias``, ``norm``, or names and patterns."""
 KEYWORDS = ("all", "last-layer", "last-block", "bias", "norm")
 _PARTS = ("weight", "bias")
 
 
 @dataclass(frozen=True)
-class Learns:
+class Trainable:
     """Which parameters of a layer a training step updates.
 
     Attributes:
@@ -33,7 +33,7 @@ class Learns:
         return self.weights or self.bias
 
 
-def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
+def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Trainable, ...]:
     """Return what each layer learns.
 
     ``last-layer`` is the classifier. ``last-block`` is the last convolution and everything behind
@@ -75,28 +75,28 @@ def select(layers: Sequence[FusedLayer], train: Train) -> tuple[Learns, ...]:
                            expected=f"one of {', '.join(KEYWORDS[:-1])}, or a name or pattern of "
                            f"{_names(layers)} (parameters: NAME.weight, NAME.bias)")
         chosen |= found
-    return tuple(Learns((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
+    return tuple(Trainable((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
                  for layer in layers)
 
 
-def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Learns, ...]:
+def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Trainable, ...]:
     """Return what layers learn if all from ``train_from`` learn everything they can."""
-    return tuple(Learns(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
+    return tuple(Trainable(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
                  for i, layer in enumerate(layers))
 
 
-def first_learning(learns: Sequence[Learns]) -> int:
+def first_trainable(trainable: Sequence[Trainable]) -> int:
     """Position of the first layer that learns; :class:`BadInput` if none does."""
-    for index, one in enumerate(learns):
+    for index, one in enumerate(trainable):
         if one.anything:
             return index
     raise BadInput("learning layers", expected="at least one", found="none")
 
 
-def describe_learning(layers: Sequence[FusedLayer], learns: Sequence[Learns]) -> str:
+def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainable]) -> str:
     """Names of what learns, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
     words = []
-    for layer, one in zip(layers, learns):
+    for layer, one in zip(layers, trainable):
         if one.weights and one.bias == layer.bias:
             words.append(layer.name)
         elif one.anything:

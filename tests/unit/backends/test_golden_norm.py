@@ -9,7 +9,7 @@ import pytest
 from oracles.golden_unit import RECORD, check, execute
 from oracles.norm_cases import SYMBOLS, random_case, run
 
-from pynq_train.fixed.soft_float import Scalars
+from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.norm import NormProgram
 
@@ -29,7 +29,7 @@ def test_random(number: int, seed: int) -> None:
 
 
 def _numbers(value: float) -> tuple[int, int]:
-    number = Scalars.of_float(value)
+    number = SoftFloats.of_float(value)
     return int(number.significand), int(number.exponent)
 
 
@@ -71,7 +71,7 @@ def test_against_float64(seed: int) -> None:
     c = (table[:, 1] << 16 >> 16) * 2.0**c_exp
     np.testing.assert_allclose(a, gamma * r, rtol=1e-5, atol=2.0**a_exp)
     np.testing.assert_allclose(c, beta - gamma * mean * r, rtol=1e-5, atol=1e-6)
-    running = Scalars.unpack(words("running")[:2 * channels].reshape(-1, 2, 4)).to_float()
+    running = SoftFloats.unpack(words("running")[:2 * channels].reshape(-1, 2, 4)).to_float()
     alpha = 6554 / 65536
     np.testing.assert_allclose(running[:, 0].reshape(-1), alpha * mean, rtol=1e-6)
     np.testing.assert_allclose(running[:, 1].reshape(-1), alpha * real.var(0, ddof=1), rtol=1e-6)

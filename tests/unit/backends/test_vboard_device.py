@@ -12,7 +12,7 @@ pytest.importorskip("pynq")
 
 from fake_engine import FakeEngine, fake_board
 
-from pynq_train.backends.vboard.memory import Dram
+from pynq_train.backends.vboard.memory import ContiguousMemory
 from pynq_train.backends.vboard.overlay import overlay_file
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS, Board
@@ -78,7 +78,7 @@ def test_environment_variable_selects_a_virtual_board(monkeypatch: pytest.Monkey
 
 
 def test_allocator_reuses_gaps() -> None:
-    dram = Dram(0x1000_0000, 5 * 4096)
+    dram = ContiguousMemory(0x1000_0000, 5 * 4096)
     first, second, third = (dram.allocate(n) for n in (4096, 8000, 1))
     dram.release(second)
     assert dram.allocate(1) == first + 4096

@@ -17,25 +17,25 @@ from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.standalone import (
     PLACE,
-    SinglePass,
+    StandalonePass,
     layer_passes,
-    single_pass,
-    single_specs,
+    standalone_pass,
+    standalone_specs,
 )
 
 BOARD = BOARDS["pynq-z2"]
 BATCH = 16
 
 
-def passes_of(net: str, layer: str) -> dict[Pass, SinglePass]:
+def passes_of(net: str, layer: str) -> dict[Pass, StandalonePass]:
     found = layer_passes(layer_lists.get(net), BATCH, BOARD)
     return {one.kind: one for passes in found for one in passes if one.layer.name == layer}
 
 
-def limits(single: SinglePass) -> dict[str, int]:
-    spec = single_specs(single.layer, single.batch, single.trained_input, BOARD)[PLACE]
-    least = bound(spec, single.kind, single.geometries, BOARD)
-    found = bounds(spec, single.kind, single.geometries, BOARD)
+def limits(single: StandalonePass) -> dict[str, int]:
+    spec = standalone_specs(single.layer, single.batch, single.trained_input, BOARD)[PLACE]
+    least = bound(spec, single.kind, single.tiled_passes, BOARD)
+    found = bounds(spec, single.kind, single.tiled_passes, BOARD)
     assert found[least.by] == least.cycles == max(found.values())
     return found
 
@@ -53,8 +53,8 @@ def test_the_mapping_bounds_sections_of_groups() -> None:
         Conv(96, 1), Relu(), Conv(160, 3, 1, 1, groups=4), Dense(2)]))[1]
     pixels = -(-BATCH * 14 * 14 // 3)
     for kind, blocks in ((Pass.FORWARD, 6), (Pass.BACKWARD, 8), (Pass.WEIGHT_GRADIENT, 6)):
-        single = single_pass(layer, kind, BATCH, BOARD)
-        assert len(single.entries) == 4
+        single = standalone_pass(layer, kind, BATCH, BOARD)
+        assert len(single.descriptors) == 4
         assert single.macs == BATCH * 14 * 14 * 9 * 160 * 24
         found = limits(single)
         assert max(found.values()) == found["array"] == 4 * 3 * 9 * blocks * pixels
@@ -72,8 +72,9 @@ def test_the_streamed_map_bounds_a_layer_of_stride_two() -> None:
 def test_slices_of_a_weight_gradient_stream_their_own_channels() -> None:
     plan = plan_step(zoo.get("mobilenet_v1_025"), BATCH, BOARD, 0.9)
     place = next(place for place, spec in enumerate(plan.specs) if spec.name == "dw12")
-    slices = [entry.geometry for entry in plan.train
-              if entry.layer == place and entry.role == Role.GRADIENT and entry.geometry]
+    slices = [descriptor.tiled for descriptor in plan.train
+              if descriptor.layer == place and descriptor.role == Role.WEIGHT_GRADIENT
+               and descriptor.tiled]
     whole = passes_of("mobilenet-conv", "dw12")[Pass.WEIGHT_GRADIENT]
     assert len(slices) > 1
     found = bounds(plan.specs[place], Pass.WEIGHT_GRADIENT, slices, BOARD)

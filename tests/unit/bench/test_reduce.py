@@ -10,20 +10,25 @@ from pynq_train.hw.commands import Pass
 from pynq_train.layers import layer_lists
 from pynq_train.layers.layer_lists import conv_layer
 from pynq_train.schedule.passes.cost import pass_cost
-from pynq_train.schedule.passes.geometry import Geometry
+from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import layer_specs
-from pynq_train.schedule.standalone import SinglePass, layer_passes, single_pass, single_plan
+from pynq_train.schedule.standalone import (
+    StandalonePass,
+    layer_passes,
+    standalone_pass,
+    standalone_plan,
+)
 
 BOARD = BOARDS["pynq-z2"]
 LEAST = {Along.IMAGES: 2, Along.ROWS: 3, Along.CHANNELS: 2}
 
 
-def passes(name: str, batch: int) -> list[SinglePass]:
+def passes(name: str, batch: int) -> list[StandalonePass]:
     return [one for row in layer_passes(layer_lists.get(name), batch, BOARD) for one in row]
 
 
-def macs(single: SinglePass) -> int:
-    return sum(pass_cost(geometry, BOARD).macs for geometry in single.geometries)
+def macs(single: StandalonePass) -> int:
+    return sum(pass_cost(tiled, BOARD).macs for tiled in single.tiled_passes)
 
 
 @pytest.mark.parametrize(("name", "batch"), [("resnet20-conv", 16), ("alexnet-conv", 16),
@@ -39,7 +44,7 @@ def test_work_extrapolates_exactly(name: str, batch: int) -> None:
             reduction = Reduction(along, least, least + 2, whole)
             short, long = (reduced(single, along, n) for n in (least, least + 2))
             assert reduction.extrapolate(macs(short), macs(long)) == macs(single), single.name
-            for one, whole_one in zip(short.geometries, single.geometries):
+            for one, whole_one in zip(short.tiled_passes, single.tiled_passes):
                 assert one.merged_rows == whole_one.merged_rows
                 assert one.tile == whole_one.tile
     assert len(seen) >= 4
@@ -47,16 +52,16 @@ def test_work_extrapolates_exactly(name: str, batch: int) -> None:
 
 def test_rows_that_are_written_one_by_one_stay_so() -> None:
     layer = conv_layer("wide", 16, 4, 190)
-    single = single_pass(layer, Pass.FORWARD, 1, BOARD)
-    short = reduced(single, Along.ROWS, 3).geometries[0]
-    assert not single.geometries[0].merged_rows and not short.merged_rows
-    assert Geometry(short.shape, short.tile).merged_rows
+    single = standalone_pass(layer, Pass.FORWARD, 1, BOARD)
+    short = reduced(single, Along.ROWS, 3).tiled_passes[0]
+    assert not single.tiled_passes[0].merged_rows and not short.merged_rows
+    assert TiledPass(short.shape, short.tile).merged_rows
 
 
 def test_channel_tiles_stay_where_the_next_x_tile_is_loaded_behind_them() -> None:
-    single = single_pass(conv_layer("c", 64, 4, 40), Pass.FORWARD, 4, BOARD)
-    geometry = single.geometries[0]
-    assert geometry.chunks == 1 and geometry.image_tiles * geometry.row_tiles > 1
+    single = standalone_pass(conv_layer("c", 64, 4, 40), Pass.FORWARD, 4, BOARD)
+    tiled = single.tiled_passes[0]
+    assert tiled.chunks == 1 and tiled.image_tiles * tiled.row_tiles > 1
     assert repetitions(single, Along.CHANNELS) == 1
     assert repetitions(single, Along.IMAGES) == 4
 
@@ -74,7 +79,7 @@ def test_choice_keeps_to_the_budget_where_it_can() -> None:
 
 
 def test_too_few_repetitions_are_refused() -> None:
-    single = single_pass(layer_lists.vgg16()[1], Pass.FORWARD, 1, BOARD)
+    single = standalone_pass(layer_lists.vgg16()[1], Pass.FORWARD, 1, BOARD)
     whole = repetitions(single, Along.ROWS)
     for count in (2, whole + 1):
         text = rf"conv2 fp: expected 3\.\.{whole} row bands, found {count}"
@@ -92,8 +97,8 @@ def test_a_single_pass_has_the_maps_of_its_network() -> None:
     for index, row in enumerate(layer_passes(layers, 1, BOARD)):
         assert len(row) == (3 if index else 2)
         for single in row:
-            spec, wanted = single.geometries[0].shape.spec, own[index]
+            spec, wanted = single.tiled_passes[0].shape.spec, own[index]
             assert (spec.x, spec.y, spec.flags, spec.nb, spec.backward) == (
                 wanted.x, wanted.y, wanted.flags, wanted.nb, wanted.backward)
-            memory = single_plan(single).memory
+            memory = standalone_plan(single).memory
             assert ("head.y" in memory) == (single.kind != Pass.BACKWARD)

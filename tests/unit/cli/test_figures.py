@@ -13,7 +13,7 @@ from pynq_train.bench.reduce import choose
 from pynq_train.cli.main import main
 from pynq_train.layers import layer_lists
 from pynq_train.schedule.predict import predict
-from pynq_train.schedule.standalone import SinglePass, single_plan
+from pynq_train.schedule.standalone import StandalonePass, standalone_plan
 
 Capture = pytest.CaptureFixture[str]
 COUNTERS = dict.fromkeys((f"{way}_beats{i}" for way in ("read", "write") for i in range(4)), 10)
@@ -29,9 +29,9 @@ def predicted_rtl(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """A virtual board that takes 2 % longer than predicted; returns the passes and latencies."""
     ran: list[tuple[str, int]] = []
 
-    def count(rtl: Rtl, single: SinglePass, most_cycles: int) -> PassCount:
+    def count(rtl: Rtl, single: StandalonePass, most_cycles: int) -> PassCount:
         ran.append((single.name, rtl.latency))
-        plan = single_plan(single)
+        plan = standalone_plan(single)
         prediction = predict(plan, plan.train)
         cycles = prediction.cycles * 102 // 100
         return PassCount(single, Counts(cycles, {**COUNTERS, **STALLS}), prediction,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynq_train.cycles.dram import Dram, Memory
+from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Steps
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.hw.memory_timing import MemoryTiming
 
-MEMORY = Memory(16)
+MEMORY = MemoryTiming(16)
 BURST = 16
 
 

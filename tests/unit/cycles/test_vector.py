@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pynq_train.cycles import Memory, unit_cycles
+from pynq_train.cycles import unit_cycles
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.commands import Opcode
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import NormProgram
 
 ENGINE_PAGE = Path(__file__).resolve().parents[3] / "docs" / "engine.md"
-MEMORY = Memory(16)
+MEMORY = MemoryTiming(16)
 
 
 def maps(words: int, **modes: int) -> dict[str, int]:

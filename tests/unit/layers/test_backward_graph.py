@@ -17,20 +17,21 @@ from pynq_train.graph import (
     zoo,
 )
 from pynq_train.layers import fuse
-from pynq_train.layers.backward_graph import GradientFlow, active_layers, gradient_flow
+from pynq_train.layers.backward_graph import BackwardGraph, active_layers, build_backward_graph
 
 
-def flow_of(*ops: Op, learning: tuple[str, ...] = ()) -> tuple[list[str], GradientFlow]:
+def graph_of(*ops: Op, learning: tuple[str, ...] = ()) -> tuple[list[str], BackwardGraph]:
     layers = fuse(Graph.build((3, 8, 8), ops))
     wanted = [not learning or layer.name in learning for layer in layers]
-    return [layer.name for layer in layers], gradient_flow(layers, active_layers(layers, wanted))
+    return ([layer.name for layer in layers],
+            build_backward_graph(layers, active_layers(layers, wanted)))
 
 
-def text(names: list[str], flow: GradientFlow) -> list[str]:
+def text(names: list[str], graph: BackwardGraph) -> list[str]:
     """One line per step: ``kind layer: gradients it reads -> tensor it writes``."""
     return [f"{step.kind} {names[step.layer]}: " + " + ".join(
         ref.tensor + ("" if ref.mask is None else f" at {names[ref.mask]}")
-        for ref in step.reads) + f" -> {step.target}" for step in flow.steps]
+        for ref in step.reads) + f" -> {step.target}" for step in graph.nodes]
 
 
 def conv(name: str, *inputs: str) -> Conv:
@@ -39,72 +40,72 @@ def conv(name: str, *inputs: str) -> Conv:
 
 def test_a_chain_hands_gradients_from_layer_to_layer() -> None:
     layers = fuse(zoo.one_x())
-    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
-    assert [(step.kind, layers[step.layer].name, step.target) for step in flow.steps] == [
+    graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
+    assert [(step.kind, layers[step.layer].name, step.target) for step in graph.nodes] == [
         ("backward", "dense1", "conv6.dy"), *(("backward", f"conv{k}", f"conv{k - 1}.dy")
                                               for k in (6, 5, 4, 3, 2))]
-    assert flow.of_layer[0].tensor == "conv1.dy"
+    assert graph.of_layer[0].tensor == "conv1.dy"
 
 
 def test_a_residual_adds_the_gradient_behind_its_relu() -> None:
-    names, flow = flow_of(conv("a"), Relu(name="r"), conv("b"), BatchNorm(name="n"),
+    names, graph = graph_of(conv("a"), Relu(name="r"), conv("b"), BatchNorm(name="n"),
                           Add("s", ("n", "r")), Relu(), GlobalAvgPool("g"), Dense(2, name="d"))
-    assert text(names, flow) == [
+    assert text(names, graph) == [
         "backward d: dlogits -> g.dy", "spread g: g.dy -> n.dy", "norm n: n.dy at n -> b.dy",
         "backward b: b.dy -> b.dx", "sum a: b.dx + n.dy at n -> a.dy"]
 
 
 def test_a_sum_without_normalisation_gives_its_convolution_a_masked_copy() -> None:
-    names, flow = flow_of(conv("a"), Relu(name="r"), conv("b"), Add("s", ("b", "r")), Relu(),
+    names, graph = graph_of(conv("a"), Relu(name="r"), conv("b"), Add("s", ("b", "r")), Relu(),
                           Dense(2, name="d"))
-    assert text(names, flow) == [
+    assert text(names, graph) == [
         "backward d: dlogits -> s.dy", "mask b: s.dy at s -> b.dy", "backward b: b.dy -> b.dx",
         "sum a: b.dx + s.dy at s -> a.dy"]
 
 
 def test_gradients_go_back_through_windows_without_a_mask() -> None:
-    names, flow = flow_of(conv("a"), Relu(name="r"), MaxPool(3, 2, 1, "p"), conv("b"),
+    names, graph = graph_of(conv("a"), Relu(name="r"), MaxPool(3, 2, 1, "p"), conv("b"),
                           BatchNorm(name="n"), Add("s", ("n", "p")), Relu(), Dense(2, name="d"))
-    assert text(names, flow) == [
+    assert text(names, graph) == [
         "backward d: dlogits -> n.dy", "norm n: n.dy at n -> b.dy", "backward b: b.dy -> b.dx",
         "sum p: b.dx + n.dy at n -> p.dy", "unpool p: p.dy -> a.dy"]
-    names, flow = flow_of(conv("a"), MaxPool(3, 1, 1, "p"), Add("s", ("p", "a")), Relu(),
+    names, graph = graph_of(conv("a"), MaxPool(3, 1, 1, "p"), Add("s", ("p", "a")), Relu(),
                           Dense(2, name="d"))
-    assert text(names, flow) == [
+    assert text(names, graph) == [
         "backward d: dlogits -> s.dy", "mask p: s.dy at s -> p.dy", "unpool p: p.dy -> p.dx",
         "sum a: p.dx + s.dy at s -> a.dy"]
 
 
 def test_two_masks_do_not_meet_in_one_sum() -> None:
     """The output of a is read by two residuals, each with a ReLU of its own."""
-    names, flow = flow_of(
+    names, graph = graph_of(
         conv("a"), Relu(name="r"), conv("b"), Add("s", ("b", "r")), Relu(name="t"),
         conv("c"), Add("u", ("c", "r")), Relu(), Dense(2, name="d"))
-    assert text(names, flow)[-2:] == ["sum a: b.dx + u.dy at u -> a.t0",
+    assert text(names, graph)[-2:] == ["sum a: b.dx + u.dy at u -> a.t0",
                                       "sum a: a.t0 + s.dy at s -> a.dy"]
-    names, flow = flow_of(
+    names, graph = graph_of(
         conv("a"), conv("b", "a"), Relu(name="r"), conv("c", "a"), Relu(name="t"),
         Add("s", ("r", "t")), Relu(name="v"), Add("u", ("r", "v")), Relu(), Dense(2, name="d"))
-    assert [line for line in text(names, flow) if line.split()[1] == "b:"][:2] == [
+    assert [line for line in text(names, graph) if line.split()[1] == "b:"][:2] == [
         "mask b: s.dy at s -> b.d0", "sum b: u.dy at u + b.d0 -> b.dy"]
-    for step in flow.steps:
+    for step in graph.nodes:
         assert len({ref.mask for ref in step.reads} - {None}) <= 1
 
 
 def test_nothing_goes_below_what_learns() -> None:
-    names, flow = flow_of(conv("a"), BatchNorm(name="n"), Relu(name="r"), conv("b"), Relu(),
+    names, graph = graph_of(conv("a"), BatchNorm(name="n"), Relu(name="r"), conv("b"), Relu(),
                           Dense(2, name="d"), learning=("n",))
-    assert text(names, flow) == [
+    assert text(names, graph) == [
         "backward d: dlogits -> b.dy", "backward b: b.dy -> n.dy", "norm n: n.dy at n -> "]
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v1_025", "ds_cnn_s"])
 def test_every_gradient_is_written_before_it_is_read(name: str) -> None:
     layers = fuse(zoo.get(name))
-    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
+    graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
     written = {"dlogits"}
-    for step in flow.steps:
+    for step in graph.nodes:
         assert {ref.tensor for ref in step.reads} <= written, step
         written.add(step.target)
-    assert {ref.tensor for ref in flow.of_layer.values()} <= written
-    assert set(flow.of_layer) == set(range(len(layers)))
+    assert {ref.tensor for ref in graph.of_layer.values()} <= written
+    assert set(graph.of_layer) == set(range(len(layers)))

@@ -25,7 +25,7 @@ from pynq_train.graph import (
 from pynq_train.graph.float_ops import KERNELS
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.layers import fuse
-from pynq_train.layers.backward_graph import active_layers, gradient_flow
+from pynq_train.layers.backward_graph import active_layers, build_backward_graph
 from pynq_train.layers.concat import Copy, place_concats
 
 
@@ -140,20 +140,20 @@ def test_no_sum_takes_a_vector_and_a_map() -> None:
 def test_gradients_of_a_joined_map_are_parts_of_its_own() -> None:
     """What else is handed to a source is added where its part stands."""
     layers = fuse(NETWORKS["dense block"])
-    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
+    backward_graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
     lines = [f"{step.kind} {layers[step.layer].name}: "
              f"{' + '.join(ref.tensor for ref in step.reads)} -> {step.target}"
-             for step in flow.steps]
+             for step in backward_graph.nodes]
     assert lines[2:9] == [
         "norm bn: bn.dy -> x2.dy", "view x1: x2.dy -> x1.dv", "view l2: x2.dy -> l2.dv",
         "backward l2: l2.dv -> l2.bn.dy", "norm l2.bn: l2.bn.dy -> l2.bn.dx",
         "sum x1: x1.dv + l2.bn.dx -> x1.dy", "view x0: x1.dy -> x0.dv"]
-    assert flow.of_layer[0].tensor == "stem.dy"
+    assert backward_graph.of_layer[0].tensor == "stem.dy"
 
 
 def test_a_gradient_that_others_read_is_copied_before_it_is_parted() -> None:
     layers = fuse(NETWORKS["sums of joined maps"])
-    flow = gradient_flow(layers, active_layers(layers, [True] * len(layers)))
-    at = next(step for step in flow.steps if step.target == "join.dy")
+    backward_graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
+    at = next(step for step in backward_graph.nodes if step.target == "join.dy")
     assert at.kind == "mask" and at.reads[0].tensor == "sum.dy"
     assert layers[at.reads[0].mask or 0].name == "sum"

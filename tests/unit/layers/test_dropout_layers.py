@@ -7,7 +7,7 @@ import pytest
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Flatten, Graph, Relu
 from pynq_train.layers import fuse
-from pynq_train.layers.backward_graph import active_layers, gradient_flow
+from pynq_train.layers.backward_graph import active_layers, build_backward_graph
 from pynq_train.layers.fuse import Drop
 
 
@@ -27,10 +27,10 @@ def test_layers_and_their_shapes() -> None:
 def test_gradients_pass_where_elements_were_kept() -> None:
     layers = fuse(Graph.build((1, 6, 6), [Conv(4, 3, name="c"), Relu(), Dropout(0.5, "d"),
                                           Dense(2, name="l")]))
-    flow = gradient_flow(layers, active_layers(layers, [True] * 3))
-    assert [(step.kind, step.layer, step.target) for step in flow.steps] == [
+    backward_graph = build_backward_graph(layers, active_layers(layers, [True] * 3))
+    assert [(step.kind, step.layer, step.target) for step in backward_graph.nodes] == [
         ("backward", 2, "d.dy"), ("drop", 1, "c.dy")]
-    assert flow.steps[1].reads[0].mask == 1
+    assert backward_graph.nodes[1].reads[0].mask == 1
 
 
 @pytest.mark.parametrize(("layers", "text"), [

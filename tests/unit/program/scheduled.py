@@ -52,8 +52,9 @@ class Scheduled:
 
     def number(self, opcode: Opcode, layer: int, kind: Pass | None = None) -> int:
         """Position of the first descriptor of a kind."""
-        return next(k for k, (entry, f) in enumerate(zip(self.image.entries, self.image.fields))
-                    if f["pre.opcode"] == opcode and entry.layer == layer
+        return next(k for k, (descriptor, f) in enumerate(
+            zip(self.image.descriptors, self.image.fields))
+                    if f["pre.opcode"] == opcode and descriptor.layer == layer
                     and kind in (None, f.get("g.g_pass")))
 
     def gradient(self, fits: Callable[[Fields], bool] = lambda f: True) -> int:

@@ -14,7 +14,7 @@ from pynq_train.hw.commands import Opcode, Pass
 from pynq_train.hw.config import HwConfig
 from pynq_train.program import Program, verify
 from pynq_train.schedule.passes import tiling
-from pynq_train.schedule.passes.geometry import Geometry, PassShape
+from pynq_train.schedule.passes.geometry import PassShape, TiledPass
 from pynq_train.schedule.specs import spec as schedule_layer
 
 PLANNED = all_kinds()
@@ -106,7 +106,7 @@ def test_bank_pitch_is_caught(pitch: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Groups that cross rows or images meet in one bank."""
     natural = {"row_pitch": lambda geo: geo.x_cols,
                "image_pitch": lambda geo: geo.x_rows * geo.row_pitch}
-    monkeypatch.setattr(Geometry, pitch, property(natural[pitch]))
+    monkeypatch.setattr(TiledPass, pitch, property(natural[pitch]))
     bad = all_kinds().program()
     monkeypatch.undo()
     with pytest.raises(IllegalProgram, match=r"descriptor [0-9]+ .*bank"):
@@ -142,7 +142,7 @@ def test_chunk_as_long_as_the_ring_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     """A scheduler for a larger S ring lets a tile of the gradient fill the ring of this engine."""
     candidates = tiling.candidates
 
-    def large(shape: PassShape, config: HwConfig) -> Iterator[Geometry]:
+    def large(shape: PassShape, config: HwConfig) -> Iterator[TiledPass]:
         found = candidates(shape, replace(config, s_ring_words=2 * config.s_ring_words))
         return iter([max(found, key=lambda geo: geo.tile.pixels)])
 

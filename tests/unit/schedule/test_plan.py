@@ -69,16 +69,17 @@ def test_gradients_follow_their_backward_pass_and_biases_their_gradients() -> No
     image = build_training(plan)
     seen: list[tuple[Role, int]] = []
     updates = 0
-    for entry, fields in zip(image.entries, image.fields):
-        if entry.role == Role.GRADIENT:
+    for descriptor, fields in zip(image.descriptors, image.fields):
+        if descriptor.role == Role.WEIGHT_GRADIENT:
             # The update overwrites the weights that the backward pass reads.
-            assert (Role.BACKWARD, entry.layer) in seen or not plan.specs[entry.layer].backward
-        if entry.role == Role.UPDATE_BIAS:
+            spec = plan.specs[descriptor.layer]
+            assert (Role.BACKWARD, descriptor.layer) in seen or not spec.backward
+        if descriptor.role == Role.UPDATE_BIAS:
             assert fields["pre.wait_x_sem"] == Semaphore.UPDATE
             assert fields["pre.wait_x"] == updates
-        updates += entry.role in (Role.GRADIENT, Role.UPDATE_BIAS)
-        seen.append((entry.role, entry.layer))
-    assert seen.count((Role.GRADIENT, 5)) > 1, "the case must have slices"
+        updates += descriptor.role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS)
+        seen.append((descriptor.role, descriptor.layer))
+    assert seen.count((Role.WEIGHT_GRADIENT, 5)) > 1, "the case must have slices"
 
 
 def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -118,8 +119,8 @@ def test_whole_step_in_the_engine_model() -> None:
     base = plan.memory["train.program"].offset
     wv = plan.memory["dense1.wv"]
     before = plan.specs[2].unpack_weights(arena[wv.offset:wv.end].view(np.int64).copy())
-    for number, entry in enumerate(plan.train):
-        if entry.role.opcode in (Opcode.CONV, Opcode.GRADIENT):
+    for number, descriptor in enumerate(plan.train):
+        if descriptor.role.opcode in (Opcode.CONV, Opcode.GRADIENT):
             run_conv(arena, base + number * DESCRIPTOR_BYTES, step, BOARD.config)
 
     def int16(symbol: str) -> np.ndarray:
@@ -152,8 +153,8 @@ def test_whole_step_in_the_engine_model() -> None:
     d3 = np.where(y3[:, :, 0, 0] > 0, d3, 0)
     after = plan.specs[2].unpack_weights(arena[wv.offset:wv.end].view(np.int64))
     sums = np.einsum("im,in->mn", d3, y2.reshape(3, -1))
-    entry = step + param_index(Role.GRADIENT, 2) * PARAM_BYTES
-    fields = unpack_params(Opcode.GRADIENT, arena[entry:entry + PARAM_BYTES].tobytes())
+    descriptor = step + param_index(Role.WEIGHT_GRADIENT, 2) * PARAM_BYTES
+    fields = unpack_params(Opcode.GRADIENT, arena[descriptor:descriptor + PARAM_BYTES].tobytes())
     for total, old, new in zip(sums.ravel(), before.ravel(), after.ravel()):
         weight, momentum = update_model.step(int(total), update_model.signed32(int(old)),
                                              int(old) >> 32, fields)
@@ -228,9 +229,9 @@ def test_rows_with_flags_are_cut_if_they_must_be(board: str, cols: int, pool: bo
     image = build_training(plan)
     verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
                         plan.board.config))
-    cut = [e.geometry for e in plan.train
-           if e.geometry is not None and e.layer == 0 and e.geometry.col_tiles > 1]
-    assert cut and all(geometry.tile.cols % 16 == 0 for geometry in cut)
+    cut = [e.tiled for e in plan.train
+           if e.tiled is not None and e.layer == 0 and e.tiled.col_tiles > 1]
+    assert cut and all(tiled.tile.cols % 16 == 0 for tiled in cut)
 
 
 def test_the_widest_maps_have_tiles() -> None:
@@ -251,7 +252,7 @@ def test_a_dense_layer_is_not_asked_for_a_smaller_kernel() -> None:
 def test_only_the_last_layers_are_trained() -> None:
     plan = make_plan(fuse(zoo.get("digits")), 4, BOARD, train_from=2)
     roles = [(e.role, e.layer) for e in plan.train]
-    assert (Role.BACKWARD, 2) not in roles and (Role.GRADIENT, 2) in roles
+    assert (Role.BACKWARD, 2) not in roles and (Role.WEIGHT_GRADIENT, 2) in roles
     assert all(layer == 2 for role, layer in roles
                if role not in (Role.FORWARD, Role.SOFTMAX))
     assert "conv1.w16" in plan.memory and "conv1.db" not in plan.memory

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from pynq_train.cycles import Command, Engine, Memory
+from pynq_train.cycles import Command, Engine
 from pynq_train.cycles import engine as engine_module
 from pynq_train.cycles import skip as skip_module
 from pynq_train.cycles.compute import Sweeps
@@ -17,11 +17,12 @@ from pynq_train.cycles.engine import FIRST, OVERLAPPED
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Semaphore
+from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.passes.geometry import (
-    Geometry,
     PassShape,
+    TiledPass,
     forward_shape,
     weight_gradient_shape,
 )
@@ -31,7 +32,7 @@ from pynq_train.schedule.predict import estimate, predict
 from pynq_train.schedule.specs.spec import layer_specs
 
 BOARD = BOARDS["pynq-z2"]
-MEMORY = Memory(BOARD.dram_bytes_per_cycle)
+MEMORY = MemoryTiming(BOARD.dram_bytes_per_cycle)
 AT = LayerAddresses(*(index << 24 for index in range(9)))
 
 
@@ -51,16 +52,16 @@ def shape(m: int, n: int, size: int, batch: int, forward: bool, kernel: int = 3)
     return forward_shape(spec) if forward else weight_gradient_shape(spec)
 
 
-def command(geometry: Geometry) -> Command:
-    fields, _ = lower(geometry, AT)
-    return Command(fields, tuple(tap.weight for tap in geometry.shape.taps))
+def command(tiled: TiledPass) -> Command:
+    fields, _ = lower(tiled, AT)
+    return Command(fields, tuple(tap.weight for tap in tiled.shape.taps))
 
 
-def gradient(geometry: Geometry, plain: bool) -> Command:
+def gradient(tiled: TiledPass, plain: bool) -> Command:
     """The weight gradient with its update in one descriptor."""
-    fields = {name: value for name, value in lower(geometry, AT)[0].items()
+    fields = {name: value for name, value in lower(tiled, AT)[0].items()
               if not name.startswith("yw.")}
-    spec = geometry.shape.spec
+    spec = tiled.shape.spec
     weights = spec.weight_blocks * 64
     fields.update({"pre.opcode": Opcode.GRADIENT, "pre.signal": Semaphore.UPDATE, "y.yc0": 0,
                    "y.ylim0": spec.kernel, "u.wv_off": 1 << 27, "u.w16_off": 1 << 28,
@@ -68,38 +69,38 @@ def gradient(geometry: Geometry, plain: bool) -> Command:
     counts = [fields[f"y.y{t}"] for t in range(5)]
     for t in range(5):   # column 3 further per group of kernel columns, back to 0 behind the last
         fields[f"y.ydc{4 * t}"] = 3 if t == 0 else -3 * (counts[0] - 1)
-    return Command(fields, tuple(tap.weight for tap in geometry.shape.taps))
+    return Command(fields, tuple(tap.weight for tap in tiled.shape.taps))
 
 
-def run(commands: list[Command], memory: Memory = MEMORY) -> tuple[int, Engine]:
+def run(commands: list[Command], memory: MemoryTiming = MEMORY) -> tuple[int, Engine]:
     gradients = any(c.opcode == Opcode.GRADIENT for c in commands)
     engine = Engine(commands, BOARD.config, memory, OVERLAPPED if gradients else None)
     return engine.run(), engine
 
 
 def test_an_array_bound_pass_takes_little_more_than_its_sweeps() -> None:
-    geometry, _ = best_tile(shape(32, 32, 32, 4, forward=True), BOARD)
-    work = Sweeps.of(command(geometry).fields, BOARD.config.sweep_min_cycles)
+    tiled, _ = best_tile(shape(32, 32, 32, 4, forward=True), BOARD)
+    work = Sweeps.of(command(tiled).fields, BOARD.config.sweep_min_cycles)
     least = work.tiles * work.sweeps * work.period
-    cycles, engine = run([command(geometry)])
+    cycles, engine = run([command(tiled)])
     assert least < cycles < 1.05 * least
     assert engine.traces[0].waits.busy == pytest.approx(least, rel=0.03)
 
 
 def test_latency_and_bandwidth_cost_cycles() -> None:
-    geometry, _ = best_tile(shape(16, 64, 8, 1, forward=True), BOARD)
-    base, _ = run([command(geometry)])
-    assert run([command(geometry)], replace(MEMORY, read_latency=100))[0] > base
-    assert run([command(geometry)], replace(MEMORY, bytes_per_cycle=4))[0] > 1.5 * base
+    tiled, _ = best_tile(shape(16, 64, 8, 1, forward=True), BOARD)
+    base, _ = run([command(tiled)])
+    assert run([command(tiled)], replace(MEMORY, read_latency_cycles=100))[0] > base
+    assert run([command(tiled)], replace(MEMORY, bytes_per_cycle=4))[0] > 1.5 * base
 
 
 @pytest.mark.parametrize("forward", [True, False])
 def test_skipped_periods_are_what_is_simulated(monkeypatch: pytest.MonkeyPatch,
                                                forward: bool) -> None:
-    geometry, _ = best_tile(shape(48, 16, 16, 24, forward), BOARD)
-    short, engine = run([command(geometry)])
+    tiled, _ = best_tile(shape(48, 16, 16, 24, forward), BOARD)
+    short, engine = run([command(tiled)])
     monkeypatch.setattr(skip_module, "FEWEST", 1 << 30)
-    whole, full = run([command(geometry)])
+    whole, full = run([command(tiled)])
     assert engine.clock.skipped > whole // 2 and full.clock.skipped == 0
     assert short == pytest.approx(whole, rel=2e-3)
     assert engine.bytes_read == pytest.approx(full.bytes_read, rel=2e-3)
@@ -109,8 +110,8 @@ def test_skipped_periods_are_what_is_simulated(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(("plain", "cycles_per_weight"), [(False, 18 / 16), (True, 1.0)])
 def test_update_bound_gradient_takes_its_masters_time(plain: bool,
                                                       cycles_per_weight: float) -> None:
-    geometry, _ = best_tile(shape(64, 64, 4, 1, forward=False), BOARD)
-    one = gradient(geometry, plain)
+    tiled, _ = best_tile(shape(64, 64, 4, 1, forward=False), BOARD)
+    one = gradient(tiled, plain)
     weights = one.fields["u.u_count"]
     cycles, engine = run([one], replace(MEMORY, bytes_per_cycle=64))
     assert cycles_per_weight * weights < cycles < 1.1 * cycles_per_weight * weights + 1500
@@ -121,25 +122,25 @@ def test_update_bound_gradient_takes_its_masters_time(plain: bool,
 
 
 def test_array_bound_gradient_hides_the_update() -> None:
-    geometry, _ = best_tile(shape(16, 16, 32, 16, forward=False), BOARD)
-    alone, _ = run([command(geometry)])
-    cycles, engine = run([gradient(geometry, plain=False)])
+    tiled, _ = best_tile(shape(16, 16, 32, 16, forward=False), BOARD)
+    alone, _ = run([command(tiled)])
+    cycles, engine = run([gradient(tiled, plain=False)])
     assert cycles == pytest.approx(alone, rel=0.03)
     assert engine.queue.used == 0
 
 
 def test_skipped_gradients_take_their_updates_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    geometry, _ = best_tile(shape(256, 64, 8, 8, forward=False), BOARD)
-    short, engine = run([gradient(geometry, plain=True)])
+    tiled, _ = best_tile(shape(256, 64, 8, 8, forward=False), BOARD)
+    short, engine = run([gradient(tiled, plain=True)])
     monkeypatch.setattr(skip_module, "FEWEST", 1 << 30)
-    whole, _ = run([gradient(geometry, plain=True)])
+    whole, _ = run([gradient(tiled, plain=True)])
     assert engine.clock.skipped > 0
     assert short == pytest.approx(whole, rel=0.01)
 
 
 def test_overlapped_builds_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    geometry, _ = best_tile(shape(16, 16, 16, 1, forward=True), BOARD)
-    commands = [command(geometry)] * 6
+    tiled, _ = best_tile(shape(16, 16, 16, 1, forward=True), BOARD)
+    commands = [command(tiled)] * 6
     monkeypatch.setattr(engine_module, "BUILD", FIRST)
     before, _ = run(commands)
     monkeypatch.setattr(engine_module, "BUILD", OVERLAPPED)
@@ -149,8 +150,8 @@ def test_overlapped_builds_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_that_never_ends_is_named() -> None:
-    geometry, _ = best_tile(shape(16, 16, 8, 1, forward=True), BOARD)
-    one = command(geometry)
+    tiled, _ = best_tile(shape(16, 16, 8, 1, forward=True), BOARD)
+    one = command(tiled)
     stuck = Command({**one.fields, "pre.wait_x": 1}, one.taps)
     with pytest.raises(RuntimeError, match="stopped at descriptor 0"):
         run([stuck])
@@ -163,13 +164,14 @@ def test_predictions_of_a_step() -> None:
     assert len(step.limits) == len(plan.train)
     # Records of one unit follow each other.
     for updates in (False, True):
-        ends = [end for entry, end in zip(plan.train, step.ends)
-                if (entry.role.opcode in (Opcode.GRADIENT, Opcode.UPDATE)) == updates]
+        ends = [end for descriptor, end in zip(plan.train, step.ends)
+                if (descriptor.role.opcode in (Opcode.GRADIENT, Opcode.UPDATE)) == updates]
         assert ends == sorted(ends)
     assert all(start < end for start, end in zip(step.starts, step.ends))
     assert set(step.limits) <= {"array", "bandwidth", "S reload", "latency", "update"}
     assert step.macs == plan.macs_per_step
-    slower = predict(plan, plan.train, Memory(BOARD.dram_bytes_per_cycle, read_latency=100))
+    slower = predict(plan, plan.train,
+                     MemoryTiming(BOARD.dram_bytes_per_cycle, read_latency_cycles=100))
     assert slower.cycles > step.cycles
     assert 0.5 * step.cycles < estimate(plan, plan.train) < 3 * step.cycles
 

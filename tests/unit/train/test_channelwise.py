@@ -15,7 +15,7 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse
 from pynq_train.layers.init import init_params
 from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.specs.trainable import Learns, select
+from pynq_train.schedule.specs.trainable import Trainable, select
 
 GRAPH = Graph.build((1, 8, 8), [
     Conv(24, 3, 1, 1), Relu6(), Conv(24, 3, 1, 1, groups=24), Relu6(), Conv(24, 1), Relu6(),
@@ -62,15 +62,15 @@ def test_the_float_twin_without_the_limit_differs() -> None:
 
 def test_average_pooling_never_learns() -> None:
     layers = fuse(GRAPH)
-    learns = select(layers, "all")
+    trainable = select(layers, "all")
     assert [layer.average for layer in layers] == [False, False, False, True, False, False]
-    assert learns[3] == Learns(False, False)
-    assert all(one == Learns(True, True) for k, one in enumerate(learns) if k != 3)
+    assert trainable[3] == Trainable(False, False)
+    assert all(one == Trainable(True, True) for k, one in enumerate(trainable) if k != 3)
     plan = make_plan(layers, 2, BOARDS["pynq-z2"])
     assert "pool1.wv" not in plan.memory and "pool1.w16" in plan.memory
     with pytest.raises(BadInput, match="train: nothing is called 'pool1'"):
         select(layers, ["pool1"])
-    assert select(layers, "last-block") == (*[Learns(False, False)] * 4, *[Learns()] * 2)
+    assert select(layers, "last-block") == (*[Trainable(False, False)] * 4, *[Trainable()] * 2)
 
 
 @pytest.mark.parametrize("kernel", [2, 3, 5])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.check import random_net, random_train, verify
+from pynq_train.check import random_net, random_trainable, verify
 from pynq_train.errors import BadInput, IllegalProgram
 from pynq_train.graph import Graph
 from pynq_train.layers import fuse
@@ -56,9 +56,9 @@ def test_first_step_equals_that_of_everything(train: str | tuple[str, ...]) -> N
 @pytest.mark.parametrize("seed", [50, 55, 57, 61, 66, 74, 82, 93])
 def test_first_step_of_random_networks(seed: int) -> None:
     drawn = random_net(seed)
-    check_first_step(drawn.graph, drawn.batch, random_train(seed, drawn.graph))
+    check_first_step(drawn.graph, drawn.batch, random_trainable(seed, drawn.graph))
     assert verify(drawn.graph, drawn.batch, 1, "golden", seed,
-                  train=random_train(seed, drawn.graph)).mismatches == 0
+                  train=random_trainable(seed, drawn.graph)).mismatches == 0
 
 
 def test_an_activation_that_is_given_away_too_early_changes_bits(
@@ -78,10 +78,11 @@ def test_a_gradient_that_is_given_away_too_early_is_refused(
 
 
 def test_random_selections_meet_every_kind() -> None:
-    drawn = [random_train(seed, random_net(seed).graph) for seed in range(50, 100)]
+    drawn = [random_trainable(seed, random_net(seed).graph) for seed in range(50, 100)]
     assert {"last-layer", "last-block", "bias"} < set(drawn)
     assert any(isinstance(train, tuple) for train in drawn)
-    assert all(random_train(seed, random_net(seed).graph) == "all" for seed in (0, 49, 100, 149))
+    assert all(random_trainable(seed, random_net(seed).graph) == "all"
+               for seed in (0, 49, 100, 149))
 
 
 def test_frozen_layers_stay_over_a_training(net: Graph, data: Data, tmp_path: Path) -> None:

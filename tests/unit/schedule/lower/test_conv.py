@@ -20,9 +20,9 @@ from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.passes.cost import pass_cost, update_cost
 from pynq_train.schedule.passes.geometry import (
-    Geometry,
     PassShape,
     Tile,
+    TiledPass,
     backward_shapes,
     forward_shape,
     weight_gradient_shape,
@@ -125,7 +125,7 @@ class Bench:
             return np.where(mask, dy, 0)
         return dy
 
-    def run(self, geo: Geometry, config: HwConfig, params: dict[str, int],
+    def run(self, geo: TiledPass, config: HwConfig, params: dict[str, int],
             flags: bool = True, momentum: bool = True) -> None:
         fields, taps = lower(geo, self.at, flags, momentum)
         opcode = Opcode(fields["pre.opcode"])
@@ -149,7 +149,7 @@ class Bench:
         self.put(self.expected, RECORD, np.array([measure, saturations, 0, 0], np.int64))
 
 
-def forward(bench: Bench, geo: Geometry, config: HwConfig, flags: bool = True) -> None:
+def forward(bench: Bench, geo: TiledPass, config: HwConfig, flags: bool = True) -> None:
     spec = bench.spec
     bench.expected = bench.arena.copy()
     params = {"shift": int(bench.rng.integers(14, 24)),
@@ -184,7 +184,7 @@ def forward(bench: Bench, geo: Geometry, config: HwConfig, flags: bool = True) -
     bench.check("forward")
 
 
-def backward(bench: Bench, geos: list[Geometry], config: HwConfig) -> None:
+def backward(bench: Bench, geos: list[TiledPass], config: HwConfig) -> None:
     spec = bench.spec
     dy = bench.gradient()
     channels = bench.map_shape[1]
@@ -209,7 +209,7 @@ def backward(bench: Bench, geos: list[Geometry], config: HwConfig) -> None:
     bench.check("backward")
 
 
-def weight_gradient(bench: Bench, geos: list[Geometry], config: HwConfig,
+def weight_gradient(bench: Bench, geos: list[TiledPass], config: HwConfig,
                     momentum: bool = True) -> None:
     """Slices of a weight gradient, with an update that shows the sums: v' = g or w' = w - g."""
     spec = bench.spec
@@ -245,7 +245,7 @@ def masters(spec: LayerSpec, w: np.ndarray, v: np.ndarray, momentum: bool) -> np
     return spec.pack_weights(v << 32 | w & 0xFFFF_FFFF)
 
 
-def slices(spec: LayerSpec, config: HwConfig, rng: random.Random) -> list[Geometry]:
+def slices(spec: LayerSpec, config: HwConfig, rng: random.Random) -> list[TiledPass]:
     """Random tiles of random slices that cover all m tiles."""
     result, first = [], 0
     while first < spec.m_tiles:
@@ -255,7 +255,7 @@ def slices(spec: LayerSpec, config: HwConfig, rng: random.Random) -> list[Geomet
     return result
 
 
-def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Geometry:
+def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> TiledPass:
     """A random legal tile, also ones that the search would not look at."""
     for _ in range(3000):
         images = rng.randint(1, shape.images)
@@ -269,7 +269,7 @@ def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Geome
         if shape.kind == Pass.WEIGHT_GRADIENT and chunk < shape.reduce and (
                 chunk % 3 if shape.spec.kernel == 1 else shape.reduce % chunk):
             continue
-        geo = Geometry(shape, Tile(images, rows, cols, chunk))
+        geo = TiledPass(shape, Tile(images, rows, cols, chunk))
         if geo.excess(config) is None:
             return geo
     raise AssertionError(f"no tile for {shape}")
@@ -360,10 +360,10 @@ def test_padding_to_a_tile_is_not_computed(channels: int, groups: int, m_tile: i
     assert spec.filled_blocks == section.filled_blocks == filled
     if groups == 1:
         assert spec.nb == spec.x.blocks
-    geometry = Geometry(backward_shapes(section)[0], Tile(1, 6, 6, 1))
-    fields, _ = lower(geometry, LayerAddresses(*range(0, 9 * 4096, 4096)))
+    tiled = TiledPass(backward_shapes(section)[0], Tile(1, 6, 6, 1))
+    fields, _ = lower(tiled, LayerAddresses(*range(0, 9 * 4096, 4096)))
     assert fields["c.l1"] == fields["c.s_sets"] == filled
-    assert geometry.x_blocks == filled
+    assert tiled.x_blocks == filled
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -15,9 +15,9 @@ from pynq_train.hw.config import ZYNQ7020
 from pynq_train.layers.fuse import fuse
 from pynq_train.schedule.lower import conv as lower
 from pynq_train.schedule.passes.geometry import (
-    Geometry,
     PassShape,
     Tile,
+    TiledPass,
     backward_shapes,
     forward_shape,
     weight_gradient_shape,
@@ -31,11 +31,11 @@ def layer() -> LayerSpec:
     return layer_specs(layers, 2)[1]
 
 
-def tile(shape: PassShape) -> Geometry:
+def tile(shape: PassShape) -> TiledPass:
     """Half of the rows: groups of three pixels cross rows and images."""
-    geometry = Geometry(shape, Tile(shape.images, 4, shape.cols, 1))
-    assert geometry.excess(ZYNQ7020) is None
-    return geometry
+    tiled = TiledPass(shape, Tile(shape.images, 4, shape.cols, 1))
+    assert tiled.excess(ZYNQ7020) is None
+    return tiled
 
 
 def run_forward() -> None:
@@ -65,7 +65,7 @@ def test_tap_flip_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of tap (kr, kc) where those of (2 - kr, 2 - kc) belong: the memory image differs."""
     right = lower._taps
 
-    def flipped(geo: Geometry) -> lower.Taps:
+    def flipped(geo: TiledPass) -> lower.Taps:
         taps = right(geo)
         return tuple({**tap, "woff": other["woff"]} for tap, other in zip(taps, reversed(taps)))
 
@@ -74,21 +74,21 @@ def test_tap_flip_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         RUNS[name]()
 
 
-def _natural_rows(geo: Geometry) -> int:
+def _natural_rows(geo: TiledPass) -> int:
     return geo.x_cols
 
 
-def _natural_images(geo: Geometry) -> int:
+def _natural_images(geo: TiledPass) -> int:
     return geo.x_rows * geo.row_pitch
 
 
 @pytest.mark.parametrize("name", ["forward", "backward"])
 @pytest.mark.parametrize(("pitch", "natural"), [("row_pitch", _natural_rows),
                                                 ("image_pitch", _natural_images)])
-def test_bank_pitch_is_caught(name: str, pitch: str, natural: Callable[[Geometry], int],
+def test_bank_pitch_is_caught(name: str, pitch: str, natural: Callable[[TiledPass], int],
                               monkeypatch: pytest.MonkeyPatch) -> None:
     """A pitch that is just the size: groups that cross rows or images meet in one bank."""
-    monkeypatch.setattr(Geometry, pitch, property(natural))
+    monkeypatch.setattr(TiledPass, pitch, property(natural))
     with pytest.raises(Violation, match="bank conflict in table row"):
         RUNS[name]()
 

@@ -15,7 +15,7 @@ from pynq_train.layers.fuse import wiring
 from pynq_train.schedule import plan as planning
 from pynq_train.schedule.lower.records import read_records
 from pynq_train.schedule.passes import batch_split as splitting
-from pynq_train.schedule.passes.batch_split import MOST, MOST_BACK, Split, split_of
+from pynq_train.schedule.passes.batch_split import MOST, MOST_BACK, BatchSplit, choose_split
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.passes.vector_order import image_parts
 from pynq_train.schedule.plan import Plan, make_plan
@@ -26,10 +26,10 @@ BOARD = BOARDS["pynq-z2"]
 BATCH = 16
 
 
-def split(graph: Graph, batch: int = BATCH) -> tuple[Plan, Split]:
+def split(graph: Graph, batch: int = BATCH) -> tuple[Plan, BatchSplit]:
     layers = fuse(graph)
     plan = make_plan(layers, batch, BOARD)
-    return plan, split_of(plan.specs, wiring(layers), BOARD)
+    return plan, choose_split(plan.specs, wiring(layers), BOARD)
 
 
 def shrinking() -> Graph:
@@ -77,13 +77,14 @@ def test_branches_have_the_most_parts_everywhere() -> None:
 def test_parts_cover_the_mini_batch_once(batch: int) -> None:
     plan, found = split(shrinking(), batch)
     for at, spec in enumerate(plan.specs):
-        for role, parts, edge in ((Role.FORWARD, found.forward, True), (Role.SUMS, None, True),
-                                  (Role.POINT, found.forward, True),
+        for role, parts, edge in ((Role.FORWARD, found.forward, True), (Role.NORM_SUMS, None, True),
+                                  (Role.FORWARD_VECTOR, found.forward, True),
                                   (Role.BACKWARD, found.leaving, False),
-                                  (Role.STEP_SUMS, found.arriving, False),
-                                  (Role.STEP, found.leaving, False)):
-            ranges = [entry.images for entry in plan.train
-                      if entry.layer == at and entry.role == role and entry.images is not None]
+                                  (Role.BACKWARD_SUMS, found.arriving, False),
+                                  (Role.BACKWARD_VECTOR, found.leaving, False)):
+            ranges = [descriptor.images for descriptor in plan.train
+                      if descriptor.layer == at and descriptor.role == role
+                       and descriptor.images is not None]
             if not ranges:
                 continue
             wanted = parts[at] if parts else found.forward[at - 1]
@@ -126,9 +127,9 @@ def test_the_range_of_a_gradient_is_that_of_all_parts() -> None:
     """A step of the vector unit has a record for each part; the policy gets the OR of them."""
     plan, _ = split(shrinking())
     places: dict[int, list[int]] = {}
-    for at, entry in enumerate(plan.train):
-        if entry.role == Role.STEP:
-            places.setdefault(entry.step, []).append(at)
+    for at, descriptor in enumerate(plan.train):
+        if descriptor.role == Role.BACKWARD_VECTOR:
+            places.setdefault(descriptor.step, []).append(at)
     cut = {step: found for step, found in places.items() if len(found) > 1}
     assert cut
     records = np.zeros((len(plan.train), 4), "<i8")

@@ -128,11 +128,11 @@ def test_planned_networks(name: str, batch: int, momentum: bool) -> None:
     """Every m tile of every layer is in one slice; the order is that of the model."""
     plan = make_plan(fuse(zoo.get(name)), batch, BOARD, momentum=momentum)
     tiles: dict[int, list[int]] = {}
-    for entry in plan.train:
-        if entry.role == Role.GRADIENT:
-            assert entry.geometry is not None
-            shape = entry.geometry.shape
-            tiles.setdefault(entry.layer, []).extend(
+    for descriptor in plan.train:
+        if descriptor.role == Role.WEIGHT_GRADIENT:
+            assert descriptor.tiled is not None
+            shape = descriptor.tiled.shape
+            tiles.setdefault(descriptor.layer, []).extend(
                 range(shape.m_first, shape.m_first + shape.outer))
     assert tiles == {spec.index: list(range(spec.m_tiles)) for spec in plan.specs}
     biases = [e.layer for e in plan.train if e.role == Role.UPDATE_BIAS]

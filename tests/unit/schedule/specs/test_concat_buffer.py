@@ -20,10 +20,15 @@ from pynq_train.schedule.lower import program as building
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.lower.step_block import layer_kinds
 from pynq_train.schedule.memory.arena import Allocator
-from pynq_train.schedule.memory.strided_regions import Frames
+from pynq_train.schedule.memory.strided_regions import StridedRegions
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.specs.concat_buffer import Slot, image_blocks, joins_of, slots_of
+from pynq_train.schedule.specs.concat_buffer import (
+    ConcatView,
+    barriers_of,
+    concat_views,
+    image_pitch_blocks,
+)
 from pynq_train.schedule.specs.layout import MapLayout
 
 BATCH = 4
@@ -42,10 +47,11 @@ def check(plan: Plan) -> None:
 def test_sources_stand_in_the_joined_map_block_by_block() -> None:
     plan = plan_of("inception with norms")
     names = [spec.name for spec in plan.specs]
-    slots = {names[at]: slot for at, slot in slots_of(plan.layers).items()}
+    slots = {names[at]: slot for at, slot in concat_views(plan.layers).items()}
     join = names.index("join")
-    assert slots == {"a.bn": Slot(join, 0), "b.bn": Slot(join, 2), "c.bn": Slot(join, 5),
-                     "d.bn": Slot(join, 6)}
+    assert slots == {"a.bn": ConcatView(join, 0), "b.bn": ConcatView(join, 2),
+                     "c.bn": ConcatView(join, 5),
+                     "d.bn": ConcatView(join, 6)}
     plane, whole = 7 * 6 * 8, plan.memory["join.y"]
     assert whole.nbytes == BATCH * 7 * plane
     for name, slot in slots.items():
@@ -75,14 +81,14 @@ def test_a_dense_block_is_one_map() -> None:
 
 def test_maps_of_networks_without_concatenations_have_no_gaps() -> None:
     layers = fuse(zoo.resnet20())
-    assert image_blocks(layers) == tuple(-(-layer.out_channels // 4) for layer in layers)
+    assert image_pitch_blocks(layers) == tuple(-(-layer.out_channels // 4) for layer in layers)
     plan = make_plan(layers, 2, BOARDS["pynq-z2"])
-    assert not plan.memory.views and not slots_of(layers)
+    assert not plan.memory.views and not concat_views(layers)
 
 
 def test_frames_take_maps_of_one_step() -> None:
     to = Allocator()
-    frames = Frames(to)
+    frames = StridedRegions(to)
     thin = [MapLayout.feature(2, channels, 3, 3).spread(5) for channels in (8, 12, 4, 20)]
     for number, layout in enumerate(thin):
         frames.add(f"t{number}", layout, "map")
@@ -104,13 +110,14 @@ def test_array_and_vector_unit_meet_in_a_descriptor() -> None:
     """Only where both write to a map that the array reads."""
     kinds = ["conv", "norm", "conv", "concat", "conv"]
     sources = [(-1,), (0,), (1,), (1, 2), (3,)]
-    assert joins_of(kinds, sources) == {3}
-    assert joins_of(["conv", "conv", "concat", "conv"], [(-1,), (0,), (0, 1), (2,)]) == set()
-    assert joins_of([*kinds[:4], "norm", "conv"], [*sources[:4], (3,), (4,)]) == set()
+    assert barriers_of(kinds, sources) == {3}
+    assert barriers_of(["conv", "conv", "concat", "conv"], [(-1,), (0,), (0, 1), (2,)]) == set()
+    assert barriers_of([*kinds[:4], "norm", "conv"], [*sources[:4], (3,), (4,)]) == set()
     plan = plan_of("sums of joined maps")
-    assert all(e.role != Role.JOIN for e in plan.train)
+    assert all(e.role != Role.CONCAT_BARRIER for e in plan.train)
     plan = plan_of("tails behind")
-    assert [plan.specs[e.layer].name for e in plan.train if e.role == Role.JOIN] == ["join"]
+    barriers = [e.layer for e in plan.train if e.role == Role.CONCAT_BARRIER]
+    assert [plan.specs[layer].name for layer in barriers] == ["join"]
     assert "join" in plan.memory
     check(plan)
 
@@ -127,7 +134,7 @@ def test_a_reader_waits_for_every_source(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_reader_that_waits_for_the_array_alone_is_refused() -> None:
     plan = plan_of("tails behind")
-    without = tuple(e for e in plan.train if e.role != Role.JOIN)
+    without = tuple(e for e in plan.train if e.role != Role.CONCAT_BARRIER)
     with pytest.raises((IllegalProgram, ValueError), match=r"hazard|producers of several kinds"):
         check(replace(plan, train=without))
 
@@ -135,7 +142,7 @@ def test_a_reader_that_waits_for_the_array_alone_is_refused() -> None:
 def test_images_of_a_map_do_not_overlap() -> None:
     plan = plan_of("inception with norms")
     image = build_training(plan)
-    at = next(i for i, e in enumerate(image.entries) if e.role == Role.POINT)
+    at = next(i for i, e in enumerate(image.descriptors) if e.role == Role.FORWARD_VECTOR)
     fields = [dict(f) for f in image.fields]
     fields[at]["v.v_step"] -= 7 * 7 * 6 * 8 - 8
     program = b"".join(pack_descriptor(f) for f in fields)
@@ -150,7 +157,7 @@ def test_sources_share_the_exponent_of_the_joined_map() -> None:
     for name in ("inception", "dense block", "sums of joined maps", "vectors", "logits"):
         plan = plan_of(name)
         kinds = layer_kinds(plan)
-        policy = ExponentPolicy.start(kinds, [1] * len(kinds), flow=plan.flow)
+        policy = ExponentPolicy.start(kinds, [1] * len(kinds), backward_graph=plan.backward_graph)
         groups = groups_of([kind.kind for kind in kinds], plan.sources)
         assert len(set(groups)) < len(groups)
         for _ in range(4):
@@ -159,7 +166,7 @@ def test_sources_share_the_exponent_of_the_joined_map() -> None:
             for at, group in enumerate(groups):
                 assert found.layers[at].y == found.layers[group].y, (name, kinds[at].name)
                 assert found.layers[at].y >= found.layers[at].forward_sum
-            for step in plan.flow.steps:
+            for step in plan.backward_graph.nodes:
                 if step.kind == "view":
                     assert found.gradients[step.target] == found.gradients[step.reads[0].tensor]
 

@@ -12,24 +12,26 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import unpack_params
 from pynq_train.layers import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep, step_params
-from pynq_train.schedule.freeze_report import savings
+from pynq_train.schedule.freeze_report import freeze_report
 from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block
 from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.specs.trainable import Learns, describe_learning, select
+from pynq_train.schedule.report import table
+from pynq_train.schedule.specs.trainable import Trainable, describe_trainable, select
 
 BOARD = BOARDS["pynq-z2"]
 LENET = fuse(zoo.get("lenet5"))
 MIXED = fuse(Sequential((1, 6, 6)).conv(4, 3, bias=False).relu().conv(5, 3).dense(3).build())
-ALL, NONE, BIAS, WEIGHT = Learns(), Learns(False, False), Learns(False, True), Learns(True, False)
+ALL, NONE = Trainable(), Trainable(False, False)
+BIAS, WEIGHT = Trainable(False, True), Trainable(True, False)
 
 
 def plan(train: str | tuple[str, ...], name: str = "lenet5", batch: int = 4) -> Plan:
     layers = fuse(zoo.get(name))
-    return make_plan(layers, batch, BOARD, learns=select(layers, train))
+    return make_plan(layers, batch, BOARD, trainable=select(layers, train))
 
 
-@pytest.mark.parametrize(("train", "learns", "text"), [
+@pytest.mark.parametrize(("train", "trainable", "text"), [
     ("all", (WEIGHT, ALL, ALL), "conv1, conv2, dense1"),
     ("last-layer", (NONE, NONE, ALL), "dense1"),
     ("last-block", (NONE, ALL, ALL), "conv2, dense1"),
@@ -38,9 +40,9 @@ def plan(train: str | tuple[str, ...], name: str = "lenet5", batch: int = 4) -> 
     (["conv2.weight", "*.bias"], (NONE, ALL, BIAS), "conv2, dense1.bias"),
     (("conv2.weight",), (NONE, WEIGHT, NONE), "conv2.weight"),
 ])
-def test_selection(train: str | list[str], learns: tuple[Learns, ...], text: str) -> None:
-    assert select(MIXED, train) == learns
-    assert describe_learning(MIXED, learns) == text
+def test_selection(train: str | list[str], trainable: tuple[Trainable, ...], text: str) -> None:
+    assert select(MIXED, train) == trainable
+    assert describe_trainable(MIXED, trainable) == text
 
 
 def test_last_block_of_other_chains() -> None:
@@ -71,14 +73,14 @@ def test_refusals(train: str, text: str) -> None:
 
 def test_wrong_number_of_layers() -> None:
     with pytest.raises(BadInput, match="learns: expected one for each of 5 layers, found 2"):
-        make_plan(LENET, 4, BOARD, learns=(ALL, ALL))
+        make_plan(LENET, 4, BOARD, trainable=(ALL, ALL))
     with pytest.raises(BadInput, match="learning layers: expected at least one, found none"):
-        make_plan(LENET, 4, BOARD, learns=(NONE,) * 5)
+        make_plan(LENET, 4, BOARD, trainable=(NONE,) * 5)
 
 
 def test_frozen_layers_keep_nothing() -> None:
     found = plan("last-layer")
-    assert [e.role for e in found.train[6:]] == [Role.GRADIENT, Role.UPDATE_BIAS]
+    assert [e.role for e in found.train[6:]] == [Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS]
     for name in ("conv1.flags", "conv1.dy", "conv1.db", "conv1.wv", "dense2.dy", "dense2.wv"):
         assert name not in found.memory
     assert found.memory["conv1.y"] == found.memory["dense1.y"]
@@ -90,7 +92,7 @@ def test_frozen_layers_above_run_backward_without_an_update() -> None:
     found = plan(("conv1",))
     roles = [(e.role, e.layer) for e in found.train]
     assert {layer for role, layer in roles if role == Role.BACKWARD} == {1, 2, 3, 4}
-    assert {layer for role, layer in roles if role == Role.GRADIENT} == {0}
+    assert {layer for role, layer in roles if role == Role.WEIGHT_GRADIENT} == {0}
     assert "dense1.flags" in found.memory and "dense1.wv" not in found.memory
     assert found.memory["conv2.dy"] == found.memory["dense2.dy"]
 
@@ -99,7 +101,7 @@ def test_biases_alone_keep_no_activations() -> None:
     found = plan("bias")
     whole = plan("all")
     assert {e.layer for e in found.train if e.role == Role.BIAS_SUMS} == {0, 1, 2, 3, 4}
-    assert not any(e.role == Role.GRADIENT for e in found.train)
+    assert not any(e.role == Role.WEIGHT_GRADIENT for e in found.train)
     kept = {region.symbol for region in found.memory if region.kind in ("map", "gradient map")}
     assert kept == {"input", "logits", "dlogits", "shared0", "shared1", "zeros"}
     assert found.memory.nbytes < whole.memory.nbytes / 2
@@ -107,10 +109,10 @@ def test_biases_alone_keep_no_activations() -> None:
 
 def test_savings_are_shown() -> None:
     found = plan("last-block", "digits", 2)
-    saved = savings(found)
+    saved = freeze_report(found)
     assert saved.parameters == 32 * 16 * 9 + 32 + 1280 + 10
     assert saved.all_cycles and saved.cycles < saved.all_cycles
-    text = str(found)
+    text = table(found)
     assert "learning: conv2, dense1 (5930 of 6090 parameters)" in text
     assert f'against train="all": {saved.cycles} instead of {saved.all_cycles} cycles' in text
     assert "against train" not in table(plan("all"))
@@ -119,7 +121,7 @@ def test_savings_are_shown() -> None:
 def test_a_training_that_fits_only_frozen() -> None:
     layers = fuse(zoo.get("digits"))
     small = replace(BOARD, cma_bytes=100_000)
-    found = make_plan(layers, 16, small, learns=select(layers, "last-layer"))
+    found = make_plan(layers, 16, small, trainable=select(layers, "last-layer"))
     assert 'against train="all": that would not fit this board' in str(found)
 
 
@@ -129,13 +131,14 @@ def test_step_block_of_what_is_frozen() -> None:
     used = ExponentPolicy.start(layer_kinds(found), [0] * 5).exponents(4)
     block = pack_step_block(found, step_params(used, SgdStep(0.1, 0.9, 1e-3)))
 
-    def entry(role: Role, layer: int) -> dict[str, int]:
+    def descriptor(role: Role, layer: int) -> dict[str, int]:
         at = PARAM_BYTES * param_index(role, layer)
         fields = unpack_params(role.opcode, block[at : at + PARAM_BYTES])
         return {name: value for name, value in fields.items() if value}
 
-    assert entry(Role.BIAS_SUMS, 0) == {"momentum": 1 << 16, "g_shift": 63}
-    assert entry(Role.UPDATE_BIAS, 0)["lr"] == entry(Role.UPDATE_BIAS, 4)["lr"] > 0
-    assert entry(Role.GRADIENT, 4)["decay"] > 0
+    assert descriptor(Role.BIAS_SUMS, 0) == {"momentum": 1 << 16, "g_shift": 63}
+    assert descriptor(Role.UPDATE_BIAS, 0)["lr"] == descriptor(Role.UPDATE_BIAS, 4)["lr"] > 0
+    assert descriptor(Role.WEIGHT_GRADIENT, 4)["decay"] > 0
     for layer in (1, 2, 3):
-        assert not entry(Role.GRADIENT, layer) and not entry(Role.UPDATE_BIAS, layer)
+        assert not descriptor(Role.WEIGHT_GRADIENT, layer)
+        assert not descriptor(Role.UPDATE_BIAS, layer)
