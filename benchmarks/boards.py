@@ -179,7 +179,7 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
         _table(("board", "DRAM", "contiguous", "usable bandwidth", "rests on"), _memory()),
         "## Training step\n",
         "Forward pass, backward pass and update with momentum, milliseconds per image; the arena "
-        "holds program, maps and weights.\n",
+        "holds program, feature maps and weights.\n",
         _table(("board", "network", "batch", "ms per image", "arena", "rests on"), _speed(of)),
     ])  # fmt: skip
 
