@@ -22,7 +22,8 @@ def render_registers() -> str:
 
 def render_descriptors() -> str:
     """Render sections, fields, taps and step-block entries."""
-    lines = [_NOTE, "# Descriptors\n"]
+    lines = [_NOTE, "# Descriptors\n",
+             "What each opcode does, as loops: [engine.md](../engine.md), section 11.\n"]
     for section in commands.SECTIONS.values():
         lines += [f"\n## {section.name}: {section.doc}\n",
                   f"Words {section.first} to {section.first + section.words - 1}.\n",
