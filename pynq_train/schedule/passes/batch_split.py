@@ -55,6 +55,11 @@ class BatchSplit:
     arriving: tuple[int, ...]
     leaving: tuple[int, ...]
 
+    @classmethod
+    def whole(cls, layers: int) -> BatchSplit:
+        """No parts: every pass of ``layers`` layers takes the whole mini-batch."""
+        return cls((1,) * layers, (1,) * layers, (1,) * layers)
+
     @property
     def most(self) -> int:
         """Parts of the layer with the most."""
@@ -71,9 +76,9 @@ def choose_split(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
         board: the board.
     """
     count, images = len(specs), specs[0].x.images
-    if all(spec.on_array for spec in specs):
-        return BatchSplit((1,) * count, (1,) * count, (1,) * count)
-    most, back = max(1, min(MOST, images)), max(1, min(MOST_BACK, images))
+    # Without the vector unit there is nothing to hide.
+    most, back = ((1, 1) if all(spec.on_array for spec in specs) else
+                  (max(1, min(MOST, images)), max(1, min(MOST_BACK, images))))
     if any(wires != (index - 1,) for index, wires in enumerate(sources)):
         return BatchSplit((most,) * count, (back,) * count, (back,) * count)
     forward = {spec.index: _forward(specs, spec, most, board) for spec in specs if spec.on_array}
@@ -146,7 +151,7 @@ class _MapSweep:
 def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSweep | None,
           behind: _MapSweep | None) -> int:
     """Number of parts with the least cycles, the smallest of several."""
-    if spec.dense or (back and not spec.backward):
+    if most == 1 or spec.dense or (back and not spec.backward):
         return 1    # nothing of it runs beside the vector unit
     moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
 
