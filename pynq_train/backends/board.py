@@ -336,6 +336,8 @@ class BoardBackend:
                 raise fault(self.name, self._state(request))
             if status & wanted:
                 self._retired = self._core.read_register("RETIRED")
+                # STATUS may still show the halt in front of RESUME: only more retired descriptors
+                # tell of a new one.
                 if status & _ENDED or self._retired > seen:
                     return status
             if expired:

@@ -179,12 +179,12 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
 
 
 def _window(seed: int, number: int) -> tuple[int, int]:
-    """Kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
+    """Return kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
     return _WINDOWS[int(_ORDER[(seed * (1, 1, 3)[number] + 17 * number) % len(_WINDOWS)])]
 
 
 def _padding(draw: Draw, kernel: int, size: int) -> int:
-    """Padding below the kernel that leaves at least one output pixel."""
+    """Draw a padding below the kernel that leaves at least one output pixel."""
     least = max(0, -(-(kernel - size) // 2))
     low = 1 + draw.below(max(kernel // 2 - 1, 1))
     wanted = (0, kernel // 2, kernel - 1, draw.below(kernel), low, low)[draw.below(6)]

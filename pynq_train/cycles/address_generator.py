@@ -182,7 +182,7 @@ class AddressGenerator:
         return tuple(spans)
 
     def _place(self, tile: int) -> tuple[int, int, list[int]]:
-        """Byte address, flag address and four coordinates of a tile's first element."""
+        """Return byte address, flag address and coordinates of a tile's first element."""
         index = self.index(tile)
         addr = self._addr + sum(i * m for i, m in zip(index, self._move))
         faddr = self._faddr + sum(i * m for i, m in zip(index, self._fmove))
@@ -275,6 +275,7 @@ class AddressGenerator:
         opened = False
 
         def take(count: int, cost: float, in_ring: float, rows_begun: int) -> None:
+            """Take ``count`` words, each ``cost`` cycles and ``in_ring`` words of the ring."""
             nonlocal number, left, zeros, cycles, ring, opened, opens
             while count:
                 if not opened:
@@ -335,6 +336,7 @@ class AddressGenerator:
         offset = 0
 
         def cut(length: int) -> None:
+            """Send the first ``length`` held words as a burst."""
             nonlocal held, offset
             # ``cycles`` is when the last held word is read; the last one of this burst is read as
             # many cycles earlier as words stay held.

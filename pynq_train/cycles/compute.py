@@ -139,7 +139,7 @@ class Sweeps:
                    fields["c.s_chunk"], fields.get("c.xreuse", 0), fields.get("c.red", 0))
 
     def inner(self, levels: int) -> int:
-        """Iterations of the inner ``levels`` tile levels."""
+        """Return the iterations of the inner ``levels`` tile levels together."""
         total = 1
         for count in self.counts[:levels]:
             total *= count

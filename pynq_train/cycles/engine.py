@@ -106,13 +106,13 @@ class Line:
             yield self._free
 
     def leave(self) -> None:
-        """The oldest descriptor is through."""
+        """Let the next descriptor go on: the oldest one is through."""
         self._left += 1
         self._free.wake()
 
 
 def _words_of(unit: Unit, command: Command) -> int:
-    """Words that the configuration bus carries to a unit for a descriptor."""
+    """Return how many words the configuration bus carries to a unit for a descriptor."""
     own = sum(SECTIONS[name].words for name in SECTION_OF_UNIT[unit])
     taps = len(command.taps) if unit in (Unit.S, Unit.C) else 0
     return SECTIONS["pre"].words + own + PARAM_WORDS + taps
@@ -309,7 +309,7 @@ class Engine:
             yield from self._work(unit, index, start)
 
     def _end(self, unit: Unit, index: int) -> None:
-        """A unit has finished a descriptor."""
+        """Note that a unit has finished a descriptor; with the last unit it retires."""
         if unit == RECORDER.get(self.commands[index].opcode):
             trace = self.traces[index]
             trace.stamps = trace.stamps[0], self.clock.total - RECORD_CYCLES
@@ -320,7 +320,7 @@ class Engine:
             self.clock.at(self.clock.now + RETIRE_CYCLES, self._retire)
 
     def _behind(self, unit: Unit, index: int, rest: Steps) -> None:
-        """What a unit has left of a descriptor when it may begin the next: in order."""
+        """Run what a unit has left of a descriptor, in order, while it begins the next one."""
         def steps() -> Steps:
             yield from self._lines[unit].enter()
             yield from rest

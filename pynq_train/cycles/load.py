@@ -149,12 +149,14 @@ class Loader:
         if idle:
             self._head()
         for burst in tile.bursts:
+            # The run is given to the port only when the data side is at most RECORD_ROWS rows
+            # behind its last row.
             self._port.ask(take + burst.at, burst.beats, self, base + burst.row - RECORD_ROWS)
         if not tile.bursts and idle:
             self._settle()
 
     def _head(self) -> None:
-        """Another burst is the oldest one: the rows before its first word need no words."""
+        """Begin with the oldest burst: rows in front of its first word need no words."""
         if self._parts:
             part = self._parts[0]
             if part.burst is not None:

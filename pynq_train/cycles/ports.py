@@ -179,7 +179,7 @@ class ReadPort:
         return time
 
     def _room(self, time: float) -> float:
-        """Words that the port's FIFO has room for at ``time``."""
+        """Return how many words the port's FIFO has room for at ``time``."""
         room: float = READ_FIFO_WORDS
         if self._free <= time:
             return room

@@ -134,6 +134,8 @@ class Update:
         at = clock.now + READ_CYCLES - RUN_CYCLES
         while self._asked < lanes.total:
             size = ceil_div(lanes.run(self._asked), lanes.per_word)
+            # A burst is requested when the queue is sure to have room for it: the port must not be
+            # blocked for its other units.
             while self._held > FIFO_WORDS - BURST_BEATS:
                 yield self._used
             self._held += size
@@ -249,6 +251,7 @@ class Softmax:
         images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
         gradient, mse = bool(fields.get("f.f_grad", 0)), bool(fields.get("f.f_mse", 0))
         asked = 0
+        # Two images are held: one is computed while the next one comes.
         for _ in range(min(2, images)):
             self._ask(words)
             asked += 1
@@ -259,6 +262,7 @@ class Softmax:
                 while not self._stream.came:
                     yield self._stream.signal
                 at = max(at, self._stream.came.popleft() - QUEUE_CYCLES)
+            # Every pass goes through all lanes, those that pad the last word too.
             lanes = CHANNELS_PER_WORD * words
             at += self.MAX_CYCLES + lanes
             if not mse:

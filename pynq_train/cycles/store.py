@@ -280,6 +280,8 @@ class Store:
             while stage.active:
                 yield stage.idle
         yield clock.now + WRITE_QUEUE
+        # All words must be acknowledged before the record, which tells the host that they are
+        # there.
         for stage in (self.data, self.flags):
             yield from stage.port.wait_idle(stage.writer)
         self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
@@ -307,6 +309,8 @@ class Store:
                     yield compute.handed
                 at = max(at, compute.finished.popleft())
             picked = self._picked
+            # Words leave one per cycle and segment after segment: not before those of the segment
+            # in front have left, nor before the first group can be there.
             first = max(at + FIRST_PICK, picked)
             if first > clock.now:
                 yield min(first, max(at, clock.now))
@@ -323,6 +327,8 @@ class Store:
             first = max(first, clock.now)
             if first > clock.now:
                 yield first
+            # The other groups: one whenever the drain has sent the words of one and has a place for
+            # the next.
             grants.add(first + cycles, cycles, work.groups - ahead)
             picked = self._picked = first + work.words
             more = work.groups - ahead

@@ -362,9 +362,10 @@ class Vector:
 
 
 def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
-    """Cycles of one VECTOR or NORM descriptor that has the memory for itself.
+    """Return the cycles of one VECTOR or NORM descriptor that has the memory for itself.
 
     They count from the start of the unit, its configuration not included, to the end of its writes.
+    ``fields``: the descriptor; ``memory``: timing of the device memory.
     """
     clock = Clock()
     dram = Dram(clock, memory)

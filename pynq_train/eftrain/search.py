@@ -75,6 +75,7 @@ def search(layers: Sequence[FusedLayer], chip: Chip, dtype: DataType, batch: int
     most = math.isqrt(int(dsp_share * chip.dsp) // dtype.dsp_per_mac)
     budget = bram_share * chip.bram36
     found: tuple[int, Design] | None = None
+    # The most lanes first: a good first find rules out most of the others by their least cycles.
     for count in range(most, 0, -1) if lanes is None else (lanes,) if lanes <= most else ():
         if found is not None and _least(works, count, batch) >= found[0]:
             continue  # not even with perfect overlap
@@ -193,6 +194,7 @@ def _trimmed(works: Sequence[_Work], design: Design, batch: int) -> Design:
     for buffer in ("wei_words", "ifm_words", "ofm_words"):
         while True:
             words = getattr(design, buffer)
+            # A block memory halves once; larger banks lose whole ones.
             less = words // 2 if words <= block else words - block
             if words <= block // 2:
                 break

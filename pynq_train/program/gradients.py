@@ -85,6 +85,7 @@ class _Gradient:
 
     def _require(self, good: bool, what: str, expected: object, found: object,
                  fix: str | None = None) -> None:
+        """Raise IllegalProgram unless ``good``."""
         if not good:
             raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
 

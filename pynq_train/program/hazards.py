@@ -240,6 +240,8 @@ def _same_unit_in_place(access: Access, later: Access) -> bool:
 
 def _message(program: Program, labels: Sequence[str], one: tuple[int, Access],
              two: tuple[int, Access], byte: int) -> str:
+    """Return the text of a hazard between two accesses at a byte of the arena."""
+
     def name(index: int, access: Access) -> str:
         verb = "writes" if access.write else "reads"
         return f"{labels[index]} {verb} its {access.what}"

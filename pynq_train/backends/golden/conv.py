@@ -136,7 +136,7 @@ def _padded(shape: tuple[int, ...], workers: Workers) -> tuple[Array, Array]:
 
 
 def _clear_frame(words: Array, rows: tuple[int, int], cols: tuple[int, int]) -> None:
-    """Zero a map ``[image, row, column, block]`` outside ``rows`` x ``cols`` (start, stop)."""
+    """Zero a map ``[image, row, column, block]`` but for ``rows`` x ``cols`` (start, stop)."""
     words[:, : rows[0]] = 0
     words[:, rows[1] :] = 0
     words[:, rows[0] : rows[1], : cols[0]] = 0
@@ -358,6 +358,8 @@ def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: W
     right = max(a.grid + a.count for a, _ in phases)
 
     def run(chunk: Chunk) -> None:
+        """Compute the input gradient of a chunk of rows, column phase by column phase."""
+        # The first row that the chunk's first pixel reads: its last tap.
         top = lines.grid + chunk.row - (lines.taps - 1)
         shape = (chunk.images, chunk.rows + max(lines.taps - 1, 0), right - left, g.m_blocks)
         padded, codes = _padded(shape, workers)
@@ -416,6 +418,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     groups = [chunks[i :: workers.threads] for i in range(min(workers.threads, len(chunks)))]
 
     def run(group: list[Chunk]) -> tuple[Array, Array]:
+        """Sums of some chunks: of the weights ``[padded m, terms]``, of the biases ``[m]``."""
         dtype: Any = np.float64 if exact else np.int64
         padded_total: Array = np.zeros((g.m_tiles * g.m_tile, terms), dtype)
         total = padded_total[:channels]

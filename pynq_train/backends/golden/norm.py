@@ -172,6 +172,8 @@ class _Unit:
         """Write ``value`` to an output word: an integer in units of ``2**exponent``, saturated."""
         exact, over = value.to_int(exponent)
         top = (1 << OUT_BITS[word] - 1) - 1
+        # Where the number is too large for int64, its integer has no meaning: the sign says which
+        # limit it is.
         limited = np.where(over, np.where(value.sign > 0, -top, top),
                            saturate(exact, OUT_BITS[word]))
         self.saturations += int(np.count_nonzero(over | (limited != exact)))

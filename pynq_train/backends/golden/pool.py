@@ -103,6 +103,7 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     row = -(-site.q_rows * site.q_cols // ARGMAX_PIXELS) * ARGMAX_PIXELS
 
     def run(image: int) -> tuple[int, int]:
+        """Do one image; return measure and saturations."""
         def view(name: str, key: str, shape: tuple[int, ...], dtype: type) -> Array:
             return memory.view(name, d[f"p.{key}_off"] + image * d[f"p.{key}_step"], shape, dtype)
 

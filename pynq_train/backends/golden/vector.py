@@ -62,7 +62,7 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     full, line = (images, blocks, words, lanes), (blocks, images, lanes)
 
     def map_of(what: str, offset: int, plain: int) -> Array:
-        """Codes of a map whose images are ``v_step`` apart, or one word per plane."""
+        """Return a map: images ``v_step`` apart, or (``plain``) one word per plane."""
         if plain:
             return memory.view(what, offset, line, np.int16)
         places = memory.words(what, offset, full[:3], (d["v.v_step"], words * _WORD, _WORD))
@@ -81,6 +81,7 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
         out = map_of("the result", d["v.v_off"], d["v.v_reduce"])
 
     def run(group: slice) -> _ChannelPart:
+        """Do a group of channel blocks."""
         return _blocks(d, p, _by_block(a, group),
                        None if b is None else b[group] if d["v.v_spread"] else _by_block(b, group),
                        None if flags is None else _by_block(flags, group),
@@ -154,6 +155,8 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
     if table is not None and d["v.v_table"]:
+        # The word is {B[55:32], A[23:0]}: _signed takes its low 24 bits later, for A and, shifted,
+        # for B.
         scale[0], offset = table[..., 0], table[..., 1]
     if table is not None and d["v.v_btable"]:
         scale[1] = table[..., 0] >> 32

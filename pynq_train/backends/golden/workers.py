@@ -98,7 +98,7 @@ def _blas_thread_control() -> tuple[Callable[[], int], Callable[[int], None]] | 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Matrix products on one thread each: the chunks are already spread over the cores.
+    """Let matrix products run on one thread each: the chunks are already spread over the cores.
 
     Many small products on BLAS threads that spin on a busy machine are slower by far.
     """

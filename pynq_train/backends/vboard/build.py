@@ -190,6 +190,7 @@ def cache_key(source: ModelSource, tools: Tools) -> str:
     digest = hashlib.sha256()
 
     def add(label: str, content: bytes) -> None:
+        """Add one part to the hash."""
         # Label and length in front keep the border between two parts: without them other parts
         # could give the same bytes.
         digest.update(f"{label}:{len(content)}:".encode())
@@ -257,6 +258,7 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
     def link(fast: Sequence[str]) -> Path:
         """Compile all units, those of every cycle with the flags ``fast`` too, and link them."""
         def translate(unit: Path) -> Path:
+            """Compile one unit and return its object file."""
             out = work / f"{unit.stem}.o"
             # Verilator puts what runs at the start only into its own units.
             rare = "__Slow" in unit.name or unit.parent == runtime

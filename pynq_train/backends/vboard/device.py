@@ -106,6 +106,7 @@ class VirtualDevice(Device):
 
     @classmethod
     def _probe_(cls) -> list[VirtualDevice]:
+        """Return the virtual board of ``PYNQ_TRAIN_VIRTUAL``, if set; ``pynq`` asks each class."""
         name = os.environ.get(VIRTUAL_VARIABLE)
         if not name:
             return []

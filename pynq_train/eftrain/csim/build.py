@@ -22,7 +22,7 @@ BIAS_TILES = 256
 
 
 def default_source() -> Path:
-    """Folder of the kernel's sources, in the source tree or in the installed package.
+    """Return the folder of the kernel's sources, of the source tree or the installed package.
 
     Raises:
         BadInput: neither holds them.

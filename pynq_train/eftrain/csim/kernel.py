@@ -21,7 +21,7 @@ _PASS = {EfPass.FP: 0, EfPass.BP: 1, EfPass.WU: 2}
 """Number of each pass, as the kernel takes it."""
 _RELU, _BIAS, _MASK = 1, 2, 4
 MAX_KERNEL = 11
-"""Largest kernel that the C++ code has loops for."""
+"""Largest kernel of the C++ code (``MaxKernel`` of ``ef_config.hpp``)."""
 
 
 class _Layer(ctypes.Structure):

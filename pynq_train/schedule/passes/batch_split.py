@@ -156,6 +156,7 @@ def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSwee
     moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
 
     def cycles(parts: int) -> float:
+        """Estimate for a number of parts."""
         counts = [count for _, count in image_parts(spec.x.images, parts, edge=not back)]
         costs = [_cost(spec, count, board, back) for count in counts]
         passes = [PASS_CYCLES + array for array, _ in costs]
@@ -195,6 +196,8 @@ def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], a
         array = max(array, ready[part]) + cycles
         ends.append(array)
         if part:
+            # The sweep behind a pass comes after the sweeps in front of the next one: the vector
+            # unit has been given those already.
             vector = max(vector, ends[part - 1]) + behind[part - 1]
     return max(vector, array) + behind[-1]
 

@@ -225,6 +225,7 @@ def pass_cost(geo: TiledPass, board: Board) -> Cost:
     write = written + runs * (ROW_CYCLES + BURST_CYCLES * _bursts(run))
     store = max(grid * shape.outer * segment, write)
     total = x.words + s.words + written + flag_words
+    # The array waits for the first X tile: one of so many equal ones.
     loads = grid * geo.chunks * repeat
     return Cost(array, x.cycles, s.cycles, store, ceil_div(total * WORD_BYTES,
                 board.dram_bytes_per_cycle), x.cycles // loads + LATENCY_CYCLES,
@@ -249,6 +250,7 @@ def _gradient_cost(geo: TiledPass, board: Board) -> Cost:
     sets = geo.s_rows // 4
     period = max(geo.acc_groups, board.config.sweep_min_cycles)
     array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
+    # A single X tile stays for all m tiles; else it is loaded for each.
     x_once = grid * geo.chunks == 1 and not spec.group
     x = _input_stream(geo, 1 if x_once else shape.outer)
     blocks = min(geo.blocks * shape.outer, spec.y.blocks - geo.blocks * shape.m_first)
@@ -256,6 +258,7 @@ def _gradient_cost(geo: TiledPass, board: Board) -> Cost:
                          geo.chunks)
     segment = geo.acc_groups * LANES * geo.blocks
     written = shape.outer * spec.m_tile if spec.bias else 0
+    # Only the channel sums are written; the sums of the weights go to the gradient queue.
     write = written + ceil_div(written, BURST_BEATS) * BURST_CYCLES
     total = x.words + s.words + written
     return Cost(array, x.cycles, s.cycles, max(outer * segment, write),

@@ -96,6 +96,7 @@ class PassShape:
     @property
     def row_skip(self) -> int:
         """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
+        # With a 1x1 kernel no pixel reads the rows between. A dense map has no rows.
         skips = self.kind != Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
         return self.step if skips else 1
 
@@ -155,6 +156,8 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     other rows, and are descriptors of their own.
     """
     s, k = spec.stride, spec.kernel
+    # The column phases share one grid of columns, from the first that any of them needs: those in
+    # front of the map or behind it are cut off when they are stored.
     col0 = spec.pad_left // s
     cols = (spec.x.cols - 1 + spec.pad_left) // s - col0 + 1
     span_cols = ceil_div(k, s)
@@ -196,6 +199,7 @@ def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = N
     """
     count = spec.m_tiles - first if count is None else count
     k = spec.kernel
+    # A 1x1 kernel has no columns for three lanes: they take three channel blocks instead.
     groups = ceil_div(k, LANES) if k > 1 else 1
     taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k) for g in range(groups))
     return PassShape(spec, Pass.WEIGHT_GRADIENT, 0, spec.images, spec.out_rows, spec.out_cols,

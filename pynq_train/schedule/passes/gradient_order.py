@@ -73,6 +73,8 @@ def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room
             clock.run(work)
             order.append(work.key)
         waiting += gradients
+        # In the order of the backward passes. One that does not fit now waits for the next backward
+        # pass, in whose time the update unit empties the queue.
         while waiting and clock.after(waiting[0]) <= room:
             clock.run(waiting[0])
             order.append(waiting.pop(0).key)
