@@ -112,8 +112,8 @@ def row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
         taken: how often the level 1 jump is taken before a row, within its plane.
         last: how often it is taken in a whole plane.
     """
-    # A delta goes from the last row of the inner levels, so that what they have moved stays: a
-    # plane later the address has moved by the level 1 jumps and the level 2 jump.
+    # A jump is added at the last row of the inner levels, and what these have moved stays: from
+    # plane to plane the address moves by all level 1 jumps and one level 2 jump.
     plane = last * jumps[0] + jumps[1]
     volume = n[2] * last * jumps[0] + (n[2] - 1) * jumps[1] + jumps[2]
     return taken * jumps[0] + rows[1] * plane + rows[2] * volume

@@ -121,8 +121,8 @@ class _Gradient:
         tile, segment = segments // per_tile, segments % per_tile
         chunk, m_tile = tile % self._tile[3], tile // self._tile[3]
         kernel, blocks = g["kernel"], g["nb"]
-        # The weight that the update unit has at each place: its tensor is [m tile][n
-        # block][row][col] of the kernel, a lane's sums being the innermost dimensions.
+        # The weight that the update unit has at each place, by m tile, n block, row and column of
+        # the kernel; the sums of a lane are the dimensions inside these.
         rest, col = np.divmod(np.arange(len(lanes)), kernel)
         rest, row = np.divmod(rest, kernel)
         weight = (rest // blocks, rest % blocks, row, col)
