@@ -159,7 +159,7 @@ def test_fuse_keeps_a_sum_whose_parts_have_other_readers() -> None:
         Add(inputs=("b", "r")), GlobalAvgPool(), Dense(3)])
     layers = fuse(graph)
     assert [(layer.kind, layer.sources) for layer in layers[:3]] == [
-        ("conv", None), ("conv", None), ("add", (1, 0))]
+        ("conv", (-1,)), ("conv", (0,)), ("add", (1, 0))]
 
 
 def test_fuse_takes_inputs_that_name_the_operation_before() -> None:
