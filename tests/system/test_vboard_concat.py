@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from oracles.concat_nets import NETWORKS
+from reference_models.concat_nets import NETWORKS
 
 from pynq_train.train.verify import verify
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import direct, update_model
-from oracles.engine_model import run_conv
+from reference_models import direct, update_model
+from reference_models.engine_model import run_conv
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph import zoo

@@ -6,8 +6,8 @@ import importlib.util
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS as JOINED
-from oracles.dag_nets import NETWORKS, batch, random_params
+from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.dag_nets import NETWORKS, batch, random_params
 
 from pynq_train.graph import Graph, init_params, zoo
 from pynq_train.graph.reference import FloatTrainer
