@@ -16,7 +16,6 @@ from pynq_train.schedule.cost import (
     softmax_cost,
     update_cost,
 )
-from pynq_train.schedule.lower import LayerAddresses, lower
 from pynq_train.schedule.plan import Entry, Plan, Role
 from pynq_train.schedule.simulate import Command, Engine, Memory, Trace
 from pynq_train.schedule.simulate.vector import block_cycles
@@ -83,22 +82,6 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
     commands = [Command(fields, _tap_weights(entry))
                 for entry, fields in zip(program.entries, program.fields)]
     return _run(commands, program.entries, board, batch, memory)
-
-
-def predict_entries(entries: Sequence[Entry], board: Board, batch: int,
-                    memory: Memory | None = None) -> Prediction:
-    """Predict passes one behind the other that no plan has placed; they wait for nothing."""
-    commands, chosen = [], []
-    for number, entry in enumerate(e for e in entries if e.geometry is not None):
-        assert entry.geometry is not None
-        fields, _ = lower(entry.geometry, _ANYWHERE)
-        fields.update({"pre.opcode": int(entry.role.opcode), "pre.number": number})
-        commands.append(Command(fields, _tap_weights(entry)))
-        chosen.append(entry)
-    return _run(commands, chosen, board, batch, memory)
-
-
-_ANYWHERE = LayerAddresses(*(index << 26 for index in range(9)))
 
 
 def _tap_weights(entry: Entry) -> tuple[int, ...]:

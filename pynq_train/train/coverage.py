@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -156,11 +156,3 @@ class Coverage:
                          f"{min(counts):>7}")
         lines.append(f"{'all':<16} {'':<28} {self.hit:>5} {self.bins:>5}")
         return "\n".join(lines)
-
-
-def coverage_of(programs: Iterable[bytes]) -> Coverage:
-    """Coverage of several programs."""
-    coverage = Coverage()
-    for program in programs:
-        coverage.add_program(program)
-    return coverage
