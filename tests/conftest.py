@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULT_SEED = 20260
-_ORDER = ("unit", "property", "rtl", "system", "synth")
+_ORDER = ("unit", "against_torch", "rtl", "formal", "system", "install", "synth")
 
 _PACKAGES = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX", "onnxruntime": "ONNX Runtime"}
 
