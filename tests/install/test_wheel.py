@@ -16,6 +16,8 @@ import pytest
 import pynq_train
 from pynq_train.hw.config import CONFIGS, package_path
 
+pytestmark = pytest.mark.medium
+
 ROOT = Path(__file__).resolve().parents[2]
 BOARD_PYTHON = "3.10"
 BOARD_PACKAGES = ("numpy==1.21.5", "pydantic==1.9.1")

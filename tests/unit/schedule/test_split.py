@@ -64,6 +64,7 @@ def test_networks_without_the_vector_unit_are_not_cut() -> None:
     assert found.most == 1
 
 
+@pytest.mark.medium
 def test_branches_have_the_most_parts_everywhere() -> None:
     _, found = split(zoo.get("resnet20"))
     assert set(found.forward) == {MOST}
@@ -88,6 +89,7 @@ def test_parts_cover_the_mini_batch_once(batch: int) -> None:
             assert tuple(sorted(set(ranges))) == image_parts(whole, min(wanted, whole), edge)
 
 
+@pytest.mark.medium
 def test_the_split_takes_fewer_predicted_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, found = split(shrinking())
     mine = plan.predict().cycles
