@@ -61,7 +61,8 @@ class Copied:
 def map_plan(board: Board) -> Plan:
     """Plan of the copy of a map: one forward pass."""
     shape = (CHANNELS, ROWS, COLS)
-    layer = FusedLayer("conv", NAME, shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    layer = FusedLayer(kind="conv", name=NAME, in_shape=shape, out_shape_before_pool=shape,
+                       out_shape=shape)
     return standalone_plan(standalone_pass(layer, Pass.FORWARD, 1, board))
 
 

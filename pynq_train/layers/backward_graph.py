@@ -1,7 +1,7 @@
 """The way of gradients back through fused layers: what is computed, from what, in which order.
 
 The gradient of a layer's output is the sum of what the layers that read it hand down. A sum with
-a residual hands its own gradient down as it is: no new tensor, only the mask of its ReLU. A
+a residual hands its own gradient down as it is: no new tensor, only the mask of its activation. A
 concatenation hands parts of its own gradient down, where they stand; what is added to such a part
 is added in place.
 """
@@ -23,7 +23,7 @@ THROUGH: tuple[NodeKind, ...] = ("backward", "norm", "spread", "unpool")
 
 @dataclass(frozen=True)
 class GradientRef:
-    """A gradient tensor as somebody reads it: only where the ReLU of layer ``mask`` was open."""
+    """A gradient tensor as somebody reads it: only where the flags of layer ``mask`` are set."""
 
     tensor: str
     mask: int | None = None
@@ -35,10 +35,10 @@ class BackwardNode:
 
     Attributes:
         kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
-            behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
+            behind an activation, or of a gradient that others read too), ``norm`` (through a batch
             normalisation), ``spread`` (through a mean), ``drop`` (through a dropout, whose flags
-            are those of a ReLU too), ``unpool`` (back to the largest of each window), ``view``
-            (nothing is computed: the part of a concatenation's gradient that belongs to
+            are those of an activation too), ``unpool`` (back to the largest of each window),
+            ``view`` (nothing is computed: the part of a concatenation's gradient that belongs to
             ``layer``).
         layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
             belongs to.
@@ -59,7 +59,7 @@ class BackwardGraph:
     Attributes:
         nodes: last layer first.
         of_layer: by position of an active layer: the gradient of its output (behind its own
-            ReLU for a layer of the vector unit).
+            activation for a layer of the vector unit).
     """
 
     nodes: tuple[BackwardNode, ...]
@@ -150,10 +150,10 @@ class _Builder:
         if layer.kind == "concat":
             self._share_out(at, total)
             return
-        relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
-        if total.mask is not None and (relu or layer.on_array or layer.kind == "pool"):
+        masked = layer.kind == "drop" or (layer.activation.has_flags and not layer.on_array)
+        if total.mask is not None and (masked or layer.on_array or layer.kind == "pool"):
             total = self._node("mask", at, (total,), f"{layer.name}.dy")
-        if relu:
+        if masked:
             total = GradientRef(total.tensor, at)
         self._of_layer[at] = total
         if layer.kind in ("add", "norm"):

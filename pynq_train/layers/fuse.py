@@ -8,9 +8,12 @@ from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.fixed import drop_threshold
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
+    ACTIVATIONS,
+    Activate,
     Add,
     AvgPool,
     BatchNorm,
@@ -24,8 +27,6 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
     Shape,
 )
 from pynq_train.graph.wiring import FROM_INPUT
@@ -33,12 +34,11 @@ from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
 from pynq_train.layers.supported import check_supported
 
-SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); MaxPool; "
-             "GlobalAvgPool; Concat; PadChannels")
-_RELUS = (Relu, Relu6)
+SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
+             f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
+             "Dropout, then optionally an activation; MaxPool; GlobalAvgPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
-_RELU_FIRST = "put it in front of the pooling: the values are the same"
+_ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 Kind = Literal["conv", "dense", "norm", "add", "mean", "pool", "drop", "concat"]
 
 
@@ -64,25 +64,25 @@ class Drop:
         return drop_threshold(self.rate)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusedLayer:
     """One layer of the engine with what follows it on its way to memory.
 
-    ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
+    ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
     maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
-    on the vector unit, with ReLU behind them; so does ``pool`` (maxima of windows), without one.
-    ``concat`` runs nowhere: its sources write where it stands.
+    on the vector unit, with an activation behind them; so does ``pool`` (maxima of windows),
+    without one. ``concat`` runs nowhere: its sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
-    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
-    max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
-    reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
-    6. ``average``: average pooling, a convolution of one channel per group whose weights,
-    1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
-    weights are one and never learn (``average`` holds too); None for other layers.
+    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
+    and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
+    it reads, -1 for the images; None: the layer before it. ``average``: average pooling, a
+    convolution of one channel per group whose weights, 1 / kernel^2, never learn. ``first``:
+    channels of zeros in front of those of the input, whose weights are one and never learn
+    (``average`` holds too); None for other layers.
     """
 
     kind: Kind
@@ -90,15 +90,14 @@ class FusedLayer:
     in_shape: Shape
     out_shape_before_pool: Shape
     out_shape: Shape
-    kernel: int
-    stride: int
-    pad_top: int
-    pad_left: int
-    relu: bool
-    pool: bool
-    bias: bool
+    kernel: int = 1
+    stride: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    activation: Activation = Activation.NONE
+    pool: bool = False
+    bias: bool = False
     groups: int = 1
-    clip: bool = False
     average: bool = False
     sources: tuple[int, ...] | None = None
     norm: Norm | None = None
@@ -175,14 +174,13 @@ def wiring(layers: Sequence[FusedLayer]) -> tuple[tuple[int, ...], ...]:
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     """Return the fused layers of a verified graph, each behind those that it reads.
 
-    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
-    (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu; other MaxPools (a Relu behind
-    one is taken in front of it, where nothing else may read). A Dropout of rate 0 is left out. The
-    last layer yields the logits:
-    Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
-    :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
-    does not run are named at once.
+    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one
+    activation and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
+    reads past, and an activation; Add, Dropout and GlobalAvgPool, then an activation; other
+    MaxPools (an activation behind one is taken in front of it, where nothing else may read). A
+    Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
+    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
+    operations of kinds that the engine does not run are named at once.
     """
     check_supported(graph)
     graph = place_concats(graph)
@@ -249,15 +247,15 @@ class _Fusing:
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there."""
         sources = self._sources[at]
-        if isinstance(op, (*_RELUS, *_POOLS)):
+        if isinstance(op, (Activate, *_POOLS)):
             layer = self._ends.get(sources[0])
             if layer is None or self._readers[sources[0]] > 1:
                 return False
             if isinstance(op, _POOLS):
                 return self._pool(layer, at, op)
             if self._windowed(layer):
-                return self._relu_behind(layer, at, op)
-            if any(isinstance(other, _RELUS) for other in layer.tail):
+                return self._activation_behind(layer, at, op)
+            if any(isinstance(other, Activate) for other in layer.tail):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             self._extend(layer, at, op)
@@ -287,13 +285,13 @@ class _Fusing:
         self._extend(layer, at, op)
         return True
 
-    def _relu_behind(self, layer: _Open, at: int, op: Op) -> bool:
-        """Take a ReLU behind a pooling pass into the layer in front of it: maxima commute."""
+    def _activation_behind(self, layer: _Open, at: int, op: Op) -> bool:
+        """Take an activation behind a pooling pass into the layer before it: maxima commute."""
         below: _Open | None = layer
         while below is not None and self._windowed(below):
             place = below.reads[0]
             below = self._ends.get(place) if self._readers.get(place) == 1 else None
-        if below is None or any(isinstance(other, _RELUS) for other in below.tail):
+        if below is None or any(isinstance(other, Activate) for other in below.tail):
             return False
         below.tail.append(op)
         del self._ends[layer.last]
@@ -311,12 +309,12 @@ class _Fusing:
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, _RELUS):
+        if isinstance(op, Activate):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
-                          _RELU_FIRST if behind else SUPPORTED)
+                          _ACTIVATION_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, (Dense, Dropout)):
@@ -348,43 +346,40 @@ class _Fusing:
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
-    relu = any(isinstance(extra, _RELUS) for extra in tail)
-    clip = any(isinstance(extra, Relu6) for extra in tail)
+    activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
+                      Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
     if isinstance(op, _POOLS):
         window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
         out = window.out_shape(shape)
-        return FusedLayer("pool", op.name, shape, out, out, window.kernel, window.stride,
-                          window.window(shape[1]).pad_before, window.window(shape[2]).pad_before,
-                          False, False, False)
-    if isinstance(op, (Conv, AvgPool)):
-        before = op.out_shape(shape)
-        out = pools[0].out_shape(before) if pools else before
-        top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
-        average = isinstance(op, AvgPool)
-        groups = op.groups if isinstance(op, Conv) else shape[0]
-        return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
-                          relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
-                          average)
-    if isinstance(op, PadChannels):
-        before = op.out_shape(shape)
-        return FusedLayer("conv", op.name, shape, before,
-                          pools[0].out_shape(before) if pools else before, 1, 1, 0, 0, relu,
-                          bool(pools), False, 1, clip, True, first=op.before)
-    if isinstance(op, Dense):
-        before = (op.units, 1, 1)
-        out = pools[0].out_shape(before) if pools else before
-        return FusedLayer("dense", op.name, shape, before, out, 1, 1, 0, 0, relu, bool(pools),
-                          op.bias, clip=clip)
-    norm = None
-    kind: Kind = "add"
-    out = shape
+        return FusedLayer(
+            kind="pool", name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
+            kernel=window.kernel, stride=window.stride,
+            pad_top=window.window(shape[1]).pad_before, pad_left=window.window(shape[2]).pad_before)
+    if isinstance(op, (Conv, AvgPool, PadChannels, Dense)):
+        before = op.out_shape(shape) if not isinstance(op, Dense) else (op.units, 1, 1)
+        layer = FusedLayer(
+            kind="dense" if isinstance(op, Dense) else "conv", name=op.name, in_shape=shape,
+            out_shape_before_pool=before,
+            out_shape=pools[0].out_shape(before) if pools else before,
+            activation=activation, pool=bool(pools),
+            bias=isinstance(op, (Conv, Dense)) and op.bias)
+        if isinstance(op, PadChannels):
+            return replace(layer, average=True, first=op.before)
+        if isinstance(op, Dense):
+            return layer
+        return replace(
+            layer, kernel=op.kernel, stride=op.stride, pad_top=op.window(shape[1]).pad_before,
+            pad_left=op.window(shape[2]).pad_before, average=isinstance(op, AvgPool),
+            groups=op.groups if isinstance(op, Conv) else shape[0])
+    layer = FusedLayer(kind="add", name=op.name, in_shape=shape, out_shape_before_pool=shape,
+                       out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):
-        kind, norm = "norm", Norm(op.momentum, op.eps, op.frozen)
-    elif isinstance(op, GlobalAvgPool):
-        kind, out = "mean", op.out_shape(shape)
-    return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
-                      clip=clip, norm=norm)
+        return replace(layer, kind="norm", bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
+    if isinstance(op, GlobalAvgPool):
+        out = op.out_shape(shape)
+        return replace(layer, kind="mean", out_shape_before_pool=out, out_shape=out)
+    return layer
 
 
 def _check_sums(layers: Sequence[FusedLayer]) -> None:
@@ -409,8 +404,8 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
     last = layers[-1]
     joined = last.kind == "concat" and all(layers[place].kind == "dense"
                                            for place in last.sources or ())
-    if last.relu or last.pool or not (last.on_array or joined):
-        found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
+    if last.activation.has_flags or last.pool or not (last.on_array or joined):
+        found = (str(last.activation) if last.activation.has_flags else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.graph.activation import Activation
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode, GradientRef
 from pynq_train.layers.fuse import Kind
 from pynq_train.quant.groups import groups_of
@@ -70,6 +71,7 @@ class LayerKind:
         sources: positions of the layers that it reads, None: the one before it.
         pixels: pixels of a mean.
         rate: of a dropout.
+        activation: behind it.
     """
 
     name: str
@@ -79,6 +81,7 @@ class LayerKind:
     sources: tuple[int, ...] | None = None
     pixels: int = 1
     rate: float = 0.0
+    activation: Activation = Activation.NONE
 
     @property
     def on_array(self) -> bool:
@@ -99,6 +102,7 @@ class LayerExponents:
         w_next: 16-bit weights that the update writes.
         second: second input of a layer with two.
         total: forward sums of a layer of the vector unit, None for others.
+        activation: what keeps the output within bounds.
     """
 
     x: int
@@ -109,6 +113,7 @@ class LayerExponents:
     w_next: int
     second: int = 0
     total: int | None = None
+    activation: Activation = Activation.NONE
 
     @property
     def forward_sum(self) -> int:
@@ -309,7 +314,7 @@ class ExponentPolicy:
                 total = x + w
             y = clamp(target, total, total + most)
             done.append(LayerExponents(x, w, y, 0, 0, 0, second,
-                                       None if layer.on_array else total))
+                                       None if layer.on_array else total, layer.activation))
         return done
 
     def _coefficient(self, name: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
+from pynq_train.graph.activation import Activation
 from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
@@ -78,15 +79,17 @@ class StepParams:
     norm_steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
-RELU6_TOP = 6
 NO_LIMIT = (1 << 16) - 1
 
 
-def relu6_limit(exponent: int) -> int:
-    """Code of 6 at an exponent (ties to even); what 16 bits do not reach clips nothing."""
-    if exponent > 0:
-        return round(RELU6_TOP / (1 << exponent))
-    return min(RELU6_TOP << -exponent, NO_LIMIT)
+def limit_code(activation: Activation, exponent: int) -> int:
+    """Largest code behind an activation at an exponent; what 16 bits do not reach clips nothing.
+
+    Without an upper bound nobody reads the limit: it is that of ReLU6, as it always was, so that
+    step blocks stay the same byte for byte.
+    """
+    code = activation.top_code(exponent)
+    return limit_code(Activation.RELU6, exponent) if code is None else min(code, NO_LIMIT)
 
 
 def learning_rate_fields(lr: float) -> tuple[int, int]:
@@ -133,7 +136,7 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
                                         factors or ((1.0, 1.0),) * len(exponents.layers)):
         forward.append({"shift": e.y - e.forward_sum,
                         "bias_shift": MASTER_EXPONENT - e.forward_sum,
-                        "limit": relu6_limit(e.y)})
+                        "limit": limit_code(e.activation, e.y)})
         backward.append({"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0})
         if sgd is None or not e.dy:
             weights.append({})
@@ -189,18 +192,19 @@ def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequ
 def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
     """Forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
+    limit = limit_code(e.activation, e.y)
     if kind.kind == "pool":
         return {"shift": shift}
     if kind.kind == "mean":
-        return {"shift": shift, "limit": relu6_limit(e.y), "a_scale": mean_scale(kind.pixels)[0]}
-    return {"shift": shift, "limit": relu6_limit(e.y),
+        return {"shift": shift, "limit": limit, "a_scale": mean_scale(kind.pixels)[0]}
+    return {"shift": shift, "limit": limit,
             "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
             "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
 
 
 def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
     """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
-    fields = {"shift": e.y - e.forward_sum, "limit": relu6_limit(e.y), "a_scale": 1}
+    fields = {"shift": e.y - e.forward_sum, "limit": limit_code(e.activation, e.y), "a_scale": 1}
     if sgd is None:
         return fields
     return {**fields, "a_scale": keep_scale(kind.rate)[0], "drop_seed": sgd.seed % (1 << 32),

@@ -76,12 +76,12 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
     """Return head, layer and tail. They give the layer the maps that it has in a network."""
     shape = layer.in_shape
-    if layer.kind == "dense" and shape[1:] == (1, 1):
-        head = FusedLayer("dense", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
-    else:
-        head = FusedLayer("conv", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    vector = layer.kind == "dense" and shape[1:] == (1, 1)
+    head = FusedLayer(kind="dense" if vector else "conv", name="head", in_shape=shape,
+                      out_shape_before_pool=shape, out_shape=shape)
     out = (1, 1, 1)
-    tail = FusedLayer("dense", "tail", layer.out_shape, out, out, 1, 1, 0, 0, False, False, False)
+    tail = FusedLayer(kind="dense", name="tail", in_shape=layer.out_shape,
+                      out_shape_before_pool=out, out_shape=out)
     return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE,
                        board.config.tm)
 

@@ -24,7 +24,7 @@ DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
 def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
     """Return what the exponent policy must know of the layers."""
     return tuple(LayerKind(s.name, active, s.backward, s.kind, layer.sources, s.words,
-                           layer.drop.rate if layer.drop else 0.0)
+                           layer.drop.rate if layer.drop else 0.0, s.activation)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
 
 

@@ -12,6 +12,7 @@ from pynq_train.hw.words import ceil_div
 from pynq_train.layers.backward_graph import BackwardNode
 from pynq_train.layers.fuse import Norm
 from pynq_train.program.program import Fields
+from pynq_train.schedule.lower.activation import activation_fields
 from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -80,7 +81,7 @@ class VectorLowering:
         """The forward pass itself."""
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
-                  "v.v_relu": int(spec.relu), "v.v_clip": int(spec.clip)}
+                  **activation_fields(spec.activation, "v.v_")}
         if spec.kind == "mean":
             fields.update({"v.v_reduce": 1, "v.v_off": self.at(self.y)})
         else:

@@ -24,6 +24,7 @@ from pynq_train.graph import (
     Relu6,
     Sequential,
 )
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
 
@@ -148,7 +149,7 @@ def test_fuse_puts_a_sum_behind_the_later_of_its_normalisations() -> None:
     layers = fuse(graph)
     assert [(layer.kind, layer.name) for layer in layers] == [
         ("conv", "a"), ("conv", "b"), ("norm", "bn"), ("mean", "pool1"), ("dense", "dense1")]
-    assert layers[2].sources == (1, 0) and layers[2].relu and layers[2].clip
+    assert layers[2].sources == (1, 0) and layers[2].activation is Activation.RELU6
     assert all(layer.sources is None for layer in layers if layer.name != "bn")
 
 

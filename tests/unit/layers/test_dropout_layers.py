@@ -6,6 +6,7 @@ import pytest
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Flatten, Graph, Relu
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 from pynq_train.layers.backward_graph import active_layers, build_backward_graph
 from pynq_train.layers.fuse import Drop
@@ -18,7 +19,8 @@ def test_layers_and_their_shapes() -> None:
     assert [(layer.kind, layer.name) for layer in found] == [
         ("drop", "i"), ("conv", "c"), ("drop", "d"), ("drop", "e"), ("dense", "l")]
     assert found[0].sources is None and found[0].drop == Drop(0.1, 0)
-    assert found[3].drop == Drop(0.3, 5) and found[3].relu and not found[2].relu
+    assert found[3].drop == Drop(0.3, 5) and found[3].activation is Activation.RELU
+    assert found[2].activation is Activation.NONE
     # Flattening moves nothing: all of these see the map.
     assert {layer.in_shape for layer in found[2:]} == {(5, 4, 4)}
     assert found[2].drop is not None and found[2].drop.least == round(0.2 * 65536)

@@ -6,6 +6,7 @@ import pytest
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool, MaxPool2x2, Op, Relu, Relu6, zoo
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
 
@@ -32,7 +33,7 @@ def test_lenet5_parameter_count() -> None:
 def test_relu_and_pool_commute() -> None:
     a = fuse(build(Conv(4, 3), Relu(), MaxPool2x2(), Dense(3)))
     b = fuse(build(Conv(4, 3), MaxPool2x2(), Relu(), Dense(3)))
-    assert a == b and a[0].relu and a[0].pool
+    assert a == b and a[0].activation is Activation.RELU and a[0].pool
     assert a[0].out_shape_before_pool == (4, 7, 7) and a[0].out_shape == (4, 3, 3)
 
 
@@ -63,9 +64,9 @@ def test_pooling_that_does_not_fit_behind_a_convolution_is_a_layer() -> None:
 
 def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
     layers = fuse(build(Conv(4, 3), MaxPool(3, 2), MaxPool(2, 1), Relu6(), Dense(3)))
-    assert [(layer.kind, layer.relu, layer.clip) for layer in layers] == [
-        ("conv", True, True), ("pool", False, False), ("pool", False, False),
-        ("dense", False, False)]
+    assert [(layer.kind, layer.activation) for layer in layers] == [
+        ("conv", Activation.RELU6), ("pool", Activation.NONE), ("pool", Activation.NONE),
+        ("dense", Activation.NONE)]
     assert layers[3].sources is None
 
 

@@ -137,7 +137,7 @@ def test_whole_step_in_the_engine_model() -> None:
         shift = params.forward[layer]["bias_shift"]
         bias = (1 << 20) << shift if shift >= 0 else (1 << 20) >> -shift
         y = direct.requantise(total + bias, params.forward[layer]["shift"])[0]
-        return np.maximum(y, 0) if spec.relu else y
+        return np.maximum(y, 0) if spec.activation.has_flags else y
 
     y1 = direct.pool(forward(0, x)[:, :, :8, :8])[0]
     y2 = forward(1, y1)
@@ -182,10 +182,10 @@ def test_refusals() -> None:
     with pytest.raises(BadInput, match="train_from"):
         make_plan(layers, 1, BOARD, train_from=7)
     for net, batch, words in (
-        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with ReLU.*1024.*1025"),
+        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with Relu.*1024.*1025"),
         (Sequential((4, 2, 514)).conv(4, 1).relu().pool().dense(2), 1,
          "columns with pooling.*512.*514"),
-        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with ReLU.*1024.*1025"),
+        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with Relu.*1024.*1025"),
     ):
         with pytest.raises(DoesNotFit, match=words):
             make_plan(fuse(net.build()), batch, BOARD)
