@@ -86,7 +86,7 @@ def search(layers: Sequence[FusedLayer], chip: Chip, dtype: DataType, batch: int
 def _works(layers: Sequence[FusedLayer], dense: bool) -> tuple[_Work, ...]:
     counts: dict[tuple[ConvShape, EfPass], int] = {}
     for index, layer in enumerate(layers):
-        if layer.kind == "dense" and not dense:
+        if layer.kind.fully_connected and not dense:
             continue
         for kind in PASSES:
             if index or kind != EfPass.BP:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.fixed import drop_threshold
@@ -30,8 +29,10 @@ from pynq_train.graph.ops import (
     Shape,
 )
 from pynq_train.graph.wiring import FROM_INPUT
+from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
+from pynq_train.layers.kinds import Kind
 from pynq_train.layers.supported import check_supported
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
@@ -39,7 +40,6 @@ SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activ
              "Dropout, then optionally an activation; MaxPool; GlobalAvgPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
-Kind = Literal["conv", "dense", "norm", "add", "mean", "pool", "drop", "concat"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class FusedLayer:
     @property
     def on_array(self) -> bool:
         """Whether the layer is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
     @property
     def out_channels(self) -> int:
@@ -123,8 +123,8 @@ class FusedLayer:
     def fan_in(self) -> int:
         """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
         if not self.on_array:
-            return int(self.kind == "norm")
-        if self.kind == "dense":
+            return int(self.kind.normalises)
+        if self.kind.fully_connected:
             return self.in_features
         return self.in_shape[0] // self.groups * self.kernel * self.kernel
 
@@ -133,14 +133,14 @@ class FusedLayer:
         """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
         if not self.on_array:
             return (self.out_channels,)
-        if self.kind == "dense":
+        if self.kind.fully_connected:
             return (self.out_channels, self.in_features)
         return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
 
     @property
     def has_parameters(self) -> bool:
         """Whether anything in it can learn."""
-        return (self.on_array and not self.average) or self.kind == "norm"
+        return (self.on_array and not self.average) or self.kind.normalises
 
     @property
     def pad_bottom(self) -> int:
@@ -159,7 +159,7 @@ class FusedLayer:
         return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
 
     def _pad_after(self, axis: int, before: int) -> int:
-        if self.kind != "conv":
+        if not self.kind.convolves:
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
         return max(reach - before - self.in_shape[axis], 0)
@@ -337,10 +337,10 @@ class _Fusing:
         built = _layer(op, shape, layer.tail)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
-            built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
+            built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
-            built = replace(built, kind="drop", drop=Drop(op.rate, layer.first))
+            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, layer.first))
         sources = tuple(places[place] for place in layer.reads)
         return built if sources == (number - 1,) else replace(built, sources=sources)
 
@@ -353,13 +353,13 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
         out = window.out_shape(shape)
         return FusedLayer(
-            kind="pool", name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
+            kind=kinds.POOL, name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
             kernel=window.kernel, stride=window.stride,
             pad_top=window.window(shape[1]).pad_before, pad_left=window.window(shape[2]).pad_before)
     if isinstance(op, (Conv, AvgPool, PadChannels, Dense)):
         before = op.out_shape(shape) if not isinstance(op, Dense) else (op.units, 1, 1)
         layer = FusedLayer(
-            kind="dense" if isinstance(op, Dense) else "conv", name=op.name, in_shape=shape,
+            kind=kinds.DENSE if isinstance(op, Dense) else kinds.CONV, name=op.name, in_shape=shape,
             out_shape_before_pool=before,
             out_shape=pools[0].out_shape(before) if pools else before,
             activation=activation, pool=bool(pools),
@@ -372,13 +372,13 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             layer, kernel=op.kernel, stride=op.stride, pad_top=op.window(shape[1]).pad_before,
             pad_left=op.window(shape[2]).pad_before, average=isinstance(op, AvgPool),
             groups=op.groups if isinstance(op, Conv) else shape[0])
-    layer = FusedLayer(kind="add", name=op.name, in_shape=shape, out_shape_before_pool=shape,
+    layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):
-        return replace(layer, kind="norm", bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
+        return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
     if isinstance(op, GlobalAvgPool):
         out = op.out_shape(shape)
-        return replace(layer, kind="mean", out_shape_before_pool=out, out_shape=out)
+        return replace(layer, kind=kinds.MEAN, out_shape_before_pool=out, out_shape=out)
     return layer
 
 
@@ -387,14 +387,14 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
     vectors: list[bool] = []
     for layer, sources in zip(layers, wiring(layers)):
         some = [place >= 0 and vectors[place] for place in sources]
-        if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
+        if layer.kind.wordwise and len(set(some)) > 1:
             names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
                      for place, vector in zip(sources, some)]
             raise UnsupportedModel(
                 f"layer {layer.name!r} adds a vector and a map of one pixel",
                 expected="two of one kind", found=" and ".join(names),
                 fix="end both branches with Dense or GlobalAvgPool, or none of them")
-        vectors.append(layer.kind in ("dense", "mean") or (not layer.on_array and some[0]))
+        vectors.append(layer.kind.to_vector or (layer.kind.wordwise and some[0]))
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
@@ -402,8 +402,8 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    joined = last.kind == "concat" and all(layers[place].kind == "dense"
-                                           for place in last.sources or ())
+    joined = last.kind.joins and all(layers[place].kind.fully_connected
+                                     for place in last.sources or ())
     if last.activation.has_flags or last.pool or not (last.on_array or joined):
         found = (str(last.activation) if last.activation.has_flags else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pynq_train.errors import UnknownName
 from pynq_train.graph import zoo
 from pynq_train.graph.activation import Activation
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 
 Layers = tuple[FusedLayer, ...]
@@ -23,7 +24,7 @@ def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: in
     before = out if out is not None else -(-size // stride)
     pad = max((before - 1) * stride + kernel - size, 0) // 2
     after = before // 2 if pool else before
-    return FusedLayer(kind="conv", name=name, in_shape=(n, size, size),
+    return FusedLayer(kind=kinds.CONV, name=name, in_shape=(n, size, size),
                       out_shape_before_pool=(m, before, before), out_shape=(m, after, after),
                       kernel=kernel, stride=stride, pad_top=pad, pad_left=pad,
                       activation=activation, pool=pool, bias=True, groups=groups)

@@ -14,8 +14,9 @@ from typing import Any
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.activation import Activation
+from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode, GradientRef
-from pynq_train.layers.fuse import Kind
+from pynq_train.layers.kinds import Kind
 from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
     GRADIENT_BITS,
@@ -60,14 +61,14 @@ def clamp(value: int, low: int, high: int) -> int:
 
 
 @dataclass(frozen=True)
-class LayerKind:
+class QuantLayer:
     """What the policy must know of a layer.
 
     Attributes:
         name: its name.
         trained: its output has a gradient.
         backward: the gradient of its input is computed.
-        kind: convolution, normalisation and so on.
+        kind: what it does.
         sources: positions of the layers that it reads, None: the one before it.
         pixels: pixels of a mean.
         rate: of a dropout.
@@ -77,7 +78,7 @@ class LayerKind:
     name: str
     trained: bool = True
     backward: bool = True
-    kind: Kind = "conv"
+    kind: Kind = kinds.CONV
     sources: tuple[int, ...] | None = None
     pixels: int = 1
     rate: float = 0.0
@@ -86,7 +87,7 @@ class LayerKind:
     @property
     def on_array(self) -> bool:
         """Whether it is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class ExponentPolicy:
         loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
-    layers: tuple[LayerKind, ...]
+    layers: tuple[QuantLayer, ...]
     input_k: int = INPUT_START
     feature: list[list[int]] = field(default_factory=list)
     gradient: list[list[int]] = field(default_factory=list)
@@ -203,7 +204,7 @@ class ExponentPolicy:
     loss: Loss = PLAIN_LOSS
 
     @classmethod
-    def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
+    def start(cls, layers: Sequence[QuantLayer], weight_k: Sequence[int],
               input_k: int = INPUT_START, backward_graph: BackwardGraph | None = None
               ) -> ExponentPolicy:
         """Return the state before the first step.
@@ -245,18 +246,18 @@ class ExponentPolicy:
             if not step.target:
                 continue
             found = total
-            if step.kind not in ("mask", "view"):
+            if not step.kind.copies:
                 history = self._history(step.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
-                most = MAX_OFFSET_SHIFT if step.kind == "norm" else MAX_SHIFT
+                most = MAX_OFFSET_SHIFT if step.kind == nodes.NORM else MAX_SHIFT
                 found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
             gradients[step.target] = found
-            if step.kind == "backward":
+            if step.kind == nodes.BACKWARD:
                 inputs[step.layer] = found
         layers = []
-        for i, (kind, own) in enumerate(zip(self.layers, forward)):
+        for i, (layer, own) in enumerate(zip(self.layers, forward)):
             ref = backward_graph.of_layer.get(i)
-            w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
+            w_next = self.weight_exponent(i) if layer.trained and layer.on_array else own.w
             layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
                                   dx=inputs.get(i, 0), w_next=w_next))
         return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
@@ -270,7 +271,7 @@ class ExponentPolicy:
         for i, group in enumerate(groups):
             last = len(self.layers) - 1
             ceiling = self.loss.logits_ceiling(batch) if group == last else FEATURE_CEILING
-            if self.layers[i].kind != "concat":
+            if not self.layers[i].kind.joins:
                 target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
                 targets[group] = max(targets.get(group, FEATURE_FLOOR), target)
         for _ in range(_MOST_ROUNDS):
@@ -292,21 +293,21 @@ class ExponentPolicy:
             x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources[i])
             second = rest[0] if rest else 0
             w, most = self.w16[i], MAX_SHIFT
-            if layer.kind == "concat":
+            if layer.kind.joins:
                 done.append(LayerExponents(x, w, target, 0, 0, 0, total=target))
                 continue
-            if layer.kind == "norm":
+            if layer.kind.normalises:
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
                 least = max(target - x - most, second - x - SCALE_BITS if rest else w)
                 w = min(max(w, least), second - x) if rest else max(w, target - x - most)
                 total = x + w
-            elif layer.kind == "add":
+            elif layer.kind == kinds.ADD:
                 total = _common(x, second if rest else x)
-            elif layer.kind == "pool":
+            elif layer.kind.windowed:
                 total, most = x, 0  # values are copied
-            elif layer.kind == "mean":
+            elif layer.kind.reduces:
                 total = x - mean_scale(layer.pixels)[1]
-            elif layer.kind == "drop":
+            elif layer.kind == kinds.DROP:
                 total = x - keep_scale(layer.rate)[1]
                 if not training:  # who reads it then reads what it reads
                     total, target = x, x
@@ -327,15 +328,15 @@ class ExponentPolicy:
         """Exponent of the sums of a step of the gradient flow."""
         first = gradients[step.reads[0].tensor]
         own = forward[step.layer]
-        if step.kind == "sum":
+        if step.kind == nodes.SUM:
             return _common(first, gradients[step.reads[1].tensor])
-        if step.kind in ("mask", "view", "unpool"):
+        if step.kind.copies or step.kind == nodes.UNPOOL:
             return first
-        if step.kind == "spread":
+        if step.kind == nodes.SPREAD:
             return first - mean_scale(self.layers[step.layer].pixels)[1]
-        if step.kind == "drop":
+        if step.kind == nodes.DROP:
             return first - keep_scale(self.layers[step.layer].rate)[1]
-        if step.kind == "norm":
+        if step.kind == nodes.NORM:
             history = self.extra.get(f"{self.layers[step.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
         return first + own.w
@@ -365,13 +366,13 @@ class ExponentPolicy:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
         for number, (step, total) in enumerate(zip(backward_graph.nodes, used.sums)):
-            bits = measures.backward[step.layer] if step.kind == "backward" else None
+            bits = measures.backward[step.layer] if step.kind == nodes.BACKWARD else None
             if number in measures.steps:
                 bits, coefficients = measures.steps[number]
-                if step.kind == "norm":
+                if step.kind == nodes.NORM:
                     _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
                           coefficients, total - used.gradients[step.reads[0].tensor])
-            if bits is not None and step.target and step.kind != "mask":
+            if bits is not None and step.target and not step.kind.copies:
                 _push(self._history(step.target), bits, total)
 
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
@@ -403,7 +404,7 @@ class ExponentPolicy:
         """Return the state as plain values, for a checkpoint."""
         return {
             "version": FORMAT_VERSION,
-            "layers": [[k.name, k.trained, k.backward] for k in self.layers],
+            "layers": [[layer.name, layer.trained, layer.backward] for layer in self.layers],
             "input_k": self.input_k, "feature": [list(h) for h in self.feature],
             "gradient": [list(h) for h in self.gradient], "weight_k": list(self.weight_k),
             "w16": list(self.w16),
@@ -417,7 +418,7 @@ class ExponentPolicy:
             raise BadInput("exponent state", expected=f"version {FORMAT_VERSION}",
                            found=data.get("version"), fix="use a checkpoint of this release")
         try:
-            layers = tuple(LayerKind(str(n), bool(t), bool(b)) for n, t, b in data["layers"])
+            layers = tuple(QuantLayer(str(n), bool(t), bool(b)) for n, t, b in data["layers"])
             policy = cls(layers, int(data["input_k"]),
                          [[int(k) for k in h] for h in data["feature"]],
                          [[int(k) for k in h] for h in data["gradient"]],
@@ -455,7 +456,7 @@ def _common(one: int, other: int) -> int:
     return max(min(one, other), max(one, other) - SCALE_BITS)
 
 
-def _chain(layers: Sequence[LayerKind]) -> BackwardGraph:
+def _chain(layers: Sequence[QuantLayer]) -> BackwardGraph:
     """Gradients from each layer to the one before it, down to the first that is trained."""
     steps, of_layer = [], {}
     ref = GradientRef(DLOGITS)
@@ -465,7 +466,7 @@ def _chain(layers: Sequence[LayerKind]) -> BackwardGraph:
         of_layer[i] = ref
         if i and layers[i].backward and layers[i - 1].trained:
             target = f"{layers[i - 1].name}.dy"
-            steps.append(BackwardNode("backward", i, (ref,), target))
+            steps.append(BackwardNode(nodes.BACKWARD, i, (ref,), target))
             ref = GradientRef(target)
     return BackwardGraph(tuple(steps), of_layer)
 

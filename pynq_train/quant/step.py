@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.graph.activation import Activation
+from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
     MASTER_EXPONENT,
     MAX_SHIFT,
     LayerExponents,
-    LayerKind,
+    QuantLayer,
     StepExponents,
     keep_scale,
     mean_scale,
@@ -153,80 +154,80 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
     return StepParams(softmax, tuple(forward), tuple(backward), tuple(weights), tuple(bias))
 
 
-def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
+def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[QuantLayer],
                       backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
     """The same for a network with layers of the vector unit.
 
     Args:
         exponents: of the step.
         sgd: the optimizer's values, None for an evaluation.
-        kinds: the layers.
+        layers: the layers.
         backward_graph: the way of gradients.
         alphas: by position of a normalisation: the part by which its running values move.
     """
     params = step_params(exponents, sgd)
     forward, norm = list(params.forward), {}
-    for at, (kind, e) in enumerate(zip(kinds, exponents.layers)):
-        if kind.on_array:
+    for at, (layer, e) in enumerate(zip(layers, exponents.layers)):
+        if layer.on_array:
             continue
-        if kind.kind == "concat":
+        if layer.kind.joins:
             forward[at] = {}
         else:
-            forward[at] = (_drop_fields(kind, e, sgd) if kind.kind == "drop"
-                           else _vector_fields(kind, e))
-        if kind.kind == "norm":
+            forward[at] = (_drop_fields(layer, e, sgd) if layer.kind == kinds.DROP
+                           else _vector_fields(layer, e))
+        if layer.kind.normalises:
             norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                         "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
     steps, norm_steps = {}, {}
     for number, (step, total) in enumerate(zip(backward_graph.nodes, exponents.sums)):
-        if step.kind in ("backward", "view"):
+        if not step.kind.on_vector_unit:
             continue
-        steps[number] = _step_fields(step, total, exponents, kinds)
-        if step.kind == "norm":
+        steps[number] = _step_fields(step, total, exponents, layers)
+        if step.kind == nodes.NORM:
             e, g = exponents.layers[step.layer], exponents.gradients[step.reads[0].tensor]
             norm_steps[number] = {"z_exp": e.x, "g_exp": g, "a_exp": total - g,
                                   "b_exp": total - e.x, "c_exp": total}
     return replace(params, forward=tuple(forward), norm=norm, steps=steps, norm_steps=norm_steps)
 
 
-def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
+def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
     """Forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
     limit = limit_code(e.activation, e.y)
-    if kind.kind == "pool":
+    if layer.kind.windowed:
         return {"shift": shift}
-    if kind.kind == "mean":
-        return {"shift": shift, "limit": limit, "a_scale": mean_scale(kind.pixels)[0]}
+    if layer.kind.reduces:
+        return {"shift": shift, "limit": limit, "a_scale": mean_scale(layer.pixels)[0]}
     return {"shift": shift, "limit": limit,
-            "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
-            "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
+            "a_scale": 0 if layer.kind.normalises else _scale(e.x, total),
+            "b_scale": _scale(e.second, total) if _reads_two(layer) else 0}
 
 
-def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
+def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
     """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
     fields = {"shift": e.y - e.forward_sum, "limit": limit_code(e.activation, e.y), "a_scale": 1}
     if sgd is None:
         return fields
-    return {**fields, "a_scale": keep_scale(kind.rate)[0], "drop_seed": sgd.seed % (1 << 32),
+    return {**fields, "a_scale": keep_scale(layer.rate)[0], "drop_seed": sgd.seed % (1 << 32),
             "drop_step": sgd.step % (1 << STEP_BITS)}
 
 
 def _step_fields(step: BackwardNode, total: int, exponents: StepExponents,
-                 kinds: Sequence[LayerKind]) -> dict[str, int]:
+                 layers: Sequence[QuantLayer]) -> dict[str, int]:
     e = [exponents.gradients[ref.tensor] for ref in step.reads]
     shift = exponents.gradients[step.target] - total if step.target else 0
-    if step.kind == "spread":
-        return {"shift": shift, "b_scale": mean_scale(kinds[step.layer].pixels)[0]}
-    if step.kind in ("norm", "unpool"):
+    if step.kind == nodes.SPREAD:
+        return {"shift": shift, "b_scale": mean_scale(layers[step.layer].pixels)[0]}
+    if step.kind in (nodes.NORM, nodes.UNPOOL):
         return {"shift": shift}
-    if step.kind == "drop":
-        return {"shift": shift, "a_scale": keep_scale(kinds[step.layer].rate)[0]}
+    if step.kind == nodes.DROP:
+        return {"shift": shift, "a_scale": keep_scale(layers[step.layer].rate)[0]}
     return {"shift": shift, "a_scale": _scale(e[0], total),
-            "b_scale": _scale(e[1], total) if step.kind == "sum" else 0}
+            "b_scale": _scale(e[1], total) if step.kind == nodes.SUM else 0}
 
 
-def _reads_two(kind: LayerKind) -> bool:
-    return kind.sources is not None and len(kind.sources) > 1
+def _reads_two(layer: QuantLayer) -> bool:
+    return layer.sources is not None and len(layer.sources) > 1
 
 
 def _scale(exponent: int, total: int) -> int:

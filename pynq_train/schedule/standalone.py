@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Pass
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
 from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor, Role
@@ -76,11 +77,11 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
     """Return head, layer and tail. They give the layer the maps that it has in a network."""
     shape = layer.in_shape
-    vector = layer.kind == "dense" and shape[1:] == (1, 1)
-    head = FusedLayer(kind="dense" if vector else "conv", name="head", in_shape=shape,
+    vector = layer.kind.fully_connected and shape[1:] == (1, 1)
+    head = FusedLayer(kind=kinds.DENSE if vector else kinds.CONV, name="head", in_shape=shape,
                       out_shape_before_pool=shape, out_shape=shape)
     out = (1, 1, 1)
-    tail = FusedLayer(kind="dense", name="tail", in_shape=layer.out_shape,
+    tail = FusedLayer(kind=kinds.DENSE, name="tail", in_shape=layer.out_shape,
                       out_shape_before_pool=out, out_shape=out)
     return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE,
                        board.config.tm)

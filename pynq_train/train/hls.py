@@ -54,7 +54,7 @@ class HlsSession(Session):
         for layer, trainable in zip(plan.layers, plan.trainable):
             if not layer.on_array:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
-                               "dense layer", found=layer.kind,
+                               "dense layer", found=str(layer.kind),
                                fix="use another board: EF-Train's kernel has nothing else")
             if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
                     or layer.average):

@@ -25,7 +25,7 @@ from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.schedule.lower.step_block import layer_kinds
+from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -357,7 +357,7 @@ class Learner:
         if [k.name for k in learner._policy.layers] != [s.name for s in learner._plan.specs]:
             raise BadInput(f"training state of {name!r}", expected="the layers of its network",
                            found=[k.name for k in learner._policy.layers])
-        learner._policy.layers = layer_kinds(learner._plan)
+        learner._policy.layers = quant_layers(learner._plan)
         learner._policy.backward_graph = learner._plan.backward_graph
         return learner
 

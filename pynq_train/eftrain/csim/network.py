@@ -141,7 +141,7 @@ class EfNetwork:
 
     def _flat(self, x: Packed, layer: FusedLayer, work: Work) -> Packed:
         """A map as the channels of a fully connected layer: (channel, row, col) in order."""
-        if layer.kind != "dense" or layer.in_shape[1:] == (1, 1):
+        if not layer.kind.fully_connected or layer.in_shape[1:] == (1, 1):
             return x
         values = unpack_map(self.design, x, layer.in_shape[0])
         return pack_map(self.design, values.reshape(len(x), work.shape.n, 1, 1))

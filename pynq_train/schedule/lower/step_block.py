@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import Opcode, pack_params
 from pynq_train.quant import (
-    LayerKind,
+    QuantLayer,
     SgdStep,
     StepExponents,
     StepParams,
@@ -21,9 +21,9 @@ DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
 """Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
 
 
-def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
+def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
     """Return what the exponent policy must know of the layers."""
-    return tuple(LayerKind(s.name, active, s.backward, s.kind, layer.sources, s.words,
+    return tuple(QuantLayer(s.name, active, s.backward, s.kind, layer.sources, s.words,
                            layer.drop.rate if layer.drop else 0.0, s.activation)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
 
@@ -42,7 +42,7 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
         return step_params(exponents, sgd)
     alphas = {index: layer.norm.momentum for index, layer in enumerate(plan.layers)
               if layer.norm is not None and moving and sgd is not None}
-    return wired_step_params(exponents, sgd, layer_kinds(plan), plan.backward_graph, alphas)
+    return wired_step_params(exponents, sgd, quant_layers(plan), plan.backward_graph, alphas)
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import THROUGH, BackwardGraph, BackwardNode
+from pynq_train.layers import nodes
+from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import FusedLayer, wiring
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
@@ -111,7 +112,7 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
         _place_maps(to, frames, tensors, spec, sizes)
         if spec.on_array:
             _place_weights(to, tensors, spec)
-        elif spec.kind == "norm":
+        elif spec.kind.normalises:
             _place_norm(to, tensors, spec)
     if not tensors.chain:
         _place_gradients(to, frames, tensors)
@@ -166,15 +167,15 @@ def _place_gradients(to: Allocator, frames: StridedRegions, tensors: Tensors) ->
     for step in tensors.backward_graph.nodes:
         if not step.target or step.target in done:
             continue
-        own = wires[step.layer][0] if step.kind in THROUGH else step.layer
+        own = wires[step.layer][0] if step.kind.through else step.layer
         layout, name = tensors.specs[own].y, tensors.specs[own].name
         done.add(step.target)
-        if step.kind == "view":
+        if step.kind == nodes.VIEW:
             to.view(step.target, step.reads[0].tensor, block_offset(layout, parts[own]),
                     layout.extent)
-        elif step.kind == "sum" and own in parts:
+        elif step.kind == nodes.SUM and own in parts:
             to.view(step.target, f"{name}.dv", 0, layout.extent)
-        elif step.kind == "sum" and step.target != f"{name}.dy":
+        elif step.kind == nodes.SUM and step.target != f"{name}.dy":
             to.view(step.target, f"{name}.dy", 0, layout.extent)
         elif tensors.slots and _last_reader(tensors, step):
             to.view(step.target, step.reads[0].tensor, 0, layout.extent)
@@ -187,7 +188,7 @@ def _last_reader(tensors: Tensors, step: BackwardNode) -> bool:
     read = step.reads[0].tensor
     graph = tensors.backward_graph
     kept = {own.tensor for at, own in graph.of_layer.items() if tensors.specs[at].on_array}
-    return (step.kind == "norm" and read not in kept
+    return (step.kind == nodes.NORM and read not in kept
             and sum(ref.tensor == read for other in graph.nodes for ref in other.reads) == 1)
 
 

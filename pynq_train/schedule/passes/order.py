@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
+from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
@@ -76,7 +77,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
     chosen = {s.index: Trainable(bias=s.bias) if trainable is None else trainable[s.index]
               for s in specs}
     # The vector unit fills the memory beside the array.
-    shared = backward_graph is not None and any(node.kind != "backward"
+    shared = backward_graph is not None and any(node.kind != nodes.BACKWARD
                                                 for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _ordered(specs, board, momentum, traffic, chosen, backward_graph, split)

@@ -18,7 +18,9 @@ from pynq_train.hw.config import (
     WORD_BYTES,
 )
 from pynq_train.hw.words import ceil_div
-from pynq_train.layers.fuse import Drop, FusedLayer, Kind, wiring
+from pynq_train.layers import kinds
+from pynq_train.layers.fuse import Drop, FusedLayer, wiring
+from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
@@ -96,7 +98,7 @@ class LayerSpec:
     dense: bool
     flat_shape: tuple[int, int, int] | None
     m_tile: int
-    kind: Kind = "conv"
+    kind: Kind = kinds.CONV
     frozen: bool = False
     groups: Groups | None = None
     drop: Drop | None = None
@@ -105,7 +107,7 @@ class LayerSpec:
     @property
     def on_array(self) -> bool:
         """Whether the layer is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
     @property
     def words(self) -> int:
@@ -352,20 +354,20 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
-            if layer.kind == "conv" and not last:
+            if layer.kind.convolves and not last:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = layer.kind == "dense"
+            flat = layer.kind.to_vector
         else:
-            if layer.kind == "concat":
+            if layer.kind.joins:
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = inference_mode[index] or (layer.norm is not None and layer.norm.frozen)
             spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
-            if layer.kind == "pool":
+            if layer.kind.windowed:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = flat or layer.kind == "mean"
+            flat = flat or layer.kind.to_vector
         dense_map.append(flat)
     return tuple(specs)
 
@@ -373,18 +375,18 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
 def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
                  m_tile: int, frozen: bool, dense: bool) -> LayerSpec:
     channels = layer.out_channels
-    y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
+    y = MapLayout.dense(batch, channels) if layer.kind.to_vector else x
     flags = None
-    if layer.kind == "pool":
+    if layer.kind.windowed:
         y = MapLayout.feature(batch, *layer.out_shape)
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
-    if layer.activation.has_flags or layer.kind == "drop":
+    if layer.activation.has_flags or layer.kind.own_mask:
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
         stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
         out_cols=y.cols, activation=layer.activation, pool=False,
-        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
+        bias=layer.kind.normalises, x=x, y=y, flags=flags, backward=backward, dense=dense,
         flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop)
 
 
@@ -392,7 +394,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
           last: bool, backward: bool, m_tile: int) -> LayerSpec:
     m = layer.out_channels
     flat_shape = None
-    if layer.kind == "dense":
+    if layer.kind.fully_connected:
         if not dense_map:
             flat_shape = layer.in_shape
             x = x.flattened()
@@ -422,7 +424,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
-        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
+        backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
         m_tile=m_tile, kind=layer.kind, groups=groups)
 
 

@@ -42,7 +42,7 @@ def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: n
     for layer in fuse(graph):
         w = params[layer.name].weight.astype(np.float64)
         b = params[layer.name].bias
-        if layer.kind == "dense":
+        if layer.kind.fully_connected:
             out = value.reshape(len(value), -1) @ w.T
             out = out[:, :, None, None]
         else:
@@ -175,7 +175,7 @@ def test_three_steps_match_pytorch(name: str, rng: np.random.Generator) -> None:
     def forward(value: torch.Tensor) -> torch.Tensor:
         for layer in fuse(graph):
             w, b = weights[layer.name], biases.get(layer.name)
-            if layer.kind == "dense":
+            if layer.kind.fully_connected:
                 value = functional.linear(value.flatten(1), w, b)[:, :, None, None]
             else:
                 value = functional.pad(value, (layer.pad_left, layer.pad_right,

@@ -25,7 +25,7 @@ from pynq_train.graph import (
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.float_ops import KERNELS, Back
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, nodes
 from pynq_train.layers.backward_graph import active_layers, build_backward_graph
 from pynq_train.layers.concat import Copy, place_concats
 
@@ -157,5 +157,5 @@ def test_a_gradient_that_others_read_is_copied_before_it_is_parted() -> None:
     layers = fuse(NETWORKS["sums of joined maps"])
     backward_graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
     at = next(step for step in backward_graph.nodes if step.target == "join.dy")
-    assert at.kind == "mask" and at.reads[0].tensor == "sum.dy"
+    assert at.kind == nodes.MASK and at.reads[0].tensor == "sum.dy"
     assert layers[at.reads[0].mask or 0].name == "sum"

@@ -16,7 +16,7 @@ def test_layers_and_their_shapes() -> None:
     found = fuse(Graph.build((3, 6, 6), [
         Dropout(0.1, "i"), Conv(5, 3, name="c"), Relu(), Dropout(0.2, "d"), Flatten(),
         Dropout(0.3, "e"), Relu(), Dense(2, name="l")]))
-    assert [(layer.kind, layer.name) for layer in found] == [
+    assert [(str(layer.kind), layer.name) for layer in found] == [
         ("drop", "i"), ("conv", "c"), ("drop", "d"), ("drop", "e"), ("dense", "l")]
     assert found[0].sources is None and found[0].drop == Drop(0.1, 0)
     assert found[3].drop == Drop(0.3, 5) and found[3].activation is Activation.RELU
@@ -30,7 +30,7 @@ def test_gradients_pass_where_elements_were_kept() -> None:
     layers = fuse(Graph.build((1, 6, 6), [Conv(4, 3, name="c"), Relu(), Dropout(0.5, "d"),
                                           Dense(2, name="l")]))
     backward_graph = build_backward_graph(layers, active_layers(layers, [True] * 3))
-    assert [(step.kind, step.layer, step.target) for step in backward_graph.nodes] == [
+    assert [(str(step.kind), step.layer, step.target) for step in backward_graph.nodes] == [
         ("backward", 2, "d.dy"), ("drop", 1, "c.dy")]
     assert backward_graph.nodes[1].reads[0].mask == 1
 

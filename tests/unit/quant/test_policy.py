@@ -11,16 +11,16 @@ from pynq_train.errors import BadInput
 from pynq_train.hw.commands import Opcode, pack_params
 from pynq_train.quant import (
     ExponentPolicy,
-    LayerKind,
     Loss,
     Measures,
+    QuantLayer,
     SgdStep,
     learning_rate_fields,
     step_params,
 )
 from pynq_train.quant.policy import HISTORY_STEPS, range_of_master
 
-LAYERS = (LayerKind("a"), LayerKind("b"), LayerKind("c"))
+LAYERS = (QuantLayer("a"), QuantLayer("b"), QuantLayer("c"))
 
 
 def start() -> ExponentPolicy:
@@ -134,7 +134,7 @@ def test_calibration() -> None:
 
 
 def test_untrained_layers_keep_their_weights() -> None:
-    policy = ExponentPolicy.start((LayerKind("a", False, False), LayerKind("b", True, False)),
+    policy = ExponentPolicy.start((QuantLayer("a", False, False), QuantLayer("b", True, False)),
                                   [0, 0])
     e = policy.exponents(4)
     assert e.layers[0].dy == 0 and e.layers[0].w_next == e.layers[0].w

@@ -19,6 +19,7 @@ from pynq_train.graph.activation import Activation
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Semaphore
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.passes.geometry import (
@@ -38,14 +39,14 @@ AT = LayerAddresses(*(index << 24 for index in range(9)))
 
 
 def layer(m: int, n: int, size: int, kernel: int = 3) -> FusedLayer:
-    return FusedLayer(kind="conv", name="c", in_shape=(n, size, size),
+    return FusedLayer(kind=kinds.CONV, name="c", in_shape=(n, size, size),
                       out_shape_before_pool=(m, size, size), out_shape=(m, size, size),
                       kernel=kernel, pad_top=kernel // 2, pad_left=kernel // 2,
                       activation=Activation.RELU, bias=True)
 
 
 def tail(head: FusedLayer) -> FusedLayer:
-    return FusedLayer(kind="dense", name="d", in_shape=head.out_shape,
+    return FusedLayer(kind=kinds.DENSE, name="d", in_shape=head.out_shape,
                       out_shape_before_pool=(2, 1, 1), out_shape=(2, 1, 1), bias=True)
 
 

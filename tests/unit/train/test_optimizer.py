@@ -12,7 +12,7 @@ import pytest
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import Graph
-from pynq_train.quant import ExponentPolicy, LayerKind, step_params
+from pynq_train.quant import ExponentPolicy, QuantLayer, step_params
 from pynq_train.quant.step import clip_shift
 from pynq_train.train import SGD
 from pynq_train.train.schedules import Chain, Constant, Cosine, Linear, Schedule, Steps, WarmUp
@@ -125,7 +125,7 @@ def test_layer_rates_take_the_first_pattern() -> None:
 
 
 def test_layer_rates_reach_the_step_block() -> None:
-    used = ExponentPolicy.start([LayerKind("a"), LayerKind("b")], [0, 0]).exponents(4)
+    used = ExponentPolicy.start([QuantLayer("a"), QuantLayer("b")], [0, 0]).exponents(4)
     plain = step_params(used, SGD(lr=0.1, schedule="constant").at(9, 10))
     half = step_params(used, SGD(lr=0.1, schedule="constant", layer_lr={"a": 0.5}).at(
         9, 10, ["a", "b"]))
@@ -144,7 +144,7 @@ def test_layer_rates_follow_the_float_twin(net: Graph, data: Data) -> None:
 
 
 def test_clipping_is_a_power_of_two_on_all_gradients() -> None:
-    policy = ExponentPolicy.start([LayerKind(name) for name in "abc"], [0] * 3)
+    policy = ExponentPolicy.start([QuantLayer(name) for name in "abc"], [0] * 3)
     policy.gradient = [[-9, -7], [-5], []]
     used = policy.exponents(4)
     bounds = [2.0 ** (e.dx + 15) for e in used.layers if e.dx]
