@@ -50,6 +50,6 @@ def between(low: float | None, top: float | None) -> Activate | None:
 
 
 def tops() -> str:
-    """The upper bounds that there are, for texts: ``6``."""
-    return ", ".join(f"{op.activation.top:g}" for op in ACTIVATIONS
+    """The upper bounds that there are, for texts: ``6``, or ``6 or 1`` if there are two."""
+    return " or ".join(f"{op.activation.top:g}" for op in ACTIVATIONS
                      if op.activation.top is not None)
