@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
+from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
@@ -70,7 +71,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         split: parts of the mini-batch for each layer.
     """
     # The vector unit fills the memory beside the array.
-    shared = any(node.kind != "backward" for node in backward_graph.nodes)
+    shared = any(node.kind != nodes.BACKWARD for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
                                 split).ordered()
