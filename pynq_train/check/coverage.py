@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     LoadMode,
@@ -15,6 +14,7 @@ from pynq_train.hw.commands import (
     Pass,
     unpack_descriptor,
 )
+from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 
 Bin = tuple[str, ...]
 _PADDINGS = ("none", "below half", "half", "above half")

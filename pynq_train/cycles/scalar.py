@@ -8,8 +8,7 @@ from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
-from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, ceil_div
 from pynq_train.program.program import Fields
 
 FIFO_WORDS = 128

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.hw.commands import DESCRIPTOR_WORDS
-from pynq_train.hw.config import CHANNELS_PER_WORD, HwConfig
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 UPDATE_DSPS = 8
 """Multipliers of the update unit."""

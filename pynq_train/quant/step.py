@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
-    MASTER_EXPONENT,
     MAX_SHIFT,
     LayerExponents,
     LayerKind,
@@ -79,7 +80,6 @@ class StepParams:
 
 
 RELU6_TOP = 6
-NO_LIMIT = (1 << 16) - 1
 
 
 def relu6_limit(exponent: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.quant.policy import MASTER_EXPONENT
+from pynq_train.hw.words import MASTER_EXPONENT
 
 Array = NDArray[Any]
 

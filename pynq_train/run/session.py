@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
 from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
@@ -21,7 +21,7 @@ from pynq_train.quant import (
     StepExponents,
     StepParams,
 )
-from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
+from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
 from pynq_train.run.formats import (
     Array,
@@ -281,8 +281,9 @@ class Session:
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)
-        blocks = -(-self.plan.classes // 4)
-        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
+        blocks = ceil_div(self.plan.classes, CHANNELS_PER_WORD)
+        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch,
+                                                         CHANNELS_PER_WORD)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 

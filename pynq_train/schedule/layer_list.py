@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_BYTES, RECORD_BYTES
+from pynq_train.hw.words import WORD_BYTES
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor
+from pynq_train.schedule.passes.descriptors import Descriptor
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import LayerSpec

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import Pass
+from pynq_train.hw.commands import PARAM_BYTES, Pass
 from pynq_train.layers.backward_graph import (
     BackwardGraph,
     active_layers,
@@ -20,12 +20,7 @@ from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.passes.batch_split import choose_split
-from pynq_train.schedule.passes.descriptors import (
-    PARAM_BYTES,
-    Descriptor,
-    Role,
-    param_index,
-)
+from pynq_train.schedule.passes.descriptors import Descriptor, Role, param_index
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.passes.tiling import check_buffers
 from pynq_train.schedule.specs.evaluation import evaluation_sources

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Pass
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_BYTES, RECORD_BYTES, Pass
+from pynq_train.hw.words import WORD_BYTES
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
     TiledPass,

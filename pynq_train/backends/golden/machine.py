@@ -19,14 +19,13 @@ from pynq_train.backends.golden.workers import Workers, single_threaded_blas
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
-    PARAM_WORDS,
+    PARAM_BYTES,
     Opcode,
     Pass,
     unpack_descriptor,
     unpack_params,
 )
 
-_PARAM_BYTES = 8 * PARAM_WORDS
 _CACHE = 4096
 _PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
 
@@ -111,8 +110,8 @@ class GoldenMachine:
         if decoded.opcode == Opcode.FENCE:
             return
         d = decoded.fields
-        entry = memory.read("the step-block entry", step_off + _PARAM_BYTES * d["pre.param"],
-                            _PARAM_BYTES)
+        entry = memory.read("the step-block entry", step_off + PARAM_BYTES * d["pre.param"],
+                            PARAM_BYTES)
         params = unpack_params(decoded.opcode, entry)
         if decoded.geometry is not None and decoded.opcode == Opcode.GRADIENT:
             parts = decoded.geometry.m_tile_parts()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput
+from pynq_train.hw.words import WORD_BYTES
 
 Array = NDArray[Any]
 
@@ -21,15 +22,15 @@ class ArenaViews:
     """Views of one arena.
 
     Args:
-        arena: flat uint8 array, aligned to 8 bytes.
+        arena: flat uint8 array, aligned to a word.
     """
 
     def __init__(self, arena: Array) -> None:
         if arena.dtype != np.uint8 or arena.ndim != 1 or not arena.flags.c_contiguous:
             raise BadInput("the arena", expected="a flat, contiguous uint8 array",
                            found=f"{arena.dtype} {arena.shape}")
-        if arena.ctypes.data % 8:
-            raise BadInput("the arena's address", expected="a multiple of 8",
+        if arena.ctypes.data % WORD_BYTES:
+            raise BadInput("the arena's address", expected=f"a multiple of {WORD_BYTES}",
                            found=hex(arena.ctypes.data))
         self.arena = arena
 
@@ -40,8 +41,8 @@ class ArenaViews:
         Raises:
             OutsideArena: part of it lies behind the arena's end, or it is not aligned to words.
         """
-        if offset % 8 or any(s % 8 for s in strides or ()):
-            raise OutsideArena(f"{what} at offset {offset} is not aligned to 8 bytes")
+        if offset % WORD_BYTES or any(s % WORD_BYTES for s in strides or ()):
+            raise OutsideArena(f"{what} at offset {offset} is not aligned to {WORD_BYTES} bytes")
         try:
             return np.ndarray(tuple(shape), dtype, self.arena.data, offset, strides)
         except (ValueError, TypeError):

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.fixed import saturate, wrap
 from pynq_train.fixed.soft_float import SoftFloats
-from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.norm import (
-    MASTER_EXPONENT,
     OUT_BITS,
     PROGRAMS,
     REGISTERS,
@@ -24,6 +22,7 @@ from pynq_train.hw.norm import (
     Scratch,
 )
 from pynq_train.hw.tables import ROOT_SEEDS
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT
 
 Array = NDArray[Any]
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW, MAX_KERNEL
+from pynq_train.hw.limits import MAX_POOL_KERNEL
+from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW
+from pynq_train.hw.words import CHANNELS_PER_WORD, round_up
 
 Array = NDArray[Any]
 
@@ -42,8 +43,8 @@ class _Site:
 
     def blank(self, images: int, fill: int) -> Array:
         """A map ``[image, row, column, lane]`` with all places that windows reach."""
-        reach = self.stride * max(self.q_rows - 1, 0) + MAX_KERNEL
-        across = self.stride * max(self.q_cols - 1, 0) + MAX_KERNEL
+        reach = self.stride * max(self.q_rows - 1, 0) + MAX_POOL_KERNEL
+        across = self.stride * max(self.q_cols - 1, 0) + MAX_POOL_KERNEL
         shape = (images, max(self.top + self.rows, reach), max(self.left + self.cols, across),
                  CHANNELS_PER_WORD)
         return np.full(shape, fill, np.int32)
@@ -73,7 +74,7 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     site, blocks, back = _Site.of(d), d["p.p_blocks"], d["p.p_back"]
     whole = (blocks, site.rows, site.cols, CHANNELS_PER_WORD)
     pooled = (blocks, site.q_rows, site.q_cols, CHANNELS_PER_WORD)
-    row = -(-site.q_rows * site.q_cols // ARGMAX_PIXELS) * ARGMAX_PIXELS
+    row = round_up(site.q_rows * site.q_cols, ARGMAX_PIXELS)
 
     def run(image: int) -> tuple[int, int]:
         def view(name: str, key: str, shape: tuple[int, ...], dtype: type) -> Array:
@@ -126,6 +127,6 @@ def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
     place = place.reshape(source.shape)
     padded = site.blank(len(source), 0)
     wide = source.astype(np.int32)
-    for code, tap in site.taps(padded, MAX_KERNEL):
+    for code, tap in site.taps(padded, MAX_POOL_KERNEL):
         tap += np.where(place == code, wide, 0)
     return site.inside(padded)

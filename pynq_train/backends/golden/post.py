@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.fixed import wrap
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 Array = NDArray[Any]
 
 TOP = 32767
 """Largest 16-bit code."""
-NO_LIMIT = 1 << 15
-"""Limits from here on clip nothing."""
 ACC_BITS = 48
 _GATHER = np.uint64(0x0001_0001_0001_0001)
 _MASK_PLACE = np.array([1, 2, 4, 8], np.uint16)
@@ -120,7 +120,7 @@ def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]
         np.maximum(top, 0, out=top)
     else:
         mask = np.ones_like(index)
-    blocks = top.shape[3] // 4
+    blocks = top.shape[3] // CHANNELS_PER_WORD
     index *= np.tile(_INDEX_PLACE, blocks)
     mask *= np.tile(_MASK_PLACE, blocks)
     index += mask

@@ -12,7 +12,7 @@ from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.config import ABSENT_WEIGHT, CHANNELS_PER_WORD
+from pynq_train.hw.words import ABSENT_WEIGHT, CHANNELS_PER_WORD, ceil_div
 
 Array = NDArray[Any]
 
@@ -159,8 +159,9 @@ def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
 def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
     """Run the softmax unit; returns its record: sum of losses, correct predictions."""
     batch, classes = d["f.f_batch"], d["f.f_classes"]
-    blocks = -(-classes // 4)
-    logits = memory.view("the logits", d["f.logit_off"], (blocks, batch, 4), np.int16)
+    blocks = ceil_div(classes, CHANNELS_PER_WORD)
+    shape = (blocks, batch, CHANNELS_PER_WORD)
+    logits = memory.view("the logits", d["f.logit_off"], shape, np.int16)
     labels = memory.view("the labels", d["f.label_off"], (batch,), np.int64)
     z = logits.transpose(1, 0, 2).reshape(batch, -1)[:, :classes].astype(np.int64)
     hit = np.arange(classes) == labels[:, None]
@@ -168,8 +169,8 @@ def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[i
     correct = int(((z.argmax(axis=1) == labels) & counted).sum())
     loss, codes = (squared_error if d["f.f_mse"] else cross_entropy)(z, hit, p)
     if d["f.f_grad"]:
-        padded = np.zeros((batch, blocks * 4), np.int16)
+        padded = np.zeros((batch, blocks * CHANNELS_PER_WORD), np.int16)
         padded[:, :classes] = codes * counted[:, None]
-        out = memory.view("the logit gradients", d["f.dlogit_off"], (blocks, batch, 4), np.int16)
-        out[...] = padded.reshape(batch, blocks, 4).transpose(1, 0, 2)
+        out = memory.view("the logit gradients", d["f.dlogit_off"], shape, np.int16)
+        out[...] = padded.reshape(batch, blocks, CHANNELS_PER_WORD).transpose(1, 0, 2)
     return int(loss[counted].sum()), correct

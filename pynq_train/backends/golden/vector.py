@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    round_up,
+)
 
 Array = NDArray[Any]
 
-FLAG_PIXELS = 16
-"""Words of a map whose flags stand in one word."""
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
-_WORD = 8
-"""Bytes of a word."""
 _EXACT = 1 << 22
 """Products of 16-bit codes whose sum float64 holds."""
 _GROUP_ELEMENTS = 1 << 16
@@ -50,7 +52,8 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
         """Codes of a map whose images are ``v_step`` apart, or one word per plane."""
         if plain:
             return memory.view(what, offset, line, np.int16)
-        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * _WORD, _WORD))
+        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * WORD_BYTES,
+                                                 WORD_BYTES))
         return np.ndarray(full, np.int16, memory.arena.data, offset, (*places.strides, 2))
 
     a = map_of("map a", d["v.a_off"], 0)
@@ -58,7 +61,7 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     if d["v.v_b"]:
         b = map_of("map b", d["v.b_off"], d["v.v_spread"])
     if d["v.v_flags"] or d["v.v_mask_a"] or d["v.v_mask_b"]:
-        row = -(-words // FLAG_PIXELS)
+        row = ceil_div(words, FLAG_MASK_PIXELS)
         flags = memory.view("the flags", d["v.m_off"], (images, blocks, row), np.uint64)
     if d["v.v_table"] or d["v.v_btable"]:
         table = memory.view("the coefficients", d["v.k_off"], (blocks, lanes, 2), np.int64)
@@ -235,7 +238,7 @@ def _unpack(flags: Array, words: int) -> Array:
 def _pack(positive: Array) -> Array:
     """Undo :func:`_unpack`; what fills the last word is zero."""
     blocks, images, words, lanes = positive.shape
-    row = -(-words // FLAG_PIXELS) * FLAG_PIXELS
+    row = round_up(words, FLAG_MASK_PIXELS)
     bits: Array = positive
     if row != words:
         bits = np.zeros((blocks, images, row, lanes), bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pynq_train.errors import BadInput
-from pynq_train.hw.commands import Opcode, pack_params
+from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_params
 from pynq_train.quant import (
     LayerKind,
     SgdStep,
@@ -14,7 +14,7 @@ from pynq_train.quant import (
     step_params,
     wired_step_params,
 )
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}

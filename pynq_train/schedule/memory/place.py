@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    PARAM_BYTES,
+    RECORD_BYTES,
+)
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.layers.backward_graph import THROUGH, BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import FusedLayer, wiring
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
@@ -100,8 +104,8 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     for name, (descriptors, taps) in programs.items():
         to.add(f"{name}.program", descriptors * DESCRIPTOR_BYTES, "program")
         to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
-        to.add(f"{name}.records", descriptors * RECORD_WORDS * WORD_BYTES, "records")
-    to.add("step_block", step_entries * PARAM_WORDS * WORD_BYTES, "step block")
+        to.add(f"{name}.records", descriptors * RECORD_BYTES, "records")
+    to.add("step_block", step_entries * PARAM_BYTES, "step block")
     to.add("labels", tensors.batch * WORD_BYTES, "labels")
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")

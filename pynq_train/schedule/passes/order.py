@@ -8,6 +8,7 @@ from dataclasses import replace
 from pynq_train.hw.boards import Board
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.cost import update_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
@@ -82,7 +83,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         ordered = _ordered(specs, board, momentum, traffic, chosen, backward_graph, split)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
-                     if chosen[s.index].weights) * (18 if momentum else 10)
+                     if chosen[s.index].weights) * update_bytes(momentum)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break

@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from pynq_train.quant.step import NO_LIMIT, relu6_limit
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.quant.step import relu6_limit
 
 
 @pytest.mark.parametrize("exponent", range(-30, 6))
