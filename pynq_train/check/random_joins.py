@@ -39,7 +39,7 @@ def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -
     end, channels = _dense(build, draw, at, channels) if draw.chance(35) else _beside(
         build, draw, at, channels)
     end = build.relu(end, 25)
-    if size >= CHANNELS_PER_WORD and draw.chance(25):
+    if size >= 4 and draw.chance(25):
         build.ops.append(MaxPool2x2(build.name("pool"), (end,)))
         end = build.ops[-1].name
     return end, channels

@@ -182,4 +182,5 @@ def _padding(draw: Draw, kernel: int, size: int) -> int:
 
 def _work(m: int, n: int, kernel: int, pixels: int) -> int:
     groups = max(ceil_div(pixels, LANES), ZYNQ7020.sweep_min_cycles)
-    return (ceil_div(m, ZYNQ7020.tm) * ceil_div(n, CHANNELS_PER_WORD)) * kernel * kernel * groups
+    blocks = ceil_div(m, ZYNQ7020.tm) * ceil_div(n, CHANNELS_PER_WORD)
+    return blocks * kernel * kernel * groups

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import NEVER, Action, Clock, Signal
+from pynq_train.hw.limits import READ_QUEUE_WORDS
 
-READ_QUEUE_WORDS = 256
 WRITE_QUEUE_WORDS = 64
 MEMORY_WRITE_WORDS = 128
 OUTSTANDING = 8

@@ -34,11 +34,20 @@ MAX_FLAG_COLUMNS = FLAG_MASK_PIXELS * FLAG_ROW_WORDS
 MAX_POOL_COLUMNS = FLAG_UNPOOL_COLUMNS * FLAG_ROW_WORDS
 """Columns of an unpooled map whose flags fill that buffer."""
 
-FLAG_TILE_COLUMNS = 16
-"""Column tiles of maps with flags start at multiples of this: at a flag word of either kind."""
+FLAG_TILE_COLUMNS = FLAG_MASK_PIXELS
+"""Column tiles of maps with flags start at multiples of this: at a flag word, of either kind."""
 
 RING_MARGIN = 8
 """Words of the S ring that the loader may have on its way: the ring is never filled up to them."""
 
 NO_LIMIT = (1 << 16) - 1
 """``limit`` of a clipped ReLU that clips nothing: no code reaches it."""
+
+READ_QUEUE_WORDS = 256
+"""Words that a read port holds for the units that asked for them."""
+
+UPDATE_QUEUE_WORDS = 128
+"""Words of each queue of the update unit: gradient sums, masters, results."""
+
+MAP_QUEUE_WORDS = 256
+"""Words of map a that the vector unit holds."""

@@ -19,6 +19,7 @@ from pynq_train.hw.contract import contract_hash
 from pynq_train.hw.words import WORD_BYTES
 
 Fields = dict[str, int]
+"""Fields of a descriptor (``section.field``), of a tap or of a step-block entry, by name."""
 
 
 @dataclass(frozen=True)

@@ -281,9 +281,8 @@ class Session:
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)
-        blocks = ceil_div(self.plan.classes, CHANNELS_PER_WORD)
-        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch,
-                                                         CHANNELS_PER_WORD)
+        shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
+        raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 

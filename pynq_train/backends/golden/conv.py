@@ -23,6 +23,7 @@ from pynq_train.fixed import align, wrap
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import CHANNELS_PER_WORD
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -147,7 +148,7 @@ def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
     return split(images, rows, row_bytes, target, even)
 
 
-def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
     """y = post(conv(x, w) + bias), with ReLU, pooling and flags."""
     rows, cols = g.out_rows, g.out_cols
     if g.pool:
@@ -248,7 +249,7 @@ class _Axis:
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
-def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
     """Gradient of the input, rows with (row + pad_top) % stride == phase."""
     s, k = g.stride, g.kernel
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from pynq_train.hw.words import (
     WORD_BYTES,
     ceil_div,
 )
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -58,7 +58,7 @@ class Geometry:
     group: int = 0
 
     @classmethod
-    def of(cls, d: Mapping[str, int]) -> Geometry:
+    def of(cls, d: Fields) -> Geometry:
         """Read the section from unpacked fields; ValueError if it makes no sense."""
         g = {k[4:]: v for k, v in d.items() if k.startswith("g.g_")}
         for name in ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols",

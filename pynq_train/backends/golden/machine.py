@@ -25,6 +25,7 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
     unpack_params,
 )
+from pynq_train.program.program import Fields
 
 _CACHE = 4096
 _PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
@@ -33,11 +34,11 @@ _PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
 @dataclass(frozen=True)
 class _Decoded:
     opcode: Opcode
-    fields: dict[str, int]
+    fields: Fields
     geometry: Geometry | None
 
 
-def _geometry(opcode: Opcode, fields: dict[str, int]) -> Geometry | None:
+def _geometry(opcode: Opcode, fields: Fields) -> Geometry | None:
     """Geometry of a convolution; ValueError if the opcode does not do its pass."""
     if opcode not in (Opcode.CONV, Opcode.GRADIENT):
         return None

@@ -23,6 +23,7 @@ from pynq_train.hw.norm import (
 )
 from pynq_train.hw.tables import ROOT_SEEDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -31,7 +32,7 @@ _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
 _MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
 
 
-def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     """Run the normalisation unit; returns its record: magnitudes of A and B, saturations."""
     program = NormProgram(d["n.n_program"])
     shape = (d["n.n_blocks"], CHANNELS_PER_WORD)
@@ -56,7 +57,7 @@ def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int,
     return unit.measure, unit.saturations
 
 
-def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
+def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
             shape: tuple[int, int]) -> dict[Scratch, Array]:
     """Input words ``[block, channel]``, int64; those that a program does not read are left out."""
     blocks, lanes = shape
@@ -88,7 +89,7 @@ def _pairs(memory: ArenaViews, name: str, offset: int, shape: tuple[int, int],
 class _Unit:
     """Registers, scratch and output words of all channels at once."""
 
-    def __init__(self, d: dict[str, int], p: dict[str, int], shape: tuple[int, int]) -> None:
+    def __init__(self, d: Fields, p: Fields, shape: tuple[int, int]) -> None:
         zero = np.zeros(shape, np.int64)
         self.scratch: dict[Scratch, Array] = dict.fromkeys(Scratch, zero)
         self.out: dict[Out, Array] = dict.fromkeys(Out, zero)

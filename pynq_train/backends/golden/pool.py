@@ -15,6 +15,7 @@ from pynq_train.fixed import rne_shift, saturate
 from pynq_train.hw.limits import MAX_POOL_KERNEL
 from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW
 from pynq_train.hw.words import CHANNELS_PER_WORD, round_up
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -37,7 +38,7 @@ class _Site:
     left: int
 
     @classmethod
-    def of(cls, d: dict[str, int]) -> _Site:
+    def of(cls, d: Fields) -> _Site:
         return cls(*(d[f"p.{name}"] for name in ("p_rows", "p_cols", "q_rows", "q_cols",
                                                  "p_kernel", "p_stride", "p_top", "p_left")))
 
@@ -64,7 +65,7 @@ class _Site:
                     col:col + s * (self.q_cols - 1) + 1:s]
 
 
-def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def pool(memory: ArenaViews, d: Fields, p: Fields,
          workers: Workers) -> tuple[int, int]:
     """Run the pooling pass; returns its record: measure, saturations.
 

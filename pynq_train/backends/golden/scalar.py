@@ -13,6 +13,7 @@ from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.words import ABSENT_WEIGHT, CHANNELS_PER_WORD, ceil_div
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -25,7 +26,7 @@ _TARGET_ONE = 1 << 16
 """A target of one, Q.16."""
 
 
-def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
+def _update(p: Fields, sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
     """One step on ``masters``, int32: {weight, momentum} in a last axis, or plain like ``sums``.
 
     What is absent stays so, its momentum and its copy are zero.
@@ -63,14 +64,14 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
     return measure, int(np.count_nonzero(codes != exact))
 
 
-def update(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def update(memory: ArenaViews, d: Fields, p: Fields,
            workers: Workers) -> tuple[int, int]:
     """Run the update unit on sums in memory; returns its record: measure, saturations."""
     sums = memory.view("the gradient sums", d["u.g_off"], (d["u.u_count"],), np.int64)
     return update_from(memory, d, p, sums, workers)
 
 
-def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: Array,
+def update_from(memory: ArenaViews, d: Fields, p: Fields, sums: Array,
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
 
@@ -130,7 +131,7 @@ def logarithm(total: Array) -> Array:
     return (lead - tables.EXP2_FRACTION_BITS) * 65536 + log
 
 
-def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+def cross_entropy(z: Array, hit: Array, p: Fields) -> tuple[Array, Array]:
     """Loss of each image, int64 ``(images,)`` Q.16 in log2 units, and gradient codes.
 
     ``z``: logits int64 ``(images, classes)``; ``hit``: bool likewise, true at the label.
@@ -146,7 +147,7 @@ def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
             saturate(rne_shift(share - target, 1), CODE_BITS))
 
 
-def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+def squared_error(z: Array, hit: Array, p: Fields) -> tuple[Array, Array]:
     """Sum of squared codes of each image, int64 ``(images,)``, and the codes, which are gradients.
 
     Arguments as for :func:`cross_entropy`.
@@ -156,7 +157,7 @@ def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
     return np.square(codes).sum(axis=1), codes
 
 
-def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def softmax(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     """Run the softmax unit; returns its record: sum of losses, correct predictions."""
     batch, classes = d["f.f_batch"], d["f.f_classes"]
     blocks = ceil_div(classes, CHANNELS_PER_WORD)

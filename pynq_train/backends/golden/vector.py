@@ -18,6 +18,7 @@ from pynq_train.hw.words import (
     ceil_div,
     round_up,
 )
+from pynq_train.program.program import Fields
 
 Array = NDArray[Any]
 
@@ -38,7 +39,7 @@ class _ChannelPart:
     sums: Array
 
 
-def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def vector(memory: ArenaViews, d: Fields, p: Fields,
            workers: Workers) -> tuple[int, int]:
     """Run the vector unit; returns its record: measure, saturations.
 
@@ -93,7 +94,7 @@ def _by_block(array: Array, group: slice) -> Array:
     return array[:, group].swapaxes(0, 1)
 
 
-def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
+def _kept(d: Fields, p: Fields, group: slice) -> Array:
     """What the dropout keeps of a group of channel blocks, ``[block, image, word, lane]``."""
     images, words = d["v.v_images"], d["v.v_words"]
     plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
@@ -103,7 +104,7 @@ def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
     return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
 
 
-def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
+def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
             flags: Array | None, table: Array | None, out: Array | None,
             kept: Array | None) -> _ChannelPart:
     """A group of channel blocks: maps ``[block, image, word, lane]``, flags ``[block, image,
@@ -196,7 +197,7 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
     return wrap(total + offset, SUM_BITS)
 
 
-def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
+def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
            kept: Array | None, sums: Array) -> _ChannelPart:
     """Requantise ``total``: integers, in float64 (below 2**53; overwritten) or int64."""
     if total.dtype == np.float64:

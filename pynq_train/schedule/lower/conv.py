@@ -18,7 +18,7 @@ from pynq_train.program.program import Fields
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
-Taps = tuple[dict[str, int], ...]
+Taps = tuple[Fields, ...]
 _LEVELS = 5
 _ZERO4 = (0, 0, 0, 0)
 
