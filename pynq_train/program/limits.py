@@ -1,6 +1,7 @@
 """Limits of buffers and loops: what the schedule of a convolution descriptor may ask of the engine.
 
-Every check replays the loops of ``docs/engine.md`` on index sets, not tile by tile.
+Every check replays the loops of ``docs/engine.md`` on index sets, not tile by tile. The engine
+checks none of this: it would compute wrong numbers or stand still.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Limits:
 
     def _require(self, good: bool, what: str, expected: object, found: object,
                  fix: str | None = None) -> None:
+        """Raise IllegalProgram unless ``good``."""
         if not good:
             raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
 
@@ -89,12 +91,14 @@ class Limits:
         self._require(found <= limit, what, f"at most {limit}", found, "use a smaller tile")
 
     def _pairs(self, name: str, count: int) -> list[int]:
+        """Return the positions of ternary pairs 0 .. count - 1 of a field."""
         try:
             return [unpair(value) for value in numbers(self._f, name, count)]
         except ValueError as error:
             raise IllegalProgram(f"{self._label}: {name}: {error}") from None
 
     def _geometry(self) -> None:
+        """Check section g, load modes and sizes, and that sums cannot overflow."""
         f = self._f
         self._require(f["g.g_pass"] in list(Pass), "g_pass", "a pass", f["g.g_pass"])
         self._require(has_work(f), "sizes of the geometry", "1 or more", "a zero")
@@ -125,7 +129,7 @@ class Limits:
                       "split the reduction, or use a smaller mini-batch")
 
     def _groups(self) -> None:
-        """Grouped channels stand in blocks along the diagonal of each m tile."""
+        """Check a grouped convolution: blocks of channels along the diagonal of each m tile."""
         f, tm = self._f, self._config.tm
         group = f["g.g_group"]
         if group:
@@ -137,6 +141,7 @@ class Limits:
                           f"{blocks}, the channel blocks of an m tile", f["g.g_nb"])
 
     def _counts(self) -> None:
+        """Check that no loop is empty and that taps and compute level 2 agree."""
         stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]
         groups = [("pre.t", 5), ("pix.p", 3), ("c.l", 5), ("y.y", 5)]
         groups += [(f"{walk}.n", 4) for walk in ("x", "s", *stored)]
@@ -149,7 +154,7 @@ class Limits:
                       f"{len(self._taps)} with c.l2 = {self._l[2]}")
 
     def _switches(self) -> None:
-        """Switches of a walk that its unit lacks are off; post-processing is that of section g."""
+        """Check that switches that a unit lacks are off; post-processing is that of section g."""
         f = self._f
         off = [f"x.{name}" for name in ("taps", "sum", "align")]
         off += [f"{walk}.{name}" for walk in self._stores
@@ -171,6 +176,7 @@ class Limits:
                       "set in the weight gradient only", 1)
 
     def _levels(self) -> None:
+        """Check levels of reuse and reduction, and that array and drain count the same tiles."""
         f = self._f
         for name in ("c.red", "c.xreuse", "x.reuse", "y.segs"):
             self._require(f[name] <= 5, name, "0..5", f[name])
@@ -180,6 +186,8 @@ class Limits:
         tiles, stored = prod(self._tile[red:]), prod(self._y[segs:])
         self._require(tiles == stored, "accumulator tiles that the store unit takes",
                       f"those that are computed ({tiles})", stored)
+        # Meaning has counted the products of the mathematics; here it is what the loops really add,
+        # padding included.
         products = prod(self._tile[:red]) * (
             self._l[0] * self._l[4] if self._wu
             else CHANNELS_PER_WORD * self._l[1] * self._l[3] * self._taps_of_region())
@@ -188,11 +196,15 @@ class Limits:
                       f"at most {MAX_PRODUCTS} without padding", products)
 
     def _taps_of_region(self) -> int:
+        """Return the most taps that add to one accumulator region."""
         bases = [tap["abase"] for tap in self._taps]
         return max(bases.count(base) for base in set(bases))
 
     def _pixel_table(self) -> Array:
-        """Positions ``[row, lane]`` of real pixels; -1 where a lane repeats lane 0."""
+        """Return the positions of real pixels: int64 ``[table row, lane]``.
+
+        -1 where a lane repeats lane 0.
+        """
         f = self._f
         counts = numbers(f, "pix.p", 3)
         self._require(f["pix.pmode"] in list(PixelMode), "pix.pmode", "a pixel mode",
@@ -212,6 +224,9 @@ class Limits:
             (lane,) = self._pairs_of(f["pix.lane"])
             table = positions[:, None] + lane * np.arange(LANES)
         self._at_most("pixel table rows", len(table), self._config.table_rows)
+        # The lanes of a row read in the same cycle: from different banks, and position mod 3 names
+        # the bank. A common offset of all lanes changes nothing about that, so the table alone
+        # decides.
         for one, two in ((0, 1), (0, 2), (1, 2)) if table.shape[1] == LANES else ():
             a, b = table[:, one], table[:, two]
             clash = (a % LANES == b % LANES) & (a >= 0) & (b >= 0)
@@ -224,13 +239,14 @@ class Limits:
         return table
 
     def _pairs_of(self, *values: int) -> list[int]:
+        """Return the positions of ternary pairs."""
         try:
             return [unpair(value) for value in values]
         except ValueError as error:
             raise IllegalProgram(f"{self._label}: ternary pair: {error}") from None
 
     def _loaded(self) -> Array:
-        """Sorted X positions that the loader writes for a tile."""
+        """Return the X positions that the loader writes for a tile, sorted."""
         n = numbers(self._f, "x.n", 4)
         positions = affine(0, n, strides_of(n, self._pairs("x.pos", 4)))
         self._require(int(positions.min()) >= 0, "X positions", "0 or more",
@@ -242,15 +258,19 @@ class Limits:
         return unique
 
     def _x_positions(self) -> None:
-        """Positions that compute reads lie in the tile, and were loaded."""
+        """Check that the positions that compute reads lie in the tile, and were loaded."""
         loaded = self._loaded()
         counts = self._l
         rows = affine(0, counts, strides_of(counts, numbers(self._f, "c.dj", 5)))
+        # A weight gradient takes pixels in sets of four; rows behind the last pixel are read, and
+        # multiplied with S words that s_valid makes zero.
         last = round_up(len(self._table), SET_PIXELS) if self._wu else len(self._table)
         self._require(int(rows.min()) >= 0 and int(rows.max()) < last,
                       "pixel table rows that compute reads", f"0..{last - 1}",
                       f"{int(rows.min())}..{int(rows.max())}")
         offsets = distinct(0, counts, strides_of(counts, self._pairs("c.dx", 5)))
+        # A mute tap multiplies with zero: it must not read outside the memory, but may read what
+        # was not loaded.
         for mute in (0, 1):
             voffs = self._pairs_of(*(tap["voff"] for tap in self._taps if tap["mute"] == mute))
             if not voffs:
@@ -263,6 +283,8 @@ class Limits:
                           f"0..{self._config.x_tile_words - 1}", f"{low}..{high}")
             if mute:
                 continue
+            # In the window lanes 1 and 2 of a last group may lie beside the tile: their sums are
+            # dropped by the drain.
             lanes = np.unique(self._table[:, 0]) if self._wu else table
             read = np.zeros(high + 1, bool)
             for move in moves:
@@ -272,6 +294,7 @@ class Limits:
                           f"{len(missing)} others, the first is {missing[:1]}")
 
     def _s_sets(self) -> None:
+        """Check that sets and chunks of S words fit the ring and are all that the loader brings."""
         f, n = self._f, numbers(self._f, "s.n", 4)
         plane = n[0] * n[1] * n[2]
         words = n[3] * (round_up(plane, SET_PIXELS) if f["s.align"] else plane)
@@ -284,6 +307,7 @@ class Limits:
         self._require(sweeps // sets * chunk == words, "words of an S tile",
                       f"{sweeps // sets} chunks of {chunk}", words)
         self._at_most("words of an S chunk", chunk, self._config.s_ring_words - RING_MARGIN)
+        # The last word of the last set: i = t = 3 (docs/engine.md 5, S sets).
         highest = (sets - 1) * f["c.s_step"] + (SET_PIXELS - 1) * (f["c.s_stride"] + 1)
         self._require(highest < chunk, "words of an S chunk that its sets read",
                       f"0..{chunk - 1}", f"0..{highest}")
@@ -296,7 +320,7 @@ class Limits:
                           f["c.s_valid"])
 
     def _accumulators(self) -> None:
-        """Every group that is drained has been started, by exactly one tap."""
+        """Check that every group that is drained has been started, by exactly one tap."""
         f = self._f
         depth = self._config.acc_tile_groups
         if self._wu:
@@ -311,6 +335,8 @@ class Limits:
         for number, tap in enumerate(self._taps):
             base = tap["abase"]
             self._at_most(f"accumulator groups of tap {number}", base + self._l[0], depth)
+            # An accumulator is cleared by the first tap that adds to it: one that adds before would
+            # be lost, and without one the sums of an older tile would stay.
             part = started[base : base + self._l[0]]
             if tap["first"]:
                 part += 1
@@ -331,7 +357,10 @@ class Limits:
                       self._q[:3])
 
     def _read_staged(self, walk: str, counts: Sequence[int]) -> Array:
-        """Staging positions that a writer reads for elements that are valid in some tile."""
+        """Return the staging positions that a writer reads: sorted.
+
+        Elements count that are valid in at least one tile.
+        """
         f = self._f
         n = numbers(f, f"{walk}.n", 4)
         jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, f"{walk}.pos", 4)]
@@ -346,6 +375,7 @@ class Limits:
         return np.unique(positions)
 
     def _staged(self, what: str, staged: Array, walk: str, limit: int) -> None:
+        """Check that staged positions fit, and that the writer reads no others."""
         self._require(int(staged.min()) >= 0, what, "0 or more", int(staged.min()))
         self._at_most(what, int(staged.max()) + 1, limit)
         missing = np.setdiff1d(self._read_staged(walk, self._y), staged)
@@ -353,10 +383,13 @@ class Limits:
                       f"{len(missing)} others, the first is {missing[:1]}")
 
     def _staging(self) -> None:
+        """Check the staging positions of a segment's words."""
         f, q = self._f, self._q
         blocks = np.arange(self._config.m_blocks, dtype=np.int64)
         if f["y.pool"]:
             self._at_most("columns of a pooled tile", q[0], self._config.pool_columns)
+            # A window is found by the parity of the tile's own rows and columns, so tiles begin at
+            # even ones.
             for coord, what in ((0, "column"), (1, "row")):
                 jumps = [f[f"y.ydc{4 * t + coord}"] for t in range(5)]
                 starts = distinct(f[f"y.yc{coord}"], self._y, strides_of(self._y, jumps))
@@ -375,6 +408,7 @@ class Limits:
         self._staged("staged words", unique, "yw", self._config.stage_segment_words)
 
     def _flag_staging(self) -> None:
+        """Check the staging positions of a segment's flag words."""
         f, q = self._f, self._q
         if not f["y.flags"]:
             return
@@ -388,7 +422,7 @@ class Limits:
                      self._config.flag_segment_words)
 
     def _flag_columns(self) -> None:
-        """Tiles of operands with flags start at column 0 or before, or at a flag word."""
+        """Check that tiles with flags start at column 0 or before, or at a whole flag word."""
         for walk in ("x", "s"):
             if self._f[f"{walk}.mode"] == LoadMode.PLAIN:
                 continue

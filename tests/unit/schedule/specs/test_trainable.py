@@ -11,9 +11,9 @@ from pynq_train.graph import Sequential, zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import PARAM_BYTES, unpack_params
 from pynq_train.layers import fuse
-from pynq_train.quant import ExponentPolicy, SgdStep, step_params
+from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.freeze_report import freeze_report
-from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.report import table
@@ -72,7 +72,7 @@ def test_refusals(train: str, text: str) -> None:
 
 
 def test_wrong_number_of_layers() -> None:
-    with pytest.raises(BadInput, match="learns: expected one for each of 5 layers, found 2"):
+    with pytest.raises(BadInput, match="trainable: expected one for each of 5 layers, found 2"):
         make_plan(LENET, 4, BOARD, trainable=(ALL, ALL))
     with pytest.raises(BadInput, match="learning layers: expected at least one, found none"):
         make_plan(LENET, 4, BOARD, trainable=(NONE,) * 5)
@@ -122,14 +122,15 @@ def test_a_training_that_fits_only_frozen() -> None:
     layers = fuse(zoo.get("digits"))
     small = replace(BOARD, cma_bytes=100_000)
     found = make_plan(layers, 16, small, trainable=select(layers, "last-layer"))
-    assert 'against train="all": that would not fit this board' in str(found)
+    assert 'against train="all": that would not fit this board' in table(found)
 
 
 def test_step_block_of_what_is_frozen() -> None:
     """Where a bias alone learns, the scratch weights keep still; what is frozen has no entry."""
     found = plan(("conv1.bias", "dense3"))
-    used = ExponentPolicy.start(layer_kinds(found), [0] * 5).exponents(4)
-    block = pack_step_block(found, step_params(used, SgdStep(0.1, 0.9, 1e-3)))
+    policy = ExponentPolicy.start(layer_kinds(found), found.backward_graph, [0] * 5)
+    params = plan_params(found, policy.exponents(4), SgdStep(0.1, 0.9, 1e-3))
+    block = pack_step_block(found, params)
 
     def descriptor(role: Role, layer: int) -> dict[str, int]:
         at = PARAM_BYTES * param_index(role, layer)
