@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pynq_train.arrays import Array
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, PadChannels, Relu, Relu6
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
-
-Array = npt.NDArray[Any]
 
 
 class Node:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.hw.commands import RECORD_BYTES, LoadMode, Opcode, Unit
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import (
@@ -26,8 +25,6 @@ from pynq_train.hw.words import (
 from pynq_train.program.pooling import pool_spans
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine, strides_of
-
-Array = NDArray[Any]
 
 _MASK32 = (1 << 32) - 1
 _SLICE = 1 << 20

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import HwConfig
@@ -27,8 +26,6 @@ from pynq_train.program.access import numbers, row_offsets
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import affine, strides_of, unpair
-
-Array = NDArray[Any]
 
 REDUCED = 3
 """Inner tile levels of the reduction: rows, columns, images."""

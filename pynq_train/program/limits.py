@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, PixelMode
 from pynq_train.hw.config import HwConfig
@@ -39,8 +38,6 @@ from pynq_train.program.access import numbers, tile_coords
 from pynq_train.program.meaning import Meaning, has_work
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import affine, distinct, strides_of, unpair
-
-Array = NDArray[Any]
 
 
 class Limits:

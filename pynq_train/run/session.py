@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
@@ -23,13 +24,7 @@ from pynq_train.quant import (
 )
 from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import (
-    Array,
-    master_words,
-    operand_copy,
-    quantise,
-    split_master_words,
-)
+from pynq_train.run.formats import master_words, operand_copy, quantise, split_master_words
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.lower.records import RunRecords, read_records

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden import post
 from pynq_train.backends.golden.geometry import Chunk, Geometry, split
 from pynq_train.backends.golden.memory import ArenaViews
@@ -25,8 +25,6 @@ from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import CHANNELS_PER_WORD
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 CHUNK_BYTES = 3 << 21
 """Size of the gathered windows of a chunk: few enough calls that threads rarely wait for Python."""

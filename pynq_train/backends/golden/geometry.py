@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import (
@@ -18,8 +18,6 @@ from pynq_train.hw.words import (
     ceil_div,
 )
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden import conv, scalar
 from pynq_train.backends.golden.geometry import Geometry
 from pynq_train.backends.golden.memory import ArenaViews, OutsideArena
@@ -68,7 +67,7 @@ class GoldenMachine:
         threads: threads to use (default: one per core, at most 8).
     """
 
-    def __init__(self, arena: NDArray[Any], threads: int | None = None) -> None:
+    def __init__(self, arena: Array, threads: int | None = None) -> None:
         self._memory = ArenaViews(arena)
         self._workers = Workers(threads)
         self._decoded: dict[bytes, _Decoded] = {}

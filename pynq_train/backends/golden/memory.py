@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import BadInput
 from pynq_train.hw.words import WORD_BYTES
-
-Array = NDArray[Any]
 
 
 class OutsideArena(Exception):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.fixed import saturate, wrap
 from pynq_train.fixed.soft_float import SoftFloats
@@ -24,8 +22,6 @@ from pynq_train.hw.norm import (
 from pynq_train.hw.tables import ROOT_SEEDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 MEASURE_TOP = (1 << 47) - 1
 _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate
@@ -16,8 +15,6 @@ from pynq_train.hw.limits import MAX_POOL_KERNEL
 from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW
 from pynq_train.hw.words import CHANNELS_PER_WORD, round_up
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 CODE_BITS = 16
 _OUTSIDE = -1 << 16

@@ -7,16 +7,13 @@ to whole words of four; maps in memory are words ``[image, block, row, column]``
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.fixed import wrap
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import CHANNELS_PER_WORD
-
-Array = NDArray[Any]
 
 TOP = 32767
 """Largest 16-bit code."""

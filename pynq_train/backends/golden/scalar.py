@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
@@ -17,8 +15,6 @@ from pynq_train.hw import tables
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.words import ABSENT_WEIGHT, CHANNELS_PER_WORD, ceil_div
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 GRADIENT_BITS, MASTER_BITS, CODE_BITS = 48, 32, 16
 _PRE_SHIFT, _SUM_SHIFT = 16, 24

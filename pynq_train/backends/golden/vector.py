@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
@@ -19,8 +18,6 @@ from pynq_train.hw.words import (
     round_up,
 )
 from pynq_train.program.program import Fields
-
-Array = NDArray[Any]
 
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
 _EXACT = 1 << 22

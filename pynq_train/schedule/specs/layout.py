@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
     FLAG_MASK_PIXELS,
@@ -15,9 +14,6 @@ from pynq_train.hw.words import (
     WORD_BYTES,
     ceil_div,
 )
-
-Array = NDArray[Any]
-
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.arrays import Array
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.limits import (
@@ -30,7 +31,6 @@ from pynq_train.layers.fuse import Drop, FusedLayer, Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
-    Array,
     FlagLayout,
     MapLayout,
     blocks_to_flat,
