@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pynq_train.hw.commands import LoadMode, Pass, PixelMode
+from pynq_train.hw.commands import Pass, PixelMode
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.limits import FLAG_TILE_COLUMNS, MAX_COORDINATE
 from pynq_train.hw.words import (
@@ -124,11 +124,6 @@ class PassShape:
         if self.spec.origin is not None:
             name += f" group {self.spec.origin.group}"
         return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
-
-    @property
-    def gradient_load(self) -> LoadMode:
-        """How this pass loads the output gradient; PLAIN in the forward pass."""
-        return LoadMode.PLAIN if self.kind == Pass.FORWARD else self.spec.gradient_mode
 
     @property
     def aligned_cols(self) -> bool:
