@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
 from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
@@ -21,15 +22,9 @@ from pynq_train.quant import (
     StepExponents,
     StepParams,
 )
-from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
+from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import (
-    Array,
-    master_words,
-    operand_copy,
-    quantise,
-    split_master_words,
-)
+from pynq_train.run.formats import master_words, operand_copy, quantise, split_master_words
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.lower.records import RunRecords, read_records
@@ -281,8 +276,8 @@ class Session:
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)
-        blocks = -(-self.plan.classes // 4)
-        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
+        shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
+        raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.names import HLS_CSIM
 from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.graph import LayerParams
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
-from pynq_train.run.formats import Array
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, StepOutcome, new_policy
 from pynq_train.schedule.plan import Plan

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pynq_train.eftrain.chips import FP32, XC7Z020, Chip, DataType
 from pynq_train.eftrain.csim.kernel import Kernel, Work
 from pynq_train.eftrain.csim.layout import (
-    Array,
     Packed,
     pack_map,
     pack_weights,
@@ -27,7 +26,7 @@ from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.activation import Activation
-from pynq_train.graph.params import LayerParams
+from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.layers.fuse import FusedLayer
 
 Labels = NDArray[np.int64]
@@ -108,16 +107,16 @@ class EfNetwork:
                                            bias if layer.bias else None)
         return found
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: FloatArray) -> FloatArray:
         """Return float32 ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
         return self._forward(images)[0]
 
-    def evaluate(self, images: Array, labels: Labels) -> tuple[EfStep, Array]:
+    def evaluate(self, images: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
         """Return loss and right answers, and the logits ``(images, classes)``."""
         logits = self.logits(images)
         return _softmax(logits, labels)[0], logits
 
-    def step(self, images: Array, labels: Labels, rate: float) -> EfStep:
+    def step(self, images: FloatArray, labels: Labels, rate: float) -> EfStep:
         """Run one training step: ``w -= rate * gradient of the mean loss``."""
         logits, traces = self._forward(images)
         said, gradient = _softmax(logits, labels)
@@ -135,7 +134,7 @@ class EfNetwork:
                 loss = self._fit(below, work, self.layers[index - 1].out_shape)
         return said
 
-    def _forward(self, images: Array) -> tuple[Array, list[_Trace]]:
+    def _forward(self, images: FloatArray) -> tuple[FloatArray, list[_Trace]]:
         """Return logits ``(images, classes)``, and what the backward pass needs of each layer."""
         shape = self.layers[0].in_shape
         x = pack_map(self.design, np.asarray(images, np.float32).reshape(-1, *shape))
@@ -190,7 +189,7 @@ def _weight_shape(work: Work) -> tuple[int, int, int, int]:
     return shape.m, shape.n, shape.kernel, shape.kernel
 
 
-def _softmax(logits: Array, labels: Labels) -> tuple[EfStep, Array]:
+def _softmax(logits: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
     """Return the loss, and the gradient of its mean, float32 ``(images, classes)``."""
     rows = np.arange(len(labels))
     # The same softmax, but no power overflows.

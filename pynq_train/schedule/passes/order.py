@@ -9,6 +9,7 @@ from pynq_train.hw.boards import Board
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.cost import update_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
@@ -77,7 +78,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
                                 split).ordered()
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
-                     if trainable[s.index].weights) * (18 if momentum else 10)
+                     if trainable[s.index].weights) * update_bytes(momentum)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break

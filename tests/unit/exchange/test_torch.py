@@ -102,6 +102,8 @@ def test_shortcuts_that_pad_channels() -> None:
                   (whole, whole, slice(None, None, 2), whole)):
         with pytest.raises(UnsupportedModel, match=r"takes a part of a map: take every pixel, or"):
             pt.from_torch(Shortcut(index), x)
+    with pytest.raises(UnsupportedModel, match=r"has stride 5: use a stride of 4 at most"):
+        pt.from_torch(Shortcut((whole, whole, slice(None, None, 5), slice(None, None, 5))), x)
 
 
 def test_plain_network_with_vector_norm() -> None:
