@@ -46,7 +46,7 @@ class VerifyReport:
 
     Attributes:
         net: network; ``batch``, ``steps``, ``seed``, ``board`` as asked for.
-        train: what learned.
+        trainable: names of what was trained, or ``all``.
         descriptors: descriptors after which memory was compared.
         bytes_compared: bytes compared in all.
         mismatches: differing bytes at the first difference, 0 if there is none.
@@ -61,7 +61,7 @@ class VerifyReport:
     batch: int
     steps: int
     seed: int
-    train: str = "all"
+    trainable: str = "all"
     descriptors: int = 0
     bytes_compared: int = 0
     mismatches: int = 0
@@ -74,7 +74,7 @@ class VerifyReport:
         """Plain values for JSON."""
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
-            "seed": self.seed, "momentum": momentum_of(self.seed), "train": self.train,
+            "seed": self.seed, "momentum": momentum_of(self.seed), "trainable": self.trainable,
             "loss": loss_of(self.seed), "label_smoothing": smoothing_of(self.seed),
             "nesterov": nesterov_of(self.seed), "accumulate": parts_of(self.seed),
             "descriptors_compared": self.descriptors,
@@ -85,7 +85,7 @@ class VerifyReport:
 
     def text(self) -> str:
         """One line for people."""
-        frozen = "" if self.train == "all" else f"train {self.train}, "
+        frozen = "" if self.trainable == "all" else f"trainable {self.trainable}, "
         return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
                 f"{self.board}: {self.descriptors} descriptors compared, "
                 f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
@@ -116,9 +116,9 @@ def parts_of(seed: int) -> int:
     return 2 if seed % 8 == 4 else 1
 
 
-def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
+def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
            seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
-           train: TrainableChoice = "all") -> VerifyReport:
+           trainable: TrainableChoice = "all") -> VerifyReport:
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
@@ -134,16 +134,17 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
             some of the others with Nesterov's or with two mini-batches for an update; and the loss.
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
-        train: what learns, as for :class:`~pynq_train.train.Learner`.
+        trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
     """
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
     layers = fuse(graph)
     plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
-                     trainable=select(layers, train))
+                     trainable=select(layers, trainable))
     plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
     report = VerifyReport(graph.name, board, batch, steps, seed,
-                          describe_trainable(layers, plan.trainable) if train != "all" else "all")
+                          "all" if trainable == "all"
+                          else describe_trainable(layers, plan.trainable))
     masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))

@@ -18,12 +18,13 @@ from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.run.failure import advice
+from pynq_train.schedule.specs.trainable import TrainableChoice
 
-Train = str | tuple[str, ...]
 DIGITS = "digits"
 RANDOM = "random"
 INTERRUPTED = 130
-_DEFAULT_BATCH, _VERIFY_BATCH = 32, 4
+DEFAULT_BATCH, VERIFY_BATCH = 32, 4
+"""Mini-batches of ``train`` for a new learner, and of ``verify``."""
 
 
 def train(options: argparse.Namespace) -> int:
@@ -42,10 +43,10 @@ def train(options: argparse.Namespace) -> int:
     with learner:
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, "
               f"mini-batch {learner.batch}, {options.epochs} epochs", flush=True)
-        history = learner.fit(data.train.x, data.train.y, options.epochs, validation,
-                              progress=not options.no_progress, resume=options.resume,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
-                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+        history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
+                              validation_data=validation, progress=not options.no_progress,
+                              resume=options.resume, callbacks=[print_epoch], checkpoint=out,
+                              checkpoint_every=options.checkpoint_every)
         if options.report:
             learner.report(options.report)
     print(f"saved {out} after {learner.steps} steps")
@@ -62,7 +63,8 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = (pt.Learner(pt.from_onnx(options.model), options.board) if is_onnx(options.model)
+    learner = (pt.Learner(pt.from_onnx(options.model), board=options.board)
+               if is_onnx(options.model)
                else pt.Learner.load(options.model, board=options.board))
     with learner:
         result = learner.evaluate(images.x, images.y)
@@ -79,9 +81,10 @@ def verify(options: argparse.Namespace) -> int:
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
-        for graph, batch, seed, learning in _cases(options):
-            report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update,
-                               options.stalls, learning)
+        for graph, batch, seed, trainable in _cases(options):
+            report = pt.verify(graph, batch=batch, steps=options.steps, board=options.board,
+                               seed=seed, progress=bar.update, stalls=options.stalls,
+                               trainable=trainable)
             reports.append(report)
             coverage.merge(report.coverage)
             if options.seeds > 1:
@@ -100,7 +103,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def load_data(name: str) -> Splits:
     """Images of an .npz file, or scikit-learn's digits."""
-    return pt.digits() if name == DIGITS else pt.load_npz(name)
+    return pt.load_digits() if name == DIGITS else pt.load_npz(name)
 
 
 def network(name: str) -> Graph:
@@ -129,6 +132,11 @@ def training_options(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def print_epoch(epoch: pt.EpochResult) -> None:
+    """Callback: one line for each epoch, above the progress bar."""
+    tqdm.write(epoch.text())
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file as a whole."""
     write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
@@ -138,22 +146,24 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule, "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
-    wanted = parse_train(options.train) if options.train else None
+    trainable = parse_trainable(options.trainable) if options.trainable else None
     more = training_options(options)
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
                  else pt.zoo.get(options.model, options.classes or max(classes, 2)))
-        return pt.Learner(model, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
-                          options.seed, normalise=not is_onnx(options.model),
-                          train=wanted or "all", **more)
+        return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
+                          batch=options.batch or DEFAULT_BATCH, seed=options.seed,
+                          normalise=not is_onnx(options.model), trainable=trainable or "all",
+                          **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted, **more)
+    learner = pt.Learner.load(options.model, board=options.board, batch=options.batch,
+                              trainable=trainable, **more)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted,
-                                  **more)
+        learner = pt.Learner.load(options.model, board=options.board, batch=options.batch,
+                                  optimizer=changed, trainable=trainable, **more)
     return learner
 
 
@@ -163,13 +173,13 @@ def _default_out(model: str) -> Path:
     return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
 
 
-def parse_train(text: str) -> str | tuple[str, ...]:
+def parse_trainable(text: str) -> TrainableChoice:
     """A keyword, or names and patterns with commas between."""
     parts = tuple(part for part in text.split(",") if part)
     return parts if len(parts) > 1 else text
 
 
-def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train]]:
+def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, TrainableChoice]]:
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
@@ -177,11 +187,12 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            learning = (parse_train(options.train) if options.train
-                        else random_trainable(seed, drawn.graph))
-            yield drawn.graph, options.batch or drawn.batch, seed, learning
+            trainable = (parse_trainable(options.trainable) if options.trainable
+                         else random_trainable(seed, drawn.graph))
+            yield drawn.graph, options.batch or drawn.batch, seed, trainable
         else:
-            yield graph, options.batch or _VERIFY_BATCH, seed, parse_train(options.train or "all")
+            yield (graph, options.batch or VERIFY_BATCH, seed,
+                   parse_trainable(options.trainable or "all"))
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

@@ -66,6 +66,13 @@ class History:
     interrupted: bool = False
     batch_losses: list[float] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """One line: how many epochs, and what the last one reached."""
+        text = f"{len(self.epochs)} epochs"
+        if self.epochs:
+            text += f", {self.epochs[-1].text()}"
+        return f"<History: {text}{', interrupted' if self.interrupted else ''}>"
+
     def to_list(self) -> list[dict[str, Any]]:
         """Epochs as plain values, for a checkpoint."""
         return [asdict(epoch) for epoch in self.epochs]

@@ -84,7 +84,7 @@ class ImageSource:
         norm = self.normalisation
         if norm is None:
             return prepare_images(self._x[index], self._shape)
-        return prepare_images(self._x[index], self._shape, norm.mean, norm.std)
+        return prepare_images(self._x[index], self._shape, mean=norm.mean, std=norm.std)
 
     def chunks(self) -> Iterator[FloatArray]:
         """Prepared images, a few thousand at a time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -41,6 +41,7 @@ class SGD:
     """
 
     lr: float = 0.02
+    _: KW_ONLY
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str | Schedule = "linear"
@@ -74,7 +75,7 @@ class SGD:
     def rate(self, step: int, total_steps: int) -> float:
         """Learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
         then = self.schedule if isinstance(self.schedule, Schedule) else NAMED[self.schedule]
-        warm = WarmUp(self.warmup_steps, then, _WARMUP_PART)
+        warm = WarmUp(self.warmup_steps, then=then, most=_WARMUP_PART)
         return self.lr * warm.factor(step, total_steps)
 
     def factors(self, layers: Sequence[str]) -> tuple[tuple[float, float], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
@@ -42,7 +42,7 @@ class Constant(Schedule):
         return 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
     """A straight line from the peak to ``end`` (0..1) behind the last step."""
 
@@ -58,7 +58,7 @@ class Linear(Schedule):
         return left if self.end == 0 else self.end + (1.0 - self.end) * left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
     """Half a cosine from the peak to ``end`` (0..1) behind the last step."""
 
@@ -74,7 +74,7 @@ class Cosine(Schedule):
         return high if self.end == 0 else self.end + (1.0 - self.end) * high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Steps(Schedule):
     """The rate is multiplied by ``drop`` at each of the points ``at``.
 
@@ -113,6 +113,7 @@ class WarmUp(Schedule):
     """
 
     steps: int
+    _: KW_ONLY
     then: Schedule = Constant()
     most: float = 1.0
 

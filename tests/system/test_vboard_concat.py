@@ -11,5 +11,6 @@ from pynq_train.check.verify import verify
 @pytest.mark.parametrize("number", range(len(NETWORKS)))
 def test_joined_networks(number: int) -> None:
     graph = list(NETWORKS.values())[number]
-    report = verify(graph, 2 + 3 * (number % 2), 1, "virtual:pynq-z2", number)
+    report = verify(graph, batch=2 + 3 * (number % 2), steps=1, board="virtual:pynq-z2",
+                    seed=number)
     assert report.mismatches == 0 and report.descriptors > 0, report.first

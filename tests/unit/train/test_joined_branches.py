@@ -67,7 +67,8 @@ def test_training_follows_float32(name: str) -> None:
 def test_programs_are_legal(number: int) -> None:
     """The verifier proves every program; golden repeats itself in both modes."""
     graph = list(NETWORKS.values())[number]
-    assert verify(graph, 1 + 2 * (number % 3), 1, "golden", number).mismatches == 0
+    assert verify(graph, batch=1 + 2 * (number % 3), steps=1, board="golden",
+                  seed=number).mismatches == 0
 
 
 def conv(name: str, *inputs: str, stride: int = 1) -> Conv:
@@ -80,7 +81,8 @@ def test_array_reads_a_joined_map_in_evaluations_only() -> None:
         conv("stem"), Relu("at"), conv("one", "at"), Relu("first"), conv("two", "at"),
         BatchNorm(name="norm", inputs=("two",)), Concat("join", ("first", "norm")),
         Dropout(0.3, "drop"), conv("behind"), GlobalAvgPool("mean"), Dense(4, name="logits"))
-    assert verify(Graph.build((3, 4, 4), ops), 3, 1, "golden", 1).mismatches == 0
+    assert verify(Graph.build((3, 4, 4), ops), batch=3, steps=1, board="golden",
+                  seed=1).mismatches == 0
 
 
 def test_gradient_of_pooling_beside_a_joined_map() -> None:
@@ -90,4 +92,5 @@ def test_gradient_of_pooling_beside_a_joined_map() -> None:
         conv("one", "small"), Relu("first"), Concat("join", ("first", "small")), conv("all"),
         conv("other", "at", stride=2), Add("sum", ("all", "other")),
         GlobalAvgPool("mean"), Dense(4, name="logits"))
-    assert verify(Graph.build((3, 6, 6), ops), 3, 1, "golden", 1).mismatches == 0
+    assert verify(Graph.build((3, 6, 6), ops), batch=3, steps=1, board="golden",
+                  seed=1).mismatches == 0
