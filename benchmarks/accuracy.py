@@ -1,14 +1,14 @@
 """Accuracy of fixed-point training against float32: writes ``docs/accuracy.md``.
 
-    python -m benchmarks.accuracy --data ../shared/data       # what is not stored yet, then the page
+    python -m benchmarks.accuracy --data ../shared/data     # what is not stored yet, then the page
     python -m benchmarks.accuracy --data ../shared/data --tasks 1x-mnist --seeds 3
-    python -m benchmarks.accuracy                             # the page alone, from stored results
+    python -m benchmarks.accuracy                           # the page alone, from stored results
 
 Both trainings see the same start weights, images, order and learning rates. Every run is stored in
 ``benchmarks/accuracy/TASK.json`` when it ends; a run that is there with the same recipe is not
 repeated, so an interrupted campaign goes on where it stopped.
 """
-# ruff: noqa: T201, E501
+# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -201,8 +201,11 @@ def within(runs: dict[int, dict[str, list[float]]]) -> bool:
 
 def page(tables: dict[str, dict[int, dict[str, list[float]]]]) -> str:
     """The page of all results."""
-    lines = [_INTRO, "| network | data | training | seeds | fixed point | float32 | difference |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [_INTRO, "Test accuracy after the last epoch; *spread*: of the float32 seeds.", "",
+             "| network | data | seeds | fixed point | float32 | difference (spread) |",
+             "|---|---|---|---|---|---|"]
+    recipes = ["", "What was trained:", "", "| network | data | images | epochs | batch | rate |",
+               "|---|---|---|---|---|---|"]
     missing = []
     for task, runs in tables.items():
         recipe = RECIPES[task]
@@ -211,10 +214,12 @@ def page(tables: dict[str, dict[int, dict[str, list[float]]]]) -> str:
             missing.append(task)
             continue
         difference, spread = gap(runs)
-        lines.append(
-            f"| {recipe.net} | {TITLES[recipe.data]} | {recipe.train_images} images, {recipe.epochs} epochs, "
-            f"batch {recipe.batch}, rate {recipe.lr} | {len(fixed)} | {_spread(fixed)} | {_spread(other)} | "
-            f"{difference:+.2f} (spread of the seeds {spread:.2f}) |")
+        start = f"| {recipe.net} | {TITLES[recipe.data]} |"
+        lines.append(f"{start} {len(fixed)} | {_spread(fixed)} | {_spread(other)} | "
+                     f"{difference:+.2f} ({spread:.2f}) |")
+        recipes.append(f"{start} {recipe.train_images} | {recipe.epochs} | {recipe.batch} | "
+                       f"{recipe.lr} |")
+    lines += recipes
     lines += ["", "Single runs, test accuracy after the last epoch [%]:", "",
               "| task | seed | fixed point | float32 | difference |", "|---|---|---|---|---|"]
     for task, runs in tables.items():
@@ -235,9 +240,11 @@ _INTRO = """<!-- Written by "python -m benchmarks.accuracy". Do not edit. -->
 
 # Accuracy: fixed point against float32
 
-Everything here was trained on the golden backend, which the RTL equals bit for bit ([testing.md](testing.md)). Both arithmetics start from the same
-weights and see the same images in the same order with the same learning rates; nothing was tuned for either. Trainings are short, so that they can be
-repeated on a desk: they compare arithmetics, they are no records. The bar: fixed point within 0.5 point of float32, or within the spread of the seeds.
+Everything here was trained on the golden backend, which the RTL equals bit for bit
+([testing.md](testing.md)). Both arithmetics start from the same weights and see the same images in
+the same order with the same learning rates; nothing was tuned for either. Trainings are short, so
+that they can be repeated on a desk: they compare arithmetics, they are no records. The bar: fixed
+point within 0.5 point of float32, or within the spread of the seeds.
 
     python -m benchmarks.accuracy --data ../shared/data
 """

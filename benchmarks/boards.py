@@ -1,13 +1,13 @@
 """Write ``docs/boards.md``: what every board takes, and how fast it is predicted to be.
 
-    python -m benchmarks.boards                               # from stored figures and the cycle model
-    python -m benchmarks.boards --simulate                    # counts cycles on the RTL first
-    python -m benchmarks.boards --simulate zcu104             # those of one board only
+    python -m benchmarks.boards                            # from stored figures and the cycle model
+    python -m benchmarks.boards --simulate                 # counts cycles on the RTL first
+    python -m benchmarks.boards --simulate zcu104          # those of one board only
 
 Resources come from ``overlays/resources.json`` (``make synth``), counted cycles from
 ``benchmarks/simulated.json``, released bit files from the package's manifest. No number is typed.
 """
-# ruff: noqa: T201, E501
+# ruff: noqa: T201
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ _INTRO = f"""<!-- Written by "python -m benchmarks.boards". Do not edit. -->
 **No figure on this page was measured on a board.** Every line says what it rests on:
 
 * *measured*: read on a board. There is no such line yet.
-* *simulated*: cycles counted by the RTL of the board's configuration on a memory as fast as is assumed of the board's, at the board's
-  clock (`python -m benchmarks.boards --simulate`, stored in `benchmarks/simulated.json`). Boards that are alike in these share a count.
+* *simulated*: cycles counted by the RTL of the board's configuration on a memory as fast as is
+  assumed of the board's, at the board's clock (`python -m benchmarks.boards --simulate`, stored in
+  `benchmarks/simulated.json`). Boards that are alike in these share a count.
 * *predicted*: from the cycle model ([performance.md](performance.md) says how close it comes).
-* *synthesised*: counted by Yosys on the whole design around the processing system's primitive. No placement, no routing; the vendor's
-  interconnects and interrupt controller are not in it.
+* *synthesised*: counted by Yosys on the whole design around the processing system's primitive. No
+  placement, no routing; the vendor's interconnects and interrupt controller are not in it.
 
-`make overlay BOARD=...` builds a bit file with Vivado and refuses negative slack; `make synth BOARD=...` repeats the synthesis and compares it with these
-figures within {synth.TOLERANCE:.0%}.
+`make overlay BOARD=...` builds a bit file with Vivado and refuses negative slack; `make synth
+BOARD=...` repeats the synthesis and compares it with these figures within {synth.TOLERANCE:.0%}.
 """
 
 Row = tuple[object, ...]
@@ -116,8 +117,8 @@ def _resources() -> Iterator[Row]:
         limits = {"dsp": budget.dsp, "bram36": budget.bram36, "lut": budget.lut, "ff": budget.ff}
         cells = (f"{figures[name]:,g} of {limit:,}" for name, limit in limits.items())
         config = board.config
-        yield (board.name, f"`{board.part}`", f"`{config.name}`, {config.multipliers} multipliers",
-               *cells, "synthesised")
+        yield (board.name, f"`{board.part}`", f"`{config.name}`", config.multipliers, *cells,
+               "synthesised")
 
 
 def _clocks() -> Iterator[Row]:
@@ -125,8 +126,8 @@ def _clocks() -> Iterator[Row]:
     for board in BOARDS.values():
         delay = stored[synth.key(board)]["cell_delay_ns"]
         build = builds.get(board.name)
-        routed = (f"{build.clock_mhz:g} MHz, slack {build.setup_slack_ns} ns (Vivado {build.vivado})"
-                  if build else "not yet")
+        routed = "not yet" if build is None else (
+            f"{build.clock_mhz:g} MHz, slack {build.setup_slack_ns} ns (Vivado {build.vivado})")
         yield (board.name, f"{board.clock_mhz:g} MHz", f"{1000 / board.clock_mhz:.1f} ns",
                f"{delay:.2f} ns", routed, "synthesised")
 
@@ -164,7 +165,8 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
         "*x of y*: y is the budget, the share of the part at which timing is usually met. Yosys "
         "moves the registers and sums of the array\ninto the DSPs of the Zynq-7000 only: LUTs, FFs "
         "and cell delay of Zynq UltraScale+ are more than Vivado should need.\n",
-        _table(("board", "part", "configuration", *names, "rests on"), _resources()),
+        _table(("board", "part", "configuration", "multipliers", *names, "rests on"),
+               _resources()),
         "## Clock\n",
         "The cell delay is the longest path without wires; about half of a period is left for "
         "them. Boards of one family and\nconfiguration are one design.\n",
@@ -178,7 +180,7 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
         _table(("board", "DRAM", "contiguous", "usable bandwidth", "rests on"), _memory()),
         "## Training step\n",
         "Forward pass, backward pass and update with momentum, milliseconds per image; the arena "
-        "holds program, maps and weights.\n",
+        "holds program, feature maps and weights.\n",
         _table(("board", "network", "batch", "ms per image", "arena", "rests on"), _speed(of)),
     ])  # fmt: skip
 

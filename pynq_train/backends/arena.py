@@ -1,4 +1,8 @@
-"""The arena as the processor sees it: which bytes must be flushed or invalidated when."""
+"""The arena as the processor sees it: which bytes must be flushed or invalidated when.
+
+The ports of the engine bypass the processor's cache, so both see the same memory only after a flush
+(the cache's lines are written to memory) or an invalidate (they are thrown away).
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,11 @@ class SyncedArena:
         self._stale = False
 
     def write(self, offset: int, data: np.ndarray) -> None:
-        """Copy uint8 ``data`` to byte ``offset``."""
+        """Copy uint8 ``data [bytes]`` to byte ``offset``."""
         end = offset + data.nbytes
         low, high = _lines(offset, end)
+        # A line that is written in part keeps old bytes beside the new ones, and a flush writes all
+        # of it: they must be those that the engine has left.
         if low != offset:
             self._refresh(low, low + LINE_BYTES)
         if high != end:
@@ -48,7 +54,7 @@ class SyncedArena:
         return np.array(self._host[offset : offset + nbytes])
 
     def before_run(self) -> None:
-        """Flush everything that was written."""
+        """Flush everything that was written; call it before the engine runs."""
         if self._dirty and not self._ranged:
             self._buffer.flush()
         else:
@@ -57,10 +63,12 @@ class SyncedArena:
         self._dirty.clear()
 
     def after_run(self) -> None:
-        """From here on the processor's view is old."""
+        """Note that the engine may have changed memory: the processor's view is old now."""
+        # Nothing is invalidated yet: only what is read later has to be.
         self._stale = True
 
     def _refresh(self, low: int, high: int) -> None:
+        """Let the processor see cache lines low .. high - 1 (bytes) as they stand in memory."""
         if not self._stale or low == high:
             return
         self.before_run()  # an invalidate may drop lines that were not flushed
@@ -68,14 +76,18 @@ class SyncedArena:
             self._buffer[low:high].invalidate()
         else:
             self._buffer.invalidate()
+            # The whole buffer was invalidated, not only the range. With ranges other parts stay
+            # old, so the mark stays.
             self._stale = False
 
 
 def _lines(start: int, end: int) -> tuple[int, int]:
+    """Return the whole cache lines that hold bytes start .. end - 1: (first byte, byte behind)."""
     return start // LINE_BYTES * LINE_BYTES, -(-end // LINE_BYTES) * LINE_BYTES
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the union of spans, sorted; spans that touch become one."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(spans):
         if merged and low <= merged[-1][1]:

@@ -77,7 +77,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the arena back."""
+        """Give arena and hardware back."""
         ...
 
     def __enter__(self) -> Backend: ...
@@ -141,6 +141,11 @@ def as_bytes(data: Data) -> np.ndarray:
 def check_span(offset: int, nbytes: int, arena_size_bytes: int) -> None:
     """Refuse a span that is not inside the arena.
 
+    Args:
+        offset: its first byte.
+        nbytes: its bytes.
+        arena_size_bytes: size of the arena.
+
     Raises:
         BadInput: it is not.
     """
@@ -155,6 +160,11 @@ def check_span(offset: int, nbytes: int, arena_size_bytes: int) -> None:
 
 def check_request(request: RunRequest, arena_size_bytes: int, descriptor_bytes: int) -> None:
     """Refuse a request whose program does not lie inside the arena, or that names no time.
+
+    Args:
+        request: the run.
+        arena_size_bytes: size of the arena.
+        descriptor_bytes: bytes of a descriptor.
 
     Raises:
         BadInput: it does not.
@@ -172,6 +182,9 @@ def check_request(request: RunRequest, arena_size_bytes: int, descriptor_bytes: 
 
 def check_contract(read_register: Callable[[str], int], config: HwConfig, where: str) -> None:
     """Compare the identity registers with this package's contract.
+
+    Hardware of another contract would take the fields of a descriptor for others, so nothing runs
+    on it.
 
     Args:
         read_register: returns the value of a register by name.

@@ -44,6 +44,7 @@ TIMEOUT_FACTOR = 8
 """A run may take this many times its predicted cycles, and ``TIMEOUT_FLOOR_CYCLES`` more."""
 
 TIMEOUT_FLOOR_CYCLES = 200_000
+"""Cycles that every run may take on top: what no prediction covers."""
 RESET_CYCLES = 100_000
 """Time for a soft reset. It waits for at most 4 ports x 2 x 8 bursts of 16 words: 512 cycles of the
 slowest memory, and its latency."""
@@ -52,6 +53,7 @@ _ADDRESS_BITS = 40
 _ARENA_ALIGN_BYTES = 4096
 
 def _bits(register: str) -> dict[str, int]:
+    """Return the mask of each field of a register, by the field's name."""
     fields = registers.BY_NAME[register].fields
     return {field.name: ((1 << field.bits) - 1) << field.lsb for field in fields}
 
@@ -69,14 +71,14 @@ class Time(Protocol):
 
 
 class HostTime:
-    """The host's clock."""
+    """The host's clock; real boards run by it."""
 
     def now(self) -> float:
-        """Seconds of the monotonic clock."""
+        """Return the seconds of a clock that never goes back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep."""
+        """Sleep for some seconds."""
         time.sleep(seconds)
 
 
@@ -85,7 +87,7 @@ class BoardBackend:
 
     Args:
         board: the board.
-        arena_size_bytes: size of the arena; rounded up to whole cache lines.
+        arena_size_bytes: size of the arena; whole cache lines are allocated for it.
         overlay: bit file, with its .hwh beside it.
         device: ``pynq`` device (default: the board this runs on).
     """
@@ -152,23 +154,40 @@ class BoardBackend:
         self.close()
 
     def write(self, offset: int, data: Data) -> None:
-        """Copy ``data`` into the arena."""
+        """Copy ``data`` into the arena at byte ``offset``.
+
+        Raises:
+            BadInput: the span lies outside the arena, or the backend is not open.
+        """
         flat = as_bytes(data)
         check_span(offset, flat.nbytes, self.arena_size_bytes)
         self._memory().write(offset, flat)
 
     def read(self, offset: int, nbytes: int) -> np.ndarray:
-        """Return a copy of a span of the arena: uint8 ``[nbytes]``."""
+        """Return a copy of ``nbytes`` bytes of the arena from ``offset`` on: uint8 ``[nbytes]``.
+
+        Raises:
+            BadInput: the span lies outside the arena, or the backend is not open.
+        """
         check_span(offset, nbytes, self.arena_size_bytes)
         return self._memory().read(offset, nbytes)
 
     def run(self, request: RunRequest) -> RunResult:
-        """Run a Program to its end."""
+        """Run a Program to its end.
+
+        However it ends, the engine is at rest behind it.
+
+        Raises:
+            HardwareFault: the engine stopped with an error status.
+            Timeout: it did not finish in time, or its registers do not answer.
+        """
         self._prepare(request)
         try:
             self._start(request, step=False)
             self._wait(_ENDED, request)
             return self._result()
+        # Also for KeyboardInterrupt: an engine that goes on would write into memory that somebody
+        # else gets.
         except BaseException as error:
             told = self._failed(error, request)
             if told is error:
@@ -178,7 +197,10 @@ class BoardBackend:
             self._memory().after_run()
 
     def run_step_mode(self, request: RunRequest) -> Iterator[int]:
-        """Run a Program one descriptor at a time; yields the index of each that retired."""
+        """Run a Program one descriptor at a time; yields the index of each that retired.
+
+        Raises as :meth:`run` does. A caller that leaves the loop early stops the engine.
+        """
         memory = self._prepare(request)
         seen = 0
         try:
@@ -194,6 +216,7 @@ class BoardBackend:
                     return
                 memory.before_run()
                 self._core.write_register("CTRL", _CTRL["RESUME"])
+        # GeneratorExit as well: the caller may leave the loop while the engine is halted.
         except BaseException as error:
             memory.after_run()
             told = self._failed(error, request)
@@ -202,6 +225,13 @@ class BoardBackend:
             raise told from error
 
     def _load(self) -> Any:
+        """Load the overlay and return the driver of its engine.
+
+        Raises:
+            MissingTool: ``pynq`` is not installed, or cannot reach the hardware from here.
+            BadInput: the overlay holds no engine.
+            StaleOverlay: it decodes another contract.
+        """
         pynq = import_pynq(virtual=self._device is not None)
         if self._device is None:
             _check_host()
@@ -226,6 +256,7 @@ class BoardBackend:
         )
 
     def _acquire(self) -> None:
+        """Allocate the arena and tell the engine where it is; DoesNotFit if there is no memory."""
         import pynq
 
         from pynq_train.backends.core import device_span
@@ -250,18 +281,20 @@ class BoardBackend:
         self._point_at_arena()
 
     def _point_at_arena(self) -> None:
+        """Write address and size of the arena to the engine's registers."""
         address = int(self._buffer.device_address)
         self._core.write_register("ARENA_LO", address)
         self._core.write_register("ARENA_HI", address >> 32)
         self._core.write_register("ARENA_BYTES", self.arena_size_bytes)
 
     def _memory(self) -> SyncedArena:
+        """Return the arena; BadInput if the backend is not open."""
         if self._arena is None:
             raise BadInput(f"{self.name} is not open", fix="call open(), or use it in 'with'")
         return self._arena
 
     def _prepare(self, request: RunRequest) -> SyncedArena:
-        """Check a request; the engine is there and resting behind this."""
+        """Check a request; behind this the engine is there and at rest."""
         memory = self._memory()
         check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
         if self._core is None:
@@ -269,6 +302,7 @@ class BoardBackend:
         return memory
 
     def _start(self, request: RunRequest, *, step: bool) -> None:
+        """Flush the arena, clear the status, write the run's registers and start the engine."""
         self._memory().before_run()
         write = self._core.write_register
         write("CTRL", _CTRL["CLEAR"])
@@ -280,34 +314,50 @@ class BoardBackend:
         write("CTRL", _CTRL["START"])
 
     def _wait(self, wanted: int, request: RunRequest, seen: int = 0) -> int:
-        """Poll STATUS until a wanted bit is set; a halt counts when more than ``seen`` retired."""
+        """Poll STATUS until a bit of ``wanted`` is set, and return it.
+
+        A halt in step mode counts only when more than ``seen`` descriptors have retired: the bit of
+        the last halt may still be set.
+
+        Raises:
+            HardwareFault: the engine stopped with an error status.
+            Timeout: the engine did not get there in time.
+        """
         limit = TIMEOUT_FACTOR * request.expected_cycles + TIMEOUT_FLOOR_CYCLES
         deadline = self._deadline(limit)
         pause = _FIRST_PAUSE_SECONDS
         self._retired = seen
         while True:
+            # Looked at before STATUS: a process that slept too long must not report a time-out for
+            # a run that has ended meanwhile.
             expired = self._time.now() > deadline
             status = int(self._core.read_register("STATUS"))
             if status & _STATUS["FAILED"]:
                 raise fault(self.name, self._state(request))
             if status & wanted:
                 self._retired = self._core.read_register("RETIRED")
+                # STATUS may still show the halt in front of RESUME: only more retired descriptors
+                # tell of a new one.
                 if status & _ENDED or self._retired > seen:
                     return status
             if expired:
                 raise late(self.name, self._state(request), limit, request)
             self._time.sleep(pause)
+            # Short runs are noticed at once, long ones cost the processor little.
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _deadline(self, cycles: int) -> float:
+        """Return the time at which ``cycles`` cycles of the engine's clock have passed from now."""
         return self._time.now() + cycles / (self.board.clock_mhz * 1e6)
 
     def _state(self, request: RunRequest) -> EngineState:
+        """Read all registers and name the descriptor, before a reset clears them."""
         self._memory().after_run()
         return capture(self._core.read_register, self._byte, request,
                        lambda index: request.program_offset + index * DESCRIPTOR_BYTES)
 
     def _byte(self, offset: int) -> int:
+        """Return the byte of the arena at ``offset``."""
         return int(self._memory().read(offset, 1)[0])
 
     def _failed(self, error: BaseException, request: RunRequest) -> BaseException:
@@ -332,6 +382,7 @@ class BoardBackend:
             _LOG.error("%s: the overlay cannot be loaded: %s", self.name, error)
 
     def _reload(self) -> None:
+        """Load the overlay again; the arena stays."""
         self._core = self._load()
         self._point_at_arena()
 
@@ -351,13 +402,14 @@ class BoardBackend:
             return False
 
     def _busy(self) -> bool | None:
-        """Whether the engine works; None if its registers do not answer."""
+        """Return whether the engine works; None if its registers do not answer."""
         try:
             return bool(self._core.read_register("STATUS") & _STATUS["BUSY"])
         except HardwareFault:
             return None
 
     def _result(self) -> RunResult:
+        """Read cycles and counters of the run that has ended, and clear the status."""
         read = self._core.read_register
         counters = {name.lower(): read(name) for name in COUNTERS}
         cycles = read("CYCLES") | read("CYCLES_HI") << 32
@@ -387,6 +439,7 @@ def import_pynq(virtual: bool) -> Any:
 
 
 def _check_host() -> None:
+    """Raise MissingTool unless this process may reach the hardware."""
     if os.geteuid() != 0 or "XILINX_XRT" not in os.environ:
         raise MissingTool(
             "this process cannot reach the hardware",
@@ -397,6 +450,7 @@ def _check_host() -> None:
 
 
 def _free_cma(device: Any) -> str:
+    """Return the free bytes of contiguous memory as text, for messages."""
     dram = getattr(device, "dram", None)
     if dram is not None:
         return str(dram.free_bytes)

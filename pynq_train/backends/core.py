@@ -18,24 +18,29 @@ class PtCore(DefaultIP):
     bindto = [VLNV]  # noqa: RUF012 - pynq reads a plain class attribute
 
     def read_register(self, name: str) -> int:
-        """Value of a register."""
+        """Return the value of a register."""
         return int(self.mmio.read(registers.offset(name)))
 
     def write_register(self, name: str, value: int) -> None:
-        """Write a register; only the low 32 bits count."""
+        """Write a register; only the low 32 bits of ``value`` count."""
         self.mmio.write(registers.offset(name), int(value) & 0xFFFF_FFFF)
 
     def dump(self) -> str:
-        """All registers that are not zero, as ``NAME=0x...``."""
+        """Return all registers that are not zero as text, ``NAME=0x...``."""
         values = ((r.name, self.read_register(r.name)) for r in registers.REGISTERS)
         return " ".join(f"{name}=0x{value:x}" for name, value in values if value)
 
 
 def device_span(buffer: PynqBuffer, align: int = 8, address_bits: int = 40) -> int:
-    """Device address of ``buffer`` after proof that it is device memory.
+    """Return the device address of ``buffer`` after proof that it is device memory.
 
     NumPy arithmetic on a PynqBuffer returns a PynqBuffer whose ``device_address`` belongs to
     somebody else's memory; only an array inside one made by ``allocate`` passes.
+
+    Args:
+        buffer: the buffer.
+        align: the address must be a multiple of this.
+        address_bits: address bits of the engine's ports.
 
     Raises:
         TypeError: not a buffer of ``pynq.allocate``.
@@ -43,6 +48,8 @@ def device_span(buffer: PynqBuffer, align: int = 8, address_bits: int = 40) -> i
     """
     if not isinstance(buffer, PynqBuffer):
         raise TypeError(f"expected a buffer of pynq.allocate, found {type(buffer).__name__}")
+    # Views of a buffer name the one that they were made of; the outermost is the one that was
+    # allocated, if its memory is set.
     root = buffer
     while isinstance(root.base, PynqBuffer):
         root = root.base

@@ -20,6 +20,7 @@ FAULTS = {
     ),
     Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
 }
+"""By error status: what the descriptor did, and what helps."""
 _BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
 _PORTS = 4
 """For bus errors the UNIT field is the read port, or the write port plus this."""
@@ -50,7 +51,7 @@ class EngineState:
         return self.registers.get("STATUS", 0)
 
     def text(self) -> str:
-        """In flight: which descriptor; then all registers that are not zero."""
+        """Return one line: the descriptor in flight, then all registers that are not zero."""
         values = (f"{name}=0x{value:x}" for name, value in self.registers.items() if value)
         what = f"{self.opcode}, {self.what}" if self.what else self.opcode
         return " ".join((f"descriptor {self.descriptor} of {self.count} in flight ({what}),",
@@ -76,7 +77,10 @@ def capture(read_register: Callable[[str], int], read_memory: Callable[[int], in
 def state_of(values: Mapping[str, int], index: int, request: RunRequest,
              read_memory: Callable[[int], int], opcode_offset: Callable[[int], int]
              ) -> EngineState:
-    """Name the descriptor ``index`` of a run; the arguments as for :func:`capture`."""
+    """Return the state of a run whose descriptor ``index`` was the oldest one.
+
+    ``values``: all registers by name; the other arguments as for :func:`capture`.
+    """
     opcode, what = "none", ""
     if 0 <= index < request.descriptor_count:
         code = read_memory(opcode_offset(index))
@@ -86,7 +90,7 @@ def state_of(values: Mapping[str, int], index: int, request: RunRequest,
 
 
 def fault(board: str, state: EngineState) -> HardwareFault:
-    """The error of an engine that stopped with an error status."""
+    """Return the error of an engine that stopped with an error status."""
     code, unit = state.status >> 8 & 0xFF, state.status >> 16 & 0xFF
     known = FAULTS.get(Status(code)) if code in list(Status) else None
     what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
@@ -99,7 +103,7 @@ def fault(board: str, state: EngineState) -> HardwareFault:
 
 
 def late(board: str, state: EngineState, limit: int, request: RunRequest) -> Timeout:
-    """The error of an engine that works longer than the cycle model allows."""
+    """Return the error of an engine that works longer than the cycle model allows."""
     error = Timeout(
         f"{board}: the engine did not finish the program in time",
         expected=f"{limit} cycles at most ({request.expected_cycles} predicted)",
@@ -109,7 +113,7 @@ def late(board: str, state: EngineState, limit: int, request: RunRequest) -> Tim
 
 
 def silent(board: str, state: EngineState, why: Timeout) -> Timeout:
-    """The error of an engine whose registers do not answer."""
+    """Return the error of an engine whose registers do not answer; ``why``: the driver's error."""
     error = Timeout(
         f"{board}: the registers of the engine do not answer",
         expected="an answer to every access", found=f"{why}, {state.text()}",

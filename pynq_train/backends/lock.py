@@ -12,10 +12,11 @@ from pynq_train.errors import BadInput, BoardBusy
 
 _RUN_FOLDER = Path("/run/lock")
 _TRIES = 100
+"""So often a lock file that was removed meanwhile is opened again."""
 
 
 def default_lock_file() -> Path:
-    """The lock of the programmable logic of this machine: there is one."""
+    """Return the lock file of this machine's programmable logic: there is one."""
     writable = _RUN_FOLDER.is_dir() and os.access(_RUN_FOLDER, os.W_OK)
     return (_RUN_FOLDER if writable else Path(tempfile.gettempdir())) / "pynq_train-board.lock"
 
@@ -51,6 +52,8 @@ class BoardLock:
                 owner = file.read().strip()
                 file.close()
                 raise _busy(board, owner, self._path) from None
+            # The holder before may have removed the file between open and flock: a lock on a file
+            # that nobody else can open protects nothing.
             if self._is_current(file):
                 file.seek(0)
                 file.truncate()
@@ -65,11 +68,13 @@ class BoardLock:
         """Give the lock back; may be called more than once."""
         file, self._file = self._file, None
         if file is not None:
+            # Removed while it is still locked: who opens the path from now on makes a new file.
             if self._is_current(file):
                 self._path.unlink(missing_ok=True)
             file.close()
 
     def _open(self) -> IO[str]:
+        """Open the lock file, made if there is none; BadInput if that is not possible."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             return os.fdopen(os.open(self._path, flags, 0o644), "r+", encoding="ascii",
@@ -80,7 +85,7 @@ class BoardLock:
                            fix="remove it, or run as the user that made it") from None
 
     def _is_current(self, file: IO[str]) -> bool:
-        """Whether the path still names the open file."""
+        """Return whether the path still names the open file."""
         try:
             there = os.stat(self._path)
         except FileNotFoundError:
@@ -90,6 +95,7 @@ class BoardLock:
 
 
 def _busy(board: str, owner: str, path: Path) -> BoardBusy:
+    """Return the error for a board that ``owner`` (a process number, or empty) has locked."""
     own = owner == str(os.getpid())
     who = f"process {owner}" if owner else "another process"
     return BoardBusy(

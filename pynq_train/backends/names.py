@@ -8,17 +8,21 @@ from pynq_train.hw.boards import BOARDS, Board
 VIRTUAL = "virtual:"
 """Prefix of a virtual board."""
 HLS_CSIM = "hls-csim"
-"""Name of the board."""
+"""Name of the board that is the EF-Train kernel, compiled by a C++ compiler."""
 GOLDEN_BOARD = "pynq-z2"
 """Board whose plan the golden backend runs, and whose chip the EF-Train kernel is built for."""
 
 def backend_names() -> list[str]:
-    """All names that ``open_backend`` takes."""
+    """Return all names that ``open_backend`` takes."""
     return ["golden", *sorted(BOARDS), *(VIRTUAL + name for name in sorted(BOARDS))]
 
 
 def board_of(name: str) -> Board:
-    """Board that a backend name plans for; :class:`UnknownName` lists the backends."""
+    """Return the board that a backend name plans for.
+
+    Raises:
+        UnknownName: no such backend; the text lists them.
+    """
     known = [*backend_names(), HLS_CSIM]
     if name not in known:
         raise UnknownName.among("board", name, known)

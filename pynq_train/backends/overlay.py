@@ -52,6 +52,7 @@ class TrainOverlay(Overlay):
 
 
 def _board(name: str | None, device: Any) -> Board:
+    """Return the board ``name``, by default that of the device; UnknownName if there is none."""
     if name is not None:
         if name not in BOARDS:
             raise UnknownName.among("board", name, BOARDS)
@@ -63,6 +64,7 @@ def _board(name: str | None, device: Any) -> Board:
 
 
 def _bit_file(device: Any, board: Board) -> Any:
+    """Return the bit file of a board; that of a virtual board is written first."""
     if isinstance(device, VirtualDevice):
         from pynq_train.backends.vboard.overlay import overlay_file
 

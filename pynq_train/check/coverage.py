@@ -1,4 +1,8 @@
-"""Functional coverage: which shapes and options the compared descriptors had."""
+"""Functional coverage: which shapes and options the compared descriptors had.
+
+A cross is a combination of options, each combination of their values a bin. A bin that no
+descriptor falls into was never compared.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from pynq_train.hw.commands import (
 )
 
 Bin = tuple[str, ...]
+"""One value of each axis of a cross."""
 _PADDINGS = ("none", "below half", "half", "above half")
 _IMAGES = ("1", "2 or 3", "4 or more")
 _ON_OFF = ("0", "1")
@@ -28,11 +33,12 @@ _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
 
 
 def _digits(count: int, first: int = 0) -> tuple[str, ...]:
+    """Return the numbers ``first .. first + count - 1`` as text."""
     return tuple(str(first + i) for i in range(count))
 
 
 def _crosses(kind: Pass) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Axes of every cross that is counted in a pass."""
+    """Return the crosses that are counted in a pass, and the values of each of their axes."""
     crosses: dict[str, tuple[tuple[str, ...], ...]] = {
         "kernel x stride": (_digits(MAX_KERNEL, 1), _digits(MAX_STRIDE, 1)),
         "padding x stride": (_PADDINGS, _digits(MAX_STRIDE, 1)),
@@ -58,7 +64,10 @@ def _crosses(kind: Pass) -> dict[str, tuple[tuple[str, ...], ...]]:
 
 
 def _values(d: Mapping[str, int], part: str) -> dict[str, Bin]:
-    """The bins of one convolution descriptor, by cross; ``part``: which slice it is."""
+    """Return the bins of one convolution descriptor, by cross.
+
+    ``d``: its fields; ``part``: which slice of its layer it is.
+    """
     kernel, stride = d["g.g_kernel"], d["g.g_stride"]
     pixels = d["pix.p0"] * d["pix.p1"] * d["pix.p2"]
     m, n, pad = d["g.g_m"], d["g.g_n"], d["g.g_pad_top"]
@@ -88,7 +97,11 @@ def _values(d: Mapping[str, int], part: str) -> dict[str, Bin]:
 
 @dataclass
 class Coverage:
-    """Counts of every bin over the descriptors that were added."""
+    """Counts of every bin over the descriptors that were added.
+
+    Attributes:
+        counts: descriptors by pass, cross and bin.
+    """
 
     counts: dict[tuple[Pass, str, Bin], int] = field(default_factory=dict)
 
@@ -100,13 +113,15 @@ class Coverage:
                     self.counts.setdefault((kind, cross, values), 0)
 
     def add_program(self, program: bytes) -> None:
-        """Count the convolution descriptors of a program.
+        """Count the convolution descriptors of a program, given as packed descriptors.
 
         Weight gradients of one entry of the step block are slices of one layer.
         """
         found = [unpack_descriptor(program[at : at + DESCRIPTOR_BYTES])
                  for at in range(0, len(program), DESCRIPTOR_BYTES)
                  if program[at] in _CONVOLUTIONS]
+        # Slices of a layer follow each other in order: the first one finds all of them left, the
+        # last one only itself.
         left = Counter(d["pre.param"] for d in found)
         whole = left.copy()
         for descriptor in found:
@@ -140,12 +155,12 @@ class Coverage:
         return sum(count > 0 for count in self.counts.values())
 
     def missing(self) -> list[str]:
-        """Bins without a descriptor, as text."""
+        """Return the bins without a descriptor, as text."""
         return [f"{kind.name.lower()}: {cross} = {', '.join(values)}"
                 for (kind, cross, values), count in self.counts.items() if not count]
 
     def table(self) -> str:
-        """One line per pass and cross: bins hit, and fewest hits of a bin."""
+        """Return a line per pass and cross: bins hit, bins, and fewest hits of a bin."""
         lines = [f"{'pass':<16} {'cross':<28} {'hit':>5} {'bins':>5} {'fewest':>7}"]
         groups: dict[tuple[Pass, str], list[int]] = {}
         for (kind, cross, _), count in self.counts.items():
@@ -159,7 +174,7 @@ class Coverage:
 
 
 def coverage_of(programs: Iterable[bytes]) -> Coverage:
-    """Coverage of several programs."""
+    """Return the coverage of several programs, each packed descriptors."""
     coverage = Coverage()
     for program in programs:
         coverage.add_program(program)

@@ -1,4 +1,4 @@
-"""The first element in which two memory images differ."""
+"""The first element in which two memory images of an arena differ, by name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ class Difference:
 
     Attributes:
         when: what had just run: the descriptor's number, pass and layer, or the end of a step.
-        tensor: symbol of the region, and the element index in it.
-        golden: golden's value; ``board`` the other backend's.
+        tensor: symbol of the region.
+        index: element in it, counted in the tensor's type.
+        golden: golden's value.
+        board: the other backend's value.
         bytes_differing: differing bytes in the whole image.
         at: coordinates of the element (image, channel, row, column), empty if it has none.
     """
@@ -32,7 +34,7 @@ class Difference:
     at: str = ""
 
     def text(self) -> str:
-        """One sentence."""
+        """Return the difference as one sentence."""
         at = f" ({self.at})" if self.at else ""
         return (f"{self.when}: {self.tensor}[{self.index}]{at} is {self.golden} on golden, "
                 f"{self.board} on the board ({self.bytes_differing} bytes differ)")
@@ -40,11 +42,12 @@ class Difference:
 
 def first_difference(when: str, golden: Array, board: Array,
                      tensors: Sequence[TensorMap]) -> Difference | None:
-    """Compare two images of an arena.
+    """Compare two images of an arena; None if they are equal.
 
     Args:
         when: what had just run.
-        golden: uint8 image of golden; ``board`` that of the other backend, of the same size.
+        golden: uint8 ``[bytes]``, image of golden.
+        board: uint8 ``[bytes]``, image of the other backend, of the same size.
         tensors: what the arena holds.
     """
     if np.array_equal(golden, board):

@@ -23,21 +23,25 @@ from pynq_train.graph.ops import (
 
 _STREAM, _POOL_STREAM, _GROUP_STREAM = 0xB7, 0xB8, 0xB9
 MOST_BATCH = 9
+"""Largest mini-batch."""
 
 
 class _Builder:
-    """Operations in order, each with a name of its own."""
+    """Operations in order, each with a name of its own.
+
+    Its methods append operations behind the one named ``source`` and return the name of the last.
+    """
 
     def __init__(self, draw: Draw) -> None:
         self.ops: list[Op] = []
         self._draw = draw
 
     def name(self, stem: str) -> str:
-        """A new name."""
+        """Return a new name that begins with ``stem``."""
         return f"{stem}{len(self.ops)}"
 
     def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
-        """A convolution that keeps the size, divided by its stride; often normalised."""
+        """Append a convolution that keeps the size, divided by its stride; often normalised."""
         draw, source = self._draw, self.drop(source)
         name = self.name("conv")
         norm = draw.chance(75)
@@ -48,21 +52,21 @@ class _Builder:
         return self.ops[-1].name
 
     def groups(self, draw: Draw, source: str) -> tuple[str, int]:
-        """A pointwise convolution and a grouped one; its end and its channels."""
+        """Append a pointwise convolution and a grouped one; return its end and its channels."""
         count, n, m = 2 + draw.below(4), 1 + draw.below(6), 1 + draw.below(8)
         at = self.relu(self.conv(source, count * n, 1, 1))
         at = self.conv(at, count * m, 1 + draw.below(3), 1 + draw.below(2), count)
         return self.relu(at), count * m
 
     def drop(self, source: str, percent: int = 15) -> str:
-        """A dropout, or nothing."""
+        """Append a dropout in ``percent`` of 100 cases."""
         if self._draw.chance(percent):
             self.ops.append(Dropout(self._draw.below(10) / 10, self.name("drop"), (source,)))
             return self.ops[-1].name
         return source
 
     def pool(self, draw: Draw, shape: tuple[int, int, int], source: str, percent: int) -> str:
-        """Maxima of windows, or nothing."""
+        """Append max pooling in ``percent`` of 100 cases; ``shape``: of the network's input."""
         size = Graph.build(shape, self.ops).shapes[-1][1:]
         if not draw.chance(percent) or min(size) < 2:
             return source
@@ -74,7 +78,7 @@ class _Builder:
         return name
 
     def relu(self, source: str, percent: int = 80) -> str:
-        """A ReLU or ReLU6, or nothing."""
+        """Append a ReLU or ReLU6 in ``percent`` of 100 cases."""
         if self._draw.chance(percent):
             kind = Relu6 if self._draw.chance(30) else Relu
             self.ops.append(kind(self.name("relu"), (source,)))
@@ -90,6 +94,8 @@ def random_branched_net(seed: int) -> RandomNet:
     any sizes, may follow.
     The same network for a seed on every machine.
     """
+    # Each kind of block draws from a stream of its own: one more kind leaves the numbers of the
+    # others, and so most of the network of a seed, as they were.
     draw, joins, pools = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM), Draw(seed, _POOL_STREAM)
     grouped = Draw(seed, _GROUP_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))

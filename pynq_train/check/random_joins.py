@@ -9,6 +9,7 @@ from pynq_train.graph.ops import AvgPool, Concat, MaxPool2x2, Op
 
 STREAM = 0xCA7
 _BLOCK = 4
+"""Channels of a word: a joined branch has a multiple of them, unless it is the last."""
 
 
 class Builder(Protocol):
@@ -17,21 +18,27 @@ class Builder(Protocol):
     ops: list[Op]
 
     def name(self, stem: str) -> str:
-        """A new name."""
+        """Return a new name that begins with ``stem``."""
 
     def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
-        """A convolution, often normalised."""
+        """Append a convolution, often normalised; return its end."""
 
     def relu(self, source: str, percent: int = 80) -> str:
-        """A ReLU or ReLU6, or nothing."""
+        """Append a ReLU or ReLU6 in ``percent`` of 100 cases; return its end."""
 
 
 def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -> tuple[str, int]:
-    """Append a block behind ``at``, which has ``channels``; returns its end and its channels.
+    """Append a block of branches that are joined by channels; return its end and its channels.
 
     Two to four branches of one or two convolutions, of pooling or of nothing, one of them taken
-    twice now and then; or two or three convolutions that each read all before them. ``size``: the
-    smaller side of the map.
+    twice now and then; or two or three convolutions that each read all before them.
+
+    Args:
+        build: the network's builder.
+        draw: random numbers of such blocks.
+        at: operation that the block reads.
+        channels: its channels.
+        size: smaller side of its feature map.
     """
     if channels % _BLOCK:
         channels = _BLOCK * (1 + draw.below(4))
@@ -46,11 +53,13 @@ def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -
 
 
 def _join(build: Builder, sources: list[str]) -> str:
+    """Append a concatenation of ``sources``; return its name."""
     build.ops.append(Concat(build.name("join"), tuple(sources)))
     return build.ops[-1].name
 
 
 def _beside(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int]:
+    """Append branches beside each other, joined; return end and channels."""
     sources: list[str] = []
     total, count = 0, 2 + draw.below(3)
     for number in range(count):
@@ -73,7 +82,7 @@ def _beside(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, in
 
 
 def _channels_of(build: Builder, name: str, channels: int, at: str) -> int:
-    """Channels of a branch: those of its last convolution, or of what the branches read."""
+    """Return the channels of a branch: of its last convolution, or of what the branches read."""
     by_name = {op.name: op for op in build.ops}
     while name != at:
         op = by_name[name]
@@ -84,6 +93,7 @@ def _channels_of(build: Builder, name: str, channels: int, at: str) -> int:
 
 
 def _dense(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int]:
+    """Append convolutions that each read all before them; return end and channels."""
     lists = draw.chance(50)
     maps, total = [at], channels
     for _ in range(2 + draw.below(2)):

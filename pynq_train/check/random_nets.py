@@ -27,23 +27,28 @@ class RandomNet:
 
 
 class Draw:
-    """Numbers from the counter hash: the same network for a seed on every machine."""
+    """Random numbers from the counter hash: the same for a seed on every machine.
+
+    Args:
+        seed: names the numbers.
+        stream: names one of several independent sequences of a seed.
+    """
 
     def __init__(self, seed: int, stream: int = _STREAM) -> None:
         self._key = stream_key(seed, stream)
         self._count = 0
 
     def below(self, limit: int) -> int:
-        """A number of 0 .. limit - 1."""
+        """Return a number of 0 .. limit - 1."""
         self._count += 1
         return (int(hash_u64(self._key, self._count, 1)[0]) >> 33) % limit
 
     def between(self, low: int, high: int) -> int:
-        """A number of low .. high."""
+        """Return a number of low .. high."""
         return low + self.below(high - low + 1)
 
     def chance(self, percent: int) -> bool:
-        """True in ``percent`` of 100 cases."""
+        """Return True in ``percent`` of 100 cases."""
         return self.below(100) < percent
 
 
@@ -56,7 +61,10 @@ def random_net(seed: int) -> RandomNet:
 
     Kernels, strides and channels modulo 16 go round with the seed, so that a run of consecutive
     seeds meets all of them; everything else is drawn. Work is limited: a large kernel gets a small
-    map.
+    feature map.
+
+    Raises:
+        RuntimeError: no network of this seed is small enough.
     """
     draw = Draw(seed)
     for shrink in range(100):
@@ -67,7 +75,7 @@ def random_net(seed: int) -> RandomNet:
 
 
 def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:
-    """Return what learns in network ``seed`` of a verification.
+    """Return what is trainable in network ``seed`` of a verification.
 
     Everything for the first fifty of each hundred seeds, so that fifty networks in a row meet all
     shapes of all passes; for the others a keyword, or parameters drawn one by one.
@@ -86,6 +94,10 @@ def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:
 
 
 def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
+    """Draw a network; None if it is too much work.
+
+    ``shrink``: number of failed attempts before; the more, the smaller the sizes.
+    """
     batch = 1 + (seed + draw.below(3)) % max(MOST_BATCH - shrink // 3, 1)
     largest = max(MOST_PIXELS - shrink // 2, 3)
     deep = seed % 6 == 5  # small and deep: several images in a tile
@@ -102,12 +114,14 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
                     1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
     name = f"random{seed}"
     net = Sequential((channels, rows, cols), name)
+    # A stream of its own: grouped layers came later, and must not change the other numbers.
     extra = Draw(seed ^ _EXTRA_STREAM)
     shape = (channels, rows, cols)
     work = 0
     for number in range(0 if seed % 50 >= 47 else 2 + seed // 2 % 2):
         kernel, stride = (3, 1) if odd else _window(seed, number)
         wide = MOST_CHANNELS if shrink < 8 else 24 if shrink < 20 else 16
+        # Odd factors, so that channels go through all remainders modulo 16 as seeds count up.
         out = 1 + ((5, 3, 7)[number] * seed + number * (seed // 4 + 7)) % 16
         out += 16 * draw.below(3) if out + 32 <= wide else 16 * draw.below(2) * (out + 16 <= wide)
         padding = 1 if odd else _padding(draw, kernel, min(shape[1:]))
@@ -165,12 +179,12 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
 
 
 def _window(seed: int, number: int) -> tuple[int, int]:
-    """Kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
+    """Return kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
     return _WINDOWS[int(_ORDER[(seed * (1, 1, 3)[number] + 17 * number) % len(_WINDOWS)])]
 
 
 def _padding(draw: Draw, kernel: int, size: int) -> int:
-    """Padding below the kernel that leaves at least one output pixel."""
+    """Draw a padding below the kernel that leaves at least one output pixel."""
     least = max(0, -(-(kernel - size) // 2))
     low = 1 + draw.below(max(kernel // 2 - 1, 1))
     wanted = (0, kernel // 2, kernel - 1, draw.below(kernel), low, low)[draw.below(6)]
@@ -178,5 +192,7 @@ def _padding(draw: Draw, kernel: int, size: int) -> int:
 
 
 def _work(m: int, n: int, kernel: int, pixels: int) -> int:
+    """Return rough cycles of the array for a pass: 3 pixels, 16 output, 4 input channels each."""
+    # A sweep takes 12 cycles at least.
     groups = max(-(-pixels // 3), 12)
     return -(-m // 16) * -(-n // 4) * kernel * kernel * groups

@@ -17,6 +17,7 @@ from pynq_train.run.failure import Failure
 
 _VIRTUAL = "virtual:"
 Progress = Callable[[int], None]
+"""Called with the number of descriptors since the last call."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Replay:
         return self.first is not None or bool(self.errors)
 
     def text(self) -> str:
-        """One sentence or two."""
+        """Return what was found, as one sentence or two."""
         if self.first is not None:
             return self.first.text()
         if self.errors:
@@ -54,7 +55,7 @@ class Replay:
                 "the board, its memory or its clock")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {"board": self.board, "descriptors": self.descriptors, "index": self.index,
                 "first": asdict(self.first) if self.first else None, "errors": dict(self.errors)}
 
@@ -79,7 +80,15 @@ def replay(failure: Failure, board: str | None = None,
 
 
 class _Pair:
-    """The same image on two backends."""
+    """The saved image on two backends.
+
+    Args:
+        failure: what was saved.
+        golden: the golden backend.
+        other: the backend to compare with it.
+        name: its name.
+        progress: called with 1 after each descriptor.
+    """
 
     def __init__(self, failure: Failure, golden: Backend, other: Backend, name: str,
                  progress: Progress) -> None:
@@ -88,7 +97,7 @@ class _Pair:
         self.done = 0
 
     def stepping(self) -> Replay | None:
-        """One descriptor after the other; None if both end with the same memory."""
+        """Run one descriptor after the other; None if both end with the same memory."""
         self._load()
         runs = [backend.run_step_mode(self.failure.request) for backend in self.backends]
         for index in range(self.failure.request.descriptor_count):
@@ -103,18 +112,19 @@ class _Pair:
         return None
 
     def freely(self) -> Replay:
-        """The whole program at once."""
+        """Run the whole program at once: descriptors overlap, as in training."""
         self._load()
         errors = self._both(lambda number: self.backends[number].run(self.failure.request))
         first = None if errors else self._compare("free-running, end")
         return Replay(self.name, self.done, first, None, errors)
 
     def _load(self) -> None:
+        """Write the saved image to both backends."""
         for backend in self.backends:
             backend.write(0, self.failure.image)
 
     def _both(self, work: Callable[[int], object]) -> tuple[tuple[str, str], ...]:
-        """Do the same on both; what stopped, and why."""
+        """Do the same on both; return the name of what stopped, and why."""
         errors = []
         for number, name in enumerate(("golden", self.name)):
             try:
@@ -124,6 +134,7 @@ class _Pair:
         return tuple(errors)
 
     def _compare(self, when: str) -> Difference | None:
+        """Compare the memory of both; None if it is equal."""
         mine, theirs = (b.read(0, self.failure.image.nbytes) for b in self.backends)
         return first_difference(when, mine, theirs, self.failure.tensors)
 
@@ -169,6 +180,7 @@ def record(failure: Failure, found: Replay, path: Path) -> None:
 
 
 def _record_one(backend: Any, failure: Failure, wanted: int, path: Path) -> None:
+    """Record descriptor ``wanted`` alone: waveforms begin behind the one before it."""
     if not wanted:
         backend.model.trace(path)
     steps = backend.run_step_mode(failure.request)
@@ -181,6 +193,7 @@ def _record_one(backend: Any, failure: Failure, wanted: int, path: Path) -> None
 
 
 def _advance(runs: Sequence[Iterator[int]], index: int, number: int) -> None:
+    """Let backend ``number`` run descriptor ``index``; HardwareFault if it halts elsewhere."""
     found = next(runs[number], None)
     if found != index:
         raise HardwareFault("step mode", expected=f"a halt after descriptor {index}",
@@ -188,6 +201,6 @@ def _advance(runs: Sequence[Iterator[int]], index: int, number: int) -> None:
 
 
 def descriptor_text(failure: Failure, index: int) -> str:
-    """``descriptor 3 (forward of conv2)``."""
+    """Return a descriptor's number and what it does: ``descriptor 3 (forward of conv2)``."""
     names = failure.request.names
     return f"descriptor {index}" + (f" ({names[index]})" if index < len(names) else "")

@@ -36,8 +36,10 @@ from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.trainable import TrainableChoice, describe_trainable, select
 
 _STREAM = 0x7E
+"""Stream of random numbers of images and labels."""
 _MOMENTUM, _SMOOTHING = 0.9, 0.1
 Progress = Callable[[int], None]
+"""Called with the number of descriptors since the last call."""
 
 
 @dataclass
@@ -45,7 +47,11 @@ class VerifyReport:
     """Outcome of a verification.
 
     Attributes:
-        net: network; ``batch``, ``steps``, ``seed``, ``board`` as asked for.
+        net: name of the network.
+        board: backend that golden was compared with.
+        batch: images of a mini-batch.
+        steps: training steps.
+        seed: names weights, images, labels and options.
         trainable: names of what was trained, or ``all``.
         descriptors: descriptors after which memory was compared.
         bytes_compared: bytes compared in all.
@@ -71,7 +77,7 @@ class VerifyReport:
     coverage: Coverage = field(default_factory=Coverage)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
             "seed": self.seed, "momentum": momentum_of(self.seed), "trainable": self.trainable,
@@ -84,7 +90,7 @@ class VerifyReport:
         }
 
     def text(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         frozen = "" if self.trainable == "all" else f"trainable {self.trainable}, "
         return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
                 f"{self.board}: {self.descriptors} descriptors compared, "
@@ -92,27 +98,27 @@ class VerifyReport:
 
 
 def momentum_of(seed: int) -> float:
-    """Momentum of a verification: none for odd seeds, whose masters then are bare weights."""
+    """Return the momentum: none for odd seeds, whose masters then are bare weights."""
     return 0.0 if seed % 2 else _MOMENTUM
 
 
 def loss_of(seed: int) -> str:
-    """Loss of a verification: the squared error for every fifth seed, 3, 8, 13 ..."""
+    """Return the loss: the squared error for every fifth seed, 3, 8, 13 ..."""
     return MSE if seed % 5 == 3 else CROSS_ENTROPY
 
 
 def smoothing_of(seed: int) -> float:
-    """Label smoothing of a verification: some for every third seed with cross-entropy."""
+    """Return the label smoothing: some for every third seed with cross-entropy."""
     return _SMOOTHING if seed % 3 == 1 and loss_of(seed) == CROSS_ENTROPY else 0.0
 
 
 def nesterov_of(seed: int) -> bool:
-    """Nesterov's step for every fourth seed, 2, 6, 10 ..."""
+    """Return whether steps are Nesterov's: for every fourth seed, 2, 6, 10 ..."""
     return seed % 4 == 2
 
 
 def parts_of(seed: int) -> int:
-    """Mini-batches of an update: two for every eighth seed, 4, 12, 20 ..."""
+    """Return the mini-batches of an update: two for every eighth seed, 4, 12, 20 ..."""
     return 2 if seed % 8 == 4 else 1
 
 
@@ -135,6 +141,10 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
         trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
+
+    Raises:
+        BadInput: no steps, or stalls on a backend that has none.
+        HardwareFault: a backend stopped with an error, or its two modes differ.
     """
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
@@ -157,6 +167,7 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
 
 
 def _stall(backend: Backend, probability: float) -> None:
+    """Let a virtual board stall memory handshakes at random; BadInput on other backends."""
     model = getattr(backend, "model", None)
     if model is None or not 0 <= probability < 1:
         raise BadInput("stalls", expected="a probability below 1, and a virtual board",
@@ -169,7 +180,17 @@ class _Found(Exception):
 
 
 class _Pair:
-    """The same plan on two backends."""
+    """The same plan on two backends.
+
+    Args:
+        plan: the network.
+        golden: the golden backend.
+        other: the backend to compare with it.
+        masters: weights to start from, by layer.
+        seed: names images, labels and options.
+        report: where the outcome goes.
+        progress: called with the number of descriptors since the last call.
+    """
 
     def __init__(self, plan: Plan, golden: Backend, other: Backend, masters: dict[str, Masters],
                  seed: int, report: VerifyReport, progress: Progress) -> None:
@@ -187,7 +208,7 @@ class _Pair:
         self.report.coverage.add_program(self.reference.training.program)
 
     def run(self) -> None:
-        """Both modes, then the evaluation."""
+        """Run both modes, then the evaluation; the outcome goes to the report."""
         try:
             stepped = [self._hash() for _ in self._steps(stepping=True)]
             free = [self._hash() for _ in self._steps(stepping=False)]
@@ -212,6 +233,10 @@ class _Pair:
         return keep(Failure.of(self.plan, self.report.board, self.run_request, self.image, text))
 
     def _batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return images and labels of step ``step``.
+
+        float32 ``(batch, channels, rows, cols)``, normally distributed, and int64 ``(batch,)``.
+        """
         plan = self.plan
         channels, rows, cols = plan.layers[0].in_shape
         shape = (plan.batch, channels, rows, cols)
@@ -224,6 +249,8 @@ class _Pair:
         """Run all steps on both backends from the start image, comparing on the way."""
         for backend in (self.golden, self.other):
             backend.write(0, self.start)
+        # Exponents move with the measures of each step: both modes must start from the same ones,
+        # or they would not end with the same memory.
         self.reference.policy = copy.deepcopy(self.policy)
         program = self.reference.training
         for step in range(self.report.steps):
@@ -246,11 +273,13 @@ class _Pair:
         self.image = self.other.read(0, self.plan.memory.nbytes)
 
     def _copy_inputs(self) -> None:
+        """Give the other backend what the host wrote for golden: images, labels, step block."""
         for symbol in ("input", "labels", "step_block"):
             region = self.plan.memory[symbol]
             self.other.write(region.offset, self.golden.read(region.offset, region.nbytes))
 
     def _run_stepping(self, program: ProgramImage, step: int) -> None:
+        """Run a program descriptor by descriptor; compare all memory after each."""
         request = self.reference.request(program)
         pairs = zip_longest(self.golden.run_step_mode(request), self.other.run_step_mode(request))
         count = 0
@@ -271,10 +300,13 @@ class _Pair:
                                 expected=f"{program.count}")
 
     def _run_free(self, program: ProgramImage, step: int) -> None:
+        """Run a program at once; compare all memory at every fence and at the end."""
         fences = [i for i in range(program.count)
                   if program.program[i * DESCRIPTOR_BYTES] == Opcode.FENCE]
         if fences:
             before = self.golden.read(0, self.plan.memory.nbytes)
+        # What runs between two fences overlaps; at a fence everything in front has retired, so
+        # memory must be equal there. Each fence is reached by a run of its own from the same start.
         for fence in fences:
             self._run_both(program, fence + 1)
             self._compare(f"step {step + 1}, free-running, fence {fence}")
@@ -285,12 +317,15 @@ class _Pair:
         self.progress(program.count)
 
     def _run_both(self, program: ProgramImage, count: int) -> None:
+        """Run the first ``count`` descriptors on both backends."""
         request = self.reference.request(program, count)
         self.golden.run(request)
         self.report.cycles += self.other.run(request).cycles
 
     def _evaluation(self) -> None:
+        """Run an evaluation on both backends and compare all memory."""
         images, labels = self._batch(self.report.steps)
+        # One image less than the mini-batch: the rest must not count.
         valid = max(1, len(images) - 1)
         self.reference.evaluate(images[:valid], labels[:valid])
         self._copy_inputs()
@@ -299,9 +334,11 @@ class _Pair:
         self._compare("evaluation, end")
 
     def _hash(self) -> str:
+        """Return a hash of golden's memory, which equals that of the other backend here."""
         return hashlib.sha256(self.golden.read(0, self.plan.memory.nbytes).tobytes()).hexdigest()
 
     def _compare(self, when: str) -> None:
+        """Compare all memory of both backends; raise _Found at the first difference."""
         mine = self.golden.read(0, self.plan.memory.nbytes)
         theirs = self.other.read(0, self.plan.memory.nbytes)
         self.report.bytes_compared += mine.nbytes

@@ -1,4 +1,10 @@
-"""Cycle model: a program of descriptors as the engine runs it, tile by tile and burst by burst."""
+"""Cycle model: predicts in which cycle every unit of the engine does what, without any data.
+
+It runs a program of descriptors tile by tile and burst by burst. Units are generator processes on
+an event queue (:mod:`~pynq_train.cycles.kernel`); they pass each other counts and cycles, never
+values. All times are cycles of the engine's clock. Fixed delays between units stand as named
+constants beside the unit that they belong to.
+"""
 
 from pynq_train.cycles.engine import Engine
 from pynq_train.cycles.trace import Command, Trace

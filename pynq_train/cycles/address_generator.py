@@ -1,6 +1,8 @@
-"""Row walks: which bursts a tile of a loader or a segment of a writer makes, and when.
+"""Address generators: which bursts a tile of a loader or a segment of a writer makes, and when.
 
-Cycles in a :class:`TileRead` count from the cycle in which the tile is taken.
+An address generator steps through the rows of a tile (``docs/engine.md`` 3; ``pt_row_walk``); rows
+that follow each other in memory become one run (``pt_load_runs``), a run becomes bursts. Cycles in
+a :class:`TileRead` count from the cycle in which the tile is taken.
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
 from pynq_train.program.program import Fields
 
 PAGE_BYTES = 4096
+"""No AXI burst may cross a multiple of this."""
 FIRST_ROW = 2
 """From taking a tile to its first row."""
 ISSUE_CYCLES = 5
 """From the row that completes a run to the run's first address."""
 NEW_RUN_CYCLES = 2
+"""From one run's first address to the next run's, at least."""
 HOLD_WORDS = 64
+"""A run of this many words is not extended (``pt_load_runs``)."""
 HOLD_ROWS = 15
+"""Rows for which a run is held back to see whether the next row continues it."""
 FLAG_PIXELS = {LoadMode.MASK: 16, LoadMode.UNPOOL: 8}
 """Columns of one flag word as a loader counts them."""
 
@@ -51,7 +57,14 @@ class Burst:
 
 @dataclass(frozen=True)
 class TileRead:
-    """What loading a tile means; ``tail``, ``tail_ring``: cycles and words after the bursts."""
+    """What loading a tile means for the port and for the data side.
+
+    Attributes:
+        bursts: its bursts in order.
+        tail: cycles of the data side after the last burst: padding.
+        tail_ring: words that these cycles put into the ring.
+        rows: rows of the tile.
+    """
 
     bursts: tuple[Burst, ...]
     tail: int
@@ -61,14 +74,23 @@ class TileRead:
 
 @dataclass(frozen=True)
 class SegmentWrite:
-    """Bursts of a stored segment: (beats, cycles of reading up to its last word); all cycles."""
+    """What storing a segment means for the port and for the staging memory.
+
+    Attributes:
+        bursts: of each burst its beats, and the cycles of reading up to its last word.
+        cycles: cycles of reading the whole segment.
+    """
 
     bursts: tuple[tuple[int, int], ...]
     cycles: int
 
 
 def strides_of(counts: Sequence[int], deltas: Sequence[int]) -> list[int]:
-    """Undo jump deltas: what a variable moves per index of each level."""
+    """Undo jump deltas: return what a variable moves per index of each level.
+
+    When a level increments, the levels inside it go back to index 0. Their way back is part of the
+    delta (``docs/engine.md`` 2), so it is added again here.
+    """
     strides: list[int] = []
     back = 0
     for count, delta in zip(counts, deltas):
@@ -78,18 +100,18 @@ def strides_of(counts: Sequence[int], deltas: Sequence[int]) -> list[int]:
 
 
 def numbers(fields: Fields, name: str, count: int) -> list[int]:
-    """Elements 0.. of a field; those that are not there are zero."""
+    """Return elements 0 .. count - 1 of a field; those that are not there are zero."""
     return [fields.get(f"{name}{i}", 0) for i in range(count)]
 
 
 def signed(value: int) -> int:
-    """A 32-bit value as a signed number."""
+    """Return a 32-bit two's complement value as a signed number."""
     value &= 0xFFFF_FFFF
     return value - (1 << 32) if value >> 31 else value
 
 
 class AddressGenerator:
-    """One row walk of a descriptor.
+    """The address generator of one loader or writer with the settings of one descriptor.
 
     Args:
         fields: the descriptor.
@@ -97,6 +119,10 @@ class AddressGenerator:
         counts: iterations of its tile loop.
         taps: weight offsets of the taps.
         joins: writers: the port joins rows that follow each other (it does not when shared).
+
+    Attributes:
+        tiles: tiles that are really loaded, reused ones not counted.
+        skips: iterations between two loaded tiles in which the tile is reused.
     """
 
     def __init__(self, fields: Fields, name: str, counts: Sequence[int],
@@ -130,18 +156,24 @@ class AddressGenerator:
             for level in range(self.reuse):
                 total *= self.counts[level]
             self.skips = total - 1
+        # Most tiles of a descriptor differ only in their addresses: what they do is calculated once
+        # for each key that decides about it.
         self._reads: dict[tuple[int, ...], TileRead] = {}
         self._writes: dict[tuple[int, ...], SegmentWrite] = {}
 
     def index(self, tile: int) -> list[int]:
-        """Tile indices of the levels of a loaded tile."""
+        """Return the index of each tile level for loaded tile number ``tile``."""
         result = [0] * TILE_LEVELS
         for level in range(self.reuse, TILE_LEVELS):
             tile, result[level] = divmod(tile, self.counts[level])
         return result
 
     def clip(self, level: int, index: int) -> tuple[int, ...]:
-        """Valid spans of the four coordinates at one index of a tile level."""
+        """Return the valid spans of the four coordinates at one index of a tile level.
+
+        All other levels are taken at index 0. Tiles with equal spans are cut off alike at the
+        borders of the map, and so take the same time.
+        """
         spans: list[int] = []
         for i in range(4):
             at = self.start[i] + index * self._cmove[i][level]
@@ -150,6 +182,7 @@ class AddressGenerator:
         return tuple(spans)
 
     def _place(self, tile: int) -> tuple[int, int, list[int]]:
+        """Return byte address, flag address and coordinates of a tile's first element."""
         index = self.index(tile)
         addr = self._addr + sum(i * m for i, m in zip(index, self._move))
         faddr = self._faddr + sum(i * m for i, m in zip(index, self._fmove))
@@ -157,13 +190,16 @@ class AddressGenerator:
         return addr, faddr, at
 
     def read(self, tile: int) -> TileRead:
-        """Bursts of loaded tile number ``tile``."""
+        """Return the bursts of loaded tile number ``tile``."""
         addr, faddr, at = self._place(tile)
         first = max(at[0], 0)
         end = min(at[0] + self.n[0], self.lim[0])
         spans = []
         for i in (1, 2, 3):
             spans += [max(0, -at[i]), max(0, min(self.n[i], self.lim[i] - at[i]))]
+        # What decides: the valid part of the tile, and where its addresses lie within a page, since
+        # pages cut bursts. With flags also where its columns lie in the flag words, and with
+        # unpooling the parity of its first row.
         edge = (end - 1, first & 1) if self.mode != LoadMode.PLAIN else (0, 0)
         key = (first - at[0], end - at[0], *edge, at[1] & 1, *spans, addr % PAGE_BYTES,
                faddr % PAGE_BYTES)
@@ -174,7 +210,7 @@ class AddressGenerator:
 
     def _rows(self, addr: int, faddr: int, at: Sequence[int]
               ) -> list[tuple[int, int, bool, int]]:
-        """(row address, flag address, valid, level that increments next: 1..3) of each row."""
+        """Return row address, flag address, valid, level that increments next (1..3) per row."""
         rows = []
         unpool = self.mode == LoadMode.UNPOOL
         _, n1, n2, n3 = self.n
@@ -186,19 +222,25 @@ class AddressGenerator:
                     valid = inside[0][i1] and inside[1][i2] and inside[2][i3]
                     level = 1 if i1 < n1 - 1 else 2 if i2 < n2 - 1 else 3
                     rows.append((addr + tap, faddr, valid, level))
+                    # Two rows of the unpooled map read one stored row: the address moves on after
+                    # the odd one only.
                     if not (unpool and level == 1 and (at[1] + i1) % 2 == 0):
                         addr += self.drow[level - 1]
                         faddr += self.fdrow[level - 1]
         return rows
 
     def _read(self, addr: int, faddr: int, at: Sequence[int]) -> TileRead:
+        """Calculate the bursts of a tile at addresses ``addr``, ``faddr``, coordinates ``at``."""
         n0 = self.n[0]
         first, end = max(at[0], 0), min(at[0] + n0, self.lim[0])
         before, valid = (first - at[0], end - first) if end > first else (n0, 0)
         unpool = self.mode == LoadMode.UNPOOL
+        # A stored word of an unpooled map gives two columns; an odd first or last column takes its
+        # whole word.
         words = 0
         if valid:
             words = ((end - 1) >> 1) - (first >> 1) + 1 if unpool else valid
+        # The row address belongs to element 0 even where that lies outside the map.
         skip = (first >> 1) - (at[0] >> 1) if unpool else before
         flags = 0
         if self.mode != LoadMode.PLAIN and valid:
@@ -210,7 +252,17 @@ class AddressGenerator:
     def _data_side(self, rows: Sequence[tuple[int, int, bool, int]],
                    starts: Sequence[tuple[int, int, int]],
                    row: tuple[int, int, int, int]) -> TileRead:
-        """Assign the cycles of the data side to the bursts."""
+        """Assign the cycles of the data side to the bursts that it waits for.
+
+        The data side puts out an element per cycle: the zeros of padding without any word, the
+        others as their words come. Bursts pay no heed to rows, so the elements of a row may belong
+        to two bursts, and a burst may hold several rows.
+
+        Args:
+            rows: as :meth:`_rows` gives them.
+            starts: cycle of the address, beats and last row of each burst.
+            row: flag words, zeros in front, valid elements and data words of a valid row.
+        """
         flags, before, valid, words = row
         n0, n1n2 = self.n[0], self.n[1] * self.n[2]
         pad = -(n0 * n1n2) % 4 if self.align else 0
@@ -223,6 +275,7 @@ class AddressGenerator:
         opened = False
 
         def take(count: int, cost: float, in_ring: float, rows_begun: int) -> None:
+            """Take ``count`` words, each ``cost`` cycles and ``in_ring`` words of the ring."""
             nonlocal number, left, zeros, cycles, ring, opened, opens
             while count:
                 if not opened:
@@ -236,6 +289,8 @@ class AddressGenerator:
                     start, beats, last_row = starts[number]
                     bursts.append(Burst(start, beats, zeros, round(cycles), round(ring), last_row,
                                         opens, rows_begun))
+                    # With unpooling a burst may end within a word's two elements: the fraction is
+                    # kept for the next burst, so that rounding never adds up.
                     cycles -= round(cycles)
                     ring -= round(ring)
                     number += 1
@@ -260,7 +315,7 @@ class AddressGenerator:
         return TileRead(tuple(bursts), round(cycles), round(ring), len(rows))
 
     def write(self, segment: int) -> SegmentWrite:
-        """Bursts of store segment number ``segment``."""
+        """Return the bursts of store segment number ``segment``."""
         addr, _, at = self._place(segment)
         spans = []
         for i in range(4):
@@ -272,6 +327,7 @@ class AddressGenerator:
         return found
 
     def _write(self, addr: int, at: Sequence[int]) -> SegmentWrite:
+        """Calculate the bursts of a segment at byte address ``addr`` and coordinates ``at``."""
         before = max(0, -at[0])
         valid = max(0, min(self.n[0], self.lim[0] - at[0]) - before)
         bursts: list[tuple[int, int]] = []
@@ -280,7 +336,10 @@ class AddressGenerator:
         offset = 0
 
         def cut(length: int) -> None:
+            """Send the first ``length`` held words as a burst."""
             nonlocal held, offset
+            # ``cycles`` is when the last held word is read; the last one of this burst is read as
+            # many cycles earlier as words stay held.
             bursts.append((length, cycles - held + length))
             held -= length
             offset += WORD_BYTES * length
@@ -288,6 +347,7 @@ class AddressGenerator:
         for row, _, inside, _ in self._rows(addr + WORD_BYTES * before, 0, at):
             if not (inside and valid):
                 continue
+            # Words are held until a burst is full, the page ends or the next row does not follow.
             if held and (row != end or not self.joins):
                 cut(held)
             if not held:
@@ -311,7 +371,13 @@ class AddressGenerator:
 
 def _runs(rows: Sequence[tuple[int, int, bool, int]], words: int, flags: int
           ) -> list[tuple[int, int, int, int]]:
-    """Join rows into runs: (cycle, address, words, last row)."""
+    """Join the rows of a tile to runs: (cycle, byte address, words, last row) of each.
+
+    Args:
+        rows: as ``AddressGenerator._rows`` gives them.
+        words: data words of a valid row.
+        flags: flag words in front of them.
+    """
     runs: list[tuple[int, int, int, int]] = []
     cycle, length, held_rows, offset = FIRST_ROW, 0, 0, 0
     for index, (addr, faddr, inside, _) in enumerate(rows):
@@ -337,7 +403,7 @@ def _runs(rows: Sequence[tuple[int, int, bool, int]], words: int, flags: int
 
 
 def _bursts(runs: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
-    """Cut runs into bursts: (cycle of the address, beats, last row of its run)."""
+    """Cut runs into bursts: (cycle of the address, beats, last row of its run) of each."""
     result = []
     last = -NEW_RUN_CYCLES
     for cycle, offset, length, row in runs:

@@ -1,4 +1,7 @@
-"""The array: sweeps in order, with the slots that drains take from them."""
+"""The array: sweeps in order, with the slots that drains take from them.
+
+``docs/engine.md`` 5 defines sweeps; ``pt_issue`` issues their steps in hardware.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from pynq_train.hw.commands import TILE_LEVELS
 from pynq_train.program.program import Fields
 
 RELEASE_CYCLES = 7
-"""From a tile's last step to the free X slot."""
+"""From a tile's last step to the X slot being free."""
 FREE_CYCLES = 10
-"""From a chunk's last set to the free ring words."""
+"""From a chunk's last S set to its ring words being free."""
 HAND_OVER_CYCLES = 20
 """From a tile's last step to the drain."""
 START_CYCLES = 2
@@ -26,7 +29,15 @@ _WINDOW = 256
 
 @dataclass
 class Waits:
-    """Cycles that the array spent, by cause, in one descriptor."""
+    """Cycles that the array spent in one descriptor, by cause.
+
+    Attributes:
+        busy: steps, idle slots of short sweeps and slots of drains.
+        x: waits for an X tile.
+        s: waits for a chunk of S words.
+        acc: waits for a free accumulator half.
+        start: from the end of the descriptor before to the first tile.
+    """
 
     busy: int = 0
     x: int = 0
@@ -35,11 +46,11 @@ class Waits:
     start: int = 0
 
     def values(self) -> tuple[int, ...]:
-        """All numbers, in the order of the fields."""
+        """Return all numbers, in the order of the fields."""
         return self.busy, self.x, self.s, self.acc, self.start
 
     def add(self, more: tuple[int, ...], times: int) -> None:
-        """Add ``times`` times what happened in a period."""
+        """Add ``times`` times ``more``, the numbers of a period in the order of :meth:`values`."""
         self.busy += times * more[0]
         self.x += times * more[1]
         self.s += times * more[2]
@@ -48,13 +59,17 @@ class Waits:
 
 
 class Grants:
-    """Slots that drains have taken or will take: arithmetic progressions of cycles."""
+    """Array slots that drains have taken or will take, as arithmetic progressions of cycles.
+
+    A drain reads an accumulator group in the same pipeline as a step: in its cycle the array does
+    no step.
+    """
 
     def __init__(self) -> None:
         self._runs: deque[list[int]] = deque()
 
     def add(self, first: int, step: int, count: int) -> None:
-        """``count`` slots from ``first`` on, ``step`` cycles apart."""
+        """Reserve ``count`` slots from cycle ``first`` on, ``step`` cycles apart."""
         if count > 0:
             self._runs.append([first, step, count])
 
@@ -66,6 +81,7 @@ class Grants:
             first, step, count = run
             if first >= cycle:
                 break
+            # Terms first + k * step with k * step <= cycle - 1 - first.
             part = min(count, (cycle - 1 - first) // step + 1)
             total += part
             if part == count:
@@ -79,7 +95,19 @@ class Grants:
 
 @dataclass
 class Sweeps:
-    """What compute needs of a descriptor."""
+    """What compute needs of a descriptor.
+
+    Attributes:
+        counts: iterations of the tile levels, inner to outer.
+        steps: steps of a sweep.
+        sweeps: sweeps of a tile.
+        period: cycles of a sweep without drains: its steps, or the shortest period of the hardware.
+        chunk_sets: S sets, one per sweep, of a chunk of S words.
+        chunk_words: words of a chunk.
+        reuse: inner tile levels over which an X tile stays.
+        reduce: inner tile levels that add to one accumulator tile.
+        tiles: iterations of all tile levels.
+    """
 
     counts: list[int]
     steps: int
@@ -98,7 +126,7 @@ class Sweeps:
 
     @classmethod
     def of(cls, fields: Fields, sweep_min: int) -> Sweeps:
-        """Read them from the descriptor's fields."""
+        """Read them from the descriptor's fields; ``sweep_min``: shortest period in cycles."""
         counts = numbers(fields, "pre.t", TILE_LEVELS)
         levels = numbers(fields, "c.l", 5)
         if fields.get("c.wu", 0):
@@ -111,7 +139,7 @@ class Sweeps:
                    fields["c.s_chunk"], fields.get("c.xreuse", 0), fields.get("c.red", 0))
 
     def inner(self, levels: int) -> int:
-        """Iterations of the inner ``levels`` tile levels."""
+        """Return the iterations of the inner ``levels`` tile levels together."""
         total = 1
         for count in self.counts[:levels]:
             total *= count
@@ -121,10 +149,24 @@ class Sweeps:
 class Compute:
     """The array with its two accumulator halves.
 
+    It is calculated ahead of the clock, up to ``_WINDOW`` cycles, because a sweep needs nothing
+    from the other units once its operands are there.
+
+    Args:
+        clock: the simulated time.
+        x: loader whose tiles it reads.
+        s: loader whose ring words it reads.
+
     Attributes:
         tile: tile that is worked on.
         full: accumulator halves that are not released.
         began: cycle in which it had the first operands of the present descriptor.
+        released: wakes when a half is free again.
+        finished: cycles from which the drain can take the finished accumulator tiles, in order.
+        handed: wakes when there is another one.
+        grants: slots of the drains.
+        at: cycle up to which the array is calculated.
+        ends: called with the number of finished tiles of the descriptor after each of them.
     """
 
     def __init__(self, clock: Clock, x: XLoader, s: SLoader) -> None:
@@ -143,7 +185,7 @@ class Compute:
         self.ends: Callable[[int], None] = lambda tile: None
 
     def release(self) -> None:
-        """The drain has read a half."""
+        """Free a half: the drain has read all of it."""
         self.full -= 1
         self.released.wake()
 
@@ -154,6 +196,7 @@ class Compute:
         waits.start += at - self.at
         if clock.now < at:
             yield at
+        # Drains between two descriptors take slots that nobody misses.
         grants.before(at)
         inner_x, inner_red = work.inner(work.reuse), work.inner(work.reduce)
         period, steps = work.period, work.steps
@@ -162,6 +205,8 @@ class Compute:
         fresh = True
         while self.tile < work.tiles:
             tile = self.tile
+            # The first iteration over a reused X tile waits for it, the last one gives it back
+            # (below); the iterations between find it there.
             if tile % inner_x == 0:
                 while not self._x.ready:
                     yield self._x.filled
@@ -179,6 +224,8 @@ class Compute:
                         waits.acc += at - self.at
                         self.at = at
                 self.full += 1
+            # One S set per sweep. The first set of a chunk waits for the whole chunk, because the
+            # sets of a chunk are spread over all of its words.
             for _ in range(work.sweeps):
                 if set_number == 0:
                     need = self._words + work.chunk_words
@@ -193,6 +240,8 @@ class Compute:
                     self._words = need
                 if fresh:
                     self.began, fresh = at + clock.skipped, False
+                # Let the others catch up: a drain that asks for a slot must not find the array
+                # calculated too far beyond it.
                 if at > clock.now + _WINDOW:
                     yield at - _WINDOW // 2
                 set_number += 1
@@ -201,12 +250,16 @@ class Compute:
                     self._s.free(work.chunk_words, at + FREE_CYCLES)
                 end = at + period
                 taken = grants.before(end)
+                # A slot makes the sweep longer, and in the cycles that it gets longer there may be
+                # more slots.
                 while taken:
                     end += taken
                     taken = grants.before(end)
                 waits.busy += end - at
                 at = self.at = end
             # Drains that were granted after these sweeps had been calculated delay them now.
+            # A tile ends with its last step, not with the idle slots behind it: these only delay
+            # the next sweep.
             while clock.now < at - period + steps - 1:
                 yield at - period + steps - 1
                 late = grants.before(at)
@@ -223,7 +276,11 @@ class Compute:
 
     @staticmethod
     def _stall(at: int, until: int, grants: Grants) -> int:
-        """Wait; drains that asked before the wait have delayed the array, later ones do not."""
+        """Return the cycle in which the array goes on when it waits until ``until``.
+
+        Drains that asked before the wait have delayed the array; those that come in it find it
+        idle.
+        """
         at += grants.before(at)
         if until <= at:
             return at

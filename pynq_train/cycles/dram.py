@@ -1,7 +1,7 @@
-"""Device memory, burst by burst.
+"""Device memory of the boards, burst by burst.
 
 The memory moves data in one direction at a time. Bursts that wait on several ports are served side
-by side.
+by side. The virtual board's memory (``sim/vboard/pt_axi_mem.hpp``) follows the same rules.
 """
 
 from __future__ import annotations
@@ -29,24 +29,29 @@ class Port(Protocol):
     due: deque[list[Any]]
 
     def need(self, time: float, share: float) -> float:
-        """Cycles that its first burst needs at ``share`` words per cycle."""
+        """Return the cycles that its first burst needs at ``share`` words per cycle."""
 
     def serve(self, time: float, share: float, cycles: float) -> None:
-        """Move words for ``cycles`` cycles."""
+        """Move words of the first burst, ``share`` per cycle, for ``cycles`` from ``time`` on."""
 
 
 class ReadingPort(Port, Protocol):
-    """A port with a buffer, which may be full."""
+    """A port that reads: words wait in its FIFO, which may be full."""
 
     def room_at(self, time: float) -> float:
-        """From when on the buffer has room for a word."""
+        """Return the time from which the FIFO has room for a word, ``time`` or later."""
 
 
 class Dram:
     """The memory behind all ports: who is served when, and in which direction.
 
     Ports that wait share the bandwidth evenly, until one of them has its burst, another one comes
-    or the memory changes its direction.
+    or the memory changes its direction. Times are fractions of cycles, since a share is a fraction
+    of a word per cycle.
+
+    Args:
+        clock: the simulated time.
+        memory: bandwidth, latencies and cost of a change of direction.
     """
 
     def __init__(self, clock: Clock, memory: MemoryTiming) -> None:
@@ -62,18 +67,24 @@ class Dram:
         self._next = NEVER
 
     def poke(self, cycle: int) -> None:
-        """Look for work in ``cycle``."""
+        """Look for work in ``cycle``, which is not in the past."""
         if cycle < self._next:
             self._next = cycle
             self._clock.at(cycle, self._decide)
 
     def _decide(self) -> None:
+        """Serve, wait or change the direction, step by step, up to ``_AHEAD`` cycles from now."""
         now = self._clock.now
+        # An event of an earlier poke that a sooner one has replaced.
         if now != self._next:
             return
         self._next = NEVER
         time = self._time if self._time > now else float(now)
         limit, quantum, rate = now + _AHEAD, self.memory.turn_quantum_cycles - 1, self._rate
+        # Each round ends with one step: bursts are served until something changes, time jumps to
+        # the next port that has work, or the direction changes. ``mine`` can be served now;
+        # ``soon`` is when the next port of this direction joins them, ``wanted`` when the other
+        # direction first has work.
         while time < limit:
             writing = self._writing
             mine: list[Any] = []
@@ -81,6 +92,7 @@ class Dram:
             for port in self.writers if writing else self.readers:
                 if port.due:
                     at = port.due[0][0]
+                    # A reading port whose FIFO is full cannot take a word, whatever waits.
                     if at <= time and not writing:
                         at = port.room_at(time)  # type: ignore[attr-defined]
                     if at <= time:
@@ -94,12 +106,16 @@ class Dram:
                         at = port.room_at(time)  # type: ignore[attr-defined]
                     if at < wanted:
                         wanted = at
+            # While both directions have work, each keeps the memory for a quantum, so that the cost
+            # of a change is paid once for many bursts.
             turn = self._age_from + quantum
             if not mine:
                 idle = self._idle_from + (1 if writing else _READ_IDLE) - 1
                 change = min(turn, idle)
                 if wanted > change:
                     change = wanted
+                # Nothing to do at ``time``. A direction that has run dry is held for some cycles
+                # more: its ports often ask again at once.
                 if change > time:
                     soon = min(soon, change)
                     if soon >= NEVER:
@@ -117,6 +133,8 @@ class Dram:
                     need = port.need(time, share)
                     if need < cycles:
                         cycles = need
+                # A share of a burst may end within a cycle; whole cycles keep the loop going
+                # forward.
                 if cycles < 1:
                     cycles = 1
                 for port in mine:

@@ -1,4 +1,7 @@
-"""The engine at work on a program: sequencer, configuration bus, units, semaphores."""
+"""The engine at work on a program: sequencer, configuration bus, units and semaphores.
+
+``docs/engine.md`` 7 and 8 define the order of descriptors, ``pt_sequencer`` does it in hardware.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class Build:
         slots: descriptors under way at once.
         early: units take the next descriptor's fields while they work on the present one.
         own_order: semaphores count in the order of their own descriptors, not at retirement.
-        copy_port: write port of the 16-bit copies.
+        copy_port: number of the write port of the 16-bit weight copies.
     """
 
     slots: int
@@ -60,6 +63,7 @@ OVERLAPPED = Build(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
+"""Units that can hold the fields of a second descriptor (see :attr:`Build.early`)."""
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V,
             Opcode.POOL: Unit.V}
@@ -71,15 +75,19 @@ SCAN_PHASE = 7
 BUS_CYCLES = 4
 """From the look at a unit to its start, words of the configuration not counted."""
 FETCH_CYCLES = 7
+"""From the decision to fetch a descriptor to the address of its first burst."""
 PARAM_CYCLES = 6
+"""From a descriptor's prefix to the address of its step-block entry."""
 REST_LOOK_CYCLES = 32
 """How often a resting fetch is asked whether descriptors have retired."""
 RETIRE_CYCLES = 2
+"""From the end of a descriptor's last unit to its count at a semaphore."""
 END_CYCLES = 1
+"""From the retirement of the last descriptor to the end of the run."""
 
 
 class Line:
-    """Descriptors inside a unit: what they have left is done in order.
+    """The queue of descriptors inside a unit: what is left to do for them is done in order.
 
     Attributes:
         busy: descriptors that the unit has been given and has not finished.
@@ -98,19 +106,31 @@ class Line:
             yield self._free
 
     def leave(self) -> None:
-        """The oldest descriptor is through."""
+        """Let the next descriptor go on: the oldest one is through."""
         self._left += 1
         self._free.wake()
 
 
 def _words_of(unit: Unit, command: Command) -> int:
+    """Return how many words the configuration bus carries to a unit for a descriptor."""
     own = sum(SECTIONS[name].words for name in SECTION_OF_UNIT[unit])
     taps = len(command.taps) if unit in (Unit.S, Unit.C) else 0
     return SECTIONS["pre"].words + own + PARAM_WORDS + taps
 
 
 class Engine:
-    """Everything on the chip and the memory, for one run of a program."""
+    """Everything on the chip and the memory, for one run of a program.
+
+    Args:
+        commands: descriptors of the program in order.
+        config: sizes of the engine's buffers.
+        memory: timing of the device memory.
+        build: build of the engine (default: :data:`BUILD`).
+
+    Attributes:
+        traces: what became of each descriptor, filled during the run.
+        at_work: descriptor that each unit has started last, by its index.
+    """
 
     def __init__(self, commands: Sequence[Command], config: HwConfig, memory: MemoryTiming,
                  build: Build | None = None) -> None:
@@ -158,7 +178,11 @@ class Engine:
         self._convs: dict[int, tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]] = {}
 
     def run(self) -> int:
-        """Run the program and return its cycles."""
+        """Run the program and return its cycles.
+
+        Raises:
+            RuntimeError: a descriptor waits for a semaphore that nothing in front of it signals.
+        """
         self.clock.start(self._fetch())
         for unit in Unit:
             self.clock.start(self._configure(unit))
@@ -170,7 +194,7 @@ class Engine:
         return self.traces[-1].end + END_CYCLES
 
     def conv(self, index: int) -> tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]:
-        """The parts of a convolution descriptor."""
+        """Return X and S address generator, sweeps and segments of a convolution descriptor."""
         found = self._convs.get(index)
         if found is None:
             command = self.commands[index]
@@ -185,11 +209,14 @@ class Engine:
     # -- sequencer -------------------------------------------------------------------------------
 
     def _fetch(self) -> Steps:
+        """Fetch descriptors, one after the other, as far ahead as there are slots."""
         clock, stream = self.clock, self._program
         last, rested = SECTIONS["u"], 0
         for command in self.commands:
             while self._fetched - self._retired >= self._build.slots:
                 yield self._moved
+            # With enough descriptors inside, the next fetch can wait: at the start of a program it
+            # would only take memory bandwidth away from the first layers.
             while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
                 yield min(rested, clock.now + REST_LOOK_CYCLES)
             left = last.first + last.words
@@ -201,6 +228,8 @@ class Engine:
                 asked += 1
             while not stream.came:
                 yield stream.signal
+            # The prefix, in the first burst, says where the step-block entry and the taps are, so
+            # they are requested before the rest of the descriptor is there.
             head = stream.came.popleft() - BURST_BEATS
             yield max(head, clock.now)
             stream.ask(clock.now + PARAM_CYCLES, PARAM_WORDS)
@@ -230,6 +259,7 @@ class Engine:
                 continue
             while self._fetched <= index:
                 yield self._filled
+            # The pixel table and compute obey no semaphore: they work on what the loaders bring.
             wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x",
                     Unit.V: "x"}.get(unit)
             if wait is not None:
@@ -238,6 +268,7 @@ class Engine:
                     yield self._moved
             while waiting or (not early and self._lines[unit].busy):
                 yield self._taken[unit]
+            # Two pixel tables: one is read by compute while the other is filled.
             if unit == Unit.PIX:
                 while self._tables >= 2:
                     yield self._table_free
@@ -246,6 +277,8 @@ class Engine:
                 # The sequencer looks at one unit per cycle.
                 at = max(clock.now, self._bus_free)
                 yield at + (unit - at - SCAN_PHASE) % len(Unit)
+                # Another unit may have taken the bus while this one waited for its turn: then it
+                # waits for the next.
                 if clock.now >= self._bus_free:
                     break
             words = _words_of(unit, command)
@@ -276,7 +309,7 @@ class Engine:
             yield from self._work(unit, index, start)
 
     def _end(self, unit: Unit, index: int) -> None:
-        """A unit has finished a descriptor."""
+        """Note that a unit has finished a descriptor; with the last unit it retires."""
         if unit == RECORDER.get(self.commands[index].opcode):
             trace = self.traces[index]
             trace.stamps = trace.stamps[0], self.clock.total - RECORD_CYCLES
@@ -287,7 +320,7 @@ class Engine:
             self.clock.at(self.clock.now + RETIRE_CYCLES, self._retire)
 
     def _behind(self, unit: Unit, index: int, rest: Steps) -> None:
-        """What a unit has left of a descriptor when it may begin the next: in order."""
+        """Run what a unit has left of a descriptor, in order, while it begins the next one."""
         def steps() -> Steps:
             yield from self._lines[unit].enter()
             yield from rest
@@ -296,12 +329,15 @@ class Engine:
         self.clock.start(steps())
 
     def _retire(self) -> None:
+        """Count finished descriptors: retire the oldest ones, and signal their semaphores."""
         while self._retired < len(self.commands) and not self._pending[self._retired]:
             self.traces[self._retired].end = self.clock.total
             self._retired += 1
         for semaphore in Semaphore:
             at = self._counted[semaphore]
             last = len(self.commands) if self._build.own_order else self._retired
+            # A semaphore counts its own descriptors in order. With ``own_order`` it passes over
+            # those of other semaphores, finished or not.
             while at < last:
                 mine = self.commands[at].fields.get("pre.signal", 0) == semaphore
                 if mine and self._pending[at]:
@@ -314,6 +350,7 @@ class Engine:
     # -- units -----------------------------------------------------------------------------------
 
     def _work(self, unit: Unit, index: int, start: int) -> Steps:
+        """Let a unit do one descriptor, whose fields are complete in cycle ``start``."""
         fields = self.commands[index].fields
         if unit == Unit.U:
             self.clock.start(self.update.reads(fields, start))
@@ -331,6 +368,8 @@ class Engine:
             self._table_ready.append(index)
             self._table_came.wake()
             self._end(unit, index)
+        # Loaders and store unit begin the next descriptor while words of this one are still on
+        # their way: what is left runs behind, in a process of its own.
         elif unit == Unit.X:
             yield from self.x.walk(self.conv(index)[0], start)
             self._behind(unit, index, self.x.finish())
@@ -353,6 +392,7 @@ class Engine:
             yield from self.store.front(segments, start)
 
     def _compute(self, index: int, start: int) -> Steps:
+        """Let the array do one descriptor, and count what it did in the descriptor's trace."""
         work = self.conv(index)[2]
         self._skipper.begin(index)
         self.compute.ends = self._skipper.ended

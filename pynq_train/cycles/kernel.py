@@ -1,4 +1,8 @@
-"""Event queue: actions at cycles, processes that sleep until a cycle or wait for a signal."""
+"""Event queue of the cycle model: actions at cycles, and processes made of generators.
+
+A process sleeps until a cycle or waits for a signal. There are no threads: one action runs after
+the other, in the order of the cycles, so that a run always gives the same result.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,15 @@ from heapq import heappop, heappush
 
 Action = Callable[[], None]
 NEVER = 1 << 62
+"""Cycle of what does not happen; larger than any real one."""
 
 
 class Signal:
-    """Something that processes wait for; waking tells nothing but that they may look again."""
+    """Something that processes wait for.
+
+    Waking tells nothing but that they may look again: whoever waits checks its own condition in a
+    loop.
+    """
 
     __slots__ = ("_clock", "_waiting")
 
@@ -25,13 +34,15 @@ class Signal:
     def wake(self) -> None:
         """Let everyone who waits look again, in this cycle."""
         if self._waiting:
+            # Taken out first: an action may wait for the same signal again, which is for the next
+            # wake.
             waiting, self._waiting = self._waiting, []
             for action in waiting:
                 self._clock.at(self._clock.now, action)
 
 
 Steps = Generator["int | Signal", None, None]
-"""A process: yields the cycle that it sleeps until, or the signal that it waits for."""
+"""A process: it yields the cycle that it sleeps until, or the signal that it waits for."""
 
 
 class Clock:
@@ -54,16 +65,18 @@ class Clock:
         return self.now + self.skipped
 
     def at(self, cycle: int, action: Action) -> None:
-        """Call ``action`` in a cycle that is not in the past."""
+        """Call ``action`` in ``cycle``, which is not in the past; in the order of these calls."""
+        # The count keeps actions of one cycle in the order in which they were asked for; without it
+        # the heap would have to compare the actions themselves.
         self._count += 1
         heappush(self._queue, (cycle, self._count, action))
 
     def next(self) -> int:
-        """Cycle of the next action."""
+        """Return the cycle of the next action, :data:`NEVER` if there is none."""
         return self._queue[0][0] if self._queue else NEVER
 
     def start(self, steps: Steps) -> None:
-        """Start a process in this cycle."""
+        """Start a process: its first step runs in this cycle."""
         resume = steps.__next__
 
         def advance() -> None:
@@ -71,6 +84,7 @@ class Clock:
                 want = resume()
             except StopIteration:
                 return
+            # Cheaper than isinstance, and this line runs at every step of every process.
             if want.__class__ is int:
                 self.at(max(want, self.now), advance)
             else:
@@ -79,7 +93,7 @@ class Clock:
         self.at(self.now, advance)
 
     def run(self) -> None:
-        """Run until nothing is left to do."""
+        """Run all actions in order until nothing is left to do."""
         queue = self._queue
         while queue:
             self.now, _, action = heappop(queue)

@@ -1,4 +1,8 @@
-"""The two loaders: X tiles into two slots, S words into the ring."""
+"""The two loaders: X tiles into two slots, S words into the ring (``pt_tile_load``).
+
+A loader has two halves. The address generator requests bursts as far ahead as the buffers allow;
+the data side turns their words into elements, one per cycle, padding and zeros included.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,28 @@ from pynq_train.cycles.ports import ReadPort, WritePort, Writer
 from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
 
 LOOK_CYCLES = 5
-"""From one tile to the next in the row walk."""
+"""Cycles of the address generator from one tile to the next."""
 RECORD_ROWS = 31
-"""Rows that requests are ahead of the data side."""
+"""Rows that the address generator may be ahead of the data side: the FIFO between them."""
 FIRST_ELEMENT = 5
-"""From taking a tile to its first element, padding."""
+"""From taking a tile to its first element, where that is padding."""
 X_READY_CYCLES = 4
-"""From an element's word to the tile's announcement to compute."""
+"""From the word of a tile's last element to its announcement to compute."""
 S_READY_CYCLES = 3
-"""From an element's word to the chunk's announcement to compute."""
+"""From the word of a chunk's last element to its announcement to compute."""
 SUM_CYCLES = 22
 """Cycles in which the channel sums are written and nothing is added."""
 _AHEAD = 16
+"""Requests that may wait in the port before a loader stops to make more."""
 
 
 @dataclass
 class Sums:
-    """Channel sums of one weight gradient: where its data side stands.
+    """Channel sums (the bias gradient) of one weight gradient: where its data side stands.
 
     Attributes:
-        tiles: tiles of one row of sums.
-        rows: rows of one m tile; the first is summed.
+        tiles: tiles whose elements are added before the sums are written.
+        rows: so often an m tile passes these tiles, once per n tile; the first time is summed.
         seen: tiles of the m tile so far.
     """
 
@@ -42,13 +47,13 @@ class Sums:
 
 @dataclass(frozen=True)
 class _BurstPart:
-    """A burst that is under way, or a tile without one.
+    """A burst that is under way, or a tile that has none because all of it is padding.
 
     Attributes:
         burst: the burst, None for a tile without one.
         tile: its tile.
         take: cycle in which the tile was taken.
-        base: number of the tile's first row.
+        base: number of the tile's first row, counted over all tiles of the loader.
         sums: channel sums of its descriptor.
     """
 
@@ -60,17 +65,21 @@ class _BurstPart:
 
     @property
     def opens(self) -> bool:
-        """The tile begins with it."""
+        """Whether the tile begins with it."""
         return self.burst is None or self.burst is self.tile.bursts[0]
 
     @property
     def closes(self) -> bool:
-        """The tile ends with it."""
+        """Whether the tile ends with it."""
         return self.burst is None or self.burst is self.tile.bursts[-1]
 
 
 class Loader:
     """What both loaders share: tiles to requests, words to elements.
+
+    Args:
+        clock: the simulated time.
+        port: its read port.
 
     Attributes:
         tile: next tile to request.
@@ -92,7 +101,13 @@ class Loader:
     # -- requests --------------------------------------------------------------------------------
 
     def walk(self, walk: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
-        """Request the tiles of a descriptor whose walk starts in ``start``."""
+        """Request the tiles of a descriptor whose fields are complete in cycle ``start``.
+
+        Args:
+            walk: the descriptor's address generator.
+            start: cycle from which it may begin.
+            sums: channel sums to take, None if there are none.
+        """
         self.tile = 0
         clock = self._clock
         at = start + LOOK_CYCLES
@@ -104,6 +119,8 @@ class Loader:
             tile = walk.read(self.tile)
             self.tile += 1
             self._begin(at, tile, sums)
+            # The next tile is looked for while the rows of this one go out, one per cycle; each
+            # iteration that reuses the tile takes a cycle of the search.
             at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
@@ -117,6 +134,7 @@ class Loader:
         yield self._at + 3
 
     def _claim(self) -> Steps:
+        """Wait for a place for the next tile; the X loader needs a slot."""
         yield from ()
 
     def _begin(self, take: int, tile: TileRead, sums: Sums | None) -> None:
@@ -125,24 +143,27 @@ class Loader:
         self._base += tile.rows
         self._begun += 1
         idle = not self._parts
+        # A tile without bursts stands in the queue too, so that its padding comes in order.
         for burst in tile.bursts or (None,):
             self._parts.append(_BurstPart(burst, tile, take, base, sums))
         if idle:
             self._head()
         for burst in tile.bursts:
+            # The run is given to the port only when the data side is at most RECORD_ROWS rows
+            # behind its last row.
             self._port.ask(take + burst.at, burst.beats, self, base + burst.row - RECORD_ROWS)
         if not tile.bursts and idle:
             self._settle()
 
     def _head(self) -> None:
-        """Another burst is the oldest one: the rows before its first word need no words."""
+        """Begin with the oldest burst: rows in front of its first word need no words."""
         if self._parts:
             part = self._parts[0]
             if part.burst is not None:
                 self._rows.append((part.base + part.burst.opens, self._at + part.burst.zeros))
 
     def passed(self, row: int) -> int | None:
-        """Cycle in which the data side has begun row ``row``."""
+        """Return the cycle in which the data side has begun row ``row``; None if not known yet."""
         if row <= self._passed[0]:
             return self._passed[1]
         while self._rows:
@@ -154,7 +175,7 @@ class Loader:
     # -- data side -------------------------------------------------------------------------------
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """Words of the oldest burst come from ``cycle`` on."""
+        """Take note that the words of the oldest burst come from ``cycle`` on."""
         raise NotImplementedError
 
     def _take(self, part: _BurstPart, cycle: int) -> None:
@@ -163,6 +184,8 @@ class Loader:
             self._at = max(self._at, part.take + FIRST_ELEMENT - 1)
         burst = part.burst
         if burst is not None:
+            # Either the data side is the slower one, an element per cycle since the last burst; or
+            # it has written the zeros in front and waits for the words.
             self._at = max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
             self._rows.append((part.base + burst.closes, self._at))
         if part.closes:
@@ -173,11 +196,18 @@ class Loader:
                 self._done.wake()
 
     def _settle(self) -> None:
+        """Do what needs no words: tiles that are all padding."""
         raise NotImplementedError
 
 
 class XLoader(Loader):
-    """X tiles into two slots."""
+    """X tiles into two slots: one is computed on while the other is loaded.
+
+    Attributes:
+        occupied: slots that are being loaded or read.
+        ready: cycles in which loaded tiles are announced to compute, in order.
+        filled: wakes when there is another one.
+    """
 
     def __init__(self, clock: Clock, port: ReadPort) -> None:
         super().__init__(clock, port)
@@ -192,17 +222,18 @@ class XLoader(Loader):
         self.occupied += 1
 
     def release(self) -> None:
-        """Compute has read a tile for the last time."""
+        """Free a slot: compute has read its tile for the last time."""
         self.occupied -= 1
         self._free.wake()
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """Words of the oldest burst come from ``cycle`` on."""
+        """Take note that the words of the oldest burst come from ``cycle`` on."""
         self._next(cycle)
         self._port.consumed(self._at, beats)
         self._settle()
 
     def _next(self, cycle: int) -> None:
+        """Finish the oldest part, whose words come from ``cycle`` on."""
         part = self._parts.popleft()
         self._take(part, cycle)
         if part.closes:
@@ -211,14 +242,27 @@ class XLoader(Loader):
         self._head()
 
     def _settle(self) -> None:
-        """Tiles without a word."""
+        """Do the tiles at the head of the queue that are all padding."""
         while self._parts and self._parts[0].burst is None:
             self._next(self._clock.now)
             self._port.pump()
 
 
 class SLoader(Loader):
-    """S words into the ring; in the weight gradient also the channel sums."""
+    """S words into the ring; in the weight gradient also the channel sums.
+
+    The ring holds one stream of words. Places are counted from the start of the program, without
+    wrapping: words pushed so far, and words that fit because compute has given others back.
+
+    Args:
+        clock: the simulated time.
+        port: its read port.
+        sums: write port of the channel sums.
+        ring_words: words of the ring.
+
+    Attributes:
+        filled: wakes when words have been pushed.
+    """
 
     def __init__(self, clock: Clock, port: ReadPort, sums: WritePort, ring_words: int) -> None:
         super().__init__(clock, port)
@@ -235,44 +279,53 @@ class SLoader(Loader):
         self.filled = Signal(clock)
 
     def finish(self) -> Steps:
-        """Wait until the oldest descriptor's words and sums are written."""
+        """Wait until the oldest descriptor's words and channel sums are written."""
         yield from super().finish()
         yield from self._port_of_sums.wait_idle(self._writer)
 
     def skip(self, tiles: int) -> None:
-        """Pass over tiles: nothing but their number changes."""
+        """Pass over ``tiles`` tiles: nothing but their number changes."""
         self.tile += tiles
         if self._sums:
             self._sums.seen = (self._sums.seen + tiles) % (self._sums.tiles * self._sums.rows)
 
     def lead(self) -> int:
-        """Words that the ring has got and compute has not given back."""
+        """Return how many words the ring has got and compute has not given back."""
         return self._words - (self._freed[-1][0] if self._freed else self._room[0]) + self._limit
 
     def free(self, words: int, cycle: int) -> None:
-        """Compute gives a chunk back in ``cycle``."""
+        """Note that compute gives a chunk of ``words`` words back in ``cycle``."""
         before = self._freed[-1][0] if self._freed else self._room[0]
         self._freed.append((before + words, cycle))
         if self._parts and (self._inbox or self._parts[0].burst is None):
             self._clock.at(max(cycle, self._clock.now), self._settle)
 
     def available(self, words: int) -> int | None:
-        """Cycle in which ``words`` of all words so far have been announced; None: not known."""
+        """Return the cycle in which the first ``words`` words since the start are announced.
+
+        None if it is not known yet.
+        """
         filled = self._filled
         while filled and filled[0][0] < words:
             filled.popleft()
         if not filled:
             return None
+        # Words were pushed one per cycle up to the last one of this entry, so one that stands k
+        # words before it came k cycles earlier.
         return filled[0][1] - (filled[0][0] - words) + S_READY_CYCLES
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """Words of the oldest burst come from ``cycle`` on."""
+        """Take note that the words of the oldest burst come from ``cycle`` on."""
         self._inbox.append((cycle, beats))
         if len(self._inbox) == 1:
             self._settle()
 
     def _fits(self, words: int) -> tuple[int, int] | None:
-        """Cycle from which the ring takes words up to a total of ``words``, and how many before."""
+        """Return the cycle from which the ring has room up to a total of ``words`` words.
+
+        With it comes the total that had room before that cycle. None: compute has not given enough
+        back.
+        """
         before = self._before
         for total, cycle in (self._room, *self._freed):
             if total >= words:
@@ -281,19 +334,22 @@ class SLoader(Loader):
         return None
 
     def _push(self, words: int) -> None:
-        """Words enter the ring."""
+        """Count words that enter the ring."""
         self._words += words
         while self._room[0] < self._words:
             self._before = self._room[0]
             self._room = self._freed.popleft()
 
     def _settle(self) -> None:
+        """Do the oldest parts as far as their words are there and the ring has room."""
         moved = False
         while self._parts:
             part = self._parts[0]
             burst = part.burst
             if burst is not None and not self._inbox:
                 break
+            # The sums have one register each: a new descriptor must not add to them before those of
+            # the last one are in memory.
             if part.sums is not self._sums:
                 if self._port_of_sums.busy(self._writer):     # the sums of the descriptor before
                     self._port_of_sums.idle.wait(self._settle)
@@ -322,13 +378,14 @@ class SLoader(Loader):
             self.filled.wake()
 
     def _sum(self, part: _BurstPart) -> None:
-        """The end of a tile: perhaps the channel sums are written."""
+        """Count the end of a tile; behind the last one that is summed write the channel sums."""
         sums = part.sums
         if sums is None:
             return
         sums.seen += 1
         if sums.seen == sums.tiles:
             self._port_of_sums.push(self._at + 6 + BURST_BEATS, BURST_BEATS, self._writer)
+            # The next tile is summed as well, and must not begin while the sums leave.
             if sums.rows == 1:
                 self._at += SUM_CYCLES
         if sums.seen == sums.tiles * sums.rows:

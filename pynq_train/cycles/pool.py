@@ -1,4 +1,7 @@
-"""Steps of the pooling pass: what it reads and writes from column to column."""
+"""Steps of the pooling pass: what it reads and writes from column to column.
+
+``docs/engine.md`` 7 (Pooling) defines in which column a window is complete.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.program.program import Fields
 
 ROW_CYCLES = 4
-"""Cycles that a row takes at least."""
+"""Shortest time of a row in cycles."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some columns of a row.
+    """Some columns of a row, at most a burst of them.
 
     Attributes:
-        cycles: that they take when nothing waits.
+        cycles: cycles that they take when nothing waits.
         read: words that the descriptor has read, this stretch included.
-        places: words of winners that it has read or written.
-        written: results that it has written.
+        places: words of argmax indices that it has read or written.
+        written: words of results that it has written.
     """
 
     cycles: int
@@ -32,22 +35,29 @@ class Stretch:
 
 @dataclass(frozen=True)
 class _Row:
-    """Windows and results of a row, up to a column."""
+    """One row that the pass goes through.
+
+    Attributes:
+        f: fields of the descriptor.
+        window: a row of windows has its result (forward) or its gradient (backward) here.
+        inside: the row lies in the feature map.
+    """
 
     f: Fields
     window: bool
     inside: bool
 
     def windows(self, end: int) -> int:
-        """Windows that have been met before column ``end``."""
+        """Return how many windows have been met before column ``end``."""
         f = self.f
         if not self.window:
             return 0
+        # Forward a window is met with its last column, backward with its first.
         first = 0 if f["p.p_back"] else f["p.p_kernel"] - 1 - f["p.p_left"]
         return max(0, min(f["p.q_cols"], -(-(end - first) // f["p.p_stride"])))
 
     def words(self, end: int) -> int:
-        """Words of the map that have been met."""
+        """Return how many words of the feature map have been met before column ``end``."""
         f = self.f
         if not self.inside:
             return 0
@@ -55,6 +65,7 @@ class _Row:
 
 
 def _rows(f: Fields) -> Iterator[_Row]:
+    """Yield the rows of a plane in order."""
     back, stride = f["p.p_back"], f["p.p_stride"]
     first = 0 if back else f["p.p_kernel"] - 1 - f["p.p_top"]
     for at in range(f["p.t_rows"]):
@@ -64,7 +75,7 @@ def _rows(f: Fields) -> Iterator[_Row]:
 
 
 def stretches(f: Fields) -> Iterator[Stretch]:
-    """All steps of a descriptor, at most a burst of columns at a time."""
+    """Yield all steps of a descriptor, at most a burst of columns at a time."""
     back, cols = f["p.p_back"], f["p.t_cols"]
     rows = list(_rows(f))
     plane = f["p.q_rows"] * f["p.q_cols"]
@@ -75,6 +86,7 @@ def stretches(f: Fields) -> Iterator[Stretch]:
         for row in rows:
             for start in range(0, cols, BURST_BEATS):
                 end = min(start + BURST_BEATS, cols)
+                # Forward reads pixels and writes results, backward the other way round.
                 met = row.windows(end) - row.windows(start)
                 words = row.words(end) - row.words(start)
                 windows += met
@@ -86,9 +98,13 @@ def stretches(f: Fields) -> Iterator[Stretch]:
 
 
 def runs(done: int, before: int, image: int) -> Iterator[int]:
-    """Runs that leave when ``done`` words are there and ``before`` have left.
+    """Yield the sizes of the runs that leave, in words.
 
-    Images of ``image`` words begin runs of their own.
+    Args:
+        done: words that are there, since the start of the descriptor.
+        before: words that have left.
+        image: words of an image; images begin runs of their own, since they need not follow each
+            other in memory.
     """
     while True:
         size = min(BURST_BEATS, image - before % image)

@@ -1,6 +1,7 @@
-"""The engine's ports: requests and bursts on their way to and from the memory.
+"""The engine's AXI ports: requests and bursts on their way to and from the memory.
 
-Every port has 8 bytes per cycle each way and pauses after a burst.
+Every port moves 8 bytes per cycle each way and pauses after a burst. The queues restate those of
+``pt_axi_rd``, ``pt_axi_wr`` and their arbiters in ``rtl/axi``.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import NEVER, Action, Clock, Signal
 
 READ_QUEUE_WORDS = 256
+"""Words that the engine's read queue of a port holds."""
 WRITE_QUEUE_WORDS = 64
+"""Words that the engine's write queue of a port holds."""
 MEMORY_WRITE_WORDS = 128
+"""Words that the memory takes from a write port before it has stored them."""
 OUTSTANDING = 8
-"""Bursts of a port without an answer."""
+"""Most bursts of a port that have been issued and have no answer."""
 READ_FIFO_WORDS = 32
+"""Words that the memory has read and the port has not shown yet."""
 _LEAST = 1e-6
 """Words: less is a rounding error."""
 RUN_CYCLES = 2
-"""From one run to the next at a shared port."""
+"""From the grant of one run to the next at a shared port."""
 CLOSE_CYCLES = 2
 """From a burst's last word to an address that takes its place among those outstanding."""
 ARBITER_CYCLES = 8
@@ -32,19 +37,19 @@ QUEUE_CYCLES = 4
 
 
 class Reader(Protocol):
-    """Who asks a port for words."""
+    """The unit that asks a read port for words."""
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """Words of the oldest burst come, one per cycle from ``cycle`` on."""
+        """Take note that the words of the oldest burst come, one per cycle from ``cycle`` on."""
         ...
 
     def passed(self, row: int) -> int | None:
-        """Cycle in which row ``row`` was taken in; None: not known yet."""
+        """Return the cycle in which row ``row`` was taken in; None if it is not known yet."""
         ...
 
 
 class Writer:
-    """A unit at a write port.
+    """A unit at a write port, as the port counts its bursts.
 
     Attributes:
         queued: its words that are not on their way to the memory.
@@ -57,7 +62,14 @@ class Writer:
 
 
 class ReadPort:
-    """One port's read side: requests in order, bursts outstanding, words to the reader."""
+    """One port's read side: requests in order, bursts outstanding, words to the reader.
+
+    Attributes:
+        number: place among the read ports.
+        room: wakes when few requests wait.
+        beats: words that have been read so far.
+        due: issued bursts in order, each ``[cycle of its first word, beats, reader, beats left]``.
+    """
 
     close_cycles = CLOSE_CYCLES
 
@@ -80,31 +92,38 @@ class ReadPort:
 
     @property
     def waiting(self) -> int:
-        """Requests that have not been issued."""
+        """Number of requests that have not been issued."""
         return len(self._queue)
 
     def ask(self, earliest: int, beats: int, reader: Reader, row: int = -1) -> None:
-        """Request a burst: from ``earliest`` on, and when the reader has taken in row ``row``."""
+        """Request a burst of ``beats`` words for ``reader``.
+
+        It is issued in ``earliest`` or later and, with ``row`` >= 0, not before the reader has
+        taken in that row: the reader's own queue of rows must not overflow.
+        """
         self._queue.append((earliest, beats, reader, row))
         if len(self._queue) == 1:
             self.pump()
 
     def consumed(self, cycle: int, beats: int) -> None:
-        """The reader has taken the words of a burst by ``cycle``."""
+        """Note that the reader has taken all words of a burst by the end of ``cycle``."""
         self._credits.append((cycle, beats))
         if self._queue:
             self.pump()
 
     def pump(self) -> None:
-        """Issue what can be issued."""
+        """Issue every request that may go in this cycle, and come back for the next one."""
         now = self._clock.now
         credits = self._credits
+        # A word that leaves the queue in a cycle makes room for requests of the next one.
         while credits and credits[0][0] < now:
             self._credit += credits.popleft()[1]
         queue = self._queue
         while queue and self._open < OUTSTANDING:
             earliest, beats, reader, row = queue[0]
             at = max(earliest, self._issued + 1)
+            # A burst is requested only when the read queue is sure to hold all of it, so that the
+            # engine never has to stop words that the memory sends.
             if beats > self._credit:
                 if not credits:
                     return
@@ -115,6 +134,8 @@ class ReadPort:
                     return
                 at = max(at, passed)
             if at > now:
+                # One event at a time: a later one that is planned already would only look again for
+                # nothing.
                 if at < self._pump_at or self._pump_at <= now:
                     self._pump_at = at
                     self._clock.at(at, self.pump)
@@ -125,12 +146,15 @@ class ReadPort:
                 return
             queue.popleft()
             self._issue(now, beats, reader)
+            # Loaders stop ahead of a long queue; they go on when it has become short, not at every
+            # burst.
             if len(queue) == 8:
                 self.room.wake()
         if not queue:
             self.room.wake()
 
     def _issue(self, now: int, beats: int, reader: Reader) -> None:
+        """Send the address of a burst in cycle ``now``."""
         self._open += 1
         self._credit -= beats
         self._issued = now
@@ -140,10 +164,14 @@ class ReadPort:
             self._dram.poke(ready)
 
     def room_at(self, time: float) -> float:
-        """Time from which the port's FIFO has room for a word; ``time`` if it has."""
+        """Return the time, ``time`` or later, from which the port's FIFO has room for a word."""
+        # A word is shown per cycle at most: as few words are left as there are cycles until the
+        # port is free.
         if self._free - time <= READ_FIFO_WORDS:
             return time
         left = float(READ_FIFO_WORDS)
+        # Walk back from the newest word: there is room when all but READ_FIFO_WORDS of them have
+        # been shown.
         for first, last in reversed(self._shown):
             if last - first + 1 >= left:
                 return max(time, last - left + 1)
@@ -151,7 +179,7 @@ class ReadPort:
         return time
 
     def _room(self, time: float) -> float:
-        """Words that the port's FIFO has room for."""
+        """Return how many words the port's FIFO has room for at ``time``."""
         room: float = READ_FIFO_WORDS
         if self._free <= time:
             return room
@@ -162,16 +190,19 @@ class ReadPort:
         return room
 
     def need(self, time: float, share: float) -> float:
-        """Cycles for the oldest burst at ``share`` words per cycle."""
+        """Return the cycles for the rest of the oldest burst at ``share`` words per cycle."""
+        # The port shows one word per cycle. A memory that is faster fills the FIFO first, then the
+        # port alone sets the pace.
         left: float = self.due[0][3]
         return left / share if share <= 1 else max(left / share, left - self._room(time))
 
     def serve(self, time: float, share: float, cycles: float) -> None:
-        """The memory reads words of the oldest burst."""
+        """Let the memory read words of the oldest burst for ``cycles`` cycles from ``time`` on."""
         head = self.due[0]
         words = share * cycles
         if share > 1:
             words = min(words, max(self._room(time), 0) + cycles)
+        # Rest of a rounding error: the burst is complete.
         if words > head[3] - _LEAST:
             words = head[3]
         first = self._free if self._free > time + 1 else time + 1
@@ -184,22 +215,23 @@ class ReadPort:
             self._end(head[1], head[2], ceil(last))
 
     def _end(self, beats: int, reader: Reader, last: int) -> None:
-        """The last beat of a burst is on the port in ``last``."""
+        """Note that the last beat of a burst is on the port in cycle ``last``."""
         self._free = last + 1 + self._dram.memory.burst_cycles
         self.beats += beats
         self._clock.at(last + self.close_cycles, self._closed)
         reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
 
     def _closed(self) -> None:
+        """Make a place among the outstanding bursts free again."""
         self._open -= 1
         self.pump()
 
 
 class SharedReadPort(ReadPort):
-    """A port with an arbiter in front: units take turns, run by run.
+    """A read port with an arbiter in front: units take turns, run by run (``pt_rd_arb``).
 
     The arbiter remembers ``OUTSTANDING`` runs from their grant to the word that leaves the port's
-    queue.
+    queue, so that a place among them is taken for longer than at a port without one.
     """
 
     close_cycles = CLOSE_CYCLES + ARBITER_CYCLES
@@ -210,27 +242,28 @@ class SharedReadPort(ReadPort):
         self._last = 0
 
     def unit(self) -> int:
-        """Return the number of another unit at the port."""
+        """Add a unit to the port and return its number."""
         self._queues.append(deque())
         return len(self._queues) - 1
 
     def ask_for(self, unit: int, earliest: int, beats: int, reader: Reader) -> None:
-        """Request a burst for a unit, from ``earliest`` on."""
+        """Request a burst of ``beats`` words for unit ``unit``, issued in ``earliest`` or later."""
         self._queues[unit].append((earliest, beats, reader))
         self.pump()
 
     def consumed(self, cycle: int, beats: int) -> None:
-        """The reader has taken the words of a burst by ``cycle``."""
+        """Note that the reader has taken all words of a burst by the end of ``cycle``."""
         self._credits.append((cycle, beats))
         self.pump()
 
     def pump(self) -> None:
-        """Issue what can be issued."""
+        """Issue every request that may go in this cycle, and come back for the next one."""
         now, credits, queues = self._clock.now, self._credits, self._queues
         while credits and credits[0][0] < now:
             self._credit += credits.popleft()[1]
         while self._open < OUTSTANDING:
             soon, pick, count = NEVER, -1, len(queues)
+            # Round robin: the unit behind the last one that was granted has the first choice.
             for step in range(1, count + 1):
                 unit = (self._last + step) % count
                 queue = queues[unit]
@@ -262,6 +295,9 @@ class WritePort:
     """One port's write side: bursts whose words are complete, in order.
 
     Attributes:
+        number: place among the write ports.
+        beats: words that the memory has stored so far.
+        due: bursts in order, each ``[cycle of its last word, beats, writer, beats left]``.
         queued: words of the bursts that are not on their way to the memory.
         sent: words that are, or were.
         room: wakes when words have been sent.
@@ -287,15 +323,17 @@ class WritePort:
 
     @property
     def full(self) -> bool:
-        """The queue holds as many words as it can."""
+        """Whether the queue holds as many words as it can."""
         return self.queued > WRITE_QUEUE_WORDS
 
     def busy(self, writer: Writer) -> bool:
-        """Some burst of the unit has been announced and is not acknowledged."""
+        """Whether some burst of the unit has been announced and is not acknowledged."""
         if writer.open:
             return True
         for complete, beats, unit in self._queue:
             if unit is writer:
+                # A run is announced to the arbiter before its words, and counts as under way from
+                # then on.
                 return complete - beats - RUN_CYCLES <= self._clock.now
         return False
 
@@ -305,13 +343,17 @@ class WritePort:
             yield self.idle
 
     def push(self, complete: int, beats: int, writer: Writer) -> int:
-        """Write a burst whose last word reaches the queue in ``complete``.
+        """Write a burst whose last word reaches the queue in cycle ``complete``.
 
-        Runs of several units go in the order in which their words are there. Returns the value of
-        ``sent`` from which the burst is in the port's queue.
+        Runs of several units go in the order in which their words are there.
+
+        Returns:
+            The value of ``sent`` from which the burst is in the port's queue.
         """
         writer.queued += beats
         self.queued += beats
+        # Units are calculated ahead of the clock by different amounts, so a burst may come later
+        # here than one that it precedes in the engine: it is sorted in from the end, which is near.
         queue, behind, words = self._queue, 0, 0
         while behind < len(queue) and queue[-1 - behind][0] > complete:
             behind += 1
@@ -322,6 +364,7 @@ class WritePort:
         return self.sent + self.queued - words - WRITE_QUEUE_WORDS
 
     def _pump(self) -> None:
+        """Send every burst that is complete and for which the memory has room."""
         now = self._clock.now
         queue = self._queue
         while queue and self._open < OUTSTANDING:
@@ -345,6 +388,8 @@ class WritePort:
                 self._dram.poke(end - 1)
 
     def _sent(self, beats: int, writer: Writer) -> Action:
+        """Return the action that counts the words of a burst as sent."""
+
         def sent() -> None:
             self.queued -= beats
             self.sent += beats
@@ -353,12 +398,12 @@ class WritePort:
         return sent
 
     def need(self, time: float, share: float) -> float:
-        """Cycles for the oldest burst at ``share`` words per cycle."""
+        """Return the cycles for the rest of the oldest burst at ``share`` words per cycle."""
         left: float = self.due[0][3]
         return left / share
 
     def serve(self, time: float, share: float, cycles: float) -> None:
-        """The memory writes words of the oldest burst."""
+        """Let the memory write words of the oldest burst for ``cycles`` cycles from ``time`` on."""
         head = self.due[0]
         words = share * cycles
         if words > head[3] - _LEAST:
@@ -373,6 +418,8 @@ class WritePort:
             self._pump()
 
     def _acked(self, writer: Writer) -> Action:
+        """Return the action that counts a burst as acknowledged."""
+
         def acked() -> None:
             self._open -= 1
             writer.open -= 1

@@ -1,4 +1,4 @@
-"""The gradient queue between drain and update unit."""
+"""The gradient queue between drain and update unit (``docs/engine.md`` 6)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pynq_train.hw.words import LANES
 
 
 class GradQueue:
-    """Sums of kept lanes, segment by segment.
+    """Counts the weight gradient sums that wait for the update unit, segment by segment.
+
+    Args:
+        clock: the simulated time.
+        sums: capacity of the queue in sums.
+        lane_sums: sums of one lane of a segment.
 
     Attributes:
         used: lanes that are in the queue or on their way into it.
@@ -32,28 +37,30 @@ class GradQueue:
 
     @property
     def room(self) -> bool:
-        """A segment fits."""
+        """Whether a whole segment fits, all its lanes counted."""
         return self.used <= self._lanes - LANES
 
     def take(self, lanes: int, cycle: int) -> None:
-        """A segment begins; it is complete in ``cycle``."""
+        """Let a segment of ``lanes`` kept lanes begin; its last sum is there in ``cycle``."""
         self.used += lanes
         self._pushed += lanes * self.lane_sums
         self._complete.append((self._pushed, cycle))
         self._clock.at(cycle, self.came.wake)
 
     def available(self, sums: int) -> int | None:
-        """Cycle from which ``sums`` more sums can be read; None: not known."""
+        """Return the cycle from which ``sums`` more sums can be read; None if not known yet."""
         need = self._read + sums
         while self._complete and self._complete[0][0] < need:
             self._complete.popleft()
         return self._complete[0][1] if self._complete else None
 
     def read(self, sums: int) -> None:
-        """The update unit has taken ``sums`` sums."""
+        """Note that the update unit has taken ``sums`` sums; whole lanes become free."""
         self._read += sums
         self._lane += sums
         if self._lane >= self.lane_sums:
+            # The queue gives out a lane before the next one, so lanes become free in the order in
+            # which they came.
             self.used -= self._lane // self.lane_sums
             self._lane %= self.lane_sums
             self.freed.wake()

@@ -1,4 +1,4 @@
-"""Update and softmax units."""
+"""Update and softmax units (``docs/engine.md`` 7), and the reader that both share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pynq_train.hw.words import ceil_div
 from pynq_train.program.program import Fields
 
 FIFO_WORDS = 128
+"""Words of masters that the update unit may have requested and not used."""
 READ_CYCLES = 10
 """From the start to the first address of the update unit."""
 ASK_CYCLES = 4
@@ -28,10 +29,16 @@ MASTERS_HELD = 128 + WRITE_QUEUE_WORDS
 """Words behind the arithmetic and in the port's queue; ``COPIES_HELD``: of copies."""
 COPIES_HELD = 32 + WRITE_QUEUE_WORDS
 RECORD_CYCLES = 7
+"""From the end of all writes of the update unit to its record."""
 
 
 class Stream:
-    """Words of a linear range, requested burst by burst."""
+    """Words of a linear range, requested burst by burst at a shared port.
+
+    Attributes:
+        came: of each burst the cycle in which its last word is there, in order.
+        signal: wakes when there is another one.
+    """
 
     def __init__(self, clock: Clock, port: SharedReadPort) -> None:
         self._clock = clock
@@ -41,17 +48,17 @@ class Stream:
         self.signal = Signal(clock)
 
     def ask(self, cycle: int, beats: int) -> None:
-        """Request one burst."""
+        """Request one burst of ``beats`` words in ``cycle`` or later."""
         self._port.ask_for(self._unit, cycle, beats, self)
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """One burst comes."""
+        """Take note that the words of one burst come from ``cycle`` on."""
         self._port.consumed(cycle + beats, beats)
         self.came.append(cycle + beats + QUEUE_CYCLES)
         self.signal.wake()
 
     def passed(self, row: int) -> int | None:
-        """Nothing holds requests back."""
+        """Hold no request back."""
         return self._clock.now
 
 
@@ -61,7 +68,8 @@ class _Lanes:
     Attributes:
         sums: sums of a lane of the queue; without a queue those of a burst.
         live: sums of a lane that are weights; the rest is dropped, one per cycle.
-        per_word: weights in a word of masters.
+        per_word: weights in a word of masters: two without momentum.
+        total: weights of the tensor that are updated.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -75,16 +83,23 @@ class _Lanes:
             fields["u.u_count"] % self.sums, self.live)
 
     def run(self, done: int) -> int:
-        """Weights of the run behind the first ``done`` ones."""
+        """Return the weights of the run behind the first ``done`` ones."""
         return min(BURST_BEATS * self.per_word, self.live - done % self.live, self.total - done)
 
     def dropped(self, done: int) -> int:
-        """Sums that are dropped behind weight ``done``."""
+        """Return the sums that are dropped behind weight ``done``."""
         return 0 if done % self.live else self.sums - self.live
 
 
 class Update:
-    """The update unit: runs of masters.
+    """The update unit: it takes runs of masters and sums, and writes masters and 16-bit copies.
+
+    Args:
+        clock: the simulated time.
+        port: shared read port of masters and of sums in memory.
+        masters: write port of the masters.
+        copies: write port of the 16-bit copies.
+        queue: the gradient queue.
 
     Attributes:
         active: something is updated.
@@ -109,7 +124,7 @@ class Update:
         self._lanes: _Lanes | None = None
 
     def reads(self, fields: Fields, start: int) -> Steps:
-        """Request masters, and with UPDATE sums, as far ahead as the queues hold them."""
+        """Request masters, and with UPDATE sums too, as far ahead as the queues hold them."""
         clock = self._clock
         if clock.now < start:
             yield start
@@ -119,6 +134,8 @@ class Update:
         at = clock.now + READ_CYCLES - RUN_CYCLES
         while self._asked < lanes.total:
             size = ceil_div(lanes.run(self._asked), lanes.per_word)
+            # A burst is requested when the queue is sure to have room for it: the port must not be
+            # blocked for its other units.
             while self._held > FIFO_WORDS - BURST_BEATS:
                 yield self._used
             self._held += size
@@ -129,7 +146,10 @@ class Update:
             self._wv.ask(at, size)
 
     def skip(self, sums: int) -> bool:
-        """Pass over ``sums`` sums of a gradient, unless their masters have been requested."""
+        """Pass over ``sums`` sums of a gradient; return whether that was possible.
+
+        It is not once their masters have been requested: these words would come for nothing.
+        """
         lanes = self._lanes
         if not self.active or lanes is None:
             return False
@@ -141,7 +161,7 @@ class Update:
         return True
 
     def run(self, fields: Fields, start: int, index: int) -> Steps:
-        """Update a tensor; ends when its record is written."""
+        """Update the tensor of descriptor ``index``; ends when its record is written."""
         clock, queue = self._clock, self._queue
         if clock.now < start:
             yield start
@@ -157,6 +177,7 @@ class Update:
             for stream in (self._wv,) if gradient else (self._g, self._wv):
                 while not stream.came:
                     yield stream.signal
+                # The arithmetic takes the words of a burst as they come, one per cycle.
                 at = max(at, stream.came.popleft() - words)
             if gradient:
                 there = queue.available(size)
@@ -164,10 +185,12 @@ class Update:
                     yield queue.came
                     there = queue.available(size)
                 at = max(at, there)
+            # The pipeline does not stop: a run enters it when its results have room behind it.
             while self._out.queued + words > MASTERS_HELD:
                 yield self._masters.room
             while self._copy.queued > COPIES_HELD:
                 yield self._copies.room
+            # One weight per cycle, whatever a word holds.
             at = max(at, clock.now - size) + size
             if clock.now < at:
                 yield at
@@ -181,6 +204,8 @@ class Update:
                 at += dropped
             if copy:
                 copied += size // CHANNELS_PER_WORD
+                # Copies leave in whole bursts; where weights are left out, the memory range has a
+                # gap.
                 if dropped or copied >= BURST_BEATS or self._done == lanes.total:
                     self._copies.push(clock.now + COPY_CYCLES, copied, self._copy)
                     copied = 0
@@ -195,7 +220,11 @@ class Update:
 
 
 class Softmax:
-    """The softmax unit: one image after the other, the next one read meanwhile."""
+    """The softmax unit: one image after the other, the next one read meanwhile.
+
+    The constants are cycles of its steps: three passes over the classes, a lane per cycle, and the
+    fixed delays between them. Pass 3 takes ``DIVIDE_CYCLES`` per word.
+    """
 
     NEXT_CYCLES = 5
     NORM_CYCLES = 9
@@ -215,13 +244,14 @@ class Softmax:
         self._writer = Writer()
 
     def run(self, fields: Fields, start: int) -> Steps:
-        """Loss and gradients of a mini-batch."""
+        """Compute losses and gradients of a mini-batch; ends when the record is written."""
         clock = self._clock
         if clock.now < start:
             yield start
         images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
         gradient, mse = bool(fields.get("f.f_grad", 0)), bool(fields.get("f.f_mse", 0))
         asked = 0
+        # Two images are held: one is computed while the next one comes.
         for _ in range(min(2, images)):
             self._ask(words)
             asked += 1
@@ -232,6 +262,7 @@ class Softmax:
                 while not self._stream.came:
                     yield self._stream.signal
                 at = max(at, self._stream.came.popleft() - QUEUE_CYCLES)
+            # Every pass goes through all lanes, those that pad the last word too.
             lanes = CHANNELS_PER_WORD * words
             at += self.MAX_CYCLES + lanes
             if not mse:
@@ -257,5 +288,6 @@ class Softmax:
         yield clock.now + 2
 
     def _ask(self, words: int) -> None:
+        """Request the logits of an image, word by word, and its label."""
         for word in range(words + 1):
             self._stream.ask(self._clock.now + 4 + word, 1)

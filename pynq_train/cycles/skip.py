@@ -1,5 +1,9 @@
-"""Repeated periods: a pass whose tiles take the same time again and again is not simulated to the
-end; the rest of its equal iterations is counted."""
+"""Repeated periods: the end of a pass whose tiles take the same time is counted, not simulated.
+
+Most passes repeat: after a few tiles every further one takes the same cycles. Then the positions of
+all units are moved on by a number of iterations, and the cycles that these would take are added to
+``Clock.skipped``. The clock itself stays: whatever is planned for a cycle remains right.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ FEWEST = 5
 EQUAL = 2
 """Periods in a row that must take the same time."""
 TOLERANCE = 1e-3
+"""Part of a period by which periods that count as equal may differ."""
 
 
 DRIFT_WORDS = 8
@@ -32,13 +37,14 @@ _State = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 class _Level:
-    """One tile level of the descriptor that compute works on."""
+    """What was seen at the last iterations of one tile level of the descriptor at work."""
 
     def __init__(self) -> None:
         self.times: list[int] = []
         self.states: list[_State] = []
 
     def clear(self) -> None:
+        """Forget all iterations: they no longer follow each other."""
         self.times.clear()
         self.states.clear()
 
@@ -62,7 +68,7 @@ class Skippable(Protocol):
         """All ports, those that read first."""
 
     def conv(self, index: int) -> tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]:
-        """The parts of a convolution descriptor."""
+        """Return X and S address generator, sweeps and segments of a convolution descriptor."""
 
 
 class Skipper:
@@ -75,23 +81,25 @@ class Skipper:
         self._same: dict[tuple[int, int], tuple[int, int]] = {}
 
     def begin(self, index: int) -> None:
-        """Compute starts descriptor ``index``."""
+        """Note that compute starts descriptor ``index``."""
         self._index = index
         self._same.clear()
         for level in self._levels:
             level.clear()
 
     def ended(self, tiles: int) -> None:
-        """The array has done ``tiles`` tiles of the descriptor."""
+        """Note that the array has done ``tiles`` tiles of the descriptor; skip if they repeat."""
         engine = self._engine
         work = engine.conv(self._index)[2]
         inner = 1
         for level, count in enumerate(work.counts):
+            # An iteration of this level ends only with whole iterations of the levels inside it.
             if tiles % inner:
                 return
             seen = self._levels[level]
             position = tiles // inner % count
             if count >= FEWEST:
+                # The outer level has moved: borders may differ, so nothing before counts.
                 if position == 0:
                     seen.clear()
                 else:
@@ -106,6 +114,7 @@ class Skipper:
             inner *= count
 
     def _state(self) -> _State:
+        """Return what must repeat or is to be counted on: beats, waits, fill of the buffers."""
         engine = self._engine
         beats = tuple(port.beats for port in engine.ports)
         fill = (engine.s.lead(), engine.x.occupied, engine.compute.full, engine.store.data.taken,
@@ -113,11 +122,20 @@ class Skipper:
         return beats, engine.traces[self._index].waits.values(), fill
 
     def _try(self, level: int, inner: int, position: int) -> bool:
+        """Skip iterations of a level if its last periods were equal; return whether that was done.
+
+        Args:
+            level: the tile level.
+            inner: tiles of one of its iterations.
+            position: index of the level that comes next.
+        """
         engine, times = self._engine, self._levels[level].times
         period = times[-1] - times[0]
         steps = [times[k + 1] - times[k] for k in range(EQUAL)]
         if max(steps) - min(steps) > max(1, TOLERANCE * steps[-1]) or not self._quiet():
             return False
+        # Equal times are not enough: a buffer that fills a little in each period would make a later
+        # one slower. Only the S ring may drift, by less than would matter.
         fills = [state[2] for state in self._levels[level].states]
         if any(fill[1:] != fills[0][1:] for fill in fills) or (
                 max(fill[0] for fill in fills) - min(fill[0] for fill in fills) > DRIFT_WORDS):
@@ -125,12 +143,16 @@ class Skipper:
         work = engine.conv(self._index)[2]
         if level < work.reduce and fills[-1][-1]:
             return False    # the update unit goes on with sums of an earlier tile
+        # Tiles at the border of a map are cut off and take other times: skip only among tiles that
+        # are cut off alike, and only if all periods seen were of these.
         first, end = self._equal(level, position - 1)
         if position - EQUAL < first:
             return False
         units = self._units(level, inner)
         count = work.counts[level]
         outer = (engine.compute.tile // inner) // count
+        # Every unit must be in the same stretch of equal tiles, and stay in it: the one that is
+        # farthest ahead decides how many iterations are left.
         times_more = end - position - 1
         for unit, at, per in units:
             if engine.at_work.get(unit) != self._index or at // (per * count) != outer:
@@ -142,14 +164,14 @@ class Skipper:
         return True
 
     def _quiet(self) -> bool:
-        """Nothing but this descriptor is at work."""
+        """Return whether nothing but this descriptor is at work."""
         update = self._engine.update
         if self._engine.vector.active:
             return False    # its descriptor is not repeated with the tiles
         return not update.active or (update.index == self._index)
 
     def _units(self, level: int, inner: int) -> list[tuple[Unit, int, int]]:
-        """Units that move with the level: (unit, position, items per iteration)."""
+        """Return the units that move with a level: (unit, position, items per iteration)."""
         engine = self._engine
         x, _, work, segments = engine.conv(self._index)
         result = [(Unit.S, engine.s.tile, inner)]
@@ -169,12 +191,13 @@ class Skipper:
         return result
 
     def _equal(self, level: int, index: int) -> tuple[int, int]:
-        """Indices first..end-1 of the level around ``index`` that are clipped like it."""
+        """Return the indices first, end of the level around ``index`` that are cut off like it."""
         found = self._same.get((level, index))
         if found is not None:
             return found
         x, s, work, segments = self._engine.conv(self._index)
         walks = [(x, level), (s, level)]
+        # The store unit has tile levels of its own: those outside the reduction.
         place = level - work.reduce + (3 if segments.per_tile > 1 else 0)
         if level >= work.reduce:
             walks += [(walk, place) for walk in (segments.writes, segments.flag_writes) if walk]
@@ -193,7 +216,7 @@ class Skipper:
         return first, end
 
     def _skip_sums(self, level: int, count: int) -> bool:
-        """Pass over what the update unit does in ``count`` iterations, if it has that much left."""
+        """Pass over the update unit's work in ``count`` iterations; False: not so much is left."""
         engine = self._engine
         _, _, work, segments = engine.conv(self._index)
         if not segments.queued or level < work.reduce:
@@ -206,7 +229,10 @@ class Skipper:
         return engine.update.skip(sums)
 
     def _skip(self, level: int, inner: int, count: int, cycles: int) -> None:
-        """Pass over ``count`` iterations of a level."""
+        """Pass over ``count`` iterations of a level, which would take ``cycles`` cycles.
+
+        Beats and waits grow by ``count`` times what the last period added.
+        """
         engine = self._engine
         engine.clock.skipped += cycles
         seen = self._levels[level]

@@ -1,4 +1,7 @@
-"""The store unit: drain, post-processing into staging slots, writers, bias, result record."""
+"""The store unit: drain, post-processing into staging slots, writers, bias, result record.
+
+``docs/engine.md`` 6 defines it; ``pt_drain`` and ``pt_store_ctrl`` do it in hardware.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,16 @@ from pynq_train.hw.words import LANES, ceil_div
 from pynq_train.program.program import Fields
 
 SINGLE_CYCLES = 5
-"""The same for groups of one pixel: four slots, and 20 cycles from one request to the next."""
+"""Cycles in which a group of one pixel is taken.
+
+From one request to the next in the same place of the drain it takes 20; there are four places.
+"""
 GROUP_SLOTS = 4
+"""Accumulator groups that the drain holds or has requested."""
 FIRST_PICK = 15
 """From the start of a segment to its first word, if the group comes at once."""
 RELEASE_CYCLES = 2
+"""From the last group of a segment to the next segment, or to the free accumulators."""
 POST_CYCLES = 7
 """From the last word of a segment to the full staging slot."""
 WRITE_START = 3
@@ -30,8 +38,11 @@ WRITE_QUEUE = 5
 QUEUE_PUSH = 3
 """From the last word of a segment to its sums at the head of the gradient queue."""
 RECORD_START = 2
+"""From the end of all writes to the first word of the record."""
 BIAS_CYCLES = 10
+"""From the last bias master of a segment to the first word that may use it."""
 SLOTS = 2
+"""Slots of a staging memory, and segments whose biases are requested ahead."""
 
 
 @dataclass
@@ -47,8 +58,8 @@ class Segments:
         queued: the sums go to the gradient queue.
         flags: flags are written.
         bias: the bias is added.
-        writes: walk of the stored tensor; None: nothing is stored.
-        flag_writes: walk of the flags.
+        writes: address generator of the stored tensor; None: nothing is stored.
+        flag_writes: address generator of the flags, None without.
     """
 
     count: int
@@ -79,6 +90,7 @@ class Segments:
         q = numbers(fields, "y.q", 4)
         pixels = q[0] * q[1] * q[2]
         blocks = fields["g.g_tile"] // CHANNELS_PER_WORD
+        # A group holds a pixel per lane, and a pixel leaves in one word per channel block.
         cycles = LANES * blocks
         if raw:
             groups = fields["y.groups"]
@@ -99,7 +111,7 @@ class Segments:
                    counts, fields.get("y.yc0", 0), moves, fields.get("y.ylim0", 0))
 
     def kept(self, segment: int) -> int:
-        """Lanes of a segment whose sums are kept."""
+        """Return how many lanes of a segment have sums that are weights; the rest is dropped."""
         at = self._first
         for count, move in zip(self._counts, self._moves):
             segment, index = divmod(segment, count)
@@ -108,7 +120,23 @@ class Segments:
 
 
 class Stage:
-    """A staging memory with two slots and its writer."""
+    """A staging memory with two slots, and the writer that empties them.
+
+    Args:
+        clock: the simulated time.
+        port: its write port.
+
+    Attributes:
+        port: its write port.
+        taken: slots that are being filled or read.
+        free: wakes when a slot is free.
+        full: cycles in which slots are full, in order.
+        filled: wakes when there is another one.
+        writer: the unit as the port counts it.
+        segment: segment that is written.
+        active: a descriptor is at work.
+        idle: wakes when none is any more.
+    """
 
     def __init__(self, clock: Clock, port: WritePort) -> None:
         self._clock = clock
@@ -123,7 +151,7 @@ class Stage:
         self.idle = Signal(clock)
 
     def run(self, walk: AddressGenerator, count: int) -> Steps:
-        """Write the segments of a descriptor."""
+        """Write the ``count`` segments of a descriptor whose address generator is ``walk``."""
         clock, port, writer = self._clock, self.port, self.writer
         self.segment, self.active = 0, True
         at = clock.now
@@ -134,6 +162,8 @@ class Stage:
             work: SegmentWrite = walk.write(self.segment)
             shift = at
             for beats, cycles in work.bursts:
+                # Words that the queue does not take stay in the slot: the rest of the segment is
+                # read later by as much.
                 if port.full:
                     before = clock.now
                     while port.full:
@@ -152,7 +182,18 @@ class Stage:
 
 
 class Bias:
-    """Masters of the bias, two segments ahead."""
+    """Masters of the biases, requested two segments ahead.
+
+    Args:
+        clock: the simulated time.
+        port: the shared read port.
+        words: words of a segment: one per output lane of the array.
+
+    Attributes:
+        ready: cycles in which the masters of the next segments are there.
+        came: wakes when there are more of them.
+        asked: segments of the descriptor whose masters have been requested.
+    """
 
     def __init__(self, clock: Clock, port: SharedReadPort, words: int) -> None:
         self._clock = clock
@@ -164,25 +205,35 @@ class Bias:
         self.asked = 0
 
     def ask(self) -> None:
-        """Request the masters of one more segment."""
+        """Request the masters of one more segment, as one run."""
         self._port.ask_for(self._unit, self._clock.now + 4, self._words, self)
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """The masters come."""
+        """Take note that the masters of a segment come from ``cycle`` on."""
         self._port.consumed(cycle + beats, beats)
         self.ready.append(cycle + beats + BIAS_CYCLES)
         self.came.wake()
 
     def passed(self, row: int) -> int | None:
-        """Nothing holds requests back."""
+        """Hold no request back."""
         return self._clock.now
 
 
 class Store:
     """Drain and what follows it.
 
+    Args:
+        clock: the simulated time.
+        compute: the array whose accumulators are drained.
+        bias: reader of the bias masters.
+        stages: staging of the stored tensor, and of its flags.
+        records: write port of the records.
+        queue: the gradient queue.
+
     Attributes:
         segment: segment that is drained.
+        data: staging of the stored tensor.
+        flags: staging of its flags.
     """
 
     def __init__(self, clock: Clock, compute: Compute, bias: Bias, stages: tuple[Stage, Stage],
@@ -200,7 +251,7 @@ class Store:
         self._picked = 0
 
     def front(self, work: Segments, start: int) -> Steps:
-        """Drain the segments of a descriptor."""
+        """Drain the segments of a descriptor whose fields are complete in cycle ``start``."""
         clock = self._clock
         if clock.now < start:
             yield start
@@ -214,7 +265,7 @@ class Store:
         self._end.wake()
 
     def back(self, work: Segments, number: int) -> Steps:
-        """Write what descriptor ``number`` of the unit stores, and its record."""
+        """Write what descriptor ``number`` of the unit stores, then its record."""
         clock = self._clock
         if work.writes is not None:
             clock.start(self.data.run(work.writes, work.count))
@@ -222,12 +273,15 @@ class Store:
             clock.start(self.flags.run(work.flag_writes, work.count))
         while self._drained <= number:
             yield self._end
+        # A GRADIENT stores nothing here; its record is that of the update unit.
         if work.queued:
             return
         for stage in (self.data, self.flags):
             while stage.active:
                 yield stage.idle
         yield clock.now + WRITE_QUEUE
+        # All words must be acknowledged before the record, which tells the host that they are
+        # there.
         for stage in (self.data, self.flags):
             yield from stage.port.wait_idle(stage.writer)
         self._records.push(clock.now + RECORD_START + RECORD_WORDS, RECORD_WORDS, self._writer)
@@ -235,7 +289,7 @@ class Store:
         yield from self._records.wait_idle(self._writer)
 
     def skip(self, segments: int, work: Segments) -> None:
-        """Pass over segments: nothing but their number changes."""
+        """Pass over ``segments`` segments: nothing but their number changes."""
         self.segment += segments
         self._bias.asked += segments
         if work.writes is not None:
@@ -244,6 +298,7 @@ class Store:
             self.flags.segment += segments
 
     def _drain(self, work: Segments, start: int) -> Steps:
+        """Take the accumulator groups of all segments, each when all that it needs is there."""
         clock, compute, grants = self._clock, self._compute, self._compute.grants
         cycles, at = work.cycles, start
         while self.segment < work.count:
@@ -254,9 +309,13 @@ class Store:
                     yield compute.handed
                 at = max(at, compute.finished.popleft())
             picked = self._picked
+            # Words leave one per cycle and segment after segment: not before those of the segment
+            # in front have left, nor before the first group can be there.
             first = max(at + FIRST_PICK, picked)
             if first > clock.now:
                 yield min(first, max(at, clock.now))
+            # The first groups are requested before the segment may leave: all places of the drain
+            # are filled, or become free as the groups of the segment in front leave.
             ahead = min(GROUP_SLOTS, work.groups)
             for group in range(ahead):
                 grants.add(max(at + 1 + 3 * group, picked - cycles * (GROUP_SLOTS - group)), 1, 1)
@@ -268,12 +327,16 @@ class Store:
             first = max(first, clock.now)
             if first > clock.now:
                 yield first
+            # The other groups: one whenever the drain has sent the words of one and has a place for
+            # the next.
             grants.add(first + cycles, cycles, work.groups - ahead)
             picked = self._picked = first + work.words
             more = work.groups - ahead
+            # When the next segment may ask: after the last request of this one.
             at = first + cycles * more + RELEASE_CYCLES if more else max(at + 3 * ahead + 2,
                                                                          picked - 3 * cycles)
             self._hand_on(work, picked)
+            # The last group has been read into the drain; its words are still to leave.
             if closes:
                 clock.at(max(at, clock.now), compute.release)
             if work.bias:
@@ -283,7 +346,7 @@ class Store:
         yield self._picked + (QUEUE_PUSH if work.queued else POST_CYCLES)
 
     def _gate(self, work: Segments) -> Steps:
-        """Wait for room behind the drain."""
+        """Wait for room behind the drain: a segment that has begun to leave never stops."""
         if work.queued:
             while not self._queue.room:
                 yield self._queue.freed
@@ -294,7 +357,7 @@ class Store:
             yield self.flags.free
 
     def _hand_on(self, work: Segments, picked: int) -> None:
-        """The last word of a segment leaves the drain in ``picked``."""
+        """Give a segment, whose last word leaves the drain in cycle ``picked``, to what follows."""
         clock = self._clock
         if work.queued:
             self._queue.take(work.kept(self.segment), picked + QUEUE_PUSH)
@@ -314,6 +377,8 @@ class Store:
         clock.at(cycle, full)
 
     def _next_bias(self, work: Segments) -> Action:
+        """Return the action that requests the masters of the segment after the next."""
+
         def ask() -> None:
             if self._bias.asked < work.count:
                 self._bias.asked += 1

@@ -1,4 +1,4 @@
-"""What the cycle model runs, and what became of it: commands and their traces."""
+"""What the cycle model runs, and when the engine did it: commands and their traces."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from pynq_train.program.program import Fields
 
 @dataclass(frozen=True)
 class Command:
-    """One descriptor: its fields and its taps' weight offsets."""
+    """One descriptor as the cycle model reads it.
+
+    Attributes:
+        fields: all fields of the descriptor, by ``section.name``.
+        taps: weight offset (``woff``) of each tap of its tap table.
+    """
 
     fields: Fields
     taps: tuple[int, ...] = ()
 
     @property
     def opcode(self) -> Opcode:
-        """What it asks for."""
+        """What the descriptor asks for."""
         return Opcode(self.fields["pre.opcode"])
 
 
 @dataclass
 class Trace:
-    """What became of one descriptor.
+    """When one descriptor ran; all cycles count from the start of the program.
 
     Attributes:
         start: cycle in which its first unit starts.
         end: cycle in which it retires.
-        stamps: cycles in which the unit that writes the record starts, and begins the record.
+        stamps: cycles in which the unit that writes the record starts, and begins the record: words
+            2 and 3 of a profiled record.
         array: cycles in which the array had its first operands, and its last step.
         x_beats: words that the X port moved while the array worked on it.
         waits: how the array spent its time.
@@ -45,5 +51,5 @@ class Trace:
 
     @property
     def x_port_cycles(self) -> int:
-        """Cycles that the X port needs for its words."""
+        """Cycles that the X port needs for its words: one each, and 2 of pause after a burst."""
         return self.x_beats + self.x_beats // BURST_BEATS * 2

@@ -1,4 +1,7 @@
-"""Vector unit: maps word by word; normalisation and pooling, which work in turn with it."""
+"""Vector unit: feature maps word by word; normalisation and pooling, which take turns with it.
+
+``docs/engine.md`` 7 says what the three descriptors do.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +20,39 @@ from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
 from pynq_train.program.program import Fields
 
 MAP_QUEUE_WORDS = 256
+"""Words that the queue of map a holds."""
 SECOND_QUEUE_WORDS = 128
-"""Queue of map b."""
+"""Words that the queue of map b holds."""
 SIDE_QUEUE_WORDS = 32
-"""Queues of flags and of coefficients."""
+"""Words that the queues of flags and of coefficients hold."""
 OUT_QUEUE_WORDS = 64
+"""Words of results that wait in front of the port."""
 BLOCK_WORDS = 8
-"""Words of coefficients, sums or statistics of a channel block."""
+"""Words of coefficients, sums or statistics of one channel block."""
 FIRST_CYCLES = 5
 """From the start to the first request."""
 QUEUE_CYCLES = 7
 """From the port to the arithmetic."""
 MATH_CYCLES = 7
+"""From the operands of a word to its result."""
 OUT_CYCLES = 6
 """From the queue of results to the port."""
 EMPTY_CYCLES = 13
 """Between the last word of a channel block and its sums."""
 RECORD_CYCLES = 2
+"""From the end of all writes to the record."""
 POOL_FIRST_CYCLES = 6
 """From the start to the first step of a pooling pass."""
 POOL_MATH_CYCLES = 7
+"""From a step of a pooling pass to its results."""
 POOL_EMPTY_CYCLES = 13
 """Between the last step of a pooling pass and its record."""
 ALU_CYCLES = 7
 """From the operands of an instruction to an instruction that uses its result."""
 NORM_START_CYCLES = 2
+"""From the start of a normalisation to its first request."""
 NORM_LOAD_CYCLES = 2
+"""From the last word of a block to the start of its micro-program."""
 _IDLE_PROGRAM_CYCLES = 3
 """From the order to start a program to its first instruction, and from its end to the results."""
 
@@ -53,7 +63,16 @@ _RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
 
 
 class _Input:
-    """A stream of words, requested run by run as far ahead as its queue holds them."""
+    """A stream of words, requested run by run as far ahead as its queue holds them.
+
+    Words are counted from the start of the descriptor.
+
+    Args:
+        clock: the simulated time.
+        port: its shared read port.
+        unit: its number at the port.
+        depth: words that its queue holds.
+    """
 
     def __init__(self, clock: Clock, port: SharedReadPort, unit: int, depth: int) -> None:
         self._clock = clock
@@ -65,13 +84,17 @@ class _Input:
         self._asked = self._there = self._taken = 0
 
     def begin(self, runs: Iterator[int], start: int, depth: int | None = None) -> None:
-        """Request the runs of a descriptor, from cycle ``start`` on; ``depth``: another queue."""
+        """Request the runs of a descriptor, in words, from cycle ``start`` on.
+
+        ``depth``: words of the queue from now on, if not as before.
+        """
         self._came.clear()
         self._depth = depth or self._depth
         self._asked = self._there = self._taken = 0
         self._clock.start(self._ask(runs, start))
 
     def _ask(self, runs: Iterator[int], start: int) -> Steps:
+        """Request one run after the other, each when the queue has room for it."""
         at = start
         for size in runs:
             while self._asked - self._taken > self._depth - BURST_BEATS:
@@ -84,14 +107,14 @@ class _Input:
             at += 2
 
     def arrive(self, cycle: int, beats: int) -> None:
-        """One burst comes."""
+        """Take note that the words of one burst come from ``cycle`` on."""
         self._port.consumed(cycle + beats, beats)
         self._there += beats
         self._came.append((self._there, cycle + beats + QUEUE_CYCLES))
         self._signal.wake()
 
     def passed(self, row: int) -> int | None:
-        """Nothing holds requests back."""
+        """Hold no request back."""
         return self._clock.now
 
     def wait(self, count: int) -> Iterator[Signal]:
@@ -100,14 +123,15 @@ class _Input:
             yield self._signal
 
     def cycle(self, count: int) -> int:
-        """Cycle behind that in which the ``count``-th word is there."""
+        """Return the cycle behind that in which the ``count``-th word is there."""
+        # Words of a burst come one per cycle up to its last one; the callers ask for rising counts.
         while self._came[0][0] < count:
             self._came.popleft()
         end, cycle = self._came[0]
         return cycle - (end - count)
 
     def take(self, count: int) -> None:
-        """Words up to the ``count``-th have left the queue."""
+        """Note that the words up to the ``count``-th have left the queue."""
         self._taken = count
         self._used.wake()
 
@@ -126,9 +150,10 @@ class _Output:
             yield self._port.room
 
     def push(self, cycle: int, words: int) -> int:
-        """Words of one run, the last of them out of the unit in ``cycle``.
+        """Send the words of one run, the last of which leaves the unit in ``cycle``.
 
-        Returns what :meth:`taken` waits for.
+        Returns:
+            What :meth:`taken` waits for.
         """
         sent = 0
         for beats in _bursts(words):
@@ -147,13 +172,20 @@ class _Output:
 
 
 def _bursts(words: int) -> Iterator[int]:
+    """Yield the sizes of the bursts of a run of ``words`` words."""
     while words:
         yield min(words, BURST_BEATS)
         words -= min(words, BURST_BEATS)
 
 
 class Vector:
-    """The vector unit with normalisation, one descriptor after the other.
+    """The vector unit with normalisation and pooling, one descriptor after the other.
+
+    Args:
+        clock: the simulated time.
+        a: shared read port of map a and of all that normalisation reads.
+        b: shared read port of map b, flags, argmax indices and coefficients.
+        writes: its write port.
 
     Attributes:
         active: a descriptor is at work.
@@ -172,7 +204,7 @@ class Vector:
         self.active = False
 
     def run(self, fields: Fields, start: int) -> Steps:
-        """One descriptor; ends when its record is written."""
+        """Do one descriptor; ends when its record is written."""
         if self._clock.now < start:
             yield start
         self.active = True
@@ -189,6 +221,7 @@ class Vector:
         yield self._clock.now + 2
 
     def _maps(self, f: Fields) -> Steps:
+        """Do a VECTOR descriptor, a chunk of at most a burst of words at a time."""
         clock, out = self._clock, self._out
         images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
         rows = f["v.m_words"]
@@ -208,6 +241,9 @@ class Vector:
         if f.get("v.v_b", 0):
             used.append(self._b)
             self._b.begin(_planes(blocks, images) if spread else _planes(planes, words), at)
+        # The unit takes a word of each map per cycle, so a chunk ends when the last word of the
+        # slowest stream is there. Blocks are the outer loop: a block's coefficients are loaded
+        # once.
         taken = plane = 0
         for block in range(blocks):
             if table:
@@ -223,6 +259,8 @@ class Vector:
                     end = at + size
                     used_up: list[tuple[_Input, int]] = []  # with the last word of the chunk
                     for one in used:
+                        # With spread one word of b serves a whole plane: it must be there before
+                        # the plane's first word, and stays until its last one.
                         lone = spread and one is self._b
                         count = plane + 1 if lone else taken
                         yield from one.wait(count)
@@ -230,6 +268,7 @@ class Vector:
                         if not lone or not left:
                             used_up.append((one, count))
                     if masked:
+                        # A flag word has 16 pixels, as many as a chunk has words.
                         count = plane * rows + chunk + 1
                         yield from self._mask.wait(count)
                         end = max(end, self._mask.cycle(count) + size)
@@ -250,6 +289,8 @@ class Vector:
                 if reduce and write and (image % BURST_BEATS == BURST_BEATS - 1
                                          or image == images - 1):
                     out.push(at + MATH_CYCLES, image % BURST_BEATS + 1)
+            # The sums of a block are complete, and coefficients may change, when the pipeline is
+            # empty.
             at += EMPTY_CYCLES
             if sums:
                 at += BLOCK_WORDS - 1
@@ -258,6 +299,7 @@ class Vector:
             yield at
 
     def _pool(self, f: Fields) -> Steps:
+        """Do a POOL descriptor, stretch by stretch."""
         clock, out = self._clock, self._out
         images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_winners", 0)
         self._a.begin(_planes(images, f["p.i_words"]), clock.now + FIRST_CYCLES)
@@ -291,6 +333,7 @@ class Vector:
             yield at + POOL_EMPTY_CYCLES
 
     def _norm(self, f: Fields) -> Steps:
+        """Do a NORM descriptor, channel block by channel block."""
         clock, out, load = self._clock, self._out, self._load
         program, blocks = NormProgram(f["n.n_program"]), f["n.n_blocks"]
         parts = 0 if program == NormProgram.FORWARD_FROZEN else f["n.n_parts"]
@@ -309,6 +352,8 @@ class Vector:
                 yield at
             load.take(count)
             for words in results:
+                # The results are written one word per cycle; the next run waits for the port to
+                # take this one.
                 at += words + 1
                 yield from out.taken(out.push(at, words))
                 at = max(at, clock.now)
@@ -317,9 +362,10 @@ class Vector:
 
 
 def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
-    """Cycles of one VECTOR or NORM descriptor that has the memory for itself.
+    """Return the cycles of one VECTOR or NORM descriptor that has the memory for itself.
 
     They count from the start of the unit, its configuration not included, to the end of its writes.
+    ``fields``: the descriptor; ``memory``: timing of the device memory.
     """
     clock = Clock()
     dram = Dram(clock, memory)
@@ -331,13 +377,14 @@ def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
 
 
 def _planes(count: int, words: int) -> Iterator[int]:
+    """Yield the bursts of ``count`` planes of ``words`` words; a burst never crosses planes."""
     for _ in range(count):
         yield from _bursts(words)
 
 
 @cache
 def program_cycles(program: NormProgram) -> int:
-    """Cycles of a micro-program on one channel block, from its start to its results.
+    """Return the cycles of a micro-program on one channel block, from its start to its results.
 
     An instruction issues its four channels in consecutive cycles; it waits for registers that an
     instruction before it still computes.
@@ -347,6 +394,8 @@ def program_cycles(program: NormProgram) -> int:
     for i in PROGRAMS[program]:
         if i.op == NormOp.END:
             break
+        # It also waits for its own destination: results of two instructions must not come out of
+        # order. FIX and PUT write output words, of which nothing is read.
         needs = [i.dst] if i.op not in (NormOp.FIX, NormOp.PUT) else []
         if i.op >= NormOp.MUL:
             needs.append(i.a)
@@ -360,5 +409,5 @@ def program_cycles(program: NormProgram) -> int:
 
 
 def block_cycles(program: NormProgram) -> int:
-    """Cycles of a normalisation for a channel block, when it does not wait for the memory."""
+    """Return the cycles of a normalisation per channel block if it never waits for memory."""
     return program_cycles(program) + sum(words + 1 for words in _RESULTS[program])

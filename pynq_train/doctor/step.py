@@ -12,10 +12,11 @@ from pynq_train.backends import Backend, open_backend
 from pynq_train.errors import Mismatch
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
 from pynq_train.layers import init_params
-from pynq_train.quant import SgdStep, step_params
+from pynq_train.quant import SgdStep
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.lower.step_block import plan_params
 from pynq_train.schedule.plan import Plan
 
 _STREAM = 0xD0D
@@ -57,7 +58,7 @@ def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepComp
                             fill_seed=_FILL)
         reference.calibrate(images, labels)
         policy = copy.deepcopy(reference.policy)
-        params = step_params(policy.exponents(plan.batch), SgdStep(0.01, 0.9, 1e-3))
+        params = plan_params(plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 1e-3))
         reference.write_training(images, labels, params)
         backend.write(0, golden.read(0, nbytes))
         request = reference.request(reference.training)

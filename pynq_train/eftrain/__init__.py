@@ -1,7 +1,10 @@
-"""EF-Train (Tang et al., TODAES 2022) as the baseline: cycle model, search, and its kernel in C.
+"""EF-Train (Tang et al., TODAES 2022) as the baseline: cycle model, search, and its kernel in C++.
 
 The model restates the paper's equations; ``docs/eftrain.md`` says which and with what result. The
 kernel is ours, written for Vitis HLS (``hls/``); here it is compiled by g++ and trains networks.
+Names are the paper's: FP, BP and WU for forward, backward and weight update; IFM, OFM and WEI for
+the buffers of input map, output map and weights; "loss" for the gradient of the loss by a feature
+map.
 """
 
 from pynq_train.eftrain.chips import CHIPS, FIXED16, FP32, Chip, DataType, chip_of

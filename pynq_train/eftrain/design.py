@@ -37,7 +37,11 @@ class Design:
     slot_kernel: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse buffers and lanes that are none."""
+        """Refuse buffers and lanes that are none.
+
+        Raises:
+            BadInput: one of them is below 1.
+        """
         for what in ("lanes", "ifm_words", "ofm_words", "wei_words"):
             if getattr(self, what) < 1:
                 raise BadInput(f"EF-Train design: {what}", expected="1 or more",
@@ -45,27 +49,32 @@ class Design:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of the array."""
+        """Number of multipliers of the array."""
         return self.lanes**2
 
     @property
     def timing(self) -> Timing:
-        """Streams of the chip for this data type."""
+        """Speed of the chip's streams for this data type."""
         return Timing(max(self.chip.stream_bits // self.dtype.bits, 1))
 
     def on_chip(self, shape: ConvShape, kind: EfPass) -> int:
-        """``M_on``: output channels whose weights the buffers hold, 0 if not even one tile's."""
+        """Return ``M_on``: output channels whose weights the buffers hold; 0 if not even a tile's.
+
+        ``kind``: the pass; backward makes n channels from m.
+        """
         made, reduced = (shape.n, shape.m) if kind == EfPass.BP else (shape.m, shape.n)
         if self.slot_kernel is None:
             tiles = self.wei_words // (_depth(reduced, self.lanes) * shape.kernel**2)
             return halved(made, self.lanes, tiles)
+        # A slot holds whole kernels of its size, of smaller ones as many blocks of channels as fit
+        # beside each other in both directions.
         slots = self.wei_words // self.slot_kernel**2
         per_slot = (self.slot_kernel // shape.kernel) ** 2
         tiles = slots // -(-_depth(reduced, self.lanes) // per_slot) if per_slot else 0
         return min(made, tiles * self.lanes)
 
     def holds(self, shape: ConvShape, kind: EfPass, tile: Tile) -> bool:
-        """Whether the input and output buffers hold a tile."""
+        """Return whether the input and output buffers hold a tile of a pass."""
         return (source_words(shape, kind, tile) <= self.ifm_words
                 and tile.rows * tile.cols <= self.ofm_words)
 
@@ -86,16 +95,19 @@ def halved(made: int, lanes: int, tiles: int) -> int:
 
 
 def weight_words(shape: ConvShape, kind: EfPass, lanes: int, held: int) -> int:
-    """Words of one weight bank that ``held`` output channels take (equation 31)."""
+    """Return the words of a weight bank that ``held`` output channels take (equation 31)."""
     reduced = shape.m if kind == EfPass.BP else shape.n
     return _depth(reduced, lanes) * -(-held // lanes) * shape.kernel**2
 
 
 def _depth(reduced: int, lanes: int) -> int:
-    """Kernels per output tile in one of the two halves of a bank."""
+    """Return the kernels per output tile in one of the two halves of a bank."""
     return -(-reduced // (2 * lanes))
 
 
 def bram36(words: int, bits: int) -> float:
-    """Block memories of one bank: a half, or as many wholes as it takes."""
+    """Return the block memories of one bank of ``words`` numbers of ``bits`` bits.
+
+    A half, or as many wholes as it takes: a block memory can be used as two of half the size.
+    """
     return 0.5 if words * bits <= BRAM36_BITS // 2 else float(-(-words * bits // BRAM36_BITS))

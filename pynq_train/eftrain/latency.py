@@ -17,7 +17,10 @@ from enum import Enum
 
 
 class EfPass(Enum):
-    """The three passes of the training step."""
+    """The three passes of the training step.
+
+    FP: forward, BP: backward, WU: weight update.
+    """
 
     FP = "fp"
     BP = "bp"
@@ -59,7 +62,7 @@ class ConvShape:
         return self.m * self.n * self.rows * self.cols * self.kernel**2
 
     def produced(self, kind: EfPass) -> tuple[int, int]:
-        """Rows and columns of the map that a pass works on tile by tile."""
+        """Return rows and columns of the map that a pass works on tile by tile."""
         return (self.in_rows, self.in_cols) if kind == EfPass.BP else (self.rows, self.cols)
 
 
@@ -95,7 +98,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class _Terms:
-    """Cycles of what happens once per tile, and how often."""
+    """Cycles of what happens once per tile, and how often that is.
+
+    Attributes:
+        comp: cycles of the array for one tile of input channels.
+        ifm: cycles to load a tile of the input map.
+        wei: cycles to load a tile of weights (backward: all that are held).
+        out: cycles to move a tile of the output map.
+        n: tiles of the reduced channels.
+        m: tiles of the produced channels.
+        r: tiles of rows.
+        start: cycles to start a transfer.
+    """
 
     comp: int
     ifm: int
@@ -117,6 +131,8 @@ def latency(shape: ConvShape, kind: EfPass, tile: Tile, batch: int, timing: Timi
         batch: images.
         timing: streams of the chip.
     """
+    # Output channels go in groups of M_on, whose weights stay on chip while all images pass; the
+    # last group may be smaller.
     whole, last = divmod(_channels(shape, kind)[0], tile.on_chip)
     cycles = 0
     if whole:
@@ -127,7 +143,7 @@ def latency(shape: ConvShape, kind: EfPass, tile: Tile, batch: int, timing: Timi
 
 
 def source_words(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
-    """Words of one bank of the IFM buffer: the pixels that a tile reads of one channel."""
+    """Return the words of an IFM bank: the pixels that a tile reads of one channel."""
     rows, cols = tile.rows, tile.cols
     if kind == EfPass.BP:  # of the zeros between the loss's pixels none is kept
         return ((rows + shape.kernel - 2) // shape.stride + 1) * (
@@ -136,7 +152,7 @@ def source_words(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
 
 
 def array_cycles(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
-    """Cycles of the array per tile: one position of one tap each.
+    """Return the cycles of the array per tile: one position of one tap each.
 
     In a strided backward pass a tap meets every stride-th row and column only.
     """
@@ -146,15 +162,18 @@ def array_cycles(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
 
 
 def _channels(shape: ConvShape, kind: EfPass) -> tuple[int, int]:
-    """Produced and reduced channels: the backward pass exchanges them."""
+    """Return produced and reduced channels: the backward pass exchanges them."""
     return (shape.n, shape.m) if kind == EfPass.BP else (shape.m, shape.n)
 
 
 def _terms(shape: ConvShape, kind: EfPass, tile: Tile, held: int, timing: Timing) -> _Terms:
+    """Return what one tile costs, for a group of ``held`` output channels on chip."""
     p, start, lanes, taps = (timing.words_per_cycle, timing.start_cycles, tile.lanes,
                              shape.kernel**2)
     reduced = _channels(shape, kind)[1]
     row_count = shape.produced(kind)[0]
+    # An image of few channels would be padded to all lanes for nothing; the paper's figures for it
+    # follow from its own channels.
     channels = min(reduced, lanes) if reduced <= FEW_CHANNELS else lanes
     wei = -(-lanes * lanes // p) * taps
     if kind == EfPass.BP:  # all weights that are held, in one transfer
@@ -169,7 +188,7 @@ def _terms(shape: ConvShape, kind: EfPass, tile: Tile, held: int, timing: Timing
 
 def _group(shape: ConvShape, kind: EfPass, tile: Tile, held: int, batch: int,
            timing: Timing) -> int:
-    """Cycles of a mini-batch for ``held`` output channels whose weights are on chip."""
+    """Return the cycles of a mini-batch for ``held`` output channels whose weights are on chip."""
     terms = _terms(shape, kind, tile, held, timing)
     if kind == EfPass.WU:
         return _update_group(terms, batch)
@@ -177,10 +196,16 @@ def _group(shape: ConvShape, kind: EfPass, tile: Tile, held: int, batch: int,
 
 
 def _product_group(t: _Terms, batch: int, kind: EfPass) -> int:
-    """Forward and backward (equations 15 to 21, and what section 5 says of the backward pass)."""
+    """Return the cycles of a group, forward and backward.
+
+    Equations 15 to 21, and what section 5 of the paper says of the backward pass.
+    """
     ready = max(t.ifm, t.comp)  # a tile of input comes in while the one before is computed
     filling = max(t.ifm, t.wei, t.comp)  # the same while weights come in
     store = max(t.comp, t.out)
+    # An output tile takes n input tiles. Loading overlaps with computing, so each costs the slower
+    # of both; the last one's computing overlaps with the store of the output tile before, if there
+    # is one.
     first = (t.n - 1) * ready + t.ifm + t.comp  # nothing to store yet
     other = (t.n - 1) * ready + t.ifm + store
     drain = t.out + t.start
@@ -192,15 +217,22 @@ def _product_group(t: _Terms, batch: int, kind: EfPass) -> int:
                        + drain)
     else:  # all of them during the first output tile
         first_image = (t.m * t.r - 1) * other + loading_first + drain
+    # Weights come in with the first image and stay for the others.
     return (batch - 1) * image + first_image
 
 
 def _update_group(t: _Terms, batch: int) -> int:
-    """Weight update (equations 22 to 27): both maps come in, gradients stay on chip."""
+    """Return the cycles of a group of the weight update (equations 22 to 27).
+
+    Both maps come in, gradients stay on chip until the last image.
+    """
+    # The loss has the size of an output tile; both streams run at once.
     loss = t.start + t.out
     load = max(t.ifm, loss)
     out = t.wei
     pairs = t.m * t.n
+    # With several tiles of rows each pair of channel tiles passes all of them; with a single one
+    # the loss tile stays while the input tiles change.
     if t.r > 1:
         both = max(load, t.comp)
         first = (t.r - 1) * both + load + t.comp

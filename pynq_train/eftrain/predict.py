@@ -15,7 +15,7 @@ from pynq_train.layers.fuse import FusedLayer
 
 @dataclass(frozen=True)
 class EfLayer:
-    """One layer.
+    """Prediction of one layer.
 
     Attributes:
         name: name of the layer.
@@ -37,13 +37,13 @@ class EfLayer:
 
 @dataclass(frozen=True)
 class EfPrediction:
-    """A training step's convolutions.
+    """Prediction of a training step's convolutions.
 
     Pooling, loss and the processor's work are not in the paper's model, and so not here.
 
     Attributes:
         design: the build.
-        batch: images.
+        batch: images of the mini-batch.
         layers: the layers.
         clock_mhz: clock for times.
     """
@@ -70,12 +70,12 @@ class EfPrediction:
 
     @property
     def gops(self) -> float:
-        """Thousand million operations per second, two per multiply-add."""
+        """Thousand million operations per second; a multiply-add counts as two."""
         return 2e-3 * self.macs * self.clock_mhz / self.cycles
 
     @property
     def use(self) -> float:
-        """Multiply-adds per multiplier and cycle."""
+        """Multiply-adds per multiplier and cycle: 1 is a busy array."""
         return self.macs / (self.design.multipliers * self.cycles)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,6 +148,13 @@ def predict_layers(layers: Sequence[FusedLayer], design: Design, batch: int,
 def best_tile(name: str, shape: ConvShape, kind: EfPass, design: Design, batch: int) -> Tile:
     """Return the tile of whole rows with the fewest cycles; of equals, the one with more rows.
 
+    Args:
+        name: name of the layer, for the error.
+        shape: its convolution.
+        kind: the pass.
+        design: the build.
+        batch: images of the mini-batch.
+
     Raises:
         DoesNotFit: a row of a map, or the weights of one tile, are larger than the buffers.
     """
@@ -160,6 +167,7 @@ def best_tile(name: str, shape: ConvShape, kind: EfPass, design: Design, batch: 
     best: tuple[int, Tile] | None = None
     for count in range(1, rows + 1):
         tile = Tile(design.lanes, count, cols, held)
+        # More rows need more words: no larger tile fits either.
         if not design.holds(shape, kind, tile):
             break
         cycles = latency(shape, kind, tile, batch, design.timing)

@@ -107,5 +107,5 @@ MEASURED = (
 
 
 def measured(net: str, chip: str) -> Measured | None:
-    """Return the paper's figure for a network on a chip, None if there is none."""
+    """Return the paper's figure for a network on a chip by their names; None if there is none."""
     return next((one for one in MEASURED if (one.net, one.chip) == (net, chip)), None)

@@ -36,7 +36,13 @@ BRAM_SHARE = 0.775
 
 @dataclass(frozen=True)
 class _Work:
-    """One pass of one or more equal layers."""
+    """One pass of one or more equal layers.
+
+    Attributes:
+        shape: their convolution.
+        kind: the pass.
+        count: how many layers.
+    """
 
     shape: ConvShape
     kind: EfPass
@@ -69,6 +75,7 @@ def search(layers: Sequence[FusedLayer], chip: Chip, dtype: DataType, batch: int
     most = math.isqrt(int(dsp_share * chip.dsp) // dtype.dsp_per_mac)
     budget = bram_share * chip.bram36
     found: tuple[int, Design] | None = None
+    # The most lanes first: a good first find rules out most of the others by their least cycles.
     for count in range(most, 0, -1) if lanes is None else (lanes,) if lanes <= most else ():
         if found is not None and _least(works, count, batch) >= found[0]:
             continue  # not even with perfect overlap
@@ -84,6 +91,7 @@ def search(layers: Sequence[FusedLayer], chip: Chip, dtype: DataType, batch: int
 
 
 def _works(layers: Sequence[FusedLayer], dense: bool) -> tuple[_Work, ...]:
+    """Return the passes of a training step, equal ones together; ``dense`` as in :func:`search`."""
     counts: dict[tuple[ConvShape, EfPass], int] = {}
     for index, layer in enumerate(layers):
         if layer.kind == "dense" and not dense:
@@ -96,7 +104,7 @@ def _works(layers: Sequence[FusedLayer], dense: bool) -> tuple[_Work, ...]:
 
 
 def _least(works: Sequence[_Work], lanes: int, batch: int) -> int:
-    """Cycles of the array alone."""
+    """Return the cycles of the array alone: no build with these lanes takes fewer."""
     return batch * sum(w.count * -(-w.shape.m // lanes) * -(-w.shape.n // lanes)
                        * array_cycles(w.shape, w.kind, Tile(lanes, *w.shape.produced(w.kind), 1))
                        for w in works)
@@ -104,12 +112,17 @@ def _least(works: Sequence[_Work], lanes: int, batch: int) -> int:
 
 def _designs(works: Sequence[_Work], chip: Chip, dtype: DataType, lanes: int,
              budget: float) -> list[Design]:
-    """Builds that use the budget up: depth of the weight banks, the rest for the map buffers."""
+    """Return the builds that use the budget up.
+
+    The depth of the weight banks is tried in steps of a block memory; the map buffers get the rest.
+    Buffers smaller than they could be never help (:func:`_trimmed` takes away what is not used).
+    """
     per_block = BRAM36_BITS // dtype.bits
     whole = max(weight_words(w.shape, w.kind, lanes,
                              w.shape.n if w.kind == EfPass.BP else w.shape.m) for w in works)
     designs = []
     for wei in (per_block // 2, *range(per_block, whole + 2 * per_block, per_block)):
+        # Two halves of a bank per multiplier.
         left = budget - 2 * lanes**2 * wei / per_block
         halves = int(left / lanes)  # half blocks of a bank of both map buffers together
         for ifm, ofm in _splits(halves):
@@ -121,17 +134,22 @@ def _designs(works: Sequence[_Work], chip: Chip, dtype: DataType, lanes: int,
 
 
 def _splits(halves: int) -> list[tuple[int, int]]:
-    """Ways to share half blocks: one half block, or whole ones, for each of the two buffers."""
+    """Return the ways to share ``halves`` half block memories between the two map buffers.
+
+    Each gets one half or whole ones: a bank of one and a half would take two.
+    """
     sizes = [1, *range(2, halves, 2)]
     return [(ifm, max(size for size in sizes if size <= halves - ifm)) for ifm in sizes
             if halves - ifm >= 1]
 
 
 def _cycles(works: Sequence[_Work], design: Design, batch: int) -> int | None:
-    """Cycles of the mini-batch, None if a map or a tile of weights does not fit."""
+    """Return the cycles of the mini-batch; None if a map or a tile of weights does not fit."""
     total = 0
     for work in works:
         held = design.on_chip(work.shape, work.kind)
+        # What the buffers decide about a pass is only how many rows fit; the cycles for each number
+        # of rows are the same for all builds with these lanes and weights, and are kept.
         best = _fewest(work.shape, work.kind, design.lanes, held, batch,
                        design.timing.words_per_cycle)
         rows = _most_rows(work.shape, work.kind, design) if held else 0
@@ -144,7 +162,7 @@ def _cycles(works: Sequence[_Work], design: Design, batch: int) -> int | None:
 @cache
 def _fewest(shape: ConvShape, kind: EfPass, lanes: int, held: int, batch: int,
             words_per_cycle: int) -> tuple[int, ...]:
-    """Fewest cycles of a pass with tiles of at most 1, 2, ... rows."""
+    """Return the fewest cycles of a pass with tiles of at most 1, 2, ... rows."""
     if not held:
         return ()
     rows, cols = shape.produced(kind)
@@ -157,8 +175,9 @@ def _fewest(shape: ConvShape, kind: EfPass, lanes: int, held: int, batch: int,
 
 
 def _most_rows(shape: ConvShape, kind: EfPass, design: Design) -> int:
-    """Rows of the largest tile that the buffers hold."""
+    """Return the rows of the largest tile that the buffers hold, 0 if not one does."""
     rows, cols = shape.produced(kind)
+    # Bisection: the words of a tile grow with its rows.
     low, high = 0, min(rows, design.ofm_words // cols)
     while low < high:
         middle = (low + high + 1) // 2
@@ -170,11 +189,12 @@ def _most_rows(shape: ConvShape, kind: EfPass, design: Design) -> int:
 
 
 def _trimmed(works: Sequence[_Work], design: Design, batch: int) -> Design:
-    """Take away whole blocks of a bank that save no cycles."""
+    """Return the build without the block memories of each bank that save no cycles."""
     cycles, block = _cycles(works, design, batch), BRAM36_BITS // design.dtype.bits
     for buffer in ("wei_words", "ifm_words", "ofm_words"):
         while True:
             words = getattr(design, buffer)
+            # A block memory halves once; larger banks lose whole ones.
             less = words // 2 if words <= block else words - block
             if words <= block // 2:
                 break

@@ -19,6 +19,7 @@ ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 ROUNDS_PER_KEY = 4
 """The key enters again after every fourth round."""
 PARITY = 0x1BD11BDA
+"""Constant of the third key word (Threefry, with 32-bit words)."""
 ELEMENTS_PER_BLOCK = 4
 BITS = 16
 """Random bits per element."""
@@ -32,7 +33,8 @@ def block_int(seed: int, step: int, tensor: int, block: int, rounds: int = ROUND
               ) -> tuple[int, int]:
     """Return the two 32-bit words of one block: counter (block, tensor) under key (seed, step).
 
-    The definition in Python integers; arguments are taken modulo 2**32.
+    The definition in Python integers, one element at a time; :func:`blocks` is the fast form.
+    Arguments are taken modulo 2**32.
     """
     key = (seed & _MASK, step & _MASK, (seed ^ step ^ PARITY) & _MASK)
     low, high = (block + key[0]) & _MASK, (tensor + key[1]) & _MASK
@@ -49,7 +51,17 @@ def block_int(seed: int, step: int, tensor: int, block: int, rounds: int = ROUND
 
 
 def blocks(seed: int, step: int, tensor: int, index: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return block ``index`` (any shape, integers) as uint64, its first word in the low half."""
+    """Return blocks of random bits, each 64 bits with its first word in the low half.
+
+    Args:
+        seed: of the training.
+        step: number of the training step.
+        tensor: number of the tensor.
+        index: numbers of the blocks, integers of any shape.
+
+    Returns:
+        uint64, of the shape of ``index`` (at least one dimension).
+    """
     key = [np.uint32(word & _MASK) for word in (seed, step, seed ^ step ^ PARITY)]
     # Scalars of a fixed width warn when they wrap, arrays do not: keep everything in arrays.
     low = np.atleast_1d(index).astype(np.uint32) + key[0]
@@ -76,6 +88,9 @@ def element_bits(seed: int, step: int, tensor: int, first: int, count: int) -> N
         first: first element, 0 or more.
         count: number of elements.
 
+    Returns:
+        uint16 ``(count,)``.
+
     Raises:
         ValueError: ``first`` or ``count`` is negative, or an element is beyond 2**34.
     """
@@ -89,20 +104,24 @@ def element_bits(seed: int, step: int, tensor: int, first: int, count: int) -> N
 
 
 def drop_threshold(rate: float) -> int:
-    """Return the threshold of ``rate`` (0 to below 1): an element drops if its bits are below."""
+    """Return the threshold of a dropout rate: an element drops if its 16 bits are below it.
+
+    ``rate``: 0 or more, below 1.
+    """
+    # A rate near 1 would give 2**16, which 16 bits do not hold.
     return min(round(rate * (1 << BITS)), (1 << BITS) - 1)
 
 
 def keep_words(least: int, seed: int, step: int, tensor: int,
                numbers: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of the four channels of words a dropout keeps, ``(*numbers.shape, 4)``.
+    """Return which of the four channels of words a dropout keeps: bool ``(*numbers.shape, 4)``.
 
     Args:
         least: smallest random bits of an element that is kept (:func:`drop_threshold`).
         seed: of the training.
         step: number of the training step; the engine takes it modulo ``2**STEP_BITS``.
         tensor: number of the tensor.
-        numbers: of the words in the tensor, each a block.
+        numbers: numbers of the words in the tensor, each a block of random bits.
     """
     words = blocks(seed, step % (1 << STEP_BITS), tensor, np.ascontiguousarray(numbers))
     kept: NDArray[np.bool_] = words.astype("<u8")[..., None].view("<u2") >= np.uint16(least)
@@ -111,10 +130,17 @@ def keep_words(least: int, seed: int, step: int, tensor: int,
 
 def keep_map(rate: float, seed: int, step: int, tensor: int,
              shape: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Return which elements of a map ``(images, channels, rows, cols)`` a dropout keeps.
+    """Return which elements of a feature map a dropout keeps: bool of ``shape``.
 
     A block serves four neighbouring channels of one pixel; blocks count in the order (image,
     channel block, row, column), whatever the layout in memory is.
+
+    Args:
+        rate: part of the elements that drop, 0 or more, below 1.
+        seed: of the training.
+        step: number of the training step.
+        tensor: number of the tensor.
+        shape: images, channels, rows, columns.
     """
     images, channels, rows, cols = shape
     groups = -(-channels // ELEMENTS_PER_BLOCK)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pynq_train.layers.fuse import FusedLayer, wiring
+from pynq_train.layers.fuse import FusedLayer
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
@@ -69,8 +69,8 @@ class BackwardGraph:
 def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tuple[bool, ...]:
     """Whether each layer's output has a gradient: it learns, or something that it reads does."""
     active: list[bool] = []
-    for trainable, sources in zip(learning, wiring(layers)):
-        active.append(trainable or any(active[place] for place in sources if place >= 0))
+    for trainable, layer in zip(learning, layers):
+        active.append(trainable or any(active[place] for place in layer.sources if place >= 0))
     return tuple(active)
 
 
@@ -81,8 +81,9 @@ def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
     They do not learn, and nothing does that their own map (not a second one that they add) comes
     from.
     """
-    return tuple(layer.kind == "norm" and not trainable and not (place[0] >= 0 and active[place[0]])
-                 for layer, trainable, place in zip(layers, learning, wiring(layers)))
+    return tuple(layer.kind == "norm" and not trainable
+                 and not (layer.sources[0] >= 0 and active[layer.sources[0]])
+                 for layer, trainable in zip(layers, learning))
 
 
 def build_backward_graph(layers: Sequence[FusedLayer], active: Sequence[bool]) -> BackwardGraph:
@@ -98,7 +99,7 @@ def build_backward_graph(layers: Sequence[FusedLayer], active: Sequence[bool]) -
 class _Builder:
     def __init__(self, layers: Sequence[FusedLayer], active: Sequence[bool]) -> None:
         self._layers, self._active = layers, active
-        self._wires = wiring(layers)
+        self._wires = [layer.sources for layer in layers]
         self._readers = [sum(wires.count(place) for wires in self._wires)
                          for place in range(len(layers))]
         self._handed: dict[int, list[GradientRef]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -79,7 +79,7 @@ class FusedLayer:
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
     max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
-    reads, -1 for the images; None: the layer before it. ``clip``: ReLU ends at
+    reads, -1 for the images. ``clip``: ReLU ends at
     6. ``average``: average pooling, a convolution of one channel per group whose weights,
     1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
     weights are one and never learn (``average`` holds too); None for other layers.
@@ -100,7 +100,7 @@ class FusedLayer:
     groups: int = 1
     clip: bool = False
     average: bool = False
-    sources: tuple[int, ...] | None = None
+    sources: tuple[int, ...] = (FROM_INPUT,)
     norm: Norm | None = None
     first: int | None = None
     drop: Drop | None = None
@@ -166,10 +166,9 @@ class FusedLayer:
         return max(reach - before - self.in_shape[axis], 0)
 
 
-def wiring(layers: Sequence[FusedLayer]) -> tuple[tuple[int, ...], ...]:
-    """Positions that each layer reads, -1 for the images."""
-    return tuple((at - 1,) if layer.sources is None else layer.sources
-                 for at, layer in enumerate(layers))
+def chain(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
+    """Let each layer read the one before it, the first one the images."""
+    return tuple(replace(layer, sources=(at - 1,)) for at, layer in enumerate(layers))
 
 
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
@@ -231,8 +230,7 @@ class _Fusing:
         self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
-        return tuple(self._finish(number, layer, places)
-                     for number, layer in enumerate(self._layers))
+        return tuple(self._finish(layer, places) for layer in self._layers)
 
     def _value(self, place: int) -> int:
         """The operation whose output is read at ``place``: a dropout of nothing is left out."""
@@ -331,7 +329,7 @@ class _Fusing:
         self._layers.append(layer)
         self._ends[at] = layer
 
-    def _finish(self, number: int, layer: _Open, places: dict[int, int]) -> FusedLayer:
+    def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
         op = self._graph.ops[layer.first]
         place = layer.reads[0]
         shape = map_shape(self._graph, place) or (
@@ -343,8 +341,7 @@ class _Fusing:
                             out_shape=whole)
         if isinstance(op, Dropout):
             built = replace(built, kind="drop", drop=Drop(op.rate, layer.first))
-        sources = tuple(places[place] for place in layer.reads)
-        return built if sources == (number - 1,) else replace(built, sources=sources)
+        return replace(built, sources=tuple(places[place] for place in layer.reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
@@ -390,11 +387,11 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
 def _check_sums(layers: Sequence[FusedLayer]) -> None:
     """Vectors and maps of one pixel stand in memory differently: no sum takes both."""
     vectors: list[bool] = []
-    for layer, sources in zip(layers, wiring(layers)):
-        some = [place >= 0 and vectors[place] for place in sources]
+    for layer in layers:
+        some = [place >= 0 and vectors[place] for place in layer.sources]
         if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
             names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
-                     for place, vector in zip(sources, some)]
+                     for place, vector in zip(layer.sources, some)]
             raise UnsupportedModel(
                 f"layer {layer.name!r} adds a vector and a map of one pixel",
                 expected="two of one kind", found=" and ".join(names),
@@ -408,7 +405,7 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
     joined = last.kind == "concat" and all(layers[place].kind == "dense"
-                                           for place in last.sources or ())
+                                           for place in last.sources)
     if last.relu or last.pool or not (last.on_array or joined):
         found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)

@@ -1,4 +1,8 @@
-"""Every byte that a descriptor touches: the walks of its schedule, replayed with NumPy."""
+"""Every byte that a descriptor touches: its address generators, replayed with NumPy.
+
+The loops of ``docs/engine.md`` 3 run on arrays over all tiles and rows at once. The scheduler's own
+layouts are not used: the verifier must find their mistakes.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,23 @@ from pynq_train.program.spans import Spans, affine, strides_of
 Array = NDArray[Any]
 
 PLAIN_BYTES = 4
-"""A master without momentum."""
+"""Bytes of a weight master without momentum."""
 _MASK32 = (1 << 32) - 1
 _SLICE = 1 << 20
+"""Rows that are replayed at once: bounds the memory of the arrays."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Bytes that one unit reads or writes for one tensor."""
+    """Bytes that one unit reads or writes for one tensor.
+
+    Attributes:
+        unit: the unit.
+        write: it writes them, else it reads.
+        what: what they are, for messages; :mod:`~pynq_train.program.hazards` tells kinds of data
+            apart by it.
+        spans: the bytes, as offsets in the arena.
+    """
 
     unit: Unit
     write: bool
@@ -36,7 +49,13 @@ class Access:
 
 @dataclass(frozen=True)
 class _Tiles:
-    """State of a walk in every tile: arrays over tiles."""
+    """State of an address generator at the start of every tile: int64 arrays ``[tile]``.
+
+    Attributes:
+        addr: byte address of the first row.
+        faddr: byte address of its flags.
+        coords: the four coordinates: of the run, of row levels 1 to 3.
+    """
 
     addr: Array
     faddr: Array
@@ -44,17 +63,24 @@ class _Tiles:
 
 
 def numbers(fields: Fields, name: str, count: int) -> list[int]:
-    """Elements 0.. of a field."""
+    """Return elements 0 .. count - 1 of a field."""
     return [fields[f"{name}{i}"] for i in range(count)]
 
 
 def tile_bytes(fields: Fields) -> int:
-    """Unit of a tap's weight offset; words of the biases or channel sums of an m tile."""
+    """Return 8 bytes per output lane of the array.
+
+    It is the unit of a tap's weight offset, and the size of the biases or channel sums of an m
+    tile.
+    """
     return WORD_BYTES * fields["g.g_tile"]
 
 
 def _tiles(fields: Fields, name: str, counts: Sequence[int], flags: bool) -> _Tiles:
-    """Distinct tiles of a walk; levels that move nothing, or are reused, are left out."""
+    """Return the distinct tiles of section ``name``.
+
+    Levels that move nothing, or are reused, are left out: they load the same bytes again.
+    """
     reuse = fields[f"{name}.reuse"]
     moves = [strides_of(counts, numbers(fields, f"{name}.daddr", 5)),
              strides_of(counts, numbers(fields, f"{name}.fdaddr", 5)) if flags else [0] * 5]
@@ -71,13 +97,23 @@ def _tiles(fields: Fields, name: str, counts: Sequence[int], flags: bool) -> _Ti
 
 
 def tile_coords(fields: Fields, name: str, counts: Sequence[int], level: int) -> Array:
-    """Coordinate of a row level (0: of the run) at the start of each distinct tile."""
+    """Return coordinate ``level`` (0: of the run) of each distinct tile: int64 ``[tile]``."""
     return _tiles(fields, name, counts, False).coords[level]
 
 
 def row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
                  taken: Array, last: Array) -> Array:
-    """Offset of each row of a tile; ``taken``: level 1 jumps before it, ``last``: of a plane."""
+    """Return the byte offset of each row of a tile from the first.
+
+    Args:
+        rows: indices of each row at levels 1, 2 and 3.
+        n: counts: elements of a row, then rows at levels 1 to 3.
+        jumps: jump deltas at levels 1 to 3, in bytes.
+        taken: how often the level 1 jump is taken before a row, within its plane.
+        last: how often it is taken in a whole plane.
+    """
+    # A jump is added at the last row of the inner levels, and what these have moved stays: from
+    # plane to plane the address moves by all level 1 jumps and one level 2 jump.
     plane = last * jumps[0] + jumps[1]
     volume = n[2] * last * jumps[0] + (n[2] - 1) * jumps[1] + jumps[2]
     return taken * jumps[0] + rows[1] * plane + rows[2] * volume
@@ -85,12 +121,13 @@ def row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
 
 def walk_spans(fields: Fields, name: str, counts: Sequence[int],
                taps: Sequence[Fields] = ()) -> tuple[Spans, Spans]:
-    """Bytes of data and of flags that a row walk touches.
+    """Return the bytes of data and the bytes of flags that an address generator touches.
 
     Args:
-        name: section of the walk.
+        fields: the descriptor.
+        name: section of the address generator.
         counts: iterations of its tile levels.
-        taps: tap table, for walks that use it.
+        taps: tap table, for those that use it.
     """
     mode = LoadMode(fields[f"{name}.mode"])
     flags, unpool = mode != LoadMode.PLAIN, mode == LoadMode.UNPOOL
@@ -116,25 +153,32 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
         k0, k1 = np.maximum(-c[0], 0), np.minimum(n[0], lim[0] - c[0])
         valid &= k0 < k1
         parity = c[1] & 1
+        # With unpooling the level 1 jump is taken after odd rows only: of the k rows from
+        # coordinate c on, (k + c % 2) // 2 are odd.
         taken: Array = rows[0] + 0 * parity
         last: Array = n[1] - 1 + 0 * parity
         if unpool:
             taken, last = (taken + parity) // 2, (last + parity) // 2
         addr = tiles.addr[part, None] + extra + row_offsets(rows, n, drow, taken, last)
+        # A row address belongs to element 0, so valid elements stand k0 words behind it. With
+        # unpooling the words count in pooled columns.
         x0, x1 = (c[0] + k0, c[0] + k1 - 1)
         if unpool:
             k0, k1 = (x0 >> 1) - (c[0] >> 1), (x1 >> 1) - (c[0] >> 1) + 1
+        # The engine adds addresses modulo 2**32; padding in front may lead below 0 and back.
         start = (addr + WORD_BYTES * k0) & _MASK32
         data.append(Spans.of(start[valid], (start + WORD_BYTES * (k1 - k0))[valid]))
         if flags:
             faddr = tiles.faddr[part, None] + row_offsets(rows, n, fdrow, taken, last)
             faddr = np.bitwise_and(faddr, _MASK32)
+            # Flags are read from column 0 of their row on, up to the last valid column.
             words = (x1 >> (3 if unpool else 4)) + 1
             bits.append(Spans.of(faddr[valid], (faddr + WORD_BYTES * words)[valid]))
     return Spans.union(data), Spans.union(bits) if bits else Spans.one(0, 0)
 
 
 def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
+    """Return what a CONV descriptor, or the convolution of a GRADIENT, reads and writes."""
     tile, store = numbers(f, "pre.t", 5), numbers(f, "y.y", 5)
     result = []
     for unit, name, what in ((Unit.X, "x", "streamed operand"), (Unit.S, "s", "S operand")):
@@ -144,6 +188,7 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
     if f["s.sum"]:
         sums = Spans.one(f["s.sum_off"], tile_bytes(f) * tile[4])
         result.append(Access(Unit.S, True, "channel sums", sums))
+    # Its sums go through the gradient queue, not to memory.
     if f["pre.opcode"] == Opcode.GRADIENT:
         return result
     if f["y.bias"]:
@@ -157,7 +202,7 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
 
 
 def _update(f: Fields) -> list[Access]:
-    """What the update unit does to the masters; its copies go to memory if asked for."""
+    """Return what the update unit does to the masters, and its 16-bit copies if it writes them."""
     unit, count = Unit.U, f["u.u_count"]
     masters = Spans.one(f["u.wv_off"], (PLAIN_BYTES if f["u.u_plain"] else WORD_BYTES) * count)
     result = [Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
@@ -167,13 +212,13 @@ def _update(f: Fields) -> list[Access]:
 
 
 def _vector(f: Fields) -> list[Access]:
-    """What the vector unit touches; its sizes have been checked."""
+    """Return what a VECTOR descriptor reads and writes; its sizes have been checked."""
     unit, blocks = Unit.V, f["v.v_blocks"]
     line = WORD_BYTES * f["v.v_images"] * blocks
     row = line * f["v.m_words"]
 
     def spans(offset: int, plain: int) -> Spans:
-        """A map, or a word per plane without gaps."""
+        """Bytes of a feature map, or (``plain``) of a word per plane without gaps."""
         if plain:
             return Spans.one(offset, line)
         starts = affine(offset, (f["v.v_images"],), (f["v.v_step"],))
@@ -199,7 +244,7 @@ def _vector(f: Fields) -> list[Access]:
 
 
 def _norm(f: Fields) -> list[Access]:
-    """What the normalisation touches: sums, masters and statistics in, coefficients out."""
+    """Return what a NORM descriptor touches: sums, masters, statistics and coefficients."""
     unit, channels = Unit.V, CHANNELS_PER_WORD * f["n.n_blocks"]
     program = NormProgram(f["n.n_program"])
     single, double = WORD_BYTES * channels, 2 * WORD_BYTES * channels
@@ -226,7 +271,11 @@ def _norm(f: Fields) -> list[Access]:
 
 
 def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
-    """Everything that a descriptor reads and writes, its own fetching excepted."""
+    """Return everything that a descriptor reads and writes in the arena.
+
+    The sequencer's own reads (descriptor, taps, step-block entry) are not in it: the memory map
+    keeps them apart.
+    """
     f, opcode = fields, Opcode(fields["pre.opcode"])
     if opcode == Opcode.FENCE:
         return []
@@ -253,4 +302,5 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
                                  Spans.one(f["f.dlogit_off"], size)))
     record = Spans.one(f["pre.rec_off"], WORD_BYTES * RECORD_WORDS)
     result.append(Access(unit, True, "record", record))
+    # A tensor of which nothing is touched meets no other one.
     return [a for a in result if a.spans]

@@ -1,7 +1,7 @@
 """Programs as files, and as text.
 
-A file is ``PTRPROG1``, the SHA-256 of the rest, the length of a JSON header (8 bytes, little
-endian), the header, the descriptors and the taps.
+A file is ``PTRPROG1``, the SHA-256 of the rest (32 bytes), the length of a JSON header (8 bytes,
+little endian), the header, the descriptors and the taps.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def from_bytes(data: bytes, where: str = "program file") -> Program:
 
 
 def save(program: Program, path: str | Path) -> None:
-    """Write a program file; an existing one is replaced in one step."""
+    """Write a program file.
+
+    An existing file is replaced in one step: who reads meanwhile finds the old one or the new one.
+    """
     target = Path(path)
     temporary = target.with_name(target.name + ".part")
     temporary.write_bytes(to_bytes(program))
@@ -90,7 +93,7 @@ _ADDRESSES = {
 
 
 def title(fields: Fields) -> str:
-    """What a descriptor does, in a few words."""
+    """Return what a descriptor does, in a few words."""
     opcode = Opcode(fields["pre.opcode"])
     if opcode != Opcode.CONV:
         return opcode.name
@@ -100,6 +103,7 @@ def title(fields: Fields) -> str:
 
 
 def _waits(fields: Fields) -> str:
+    """Return the waits of a descriptor as text: unit, semaphore and count of each."""
     parts = []
     for unit in ("x", "s", "y"):
         if fields[f"pre.wait_{unit}"]:
@@ -110,9 +114,10 @@ def _waits(fields: Fields) -> str:
 
 
 def disassemble(program: Program, *, full: bool = False) -> str:
-    """Return a program as text.
+    """Return a program as text, a few lines per descriptor.
 
     Args:
+        program: the program.
         full: list every field that is not zero, and the taps.
     """
     lines = [f"program {program.name}: {program.count} descriptors for {program.config}, arena of "

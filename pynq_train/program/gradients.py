@@ -5,6 +5,9 @@ the addresses of the operands that were multiplied into it must be those of the 
 update unit has at that place: ``[m tile][n block][kr][kc]``. Addresses are compared for all pixels
 of the first tile of a reduction; that the other tiles read the tensor is the business of
 :mod:`pynq_train.program.meaning`.
+
+A sum that lands at a wrong weight would be added to it without any error: no limit and no memory
+access shows it, so it is proved here.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ def check_gradient(label: str, fields: Fields, taps: Sequence[Fields], config: H
 
 
 class _Gradient:
+    """The checks of one GRADIENT descriptor."""
+
     def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],
                  config: HwConfig) -> None:
         self._label, self._f, self._taps, self._config = label, fields, taps, config
@@ -56,6 +61,7 @@ class _Gradient:
         self._tile, self._pixels = numbers(fields, "pre.t", 5), numbers(fields, "pix.p", 3)
 
     def check(self) -> None:
+        """Run all checks; the first that fails raises IllegalProgram."""
         f = self._f
         self._require(f["g.g_w"] == 0, "g_w", "0: the sums do not go to memory", f["g.g_w"])
         self._require(f["c.red"] == REDUCED, "c.red",
@@ -79,18 +85,19 @@ class _Gradient:
 
     def _require(self, good: bool, what: str, expected: object, found: object,
                  fix: str | None = None) -> None:
+        """Raise IllegalProgram unless ``good``."""
         if not good:
             raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
 
     def _kept(self) -> Array:
-        """``[segment, lane]``: whether the queue keeps the sums of a lane."""
+        """Return whether the queue keeps the sums of a lane: bool ``[segment, lane]``."""
         f, y = self._f, numbers(self._f, "y.y", 5)
         first = affine(f["y.yc0"], y, strides_of(y, [f[f"y.ydc{4 * t}"] for t in range(5)]))
         coordinate = first[:, None] + np.arange(LANES)
         return (coordinate >= 0) & (coordinate < f["y.ylim0"])
 
     def _ring(self) -> None:
-        """S sets take the pixels of a tile in their order, and four blocks as quarters.
+        """Check that S sets take a tile's pixels in order, its channel blocks as quarters.
 
         The number of sets, and the padding of a block, follow from the limits of the S ring.
         """
@@ -103,18 +110,27 @@ class _Gradient:
                           "S ring", f[name])
 
     def _order(self, segments: Array, lanes: Array) -> None:
-        """Addresses of both operands of every kept lane; ``lanes``: those kept, in order."""
+        """Check the addresses of both operands of every kept lane.
+
+        Args:
+            segments: segment of each kept lane, in the order of the queue.
+            lanes: its lane.
+        """
         f, g = self._f, Meaning(self._f).g
         per_tile = prod(numbers(f, "y.y", 5)[: f["y.segs"]])
         tile, segment = segments // per_tile, segments % per_tile
         chunk, m_tile = tile % self._tile[3], tile // self._tile[3]
         kernel, blocks = g["kernel"], g["nb"]
+        # The weight that the update unit has at each place, by m tile, n block, row and column of
+        # the kernel; the sums of a lane are the dimensions inside these.
         rest, col = np.divmod(np.arange(len(lanes)), kernel)
         rest, row = np.divmod(rest, kernel)
         weight = (rest // blocks, rest % blocks, row, col)
 
         strides = numbers(f, "g.g_y_strides", 4)
         start = f["s.addr"] + self._moved("s", chunk, m_tile)
+        # S operand: the output gradient of the m tile. Its first pixel is enough, since _ring has
+        # shown the order of the others.
         for block, offset in enumerate(self._s_blocks()):
             self._compare("output gradient", weight, start + offset,
                           g["y"] + (self._blocks * weight[0] + block) * strides[1])
@@ -127,9 +143,12 @@ class _Gradient:
             first = int(np.argmax(missing[segment, lanes]))
             self._require(False, "X positions of the drained sums", "loaded ones",
                           f"others, for {_name(weight, first)}")
+        # X operand: the input, moved by the place of the weight in the kernel. The first pixel
+        # gives the start, all others must lie as the geometry says.
         strides = numbers(f, "g.g_x_strides", 4)
         image, line, column = np.indices(self._pixels[::-1]).reshape(3, -1)
         pixel = image * strides[0] + g["stride"] * (line * strides[2] + column * strides[3])
+        # Lanes that are not used read anywhere; index 0 keeps the arrays whole.
         offsets = self._offsets()[np.where(used, places, 0)]
         spread = ((offsets - offsets[0] - pixel[:, None, None]) & _MASK32 != 0).any(axis=0)
         start = f["x.addr"] + self._moved("x", chunk, m_tile) + offsets[0, segment, lanes]
@@ -141,14 +160,14 @@ class _Gradient:
                       "let the pixel table and the X tile follow the strides of the input")
 
     def _moved(self, name: str, chunk: Array, m_tile: Array) -> Array:
-        """What the address of a walk has moved in the first tile of a reduction."""
+        """Return what an operand's address has moved in the first tile of a reduction."""
         strides = strides_of(self._tile, numbers(self._f, f"{name}.daddr", 5))
         reuse = self._f[f"{name}.reuse"]
         return ((strides[3] if reuse <= 3 else 0) * chunk
                 + (strides[4] if reuse <= 4 else 0) * m_tile)
 
     def _s_blocks(self) -> Array:
-        """Byte offset of each channel block of the S tile from the first."""
+        """Return the byte offset of each channel block of the S tile from the first one."""
         f, n = self._f, numbers(self._f, "s.n", 4)
         none, block = np.zeros(self._blocks, np.int64), np.arange(self._blocks, dtype=np.int64)
         # Unpooling takes the jump from row to row after odd rows only.
@@ -156,10 +175,11 @@ class _Gradient:
         return row_offsets((none, none, block), n, numbers(f, "s.drow", 3), none, none + last)
 
     def _places(self) -> Array:
-        """``[pixel, segment of a tile, lane]``: element of the X tile that is read, or -1."""
+        """Return the element of the X tile that is read: ``[pixel, segment, lane]``; -1: none."""
         f, levels = self._f, numbers(self._f, "c.l", 5)
         n = numbers(f, "x.n", 4)
         positions = affine(0, n, strides_of(n, [unpair(v) for v in numbers(f, "x.pos", 4)]))
+        # Inverse of the loader's order: which element stands at a position of the X tile.
         element = np.full(int(positions.max()) + 1, -1, np.int64)
         element[positions] = np.arange(len(positions))
         table = affine(0, self._pixels,
@@ -170,6 +190,7 @@ class _Gradient:
         step, tap = np.divmod(np.arange(levels[2] * levels[3]), levels[2])
 
         def at(strides: Sequence[int]) -> Array:
+            """Value of an affine variable in each step: ``[pixel, segment]``."""
             return (strides[0] * (pixel % QUAD) + strides[4] * (pixel // QUAD)
                     + strides[2] * tap + strides[3] * step)
 
@@ -182,13 +203,14 @@ class _Gradient:
         return np.where(inside, element[np.where(inside, place, 0)], -1)
 
     def _offsets(self) -> Array:
-        """Byte offset of each element of the X tile from its first."""
+        """Return the byte offset of each element of the X tile from its first."""
         n = numbers(self._f, "x.n", 4)
         outer = strides_of(n[1:], numbers(self._f, "x.drow", 3))
         return affine(0, n, [WORD_BYTES, *outer])
 
     def _compare(self, what: str, weight: tuple[Array, ...], found: Array,
                  expected: Array) -> None:
+        """Compare addresses modulo 2**32, as the engine adds them; name the first that differs."""
         wrong = (found - expected) & _MASK32 != 0
         if wrong.any():
             at = int(np.argmax(wrong))
@@ -198,5 +220,6 @@ class _Gradient:
 
 
 def _name(weight: tuple[Array, ...], at: int) -> str:
+    """Return the name of the weight of one kept lane."""
     m_tile, block, row, col = (int(index[at]) for index in weight)
     return f"weight m tile {m_tile}, n block {block}, row {row}, column {col}"

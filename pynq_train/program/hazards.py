@@ -41,36 +41,54 @@ _WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.V: "x", Unit.S: "s",
             Unit.Y: "y"}
 """Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F, Unit.V})
+"""Units whose writes of one kind leave in order."""
 _LOADERS = frozenset({Unit.X, Unit.S})
+"""Units that feed the array."""
 _FAMILY = {Opcode.GRADIENT: Opcode.UPDATE, Opcode.NORM: Opcode.VECTOR,
            Opcode.POOL: Opcode.VECTOR}
 """Opcodes that share a semaphore with another one."""
 Counts = tuple[int, ...]
+"""Complete descriptors, one count per semaphore: the first so many of it."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Complete descriptors per semaphore, as each unit knows when it starts."""
+    """What is complete when the units of a descriptor start it.
+
+    Attributes:
+        units: counts that each unit knows.
+    """
 
     units: dict[Unit, Counts]
 
     @property
     def everything(self) -> Counts:
-        """What some unit of the descriptor knows."""
+        """Counts that follow from what any unit of the descriptor has waited for."""
         return _join(*self.units.values())
 
     def of(self, access: Access) -> Counts:
-        """What is known when a unit touches memory: writes of units behind the array know all."""
+        """Return the counts that are known when a unit touches memory."""
+        # What is behind the array writes after both loaders have started, so it knows what they
+        # knew. A read may come as soon as its own unit has started.
         follows = access.write and access.unit in (Unit.Y, Unit.U)
         return self.everything if follows else self.units[access.unit]
 
 
 def _join(*counts: Counts) -> Counts:
+    """Return the larger count of each semaphore."""
     return tuple(max(values) for values in zip(*counts)) if counts else (0,) * len(Semaphore)
 
 
 class Order:
-    """What is known to be complete, for all descriptors of a program."""
+    """What is known to be complete, for all descriptors of a program.
+
+    Args:
+        fields: fields of the descriptors in order.
+        labels: their names for messages.
+
+    Raises:
+        IllegalProgram: a descriptor waits for more signals than there are in front of it.
+    """
 
     def __init__(self, fields: Sequence[Fields], labels: Sequence[str]) -> None:
         none = (0,) * len(Semaphore)
@@ -83,6 +101,7 @@ class Order:
             opcode = Opcode(f["pre.opcode"])
             if opcode == Opcode.FENCE:
                 done = tuple(len(m) for m in members)
+                # Everything in front has retired, for all units.
                 last = dict.fromkeys(last, done)
                 self._known.append(_Known({}))
                 self._ordinal.append((0, 0))
@@ -91,6 +110,8 @@ class Order:
             for unit in UNITS_OF[opcode]:
                 if unit in _WAITING:
                     waited = self._waited(f, unit, members, labels[index])
+                    # It takes a descriptor when its last one is complete: that one's knowledge is
+                    # its own.
                     if unit == Unit.V:
                         before = members[Semaphore.VECTOR]
                         waited = _join(waited, *(self._known[m].everything for m in before[-1:]),
@@ -103,10 +124,11 @@ class Order:
 
     @staticmethod
     def _only(semaphore: int, count: int) -> Counts:
+        """Return ``count`` for one semaphore and 0 for the others."""
         return tuple(count if s == semaphore else 0 for s in range(len(Semaphore)))
 
     def _waited(self, f: Fields, unit: Unit, members: list[list[int]], label: str) -> Counts:
-        """Counts that follow from the wait of a unit."""
+        """Return the counts that follow from the wait of a unit."""
         name = _WAITING[unit]
         count, semaphore = f[f"pre.wait_{name}"], f[f"pre.wait_{name}_sem"]
         if count == 0:
@@ -117,25 +139,32 @@ class Order:
                 f"{label}: wait_{name} would never end",
                 expected=f"at most {there}, the {Semaphore(semaphore).name} descriptors in front",
                 found=count)
+        # A complete descriptor has waited for others, which are complete as well.
         return _join(self._only(semaphore, count), *(self._known[member].everything
                                for member in members[semaphore][:count]))
 
     def ordered(self, first: int, access: Access, second: int, later: Access) -> bool:
-        """Whether ``access`` of descriptor ``first`` is over before ``later`` of ``second``."""
+        """Return whether ``access`` of descriptor ``first`` is over before ``later`` of ``second``.
+
+        ``first`` comes before ``second`` in the program.
+        """
         semaphore, ordinal = self._ordinal[first]
         if self._known[second].of(later)[semaphore] >= ordinal:
             return True
+        # Only waits order a read: units read ahead.
         if not later.write:
             return False
         if access.unit == later.unit and access.unit in _IN_ORDER:
             return not access.write or access.what == later.what
+        # What is drained of a later descriptor was computed after everything of the earlier one had
+        # been loaded.
         drained = later.unit == Unit.Y or (
             later.unit == Unit.U and self._opcode[second] == Opcode.GRADIENT)
         return drained and access.unit in _LOADERS and not access.write
 
 
 def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:
-    """Each kind of descriptor signals a semaphore of its own, and waits name semaphores.
+    """Check that each kind of descriptor signals a semaphore of its own, and waits name semaphores.
 
     Raises:
         IllegalProgram: they do not.
@@ -162,6 +191,11 @@ def check_hazards(program: Program, labels: Sequence[str],
                   accesses: Sequence[Sequence[Access]]) -> None:
     """Prove the absence of hazards, in the model above.
 
+    Args:
+        program: the program.
+        labels: names of its descriptors for messages.
+        accesses: what each of them touches.
+
     Raises:
         IllegalProgram: two descriptors that are not ordered meet in memory.
     """
@@ -174,8 +208,11 @@ def check_hazards(program: Program, labels: Sequence[str],
     high = np.array([access.spans.high for _, access in flat])
     write = np.array([access.write for _, access in flat])
     for j, (second, later) in enumerate(flat):
+        # The bounds of all accesses are compared at once; only pairs whose bounds overlap are
+        # looked at byte by byte. Two reads never conflict.
         near = (low < high[j]) & (low[j] < high) & (write | write[j])
         near &= owner <= second
+        # Each pair is met once, at the later of its accesses.
         near[j:] = False
         for i in np.flatnonzero(near):
             first, access = flat[i]
@@ -190,7 +227,11 @@ def check_hazards(program: Program, labels: Sequence[str],
 
 
 def _same_unit_in_place(access: Access, later: Access) -> bool:
-    """Update and vector unit may write over what they read: they read ahead of their writes."""
+    """Return whether a unit may write over what it reads itself.
+
+    Update and vector unit read ahead of their writes, element by element, so that an element is
+    read before it is overwritten. This holds only if both begin at the same byte.
+    """
     if access.unit != later.unit or access.spans.low != later.spans.low:
         return False
     pair = {access.what, later.what}
@@ -199,6 +240,8 @@ def _same_unit_in_place(access: Access, later: Access) -> bool:
 
 def _message(program: Program, labels: Sequence[str], one: tuple[int, Access],
              two: tuple[int, Access], byte: int) -> str:
+    """Return the text of a hazard between two accesses at a byte of the arena."""
+
     def name(index: int, access: Access) -> str:
         verb = "writes" if access.write else "reads"
         return f"{labels[index]} {verb} its {access.what}"

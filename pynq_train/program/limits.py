@@ -1,6 +1,7 @@
 """Limits of buffers and loops: what the schedule of a convolution descriptor may ask of the engine.
 
-Every check replays the loops of ``docs/engine.md`` on index sets, not tile by tile.
+Every check replays the loops of ``docs/engine.md`` on index sets, not tile by tile. The engine
+checks none of this: it would compute wrong numbers or stand still.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ Array = NDArray[Any]
 MAX_PRODUCTS = 1 << 17
 """Products of one sum: 2**17 * 32767**2 < 2**47."""
 MAX_KERNEL, MAX_STRIDE = 11, 4
+"""Largest kernel and stride of a convolution."""
 LANES, QUAD = 3, 4
 """Pixel lanes; pixels (or channels) of a word group."""
 FLAG_TILE_COLUMNS = 16
+"""Column tiles of maps with flags start at multiples of this: a whole flag word."""
 
 
 class Limits:
@@ -70,6 +73,7 @@ class Limits:
 
     def _require(self, good: bool, what: str, expected: object, found: object,
                  fix: str | None = None) -> None:
+        """Raise IllegalProgram unless ``good``."""
         if not good:
             raise IllegalProgram(f"{self._label}: {what}", expected=expected, found=found, fix=fix)
 
@@ -77,12 +81,14 @@ class Limits:
         self._require(found <= limit, what, f"at most {limit}", found, "use a smaller tile")
 
     def _pairs(self, name: str, count: int) -> list[int]:
+        """Return the positions of ternary pairs 0 .. count - 1 of a field."""
         try:
             return [unpair(value) for value in numbers(self._f, name, count)]
         except ValueError as error:
             raise IllegalProgram(f"{self._label}: {name}: {error}") from None
 
     def _geometry(self) -> None:
+        """Check section g, load modes and sizes, and that sums cannot overflow."""
         f = self._f
         self._require(f["g.g_pass"] in list(Pass), "g_pass", "a pass", f["g.g_pass"])
         self._require(has_work(f), "sizes of the geometry", "1 or more", "a zero")
@@ -106,13 +112,14 @@ class Limits:
             for level in range(4):
                 size = f[f"{name}.lim{level}"]
                 self._require(size < 1 << 15, f"{name}.lim{level}", "below 32768", size)
+        # 2**17 products of 16-bit codes stay below 2**47, so 48-bit accumulators never wrap.
         products = Meaning(f).products
         self._require(products <= MAX_PRODUCTS, "products in one sum",
                       f"at most {MAX_PRODUCTS}, so that 48 bits never overflow", products,
                       "split the reduction, or use a smaller mini-batch")
 
     def _groups(self) -> None:
-        """Grouped channels stand in blocks along the diagonal of each m tile."""
+        """Check a grouped convolution: blocks of channels along the diagonal of each m tile."""
         f, tm = self._f, self._config.tm
         group = f["g.g_group"]
         if group:
@@ -123,6 +130,7 @@ class Limits:
                           f"{tm // QUAD}, the channel blocks of an m tile", f["g.g_nb"])
 
     def _counts(self) -> None:
+        """Check that no loop is empty and that taps and compute level 2 agree."""
         stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]
         groups = [("pre.t", 5), ("pix.p", 3), ("c.l", 5), ("y.y", 5)]
         groups += [(f"{walk}.n", 4) for walk in ("x", "s", *stored)]
@@ -135,7 +143,7 @@ class Limits:
                       f"{len(self._taps)} with c.l2 = {self._l[2]}")
 
     def _switches(self) -> None:
-        """Switches of a walk that its unit lacks are off; post-processing is that of section g."""
+        """Check that switches that a unit lacks are off; post-processing is that of section g."""
         f = self._f
         off = [f"x.{name}" for name in ("taps", "sum", "align")]
         off += [f"{walk}.{name}" for walk in self._stores
@@ -157,6 +165,7 @@ class Limits:
                       "set in the weight gradient only", 1)
 
     def _levels(self) -> None:
+        """Check levels of reuse and reduction, and that array and drain count the same tiles."""
         f = self._f
         for name in ("c.red", "c.xreuse", "x.reuse", "y.segs"):
             self._require(f[name] <= 5, name, "0..5", f[name])
@@ -166,6 +175,8 @@ class Limits:
         tiles, stored = prod(self._tile[red:]), prod(self._y[segs:])
         self._require(tiles == stored, "accumulator tiles that the store unit takes",
                       f"those that are computed ({tiles})", stored)
+        # Meaning has counted the products of the mathematics; here it is what the loops really add,
+        # padding included.
         products = prod(self._tile[:red]) * (
             self._l[0] * self._l[4] if self._wu
             else QUAD * self._l[1] * self._l[3] * self._taps_of_region())
@@ -174,11 +185,15 @@ class Limits:
                       f"at most {MAX_PRODUCTS} without padding", products)
 
     def _taps_of_region(self) -> int:
+        """Return the most taps that add to one accumulator region."""
         bases = [tap["abase"] for tap in self._taps]
         return max(bases.count(base) for base in set(bases))
 
     def _pixel_table(self) -> Array:
-        """Positions ``[row, lane]`` of real pixels; -1 where a lane repeats lane 0."""
+        """Return the positions of real pixels: int64 ``[table row, lane]``.
+
+        -1 where a lane repeats lane 0.
+        """
         f = self._f
         counts = numbers(f, "pix.p", 3)
         self._require(f["pix.pmode"] in list(PixelMode), "pix.pmode", "a pixel mode",
@@ -198,6 +213,9 @@ class Limits:
             (lane,) = self._pairs_of(f["pix.lane"])
             table = positions[:, None] + lane * np.arange(LANES)
         self._at_most("pixel table rows", len(table), self._config.table_rows)
+        # The lanes of a row read in the same cycle: from different banks, and position mod 3 names
+        # the bank. A common offset of all lanes changes nothing about that, so the table alone
+        # decides.
         for one, two in ((0, 1), (0, 2), (1, 2)) if table.shape[1] == LANES else ():
             a, b = table[:, one], table[:, two]
             clash = (a % LANES == b % LANES) & (a >= 0) & (b >= 0)
@@ -210,13 +228,14 @@ class Limits:
         return table
 
     def _pairs_of(self, *values: int) -> list[int]:
+        """Return the positions of ternary pairs."""
         try:
             return [unpair(value) for value in values]
         except ValueError as error:
             raise IllegalProgram(f"{self._label}: ternary pair: {error}") from None
 
     def _loaded(self) -> Array:
-        """Sorted X positions that the loader writes for a tile."""
+        """Return the X positions that the loader writes for a tile, sorted."""
         n = numbers(self._f, "x.n", 4)
         positions = affine(0, n, strides_of(n, self._pairs("x.pos", 4)))
         self._require(int(positions.min()) >= 0, "X positions", "0 or more",
@@ -228,15 +247,19 @@ class Limits:
         return unique
 
     def _x_positions(self) -> None:
-        """Positions that compute reads lie in the tile, and were loaded."""
+        """Check that the positions that compute reads lie in the tile, and were loaded."""
         loaded = self._loaded()
         counts = self._l
         rows = affine(0, counts, strides_of(counts, numbers(self._f, "c.dj", 5)))
+        # A weight gradient takes pixels in sets of four; rows behind the last pixel are read, and
+        # multiplied with S words that s_valid makes zero.
         last = -(-len(self._table) // QUAD) * QUAD if self._wu else len(self._table)
         self._require(int(rows.min()) >= 0 and int(rows.max()) < last,
                       "pixel table rows that compute reads", f"0..{last - 1}",
                       f"{int(rows.min())}..{int(rows.max())}")
         offsets = distinct(0, counts, strides_of(counts, self._pairs("c.dx", 5)))
+        # A mute tap multiplies with zero: it must not read outside the memory, but may read what
+        # was not loaded.
         for mute in (0, 1):
             voffs = self._pairs_of(*(tap["voff"] for tap in self._taps if tap["mute"] == mute))
             if not voffs:
@@ -249,6 +272,8 @@ class Limits:
                           f"0..{self._config.x_tile_words - 1}", f"{low}..{high}")
             if mute:
                 continue
+            # In the window lanes 1 and 2 of a last group may lie beside the tile: their sums are
+            # dropped by the drain.
             lanes = np.unique(self._table[:, 0]) if self._wu else table
             read = np.zeros(high + 1, bool)
             for move in moves:
@@ -258,6 +283,7 @@ class Limits:
                           f"{len(missing)} others, the first is {missing[:1]}")
 
     def _s_sets(self) -> None:
+        """Check that sets and chunks of S words fit the ring and are all that the loader brings."""
         f, n = self._f, numbers(self._f, "s.n", 4)
         plane = n[0] * n[1] * n[2]
         words = n[3] * (-(-plane // QUAD) * QUAD if f["s.align"] else plane)
@@ -269,6 +295,7 @@ class Limits:
         self._require(sweeps // sets * chunk == words, "words of an S tile",
                       f"{sweeps // sets} chunks of {chunk}", words)
         self._at_most("words of an S chunk", chunk, self._config.s_ring_words - RING_MARGIN)
+        # The last word of the last set: i = t = 3 (docs/engine.md 5, S sets).
         highest = (sets - 1) * f["c.s_step"] + 3 * f["c.s_stride"] + 3
         self._require(highest < chunk, "words of an S chunk that its sets read",
                       f"0..{chunk - 1}", f"0..{highest}")
@@ -280,7 +307,7 @@ class Limits:
                           f["c.s_valid"])
 
     def _accumulators(self) -> None:
-        """Every group that is drained has been started, by exactly one tap."""
+        """Check that every group that is drained has been started, by exactly one tap."""
         f = self._f
         depth = self._config.acc_tile_groups
         if self._wu:
@@ -295,6 +322,8 @@ class Limits:
         for number, tap in enumerate(self._taps):
             base = tap["abase"]
             self._at_most(f"accumulator groups of tap {number}", base + self._l[0], depth)
+            # An accumulator is cleared by the first tap that adds to it: one that adds before would
+            # be lost, and without one the sums of an older tile would stay.
             part = started[base : base + self._l[0]]
             if tap["first"]:
                 part += 1
@@ -315,7 +344,10 @@ class Limits:
                       self._q[:3])
 
     def _read_staged(self, walk: str, counts: Sequence[int]) -> Array:
-        """Staging positions that a writer reads for elements that are valid in some tile."""
+        """Return the staging positions that a writer reads: sorted.
+
+        Elements count that are valid in at least one tile.
+        """
         f = self._f
         n = numbers(f, f"{walk}.n", 4)
         jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, f"{walk}.pos", 4)]
@@ -330,6 +362,7 @@ class Limits:
         return np.unique(positions)
 
     def _staged(self, what: str, staged: Array, walk: str, limit: int) -> None:
+        """Check that staged positions fit, and that the writer reads no others."""
         self._require(int(staged.min()) >= 0, what, "0 or more", int(staged.min()))
         self._at_most(what, int(staged.max()) + 1, limit)
         missing = np.setdiff1d(self._read_staged(walk, self._y), staged)
@@ -337,10 +370,13 @@ class Limits:
                       f"{len(missing)} others, the first is {missing[:1]}")
 
     def _staging(self) -> None:
+        """Check the staging positions of a segment's words."""
         f, q = self._f, self._q
         blocks = np.arange(self._config.m_blocks, dtype=np.int64)
         if f["y.pool"]:
             self._at_most("columns of a pooled tile", q[0], self._config.pool_columns)
+            # A window is found by the parity of the tile's own rows and columns, so tiles begin at
+            # even ones.
             for coord, what in ((0, "column"), (1, "row")):
                 jumps = [f[f"y.ydc{4 * t + coord}"] for t in range(5)]
                 starts = distinct(f[f"y.yc{coord}"], self._y, strides_of(self._y, jumps))
@@ -359,6 +395,7 @@ class Limits:
         self._staged("staged words", unique, "yw", self._config.stage_segment_words)
 
     def _flag_staging(self) -> None:
+        """Check the staging positions of a segment's flag words."""
         f, q = self._f, self._q
         if not f["y.flags"]:
             return
@@ -372,7 +409,7 @@ class Limits:
                      self._config.flag_segment_words)
 
     def _flag_columns(self) -> None:
-        """Tiles of operands with flags start at column 0 or before, or at a flag word."""
+        """Check that tiles with flags start at column 0 or before, or at a whole flag word."""
         for walk in ("x", "s"):
             if self._f[f"{walk}.mode"] == LoadMode.PLAIN:
                 continue

@@ -1,4 +1,8 @@
-"""What section ``g`` says that a descriptor touches, to compare with what its walks touch."""
+"""What section ``g`` says that a descriptor touches, to compare with what it really touches.
+
+Section ``g`` is the geometry of a layer: golden computes from it, the engine never reads it. The
+verifier proves that the other sections, which the engine obeys, touch the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,10 @@ MASK_PIXELS, POOL_PIXELS = 16, 4
 
 
 def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
-    """Words of a strided array, the last axis along a row."""
+    """Return the words of a strided array, the last axis along a row; strides in bytes."""
     *outer, count = counts
     *steps, stride = strides
+    # Rows without gaps are one interval each: far fewer than words.
     if stride == WORD_BYTES:
         starts = affine(start, outer, steps)
         return Spans.of(starts, starts + WORD_BYTES * count)
@@ -26,11 +31,20 @@ def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
 
 
 def _up(a: int, b: int) -> int:
+    """Return a / b, rounded up."""
     return -(-a // b)
 
 
 class Meaning:
-    """Byte sets of the tensors of a convolution descriptor."""
+    """Byte sets of the tensors of a convolution descriptor.
+
+    Args:
+        fields: its fields.
+
+    Attributes:
+        kind: its pass.
+        g: section ``g``, names without the prefix.
+    """
 
     def __init__(self, fields: Fields) -> None:
         self._f = fields
@@ -52,7 +66,11 @@ class Meaning:
         return channels * g["kernel"] ** 2
 
     def x(self, phase: bool = False) -> Spans:
-        """The layer's input, or its gradient (``phase``: rows of the descriptor's phase)."""
+        """Return the bytes of the layer's input, or of its gradient.
+
+        ``phase``: only the rows of the descriptor's row phase, those with (row + pad_top) % stride
+        == phase.
+        """
         g, strides = self.g, numbers(self._f, "g.g_x_strides", 4)
         start, rows = g["x"], g["in_rows"]
         step = 1
@@ -66,7 +84,7 @@ class Meaning:
         return _words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
 
     def y(self) -> Spans:
-        """The layer's output, or its gradient."""
+        """Return the bytes of the layer's output, or of its gradient, at pooled size."""
         g = self.g
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
@@ -74,7 +92,7 @@ class Meaning:
         return _words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
 
     def flags(self) -> Spans:
-        """The layer's flags."""
+        """Return the bytes of the layer's flags."""
         g = self.g
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
@@ -83,21 +101,21 @@ class Meaning:
 
     @property
     def weight_count(self) -> int:
-        """Weights with their padding."""
+        """Weights of the layer, those included that pad m tiles and n blocks."""
         g = self.g
         return _up(g["m"], g["tile"]) * g["tile"] * g["nb"] * _LANES * g["kernel"] ** 2
 
     def weights(self) -> Spans:
-        """16-bit weights."""
+        """Return the bytes of the 16-bit weights."""
         return Spans.one(self.g["w"], 2 * self.weight_count)
 
     def biases(self) -> Spans:
-        """Bias masters, or sums of the bias gradient."""
+        """Return the bytes of the bias masters, or of the sums of the bias gradient."""
         g = self.g
         return Spans.one(g["b"], _up(g["m"], g["tile"]) * g["tile"] * WORD_BYTES)
 
     def expected(self) -> dict[str, tuple[Spans, bool]]:
-        """By access: the bytes that it may touch, and whether it must touch all of them.
+        """Return, by access: the bytes that it may touch, and whether it must touch all of them.
 
         The update unit's tensors are not in section ``g``; :mod:`pynq_train.program.gradients`
         checks that it gets the sums of all weights, in their order in memory.
@@ -113,6 +131,7 @@ class Meaning:
             return result
         name = "streamed operand" if self.kind == Pass.BACKWARD else "S operand"
         result = {name: (self.y(), False)}
+        # What is stored must be whole; of what is read, a stride or padding may leave parts out.
         if g["mode"] != LoadMode.PLAIN:
             result[f"flags of the {name}"] = (self.flags(), False)
         if self.kind == Pass.BACKWARD:
@@ -126,7 +145,7 @@ class Meaning:
 
 
 def has_work(fields: Fields) -> bool:
-    """Whether all sizes of the geometry are positive."""
+    """Return whether all sizes of the geometry are positive."""
     names = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
              "out_cols")
     return all(fields[f"g.g_{name}"] > 0 for name in names)

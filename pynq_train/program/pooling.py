@@ -20,8 +20,13 @@ from pynq_train.program.spans import Spans
 def check_pool(label: str, f: Fields, config: HwConfig) -> None:
     """Check windows, sizes and steps of a POOL descriptor.
 
-    Maps stand as ``[image][block][row][column]``, images ``i_step`` and ``o_step`` apart. Every
-    window holds a pixel of the map.
+    Feature maps stand as ``[image][block][row][column]``, images ``i_step`` and ``o_step`` apart.
+    Every window holds a pixel of the map.
+
+    Args:
+        label: name of the descriptor for messages.
+        f: its fields.
+        config: the engine.
 
     Raises:
         IllegalProgram: the first rule that it breaks.
@@ -40,6 +45,8 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
     back = bool(f["p.p_back"])
     for name, pad in (("rows", f["p.p_top"]), ("cols", f["p.p_left"])):
         size, pooled = f[f"p.p_{name}"], f[f"p.q_{name}"]
+        # Windows that begin at a pixel of the map or above it: one that lies in padding alone would
+        # have no maximum.
         windows = (size - 1 + pad) // stride + 1
         require(pooled <= windows, f"q_{name}", f"at most {windows}, windows that begin in the map",
                 pooled)
@@ -60,7 +67,7 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
 
 
 def pool_spans(f: Fields) -> list[tuple[bool, str, Spans]]:
-    """What a POOL descriptor touches: written or not, what it is, its bytes."""
+    """Return what a POOL descriptor touches: (written, what it is, its bytes) of each tensor."""
     result = [(False, "map that it reads", _images(f, "i")),
               (True, "map that it writes", _images(f, "o"))]
     if f["p.p_back"] or f["p.p_winners"]:
@@ -69,5 +76,6 @@ def pool_spans(f: Fields) -> list[tuple[bool, str, Spans]]:
 
 
 def _images(f: Fields, name: str) -> Spans:
+    """Return the bytes of all images of one tensor; ``name``: i, o or w."""
     starts = f[f"p.{name}_off"] + f[f"p.{name}_step"] * np.arange(f["p.p_images"], dtype=np.int64)
     return Spans.of(starts, starts + WORD_BYTES * f[f"p.{name}_words"])

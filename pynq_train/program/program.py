@@ -18,11 +18,19 @@ from pynq_train.hw.config import CONFIGS, WORD_BYTES, HwConfig
 from pynq_train.hw.contract import contract_hash
 
 Fields = dict[str, int]
+"""Unpacked fields of a descriptor, or of a tap, by name."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A named span of the arena: byte offset, bytes, and what it holds."""
+    """A named span of the arena.
+
+    Attributes:
+        symbol: name of the tensor that stands there.
+        offset: first byte, from the start of the arena.
+        nbytes: bytes.
+        kind: what it holds.
+    """
 
     symbol: str
     offset: int
@@ -45,7 +53,7 @@ class Program:
         contract: contract hash of that configuration, 64 hexadecimal digits.
         descriptors: descriptors, at byte offset ``program_off`` of the arena.
         taps: tap tables, at ``taps_off``.
-        regions: memory map, sorted by offset.
+        regions: memory map of the arena, sorted by offset.
         arena_bytes: size of the arena.
         step_off: byte offset of the step block.
     """
@@ -67,7 +75,13 @@ class Program:
         """Build a program; its parts stand at ``<name>.program``, ``<name>.taps``, ``step_symbol``.
 
         Args:
+            name: name for messages, and of its regions.
+            descriptors: packed descriptors, one behind the other.
+            taps: packed tap tables.
             regions: spans of the arena in any order.
+            arena_bytes: size of the arena.
+            config: hardware configuration that it was made for.
+            step_symbol: region of the step block.
 
         Raises:
             UnknownName: one of those symbols is missing.
@@ -93,7 +107,7 @@ class Program:
 
     @property
     def hw_config(self) -> HwConfig:
-        """The hardware configuration.
+        """The hardware configuration that it was made for.
 
         Raises:
             UnknownName: this package does not know it.
@@ -103,12 +117,12 @@ class Program:
         return CONFIGS[self.config]
 
     def image(self) -> tuple[tuple[int, bytes], ...]:
-        """What must be written into the arena before a run: ``(byte offset, bytes)``."""
+        """Return what must be in the arena before a run: pairs of byte offset and bytes."""
         return (self.program_off, self.descriptors), (self.taps_off, self.taps)
 
     @cached_property
     def fields(self) -> tuple[Fields, ...]:
-        """Unpacked fields of all descriptors.
+        """Unpacked fields of all descriptors, in order.
 
         Raises:
             IllegalProgram: an opcode that does not exist.
@@ -123,7 +137,7 @@ class Program:
         return tuple(result)
 
     def tap_table(self, index: int) -> tuple[Fields, ...]:
-        """Unpacked taps of a descriptor.
+        """Return the unpacked taps of descriptor ``index``.
 
         Raises:
             IllegalProgram: its table does not lie inside ``taps``.
@@ -147,14 +161,14 @@ class Program:
         return [region.offset for region in self.regions]
 
     def region_at(self, offset: int) -> Region | None:
-        """The region that holds a byte of the arena, None between regions."""
+        """Return the region that holds a byte of the arena, None between regions."""
         index = bisect_right(self._starts, offset) - 1
         if index >= 0 and offset < self.regions[index].end:
             return self.regions[index]
         return None
 
     def locate(self, offset: int) -> str:
-        """Name of a byte of the arena: symbol and distance from its start."""
+        """Return a byte of the arena as text: symbol and distance from its start."""
         region = self.region_at(offset)
         if region is None:
             return f"offset {offset:#x} (no tensor)"

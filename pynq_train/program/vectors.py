@@ -11,14 +11,18 @@ FLAG_PIXELS = 16
 """Pixels of one flag word."""
 _MOST_PLANES = (1 << 16) - 1
 _TOP = 1 << 30
-"""Top bit of the significand of a scalar number."""
+"""Top bit of the significand of a soft float."""
 
 
 def check_vector(label: str, f: Fields) -> None:
     """Check sizes, steps and modes of a VECTOR descriptor.
 
-    Maps stand as ``[image][block][word]``, with gaps between images or without; flags likewise with
-    whole words per plane and no gaps.
+    Feature maps stand as ``[image][block][word]``, with gaps between images or without; flags
+    likewise with whole words per plane and no gaps.
+
+    Args:
+        label: name of the descriptor for messages.
+        f: its fields.
 
     Raises:
         IllegalProgram: the first rule that it breaks.
@@ -41,6 +45,8 @@ def check_vector(label: str, f: Fields) -> None:
             require(found == step, "m_step", f"{step}, an image", found)
         require(found >= step and found % WORD_BYTES == 0, f"{name}_step",
                 f"{step} or more, a multiple of {WORD_BYTES}: images do not overlap", found)
+        # The unit goes through the images of a block before the next block: from the last image's
+        # plane it goes back over all images, and one plane on.
         jump = WORD_BYTES * size - (images - 1) * found
         require(f[f"v.{name}_jump"] == jump, f"{name}_jump", f"{jump}, to the next block",
                 f[f"v.{name}_jump"])
@@ -55,9 +61,14 @@ def check_vector(label: str, f: Fields) -> None:
 
 
 def _check_drop(label: str, f: Fields) -> None:
-    """Every word of a dropped map must have a number of its own: that of its place."""
+    """Check that every word of a dropped feature map has a number of its own, that of its place.
+
+    Two words of one number would draw the same random bits (``docs/numerics.md`` 9).
+    """
     images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
     whole = blocks * words
+    # Numbers count in the order (image, block, word), but the unit goes through (block, image,
+    # word): these are the steps within a plane, from image to image and from block to block.
     orders = [(1, whole - words + 1, 1 - (images - 1) * whole)]
     if images == 1:
         # A dense map stands as [block][image], its words count as [image][block].
@@ -70,6 +81,10 @@ def _check_drop(label: str, f: Fields) -> None:
 
 def check_norm(label: str, f: Fields) -> None:
     """Check program, counts and constants of a NORM descriptor.
+
+    Args:
+        label: name of the descriptor for messages.
+        f: its fields.
 
     Raises:
         IllegalProgram: the first rule that it breaks.

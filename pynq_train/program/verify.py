@@ -1,9 +1,13 @@
 """The program verifier: what is refused here never reaches a backend.
 
-It checks identity and memory map, prefix and limits of every descriptor, that walks touch exactly
-the tensors that the descriptor's geometry names, that the update unit gets the sums of all weights
-in order, and that descriptors which may overlap in time do not meet in memory
+It checks identity and memory map, prefix and limits of every descriptor, that address generators
+touch exactly the tensors that the descriptor's geometry names, that the update unit gets the sums
+of all weights in order, and that descriptors which may overlap in time do not meet in memory
 (:mod:`pynq_train.program.hazards` states the ordering model).
+
+Of all this the engine checks opcodes and the end of the arena only: a wrong program would compute
+wrong numbers, write into other tensors or never end. Programs are made once and run often, so they
+are checked here.
 """
 
 from __future__ import annotations
@@ -65,6 +69,7 @@ def verify(program: Program) -> None:
         elif opcode == Opcode.SOFTMAX:
             _check_count(label, "f_classes", fields["f.f_classes"], 1, config.max_classes)
             _check_count(label, "f_batch", fields["f.f_batch"], 1, None)
+        # Limits first: the replay of accesses trusts sizes and counts that they have checked.
         found = accesses(fields, taps)
         for access in found:
             _check_place(program, label, access)
@@ -77,6 +82,7 @@ def verify(program: Program) -> None:
 
 def _check_count(label: str, what: str, found: int, low: int, high: int | None,
                  multiple: int = 1) -> None:
+    """Check that a number is ``low`` or more, at most ``high``, and a multiple of ``multiple``."""
     if found < low or found % multiple or (high is not None and found > high):
         expected = f"{low} or more" if high is None else f"{low}..{high}"
         if multiple > 1:
@@ -85,7 +91,7 @@ def _check_count(label: str, what: str, found: int, low: int, high: int | None,
 
 
 def _check_map(program: Program) -> None:
-    """Regions are aligned, inside the arena and disjoint; the program's own parts fit theirs."""
+    """Check that regions are aligned, in the arena and disjoint; the program lies in its own."""
     end, before = 0, ""
     for region in program.regions:
         if region.offset % TENSOR_ALIGN_BYTES:
@@ -111,6 +117,7 @@ def _check_map(program: Program) -> None:
 
 
 def _check_prefix(program: Program, index: int, label: str) -> None:
+    """Check reserved fields, number and step-block entry of a descriptor."""
     fields = program.fields[index]
     for name, value in fields.items():
         if "_pad" in name and name.split("_pad")[1] in ("", "0", "2") and value:
@@ -129,7 +136,7 @@ def _check_prefix(program: Program, index: int, label: str) -> None:
 
 
 def _check_records(program: Program, labels: Sequence[str]) -> None:
-    """Every descriptor has a record of its own."""
+    """Check that every descriptor has a record of its own."""
     owner: dict[int, str] = {}
     for fields, label in zip(program.fields, labels):
         if fields["pre.opcode"] == Opcode.FENCE:
@@ -144,7 +151,7 @@ def _check_records(program: Program, labels: Sequence[str]) -> None:
 
 
 def _check_place(program: Program, label: str, access: Access) -> None:
-    """An access is aligned, inside the arena, and inside one tensor."""
+    """Check that an access is aligned, inside the arena, and inside one tensor."""
     verb, spans = "writes" if access.write else "reads", access.spans
     if (spans.starts % WORD_BYTES).any():
         odd = int(spans.starts[spans.starts % WORD_BYTES != 0][0])
@@ -169,9 +176,10 @@ def _check_place(program: Program, label: str, access: Access) -> None:
 
 def _check_meaning(program: Program, label: str, fields: Fields,
                    found: Sequence[Access]) -> None:
-    """Walks touch no byte beside the tensors of section g, and store them completely."""
+    """Check that no byte beside the tensors of section g is touched, and that results are whole."""
     expected = Meaning(fields).expected()
     for access in found:
+        # Records are checked on their own; section g does not name what the update unit touches.
         if access.what == "record" or access.unit == Unit.U:
             continue
         allowed, _ = expected.get(access.what, (Spans.one(0, 0), False))

@@ -13,7 +13,6 @@ from pynq_train.quant.step import (
     StepParams,
     learning_rate_fields,
     step_params,
-    wired_step_params,
 )
 
 __all__ = [
@@ -27,5 +26,4 @@ __all__ = [
     "StepParams",
     "learning_rate_fields",
     "step_params",
-    "wired_step_params",
 ]

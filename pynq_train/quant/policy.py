@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
-from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode, GradientRef
+from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import Kind
 from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
@@ -64,19 +64,17 @@ class LayerKind:
 
     Attributes:
         name: its name.
+        sources: positions of the layers that it reads, -1 for the images.
         trained: its output has a gradient.
-        backward: the gradient of its input is computed.
         kind: convolution, normalisation and so on.
-        sources: positions of the layers that it reads, None: the one before it.
         pixels: pixels of a mean.
         rate: of a dropout.
     """
 
     name: str
+    sources: tuple[int, ...]
     trained: bool = True
-    backward: bool = True
     kind: Kind = "conv"
-    sources: tuple[int, ...] | None = None
     pixels: int = 1
     rate: float = 0.0
 
@@ -134,7 +132,7 @@ class StepExponents:
         batch: images of the mini-batch.
         layers: by layer.
         gradients: by gradient tensor.
-        sums: exponents of the sums behind each step of the gradient flow.
+        sums: exponents of the sums behind each node of the backward graph.
         loss: the loss that they belong to.
     """
 
@@ -159,7 +157,7 @@ class Measures:
         backward: per layer: magnitude bits of the backward sums; None without backward pass.
         weights: per layer: magnitude bits of the masters; None if not trained.
         coefficients: per layer: magnitude bits of a normalisation's forward coefficients.
-        steps: by position in the gradient flow: magnitude bits of what a step on the vector unit
+        nodes: by position in the backward graph: magnitude bits of what a node on the vector unit
             wrote, and of the coefficients of a normalisation's backward pass.
     """
 
@@ -167,7 +165,7 @@ class Measures:
     backward: Sequence[int | None]
     weights: Sequence[int | None]
     coefficients: Mapping[int, int] = field(default_factory=dict)
-    steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    nodes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -176,6 +174,7 @@ class ExponentPolicy:
 
     Attributes:
         layers: the network's layers.
+        backward_graph: which gradients are computed from which.
         input_k: range of the input images.
         feature: per layer: ranges measured in the last steps, newest last.
         gradient: per layer: ranges of the gradient of its output; the last layer's is fixed.
@@ -183,37 +182,35 @@ class ExponentPolicy:
         w16: per layer: exponent of the 16-bit weights in device memory.
         extra: by name: ranges of partial gradients (tensor names) and of the coefficients of
             normalisations (``<layer>.a`` forward, ``<layer>.b`` backward).
-        backward_graph: the way of gradients; None: from each layer to the one before it.
         loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
     layers: tuple[LayerKind, ...]
+    backward_graph: BackwardGraph
     input_k: int = INPUT_START
     feature: list[list[int]] = field(default_factory=list)
     gradient: list[list[int]] = field(default_factory=list)
     weight_k: list[int] = field(default_factory=list)
     w16: list[int] = field(default_factory=list)
     extra: dict[str, list[int]] = field(default_factory=dict)
-    backward_graph: BackwardGraph | None = None
     loss: Loss = PLAIN_LOSS
 
     @classmethod
-    def start(cls, layers: Sequence[LayerKind], weight_k: Sequence[int],
-              input_k: int = INPUT_START, backward_graph: BackwardGraph | None = None
-              ) -> ExponentPolicy:
+    def start(cls, layers: Sequence[LayerKind], backward_graph: BackwardGraph,
+              weight_k: Sequence[int], input_k: int = INPUT_START) -> ExponentPolicy:
         """Return the state before the first step.
 
         Args:
             layers: the network's layers.
+            backward_graph: which gradients are computed from which.
             weight_k: ranges of the start weights, ``range_of_master(max |w|)``.
             input_k: range of the input images.
-            backward_graph: the way of gradients (default: that of a chain).
         """
         if len(weight_k) != len(layers):
             raise BadInput("weight ranges", expected=f"one for each of {len(layers)} layers",
                            found=len(weight_k))
-        policy = cls(tuple(layers), input_k, [[] for _ in layers], [[] for _ in layers],
-                     list(weight_k), backward_graph=backward_graph)
+        policy = cls(tuple(layers), backward_graph, input_k, [[] for _ in layers],
+                     [[] for _ in layers], list(weight_k))
         policy.w16 = [policy.weight_exponent(i) for i in range(len(layers))]
         return policy
 
@@ -228,13 +225,11 @@ class ExponentPolicy:
 
     def exponents(self, batch: int, training: bool = True) -> StepExponents:
         """Return the exponents of the next step; without ``training`` nothing is dropped."""
-        backward_graph = (self.backward_graph if self.backward_graph is not None
-                          else _chain(self.layers))
         forward = self._forward(batch, training)
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
-        for step in backward_graph.nodes:
+        for step in self.backward_graph.nodes:
             total = self._sum_of(step, forward, gradients)
             sums.append(total)
             if not step.target:
@@ -250,7 +245,7 @@ class ExponentPolicy:
                 inputs[step.layer] = found
         layers = []
         for i, (kind, own) in enumerate(zip(self.layers, forward)):
-            ref = backward_graph.of_layer.get(i)
+            ref = self.backward_graph.of_layer.get(i)
             w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
             layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
                                   dx=inputs.get(i, 0), w_next=w_next))
@@ -258,8 +253,7 @@ class ExponentPolicy:
 
     def _forward(self, batch: int, training: bool) -> list[LayerExponents]:
         """Exponents of the forward pass; gradients and new weights are still 0."""
-        sources = [(i - 1,) if layer.sources is None else layer.sources
-                   for i, layer in enumerate(self.layers)]
+        sources = [layer.sources for layer in self.layers]
         groups = groups_of([layer.kind for layer in self.layers], sources)
         targets: dict[int, int] = {}
         for i, group in enumerate(groups):
@@ -319,7 +313,7 @@ class ExponentPolicy:
 
     def _sum_of(self, step: BackwardNode, forward: Sequence[LayerExponents],
                 gradients: Mapping[str, int]) -> int:
-        """Exponent of the sums of a step of the gradient flow."""
+        """Exponent of the sums of a node of the backward graph."""
         first = gradients[step.reads[0].tensor]
         own = forward[step.layer]
         if step.kind == "sum":
@@ -347,8 +341,6 @@ class ExponentPolicy:
 
         Evaluation must not be observed. An all-zero tensor leaves its history as it is.
         """
-        backward_graph = (self.backward_graph if self.backward_graph is not None
-                          else _chain(self.layers))
         for i, layer in enumerate(used.layers):
             _push(self.feature[i], measures.forward[i], layer.forward_sum)
             if i in measures.coefficients:
@@ -359,10 +351,10 @@ class ExponentPolicy:
                 if weights:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
-        for number, (step, total) in enumerate(zip(backward_graph.nodes, used.sums)):
+        for number, (step, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
             bits = measures.backward[step.layer] if step.kind == "backward" else None
-            if number in measures.steps:
-                bits, coefficients = measures.steps[number]
+            if number in measures.nodes:
+                bits, coefficients = measures.nodes[number]
                 if step.kind == "norm":
                     _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
                           coefficients, total - used.gradients[step.reads[0].tensor])
@@ -398,7 +390,7 @@ class ExponentPolicy:
         """Return the state as plain values, for a checkpoint."""
         return {
             "version": FORMAT_VERSION,
-            "layers": [[k.name, k.trained, k.backward] for k in self.layers],
+            "layers": [layer.name for layer in self.layers],
             "input_k": self.input_k, "feature": [list(h) for h in self.feature],
             "gradient": [list(h) for h in self.gradient], "weight_k": list(self.weight_k),
             "w16": list(self.w16),
@@ -406,14 +398,25 @@ class ExponentPolicy:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ExponentPolicy:
-        """Rebuild a state saved by :meth:`to_dict`; :class:`BadInput` if it is malformed."""
+    def from_dict(cls, data: Mapping[str, Any], layers: Sequence[LayerKind],
+                  backward_graph: BackwardGraph) -> ExponentPolicy:
+        """Rebuild a state saved by :meth:`to_dict` for a network.
+
+        Args:
+            data: plain values.
+            layers: the network's layers.
+            backward_graph: which gradients are computed from which.
+
+        Raises:
+            BadInput: it is malformed, or belongs to other layers.
+        """
         if data.get("version") != FORMAT_VERSION:
             raise BadInput("exponent state", expected=f"version {FORMAT_VERSION}",
                            found=data.get("version"), fix="use a checkpoint of this release")
         try:
-            layers = tuple(LayerKind(str(n), bool(t), bool(b)) for n, t, b in data["layers"])
-            policy = cls(layers, int(data["input_k"]),
+            # Files of the first release have lists of three, beginning with the name.
+            names = [str(one if isinstance(one, str) else one[0]) for one in data["layers"]]
+            policy = cls(tuple(layers), backward_graph, int(data["input_k"]),
                          [[int(k) for k in h] for h in data["feature"]],
                          [[int(k) for k in h] for h in data["gradient"]],
                          [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]],
@@ -421,6 +424,8 @@ class ExponentPolicy:
                           for name, history in data.get("extra", {}).items()})
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"exponent state is malformed ({error})") from None
+        if names != [layer.name for layer in layers]:
+            raise BadInput("exponent state", expected="the layers of its network", found=names)
         sizes = {len(v) for v in (policy.feature, policy.gradient, policy.weight_k, policy.w16)}
         if sizes != {len(layers)}:
             raise BadInput("exponent state", expected=f"entries for {len(layers)} layers",
@@ -448,21 +453,6 @@ def keep_scale(rate: float) -> tuple[int, int]:
 def _common(one: int, other: int) -> int:
     """Exponent in which two maps are added: the finer one, if the scale of the other allows."""
     return max(min(one, other), max(one, other) - SCALE_BITS)
-
-
-def _chain(layers: Sequence[LayerKind]) -> BackwardGraph:
-    """Gradients from each layer to the one before it, down to the first that is trained."""
-    steps, of_layer = [], {}
-    ref = GradientRef(DLOGITS)
-    for i in reversed(range(len(layers))):
-        if not layers[i].trained:
-            break
-        of_layer[i] = ref
-        if i and layers[i].backward and layers[i - 1].trained:
-            target = f"{layers[i - 1].name}.dy"
-            steps.append(BackwardNode("backward", i, (ref,), target))
-            ref = GradientRef(target)
-    return BackwardGraph(tuple(steps), of_layer)
 
 
 def _target(history: Sequence[int], start: int) -> int:

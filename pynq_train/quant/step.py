@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
@@ -63,9 +63,9 @@ class SgdStep:
 class StepParams:
     """Step-block fields of one step: per layer, and for softmax (see ``hw.commands``).
 
-    ``norm``: of the coefficients of normalisations, by layer. ``steps``, ``norm_steps``: of the
-    vector unit's steps of the gradient flow, by their positions in it, and of the coefficients
-    that they read.
+    ``norm``: of the coefficients of normalisations, by layer. ``nodes``, ``node_coefficients``: of
+    the vector unit's nodes of the backward graph, by their positions in it, and of the
+    coefficients that they read.
     """
 
     softmax: Mapping[str, int]
@@ -74,8 +74,8 @@ class StepParams:
     update_weights: tuple[Mapping[str, int], ...]
     update_bias: tuple[Mapping[str, int], ...]
     norm: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-    steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-    norm_steps: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    nodes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    node_coefficients: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 RELU6_TOP = 6
@@ -109,81 +109,76 @@ def learning_rate_fields(lr: float) -> tuple[int, int]:
     return mantissa, shift
 
 
-def step_params(exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
+def step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
+                backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
     """Return the step-block fields of a step; without ``sgd`` those of an evaluation.
 
     The mean over a mini-batch that is no power of two is folded into learning rate and decay:
     the logit gradients carry 2**-floor(log2(batch)), not 1/batch. So is the mean over the parts of
     a step, whose power of two is in ``g_shift``.
-    """
-    batch = exponents.batch
-    valid = batch if sgd is None or sgd.valid is None else sgd.valid
-    forward: list[dict[str, int]] = []
-    backward: list[dict[str, int]] = []
-    weights: list[dict[str, int]] = []
-    bias: list[dict[str, int]] = []
-    fold = exponents.loss.fold(batch)
-    scale = 0 if sgd is None or sgd.clip is None else clip_shift(exponents, sgd.clip)
-    if sgd is not None:
-        halvings = sgd.parts.bit_length() - 1
-        fold *= (1 << halvings) / sgd.parts
-        scale += halvings
-    factors = sgd.factors if sgd is not None else ()
-    for e, (of_weights, of_bias) in zip(exponents.layers,
-                                        factors or ((1.0, 1.0),) * len(exponents.layers)):
-        forward.append({"shift": e.y - e.forward_sum,
-                        "bias_shift": MASTER_EXPONENT - e.forward_sum,
-                        "limit": relu6_limit(e.y)})
-        backward.append({"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0})
-        if sgd is None or not e.dy:
-            weights.append({})
-            bias.append({})
-            continue
-        if e.total is None:
-            weights.append({**_sgd_fields(sgd, fold, of_weights),
-                            "w_shift": e.w_next - MASTER_EXPONENT,
-                            "g_shift": _gradient_shift(e.gradient_sum - scale)})
-        else:  # gamma of a normalisation learns as biases do
-            weights.append(_bias_fields(sgd, fold, of_weights, e, scale))
-        bias.append(_bias_fields(sgd, fold, of_bias, e, scale))
-    softmax = {**exponents.loss.fields(exponents.logits), "valid": valid}
-    return StepParams(softmax, tuple(forward), tuple(backward), tuple(weights), tuple(bias))
-
-
-def wired_step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
-                      backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
-    """The same for a network with layers of the vector unit.
 
     Args:
         exponents: of the step.
         sgd: the optimizer's values, None for an evaluation.
         kinds: the layers.
-        backward_graph: the way of gradients.
+        backward_graph: which gradients are computed from which.
         alphas: by position of a normalisation: the part by which its running values move.
     """
-    params = step_params(exponents, sgd)
-    forward, norm = list(params.forward), {}
-    for at, (kind, e) in enumerate(zip(kinds, exponents.layers)):
-        if kind.on_array:
+    batch = exponents.batch
+    valid = batch if sgd is None or sgd.valid is None else sgd.valid
+    forward = [_forward_fields(kind, e, sgd) for kind, e in zip(kinds, exponents.layers)]
+    backward = [{"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0} for e in exponents.layers]
+    weights, bias = _update_fields(exponents, sgd)
+    norm = {at: {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
+                 "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
+            for at, (kind, e) in enumerate(zip(kinds, exponents.layers)) if kind.kind == "norm"}
+    nodes, coefficients = {}, {}
+    for number, (node, total) in enumerate(zip(backward_graph.nodes, exponents.sums)):
+        if node.kind in ("backward", "view"):
             continue
-        if kind.kind == "concat":
-            forward[at] = {}
-        else:
-            forward[at] = (_drop_fields(kind, e, sgd) if kind.kind == "drop"
-                           else _vector_fields(kind, e))
-        if kind.kind == "norm":
-            norm[at] = {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
-                        "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
-    steps, norm_steps = {}, {}
-    for number, (step, total) in enumerate(zip(backward_graph.nodes, exponents.sums)):
-        if step.kind in ("backward", "view"):
+        nodes[number] = _node_fields(node, total, exponents, kinds)
+        if node.kind == "norm":
+            e, g = exponents.layers[node.layer], exponents.gradients[node.reads[0].tensor]
+            coefficients[number] = {"z_exp": e.x, "g_exp": g, "a_exp": total - g,
+                                    "b_exp": total - e.x, "c_exp": total}
+    softmax = {**exponents.loss.fields(exponents.logits), "valid": valid}
+    return StepParams(softmax, tuple(forward), tuple(backward), weights, bias, norm, nodes,
+                      coefficients)
+
+
+def _update_fields(exponents: StepExponents, sgd: SgdStep | None
+                   ) -> tuple[tuple[Mapping[str, int], ...], tuple[Mapping[str, int], ...]]:
+    """Updates of the weights and of the biases of each layer; empty where nothing is trained."""
+    none: tuple[Mapping[str, int], ...] = ({},) * len(exponents.layers)
+    if sgd is None:
+        return none, none
+    # The mean over the parts: its power of two shifts the gradient, the rest is in the rate.
+    halvings = sgd.parts.bit_length() - 1
+    fold = exponents.loss.fold(exponents.batch) * ((1 << halvings) / sgd.parts)
+    scale = halvings + (0 if sgd.clip is None else clip_shift(exponents, sgd.clip))
+    weights, bias = list(none), list(none)
+    factors = sgd.factors or ((1.0, 1.0),) * len(exponents.layers)
+    for at, (e, (of_weights, of_bias)) in enumerate(zip(exponents.layers, factors)):
+        if not e.dy:
             continue
-        steps[number] = _step_fields(step, total, exponents, kinds)
-        if step.kind == "norm":
-            e, g = exponents.layers[step.layer], exponents.gradients[step.reads[0].tensor]
-            norm_steps[number] = {"z_exp": e.x, "g_exp": g, "a_exp": total - g,
-                                  "b_exp": total - e.x, "c_exp": total}
-    return replace(params, forward=tuple(forward), norm=norm, steps=steps, norm_steps=norm_steps)
+        bias[at] = _bias_fields(sgd, fold, of_bias, e, scale)
+        if e.total is None:
+            weights[at] = {**_sgd_fields(sgd, fold, of_weights),
+                           "w_shift": e.w_next - MASTER_EXPONENT,
+                           "g_shift": _gradient_shift(e.gradient_sum - scale)}
+        else:  # gamma of a normalisation learns as biases do
+            weights[at] = _bias_fields(sgd, fold, of_weights, e, scale)
+    return tuple(weights), tuple(bias)
+
+
+def _forward_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
+    """Forward pass of a layer, on whatever unit it runs; a concatenation has none."""
+    if kind.on_array:
+        return {"shift": e.y - e.forward_sum, "bias_shift": MASTER_EXPONENT - e.forward_sum,
+                "limit": relu6_limit(e.y)}
+    if kind.kind == "concat":
+        return {}
+    return _drop_fields(kind, e, sgd) if kind.kind == "drop" else _vector_fields(kind, e)
 
 
 def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
@@ -195,7 +190,7 @@ def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
         return {"shift": shift, "limit": relu6_limit(e.y), "a_scale": mean_scale(kind.pixels)[0]}
     return {"shift": shift, "limit": relu6_limit(e.y),
             "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
-            "b_scale": _scale(e.second, total) if _reads_two(kind) else 0}
+            "b_scale": _scale(e.second, total) if len(kind.sources) > 1 else 0}
 
 
 def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
@@ -207,22 +202,18 @@ def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dic
             "drop_step": sgd.step % (1 << STEP_BITS)}
 
 
-def _step_fields(step: BackwardNode, total: int, exponents: StepExponents,
+def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
                  kinds: Sequence[LayerKind]) -> dict[str, int]:
-    e = [exponents.gradients[ref.tensor] for ref in step.reads]
-    shift = exponents.gradients[step.target] - total if step.target else 0
-    if step.kind == "spread":
-        return {"shift": shift, "b_scale": mean_scale(kinds[step.layer].pixels)[0]}
-    if step.kind in ("norm", "unpool"):
+    e = [exponents.gradients[ref.tensor] for ref in node.reads]
+    shift = exponents.gradients[node.target] - total if node.target else 0
+    if node.kind == "spread":
+        return {"shift": shift, "b_scale": mean_scale(kinds[node.layer].pixels)[0]}
+    if node.kind in ("norm", "unpool"):
         return {"shift": shift}
-    if step.kind == "drop":
-        return {"shift": shift, "a_scale": keep_scale(kinds[step.layer].rate)[0]}
+    if node.kind == "drop":
+        return {"shift": shift, "a_scale": keep_scale(kinds[node.layer].rate)[0]}
     return {"shift": shift, "a_scale": _scale(e[0], total),
-            "b_scale": _scale(e[1], total) if step.kind == "sum" else 0}
-
-
-def _reads_two(kind: LayerKind) -> bool:
-    return kind.sources is not None and len(kind.sources) > 1
+            "b_scale": _scale(e[1], total) if node.kind == "sum" else 0}
 
 
 def _scale(exponent: int, total: int) -> int:

@@ -32,9 +32,11 @@ from pynq_train.schedule.plan import Plan
 _LOG = logging.getLogger(__name__)
 
 VARIABLE = "PYNQ_TRAIN_FAILURES"
+"""Environment variable that names the folder."""
 KEEP = 8
 """Files that stay in the folder."""
 FORMAT, FORMAT_VERSION = "pynq_train.failure", 1
+"""Name and version of the file format."""
 _PREFIX, _SUFFIX = "failure-", ".npz"
 
 
@@ -63,13 +65,13 @@ class Failure:
     @classmethod
     def of(cls, plan: Plan, backend: str, request: RunRequest, image: Array,
            text: str) -> Failure:
-        """A failure of a plan's program."""
+        """Return the failure of a plan's program."""
         return cls(backend, plan.board.name, contract.contract_hash(plan.board.config), text,
                    request, tensor_maps(plan), image)
 
 
 def failure_folder() -> Path | None:
-    """Where files go; None if none are wanted."""
+    """Return the folder where files go; None if none are wanted."""
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
         return cache_dir() / "failures"
@@ -95,6 +97,7 @@ def keep(failure: Failure) -> Path | None:
         others = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
         for old in others[:-KEEP]:
             old.unlink(missing_ok=True)
+    # The caller is about to raise the failure itself: a full disk must not take its place.
     except (PynqTrainError, OSError) as error:
         _LOG.warning("program and memory of the failed run are not saved: %s", error)
         return None
@@ -102,7 +105,7 @@ def keep(failure: Failure) -> Path | None:
 
 
 def advice(path: Path | None) -> str:
-    """What to do with a kept file, for messages; empty without one."""
+    """Return what to do with a kept file, for messages; empty without one."""
     return "" if path is None else (
         f"program and memory are saved, see where it differs with: pynq-train replay {path}")
 
@@ -157,6 +160,7 @@ def load(path: str | os.PathLike[str]) -> Failure:
 
 
 def _failure(meta: Mapping[str, Any], image: Array) -> Failure:
+    """Return the failure that a file's ``meta`` and image describe; ValueError if they do not."""
     if image.dtype != np.uint8 or image.ndim != 1:
         raise ValueError(f"an image of {image.dtype} {image.shape}")
     values = dict(meta["request"])
@@ -167,6 +171,7 @@ def _failure(meta: Mapping[str, Any], image: Array) -> Failure:
 
 
 def _wrong(name: str, found: str) -> BadInput:
+    """Return the error for a file that is damaged or is something else."""
     return BadInput(f"file {name!r} is damaged, or is no saved failure",
                     expected="what a failed training step or 'pynq-train verify' has saved",
                     found=found.splitlines()[0] if found else "nothing", fix="use a copy")

@@ -1,4 +1,7 @@
-"""Numbers on their way between NumPy floats and device memory."""
+"""Numbers on their way between NumPy floats and device memory.
+
+``docs/numerics.md`` 1 lists the formats. Arrays keep their shape.
+"""
 
 from __future__ import annotations
 
@@ -13,47 +16,52 @@ from pynq_train.quant.policy import MASTER_EXPONENT
 Array = NDArray[Any]
 
 MASTER_LIMIT = (1 << 31) - 1
+"""Largest master; the smallest is minus this."""
 OPERAND_BITS = 16
 OPERAND_LIMIT = (1 << (OPERAND_BITS - 1)) - 1
+"""Largest 16-bit code; the smallest is minus this."""
 
 
 def to_master(values: Array) -> NDArray[np.int32]:
-    """Round floats to Q3.28 masters (nearest-even), saturating symmetrically."""
+    """Return floats as int32 masters Q3.28: rounded to nearest even, saturated symmetrically."""
     scaled = np.rint(np.ldexp(np.asarray(values, np.float64), -MASTER_EXPONENT))
     return np.clip(scaled, -MASTER_LIMIT, MASTER_LIMIT).astype(np.int32)
 
 
 def from_master(masters: Array) -> NDArray[np.float32]:
-    """Return Q3.28 masters as float32 (rounded to its 24 bits)."""
+    """Return int32 masters Q3.28 as float32, rounded to its 24 bits."""
     return np.ldexp(np.asarray(masters, np.float64), MASTER_EXPONENT).astype(np.float32)
 
 
 def operand_copy(masters: Array, exponent: int) -> NDArray[np.int16]:
-    """Return the 16-bit copy of Q3.28 masters at ``exponent``, as the update unit writes it."""
+    """Return the 16-bit weights of masters at ``exponent``, as the update unit writes them."""
     wide = rne_shift(np.asarray(masters, np.int64), exponent - MASTER_EXPONENT)
     return saturate(wide, OPERAND_BITS).astype(np.int16)
 
 
 def quantise(values: Array, exponent: int) -> NDArray[np.int16]:
-    """Round floats to 16-bit integers of ``exponent`` (nearest-even), saturating symmetrically."""
+    """Return floats as int16 codes of ``exponent``: to nearest even, saturated symmetrically."""
     # Scaling by a power of two is exact in float32 too: nothing here can be subnormal or infinite.
     scaled = np.rint(np.ldexp(np.asarray(values, np.float32), -exponent))
     return np.clip(scaled, -OPERAND_LIMIT, OPERAND_LIMIT).astype(np.int16)
 
 
 def range_of(largest: float) -> int:
-    """Range ``k`` of a tensor whose largest magnitude is ``largest``: in [2**(k-1), 2**k)."""
+    """Return the range k of a tensor whose largest magnitude is ``largest``.
+
+    The magnitude is in [2**(k-1), 2**k); k is 0 for a tensor of zeros.
+    """
     return int(np.frexp(largest)[1]) if largest > 0 else 0
 
 
 def master_words(values: Array, momentum: Array) -> NDArray[np.int64]:
-    """Join int32 masters and momentum to memory words {momentum, weight}."""
+    """Return int64 memory words {momentum, weight} of int32 masters and momentum."""
     low = np.asarray(values, np.int32).astype(np.int64) & 0xFFFF_FFFF
     joined: NDArray[np.int64] = np.asarray(momentum, np.int32).astype(np.int64) << 32 | low
     return joined
 
 
 def split_master_words(words: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Undo :func:`master_words`: return (weights, momentum)."""
+    """Return (weights, momentum), int32, of int64 memory words {momentum, weight}."""
     low = (words & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
     return low, (words >> 32).astype(np.int32)

@@ -1,4 +1,7 @@
-"""Masters: weights, momentum and running statistics of a layer, as the update unit has them."""
+"""Masters: weights, momentum and running statistics of a layer, as the update unit has them.
+
+Q3.28 means 28 fraction bits in 32, Q7.24 means 24 (``docs/numerics.md`` 1).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Masters:
         weight_momentum: int32 Q7.24, the same shape.
         bias: int32 Q3.28 ``(m,)``, None without bias.
         bias_momentum: int32 Q7.24 ``(m,)``, None without bias.
-        mean: running mean of a normalisation, int64 ``(m,)``: scalar numbers, packed
+        mean: running mean of a normalisation, int64 ``(m,)``: soft floats, packed
             (:class:`~pynq_train.fixed.soft_float.SoftFloats`); None for other layers.
         variance: its running variance, likewise.
     """
@@ -39,7 +42,7 @@ class Masters:
 
     @classmethod
     def of(cls, params: LayerParams) -> Masters:
-        """Round float parameters; momentum is zero."""
+        """Return float parameters as masters; momentum is zero."""
         weight = to_master(params.weight)
         bias = None if params.bias is None else to_master(params.bias)
         return cls(weight, np.zeros_like(weight), bias,
@@ -48,7 +51,11 @@ class Masters:
 
     @classmethod
     def averaging(cls, layer: FusedLayer) -> Masters:
-        """Constant weights of average pooling: 2**28 / kernel**2, to nearest; of padding: 1."""
+        """Return the constant weights of a layer that the array copies or averages with.
+
+        Of average pooling 2**28 / kernel**2, to nearest; of a padding with channels 1 from each
+        input channel to its place.
+        """
         values = np.full(layer.weight_shape, 1.0 / layer.kernel**2)
         if layer.first is not None:
             m, n, *_ = layer.weight_shape
@@ -57,13 +64,13 @@ class Masters:
         return cls(weight, np.zeros_like(weight), None, None)
 
     def params(self) -> LayerParams:
-        """Return the weights as float32."""
+        """Return weights, biases and running statistics as float32."""
         return LayerParams(from_master(self.weight),
                            None if self.bias is None else from_master(self.bias),
                            _unpack(self.mean), _unpack(self.variance))
 
     def same_bits(self, other: Masters) -> bool:
-        """Whether all numbers are equal."""
+        """Return whether all numbers are equal, bit for bit."""
         pairs = ((self.weight, other.weight), (self.weight_momentum, other.weight_momentum),
                  (self.bias, other.bias), (self.bias_momentum, other.bias_momentum),
                  (self.mean, other.mean), (self.variance, other.variance))
@@ -72,9 +79,10 @@ class Masters:
 
 
 def _pack(values: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
-    """Floats as packed scalar numbers."""
+    """Return float32 values as packed soft floats, int64; None for None."""
     if values is None:
         return None
+    # Exact: a float32 has 24 significant bits, a soft float 31.
     fraction, exponent = np.frexp(values.astype(np.float64))
     whole = np.ldexp(fraction, SCALAR_BITS).astype(np.int64)
     packed: NDArray[np.int64] = SoftFloats.of_int(whole, 0).moved(exponent - SCALAR_BITS).pack()
@@ -82,10 +90,11 @@ def _pack(values: NDArray[np.float32] | None) -> NDArray[np.int64] | None:
 
 
 def _unpack(words: NDArray[np.int64] | None) -> NDArray[np.float32] | None:
+    """Return packed soft floats as float32, rounded; None for None."""
     return None if words is None else SoftFloats.unpack(words).to_float().astype(np.float32)
 
 
 def with_averages(plan: Plan, masters: Mapping[str, Masters]) -> dict[str, Masters]:
-    """Masters of all layers of a plan: those given, and the constants of average pooling."""
+    """Return masters of all layers of a plan: those given, and the constants of average pooling."""
     return {**masters, **{layer.name: Masters.averaging(layer)
                           for layer in plan.layers if layer.average}}

@@ -1,4 +1,8 @@
-"""One training step on a given library: the workload of the build's profile."""
+"""PGO run: one training step on a given library, for the compiler's profile.
+
+The virtual board is compiled twice; the second time with what this run has shown (profile-guided
+optimisation, ``backends.vboard.build``).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,10 @@ NET, BATCH = "1x", 1
 
 
 def board_of_package(package: str) -> Board:
-    """A board whose configuration a contract package holds (no name: the smallest)."""
+    """Return a board whose configuration a contract package holds.
+
+    ``package``: path of the package; empty: the board with the smallest configuration.
+    """
     fitting = [b for b in BOARDS.values() if package.endswith(package_path(b.config))]
     # The path of the smallest configuration is the end of no other one: "gen/" stands before it.
     return fitting[0] if fitting else BOARDS["pynq-z2"]

@@ -27,6 +27,8 @@ def tensor_stats(plan: Plan, policy: ExponentPolicy,
     written = {step.target: f"{names[step.layer]}.dx" for step in plan.backward_graph.nodes
                if step.kind == "backward"}
     for index, name in enumerate(names):
+        # A gradient is written by the backward pass of the layer behind it, whose record counts it
+        # under that layer's name.
         gradient = written.get(f"{name}.dy", f"{name}.dy")
         tensors = [
             (f"{name}.y", policy.feature[index], saturations.get(f"{name}.y", 0)),

@@ -54,7 +54,7 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    policy = ExponentPolicy.start(layer_kinds(plan), ranges, input_k, plan.backward_graph)
+    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, ranges, input_k)
     policy.loss = plan.loss
     return policy
 
@@ -324,8 +324,8 @@ class Session:
                ) -> ExponentPolicy:
         """The same weights and input, and no history but ``measures``."""
         policy = self.policy
-        fresh = ExponentPolicy.start(policy.layers, policy.weight_k, policy.input_k,
-                                     policy.backward_graph)
+        fresh = ExponentPolicy.start(policy.layers, policy.backward_graph, policy.weight_k,
+                                     policy.input_k)
         fresh.loss = policy.loss
         if used is not None and measures is not None:
             fresh.observe(used, measures)

@@ -9,14 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.config import WORD_BYTES
-from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.backward_graph import BackwardGraph
+from pynq_train.layers.fuse import FusedLayer, chain
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor
+from pynq_train.schedule.memory.place import place_programs
+from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.descriptors import (
+    Descriptor,
+    StepBlockLayout,
+)
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import LayerSpec
+from pynq_train.schedule.specs.trainable import Trainable
 from pynq_train.schedule.standalone import PLACE, standalone_specs
 
 
@@ -37,7 +42,10 @@ def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                   for index, layer in enumerate(layers))
     for spec in specs:
         spec.check_products(weight_gradient=True)
-    train = (*forward_half(specs, board), *backward_half(specs, board, momentum))
+    layers, whole = chain(layers), BatchSplit.whole(len(layers))
+    trainable = [Trainable(bias=spec.bias) for spec in specs]
+    train = (*forward_half(specs, board, [layer.sources for layer in layers], whole),
+             *backward_half(specs, board, momentum, trainable, BackwardGraph(()), whole))
     memory = _place(specs, train, momentum)
     check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, 0, train, train, memory, momentum)
@@ -46,11 +54,7 @@ def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
 def _place(specs: tuple[LayerSpec, ...], train: tuple[Descriptor, ...], momentum: bool
            ) -> MemoryMap:
     place = Allocator()
-    taps = sum(len(e.tiled.shape.taps) for e in train if e.tiled)
-    place.add("train.program", len(train) * DESCRIPTOR_BYTES, "program")
-    place.add("train.taps", taps * WORD_BYTES, "taps")
-    place.add("train.records", len(train) * RECORD_BYTES, "records")
-    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
+    place_programs(place, {"train": train}, StepBlockLayout.of(specs, 0))
     place.add("input", specs[0].x.nbytes, "map")
     for spec, after in zip(specs, (*specs[1:], None)):
         name, nbytes = spec.name, max(spec.y.nbytes, after.x.nbytes if after else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,16 +14,15 @@ from pynq_train.layers.backward_graph import (
     build_backward_graph,
     inference_mode_norms,
 )
-from pynq_train.layers.fuse import FusedLayer, wiring
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.passes.batch_split import choose_split
 from pynq_train.schedule.passes.descriptors import (
-    PARAM_BYTES,
     Descriptor,
     Role,
-    param_index,
+    StepBlockLayout,
 )
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.passes.tiling import check_buffers
@@ -96,7 +94,12 @@ class Plan:
     @property
     def step_block_bytes(self) -> int:
         """Bytes of the step block."""
-        return step_block_entries(self.specs, self.backward_graph) * PARAM_BYTES
+        return self.step_block.nbytes
+
+    @cached_property
+    def step_block(self) -> StepBlockLayout:
+        """Where the entries of the step block stand."""
+        return StepBlockLayout.of(self.specs, len(self.backward_graph.nodes))
 
     @cached_property
     def active(self) -> tuple[bool, ...]:
@@ -111,28 +114,12 @@ class Plan:
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the layers that each layer reads, -1 for the images."""
-        return wiring(self.layers)
+        return tuple(layer.sources for layer in self.layers)
 
     @cached_property
     def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
         """The same where nothing is dropped."""
         return evaluation_sources(self.specs, self.sources)
-
-    def param_of(self, descriptor: Descriptor) -> int:
-        """Index of the step-block entry of a descriptor."""
-        count = len(self.specs)
-        if descriptor.role == Role.NORM_COEFFICIENTS:
-            return 1 + 4 * count + descriptor.layer
-        if descriptor.node >= 0:
-            return 1 + 5 * count + 2 * descriptor.node + (descriptor.role == Role.BACKWARD_NORM)
-        return param_index(descriptor.role, descriptor.layer)
-
-
-def step_block_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph) -> int:
-    """Entries of the step block: softmax, four a layer; with layers of the vector unit more."""
-    if all(spec.on_array for spec in specs):
-        return 1 + 4 * len(specs)
-    return 1 + 5 * len(specs) + 2 * len(backward_graph.nodes)
 
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
@@ -176,24 +163,19 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
     backward_graph = build_backward_graph(layers, active)
-    split = choose_split(specs, wiring(layers), board)
+    sources = tuple(layer.sources for layer in layers)
+    split = choose_split(specs, sources, board)
     softmax = Descriptor(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward_half(specs, board, wiring(layers), split), softmax,
+    train = (*forward_half(specs, board, sources, split), softmax,
              *backward_half(specs, board, momentum, trainable, backward_graph, split))
-    without = evaluation_sources(specs, wiring(layers))
+    without = evaluation_sources(specs, sources)
     evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
     memory = place(Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
                            split.most),
-                   {"train": (len(train), _taps(train)),
-                    "evaluate": (len(evaluate), _taps(evaluate))},
-                   step_block_entries(specs, backward_graph))
+                   {"train": train, "evaluate": evaluate})
     check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
                 trainable, split.most)
-
-
-def _taps(descriptors: tuple[Descriptor, ...]) -> int:
-    return sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
 
 
 def passes_of(plan: Plan, kind: Pass) -> tuple[Descriptor, ...]:

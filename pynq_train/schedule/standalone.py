@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Pass
-from pynq_train.hw.config import WORD_BYTES
-from pynq_train.layers.fuse import FusedLayer
+from pynq_train.hw.commands import Pass
+from pynq_train.layers.fuse import FusedLayer, chain
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Descriptor, Role
+from pynq_train.schedule.memory.place import place_programs
+from pynq_train.schedule.passes.descriptors import (
+    Descriptor,
+    Role,
+    StepBlockLayout,
+)
 from pynq_train.schedule.passes.geometry import (
     PassShape,
     TiledPass,
@@ -82,7 +86,7 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
         head = FusedLayer("conv", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
     out = (1, 1, 1)
     tail = FusedLayer("dense", "tail", layer.out_shape, out, out, 1, 1, 0, 0, False, False, False)
-    return layer_specs((head, layer, tail), batch, 0 if trained_input else PLACE,
+    return layer_specs(chain((head, layer, tail)), batch, 0 if trained_input else PLACE,
                        board.config.tm)
 
 
@@ -134,7 +138,7 @@ def standalone_plan(single: StandalonePass) -> Plan:
     specs = standalone_specs(single.layer, single.batch, single.trained_input, single.board)
     memory = _place(single, specs)
     check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
-    layers = (replace(single.layer, name="head"), single.layer, single.layer)
+    layers = chain((replace(single.layer, name="head"), single.layer, single.layer))
     return Plan(single.board, single.batch, layers, specs, 0 if single.trained_input else PLACE,
                 single.descriptors, single.descriptors, memory, single.momentum)
 
@@ -142,12 +146,7 @@ def standalone_plan(single: StandalonePass) -> Plan:
 def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
     """The program, and the tensors that the pass reads and writes."""
     spec, place = specs[PLACE], Allocator()
-    taps = sum(len(tiled.shape.taps) for tiled in single.tiled_passes)
-    count = len(single.descriptors)
-    place.add("train.program", count * DESCRIPTOR_BYTES, "program")
-    place.add("train.taps", taps * WORD_BYTES, "taps")
-    place.add("train.records", count * RECORD_BYTES, "records")
-    place.add("step_block", (1 + 4 * len(specs)) * PARAM_BYTES, "step block")
+    place_programs(place, {"train": single.descriptors}, StepBlockLayout.of(specs, 0))
     tensors = {
         "x": ("head.y", specs[0].y.nbytes, "map"),
         "dx": ("head.dy", specs[0].y.nbytes, "gradient map"),

@@ -353,7 +353,8 @@ class Learner:
                                  else label_smoothing),
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
-            learner._policy = ExponentPolicy.from_dict(state["policy"])
+            learner._policy = ExponentPolicy.from_dict(
+                state["policy"], layer_kinds(learner._plan), learner._plan.backward_graph)
             learner._policy.loss = learner._plan.loss
             same = (learner.batch == int(state["batch"])
                     and _same(learner.trainable, state["trainable"])
@@ -364,11 +365,6 @@ class Learner:
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
-        if [k.name for k in learner._policy.layers] != [s.name for s in learner._plan.specs]:
-            raise BadInput(f"training state of {name!r}", expected="the layers of its network",
-                           found=[k.name for k in learner._policy.layers])
-        learner._policy.layers = layer_kinds(learner._plan)
-        learner._policy.backward_graph = learner._plan.backward_graph
         return learner
 
     def close(self) -> None:

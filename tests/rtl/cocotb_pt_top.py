@@ -72,7 +72,8 @@ class Program:
             w = np_rng.integers(-32767, 32768, layer.weight_shape)
             self.put(f"{spec.name}.w16", spec.pack_weights(w.astype(np.int16)))
         self.put("labels", np_rng.integers(0, plan.classes, plan.batch).astype(np.int64))
-        policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
+        policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph,
+                                      [0] * len(plan.specs))
         sgd = SgdStep(0.05, 0.9 * self.momentum, 1e-3)
         params = plan_params(plan, policy.exponents(plan.batch), sgd)
         self.put("step_block", np.frombuffer(pack_step_block(plan, params), np.uint8))

@@ -27,7 +27,7 @@ class GoldenBackend:
 
     Args:
         arena_size_bytes: size of the arena.
-        threads: threads to use (default: one per core).
+        threads: threads to use (default: one per core, at most 8).
     """
 
     def __init__(self, arena_size_bytes: int, threads: int | None = None) -> None:
@@ -40,6 +40,7 @@ class GoldenBackend:
     def open(self) -> GoldenBackend:
         """Allocate the arena, all zero."""
         if self._machine is None:
+            # Allocated as words, so that the arena starts at a multiple of 8.
             words = -(-self.arena_size_bytes // _WORD)
             self._arena = np.zeros(words, np.int64).view(np.uint8)[: self.arena_size_bytes]
             self._machine = GoldenMachine(self._arena, self._threads)
@@ -63,32 +64,48 @@ class GoldenBackend:
         self.close()
 
     def write(self, offset: int, data: Data) -> None:
-        """Copy ``data`` into the arena."""
+        """Copy ``data`` into the arena at byte ``offset``.
+
+        Raises:
+            BadInput: the span lies outside the arena, or the backend is not open.
+        """
         flat = as_bytes(data)
         check_span(offset, flat.nbytes, self.arena_size_bytes)
         arena, _ = self._opened()
         arena[offset : offset + flat.nbytes] = flat
 
     def read(self, offset: int, nbytes: int) -> np.ndarray:
-        """Return a copy of a span of the arena: uint8 ``[nbytes]``."""
+        """Return a copy of ``nbytes`` bytes of the arena from ``offset`` on: uint8 ``[nbytes]``.
+
+        Raises:
+            BadInput: the span lies outside the arena, or the backend is not open.
+        """
         check_span(offset, nbytes, self.arena_size_bytes)
         arena, _ = self._opened()
         return arena[offset : offset + nbytes].copy()
 
     def run(self, request: RunRequest) -> RunResult:
-        """Run a Program to its end."""
+        """Run a Program to its end; the result has 0 cycles and no counters.
+
+        Raises:
+            HardwareFault: an illegal descriptor, or a tensor outside the arena.
+        """
         for _ in self.run_step_mode(request):
             pass
         return RunResult(0)
 
     def run_step_mode(self, request: RunRequest) -> Iterator[int]:
-        """Run a Program one descriptor at a time; yields the index of each that retired."""
+        """Run a Program one descriptor at a time; yields the index of each that retired.
+
+        Raises as :meth:`run` does.
+        """
         _, machine = self._opened()
         check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
         yield from machine.steps(request.program_offset, request.descriptor_count,
                                  request.step_block_offset)
 
     def _opened(self) -> tuple[np.ndarray, GoldenMachine]:
+        """Return arena and machine; BadInput if the backend is not open."""
         if self._arena is None or self._machine is None:
             raise BadInput(f"{self.name} is not open", fix="call open(), or use it in 'with'")
         return self._arena, self._machine

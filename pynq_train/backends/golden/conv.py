@@ -2,7 +2,8 @@
 
 A product of two 16-bit codes is below 2**30, so sums of up to 2**23 products are integers that
 float64 holds. Larger sums are split and added as int64, modulo 2**48 as in the engine. Windows are
-gathered into the rows of one matrix per chunk of pixels.
+gathered into the rows of one matrix per chunk of pixels ("im2col"). ``docs/numerics.md`` 2 and 3
+define the results, its section 8 says why float64 is exact.
 """
 
 from __future__ import annotations
@@ -27,14 +28,22 @@ Array = NDArray[Any]
 CHUNK_BYTES = 3 << 21
 """Size of the gathered windows of a chunk: few enough calls that threads rarely wait for Python."""
 CODE_LIMIT = 1 << 15
-"""No operand is larger."""
+"""Magnitude that no 16-bit operand exceeds."""
 EXACT = 1 << 53
 """float64 holds all integers up to here."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where windows lie in a padded map: origin, size, step from pixel to pixel."""
+    """Where the windows of pixels lie in a padded feature map.
+
+    Attributes:
+        row: first row of the window of pixel (0, 0).
+        col: its first column.
+        rows: rows of a window.
+        cols: columns of a window.
+        step: rows and columns from pixel to pixel.
+    """
 
     row: int
     col: int
@@ -48,10 +57,15 @@ def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> N
 
     Args:
         source: int16 ``[image, row, column, channel]``, contiguous.
+        window: where the windows lie.
+        rows: rows of pixels.
+        cols: columns of pixels.
         out: float64 ``[image * rows * cols, window rows * window cols * channels]``.
     """
     images, _, _, channels = source.shape
     si, sr, sc, s1 = source.strides
+    # Columns and channels of a window row stand one behind the other, so they are one axis: longer
+    # runs to copy.
     view = as_strided(source[:, window.row :, window.col :],
                       (images, rows, cols, window.rows, window.cols * channels),
                       (si, window.step * sr, window.step * sc, sr, s1))
@@ -59,16 +73,21 @@ def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> N
 
 
 class Product:
-    """``windows @ weights``, exact; ``wraps`` says whether results may leave 48 bits.
+    """``windows @ weights``, exact.
 
     Args:
         weights: int16 ``[terms, outputs]``.
         scale: power of two that the result is multiplied with.
         offset: largest magnitude of what is added to the sums later.
+
+    Attributes:
+        wraps: results may leave 48 bits, and must be wrapped.
     """
 
     def __init__(self, weights: Array, scale: float, offset: int) -> None:
         exact = weights.astype(np.float64)
+        # Largest magnitude that a sum of these weights can have with any inputs: tighter than terms
+        # * 2**30, so that most layers need neither wrapping nor splitting.
         bound = int(np.abs(exact).sum(axis=0).max()) * CODE_LIMIT + offset
         self.wraps = bound >= 1 << (ACC_BITS - 1)
         self._scale = scale
@@ -76,12 +95,17 @@ class Product:
         parts = -(-bound // (EXACT // 2))
         self._slices: list[slice] = []
         if parts > 1:
+            # So few terms that no part can leave the exact range, whatever its weights; the parts
+            # add up in int64, and the scale is applied behind the wrapping.
             size = max(1, EXACT // 2 // CODE_LIMIT**2)
             self._weights = exact
             self._slices = [slice(k, k + size) for k in range(0, len(exact), size)]
 
     def __call__(self, windows: Array, out: Array) -> None:
-        """Write the products to ``out`` (float64)."""
+        """Multiply float64 ``windows [pixels, terms]``.
+
+        ``out``: float64 ``[pixels, outputs]``, gets the products times ``scale``.
+        """
         if not self._slices:
             np.matmul(windows, self._weights, out=out)
             return
@@ -94,20 +118,25 @@ class Product:
 
 @dataclass(frozen=True)
 class Result:
-    """Record of a pass."""
+    """Record of a pass.
+
+    Attributes:
+        measure: OR of (sum XOR sign) of all elements that count.
+        saturations: how many of them saturated.
+    """
 
     measure: int = 0
     saturations: int = 0
 
 
 def _padded(shape: tuple[int, ...], workers: Workers) -> tuple[Array, Array]:
-    """Map of words ``[image, row, column, block]``, not yet filled, and its int16 channels."""
+    """Return an empty map of words ``[image, row, column, block]``, and its int16 channels."""
     words = workers.scratch.get("map", shape, np.int64)
     return words, words.view(np.int16)
 
 
 def _clear_frame(words: Array, rows: tuple[int, int], cols: tuple[int, int]) -> None:
-    """Zero a map ``[image, row, column, block]`` outside ``rows`` x ``cols`` (start, stop)."""
+    """Zero a map ``[image, row, column, block]`` but for ``rows`` x ``cols`` (start, stop)."""
     words[:, : rows[0]] = 0
     words[:, rows[1] :] = 0
     words[:, rows[0] : rows[1], : cols[0]] = 0
@@ -115,17 +144,18 @@ def _clear_frame(words: Array, rows: tuple[int, int], cols: tuple[int, int]) -> 
 
 
 def _span(first: int, count: int, limit: int) -> tuple[int, int]:
-    """Part of ``first .. first + count - 1`` inside ``0 .. limit - 1``, as (start, stop)."""
+    """Return the part of ``first .. first + count - 1`` in ``0 .. limit - 1``: (start, stop)."""
     return max(first, 0), max(min(first + count, limit), max(first, 0))
 
 
 def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
                    workers: Workers) -> Array:
-    """Windows of the layer's input for a chunk of output pixels."""
+    """Return the windows of the layer's input for a chunk of output pixels, float64."""
     k, s, channels = g.kernel, g.stride, LANES * g.n_blocks
     first = chunk.row * s - g.pad_top
     rows, width = (chunk.rows - 1) * s + k, (cols - 1) * s + k
     padded, codes = _padded((chunk.images, rows, width, g.n_blocks), workers)
+    # The chunk's rows of the input, cut at the map's borders; the frame that is left is padding.
     r0, r1 = _span(first, rows, g.in_rows)
     c0, c1 = _span(-g.pad_left, width, g.in_cols)
     part = words[chunk.image : chunk.image + chunk.images, :, r0:r1, c0:c1]
@@ -140,21 +170,48 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
 
 def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
             workers: Workers, even: bool = False) -> list[Chunk]:
+    """Cut the pixels of a pass into chunks, each a task of a thread.
+
+    Args:
+        g: the pass.
+        images: images of the pixel grid.
+        rows: rows of the pixel grid.
+        cols: columns of the pixel grid.
+        terms: terms of a sum, columns of the matrix of windows.
+        workers: the threads.
+        even: chunks start at even rows.
+    """
     row_bytes = max(8 * cols * terms, 1)
+    # Small layers are cut into as many chunks as there are threads, large ones into chunks of
+    # CHUNK_BYTES.
     target = min(CHUNK_BYTES, max(row_bytes, images * rows * row_bytes // workers.threads))
     return split(images, rows, row_bytes, target, even)
 
 
 def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
-    """y = post(conv(x, w) + bias), with ReLU, pooling and flags."""
+    """Run the forward pass: y = post(conv(x, w) + bias), with ReLU, pooling and flags.
+
+    Args:
+        memory: the arena.
+        g: the pass.
+        params: fields of the step-block entry.
+        workers: the threads.
+
+    Returns:
+        Its record; output and flags are in the arena.
+    """
     rows, cols = g.out_rows, g.out_cols
     if g.pool:
+        # What pooling drops is not computed: it counts neither in the measure nor in the
+        # saturations.
         rows, cols = rows // 2 * 2, cols // 2 * 2
     if not rows or not cols:
         return Result()
     x, y, outputs = g.x_words(memory), g.y_words(memory), LANES * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
     packed = g.weights(memory)[:, : g.n_blocks]
+    # [m tile, n block, kr, kc, m, n] to [kr, kc, n block, n] x [m tile, m], the order in which a
+    # window has its terms.
     weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * g.m_tile)[:, :outputs]
     bias, offset = None, 0
     if g.bias:
@@ -167,6 +224,7 @@ def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Wo
     requantise = Requantiser(shift, bias, product.wraps)
 
     def run(chunk: Chunk) -> None:
+        """Compute the output pixels of a chunk, from windows to flags."""
         windows = _input_windows(g, x, chunk, cols, workers)
         sums = workers.scratch.get("sums", (len(windows), outputs), np.float64)
         product(windows, sums)
@@ -194,7 +252,7 @@ def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Wo
 
 
 def _gradient(g: Geometry, memory: ArenaViews) -> tuple[Array, Array | None]:
-    """Words of the output gradient and its flags."""
+    """Return the words of the output gradient, and its flags if it has some."""
     plain = g.mode == LoadMode.PLAIN
     return g.y_words(memory), None if plain else g.flag_units(memory)
 
@@ -203,12 +261,19 @@ def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
                    first: tuple[int, int], out: Array) -> None:
     """Fill ``out[i, row, col, block]`` with the gradient of the unpooled output.
 
-    ``first``: coordinates of ``out[:, 0, 0]``; what lies outside the map becomes zero.
+    Args:
+        g: the pass.
+        y: words of the stored gradient.
+        flags: its flags, None in mode PLAIN.
+        images: images to load.
+        first: row and column of ``out[:, 0, 0]``; what lies outside the map becomes zero.
+        out: int64 words.
     """
     rows, cols = out.shape[1:3]
     unpool = flags is not None and g.mode == LoadMode.UNPOOL
     limits = (g.out_rows, g.out_cols)
     if unpool:
+        # An odd last row or column was dropped by pooling: its gradient is zero.
         limits = (g.out_rows // 2 * 2, g.out_cols // 2 * 2)
     (r0, r1), (c0, c1) = _span(first[0], rows, limits[0]), _span(first[1], cols, limits[1])
     if r0 >= r1 or c0 >= c1:
@@ -228,10 +293,18 @@ def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a backward phase: indices of the input, first grid index, taps.
+    """One axis of a backward phase.
 
-    Input coordinate ``first + stride * j`` is grid index ``grid + j``; it reads output
+    A strided convolution meets input rows of different remainders modulo the stride with different
+    kernel rows. Each remainder is a phase: a convolution without a stride, with every stride-th
+    kernel row. Input coordinate ``first + stride * j`` is grid index ``grid + j``; it reads output
     coordinates ``grid + j - t`` with kernel coordinate ``phase + stride * t``.
+
+    Attributes:
+        first: first input coordinate of the phase.
+        count: how many there are.
+        grid: grid index of the first.
+        taps: kernel coordinates of the phase.
     """
 
     first: int
@@ -241,13 +314,24 @@ class _Axis:
 
     @classmethod
     def of(cls, phase: int, stride: int, pad: int, size: int, kernel: int) -> _Axis:
+        """Return the axis of a phase for an input of ``size`` coordinates."""
         first = (phase - pad) % stride
         count = max(0, -(-(size - first) // stride))
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
 def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
-    """Gradient of the input, rows with (row + pad_top) % stride == phase."""
+    """Run the backward pass: gradient of the input, rows with (row + pad_top) % stride == phase.
+
+    Args:
+        memory: the arena.
+        g: the pass; its row phase is ``g.phase``.
+        params: fields of the step-block entry.
+        workers: the threads.
+
+    Returns:
+        Its record; the gradient is in the arena.
+    """
     s, k = g.stride, g.kernel
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
     if not lines.count:
@@ -260,16 +344,22 @@ def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: W
     phases: list[tuple[_Axis, Product | None]] = []
     for phase in range(s):
         axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
+        # Kernel rows and columns of the phase, turned round: a later tap reads an earlier output
+        # pixel, and windows are gathered with rising coordinates.
         weights = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
         product = Product(weights, 2.0**-shift, 0) if weights.size else None
         if axis.count:
             phases.append((axis, product))
     wraps = any(product is not None and product.wraps for _, product in phases)
     requantise = Requantiser(shift, None, wraps)
+    # One loaded map serves all column phases: from the first column that any of them reads to the
+    # last.
     left = min(a.grid - max(a.taps - 1, 0) for a, _ in phases)
     right = max(a.grid + a.count for a, _ in phases)
 
     def run(chunk: Chunk) -> None:
+        """Compute the input gradient of a chunk of rows, column phase by column phase."""
+        # The first row that the chunk's first pixel reads: its last tap.
         top = lines.grid + chunk.row - (lines.taps - 1)
         shape = (chunk.images, chunk.rows + max(lines.taps - 1, 0), right - left, g.m_blocks)
         padded, codes = _padded(shape, workers)
@@ -279,6 +369,8 @@ def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: W
         for axis, product in phases:
             size = (chunk.images, chunk.rows, axis.count, outputs)
             result = workers.scratch.get("codes", size, np.int16)
+            # A phase without taps, where the kernel is smaller than the stride: no output reads
+            # these columns, so their gradient is zero.
             if product is None:
                 result[...] = 0
             else:
@@ -300,12 +392,18 @@ def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: W
 
 
 def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
-    """Sums of dY times X, int64 in the order of the weights in memory; modulo 2**48 they are exact.
+    """Return the sums of dY times X in the order of the weights in memory, exact modulo 2**48.
 
-    The sums of dY alone (bias gradient) go to memory, those of the weights do not.
+    The sums of dY alone (bias gradient) go to memory, those of the weights do not: they are given
+    to the update unit.
+
+    Args:
+        memory: the arena.
+        g: the pass.
+        workers: the threads.
 
     Returns:
-        ``[m tile, n block, kr, kc, 16, 4]``, good until the next call.
+        int64 ``[m tile, n block, kr, kc, m of the tile, 4]``, good until the next call.
     """
     x, channels = g.x_words(memory), LANES * g.m_blocks
     y, flags = _gradient(g, memory)
@@ -313,14 +411,19 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     biases = g.biases(memory, np.int64, 1) if g.bias else None
     chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
+    # Sums this small are exact in float64 over all chunks; else each chunk is, and int64 adds them.
     exact = g.images * g.out_rows * g.out_cols * CODE_LIMIT**2 < EXACT
+    # A thread adds up its chunks in an array of its own. Integer sums are the same in any order, so
+    # the number of threads changes no bit.
     groups = [chunks[i :: workers.threads] for i in range(min(workers.threads, len(chunks)))]
 
     def run(group: list[Chunk]) -> tuple[Array, Array]:
+        """Sums of some chunks: of the weights ``[padded m, terms]``, of the biases ``[m]``."""
         dtype: Any = np.float64 if exact else np.int64
         padded_total: Array = np.zeros((g.m_tiles * g.m_tile, terms), dtype)
         total = padded_total[:channels]
         sums: Array = np.zeros(channels, np.int64)
+        # A single exact chunk needs no second array.
         part = np.empty((channels, terms)) if len(group) > 1 or not exact else total
         for chunk in group:
             windows = _input_windows(g, x, chunk, g.out_cols, workers)
@@ -342,6 +445,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     for other, _ in results[1:]:
         total += other
     if biases is not None:
+        # Wrapped to 48 bits, sign-extended, as the engine stores them.
         biases[:channels, 0] = wrap(sum((r[1] for r in results[1:]), results[0][1]), ACC_BITS)
         biases[channels:] = 0
     out = workers.scratch.get("weight sums", g.weight_shape, np.int64)

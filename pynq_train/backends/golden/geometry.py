@@ -15,13 +15,18 @@ from pynq_train.hw.commands import LoadMode, Pass
 Array = NDArray[Any]
 
 LANES = 4
+"""Channels of a word."""
 MASK_PIXELS, POOL_PIXELS = 16, 4
 """Pixels of a flag word without and with pooling."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Section ``g`` of a descriptor; byte strides are (image, channel block, row, column)."""
+    """Section ``g`` of a descriptor: what a convolution computes, without how.
+
+    Sizes are those of the layer before pooling. Offsets are bytes in the arena, byte strides are
+    (image, channel block, row, column). ``docs/gen/descriptors.md`` lists the fields.
+    """
 
     kind: Pass
     kernel: int
@@ -56,7 +61,11 @@ class Geometry:
 
     @classmethod
     def of(cls, d: Mapping[str, int]) -> Geometry:
-        """Read the section from unpacked fields; ValueError if it makes no sense."""
+        """Return the geometry of unpacked fields.
+
+        Raises:
+            ValueError: a size is below 1, or a pass or load mode does not exist.
+        """
         g = {k[4:]: v for k, v in d.items() if k.startswith("g.g_")}
         for name in ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols",
                      "out_rows", "out_cols", "tile"):
@@ -72,10 +81,15 @@ class Geometry:
             bool(g["clip"]), g["group"])
 
     def m_tile_parts(self) -> tuple[Geometry, ...]:
-        """Grouped: the dense convolution of each m tile. Else this one."""
+        """Return the dense convolution of each m tile of a grouped one; any other one as it is.
+
+        With ``g_group`` the output channels of an m tile read the input channels of the same
+        numbers, so the tiles are independent of each other.
+        """
         if not self.group:
             return (self,)
         tile, blocks, parts = self.m_tile, self.m_tile // LANES, []
+        # Bytes of the 16-bit weights of an m tile; its other tensors move by its channel blocks.
         weights = 2 * self.nb * self.kernel**2 * tile * LANES
         for t in range(self.m_tiles):
             channels = min(tile, self.m - t * tile)
@@ -103,7 +117,7 @@ class Geometry:
 
     @property
     def pooled(self) -> bool:
-        """The output, or its gradient, is stored after 2x2 pooling."""
+        """Whether the output, or its gradient, is stored after 2x2 pooling."""
         return self.pool or self.mode == LoadMode.UNPOOL
 
     @property
@@ -117,19 +131,19 @@ class Geometry:
         return self.out_cols // 2 if self.pooled else self.out_cols
 
     def x_words(self, memory: ArenaViews) -> Array:
-        """Words of the layer's input ``[image, block, row, column]``."""
+        """Return the words of the input or its gradient ``[image, block, row, column]``."""
         shape = (self.images, self.n_blocks, self.in_rows, self.in_cols)
         return memory.words("the layer's input", self.x, shape, self.x_strides)
 
     def y_words(self, memory: ArenaViews) -> Array:
-        """Words of the layer's output or its gradient, at stored size."""
+        """Return the words of the output or its gradient ``[image, block, row, column]``."""
         shape = (self.images, self.m_blocks, self.y_rows, self.y_cols)
         return memory.words("the layer's output", self.y, shape, self.y_strides)
 
     def flag_units(self, memory: ArenaViews) -> Array:
-        """Flags ``[image, block, row, unit]``: bytes of two pixels, pooled: uint16 of a pixel.
+        """Return the flags ``[image, block, row, unit]``, as they stand in memory.
 
-        Rows are whole words.
+        A unit is a byte of two pixels, pooled: a uint16 of one pixel. Rows are whole words.
         """
         per = POOL_PIXELS if self.pooled else MASK_PIXELS
         words = -(-self.y_cols // per)
@@ -144,22 +158,32 @@ class Geometry:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Weights in memory: ``[m tile, n block, kr, kc, 16, 4]``."""
+        """Shape of the weights in memory: ``[m tile, n block, kr, kc, m of the tile, 4]``."""
         return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, LANES
 
     def weights(self, memory: ArenaViews) -> Array:
-        """16-bit weights ``[m tile, n block, kr, kc, 16, 4]``."""
+        """Return the 16-bit weights, int16 of :attr:`weight_shape`."""
         return memory.view("the weights", self.w, self.weight_shape, np.int16)
 
     def biases(self, memory: ArenaViews, dtype: Any, per_word: int) -> Array:
-        """Bias masters or sums ``[padded m, per_word]``."""
+        """Return bias masters or sums: ``[padded m, per_word]``.
+
+        ``dtype``, ``per_word``: type of the numbers, and how many of them are in a word.
+        """
         shape = (self.m_tiles * self.m_tile, per_word)
         return memory.view("the biases", self.b, shape, dtype)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of the pixels of a pass: images and rows."""
+    """A part of the pixels of a pass: some images whole, or some rows of one image.
+
+    Attributes:
+        image: first image.
+        images: number of images.
+        row: first row.
+        rows: number of rows.
+    """
 
     image: int
     images: int
@@ -171,8 +195,11 @@ def split(images: int, rows: int, row_bytes: int, target_bytes: int, even: bool)
     """Cut ``images`` x ``rows`` into chunks of about ``target_bytes``.
 
     Args:
+        images: images to cut.
+        rows: rows of an image.
         row_bytes: bytes that one row of one image needs.
-        even: chunks start at even rows.
+        target_bytes: bytes that a chunk should need.
+        even: chunks start at even rows, for pooling.
     """
     whole = rows * row_bytes
     if whole <= target_bytes or rows == 1:

@@ -1,4 +1,8 @@
-"""Executes descriptors from a memory image; reads their geometry, never their schedule."""
+"""Executes descriptors from a memory image.
+
+It reads the geometry of a descriptor and never its schedule: golden says what must come out,
+however the engine goes about it (``docs/adr/002-golden-reads-geometry.md``).
+"""
 
 from __future__ import annotations
 
@@ -28,18 +32,25 @@ from pynq_train.hw.commands import (
 
 _PARAM_BYTES = 8 * PARAM_WORDS
 _CACHE = 4096
+"""Descriptors that are kept unpacked."""
 _PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
 
 
 @dataclass(frozen=True)
 class _Decoded:
+    """A descriptor, unpacked; ``geometry`` of convolutions only."""
+
     opcode: Opcode
     fields: dict[str, int]
     geometry: Geometry | None
 
 
 def _geometry(opcode: Opcode, fields: dict[str, int]) -> Geometry | None:
-    """Geometry of a convolution; ValueError if the opcode does not do its pass."""
+    """Return the geometry of a convolution, None of other descriptors.
+
+    Raises:
+        ValueError: the opcode does not do its pass.
+    """
     if opcode not in (Opcode.CONV, Opcode.GRADIENT):
         return None
     geometry = Geometry.of(fields)
@@ -53,8 +64,8 @@ class GoldenMachine:
     """The arithmetic of the engine on one memory image.
 
     Args:
-        arena: the memory image, flat uint8; written in place.
-        threads: threads to use (default: one per core).
+        arena: the memory image, flat uint8 at a multiple of 8; written in place.
+        threads: threads to use (default: one per core, at most 8).
     """
 
     def __init__(self, arena: NDArray[Any], threads: int | None = None) -> None:
@@ -66,17 +77,22 @@ class GoldenMachine:
         """Run ``count`` descriptors from byte offset ``program_off``.
 
         Args:
+            program_off: byte offset of the first descriptor.
+            count: number of descriptors.
             step_off: byte offset of the step block.
 
         Raises:
-            HardwareFault: an illegal descriptor, or a tensor outside the arena; the text names
-                the descriptor. What ran before it stays in memory.
+            HardwareFault: an illegal descriptor, or a tensor outside the arena; the text names the
+                descriptor. What ran before it stays in memory.
         """
         for _ in self.steps(program_off, count, step_off):
             pass
 
     def steps(self, program_off: int, count: int, step_off: int) -> Iterator[int]:
-        """Run descriptor by descriptor; yield the index of each after it has retired."""
+        """Run descriptor by descriptor; yield the index of each after it has retired.
+
+        Arguments and errors as for :meth:`run`.
+        """
         for index in range(count):
             try:
                 with single_threaded_blas():
@@ -95,6 +111,8 @@ class GoldenMachine:
         self._workers.close()
 
     def _decode(self, data: bytes) -> _Decoded:
+        """Unpack a descriptor, or return what was unpacked before."""
+        # Known by its bytes: a training runs the same descriptors in every step.
         found = self._decoded.get(data)
         if found is None:
             fields = unpack_descriptor(data)
@@ -106,6 +124,7 @@ class GoldenMachine:
         return found
 
     def _execute(self, offset: int, step_off: int) -> None:
+        """Run the descriptor at byte offset ``offset`` and write its record."""
         memory = self._memory
         decoded = self._decode(memory.read("the descriptor", offset, DESCRIPTOR_BYTES))
         if decoded.opcode == Opcode.FENCE:

@@ -18,10 +18,13 @@ class OutsideArena(Exception):
 
 
 class ArenaViews:
-    """Views of one arena.
+    """Views of one arena; all of them share its memory.
 
     Args:
         arena: flat uint8 array, aligned to 8 bytes.
+
+    Raises:
+        BadInput: it is not.
     """
 
     def __init__(self, arena: Array) -> None:
@@ -35,13 +38,21 @@ class ArenaViews:
 
     def view(self, what: str, offset: int, shape: Sequence[int], dtype: Any,
              strides: Sequence[int] | None = None) -> Array:
-        """Array over arena bytes from ``offset``; ``strides`` in bytes (default: contiguous).
+        """Return an array over arena bytes from ``offset`` on.
+
+        Args:
+            what: name of the tensor, for the error.
+            offset: byte offset, a multiple of 8.
+            shape: its shape.
+            dtype: its type.
+            strides: strides in bytes (default: contiguous).
 
         Raises:
             OutsideArena: part of it lies behind the arena's end, or it is not aligned to words.
         """
         if offset % 8 or any(s % 8 for s in strides or ()):
             raise OutsideArena(f"{what} at offset {offset} is not aligned to 8 bytes")
+        # NumPy refuses an array that its buffer does not hold: no bounds to compute here.
         try:
             return np.ndarray(tuple(shape), dtype, self.arena.data, offset, strides)
         except (ValueError, TypeError):
@@ -50,14 +61,14 @@ class ArenaViews:
                 f"{self.arena.nbytes} bytes") from None
 
     def read(self, what: str, offset: int, nbytes: int) -> bytes:
-        """Copy of a span."""
+        """Return a copy of ``nbytes`` bytes from ``offset`` on."""
         return self.view(what, offset, (nbytes,), np.uint8).tobytes()
 
     def words(self, what: str, offset: int, shape: Sequence[int],
               strides: Sequence[int]) -> Array:
-        """Words of a map as int64 ``[image, block, row, column]``."""
+        """Return the words of a feature map as int64 ``[image, block, row, column]``."""
         return self.view(what, offset, shape, np.int64, strides)
 
     def record(self, offset: int, first: int, second: int) -> None:
-        """Write a result record."""
+        """Write a result record of four words: two values and two zeros."""
         self.view("the record", offset, (4,), np.int64)[:] = (first, second, 0, 0)

@@ -33,7 +33,16 @@ _MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
 
 
 def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
-    """Run the normalisation unit; returns its record: magnitudes of A and B, saturations."""
+    """Run the normalisation unit on a NORM descriptor.
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+
+    Returns:
+        Its record: OR of the magnitudes of A and B, number of saturations.
+    """
     program = NormProgram(d["n.n_program"])
     shape = (d["n.n_blocks"], CHANNELS_PER_WORD)
     back = program in _BACKWARD
@@ -43,6 +52,7 @@ def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int,
     unit.run(program)
     out = unit.out
     table = memory.view("the coefficients", d["n.k_off"], (*shape, 2), np.int64)
+    # Words as VECTOR reads them: {B[55:32], A[23:0]} and C[47:0].
     table[..., 0] = (out[Out.B] & _MASK24) << 32 | out[Out.A] & _MASK24
     table[..., 1] = out[Out.C] & _MASK48
     if back:
@@ -59,13 +69,18 @@ def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int,
 
 def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
             shape: tuple[int, int]) -> dict[Scratch, Array]:
-    """Input words ``[block, channel]``, int64; those that a program does not read are left out."""
+    """Return the input words of all channels, int64 ``[block, channel]``.
+
+    Those that a program does not read are left out.
+    """
     blocks, lanes = shape
     back = program in _BACKWARD
     found: dict[Scratch, Array] = {}
     if program != NormProgram.FORWARD_FROZEN:
         parts = [memory.view("the sums", d["n.s_off"] + part * d["n.n_step"], (blocks, 2, lanes),
                              np.int64) for part in range(d["n.n_parts"])]
+        # Parts of the mini-batch have been summed by descriptors of their own; int64 wraps as the
+        # adder of the engine does.
         total = np.sum(parts, axis=0, dtype=np.int64)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
     for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
@@ -82,12 +97,25 @@ def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
 
 def _pairs(memory: ArenaViews, name: str, offset: int, shape: tuple[int, int],
            values: tuple[Array, Array]) -> None:
+    """Write two int64 ``[block, channel]`` arrays as pairs of four words per block."""
     view = memory.view(name, offset, (shape[0], 2, shape[1]), np.int64)
     view[:, 0], view[:, 1] = values
 
 
 class _Unit:
-    """Registers, scratch and output words of all channels at once."""
+    """Registers, scratch and output words of all channels at once.
+
+    Args:
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        shape: channel blocks, channels of a block.
+
+    Attributes:
+        scratch: input words, int64 of ``shape``.
+        out: output words, likewise.
+        measure: OR of the magnitudes of A and B so far.
+        saturations: output words that saturated so far.
+    """
 
     def __init__(self, d: dict[str, int], p: dict[str, int], shape: tuple[int, int]) -> None:
         zero = np.zeros(shape, np.int64)
@@ -103,6 +131,7 @@ class _Unit:
             Exponent.C: p["c_exp"]}
 
         def given(name: str) -> SoftFloats:
+            """Constant of the descriptor: 1 / N, N / (N - 1) or eps."""
             significand = np.full(shape, d[f"n.n_{name}_m"], np.int64)
             return SoftFloats(zero, significand, np.full(shape, d[f"n.n_{name}_e"], np.int64))
 
@@ -114,7 +143,7 @@ class _Unit:
             Constant.THREE_HALVES: SoftFloats.of_float(1.5, shape)}
 
     def run(self, program: NormProgram) -> None:
-        """Execute a micro-program."""
+        """Execute a micro-program (:data:`pynq_train.hw.norm.PROGRAMS`)."""
         r = self._registers
         for i in PROGRAMS[program]:
             if i.op == NormOp.INT:
@@ -140,11 +169,16 @@ class _Unit:
                 self.out[Out(i.dst)] = r[i.a].pack()
 
     def _fix(self, word: Out, value: SoftFloats, exponent: int) -> None:
+        """Write ``value`` to an output word: an integer in units of ``2**exponent``, saturated."""
         exact, over = value.to_int(exponent)
         top = (1 << OUT_BITS[word] - 1) - 1
+        # Where the number is too large for int64, its integer has no meaning: the sign says which
+        # limit it is.
         limited = np.where(over, np.where(value.sign > 0, -top, top),
                            saturate(exact, OUT_BITS[word]))
         self.saturations += int(np.count_nonzero(over | (limited != exact)))
+        # The measure is that before saturation: from it the policy chooses exponents for the next
+        # step, and must see how far a coefficient is out of range.
         if word in (Out.A, Out.B):
             size = np.where(over, MEASURE_TOP, np.minimum(np.abs(exact), MEASURE_TOP))
             self.measure |= int(np.bitwise_or.reduce(size, axis=None))

@@ -24,7 +24,18 @@ _OUTSIDE = -1 << 16
 
 @dataclass(frozen=True)
 class _Site:
-    """Sizes of a descriptor."""
+    """Sizes of a POOL descriptor.
+
+    Attributes:
+        rows: rows of the feature map.
+        cols: its columns.
+        q_rows: rows of the pooled map.
+        q_cols: its columns.
+        kernel: rows and columns of a window.
+        stride: rows and columns from window to window.
+        top: rows of the first window above the map.
+        left: its columns at the left of the map.
+    """
 
     rows: int
     cols: int
@@ -37,11 +48,16 @@ class _Site:
 
     @classmethod
     def of(cls, d: dict[str, int]) -> _Site:
+        """Return the sizes of a descriptor's fields ``d``."""
         return cls(*(d[f"p.{name}"] for name in ("p_rows", "p_cols", "q_rows", "q_cols",
                                                  "p_kernel", "p_stride", "p_top", "p_left")))
 
     def blank(self, images: int, fill: int) -> Array:
-        """A map ``[image, row, column, lane]`` with all places that windows reach."""
+        """Return a map with all places that windows reach, each element ``fill``.
+
+        int32 ``[image, row, column, lane]``; windows of ``MAX_KERNEL`` places are taken, since an
+        argmax index may name any of these whatever the kernel is.
+        """
         reach = self.stride * max(self.q_rows - 1, 0) + MAX_KERNEL
         across = self.stride * max(self.q_cols - 1, 0) + MAX_KERNEL
         shape = (images, max(self.top + self.rows, reach), max(self.left + self.cols, across),
@@ -49,11 +65,13 @@ class _Site:
         return np.full(shape, fill, np.int32)
 
     def inside(self, padded: Array) -> Array:
-        """The map itself."""
+        """Return the view of the feature map itself in a map that :meth:`blank` made."""
         return padded[:, self.top:self.top + self.rows, self.left:self.left + self.cols]
 
     def taps(self, padded: Array, kernel: int) -> Iterator[tuple[int, Array]]:
-        """Code of each place of the windows, and its pixels as ``[image, q row, q column, lane]``.
+        """Yield each place of the windows, row by row.
+
+        With its code comes a view of its pixels in all windows: ``[image, q row, q column, lane]``.
         """
         s = self.stride
         for row in range(kernel):
@@ -65,10 +83,19 @@ class _Site:
 
 def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
          workers: Workers) -> tuple[int, int]:
-    """Run the pooling pass; returns its record: measure, saturations.
+    """Run the pooling pass on a POOL descriptor.
 
     Maps are int16 ``[image, block, row, column, lane]``, images ``i_step`` and ``o_step`` bytes
-    apart; winners uint16 ``[image, block, pixel]``, planes filled to whole words.
+    apart; argmax indices uint16 ``[image, block, pixel]``, planes filled to whole words.
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        workers: the threads; each takes images.
+
+    Returns:
+        Its record: measure, saturations.
     """
     site, blocks, back = _Site.of(d), d["p.p_blocks"], d["p.p_back"]
     whole = (blocks, site.rows, site.cols, CHANNELS_PER_WORD)
@@ -76,6 +103,7 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     row = -(-site.q_rows * site.q_cols // ARGMAX_PIXELS) * ARGMAX_PIXELS
 
     def run(image: int) -> tuple[int, int]:
+        """Do one image; return measure and saturations."""
         def view(name: str, key: str, shape: tuple[int, ...], dtype: type) -> Array:
             return memory.view(name, d[f"p.{key}_off"] + image * d[f"p.{key}_step"], shape, dtype)
 
@@ -88,6 +116,8 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
         exact = rne_shift(total.astype(np.int64), p["shift"]) if p["shift"] else total
         codes = saturate(exact, CODE_BITS)
         result[...] = codes
+        # Sum XOR sign: |x| for positive, |x| - 1 for negative numbers, so that it has as many bits
+        # as x needs beside its sign.
         magnitude = total ^ (total >> 31)
         return (int(np.bitwise_or.reduce(magnitude, axis=None)),
                 int(np.count_nonzero(codes != exact)))
@@ -100,7 +130,10 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
 
 
 def _forward(site: _Site, source: Array, argmax: Array | None) -> Array:
-    """Maxima ``[block, q row, q column, lane]``; writes the winners ``[block, pixel]``."""
+    """Return the maxima int32 ``[block, q row, q column, lane]``.
+
+    The place of each is written to ``argmax``, uint16 ``[block, pixel]``, unless that is None.
+    """
     padded = site.blank(len(source), _OUTSIDE)
     site.inside(padded)[...] = source
     taps = site.taps(padded, site.kernel)
@@ -119,13 +152,15 @@ def _forward(site: _Site, source: Array, argmax: Array | None) -> Array:
 
 
 def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
-    """Sums of gradients ``[block, row, column, lane]``."""
+    """Return the sums of gradients, int32 ``[block, row, column, lane]``."""
     assert argmax is not None
     pixels = site.q_rows * site.q_cols
     place = argmax[:, :pixels, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
     place = place.reshape(source.shape)
     padded = site.blank(len(source), 0)
     wide = source.astype(np.int32)
+    # ``tap`` is a view: each place of the window adds to the pixels below it. Places beside the map
+    # land in the frame of ``padded``, which is left out.
     for code, tap in site.taps(padded, MAX_KERNEL):
         tap += np.where(place == code, wide, 0)
     return site.inside(padded)

@@ -19,21 +19,25 @@ Array = NDArray[Any]
 TOP = 32767
 """Largest 16-bit code."""
 NO_LIMIT = 1 << 15
-"""Limits from here on clip nothing."""
+"""Limits of ReLU6 from here on clip nothing."""
 ACC_BITS = 48
+"""Bits of a sum."""
 _GATHER = np.uint64(0x0001_0001_0001_0001)
+"""A product with this has the sum of a word's four 16-bit lanes in its top lane."""
 _MASK_PLACE = np.array([1, 2, 4, 8], np.uint16)
+"""Value of the mask bit of each lane in a pooled flag."""
 _INDEX_PLACE = np.array([16, 64, 256, 1024], np.uint16)
+"""Value of the lowest index bit of each lane in a pooled flag."""
 
 
 def lane_words(keep: Array) -> Array:
-    """Words with all ones in the lanes that ``keep[..., 4]`` names."""
+    """Return int64 words with all ones in the lanes that ``keep[..., 4]`` names."""
     lanes = np.where(keep, np.int16(-1), np.int16(0))
     return np.ascontiguousarray(lanes).view(np.int64)[..., 0]
 
 
 def _unpool_table() -> Array:
-    """``[12-bit flag]``: word whose lanes hold the position of the pooled value, or -1."""
+    """Return ``[12-bit flag]``: the word whose lanes hold the place of the pooled value, or -1."""
     flag = np.arange(4096)[:, None]
     lane = np.arange(4)
     mask, index = flag >> lane & 1, flag >> (4 + 2 * lane) & 3
@@ -42,6 +46,7 @@ def _unpool_table() -> Array:
 
 
 UNPOOL = _unpool_table()
+"""``[12-bit flag]``: place 0..3 of the pooled value in each lane of a word; -1: masked."""
 MASK = lane_words((np.arange(256)[:, None, None] >> (4 * np.arange(2)[:, None] + np.arange(4))) & 1
                   == 1)
 """``[flag byte, pixel]``: lanes that are kept, for the two pixels of a byte."""
@@ -52,10 +57,11 @@ class Requantiser:
 
     Args:
         shift: right shift of the requantisation.
-        bias: aligned 48-bit biases per channel, or None.
+        bias: aligned 48-bit biases, int64 ``[channel]``, or None.
         wraps: sums may leave 48 bits and are wrapped.
 
     Attributes:
+        scale: 2**-shift, which the sums must have been multiplied with.
         measure: OR of (sum XOR sign) so far.
         saturations: saturated elements so far.
     """
@@ -70,7 +76,12 @@ class Requantiser:
         self.saturations = 0
 
     def __call__(self, sums: Array, out: Array) -> None:
-        """Turn ``sums`` (float64, times ``scale``, overwritten) into int16 codes in ``out``."""
+        """Turn sums into codes.
+
+        Args:
+            sums: float64 ``[pixels, channels]``, times ``scale``; overwritten.
+            out: int16 of the same shape.
+        """
         if self._bias is not None:
             sums += self._bias
         if self._wraps:
@@ -78,7 +89,10 @@ class Requantiser:
             np.multiply(whole, self.scale, out=sums)
         low, high = float(sums.min()), float(sums.max())
         self._observe(sums, low, high)
+        # Scaled by a power of two the sums are still exact, so this is the only rounding: to
+        # nearest, ties to even.
         np.rint(sums, out=sums)
+        # Most chunks saturate nowhere: their extremes say so, without another pass over the array.
         if round(low) < -TOP or round(high) > TOP:
             count = int(np.count_nonzero(np.abs(sums) > TOP))
             np.clip(sums, -TOP, TOP, out=sums)
@@ -87,7 +101,11 @@ class Requantiser:
         np.copyto(out, sums, casting="unsafe")
 
     def _observe(self, sums: Array, low: float, high: float) -> None:
+        """Add sums, whose smallest and largest are known, to the measure."""
+        # Read without the lock: another thread can only have added bits, and then this one looks at
+        # its sums for nothing.
         known = self.measure
+        # x XOR sign(x): of a negative number ~x, which is one less than its magnitude.
         largest = max(int(high * self._unscale), ~int(low * self._unscale))
         if known & (known + 1) == 0 and largest <= known:
             return  # all bits up to the largest are set already
@@ -99,21 +117,26 @@ class Requantiser:
 
 
 def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]:
-    """2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
+    """Return the 2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
 
-    ``limit``: with ReLU, values have been clipped to it; a maximum there sets no mask bit.
+    Args:
+        codes: the codes; not changed.
+        relu: negative maxima become zero.
+        limit: with ReLU, values have been clipped to it; a maximum there sets no mask bit.
 
     Returns:
-        The maxima ``[i, row/2, col/2, channel]`` and the flags, uint16
-        ``[i, row/2, col/2, block]``.
+        The maxima ``[i, row/2, col/2, channel]`` and the flags, uint16 ``[i, row/2, col/2,
+        block]``.
     """
     a, b = codes[:, 0::2, 0::2], codes[:, 0::2, 1::2]
     c, d = codes[:, 1::2, 0::2], codes[:, 1::2, 1::2]
     upper, lower = np.maximum(a, b), np.maximum(c, d)
     top = np.maximum(upper, lower)
+    # Only a larger value wins against one with a lower index, so that the lowest index wins ties.
     index = np.where(lower > upper, (d > c) + np.uint16(2), (b > a).astype(np.uint16))
     if relu:
         mask = (top > 0).astype(np.uint16)
+        # After ReLU all values of such a window are zero: a tie, and index 0.
         index *= mask
         if limit <= TOP:
             mask *= top < limit
@@ -124,6 +147,8 @@ def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]
     index *= np.tile(_INDEX_PLACE, blocks)
     mask *= np.tile(_MASK_PLACE, blocks)
     index += mask
+    # Each lane has its own bits of the flag, so the sum of a word's lanes is their OR; the product
+    # brings it to the top lane.
     flags = (index.view(np.uint64) * _GATHER) >> np.uint64(48)
     return top, flags.astype(np.uint16)
 
@@ -134,9 +159,14 @@ def store_words(words: Array, codes: Array) -> None:
 
 
 def store_mask_flags(flags: Array, words: Array, relu: bool, limit: int = NO_LIMIT) -> None:
-    """Write the flags of stored ``words[i, block, row, col]``; ``flags``: uint8, rows of bytes.
+    """Write the flags of stored words: 4 bits per pixel.
 
-    ``limit``: with ReLU, values have been clipped to it.
+    Args:
+        flags: uint8 ``[i, block, row, byte]``, whole words per row; bits behind the last pixel
+            become zero.
+        words: int64 ``[i, block, row, col]``, as they are stored.
+        relu: the flag of a lane says whether its value is positive; else it is one.
+        limit: with ReLU, values have been clipped to it: the flag is zero there.
     """
     lanes = np.ascontiguousarray(words).view(np.int16)
     live = lanes > 0 if relu else lanes == lanes
@@ -148,7 +178,7 @@ def store_mask_flags(flags: Array, words: Array, relu: bool, limit: int = NO_LIM
 
 
 def store_pool_flags(flags: Array, values: Array) -> None:
-    """Write pooled flags ``values[i, row, col, block]``; ``flags``: uint16, whole rows."""
+    """Write pooled flags ``values[i, row, col, block]`` to uint16 ``[i, block, row, pixel]``."""
     cols = values.shape[2]
     flags[..., :cols] = values.transpose(0, 3, 1, 2)
     flags[..., cols:] = 0
@@ -157,7 +187,11 @@ def store_pool_flags(flags: Array, values: Array) -> None:
 def load_masked(out: Array, words: Array, flags: Array, first: int = 0) -> None:
     """Copy ``words[i, block, row, col]`` to ``out[i, row, col, block]`` through mask flags.
 
-    ``first``: column of ``words`` that ``out`` starts with.
+    Args:
+        out: int64 words.
+        words: int64 words.
+        flags: uint8 ``[i, block, row, byte]`` of two pixels, from column 0 on.
+        first: column of the map that ``words`` and ``out`` start with.
     """
     cols = slice(first, first + out.shape[2])
     keep = np.take(MASK, flags, axis=0).reshape(*flags.shape[:3], -1)[..., cols]
@@ -168,12 +202,20 @@ def load_masked(out: Array, words: Array, flags: Array, first: int = 0) -> None:
 def load_unpooled(out: Array, words: Array, flags: Array, row: int = 0, col: int = 0) -> None:
     """Spread pooled ``words[i, block, row, col]`` over the unpooled ``out[i, row, col, block]``.
 
-    ``row``, ``col``: unpooled coordinates of ``out[:, 0, 0]``, the row from that of ``words``.
+    Args:
+        out: int64 words; every one is written.
+        words: int64 words, all columns of the pooled map.
+        flags: uint16 ``[i, block, row, pixel]``.
+        row: unpooled row of ``out[:, 0, 0]``, counted from the first row of ``words``.
+        col: its unpooled column.
     """
     codes = np.ascontiguousarray(words.transpose(0, 2, 3, 1)).view(np.int16)
     flags = flags[..., : words.shape[3]].transpose(0, 2, 3, 1).astype(np.intp)
     flags &= 0xFFF
     place = np.take(UNPOOL, flags).view(np.int16)
+    # Each place of the 2x2 windows is written at once: the pooled value where the flag names this
+    # place, else zero. ``above`` and ``left`` are the first row and column of ``out`` with this
+    # place's parity.
     for q in range(4):
         above, left = (row + (q >> 1)) % 2, (col + (q & 1)) % 2
         part = out[:, above::2, left::2]

@@ -1,4 +1,7 @@
-"""Update (SGD on the masters) and losses (cross-entropy, squared error), in integers."""
+"""Update (SGD on the masters) and losses (cross-entropy, squared error), in integers.
+
+``docs/numerics.md`` 4 and 5 define them.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +22,40 @@ Array = NDArray[Any]
 GRADIENT_BITS, MASTER_BITS, CODE_BITS = 48, 32, 16
 _PRE_SHIFT, _SUM_SHIFT = 16, 24
 _CHUNK = 1 << 14
+"""Elements that a thread updates at once."""
 _EXP2 = np.array(tables.EXP2, np.int64)
 _LOG2 = np.array(tables.LOG2, np.int64)
 _TARGET_ONE = 1 << 16
-"""A target of one, Q.16."""
+"""A target of one as an integer with 16 fraction bits."""
 
 
 def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
-    """One step on ``masters``, int32: {weight, momentum} in a last axis, or plain like ``sums``.
+    """Do one step of SGD on masters, in place.
 
     What is absent stays so, its momentum and its copy are zero.
+
+    Args:
+        p: fields of the step-block entry.
+        sums: gradient sums, int64.
+        masters: int32, {weight, momentum} in a last axis; or plain, of the shape of ``sums``.
+        copy: int16 of the shape of ``sums``, gets the 16-bit weights; None: not wanted.
+
+    Returns:
+        Measure of the new masters, saturations of the copy.
     """
     plain = masters.ndim == sums.ndim
+    # 48 bits and 16 more are just int64: nothing is lost in front of the shift.
     g = rne_shift(wrap(sums, GRADIENT_BITS) << _PRE_SHIFT, p["g_shift"])
     weight = (masters if plain else masters[..., 0]).astype(np.int64)
+    # Weight decay and gradient, 24 bits below the momentum's last place: decay is Q0.20 and weights
+    # have 4 fraction bits more than momentum.
     slope = weight * p["decay"]
     slope += saturate(g, MASTER_BITS) << _SUM_SHIFT
     total = slope
     if not plain:
         total = slope + ((masters[..., 1].astype(np.int64) * p["momentum"]) << 8)
     velocity = saturate(rne_shift(total, _SUM_SHIFT), MASTER_BITS)
+    # Nesterov looks one step ahead: the same formula with the new momentum in place of the old one.
     step = velocity
     if p["nesterov"]:
         step = saturate(rne_shift(slope + ((velocity * p["momentum"]) << 8), _SUM_SHIFT),
@@ -46,6 +63,7 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
     delta = saturate(rne_shift(step * p["lr"], p["lr_shift"]), MASTER_BITS)
     absent = weight == ABSENT_WEIGHT
     weight = saturate(weight - delta, MASTER_BITS)
+    # Before the measure: an absent weight must not widen the range.
     if absent.any():
         weight[absent] = velocity[absent] = 0
     if plain:
@@ -65,16 +83,36 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
 
 def update(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
            workers: Workers) -> tuple[int, int]:
-    """Run the update unit on sums in memory; returns its record: measure, saturations."""
+    """Run the update unit on sums that stand in memory (UPDATE: biases).
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        workers: the threads.
+
+    Returns:
+        Its record: measure, saturations.
+    """
     sums = memory.view("the gradient sums", d["u.g_off"], (d["u.u_count"],), np.int64)
     return update_from(memory, d, p, sums, workers)
 
 
 def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: Array,
                 workers: Workers) -> tuple[int, int]:
-    """Run the update unit on ``sums`` (int64, flat); returns its record: measure, saturations.
+    """Run the update unit on given sums (GRADIENT: those of the weight gradient).
 
     Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched.
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        sums: int64, flat, in the order of the masters.
+        workers: the threads.
+
+    Returns:
+        Its record: measure, saturations.
 
     Raises:
         ValueError: there are not as many sums as the descriptor has elements.
@@ -89,6 +127,8 @@ def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: 
             if d["u.u_copy"] else None)
 
     if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_rows"] < d["g.g_tile"]:
+        # The innermost dimensions of the weights are [m of the tile, 4 n]: live rows stand in
+        # front.
         live, block = d["u.u_rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
         sums = sums.reshape(-1, block)[:, :live]
         masters = masters.reshape(-1, block, *shape[1:])[:, :live]
@@ -107,12 +147,18 @@ def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: 
 
 
 def exponent(distance: Array, z_shift: int) -> Array:
-    """``distance`` of logit codes in log2 units, Q.16."""
+    """Return distances of logit codes in log2 units, with 16 fraction bits; rounded down.
+
+    2**-t of a distance t is what e**-d is of d, the distance of the real logits.
+    """
     return (distance * tables.LOG2_E) >> z_shift
 
 
 def exponential(tq: Array) -> Array:
-    """2**(22 - tq) by the table, tq in Q.16."""
+    """Return 2**(22 - t) for t = ``tq`` / 2**16, by table and linear interpolation.
+
+    The table has 256 steps of the fraction; whole powers of two are shifts.
+    """
     whole, fraction = tq >> 16, tq & 0xFFFF
     low, high = _EXP2[fraction >> 8], _EXP2[(fraction >> 8) + 1]
     mantissa = low - (((low - high) * (fraction & 255)) >> 8)
@@ -120,7 +166,11 @@ def exponential(tq: Array) -> Array:
 
 
 def logarithm(total: Array) -> Array:
-    """log2(total) - 22 by the table, Q.16; ``total`` from 1 to 2**52."""
+    """Return log2(total) - 22 with 16 fraction bits, by table and linear interpolation.
+
+    ``total``: int64, 1 to 2**52. 22 is the scale of :func:`exponential`.
+    """
+    # Position of the leading one; float64 holds integers up to 2**52 exactly.
     lead = np.frexp(total.astype(np.float64))[1].astype(np.int64) - 1
     left = np.where(lead >= 16, total >> np.maximum(lead - 16, 0),
                     total << np.maximum(16 - lead, 0))
@@ -131,14 +181,25 @@ def logarithm(total: Array) -> Array:
 
 
 def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
-    """Loss of each image, int64 ``(images,)`` Q.16 in log2 units, and gradient codes.
+    """Return loss and gradient of each image.
 
-    ``z``: logits int64 ``(images, classes)``; ``hit``: bool likewise, true at the label.
+    Args:
+        z: logits, int64 ``(images, classes)``.
+        hit: bool likewise, True at the label.
+        p: fields of the step-block entry.
+
+    Returns:
+        Losses int64 ``(images,)`` in log2 units with 16 fraction bits, and gradient codes int64
+        ``(images, classes)`` with 15.
     """
+    # Distances to the maximum, as always with softmax: powers do not overflow, and the largest is
+    # 1.
     tq = exponent(z.max(axis=1, keepdims=True) - z, p["z_shift"])
     e = exponential(tq)
     total = e.sum(axis=1)
     own = tq[np.arange(len(z)), hit.argmax(axis=1)]
+    # Loss = log(sum) + sum of target * distance. Without smoothing that is the label's distance;
+    # smoothing gives t_off of it to every class and takes t_off + t_drop from the label.
     smooth = p["t_off"] * tq.sum(axis=1) - (p["t_off"] + p["t_drop"]) * own
     target = np.where(hit, _TARGET_ONE - p["t_drop"], p["t_off"])
     share = (e << 16) // total[:, None]
@@ -147,9 +208,13 @@ def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
 
 
 def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
-    """Sum of squared codes of each image, int64 ``(images,)``, and the codes, which are gradients.
+    """Return loss and gradient of each image.
 
     Arguments as for :func:`cross_entropy`.
+
+    Returns:
+        Sums of squared codes int64 ``(images,)``, and the codes of the error int64 ``(images,
+        classes)``, which are the gradients.
     """
     difference = z - np.where(hit, 1 << p["z_shift"], 0)
     codes = saturate(rne_shift(difference, p["m_shift"]), CODE_BITS)
@@ -157,7 +222,16 @@ def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
 
 
 def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
-    """Run the softmax unit; returns its record: sum of losses, correct predictions."""
+    """Run the softmax unit, on either loss.
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry; images from ``valid`` on do not count.
+
+    Returns:
+        Its record: sum of losses, correct predictions.
+    """
     batch, classes = d["f.f_batch"], d["f.f_classes"]
     blocks = -(-classes // 4)
     logits = memory.view("the logits", d["f.logit_off"], (blocks, batch, 4), np.int16)

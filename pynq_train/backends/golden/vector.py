@@ -1,4 +1,4 @@
-"""Vector unit: element by element over one or two maps, in integers (``docs/numerics.md`` 6)."""
+"""Vector unit: element by element over one or two feature maps (``docs/numerics.md`` 6)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pynq_train.hw.config import CHANNELS_PER_WORD
 Array = NDArray[Any]
 
 FLAG_PIXELS = 16
-"""Words of a map whose flags stand in one word."""
+"""Words of a feature map whose flags stand in one word."""
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
 _WORD = 8
 """Bytes of a word."""
@@ -29,7 +29,13 @@ arithmetic, a large one leaves the cache."""
 
 @dataclass(frozen=True)
 class _ChannelPart:
-    """What a group of channel blocks adds: magnitudes, saturations, sums ``[block, 2, 4]``."""
+    """What a group of channel blocks adds to record and sums.
+
+    Attributes:
+        measure: OR of (total XOR sign).
+        saturations: how many elements saturated.
+        sums: int64 ``[block, 2, 4]``: S1 and S2 of each channel.
+    """
 
     measure: int
     saturations: int
@@ -38,16 +44,25 @@ class _ChannelPart:
 
 def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
            workers: Workers) -> tuple[int, int]:
-    """Run the vector unit; returns its record: measure, saturations.
+    """Run the vector unit on a VECTOR descriptor.
 
-    Maps are int16 ``[image, block, word, lane]``; coefficients ``[block, lane, {A|B, C}]``.
+    Maps are int16 ``[image, block, word, lane]``; coefficients int64 ``[block, lane, {A|B, C}]``.
+
+    Args:
+        memory: the arena.
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        workers: the threads; each takes channel blocks.
+
+    Returns:
+        Its record: measure, saturations.
     """
     images, blocks, words = d["v.v_images"], d["v.v_blocks"], d["v.v_words"]
     lanes = CHANNELS_PER_WORD
     full, line = (images, blocks, words, lanes), (blocks, images, lanes)
 
     def map_of(what: str, offset: int, plain: int) -> Array:
-        """Codes of a map whose images are ``v_step`` apart, or one word per plane."""
+        """Return a map: images ``v_step`` apart, or (``plain``) one word per plane."""
         if plain:
             return memory.view(what, offset, line, np.int16)
         places = memory.words(what, offset, full[:3], (d["v.v_step"], words * _WORD, _WORD))
@@ -66,6 +81,7 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
         out = map_of("the result", d["v.v_off"], d["v.v_reduce"])
 
     def run(group: slice) -> _ChannelPart:
+        """Do a group of channel blocks."""
         return _blocks(d, p, _by_block(a, group),
                        None if b is None else b[group] if d["v.v_spread"] else _by_block(b, group),
                        None if flags is None else _by_block(flags, group),
@@ -86,13 +102,15 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
 
 
 def _by_block(array: Array, group: slice) -> Array:
-    """A group of channel blocks of ``[image, block, ...]`` as a view ``[block, image, ...]``."""
+    """Return some channel blocks of ``[image, block, ...]`` as a view ``[block, image, ...]``."""
     return array[:, group].swapaxes(0, 1)
 
 
 def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
-    """What the dropout keeps of a group of channel blocks, ``[block, image, word, lane]``."""
+    """Return what a dropout keeps of some channel blocks: bool ``[block, image, word, lane]``."""
     images, words = d["v.v_images"], d["v.v_words"]
+    # The steps move a number from word to word, from a plane's last word to the next image and from
+    # the last image to the next block; here they are made strides of word, image and block.
     plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
     whole = images * plane - d["v.d_image"] + d["v.d_block"]
     block, image, word = np.ogrid[:d["v.v_blocks"], :images, :words]
@@ -103,10 +121,19 @@ def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
 def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
             flags: Array | None, table: Array | None, out: Array | None,
             kept: Array | None) -> _ChannelPart:
-    """A group of channel blocks: maps ``[block, image, word, lane]``, flags ``[block, image,
-    flag word]``, coefficients ``[block, lane, 2]``.
+    """Compute a group of channel blocks.
 
     Everything is below 2**53 and so exact in float64, or done in int64.
+
+    Args:
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        a16: map a, int16 ``[block, image, word, lane]``.
+        b16: map b likewise, or one word per plane with spread; None without.
+        flags: uint64 ``[block, image, flag word]``, read or written; None without.
+        table: coefficients int64 ``[block, lane, 2]``; None without.
+        out: result, int16, written; None without.
+        kept: what the dropout keeps, bool of the shape of map a; None without.
     """
     masked = flags is not None and not d["v.v_flags"]
     mask = _unpack(flags, a16.shape[2]) if masked and flags is not None else None
@@ -128,11 +155,15 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
     offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
     if table is not None and d["v.v_table"]:
+        # The word is {B[55:32], A[23:0]}: _signed takes its low 24 bits later, for A and, shifted,
+        # for B.
         scale[0], offset = table[..., 0], table[..., 1]
     if table is not None and d["v.v_btable"]:
         scale[1] = table[..., 0] >> 32
     scale, offset = _signed(scale), wrap(offset, SUM_BITS)
     terms = a.shape[2] if d["v.v_reduce"] else 1
+    # Bound of any total: below 2**47 it never wraps, and float64 holds it. Only larger ones take
+    # the slower way in int64.
     most = (np.abs(scale).sum(0) << 15) * terms + np.abs(offset)
     line = (blocks, 1, CHANNELS_PER_WORD) if d["v.v_reduce"] else (blocks, 1, 1, CHANNELS_PER_WORD)
     scale, offset = scale.reshape(2, *line), offset.reshape(line)
@@ -143,7 +174,7 @@ def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
 
 
 def _masked(codes: Array, mask: Array | None) -> Array:
-    """Codes as float64, contiguous."""
+    """Return codes as float64, contiguous, zero where ``mask`` (None: ones) is 0."""
     values: Array = np.empty(codes.shape)
     if mask is None:
         np.copyto(values, codes)
@@ -153,7 +184,10 @@ def _masked(codes: Array, mask: Array | None) -> Array:
 
 
 def _sums(a: Array, b: Array | None) -> Array:
-    """Sums of ``a`` and of products, int64 ``[block, 2, lane]``; both below 2**53 in parts."""
+    """Return the sums of ``a`` and of the products ``a * b``, int64 ``[block, 2, lane]``.
+
+    Parts of ``_EXACT`` products are below 2**53.
+    """
     blocks, lanes = len(a), CHANNELS_PER_WORD
     flat = a.reshape(blocks, -1, lanes)
     other = flat if b is a else None if b is None else b.reshape(blocks, -1, lanes)
@@ -162,13 +196,15 @@ def _sums(a: Array, b: Array | None) -> Array:
         part = flat[:, first:first + _EXACT]
         result[:, 0] += np.matmul(np.ones((1, part.shape[1])), part)[:, 0].astype(np.int64)
         if other is not None:
+            # All 4 x 4 products of lanes by one matrix product are faster than only the four on the
+            # diagonal, which are wanted, element by element.
             products = np.matmul(part.swapaxes(1, 2), other[:, first:first + _EXACT])
             result[:, 1] += np.diagonal(products, axis1=1, axis2=2).astype(np.int64)
     return wrap(result, SUM_BITS)
 
 
 def _total(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
-    """Scaled sum of the maps in float64; ``a`` is overwritten."""
+    """Return the scaled sum of the maps in float64; ``a`` is overwritten."""
     if reduce:
         total: Array = a.sum(2) * scale[0]
         if b is not None:
@@ -182,7 +218,7 @@ def _total(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) 
 
 
 def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: int) -> Array:
-    """The same in int64 modulo 2**48, for sums that float64 does not hold."""
+    """Return the same in int64 modulo 2**48, for sums that float64 does not hold."""
     def codes(map16: Array) -> Array:
         whole: Array = map16.astype(np.int64)
         return whole.sum(2) if reduce else whole
@@ -195,7 +231,17 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
 
 def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
            kept: Array | None, sums: Array) -> _ChannelPart:
-    """Requantise ``total``: integers, in float64 (below 2**53; overwritten) or int64."""
+    """Requantise ``total`` into ``out``, write flags if wanted, and return what the group adds.
+
+    Args:
+        d: fields of the descriptor.
+        p: fields of the step-block entry.
+        total: integers, in float64 (below 2**53; overwritten) or int64.
+        out: codes, int16.
+        flags: uint64, written with ``v_flags``.
+        kept: what the dropout keeps, or None.
+        sums: sums of the group, handed on.
+    """
     if total.dtype == np.float64:
         whole = total.astype(np.int64)
         total *= 2.0**-p["shift"]
@@ -213,6 +259,8 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
         codes = np.minimum(codes, p["limit"])
     out[...] = codes
     if live is not None and flags is not None:
+        # Without ReLU the flag says only what was kept; with it the gradient passes where the value
+        # was kept and positive.
         if kept is not None:
             live = kept & live if d["v.v_relu"] else kept
         flags[...] = _pack(live)
@@ -221,19 +269,19 @@ def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags
 
 
 def _signed(values: Array) -> Array:
-    """Low 24 bits as two's complement."""
+    """Return the low 24 bits as two's complement numbers."""
     top = 64 - SCALE_BITS
     return values << top >> top
 
 
 def _unpack(flags: Array, words: int) -> Array:
-    """Flags of ``words`` elements as 0 and 1, ``[block, image, word, lane]``."""
+    """Return the flags of ``words`` elements as 0 and 1: uint8 ``[block, image, word, lane]``."""
     bits = np.unpackbits(np.ascontiguousarray(flags).view(np.uint8), axis=-1, bitorder="little")
     return bits.reshape(*flags.shape[:2], -1, CHANNELS_PER_WORD)[:, :, :words]
 
 
 def _pack(positive: Array) -> Array:
-    """Undo :func:`_unpack`; what fills the last word is zero."""
+    """Return flags as whole words, uint64 ``[block, image, flag word]``; the rest is zero."""
     blocks, images, words, lanes = positive.shape
     row = -(-words // FLAG_PIXELS) * FLAG_PIXELS
     bits: Array = positive

@@ -23,7 +23,7 @@ _SUFFIXES = ("", "64_", "_64", "64_64_")
 
 
 def default_threads() -> int:
-    """Threads that are worth having on this machine: one per core, at most 8."""
+    """Return how many threads are worth having on this machine: one per core, at most 8."""
     return max(1, min(8, os.cpu_count() or 1))
 
 
@@ -34,7 +34,10 @@ class Scratch(threading.local):
         self._buffers: dict[str, Array] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Uninitialised array; the next ``get`` of the same name reuses its memory."""
+        """Return an uninitialised array; the next ``get`` of the same name reuses its memory.
+
+        Each thread has buffers of its own.
+        """
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.nbytes < nbytes:
@@ -43,7 +46,15 @@ class Scratch(threading.local):
 
 
 class Workers:
-    """Runs a function over chunks on a few threads (NumPy releases the interpreter lock)."""
+    """Runs a function over chunks on a few threads (NumPy releases the interpreter lock).
+
+    Args:
+        threads: number of threads (default: :func:`default_threads`).
+
+    Attributes:
+        threads: number of threads.
+        scratch: buffers of the calling thread.
+    """
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
@@ -51,7 +62,7 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, function: Callable[[T], R], chunks: Sequence[T]) -> list[R]:
-        """Results of ``function`` for all chunks, in order."""
+        """Return the results of ``function`` for all chunks, in the order of the chunks."""
         if len(chunks) < 2 or self.threads < 2:
             return [function(chunk) for chunk in chunks]
         if self._pool is None:
@@ -67,7 +78,7 @@ class Workers:
 
 @lru_cache(maxsize=1)
 def _blas_thread_control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """Getter and setter of NumPy's OpenBLAS thread count; None with any other BLAS."""
+    """Return getter and setter of NumPy's OpenBLAS thread count; None with any other BLAS."""
     core = getattr(np, "_core", None) or np.core
     try:
         library = ctypes.CDLL(core._multiarray_umath.__file__)
@@ -87,7 +98,7 @@ def _blas_thread_control() -> tuple[Callable[[], int], Callable[[int], None]] | 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Matrix products on one thread each: the chunks are already spread over the cores.
+    """Let matrix products run on one thread each: the chunks are already spread over the cores.
 
     Many small products on BLAS threads that spin on a busy machine are slower by far.
     """

@@ -1,4 +1,8 @@
-"""Compile the RTL and the simulator's C++ into one shared library, once per content."""
+"""Compile the RTL and the simulator's C++ into one shared library, once per content.
+
+Verilator makes C++ of the RTL, the C++ compiler makes the library. It is kept in the cache
+directory under a name that is the hash of everything it depends on.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
 _LOG = logging.getLogger(__name__)
 
 TOP = "pt_vboard"
+"""Top module of the simulated RTL; names the generated C++ files too."""
 VERILATOR_FLAGS = (
     "--cc", "--prefix", f"V{TOP}", "--top-module", TOP, "-O3", "--x-assign", "fast",
     "--x-initial", "unique", "--no-timing", "--no-assert", "--expand-limit", "4",
@@ -73,7 +78,7 @@ class ModelSource:
     library: Path | None = None
 
     def rtl_files(self) -> list[Path]:
-        """RTL files in the order of the list, then those that exist for simulations only.
+        """Return the RTL files in the order of the list, then those for simulations only.
 
         Raises:
             BadInput: the list or one of its files does not exist.
@@ -83,12 +88,14 @@ class ModelSource:
             name = re.sub(r"(//|#).*", "", line).strip()
             if name:
                 path = (self.file_list.parent / name).resolve()
+                # The list names the contract package of the default configuration; another one
+                # takes its place.
                 same = self.package is not None and path.name == self.package.name
                 files.append(self.package.resolve() if self.package and same else path)
         return [*files, *sorted(self.wrapper.glob("*.sv"))]
 
     def wrapper_files(self) -> list[Path]:
-        """C++ sources and headers of the wrapper."""
+        """Return the C++ sources and headers of the wrapper, sorted."""
         return sorted([*self.wrapper.glob("*.cpp"), *self.wrapper.glob("*.hpp")])
 
 
@@ -112,7 +119,7 @@ class Tools:
 
 
 def default_source(trace: bool = False, config: HwConfig = ZYNQ7020) -> ModelSource:
-    """The engine's RTL and wrapper, from the source tree or from the installed package.
+    """Return the engine's RTL and wrapper, from the source tree or from the installed package.
 
     Args:
         trace: record waveforms.
@@ -169,13 +176,13 @@ def find_tools() -> Tools:
 
 
 def cache_dir() -> Path:
-    """Directory of everything that is built on first use (``PYNQ_TRAIN_CACHE`` overrides it)."""
+    """Return the directory of what is built on first use (``PYNQ_TRAIN_CACHE`` overrides it)."""
     chosen = os.environ.get("PYNQ_TRAIN_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "pynq_train"
 
 
 def cache_key(source: ModelSource, tools: Tools) -> str:
-    """SHA-256 of all that decides about the library: sources, parameters, flags and tools.
+    """Return the SHA-256 of all that decides about the library: sources, parameters, flags, tools.
 
     Raises:
         BadInput: a source file cannot be read.
@@ -183,6 +190,9 @@ def cache_key(source: ModelSource, tools: Tools) -> str:
     digest = hashlib.sha256()
 
     def add(label: str, content: bytes) -> None:
+        """Add one part to the hash."""
+        # Label and length in front keep the border between two parts: without them other parts
+        # could give the same bytes.
         digest.update(f"{label}:{len(content)}:".encode())
         digest.update(content)
 
@@ -201,6 +211,10 @@ def build(source: ModelSource, cache: Path | None = None) -> Path:
 
     Several processes may call this at once: one builds, the others wait.
 
+    Args:
+        source: what it is built from.
+        cache: directory of libraries (default: :func:`cache_dir`).
+
     Raises:
         MissingTool: Verilator or the compiler is not installed.
         BadInput: a source file cannot be read.
@@ -215,6 +229,7 @@ def build(source: ModelSource, cache: Path | None = None) -> Path:
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(library.with_suffix(".lock")):
+        # Another process may have built it while this one waited for the lock.
         if not library.exists():
             _LOG.info("compiling the virtual board (once per version, about a minute)")
             with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as work:
@@ -223,6 +238,7 @@ def build(source: ModelSource, cache: Path | None = None) -> Path:
 
 
 def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
+    """Build the library in the directory ``work`` and return it."""
     rtl = [str(path) for path in source.rtl_files()]
     _run(
         [str(tools.verilator), *_verilator_flags(source), "--Mdir", str(work), *rtl],
@@ -235,12 +251,16 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
         *(runtime / name for name in wanted),
         *source.wrapper.glob("*.cpp"),
     ]
+    # Large units first, so that no core is left alone with one at the end.
     units.sort(key=lambda path: path.stat().st_size, reverse=True)
     include = [f"-I{work}", f"-I{runtime}", f"-I{runtime / 'vltstd'}", f"-I{source.wrapper}"]
 
     def link(fast: Sequence[str]) -> Path:
+        """Compile all units, those of every cycle with the flags ``fast`` too, and link them."""
         def translate(unit: Path) -> Path:
+            """Compile one unit and return its object file."""
             out = work / f"{unit.stem}.o"
+            # Verilator puts what runs at the start only into its own units.
             rare = "__Slow" in unit.name or unit.parent == runtime
             flags = (*_cxx_flags(source), *(SLOW if rare else (*FAST, *fast)))
             _run([tools.cxx, "-c", *flags, *include, str(unit), "-o", str(out)])
@@ -272,22 +292,26 @@ def _run_for_profile(library: Path, source: ModelSource) -> None:
 
 
 def _verilator_flags(source: ModelSource) -> tuple[str, ...]:
+    """Return the flags of Verilator for a model."""
     generics = (f"-G{name}={value}" for name, value in sorted(source.parameters.items()))
     return (*VERILATOR_FLAGS, *generics, *(TRACE_FLAGS if source.trace else SPEED_FLAGS))
 
 
 def _cxx_flags(source: ModelSource) -> tuple[str, ...]:
+    """Return the flags of the C++ compiler for all units of a model."""
     if source.trace:
         return (*CXX_FLAGS, "-DPTV_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1")
     return (*CXX_FLAGS, "-DVM_TRACE=0")
 
 
 def _cxx_candidates() -> tuple[str, ...]:
+    """Return the C++ compilers to look for, the wanted one first."""
     chosen = os.environ.get("CXX")
     return (chosen,) if chosen else ("g++", "c++", "clang++")
 
 
 def _read(path: Path) -> bytes:
+    """Return the bytes of a source file; BadInput if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -300,6 +324,7 @@ def _read(path: Path) -> bytes:
 
 
 def _capture(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Return all that a command prints, whether it succeeds or not."""
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(environment or {})}
     )
@@ -307,6 +332,7 @@ def _capture(command: Sequence[str], environment: Mapping[str, str] | None = Non
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run a command; PynqTrainError with the end of its output if it fails."""
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -326,6 +352,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` against other processes."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

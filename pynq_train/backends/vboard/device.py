@@ -40,6 +40,7 @@ except ImportError:
 PYNQ_VERSION = tuple(int(part) for part in pynq.__version__.split(".")[:2])
 
 _MEMORY_BASE = {"zynq": 0x1000_0000, "zynqmp": 0x6000_0000, "kv260": 0x8_0000_0000}
+"""Address of the contiguous memory, as on the boards; a board's own, or its family's."""
 _PLL_MHZ = {"zynq": 1000.0, "zynqmp": 1500.0}
 _STATUS = registers.BY_NAME["STATUS"]
 _BIT = {field.name: 1 << field.lsb for field in _STATUS.fields if field.bits == 1}
@@ -73,7 +74,7 @@ class SimulatedTime:
         self._device = device
 
     def now(self) -> float:
-        """Seconds since power-up, at the board's clock."""
+        """Return the seconds since power-up, at the board's clock."""
         model = self._device.model
         return model.cycles / (self._device.board.clock_mhz * 1e6) if model else 0.0
 
@@ -105,6 +106,7 @@ class VirtualDevice(Device):
 
     @classmethod
     def _probe_(cls) -> list[VirtualDevice]:
+        """Return the virtual board of ``PYNQ_TRAIN_VIRTUAL``, if set; ``pynq`` asks each class."""
         name = os.environ.get(VIRTUAL_VARIABLE)
         if not name:
             return []
@@ -153,7 +155,11 @@ class VirtualDevice(Device):
     # Overlays
 
     def get_bitfile_metadata(self, bitfile_name: str, partial: bool = False) -> Any:
-        """Parse the .hwh beside a bit file."""
+        """Parse the .hwh beside a bit file, as ``pynq`` asks for it.
+
+        Raises:
+            RuntimeError: there is none.
+        """
         hwh = Path(bitfile_name).with_suffix(".hwh")
         if not hwh.exists():
             raise RuntimeError(f"no hardware description {hwh} beside the bit file")
@@ -191,13 +197,13 @@ class VirtualDevice(Device):
         self.post_download(bitstream, parser, self.name)
 
     def gen_cache(self, bitstream: Any, parser: Any = None) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def insert_device_tree(self, abs_dtbo: str) -> None:
-        """No kernel to tell."""
+        """Do nothing: there is no kernel to tell."""
 
     def remove_device_tree(self, abs_dtbo: str) -> None:
-        """No kernel to tell."""
+        """Do nothing: there is no kernel to tell."""
 
     def close(self) -> None:
         """End the model of the engine."""
@@ -209,19 +215,24 @@ class VirtualDevice(Device):
     # Registers
 
     def read_registers(self, address: int, length: int) -> bytes:
-        """Read words; a STATUS read advances a busy engine."""
+        """Read ``length`` bytes of registers from ``address`` on.
+
+        A STATUS read advances a busy engine: simulated time passes nowhere else.
+        """
         words = (self._read32(at) & 0xFFFF_FFFF for at in range(address, address + length, 4))
         return struct.pack(f"<{length // 4}I", *words)
 
     def write_registers(self, address: int, data: bytes) -> None:
-        """Write words."""
+        """Write whole words to registers from ``address`` on."""
         for index, (word,) in enumerate(struct.iter_unpack("<I", bytes(data))):
             self._write32(address + 4 * index, word)
 
     def _read32(self, address: int) -> int:
+        """Read one register of engine, interrupt controller or processing system."""
         if address in self._core_range and self.model is not None:
             offset = address - self._core_range.start
             value = self.model.read32(offset)
+            # A halted engine waits for RESUME: cycles would only cost time.
             if offset == _STATUS.offset and value & _BIT["BUSY"] and not value & _BIT["HALTED"]:
                 self._advance(self._poll_cycles)
                 value = self.model.read32(offset)
@@ -231,6 +242,7 @@ class VirtualDevice(Device):
         return self._ps_page(address).read32(address)
 
     def _write32(self, address: int, value: int) -> None:
+        """Write one register of engine, interrupt controller or processing system."""
         if address in self._core_range and self.model is not None:
             self.model.write32(address - self._core_range.start, value)
             self._intc.lines(int(self.model.irq))
@@ -240,6 +252,7 @@ class VirtualDevice(Device):
             self._ps_page(address).write32(address, value)
 
     def _ps_page(self, address: int) -> ps.PsRegisters:
+        """Return the processing system's registers; RuntimeError where nothing is mapped."""
         if not any(page <= address < page + 0x1000 for page in ps.PAGES[self.board.family]):
             raise RuntimeError(
                 f"bus error: nothing is mapped at 0x{address:08x} (a real board would hang)"
@@ -247,6 +260,7 @@ class VirtualDevice(Device):
         return self._ps
 
     def _advance(self, cycles: int) -> None:
+        """Run the engine for at most ``cycles`` cycles, until its status changes."""
         assert self.model is not None
         self.model.run(cycles, _STATUS.offset, sum(_BIT.values()))
         self._intc.lines(int(self.model.irq))
@@ -262,7 +276,15 @@ class VirtualDevice(Device):
     # Memory
 
     def allocate(self, shape: Any, dtype: Any, cacheable: int = 0, **kwargs: object) -> PynqBuffer:
-        """Allocate contiguous memory; it holds random bytes."""
+        """Allocate contiguous memory; it holds random bytes, as memory does after power-up.
+
+        Args:
+            shape: shape of the buffer.
+            dtype: its type.
+            cacheable: the processor sees it through its cache: with ``strict_cache`` as a separate
+                copy.
+            kwargs: ignored.
+        """
         dtype = np.dtype(dtype)
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         address = self.dram.allocate(nbytes)
@@ -302,19 +324,20 @@ class VirtualDevice(Device):
 
     @property
     def default_memory(self) -> VirtualDevice:
-        """The only memory."""
+        """The device itself, which is its only memory."""
         return self
 
     def get_memory(self, description: object) -> VirtualDevice:
-        """The only memory."""
+        """Return the device itself, which is its only memory."""
         return self
 
 
 class _Lease:
-    """The ``pointer`` of a buffer: which allocation, whose object."""
+    """The ``pointer`` of a buffer: address of its allocation, and its object."""
 
     def __init__(self, address: int, buffer: PynqBuffer) -> None:
         self.address = address
+        # Weak: the buffer holds its lease, and must not be kept alive by it.
         self.buffer = weakref.ref(buffer)
 
 

@@ -25,13 +25,14 @@ class ContiguousMemory:
         self._live: dict[int, int] = {}
 
     def allocate(self, nbytes: int) -> int:
-        """Reserve whole pages and return their address.
+        """Reserve ``nbytes``, rounded up to whole pages, and return their address.
 
         Raises:
             RuntimeError: not enough contiguous memory (what ``pynq`` raises on a board).
         """
         size = max(1, -(-nbytes // PAGE_BYTES)) * PAGE_BYTES
         address = self.base
+        # First fit: the first gap between two allocations that is large enough, or the end.
         for start in sorted(self._live):
             if start - address >= size:
                 break
@@ -54,11 +55,15 @@ class ContiguousMemory:
 
     @property
     def allocations(self) -> int:
-        """Live allocations."""
+        """Number of live allocations."""
         return len(self._live)
 
     def view(self, address: int, nbytes: int) -> np.ndarray:
-        """Bytes at an address, in place: uint8 ``[nbytes]``."""
+        """Return the bytes at an address, in place: uint8 ``[nbytes]``.
+
+        Raises:
+            IndexError: they are not all inside the memory.
+        """
         start = address - self.base
         if start < 0 or start + nbytes > self.nbytes:
             raise IndexError(f"{nbytes} bytes at 0x{address:x} are outside the memory")

@@ -33,6 +33,8 @@ class PortCounters:
 
 
 class _Config(ctypes.Structure):
+    """Argument of ``ptv_create``: device memory and its timing."""
+
     _fields_ = (
         ("dram", ctypes.c_void_p),
         ("base", ctypes.c_uint64),
@@ -48,6 +50,8 @@ class _Config(ctypes.Structure):
 
 
 class _Counters(ctypes.Structure):
+    """Result of ``ptv_counters``."""
+
     _fields_ = tuple(
         (name, ctypes.c_uint64)
         for name in ("read_beats", "write_beats", "read_bursts", "write_bursts")
@@ -73,9 +77,11 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ptv_stop_clock": (None, [_PTR, _U64]),
     "ptv_trace": (_INT, [_PTR, ctypes.c_char_p]),
 }
+"""Functions of the library: types of result and arguments (``sim/vboard/pt_vboard.cpp``)."""
 
 
 _SILENT = "was not answered"
+"""End of the library's message when no answer comes."""
 
 
 class VerilatedModel:
@@ -87,6 +93,9 @@ class VerilatedModel:
         dram_base: address of its first byte on the AXI ports.
         timing: timing of the memory.
         seed: seed of register contents at power-up and of random stalls.
+
+    Raises:
+        HardwareFault: the model does not start.
     """
 
     def __init__(
@@ -159,13 +168,17 @@ class VerilatedModel:
         return int(self._lib.ptv_turns(self._board))
 
     def port_counters(self, port: int) -> PortCounters:
-        """Traffic of AXI port 0..3 since reset."""
+        """Return the traffic of AXI port 0..3 since reset."""
         raw = _Counters()
         self._lib.ptv_counters(self._board, port, ctypes.byref(raw))
         return PortCounters(raw.read_beats, raw.write_beats, raw.read_bursts, raw.write_bursts)
 
     def set_random_stalls(self, probability: float) -> None:
-        """Stall each AXI channel with this probability in every cycle (below 1)."""
+        """Stall each AXI channel with this probability in every cycle.
+
+        Raises:
+            ValueError: it is not in 0..0.95.
+        """
         if not 0 <= probability <= 0.95:
             raise ValueError(f"stall probability: expected 0..0.95, found {probability}")
         self._lib.ptv_set_stalls(self._board, int(probability * 4096))
@@ -187,6 +200,7 @@ class VerilatedModel:
         self._call(self._lib.ptv_trace, str(path).encode())
 
     def _call(self, function: Callable[..., int], *arguments: object) -> None:
+        """Call a function of the library that returns nonzero for an error."""
         if function(self._board, *arguments):
             text = self._lib.ptv_error(self._board).decode()
             kind = Timeout if text.endswith(_SILENT) else HardwareFault

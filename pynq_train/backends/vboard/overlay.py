@@ -31,6 +31,7 @@ def overlay_file(board: Board, folder: Path | None = None) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, unless it holds the text already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     handle, name = tempfile.mkstemp(dir=path.parent)

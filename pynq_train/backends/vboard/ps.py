@@ -30,6 +30,7 @@ _RESET = {
         **{0xFF5E00C0 + 4 * i: _ZYNQMP_CLOCK for i in range(4)},
     },
 }
+"""Clock registers by family and address, with their values after boot."""
 PAGES = {
     "zynq": (0xF8000000,),
     "zynqmp": (0xFF5E0000, 0xFD1A0000, 0xFD615000, 0xFF419000),
@@ -38,13 +39,13 @@ PAGES = {
 
 
 class PsRegisters:
-    """Clock registers; they hold what is written and start as after boot."""
+    """Clock registers: they hold what is written and start as after boot."""
 
     def __init__(self, family: str) -> None:
         self._values = dict(_RESET[family])
 
     def read32(self, address: int) -> int:
-        """Value at an absolute address (0 if never written)."""
+        """Return the value at an absolute address, 0 if it was never written."""
         return self._values.get(address, 0)
 
     def write32(self, address: int, value: int) -> None:
@@ -81,14 +82,18 @@ class Uio:
         self._advance()
 
     def fire(self) -> None:
-        """The interrupt line of the processing system is high."""
+        """Set all waiting events: the interrupt line of the processing system is high."""
         events, self._events = self._events, []
         for event in events:
             event.set()
 
 
 class InterruptController:
-    """The registers of an axi_intc that ``pynq.interrupt`` uses."""
+    """The registers of an axi_intc that ``pynq.interrupt`` uses.
+
+    Args:
+        fire: called when the controller's output is high.
+    """
 
     ISR, IPR, IER, IAR, SIE, CIE, MER = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x14, 0x1C
 
@@ -97,7 +102,7 @@ class InterruptController:
         self._pending = self._enabled = self._master = self._lines = 0
 
     def read32(self, offset: int) -> int:
-        """Value of a register."""
+        """Return the value of the register at ``offset``."""
         return {
             self.ISR: self._pending,
             self.IPR: self._pending & self._enabled,
@@ -106,7 +111,7 @@ class InterruptController:
         }.get(offset, 0)
 
     def write32(self, offset: int, value: int) -> None:
-        """Write a register."""
+        """Write the register at ``offset``."""
         if offset == self.IER:
             self._enabled = value
         elif offset == self.IAR:
@@ -120,7 +125,7 @@ class InterruptController:
         self.lines(self._lines)
 
     def lines(self, levels: int) -> None:
-        """Levels of the interrupt inputs; pending bits follow rising edges."""
+        """Set the levels of the interrupt inputs; pending bits follow rising edges."""
         self._pending |= levels & ~self._lines
         self._lines = levels
         if self._pending & self._enabled and self._master & 1:

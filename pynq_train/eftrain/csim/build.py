@@ -22,7 +22,7 @@ BIAS_TILES = 256
 
 
 def default_source() -> Path:
-    """Folder of the kernel's sources, in the source tree or in the installed package.
+    """Return the folder of the kernel's sources, of the source tree or the installed package.
 
     Raises:
         BadInput: neither holds them.
@@ -37,7 +37,11 @@ def default_source() -> Path:
 
 
 def macros(design: Design) -> tuple[str, ...]:
-    """Return the macros of ``ef_config.hpp`` that make a build."""
+    """Return the compiler's options that make a build: macros of ``ef_config.hpp``.
+
+    Raises:
+        BadInput: the kernel knows no such data type.
+    """
     values = {
         "EF_LANES": design.lanes, "EF_WORDS_PER_CYCLE": port_numbers(design),
         "EF_IFM_WORDS": design.ifm_words, "EF_OFM_WORDS": design.ofm_words,
@@ -51,7 +55,10 @@ def macros(design: Design) -> tuple[str, ...]:
 
 
 def port_numbers(design: Design) -> int:
-    """Numbers in one beat of a port: as many as the stream has and the lanes are a multiple of."""
+    """Return how many numbers one beat of a port has.
+
+    As many as the stream carries, at most 8, and a divisor of the lanes.
+    """
     most = min(design.timing.words_per_cycle, 8)
     return max(count for count in range(1, most + 1) if design.lanes % count == 0)
 
@@ -92,6 +99,7 @@ def build(design: Design, source: Path | None = None, cache: Path | None = None)
 
 
 def _compile(command: list[str]) -> None:
+    """Run the compiler; PynqTrainError with the end of its output if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-20:])
@@ -101,5 +109,6 @@ def _compile(command: list[str]) -> None:
 
 
 def _cache_dir() -> Path:
+    """Return the directory of what is built on first use."""
     chosen = os.environ.get("PYNQ_TRAIN_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "pynq_train"

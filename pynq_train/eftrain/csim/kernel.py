@@ -18,8 +18,10 @@ from pynq_train.eftrain.predict import best_tile
 from pynq_train.errors import BadInput
 
 _PASS = {EfPass.FP: 0, EfPass.BP: 1, EfPass.WU: 2}
+"""Number of each pass, as the kernel takes it."""
 _RELU, _BIAS, _MASK = 1, 2, 4
 MAX_KERNEL = 11
+"""Largest kernel of the C++ code (``MaxKernel`` of ``ef_config.hpp``)."""
 
 
 class _Layer(ctypes.Structure):
@@ -40,7 +42,7 @@ class Work:
         pad_top: zero rows above the input.
         pad_left: zero columns left of it.
         relu: ReLU behind the forward pass.
-        bias: biases are added, and learn.
+        bias: biases are added, and trained.
     """
 
     name: str
@@ -72,13 +74,16 @@ class Kernel:
         self._dtype = np.float32 if design.dtype.bits == 32 else np.int16
 
     def forward(self, work: Work, x: Packed, weights: Packed, tile: Tile | None = None) -> Packed:
-        """Return the output map; ReLU and biases as ``work`` says.
+        """Return the packed output map; ReLU and biases as ``work`` says.
 
         Args:
             work: the layer.
             x: packed input.
             weights: packed weights and biases.
             tile: other tiles than those that the model takes for the fastest.
+
+        Raises:
+            BadInput: an array or the tile does not fit the layer.
         """
         shape = work.shape
         self._check(work, "input", x, shape.n, shape.in_rows, shape.in_cols)
@@ -89,15 +94,18 @@ class Kernel:
 
     def backward(self, work: Work, loss: Packed, weights: Packed, mask: Packed | None = None,
                  tile: Tile | None = None) -> Packed:
-        """Return the loss of the input.
+        """Return the packed loss of the layer's input.
 
         Args:
             work: the layer.
             loss: packed loss of the output.
             weights: packed weights.
-            mask: packed input of the layer, if it came out of a ReLU: where it is not positive,
-                the loss is zero.
+            mask: packed input of the layer, if it came out of a ReLU: where it is not positive, the
+                loss is zero.
             tile: as in :meth:`forward`.
+
+        Raises:
+            BadInput: an array or the tile does not fit the layer.
         """
         shape = work.shape
         self._check(work, "loss", loss, shape.m, shape.rows, shape.cols)
@@ -110,7 +118,19 @@ class Kernel:
 
     def update(self, work: Work, x: Packed, loss: Packed, weights: Packed, rate: float,
                tile: Tile | None = None) -> Packed:
-        """Return new weights: ``w - rate * gradient``, the gradient summed over the mini-batch."""
+        """Return new packed weights: ``w - rate * gradient``, summed over the mini-batch.
+
+        Args:
+            work: the layer.
+            x: packed input of the layer.
+            loss: packed loss of its output.
+            weights: packed weights; not changed.
+            rate: learning rate.
+            tile: as in :meth:`forward`.
+
+        Raises:
+            BadInput: an array or the tile does not fit the layer.
+        """
         shape = work.shape
         self._check(work, "input", x, shape.n, shape.in_rows, shape.in_cols)
         self._check(work, "loss", loss, shape.m, shape.rows, shape.cols)
@@ -120,7 +140,7 @@ class Kernel:
         return out
 
     def pool(self, x: Packed) -> tuple[Packed, NDArray[np.uint16]]:
-        """Return the maxima of 2x2 windows, and which one each was, for :meth:`unpool`."""
+        """Return the packed maxima of 2x2 windows, and which one each was, for :meth:`unpool`."""
         images, tiles, rows, cols, lanes = x.shape
         x = np.ascontiguousarray(x)
         out = np.zeros((images, tiles, rows // 2, cols // 2, lanes), self._dtype)
@@ -129,7 +149,7 @@ class Kernel:
         return out, index
 
     def unpool(self, loss: Packed, index: NDArray[np.uint16], rows: int, cols: int) -> Packed:
-        """Return the loss of a map of ``rows`` x ``cols`` from that of its pooled map."""
+        """Return the packed loss of a map of ``rows`` x ``cols`` from that of its pooled map."""
         images, tiles, _, _, lanes = loss.shape
         loss = np.ascontiguousarray(loss)
         out = np.zeros((images, tiles, rows, cols, lanes), self._dtype)
@@ -137,12 +157,16 @@ class Kernel:
         return out
 
     def _map(self, images: int, channels: int, rows: int, cols: int) -> Packed:
+        """Return a packed map of zeros."""
         tiles = -(-channels // self.design.lanes)
         return np.zeros((images, tiles, rows, cols, self.design.lanes), self._dtype)
 
     def _check(self, work: Work, what: str, packed: Packed, channels: int, rows: int,
                cols: int) -> None:
-        """The kernel trusts its registers: whatever it could read or write outside is refused."""
+        """Refuse a map of another shape or type, with BadInput.
+
+        The kernel trusts its registers: whatever it could read or write outside is refused here.
+        """
         wanted = (len(packed), -(-channels // self.design.lanes), rows, cols, self.design.lanes)
         if packed.shape != wanted or packed.dtype != self._dtype:
             raise BadInput(f"{work.name}: {what}",
@@ -153,6 +177,7 @@ class Kernel:
     def _train(self, kind: EfPass, work: Work, batch: int, tile: Tile | None, flags: int,
                rate: float, first: Packed, second: Packed | None, weights: Packed,
                out: Packed) -> None:
+        """Check tile and weights, and run one pass in the compiled kernel."""
         shape, design = work.shape, self.design
         if shape.kernel > MAX_KERNEL:
             raise BadInput(f"{work.name}: kernel", expected=f"at most {MAX_KERNEL}",
@@ -184,4 +209,5 @@ class Kernel:
 
 
 def _at(array: NDArray[Any]) -> int:
+    """Return the address of an array's first element."""
     return int(array.ctypes.data)

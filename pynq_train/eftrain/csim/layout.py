@@ -1,4 +1,7 @@
-"""The reshaped layout: tiles of channels in which every tile of rows lies in one piece."""
+"""The reshaped layout of the paper: channel tiles in which every tile of rows lies in one piece.
+
+So a transfer of whole rows is one range of memory.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ from pynq_train.eftrain.csim.build import FIXED_FRACTION
 from pynq_train.eftrain.design import Design
 
 Array = NDArray[np.float32]
+"""Feature maps and weights as NumPy has them: float32."""
 Packed = NDArray[np.generic]
 """Numbers as the kernel has them: float32, or int16 with the fixed-point type."""
 
 
 def encode(design: Design, values: Array) -> Packed:
-    """Return float values as the kernel's numbers; the fixed type rounds and saturates."""
+    """Return float values as the kernel's numbers, of the same shape.
+
+    The fixed-point type rounds to nearest, halves up, and saturates.
+    """
     if design.dtype.bits == 32:
         return np.ascontiguousarray(values, dtype=np.float32)
     scaled = np.floor(np.ldexp(np.asarray(values, np.float64), FIXED_FRACTION) + 0.5)
@@ -22,14 +29,18 @@ def encode(design: Design, values: Array) -> Packed:
 
 
 def decode(design: Design, numbers: Packed) -> Array:
-    """Return the kernel's numbers as float32."""
+    """Return the kernel's numbers as float32, of the same shape."""
     if design.dtype.bits == 32:
         return np.asarray(numbers, np.float32)
     return np.ldexp(np.asarray(numbers, np.float32), -FIXED_FRACTION).astype(np.float32)
 
 
 def pack_map(design: Design, maps: Array) -> Packed:
-    """``(image, channel, row, col)`` to ``(image, channel tile, row, col, channel in tile)``."""
+    """Return a feature map as the kernel has it.
+
+    float32 ``(image, channel, row, col)`` becomes ``(image, channel tile, row, col, channel in
+    tile)``; channels that fill the last tile are zero.
+    """
     images, channels, rows, cols = maps.shape
     tiles = -(-channels // design.lanes)
     full = np.zeros((images, tiles * design.lanes, rows, cols), np.float32)
@@ -39,17 +50,22 @@ def pack_map(design: Design, maps: Array) -> Packed:
 
 
 def unpack_map(design: Design, packed: Packed, channels: int) -> Array:
-    """Undo :func:`pack_map`; the lanes without a channel are dropped."""
+    """Return float32 ``(image, channel, row, col)`` of a packed map.
+
+    The lanes behind ``channels`` are dropped.
+    """
     images, tiles, rows, cols, lanes = packed.shape
     values = decode(design, packed).transpose(0, 1, 4, 2, 3)
     return np.ascontiguousarray(values.reshape(images, tiles * lanes, rows, cols)[:, :channels])
 
 
 def pack_weights(design: Design, weight: Array, bias: Array | None) -> Packed:
-    """``W[m, n, kr, kc]`` to tiles ``[m tile, n tile, kr, kc, m, n]``, the biases behind them.
+    """Return weights ``(m, n, kernel, kernel)`` and biases ``(m,)`` as the kernel has them.
+
+    Tiles ``[m tile, n tile, kr, kc, m, n]``, the biases behind them, zeros if ``bias`` is None.
 
     Returns:
-        One row of numbers. Without biases there are zeros in their place.
+        One row of numbers.
     """
     m, n, kernel, _ = weight.shape
     lanes = design.lanes
@@ -65,10 +81,10 @@ def pack_weights(design: Design, weight: Array, bias: Array | None) -> Packed:
 
 def unpack_weights(design: Design, packed: Packed, shape: tuple[int, int, int, int]
                    ) -> tuple[Array, Array]:
-    """Undo :func:`pack_weights`.
+    """Return weights and biases of what :func:`pack_weights` made.
 
     Returns:
-        Weights of ``shape`` = ``(m, n, kernel, kernel)``, and biases ``(m,)``.
+        float32 weights of ``shape`` = ``(m, n, kernel, kernel)``, and biases ``(m,)``.
     """
     m, n, kernel, _ = shape
     lanes = design.lanes

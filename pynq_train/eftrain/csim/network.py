@@ -32,12 +32,17 @@ from pynq_train.layers.fuse import FusedLayer
 Labels = NDArray[np.int64]
 _KNOWN = frozenset(("kind", "name", "in_shape", "out_shape_before_pool", "out_shape", "kernel",
                     "stride", "pad_top", "pad_left", "relu", "pool", "bias"))
-"""Properties of a layer that the kernel knows."""
+"""Fields of a layer that the kernel knows; all others must have their default."""
 
 
 @dataclass(frozen=True)
 class EfStep:
-    """Sum of the cross-entropy over the images, in nats, and how many were right."""
+    """What a step or an evaluation says.
+
+    Attributes:
+        loss_sum: sum of the cross-entropy over the images, in nats.
+        correct: images whose largest logit is that of the label.
+    """
 
     loss_sum: float
     correct: int
@@ -45,7 +50,12 @@ class EfStep:
 
 @dataclass
 class _Trace:
-    """What the way back needs of one layer: its input, and which maximum the pooling took."""
+    """What the backward pass needs of one layer.
+
+    Attributes:
+        x: its packed input.
+        index: which element of each window the pooling took; None without pooling.
+    """
 
     x: Packed
     index: NDArray[np.uint16] | None
@@ -79,7 +89,7 @@ class EfNetwork:
         self.write(params)
 
     def write(self, params: Mapping[str, LayerParams]) -> None:
-        """Set all weights."""
+        """Set all weights, given by layer name."""
         for work in self._works:
             own = params[work.name]
             self._weights[work.name] = pack_weights(
@@ -96,11 +106,11 @@ class EfNetwork:
         return found
 
     def logits(self, images: Array) -> Array:
-        """Return ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
+        """Return float32 ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
         return self._forward(images)[0]
 
     def evaluate(self, images: Array, labels: Labels) -> tuple[EfStep, Array]:
-        """Return loss and right answers, and the logits."""
+        """Return loss and right answers, and the logits ``(images, classes)``."""
         logits = self.logits(images)
         return _softmax(logits, labels)[0], logits
 
@@ -123,6 +133,7 @@ class EfNetwork:
         return said
 
     def _forward(self, images: Array) -> tuple[Array, list[_Trace]]:
+        """Return logits ``(images, classes)``, and what the backward pass needs of each layer."""
         shape = self.layers[0].in_shape
         x = pack_map(self.design, np.asarray(images, np.float32).reshape(-1, *shape))
         traces = []
@@ -137,14 +148,14 @@ class EfNetwork:
         return unpack_map(self.design, x, classes).reshape(len(x), classes), traces
 
     def _flat(self, x: Packed, layer: FusedLayer, work: Work) -> Packed:
-        """A map as the channels of a fully connected layer: (channel, row, col) in order."""
+        """Return a packed map as the channels of a dense layer: (channel, row, col) in order."""
         if layer.kind != "dense" or layer.in_shape[1:] == (1, 1):
             return x
         values = unpack_map(self.design, x, layer.in_shape[0])
         return pack_map(self.design, values.reshape(len(x), work.shape.n, 1, 1))
 
     def _fit(self, loss: Packed, work: Work, below: tuple[int, int, int]) -> Packed:
-        """The loss of a layer's input in the shape of the map that it came from."""
+        """Return the packed loss of a layer's input in the shape of the map that it came from."""
         if (work.shape.n, work.shape.in_rows, work.shape.in_cols) == below:
             return loss
         values = unpack_map(self.design, loss, work.shape.n)
@@ -152,7 +163,11 @@ class EfNetwork:
 
 
 def _check(layer: FusedLayer) -> None:
-    """Refuse properties of layers that were added without this engine in mind."""
+    """Refuse properties of layers that were added without this engine in mind.
+
+    Raises:
+        UnsupportedModel: a field that it does not know has another value than its default.
+    """
     for field in fields(layer):
         value = getattr(layer, field.name)
         if field.name not in _KNOWN and value != field.default:
@@ -163,13 +178,15 @@ def _check(layer: FusedLayer) -> None:
 
 
 def _weight_shape(work: Work) -> tuple[int, int, int, int]:
+    """Return ``(m, n, kernel, kernel)``."""
     shape = work.shape
     return shape.m, shape.n, shape.kernel, shape.kernel
 
 
 def _softmax(logits: Array, labels: Labels) -> tuple[EfStep, Array]:
-    """Return the loss, and the gradient of its mean over the images, ``(images, classes)``."""
+    """Return the loss, and the gradient of its mean, float32 ``(images, classes)``."""
     rows = np.arange(len(labels))
+    # The same softmax, but no power overflows.
     shifted = logits - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     sums = powers.sum(axis=1, keepdims=True)

@@ -17,10 +17,11 @@ from pynq_train.hw.ports import CONTROL_BUS, INTERRUPT, MEMORY_BITS, REGISTER_BI
 _AXIMM = "xilinx.com:interface:aximm:1.0"
 
 _Connection = tuple[str, str]
+"""Instance and pin at the other end of a signal."""
 
 
 def render(board: Board) -> str:
-    """Text of the .hwh file of ``board``."""
+    """Return the text of the .hwh file of ``board``'s overlay: XML."""
     ps_data = design.processing_system(board)
     kind, host_port, irq_port = ps_data.kind, ps_data.host_bus, ps_data.interrupt
     memory_port, ps_name = ps_data.memory_bus, ps_data.instance
@@ -70,6 +71,7 @@ def render(board: Board) -> str:
 
 
 def _module(parent: ET.Element, name: str, kind: str, vlnv: str, role: str) -> ET.Element:
+    """Append an instance to the design and return its element."""
     return ET.SubElement(
         parent, "MODULE", COREREVISION="1", FULLNAME=f"/{name}", HWVERSION=vlnv.split(":")[3],
         INSTANCE=name, IPTYPE="PERIPHERAL", IS_ENABLE="1", MODCLASS=role, MODTYPE=kind, VLNV=vlnv,
@@ -77,12 +79,14 @@ def _module(parent: ET.Element, name: str, kind: str, vlnv: str, role: str) -> E
 
 
 def _parameters(parent: ET.Element, values: dict[str, str]) -> None:
+    """Append the parameters of an instance."""
     element = ET.SubElement(parent, "PARAMETERS")
     for name, value in values.items():
         ET.SubElement(element, "PARAMETER", NAME=name, VALUE=value)
 
 
 def _ps_parameters(board: Board) -> dict[str, str]:
+    """Return the parameters of the processing system that ``pynq`` reads: clocks and ports."""
     divisor = design.clock_divisor(board)
     pll_mhz = design.processing_system(board).pll_mhz
     values = {name: str(bits) for name, bits in design.port_widths(board).items()}
@@ -113,6 +117,7 @@ def _port(
     *,
     vector: bool = False,
 ) -> None:
+    """Append a pin with the signal that connects it."""
     port = ET.SubElement(parent, "PORT", DIR=direction, NAME=name, SIGIS="INTERRUPT",
                          SIGNAME=signal)
     if vector:
@@ -124,6 +129,7 @@ def _port(
 
 
 def _bus(parent: ET.Element, name: str, kind: str, bits: int) -> None:
+    """Append a bus interface of an instance."""
     ET.SubElement(parent, "BUSINTERFACE", BUSNAME="axi", DATAWIDTH=str(bits), NAME=name,
                   TYPE=kind, VLNV=_AXIMM)
 
@@ -139,6 +145,7 @@ def _range(
     *,
     memory: bool = False,
 ) -> None:
+    """Append an address range that a master sees."""
     ET.SubElement(
         parent, "MEMRANGE", ADDRESSBLOCK=block, BASENAME="C_BASEADDR", BASEVALUE=f"0x{base:08X}",
         HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{base + size - 1:08X}", INSTANCE=instance,
@@ -148,6 +155,7 @@ def _range(
 
 
 def _registers(module: ET.Element) -> None:
+    """Append the engine's registers, which ``pynq`` shows by name."""
     block = ET.SubElement(
         ET.SubElement(module, "ADDRESSBLOCKS"), "ADDRESSBLOCK", ACCESS="read-write",
         INTERFACE=CONTROL_BUS, NAME=REGISTER_BLOCK, RANGE=str(SPAN_BYTES), USAGE="register",
@@ -170,5 +178,6 @@ def _registers(module: ET.Element) -> None:
 
 
 def _properties(parent: ET.Element, **values: str) -> None:
+    """Append properties, one element each."""
     for name, value in values.items():
         ET.SubElement(parent, "PROPERTY", NAME=name, VALUE=value)

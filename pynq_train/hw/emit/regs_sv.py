@@ -10,6 +10,7 @@ _CONSTANT = {
     "ABI": "32'(pt_spec_pkg::AbiVersion)",
     "HASH": "pt_spec_pkg::ContractHash",
 }
+"""Registers with a constant value, and the constant."""
 
 _BODY = """
   // Write: address and data are taken together, the answer follows one cycle later.
@@ -28,10 +29,11 @@ _BODY = """
   assign read = s_axi_arvalid & ~s_axi_rvalid;
   assign s_axi_arready = read;
 """
+"""Handshakes of the bus, the same for any registers."""
 
 
 def render() -> str:
-    """Render the register file."""
+    """Return the text of ``rtl/gen/pt_regs.sv``: all follows from the list of registers."""
     ports, resets, writes, reads, pulses = [], [], [], [], []
     for register in REGISTERS:
         low = register.name.lower()
@@ -52,6 +54,7 @@ def render() -> str:
         else:
             ports.append(f"  input  logic [31:0] {low}_i,")
             reads.append(f"          {label}: s_axi_rdata <= {low}_i;")
+    # No comma behind the last port.
     ports[-1] = ports[-1].rstrip(",")
     newline = "\n"
     return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects.

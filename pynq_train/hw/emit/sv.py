@@ -24,18 +24,21 @@ _RESERVED = frozenset(
     "buf bit byte case do begin end for if in int is not or and reg wire logic signed switch table "
     "time type var vectored wait while with yield import lambda del def class".split()
 )
+"""Words of SystemVerilog and Python that no field may have as its name."""
 
 
 def camel(name: str) -> str:
-    """``x_bank_words`` to ``XBankWords``."""
+    """Return ``XBankWords`` for ``x_bank_words``: constants in the style of the RTL."""
     return "".join(part[:1].upper() + part[1:].lower() for part in name.split("_"))
 
 
 def _flat_struct(name: str, fields: tuple[Field, ...], words: int) -> list[str]:
+    """Return the lines of a packed struct of ``words`` words, first field in the lowest bits."""
     lines, used = [], sum(f.bits for f in fields)
     lines.append("  typedef struct packed {")
     if used < 64 * words:
         lines.append(f"    logic [{64 * words - used - 1}:0] tail_pad;")
+    # SystemVerilog lists the members of a packed struct from the highest bit down.
     for field in reversed(fields):
         lines.append(f"    {_type(field.bits)} {field.name};  // {field.doc}"[:100])
     lines.append(f"  }} {name};")
@@ -43,11 +46,20 @@ def _flat_struct(name: str, fields: tuple[Field, ...], words: int) -> list[str]:
 
 
 def _type(bits: int, count: int = 1) -> str:
+    """Return the type of ``bits`` bits, or of a packed array of ``count`` of them."""
     dims = f"[{count - 1}:0]" if count > 1 else ""
     return f"logic {dims}[{bits - 1}:0]"
 
 
 def _section_struct(section: Section) -> list[str]:
+    """Return the lines of the packed struct of a section of the descriptor.
+
+    Bits that no field uses become members ``gap0``, ``gap1`` and so on, so that the struct can be
+    laid over the words as they come.
+
+    Raises:
+        ValueError: the elements of a field do not follow each other, or a name is reserved.
+    """
     members: list[str] = []
     at, pads, index = section.first * 64, 0, 0
     while index < len(section.places):
@@ -74,6 +86,7 @@ def _section_struct(section: Section) -> list[str]:
 
 
 def _rom(name: str, bits: int, values: tuple[int, ...]) -> list[str]:
+    """Return the lines of a function that holds a table: index in, value out."""
     rows = [f"  function automatic logic [{bits - 1}:0] {name}(input logic [8:0] index);",
             "    case (index)"]
     rows += [f"      9'd{i}: {name} = {bits}'d{value};" for i, value in enumerate(values)]
@@ -81,13 +94,14 @@ def _rom(name: str, bits: int, values: tuple[int, ...]) -> list[str]:
 
 
 def render(config: HwConfig) -> str:
-    """Render the package for one configuration."""
+    """Return the text of ``pt_spec_pkg.sv`` for one configuration."""
     lines = [HEADER + "// Constants, descriptor structs and tables of the hardware contract.",
              "package pt_spec_pkg;",
              "  // No single module uses every constant.",
              "  /* verilator lint_off UNUSEDPARAM */"]
 
     def constant(name: str, value: int, doc: str = "") -> None:
+        """Append a constant."""
         note = f"  // {doc}" if doc else ""
         lines.append(f"  localparam int unsigned {name} = {value};{note}")
 
@@ -122,6 +136,7 @@ def render(config: HwConfig) -> str:
     for status in registers.Status:
         constant(f"Err{camel(status.name)}", int(status))
     for name, section in commands.SECTIONS.items():
+        # Section g is for golden and the verifier: no unit reads it.
         if name == "g":
             continue
         constant(f"Sec{camel(name)}First", section.first, section.doc)

@@ -23,12 +23,12 @@ HOST_LINK = "host_link"
 
 
 def memory_link(port: int) -> str:
-    """Instance of the interconnect between a master of the engine and its memory port."""
+    """Return the instance of the interconnect between master ``port`` and its memory port."""
     return f"memory_link_{port}"
 
 
 def word(value: object) -> str:
-    """One word of Tcl.
+    """Return one word of Tcl, in braces if it has to be.
 
     Raises:
         ValueError: the text cannot stand between braces.
@@ -41,24 +41,27 @@ def word(value: object) -> str:
 
 
 def words(values: Iterable[object]) -> str:
-    """A list of Tcl on one line, without the braces around it."""
+    """Return a list of Tcl on one line, without the braces around it."""
     return " ".join(word(value) for value in values)
 
 
 def _variable(name: str, doc: str, value: object) -> list[str]:
+    """Return the lines of a variable with a comment."""
     return [f"  # {doc}", f"  variable {name} {word(value)}"]
 
 
 def _table(name: str, doc: str, rows: Iterable[str]) -> list[str]:
+    """Return the lines of a list variable, one row per line, with a comment."""
     return [f"  # {doc}", f"  variable {name} {{", *(f"    {{{row}}}" for row in rows), "  }"]
 
 
 def _file(lines: Iterable[str]) -> str:
+    """Return the text of a file whose lines stand in the namespace ``pt``."""
     return HEADER + "\n".join(["namespace eval pt {", *lines, "}", ""])
 
 
 def render_core() -> str:
-    """Interfaces and registers of the packaged engine."""
+    """Return ``core.tcl``: interfaces and registers of the packaged engine."""
     vendor, library, name, version = design.VLNV.split(":")
     buses = ports.buses(ZYNQ7020)
     bus_rows = []
@@ -92,7 +95,7 @@ def render_core() -> str:
 
 
 def render_board(board: Board) -> str:
-    """Part, parameters, block design and addresses of one board's overlay."""
+    """Return one board's file: part, parameters, block design and addresses of its overlay."""
     return _file([
         *_variable("board", "board, its part and its configuration", board.name),
         f"  variable part {board.part}", f"  variable config {board.config.name}",
@@ -121,11 +124,12 @@ def render_board(board: Board) -> str:
 
 
 def _properties(values: dict[str, object]) -> str:
+    """Return names and values of properties as a list of Tcl."""
     return words(item for name, value in values.items() for item in (f"CONFIG.{name}", value))
 
 
 def cells(board: Board) -> list[tuple[str, str, dict[str, object]]]:
-    """Instances of the block design: name, type, configuration.
+    """Return the instances of the block design: name, type and configuration of each.
 
     Vendor types carry no version: Vivado takes the one it has.
     """
@@ -149,10 +153,10 @@ def cells(board: Board) -> list[tuple[str, str, dict[str, object]]]:
 
 
 def ps_properties(board: Board) -> dict[str, object]:
-    """Configuration of the processing system: clock, ports in use, interrupt.
+    """Return the configuration of the processing system: clock, ports in use, interrupt.
 
-    Memory timing and pins are set by the boot loader of the board's image, not by a bitstream;
-    what stands here is what the bitstream and the .hwh depend on.
+    Memory timing and pins are set by the boot loader of the board's image, not by a bitstream; what
+    stands here is what the bitstream and the .hwh depend on.
     """
     used = range(board.config.ports)
     clock, bits = board.clock_mhz, ports.MEMORY_BITS
@@ -183,11 +187,15 @@ def ps_properties(board: Board) -> dict[str, object]:
 
 
 def _pin(board: Board, name: str) -> str:
+    """Return a pin of the processing system."""
     return f"{design.processing_system(board).instance}/{name}"
 
 
 def external(board: Board) -> list[tuple[str, str, str]]:
-    """Interfaces that are pads: those of the Zynq-7000; Zynq UltraScale+ hides its own."""
+    """Return the interfaces that are pads: name, type and pin.
+
+    The Zynq-7000 has some; Zynq UltraScale+ hides its own.
+    """
     if board.family != "zynq":
         return []
     return [
@@ -198,7 +206,7 @@ def external(board: Board) -> list[tuple[str, str, str]]:
 
 
 def interfaces(board: Board) -> list[tuple[str, str]]:
-    """Connected buses: master and slave pin."""
+    """Return the buses that are connected: master pin and slave pin of each."""
     ps = design.processing_system(board)
     found = [
         (_pin(board, ps.host_bus), f"{HOST_LINK}/S00_AXI"),
@@ -214,7 +222,7 @@ def interfaces(board: Board) -> list[tuple[str, str]]:
 
 
 def nets(board: Board) -> list[tuple[str, list[str]]]:
-    """Clock, resets and interrupts: driver and driven pins."""
+    """Return clock, resets and interrupts: driver, and the pins that it drives."""
     ps = design.processing_system(board)
     used = range(board.config.ports)
     links = [HOST_LINK, *(memory_link(port) for port in used)]
@@ -232,7 +240,7 @@ def nets(board: Board) -> list[tuple[str, list[str]]]:
 
 
 def addresses(board: Board) -> list[tuple[str, str, int, int]]:
-    """Address map: space of the master, segment of the slave, offset, bytes."""
+    """Return the address map: space of the master, segment of the slave, offset, bytes."""
     host = _pin(board, "Data")
     bus = {INSTANCE: CONTROL_BUS, INTC: "S_AXI"}
     found = [(host, f"{name}/{bus[name]}/{design.REGISTER_BLOCK}", base, size)

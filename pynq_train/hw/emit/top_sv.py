@@ -35,41 +35,54 @@ _PADS = {
 """Pads of the primitive that a design must bring out, in bits (PS8 keeps its own)."""
 
 _ID_BITS = {"zynq": 12, "zynqmp": 16}
+"""Bits of the transaction numbers at the host port."""
 _HOST_BITS = {"zynq": 32, "zynqmp": 128}
 """Data width of the host port's pins; narrower buses use the low bits (UG1085, AXI interfaces)."""
 _MEMORY_PIN_BITS = {"zynq": 64, "zynqmp": 128}
+"""Data width of a memory port's pins."""
 _MEMORY_ADDRESS_BITS = {"zynq": 32, "zynqmp": 49}
+"""Address bits of a memory port's pins."""
 _HOST = "MAXIGP0"
+"""Prefix of the host port's pins."""
 _MASTER_SIGNALS = frozenset(s.name for s in master_bus(0).signals)
 
 
 def module_name(board: Board) -> str:
-    """Top module of the whole design of a board's family."""
+    """Return the name of the top module of a board's family."""
     return f"pt_board_{board.family}"
 
 
 def path(family: str) -> str:
-    """Path of the generated file, from the project's folder."""
+    """Return the path of the generated file, from the project's folder."""
     return f"overlays/gen/pt_board_{family}.sv"
 
 
 def _range(bits: int) -> str:
+    """Return the range of a signal with a space behind it; empty for one bit."""
     return f"[{bits - 1}:0] " if bits > 1 else ""
 
 
 def _wires(bus: Bus) -> list[str]:
+    """Return the declarations of a bus's signals."""
     return [f"  logic {_range(s.bits)}{bus.port(s)};" for s in bus.signals]
 
 
 def _resize(name: str, have: int, want: int) -> str:
-    """An expression of ``want`` bits for a signal of ``have``."""
+    """Return an expression of ``want`` bits for a signal of ``have`` bits.
+
+    Missing bits are zeros on top; superfluous ones are cut off.
+    """
     if have == want:
         return name
     return f"{{{want - have}'d0, {name}}}" if have < want else f"{name}[{want - 1}:0]"
 
 
 def _memory_pin(family: str, bus: Bus, signal: Signal, prefix: str) -> tuple[str, str]:
-    """Pin of the primitive and what is connected to it, for one signal of a master."""
+    """Return a pin of the primitive and what is connected to it, for one signal of a master.
+
+    An output of the primitive that is wider than the signal gets a wire of its own,
+    ``<signal>_pin``.
+    """
     name, bits = bus.port(signal), signal.bits
     pin_bits = bits
     if signal.name.endswith("ADDR"):
@@ -88,7 +101,7 @@ def _memory_pin(family: str, bus: Bus, signal: Signal, prefix: str) -> tuple[str
 
 
 def _memory_port(family: str, index: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Declarations and connections of one memory port."""
+    """Return declarations and connections of memory port ``index``."""
     bus = master_bus(index)
     ps = FAMILIES[family]
     prefix = f"SAXIHP{index}" if family == "zynq" else f"SAXIGP{ps.first_saxigp + index}"
@@ -102,6 +115,8 @@ def _memory_port(family: str, index: int) -> tuple[list[str], list[tuple[str, st
                       f"  assign {port} = {wire}[{bits - 1}:0];"]
     clocks = ["ACLK"] if family == "zynq" else ["RCLK", "WCLK"]
     pins += [(f"{prefix}{clock}", "clock") for clock in clocks]
+    # Inputs of the primitive that the engine does not drive: it uses one transaction number and no
+    # locks.
     tied = {"ARID": 6, "AWID": 6, "ARQOS": 4, "AWQOS": 4}
     if family == "zynq":
         tied |= {"WID": 6, "ARLOCK": 2, "AWLOCK": 2, "RDISSUECAP1EN": 1, "WRISSUECAP1EN": 1}
@@ -112,7 +127,11 @@ def _memory_port(family: str, index: int) -> tuple[list[str], list[tuple[str, st
 
 
 def _host_port(family: str) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Declarations, connections of the primitive and of the bridge."""
+    """Return what the host port needs.
+
+    Returns:
+        Declarations, connections of the primitive, connections of the register bridge.
+    """
     ids, data = _ID_BITS[family], _HOST_BITS[family]
     lens = 4 if family == "zynq" else 8
     address = 32 if family == "zynq" else 40
@@ -143,11 +162,12 @@ def _host_port(family: str) -> tuple[list[str], list[tuple[str, str]], list[tupl
 
 
 def _connect(pins: list[tuple[str, str]]) -> str:
+    """Return the port connections of an instance."""
     return ",\n".join(f"    .{pin}({wire})" for pin, wire in pins)
 
 
 def render(family: str) -> str:
-    """The whole design of a device family."""
+    """Return the text of the whole design of a device family."""
     ps, pads = FAMILIES[family], _PADS[family]
     lines, pins, bridge = _host_port(family)
     control = buses(ZYNQ7020)[0]

@@ -1,4 +1,10 @@
-"""Lowering: a pass and its tile become the fields of one descriptor and its taps."""
+"""Lowering: a pass and its tile become the fields of one descriptor and its taps.
+
+Three loops are written for each pass: the tile loop of the loaders and compute (``pre.t``), the
+compute loop within a tile (``c.l``) and the store loop (``y.y``). ``docs/engine.md`` 2 to 6 says
+what the engine makes of them. Counts and strides stand inner to outer here; :func:`jumps` makes the
+engine's jump deltas of strides.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,10 @@ _ZERO4 = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class LayerAddresses:
-    """Byte offsets of the tensors of one layer in the arena (0 where there is none)."""
+    """Byte offsets of the tensors of one layer in the arena (0 where there is none).
+
+    ``wv``: weight masters, ``w16``: their 16-bit copies, ``db``: sums of the bias gradient.
+    """
 
     x: int
     y: int
@@ -32,7 +41,7 @@ class LayerAddresses:
     db: int
 
     def section(self, spec: LayerSpec, momentum: bool) -> LayerAddresses:
-        """Addresses of a section of a grouped layer, from those of the layer."""
+        """Return the addresses of a section of a grouped layer, from those of the layer."""
         origin = spec.origin
         if origin is None:
             return self
@@ -46,7 +55,7 @@ class LayerAddresses:
                        db=self.db + biases)
 
     def slice(self, geo: TiledPass, momentum: bool) -> LayerAddresses:
-        """Addresses of the m tiles that a weight gradient covers."""
+        """Return the addresses of the m tiles that a weight gradient covers."""
         first, spec = geo.shape.m_first, geo.shape.spec
         flags = spec.flags.block_stride if spec.flags else 0
         blocks, weights = first * geo.blocks, first * spec.weight_elements // spec.m_tiles
@@ -58,11 +67,10 @@ class LayerAddresses:
 
 
 def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """Jump deltas of an affine variable: what is added when level ``l`` increments.
+    """Return the jump deltas of an affine variable: what is added when level ``l`` increments.
 
-    Args:
-        counts: iterations of the levels, inner to outer.
-        strides: what the variable moves per index of a level.
+    A delta takes back what the levels inside it have moved: the engine only ever adds. ``counts``:
+    iterations of the levels, inner to outer; ``strides``: moves per index of each.
     """
     back, result = 0, []
     for count, stride in zip(counts, strides):
@@ -79,7 +87,7 @@ def _put(fields: Fields, name: str, values: Sequence[int], bits: int = 0) -> Non
 
 @dataclass(frozen=True)
 class TileMove:
-    """What one tile level moves: address, flag address and the four coordinates."""
+    """What one tile level moves per index: byte addresses of data and flags, four coordinates."""
 
     addr: int = 0
     coords: tuple[int, int, int, int] = _ZERO4
@@ -88,7 +96,11 @@ class TileMove:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a walk: counts, byte strides of row levels, first coordinates, limits."""
+    """Rows of a tile as an address generator steps through them.
+
+    ``n``: elements of a row, rows at levels 1 to 3. ``strides``, ``flag_strides``: bytes per row of
+    each level. ``start``: first coordinates; outside 0 .. ``lim`` - 1 is padding.
+    """
 
     n: tuple[int, int, int, int]
     strides: tuple[int, int, int]
@@ -98,9 +110,11 @@ class Rows:
 
 
 def _row_jumps(n: Sequence[int], strides: Sequence[int], start: int, unpool: bool) -> list[int]:
-    """Jumps at row levels 1..3; unpooling takes the level 1 jump only after odd rows."""
+    """Return the jumps at row levels 1..3; unpooling takes that of level 1 after odd rows only."""
     if not unpool:
         return jumps(n[1:], strides)
+    # So the way back of levels 2 and 3 is that of the jumps really taken. ``start``: coordinate of
+    # the first row, whose parity is that of every tile, since row tiles are even.
     taken = sum((start + i) % 2 for i in range(n[1] - 1))
     one, two, three = strides
     return [one, two - taken * one, three - (n[2] - 1) * two - taken * one]
@@ -110,7 +124,14 @@ def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
           moves: Sequence[TileMove], rows: Rows, pos: Sequence[int] | None, banked: bool = False,
           mode: LoadMode = LoadMode.PLAIN, faddr: int = 0, reuse: int = 0, taps: bool = False,
           align: bool = False) -> None:
-    """Write the fields of one row walk. ``pos`` are strides of the buffer position."""
+    """Write the fields of one address generator, section ``name``.
+
+    ``addr``, ``faddr``: of element 0 of the first row, also where it is padding, and of its flag
+    row. ``counts``, ``moves``: the tile loop. ``pos``: strides of the buffer position, ``banked``
+    in the X banks; None for the S ring, which takes words as they come. ``reuse``: inner tile
+    levels over which a tile stays. ``taps``: add their weight offsets at row level 2. ``align``:
+    channel blocks start at multiples of 4 in the ring.
+    """
     unpool = mode == LoadMode.UNPOOL
     fields[f"{name}.addr"] = addr & 0xFFFF_FFFF
     _put(fields, f"{name}.daddr", jumps(counts, [m.addr for m in moves]))
@@ -136,7 +157,7 @@ def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
 
 
 def _taps(geo: TiledPass) -> Taps:
-    """Tap table of a pass with the pitches of its tile."""
+    """Return the tap table of a pass with the pitches of its tile."""
     result = []
     for tap in geo.shape.taps:
         position = tap.row * geo.row_pitch + tap.col + geo.halo
@@ -151,6 +172,7 @@ def _pixels(fields: Fields, geo: TiledPass) -> None:
     counts = (tile.cols, tile.rows, tile.images)
     _put(fields, "pix.p", counts)
     fields["pix.pmode"] = int(geo.shape.pixel_mode)
+    # Rows that a stride skips are not in the X tile: a pixel row is row_step rows further on.
     strides = (step, geo.shape.row_step * geo.row_pitch, geo.image_pitch)
     _put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
     fields["pix.lane"] = pair(geo.block_pitch if geo.window_blocks else 1)
@@ -158,15 +180,18 @@ def _pixels(fields: Fields, geo: TiledPass) -> None:
 
 def _compute(fields: Fields, levels: Sequence[int], table: Sequence[int],
              position: Sequence[int]) -> None:
+    """Write the compute loop: iterations, strides of the pixel table row and of the X position."""
     _put(fields, "c.l", levels)
     _put(fields, "c.dj", jumps(levels, table))
     _put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
 
 
 def _x_rows(geo: TiledPass) -> tuple[Rows, tuple[int, ...], int]:
-    """Rows of the layer input's tile, strides of the position, address of the first row."""
+    """Return the rows of the input's tile, strides of the position, offset of the first row."""
     spec, tile, x = geo.shape.spec, geo.tile, geo.shape.spec.x
     if x.flat:
+        # A dense map has a column per image and its channel blocks in memory order: a run goes over
+        # channel blocks, so that it is longer than one word.
         rows = Rows((tile.chunk, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
                     (x.blocks, x.cols, 1, 1))
         return rows, (geo.block_pitch, 1, 0, 0), 0
@@ -176,23 +201,24 @@ def _x_rows(geo: TiledPass) -> tuple[Rows, tuple[int, ...], int]:
                 (-spec.pad_left, -spec.pad_top, 0, 0),
                 (x.cols, ceil_div(x.rows, skip), x.images,
                  x.blocks - _hop(geo) * geo.shape.m_first))
+    # Element 0 lies in the padding; memory is touched for valid elements only.
     first = -spec.pad_top * x.row_stride - spec.pad_left * WORD_BYTES
     return rows, (1, geo.row_pitch, geo.image_pitch, geo.block_pitch), first
 
 
 def _hop(geo: TiledPass) -> int:
-    """Channel blocks that the input moves from one m tile to the next: grouped only."""
+    """Return the channel blocks that the input moves from one m tile to the next: grouped only."""
     return geo.blocks if geo.shape.spec.group else 0
 
 
 def _m_move(geo: TiledPass) -> TileMove:
-    """Move of the layer input by m tile."""
+    """Return what the layer's input moves per m tile."""
     blocks = _hop(geo)
     return TileMove(blocks * geo.shape.spec.x.block_stride, (0, 0, 0, blocks))
 
 
 def _x_moves(geo: TiledPass) -> tuple[TileMove, TileMove, TileMove, TileMove]:
-    """Moves of the layer input by chunk, column tile, row tile and image tile."""
+    """Return what the layer's input moves per chunk, column tile, row tile and image tile."""
     x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step
     if x.flat:
         return (TileMove(tile.chunk * WORD_BYTES, (tile.chunk, 0, 0, 0)),
@@ -216,10 +242,11 @@ class _Gradient:
         return self.geo.shape.spec.gradient_mode
 
     def half(self, coordinate: int) -> int:
-        """Stored row or column of a coordinate of the unpooled map."""
+        """Return the stored row or column of a coordinate of the unpooled map."""
         return coordinate // 2 if self.mode == LoadMode.UNPOOL else coordinate
 
     def rows(self, n: tuple[int, int, int, int], start: tuple[int, int, int, int]) -> Rows:
+        """Return the rows of a tile with counts ``n`` and first coordinates ``start``."""
         spec = self.geo.shape.spec
         y, flags = spec.y, spec.flags
         rows, cols = spec.out_rows, spec.out_cols
@@ -231,14 +258,14 @@ class _Gradient:
                     else (0, 0, 0))
 
     def addresses(self, at: LayerAddresses, row: int, col: int) -> tuple[int, int]:
-        """Addresses of data and flags of the row that starts at (row, col)."""
+        """Return the byte addresses of data and flags of the row that starts at (row, col)."""
         spec = self.geo.shape.spec
         flag_row = spec.flags.row_stride if spec.flags else 0
         return (at.dy + self.half(row) * spec.y.row_stride + self.half(col) * WORD_BYTES,
                 at.flags + self.half(row) * flag_row)
 
     def moves(self, blocks: int) -> tuple[TileMove, TileMove, TileMove, TileMove]:
-        """Moves by ``blocks`` channel blocks, a column tile, a row tile, an image tile."""
+        """Return what ``blocks`` channel blocks, a column, a row and an image tile move."""
         spec, tile = self.geo.shape.spec, self.geo.tile
         y, flags = spec.y, spec.flags
         row, image, block = ((flags.row_stride, flags.image_stride, flags.block_stride)
@@ -256,7 +283,7 @@ def lower(geo: TiledPass, at: LayerAddresses, flags: bool = True,
     """Return the fields of one convolution descriptor and its taps.
 
     The prefix gets opcode, tap count and tile counts; the program adds numbers, waits and the
-    addresses of taps, records and parameters.
+    addresses of taps, records and step-block entries.
 
     Args:
         geo: the pass and its tile.
@@ -282,9 +309,11 @@ def lower(geo: TiledPass, at: LayerAddresses, flags: bool = True,
 
 
 def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
+    """Write the fields of a forward pass: X is the input, S the weights, sums become the output."""
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
+    # With one chunk the X tile stays while level 1 goes through the m tiles; not if grouped.
     reuse = 2 if geo.chunks == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
@@ -292,11 +321,15 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
           moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
           reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
+    # S: the m_tile x 4 weights of a tap are a row, and a sweep takes a row. The taps of an n block
+    # follow each other in memory; the tap table says at which offset.
     _walk(fields, "s", addr=at.w16, counts=counts,
           moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)), TileMove(spec.nb * block),
                  TileMove(), TileMove(), TileMove()),
           rows=Rows((spec.m_tile, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
                     (spec.m_tile, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
+    # A sweep goes through the pixel groups (level 0) with the weights of one tap and channel block;
+    # taps are level 2, channel blocks of the chunk level 3.
     _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
              (0, 0, 0, geo.block_pitch, 0))
     fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": spec.m_tile,
@@ -305,6 +338,7 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     y = spec.y
     lim_cols, lim_rows = spec.out_cols, spec.out_rows
     if spec.pool:
+        # What pooling drops is not stored, so it counts neither in measure nor in saturations.
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
            move=(tile.cols, tile.rows))
@@ -320,13 +354,18 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
 
 def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple[int, int],
            lim: tuple[int, int, int, int], move: tuple[int, int]) -> None:
-    """Fields of drain and post-processing that forward and backward share."""
+    """Write the fields of drain and post-processing that forward and backward share.
+
+    ``store``: iterations of the store levels; ``start``, ``lim``: first column and row, and sizes,
+    of the stored tensor; ``move``: columns and rows of it per tile.
+    """
     tile, regions = geo.tile, geo.shape.regions
     _put(fields, "y.y", store)
     q = (tile.cols, tile.rows, tile.images, regions)
     _put(fields, "y.q", q)
     fields["y.single"] = int(geo.shape.single)
     fields["y.yblk"] = geo.stage_words // geo.blocks
+    # Column phases are interleaved: column v of phase f is stored column v * regions + f.
     line = tile.cols * regions
     _put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
     _put(fields, "y.yc", (*start, 0, 0))
@@ -356,9 +395,9 @@ def _flag_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
 
 @dataclass(frozen=True)
 class _Target:
-    """A stored tensor: sizes and byte strides, and whether whole rows of it are written.
+    """A stored tensor: words of a row, rows, images and blocks; strides of row, image, block.
 
-    ``sizes``: words of a row, rows, images, blocks; ``strides``: row, image, block.
+    ``merge``: whole rows of it are written, which follow each other in memory.
     """
 
     sizes: tuple[int, int, int, int]
@@ -368,15 +407,17 @@ class _Target:
 
 def _map_store(fields: Fields, geo: TiledPass, name: str, addr: int, start: tuple[int, int],
                size: tuple[int, int], target: _Target) -> None:
-    """Walk of a segment of ``size`` (words of a row, rows) whose first row is at ``addr``.
+    """Write the address generator of a stored map.
 
-    ``start``: first column and row. Whole rows are merged into one run.
+    A segment has ``size`` (words of a row, rows); its first row is at ``addr``, its first column
+    and row are ``start``. Whole rows of ``target`` are merged into one run.
     """
     tile, (words, line), (row, image, block) = geo.tile, size, target.strides
     store = (geo.shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
     n = (words, line, tile.images, geo.blocks)
     lim = target.sizes
     down = (0, line, 0, 0)
+    # All rows of a tile are one row: the run level clips what the row level would clip.
     if target.merge:
         n = (words * line, 1, tile.images, geo.blocks)
         lim = (lim[0] * lim[1], 1, lim[2], lim[3])
@@ -390,14 +431,21 @@ def _map_store(fields: Fields, geo: TiledPass, name: str, addr: int, start: tupl
 
 
 def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
+    """Write the fields of a backward pass.
+
+    X is the output gradient, S the weights, sums become the gradient of the input. Output and input
+    channels change places: a chunk is of m tiles, a tile of output channels one of n channels.
+    """
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     _put(fields, "pre.t", counts)
     reuse = 2 if geo.chunks == 1 and not spec.group else 0
     gradient = _Gradient(geo)
+    # The first pixel reads span_rows - 1 rows and halo columns in front of its own.
     row0, col0 = shape.row0 - (shape.span_rows - 1), shape.col0 - geo.halo
     addr, faddr = gradient.addresses(at, row0, col0)
     chunk, col, row, image = gradient.moves(geo.x_blocks)
+    # Grouped: each n tile reads the m tile of its number; else all read the whole gradient.
     outer = chunk if spec.group else TileMove()
     _walk(fields, "x", addr=addr, faddr=faddr, counts=counts,
           moves=(chunk, outer, col, row, image),
@@ -406,6 +454,8 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
           pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
           mode=gradient.mode, reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
+    # S: for a tap the weights of all n blocks of the tile, one behind the other, are a chunk; its
+    # columns, not rows, are what a step multiplies (s_col).
     _walk(fields, "s", addr=at.w16, counts=counts,
           moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
                  TileMove(spec.nb * block, (0, 0, 0, 1)) if spec.group
@@ -415,6 +465,7 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
                     (block, 0, spec.nb * block), _ZERO4,
                     (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
     pitch = geo.block_pitch
+    # The last channel blocks of a tile that hold no channels are left out: their products are zero.
     blocks = spec.filled_blocks
     _compute(fields, (geo.groups, blocks, len(shape.taps), tile.chunk, 1),
              (1, 0, 0, 0, 0), (0, pitch, 0, blocks * pitch, 0))
@@ -428,6 +479,7 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     shape, tile, spec, x = geo.shape, geo.tile, geo.shape.spec, geo.shape.spec.x
     s = spec.stride
     store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
+    # Grid row u of row phase f is input row u * s + f - pad_top; columns likewise.
     col = s * shape.col0 - spec.pad_left
     row = s * shape.row0 + shape.phase - spec.pad_top
     _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
@@ -442,6 +494,7 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
               rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
                         (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
         return
+    # The rows of a phase stand s rows apart: a tensor of its own with s times the row stride.
     _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
                (geo.stored_cols, tile.rows), _Target(
                    (x.cols, shape.rows, x.images, x.blocks),
@@ -449,9 +502,14 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
 
 
 def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
+    """Write the fields of a weight gradient: X is the input, S the output gradient.
+
+    The reduction goes over all pixels of the mini-batch: they are the inner tile levels.
+    """
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
     _put(fields, "pre.t", counts)
+    # One X tile for everything: it stays for all m tiles too.
     reuse = _LEVELS if max(counts[:4]) == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
@@ -468,6 +526,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     if spec.bias:
         fields.update({"s.sum": 1, "s.sum_off": at.db})
     steps, sets = geo.window_steps, geo.s_rows // CHANNELS_PER_WORD
+    # 1x1 kernel: the lanes are three channel blocks, and a step moves on by all of them.
     pitch = geo.block_pitch * (LANES if geo.window_blocks else 1)
     _compute(fields, (CHANNELS_PER_WORD, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, 4),
              (0, 0, 0, pitch, 0))
@@ -475,6 +534,8 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
                    "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": geo.blocks * geo.s_rows,
                    "c.s_sets": sets, "c.s_valid": tile.pixels})
     k = spec.kernel
+    # Segments in the order of the weights in memory: [m tile][n block][kr][kc], kc by threes. The
+    # update unit gets the sums in the order of the drain.
     store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
     _put(fields, "y.y", store)
     fields.update({"y.segs": 3, "y.raw": 1, "y.groups": CHANNELS_PER_WORD})
@@ -488,7 +549,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
 
 
 def _update(fields: Fields, geo: TiledPass, at: LayerAddresses, momentum: bool) -> None:
-    """The update unit's part of a weight gradient."""
+    """Write the update unit's part of a weight gradient: its masters, and how many there are."""
     shape, spec = geo.shape, geo.shape.spec
     fields["pre.opcode"] = int(Opcode.GRADIENT)
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
@@ -497,6 +558,7 @@ def _update(fields: Fields, geo: TiledPass, at: LayerAddresses, momentum: bool) 
 
 
 def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -> None:
+    """Write section g: what the descriptor computes, for golden and for the verifier."""
     shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
     forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
     m, n = spec.m, spec.n

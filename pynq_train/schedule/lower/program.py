@@ -171,7 +171,7 @@ def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> Progra
         fields.update({
             "pre.opcode": int(descriptor.role.opcode), "pre.number": number,
             "pre.signal": int(SEMAPHORE_OF[descriptor.role.opcode]),
-            "pre.param": plan.param_of(descriptor),
+            "pre.param": plan.step_block.index(descriptor),
             "pre.rec_off": records_at + number * RECORD_BYTES,
         })
         if taps:

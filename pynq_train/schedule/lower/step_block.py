@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import Opcode, pack_params
 from pynq_train.quant import (
@@ -12,7 +10,6 @@ from pynq_train.quant import (
     StepExponents,
     StepParams,
     step_params,
-    wired_step_params,
 )
 from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
 from pynq_train.schedule.plan import Plan
@@ -23,7 +20,7 @@ DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
 
 def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
     """Return what the exponent policy must know of the layers."""
-    return tuple(LayerKind(s.name, active, s.backward, s.kind, layer.sources, s.words,
+    return tuple(LayerKind(s.name, layer.sources, active, s.kind, s.words,
                            layer.drop.rate if layer.drop else 0.0)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
 
@@ -38,11 +35,9 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
         sgd: the optimizer's values; None for an evaluation.
         moving: whether the running statistics of normalisations move.
     """
-    if all(spec.on_array for spec in plan.specs):
-        return step_params(exponents, sgd)
     alphas = {index: layer.norm.momentum for index, layer in enumerate(plan.layers)
               if layer.norm is not None and moving and sgd is not None}
-    return wired_step_params(exponents, sgd, layer_kinds(plan), plan.backward_graph, alphas)
+    return step_params(exponents, sgd, layer_kinds(plan), plan.backward_graph, alphas)
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
@@ -69,19 +64,17 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
                 opcode = {Role.FORWARD: Opcode.VECTOR,
                           Role.WEIGHT_GRADIENT: Opcode.UPDATE}.get(role, opcode)
             entries[param_index(role, layer)] = pack_params(opcode, values)
-    entry_of = {plan.param_of(e): e.role.opcode for e in (*plan.train, *plan.evaluate)
-                if e.role == Role.NORM_COEFFICIENTS or e.node >= 0}
-    for index, opcode in entry_of.items():
-        entries[index] = pack_params(opcode, _of_index(plan, params, index))
+    layout = plan.step_block
+    for index, values in params.norm.items():
+        entries[layout.coefficients(index)] = pack_params(Opcode.NORM, values)
+    for number, values in params.nodes.items():
+        entries[layout.node(number)] = pack_params(_opcode_of(plan, number), values)
+    for number, values in params.node_coefficients.items():
+        entries[layout.node(number, True)] = pack_params(Opcode.NORM, values)
     blank = bytes(PARAM_BYTES)
-    return b"".join(entries.get(i, blank) for i in range(plan.step_block_bytes // PARAM_BYTES))
+    return b"".join(entries.get(i, blank) for i in range(layout.entries))
 
 
-def _of_index(plan: Plan, params: StepParams, index: int) -> Mapping[str, int]:
-    """Values of a step-block entry behind those of the layers (:meth:`Plan.param_of`)."""
-    count = len(plan.specs)
-    behind = index - 1 - 4 * count
-    if behind < count:
-        return params.norm[behind]
-    number, coefficients = divmod(behind - count, 2)
-    return (params.norm_steps if coefficients else params.steps).get(number, {})
+def _opcode_of(plan: Plan, number: int) -> Opcode:
+    """Opcode of the descriptors of a node of the backward graph."""
+    return Opcode.POOL if plan.backward_graph.nodes[number].kind == "unpool" else Opcode.VECTOR

@@ -13,15 +13,17 @@ The sources of a concatenation are parts of the joined map, and so are their gra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, PARAM_WORDS, RECORD_WORDS
+from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import THROUGH, BackwardGraph, BackwardNode
-from pynq_train.layers.fuse import FusedLayer, wiring
+from pynq_train.layers.backward_graph import DLOGITS, THROUGH, BackwardGraph, BackwardNode
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
+from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, StepBlockLayout
 from pynq_train.schedule.specs.concat_buffer import (
     JOIN,
     ConcatView,
@@ -64,12 +66,21 @@ class Tensors:
     parts: int = 1
 
     @property
-    def chain(self) -> bool:
-        """Whether each layer reads the one before it, and all run on the array."""
-        return all(layer.on_array and layer.sources is None for layer in self.layers)
+    def on_vector(self) -> bool:
+        """Whether any layer runs on the vector unit; if none does, the network is a chain."""
+        return not all(spec.on_array for spec in self.specs)
 
-    @property
-    def slots(self) -> dict[int, ConcatView]:
+    def gradients(self) -> Iterator[tuple[BackwardNode, int]]:
+        """Nodes of the backward graph that make a tensor, and the layer whose output's it is."""
+        done: set[str] = set()
+        for node in self.backward_graph.nodes:
+            if node.target and node.target not in done:
+                done.add(node.target)
+                yield node, (self.layers[node.layer].sources[0] if node.kind in THROUGH
+                             else node.layer)
+
+    @cached_property
+    def views(self) -> dict[int, ConcatView]:
         """Places of the layers whose outputs stand in a joined map."""
         return concat_views(self.layers)
 
@@ -80,48 +91,62 @@ class Tensors:
 
     def passing(self, layer: int) -> bool:
         """Whether a layer's output is dead when the next layer has read it."""
-        return self.chain and layer < self.last and not self.trainable[layer + 1].weights
+        return not self.on_vector and layer < self.last and not self.trainable[layer + 1].weights
 
     def passing_gradient(self, layer: int) -> bool:
         """Whether the gradient of a layer's output is dead behind its backward pass."""
-        return self.chain and layer < self.last and not self.trainable[layer].weights
+        return not self.on_vector and layer < self.last and not self.trainable[layer].weights
 
 
-def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
-          step_entries: int) -> MemoryMap:
+def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
+                   step_block: StepBlockLayout) -> None:
+    """Place descriptors, taps and records of each program, and the step block that all share."""
+    for name, descriptors in programs.items():
+        taps = sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
+        to.add(f"{name}.program", len(descriptors) * DESCRIPTOR_BYTES, "program")
+        to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
+        to.add(f"{name}.records", len(descriptors) * RECORD_BYTES, "records")
+    to.add("step_block", step_block.nbytes, "step block")
+
+
+def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> MemoryMap:
     """Place programs and tensors in the arena.
 
     Args:
         tensors: the network.
-        programs: descriptors and taps of each program, by name.
-        step_entries: entries of the step block.
+        programs: descriptors of each program, by name.
     """
     to = Allocator()
-    for name, (descriptors, taps) in programs.items():
-        to.add(f"{name}.program", descriptors * DESCRIPTOR_BYTES, "program")
-        to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
-        to.add(f"{name}.records", descriptors * RECORD_WORDS * WORD_BYTES, "records")
-    to.add("step_block", step_entries * PARAM_WORDS * WORD_BYTES, "step block")
+    place_programs(to, programs,
+                   StepBlockLayout.of(tensors.specs, len(tensors.backward_graph.nodes)))
     to.add("labels", tensors.batch * WORD_BYTES, "labels")
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
-    sizes = [0] * _PAIR
-    frames = StridedRegions(to)
+    turns = [0] * _PAIR
+    regions = StridedRegions(to)
+    gradients = list(tensors.gradients())
     for spec in tensors.specs:
-        _place_maps(to, frames, tensors, spec, sizes)
+        _place_maps(to, regions, tensors, spec, turns)
+        # Beside its map where the array alone makes gradients, else behind all maps.
+        if not tensors.on_vector:
+            for node, own in gradients:
+                if own == spec.index:
+                    _place_gradient(to, regions, tensors, node, own, turns)
         if spec.on_array:
             _place_weights(to, tensors, spec)
         elif spec.kind == "norm":
             _place_norm(to, tensors, spec)
-    if not tensors.chain:
-        _place_gradients(to, frames, tensors)
-    frames.finish()
-    wires, kinds = wiring(tensors.layers), [spec.kind for spec in tensors.specs]
+    if tensors.on_vector:
+        for node, own in gradients:
+            _place_gradient(to, regions, tensors, node, own, turns)
+    regions.finish()
+    wires = [layer.sources for layer in tensors.layers]
+    kinds = [spec.kind for spec in tensors.specs]
     # Behind a dropout that vanishes in an evaluation the array may read a joined map then.
     if any(barriers_of(kinds, sources)
            for sources in (wires, evaluation_sources(tensors.specs, wires))):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
-    for number, nbytes in enumerate(sizes):
+    for number, nbytes in enumerate(turns):
         if nbytes:
             to.add(_shared(number), nbytes, "map")
     zeros = [bias_spec(spec).x.cols for spec, learn in zip(tensors.specs, tensors.trainable)
@@ -131,63 +156,57 @@ def place(tensors: Tensors, programs: Mapping[str, tuple[int, int]],
     return to.finish()
 
 
-def _place_maps(to: Allocator, frames: StridedRegions, tensors: Tensors, spec: LayerSpec,
-                sizes: list[int]) -> None:
-    """Output, flags and gradient of a layer; ``sizes`` of the shared regions grow."""
-    slot, end = spec.index % _PAIR, spec.index == tensors.last
+def _take_turns(to: Allocator, symbol: str, spec: LayerSpec, turns: list[int]) -> None:
+    """Let a tensor live in one of the regions that such tensors take in turn, which may grow."""
+    number = spec.index % _PAIR
+    to.share(symbol, _shared(number))
+    turns[number] = max(turns[number], spec.y.nbytes)
 
-    def put(symbol: str, kind: str, passing: bool) -> None:
-        if passing:
-            to.share(symbol, _shared(slot))
-            sizes[slot] = max(sizes[slot], spec.y.nbytes)
-        else:
-            frames.add(symbol, spec.y, kind)
 
-    part = tensors.slots.get(spec.index)
-    if part is None:
-        put("logits" if end else f"{spec.name}.y", "map", tensors.passing(spec.index))
+def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: LayerSpec,
+                turns: list[int]) -> None:
+    """Output and flags of a layer, and the gradient of the logits."""
+    end, view = spec.index == tensors.last, tensors.views.get(spec.index)
+    symbol = "logits" if end else f"{spec.name}.y"
+    if view is not None:
+        whole = "logits" if view.holder == tensors.last else f"{tensors.specs[view.holder].name}.y"
+        to.view(f"{spec.name}.y", whole, block_offset(spec.y, view), spec.y.extent)
+    elif tensors.passing(spec.index):
+        _take_turns(to, symbol, spec, turns)
     else:
-        whole = "logits" if part.holder == tensors.last else f"{tensors.specs[part.holder].name}.y"
-        to.view(f"{spec.name}.y", whole, block_offset(spec.y, part), spec.y.extent)
-    if not tensors.active[spec.index]:
-        return
-    if spec.flags is not None:
-        to.add(f"{spec.name}.flags", spec.flags.nbytes, "flags")
-    if end or tensors.chain:
-        put("dlogits" if end else f"{spec.name}.dy", "gradient map",
-            tensors.passing_gradient(spec.index))
+        regions.add(symbol, spec.y, "map")
+    if tensors.active[spec.index]:
+        if spec.flags is not None:
+            to.add(f"{spec.name}.flags", spec.flags.nbytes, "flags")
+        if end:
+            regions.add(DLOGITS, spec.y, "gradient map")
 
 
-def _place_gradients(to: Allocator, frames: StridedRegions, tensors: Tensors) -> None:
-    """Gradient tensors of a network with branches."""
-    wires = wiring(tensors.layers)
-    parts = tensors.slots
-    done: set[str] = set()
-    for step in tensors.backward_graph.nodes:
-        if not step.target or step.target in done:
-            continue
-        own = wires[step.layer][0] if step.kind in THROUGH else step.layer
-        layout, name = tensors.specs[own].y, tensors.specs[own].name
-        done.add(step.target)
-        if step.kind == "view":
-            to.view(step.target, step.reads[0].tensor, block_offset(layout, parts[own]),
-                    layout.extent)
-        elif step.kind == "sum" and own in parts:
-            to.view(step.target, f"{name}.dv", 0, layout.extent)
-        elif step.kind == "sum" and step.target != f"{name}.dy":
-            to.view(step.target, f"{name}.dy", 0, layout.extent)
-        elif tensors.slots and _last_reader(tensors, step):
-            to.view(step.target, step.reads[0].tensor, 0, layout.extent)
-        else:
-            frames.add(step.target, layout, "gradient map")
+def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, node: BackwardNode,
+                    own: int, turns: list[int]) -> None:
+    """The gradient that a node makes, of the output of layer ``own``."""
+    layout, name = tensors.specs[own].y, tensors.specs[own].name
+    if node.kind == "view":
+        to.view(node.target, node.reads[0].tensor, block_offset(layout, tensors.views[own]),
+                layout.extent)
+    elif node.kind == "sum" and own in tensors.views:
+        to.view(node.target, f"{name}.dv", 0, layout.extent)
+    elif node.kind == "sum" and node.target != f"{name}.dy":
+        to.view(node.target, f"{name}.dy", 0, layout.extent)
+    elif tensors.views and _last_reader(tensors, node):
+        to.view(node.target, node.reads[0].tensor, 0, layout.extent)
+    elif tensors.passing_gradient(own):
+        _take_turns(to, node.target, tensors.specs[own], turns)
+    else:
+        regions.add(node.target, layout, "gradient map")
 
 
-def _last_reader(tensors: Tensors, step: BackwardNode) -> bool:
-    """Whether a step on the vector unit can write over what it reads, which nobody else reads."""
-    read = step.reads[0].tensor
+def _last_reader(tensors: Tensors, node: BackwardNode) -> bool:
+    """Whether a node on the vector unit can write over what it reads, which nobody else reads."""
+    read = node.reads[0].tensor
     graph = tensors.backward_graph
     kept = {own.tensor for at, own in graph.of_layer.items() if tensors.specs[at].on_array}
-    return (step.kind == "norm" and read not in kept
+    return (node.kind == "norm" and read not in kept
             and sum(ref.tensor == read for other in graph.nodes for ref in other.reads) == 1)
 
 

@@ -55,6 +55,11 @@ class BatchSplit:
     arriving: tuple[int, ...]
     leaving: tuple[int, ...]
 
+    @classmethod
+    def whole(cls, layers: int) -> BatchSplit:
+        """No parts: every pass of ``layers`` layers takes the whole mini-batch."""
+        return cls((1,) * layers, (1,) * layers, (1,) * layers)
+
     @property
     def most(self) -> int:
         """Parts of the layer with the most."""
@@ -71,9 +76,9 @@ def choose_split(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
         board: the board.
     """
     count, images = len(specs), specs[0].x.images
-    if all(spec.on_array for spec in specs):
-        return BatchSplit((1,) * count, (1,) * count, (1,) * count)
-    most, back = max(1, min(MOST, images)), max(1, min(MOST_BACK, images))
+    # Without the vector unit there is nothing to hide.
+    most, back = ((1, 1) if all(spec.on_array for spec in specs) else
+                  (max(1, min(MOST, images)), max(1, min(MOST_BACK, images))))
     if any(wires != (index - 1,) for index, wires in enumerate(sources)):
         return BatchSplit((most,) * count, (back,) * count, (back,) * count)
     forward = {spec.index: _forward(specs, spec, most, board) for spec in specs if spec.on_array}
@@ -94,7 +99,7 @@ def choose_split(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]],
 
 
 def _nearest(here: Sequence[bool]) -> list[int | None]:
-    """For each position the first one from there on that is ``here``."""
+    """Return the first position from each one on that is ``here``; None behind the last."""
     found: list[int | None] = []
     last: int | None = None
     for index in reversed(range(len(here))):
@@ -104,7 +109,7 @@ def _nearest(here: Sequence[bool]) -> list[int | None]:
 
 
 def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
-    """Parts of the pass of a convolution between what it reads and the statistics behind it."""
+    """Return the parts of a convolution's pass between what it reads and the sums behind it."""
     front = specs[spec.index - 1] if spec.index else None
     back = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
     return _best(
@@ -114,7 +119,7 @@ def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boar
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
-    """The same of its backward pass: behind it stands what it reads."""
+    """Return the parts of a convolution's backward pass; behind it stands what it reads."""
     front = specs[spec.index + 1] if spec.index + 1 < len(specs) else None
     back = specs[spec.index - 1] if spec.index else None
     return _best(
@@ -125,13 +130,18 @@ def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boa
 
 @dataclass(frozen=True)
 class _MapSweep:
-    """A walk of the vector unit over a map; ``maps``: as many of its size are read and written."""
+    """One pass of the vector unit over a feature map.
+
+    Attributes:
+        layout: layout of the map.
+        maps: how many maps of its size are read and written.
+    """
 
     layout: MapLayout
     maps: int
 
     def cycles(self, images: int) -> int:
-        """Cycles for ``images`` images, with flags, if the memory is not the limit."""
+        """Return the cycles for ``images`` images, with flags, if the memory is not the limit."""
         words = self.layout.rows * self.layout.cols
         bursts = ceil_div(words, BURST_BEATS)
         plane = words + BURST_CYCLES * bursts + bursts + BURST_CYCLES
@@ -145,12 +155,13 @@ class _MapSweep:
 
 def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSweep | None,
           behind: _MapSweep | None) -> int:
-    """Number of parts with the least cycles, the smallest of several."""
-    if spec.dense or (back and not spec.backward):
+    """Return the number of parts with the least cycles; of several the smallest."""
+    if most == 1 or spec.dense or (back and not spec.backward):
         return 1    # nothing of it runs beside the vector unit
     moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
 
     def cycles(parts: int) -> float:
+        """Estimate for a number of parts."""
         counts = [count for _, count in image_parts(spec.x.images, parts, edge=not back)]
         costs = [_cost(spec, count, board, back) for count in counts]
         passes = [PASS_CYCLES + array for array, _ in costs]
@@ -159,16 +170,24 @@ def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSwee
         span = _span(walks[0], passes, walks[1], len(counts) if back else 2)
         memory = moved / board.dram_bytes_per_cycle + sum(dram for _, dram in costs)
         busy = sum(passes)
+        # Beside its own steps the array waits for what the vector unit or the memory need longer:
+        # for all of it forward, for a share of it backward.
         return busy + (WAITING if back else 1.0) * (max(span, memory) - busy)
 
     return min(range(1, most + 1), key=cycles)
 
 
 def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], ahead: int) -> int:
-    """Cycles from the first walk in front of a pass to the last one behind it.
+    """Return the cycles from the first sweep in front of a pass to the last one behind it.
 
-    The vector unit takes its walks in the order of the program: ``ahead`` parts in front of the
+    The vector unit takes its sweeps in the order of the program: ``ahead`` parts in front of the
     first pass, then one more in front of each, and behind each what the pass before it has made.
+
+    Args:
+        before: cycles of the vector unit in front of each part.
+        passes: cycles of the array for each part.
+        behind: cycles of the vector unit behind each part.
+        ahead: parts that are prepared before the first pass.
     """
     vector = array = 0
     ready: list[int] = []
@@ -177,20 +196,25 @@ def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], a
         for walk in before[len(ready):part + ahead]:
             vector += walk
             ready.append(vector)
+        # Two units, two clocks: a pass starts when the array is free and its part is ready; a sweep
+        # behind it when the vector unit is free and the pass is done.
         array = max(array, ready[part]) + cycles
         ends.append(array)
         if part:
+            # The sweep behind a pass comes after the sweeps in front of the next one: the vector
+            # unit has been given those already.
             vector = max(vector, ends[part - 1]) + behind[part - 1]
     return max(vector, array) + behind[-1]
 
 
 def _cost(spec: LayerSpec, images: int, board: Board, back: bool) -> tuple[int, int]:
-    """Cycles of the array, and of the memory, for a pass over ``images`` images."""
+    """Return the cycles of the array, and of the memory, for a pass over ``images`` images."""
     return _shape_cost(replace(spec.part(0, images), index=0, name=""), board, back)
 
 
 @lru_cache(maxsize=1 << 12)
 def _shape_cost(spec: LayerSpec, board: Board, back: bool) -> tuple[int, int]:
+    """Return the same; equal layers share the search."""
     shapes = [shape for own in spec.sections()
               for shape in (backward_shapes(own) if back else (forward_shape(own),))]
     costs = [best_tile(shape, board, HEAVY_TRAFFIC)[1] for shape in shapes]

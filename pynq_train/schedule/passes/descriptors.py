@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,6 +10,7 @@ from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.schedule.passes.cost import Cost
 from pynq_train.schedule.passes.geometry import TiledPass
+from pynq_train.schedule.specs.spec import LayerSpec
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES
 RECORD_BYTES = RECORD_WORDS * WORD_BYTES
@@ -63,6 +65,55 @@ _PARAM_OF = {Role.FORWARD: 1, Role.NORM_SUMS: 1, Role.FORWARD_VECTOR: 1, Role.PO
 def param_index(role: Role, layer: int) -> int:
     """Index of the step-block entry of a descriptor that stands for a layer."""
     return SOFTMAX_PARAM if role == Role.SOFTMAX else 4 * layer + _PARAM_OF[role]
+
+
+@dataclass(frozen=True)
+class StepBlockLayout:
+    """Where each entry of the step block stands: one for softmax, four for each layer, and behind
+    them those that only networks with work on the vector unit have: one for the coefficients of
+    each layer, two for each node of the backward graph.
+
+    Attributes:
+        layers: number of layers.
+        nodes: number of nodes of the backward graph.
+        on_vector: whether any layer runs on the vector unit.
+    """
+
+    layers: int
+    nodes: int
+    on_vector: bool
+
+    @classmethod
+    def of(cls, specs: Sequence[LayerSpec], nodes: int) -> StepBlockLayout:
+        """The layout for ``specs`` and a backward graph of ``nodes`` nodes."""
+        return cls(len(specs), nodes, not all(spec.on_array for spec in specs))
+
+    @property
+    def entries(self) -> int:
+        """Number of entries."""
+        own = 1 + 4 * self.layers
+        return own + self.layers + 2 * self.nodes if self.on_vector else own
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the step block."""
+        return self.entries * PARAM_BYTES
+
+    def coefficients(self, layer: int) -> int:
+        """Index of the entry for the coefficients of a normalisation."""
+        return 1 + 4 * self.layers + layer
+
+    def node(self, number: int, coefficients: bool = False) -> int:
+        """Index of the entry of a node of the backward graph, or of the coefficients it reads."""
+        return 1 + 5 * self.layers + 2 * number + coefficients
+
+    def index(self, descriptor: Descriptor) -> int:
+        """Index of the entry that a descriptor refers to."""
+        if descriptor.role == Role.NORM_COEFFICIENTS:
+            return self.coefficients(descriptor.layer)
+        if descriptor.node >= 0:
+            return self.node(descriptor.node, descriptor.role == Role.BACKWARD_NORM)
+        return param_index(descriptor.role, descriptor.layer)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,9 @@
-"""Passes of a layer as pixel grids, and the geometry of a tile with every limit it must keep."""
+"""Passes of a layer as pixel grids, and the geometry of a tile with every limit it must keep.
+
+All three passes have one form (``docs/engine.md`` 5): a grid of pixels, each of which reads a
+window of an X tile; a reduction that is cut into chunks; and a table of taps, the places of the
+window. What differs is which tensors stand for them.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,18 @@ from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, FLAG_POOL_PIXELS
 from pynq_train.schedule.specs.spec import LayerSpec
 
 MAX_COORDINATE = (1 << 15) - 1
-"""Largest coordinate of a walk."""
+"""Largest coordinate of an address generator: 16 bits, signed."""
 FLAG_TILE_COLUMNS = 16
 """Column tiles of maps with flags start at multiples of this."""
 
 
 @dataclass(frozen=True)
 class TapPlace:
-    """One tap: its place in the X tile (rows, columns from the origin), its weights, its sums.
+    """One tap: its place in the X tile, its weights, its sums.
 
     Attributes:
         row: row of the X tile that pixel (0, 0) reads.
-        col: column of the X tile that pixel (0, 0) reads, from the last halo column of the tile.
+        col: column of the X tile that pixel (0, 0) reads, counted from behind the tile's halo.
         weight: ``kr * kernel + kc``.
         region: column phase whose accumulators it feeds.
         first: first tap of its region.
@@ -81,12 +86,17 @@ class PassShape:
 
     @property
     def single(self) -> bool:
-        """One pixel per group: adjacent pixels would meet in one bank."""
+        """Whether a group has one pixel only.
+
+        Pixels of a group are ``step`` words apart; with a step that the three banks divide,
+        neighbours would meet in one bank.
+        """
         return self.kind == Pass.FORWARD and self.step % LANES == 0
 
     @property
     def row_skip(self) -> int:
         """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
+        # With a 1x1 kernel no pixel reads the rows between. A dense map has no rows.
         skips = self.kind != Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
         return self.step if skips else 1
 
@@ -97,7 +107,7 @@ class PassShape:
 
     @property
     def pixel_mode(self) -> PixelMode:
-        """How the pixel table is filled."""
+        """How the pixel table is filled (``docs/engine.md`` 4)."""
         if self.kind == Pass.WEIGHT_GRADIENT:
             return PixelMode.WINDOW
         return PixelMode.SINGLE if self.single else PixelMode.GROUPS
@@ -129,7 +139,7 @@ class PassShape:
 
 
 def forward_shape(spec: LayerSpec) -> PassShape:
-    """Return the forward pass."""
+    """Return the forward pass: a pixel of the output per grid pixel, a tap per kernel position."""
     k = spec.kernel
     taps = tuple(TapPlace(r, c, r * k + c, first=r == 0 and c == 0)
                  for r in range(k) for c in range(k))
@@ -138,13 +148,23 @@ def forward_shape(spec: LayerSpec) -> PassShape:
 
 
 def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
-    """Return the backward pass: one shape per row phase that has rows."""
+    """Return the backward pass: one shape per row phase that has rows.
+
+    A phase is a remainder of the input's rows modulo the stride. Its rows read every stride-th
+    kernel row, so each phase is a convolution without a stride over the output gradient. Column
+    phases are regions of one descriptor, since they read the same X tile; row phases store into
+    other rows, and are descriptors of their own.
+    """
     s, k = spec.stride, spec.kernel
+    # The column phases share one grid of columns, from the first that any of them needs: those in
+    # front of the map or behind it are cut off when they are stored.
     col0 = spec.pad_left // s
     cols = (spec.x.cols - 1 + spec.pad_left) // s - col0 + 1
     span_cols = ceil_div(k, s)
     shapes = []
     for phase in range(s):
+        # Input row r of phase f is r = u * stride + f - pad_top: rows u from the first one with r
+        # >= 0 to the last below the input's rows.
         row0 = ceil_div(spec.pad_top - phase, s)
         rows = (spec.x.rows - 1 + spec.pad_top - phase) // s - row0 + 1
         if rows <= 0:
@@ -154,9 +174,13 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
         taps: list[TapPlace] = []
         for region in range(s):
             cols_of = range(region, k, s)
+            # Output row o meets kernel row kr = phase + stride * jr at u = o + jr: a later tap
+            # reads an earlier row, hence the minus signs.
             places = [TapPlace(span_rows - 1 - jr, -jc, kr * k + kc, region)
                       for jr, kr in enumerate(rows_of) for jc, kc in enumerate(cols_of)]
             if not places:
+                # A kernel smaller than the stride leaves phases without taps. Their pixels are
+                # zero, but must be written: a mute tap starts their accumulators.
                 places = [TapPlace(0, 0, 0, region, mute=True)]
             first = places[0]
             places[0] = TapPlace(first.row, first.col, first.weight, region, True, first.mute)
@@ -170,10 +194,12 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
 def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = None) -> PassShape:
     """Return the weight gradient of ``count`` m tiles from ``first`` (default: all).
 
-    Its taps are (kernel row, group of 3 kernel columns).
+    Its taps are (kernel row, group of 3 kernel columns): the three lanes of the array take
+    neighbouring columns of a window.
     """
     count = spec.m_tiles - first if count is None else count
     k = spec.kernel
+    # A 1x1 kernel has no columns for three lanes: they take three channel blocks instead.
     groups = ceil_div(k, LANES) if k > 1 else 1
     taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k) for g in range(groups))
     return PassShape(spec, Pass.WEIGHT_GRADIENT, 0, spec.images, spec.out_rows, spec.out_cols,
@@ -182,7 +208,14 @@ def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = N
 
 @dataclass(frozen=True)
 class Tile:
-    """Sizes of one tile: images, rows and columns of the pixel grid, and units of a chunk."""
+    """Sizes of one tile.
+
+    Attributes:
+        images: images of the pixel grid.
+        rows: rows of each.
+        cols: columns of each.
+        chunk: units of the reduction that are loaded together.
+    """
 
     images: int
     rows: int
@@ -196,13 +229,16 @@ class Tile:
 
 
 def _congruent(at_least: int, value: int) -> int:
-    """Smallest number >= ``at_least`` that equals ``value`` modulo 3."""
+    """Return the smallest number >= ``at_least`` that equals ``value`` modulo 3."""
     return at_least + (value - at_least) % LANES
 
 
 @dataclass(frozen=True)
 class TiledPass:
-    """What follows from a pass and a tile: pitches of the X tile, groups, counts."""
+    """A pass and its tile, with all that follows: pitches of the X tile, groups, counts.
+
+    A pitch is the distance of neighbours in words.
+    """
 
     shape: PassShape
     tile: Tile
@@ -229,7 +265,7 @@ class TiledPass:
 
     @cached_property
     def chunks(self) -> int:
-        """Chunks of the reduction (weight gradient: n tiles)."""
+        """Chunks of the reduction (weight gradient: tiles of n channels)."""
         return ceil_div(self.shape.reduce, self.tile.chunk)
 
     @cached_property
@@ -237,6 +273,8 @@ class TiledPass:
         """Columns of the X tile in front of column 0 of the tile (backward)."""
         if self.shape.kind != Pass.BACKWARD:
             return 0
+        # A tap reads up to span_cols - 1 columns in front of its pixel. With flags a tile starts at
+        # a whole flag word or before column 0, so the halo grows to the next one.
         halo, col0 = self.shape.span_cols - 1, self.shape.col0
         if self.shape.aligned_cols and (self.col_tiles > 1 or col0 > halo):
             return round_up(halo - col0, FLAG_TILE_COLUMNS) + col0
@@ -262,18 +300,24 @@ class TiledPass:
 
     @cached_property
     def _banked(self) -> bool:
+        """Whether groups of three pixels read the X tile in one cycle."""
         return self.shape.pixel_mode == PixelMode.GROUPS
 
     @cached_property
     def row_pitch(self) -> int:
-        """Words from row to row of the X tile."""
+        """Words from row to row of the X tile.
+
+        The pixels of a group are numbered across rows. Positions of pixels must go on by a constant
+        modulo 3 at a row's end too, so that any three in a row lie in three banks
+        (``docs/engine.md`` 4).
+        """
         if not self._banked or self.tile.rows == 1:
             return self.x_cols
         return _congruent(self.x_cols, self.shape.row_skip * self.tile.cols)
 
     @cached_property
     def image_pitch(self) -> int:
-        """Words from image to image of the X tile."""
+        """Words from image to image of the X tile; as :attr:`row_pitch` at an image's end."""
         words = self.x_rows * self.row_pitch
         if not self._banked or self.tile.images == 1:
             return words
@@ -288,13 +332,15 @@ class TiledPass:
     def block_pitch(self) -> int:
         """Words from channel block to channel block of the X tile."""
         words = self.tile.images * self.image_pitch
+        # The lanes read three blocks at once, which must lie in three banks: the pitch is 1 or 2
+        # modulo 3.
         if self.window_blocks and words % LANES == 0:
             words += 1
         return words
 
     @cached_property
     def x_words(self) -> int:
-        """Words of the X tile that are touched, junk lanes of the window included."""
+        """Words of the X tile that are touched, those included that unused lanes read."""
         if self.window_blocks:
             return round_up(self.x_blocks, LANES) * self.block_pitch
         junk = LANES - 1 if self.shape.kind == Pass.WEIGHT_GRADIENT else 0
@@ -302,7 +348,7 @@ class TiledPass:
 
     @cached_property
     def groups(self) -> int:
-        """Table rows: pixel groups of one region, or pixels (weight gradient, single)."""
+        """Rows of the pixel table: groups of a region, or pixels (weight gradient, single)."""
         if self.shape.pixel_mode == PixelMode.GROUPS:
             return ceil_div(self.tile.pixels, LANES)
         return self.tile.pixels
@@ -346,7 +392,11 @@ class TiledPass:
 
     @cached_property
     def merged_rows(self) -> bool:
-        """The stored rows of a tile follow each other in memory: they are written as one run."""
+        """Whether a tile's stored rows follow each other in memory, and are written as one run.
+
+        The address generator then has one row of rows * columns words, whose coordinates must keep
+        in 16 bits; the rows behind the last tile count as well.
+        """
         shape, out = self.shape, self.shape.spec.y
         if shape.kind == Pass.BACKWARD:
             out = shape.spec.x
@@ -370,7 +420,11 @@ class TiledPass:
         return self.blocks * self.tile.images * self.stored_rows * self.flag_row_words
 
     def excess(self, config: HwConfig) -> tuple[str, int, int] | None:
-        """Return the first limit that the tile breaks as (what, needed, there), or None."""
+        """Return the first limit of ``config`` that the tile breaks, None if it keeps all.
+
+        Returns:
+            What it is, how much is needed, how much is there.
+        """
         limits = [
             ("words of an X tile", self.x_words, config.x_tile_words),
             ("accumulator groups", self.acc_groups, config.acc_tile_groups),

@@ -1,9 +1,10 @@
-"""Order of a training step's backward half: weight gradients fill the gaps of the backward chain.
+"""Order of a training step's backward half: weight gradients fill the gaps between backward passes.
 
-The backward passes are a chain. The weight gradient of a layer may run at any time behind the
-layer's own backward pass (whose weights its update overwrites). In between the array would wait for
-stored gradients, and the update unit, which takes one weight per cycle, needs the array's time to
-keep up: a gradient is taken when the queue in front of the update unit has room for its sums.
+Each backward pass needs the one before it, so they stand in one order. The weight gradient of a
+layer may run at any time behind the layer's own backward pass (whose weights its update
+overwrites). In between the array would wait for stored gradients, and the update unit, which takes
+one weight per cycle, needs the array's time to keep up: a gradient is taken when the queue in front
+of the update unit has room for its sums.
 """
 
 from __future__ import annotations
@@ -35,18 +36,24 @@ class Work:
 
 @dataclass
 class _Clock:
-    """Level of the gradient queue while the array works."""
+    """Level of the gradient queue while the array works.
+
+    Attributes:
+        rate: weights per cycle that the update unit takes.
+        room: sums that the queue holds.
+        level: sums that are in it.
+    """
 
     rate: Fraction
     room: int
     level: Fraction = Fraction(0)
 
     def after(self, work: Work) -> Fraction:
-        """Level when ``work`` is finished."""
+        """Return the level when ``work`` is finished; not limited by the room."""
         return max(self.level + work.sums - self.rate * work.cycles, Fraction(0))
 
     def run(self, work: Work) -> None:
-        """Do ``work``; a full queue makes the array wait."""
+        """Do ``work``; a full queue makes the array wait, so its level is never above the room."""
         self.level = min(self.after(work), Fraction(self.room))
 
 
@@ -66,6 +73,8 @@ def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room
             clock.run(work)
             order.append(work.key)
         waiting += gradients
+        # In the order of the backward passes. One that does not fit now waits for the next backward
+        # pass, in whose time the update unit empties the queue.
         while waiting and clock.after(waiting[0]) <= room:
             clock.run(waiting[0])
             order.append(waiting.pop(0).key)
@@ -79,6 +88,13 @@ def slice_tiles(tiles: int, tile_sums: int, cycles: int, room: int, rate: Fracti
 
     A layer whose update is hidden behind its own gradient stays whole; others are cut so that a
     slice fills at most half of the queue.
+
+    Args:
+        tiles: m tiles of the layer.
+        tile_sums: weights of an m tile.
+        cycles: cycles of the array for the whole weight gradient.
+        room: sums that the queue holds.
+        rate: weights per cycle of the update unit.
     """
     if tiles * tile_sums <= rate * cycles:
         return tiles

@@ -33,23 +33,18 @@ from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
 from pynq_train.schedule.specs.trainable import Trainable
 
 
-def forward_half(specs: tuple[LayerSpec, ...], board: Board,
-                 sources: Sequence[tuple[int, ...]] | None = None, split: BatchSplit | None = None,
-                 statistics: bool = True) -> tuple[Descriptor, ...]:
+def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[tuple[int, ...]],
+                 split: BatchSplit, statistics: bool = True) -> tuple[Descriptor, ...]:
     """Forward passes in their order.
 
     Args:
         specs: the layers.
         board: the board.
-        sources: positions that each layer reads (default: a chain).
-        split: parts of the mini-batch, if there are layers of the vector unit.
+        sources: positions that each layer reads, -1 for the images.
+        split: parts of the mini-batch for each layer.
         statistics: training: normalisations take the statistics of the batch, unless they are
             frozen, dropouts drop.
     """
-    if split is None or all(spec.on_array for spec in specs):
-        return tuple(_conv(Role.FORWARD, forward_shape(own), board)
-                     for spec in specs for own in spec.sections())
-
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
                between: bool = False) -> list[Descriptor]:
         some = spec if images is None else spec.part(*images)
@@ -58,31 +53,29 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board,
         return [replace(_conv(Role.FORWARD, forward_shape(own), board, traffic, between),
                         images=images, part=part) for own in some.sections()]
 
-    chain = [(index - 1,) for index in range(len(specs))]
-    return forward_order(specs, chain if sources is None else sources, split.forward, statistics,
-                         passes)
+    return forward_order(specs, sources, split.forward, statistics, passes)
 
 
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
-                  trainable: tuple[Trainable, ...] | None = None,
-                  backward_graph: BackwardGraph | None = None,
-                  split: BatchSplit | None = None) -> tuple[Descriptor, ...]:
+                  trainable: Sequence[Trainable], backward_graph: BackwardGraph,
+                  split: BatchSplit) -> tuple[Descriptor, ...]:
     """Backward passes and weight gradients in their best order; biases behind their sums.
 
-    ``trainable``: what each layer of the network learns, by ``spec.index`` (default: everything).
-    ``backward_graph``: for what the vector unit does in it. ``split``: parts of the mini-batch
-    (default: none).
+    Args:
+        specs: the layers.
+        board: the board.
+        momentum: the weight masters hold momentum.
+        trainable: what each layer learns.
+        backward_graph: says what the vector unit does between the passes.
+        split: parts of the mini-batch for each layer.
     """
-    chosen = {s.index: Trainable(bias=s.bias) if trainable is None else trainable[s.index]
-              for s in specs}
     # The vector unit fills the memory beside the array.
-    shared = backward_graph is not None and any(node.kind != "backward"
-                                                for node in backward_graph.nodes)
+    shared = any(node.kind != "backward" for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic, chosen, backward_graph, split)
+        ordered = _ordered(specs, board, momentum, traffic, trainable, backward_graph, split)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
-                     if chosen[s.index].weights) * (18 if momentum else 10)
+                     if trainable[s.index].weights) * (18 if momentum else 10)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break
@@ -90,8 +83,8 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 
 
 def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
-             trainable: dict[int, Trainable], backward_graph: BackwardGraph | None,
-             split: BatchSplit | None) -> tuple[Descriptor, ...]:
+             trainable: Sequence[Trainable], backward_graph: BackwardGraph,
+             split: BatchSplit) -> tuple[Descriptor, ...]:
     rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
     descriptors: list[Descriptor] = []
 
@@ -101,9 +94,7 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
         return Work(len(descriptors) - 1, cycles, sums)
 
     layers: list[tuple[list[Work], list[Work]]] = []
-    arriving, leaving = (split.arriving, split.leaving) if split else ((1,) * len(specs),) * 2
-    on_vector = ({} if backward_graph is None
-                 else step_entries(specs, backward_graph, arriving, leaving))
+    on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
     gammas: dict[int, list[Descriptor]] = {}
     passes: list[list[Descriptor]] = []
     steps: list[list[Descriptor]] = []
@@ -145,7 +136,7 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
                     for own in spec.sections()]
         layers.append((backward, gradients))
         if spec.backward:
-            passes += _backward(spec, board, traffic, leaving[spec.index])
+            passes += _backward(spec, board, traffic, split.leaving[spec.index])
         if sums:
             passes.append(sums)
     close()

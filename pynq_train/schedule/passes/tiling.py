@@ -1,4 +1,9 @@
-"""Tile search: all tiles of a pass that fit, and the one that the cost model likes best."""
+"""Tile search: all tiles of a pass that fit, and the one that the cost model likes best.
+
+A tile is a part of the pixels and of the reduction whose operands, sums and results fit the
+engine's buffers. Larger tiles load less twice, smaller ones fit; the search tries all useful sizes
+and keeps the one with the least cost (:mod:`~pynq_train.schedule.passes.cost`).
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,12 @@ MOST_SPLITS = 24
 
 
 def check_buffers(config: HwConfig) -> None:
-    """Raise :class:`DoesNotFit` if the engine's queues hold less than any layer needs.
+    """Check that the engine's queues hold what every layer needs at least.
 
     Their needs follow from the array alone: no tile and no other layer would help.
+
+    Raises:
+        DoesNotFit: one of them does not.
     """
     for what, needed, there in (
             # A backward pass takes the weights of one tap from a whole tile of channel blocks.
@@ -34,7 +42,10 @@ def check_buffers(config: HwConfig) -> None:
 
 
 def splits(size: int, align: int = 1) -> list[int]:
-    """Return the useful tile sizes of ``size``, largest first: whole, or multiples of ``align``."""
+    """Return the useful tile sizes of ``size``, largest first: whole, or multiples of ``align``.
+
+    Useful is the smallest size for each number of parts: a larger one gives as many parts.
+    """
     sizes = [size]
     for count in range(2, size + 1):
         part = round_up(ceil_div(size, count), align)
@@ -47,7 +58,12 @@ def grids(shape: PassShape, pixels: int, narrow: bool = False) -> Iterator[tuple
     """Yield (images, rows, columns) of tiles of at most ``pixels`` pixels.
 
     Several images are taken only whole; rows are cut into few parts, and rows with flags only if
-    all parts are whole flag words; ``narrow``: rows are cut in every way.
+    all parts are whole flag words.
+
+    Args:
+        shape: the pass.
+        pixels: most pixels of a tile.
+        narrow: rows are cut in every way, also where that is slow.
     """
     row_align = 2 if shape.even_rows else 1
     wide = splits(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
@@ -81,14 +97,17 @@ def candidates(shape: PassShape, config: HwConfig) -> Iterator[TiledPass]:
 
 
 def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[TiledPass]:
+    """Yield the tiles that keep all limits; ``narrow`` as for :func:`grids`."""
     if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
         # The drain keeps or drops kernel columns, never channel blocks.
         chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
     else:
         chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
     if shape.kind == Pass.WEIGHT_GRADIENT:
+        # Two tiles of gradients stand in the ring: one is computed on while the next is loaded.
         pixels = config.s_ring_words // (2 * shape.spec.tile_blocks)
     else:
+        # An accumulator group has a pixel per lane; every column phase has groups of its own.
         per = 1 if shape.single else LANES
         pixels = config.acc_tile_groups // shape.regions * per
     for images, rows, cols in grids(shape, pixels, narrow):
@@ -97,6 +116,8 @@ def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[Ti
             tiled = TiledPass(shape, Tile(images, rows, cols, chunk))
             if tiled.excess(config) is None:
                 yield tiled
+                # Chunks come largest first. Smaller ones only cost more sweeps and rows, so a few
+                # of those that fit are enough.
                 found += 1
                 if found == 6:
                     break
@@ -108,15 +129,21 @@ LIGHT_TRAFFIC, HEAVY_TRAFFIC = 0.02, 1.0
 
 def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
               between: bool = False) -> tuple[TiledPass, Cost]:
-    """Return the tile with the fewest predicted cycles; ``traffic`` weighs its memory cycles.
+    """Return the tile with the fewest predicted cycles, and its cost.
 
-    ``between``: the pass runs between the parts of a longer one (:meth:`Cost.key`).
+    Args:
+        shape: the pass.
+        board: the board.
+        traffic: weight of a memory cycle beside one of the array.
+        between: the pass runs between the parts of a longer one (:meth:`Cost.key`).
 
     Raises:
         DoesNotFit: no tile fits; the text names layer, need and limit.
     """
     if shape.spec.origin is None:
         return _search(shape, board, traffic, between)
+    # Where a section stands in its layer changes no cycle: without it equal sections share one
+    # search.
     alike = replace(shape, spec=replace(shape.spec, origin=None))
     tiled, cost = _search_once(alike, board, traffic, between)
     return TiledPass(shape, tiled.tile), cost
@@ -124,6 +151,7 @@ def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
 
 def _search(shape: PassShape, board: Board, traffic: float,
             between: bool) -> tuple[TiledPass, Cost]:
+    """Try all candidates; DoesNotFit if there are none."""
     best: tuple[TiledPass, Cost] | None = None
     for tiled in candidates(shape, board.config):
         cost = pass_cost(tiled, board)
@@ -139,6 +167,7 @@ _search_once = lru_cache(maxsize=64)(_search)
 
 
 def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:
+    """Return the error of a pass whose smallest tile breaks a limit, with that limit."""
     rows = min(shape.rows, 2 if shape.even_rows else 1)
     cols = min(shape.cols, FLAG_TILE_COLUMNS if shape.aligned_cols else 1)
     smallest = TiledPass(shape, Tile(1, rows, cols, 1))

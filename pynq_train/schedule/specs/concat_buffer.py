@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.words import ceil_div
-from pynq_train.layers.fuse import FusedLayer, wiring
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.specs.layout import MapLayout
 
 JOIN = "join"
@@ -32,11 +32,11 @@ class ConcatView:
 def concat_views(layers: Sequence[FusedLayer]) -> dict[int, ConcatView]:
     """Places of the layers whose outputs stand in a joined map, by their positions."""
     found: dict[int, ConcatView] = {}
-    for at, (layer, sources) in enumerate(zip(layers, wiring(layers))):
+    for at, layer in enumerate(layers):
         if layer.kind != "concat":
             continue
         block = 0
-        for place in sources:
+        for place in layer.sources:
             found[place] = ConcatView(at, block)
             block += ceil_div(layers[place].out_channels, CHANNELS_PER_WORD)
     return found
@@ -51,9 +51,9 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
             place = group[place]
         return place
 
-    for at, (layer, sources) in enumerate(zip(layers, wiring(layers))):
+    for at, layer in enumerate(layers):
         if layer.kind in _TOGETHER:
-            for place in sources:
+            for place in layer.sources:
                 if place >= 0:
                     group[find(place)] = find(at)
     own = [ceil_div(layer.out_channels, CHANNELS_PER_WORD) for layer in layers]

@@ -17,7 +17,7 @@ from pynq_train.hw.config import (
     WORD_BYTES,
 )
 from pynq_train.hw.words import ceil_div
-from pynq_train.layers.fuse import Drop, FusedLayer, Kind, wiring
+from pynq_train.layers.fuse import Drop, FusedLayer, Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
@@ -345,10 +345,10 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
     specs: list[LayerSpec] = []
     dense_map: list[bool] = []
     wide = image_pitch_blocks(layers)
-    for index, (layer, sources) in enumerate(zip(layers, wiring(layers))):
-        first = sources[0]
+    for index, layer in enumerate(layers):
+        first = layer.sources[0]
         x, flat = (specs[first].y, dense_map[first]) if first >= 0 else (images, False)
-        backward = any(active[place] for place in sources if place >= 0)
+        backward = any(active[place] for place in layer.sources if place >= 0)
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)

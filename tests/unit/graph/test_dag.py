@@ -149,7 +149,8 @@ def test_fuse_puts_a_sum_behind_the_later_of_its_normalisations() -> None:
     assert [(layer.kind, layer.name) for layer in layers] == [
         ("conv", "a"), ("conv", "b"), ("norm", "bn"), ("mean", "pool1"), ("dense", "dense1")]
     assert layers[2].sources == (1, 0) and layers[2].relu and layers[2].clip
-    assert all(layer.sources is None for layer in layers if layer.name != "bn")
+    assert all(layer.sources == (at - 1,) for at, layer in enumerate(layers)
+               if layer.name != "bn")
 
 
 def test_fuse_keeps_a_sum_whose_parts_have_other_readers() -> None:
@@ -158,7 +159,7 @@ def test_fuse_keeps_a_sum_whose_parts_have_other_readers() -> None:
         Add(inputs=("b", "r")), GlobalAvgPool(), Dense(3)])
     layers = fuse(graph)
     assert [(layer.kind, layer.sources) for layer in layers[:3]] == [
-        ("conv", None), ("conv", None), ("add", (1, 0))]
+        ("conv", (-1,)), ("conv", (0,)), ("add", (1, 0))]
 
 
 def test_fuse_takes_inputs_that_name_the_operation_before() -> None:

@@ -17,7 +17,7 @@ def test_layers_and_their_shapes() -> None:
         Dropout(0.3, "e"), Relu(), Dense(2, name="l")]))
     assert [(layer.kind, layer.name) for layer in found] == [
         ("drop", "i"), ("conv", "c"), ("drop", "d"), ("drop", "e"), ("dense", "l")]
-    assert found[0].sources is None and found[0].drop == Drop(0.1, 0)
+    assert found[0].sources == (-1,) and found[0].drop == Drop(0.1, 0)
     assert found[3].drop == Drop(0.3, 5) and found[3].relu and not found[2].relu
     # Flattening moves nothing: all of these see the map.
     assert {layer.in_shape for layer in found[2:]} == {(5, 4, 4)}

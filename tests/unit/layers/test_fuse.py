@@ -66,7 +66,7 @@ def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
     assert [(layer.kind, layer.relu, layer.clip) for layer in layers] == [
         ("conv", True, True), ("pool", False, False), ("pool", False, False),
         ("dense", False, False)]
-    assert layers[3].sources is None
+    assert layers[3].sources == (2,)
 
 
 REFUSED: list[tuple[tuple[Op, ...], str]] = [

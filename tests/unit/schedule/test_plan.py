@@ -24,10 +24,10 @@ from pynq_train.hw.commands import (
 from pynq_train.hw.config import CONFIGS
 from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program, verify
-from pynq_train.quant import ExponentPolicy, SgdStep, step_params
+from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.lower.records import read_records
-from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
@@ -102,9 +102,9 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
     image = build_training(plan)
     put("train.program", np.frombuffer(image.program, np.uint8))
     put("train.taps", np.frombuffer(image.taps, np.uint8))
-    policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
-    put("step_block", np.frombuffer(pack_step_block(plan, step_params(
-        policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
+    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * len(plan.specs))
+    put("step_block", np.frombuffer(pack_step_block(plan, plan_params(
+        plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
     dlogits = plan.memory["dlogits"]
     arena[dlogits.offset:dlogits.end] = np.frombuffer(
         rng.integers(-20000, 20000, dlogits.nbytes // 2).astype(np.int16).tobytes(), np.uint8)
@@ -127,7 +127,8 @@ def test_whole_step_in_the_engine_model() -> None:
         region = plan.memory[symbol]
         return arena[region.offset:region.end].view(np.int16).astype(np.int64)
 
-    params = step_params(ExponentPolicy.start(layer_kinds(plan), [0] * 4).exponents(3), None)
+    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * 4)
+    params = plan_params(plan, policy.exponents(3), None)
 
     def forward(layer: int, inputs: np.ndarray) -> np.ndarray:
         spec = plan.specs[layer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from pynq_train.graph import Graph
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.layers import init_params
 from pynq_train.quant import SgdStep
-from pynq_train.quant.step import step_params
 from pynq_train.run import Session, StepOutcome
+from pynq_train.schedule.lower.step_block import plan_params
 
 Data = tuple[np.ndarray, np.ndarray]
 SGD = pt.SGD(lr=0.1, weight_decay=1e-3)
@@ -102,10 +103,14 @@ def test_an_interrupted_update_goes_on_with_the_same_bits(
 
 
 def test_fields_of_the_parts(net: Graph) -> None:
-    used = pt.Learner(net, batch=8)._policy.exponents(8)
-    plain = step_params(used, SgdStep(0.1, 0.9, 1e-3)).update_weights[0]
-    first, middle, last = (step_params(used, SgdStep(0.1, 0.9, 1e-3, parts=3, part=part))
-                           .update_weights[0] for part in range(3))
+    plan, policy = (learner := pt.Learner(net, batch=8)).plan, learner._policy
+
+    def fields(sgd: SgdStep) -> Mapping[str, int]:
+        return plan_params(plan, policy.exponents(8), sgd).update_weights[0]
+
+    plain = fields(SgdStep(0.1, 0.9, 1e-3))
+    first, middle, last = (fields(SgdStep(0.1, 0.9, 1e-3, parts=3, part=part))
+                           for part in range(3))
     assert {f["g_shift"] for f in (first, middle, last)} == {plain["g_shift"] + 1}
     assert first["momentum"] == plain["momentum"] and first["lr"] == 0
     assert first["decay"] == round(1e-3 * 3 / 2 * 2**20)

@@ -11,7 +11,6 @@ from pynq_train.graph import zoo
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.layers import fuse
-from pynq_train.layers.fuse import wiring
 from pynq_train.schedule import plan as planning
 from pynq_train.schedule.lower.records import read_records
 from pynq_train.schedule.passes import batch_split as splitting
@@ -29,7 +28,7 @@ BATCH = 16
 def split(graph: Graph, batch: int = BATCH) -> tuple[Plan, BatchSplit]:
     layers = fuse(graph)
     plan = make_plan(layers, batch, BOARD)
-    return plan, choose_split(plan.specs, wiring(layers), BOARD)
+    return plan, choose_split(plan.specs, plan.sources, BOARD)
 
 
 def shrinking() -> Graph:
@@ -103,7 +102,7 @@ def test_the_split_takes_fewer_predicted_cycles(monkeypatch: pytest.MonkeyPatch)
     for forward, backward in ((MOST, MOST_BACK), (1, 1)):
         even = replace(found, forward=(forward,) * count, arriving=(backward,) * count,
                        leaving=(backward,) * count)
-        monkeypatch.setattr(planning, "split_of", lambda *_, even=even: even)
+        monkeypatch.setattr(planning, "choose_split", lambda *_, even=even: even)
         assert mine < step_cycles(make_plan(plan.layers, BATCH, BOARD))
 
 
@@ -129,12 +128,12 @@ def test_the_range_of_a_gradient_is_that_of_all_parts() -> None:
     places: dict[int, list[int]] = {}
     for at, descriptor in enumerate(plan.train):
         if descriptor.role == Role.BACKWARD_VECTOR:
-            places.setdefault(descriptor.step, []).append(at)
+            places.setdefault(descriptor.node, []).append(at)
     cut = {step: found for step, found in places.items() if len(found) > 1}
     assert cut
     records = np.zeros((len(plan.train), 4), "<i8")
     for found in cut.values():
         records[found, 0] = [1 << 30 - number for number in range(len(found))]
-    steps = read_records(plan, plan.train, records.view(np.uint8)).measures.steps
+    steps = read_records(plan, plan.train, records.view(np.uint8)).measures.nodes
     for step, found in cut.items():
         assert steps[step][0] == sum(1 << 30 - number for number in range(len(found)))

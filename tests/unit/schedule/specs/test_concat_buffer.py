@@ -157,7 +157,7 @@ def test_sources_share_the_exponent_of_the_joined_map() -> None:
     for name in ("inception", "dense block", "sums of joined maps", "vectors", "logits"):
         plan = plan_of(name)
         kinds = layer_kinds(plan)
-        policy = ExponentPolicy.start(kinds, [1] * len(kinds), backward_graph=plan.backward_graph)
+        policy = ExponentPolicy.start(kinds, plan.backward_graph, [1] * len(kinds))
         groups = groups_of([kind.kind for kind in kinds], plan.sources)
         assert len(set(groups)) < len(groups)
         for _ in range(4):

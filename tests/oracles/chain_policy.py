@@ -1,0 +1,37 @@
+"""Exponent policies of chains of layers on the array, for tests that need no plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pynq_train.graph import Dense, Graph
+from pynq_train.layers.backward_graph import BackwardGraph, build_backward_graph
+from pynq_train.layers.fuse import fuse
+from pynq_train.quant import ExponentPolicy, LayerKind, SgdStep, StepExponents, StepParams
+from pynq_train.quant.step import step_params
+
+
+def chain_kinds(names: Sequence[str], trained_from: int = 0) -> tuple[LayerKind, ...]:
+    """Dense layers that each read the one before, trained from a position on."""
+    return tuple(LayerKind(name, (at - 1,), at >= trained_from, "dense")
+                 for at, name in enumerate(names))
+
+
+def chain_graph(kinds: Sequence[LayerKind]) -> BackwardGraph:
+    """Their backward graph, as the scheduler builds it."""
+    ops = [Dense(4, name=kind.name) for kind in kinds]
+    layers = fuse(Graph.build((4, 1, 1), ops))
+    return build_backward_graph(layers, [kind.trained for kind in kinds])
+
+
+def start_chain(names: Sequence[str], weight_k: Sequence[int], input_k: int = 2,
+                trained_from: int = 0) -> ExponentPolicy:
+    """The policy of such a chain before its first step."""
+    kinds = chain_kinds(names, trained_from)
+    return ExponentPolicy.start(kinds, chain_graph(kinds), weight_k, input_k)
+
+
+def chain_params(policy: ExponentPolicy, exponents: StepExponents, sgd: SgdStep | None
+                 ) -> StepParams:
+    """Step-block fields of a step of such a chain."""
+    return step_params(exponents, sgd, policy.layers, policy.backward_graph, {})
