@@ -39,7 +39,7 @@ class Dataset:
         return len(self.x)
 
     def __repr__(self) -> str:
-        """One line: number, shape and type of the images."""
+        """Return one line: number, shape and type of the images."""
         labels = "no labels" if self.y is None else "labels"
         return f"<Dataset: {len(self)} images {self.x.shape[1:]} {self.x.dtype}, {labels}>"
 

@@ -28,7 +28,7 @@ DEFAULT_BATCH, VERIFY_BATCH = 32, 4
 
 
 def train(options: argparse.Namespace) -> int:
-    """``pynq-train train``: train, print epochs, save."""
+    """Run ``pynq-train train``: train, print epochs, save; return the exit code."""
     data = load_data(options.data)
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
@@ -58,7 +58,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """``pynq-train evaluate``: loss and accuracy on the test images, else on all."""
+    """Run ``pynq-train evaluate``: print loss and accuracy on the test images, else on all."""
     data = load_data(options.data)
     images = data.test if data.test is not None else data.train
     if images.y is None:
@@ -76,7 +76,11 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """``pynq-train verify``: golden against a board, one network or many random ones."""
+    """Run ``pynq-train verify``: golden against a board, one network or many random ones.
+
+    Raises:
+        Mismatch: the memory images differ.
+    """
     reports: list[VerifyReport] = []
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
@@ -102,12 +106,16 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def load_data(name: str) -> Splits:
-    """Images of an .npz file, or scikit-learn's digits."""
+    """Return the images of an .npz file, or scikit-learn's digits for the name ``digits``."""
     return pt.load_digits() if name == DIGITS else pt.load_npz(name)
 
 
 def network(name: str) -> Graph:
-    """A network of the zoo, or that of a saved model or an ONNX file."""
+    """Return a network of the zoo, or that of a saved model or an ONNX file.
+
+    Raises:
+        UnknownName: neither a name of the zoo nor a file's.
+    """
     if name in pt.zoo.names():
         return pt.zoo.get(name)
     if is_file_name(name):
@@ -116,24 +124,24 @@ def network(name: str) -> Graph:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a model argument means a file and not a network of the zoo."""
+    """Return whether a model argument means a file and not a network of the zoo."""
     return "/" in name or name.endswith(".safetensors") or is_onnx(name) or Path(name).exists()
 
 
 def is_onnx(name: str) -> bool:
-    """Whether a model argument means an ONNX file: a network with weights, never trained here."""
+    """Return whether a model argument means an ONNX file: weights, but no training state."""
     return name.lower().endswith(".onnx")
 
 
 def training_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Options of a learner that were given on the command line."""
+    """Return the options of a learner that were given on the command line."""
     given = {"loss": options.loss, "label_smoothing": options.label_smoothing,
              "accumulate": options.accumulate}
     return {key: value for key, value in given.items() if value is not None}
 
 
 def print_epoch(epoch: pt.EpochResult) -> None:
-    """Callback: one line for each epoch, above the progress bar."""
+    """Print one line for each epoch, above the progress bar: a callback of ``fit``."""
     tqdm.write(epoch.text())
 
 
@@ -174,7 +182,7 @@ def _default_out(model: str) -> Path:
 
 
 def parse_trainable(text: str) -> TrainableChoice:
-    """A keyword, or names and patterns with commas between."""
+    """Return what is trainable, from a keyword, or names and patterns with commas between."""
     parts = tuple(part for part in text.split(",") if part)
     return parts if len(parts) > 1 else text
 

@@ -41,7 +41,7 @@ STDOUT = Path("-")
 
 
 def bench(options: argparse.Namespace) -> int:
-    """``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
+    """Run ``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
     check_name(options.net)
     check_engine(options)
     if options.momentum is None:
@@ -84,7 +84,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """``pynq-train plan``: what a network would need and take on a board."""
+    """Run ``pynq-train plan``: print what a network would need and take on a board."""
     check_name(options.net)
     board = board_of(options.board)
     if options.measured and not options.roofline:

@@ -24,7 +24,7 @@ TRAINABLE, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
 
 
 def finetune(options: argparse.Namespace) -> int:
-    """``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
+    """Run ``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
     if not is_file_name(options.model):
         raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
                        found="a name", fix="train the network first")

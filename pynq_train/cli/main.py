@@ -276,7 +276,7 @@ def _epochs(p: argparse.ArgumentParser, default: int) -> None:
 
 
 def _batch(p: argparse.ArgumentParser, default: int | None, otherwise: str = "") -> None:
-    """``otherwise``: what counts where there is no one default."""
+    """Add ``--batch``; ``otherwise`` says what counts where there is no one default."""
     more = f" (default: {otherwise})" if otherwise else ""
     p.add_argument("--batch", type=_count, default=default, metavar="N",
                    help=f"images of a mini-batch{more}")
@@ -288,7 +288,7 @@ def _seed(p: argparse.ArgumentParser,
 
 
 def _optimizer(p: argparse.ArgumentParser, default: pt.SGD | None) -> None:
-    """Options of SGD; without a default they are those of a new learner, or as saved."""
+    """Add the options of SGD; without a default they are those of a new learner, or as saved."""
     shown = pt.SGD() if default is None else default
     saved = ", or as saved" if default is None else ""
     for name, kind, text in (("lr", "RATE", "learning rate"),

@@ -41,7 +41,7 @@ class Callback:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state` gave."""
+        """Set the state to what :meth:`state` returned."""
 
 
 EpochFunction = Callable[[EpochResult], Any]
@@ -72,7 +72,7 @@ class _Watch(Callback):
         self._delta = min_delta
 
     def improved(self, epoch: EpochResult) -> bool:
-        """Whether the epoch is better than all before, by more than ``min_delta``."""
+        """Return whether the epoch is better than all before, by more than ``min_delta``."""
         value = getattr(epoch, self.monitor)
         if value is None:
             raise BadInput(f"{type(self).__name__}: {self.monitor}",
@@ -85,11 +85,11 @@ class _Watch(Callback):
         return True
 
     def state(self) -> dict[str, Any]:
-        """The best value so far."""
+        """Return the best value so far."""
         return {"best": self.best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Set the best value so far."""
         self.best = state["best"]
 
 
@@ -115,11 +115,11 @@ class EarlyStopping(_Watch):
         return self.waited > self.patience
 
     def state(self) -> dict[str, Any]:
-        """Best value and waited epochs."""
+        """Return the best value, and the epochs waited for a better one."""
         return {**super().state(), "waited": self.waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Set both."""
         super().restore(state)
         self.waited = int(state["waited"])
 

@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 
 def checksum(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the metadata (without the checksum) and every tensor, as hex digits."""
+    """Return the SHA-256 of the metadata (without the checksum) and all tensors, in hex digits."""
     values = {key: value for key, value in meta.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(arrays):
@@ -127,7 +127,7 @@ def _damaged(name: str, why: str) -> BadInput:
 
 
 def _metadata(name: str, data: bytes) -> Any:
-    """Metadata stand in the JSON header behind its 8-byte length."""
+    """Return the metadata: they stand in the JSON header behind its 8-byte length."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise _damaged(name, f"{len(data)} bytes without a whole header")

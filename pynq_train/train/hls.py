@@ -25,7 +25,7 @@ from pynq_train.schedule.plan import Plan
 
 
 def _found(layer: FusedLayer) -> str:
-    """What of a layer the kernel does not have."""
+    """Return what of a layer the kernel does not have."""
     if layer.average:
         return "AvgPool" if layer.first is None else "PadChannels"
     return "Relu6" if layer.clip else f"{layer.groups} groups"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import HLS_CSIM, board_of
+from pynq_train.data import check_labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
@@ -39,7 +40,6 @@ from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import (
     ImageSource,
     Normalisation,
-    checked_labels,
     measure_normalisation,
 )
 from pynq_train.train.loop import Data, Loop, Saving, input_range
@@ -120,7 +120,7 @@ class Learner:
         self._trainer: Trainer | None = None
 
     def __repr__(self) -> str:
-        """One line: network, board, mini-batch, what is trained, steps so far."""
+        """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
                 f"trainable {chosen}, {self.steps} steps>")
@@ -243,7 +243,7 @@ class Learner:
         if self._normalise and self.normalisation is None:
             self.normalisation = measure_normalisation(x, self.graph.input_shape)
         source = self._images(x)
-        labels = checked_labels(y, len(source), self.graph.classes)
+        labels = check_labels(y, len(source), self.graph.classes)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
             raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -251,7 +251,7 @@ class Learner:
         validate = None
         if validation_data is not None:
             images = self._images(validation_data[0])
-            wanted = checked_labels(validation_data[1], len(images), self.graph.classes)
+            wanted = check_labels(validation_data[1], len(images), self.graph.classes)
 
             def validate() -> Evaluation:
                 return self._evaluate(trainer, images, wanted)
@@ -271,7 +271,7 @@ class Learner:
         """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
         source = self._images(x)
         return self._evaluate(self._open(), source,
-                              checked_labels(y, len(source), self.graph.classes))
+                              check_labels(y, len(source), self.graph.classes))
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
@@ -408,7 +408,7 @@ class Learner:
                 for begin in range(0, count, self.batch)]
 
     def _prepare(self, trainer: Trainer, source: ImageSource) -> None:
-        """A network that never ran has no ranges yet: measure them on the first images."""
+        """Measure ranges on the first images, if the network never ran and so has none yet."""
         if not any(trainer.policy.feature):
             trainer.prepare(source.take(self._parts(len(source))[0]), None,
                             input_range(source, trainer, self.steps))
@@ -436,13 +436,13 @@ class Learner:
 
 
 def _smoothing(state: Mapping[str, Any], loss: str | None) -> float:
-    """The saved label smoothing; none for another loss than the saved one."""
+    """Return the saved label smoothing; none for another loss than the saved one."""
     same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
     return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
 def _same(one: TrainableChoice, other: TrainableChoice) -> bool:
-    """Whether two selections are equal; a saved tuple comes back as a list."""
+    """Return whether two choices are equal; a saved tuple comes back as a list."""
     return one == other if isinstance(one, str) or isinstance(other, str) else (
         list(one) == list(other))
 

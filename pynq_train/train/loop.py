@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -190,8 +190,8 @@ class Loop:
         for callback in self._callbacks:
             callback.on_step(self._learner, outcome)
 
-    def _order(self) -> Any:
-        """Mini-batches of the epoch under way."""
+    def _order(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the image numbers of the mini-batches of the epoch under way."""
         learner = self._learner
         return batches(len(self._data.source), learner.batch, learner.seed, self._state.epochs,
                        drop_last=True)

@@ -73,13 +73,13 @@ class SGD:
             number("clip", self.clip, 2.0**-40, 2.0**20)
 
     def rate(self, step: int, total_steps: int) -> float:
-        """Learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
+        """Return the learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
         then = self.schedule if isinstance(self.schedule, Schedule) else NAMED[self.schedule]
         warm = WarmUp(self.warmup_steps, then=then, most=_WARMUP_PART)
         return self.lr * warm.factor(step, total_steps)
 
     def factors(self, layers: Sequence[str]) -> tuple[tuple[float, float], ...]:
-        """Factors of the rate for weights and bias of each layer.
+        """Return the factors of the rate for weights and bias of each layer.
 
         Raises:
             BadInput: a pattern of ``layer_lr`` matches nothing.
@@ -107,7 +107,7 @@ class SGD:
 
     def at(self, step: int, total_steps: int, layers: Sequence[str] = (),
            accumulate: int = 1) -> SgdStep:
-        """Values of step ``step`` (from 0) of a training of ``total_steps``.
+        """Return the values of step ``step`` (from 0) of a training of ``total_steps``.
 
         ``layers``: names of the layers, for ``layer_lr``. Of ``accumulate`` steps in a row the
         mean gradient is taken, and the rate is that of their number among all such groups.

@@ -60,7 +60,7 @@ def _summary(learner: LearnerView) -> str:
 
 
 def _curves(epochs: Sequence[EpochResult], losses: Sequence[float]) -> str:
-    """Inline SVG of losses and accuracies; empty without epochs or matplotlib."""
+    """Return inline SVG of losses and accuracies; a sentence without epochs or matplotlib."""
     if not epochs:
         return "<p>No epoch has ended yet.</p>"
     try:
@@ -101,7 +101,7 @@ def _epoch_table(epochs: Iterable[EpochResult]) -> str:
 
 
 def _tensors(epochs: Sequence[EpochResult]) -> str:
-    """Range after the last epoch and saturations of all epochs, by tensor."""
+    """Return a table: range after the last epoch and saturations of all epochs, by tensor."""
     last = epochs[-1].tensors if epochs else {}
     if not last:
         return "<p>Nothing was measured yet.</p>"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pynq_train.data import batches
+from pynq_train.data import batches, check_labels
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.params import LayerParams
@@ -17,7 +17,7 @@ from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.callbacks import EpochFunction, as_functions
 from pynq_train.train.history import Evaluation, History, Tally
-from pynq_train.train.images import ImageSource, Normalisation, checked_labels
+from pynq_train.train.images import ImageSource, Normalisation
 from pynq_train.train.optimizer import SGD
 from pynq_train.train.schedules import whole
 
@@ -62,7 +62,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     optimizer = SGD() if optimizer is None else optimizer
     called = as_functions(callbacks)
     source = ImageSource(x, graph.input_shape, normalisation)
-    labels = checked_labels(y, len(source), graph.classes)
+    labels = check_labels(y, len(source), graph.classes)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
@@ -99,7 +99,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
 
 
 def _with_frozen_norms(graph: Graph, trainable: TrainableChoice) -> Graph:
-    """The graph whose normalisations below the lowest trainable layer are frozen, as on a board."""
+    """Return the graph with its normalisations below the lowest trainable layer frozen."""
     if trainable == "all":
         return graph
     layers = fuse(graph)
@@ -113,7 +113,7 @@ def _with_frozen_norms(graph: Graph, trainable: TrainableChoice) -> Graph:
 
 def _factors(graph: Graph, names: list[str], optimizer: SGD,
              trainable: TrainableChoice) -> dict[str, tuple[float | None, float | None]]:
-    """Factors of the rates of weights and bias by name, None for what is frozen."""
+    """Return factors of the rates of weights and bias by name, None for what is frozen."""
     rates: dict[str, tuple[float | None, float | None]] = dict(
         zip(names, optimizer.factors(names)))
     if trainable == "all":
@@ -131,7 +131,7 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
               normalisation: Normalisation | None) -> Evaluation:
     source = ImageSource(data[0], graph.input_shape, normalisation)
-    labels = checked_labels(data[1], len(source), graph.classes)
+    labels = check_labels(data[1], len(source), graph.classes)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():
         part = labels[at : at + len(chunk)]

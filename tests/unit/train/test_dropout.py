@@ -186,11 +186,11 @@ def test_the_program_of_an_evaluation_is_that_of_the_network_without_it() -> Non
 
 
 def test_frozen_layers_drop_too() -> None:
-    """As in PyTorch: in training whatever learns, without flags where no gradient comes back."""
+    """As in PyTorch: in training whatever is trained, no flags where no gradient comes back."""
     session = opened(CNN, trainable="last-layer")
     drops = [one for one in described(session.training) if one["v.v_drop"]]
     assert drops and not any(one["v.v_flags"] for one in drops)
-    # Normalisations below what learns use running statistics.
+    # Normalisations below what is trained use running statistics.
     frozen = Graph.build(CNN.input_shape, [
         ops.BatchNorm(frozen=True, name=op.name) if isinstance(op, ops.BatchNorm) else op
         for op in CNN.ops])

@@ -1,4 +1,4 @@
-"""Frozen layers stay, and what learns learns with the bits of a training of everything."""
+"""Frozen layers stay, and what is trainable trains with the bits of a training of everything."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_frozen_layers_stay_over_a_training(net: Graph, data: Data, tmp_path: Pa
 
 
 def test_a_trained_network_is_fine_tuned(net: Graph, data: Data, tmp_path: Path) -> None:
-    """Momentum of what is frozen survives until it learns again."""
+    """Momentum of what is frozen survives until it is trained again."""
     whole = pt.Learner(net, optimizer=SGD, batch=8)
     whole.fit(*data, epochs=1, progress=False)
     whole.save(tmp_path / "m.safetensors")

@@ -1,4 +1,4 @@
-"""Networks whose branches are joined by channels, on golden, against float32."""
+"""Networks whose branches are concatenated by channels, on golden, against float32."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def conv(name: str, *inputs: str, stride: int = 1) -> Conv:
     return Conv(8, 1, stride, 0, False, name, inputs=inputs)
 
 
-def test_array_reads_a_joined_map_in_evaluations_only() -> None:
+def test_array_reads_a_concat_buffer_in_evaluations_only() -> None:
     """The dropout between them vanishes: what waits for both units must have a place."""
     ops: tuple[Op, ...] = (
         conv("stem"), Relu("at"), conv("one", "at"), Relu("first"), conv("two", "at"),
@@ -85,7 +85,7 @@ def test_array_reads_a_joined_map_in_evaluations_only() -> None:
                   seed=1).mismatches == 0
 
 
-def test_gradient_of_pooling_beside_a_joined_map() -> None:
+def test_gradient_of_pooling_beside_a_concat_buffer() -> None:
     """The gradient that goes back through windows is as large as the map that was pooled."""
     ops: tuple[Op, ...] = (
         conv("stem"), BatchNorm(name="norm"), Relu("at"), MaxPool(3, 2, 1, "small", ("at",)),
