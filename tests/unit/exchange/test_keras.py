@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Any
 
 import numpy as np
 import pytest
+from reference_models.lazy import Lazy
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -16,10 +16,8 @@ from pynq_train.layers import fuse
 
 pytestmark = [pytest.mark.needs("keras", "torch"), pytest.mark.filterwarnings("ignore")]
 
-if importlib.util.find_spec("keras") is not None:
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    import keras
-    from keras import layers
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras, layers = Lazy("keras"), Lazy("keras.layers")
 
 
 def randomised(model: Any, rng: np.random.Generator) -> Any:

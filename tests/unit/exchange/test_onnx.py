@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS as JOINED
-from oracles.dag_nets import NETWORKS, batch, random_params
+from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.dag_nets import NETWORKS, batch, random_params
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel

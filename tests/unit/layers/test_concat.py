@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS
-from oracles.dag_nets import batch, random_params
+from reference_models.concat_nets import NETWORKS
+from reference_models.dag_nets import batch, random_params
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import (

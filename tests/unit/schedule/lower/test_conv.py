@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import direct
-from oracles.engine_model import run_conv
+from reference_models import direct
+from reference_models.engine_model import run_conv
 
 from pynq_train.errors import PynqTrainError
 from pynq_train.graph.graph import Graph

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS
+from reference_models.concat_nets import NETWORKS
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.graph import zoo
