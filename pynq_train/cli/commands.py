@@ -158,7 +158,7 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     more = training_options(options)
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
-                 else pt.zoo.get(options.model, options.classes or max(classes, 2)))
+                 else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
         return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
                           batch=options.batch or DEFAULT_BATCH, seed=options.seed,
                           normalise=not is_onnx(options.model), trainable=trainable or "all",

@@ -23,6 +23,8 @@ FUNCTIONS = [
     pt.Learner, pt.Learner.load, pt.Learner.fit, pt.Learner.evaluate, pt.Learner.save,
     pt.Learner.export, pt.load, pt.fit_float, pt.verify, pt.SGD, pt.export_onnx,
     pt.prepare_images, pt.callbacks.EarlyStopping, pt.callbacks.BestModel,
+    pt.zoo.get, *(getattr(pt.zoo, name) for name in (
+        "lenet5", "one_x", "digits", "vgg16", "resnet20", "mobilenet_v1_025", "ds_cnn_s")),
     *(getattr(pt.schedules, name) for name in (
         "Constant", "Linear", "Cosine", "Steps", "WarmUp", "Chain", "Product"))]
 
