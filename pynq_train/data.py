@@ -38,6 +38,11 @@ class Dataset:
         """Return the number of images."""
         return len(self.x)
 
+    def __repr__(self) -> str:
+        """Return one line: number, shape and type of the images."""
+        labels = "no labels" if self.y is None else "labels"
+        return f"<Dataset: {len(self)} images {self.x.shape[1:]} {self.x.dtype}, {labels}>"
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -107,6 +112,7 @@ def check_labels(y: Any, count: int, classes: int) -> Labels:
 def prepare_images(
     x: Any,
     input_shape: Shape,
+    *,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
 ) -> FloatArray:
@@ -164,18 +170,18 @@ def repeat_channels(x: Array, channels: int) -> Array:
     return np.repeat(x, channels, axis=1)
 
 
-def digits() -> Splits:
+def load_digits() -> Splits:
     """Return scikit-learn's 1,797 handwritten digits, normalised float32 (n, 1, 8, 8).
 
     The split into 1,437 training and 360 test images is fixed. Mean and deviation of the training
     pixels are 0 and 1.
     """
     try:
-        from sklearn.datasets import load_digits
+        from sklearn import datasets
     except ImportError:
         raise MissingTool("the digits data set needs scikit-learn", expected="package scikit-learn",
                           found="none", fix="run 'pip install scikit-learn'") from None
-    source = load_digits()
+    source = datasets.load_digits()
     x = (np.asarray(source.images, dtype=np.float32) / np.float32(16))[:, None]
     y = np.asarray(source.target, dtype=np.int64)
     order = permutation(stream_key(_STREAM_DIGITS), len(x))

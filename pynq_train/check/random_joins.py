@@ -1,4 +1,4 @@
-"""Random blocks whose branches are joined by channels: beside each other, or dense."""
+"""Random blocks whose branches are concatenated by channels: beside each other, or dense."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Builder(Protocol):
 
 
 def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -> tuple[str, int]:
-    """Append a block of branches that are joined by channels; return its end and its channels.
+    """Append a block of concatenated branches; return its end and its channels.
 
     Two to four branches of one or two convolutions, of pooling or of nothing, one of them taken
     twice now and then; or two or three convolutions that each read all before them.
@@ -58,7 +58,7 @@ def _join(build: Builder, sources: list[str]) -> str:
 
 
 def _beside(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int]:
-    """Append branches beside each other, joined; return end and channels."""
+    """Append branches beside each other, concatenated; return end and channels."""
     sources: list[str] = []
     total, count = 0, 2 + draw.below(3)
     for number in range(count):

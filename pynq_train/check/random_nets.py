@@ -132,7 +132,7 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
         pixels = conv.out_shape(shape)
         passes = 2 + (number > 0)
         work += passes * _work(out, shape[0], kernel, pixels[1] * pixels[2] * batch)
-        net.conv(out, kernel, stride, padding, conv.bias)
+        net.conv(out, kernel, stride, padding, bias=conv.bias)
         relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
         if relu:
             net.relu6() if extra.chance(40) else net.relu()
@@ -172,7 +172,7 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
         kernel = 3
     else:
         size = sizes[draw.below(min(len(sizes), 3)) * (sizes[0] < _GROUPS[0])]
-        net.conv(channels, kernel, 1, kernel // 2, draw.chance(60), groups=channels // size)
+        net.conv(channels, kernel, 1, kernel // 2, bias=draw.chance(60), groups=channels // size)
     if draw.chance(15) and min(rows, cols) >= 4:
         net.add(AvgPool(2, 1, 1))  # one row and column more
         net.add(AvgPool(2, 1, 0))

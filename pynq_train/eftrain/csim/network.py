@@ -81,8 +81,8 @@ class EfNetwork:
     def __init__(self, layers: Sequence[FusedLayer], params: Mapping[str, LayerParams], batch: int,
                  chip: Chip = XC7Z020, dtype: DataType = FP32, source: Path | None = None) -> None:
         self.layers = tuple(layers)
-        for layer in layers:
-            _check(layer)
+        for index, layer in enumerate(layers):
+            _check(layer, index)
         self.design = search(layers, chip, dtype, batch, dense=True)
         self.kernel = Kernel(self.design, source)
         self._works = [Work(layer.name, conv_shape(layer), layer.pad_top, layer.pad_left,
@@ -164,17 +164,19 @@ class EfNetwork:
         return pack_map(self.design, values.reshape(len(loss), *below))
 
 
-def _check(layer: FusedLayer) -> None:
+def _check(layer: FusedLayer, index: int) -> None:
     """Refuse properties of layers that were added without this engine in mind.
 
     Raises:
-        UnsupportedModel: a field that it does not know has another value than its default.
+        UnsupportedModel: a field that it does not know has another value than its default, or
+            layer ``index`` reads another one than the layer before it.
     """
     for field in fields(layer):
         value = getattr(layer, field.name)
-        if field.name not in _KNOWN and value != field.default:
+        wanted = (index - 1,) if field.name == "sources" else field.default
+        if field.name not in _KNOWN and value != wanted:
             raise UnsupportedModel(f"{layer.name}: {field.name} on the EF-Train kernel",
-                                   expected=f"{field.default!r}: it runs convolutions, dense "
+                                   expected=f"{wanted!r}: it runs convolutions, dense "
                                    "layers, ReLU and 2x2 max pooling", found=repr(value),
                                    fix="use another board")
     if layer.activation not in KNOWN_ACTIVATIONS:

@@ -74,7 +74,7 @@ def test_normalisation_is_part_of_the_file(tmp_path: Path, rng: np.random.Genera
 
 def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> None:
     """The whole test set: fixed-point learner, float reference on its weights, ONNX Runtime."""
-    data = pt.digits()
+    data = pt.load_digits()
     assert data.test is not None
     with pt.Learner("digits", batch=32, optimizer=pt.SGD(lr=0.05)) as learner:
         learner.fit(data.train.x, data.train.y, epochs=2, progress=False)
@@ -91,7 +91,7 @@ def test_trained_groups_predict_the_same_in_onnx_runtime(tmp_path: Path) -> None
     graph = Graph.build((1, 8, 8), [
         Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 1, 1, groups=12), Relu(),
         Conv(40, 3, 2, 1, groups=2), Relu(), Conv(15, 1, groups=5), Dense(10)])
-    data, path = pt.digits().train, tmp_path / "groups.onnx"
+    data, path = pt.load_digits().train, tmp_path / "groups.onnx"
     learner = pt.Learner(graph, batch=16)
     learner.fit(data.x[:64], data.y[:64], progress=False)
     learner.export(path)
