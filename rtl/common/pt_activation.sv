@@ -2,12 +2,12 @@
 // Activation of four codes per cycle: ReLU, clipping, and the flag of each lane, which tells on the
 // way back (pt_activation_grad) whether the element has a gradient.
 //
-//   code      < 0              0              ..          limit and more
-//   result    0, or the code   code                       limit
-//   flag      !above_zero      !above_zero    1           0
+//   code      < 0             0             ..     limit and more
+//   result    0 or the code   code                 limit
+//   flag      !above_zero     !above_zero   1      0
 //
-// Contract: data_o and flags_o follow data_i by one cycle, no stall. act_i is stable from two cycles
-// before the first code to the last one's result.
+// Contract: data_o and flags_o follow data_i by one cycle, no stall. act_i is stable from two
+// cycles before the first code to the last one's result.
 module pt_activation (
   input  logic                           clk_i,
   input  pt_activation_pkg::activation_t act_i,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settings of an activation, and the only place where they are decoded from a descriptor's fields.
 //
-// Every unit passes them on as they are: pt_activation on the way forward, pt_activation_grad on the
-// way back alone look inside. A new activation changes these two and this file.
+// Units pass them on as they are; only pt_activation, forward, and pt_activation_grad, backward,
+// look inside. A new activation changes these two and this file.
 package pt_activation_pkg;
   // A function takes a whole section: which of its fields an activation needs is its own business.
   /* verilator lint_off UNUSEDSIGNAL */
@@ -28,7 +28,8 @@ package pt_activation_pkg;
     of_store = {y.relu, y.relu, y.clip[0] ? param.limit : NoLimit};
   endfunction
 
-  // Vector unit. Without ReLU flags tell which results are positive; with a dropout, which are kept.
+  // Vector unit. Without ReLU a flag tells that a result is positive; with a dropout all are set,
+  // and pt_vector_flags clears those of dropped elements.
   function automatic activation_t of_vector(input pt_spec_pkg::v_t            v,
                                             input pt_spec_pkg::vector_param_t param);
     of_vector = {v.v_relu, v.v_relu | ~v.v_drop, v.v_clip[0] ? param.limit : NoLimit};
