@@ -189,9 +189,8 @@ class Limits:
         positions = affine(0, counts, strides_of(counts, self._pairs("pix.dpos", 3)))
         if mode == PixelMode.GROUPS:
             rows = -(-len(positions) // LANES)
-            table = np.full(rows * LANES, -1, np.int64)
-            table[: len(positions)] = positions
-            table = table.reshape(rows, LANES)
+            table = np.full((rows, LANES), -1, np.int64)
+            table.flat[: len(positions)] = positions
         elif mode == PixelMode.SINGLE:
             table = positions[:, None]
         else:

@@ -66,7 +66,7 @@ def _inputs(memory: Memory, d: dict[str, int], program: NormProgram,
     if program != NormProgram.FORWARD_FROZEN:
         parts = [memory.view("the sums", d["n.s_off"] + part * d["n.n_step"], (blocks, 2, lanes),
                              np.int64) for part in range(d["n.n_parts"])]
-        total = np.sum(parts, axis=0, dtype=np.int64)
+        total = np.stack(parts).sum(axis=0, dtype=np.int64)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
     for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
         masters = memory.view("the masters", d["n.p_off"] + index * d["n.p_step"], (*shape, 2),

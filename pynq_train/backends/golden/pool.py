@@ -127,5 +127,5 @@ def _backward(site: _Site, source: Array, winners: Array | None) -> Array:
     padded = site.blank(len(source), 0)
     wide = source.astype(np.int32)
     for code, tap in site.taps(padded, MAX_KERNEL):
-        tap += np.where(place == code, wide, 0)
+        tap += np.where(place == code, wide, np.int32(0))
     return site.inside(padded)

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs PyTorch, with which the oracle tests compare, or says why not.
+#
+#   scripts/torch.sh cpu|cuda PYTHON MARK [OPTION OF PIP]...
+#
+# PYTHON is that of the environment. What PyPI has for Linux are CUDA builds of several GB: "cpu"
+# refuses them, and looks at PyTorch's own index where pip finds nothing else. Where there is no
+# PyTorch in the end, the file MARK says so, with what pip said. That is no error: the tests that
+# need it are skipped.
+set -u
+build=$1 python=$2 mark=$3
+shift 3
+cpu_index=https://download.pytorch.org/whl/cpu
+
+install() {
+  "$python" -m pip --disable-pip-version-check -qq install --no-compile --no-build-isolation \
+    --only-binary torch,triton "$@" -e '.[demo-lean,oracle]'
+}
+
+case $build in
+  cuda) install "$@" ;;
+  cpu)
+    install -c scripts/no-cuda.txt "$@" ||
+      install -c scripts/no-cuda.txt "$@" --retries 1 --extra-index-url "$cpu_index"
+    ;;
+  *) echo "expected TORCH=cpu or TORCH=cuda, found TORCH=$build" >&2; exit 1 ;;
+esac 2> "$mark" && rm -f "$mark" && exit 0
+
+echo "setup: no torch, tests against it will be skipped: pip found no $build build for" \
+  "$("$python" --version), see $mark"
+if [ "$build" = cpu ]; then
+  echo "setup: 'make torch TORCH=cuda' installs a CUDA build (several GB)," \
+    "'make torch TORCH_PIP_ARGS=...' gives pip another place to look"
+fi
