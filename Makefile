@@ -132,8 +132,6 @@ $(FULL): $(LEAN)
 	@$(PIP) install --no-compile --no-build-isolation --only-binary onnx,onnxruntime,ml_dtypes \
 	  -e '.[demo-lean,import]' \
 	  || echo "setup: onnx could not be installed; tests with ONNX files will be skipped"
-	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean,keras]' \
-	  || echo "setup: keras could not be installed; tests with it will be skipped"
 	@$(MAKE) torch
 	@$(BIN)/python -c 'import tkinter' 2>/dev/null \
 	  || echo "setup: this Python has no Tcl interpreter; tests of the Vivado flow will be skipped" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs PyTorch, with which the oracle tests compare, or says why not.
+# Installs PyTorch, with which the oracle tests compare, and Keras on top of it, or says why not.
 #
 #   scripts/torch.sh cpu|cuda PYTHON MARK [OPTION OF PIP]...
 #
@@ -17,16 +17,18 @@ install() {
     --only-binary torch,triton "$@" -e '.[demo-lean,oracle]'
 }
 
-case $build in
-  cuda) install "$@" ;;
-  cpu)
-    install -c scripts/no-cuda.txt "$@" ||
-      install -c scripts/no-cuda.txt "$@" --retries 1 --extra-index-url "$cpu_index"
-    ;;
-  *) echo "expected TORCH=cpu or TORCH=cuda, found TORCH=$build" >&2; exit 1 ;;
-esac 2> "$mark" && rm -f "$mark" && exit 0
+install_cpu() {
+  install -c scripts/no-cuda.txt "$@" ||
+    install -c scripts/no-cuda.txt "$@" --retries 1 --extra-index-url "$cpu_index"
+}
 
-echo "setup: no torch, tests against it will be skipped: pip found no $build build for" \
+case $build in
+  cpu) install_cpu "$@" 2> "$mark" && rm "$mark" && exit ;;
+  cuda) install "$@" 2> "$mark" && rm "$mark" && exit ;;
+  *) echo "setup: expected TORCH=cpu or TORCH=cuda, found TORCH=$build" >&2; exit 1 ;;
+esac
+
+echo "setup: no torch, tests with it and with keras will be skipped: pip found no $build build for" \
   "$("$python" --version), see $mark"
 if [ "$build" = cpu ]; then
   echo "setup: 'make torch TORCH=cuda' installs a CUDA build (several GB)," \
