@@ -25,7 +25,8 @@ NO_TORCH := $(VENV)/.no-torch
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean check-python torch demo test test-all lint gen synth boards overlay fuzz ci-lean clean distclean
+.PHONY: help setup setup-lean check-python torch demo test test-all lint gen synth boards overlay
+.PHONY: fuzz ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -89,7 +90,8 @@ clean: ## Remove everything that was built, but keep .venv
 distclean: clean ## Remove .venv as well
 	@rm -rf $(VENV)
 
-# Two workers on one BLAS thread each. In CI the oracle tests may not be skipped where torch can be had.
+# Two workers on one BLAS thread each. In CI the oracle tests may not be skipped where setup found
+# a build of torch.
 define pytest
   if [ "$(REQUIRE_ORACLE)" = auto ]; then \
     if [ -n "$${CI:-}" ] && [ ! -e $(NO_TORCH) ]; then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
@@ -109,7 +111,8 @@ $(BIN)/python:
 # A Python that is asked for must be the one in $(VENV).
 check-python: | $(BIN)/python
 ifneq ($(PYTHON),)
-	@wanted="$$("$$(scripts/pythons.sh '$(PYTHON)')" --version)"; found="$$($(BIN)/python --version)"; \
+	@wanted="$$("$$(scripts/pythons.sh '$(PYTHON)')" --version)"; \
+	found="$$($(BIN)/python --version)"; \
 	[ "$$wanted" = "$$found" ] || { echo "setup: expected $$wanted (PYTHON=$(PYTHON)), found $$found" \
 	  "in $(VENV); run 'make distclean' first, or leave PYTHON out" >&2; exit 1; }
 else

@@ -28,8 +28,8 @@ case $build in
   *) echo "setup: expected TORCH=cpu or TORCH=cuda, found TORCH=$build" >&2; exit 1 ;;
 esac
 
-echo "setup: no torch, tests with it and with keras will be skipped: pip found no $build build for" \
-  "$("$python" --version), see $mark"
+echo "setup: no torch, tests with it and with keras will be skipped:" \
+  "pip could install no $build build for $("$python" --version), see $mark"
 if [ "$build" = cpu ]; then
   echo "setup: 'make torch TORCH=cuda' installs a CUDA build (several GB)," \
     "'make torch TORCH_PIP_ARGS=...' gives pip another place to look"

@@ -147,8 +147,9 @@ def test_no_cuda_build_of_torch_unless_asked_for(machine: Machine) -> None:
     said, calls = install_torch(machine, "cpu", fails=True)
     assert len(calls) == 2 and all("-c scripts/no-cuda.txt" in call for call in calls)
     assert "--extra-index-url" not in calls[0] and "pytorch.org/whl/cpu" in calls[1]
-    assert "no torch, tests with it and with keras will be skipped: pip found no cpu build" in said
-    assert "Python 3.13.0" in said and "'make torch TORCH=cuda' installs" in said
+    assert "no torch, tests with it and with keras will be skipped:" in said
+    assert "pip could install no cpu build for Python 3.13.0" in said
+    assert "'make torch TORCH=cuda' installs" in said
     said, calls = install_torch(machine, "cpu", "--find-links", "wheels", fails=False)
     assert not said and len(calls) == 1 and "--find-links wheels" in calls[0]
     said, calls = install_torch(machine, "cuda", fails=False)
