@@ -182,7 +182,7 @@ def load_digits() -> Splits:
         raise MissingTool("the digits data set needs scikit-learn", expected="package scikit-learn",
                           found="none", fix="run 'pip install scikit-learn'") from None
     source = datasets.load_digits()
-    x = (np.asarray(source.images, dtype=np.float32) / np.float32(16))[:, None]
+    x = np.divide(source.images, 16, dtype=np.float32)[:, None]
     y = np.asarray(source.target, dtype=np.int64)
     order = permutation(stream_key(_STREAM_DIGITS), len(x))
     x, y = x[order], y[order]

@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         labels = ", ".join(_PACKAGES.get(name, name) for name in missing)
-        reason = f"{labels} not installed (extras 'oracle' and 'import', Python 3.11)"
+        reason = f"{labels} not installed (see what 'make setup' said)"
         if os.environ.get("PYNQ_TRAIN_REQUIRE_ORACLE") == "1":
             pytest.fail(reason + ", but PYNQ_TRAIN_REQUIRE_ORACLE=1 asks for it", pytrace=False)
         pytest.skip(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -417,6 +418,16 @@ class BoardBackend:
         return RunResult(cycles, counters)
 
 
+def how_to_install_pynq(python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """What to run for a virtual board's packages, ``pynq`` among them, as a sentence's end.
+
+    For Python 3.13 and newer there are no wheels of the old grpcio and NumPy that pynq asks for.
+    It needs neither here, and is installed without asking it.
+    """
+    alone = " && pip install --no-deps pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3"
+    return "run: pip install pynq-train[sim]" + (alone if python >= (3, 13) else "")
+
+
 def import_pynq(virtual: bool) -> Any:
     """Import ``pynq`` where it is needed, never at start.
 
@@ -431,7 +442,7 @@ def import_pynq(virtual: bool) -> Any:
             "boards are driven through the Python package 'pynq'",
             expected="pynq 3.0 or newer",
             found=str(error),
-            fix="run: pip install pynq-train[sim]"
+            fix=how_to_install_pynq()
             if virtual
             else "run this with the Python of the board's PYNQ image",
         ) from error

@@ -77,7 +77,7 @@ def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
                              np.int64) for part in range(d["n.n_parts"])]
         # Parts of the mini-batch have been summed by descriptors of their own; int64 wraps as the
         # adder of the engine does.
-        total = np.sum(parts, axis=0, dtype=np.int64)
+        total = np.stack(parts).sum(axis=0, dtype=np.int64)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
     for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
         masters = memory.view("the masters", d["n.p_off"] + index * d["n.p_step"], (*shape, 2),

@@ -161,5 +161,5 @@ def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
     # ``tap`` is a view: each place of the window adds to the pixels below it. Places beside the map
     # land in the frame of ``padded``, which is left out.
     for code, tap in site.taps(padded, MAX_POOL_KERNEL):
-        tap += np.where(place == code, wide, 0)
+        tap += np.where(place == code, wide, np.int32(0))
     return site.inside(padded)

@@ -151,8 +151,8 @@ def pack_dense(values: Array) -> Array:
     blocks = ceil_div(channels, CHANNELS_PER_WORD)
     out = np.zeros((images, blocks * CHANNELS_PER_WORD), values.dtype)
     out[:, :channels] = values
-    out = out.reshape(images, blocks, CHANNELS_PER_WORD)
-    return np.ascontiguousarray(out.transpose(1, 0, 2))
+    words = out.reshape(images, blocks, CHANNELS_PER_WORD)
+    return np.ascontiguousarray(words.transpose(1, 0, 2))
 
 
 def unpack_dense(packed: Array, channels: int) -> Array:
