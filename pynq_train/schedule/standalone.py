@@ -1,4 +1,7 @@
-"""One pass of one layer as a program of its own, in an arena that holds only what it touches."""
+"""One pass of one layer as a program of its own, in an arena that holds only what it touches.
+
+Benches and reports use it to measure or predict a pass without the rest of a network.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,12 @@ from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
 
 PLACE = 1
-"""Position of the layer in its plan, between a head that yields its input and a tail."""
+"""Position of the layer in its plan: a head layer yields its input, a tail layer follows."""
 ROLE_OF = {Pass.FORWARD: Role.FORWARD, Pass.BACKWARD: Role.BACKWARD,
            Pass.WEIGHT_GRADIENT: Role.WEIGHT_GRADIENT}
+"""Role of the descriptors of each pass."""
 SHORT_NAME = {Pass.FORWARD: "fp", Pass.BACKWARD: "bp", Pass.WEIGHT_GRADIENT: "wu"}
+"""Short names of the passes in tables: forward, backward, weight gradient and update."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,13 @@ class StandalonePass:
 
     Attributes:
         layer: the layer.
-        batch: images.
+        batch: images of the mini-batch.
         board: the board.
         kind: which pass.
-        trained_input: the layer's input has a gradient (not the network's first layer).
-        momentum: masters carry a momentum.
-        descriptors: one, or one per row phase of a backward pass; of a grouped layer for each
-            section.
+        trained_input: the layer's input has a gradient (it is not the network's first layer).
+        momentum: masters hold momentum.
+        descriptors: one, or one per row phase of a backward pass; of a grouped layer as many for
+            each section.
     """
 
     layer: FusedLayer
@@ -57,28 +62,36 @@ class StandalonePass:
 
     @property
     def name(self) -> str:
-        """Layer and pass."""
+        """Name of the layer and short name of the pass."""
         return f"{self.layer.name} {SHORT_NAME[self.kind]}"
 
     @property
     def tiled_passes(self) -> tuple[TiledPass, ...]:
-        """Geometry of each descriptor."""
+        """The tiled pass of each descriptor."""
         return tuple(e.tiled for e in self.descriptors if e.tiled is not None)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of the pass, padding not counted."""
+        """Multiply-adds of the pass; padding does not count."""
+        # Row phases share a spec, which is the whole pass: it counts once.
         return sum(spec.macs for spec in {geo.shape.spec for geo in self.tiled_passes})
 
     @property
     def busiest_unit_cycles(self) -> int:
-        """Predicted cycles of the slowest unit, summed over the descriptors."""
+        """Predicted cycles of the slowest unit, summed over descriptors: no gaps, fill or tail."""
         return sum(e.cost.cycles for e in self.descriptors if e.cost is not None)
 
 
 def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
-    """Return head, layer and tail. They give the layer the maps that it has in a network."""
+    """Return the specs of a head, the layer and a tail, which give it the maps it has in a network.
+
+    Args:
+        layer: the layer.
+        batch: images of the mini-batch.
+        trained_input: the layer's input has a gradient.
+        board: the board.
+    """
     shape = layer.in_shape
     if layer.kind == "dense" and shape[1:] == (1, 1):
         head = FusedLayer("dense", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
@@ -91,7 +104,7 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
 
 
 def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
-    """Return the descriptors' work of one pass."""
+    """Return the work of each descriptor of one pass of a layer."""
     sections = spec.sections()
     if kind == Pass.FORWARD:
         return tuple(forward_shape(own) for own in sections)
@@ -101,16 +114,24 @@ def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
 
 
 def kinds_of(trained_input: bool) -> tuple[Pass, ...]:
-    """Passes of a trained layer; without a gradient below it there is no backward pass."""
+    """Return the passes of a trained layer: no backward pass without a gradient below it."""
     return tuple(Pass) if trained_input else (Pass.FORWARD, Pass.WEIGHT_GRADIENT)
 
 
 def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
                 trained_input: bool = True, momentum: bool = True) -> StandalonePass:
-    """Choose the tiles of one pass.
+    """Return one pass of a layer with the best tiles for the board.
+
+    Args:
+        layer: the layer.
+        kind: which pass.
+        batch: images of the mini-batch.
+        board: the board.
+        trained_input: the layer's input has a gradient.
+        momentum: masters hold momentum.
 
     Raises:
-        DoesNotFit: a sum would have too many products, or no tile fits.
+        DoesNotFit: a sum would have too many products, or no tile fits the buffers.
     """
     spec = standalone_specs(layer, batch, trained_input, board)[PLACE]
     spec.check_products(backward=kind == Pass.BACKWARD,
@@ -122,7 +143,11 @@ def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
 
 def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                  momentum: bool = True) -> tuple[tuple[StandalonePass, ...], ...]:
-    """Return the passes of each layer of a list; the first layer has no backward pass."""
+    """Return the standalone passes of each layer of a list; the first layer has no backward pass.
+
+    Raises:
+        DoesNotFit: a pass does not fit.
+    """
     return tuple(
         tuple(standalone_pass(layer, kind, batch, board, index > 0, momentum)
               for kind in kinds_of(index > 0))
@@ -130,7 +155,7 @@ def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
 
 
 def standalone_plan(single: StandalonePass) -> Plan:
-    """Return the plan whose training program is the pass.
+    """Return a plan whose training program is the pass.
 
     Raises:
         DoesNotFit: the tensors of the pass are larger than the board's memory.
@@ -144,7 +169,7 @@ def standalone_plan(single: StandalonePass) -> Plan:
 
 
 def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
-    """The program, and the tensors that the pass reads and writes."""
+    """Return the arena with the program and the tensors that the pass reads and writes."""
     spec, place = specs[PLACE], Allocator()
     place_programs(place, {"train": single.descriptors}, StepBlockLayout.of(specs, 0))
     tensors = {

@@ -1,4 +1,4 @@
-"""Step block and result records of a plan's programs: what the host writes and reads per step."""
+"""The step block: what a plan's program reads anew in each step, written by the host before it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_inde
 from pynq_train.schedule.plan import Plan
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
-"""Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
+"""Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0.
+
+Fields that are not named are 0.
+"""
 
 
 def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
-    """Return what the exponent policy must know of the layers."""
+    """Return what the exponent policy must know of each layer."""
     return tuple(LayerKind(s.name, layer.sources, active, s.kind, s.words,
                            layer.drop.rate if layer.drop else 0.0)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
@@ -27,11 +30,11 @@ def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
 
 def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
                 moving: bool = True) -> StepParams:
-    """Return the step-block fields of a step of the plan.
+    """Return the step-block fields of one step of a plan.
 
     Args:
         plan: the plan.
-        exponents: of the step.
+        exponents: exponents of the step.
         sgd: the optimizer's values; None for an evaluation.
         moving: whether the running statistics of normalisations move.
     """
@@ -41,9 +44,13 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
-    """Pack the step block; entries that a program does not use are zero.
+    """Return the bytes of the step block; entries that a program does not use are zero.
 
-    Where only a bias learns, the update of the scratch weights is a dead one.
+    Where only a bias is trained, the scratch convolution that sums its gradient has weights too:
+    their update is a dead one (:data:`DEAD_UPDATE`).
+
+    Raises:
+        BadInput: ``params`` is not for as many layers as the plan has.
     """
     entries: dict[int, bytes] = {
         param_index(Role.SOFTMAX, 0): pack_params(Opcode.SOFTMAX, params.softmax)}
@@ -76,5 +83,5 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
 
 
 def _opcode_of(plan: Plan, number: int) -> Opcode:
-    """Opcode of the descriptors of a node of the backward graph."""
+    """Return the opcode of the descriptors that a node of the backward graph becomes."""
     return Opcode.POOL if plan.backward_graph.nodes[number].kind == "unpool" else Opcode.VECTOR

@@ -1,4 +1,9 @@
-"""Order of a training step: the forward half and the backward half as descriptors."""
+"""Order of a training step: the descriptors of the forward half and of the backward half.
+
+The forward half keeps the order of the layers. In the backward half a weight gradient may run at
+any time behind its gradient; ``gradient_order`` chooses when, so that the update unit does not hold
+up the array.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +40,7 @@ from pynq_train.schedule.specs.trainable import Trainable
 
 def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[tuple[int, ...]],
                  split: BatchSplit, statistics: bool = True) -> tuple[Descriptor, ...]:
-    """Forward passes in their order.
+    """Return the descriptors of the forward passes in order.
 
     Args:
         specs: the layers.
@@ -43,7 +48,7 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[t
         sources: positions that each layer reads, -1 for the images.
         split: parts of the mini-batch for each layer.
         statistics: training: normalisations take the statistics of the batch, unless they are
-            frozen, dropouts drop.
+            frozen, and dropouts drop.
     """
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
                between: bool = False) -> list[Descriptor]:
@@ -59,21 +64,26 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[t
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
                   trainable: Sequence[Trainable], backward_graph: BackwardGraph,
                   split: BatchSplit) -> tuple[Descriptor, ...]:
-    """Backward passes and weight gradients in their best order; biases behind their sums.
+    """Return the descriptors of backward passes, weight gradients and updates in their best order.
+
+    The update of a bias stands behind all sums of its gradient.
 
     Args:
         specs: the layers.
         board: the board.
         momentum: the weight masters hold momentum.
-        trainable: what each layer learns.
+        trainable: what is trained of each layer.
         backward_graph: says what the vector unit does between the passes.
         split: parts of the mini-batch for each layer.
     """
-    # The vector unit fills the memory beside the array.
+    # The vector unit fills the memory beside the array. Without it tiles are chosen as if words
+    # were cheap; only if the whole half then asks for more bytes than the memory gives, once more
+    # with words dear.
     shared = any(node.kind != "backward" for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _ordered(specs, board, momentum, traffic, trainable, backward_graph, split)
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
+        # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
                      if trainable[s.index].weights) * (18 if momentum else 10)
         array = sum(e.cost.array for e in ordered if e.cost)
@@ -161,7 +171,11 @@ def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic
 
 
 def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Descriptor]]:
-    """The backward pass of a layer by parts of the mini-batch; of each sections, row phases."""
+    """Return the backward pass of a layer by parts, each with all sections and row phases.
+
+    ``parts``: how many parts of the mini-batch; images stand in the descriptors only where there is
+    more than one.
+    """
     def shapes(some: LayerSpec) -> list[PassShape]:
         return [shape for own in some.sections() for shape in backward_shapes(own)]
 
@@ -174,5 +188,6 @@ def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list
 
 def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
           between: bool = False) -> Descriptor:
+    """Return an array descriptor with the best tile for its shape."""
     tiled, cost = best_tile(shape, board, traffic, between)
     return Descriptor(role, shape.spec.index, tiled, cost)

@@ -1,4 +1,4 @@
-"""What learns: the layers and parameters that a training step updates."""
+"""What is trainable: the layers and parameters that a training step updates."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Traina
     """Return what each layer learns.
 
     ``last-layer`` is the classifier. ``last-block`` is the last convolution and everything behind
-    it; in a network of dense layers alone the last two. ``bias`` is the biases of all layers. A
-    pattern (``fnmatch``) names layers, ``conv*``, or parameters, ``conv1.weight``, ``*.bias``.
+    it; in a network of dense layers alone the last two. ``bias`` is the biases of all layers,
+    ``norm`` gamma and beta of all normalisations. A pattern (``fnmatch``) names layers, ``conv*``,
+    or parameters, ``conv1.weight``, ``*.bias``.
 
     Args:
         layers: the fused layers, first to last.
@@ -105,6 +106,7 @@ def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainab
 
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:
+    """Return the position of the layer with which ``last-block`` begins."""
     convolutions = [i for i, layer in enumerate(layers)
                     if layer.kind == "conv" and not layer.average]
     last = len(layers) - 1
@@ -114,4 +116,5 @@ def _last_block(layers: Sequence[FusedLayer]) -> int:
 
 
 def _names(layers: Sequence[FusedLayer]) -> str:
+    """Return the names of all layers that can be named in a choice."""
     return ", ".join(layer.name for layer in layers if not layer.average)
