@@ -12,9 +12,12 @@ _WINDOWS = "use a kernel of 2 or 3 and a stride of 1, 2 or 3"
 
 
 def check_supported(graph: Graph) -> None:
-    """Raise :class:`UnsupportedModel` that lists every operation that the engine does not run.
+    """Check that the engine runs every operation of a graph by itself.
 
-    The text names what could replace them. What cannot stand where it stands, ``fuse`` refuses.
+    Whether each can stand where it stands, ``fuse`` finds out.
+
+    Raises:
+        UnsupportedModel: it does not; all such operations are named, and what could replace them.
     """
     names = [op.name for op in graph.ops if isinstance(op, MaxPool)
              and not (op.kernel in POOL_KERNELS and op.stride in POOL_STRIDES)]
