@@ -21,10 +21,14 @@ Labels = npt.NDArray[np.int64]
 AnyArray = npt.NDArray[Any]
 
 DIGITS_TRAIN = 1437
+"""Training images of :func:`digits`."""
 DIGITS_TEST = 360
+"""Test images of :func:`digits`."""
 
 _STREAM_ORDER = 0x0D
+"""Names the random stream of the orders of epochs among those of a seed."""
 _STREAM_DIGITS = 0xD1
+"""Names the random stream that divides the digits."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,15 @@ class Splits:
 
 
 def load_npz(path: str | os.PathLike[str]) -> Splits:
-    """Load an .npz file with ``x`` and optionally ``y``, or ``x_train y_train x_test y_test``.
+    """Return the data of an .npz file with ``x`` and optionally ``y``, or split in two sets.
 
-    Images are numbers of shape (n, rows, cols), (n, rows, cols, channels) or
-    (n, channels, rows, cols), labels integers >= 0. Raises :class:`BadInput` for a missing or
-    corrupt file, other keys, dtypes or shapes, differing counts, NaN and infinity.
+    The names are then ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are numbers of shape
+    (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); labels are integers
+    from 0 on, one per image. Images are returned as they are stored, labels as int64.
+
+    Raises:
+        BadInput: the file is missing or corrupt, has other keys, dtypes or shapes, differing
+            counts, NaN or infinity.
     """
     path = os.fspath(path)
     arrays = _read_arrays(path)
@@ -69,9 +77,10 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
 
 
 def check_images(x: Any, input_shape: Shape) -> FloatArray:
-    """Return ``x`` as float32 (n, channels, rows, cols) if it fits the network's ``input_shape``.
+    """Return ``x`` as float32 (n, channels, rows, cols), if it fits the network's ``input_shape``.
 
-    Raises :class:`BadInput` for another dtype or shape, no images, NaN or infinity.
+    Raises:
+        BadInput: it has another dtype or shape, no images, NaN or infinity.
     """
     array = np.asarray(x)
     _check_numbers("images", array)
@@ -88,7 +97,11 @@ def check_images(x: Any, input_shape: Shape) -> FloatArray:
 
 
 def check_labels(y: Any, count: int, classes: int) -> Labels:
-    """Return ``y`` as int64 (count,) with every label in 0 .. ``classes`` - 1."""
+    """Return ``y`` as int64 (count,).
+
+    Raises:
+        BadInput: it has another shape, no integers, or a label outside 0 .. ``classes`` - 1.
+    """
     array = np.asarray(y)
     _check_label_type("labels", array)
     if array.shape != (count,):
@@ -112,11 +125,20 @@ def prepare_images(
 ) -> FloatArray:
     """Return images as normalised float32 (n, channels, rows, cols) of the network's input shape.
 
-    ``x`` is (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
-    divided by 255. Smaller images are padded with zeros (before normalisation) to the input size,
-    the odd row or column at the bottom and right; a single channel is repeated. Then
-    ``(x - mean) / std``, each a number or one per channel; left out, nothing is subtracted or
-    divided (see :func:`channel_stats`).
+    Smaller images are padded with zeros (before normalisation) to the input size, the odd row or
+    column at the bottom and right; a single channel is repeated. Then they become ``(x - mean) /
+    std``.
+
+    Args:
+        x: images (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
+            divided by 255.
+        input_shape: (channels, rows, cols) of the network's input.
+        mean: a number or one per channel; left out, nothing is subtracted (see
+            :func:`channel_stats`).
+        std: a number or one per channel; left out, nothing is divided.
+
+    Raises:
+        BadInput: dtype, shape or values do not fit, or an image is too large.
     """
     array = np.asarray(x)
     _check_numbers("images", array)
@@ -137,7 +159,7 @@ def prepare_images(
 def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel of images (n, channels, rows, cols).
 
-    A constant channel gets deviation 1.
+    A channel that is constant gets deviation 1.
     """
     mean = x.mean(axis=(0, 2, 3), dtype=np.float64)
     std = x.std(axis=(0, 2, 3), dtype=np.float64)
@@ -169,6 +191,9 @@ def digits() -> Splits:
 
     The split into 1,437 training and 360 test images is fixed. Mean and deviation of the training
     pixels are 0 and 1.
+
+    Raises:
+        MissingTool: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -197,9 +222,17 @@ def epoch_order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 def batches(
     count: int, batch: int, seed: int, epoch: int, drop_last: bool = False
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the image indices of every batch of one epoch, in :func:`epoch_order`.
+    """Yield the image indices, int64, of every mini-batch of one epoch, in :func:`epoch_order`.
 
-    ``drop_last`` leaves out a last batch of fewer than ``batch`` images.
+    Args:
+        count: number of images.
+        batch: images of a mini-batch.
+        seed: of the training.
+        epoch: number of the epoch, from 0.
+        drop_last: leave out a last mini-batch of fewer than ``batch`` images.
+
+    Raises:
+        BadInput: ``batch`` is below 1.
     """
     if batch < 1:
         raise BadInput("batch size", expected="at least 1", found=batch)
@@ -297,6 +330,11 @@ def _to_channels_first(array: AnyArray, input_shape: Shape) -> AnyArray:
 
 
 def _per_channel(what: str, value: float | Sequence[float], channels: int) -> FloatArray:
+    """Return numbers, one or one per channel, as float32 (1, channels or 1, 1, 1).
+
+    Raises:
+        BadInput: there are others, or one is not finite.
+    """
     array = np.asarray(value, dtype=np.float32).reshape(-1)
     if len(array) not in (1, channels) or not np.isfinite(array).all():
         raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",
