@@ -249,20 +249,20 @@ class ExponentPolicy:
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
-        for step in self.backward_graph.nodes:
-            total = self._sum_of(step, forward, gradients)
+        for node in self.backward_graph.nodes:
+            total = self._sum_of(node, forward, gradients)
             sums.append(total)
-            if not step.target:
+            if not node.target:
                 continue
             found = total
-            if step.kind not in ("mask", "view"):
-                history = self._history(step.target)
+            if node.kind not in ("mask", "view"):
+                history = self._history(node.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
-                most = MAX_OFFSET_SHIFT if step.kind == "norm" else MAX_SHIFT
+                most = MAX_OFFSET_SHIFT if node.kind == "norm" else MAX_SHIFT
                 found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
-            gradients[step.target] = found
-            if step.kind == "backward":
-                inputs[step.layer] = found
+            gradients[node.target] = found
+            if node.kind == "backward":
+                inputs[node.layer] = found
         layers = []
         for i, (kind, own) in enumerate(zip(self.layers, forward)):
             ref = self.backward_graph.of_layer.get(i)
@@ -382,15 +382,15 @@ class ExponentPolicy:
                 # The update has written the copy with this exponent, also where all weights are
                 # zero.
                 self.w16[i] = layer.w_next
-        for number, (step, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
-            bits = measures.backward[step.layer] if step.kind == "backward" else None
+        for number, (node, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
+            bits = measures.backward[node.layer] if node.kind == "backward" else None
             if number in measures.nodes:
                 bits, coefficients = measures.nodes[number]
-                if step.kind == "norm":
-                    _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
-                          coefficients, total - used.gradients[step.reads[0].tensor])
-            if bits is not None and step.target and step.kind != "mask":
-                _push(self._history(step.target), bits, total)
+                if node.kind == "norm":
+                    _push(self.extra.setdefault(f"{self.layers[node.layer].name}.b", []),
+                          coefficients, total - used.gradients[node.reads[0].tensor])
+            if bits is not None and node.target and node.kind != "mask":
+                _push(self._history(node.target), bits, total)
 
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
         """Take the measures of a calibration step instead of all history.

@@ -38,11 +38,11 @@ class StridedRegions:
             own: list[str] = []
             for symbol, layout, kind in sorted(maps, key=lambda one: -one[1].blocks):
                 size, step = layout.blocks * layout.block_stride, layout.image_stride
-                frame = next((name for name in own if used[name] + size <= step), "")
-                if not frame:
-                    frame = f"frame{len(used)}"
-                    own.append(frame)
-                    used[frame] = 0
-                    self._to.add(frame, layout.images * step, kind)
-                self._to.view(symbol, frame, used[frame], layout.extent)
-                used[frame] += size
+                region = next((name for name in own if used[name] + size <= step), "")
+                if not region:
+                    region = f"frame{len(used)}"
+                    own.append(region)
+                    used[region] = 0
+                    self._to.add(region, layout.images * step, kind)
+                self._to.view(symbol, region, used[region], layout.extent)
+                used[region] += size

@@ -264,7 +264,7 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
     return found
 
 
-def interleave(passes: Sequence[Sequence[Descriptor]], steps: Sequence[Sequence[Descriptor]]
+def interleave(passes: Sequence[Sequence[Descriptor]], operations: Sequence[Sequence[Descriptor]]
                ) -> list[Descriptor]:
     """Return a backward pass with the vector operations that follow it put between its parts.
 
@@ -272,19 +272,19 @@ def interleave(passes: Sequence[Sequence[Descriptor]], steps: Sequence[Sequence[
 
     Args:
         passes: descriptors of the backward pass, by part.
-        steps: what the vector unit does until the next backward pass, by operation and part.
+        operations: what the vector unit does until the next backward pass, by operation and part.
     """
-    first = next((at for at, step in enumerate(steps) if step[0].role == Role.BACKWARD_NORM),
-                 len(steps))
-    beside = [step for step in steps[:first] if len(step) == len(passes)]
+    first = next((at for at, operation in enumerate(operations)
+                  if operation[0].role == Role.BACKWARD_NORM), len(operations))
+    beside = [operation for operation in operations[:first] if len(operation) == len(passes)]
     # An operation that is cut otherwise cannot follow part by part: then all stays in order.
     if len(passes) == 1 or len(beside) < first:
-        return [descriptor for group in (*passes, *steps) for descriptor in group]
+        return [descriptor for group in (*passes, *operations) for descriptor in group]
     order: list[Descriptor] = []
     for part, descriptors in enumerate(passes):
         order += descriptors
         # One part late: what the vector unit reads must be complete.
         if part:
-            order += [step[part - 1] for step in beside]
-    order += [step[-1] for step in beside]
-    return order + [descriptor for step in steps[first:] for descriptor in step]
+            order += [operation[part - 1] for operation in beside]
+    order += [operation[-1] for operation in beside]
+    return order + [descriptor for operation in operations[first:] for descriptor in operation]
