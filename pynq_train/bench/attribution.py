@@ -103,6 +103,8 @@ def attribute(stamped: Sequence[Stamped], total: int, apart: bool = True) -> tup
             start = max(min(one.start, end - one.weight), now) if waiting else now
             # The weight gradients in front take what lies between the last pass and this one.
             if waiting:
+                # The array was at these weight gradients already while the last pass's results were
+                # stored.
                 now -= _cut(charges, stamped)
                 alone = _alone(vector, now, start - sum(stamped[i].weight for i in waiting))
                 charges += alone

@@ -79,6 +79,7 @@ class Graph:
         places: dict[str, int] = {}
 
         def append(op: Op) -> None:
+            """Name and check an operation and put it behind the others."""
             named = op if op.name else replace(op, name=_new_name(op.kind, counts, taken))
             named.verify()
             sources = resolve(named, len(ops), places)

@@ -144,6 +144,7 @@ def _unflattened(graph: Graph) -> Graph:
                           " and ".join(f"{rows}x{cols}" for rows, cols in sizes),
                           "put a Dense layer or GlobalAvgPool on each branch")
         joined = replace(op, inputs=maps)
+        # Maps of one pixel are vectors already.
         if sizes[0] == (1, 1):
             ops.put(op, joined)
             continue
@@ -151,6 +152,7 @@ def _unflattened(graph: Graph) -> Graph:
         ops.put(op, joined)
         ops.rename(op.name, flat.name)
         ops.put(ops.ops[[one.name for one in ops.ops].index(op.name)], joined, flat)
+    # The branches' own Flattens may have lost their readers.
     read = {name for op in ops.ops for name in op.inputs}
     ops.ops = [op for op in ops.ops[:-1]
                if op.name in read or not isinstance(op, Flatten)] + ops.ops[-1:]
@@ -186,6 +188,7 @@ def _bare(graph: Graph) -> Graph:
                 whole = AvgPool(1, 1, 0, name, (join.name,))
             ops.put(op, whole, replace(op, inputs=(name,)))
             continue
+        # All sources can: each does it by itself, and the concatenation joins the results.
         moved = tuple(replace(op, name=ops.new_name(f"{op.name}.{at}"), inputs=(name,))
                       for at, name in enumerate(join.inputs))
         ops.ops.remove(op)
@@ -250,6 +253,7 @@ def _nested(graph: Graph) -> Graph:
         op = next(one for one in ops.ops if one.name == name)
         if not isinstance(op, Concat):
             continue
+        # Compared by leaves, so that one nested otherwise is found as well.
         own = tuple(leaf for one in op.inputs for leaf in leaves.get(one, (one,)))
         parts = _cover(own, leaves)
         if len(parts) > 1:
@@ -292,6 +296,7 @@ def _copied(graph: Graph) -> Graph:
             fused = pools == 1 and all(ops.readers(one.inputs[0]) == 1 for one in tail)
             free = isinstance(head, _CONVOLUTIONS if pools else _FREE) and fused == bool(pools)
             if name != INPUT and name not in taken and free:
+                # A second concatenation would need it at a second place.
                 taken.add(name)
                 sources.append(name)
                 continue

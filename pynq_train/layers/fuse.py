@@ -223,6 +223,7 @@ class _Fusing:
         self._sources = [tuple(self._value(place) for place in sources)
                          for sources in graph.sources]
         for op, sources in zip(graph.ops, self._sources):
+            # What is left out reads nothing: else its input would seem to have a second reader.
             for place in () if _is_nothing(op) else sources:
                 self._readers[place] = self._readers.get(place, 0) + 1
         self._order = execution_order(graph.sources,
@@ -238,6 +239,8 @@ class _Fusing:
                 self._begin(at, op)
         if isinstance(self._graph.ops[-1], Flatten):
             raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+        # By last operations, not by first ones: a normalisation that adds a second map reads what
+        # is made between the two.
         self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
@@ -272,6 +275,7 @@ class _Fusing:
             self._extend(layer, at, op)
             return True
         if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
+            # The normalisation that runs last takes the sum: when it runs, the other map is there.
             for place, other in sorted(zip(sources, reversed(sources)), reverse=True,
                                        key=lambda pair: self._rank[pair[0]]):
                 layer = self._ends.get(place)
@@ -296,6 +300,7 @@ class _Fusing:
         array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, Dense))
         if not half or not array or any(isinstance(other, _POOLS) for other in layer.tail):
             return False
+        # The store path pools what it drains, before anything is written.
         self._extend(layer, at, op)
         return True
 
@@ -303,6 +308,7 @@ class _Fusing:
         """Take a ReLU behind a pooling pass into the layer in front of it: maxima commute."""
         below: _Open | None = layer
         while below is not None and self._windowed(below):
+            # Others that read a map on the way would see it changed: then nothing is moved.
             place = below.reads[0]
             below = self._ends.get(place) if self._readers.get(place) == 1 else None
         if below is None or any(isinstance(other, _RELUS) for other in below.tail):
@@ -437,6 +443,7 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
+    # Dense layers write their parts of the logits into one buffer: that is as good as one layer.
     joined = last.kind == "concat" and all(layers[place].kind == "dense"
                                            for place in last.sources)
     if last.relu or last.pool or not (last.on_array or joined):

@@ -254,6 +254,7 @@ class ExponentPolicy:
             sums.append(total)
             if not node.target:
                 continue
+            # Copies and tensor views keep the exponent of what they read.
             found = total
             if node.kind not in ("mask", "view"):
                 history = self._history(node.target)
@@ -263,6 +264,7 @@ class ExponentPolicy:
             gradients[node.target] = found
             if node.kind == "backward":
                 inputs[node.layer] = found
+        # Frozen weights keep their copy, and so its exponent.
         layers = []
         for i, (kind, own) in enumerate(zip(self.layers, forward)):
             ref = self.backward_graph.of_layer.get(i)
@@ -315,6 +317,9 @@ class ExponentPolicy:
                 continue
             if layer.kind == "norm":
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
+                # The second map is multiplied by 2**(second - total), a coefficient of 1 to
+                # 2**SCALE_BITS: that bounds the exponent of the sums, and with it that of the
+                # coefficients, on both sides.
                 least = max(target - x - most, second - x - SCALE_BITS if rest else w)
                 w = min(max(w, least), second - x) if rest else max(w, target - x - most)
                 total = x + w
@@ -371,6 +376,8 @@ class ExponentPolicy:
         Evaluations must not be observed. A tensor that is all zero leaves its history as it is.
         """
         for i, layer in enumerate(used.layers):
+            # A measure is that of the sums, before rounding to the output's exponent: it shows
+            # ranges that did not fit, too.
             _push(self.feature[i], measures.forward[i], layer.forward_sum)
             if i in measures.coefficients:
                 _push(self.extra.setdefault(f"{self.layers[i].name}.a", []),
@@ -413,6 +420,8 @@ class ExponentPolicy:
                 pairs.append((backward, layer.backward_sum, layer.dx))
             for bits, total, chosen in pairs:
                 if bits:
+                    # The exponent that this range would have been given, against the one it was
+                    # given.
                     ideal = bits.bit_length() + total + MARGIN - FRACTION_BITS
                     if ideal > chosen or ideal < chosen - CALIBRATION_SLACK:
                         return True

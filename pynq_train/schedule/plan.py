@@ -155,6 +155,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     train_from = first_trainable(trainable)
     learning = [one.anything for one in trainable]
     active = active_layers(layers, learning)
+    # Specs know which layers have gradients, since flags, layouts and limits depend on it.
     specs = layer_specs(layers, batch, train_from, board.config.tm, active,
                         inference_mode_norms(layers, learning, active))
     for spec, learn in zip(specs, trainable):

@@ -124,6 +124,7 @@ class _Waits:
         if len(semaphores) > 1:
             raise ValueError(f"tensors {tensors} have producers of several kinds")
         fields[f"pre.wait_{unit}_sem"] = int(semaphores.pop())
+        # A count of n means that the first n of a semaphore are complete: the last stands for all.
         fields[f"pre.wait_{unit}"] = max(count for _, count in found)
 
 
@@ -244,6 +245,7 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
     sums = descriptor.role == Role.BIAS_SUMS
     at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer, train)
     if descriptor.images is not None:
+        # The descriptor was tiled for the part alone; where it stands, only addresses say.
         at = _of_part(plan, layer, at, descriptor.images[0])
     fields, taps = lower(descriptor.tiled, at, flags, plan.momentum and not sums)
     if sums:

@@ -157,6 +157,7 @@ class VectorLowering:
             part: images.
         """
         def place(symbol: str) -> int:
+            """Return the offset of the part's first image in a gradient of the target's layout."""
             return self.at(symbol) + part.first * target.image_stride
 
         fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}

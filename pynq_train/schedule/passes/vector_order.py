@@ -250,6 +250,7 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
         def descriptors(role: Role, whole: bool, parts: int = leaving[step.layer],
                         own: int = number,
                     layer: int = step.layer, count: int = images) -> list[Descriptor]:
+            """Return the descriptors of one operation: one for each part, or one for ``whole``."""
             if whole or count == 1:
                 return [Descriptor(role, layer, node=own)]
             return [Descriptor(role, layer, images=some, part=part, node=own)

@@ -59,6 +59,7 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
     group = list(range(len(layers)))
 
     def find(place: int) -> int:
+        """Return the layer that stands for the set of a layer."""
         while group[place] != place:
             place = group[place]
         return place

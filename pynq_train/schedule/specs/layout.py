@@ -160,6 +160,7 @@ def pack_maps(values: Array) -> Array:
     """Return ``[image, channel, row, column]`` packed as ``[image][block][row][column][4]``."""
     images, channels, rows, cols = values.shape
     blocks = ceil_div(channels, CHANNELS_PER_WORD)
+    # Channels that pad a block must be zero: the engine multiplies them like the others.
     out = np.zeros((images, blocks * CHANNELS_PER_WORD, rows, cols), values.dtype)
     out[:, :channels] = values
     out = out.reshape(images, blocks, CHANNELS_PER_WORD, rows, cols)

@@ -211,6 +211,7 @@ class LayerSpec:
         ``words``: int64 words {momentum, weight}, or int32 weights, as :meth:`pack_weights` takes
         them.
         """
+        # The weight is the low half of a word, and an absent one has momentum 0.
         return self.pack_weights(words, ABSENT_WEIGHT if words.dtype == np.int32
                                  else ABSENT_WEIGHT & 0xFFFF_FFFF)
 
@@ -261,6 +262,7 @@ class LayerSpec:
         channels = np.arange(self.m)
         if self.groups is None:
             return channels
+        # Each section is padded by itself, so the channels of two do not follow each other.
         section, channel = np.divmod(channels, self.groups.section_m)
         return section * self.groups.section_tiles(self.m_tile) * self.m_tile + channel
 
@@ -293,11 +295,13 @@ class LayerSpec:
         pixels = self.out_rows * self.out_cols
         n, m = self.n, self.m
         if self.groups is not None:
+            # A section is dense: its absent weights are products too, of zeros.
             n, m = self.groups.section_n, self.groups.section_m
         sums = [("forward", n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:
             sums.append(("backward", m * self.kernel**2, "fewer output channels"))
         if weight_gradient:
+            # Only a smaller mini-batch makes this sum shorter, if a single image fits at all.
             fits = MAX_PRODUCTS // pixels
             fix = (f"use a mini-batch of at most {fits} images" if fits
                    else f"use maps of at most {MAX_PRODUCTS} pixels")
@@ -370,6 +374,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
     images = MapLayout.feature(batch, *layers[0].in_shape)
     specs: list[LayerSpec] = []
     dense_map: list[bool] = []
+    # Gaps between images belong to the layout of an output: whoever reads it inherits them.
     wide = image_pitch_blocks(layers)
     for index, layer in enumerate(layers):
         first = layer.sources[0]
@@ -433,6 +438,8 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if not dense_map:
             flat_shape = layer.in_shape
             x = x.flattened()
+            # Channels that pad a block are inputs as well: the map holds zeros there, and so do
+            # weights.
             n = x.blocks * CHANNELS_PER_WORD
         else:
             n = layer.in_shape[0]
