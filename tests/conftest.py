@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pynq_train.backends.vboard import build
+
 ROOT = Path(__file__).resolve().parent.parent
 
 DEFAULT_SEED = 20260
-_ORDER = ("unit", "property", "rtl", "system", "synth")
+_ORDER = ("unit", "against_torch", "rtl", "formal", "system", "install", "synth")
 
 _PACKAGES = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX", "onnxruntime": "ONNX Runtime"}
 
@@ -54,6 +57,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         "/proc/device-tree/chosen/pynq_board"
     ):
         pytest.skip("this machine is not a PYNQ board")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Only tests that are marked ``rtl`` may have a simulator built: tiers rely on marks."""
+    def refuse(*_: object, **__: object) -> Path:
+        build.find_tools()  # a tool that a test takes away is missed as ever
+        raise AssertionError(f"{item.nodeid} builds a simulator: expected the mark rtl")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("rtl") is None:
+            patch.setattr(build, "build", refuse)
+        yield
 
 
 @pytest.fixture

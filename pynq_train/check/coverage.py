@@ -7,7 +7,7 @@ descriptor falls into was never compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -171,11 +171,3 @@ class Coverage:
                          f"{min(counts):>7}")
         lines.append(f"{'all':<16} {'':<28} {self.hit:>5} {self.bins:>5}")
         return "\n".join(lines)
-
-
-def coverage_of(programs: Iterable[bytes]) -> Coverage:
-    """Return the coverage of several programs, each packed descriptors."""
-    coverage = Coverage()
-    for program in programs:
-        coverage.add_program(program)
-    return coverage

@@ -20,6 +20,7 @@ from pynq_train.graph.rng import hash_u64, stream_key
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode, Pass, Semaphore, pack_descriptor, pack_params
 from pynq_train.hw.config import WORD_BYTES
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program import Program, verify
 from pynq_train.schedule.lower.program import ProgramImage, build_training
@@ -66,7 +67,8 @@ class Copied:
 def map_plan(board: Board) -> Plan:
     """Return the plan of the copy of a feature map: one forward pass."""
     shape = (CHANNELS, ROWS, COLS)
-    layer = FusedLayer("conv", NAME, shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    layer = FusedLayer(kind=kinds.CONV, name=NAME, in_shape=shape, out_shape_before_pool=shape,
+                       out_shape=shape)
     return standalone_plan(standalone_pass(layer, Pass.FORWARD, 1, board))
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from functools import cache
 
-from pynq_train.hw.fields import Field, Place, Section
+from pynq_train.hw.fields import Field, Place, Section, reserved
 from pynq_train.hw.pool import POOL_FIELDS
 
 DESCRIPTOR_WORDS = 128
@@ -118,7 +119,7 @@ def _walk(what: str) -> tuple[Field, ...]:
         Field("taps", 1, "add the tap's weight offset to the row address at row level 2"),
         Field("sum", 1, "weight gradient: take the channel sums"),
         Field("align", 1, "round the ring position up to 4 words when row level 3 increments"),
-        Field("walk_pad", 24, "zero"),
+        reserved("walk_pad", 24),
         Field("c", 16, "first coordinate of run (0) and row levels (1..3)", True, 4),
         Field("lim", 16, "coordinates outside 0..lim-1 are padding: zero, or not stored", False,
               4),
@@ -144,7 +145,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("opcode", 8, "Opcode"),
             Field("signal", 8, "Semaphore that counts this descriptor when it retires"),
             Field("n_taps", 8, "taps in the tap table"),
-            Field("pre_pad", 8, "zero"),
+            reserved("pre_pad", 8),
             Field("param", 16, "index of the step-block entry"),
             Field("number", 16, "position in the program, for messages"),
             Field("taps_off", 32, "byte offset of the tap table"),
@@ -152,7 +153,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("wait_x_sem", 8, "Semaphore that the X loader (or update, softmax) waits for"),
             Field("wait_s_sem", 8, "Semaphore that the S loader waits for"),
             Field("wait_y_sem", 8, "Semaphore that the store unit waits for"),
-            Field("pre_pad2", 8, "zero"),
+            reserved("pre_pad2", 8),
             Field("wait_x", 16, "count to reach before the X loader starts"),
             Field("wait_s", 16, "count to reach before the S loader starts"),
             Field("wait_y", 16, "count to reach before the store unit starts"),
@@ -188,7 +189,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("red", 3, "inner tile levels that accumulate into the same tile"),
             Field("xreuse", 3, "inner tile levels over which the X tile stays"),
             Field("s_col", 1, "S words are columns (backward, weight gradient), not rows"),
-            Field("c_pad", 8, "zero"),
+            reserved("c_pad", 8),
             Field("s_stride", 16, "words from one S quarter to the next in the ring"),
             Field("s_step", 16, "words from one S set to the next in a chunk"),
             Field("s_chunk", 16, "words of a chunk, freed together"),
@@ -210,7 +211,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("flags", 1, "write flags (ReLU mask, pooling index)"),
             Field("single", 1, "one pixel per group (stride 3)"),
             Field("clip", 1, "with relu: values above the limit become the limit"),
-            Field("y_pad", 6, "zero"),
+            reserved("y_pad", 6),
             Field("yblk", 16, "staging step from one channel block to the next, words"),
             Field("fblk", 16, "flag staging step from one channel block to the next, words"),
             Field("groups", 16, "raw: accumulator groups of a segment"),
@@ -427,16 +428,16 @@ UPDATE_PARAM_FIELDS = (
     Field("w_shift", 8, "right shift of the Q3.28 master to the 16-bit copy, 0..31"),
     Field("lr_shift", 8, "right shift of lr * momentum to Q3.28, 0..47"),
     Field("nesterov", 1, "step by g + decay * w + momentum * v'; else by v'"),
-    Field("u_pad", 7, "zero"),
+    reserved("u_pad", 7),
     Field("lr", 16, "learning rate mantissa, unsigned"),
-    Field("u_pad2", 16, "zero"),
+    reserved("u_pad2", 16),
     Field("momentum", 32, "momentum factor, unsigned Q0.16, up to 65536"),
     Field("decay", 32, "weight decay, unsigned Q0.20, below 65536"),
 )
 SOFTMAX_PARAM_FIELDS = (
     Field("z_shift", 8, "minus the exponent of the logits, 0..31"),
     Field("m_shift", 8, "squared error: right shift of logit minus target to the gradient, 0..31"),
-    Field("f_pad", 16, "zero"),
+    reserved("f_pad", 16),
     Field("valid", 32, "images that count; the others get zero gradients"),
     Field("t_off", 16, "cross-entropy: target of a class that is not the label's, unsigned Q0.16"),
     Field("t_drop", 16, "cross-entropy: what the label's target lacks to one, unsigned Q0.16"),
@@ -455,7 +456,7 @@ NORM_PARAM_FIELDS = (
     Field("a_exp", 8, "exponent of the coefficients A", True),
     Field("b_exp", 8, "exponent of the coefficients B", True),
     Field("c_exp", 8, "exponent of the coefficients C", True),
-    Field("n_pad", 24, "zero"),
+    reserved("n_pad", 24),
     Field("alpha", 32, "part by which running values move, unsigned Q0.16, up to 65536"),
 )
 PARAM_FIELDS = {
@@ -496,6 +497,12 @@ def places(opcode: Opcode) -> Iterator[tuple[str, Place]]:
     for name in _section_names(opcode):
         for place in SECTIONS[name].places:
             yield f"{name}.{place.name}", place
+
+
+@cache
+def reserved_names(opcode: Opcode) -> tuple[str, ...]:
+    """Return the ``section.element`` of every element that must be zero in ``opcode``."""
+    return tuple(name for name, place in places(opcode) if place.field.reserved)
 
 
 def pack_descriptor(values: Mapping[str, int]) -> bytes:

@@ -15,6 +15,7 @@ class Field:
         doc: meaning and unit.
         signed: two's complement.
         count: number of elements; names then end in an index.
+        reserved: bits without a meaning yet; they stand as zero and the verifier refuses others.
     """
 
     name: str
@@ -22,6 +23,12 @@ class Field:
     doc: str
     signed: bool = False
     count: int = 1
+    reserved: bool = False
+
+
+def reserved(name: str, bits: int) -> Field:
+    """Return a field of ``bits`` bits that stand as zero."""
+    return Field(name, bits, "zero", reserved=True)
 
 
 @dataclass(frozen=True)

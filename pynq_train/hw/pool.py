@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pynq_train.hw.fields import Field
+from pynq_train.hw.fields import Field, reserved
 
 MAX_KERNEL, MAX_STRIDE, MAX_PAD = 3, 3, 1
 """Largest window, stride and padding above and at the left."""
@@ -31,10 +31,10 @@ POOL_FIELDS = (
     Field("w_words", 32, "words of winners of an image"),
     Field("w_step", 32, "bytes from an image's winners to the next"),
     Field("o_words", 32, "words of an image that is written"),
-    Field("p_pad", 9, "zero"),
+    reserved("p_pad", 9),
     Field("p_winners", 1, "forward: write the winners"),
     Field("p_back", 1, "gradients go to the winners; else maxima are taken"),
-    Field("p_pad2", 3, "zero"),
+    reserved("p_pad2", 3),
     Field("p_kernel", 2, "rows and columns of a window, 2 or 3"),
     Field("p_stride", 2, "rows and columns from window to window, 1..3"),
     Field("p_top", 1, "rows of the first window above the map"),
@@ -48,7 +48,7 @@ SHARED_PLACES = {
 }
 """Fields that stand where one of VECTOR stands: the unit's streams take either.
 
-The other bits that say what VECTOR does stand in ``p_pad`` and ``p_pad2``.
+The other bits that say what VECTOR does stand in reserved fields of POOL: they are zero.
 """
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, Unit
+from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, Unit, reserved_names
 from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.hw.contract import contract_hash
 from pynq_train.program.access import Access, accesses
@@ -119,9 +119,9 @@ def _check_map(program: Program) -> None:
 def _check_prefix(program: Program, index: int, label: str) -> None:
     """Check reserved fields, number and step-block entry of a descriptor."""
     fields = program.fields[index]
-    for name, value in fields.items():
-        if "_pad" in name and name.split("_pad")[1] in ("", "0", "2") and value:
-            raise IllegalProgram(f"{label}: reserved field {name}", expected=0, found=value)
+    for name in reserved_names(Opcode(fields["pre.opcode"])):
+        if fields[name]:
+            raise IllegalProgram(f"{label}: reserved field {name}", expected=0, found=fields[name])
     if fields["pre.number"] != index:
         raise IllegalProgram(f"{label}: number", expected=index, found=fields["pre.number"])
     if fields["pre.opcode"] == Opcode.FENCE:

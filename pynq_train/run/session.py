@@ -35,9 +35,9 @@ from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, bu
 from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_block import (
     DEAD_UPDATE,
-    layer_kinds,
     pack_step_block,
     plan_params,
+    quant_layers,
 )
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -77,7 +77,7 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, ranges, input_k)
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, ranges, input_k)
     policy.loss = plan.loss
     return policy
 
@@ -129,7 +129,7 @@ class Session:
         self._frozen = masters = with_averages(self.plan, masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             if not spec.on_array:
-                if spec.kind == "norm":
+                if spec.kind.normalises:
                     self._write_norm(spec, masters[spec.name])
                 continue
             own = masters[spec.name]
@@ -148,7 +148,7 @@ class Session:
         result = {}
         for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
-                if spec.kind == "norm":
+                if spec.kind.normalises:
                     result[spec.name] = self._read_norm(spec)
                 continue
             if layer.average:

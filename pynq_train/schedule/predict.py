@@ -15,7 +15,6 @@ from pynq_train.hw.commands import Opcode
 from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import NormProgram
-from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.passes.cost import DESCRIPTOR_CYCLES, bias_cost, softmax_cost, update_cost
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
@@ -91,22 +90,6 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
     commands = [Command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
     return _run(commands, program.descriptors, board, batch, memory)
-
-
-def predict_entries(descriptors: Sequence[Descriptor], board: Board, batch: int,
-                    memory: MemoryTiming | None = None) -> Prediction:
-    """Predict passes one behind the other that no plan has placed; they wait for nothing."""
-    commands, chosen = [], []
-    for number, descriptor in enumerate(e for e in descriptors if e.tiled is not None):
-        assert descriptor.tiled is not None
-        fields, _ = lower(descriptor.tiled, _ANYWHERE)
-        fields.update({"pre.opcode": int(descriptor.role.opcode), "pre.number": number})
-        commands.append(Command(fields, _tap_weights(descriptor)))
-        chosen.append(descriptor)
-    return _run(commands, chosen, board, batch, memory)
-
-
-_ANYWHERE = LayerAddresses(*(index << 26 for index in range(9)))
 
 
 def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:

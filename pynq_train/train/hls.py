@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.backends.names import HLS_CSIM
-from pynq_train.eftrain.csim import EfNetwork
+from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.graph import LayerParams
 from pynq_train.layers import FusedLayer
@@ -28,7 +28,9 @@ def _found(layer: FusedLayer) -> str:
     """What of a layer the kernel does not have."""
     if layer.average:
         return "AvgPool" if layer.first is None else "PadChannels"
-    return "Relu6" if layer.clip else f"{layer.groups} groups"
+    if layer.activation not in KNOWN_ACTIVATIONS:
+        return str(layer.activation)
+    return f"{layer.groups} groups"
 
 
 class HlsSession(Session):
@@ -44,17 +46,18 @@ class HlsSession(Session):
 
     Raises:
         BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
-            ReLU6 or average pooling, or is no convolution or dense layer, or the loss is not the
-            plain cross-entropy.
+            another activation than ReLU, or average pooling, or is no convolution or dense layer,
+            or the loss is not the plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, trainable in zip(plan.layers, plan.trainable):
             if not layer.on_array:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
-                               "dense layer", found=layer.kind,
+                               "dense layer", found=str(layer.kind),
                                fix="use another board: EF-Train's kernel has nothing else")
-            if layer.groups > 1 or layer.clip or layer.average:
+            if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
+                    or layer.average):
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
                                "all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")

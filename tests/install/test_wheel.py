@@ -16,6 +16,8 @@ import pytest
 import pynq_train
 from pynq_train.hw.config import CONFIGS, package_path
 
+pytestmark = pytest.mark.medium
+
 ROOT = Path(__file__).resolve().parents[2]
 BOARD_PYTHON = "3.10"
 BOARD_PACKAGES = ("numpy==1.21.5", "pydantic==1.9.1")
@@ -209,7 +211,7 @@ def board_like(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_board_like_environment_trains_and_drives(board_like: Path, tmp_path: Path) -> None:
-    for name in ("conftest.py", "unit", "oracles"):
+    for name in ("conftest.py", "unit", "reference_models"):
         source, target = ROOT / "tests" / name, tmp_path / "tests" / name
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)

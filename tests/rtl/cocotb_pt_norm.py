@@ -9,7 +9,7 @@ from typing import Any
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
 from descriptor_bench import check_descriptor
-from oracles.norm_cases import SYMBOLS, random_case, run
+from reference_models.norm_cases import SYMBOLS, random_case, run
 
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.norm import NormProgram

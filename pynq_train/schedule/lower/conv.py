@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.words import LANES, ceil_div
 from pynq_train.program.program import Fields
+from pynq_train.schedule.lower.activation import activation_fields
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -342,8 +344,8 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
            move=(tile.cols, tile.rows))
-    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool),
-                   "y.clip": int(spec.clip)})
+    fields.update({"y.bias": int(spec.bias), "y.pool": int(spec.pool),
+                   **activation_fields(spec.activation, "y.")})
     if spec.bias:
         fields["y.bias_off"] = at.bias
         _put(fields, "y.dbias", jumps(store, (spec.m_tile * 8, 0, 0, 0, 0)))
@@ -567,7 +569,8 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         n = m if spec.group else n
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
-        "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
+        **activation_fields(spec.activation if forward else Activation.NONE, "g.g_"),
+        "g.g_pool": int(spec.pool and forward),
         "g.g_flags": int(forward and flags and spec.flags is not None),
         "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
         "g.g_mode": 0 if forward else int(spec.gradient_mode),
@@ -580,7 +583,7 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
         "g.g_w": 0 if gradient else at.w16,
         "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
-        "g.g_clip": int(spec.clip and forward), "g.g_group": spec.group,
+        "g.g_group": spec.group,
     })
     _put(fields, "g.g_x_strides",
          (x.image_stride, x.block_stride, x.row_stride, x.col_stride))

@@ -115,7 +115,7 @@ def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boar
     return _best(
         spec, most, board, False,
         _MapSweep(front.y, 2) if front is not None and not front.on_array else None,
-        _MapSweep(back.x, 1) if back is not None and back.kind == "norm" else None)
+        _MapSweep(back.x, 1) if back is not None and back.kind.normalises else None)
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
@@ -125,7 +125,7 @@ def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boa
     return _best(
         spec, most, board, True,
         _MapSweep(front.x, 3) if front is not None and not front.on_array else None,
-        _MapSweep(back.y, 2) if back is not None and back.kind == "norm" else None)
+        _MapSweep(back.y, 2) if back is not None and back.kind.normalises else None)
 
 
 @dataclass(frozen=True)

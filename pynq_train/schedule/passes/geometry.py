@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pynq_train.hw.commands import LoadMode, Pass, PixelMode
+from pynq_train.hw.commands import Pass, PixelMode
 from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES, HwConfig
 from pynq_train.hw.words import LANES, ceil_div, round_up
 from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, FLAG_POOL_PIXELS
@@ -121,11 +121,6 @@ class PassShape:
         if self.spec.origin is not None:
             name += f" group {self.spec.origin.group}"
         return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
-
-    @property
-    def gradient_load(self) -> LoadMode:
-        """How this pass loads the output gradient; PLAIN in the forward pass."""
-        return LoadMode.PLAIN if self.kind == Pass.FORWARD else self.spec.gradient_mode
 
     @property
     def aligned_cols(self) -> bool:

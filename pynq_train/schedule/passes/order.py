@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
+from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
@@ -76,12 +77,11 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         backward_graph: says what the vector unit does between the passes.
         split: parts of the mini-batch for each layer.
     """
-    # The vector unit fills the memory beside the array. Without it tiles are chosen as if words
-    # were cheap; only if the whole half then asks for more bytes than the memory gives, once more
-    # with words dear.
-    shared = any(node.kind != "backward" for node in backward_graph.nodes)
+    # The vector unit fills the memory beside the array.
+    shared = any(node.kind != nodes.BACKWARD for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
-        ordered = _ordered(specs, board, momentum, traffic, trainable, backward_graph, split)
+        ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
+                                split).ordered()
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
@@ -92,82 +92,102 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
     return ordered
 
 
-def _ordered(specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
-             trainable: Sequence[Trainable], backward_graph: BackwardGraph,
-             split: BatchSplit) -> tuple[Descriptor, ...]:
-    rate, room = (MOMENTUM_RATE if momentum else PLAIN_RATE), board.config.grad_words
-    descriptors: list[Descriptor] = []
+class _BackwardHalf:
+    """Collects what each layer does backward, last layer first, then puts it into one order.
 
-    def work(descriptor: Descriptor, sums: int = 0) -> Work:
-        descriptors.append(descriptor)
+    The array's backward passes are a chain, between whose parts the vector unit works; weight
+    gradients may come later, when the update unit has room for their sums.
+    """
+
+    def __init__(self, specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
+                 trainable: Sequence[Trainable], backward_graph: BackwardGraph,
+                 split: BatchSplit) -> None:
+        self._specs, self._trainable, self._split = specs, trainable, split
+        self._board, self._traffic = board, traffic
+        self._rate = MOMENTUM_RATE if momentum else PLAIN_RATE
+        self._room = board.config.grad_words
+        self._on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
+        self._descriptors: list[Descriptor] = []
+        # Of each layer on the array: its links of the chain, its weight gradients.
+        self._layers: list[tuple[list[Work], list[Work]]] = []
+
+    def ordered(self) -> tuple[Descriptor, ...]:
+        """Return the descriptors in their order, updates of vectors behind their sums."""
+        self._collect()
+        order = backward_order(self._layers, self._room, self._rate)
+        return self._with_updates([self._descriptors[key] for key in order])
+
+    def _collect(self) -> None:
+        passes: list[list[Descriptor]] = []
+        vector: list[list[Descriptor]] = []
+        for spec in reversed(self._specs):
+            # In front of the gradients that are still to come, beside which the vector unit works.
+            vector += self._on_vector.get(spec.index, [])
+            if not spec.on_array:
+                continue
+            self._close(passes, vector)
+            learn = self._trainable[spec.index]
+            self._layers.append(([], self._gradients(spec, learn) if learn.weights else []))
+            passes = []
+            vector = []
+            if spec.backward:
+                passes += _backward(spec, self._board, self._traffic,
+                                    self._split.leaving[spec.index])
+            if learn.bias and not learn.weights:
+                # In the chain at once: the gradient map is not kept until there is room.
+                passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
+                                     self._board, self._traffic) for own in spec.sections()])
+        self._close(passes, vector)
+
+    def _close(self, passes: list[list[Descriptor]], vector: list[list[Descriptor]]) -> None:
+        """Put the vector unit's work between the parts of the last layer's backward pass."""
+        if passes or vector:
+            self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
+
+    def _gradients(self, spec: LayerSpec, learn: Trainable) -> list[Work]:
+        """Weight gradients of a layer, cut so that their sums fit the queue."""
+        works: list[Work] = []
+        # A frozen bias of a layer whose weights learn: no sums are asked for.
+        for own in replace(spec, bias=learn.bias).sections():
+            tile_sums = own.weight_elements // own.m_tiles
+            whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), self._board,
+                          self._traffic)
+            assert whole.cost is not None
+            tiles = slice_tiles(own.m_tiles, tile_sums, whole.cost.cycles, self._room, self._rate)
+            for first in range(0, own.m_tiles, tiles):
+                count = min(tiles, own.m_tiles - first)
+                shape = weight_gradient_shape(own, first, count)
+                works.append(self._work(_conv(Role.WEIGHT_GRADIENT, shape, self._board,
+                                              self._traffic), count * tile_sums))
+        return works
+
+    def _work(self, descriptor: Descriptor, sums: int = 0) -> Work:
+        self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
-        return Work(len(descriptors) - 1, cycles, sums)
+        return Work(len(self._descriptors) - 1, cycles, sums)
 
-    layers: list[tuple[list[Work], list[Work]]] = []
-    on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
-    gammas: dict[int, list[Descriptor]] = {}
-    passes: list[list[Descriptor]] = []
-    steps: list[list[Descriptor]] = []
-
-    def close() -> None:
-        """Put the steps of the vector unit between the parts of the last backward pass."""
-        if passes or steps:
-            layers[-1][0].extend(work(descriptor) for descriptor in interleave(passes, steps))
-        passes.clear()
-        steps.clear()
-    for spec in reversed(specs):
-        learn = trainable[spec.index]
-        # In front of the gradients that are still to come, beside which the vector unit works.
-        steps += on_vector.get(spec.index, [])
-        if not spec.on_array:
-            gammas[spec.index] = [Descriptor(role, spec.index)
-                                  for role, learned in ((Role.UPDATE_GAMMA, learn.weights),
-                                                        (Role.UPDATE_BIAS, learn.bias)) if learned]
-            continue
-        close()
-        backward: list[Work] = []
-        gradients: list[Work] = []
-        sums: list[Descriptor] = []
-        if learn.weights:
-            # A frozen bias of a layer whose weights learn: no sums are asked for.
-            for own in replace(spec, bias=learn.bias).sections():
-                tile_sums = own.weight_elements // own.m_tiles
-                whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), board, traffic)
-                assert whole.cost is not None
-                step = slice_tiles(own.m_tiles, tile_sums, whole.cost.cycles, room, rate)
-                for first in range(0, own.m_tiles, step):
-                    count = min(step, own.m_tiles - first)
-                    shape = weight_gradient_shape(own, first, count)
-                    gradients.append(work(_conv(Role.WEIGHT_GRADIENT, shape, board, traffic),
-                                          count * tile_sums))
-        elif learn.bias:
-            # In the chain at once: the gradient map is not kept until there is room.
-            sums = [_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)), board, traffic)
-                    for own in spec.sections()]
-        layers.append((backward, gradients))
-        if spec.backward:
-            passes += _backward(spec, board, traffic, split.leaving[spec.index])
-        if sums:
-            passes.append(sums)
-    close()
-    left = {spec.index: spec.m_tiles for spec in specs}
-    ordered: list[Descriptor] = []
-    ready: list[Descriptor] = []
-    late: list[Descriptor] = []
-    for key in backward_order(layers, room, rate):
-        descriptor = descriptors[key]
-        if descriptor.role == Role.WEIGHT_GRADIENT:
-            # One weight gradient later: what waits in front of one holds up the array.
-            ordered += ready
-            ready, late = late, []
-        ordered.append(descriptor)
-        if descriptor.role == Role.BACKWARD_NORM:
-            late += gammas[descriptor.layer]
-        if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and descriptor.tiled:
-            left[descriptor.layer] -= descriptor.tiled.shape.outer
-            if left[descriptor.layer] == 0 and descriptor.tiled.shape.spec.bias:
-                ordered.append(Descriptor(Role.UPDATE_BIAS, descriptor.layer))
-    return (*ordered, *ready, *late)
+    def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+        """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""
+        tiles_left = {spec.index: spec.m_tiles for spec in self._specs}
+        ordered: list[Descriptor] = []
+        ready: list[Descriptor] = []
+        late: list[Descriptor] = []
+        for descriptor in order:
+            layer, tiled = descriptor.layer, descriptor.tiled
+            if descriptor.role == Role.WEIGHT_GRADIENT:
+                # One weight gradient later: what waits in front of one holds up the array.
+                ordered += ready
+                ready, late = late, []
+            ordered.append(descriptor)
+            if descriptor.role == Role.BACKWARD_NORM:
+                learn = self._trainable[layer]
+                late += [Descriptor(role, layer) for role, learned in (
+                    (Role.UPDATE_GAMMA, learn.weights), (Role.UPDATE_BIAS, learn.bias)) if learned]
+            if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and tiled:
+                tiles_left[layer] -= tiled.shape.outer
+                if tiles_left[layer] == 0 and tiled.shape.spec.bias:
+                    ordered.append(Descriptor(Role.UPDATE_BIAS, layer))
+        return (*ordered, *ready, *late)
 
 
 def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Descriptor]]:

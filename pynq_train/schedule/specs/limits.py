@@ -18,7 +18,7 @@ def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
     """
     most = config.line_columns - SPARE_COLUMNS
     for spec in specs:
-        if spec.kind == "pool" and spec.x.cols > most:
+        if spec.kind.windowed and spec.x.cols > most:
             raise DoesNotFit(f"layer {spec.name!r}: columns of a map that is pooled",
                              expected=f"at most {most}", found=spec.x.cols,
                              fix="use a convolution with a stride in front of it")

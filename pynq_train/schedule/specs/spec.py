@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import DoesNotFit
+from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.config import (
     ABSENT_WEIGHT,
@@ -17,7 +18,9 @@ from pynq_train.hw.config import (
     WORD_BYTES,
 )
 from pynq_train.hw.words import ceil_div
-from pynq_train.layers.fuse import Drop, FusedLayer, Kind
+from pynq_train.layers import kinds
+from pynq_train.layers.fuse import Drop, FusedLayer
+from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
@@ -60,7 +63,8 @@ class LayerSpec:
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
         x: layout of the input.
         y: layout of the output and of its gradient, after pooling.
-        flags: layout of the flags, None without ReLU and pooling.
+        activation: behind the layer's sums.
+        flags: layout of the flags, None without activation and pooling.
         backward: whether the gradient of the input is computed.
         dense: the layer is fully connected; one of the vector unit: its input is a dense map.
         flat_shape: shape of the feature map that a dense layer flattens, else None.
@@ -69,7 +73,6 @@ class LayerSpec:
         frozen: a normalisation uses its running statistics in training too: it is frozen, or
             nothing learns up to it.
         groups: of a grouped convolution.
-        clip: ReLU ends at 6.
         drop: of a dropout.
         origin: of a section of a grouped convolution: where it begins in the layer.
     """
@@ -85,7 +88,7 @@ class LayerSpec:
     pad_left: int
     out_rows: int
     out_cols: int
-    relu: bool
+    activation: Activation
     pool: bool
     bias: bool
     x: MapLayout
@@ -95,17 +98,16 @@ class LayerSpec:
     dense: bool
     flat_shape: tuple[int, int, int] | None
     m_tile: int
-    kind: Kind = "conv"
+    kind: Kind = kinds.CONV
     frozen: bool = False
     groups: Groups | None = None
-    clip: bool = False
     drop: Drop | None = None
     origin: Origin | None = None
 
     @property
     def on_array(self) -> bool:
         """Whether the layer is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
     @property
     def words(self) -> int:
@@ -164,7 +166,7 @@ class LayerSpec:
         """How a loader reads the output's gradient: unpooled, masked by flags, or as it stands."""
         if self.pool:
             return LoadMode.UNPOOL
-        return LoadMode.MASK if self.relu else LoadMode.PLAIN
+        return LoadMode.MASK if self.activation.has_flags else LoadMode.PLAIN
 
     @property
     def weight_blocks(self) -> int:
@@ -289,7 +291,7 @@ class LayerSpec:
         if self.flags is not None and self.out_cols > most:
             raise DoesNotFit(
                 f"layer {self.name!r}: {'mini-batch' if self.dense else 'columns'} with "
-                f"{'pooling' if self.pool else 'ReLU'}", expected=f"at most {most}",
+                f"{'pooling' if self.pool else self.activation}", expected=f"at most {most}",
                 found=self.out_cols,
                 fix="use a smaller mini-batch" if self.dense else "use a narrower map")
         pixels = self.out_rows * self.out_cols
@@ -383,20 +385,20 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
-            if layer.kind == "conv" and not last:
+            if layer.kind.convolves and not last:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = layer.kind == "dense"
+            flat = layer.kind.to_vector
         else:
-            if layer.kind == "concat":
+            if layer.kind.joins:
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = inference_mode[index] or (layer.norm is not None and layer.norm.frozen)
             spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
-            if layer.kind == "pool":
+            if layer.kind.windowed:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = flat or layer.kind == "mean"
+            flat = flat or layer.kind.to_vector
         dense_map.append(flat)
     return tuple(specs)
 
@@ -409,20 +411,19 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
     uses its running statistics.
     """
     channels = layer.out_channels
-    y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
+    y = MapLayout.dense(batch, channels) if layer.kind.to_vector else x
     flags = None
-    if layer.kind == "pool":
+    if layer.kind.windowed:
         y = MapLayout.feature(batch, *layer.out_shape)
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
-    if layer.relu or layer.kind == "drop":
+    if layer.activation.has_flags or layer.kind.own_mask:
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
         stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
-        out_cols=y.cols, relu=layer.relu, pool=False,
-        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
-        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
-        clip=layer.clip, drop=layer.drop)
+        out_cols=y.cols, activation=layer.activation, pool=False,
+        bias=layer.kind.normalises, x=x, y=y, flags=flags, backward=backward, dense=dense,
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
@@ -434,7 +435,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
     """
     m = layer.out_channels
     flat_shape = None
-    if layer.kind == "dense":
+    if layer.kind.fully_connected:
         if not dense_map:
             flat_shape = layer.in_shape
             x = x.flattened()
@@ -461,14 +462,14 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         groups = Groups.of(layer.groups, n // layer.groups, m // layer.groups, m_tile)
         nb = ceil_div(groups.section_n, CHANNELS_PER_WORD)
     flags = None
-    if layer.relu or layer.pool:
+    if layer.activation.has_flags or layer.pool:
         flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)
     return LayerSpec(
         index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
-        relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
-        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind, groups=groups, clip=layer.clip)
+        activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
+        backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
+        m_tile=m_tile, kind=layer.kind, groups=groups)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:

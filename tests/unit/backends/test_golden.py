@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from oracles import naive
-from oracles.golden_bench import FIRST, PROGRAM, RECORD, STEP, Bench, Case
+from reference_models import naive
+from reference_models.golden_bench import FIRST, PROGRAM, RECORD, STEP, Bench, Case
 
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.backends.golden import GoldenMachine, conv

@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from oracles.golden_unit import RECORD, check, execute
-from oracles.norm_cases import SYMBOLS, random_case, run
+from reference_models.golden_unit import RECORD, check, execute
+from reference_models.norm_cases import SYMBOLS, random_case, run
 
 from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.hw.commands import Opcode

@@ -6,9 +6,9 @@ import random
 
 import numpy as np
 import pytest
-from oracles.golden_unit import RECORD, check, execute
-from oracles.pool_cases import contents, geometry, random_pooled, random_window
-from oracles.pool_model import pool
+from reference_models.golden_unit import RECORD, check, execute
+from reference_models.pool_cases import contents, geometry, random_pooled, random_window
+from reference_models.pool_model import pool
 
 from pynq_train.errors import HardwareFault
 

@@ -6,9 +6,9 @@ import random
 
 import numpy as np
 import pytest
-from oracles.golden_unit import RECORD, check, execute
-from oracles.vector_cases import SYMBOLS, random_case
-from oracles.vector_model import vector
+from reference_models.golden_unit import RECORD, check, execute
+from reference_models.vector_cases import SYMBOLS, random_case
+from reference_models.vector_model import vector
 
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.commands import Opcode

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from oracles.engine_model import run_conv
+from reference_models.engine_model import run_conv
 
 from pynq_train.backends.golden import GoldenMachine, scalar
 from pynq_train.graph.graph import Graph

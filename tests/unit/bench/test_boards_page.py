@@ -25,6 +25,7 @@ def _stated(board: Board, net: str) -> tuple[float, int] | None:
     return (float(found.group(1)), round(float(found.group(2)) * (1 << 20))) if found else None
 
 
+@pytest.mark.medium
 def test_the_page_is_current() -> None:
     assert page.render(_stated) == page.PAGE.read_text(encoding="utf-8"), (
         "docs/boards.md differs: run python -m benchmarks.boards")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pynq_train.bench.roofline import draw, measured_points, points
+from pynq_train.bench.roofline import Point, draw, measured_points, points
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
 from pynq_train.layers import layer_lists
-from pynq_train.schedule.report import list_rows
+from pynq_train.schedule.report import PlanRow, list_rows
 
 BOARD = BOARDS["pynq-z2"]
 
 
-def shown() -> tuple:
-    return points(list_rows(layer_lists.get("resnet20-conv"), 2, BOARD))
+@cache
+def planned() -> tuple[PlanRow, ...]:
+    return list_rows(layer_lists.get("resnet20-conv"), 2, BOARD)
+
+
+def shown() -> tuple[Point, ...]:
+    return points(planned())
 
 
 def result(**changes: object) -> dict:
@@ -31,8 +37,7 @@ def test_phases_of_a_backward_pass_are_one_point() -> None:
     found = shown()
     assert len(found) == 2 + 20 * 3 and len({(p.layer, p.kind) for p in found}) == len(found)
     point = next(p for p in found if p.layer == "b0" and p.kind == Pass.BACKWARD)
-    rows = [r for r in list_rows(layer_lists.get("resnet20-conv"), 2, BOARD)
-            if r.layer == "b0" and r.kind == Pass.BACKWARD]
+    rows = [r for r in planned() if r.layer == "b0" and r.kind == Pass.BACKWARD]
     assert len(rows) == 2 and point.cycles == sum(r.cycles for r in rows)
     assert all(p.rate <= BOARD.config.multipliers for p in found)
 

@@ -95,7 +95,7 @@ def test_interrupted_training_says_how_to_go_on(
 
 
 def test_plan(capsys: Capture) -> None:
-    assert run("plan", "1x", "--batch", 128) == 0
+    assert run("plan", "1x", "--batch", 1) == 0
     text = capsys.readouterr().out
     assert "conv6" in text and "training step:" in text
     assert run("plan", "lenet5", "--board", "virtual:pynq-z1", "--batch", 4, "--json") == 0

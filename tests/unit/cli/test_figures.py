@@ -42,26 +42,35 @@ def predicted_rtl(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return ran
 
 
-def test_bench_of_a_layer_list(predicted_rtl: list[tuple[str, int]], tmp_path: Path,
+MACS_OF_CONV1, MACS_OF_CONV13, MACS_OF_ALL = 86_704_128, 462_422_016, 15_346_630_656
+"""Multiply-adds of one image in the forward pass of VGG-16."""
+
+
+@pytest.mark.parametrize(("chosen", "layers", "macs"), [
+    (("--layers", "conv1,conv13"), 2, 2 * MACS_OF_CONV1 + 3 * MACS_OF_CONV13),
+    pytest.param((), 13, 3 * MACS_OF_ALL - MACS_OF_CONV1, marks=pytest.mark.slow)])
+def test_bench_of_a_layer_list(chosen: tuple[str, ...], layers: int, macs: int,
+                               predicted_rtl: list[tuple[str, int]], tmp_path: Path,
                                capsys: Capture) -> None:
     out = tmp_path / "b.json"
     assert run("bench", "vgg16-conv", "--board", "virtual:pynq-z2", "--json", out, "--latency",
-               100) == 0
+               100, *chosen) == 0
     text = capsys.readouterr().out
     assert "memory latency 100 cycles" in text and f"written to {out}" in text
     assert "conv13" in text and "* simulated with fewer images" in text
     values = json.loads(out.read_text())
     assert (values["net"], values["board"], values["batch"]) == ("vgg16-conv", "pynq-z2", 2)
     assert values["latency_cycles"] == 100 and values["extrapolated"]
-    assert len(values["per_layer"]) == 13 and not values["whole_step"]
-    assert values["macs"] == 2 * (3 * 15_346_630_656 - 86_704_128)
+    assert len(values["per_layer"]) == layers and not values["whole_step"]
+    assert values["macs"] == 2 * macs
     assert values["error_pct"] == pytest.approx(-1.96, abs=0.05)
-    first, conv9, conv10 = (values["per_layer"][i] for i in (0, 8, 9))
+    first, last = values["per_layer"][0], values["per_layer"][-1]
     assert [one["pass"] for one in first["passes"]] == ["fp", "wu"]
-    assert conv9["cycles"] == {**conv9["cycles"], "total": sum(
-        conv9["cycles"][k] for k in ("fp", "bp", "wu"))}
-    reduced = conv10["passes"][0]["simulated"]
+    assert last["cycles"] == {**last["cycles"], "total": sum(
+        last["cycles"][k] for k in ("fp", "bp", "wu"))}
+    reduced = last["passes"][0]["simulated"]
     assert reduced["along"] == "channel tiles" and reduced["of"] == 32
+    assert first["passes"][0]["simulated"]["along"] == "row bands"
     assert {latency for _, latency in predicted_rtl} == {100}
 
 
@@ -81,12 +90,18 @@ def test_chosen_layers_of_a_network(predicted_rtl: list[tuple[str, int]],
     assert "each pass by itself" in capsys.readouterr().out
 
 
-def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
-    assert run("plan", "alexnet-conv") == 0
+@pytest.mark.parametrize(("net", "batch"), [
+    pytest.param("resnet20-conv", 16, marks=pytest.mark.medium),
+    pytest.param("alexnet-conv", 16, marks=pytest.mark.slow)])
+def test_table_of_a_layer_list_at_its_own_batch(net: str, batch: int, capsys: Capture) -> None:
+    assert run("plan", net) == 0
     text = capsys.readouterr().out
-    assert "alexnet-conv on board pynq-z2, mini-batch 16" in text
+    assert f"{net} on board pynq-z2, mini-batch {batch}" in text
     assert "S loads" in text and "limit" in text
     assert "218 of 220 DSPs, 126 of 126 BRAM36" in text
+
+
+def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "plan.json"
     assert run("plan", "alexnet-conv", "--batch", 2, "--json", out) == 0
     values = json.loads(out.read_text())
@@ -113,10 +128,10 @@ def test_roofline_of_predictions_and_of_a_benchmark(
         predicted_rtl: list[tuple[str, int]], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     bench, picture = tmp_path / "b.json", tmp_path / "r.png"
-    assert run("bench", "alexnet-conv", "--json", bench) == 0
+    assert run("bench", "digits", "--batch", 4, "--layers", "conv1,dense1", "--json", bench) == 0
     for extra in ((), ("--measured", bench)):
         picture.unlink(missing_ok=True)
-        assert run("plan", "alexnet-conv", "--roofline", picture, *extra) == 0
+        assert run("plan", "digits", "--batch", 4, "--roofline", picture, *extra) == 0
         assert picture.read_bytes()[1:4] == b"PNG"
 
 
@@ -132,13 +147,13 @@ def test_roofline_of_predictions_and_of_a_benchmark(
     (["plan", "vgg16", "--batch", "1"], 3, "or a board with more memory"),
     (["plan", "vgg"], 2, "unknown network 'vgg': expected one of 1x, alexnet-conv"),
     (["plan", "1x", "--measured", "b.json"], 2, "add --roofline FILE.png"),
-    (["plan", "1x", "--roofline", "r.png", "--measured", "/none.json"], 2,
+    (["plan", "digits", "--roofline", "r.png", "--measured", "/none.json"], 2,
      "cannot read '/none.json' (No such file or directory); check the path"),
-    (["plan", "1x", "--roofline", "r.png", "--measured", "list.json"], 2,
+    (["plan", "digits", "--roofline", "r.png", "--measured", "list.json"], 2,
      "'list.json': expected a JSON object, found list"),
-    (["plan", "1x", "--roofline", "r.png", "--measured", "other.json"], 2,
-     "expected 1x on pynq-z2, batch 32, found lenet5 on pynq-z2, batch 32"),
-    (["plan", "1x", "--roofline", "r.png", "--measured", "bad.json"], 2,
+    (["plan", "digits", "--roofline", "r.png", "--measured", "other.json"], 2,
+     "expected digits on pynq-z2, batch 32, found lenet5 on pynq-z2, batch 32"),
+    (["plan", "digits", "--roofline", "r.png", "--measured", "bad.json"], 2,
      "'bad.json' is not JSON"),
 ])
 def test_refusals(arguments: list[str], code: int, text: str, tmp_path: Path, capsys: Capture,
@@ -158,6 +173,6 @@ def test_refusals(arguments: list[str], code: int, text: str, tmp_path: Path, ca
 def test_picture_without_matplotlib(tmp_path: Path, capsys: Capture,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert run("plan", "1x", "--roofline", tmp_path / "r.png") == 8
+    assert run("plan", "digits", "--roofline", tmp_path / "r.png") == 8
     assert "run: pip install matplotlib" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -26,6 +26,8 @@ from pynq_train.eftrain.csim.layout import (
 )
 from pynq_train.errors import BadInput, MissingTool, PynqTrainError
 
+pytestmark = pytest.mark.medium
+
 ROUNDING = {EfPass.FP: 2e-5, EfPass.BP: 2e-5, EfPass.WU: 2e-5}
 """Float32: up to 300 products of at most 1/4."""
 FIXED_ROUNDING = dict.fromkeys(EfPass, 0.5 * FIXED_STEP + 1e-9)

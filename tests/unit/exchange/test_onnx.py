@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS as JOINED
-from oracles.dag_nets import NETWORKS, batch, random_params
+from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.dag_nets import NETWORKS, batch, random_params
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -229,7 +229,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     text = str(caught.value)
     for part in (
             "network 'bad' has 10 unsupported nodes: ",
-            "n_leaky (LeakyRelu): use Relu or ReLU6",
+            "n_leaky (LeakyRelu): use Relu or Clip 0 .. 6",
             "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
@@ -270,6 +270,6 @@ def test_pooling_of_any_window_comes_back_and_runs(tmp_path: Path,
         pt.MaxPool(3, 1, "same"), pt.MaxPool2x2(), pt.Dense(3)])
     pt.export_onnx(graph, random_params(graph, rng), tmp_path / "pools.onnx")
     again = pt.from_onnx(tmp_path / "pools.onnx")
-    shapes = [[(p.kernel, p.stride, p.pad_top, p.out_shape) for p in fuse(one) if p.kind == "pool"]
+    shapes = [[(p.kernel, p.stride, p.pad_top, p.out_shape) for p in fuse(one) if p.kind.windowed]
               for one in (graph, again.graph)]
     assert shapes[0] == shapes[1] and len(shapes[0]) == 3

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import naive_graph
-from oracles.dag_nets import NETWORKS, batch, random_params
+from reference_models import naive_graph
+from reference_models.dag_nets import NETWORKS, batch, random_params
 
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Graph, LayerParams

@@ -199,6 +199,16 @@ def test_no_field_is_a_reserved_word() -> None:
     assert not names & sv._RESERVED
 
 
+def test_fields_that_pad_are_reserved_and_no_others() -> None:
+    fields = {f for flat in commands.PARAM_FIELDS.values() for f in flat}
+    fields |= {p.field for s in SECTIONS.values() for p in s.places}
+    assert {f for f in fields if f.reserved} == {
+        f for f in fields if re.search(r"_pad\d*$", f.name)} == {
+        f for f in fields if f.doc == "zero"}
+    assert commands.reserved_names(Opcode.POOL) == (
+        "pre.pre_pad", "pre.pre_pad2", "p.p_pad", "p.p_pad2")
+
+
 # ---- configurations ------------------------------------------------------------------------------
 @pytest.mark.parametrize(("change", "text"), [
     ({"tm": 8}, "configuration zynq7020: tm must be 16 or 32, found 8"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles import naive_graph
-from oracles.dag_nets import batch, random_params
+from reference_models import naive_graph
+from reference_models.dag_nets import batch, random_params
 
 import pynq_train as pt
 from pynq_train.errors import UnsupportedModel

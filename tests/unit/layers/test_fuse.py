@@ -6,6 +6,7 @@ import pytest
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool, MaxPool2x2, Op, Relu, Relu6, zoo
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
 
@@ -32,7 +33,7 @@ def test_lenet5_parameter_count() -> None:
 def test_relu_and_pool_commute() -> None:
     a = fuse(build(Conv(4, 3), Relu(), MaxPool2x2(), Dense(3)))
     b = fuse(build(Conv(4, 3), MaxPool2x2(), Relu(), Dense(3)))
-    assert a == b and a[0].relu and a[0].pool
+    assert a == b and a[0].activation is Activation.RELU and a[0].pool
     assert a[0].out_shape_before_pool == (4, 7, 7) and a[0].out_shape == (4, 3, 3)
 
 
@@ -52,20 +53,20 @@ def test_dense_after_dense_and_one_pixel_convolution_as_logits() -> None:
 
 def test_pooling_that_does_not_fit_behind_a_convolution_is_a_layer() -> None:
     layers = fuse(build(Conv(4, 3, padding=1), Relu(), MaxPool(2, 2), MaxPool2x2(), Dense(3)))
-    assert [layer.kind for layer in layers] == ["conv", "pool", "dense"]
+    assert [str(layer.kind) for layer in layers] == ["conv", "pool", "dense"]
     assert layers[0].pool and layers[1].out_shape == (4, 2, 2)
     assert (layers[1].kernel, layers[1].stride, layers[1].pad_top) == (2, 2, 0)
     one = fuse(build(MaxPool(3, 2, "same"), Conv(4, 3), MaxPool(3, 1, 1), Dense(3)))
-    assert [layer.kind for layer in one] == ["pool", "conv", "pool", "dense"]
+    assert [str(layer.kind) for layer in one] == ["pool", "conv", "pool", "dense"]
     assert one[0].out_shape == (2, 5, 5) and (one[0].pad_top, one[0].pad_bottom) == (1, 0)
     assert not one[2].has_parameters and one[2].macs_per_image == 0
 
 
 def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
     layers = fuse(build(Conv(4, 3), MaxPool(3, 2), MaxPool(2, 1), Relu6(), Dense(3)))
-    assert [(layer.kind, layer.relu, layer.clip) for layer in layers] == [
-        ("conv", True, True), ("pool", False, False), ("pool", False, False),
-        ("dense", False, False)]
+    assert [(str(layer.kind), layer.activation) for layer in layers] == [
+        ("conv", Activation.RELU6), ("pool", Activation.NONE), ("pool", Activation.NONE),
+        ("dense", Activation.NONE)]
     assert layers[3].sources == (2,)
 
 

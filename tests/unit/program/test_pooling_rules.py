@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from oracles.vector_program import random_program
+from reference_models.vector_program import random_program
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import Opcode, pack_descriptor

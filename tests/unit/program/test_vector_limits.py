@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from oracles.vector_cases import SYMBOLS, layout, random_drop
+from reference_models.vector_cases import SYMBOLS, layout, random_drop
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import Opcode, pack_descriptor, unpack_descriptor

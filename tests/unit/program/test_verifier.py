@@ -79,6 +79,9 @@ def find(program: Program, name: str) -> int:
 
 BROKEN: list[tuple[str, dict[str, int], str]] = [
     (FORWARD, {"pre__t0": 0}, r"descriptor 1 \(CONV FORWARD\): counts pre\.t"),
+    (FORWARD, {"pre__pre_pad": 1}, r"reserved field pre\.pre_pad: expected 0, found 1"),
+    (FORWARD, {"x__walk_pad": 2}, r"reserved field x\.walk_pad: expected 0, found 2"),
+    (GRADIENT, {"c__c_pad": 3}, r"reserved field c\.c_pad: expected 0, found 3"),
     (FORWARD, {"pre__number": 7}, r"number: expected 1, found 7"),
     (FORWARD, {"pre__param": 4000}, r"step-block entry"),
     (FORWARD, {"pre__signal": 9}, r"signal: expected 0\.\.3"),

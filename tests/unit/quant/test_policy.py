@@ -6,7 +6,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from oracles.chain_policy import chain_params, start_chain
+from reference_models.chain_policy import chain_params, start_chain
 
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import Opcode, pack_params

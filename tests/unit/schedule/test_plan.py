@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import direct, update_model
-from oracles.engine_model import run_conv
+from reference_models import direct, update_model
+from reference_models.engine_model import run_conv
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.graph import zoo
@@ -25,17 +25,19 @@ from pynq_train.hw.config import CONFIGS
 from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program, verify
 from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.schedule import report
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.lower.records import read_records
-from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
 from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
-from pynq_train.schedule.report import predict_table, table
+from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.layout import pack_maps, unpack_dense, unpack_maps
 
 BOARD = BOARDS["pynq-z2"]
 NETS = ("digits", "lenet5", "1x")
+BATCHES = (1, 3, 128)
 
 
 def tiny() -> Graph:
@@ -43,7 +45,7 @@ def tiny() -> Graph:
             .conv(18, 3, stride=2, padding=1).relu().dense(6).relu().dense(3).build())
 
 
-@pytest.mark.parametrize("name,batch", list(itertools.product(NETS, (1, 3, 128))))
+@pytest.mark.parametrize("name,batch", list(itertools.product(NETS, BATCHES)))
 def test_programs(name: str, batch: int) -> None:
     plan = make_plan(fuse(zoo.get(name)), batch, BOARD)
     for image in (build_training(plan), build_evaluation(plan)):
@@ -60,8 +62,19 @@ def test_programs(name: str, batch: int) -> None:
             assert d["pre.number"] == number
     offsets = [(r.offset, r.end) for r in plan.memory]
     assert all(a[1] <= b[0] and b[0] % 128 == 0 for a, b in itertools.pairwise(offsets))
-    assert name == "digits" or "forward" in table(plan)
-    assert predict(plan, plan.train).cycles > predict(plan, plan.evaluate).cycles > 0
+
+
+@pytest.mark.parametrize("name,batch", [
+    pytest.param(name, batch, marks=pytest.mark.slow if (name, batch) == ("1x", 128) else ())
+    for name, batch in itertools.product(NETS, BATCHES)])
+def test_tables_give_the_predictions_and_training_takes_longer(name: str, batch: int) -> None:
+    plan = make_plan(fuse(zoo.get(name)), batch, BOARD)
+    cycles, evaluation = (predict(plan, p).cycles for p in (plan.train, plan.evaluate))
+    assert cycles > evaluation > 0
+    if batch <= 3:
+        text = table(plan)
+        assert "forward" in text and f"training step: {cycles} cycles predicted" in text
+        assert f"evaluation: {evaluation} cycles predicted" in text
 
 
 def test_gradients_follow_their_backward_pass_and_biases_their_gradients() -> None:
@@ -102,7 +115,7 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
     image = build_training(plan)
     put("train.program", np.frombuffer(image.program, np.uint8))
     put("train.taps", np.frombuffer(image.taps, np.uint8))
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * len(plan.specs))
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * len(plan.specs))
     put("step_block", np.frombuffer(pack_step_block(plan, plan_params(
         plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
     dlogits = plan.memory["dlogits"]
@@ -127,7 +140,7 @@ def test_whole_step_in_the_engine_model() -> None:
         region = plan.memory[symbol]
         return arena[region.offset:region.end].view(np.int16).astype(np.int64)
 
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * 4)
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * 4)
     params = plan_params(plan, policy.exponents(3), None)
 
     def forward(layer: int, inputs: np.ndarray) -> np.ndarray:
@@ -138,7 +151,7 @@ def test_whole_step_in_the_engine_model() -> None:
         shift = params.forward[layer]["bias_shift"]
         bias = (1 << 20) << shift if shift >= 0 else (1 << 20) >> -shift
         y = direct.requantise(total + bias, params.forward[layer]["shift"])[0]
-        return np.maximum(y, 0) if spec.relu else y
+        return np.maximum(y, 0) if spec.activation.has_flags else y
 
     y1 = direct.pool(forward(0, x)[:, :, :8, :8])[0]
     y2 = forward(1, y1)
@@ -183,10 +196,10 @@ def test_refusals() -> None:
     with pytest.raises(BadInput, match="train_from"):
         make_plan(layers, 1, BOARD, train_from=7)
     for net, batch, words in (
-        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with ReLU.*1024.*1025"),
+        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with Relu.*1024.*1025"),
         (Sequential((4, 2, 514)).conv(4, 1).relu().pool().dense(2), 1,
          "columns with pooling.*512.*514"),
-        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with ReLU.*1024.*1025"),
+        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with Relu.*1024.*1025"),
     ):
         with pytest.raises(DoesNotFit, match=words):
             make_plan(fuse(net.build()), batch, BOARD)
@@ -238,8 +251,12 @@ def test_rows_with_flags_are_cut_if_they_must_be(board: str, cols: int, pool: bo
 def test_the_widest_maps_have_tiles() -> None:
     """One row is as much as a tile takes, and more than that."""
     net = Sequential((3, 4, 8000)).conv(8, 3, padding=1).conv(6, 11, padding=5).global_pool()
+    layers = fuse(net.dense(4).build())
     for board in ("pynq-z2", "zcu104"):
-        make_plan(fuse(net.dense(4).build()), 1, BOARDS[board])
+        plan = make_plan(layers, 1, BOARDS[board])
+        tiles = [e.tiled for e in plan.train if e.tiled is not None]
+        assert any(g.tile.rows == 1 and g.col_tiles > 1 for g in tiles)
+        assert all(g.excess(BOARDS[board].config) is None for g in tiles)
 
 
 def test_a_dense_layer_is_not_asked_for_a_smaller_kernel() -> None:
@@ -261,7 +278,15 @@ def test_only_the_last_layers_are_trained() -> None:
     assert not any(f.get("y.flags") for f in image.fields)
 
 
-def test_predictions_of_reference_networks() -> None:
-    text = predict_table(BOARD, detail=False)
-    for name in ("1x batch 128", "1x batch 1", "resnet20", "vgg16", "alexnet"):
-        assert name in text
+@pytest.mark.parametrize("references", [
+    (("1x", 1), ("resnet20-conv", 2)), pytest.param(report.REFERENCES, marks=pytest.mark.slow)],
+    ids=len)
+def test_predictions_of_reference_networks(references: tuple[tuple[str, int], ...],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"1x", "resnet20-conv", "vgg16-conv", "alexnet-conv"} == {
+        name for name, _ in report.REFERENCES}
+    monkeypatch.setattr(report, "REFERENCES", references)
+    text = report.predict_table(BOARD, detail=False)
+    assert len(text.splitlines()) == len(references)
+    for name, batch in references:
+        assert f"{name} batch {batch}" in text

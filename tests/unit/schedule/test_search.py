@@ -49,6 +49,7 @@ def test_the_table_marks_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text.count("<- chosen") == 1 and "220 DSP, 126 BRAM36" in text
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["pynq-z2", "ultra96", "kv260", "zcu104"])
 def test_the_page_shows_the_search(name: str) -> None:
     assert search.table(BOARDS[name]) in PAGE, (

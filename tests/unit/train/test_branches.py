@@ -81,6 +81,7 @@ def test_calibration_and_evaluation_leave_running_statistics_alone(data: Data) -
     assert before["bn"].mean is not None and before["bn"].mean.any()
 
 
+@pytest.mark.medium
 def test_saved_running_statistics_come_back(data: Data, tmp_path: Path) -> None:
     made = learner(network())
     made.fit(*data, epochs=1, progress=False)

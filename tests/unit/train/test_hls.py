@@ -45,6 +45,7 @@ def test_strides_many_tiles_and_two_dense_layers(data: Data) -> None:
     assert loss == pytest.approx(wanted[0], abs=1e-5)
 
 
+@pytest.mark.medium
 def test_reaches_the_accuracy_of_float32_on_digits(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     images = pt.digits()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS
+from reference_models.concat_nets import NETWORKS
 
 import pynq_train as pt
 from pynq_train.check.verify import verify

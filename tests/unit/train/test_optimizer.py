@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from oracles.chain_policy import chain_params, start_chain
+from reference_models.chain_policy import chain_params, start_chain
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnknownName

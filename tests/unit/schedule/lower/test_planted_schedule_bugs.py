@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from oracles.engine_model import Violation
+from reference_models.engine_model import Violation
 from test_conv import Bench, backward, forward, weight_gradient
 
 from pynq_train.graph.graph import Graph

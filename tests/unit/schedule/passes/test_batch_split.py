@@ -66,6 +66,7 @@ def test_networks_without_the_vector_unit_are_not_cut() -> None:
     assert found.most == 1
 
 
+@pytest.mark.medium
 def test_branches_have_the_most_parts_everywhere() -> None:
     _, found = split(zoo.get("resnet20"))
     assert set(found.forward) == {MOST}
@@ -95,6 +96,7 @@ def step_cycles(plan: Plan) -> int:
     return predict(plan, plan.train).cycles
 
 
+@pytest.mark.medium
 def test_the_split_takes_fewer_predicted_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, found = split(shrinking())
     mine = step_cycles(plan)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
-from oracles.concat_nets import NETWORKS as JOINED
-from oracles.dag_nets import NETWORKS, batch, random_params
+from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.dag_nets import NETWORKS, batch, random_params
+from reference_models.lazy import Lazy
 
 from pynq_train.graph import Graph, zoo
 from pynq_train.graph.reference import FloatTrainer
@@ -15,10 +14,7 @@ from pynq_train.layers import init_params
 
 pytestmark = pytest.mark.oracle
 
-if importlib.util.find_spec("torch") is not None:
-    import torch
-    import torch_graph
-    from torch.nn import functional
+torch, torch_graph, functional = Lazy("torch"), Lazy("torch_graph"), Lazy("torch.nn.functional")
 
 SMALL = {**NETWORKS, **JOINED}
 LARGE = {"resnet20": zoo.resnet20(), "mobilenet": zoo.mobilenet_v1_025(), "ds_cnn": zoo.ds_cnn_s()}

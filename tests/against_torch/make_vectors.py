@@ -1,6 +1,6 @@
 """Write ``vectors/*.npz``: results of PyTorch for machines without it (run: needs torch).
 
-    python tests/oracle/make_vectors.py
+    python tests/against_torch/make_vectors.py
 """
 
 from __future__ import annotations

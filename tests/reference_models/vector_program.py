@@ -6,9 +6,15 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from oracles import norm_cases
-from oracles.pool_program import Pools
-from oracles.vector_cases import layout, random_drop, random_key, random_modes, random_scale
+from reference_models import norm_cases
+from reference_models.pool_program import Pools
+from reference_models.vector_cases import (
+    layout,
+    random_drop,
+    random_key,
+    random_modes,
+    random_scale,
+)
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,

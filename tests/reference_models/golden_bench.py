@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from oracles import naive
+from reference_models import naive
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.hw.commands import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from oracles.pool_cases import geometry, random_pooled, random_window
+from reference_models.pool_cases import geometry, random_pooled, random_window
 
 from pynq_train.hw.config import ZYNQ7020
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from oracles.vector_cases import random_word
-from oracles.vector_model import Memory
+from reference_models.vector_cases import random_word
+from reference_models.vector_model import Memory
 
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.pool import passes

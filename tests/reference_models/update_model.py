@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oracles.engine_parts import Memory, Violation, rne
+from reference_models.engine_parts import Memory, Violation, rne
 
 from pynq_train.hw.commands import Opcode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from oracles.vector_model import Memory
+from reference_models.vector_model import Memory
 
 from pynq_train.hw.commands import Opcode
 

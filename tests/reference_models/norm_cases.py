@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from oracles import norm_model as model
+from reference_models import norm_model as model
 
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.norm import NormProgram

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oracles.naive import rne, sat
-from oracles.vector_model import LANES, M48, Memory, lanes_of
+from reference_models.naive import rne, sat
+from reference_models.vector_model import LANES, M48, Memory, lanes_of
 
 
 def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oracles.naive import rne, sat
+from reference_models.naive import rne, sat
 
 from pynq_train.fixed.counter_hash import block_int
 

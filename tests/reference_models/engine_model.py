@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from oracles.engine_parts import (
+from reference_models.engine_parts import (
     MASK32,
     MASK48,
     Affine,
@@ -27,7 +27,7 @@ from oracles.engine_parts import (
     signed48,
     unpair,
 )
-from oracles.update_model import update_masters
+from reference_models.update_model import update_masters
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
