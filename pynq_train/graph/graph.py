@@ -260,7 +260,7 @@ class Sequential:
         return self.add(MaxPool2x2())
 
     def norm(self, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False) -> Sequential:
-        """Append a batch normalisation (see :class:`~pynq_train.graph.ops.BatchNorm`)."""
+        """Append a batch normalisation."""
         return self.add(BatchNorm(momentum, eps, frozen))
 
     def relu6(self) -> Sequential:

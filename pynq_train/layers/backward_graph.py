@@ -16,7 +16,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.layers.nodes import NodeKind
 
 DLOGITS = "dlogits"
-"""Gradient of the last layer's output, written by the softmax unit."""
+"""Symbol of the gradient of the last layer's output, which the softmax unit writes."""
 
 
 @dataclass(frozen=True)

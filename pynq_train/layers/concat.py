@@ -34,7 +34,7 @@ from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
 
 BLOCK = 4
-"""Channels of a block: one word of memory."""
+"""Channels of a channel block: one word of memory."""
 _TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""

@@ -139,7 +139,7 @@ class FusedLayer:
 
     @property
     def has_parameters(self) -> bool:
-        """Whether anything in it can learn."""
+        """Whether the layer has anything that can be trained."""
         return (self.on_array and not self.average) or self.kind.normalises
 
     @property
@@ -159,6 +159,8 @@ class FusedLayer:
         return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
 
     def _pad_after(self, axis: int, before: int) -> int:
+        """Return the zeros that the last window reads behind an axis with ``before`` zeros in
+        front."""
         if not self.kind.convolves:
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
@@ -334,6 +336,7 @@ class _Fusing:
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
         if isinstance(op, Activate):
+            # An activation runs on the way of a layer to memory, never by itself.
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
@@ -370,6 +373,7 @@ class _Fusing:
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
+    """Return the layer of an operation that reads a map of ``shape``, with ``tail`` behind it."""
     activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
                       Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
@@ -437,6 +441,7 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
+    # Dense layers write their parts of the logits into one buffer: that is as good as one layer.
     joined = last.kind.joins and all(layers[place].kind.fully_connected
                                      for place in last.sources)
     if last.activation.has_flags or last.pool or not (last.on_array or joined):

@@ -266,6 +266,7 @@ class ExponentPolicy:
                 history = self._history(node.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
                 most = MAX_OFFSET_SHIFT if node.kind == nodes.NORM else MAX_SHIFT
+                # Requantisation shifts right only, so an exponent is never below that of the sums.
                 found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
             gradients[node.target] = found
             if node.kind == nodes.BACKWARD:

@@ -194,7 +194,7 @@ def _update_fields(exponents: StepExponents, sgd: SgdStep | None
 
 
 def _forward_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
-    """Forward pass of a layer, on whatever unit it runs; a concatenation has none."""
+    """Return the fields of a layer's forward pass on its unit; a concatenation has none."""
     if layer.on_array:
         return {"shift": e.y - e.forward_sum, "bias_shift": MASTER_EXPONENT - e.forward_sum,
                 "limit": limit_code(e.activation, e.y)}
@@ -204,7 +204,7 @@ def _forward_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -
 
 
 def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
-    """Forward pass of a layer of the vector unit."""
+    """Return the fields of the forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
     limit = limit_code(e.activation, e.y)
     if layer.kind.windowed:
@@ -217,7 +217,7 @@ def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
 
 
 def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
-    """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
+    """Return the fields of a dropout's forward pass; in an evaluation it passes all elements on."""
     fields = {"shift": e.y - e.forward_sum, "limit": limit_code(e.activation, e.y), "a_scale": 1}
     if sgd is None:
         return fields
@@ -227,6 +227,7 @@ def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> d
 
 def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
                  layers: Sequence[QuantLayer]) -> dict[str, int]:
+    """Return the fields of a node of the backward graph; ``total``: exponent of its sums."""
     e = [exponents.gradients[ref.tensor] for ref in node.reads]
     shift = exponents.gradients[node.target] - total if node.target else 0
     if node.kind == nodes.SPREAD:

@@ -366,6 +366,7 @@ def _update_bias(plan: Plan, descriptor: Descriptor, waits: _Waits) -> Fields:
     It starts when the sums of all slices of the layer are in memory.
     """
     spec, memory = plan.specs[descriptor.layer], plan.memory
+    # Gamma comes first in a normalisation's regions, beta ``bias_bytes`` behind it.
     beta = spec.kind.normalises and descriptor.role == Role.UPDATE_BIAS
     skip = spec.bias_bytes if beta else 0
     fields: Fields = {

@@ -22,7 +22,7 @@ Fields that are not named are 0.
 
 
 def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
-    """Return what the exponent policy must know of the layers."""
+    """Return what the exponent policy must know of each layer."""
     return tuple(QuantLayer(s.name, layer.sources, active, s.kind, s.words,
                             layer.drop.rate if layer.drop else 0.0, s.activation)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))

@@ -168,7 +168,7 @@ class VectorLowering:
         else:
             first = place(step.reads[0].tensor)
         if step.kind == nodes.SPREAD:
-            # A map that counts nothing stands for a: its factor is 0.
+            # The unit always reads map a. The layer's input stands in for it: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
             return {**fields, **self._mask("b", masks[0], fields, part)}

@@ -95,8 +95,18 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 class _BackwardHalf:
     """Collects what each layer does backward, last layer first, then puts it into one order.
 
-    The array's backward passes are a chain, between whose parts the vector unit works; weight
-    gradients may come later, when the update unit has room for their sums.
+    The array's backward passes follow each other, and between their parts the vector unit works;
+    weight gradients may come later, when the update unit has room for their sums.
+
+    Args:
+        specs: the layers.
+        board: the board.
+        momentum: the weight masters hold momentum.
+        traffic: the price of memory words for the choice of tiles, ``LIGHT_TRAFFIC`` or
+            ``HEAVY_TRAFFIC``.
+        trainable: what is trained of each layer.
+        backward_graph: says what the vector unit does between the passes.
+        split: parts of the mini-batch for each layer.
     """
 
     def __init__(self, specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
@@ -108,7 +118,7 @@ class _BackwardHalf:
         self._room = board.config.grad_words
         self._on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
         self._descriptors: list[Descriptor] = []
-        # Of each layer on the array: its links of the chain, its weight gradients.
+        # Of each layer on the array: its backward pass with what follows, its weight gradients.
         self._layers: list[tuple[list[Work], list[Work]]] = []
 
     def ordered(self) -> tuple[Descriptor, ...]:
@@ -118,6 +128,8 @@ class _BackwardHalf:
         return self._with_updates([self._descriptors[key] for key in order])
 
     def _collect(self) -> None:
+        """Fill ``_layers``: for each layer of the array its backward pass and its weight gradients.
+        """
         passes: list[list[Descriptor]] = []
         vector: list[list[Descriptor]] = []
         for spec in reversed(self._specs):
@@ -134,7 +146,8 @@ class _BackwardHalf:
                 passes += _backward(spec, self._board, self._traffic,
                                     self._split.leaving[spec.index])
             if learn.bias and not learn.weights:
-                # In the chain at once: the gradient map is not kept until there is room.
+                # Straight behind the backward pass: the gradient map is not kept until there is
+                # room.
                 passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
                                      self._board, self._traffic) for own in spec.sections()])
         self._close(passes, vector)
@@ -145,7 +158,7 @@ class _BackwardHalf:
             self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
 
     def _gradients(self, spec: LayerSpec, learn: Trainable) -> list[Work]:
-        """Weight gradients of a layer, cut so that their sums fit the queue."""
+        """Return the weight gradients of a layer, cut so that their sums fit the queue."""
         works: list[Work] = []
         # A frozen bias of a layer whose weights learn: no sums are asked for.
         for own in replace(spec, bias=learn.bias).sections():
@@ -162,12 +175,14 @@ class _BackwardHalf:
         return works
 
     def _work(self, descriptor: Descriptor, sums: int = 0) -> Work:
+        """Keep a descriptor; return it as work with its number, cycles and gradient sums."""
         self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
         return Work(len(self._descriptors) - 1, cycles, sums)
 
     def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""
+        # A bias is updated when the weight gradients of all m tiles have left their channel sums.
         tiles_left = {spec.index: spec.m_tiles for spec in self._specs}
         ordered: list[Descriptor] = []
         ready: list[Descriptor] = []

@@ -18,7 +18,7 @@ from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.layout import MapLayout
 
 JOIN = "join"
-"""Scratch sums of the descriptors that wait for the sources of a joined map."""
+"""Symbol of the scratch sums of barrier descriptors (:func:`barriers_of`); nobody reads them."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
 
 
 def barriers_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
-    """Concatenations that the array reads while array and vector unit write to them.
+    """Return the positions of the concatenations that need a barrier descriptor (CONCAT_BARRIER).
 
     These are read by the array or by softmax while both array and vector unit write to them. A unit
     can wait for one semaphore only. So a small descriptor of the vector unit waits for the array's

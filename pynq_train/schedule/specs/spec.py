@@ -106,7 +106,7 @@ class LayerSpec:
 
     @property
     def on_array(self) -> bool:
-        """Whether the layer is a convolution or fully connected."""
+        """Whether the array runs the layer: a convolution or a fully connected layer."""
         return self.kind.on_array
 
     @property
@@ -385,6 +385,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
+            # The classifier is read by softmax, which knows no gaps: its output is never spread.
             if layer.kind.convolves and not last:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
