@@ -351,21 +351,21 @@ class ExponentPolicy:
         history = self.extra.get(f"{name}.a")
         return (max(history) + MARGIN if history else COEFFICIENT_START) - COEFFICIENT_BITS
 
-    def _sum_of(self, step: BackwardNode, forward: Sequence[LayerExponents],
+    def _sum_of(self, node: BackwardNode, forward: Sequence[LayerExponents],
                 gradients: Mapping[str, int]) -> int:
         """Return the exponent of the sums of a node of the backward graph."""
-        first = gradients[step.reads[0].tensor]
-        own = forward[step.layer]
-        if step.kind == nodes.SUM:
-            return _common(first, gradients[step.reads[1].tensor])
-        if step.kind.copies or step.kind == nodes.UNPOOL:
+        first = gradients[node.reads[0].tensor]
+        own = forward[node.layer]
+        if node.kind == nodes.SUM:
+            return _common(first, gradients[node.reads[1].tensor])
+        if node.kind.copies or node.kind == nodes.UNPOOL:
             return first
-        if step.kind == nodes.SPREAD:
-            return first - mean_scale(self.layers[step.layer].pixels)[1]
-        if step.kind == nodes.DROP:
-            return first - keep_scale(self.layers[step.layer].rate)[1]
-        if step.kind == nodes.NORM:
-            history = self.extra.get(f"{self.layers[step.layer].name}.b")
+        if node.kind == nodes.SPREAD:
+            return first - mean_scale(self.layers[node.layer].pixels)[1]
+        if node.kind == nodes.DROP:
+            return first - keep_scale(self.layers[node.layer].rate)[1]
+        if node.kind == nodes.NORM:
+            history = self.extra.get(f"{self.layers[node.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
         return first + own.w
 

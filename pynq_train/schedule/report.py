@@ -126,17 +126,17 @@ def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
         if descriptor.tiled is not None and descriptor.cost is not None)
 
 
-def pass_rows(single: StandalonePass) -> tuple[PlanRow, ...]:
+def pass_rows(standalone: StandalonePass) -> tuple[PlanRow, ...]:
     """Return a row for each array descriptor of a standalone pass.
 
     The rows share all cycles of the pass: each counts from the end of the one before, so that what
     lies between two descriptors belongs to the later one, and what follows the last one to that.
     """
-    plan = standalone_plan(single)
+    plan = standalone_plan(standalone)
     run = predict(plan, plan.train)
     ends = (0, *run.ends[:-1], run.cycles)
     return tuple(
-        _row(single.board, single.layer.name, descriptor.tiled, descriptor.cost,
+        _row(standalone.board, standalone.layer.name, descriptor.tiled, descriptor.cost,
              ends[i + 1] - ends[i])
         for i, descriptor in enumerate(plan.train)
         if descriptor.tiled is not None and descriptor.cost is not None)
@@ -226,8 +226,8 @@ def list_rows(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     for index, layer in enumerate(layers):
         for kind in kinds_of(index > 0):
             try:
-                single = standalone_pass(layer, kind, batch, board, index > 0)
-                rows[kind] += [(index, row) for row in pass_rows(single)]
+                standalone = standalone_pass(layer, kind, batch, board, index > 0)
+                rows[kind] += [(index, row) for row in pass_rows(standalone)]
             except DoesNotFit as error:
                 if refused is None:
                     raise

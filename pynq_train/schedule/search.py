@@ -83,8 +83,9 @@ def score(config: HwConfig, board: Board) -> float:
     other = replace(board, config=config)
     total = 0.0
     for name, batch in MIX:
-        cycles = sum(single.busiest_unit_cycles
-                     for passes in layer_passes(_layers(name), batch, other) for single in passes)
+        cycles = sum(standalone.busiest_unit_cycles
+                     for passes in layer_passes(_layers(name), batch, other)
+                     for standalone in passes)
         total += log(cycles / batch / 1000)
     return exp(total / len(MIX))
 

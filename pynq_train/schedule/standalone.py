@@ -155,24 +155,25 @@ def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         for index, layer in enumerate(layers))
 
 
-def standalone_plan(single: StandalonePass) -> Plan:
+def standalone_plan(standalone: StandalonePass) -> Plan:
     """Return a plan whose training program is the pass.
 
     Raises:
         DoesNotFit: the tensors of the pass are larger than the board's memory.
     """
-    specs = standalone_specs(single.layer, single.batch, single.trained_input, single.board)
-    memory = _place(single, specs)
-    check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
-    layers = chain((replace(single.layer, name="head"), single.layer, single.layer))
-    return Plan(single.board, single.batch, layers, specs, 0 if single.trained_input else PLACE,
-                single.descriptors, single.descriptors, memory, single.momentum)
+    layer, batch, board = standalone.layer, standalone.batch, standalone.board
+    specs = standalone_specs(layer, batch, standalone.trained_input, board)
+    memory = _place(standalone, specs)
+    check_fits(memory, board.cma_bytes, board.name, batch)
+    layers = chain((replace(layer, name="head"), layer, layer))
+    return Plan(board, batch, layers, specs, 0 if standalone.trained_input else PLACE,
+                standalone.descriptors, standalone.descriptors, memory, standalone.momentum)
 
 
-def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
+def _place(standalone: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
     """Return the arena with the program and the tensors that the pass reads and writes."""
     spec, place = specs[PLACE], Allocator()
-    place_programs(place, {"train": single.descriptors}, StepBlockLayout.of(specs, 0))
+    place_programs(place, {"train": standalone.descriptors}, StepBlockLayout.of(specs, 0))
     tensors = {
         "x": ("head.y", specs[0].y.nbytes, "map"),
         "dx": ("head.dy", specs[0].y.nbytes, "gradient map"),
@@ -181,12 +182,12 @@ def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
         "flags": (f"{spec.name}.flags", spec.flags.nbytes if spec.flags else 0, "flags"),
         "w16": (f"{spec.name}.w16", spec.weight_bytes, "weights"),
         "bias": (f"{spec.name}.bias", spec.bias_bytes if spec.bias else 0, "masters"),
-        "wv": (f"{spec.name}.wv", spec.master_bytes(single.momentum), "masters"),
+        "wv": (f"{spec.name}.wv", spec.master_bytes(standalone.momentum), "masters"),
         "db": (f"{spec.name}.db", spec.bias_bytes if spec.bias else 0, "gradient sums"),
     }
     used = {Pass.FORWARD: ("x", "y", "flags", "w16", "bias"),
             Pass.BACKWARD: ("dy", "flags", "dx", "w16"),
-            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "db", "wv", "w16")}[single.kind]
+            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "db", "wv", "w16")}[standalone.kind]
     for key in used:
         symbol, nbytes, kind = tensors[key]
         if nbytes:

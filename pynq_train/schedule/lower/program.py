@@ -158,9 +158,9 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
 def target_symbol(plan: Plan, layer: int) -> str:
     """Return the symbol of the gradient that a layer's backward pass writes; empty if there is
     none."""
-    for step in plan.backward_graph.nodes:
-        if step.layer == layer and step.kind.through:
-            return step.target
+    for node in plan.backward_graph.nodes:
+        if node.layer == layer and node.kind.through:
+            return node.target
     return ""
 
 
@@ -220,8 +220,8 @@ def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
     found = {output_symbol(plan, at): tuple(output_symbol(plan, place) for place in sources)
              for at, (spec, sources) in enumerate(zip(plan.specs, plan.sources))
              if spec.kind.joins}
-    return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.backward_graph.nodes
-                        if step.kind == nodes.VIEW}}
+    return {**found, **{node.target: (node.reads[0].tensor,) for node in plan.backward_graph.nodes
+                        if node.kind == nodes.VIEW}}
 
 
 def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
@@ -310,18 +310,18 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         fields = unit.step_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:
-        step = plan.backward_graph.nodes[descriptor.node]
+        node = plan.backward_graph.nodes[descriptor.node]
         masks = tuple("" if ref.mask is None else f"{plan.specs[ref.mask].name}.flags"
-                      for ref in step.reads)
-        tensors = [ref.tensor for ref in step.reads]
+                      for ref in node.reads)
+        tensors = [ref.tensor for ref in node.reads]
         if role == Role.BACKWARD_SUMS:
-            fields = unit.step_sums(step, masks[0], part)
+            fields = unit.step_sums(node, masks[0], part)
         else:
-            own = layer if step.kind.of_output else plan.sources[layer][0]
+            own = layer if node.kind.of_output else plan.sources[layer][0]
             layout = plan.specs[own].y
             first, count = descriptor.images or (0, layout.images)
-            fields = unit.step(step, masks, layout, BatchPart(first, count, descriptor.part))
-            written = (step.target,)
+            fields = unit.step(node, masks, layout, BatchPart(first, count, descriptor.part))
+            written = (node.target,)
         waits.put(fields, "v", *tensors, part=descriptor)
     waits.done(Semaphore.VECTOR, *written, part=descriptor)
     return fields
@@ -340,11 +340,11 @@ def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fie
         waits.put(fields, "v", x, part=descriptor)
         waits.done(Semaphore.VECTOR, y, argmax, part=descriptor)
         return fields
-    step = plan.backward_graph.nodes[descriptor.node]
-    gradient = step.reads[0].tensor
-    fields = unit.backward(at(gradient), at(step.target), at(argmax))
+    node = plan.backward_graph.nodes[descriptor.node]
+    gradient = node.reads[0].tensor
+    fields = unit.backward(at(gradient), at(node.target), at(argmax))
     waits.put(fields, "v", gradient, part=descriptor)
-    waits.done(Semaphore.VECTOR, step.target, part=descriptor)
+    waits.done(Semaphore.VECTOR, node.target, part=descriptor)
     return fields
 
 

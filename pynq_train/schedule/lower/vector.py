@@ -127,15 +127,15 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def step_sums(self, step: BackwardNode, mask: str, part: BatchPart) -> Fields:
+    def step_sums(self, node: BackwardNode, mask: str, part: BatchPart) -> Fields:
         """Return the fields that sum a normalisation's gradient, and its products with the input.
 
         Args:
-            step: node of the backward graph.
+            node: node of the backward graph.
             mask: symbol of the flags that mask the gradient, empty without.
             part: images.
         """
-        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(step.reads[0].tensor, part),
+        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(node.reads[0].tensor, part),
                   "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
                   "v.s_off": self._part_sums(part, "gsums")}
         return {**fields, **self._mask("a", mask, fields, part)}
@@ -148,12 +148,12 @@ class VectorLowering:
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
         return self._norm(program, norm, "gsums", parts)
 
-    def step(self, step: BackwardNode, masks: tuple[str, ...], target: MapLayout,
+    def step(self, node: BackwardNode, masks: tuple[str, ...], target: MapLayout,
              part: BatchPart) -> Fields:
         """Return the fields of one node of the backward graph.
 
         Args:
-            step: the node.
+            node: the node.
             masks: symbol of the flags that mask each gradient that it reads, empty without.
             target: layout of the gradient that it writes.
             part: images.
@@ -162,21 +162,21 @@ class VectorLowering:
             """Return the offset of the part's first image in a gradient of the target's layout."""
             return self.at(symbol) + part.first * target.image_stride
 
-        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}
-        if step.kind == nodes.SPREAD:
-            first = self.at(step.reads[0].tensor)
+        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(node.target)}
+        if node.kind == nodes.SPREAD:
+            first = self.at(node.reads[0].tensor)
         else:
-            first = place(step.reads[0].tensor)
-        if step.kind == nodes.SPREAD:
+            first = place(node.reads[0].tensor)
+        if node.kind == nodes.SPREAD:
             # The unit always reads map a. The layer's input stands in for it: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
             return {**fields, **self._mask("b", masks[0], fields, part)}
         fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
-        if step.kind == nodes.SUM:
-            fields.update({"v.v_b": 1, "v.b_off": place(step.reads[1].tensor),
+        if node.kind == nodes.SUM:
+            fields.update({"v.v_b": 1, "v.b_off": place(node.reads[1].tensor),
                            **self._mask("b", masks[1], fields, part)})
-        elif step.kind == nodes.NORM:
+        elif node.kind == nodes.NORM:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})

@@ -142,10 +142,10 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
                    Axis("output", channels, WORD_BYTES))
         found[f"{spec.name}.bias"] = (*outputs, *part)
         found[f"{spec.name}.db"] = outputs
-    for step in plan.backward_graph.nodes:
-        if step.target and step.target not in found:
-            layer = plan.sources[step.layer][0] if step.kind.through else step.layer
-            found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
+    for node in plan.backward_graph.nodes:
+        if node.target and node.target not in found:
+            layer = plan.sources[node.layer][0] if node.kind.through else node.layer
+            found[node.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 
 

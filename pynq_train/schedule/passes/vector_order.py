@@ -241,28 +241,28 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
         leaving: parts of the pass that reads the gradient which the layer makes.
     """
     found: dict[int, list[list[Descriptor]]] = {}
-    for number, step in enumerate(backward_graph.nodes):
-        if not step.kind.on_vector_unit:
+    for number, node in enumerate(backward_graph.nodes):
+        if not node.kind.on_vector_unit:
             continue
-        steps = found.setdefault(step.layer, [])
-        spec = specs[step.layer]
-        images = spec.x.images if step.kind.through else spec.y.images
+        operations = found.setdefault(node.layer, [])
+        spec = specs[node.layer]
+        images = spec.x.images if node.kind.through else spec.y.images
 
-        def descriptors(role: Role, whole: bool, parts: int = leaving[step.layer],
+        def descriptors(role: Role, whole: bool, parts: int = leaving[node.layer],
                         own: int = number,
-                    layer: int = step.layer, count: int = images) -> list[Descriptor]:
+                    layer: int = node.layer, count: int = images) -> list[Descriptor]:
             """Return the descriptors of one operation: one for each part, or one for ``whole``."""
             if whole or count == 1:
                 return [Descriptor(role, layer, node=own)]
             return [Descriptor(role, layer, images=some, part=part, node=own)
                     for part, some in enumerate(image_parts(count, parts))]
 
-        if step.kind == nodes.NORM:
-            steps += [descriptors(Role.BACKWARD_SUMS, False, arriving[step.layer]),
+        if node.kind == nodes.NORM:
+            operations += [descriptors(Role.BACKWARD_SUMS, False, arriving[node.layer]),
                       descriptors(Role.BACKWARD_NORM, True)]
-        if step.target:
-            role = Role.UNPOOL if step.kind == nodes.UNPOOL else Role.BACKWARD_VECTOR
-            steps.append(descriptors(role, step.kind == nodes.SPREAD))
+        if node.target:
+            role = Role.UNPOOL if node.kind == nodes.UNPOOL else Role.BACKWARD_VECTOR
+            operations.append(descriptors(role, node.kind == nodes.SPREAD))
     return found
 
 
