@@ -90,18 +90,20 @@ def run(task: str, seed: int, folder: Path, board: str) -> None:
     (x, y), test = samples(recipe, folder, seed)
     optimizer = pt.SGD(lr=recipe.lr, momentum=recipe.momentum, schedule=recipe.schedule,
                        weight_decay=recipe.weight_decay)
-    with pt.Learner(recipe.net, board, optimizer, recipe.batch, seed, normalise=True) as learner:
+    with pt.Learner(recipe.net, board=board, optimizer=optimizer, batch=recipe.batch, seed=seed,
+                    normalise=True) as learner:
         if "fixed" not in found:
-            history = learner.fit(x, y, recipe.epochs, test)
+            history = learner.fit(x, y, epochs=recipe.epochs, validation_data=test)
             if history.interrupted:
                 sys.exit(130)
             store(task, seed, "fixed", history)
         else:
-            learner.fit(x[:recipe.batch], y[:recipe.batch], 1)  # takes the normalisation
+            learner.fit(x[:recipe.batch], y[:recipe.batch], epochs=1)  # takes the normalisation
         if "float32" not in found:
             store(task, seed, "float32", pt.fit_float(
-                learner.graph, x, y, recipe.epochs, optimizer, recipe.batch, seed, test,
-                learner.normalisation))
+                learner.graph, x, y, epochs=recipe.epochs, optimizer=optimizer,
+                batch=recipe.batch, seed=seed, validation_data=test,
+                normalisation=learner.normalisation))
 
 
 def samples(recipe: Recipe, folder: Path, seed: int) -> tuple[Samples, Samples]:

@@ -119,8 +119,9 @@ def train_base(data: Recordings, chosen: np.ndarray, path: Path, seed: int) -> N
     x, y = data.of(chosen)
     net = network(data.x.shape[1:3], int(data.y.max()) + 1)
     optimizer = pt.SGD(lr=0.03, schedule="cosine", weight_decay=1e-3)
-    learner = pt.Learner(net, "golden", optimizer, min(BASE_BATCH, len(y)), seed, normalise=True)
-    learner.fit(x, y, BASE_EPOCHS, progress=False)
+    learner = pt.Learner(net, board="golden", optimizer=optimizer, batch=min(BASE_BATCH, len(y)),
+                         seed=seed, normalise=True)
+    learner.fit(x, y, epochs=BASE_EPOCHS, progress=False)
     learner.save(path)
 
 
@@ -129,7 +130,8 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
     """Adapt a saved network to a speaker, on the board and in float32."""
     optimizer = pt.SGD(lr=options.lr, schedule="cosine", warmup_steps=5)
     test, mine = own.of(own.testing(speaker)), own.of(own.adapting(speaker))
-    with pt.load(base, options.board, BATCH, optimizer, options.train) as learner:
+    with pt.load(base, board=options.board, batch=BATCH, optimizer=optimizer,
+                 trainable=options.trainable) as learner:
         start, steps, epochs = learner.params, learner.steps, learner.state.epochs
         before = learner.evaluate(*test).accuracy
         history = learner.fit(*mine, epochs=options.epochs, progress=False)
@@ -138,9 +140,10 @@ def adapt(base: Path, own: Recordings, speaker: int, name: str,
         counted = sum(epoch.cycles for epoch in history.epochs[-options.epochs :])
         cycles = counted or steps * learner.predicted_step().cycles
         plan = learner.plan
-    twin = pt.fit_float(learner.graph, *mine, options.epochs, optimizer, BATCH, learner.seed, test,
-                        learner.normalisation, params=start, train=options.train,
-                        epochs_before=epochs)
+    twin = pt.fit_float(learner.graph, *mine, epochs=options.epochs, optimizer=optimizer,
+                        batch=BATCH, seed=learner.seed, validation_data=test,
+                        normalisation=learner.normalisation, params=start,
+                        trainable=options.trainable, epochs_before=epochs)
     float_after = twin.epochs[-1].val_accuracy
     assert float_after is not None
     return Result(name, before, after, float_after, steps, cycles, bool(counted),
@@ -159,15 +162,18 @@ def summary(results: list[Result]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the experiment and print one line per speaker."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help=".npz file of several speakers")
     parser.add_argument("--own", type=Path, help="adapt to the recordings of this .npz file")
     parser.add_argument("--board", default="golden", help="where the network adapts")
-    parser.add_argument("--train", default="last-block", help="what learns while adapting")
+    parser.add_argument("--trainable", default="last-block",
+                        help=f"what is trained while adapting: {', '.join(pt.TRAINABLE_CHOICES)}, "
+                        "or the pattern of a layer")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the recordings")
     parser.add_argument("--lr", type=float, default=LR, help="learning rate of the adaptation")
     parser.add_argument("--seed", type=int, default=0, help="start weights, order of recordings")
-    parser.add_argument("--speaker", type=int, help="only this speaker (default: each)")
+    parser.add_argument("--speaker", type=int, help="only this speaker, not each")
     parser.add_argument("--models", type=Path, default=Path("build/speakers"),
                         help="folder for the networks before adapting; those there are used")
     parser.add_argument("--json", type=Path, help="write the result as JSON")

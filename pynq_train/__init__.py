@@ -12,12 +12,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from typing import Any, overload
 
 from pynq_train import data
 from pynq_train.check import verify
-from pynq_train.data import digits, load_npz, prepare_images
-from pynq_train.errors import PynqTrainError
+from pynq_train.data import load_digits, load_npz, prepare_images
+from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.graph import (
     Add,
@@ -40,12 +40,24 @@ from pynq_train.graph import (
     zoo,
 )
 from pynq_train.layers import fold_batchnorm
-from pynq_train.train import SGD, Evaluation, History, Learner, callbacks, fit_float, schedules
+from pynq_train.schedule.specs.trainable import KEYWORDS as TRAINABLE_CHOICES
+from pynq_train.schedule.specs.trainable import TrainableChoice
+from pynq_train.train import (
+    SGD,
+    EpochResult,
+    Evaluation,
+    History,
+    Learner,
+    callbacks,
+    fit_float,
+    schedules,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "TRAINABLE_CHOICES",
     "Add",
     "AvgPool",
     "BatchNorm",
@@ -53,6 +65,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "EpochResult",
     "Evaluation",
     "Flatten",
     "GlobalAvgPool",
@@ -70,7 +83,6 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
-    "digits",
     "export_onnx",
     "fit_float",
     "fold_batchnorm",
@@ -78,6 +90,7 @@ __all__ = [
     "from_onnx",
     "from_torch",
     "load",
+    "load_digits",
     "load_npz",
     "prepare_images",
     "schedules",
@@ -86,16 +99,51 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike[str], board: str = "golden", batch: int | None = None,
-         optimizer: SGD | None = None,
-         train: str | Sequence[str] | None = None, loss: str | None = None,
-         label_smoothing: float | None = None,
+@overload
+def load(path: str | os.PathLike[str], *, board: str, batch: int | None = None,
+         optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
+         loss: str | None = None, label_smoothing: float | None = None,
+         accumulate: int | None = None) -> Learner: ...
+@overload
+def load(path: str | os.PathLike[str], *, batch: int | None = None,
+         optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
+         loss: str | None = None, label_smoothing: float | None = None,
+         accumulate: int | None = None) -> Learner | Model: ...
+def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int | None = None,
+         optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
+         loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None) -> Learner | Model:
-    """Return the learner that ``Learner.save`` wrote, or the model of an ONNX file.
+    """Return what a file holds: a learner that goes on, or a model to begin with.
 
-    A learner goes on with what it was, see :meth:`Learner.load`. From a path that ends in
-    ``.onnx`` comes a :class:`Model` for ``Learner(model, ...)``; the other arguments are not used.
+    ==================  ======================  ====================================
+    file                written by              returned
+    ==================  ======================  ====================================
+    ``*.onnx``          any exporter            :class:`Model`, for ``Learner(model)``
+    any other name      :meth:`Learner.save`    :class:`Learner`
+    ==================  ======================  ====================================
+
+    Type checkers know that a call with ``board=`` returns a learner. :meth:`Learner.load` and
+    :func:`from_onnx` read one kind of file alone.
+
+    Args:
+        path: the file.
+        board: where the learner goes on (default: ``golden``).
+        batch, optimizer, trainable, loss, label_smoothing, accumulate: others than the saved ones,
+            see :meth:`Learner.load`.
+
+    Raises:
+        BadInput: no such file, damaged, of another kind; or an option with an ONNX file.
+        MissingTool: an ONNX file, and the package ``onnx`` is not installed.
+        UnsupportedModel: an ONNX file with operations that have no counterpart here.
     """
-    if os.fspath(path).lower().endswith(".onnx"):
-        return from_onnx(path)
-    return Learner.load(path, board, batch, optimizer, train, loss, label_smoothing, accumulate)
+    given = {"board": board, "batch": batch, "optimizer": optimizer, "trainable": trainable,
+             "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate}
+    options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
+    if not os.fspath(path).lower().endswith(".onnx"):
+        return Learner.load(path, **options)
+    if options:
+        name = next(iter(options))
+        raise BadInput(f"load of an ONNX file with {name}={options[name]!r}",
+                       expected="the path alone: the file is a model, not a learner",
+                       fix=f"use Learner(pynq_train.load(path), {name}=...)")
+    return from_onnx(path)

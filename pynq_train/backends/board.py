@@ -37,6 +37,7 @@ from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.design import VLNV
+from pynq_train.hw.ports import ADDRESS_BITS
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ RESET_CYCLES = 100_000
 """Time for a soft reset. It waits for at most 4 ports x 2 x 8 bursts of 16 words: 512 cycles of the
 slowest memory, and its latency."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
-_ADDRESS_BITS = 40
 _ARENA_ALIGN_BYTES = 4096
 
 def _bits(register: str) -> dict[str, int]:
@@ -275,7 +275,7 @@ class BoardBackend:
                 found=f"{_free_cma(device)} of {self.board.cma_bytes}",
                 fix="use a smaller batch, or free other buffers and restart other kernels",
             ) from error
-        device_span(self._buffer, _ARENA_ALIGN_BYTES, _ADDRESS_BITS)
+        device_span(self._buffer, _ARENA_ALIGN_BYTES, ADDRESS_BITS)
         version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
         self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
         self._point_at_arena()

@@ -90,7 +90,7 @@ def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
-    with or without one on its other branch, or branches joined by channels; pooling, or groups of
+    with or without one on its other branch, or branches of one concatenation; pooling, or groups of
     any sizes, may follow.
     The same network for a seed on every machine.
     """

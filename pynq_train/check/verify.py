@@ -52,7 +52,7 @@ class VerifyReport:
         batch: images of a mini-batch.
         steps: training steps.
         seed: names weights, images, labels and options.
-        train: what was trainable.
+        trainable: names of what was trained, or ``all``.
         descriptors: descriptors after which memory was compared.
         bytes_compared: bytes compared in all.
         mismatches: differing bytes at the first difference, 0 if there is none.
@@ -67,7 +67,7 @@ class VerifyReport:
     batch: int
     steps: int
     seed: int
-    train: str = "all"
+    trainable: str = "all"
     descriptors: int = 0
     bytes_compared: int = 0
     mismatches: int = 0
@@ -80,7 +80,7 @@ class VerifyReport:
         """Return plain values for JSON."""
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
-            "seed": self.seed, "momentum": momentum_of(self.seed), "train": self.train,
+            "seed": self.seed, "momentum": momentum_of(self.seed), "trainable": self.trainable,
             "loss": loss_of(self.seed), "label_smoothing": smoothing_of(self.seed),
             "nesterov": nesterov_of(self.seed), "accumulate": parts_of(self.seed),
             "descriptors_compared": self.descriptors,
@@ -91,7 +91,7 @@ class VerifyReport:
 
     def text(self) -> str:
         """Return one line for people."""
-        frozen = "" if self.train == "all" else f"train {self.train}, "
+        frozen = "" if self.trainable == "all" else f"trainable {self.trainable}, "
         return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
                 f"{self.board}: {self.descriptors} descriptors compared, "
                 f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
@@ -122,9 +122,9 @@ def parts_of(seed: int) -> int:
     return 2 if seed % 8 == 4 else 1
 
 
-def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
+def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
            seed: int = 0, progress: Progress | None = None, stalls: float = 0.0,
-           train: TrainableChoice = "all") -> VerifyReport:
+           trainable: TrainableChoice = "all") -> VerifyReport:
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
@@ -140,7 +140,7 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
             some of the others with Nesterov's or with two mini-batches for an update; and the loss.
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
-        train: what is trainable, as for :class:`~pynq_train.train.Learner`.
+        trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
 
     Raises:
         BadInput: no steps, or stalls on a backend that has none.
@@ -150,10 +150,11 @@ def verify(graph: Graph, batch: int = 4, steps: int = 2, board: str = "virtual:p
         raise BadInput("steps", expected="at least 1", found=steps)
     layers = fuse(graph)
     plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
-                     trainable=select(layers, train))
+                     trainable=select(layers, trainable))
     plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
     report = VerifyReport(graph.name, board, batch, steps, seed,
-                          describe_trainable(layers, plan.trainable) if train != "all" else "all")
+                          "all" if trainable == "all"
+                          else describe_trainable(layers, plan.trainable))
     masters = {n: Masters.of(p) for n, p in init_params(layers, seed).items()}
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", plan.memory.nbytes))

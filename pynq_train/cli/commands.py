@@ -18,16 +18,17 @@ from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.run.failure import advice
+from pynq_train.schedule.specs.trainable import TrainableChoice
 
-Train = str | tuple[str, ...]
 DIGITS = "digits"
 RANDOM = "random"
 INTERRUPTED = 130
-_DEFAULT_BATCH, _VERIFY_BATCH = 32, 4
+DEFAULT_BATCH, VERIFY_BATCH = 32, 4
+"""Mini-batches of ``train`` for a new learner, and of ``verify``."""
 
 
 def train(options: argparse.Namespace) -> int:
-    """``pynq-train train``: train, print epochs, save."""
+    """Run ``pynq-train train``: train, print epochs, save; return the exit code."""
     data = load_data(options.data)
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
@@ -42,10 +43,10 @@ def train(options: argparse.Namespace) -> int:
     with learner:
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, "
               f"mini-batch {learner.batch}, {options.epochs} epochs", flush=True)
-        history = learner.fit(data.train.x, data.train.y, options.epochs, validation,
-                              progress=not options.no_progress, resume=options.resume,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
-                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+        history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
+                              validation_data=validation, progress=not options.no_progress,
+                              resume=options.resume, callbacks=[print_epoch], checkpoint=out,
+                              checkpoint_every=options.checkpoint_every)
         if options.report:
             learner.report(options.report)
     print(f"saved {out} after {learner.steps} steps")
@@ -57,12 +58,13 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """``pynq-train evaluate``: loss and accuracy on the test images, else on all."""
+    """Run ``pynq-train evaluate``: print loss and accuracy on the test images, else on all."""
     data = load_data(options.data)
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = (pt.Learner(pt.from_onnx(options.model), options.board) if is_onnx(options.model)
+    learner = (pt.Learner(pt.from_onnx(options.model), board=options.board)
+               if is_onnx(options.model)
                else pt.Learner.load(options.model, board=options.board))
     with learner:
         result = learner.evaluate(images.x, images.y)
@@ -74,14 +76,19 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """``pynq-train verify``: golden against a board, one network or many random ones."""
+    """Run ``pynq-train verify``: golden against a board, one network or many random ones.
+
+    Raises:
+        Mismatch: the memory images differ.
+    """
     reports: list[VerifyReport] = []
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
-        for graph, batch, seed, learning in _cases(options):
-            report = pt.verify(graph, batch, options.steps, options.board, seed, bar.update,
-                               options.stalls, learning)
+        for graph, batch, seed, trainable in _cases(options):
+            report = pt.verify(graph, batch=batch, steps=options.steps, board=options.board,
+                               seed=seed, progress=bar.update, stalls=options.stalls,
+                               trainable=trainable)
             reports.append(report)
             coverage.merge(report.coverage)
             if options.seeds > 1:
@@ -99,12 +106,16 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def load_data(name: str) -> Splits:
-    """Images of an .npz file, or scikit-learn's digits."""
-    return pt.digits() if name == DIGITS else pt.load_npz(name)
+    """Return the images of an .npz file, or scikit-learn's digits for the name ``digits``."""
+    return pt.load_digits() if name == DIGITS else pt.load_npz(name)
 
 
 def network(name: str) -> Graph:
-    """A network of the zoo, or that of a saved model or an ONNX file."""
+    """Return a network of the zoo, or that of a saved model or an ONNX file.
+
+    Raises:
+        UnknownName: neither a name of the zoo nor a file's.
+    """
     if name in pt.zoo.names():
         return pt.zoo.get(name)
     if is_file_name(name):
@@ -113,20 +124,25 @@ def network(name: str) -> Graph:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a model argument means a file and not a network of the zoo."""
+    """Return whether a model argument means a file and not a network of the zoo."""
     return "/" in name or name.endswith(".safetensors") or is_onnx(name) or Path(name).exists()
 
 
 def is_onnx(name: str) -> bool:
-    """Whether a model argument means an ONNX file: a network with weights, never trained here."""
+    """Return whether a model argument means an ONNX file: weights, but no training state."""
     return name.lower().endswith(".onnx")
 
 
 def training_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Options of a learner that were given on the command line."""
+    """Return the options of a learner that were given on the command line."""
     given = {"loss": options.loss, "label_smoothing": options.label_smoothing,
              "accumulate": options.accumulate}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def print_epoch(epoch: pt.EpochResult) -> None:
+    """Print one line for each epoch, above the progress bar: a callback of ``fit``."""
+    tqdm.write(epoch.text())
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -138,22 +154,24 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule, "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
-    wanted = parse_train(options.train) if options.train else None
+    trainable = parse_trainable(options.trainable) if options.trainable else None
     more = training_options(options)
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
-                 else pt.zoo.get(options.model, options.classes or max(classes, 2)))
-        return pt.Learner(model, options.board, pt.SGD(**changes), options.batch or _DEFAULT_BATCH,
-                          options.seed, normalise=not is_onnx(options.model),
-                          train=wanted or "all", **more)
+                 else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
+        return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
+                          batch=options.batch or DEFAULT_BATCH, seed=options.seed,
+                          normalise=not is_onnx(options.model), trainable=trainable or "all",
+                          **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
-    learner = pt.Learner.load(options.model, options.board, options.batch, train=wanted, **more)
+    learner = pt.Learner.load(options.model, board=options.board, batch=options.batch,
+                              trainable=trainable, **more)
     if changes:
         # Loaded again: the plan of a learner without momentum has no room for it.
         changed = replace(learner.optimizer, **changes)
-        learner = pt.Learner.load(options.model, options.board, options.batch, changed, wanted,
-                                  **more)
+        learner = pt.Learner.load(options.model, board=options.board, batch=options.batch,
+                                  optimizer=changed, trainable=trainable, **more)
     return learner
 
 
@@ -163,13 +181,13 @@ def _default_out(model: str) -> Path:
     return Path(model) if is_file_name(model) else Path(f"{model}.safetensors")
 
 
-def parse_train(text: str) -> str | tuple[str, ...]:
-    """A keyword, or names and patterns with commas between."""
+def parse_trainable(text: str) -> TrainableChoice:
+    """Return what is trainable, from a keyword, or names and patterns with commas between."""
     parts = tuple(part for part in text.split(",") if part)
     return parts if len(parts) > 1 else text
 
 
-def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train]]:
+def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, TrainableChoice]]:
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
@@ -177,11 +195,12 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            learning = (parse_train(options.train) if options.train
-                        else random_trainable(seed, drawn.graph))
-            yield drawn.graph, options.batch or drawn.batch, seed, learning
+            trainable = (parse_trainable(options.trainable) if options.trainable
+                         else random_trainable(seed, drawn.graph))
+            yield drawn.graph, options.batch or drawn.batch, seed, trainable
         else:
-            yield graph, options.batch or _VERIFY_BATCH, seed, parse_train(options.train or "all")
+            yield (graph, options.batch or VERIFY_BATCH, seed,
+                   parse_trainable(options.trainable or "all"))
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

@@ -7,11 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import pynq_train as pt
 from pynq_train.backends.names import board_of
-from pynq_train.cli.commands import INTERRUPTED, write_json
+from pynq_train.cli.commands import INTERRUPTED, print_epoch, write_json
 from pynq_train.errors import BadInput, Mismatch, MissingTool
 
 NET = "digits"
@@ -28,19 +26,20 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput(f"cannot make folder {str(out)!r} ({error.strerror})",
                        fix="choose another --out") from None
     _need_matplotlib()
-    data = pt.digits()
+    data = pt.load_digits()
     assert data.train.y is not None and data.test is not None
     test = data.test.x, data.test.y
     optimizer = pt.SGD(lr=options.lr)
-    learner = pt.Learner(NET, options.board, optimizer, options.batch, options.seed)
+    learner = pt.Learner(NET, board=options.board, optimizer=optimizer, batch=options.batch,
+                         seed=options.seed)
     print(f"{learner.graph.summary()}\n"
           f"{len(data.train)} training images, {len(data.test)} test images, mini-batch "
           f"{options.batch}, {options.epochs} epochs, learning rate {options.lr} falling to 0\n"
           f"board {options.board}: forward, backward and update of every layer run there "
           "(a virtual board is built first, about a minute)", flush=True)
     with learner:
-        history = learner.fit(data.train.x, data.train.y, options.epochs, test,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()))
+        history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
+                              validation_data=test, callbacks=[print_epoch])
         if history.interrupted:
             learner.save(out / "model.safetensors")
             print(f"interrupted after {learner.steps} steps; model kept in {out}")
@@ -48,11 +47,13 @@ def run(options: argparse.Namespace) -> int:
         masters = learner.masters
         learner.save(out / "model.safetensors")
     print("the same training in float32, and once more on golden", flush=True)
-    twin = pt.fit_float(learner.graph, data.train.x, data.train.y, options.epochs, optimizer,
-                        options.batch, options.seed, test)
-    with pt.Learner(NET, "golden", optimizer, options.batch, options.seed) as golden:
-        golden_history = golden.fit(data.train.x, data.train.y, options.epochs, test,
-                                    progress=False)
+    twin = pt.fit_float(learner.graph, data.train.x, data.train.y, epochs=options.epochs,
+                        optimizer=optimizer, batch=options.batch, seed=options.seed,
+                        validation_data=test)
+    with pt.Learner(NET, board="golden", optimizer=optimizer, batch=options.batch,
+                    seed=options.seed) as golden:
+        golden_history = golden.fit(data.train.x, data.train.y, epochs=options.epochs,
+                                    validation_data=test, progress=False)
         equal = golden_history.batch_losses == history.batch_losses and all(
             masters[name].same_bits(own) for name, own in golden.masters.items())
     draw_curves(out / "learning_curve.png", history, twin, options.board)

@@ -9,7 +9,7 @@ from pynq_train.doctor import Patient, State, examine
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """``pynq-train doctor``: one line per check; 1 when something is wrong."""
+    """Run ``pynq-train doctor``: print one line per check; return 1 if something is wrong."""
     patient = Patient(options.board, network(options.net), options.batch)
     answers = []
     for answer in examine(patient):

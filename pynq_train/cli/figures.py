@@ -12,7 +12,7 @@ from tqdm import tqdm
 from pynq_train.backends.names import backend_names, board_of
 from pynq_train.bench import Result, bench_layer_list, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
-from pynq_train.cli.commands import is_file_name, network, parse_train, write_json
+from pynq_train.cli.commands import is_file_name, network, parse_trainable, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import zoo
@@ -41,7 +41,7 @@ STDOUT = Path("-")
 
 
 def bench(options: argparse.Namespace) -> int:
-    """``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
+    """Run ``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
     check_name(options.net)
     check_engine(options)
     if options.momentum is None:
@@ -84,7 +84,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """``pynq-train plan``: what a network would need and take on a board."""
+    """Run ``pynq-train plan``: print what a network would need and take on a board."""
     check_name(options.net)
     board = board_of(options.board)
     if options.measured and not options.roofline:
@@ -92,9 +92,9 @@ def plan(options: argparse.Namespace) -> int:
     if options.roofline:
         need_matplotlib()
     listed = options.net in layer_lists.names()
-    if listed and options.train:
-        raise BadInput(f"--train with the layer list {options.net!r}", expected="a network",
-                       fix="leave --train out: a layer list is never frozen")
+    if listed and options.trainable:
+        raise BadInput(f"--trainable with the layer list {options.net!r}", expected="a network",
+                       fix="leave --trainable out: a layer list is never frozen")
     batch = options.batch or (BENCH_BATCH.get(options.net, 1) if listed else _PLAN_BATCH)
     if listed:
         rows = list_rows(layer_lists.get(options.net), batch, board)
@@ -104,7 +104,7 @@ def plan(options: argparse.Namespace) -> int:
         graph = network(options.net)
         layers = fuse(graph)
         made = make_plan(layers, batch, board,
-                         trainable=select(layers, parse_train(options.train or "all")))
+                         trainable=select(layers, parse_trainable(options.trainable or "all")))
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
     if options.json == STDOUT:
@@ -131,7 +131,7 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written},
-        "savings": freeze_report(made, run.cycles).to_dict(),
+        "freeze_report": freeze_report(made, run.cycles).to_dict(),
         "resources": _resources_json(made.board),
         "rows": [row.to_dict() for row in rows],
         "descriptors": [{

@@ -6,26 +6,25 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import pynq_train as pt
 from pynq_train.cli.commands import (
     INTERRUPTED,
     is_file_name,
     is_onnx,
     load_data,
-    parse_train,
+    parse_trainable,
+    print_epoch,
     training_options,
     write_json,
 )
 from pynq_train.errors import BadInput
 from pynq_train.schedule.predict import predict
 
-TRAIN, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
+TRAINABLE, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
 
 
 def finetune(options: argparse.Namespace) -> int:
-    """``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
+    """Run ``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
     if not is_file_name(options.model):
         raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
                        found="a name", fix="train the network first")
@@ -44,10 +43,10 @@ def finetune(options: argparse.Namespace) -> int:
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
               f"{learner.batch}, {options.epochs} epochs")
         before = None if options.resume else learner.evaluate(checked.x, checked.y)
-        history = learner.fit(data.train.x, data.train.y, options.epochs,
+        history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
                               progress=not options.no_progress, resume=options.resume,
-                              on_epoch=lambda epoch: tqdm.write(epoch.text()),
-                              checkpoint=out, checkpoint_every=options.checkpoint_every)
+                              callbacks=[print_epoch], checkpoint=out,
+                              checkpoint_every=options.checkpoint_every)
         after = learner.evaluate(checked.x, checked.y)
         if options.report:
             learner.report(options.report)
@@ -65,16 +64,16 @@ def finetune(options: argparse.Namespace) -> int:
 
 def _learner(options: argparse.Namespace) -> pt.Learner:
     if options.resume:
-        return pt.Learner.load(options.model, options.board)
+        return pt.Learner.load(options.model, board=options.board)
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
                        weight_decay=options.weight_decay, warmup_steps=5,
                        nesterov=options.nesterov)
-    trainable, more = parse_train(options.train), training_options(options)
+    trainable, more = parse_trainable(options.trainable), training_options(options)
     if is_onnx(options.model):
-        return pt.Learner(pt.from_onnx(options.model), options.board, optimizer, options.batch,
-                          train=trainable, **more)
-    return pt.Learner.load(options.model, options.board, options.batch, optimizer, trainable,
-                           **more)
+        return pt.Learner(pt.from_onnx(options.model), board=options.board, optimizer=optimizer,
+                          batch=options.batch, trainable=trainable, **more)
+    return pt.Learner.load(options.model, board=options.board, batch=options.batch,
+                           optimizer=optimizer, trainable=trainable, **more)
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,
@@ -84,7 +83,7 @@ def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluat
     return {
         "images": images, "evaluated": "training images" if own else "test images",
         "accuracy_before": None if before is None else before.accuracy,
-        "accuracy_after": after.accuracy, "train": learner.train, "steps": count,
+        "accuracy_after": after.accuracy, "trainable": learner.trainable, "steps": count,
         "cycles_per_step": step.cycles,
         "board_seconds": step.cycles * count / (1e6 * step.clock_mhz),
         "clock_mhz": step.clock_mhz, "arena_bytes": learner.plan.memory.nbytes}

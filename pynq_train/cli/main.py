@@ -24,13 +24,28 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import layer_lists
 from pynq_train.overlays import this_machine
 from pynq_train.quant.loss import LOSSES
+from pynq_train.schedule.specs.trainable import KEYWORDS
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Adds the default to the help of an option that has one and does not say it itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        silent = action.default is None or isinstance(action.default, bool)
+        if text is None or silent or action.default == argparse.SUPPRESS or "default:" in text:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one sentence, like every other error."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, **options})
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{message}; see '{self.prog} --help'")
@@ -75,12 +90,12 @@ def parser() -> argparse.ArgumentParser:
 def _demo(to: Any) -> None:
     p = to.add_parser("demo", help="train on handwritten digits, every pass on the RTL")
     _board(p, "virtual:pynq-z2")
-    p.add_argument("--epochs", type=_count, default=demo.EPOCHS)
-    p.add_argument("--batch", type=_count, default=demo.BATCH)
-    p.add_argument("--lr", type=_number, default=demo.LR)
-    p.add_argument("--seed", type=int, default=0)
+    _epochs(p, demo.EPOCHS)
+    _batch(p, demo.BATCH)
+    p.add_argument("--lr", type=_number, default=demo.LR, metavar="RATE", help="learning rate")
+    _seed(p)
     p.add_argument("--out", type=Path, default=Path("build/demo"), metavar="FOLDER",
-                   help="where picture, model and result.json go (default: build/demo)")
+                   help="where picture, model and result.json go")
     p.set_defaults(run=demo.run)
 
 
@@ -91,16 +106,13 @@ def _train(to: Any) -> None:
                        ", ".join(pt.zoo.names())))
     _data(p)
     _board(p, "golden")
-    p.add_argument("--epochs", type=_count, default=5)
-    p.add_argument("--batch", type=_count, help="images of a mini-batch (default: 32, or as saved)")
-    p.add_argument("--classes", type=_count,
+    _epochs(p, 5)
+    _batch(p, None, f"{commands.DEFAULT_BATCH}, or as saved")
+    p.add_argument("--classes", type=_count, metavar="N",
                    help="classes of a zoo network (default: largest label + 1)")
-    p.add_argument("--lr", type=_number, help="learning rate (default: 0.02, or as saved)")
-    p.add_argument("--momentum", type=_number)
-    p.add_argument("--weight-decay", type=_number)
-    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED))
-    p.add_argument("--seed", type=int, default=0, help="initial weights and order of the images")
-    _train_option(p, "default: all, or as saved")
+    _optimizer(p, None)
+    _seed(p)
+    _trainable(p, "all, or as saved")
     p.add_argument("--out", type=Path, metavar="FILE",
                    help="where the model goes (default: the saved model, or NET.safetensors)")
     _training(p)
@@ -112,14 +124,11 @@ def _finetune(to: Any) -> None:
     p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
     _data(p)
     _board(p, "golden")
-    _train_option(p, f"default: {tuning.TRAIN}")
-    p.set_defaults(train=tuning.TRAIN)
-    p.add_argument("--epochs", type=_count, default=tuning.EPOCHS)
-    p.add_argument("--batch", type=_count, default=tuning.BATCH, help="images of a mini-batch")
-    p.add_argument("--lr", type=_number, default=tuning.LR)
-    p.add_argument("--momentum", type=_number, default=0.9)
-    p.add_argument("--weight-decay", type=_number, default=0.0)
-    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED), default="cosine")
+    _trainable(p, tuning.TRAINABLE)
+    p.set_defaults(trainable=tuning.TRAINABLE)
+    _epochs(p, tuning.EPOCHS)
+    _batch(p, tuning.BATCH)
+    _optimizer(p, pt.SGD(lr=tuning.LR, schedule="cosine"))
     p.add_argument("--out", type=Path, metavar="FILE",
                    help="where the adapted model goes (default: MODEL-tuned.safetensors)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -129,7 +138,8 @@ def _finetune(to: Any) -> None:
 
 def _training(p: argparse.ArgumentParser) -> None:
     p.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
-    p.add_argument("--loss", choices=LOSSES, help=f"default: {LOSSES[0]}, or as saved")
+    p.add_argument("--loss", choices=LOSSES,
+                   help=f"what is minimised (default: {LOSSES[0]}, or as saved)")
     p.add_argument("--label-smoothing", type=_number, metavar="S",
                    help="part of the target that all classes share (default: 0, or as saved)")
     p.add_argument("--accumulate", type=_count, metavar="N",
@@ -156,8 +166,8 @@ def _plan(to: Any) -> None:
     p = to.add_parser("plan", help="layers, tiles, memory and predicted cycles on a board")
     _net(p)
     _board(p, "pynq-z2")
-    p.add_argument("--batch", type=_count, help="mini-batch (default: 32; layer lists: as bench)")
-    _train_option(p, "default: all")
+    _batch(p, None, "32; layer lists: as bench")
+    _trainable(p, "all")
     p.add_argument("--json", type=Path, nargs="?", const=figures.STDOUT, metavar="FILE",
                    help="write the plan as JSON; without FILE print it")
     p.add_argument("--roofline", type=Path, metavar="FILE",
@@ -177,15 +187,15 @@ def _bench(to: Any) -> None:
     p.add_argument("--picture", type=Path, metavar="FILE",
                    help="draw both engines layer by layer (PNG, --engine ef-train)")
     p.add_argument("--board", default="pynq-z2", metavar="BOARD",
-                   help="board whose RTL is simulated (default: pynq-z2)")
-    p.add_argument("--batch", type=_count, help="mini-batch (default: {}, else 1)".format(
-        ", ".join(f"{net} {batch}" for net, batch in figures.BENCH_BATCH.items())))
+                   help=f"board whose RTL is simulated, one of {', '.join(sorted(BOARDS))}")
+    _batch(p, None, ", ".join(f"{net} {batch}" for net, batch in figures.BENCH_BATCH.items())
+           + ", else 1")
     p.add_argument("--by-pass", action="store_true",
                    help="run every pass of a layer list by itself, not in one program")
     p.add_argument("--layers", metavar="LIST", help="run these layers only, each pass by itself "
                    "(names with commas between)")
     p.add_argument("--latency", type=_count, default=DEFAULT_LATENCY, metavar="CYCLES",
-                   help=f"read latency of the memory (default: {DEFAULT_LATENCY})")
+                   help="read latency of the memory")
     p.add_argument("--momentum", type=_number,
                    help="momentum of the update; 0 keeps none in memory (default: 0.9; beside "
                    "EF-Train, which has none, 0)")
@@ -215,13 +225,14 @@ def _replay(to: Any) -> None:
 def _verify(to: Any) -> None:
     p = to.add_parser("verify", help="compare a board with golden, bit for bit")
     p.add_argument("--net", default="digits", metavar="NET",
-                   help="a network of the zoo, a saved model, or 'random' (default: digits)")
-    p.add_argument("--batch", type=_count, help="mini-batch (default: 4; random: drawn)")
-    p.add_argument("--steps", type=_count, default=2, help="training steps (default: 2)")
+                   help="a network of the zoo, a saved model, or 'random'")
+    _batch(p, None, f"{commands.VERIFY_BATCH}; random: drawn")
+    p.add_argument("--steps", type=_count, default=2, metavar="N", help="training steps")
     _board(p, "virtual:pynq-z2")
-    p.add_argument("--seed", type=int, default=0, help="data and weights, or the random network")
-    p.add_argument("--seeds", type=_count, default=1, help="seeds to run, from --seed up")
-    _train_option(p, "default: all; random: drawn for seeds 50..99 of each hundred")
+    _seed(p, "names data and weights, or the random network")
+    p.add_argument("--seeds", type=_count, default=1, metavar="N",
+                   help="seeds to run, from --seed up")
+    _trainable(p, "all; random: drawn for seeds 50..99 of each hundred")
     p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -231,11 +242,11 @@ def _verify(to: Any) -> None:
 def _doctor(to: Any) -> None:
     p = to.add_parser("doctor", help="is this machine fit to train? what to do if not")
     p.add_argument("--board", default=this_machine(), metavar="BOARD",
-                   help="a board or a virtual one (default: that of this machine, here "
-                   f"{this_machine()})")
+                   help=f"one of {', '.join(backend_names())} (default: that of this machine, "
+                   f"here {this_machine()})")
     p.add_argument("--net", default=DEFAULT_NET, metavar="NET", help="network whose memory is "
-                   f"reckoned and of which a step is compared (default: {DEFAULT_NET})")
-    p.add_argument("--batch", type=_count, default=32, help="its mini-batch (default: 32)")
+                   "reckoned and of which a step is compared")
+    _batch(p, 32)
     p.set_defaults(run=doctor)
 
 
@@ -243,20 +254,54 @@ def _hwh(to: Any) -> None:
     p = to.add_parser("hwh", help="compare a .hwh file of Vivado with the hardware contract")
     p.add_argument("file", type=Path, metavar="FILE", help="a .hwh file")
     p.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS), metavar="BOARD",
-                   help=f"one of {', '.join(sorted(BOARDS))} (default: pynq-z2)")
+                   help=f"one of {', '.join(sorted(BOARDS))}")
     p.set_defaults(run=overlay.hwh)
 
 
 def _board(p: argparse.ArgumentParser, default: str) -> None:
     also = ", hls-csim (the EF-Train kernel)" if default == "golden" else ""
     p.add_argument("--board", default=default, metavar="BOARD",
-                   help=f"one of {', '.join(backend_names())}{also} (default: {default})")
+                   help=f"one of {', '.join(backend_names())}{also}")
 
 
-def _train_option(p: argparse.ArgumentParser, default: str) -> None:
-    p.add_argument("--train", metavar="WHAT",
-                   help="what learns: all, last-layer, last-block, bias, or layer names and "
-                   f"patterns with commas between ({default})")
+def _trainable(p: argparse.ArgumentParser, default: str) -> None:
+    p.add_argument("--trainable", metavar="WHAT",
+                   help=f"what is trained: {', '.join(KEYWORDS)}, or names and patterns of layers "
+                   f"and parameters with commas between (default: {default})")
+
+
+def _epochs(p: argparse.ArgumentParser, default: int) -> None:
+    p.add_argument("--epochs", type=_count, default=default, metavar="N",
+                   help="passes over the training images")
+
+
+def _batch(p: argparse.ArgumentParser, default: int | None, otherwise: str = "") -> None:
+    """Add ``--batch``; ``otherwise`` says what counts where there is no one default."""
+    more = f" (default: {otherwise})" if otherwise else ""
+    p.add_argument("--batch", type=_count, default=default, metavar="N",
+                   help=f"images of a mini-batch{more}")
+
+
+def _seed(p: argparse.ArgumentParser,
+          what: str = "names the initial weights and the order of the images") -> None:
+    p.add_argument("--seed", type=int, default=0, metavar="N", help=what)
+
+
+def _optimizer(p: argparse.ArgumentParser, default: pt.SGD | None) -> None:
+    """Add the options of SGD; without a default they are those of a new learner, or as saved."""
+    shown = pt.SGD() if default is None else default
+    saved = ", or as saved" if default is None else ""
+    for name, kind, text in (("lr", "RATE", "learning rate"),
+                             ("momentum", "FACTOR", "momentum, 0 to below 1"),
+                             ("weight_decay", "FACTOR", "L2 factor of weights, not of biases")):
+        value = getattr(shown, name)
+        p.add_argument(f"--{name.replace('_', '-')}", type=_number, metavar=kind,
+                       default=None if default is None else value,
+                       help=f"{text} (default: {value}{saved})")
+    p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED),
+                   default=None if default is None else default.schedule,
+                   help="what the learning rate does over the training "
+                   f"(default: {shown.schedule}{saved})")
 
 
 def _data(p: argparse.ArgumentParser) -> None:
@@ -280,7 +325,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

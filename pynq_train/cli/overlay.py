@@ -10,7 +10,7 @@ from pynq_train.hw.boards import BOARDS
 
 
 def hwh(options: argparse.Namespace) -> int:
-    """``pynq-train hwh``: hold a file of Vivado against the contract."""
+    """Run ``pynq-train hwh``: hold a file of Vivado against the contract."""
     differences = hwh_compare.compare(options.file, BOARDS[options.board])
     if differences:
         for line in differences:

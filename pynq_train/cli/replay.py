@@ -13,7 +13,7 @@ from pynq_train.run.failure import load
 
 
 def run(options: argparse.Namespace) -> int:
-    """``pynq-train replay``: print what was saved and the first difference."""
+    """Run ``pynq-train replay``: print what was saved, and the first difference."""
     failure = load(options.file)
     count = failure.request.descriptor_count
     print(f"{options.file}: {count} descriptors for {failure.board}, on {failure.backend}: "

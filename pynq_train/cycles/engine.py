@@ -30,15 +30,9 @@ from pynq_train.hw.commands import (
     Semaphore,
     Unit,
 )
-from pynq_train.hw.config import (
-    BURST_BEATS,
-    CHANNELS_PER_WORD,
-    FETCH_AHEAD,
-    FETCH_REST_CYCLES,
-    WORD_BYTES,
-    HwConfig,
-)
+from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES, HwConfig
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepComp
     masters = {name: Masters.of(one) for name, one in init_params(plan.layers, seed).items()}
     images, labels = _batch(plan, seed)
     with open_backend("golden", nbytes) as golden:
-        reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START), _FILL)
+        reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
+                            fill_seed=_FILL)
         reference.calibrate(images, labels)
         policy = copy.deepcopy(reference.policy)
         params = plan_params(plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 1e-3))

@@ -41,7 +41,8 @@ _PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
 
 
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
-                mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
+                *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+                ) -> None:
     """Write a network to an ONNX file; ``path`` holds either the old file or all of the new one.
 
     The file has one input ``input``, float32 ``(n, channels, rows, cols)``, and one output

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, between, operation, tops
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.ops import (
@@ -22,8 +22,6 @@ from pynq_train.graph.ops import (
 )
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
-
-Array = npt.NDArray[Any]
 
 
 class Node:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pynq_train.exchange.activations import TORCH, TorchNames, between, operation
-from pynq_train.exchange.draft import Draft, Pads, Refused, Value
+from pynq_train.exchange.draft import Draft, Pads, Refused, Value, checked_window
 from pynq_train.graph.ops import (
     Activate,
     Add,
@@ -241,7 +241,7 @@ def _item(call: Call) -> Size | Value:
     if steps[2] == 1:
         return call.value
     # A mean of one pixel: nothing is computed.
-    return call.draft.add(AvgPool(1, steps[2]), call.value, label=call.label)
+    return call.draft.add(AvgPool(*checked_window(1, steps[2])), call.value, label=call.label)
 
 
 def _pad(call: Call) -> Value:

@@ -240,6 +240,7 @@ class Sequential:
         kernel: int,
         stride: int = 1,
         padding: Padding = 0,
+        *,
         bias: bool = True,
         name: str = "",
         groups: int = 1,
@@ -247,7 +248,7 @@ class Sequential:
         """Append a convolution (see :class:`~pynq_train.graph.ops.Conv`)."""
         return self.add(Conv(out_channels, kernel, stride, padding, bias, name, groups))
 
-    def dense(self, units: int, bias: bool = True, name: str = "") -> Sequential:
+    def dense(self, units: int, *, bias: bool = True, name: str = "") -> Sequential:
         """Append a fully connected layer."""
         return self.add(Dense(units, bias, name))
 
@@ -259,7 +260,8 @@ class Sequential:
         """Append 2x2 max pooling."""
         return self.add(MaxPool2x2())
 
-    def norm(self, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False) -> Sequential:
+    def norm(self, *, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False
+             ) -> Sequential:
         """Append a batch normalisation."""
         return self.add(BatchNorm(momentum, eps, frozen))
 

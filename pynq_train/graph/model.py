@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.params import LayerParams, check_graph_params
+from pynq_train.graph.params import LayerParams, check_graph_params, graph_param_specs
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,10 @@ class Model:
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_graph_params(self.graph, self.params)
+
+    def __repr__(self) -> str:
+        """One line: the parameters themselves are too many to print."""
+        count = sum(spec.learned for spec in graph_param_specs(self.graph))
+        channels, rows, cols = self.graph.input_shape
+        return (f"<Model {self.graph.name}: input {channels}x{rows}x{cols}, "
+                f"{len(self.graph.ops)} operations, {count} parameters>")

@@ -15,8 +15,6 @@ from pynq_train.graph.activation import Activation
 from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import (
-    MAX_KERNEL,
-    MAX_STRIDE,
     Padding,
     Shape,
     Window,
@@ -28,9 +26,9 @@ from pynq_train.graph.shapes import (
     windowed_shape,
 )
 
-__all__ = ["ACTIVATIONS", "MAX_KERNEL", "MAX_STRIDE", "OP_TYPES", "Activate", "Add", "AvgPool",
-           "BatchNorm", "Concat", "Conv", "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool",
-           "MaxPool2x2", "Op", "PadChannels", "Relu", "Relu6", "Shape", "Window", "require_int"]
+__all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
+           "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
+           "PadChannels", "Relu", "Relu6", "Shape", "Window", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Conv:
         """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
         who = self.name or "conv"
         require_int(f"{who}: out_channels", self.out_channels, 1)
-        require_square(f"{who}: kernel", self.kernel, MAX_KERNEL)
-        require_square(f"{who}: stride", self.stride, MAX_STRIDE)
+        require_square(f"{who}: kernel", self.kernel)
+        require_square(f"{who}: stride", self.stride)
         require_padding(f"{who}: padding", self.padding, self.kernel - 1)
         require_int(f"{who}: groups", self.groups, 1)
         if self.out_channels % self.groups:

@@ -20,7 +20,7 @@ from pynq_train.graph.ops import (
 )
 
 
-def lenet5(classes: int = 10) -> Graph:
+def lenet5(*, classes: int = 10) -> Graph:
     """LeNet-5 with ReLU and max pooling, input 1x28x28 (61,706 parameters with 10 classes)."""
     return (
         Sequential((1, 28, 28), "lenet5")
@@ -33,7 +33,7 @@ def lenet5(classes: int = 10) -> Graph:
     )
 
 
-def one_x(classes: int = 10) -> Graph:
+def one_x(*, classes: int = 10) -> Graph:
     """The '1X' CNN, input 3x32x32: conv3x3 16-16-pool-32-32-pool-64-64-pool, dense."""
     net = Sequential((3, 32, 32), "1x")
     for channels in (16, 32, 64):
@@ -41,7 +41,7 @@ def one_x(classes: int = 10) -> Graph:
     return net.dense(classes).build()
 
 
-def digits(classes: int = 10) -> Graph:
+def digits(*, classes: int = 10) -> Graph:
     """The demo's CNN for 8x8 digits, input 1x8x8: conv3x3 16-pool-32-pool, dense."""
     return (
         Sequential((1, 8, 8), "digits")
@@ -52,7 +52,7 @@ def digits(classes: int = 10) -> Graph:
     )
 
 
-def vgg16(classes: int = 1000) -> Graph:
+def vgg16(*, classes: int = 1000) -> Graph:
     """VGG-16, input 3x224x224: 13 convolutions 3x3, three dense layers (138,357,544 parameters
     with 1,000 classes)."""
     net = Sequential((3, 224, 224), "vgg16")
@@ -63,7 +63,7 @@ def vgg16(classes: int = 1000) -> Graph:
     return net.dense(4096).relu().dense(4096).relu().dense(classes).build()
 
 
-def resnet20(classes: int = 10, projection: bool = True) -> Graph:
+def resnet20(*, classes: int = 10, projection: bool = True) -> Graph:
     """ResNet-20 for 32x32 images (He et al., 2016), input 3x32x32, with batch normalisation.
 
     Three stages of three residual blocks with 16, 32 and 64 channels. Where the shape changes,
@@ -93,7 +93,7 @@ def resnet20(classes: int = 10, projection: bool = True) -> Graph:
     return Graph.build((3, 32, 32), ops, "resnet20")
 
 
-def mobilenet_v1_025(classes: int = 10, size: int = 28, channels: int = 1) -> Graph:
+def mobilenet_v1_025(*, classes: int = 10, size: int = 28, channels: int = 1) -> Graph:
     """MobileNet-V1 of width 0.25 (Howard et al., 2017) for small square images.
 
     Thirteen depthwise and pointwise pairs with batch normalisation and ReLU6. The published
@@ -125,7 +125,7 @@ MOBILENET_PAIRS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128
 """Output channels of the pointwise and stride of the depthwise convolution, at width 0.25."""
 
 
-def ds_cnn_s(classes: int = 10, dropout: float = 0.0) -> Graph:
+def ds_cnn_s(*, classes: int = 10, dropout: float = 0.0) -> Graph:
     """DS-CNN-S for keyword spotting (Zhang et al., 2018), input 1x32x32 (mel bands, time).
 
     A convolution of stride 2 and four depthwise and pointwise pairs of 64 channels with batch
@@ -151,7 +151,7 @@ def _clipped(conv: Conv) -> list[Op]:
     return [*_normed(conv), Relu6(f"{conv.name}.relu")]
 
 
-_NETWORKS: dict[str, Callable[[int], Graph]] = {
+_NETWORKS: dict[str, Callable[..., Graph]] = {
     "lenet5": lenet5, "1x": one_x, "digits": digits, "vgg16": vgg16, "resnet20": resnet20,
     "mobilenet_v1_025": mobilenet_v1_025, "ds_cnn_s": ds_cnn_s}
 
@@ -161,8 +161,8 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
-def get(name: str, classes: int = 10) -> Graph:
+def get(name: str, *, classes: int = 10) -> Graph:
     """Return the network ``name`` with ``classes`` logits; :class:`UnknownName` lists the names."""
     if name not in _NETWORKS:
         raise UnknownName.among("network", name, _NETWORKS)
-    return _NETWORKS[name](classes)
+    return _NETWORKS[name](classes=classes)

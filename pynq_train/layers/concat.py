@@ -32,9 +32,8 @@ from pynq_train.graph.ops import (
 )
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
-BLOCK = 4
-"""Channels of a channel block: one word of memory."""
 _TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
@@ -217,11 +216,12 @@ def _checked(graph: Graph) -> Graph:
         if not isinstance(op, Concat):
             continue
         channels = [ops.shapes[name][0] for name in op.inputs]
-        if any(count % BLOCK for count in channels[:-1]):
-            raise _refuse(op, "joins channels", f"multiples of {BLOCK} channels in all inputs but "
-                          "the last", ", ".join(f"{name}: {count}" for name, count in
+        if any(count % CHANNELS_PER_WORD for count in channels[:-1]):
+            raise _refuse(op, "joins channels", f"multiples of {CHANNELS_PER_WORD} channels in all "
+                          "inputs but the last", ", ".join(f"{name}: {count}" for name, count in
                                                 zip(op.inputs, channels)),
-                          f"round the channels of its branches up to multiples of {BLOCK}")
+                          "round the channels of its branches up to multiples of "
+                          f"{CHANNELS_PER_WORD}")
         vectors = [name for name in op.inputs if _vector(ops, name)]
         if vectors and len(vectors) < len(op.inputs):
             others = [name for name in op.inputs if name not in vectors]

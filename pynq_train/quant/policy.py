@@ -15,6 +15,7 @@ from typing import Any
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.activation import Activation
+from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.layers.kinds import Kind
@@ -32,8 +33,6 @@ MARGIN = 1
 """Bits by which a range may grow in one step before anything saturates."""
 FRACTION_BITS = GRADIENT_BITS
 """A range ``k`` has the exponent ``k - FRACTION_BITS``."""
-MASTER_EXPONENT = -28
-"""Exponent of the 32-bit weight and bias masters (Q3.28)."""
 INPUT_START, FEATURE_START, GRADIENT_START = 2, 4, -8
 """Ranges ``k`` of images, feature maps and gradients before anything was measured."""
 FEATURE_FLOOR, WEIGHT_FLOOR, GRADIENT_FLOOR = -21, -21, -48

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.graph.activation import Activation
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
-    MASTER_EXPONENT,
     MAX_SHIFT,
     LayerExponents,
     QuantLayer,
@@ -87,9 +88,6 @@ class StepParams:
     norm: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     nodes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     node_coefficients: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-
-
-NO_LIMIT = (1 << 16) - 1
 
 
 def limit_code(activation: Activation, exponent: int) -> int:

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.quant.policy import MASTER_EXPONENT
-
-Array = NDArray[Any]
+from pynq_train.hw.words import MASTER_EXPONENT
 
 MASTER_LIMIT = (1 << 31) - 1
 """Largest master; the smallest is minus this."""
@@ -57,8 +54,8 @@ def range_of(largest: float) -> int:
 def master_words(values: Array, momentum: Array) -> NDArray[np.int64]:
     """Return int64 memory words {momentum, weight} of int32 masters and momentum."""
     low = np.asarray(values, np.int32).astype(np.int64) & 0xFFFF_FFFF
-    joined: NDArray[np.int64] = np.asarray(momentum, np.int32).astype(np.int64) << 32 | low
-    return joined
+    words: NDArray[np.int64] = np.asarray(momentum, np.int32).astype(np.int64) << 32 | low
+    return words
 
 
 def split_master_words(words: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

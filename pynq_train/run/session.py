@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
 from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
@@ -21,16 +22,11 @@ from pynq_train.quant import (
     StepExponents,
     StepParams,
 )
-from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
+from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import (
-    Array,
-    master_words,
-    operand_copy,
-    quantise,
-    split_master_words,
-)
+from pynq_train.run.formats import master_words, operand_copy, quantise, split_master_words
 from pynq_train.run.masters import Masters, with_averages
+from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_block import (
@@ -46,30 +42,6 @@ from pynq_train.schedule.specs.layout import pack_maps, unpack_dense
 from pynq_train.schedule.specs.spec import LayerSpec
 
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What a step returned.
-
-    Attributes:
-        loss_sum: sum of the loss over the valid images, cross-entropies in nats.
-        correct: images whose largest logit is the label's.
-        images: valid images.
-        cycles: cycles of the run (0 if the backend has no clock).
-        saturations: saturated elements of all stored tensors.
-        counters: counter registers of the run.
-        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
-    """
-
-    loss_sum: float
-    correct: int
-    images: int
-    cycles: int
-    saturations: int
-    counters: Mapping[str, int]
-    tensors: Mapping[str, int] = field(default_factory=dict)
 
 
 def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> ExponentPolicy:
@@ -83,7 +55,9 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
 
 
 class Session:
-    """Runs the programs of a plan on an open backend.
+    """Runs the programs of a plan on an open backend: the engine's trainer.
+
+    It satisfies :class:`~pynq_train.run.trainer.Trainer`.
 
     Args:
         plan: the plan; its arena must be the backend's.
@@ -94,7 +68,7 @@ class Session:
     """
 
     def __init__(self, plan: Plan, backend: Backend, masters: Mapping[str, Masters],
-                 policy: ExponentPolicy, fill_seed: int | None = None) -> None:
+                 policy: ExponentPolicy, *, fill_seed: int | None = None) -> None:
         self.plan = plan
         self.backend = backend
         self.policy = policy
@@ -213,6 +187,17 @@ class Session:
 
     # -- steps -----------------------------------------------------------------------------------
 
+    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+        """Find exponents for images below ``2**input_k``, measured on a first mini-batch.
+
+        Without labels forward passes alone are measured, for evaluations.
+        """
+        self.policy.input_k = input_k
+        if labels is None:
+            self.calibrate_forward(images)
+        else:
+            self.calibrate(images, labels)
+
     def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
         """Run one training step: one doorbell.
 
@@ -281,8 +266,8 @@ class Session:
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)
-        blocks = -(-self.plan.classes // 4)
-        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
+        shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
+        raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What freezing saves: the same training step with every layer learning, in cycles and bytes."""
+"""What freezing saves against the same training step of everything, in cycles and bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FreezeReport:
     """A training step with frozen layers against one in which everything is trained.
 
     Attributes:
-        learning: names of what learns.
-        parameters: weights and biases that learn; ``all_parameters``: those of the network.
+        trainable: names of what is trained.
+        parameters: weights and biases that are trained; ``all_parameters``: those of the network.
         cycles: predicted cycles of a step; ``all_cycles``: with everything trained.
         nbytes: bytes of the arena; ``all_nbytes``: with everything trained.
 
@@ -25,7 +25,7 @@ class FreezeReport:
     board.
     """
 
-    learning: str
+    trainable: str
     parameters: int
     all_parameters: int
     cycles: int
@@ -35,26 +35,26 @@ class FreezeReport:
 
     def text(self) -> str:
         """One or two lines for people."""
-        line = (f"learning: {self.learning} ({self.parameters} of {self.all_parameters} "
+        line = (f"trainable: {self.trainable} ({self.parameters} of {self.all_parameters} "
                 "parameters)")
         if self.all_cycles is None or self.all_nbytes is None:
-            return f"{line}\nagainst train=\"all\": that would not fit this board"
+            return f"{line}\nagainst trainable=\"all\": that would not fit this board"
         less = 100 * (1 - self.cycles / self.all_cycles)
         smaller = 100 * (1 - self.nbytes / self.all_nbytes)
-        return (f"{line}\nagainst train=\"all\": {self.cycles} instead of {self.all_cycles} cycles "
-                f"a step ({less:.1f} % saved), {self.nbytes} instead of {self.all_nbytes} bytes "
-                f"({smaller:.1f} % saved)")
+        return (f"{line}\nagainst trainable=\"all\": {self.cycles} instead of {self.all_cycles} "
+                f"cycles a step ({less:.1f} % saved), {self.nbytes} instead of {self.all_nbytes} "
+                f"bytes ({smaller:.1f} % saved)")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"learning": self.learning, "parameters": self.parameters,
+        return {"trainable": self.trainable, "parameters": self.parameters,
                 "all_parameters": self.all_parameters, "cycles": self.cycles,
                 "arena_bytes": self.nbytes, "all_cycles": self.all_cycles,
                 "all_arena_bytes": self.all_nbytes}
 
 
 def everything(plan: Plan) -> bool:
-    """Whether all layers of a plan learn all they have."""
+    """Whether everything in a plan is trainable."""
     return plan.trainable == all_from(plan.layers, 0)
 
 

@@ -56,7 +56,8 @@ def step_digest(board: str) -> str:
     images = normal_float32(stream_key(_STREAM), int(np.prod(shape))).reshape(shape)
     labels = np.arange(BATCH) % plan.classes
     with open_backend("golden", plan.memory.nbytes) as golden:
-        session = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START), 1)
+        session = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
+                          fill_seed=1)
         session.calibrate(images, labels)
         for lr in (0.05, 0.01):
             session.train_step(images, labels, SgdStep(lr, 0.9, 1e-3))

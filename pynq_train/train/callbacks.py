@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.run.session import StepOutcome
+from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.history import EpochResult
-from pynq_train.train.protocol import Trained
+from pynq_train.train.learner_view import LearnerView
 from pynq_train.train.schedules import number, whole
 
 MONITORS = {"loss": -1, "accuracy": 1, "val_loss": -1, "val_accuracy": 1}
@@ -23,17 +23,17 @@ class Callback:
     of checkpoints.
     """
 
-    def on_begin(self, learner: Trained) -> None:
-        """Called when a training begins or is taken up again."""
+    def on_begin(self, learner: LearnerView) -> None:
+        """Called when a training begins or is resumed."""
 
-    def on_step(self, learner: Trained, outcome: StepOutcome) -> None:
+    def on_step(self, learner: LearnerView, outcome: StepOutcome) -> None:
         """Called after each training step."""
 
-    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool | None:
+    def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> bool | None:
         """Called after each epoch; True ends the training."""
         return None
 
-    def on_end(self, learner: Trained) -> None:
+    def on_end(self, learner: LearnerView) -> None:
         """Called when the training has ended (not when it was interrupted)."""
 
     def state(self) -> dict[str, Any]:
@@ -41,19 +41,21 @@ class Callback:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take what :meth:`state` gave."""
+        """Set the state to what :meth:`state` returned."""
 
 
-UserCallback = Callback | Callable[[EpochResult], Any]
+EpochFunction = Callable[[EpochResult], Any]
+"""A function of the user that is called with the result of each epoch; True ends the training."""
+UserCallback = Callback | EpochFunction
 
 
 class OnEpoch(Callback):
-    """A function of the user: called with the result of each epoch; True ends the training."""
+    """Calls a function of the user with the result of each epoch; True ends the training."""
 
-    def __init__(self, function: Callable[[EpochResult], Any]) -> None:
+    def __init__(self, function: EpochFunction) -> None:
         self._function = function
 
-    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool:
+    def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> bool:
         """Call it; only True itself ends the training."""
         return self._function(epoch) is True
 
@@ -70,7 +72,7 @@ class _Watch(Callback):
         self._delta = min_delta
 
     def improved(self, epoch: EpochResult) -> bool:
-        """Whether the epoch is better than all before, by more than ``min_delta``."""
+        """Return whether the epoch is better than all before, by more than ``min_delta``."""
         value = getattr(epoch, self.monitor)
         if value is None:
             raise BadInput(f"{type(self).__name__}: {self.monitor}",
@@ -83,11 +85,11 @@ class _Watch(Callback):
         return True
 
     def state(self) -> dict[str, Any]:
-        """The best value so far."""
+        """Return the best value so far."""
         return {"best": self.best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take it back."""
+        """Set the best value so far."""
         self.best = state["best"]
 
 
@@ -100,24 +102,24 @@ class EarlyStopping(_Watch):
         min_delta: how much better an epoch must be to count.
     """
 
-    def __init__(self, monitor: str = "val_loss", patience: int = 3,
+    def __init__(self, monitor: str = "val_loss", *, patience: int = 3,
                  min_delta: float = 0.0) -> None:
         super().__init__(monitor, min_delta)
         whole("patience", patience)
         self.patience = patience
         self.waited = 0
 
-    def on_epoch(self, learner: Trained, epoch: EpochResult) -> bool:
+    def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> bool:
         """Count epochs without improvement."""
         self.waited = 0 if self.improved(epoch) else self.waited + 1
         return self.waited > self.patience
 
     def state(self) -> dict[str, Any]:
-        """Best value and waited epochs."""
+        """Return the best value, and the epochs waited for a better one."""
         return {**super().state(), "waited": self.waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Set both."""
         super().restore(state)
         self.waited = int(state["waited"])
 
@@ -130,30 +132,42 @@ class BestModel(_Watch):
         monitor: ``loss``, ``accuracy``, ``val_loss`` or ``val_accuracy``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], monitor: str = "val_accuracy") -> None:
+    def __init__(self, path: str | os.PathLike[str], *, monitor: str = "val_accuracy") -> None:
         super().__init__(monitor)
         self.path = path
 
-    def on_epoch(self, learner: Trained, epoch: EpochResult) -> None:
+    def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> None:
         """Save if it is."""
         if self.improved(epoch):
             learner.save(self.path)
 
 
 def as_callbacks(given: Sequence[UserCallback]) -> list[Callback]:
-    """Callbacks, with functions wrapped.
+    """Return callbacks, with functions wrapped.
 
     Raises:
         BadInput: something that is neither.
     """
-    result: list[Callback] = []
+    return [one if isinstance(one, Callback) else OnEpoch(one) for one in _checked(
+        given, "a Callback or a function of the epoch's result")]
+
+
+def as_functions(given: Sequence[EpochFunction]) -> list[EpochFunction]:
+    """Return functions of an epoch's result, where no learner is there for a :class:`Callback`.
+
+    Raises:
+        BadInput: something else, a callback also.
+    """
     for one in given:
         if isinstance(one, Callback):
-            result.append(one)
-        elif callable(one) and not isinstance(one, type):
-            result.append(OnEpoch(one))
-        else:
-            raise BadInput("callback", expected="a Callback or a function of the epoch's result",
-                           found=repr(one), fix="pass an object, not its class" if isinstance(
-                               one, type) else None)
-    return result
+            raise BadInput("callback of fit_float", expected="a function of the epoch's result",
+                           found=repr(one), fix="there is no learner that it could watch")
+    return list(_checked(given, "a function of the epoch's result"))
+
+
+def _checked(given: Sequence[Any], expected: str) -> Sequence[Any]:
+    for one in given:
+        if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+            raise BadInput("callback", expected=expected, found=repr(one),
+                           fix="pass an object, not its class" if isinstance(one, type) else None)
+    return given

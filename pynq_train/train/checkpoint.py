@@ -20,7 +20,9 @@ from pynq_train.layers import FusedLayer, fuse
 from pynq_train.run.masters import Masters
 
 FORMAT = "pynq_train.learner"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""Version that is written. Version 2 is read too: there the choice ``trainable`` is ``train``."""
+_READABLE = (2, FORMAT_VERSION)
 _ENTRY = "pynq_train"
 """Key of the JSON text in the file's metadata."""
 
@@ -56,7 +58,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 
 def checksum(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the metadata (without the checksum) and every tensor, as hex digits."""
+    """Return the SHA-256 of the metadata (without the checksum) and all tensors, in hex digits."""
     values = {key: value for key, value in meta.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(arrays):
@@ -88,9 +90,10 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise BadInput(f"model file {name!r}", expected="a learner saved by pynq_train",
                        found="another .safetensors file")
-    if meta.get("version") != FORMAT_VERSION:
-        raise BadInput(f"model file {name!r}", expected=f"version {FORMAT_VERSION}",
-                       found=meta.get("version"), fix="use the release that saved it")
+    version = meta.get("version")
+    if version not in _READABLE:
+        raise BadInput(f"model file {name!r}", found=version, fix="use the release that saved it",
+                       expected=f"version {' or '.join(map(str, _READABLE))}")
     found = checksum(meta, arrays)
     if meta.get("sha256") != found:
         raise BadInput(f"model file {name!r} is damaged: its contents",
@@ -99,9 +102,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     graph = Graph.from_dict(meta.get("graph"))
     masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)
                if layer.has_parameters}
-    if not isinstance(meta.get("state"), dict):
+    state = meta.get("state")
+    if not isinstance(state, dict):
         raise _damaged(name, "no training state")
-    return Checkpoint(graph, masters, meta["state"])
+    if version == 2 and "train" in state:
+        state["trainable"] = state.pop("train")
+    return Checkpoint(graph, masters, state)
 
 
 def _safetensors() -> Any:
@@ -121,7 +127,7 @@ def _damaged(name: str, why: str) -> BadInput:
 
 
 def _metadata(name: str, data: bytes) -> Any:
-    """Metadata stand in the JSON header behind its 8-byte length."""
+    """Return the metadata: they stand in the JSON header behind its 8-byte length."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise _damaged(name, f"{len(data)} bytes without a whole header")

@@ -46,7 +46,7 @@ class EpochResult:
     tensors: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def text(self) -> str:
-        """One line for people."""
+        """Return one line for people: loss and accuracy in percent."""
         line = (f"epoch {self.epoch}: loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} %")
         if self.val_loss is not None and self.val_accuracy is not None:
             line += (f", validation loss {self.val_loss:.4f}, "
@@ -66,8 +66,15 @@ class History:
     interrupted: bool = False
     batch_losses: list[float] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Return one line: how many epochs, and what the last one reached."""
+        text = f"{len(self.epochs)} epochs"
+        if self.epochs:
+            text += f", {self.epochs[-1].text()}"
+        return f"<History: {text}{', interrupted' if self.interrupted else ''}>"
+
     def to_list(self) -> list[dict[str, Any]]:
-        """Epochs as plain values, for a checkpoint."""
+        """Return the epochs as plain values, for a checkpoint."""
         return [asdict(epoch) for epoch in self.epochs]
 
     @classmethod
@@ -112,7 +119,7 @@ class Tally:
 
     def result(self, epoch: int, validation: Evaluation | None,
                tensors: dict[str, dict[str, int]] | None = None) -> EpochResult:
-        """The epoch's result."""
+        """Return the result of the epoch: means over its images."""
         images = max(self.images, 1)
         return EpochResult(
             epoch, self.loss / images, self.correct / images,

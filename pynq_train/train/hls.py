@@ -7,25 +7,25 @@ programs. Weights are float32; where the learner keeps or saves them they are ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.names import HLS_CSIM
 from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
-from pynq_train.graph import LayerParams
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
-from pynq_train.run.formats import Array
 from pynq_train.run.masters import Masters
-from pynq_train.run.session import Session, StepOutcome, new_policy
+from pynq_train.run.session import new_policy
+from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.plan import Plan
 
 
 def _found(layer: FusedLayer) -> str:
-    """What of a layer the kernel does not have."""
+    """Return what of a layer the kernel does not have."""
     if layer.average:
         return "AvgPool" if layer.first is None else "PadChannels"
     if layer.activation not in KNOWN_ACTIVATIONS:
@@ -33,11 +33,8 @@ def _found(layer: FusedLayer) -> str:
     return f"{layer.groups} groups"
 
 
-class HlsSession(Session):
-    """A session whose steps the kernel runs.
-
-    Only the learner's side of a session exists: steps, evaluation and weights. What reads or writes
-    device memory (``write_training``, ``request``, ``records``) has nothing to work on here.
+class HlsTrainer:
+    """Trains with the kernel; it satisfies :class:`~pynq_train.run.trainer.Trainer`.
 
     Args:
         plan: gives layers and mini-batch; its tiles and memory are not used.
@@ -62,8 +59,9 @@ class HlsSession(Session):
                                "all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")
             if not trainable.weights or trainable.bias != layer.bias:
-                raise BadInput(f"{HLS_CSIM}: train", expected="'all': EF-Train updates every layer",
-                               found=f"layer {layer.name!r} frozen", fix="use train='all'")
+                raise BadInput(f"{HLS_CSIM}: trainable", found=f"layer {layer.name!r} frozen",
+                               expected="'all': EF-Train updates every layer",
+                               fix="use trainable='all'")
         if plan.loss.mse or plan.loss.smoothing:
             raise BadInput(f"{HLS_CSIM}: loss", expected="cross-entropy without label smoothing",
                            found=plan.loss.kind if plan.loss.mse
@@ -73,6 +71,10 @@ class HlsSession(Session):
         self.policy = policy
         params = {name: own.params() for name, own in masters.items()}
         self._network = EfNetwork(plan.layers, params, plan.batch)
+
+    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+        """Keep the range of the images for boards that go on; floating point needs no other."""
+        self.policy.input_k = input_k
 
     def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
         """Run one training step.
@@ -99,18 +101,10 @@ class HlsSession(Session):
 
     def evaluate(self, images: Array, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
-        """Run the forward pass; return the outcome and logits ``(images, classes)``."""
+        """Run the forward pass; return the outcome, and logits ``(images, classes)``."""
         known = np.zeros(len(images), np.int64) if labels is None else labels
         said, logits = self._network.evaluate(images, known)
         return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {}), logits
-
-    def calibrate(self, images: Array, labels: Array) -> int:
-        """Nothing to find; return 0 runs."""
-        return 0
-
-    def calibrate_forward(self, images: Array) -> int:
-        """Nothing to find; return 0 runs."""
-        return 0
 
     def write_masters(self, masters: Mapping[str, Masters]) -> None:
         """Set the weights."""
@@ -125,16 +119,11 @@ class HlsSession(Session):
         self.policy = new_policy(self.plan, masters, self.policy.input_k)
         return masters
 
-    def snapshot(self) -> dict[str, Array]:
-        """Return all weights, bit for bit."""
-        saved = {}
-        for name, own in self._network.read().items():
-            saved[f"{name}.weight"] = own.weight
-            if own.bias is not None:
-                saved[f"{name}.bias"] = own.bias
-        return saved
-
-    def restore(self, saved: Mapping[str, Array]) -> None:
-        """Undo every step since :meth:`snapshot`."""
-        self._network.write({name: LayerParams(saved[f"{name}.weight"], saved.get(f"{name}.bias"))
-                             for name in self._network.read()})
+    def protected(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns; if it fails, the weights are as before it, bit for bit."""
+        saved = self._network.read()
+        try:
+            return work()
+        except BaseException:
+            self._network.write(saved)
+            raise

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import check_labels, prepare_images
+from pynq_train.data import prepare_images
 from pynq_train.errors import BadInput
 from pynq_train.graph import Shape
 from pynq_train.graph.params import FloatArray
@@ -69,7 +69,7 @@ class ImageSource:
 
     @staticmethod
     def checksum(array: NDArray[Any]) -> int:
-        """CRC-32 of an array's dtype, shape and elements."""
+        """Return the CRC-32 of an array's dtype, shape and elements."""
         total = zlib.crc32(f"{array.dtype.str} {array.shape}".encode())
         for begin in range(0, len(array), _CHUNK):
             total = zlib.crc32(array[begin : begin + _CHUNK].tobytes(), total)
@@ -84,16 +84,16 @@ class ImageSource:
         norm = self.normalisation
         if norm is None:
             return prepare_images(self._x[index], self._shape)
-        return prepare_images(self._x[index], self._shape, norm.mean, norm.std)
+        return prepare_images(self._x[index], self._shape, mean=norm.mean, std=norm.std)
 
     def chunks(self) -> Iterator[FloatArray]:
-        """Prepared images, a few thousand at a time."""
+        """Yield the prepared images in order, up to 2048 at a time."""
         for begin in range(0, len(self._x), _CHUNK):
             yield self.take(slice(begin, begin + _CHUNK))
 
 
 def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
-    """Mean and deviation per channel of images (1 for a constant channel)."""
+    """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
     source = ImageSource(x, input_shape, None)
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
@@ -105,8 +105,3 @@ def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
     std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
     std = np.where(std > 1e-6, std, 1.0)
     return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
-
-
-def checked_labels(y: Any, count: int, classes: int) -> NDArray[np.int64]:
-    """Labels as int64 ``(count,)``, each inside the classes."""
-    return check_labels(y, count, classes)

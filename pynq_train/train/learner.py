@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import board_of
+from pynq_train.backends.names import HLS_CSIM, board_of
+from pynq_train.data import check_labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
@@ -22,9 +23,9 @@ from pynq_train.layers.init import check_params
 from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
-from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
+from pynq_train.run.trainer import Trainer
 from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
@@ -35,20 +36,17 @@ from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
-from pynq_train.train.hls import HLS_CSIM, HlsSession
+from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import (
     ImageSource,
     Normalisation,
-    checked_labels,
     measure_normalisation,
 )
-from pynq_train.train.loop import Data, Loop, Saving
+from pynq_train.train.loop import Data, Loop, Saving, input_range
 from pynq_train.train.optimizer import SGD
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import TrainState
-
-OnEpoch = Callable[[Any], None]
 
 
 class Learner:
@@ -71,9 +69,10 @@ class Learner:
             evenly, 0 to below 1.
         accumulate: mini-batches whose mean gradient makes one update, for batches that memory does
             not hold. The weights are updated as with a batch of ``accumulate * batch`` images.
-        train: what learns: ``all``, ``last-layer``, ``last-block`` (the last convolution and
-            everything behind it), ``bias``, or names and patterns of layers and parameters
-            (``["conv2", "*.bias"]``). The rest is frozen: see :meth:`summary`.
+        trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
+            and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
+            names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
+            frozen: see :meth:`summary`.
 
     Raises:
         UnknownName: no such network or board.
@@ -81,10 +80,11 @@ class Learner:
         DoesNotFit: the network with this batch is too large for the board.
     """
 
-    def __init__(self, model: Graph | Model | str, board: str = "golden",
+    def __init__(self, model: Graph | Model | str, *, board: str = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
-                 normalise: bool = False, train: TrainableChoice = "all", loss: str = CROSS_ENTROPY,
-                 label_smoothing: float = 0.0, accumulate: int = 1) -> None:
+                 normalise: bool = False, trainable: TrainableChoice = "all",
+                 loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
+                 accumulate: int = 1) -> None:
         start = model.params if isinstance(model, Model) else None
         if isinstance(model, Model):
             model = model.graph
@@ -105,18 +105,25 @@ class Learner:
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
-        self.train: TrainableChoice = train if isinstance(train, str) else tuple(train)
+        self.trainable: TrainableChoice = (trainable if isinstance(trainable, str)
+                                           else tuple(trainable))
         # The momentum holds what is accumulated.
         plan = make_plan(self._layers, batch, board_of(board),
                          momentum=self.optimizer.momentum > 0 or accumulate > 1,
-                         trainable=select(self._layers, train))
+                         trainable=select(self._layers, trainable))
         self._plan = replace(plan, loss=Loss(loss, label_smoothing, self.graph.classes))
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self.graph, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None
-        self._session: Session | None = None
+        self._trainer: Trainer | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: network, board, mini-batch, what is trained, steps so far."""
+        chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
+        return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
+                f"trainable {chosen}, {self.steps} steps>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -186,8 +193,8 @@ class Learner:
     @property
     def masters(self) -> dict[str, Masters]:
         """Present weights and momentum, bit for bit as the engine keeps them."""
-        if self._session is not None:
-            self._masters = self._session.read_masters()
+        if self._trainer is not None:
+            self._masters = self._trainer.read_masters()
         return self._masters
 
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
@@ -200,10 +207,9 @@ class Learner:
 
     # -- training --------------------------------------------------------------------------------
 
-    def fit(self, x: Any, y: Any, epochs: int = 1,
+    def fit(self, x: Any, y: Any, *, epochs: int = 1,
             validation_data: tuple[Any, Any] | None = None, progress: bool = True,
-            resume: bool = False, on_epoch: OnEpoch | None = None,
-            callbacks: Sequence[UserCallback] = (),
+            resume: bool = False, callbacks: Sequence[UserCallback] = (),
             checkpoint: str | os.PathLike[str] | None = None,
             checkpoint_every: int | None = None) -> History:
         """Train on images ``x`` with labels ``y`` for ``epochs`` passes over them.
@@ -221,8 +227,8 @@ class Learner:
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
             resume: go on with an interrupted call.
-            on_epoch: called with the :class:`EpochResult` of each epoch.
-            callbacks: objects of :mod:`pynq_train.callbacks`, or functions of an epoch's result;
+            callbacks: objects of :mod:`pynq_train.callbacks`, or functions that are called with
+                the :class:`~pynq_train.train.history.EpochResult` of each epoch; one that returns
                 True ends the training.
             checkpoint: file in which the learner is saved at the beginning, on the way, at the
                 end.
@@ -231,14 +237,13 @@ class Learner:
         Raises:
             BadInput: the data do not fit the network, or are fewer than a mini-batch.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise BadInput("epochs", expected="an integer of 1 or more", found=repr(epochs))
+        whole("epochs", epochs, 1)
         saving = _saving(checkpoint, checkpoint_every)
-        called = as_callbacks((*callbacks, *(() if on_epoch is None else (on_epoch,))))
+        called = as_callbacks(callbacks)
         if self._normalise and self.normalisation is None:
             self.normalisation = measure_normalisation(x, self.graph.input_shape)
         source = self._images(x)
-        labels = checked_labels(y, len(source), self.graph.classes)
+        labels = check_labels(y, len(source), self.graph.classes)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
             raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -246,13 +251,13 @@ class Learner:
         validate = None
         if validation_data is not None:
             images = self._images(validation_data[0])
-            wanted = checked_labels(validation_data[1], len(images), self.graph.classes)
+            wanted = check_labels(validation_data[1], len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return self._evaluate(session, images, wanted)
+                return self._evaluate(trainer, images, wanted)
 
-        session = self._open()
-        loop = Loop(self, session, Data(source, labels), validate, called, saving, progress)
+        trainer = self._open()
+        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
         if resume:
             loop.resume()
         else:
@@ -266,7 +271,7 @@ class Learner:
         """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
         source = self._images(x)
         return self._evaluate(self._open(), source,
-                              checked_labels(y, len(source), self.graph.classes))
+                              check_labels(y, len(source), self.graph.classes))
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
@@ -274,9 +279,9 @@ class Learner:
 
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
-        source, session = self._images(x), self._open()
-        self._check_calibrated(session, source)
-        parts = [session.evaluate(source.take(part))[1] for part in self._parts(len(source))]
+        source, trainer = self._images(x), self._open()
+        self._prepare(trainer, source)
+        parts = [trainer.evaluate(source.take(part))[1] for part in self._parts(len(source))]
         return np.concatenate(parts)
 
     # -- keeping ---------------------------------------------------------------------------------
@@ -301,8 +306,8 @@ class Learner:
             MissingTool: the package ``onnx`` is not installed.
         """
         norm = self.normalisation
-        export_onnx(self.graph, self.params, path, norm.mean if norm else None,
-                    norm.std if norm else None)
+        export_onnx(self.graph, self.params, path, mean=norm.mean if norm else None,
+                    std=norm.std if norm else None)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
@@ -313,9 +318,9 @@ class Learner:
         write_report(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], board: str = "golden",
+    def load(cls, path: str | os.PathLike[str], *, board: str = "golden",
              batch: int | None = None, optimizer: SGD | None = None,
-             train: TrainableChoice | None = None, loss: str | None = None,
+             trainable: TrainableChoice | None = None, loss: str | None = None,
              label_smoothing: float | None = None, accumulate: int | None = None) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
@@ -324,8 +329,8 @@ class Learner:
             board: where it goes on.
             batch: another mini-batch (an interrupted training can then not be resumed).
             optimizer: another optimizer than the saved one.
-            train: something else learns than before (an interrupted training can then not be
-                resumed).
+            trainable: something else is trained than before (an interrupted training can then not
+                be resumed).
             loss, label_smoothing: another loss than the saved one.
             accumulate: another number of mini-batches for an update (an interrupted training can
                 then not be resumed).
@@ -337,17 +342,22 @@ class Learner:
         state = saved.state
         name = os.fspath(path)
         try:
-            learner = cls(saved.graph, board, optimizer or SGD.from_dict(state["optimizer"]),
-                          int(state["batch"]) if batch is None else batch, int(state["seed"]),
-                          bool(state["normalise"]), state["train"] if train is None else train,
-                          state.get("loss", CROSS_ENTROPY) if loss is None else loss,
-                          _smoothing(state, loss) if label_smoothing is None else label_smoothing,
-                          state.get("accumulate", 1) if accumulate is None else accumulate)
+            learner = cls(
+                saved.graph, board=board,
+                optimizer=optimizer or SGD.from_dict(state["optimizer"]),
+                batch=int(state["batch"]) if batch is None else batch, seed=int(state["seed"]),
+                normalise=bool(state["normalise"]),
+                trainable=state["trainable"] if trainable is None else trainable,
+                loss=state.get("loss", CROSS_ENTROPY) if loss is None else loss,
+                label_smoothing=(_smoothing(state, loss) if label_smoothing is None
+                                 else label_smoothing),
+                accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
             learner._policy = ExponentPolicy.from_dict(
                 state["policy"], quant_layers(learner._plan), learner._plan.backward_graph)
             learner._policy.loss = learner._plan.loss
-            same = (learner.batch == int(state["batch"]) and _same(learner.train, state["train"])
+            same = (learner.batch == int(state["batch"])
+                    and _same(learner.trainable, state["trainable"])
                     and learner.accumulate == state.get("accumulate", 1))
             learner.state = TrainState.from_dict(state, keep_run=same)
             if state["normalisation"] is not None:
@@ -359,11 +369,11 @@ class Learner:
 
     def close(self) -> None:
         """Read the weights back and release the board; the learner opens it again when needed."""
-        session, backend = self._session, self._backend
-        self._session = self._backend = None
-        if session is not None:
+        trainer, backend = self._trainer, self._backend
+        self._trainer = self._backend = None
+        if trainer is not None:
             try:
-                self._masters, self._policy = session.read_masters(), session.policy
+                self._masters, self._policy = trainer.read_masters(), trainer.policy
             finally:
                 if backend is not None:
                     backend.close()
@@ -377,18 +387,18 @@ class Learner:
 
     # -- private ---------------------------------------------------------------------------------
 
-    def _open(self) -> Session:
-        if self._session is None and self.board == HLS_CSIM:
-            self._session = HlsSession(self._plan, self._masters, self._policy)
-        if self._session is None:
+    def _open(self) -> Trainer:
+        if self._trainer is None and self.board == HLS_CSIM:
+            self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
+        if self._trainer is None:
             backend = open_backend(self.board, self._plan.memory.nbytes)
             try:
-                self._session = Session(self._plan, backend, self._masters, self._policy)
+                self._trainer = Session(self._plan, backend, self._masters, self._policy)
             except BaseException:
                 backend.close()
                 raise
             self._backend = backend
-        return self._session
+        return self._trainer
 
     def _images(self, x: Any) -> ImageSource:
         return ImageSource(x, self.graph.input_shape, self.normalisation)
@@ -397,28 +407,28 @@ class Learner:
         return [slice(begin, min(begin + self.batch, count))
                 for begin in range(0, count, self.batch)]
 
-    def _check_calibrated(self, session: Session, source: ImageSource) -> None:
-        """A network that never ran has no ranges yet: measure them on the first images."""
-        if not any(session.policy.feature):
-            session.policy.input_k = range_of(source.largest)
-            session.calibrate_forward(source.take(self._parts(len(source))[0]))
+    def _prepare(self, trainer: Trainer, source: ImageSource) -> None:
+        """Measure ranges on the first images, if the network never ran and so has none yet."""
+        if not any(trainer.policy.feature):
+            trainer.prepare(source.take(self._parts(len(source))[0]), None,
+                            input_range(source, trainer, self.steps))
 
-    def _evaluate(self, session: Session, source: ImageSource, labels: NDArray[np.int64]
+    def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
                   ) -> Evaluation:
-        self._check_calibrated(session, source)
+        self._prepare(trainer, source)
         loss, correct = 0.0, 0
         for part in self._parts(len(source)):
-            outcome, _ = session.evaluate(source.take(part), labels[part])
+            outcome, _ = trainer.evaluate(source.take(part), labels[part])
             loss += outcome.loss_sum
             correct += outcome.correct
         return Evaluation(loss / len(source), correct / len(source))
 
     def _state(self) -> dict[str, Any]:
-        policy = self._session.policy if self._session is not None else self._policy
+        policy = self._trainer.policy if self._trainer is not None else self._policy
         return {
-            "board": self.board, "batch": self.batch, "seed": self.seed, "train": self.train,
-            "optimizer": self.optimizer.to_dict(), "policy": policy.to_dict(),
-            "loss": self.loss, "label_smoothing": self.label_smoothing,
+            "board": self.board, "batch": self.batch, "seed": self.seed,
+            "trainable": self.trainable, "optimizer": self.optimizer.to_dict(),
+            "policy": policy.to_dict(), "loss": self.loss, "label_smoothing": self.label_smoothing,
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "normalisation": self.normalisation.to_dict() if self.normalisation else None,
@@ -426,20 +436,20 @@ class Learner:
 
 
 def _smoothing(state: Mapping[str, Any], loss: str | None) -> float:
-    """The saved label smoothing; none for another loss than the saved one."""
+    """Return the saved label smoothing; none for another loss than the saved one."""
     same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
     return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
 def _same(one: TrainableChoice, other: TrainableChoice) -> bool:
-    """Whether two selections are equal; a saved tuple comes back as a list."""
+    """Return whether two choices are equal; a saved tuple comes back as a list."""
     return one == other if isinstance(one, str) or isinstance(other, str) else (
         list(one) == list(other))
 
 
 def _saving(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise BadInput("checkpoint_every", expected="an integer of 1 or more", found=repr(every))
+    if every is not None:
+        whole("checkpoint_every", every, 1)
     if path is None:
         if every is not None:
             raise BadInput("checkpoint_every without checkpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,12 @@ from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
-from pynq_train.run.session import Session
+from pynq_train.run.trainer import Trainer
 from pynq_train.train.callbacks import Callback
 from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource
 from pynq_train.train.interrupt import DeferredInterrupt
-from pynq_train.train.protocol import Trained
+from pynq_train.train.learner_view import LearnerView
 from pynq_train.train.state import Run
 
 Labels = NDArray[np.int64]
@@ -48,12 +48,21 @@ class Saving:
     every: int | None = None
 
 
+def input_range(source: ImageSource, trainer: Trainer, steps: int) -> int:
+    """Return ``k``: all images of ``source`` are below ``2**k`` in magnitude.
+
+    A network that was trained for ``steps`` above 0 keeps the range of its images if it is wider.
+    """
+    k = range_of(source.largest)
+    return max(trainer.policy.input_k, k) if steps else k
+
+
 class Loop:
     """One call of ``fit``.
 
     Args:
         learner: whose state moves on.
-        session: its open session.
+        trainer: what trains its network.
         data: training data.
         validate: evaluates the validation data, None without.
         callbacks: in the order in which they are called.
@@ -61,24 +70,23 @@ class Loop:
         progress: show a bar.
     """
 
-    def __init__(self, learner: Trained, session: Session, data: Data,
+    def __init__(self, learner: LearnerView, trainer: Trainer, data: Data,
                  validate: Callable[[], Evaluation] | None, callbacks: Sequence[Callback],
                  saving: Saving | None, progress: bool) -> None:
-        self._learner, self._session, self._data = learner, session, data
+        self._learner, self._trainer, self._data = learner, trainer, data
         self._validate, self._callbacks = validate, callbacks
         self._saving, self._progress = saving, progress
         self._state = learner.state
-        self._names = [spec.name for spec in session.plan.specs]
+        self._names = [spec.name for spec in trainer.plan.specs]
         group = learner.batch * learner.accumulate
         self._per_epoch = len(data.source) // group * learner.accumulate
 
     def begin(self, epochs: int) -> None:
         """Start a run: exponents for the first mini-batch, state and first checkpoint."""
-        source, state, policy = self._data.source, self._state, self._session.policy
-        policy.input_k = (max(policy.input_k, range_of(source.largest)) if state.steps
-                          else range_of(source.largest))
+        source, state = self._data.source, self._state
         first = next(iter(self._order()))
-        self._session.calibrate(source.take(first), self._data.labels[first])
+        self._trainer.prepare(source.take(first), self._data.labels[first],
+                              input_range(source, self._trainer, state.steps))
         state.history.batch_losses = []
         state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
         self._save()
@@ -154,7 +162,7 @@ class Loop:
                 return
             state.epochs += 1
             run.epoch += 1
-            stats = tensor_stats(self._session.plan, self._session.policy, run.tally.tensors)
+            stats = tensor_stats(self._trainer.plan, self._trainer.policy, run.tally.tensors)
             epoch = run.tally.result(state.epochs, result, stats)
             run.tally = Tally()
             state.history.epochs.append(epoch)
@@ -172,8 +180,8 @@ class Loop:
                                          self._learner.accumulate)
         sgd = replace(sgd, seed=self._learner.seed, step=self._state.steps)
         images, labels = self._data.source.take(index), self._data.labels[index]
-        outcome = self._session.protected(
-            lambda: self._session.train_step(images, labels, sgd))
+        outcome = self._trainer.protected(
+            lambda: self._trainer.train_step(images, labels, sgd))
         self._state.steps += 1
         run.step += 1
         run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
@@ -182,8 +190,8 @@ class Loop:
         for callback in self._callbacks:
             callback.on_step(self._learner, outcome)
 
-    def _order(self) -> Any:
-        """Mini-batches of the epoch under way."""
+    def _order(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the image numbers of the mini-batches of the epoch under way."""
         learner = self._learner
         return batches(len(self._data.source), learner.batch, learner.seed, self._state.epochs,
                        drop_last=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -41,6 +41,7 @@ class SGD:
     """
 
     lr: float = 0.02
+    _: KW_ONLY
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str | Schedule = "linear"
@@ -72,13 +73,13 @@ class SGD:
             number("clip", self.clip, 2.0**-40, 2.0**20)
 
     def rate(self, step: int, total_steps: int) -> float:
-        """Learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
+        """Return the learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
         then = self.schedule if isinstance(self.schedule, Schedule) else NAMED[self.schedule]
-        warm = WarmUp(self.warmup_steps, then, _WARMUP_PART)
+        warm = WarmUp(self.warmup_steps, then=then, most=_WARMUP_PART)
         return self.lr * warm.factor(step, total_steps)
 
     def factors(self, layers: Sequence[str]) -> tuple[tuple[float, float], ...]:
-        """Factors of the rate for weights and bias of each layer.
+        """Return the factors of the rate for weights and bias of each layer.
 
         Raises:
             BadInput: a pattern of ``layer_lr`` matches nothing.
@@ -106,7 +107,7 @@ class SGD:
 
     def at(self, step: int, total_steps: int, layers: Sequence[str] = (),
            accumulate: int = 1) -> SgdStep:
-        """Values of step ``step`` (from 0) of a training of ``total_steps``.
+        """Return the values of step ``step`` (from 0) of a training of ``total_steps``.
 
         ``layers``: names of the layers, for ``layer_lr``. Of ``accumulate`` steps in a row the
         mean gradient is taken, and the rate is that of their number among all such groups.

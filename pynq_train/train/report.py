@@ -11,7 +11,7 @@ from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import table
 from pynq_train.train.checkpoint import write_atomic
 from pynq_train.train.history import EpochResult
-from pynq_train.train.protocol import Trained
+from pynq_train.train.learner_view import LearnerView
 
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto;
   padding: 0 1em; color: #222 }
@@ -21,7 +21,7 @@ pre { overflow-x: auto; background: #f6f6f6; padding: 1em; font-size: 12px }
 svg { max-width: 100%; height: auto }"""
 
 
-def write_report(learner: Trained, path: str | os.PathLike[str]) -> None:
+def write_report(learner: LearnerView, path: str | os.PathLike[str]) -> None:
     """Write the report of a learner; the file needs nothing beside it.
 
     Curves are drawn if matplotlib is installed; without it their numbers stand in a table.
@@ -41,14 +41,14 @@ def write_report(learner: Trained, path: str | os.PathLike[str]) -> None:
     write_atomic(path, text.encode())
 
 
-def _summary(learner: Trained) -> str:
+def _summary(learner: LearnerView) -> str:
     plan = learner.plan
     step = predict(plan, plan.train)
     seconds = step.cycles / (1e6 * step.clock_mhz)
     rows = [("board", learner.board), ("mini-batch", learner.batch),
             ("training steps", learner.steps), ("optimizer", str(learner.optimizer)),
-            ("learns", learner.train if isinstance(learner.train, str)
-             else ", ".join(learner.train)),
+            ("trainable", learner.trainable if isinstance(learner.trainable, str)
+             else ", ".join(learner.trainable)),
             ("memory on the board", f"{plan.memory.nbytes} bytes"),
             ("predicted cycles of a step", step.cycles),
             ("seconds on the board", f"{learner.steps * seconds:.3f} (all steps at "
@@ -60,7 +60,7 @@ def _summary(learner: Trained) -> str:
 
 
 def _curves(epochs: Sequence[EpochResult], losses: Sequence[float]) -> str:
-    """Inline SVG of losses and accuracies; empty without epochs or matplotlib."""
+    """Return inline SVG of losses and accuracies; a sentence without epochs or matplotlib."""
     if not epochs:
         return "<p>No epoch has ended yet.</p>"
     try:
@@ -101,7 +101,7 @@ def _epoch_table(epochs: Iterable[EpochResult]) -> str:
 
 
 def _tensors(epochs: Sequence[EpochResult]) -> str:
-    """Range after the last epoch and saturations of all epochs, by tensor."""
+    """Return a table: range after the last epoch and saturations of all epochs, by tensor."""
     last = epochs[-1].tensors if epochs else {}
     if not last:
         return "<p>Nothing was measured yet.</p>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 from pynq_train.errors import BadInput, UnknownName
@@ -19,7 +19,7 @@ class Schedule:
     """Base of all schedules; ``a * b`` multiplies their factors."""
 
     def factor(self, step: int, total: int) -> float:
-        """Factor of the learning rate in step ``step`` (from 0) of ``total``."""
+        """Return the factor of the learning rate in step ``step`` (from 0) of ``total``."""
         raise NotImplementedError
 
     def __mul__(self, other: Schedule) -> Schedule:
@@ -38,11 +38,11 @@ class Constant(Schedule):
     """The peak rate throughout."""
 
     def factor(self, step: int, total: int) -> float:
-        """Always 1."""
+        """Return 1."""
         return 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
     """A straight line from the peak to ``end`` (0..1) behind the last step."""
 
@@ -53,12 +53,12 @@ class Linear(Schedule):
         number("end", self.end, 0, 1)
 
     def factor(self, step: int, total: int) -> float:
-        """1 in the first step."""
+        """Return 1 in the first step, less in each that follows."""
         left = 1.0 - step / max(total, 1)
         return left if self.end == 0 else self.end + (1.0 - self.end) * left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
     """Half a cosine from the peak to ``end`` (0..1) behind the last step."""
 
@@ -69,12 +69,12 @@ class Cosine(Schedule):
         number("end", self.end, 0, 1)
 
     def factor(self, step: int, total: int) -> float:
-        """1 in the first step."""
+        """Return 1 in the first step, less in each that follows."""
         high = 0.5 + 0.5 * cos_pi(step / max(total, 1))
         return high if self.end == 0 else self.end + (1.0 - self.end) * high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Steps(Schedule):
     """The rate is multiplied by ``drop`` at each of the points ``at``.
 
@@ -97,7 +97,7 @@ class Steps(Schedule):
                            found=repr(at))
 
     def factor(self, step: int, total: int) -> float:
-        """``drop`` once for each point that is reached."""
+        """Return ``drop`` to the power of the number of points that are reached."""
         result = 1.0
         for point in self.at:
             if step >= point * total:
@@ -113,6 +113,7 @@ class WarmUp(Schedule):
     """
 
     steps: int
+    _: KW_ONLY
     then: Schedule = Constant()
     most: float = 1.0
 
@@ -123,7 +124,7 @@ class WarmUp(Schedule):
         _schedule("then", self.then)
 
     def factor(self, step: int, total: int) -> float:
-        """``(step + 1) / steps`` while it rises."""
+        """Return ``(step + 1) / steps`` while it rises, then the factor of the other schedule."""
         rising = min(self.steps, int(total * self.most))
         if step < rising:
             return (step + 1) / rising
@@ -145,7 +146,7 @@ class Chain(Schedule):
         _schedule("then", self.then)
 
     def factor(self, step: int, total: int) -> float:
-        """That of the part that the step lies in."""
+        """Return the factor of the part that the step lies in."""
         if step < self.steps:
             return self.first.factor(step, self.steps)
         return self.then.factor(step - self.steps, total - self.steps)
@@ -164,7 +165,7 @@ class Product(Schedule):
         _schedule("factor", self.other)
 
     def factor(self, step: int, total: int) -> float:
-        """Product of both factors."""
+        """Return the product of both factors."""
         return self.one.factor(step, total) * self.other.factor(step, total)
 
 
@@ -196,7 +197,7 @@ def whole(what: str, value: Any, least: int = 0) -> None:
 
 
 def cos_pi(x: float) -> float:
-    """cos(pi * x) for 0 <= x <= 1 with basic operations only: the same bits on every machine."""
+    """Return cos(pi * x), 0 <= x <= 1, by basic operations alone: the same bits everywhere."""
     if x > 0.5:
         return -cos_pi(1.0 - x)
     square = (math.pi * x) * (math.pi * x)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pynq_train.data import batches
+from pynq_train.data import batches, check_labels
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.params import LayerParams
@@ -15,27 +15,36 @@ from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
+from pynq_train.train.callbacks import EpochFunction, as_functions
 from pynq_train.train.history import Evaluation, History, Tally
-from pynq_train.train.images import ImageSource, Normalisation, checked_labels
+from pynq_train.train.images import ImageSource, Normalisation
 from pynq_train.train.optimizer import SGD
 from pynq_train.train.schedules import whole
 
 
-def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: int = 32,
-              seed: int = 0, validation_data: tuple[Any, Any] | None = None,
+def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD | None = None,
+              batch: int = 32, seed: int = 0, validation_data: tuple[Any, Any] | None = None,
               normalisation: Normalisation | None = None, progress: bool = False,
-              params: Mapping[str, LayerParams] | None = None, train: TrainableChoice = "all",
-              epochs_before: int = 0, loss: Loss = "cross-entropy",
-              label_smoothing: float = 0.0, accumulate: int = 1) -> History:
+              callbacks: Sequence[EpochFunction] = (),
+              params: Mapping[str, LayerParams] | None = None,
+              trainable: TrainableChoice = "all", epochs_before: int = 0,
+              loss: Loss = "cross-entropy", label_smoothing: float = 0.0,
+              accumulate: int = 1) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
-    Networks may have branches and operations that the engine does not run. Normalisations up to
-    which nothing learns keep and use their running statistics.
+    Networks may have branches and operations that the engine does not run. Normalisations below
+    the lowest trainable layer keep and use their running statistics.
 
     Args:
-        graph: the network; images, labels, epochs, batch and seed as for the learner.
+        graph: the network.
+        x, y: images and labels, as for :meth:`Learner.fit`.
+        epochs, optimizer, batch, seed, validation_data: as for the learner.
+        normalisation: that of the learner, ``learner.normalisation``.
+        progress: show a progress bar.
+        callbacks: functions that are called with the result of each epoch; one that returns True
+            ends the training.
         params: start weights by layer name (default: those of the seed).
-        train: what learns, as for the learner.
+        trainable: what is trained, as for the learner.
         epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
             the order of the images.
         loss, label_smoothing, accumulate: as for the learner.
@@ -44,23 +53,27 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
         The history; its last epoch holds the validation accuracy to compare with.
 
     Raises:
-        BadInput: the optimizer clips: what it bounds is a matter of fixed-point ranges.
+        BadInput: the optimizer clips: what it bounds is a matter of fixed-point ranges. Or data or
+            options that a learner refuses.
     """
     from tqdm import tqdm
 
+    whole("epochs", epochs, 1)
+    optimizer = SGD() if optimizer is None else optimizer
+    called = as_functions(callbacks)
     source = ImageSource(x, graph.input_shape, normalisation)
-    labels = checked_labels(y, len(source), graph.classes)
+    labels = check_labels(y, len(source), graph.classes)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
     whole("accumulate", accumulate, 1)
     batch *= accumulate
     start = init_params(graph, seed) if params is None else params
-    trainer = FloatTrainer(_resting(graph, train), start, optimizer.lr, optimizer.momentum,
-                           optimizer.weight_decay, loss, label_smoothing, seed,
+    trainer = FloatTrainer(_with_frozen_norms(graph, trainable), start, optimizer.lr,
+                           optimizer.momentum, optimizer.weight_decay, loss, label_smoothing, seed,
                            optimizer.nesterov)
     trainer.steps = epochs_before * (len(source) // batch) * accumulate  # they draw dropouts
-    factors = _factors(graph, list(start), optimizer, train)
+    factors = _factors(graph, list(start), optimizer, trainable)
     total = len(source) // batch * epochs
     history = History()
     step = 0
@@ -79,31 +92,34 @@ def fit_float(graph: Graph, x: Any, y: Any, epochs: int, optimizer: SGD, batch: 
                 validation = _evaluate(trainer, graph, validation_data, normalisation)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
+            ended = [function(history.epochs[-1]) is True for function in called]
+            if any(ended):  # all have seen the epoch first
+                break
     return history
 
 
-def _resting(graph: Graph, train: TrainableChoice) -> Graph:
-    """The graph with the normalisations frozen up to which nothing learns, as the learner does."""
-    if train == "all":
+def _with_frozen_norms(graph: Graph, trainable: TrainableChoice) -> Graph:
+    """Return the graph with its normalisations below the lowest trainable layer frozen."""
+    if trainable == "all":
         return graph
     layers = fuse(graph)
-    learning = [one.anything for one in select(layers, train)]
-    rests = inference_mode_norms(layers, learning, active_layers(layers, learning))
-    inference_mode = {layer.name for layer, rest in zip(layers, rests) if rest}
+    trained = [one.anything for one in select(layers, trainable)]
+    frozen = inference_mode_norms(layers, trained, active_layers(layers, trained))
+    inference_mode = {layer.name for layer, is_frozen in zip(layers, frozen) if is_frozen}
     return replace(graph, ops=tuple(
         replace(op, frozen=True) if isinstance(op, BatchNorm) and op.name in inference_mode else op
         for op in graph.ops))
 
 
-def _factors(graph: Graph, names: list[str], optimizer: SGD, train: TrainableChoice
-             ) -> dict[str, tuple[float | None, float | None]]:
-    """Factors of the rates of weights and bias by name, None for what is frozen."""
+def _factors(graph: Graph, names: list[str], optimizer: SGD,
+             trainable: TrainableChoice) -> dict[str, tuple[float | None, float | None]]:
+    """Return factors of the rates of weights and bias by name, None for what is frozen."""
     rates: dict[str, tuple[float | None, float | None]] = dict(
         zip(names, optimizer.factors(names)))
-    if train == "all":
+    if trainable == "all":
         return rates
     layers = fuse(graph)
-    for layer, learn in zip(layers, select(layers, train)):
+    for layer, learn in zip(layers, select(layers, trainable)):
         if not layer.has_parameters:
             continue
         of_weight, of_bias = rates[layer.name]
@@ -115,7 +131,7 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD, train: TrainableCho
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
               normalisation: Normalisation | None) -> Evaluation:
     source = ImageSource(data[0], graph.input_shape, normalisation)
-    labels = checked_labels(data[1], len(source), graph.classes)
+    labels = check_labels(data[1], len(source), graph.classes)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():
         part = labels[at : at + len(chunk)]

@@ -59,12 +59,12 @@ def main(folder: Path) -> None:
     else:
         net = pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).norm().relu()
         net = net.conv(4, 3, padding=1).relu().pool().dropout(0.25).dense(3)
-        schedule = pt.schedules.Cosine(0.1) * pt.schedules.Steps((0.3,), 0.5)
+        schedule = pt.schedules.Cosine(end=0.1) * pt.schedules.Steps(at=(0.3,), drop=0.5)
         learner = pt.Learner(net.build(), batch=8, normalise=True, optimizer=pt.SGD(
             lr=0.1, schedule=schedule, layer_lr={"*.bias": 2.0}, clip=2.0**-5))
     if not resume or learner.state.run is not None:
-        learner.fit(x, y, EPOCHS, (x[:20], y[:20]), progress=False, resume=resume,
-                    checkpoint=path, checkpoint_every=1, callbacks=[
+        learner.fit(x, y, epochs=EPOCHS, validation_data=(x[:20], y[:20]), progress=False,
+                    resume=resume, checkpoint=path, checkpoint_every=1, callbacks=[
                         Begun(), pt.callbacks.EarlyStopping("loss", patience=EPOCHS),
                         pt.callbacks.BestModel(best)])
     found = {"model": bits(path), "best": bits(best), "steps": learner.steps}

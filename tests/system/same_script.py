@@ -30,8 +30,9 @@ def main() -> None:
     x, y = draw.randint(0, 256, (96, 1, 8, 8)).astype(np.uint8), draw.randint(0, 10, 96)
     result: dict[str, object] = {"board": this_machine(), "image": image, "id": identity}
     for board, prefix in ((this_machine(), ""), ("golden", "golden ")):
-        with pt.Learner("digits", board, pt.SGD(lr=0.05), batch=32, normalise=True) as learner:
-            history = learner.fit(x, y, 2, progress=False)
+        with pt.Learner("digits", board=board, optimizer=pt.SGD(lr=0.05), batch=32,
+                        normalise=True) as learner:
+            history = learner.fit(x, y, epochs=2, progress=False)
             result[f"{prefix}weights"] = digest(learner)
             result[f"{prefix}losses"] = history.batch_losses
             if not prefix:

@@ -40,7 +40,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.backend.model.inject_error(3, 30, Response.SLVERR, write=True)  # type: ignore
         return original(session, *args)
 
-    with pytest.MonkeyPatch.context() as patch, pt.Learner(NET, "virtual:pynq-z2",
+    with pytest.MonkeyPatch.context() as patch, pt.Learner(NET, board="virtual:pynq-z2",
                                                            batch=4) as learner:
         patch.setenv("PYNQ_TRAIN_FAILURES", str(folder))
         patch.setattr(Session, "train_step", step)

@@ -19,17 +19,18 @@ pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 @pytest.mark.parametrize("number", range(8))
 def test_random_networks(number: int, seed: int) -> None:
     net = random_branched_net(8 * seed + number)
-    report = verify(net.graph, net.batch, 2, "virtual:pynq-z2", number)
+    report = verify(net.graph, batch=net.batch, steps=2, board="virtual:pynq-z2", seed=number)
     assert report.mismatches == 0 and report.descriptors > 0, report.first
 
 
 def test_random_networks_with_stalls() -> None:
     net = random_branched_net(3)
-    assert verify(net.graph, net.batch, 1, "virtual:pynq-z2", 0, stalls=0.2).mismatches == 0
+    assert verify(net.graph, batch=net.batch, steps=1, board="virtual:pynq-z2", seed=0,
+                  stalls=0.2).mismatches == 0
 
 
 def test_a_step_of_resnet20() -> None:
-    report = verify(zoo.resnet20(), 4, 1, "virtual:pynq-z2", 0)
+    report = verify(zoo.resnet20(), batch=4, steps=1, board="virtual:pynq-z2", seed=0)
     assert report.mismatches == 0 and report.descriptors > 600, report.first
 
 
@@ -42,17 +43,18 @@ def test_chains_whose_layers_have_parts_of_their_own() -> None:
     forward = {len({e.images for e in plan.train if e.role == Role.FORWARD and e.layer == at})
                for at, spec in enumerate(plan.specs) if spec.on_array}
     assert len(forward) > 2
-    assert verify(graph, 9, 2, "virtual:pynq-z2", 2).mismatches == 0
+    assert verify(graph, batch=9, steps=2, board="virtual:pynq-z2", seed=2).mismatches == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v1_025", "ds_cnn_s"])
 def test_a_step_of_depthwise_networks(name: str) -> None:
-    assert verify(zoo.get(name), 4, 1, "virtual:pynq-z2", 1).mismatches == 0
+    assert verify(zoo.get(name), batch=4, steps=1, board="virtual:pynq-z2", seed=1).mismatches == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(40))
 def test_more_random_networks(number: int) -> None:
     net = random_branched_net(100 + number)
-    assert verify(net.graph, net.batch, 2, "virtual:pynq-z2", number).mismatches == 0
+    assert verify(net.graph, batch=net.batch, steps=2, board="virtual:pynq-z2",
+                  seed=number).mismatches == 0

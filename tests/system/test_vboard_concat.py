@@ -13,5 +13,6 @@ pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 @pytest.mark.parametrize("number", range(len(NETWORKS)))
 def test_joined_networks(number: int) -> None:
     graph = list(NETWORKS.values())[number]
-    report = verify(graph, 2 + 3 * (number % 2), 1, "virtual:pynq-z2", number)
+    report = verify(graph, batch=2 + 3 * (number % 2), steps=1, board="virtual:pynq-z2",
+                    seed=number)
     assert report.mismatches == 0 and report.descriptors > 0, report.first

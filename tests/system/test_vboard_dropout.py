@@ -34,12 +34,12 @@ CNN = Graph.build((2, 9, 8), [
 @pytest.mark.parametrize("graph", [MLP, CNN], ids=lambda graph: graph.name)
 @pytest.mark.parametrize(("number", "stalls"), [(0, 0.0), (1, 0.2)])
 def test_a_step(graph: Graph, number: int, stalls: float, seed: int) -> None:
-    report = verify(graph, 5, 2, BOARD, number + 2 * seed, stalls=stalls)
+    report = verify(graph, batch=5, steps=2, board=BOARD, seed=number + 2 * seed, stalls=stalls)
     assert report.mismatches == 0 and report.descriptors > 30, report.first
 
 
 def test_frozen_layers() -> None:
-    report = verify(CNN, 6, 1, BOARD, 1, train="last-layer")
+    report = verify(CNN, batch=6, steps=1, board=BOARD, seed=1, trainable="last-layer")
     assert report.mismatches == 0, report.first
 
 
@@ -49,7 +49,8 @@ def test_a_training() -> None:
     x = draw.standard_normal((32, 1, 6, 6)).astype(np.float32)
     found = []
     for board in ("golden", BOARD):
-        with pt.Learner(MLP, board, pt.SGD(lr=0.05, momentum=0.9), batch=8, seed=3) as learner:
+        with pt.Learner(MLP, board=board, optimizer=pt.SGD(lr=0.05, momentum=0.9), batch=8,
+                        seed=3) as learner:
             losses = learner.fit(x, y, epochs=2, progress=False).batch_losses
             found.append((losses, learner.evaluate(x, y), learner.masters))
     (losses, score, masters), (others, other_score, other_masters) = found

@@ -269,7 +269,8 @@ def test_a_learner_goes_on_from_the_last_finished_step(monkeypatch: pytest.Monke
 
     def train(faults: dict[int, Any]) -> tuple[pt.Learner, int]:
         failed = 0
-        learner = pt.Learner(NET, "virtual:pynq-z2", pt.SGD(lr=0.05), BATCH, seed=4)
+        learner = pt.Learner(NET, board="virtual:pynq-z2", optimizer=pt.SGD(lr=0.05), batch=BATCH,
+                             seed=4)
         original = Session.train_step
 
         def step(session: Session, *args: Any) -> Any:

@@ -33,11 +33,12 @@ NETS: dict[str, list[Op]] = {
 
 @pytest.mark.parametrize("name", NETS)
 def test_two_steps(name: str) -> None:
-    report = verify(Graph.build((3, 8, 8), NETS[name], name), 5, 2, "virtual:pynq-z2", 3)
+    report = verify(Graph.build((3, 8, 8), NETS[name], name), batch=5, steps=2,
+                    board="virtual:pynq-z2", seed=3)
     assert report.mismatches == 0 and report.descriptors > 30, report.first
 
 
 def test_biases_of_sections_learn_alone() -> None:
     graph = Graph.build((3, 8, 8), NETS["chain"])
-    report = verify(graph, 3, 1, "virtual:pynq-z2", 2, train="bias")
+    report = verify(graph, batch=3, steps=1, board="virtual:pynq-z2", seed=2, trainable="bias")
     assert report.mismatches == 0 and report.descriptors > 12, report.first

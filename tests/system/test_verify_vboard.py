@@ -31,14 +31,14 @@ def test_1x_two_steps(tmp_path: Path) -> None:
 
 
 def test_lenet5_odd_batch() -> None:
-    report = verify(zoo.get("lenet5"), 3, 1, BOARD, seed=3)
+    report = verify(zoo.get("lenet5"), batch=3, steps=1, board=BOARD, seed=3)
     assert report.first is None, report.first.text()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_array_of_32_output_lanes(seed: int) -> None:
     drawn = random_net(seed)
-    report = verify(drawn.graph, drawn.batch, 1, "virtual:zcu104", seed)
+    report = verify(drawn.graph, batch=drawn.batch, steps=1, board="virtual:zcu104", seed=seed)
     assert report.first is None, report.first.text()
 
 
@@ -65,7 +65,7 @@ def test_every_configuration_passes_verify(config: str, tmp_path: Path) -> None:
         assert result["mismatches"] == 0 and result["descriptors_compared"] > 0
     for seed in range(6):
         drawn = random_net(seed)
-        done = verify(drawn.graph, drawn.batch, 1, board_of(config), seed)
+        done = verify(drawn.graph, batch=drawn.batch, steps=1, board=board_of(config), seed=seed)
         assert done.first is None, done.first.text()
 
 
@@ -73,7 +73,7 @@ def test_every_configuration_passes_verify(config: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("board", BOARDS)
 def test_every_board_passes_verify(board: str) -> None:
     """Also those that share a configuration: other addresses, another bandwidth."""
-    report = verify(zoo.get("digits"), 4, 1, f"virtual:{board}", seed=5)
+    report = verify(zoo.get("digits"), batch=4, steps=1, board=f"virtual:{board}", seed=5)
     assert report.first is None, report.first.text()
 
 
@@ -88,14 +88,14 @@ def test_a_board_with_the_engine_of_another_configuration_is_refused() -> None:
 @pytest.mark.parametrize("seed", [50, 53, 57, 61, 66, 74, 82, 93])
 def test_frozen_layers_of_random_networks(seed: int) -> None:
     drawn = random_net(seed)
-    report = verify(drawn.graph, drawn.batch, 1, BOARD, seed,
-                    train=random_trainable(seed, drawn.graph))
+    report = verify(drawn.graph, batch=drawn.batch, steps=1, board=BOARD, seed=seed,
+                    trainable=random_trainable(seed, drawn.graph))
     assert report.first is None, report.first.text()
 
 
 @pytest.mark.parametrize("train", ["bias", "last-block", ("conv1.weight", "conv2.bias")])
 def test_frozen_layers_over_two_steps(train: str | tuple[str, ...]) -> None:
-    report = verify(zoo.get("digits"), 4, 2, BOARD, train=train)
+    report = verify(zoo.get("digits"), batch=4, steps=2, board=BOARD, trainable=train)
     assert report.first is None, report.first.text()
 
 
@@ -103,7 +103,7 @@ def test_random_networks_cover_every_bin() -> None:
     coverage = Coverage()
     for seed in range(SEEDS):
         drawn = random_net(seed)
-        report = verify(drawn.graph, drawn.batch, 1, BOARD, seed)
+        report = verify(drawn.graph, batch=drawn.batch, steps=1, board=BOARD, seed=seed)
         assert report.first is None, f"seed {seed}: {report.first.text()}"
         coverage.merge(report.coverage)
     print(coverage.table())  # noqa: T201 - the table is the result

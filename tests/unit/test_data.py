@@ -145,13 +145,13 @@ def test_channel_stats_normalise(rng: np.random.Generator) -> None:
     x = rng.normal(3, 2, (50, 2, 4, 4)).astype("f")
     x[:, 1] = 7
     mean, std = data.channel_stats(x)
-    out = data.prepare_images(x, (2, 4, 4), mean, std)
+    out = data.prepare_images(x, (2, 4, 4), mean=mean, std=std)
     assert abs(out.mean()) < 1e-5 and abs(out[:, 0].std() - 1) < 1e-5 and std[1] == 1
 
 
 def test_digits_split_is_fixed() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    splits = data.digits()
+    splits = data.load_digits()
     assert splits.test is not None and splits.train.y is not None and splits.test.y is not None
     assert splits.train.x.shape == (1437, 1, 8, 8) and splits.test.x.shape == (360, 1, 8, 8)
     assert splits.train.x.dtype == np.float32
@@ -170,7 +170,7 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingTool, match=r"needs scikit-learn.*run 'pip install scikit-learn'"):
-        data.digits()
+        data.load_digits()
 
 
 def test_epoch_order_is_fixed_and_differs() -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pynq_train.eftrain.chips import FP32, XC7Z020, Chip, DataType
 from pynq_train.eftrain.csim.kernel import Kernel, Work
 from pynq_train.eftrain.csim.layout import (
-    Array,
     Packed,
     pack_map,
     pack_weights,
@@ -27,7 +26,7 @@ from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.activation import Activation
-from pynq_train.graph.params import LayerParams
+from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.layers.fuse import FusedLayer
 
 Labels = NDArray[np.int64]
@@ -82,8 +81,8 @@ class EfNetwork:
     def __init__(self, layers: Sequence[FusedLayer], params: Mapping[str, LayerParams], batch: int,
                  chip: Chip = XC7Z020, dtype: DataType = FP32, source: Path | None = None) -> None:
         self.layers = tuple(layers)
-        for layer in layers:
-            _check(layer)
+        for index, layer in enumerate(layers):
+            _check(layer, index)
         self.design = search(layers, chip, dtype, batch, dense=True)
         self.kernel = Kernel(self.design, source)
         self._works = [Work(layer.name, conv_shape(layer), layer.pad_top, layer.pad_left,
@@ -108,16 +107,16 @@ class EfNetwork:
                                            bias if layer.bias else None)
         return found
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: FloatArray) -> FloatArray:
         """Return float32 ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
         return self._forward(images)[0]
 
-    def evaluate(self, images: Array, labels: Labels) -> tuple[EfStep, Array]:
+    def evaluate(self, images: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
         """Return loss and right answers, and the logits ``(images, classes)``."""
         logits = self.logits(images)
         return _softmax(logits, labels)[0], logits
 
-    def step(self, images: Array, labels: Labels, rate: float) -> EfStep:
+    def step(self, images: FloatArray, labels: Labels, rate: float) -> EfStep:
         """Run one training step: ``w -= rate * gradient of the mean loss``."""
         logits, traces = self._forward(images)
         said, gradient = _softmax(logits, labels)
@@ -135,7 +134,7 @@ class EfNetwork:
                 loss = self._fit(below, work, self.layers[index - 1].out_shape)
         return said
 
-    def _forward(self, images: Array) -> tuple[Array, list[_Trace]]:
+    def _forward(self, images: FloatArray) -> tuple[FloatArray, list[_Trace]]:
         """Return logits ``(images, classes)``, and what the backward pass needs of each layer."""
         shape = self.layers[0].in_shape
         x = pack_map(self.design, np.asarray(images, np.float32).reshape(-1, *shape))
@@ -165,17 +164,19 @@ class EfNetwork:
         return pack_map(self.design, values.reshape(len(loss), *below))
 
 
-def _check(layer: FusedLayer) -> None:
+def _check(layer: FusedLayer, index: int) -> None:
     """Refuse properties of layers that were added without this engine in mind.
 
     Raises:
-        UnsupportedModel: a field that it does not know has another value than its default.
+        UnsupportedModel: a field that it does not know has another value than its default, or
+            layer ``index`` reads another one than the layer before it.
     """
     for field in fields(layer):
         value = getattr(layer, field.name)
-        if field.name not in _KNOWN and value != field.default:
+        wanted = (index - 1,) if field.name == "sources" else field.default
+        if field.name not in _KNOWN and value != wanted:
             raise UnsupportedModel(f"{layer.name}: {field.name} on the EF-Train kernel",
-                                   expected=f"{field.default!r}: it runs convolutions, dense "
+                                   expected=f"{wanted!r}: it runs convolutions, dense "
                                    "layers, ReLU and 2x2 max pooling", found=repr(value),
                                    fix="use another board")
     if layer.activation not in KNOWN_ACTIVATIONS:
@@ -190,7 +191,7 @@ def _weight_shape(work: Work) -> tuple[int, int, int, int]:
     return shape.m, shape.n, shape.kernel, shape.kernel
 
 
-def _softmax(logits: Array, labels: Labels) -> tuple[EfStep, Array]:
+def _softmax(logits: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
     """Return the loss, and the gradient of its mean, float32 ``(images, classes)``."""
     rows = np.arange(len(labels))
     # The same softmax, but no power overflows.

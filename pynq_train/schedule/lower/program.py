@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
+    RECORD_BYTES,
     Opcode,
     Pass,
     Semaphore,
     pack_descriptor,
     pack_tap,
 )
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
@@ -24,7 +25,7 @@ from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.memory.place import ZEROS
-from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import JOIN
 

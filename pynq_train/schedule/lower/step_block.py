@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pynq_train.errors import BadInput
-from pynq_train.hw.commands import Opcode, pack_params
+from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_params
 from pynq_train.quant import (
     QuantLayer,
     SgdStep,
@@ -11,7 +11,7 @@ from pynq_train.quant import (
     StepParams,
     step_params,
 )
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}

@@ -11,15 +11,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.norm import NormProgram
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardNode
 from pynq_train.layers.fuse import Norm
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.activation import activation_fields
-from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, MapLayout
+from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
 
 _SIGNIFICAND = 31

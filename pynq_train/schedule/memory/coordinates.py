@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pynq_train.hw.commands import DESCRIPTOR_WORDS, RECORD_WORDS
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES
+from pynq_train.hw.commands import DESCRIPTOR_WORDS, PARAM_BYTES, RECORD_WORDS
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_BYTES
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
-from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, StepBlockLayout
+from pynq_train.schedule.passes.descriptors import Descriptor, StepBlockLayout
 from pynq_train.schedule.specs.concat_buffer import (
     JOIN,
     ConcatView,

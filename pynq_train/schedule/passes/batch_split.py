@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.config import BURST_BEATS
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import BURST_BEATS, ceil_div
 from pynq_train.schedule.passes.cost import BURST_CYCLES
 from pynq_train.schedule.passes.geometry import backward_shapes, forward_shape
 from pynq_train.schedule.passes.tiling import HEAVY_TRAFFIC, best_tile

@@ -14,6 +14,7 @@ from pynq_train.hw.boards import Board
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.cost import update_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
@@ -85,7 +86,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
-                     if trainable[s.index].weights) * (18 if momentum else 10)
+                     if trainable[s.index].weights) * update_bytes(momentum)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.layout import MapLayout

@@ -6,20 +6,17 @@ The packing functions take and return C-contiguous arrays of any dtype; padding 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.hw.words import ceil_div
-
-Array = NDArray[Any]
-
-FLAG_MASK_PIXELS = 16
-"""Pixels of one flag word without pooling."""
-FLAG_POOL_PIXELS = 4
-"""Pooled pixels of one flag word."""
+from pynq_train.arrays import Array
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+)
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.arrays import Array
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import (
+from pynq_train.hw.limits import (
+    MAX_FEATURES,
+    MAX_FLAG_COLUMNS,
+    MAX_POOL_COLUMNS,
+    MAX_PRODUCTS,
+    MAX_SIZE,
+)
+from pynq_train.hw.pool import ARGMAX_PIXELS
+from pynq_train.hw.words import (
     ABSENT_WEIGHT,
     CHANNELS_PER_WORD,
-    FLAG_ROW_WORDS,
+    FLAG_MASK_PIXELS,
     WORD_BYTES,
+    ceil_div,
+    master_bytes,
 )
-from pynq_train.hw.words import ceil_div
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import Drop, FusedLayer
 from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
-    FLAG_MASK_PIXELS,
-    FLAG_POOL_PIXELS,
-    Array,
     FlagLayout,
     MapLayout,
     blocks_to_flat,
@@ -34,15 +41,6 @@ from pynq_train.schedule.specs.layout import (
     pack_weights,
     unpack_weights,
 )
-
-MAX_PRODUCTS = 1 << 17
-"""Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
-MAX_FLAG_COLUMNS = 16 * FLAG_ROW_WORDS
-MAX_POOL_COLUMNS = 8 * FLAG_ROW_WORDS
-"""Columns (dense layers: images) whose flags fill a loader's flag buffer, masked and unpooled."""
-MAX_FEATURES = (1 << 16) - 1
-MAX_SIZE = 8192
-"""Largest rows, columns and channels, so that coordinates with their tiles keep in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +188,12 @@ class LayerSpec:
 
     def master_bytes(self, momentum: bool) -> int:
         """Bytes of the weight masters: {momentum, weight} or bare weights."""
-        return self.weight_elements * (8 if momentum else 4)
+        return self.weight_elements * master_bytes(momentum)
 
     @property
     def bias_bytes(self) -> int:
         """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
-        return self.m_tiles * self.m_tile * 8
+        return self.m_tiles * self.m_tile * WORD_BYTES
 
     @property
     def macs(self) -> int:
@@ -416,7 +414,7 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
     flags = None
     if layer.kind.windowed:
         y = MapLayout.feature(batch, *layer.out_shape)
-        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, ARGMAX_PIXELS))
     if layer.activation.has_flags or layer.kind.own_mask:
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(

@@ -10,8 +10,9 @@ from pynq_train.errors import BadInput
 from pynq_train.layers.fuse import FusedLayer
 
 TrainableChoice = str | Sequence[str]
-"""``all``, ``last-layer``, ``last-block``, ``bias``, ``norm``, or names and patterns."""
+"""One of :data:`KEYWORDS`, or names and patterns of layers and parameters."""
 KEYWORDS = ("all", "last-layer", "last-block", "bias", "norm")
+"""Choices that mean something in every network; see :func:`select`."""
 _PARTS = ("weight", "bias")
 
 
@@ -29,12 +30,12 @@ class Trainable:
 
     @property
     def anything(self) -> bool:
-        """Whether the layer learns at all."""
+        """Whether any parameter of the layer is trained."""
         return self.weights or self.bias
 
 
-def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Trainable, ...]:
-    """Return what each layer learns.
+def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Trainable, ...]:
+    """Return what of each layer is trainable.
 
     ``last-layer`` is the classifier. ``last-block`` is the last convolution and everything behind
     it; in a network of dense layers alone the last two. ``bias`` is the biases of all layers,
@@ -43,28 +44,30 @@ def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Traina
 
     Args:
         layers: the fused layers, first to last.
-        train: a keyword, a pattern, or a list of patterns.
+        choice: a keyword, a pattern, or a list of patterns.
 
     Raises:
-        BadInput: a pattern that matches nothing, or nothing would learn.
+        BadInput: a pattern that matches nothing, or nothing would be trained.
     """
-    if isinstance(train, str):
-        if train == "norm" and not any(layer.norm is not None for layer in layers):
-            raise BadInput("train='norm'", expected="a network with normalisation layers",
-                           found=f"only {_names(layers)}", fix="train 'bias' or 'last-layer'")
-        if train == "bias" and not any(layer.bias for layer in layers):
-            raise BadInput("train='bias'", expected="a layer with a bias", found="none",
-                           fix="train 'last-layer'")
+    if isinstance(choice, str):
+        if choice == "norm" and not any(layer.norm is not None for layer in layers):
+            raise BadInput("trainable='norm'", expected="a network with normalisation layers",
+                           found=f"only {_names(layers)}",
+                           fix="use trainable='bias' or trainable='last-layer'")
+        if choice == "bias" and not any(layer.bias for layer in layers):
+            raise BadInput("trainable='bias'", expected="a layer with a bias", found="none",
+                           fix="use trainable='last-layer'")
         first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
-        if train in first:
-            return all_from(layers, first[train])
-        patterns: tuple[str, ...] = ("*.bias",) if train == "bias" else (train,)
-        if train == "norm":
+        if choice in first:
+            return all_from(layers, first[choice])
+        patterns: tuple[str, ...] = ("*.bias",) if choice == "bias" else (choice,)
+        if choice == "norm":
             patterns = tuple(layer.name for layer in layers if layer.norm is not None)
     else:
-        patterns = tuple(train)
+        patterns = tuple(choice)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        raise BadInput("train", expected="a keyword or a list of layer names", found=repr(train))
+        raise BadInput("trainable", expected="a keyword or a list of layer names",
+                       found=repr(choice))
     parameters = {(layer.name, part) for layer in layers for part in _PARTS
                   if layer.bias or (part == "weight" and layer.has_parameters)}
     chosen: set[tuple[str, str]] = set()
@@ -72,8 +75,8 @@ def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Traina
         found = {(name, part) for name, part in parameters
                  if fnmatchcase(name, pattern) or fnmatchcase(f"{name}.{part}", pattern)}
         if not found:
-            raise BadInput(f"train: nothing is called {pattern!r}",
-                           expected=f"one of {', '.join(KEYWORDS[:-1])}, or a name or pattern of "
+            raise BadInput(f"trainable: nothing is called {pattern!r}",
+                           expected=f"one of {', '.join(KEYWORDS)}, or a name or pattern of "
                            f"{_names(layers)} (parameters: NAME.weight, NAME.bias)")
         chosen |= found
     return tuple(Trainable((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
@@ -81,21 +84,21 @@ def select(layers: Sequence[FusedLayer], train: TrainableChoice) -> tuple[Traina
 
 
 def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Trainable, ...]:
-    """Return what layers learn if all from ``train_from`` learn everything they can."""
+    """Return what is trainable if everything from layer ``train_from`` on is."""
     return tuple(Trainable(i >= train_from and layer.has_parameters, i >= train_from and layer.bias)
                  for i, layer in enumerate(layers))
 
 
 def first_trainable(trainable: Sequence[Trainable]) -> int:
-    """Position of the first layer that learns; :class:`BadInput` if none does."""
+    """Position of the first trainable layer; :class:`BadInput` if there is none."""
     for index, one in enumerate(trainable):
         if one.anything:
             return index
-    raise BadInput("learning layers", expected="at least one", found="none")
+    raise BadInput("trainable layers", expected="at least one", found="none")
 
 
 def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainable]) -> str:
-    """Names of what learns, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
+    """Names of what is trainable, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
     words = []
     for layer, one in zip(layers, trainable):
         if one.weights and one.bias == layer.bias:

@@ -89,7 +89,7 @@ def test_a_training_step_is_exactly_these_transactions(tmp_path: Path) -> None:
             fake_board(FakeEngine(compute), tmp_path, nbytes) as board:
         log = record(board._device)
         session, reference = (Session(plan, backend, masters,
-                                      new_policy(plan, masters, INPUT_START), 1)
+                                      new_policy(plan, masters, INPUT_START), fill_seed=1)
                               for backend in (board, alone))
         for step in range(3):
             log.clear()

@@ -73,7 +73,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, descriptor: int, offset: int,
 @pytest.mark.parametrize("seed", [1, 2])
 def test_golden_equals_itself(net: Graph, seed: int) -> None:
     seen: list[int] = []
-    report = verify(net, 3, 2, "golden", seed, seen.append)
+    report = verify(net, batch=3, steps=2, board="golden", seed=seed, progress=seen.append)
     program = build_training(make_plan(fuse(net), 3, BOARDS["pynq-z2"]))
     assert report.mismatches == 0 and report.first is None
     assert report.descriptors == 2 * program.count
@@ -86,7 +86,7 @@ def test_a_wrong_byte_is_named(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
     plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"], momentum=False)
     region = plan.memory["conv1.y"]
     plant(monkeypatch, 0, region.offset + 10)
-    report = verify(net, 3, 1, "virtual:pynq-z2", 1)
+    report = verify(net, batch=3, steps=1, board="virtual:pynq-z2", seed=1)
     assert report.mismatches == 1 and report.first is not None
     assert report.first.tensor == "conv1.y" and report.first.index == 5
     assert abs(report.first.golden - report.first.board) == 1
@@ -99,7 +99,7 @@ def test_a_fault_of_the_free_running_mode_alone(net: Graph,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"], momentum=False)
     plant(monkeypatch, 0, plan.memory["dense1.wv"].offset + 4, free_only=True)
-    report = verify(net, 3, 1, "virtual:pynq-z2", 1)
+    report = verify(net, batch=3, steps=1, board="virtual:pynq-z2", seed=1)
     assert report.first is not None and report.first.tensor == "dense1.wv"
     assert report.first.when == "step 1, free-running, end" and report.first.index == 1
 
@@ -118,7 +118,7 @@ def test_both_kinds_of_masters(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(module, "make_plan", planned)
     monkeypatch.setattr(module, "plan_params", params)
-    reports = [verify(net, 3, 1, "golden", seed) for seed in (4, 5)]
+    reports = [verify(net, batch=3, steps=1, board="golden", seed=seed) for seed in (4, 5)]
     assert [plan.momentum for plan in plans] == [True, False]
     assert {sgd.momentum for sgd in steps if sgd} == {0.9, 0.0}
     assert steps[0] and steps[0].momentum == 0.9
@@ -130,13 +130,14 @@ def test_both_kinds_of_masters(net: Graph, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_steps(net: Graph) -> None:
     with pytest.raises(BadInput, match="steps: expected at least 1, found 0"):
-        verify(net, 3, 0, "golden")
+        verify(net, batch=3, steps=0, board="golden")
 
 
 @pytest.mark.parametrize("seed", range(0, 50, 5))
 def test_random_networks_run_on_golden(seed: int) -> None:
     drawn = random_net(seed)
-    assert verify(drawn.graph, drawn.batch, 1, "golden", seed).mismatches == 0
+    assert verify(drawn.graph, batch=drawn.batch, steps=1, board="golden",
+                  seed=seed).mismatches == 0
 
 
 def test_fifty_random_networks_cover_every_bin() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -11,8 +14,10 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.backends import open_backend
-from pynq_train.cli.main import main
+from pynq_train.cli.main import main, parser
+from pynq_train.hw.boards import BOARDS
 from pynq_train.run import Session
+from pynq_train.schedule.specs.trainable import KEYWORDS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -232,6 +237,44 @@ def test_no_compiler(model: Path, data: Path, capsys: Capture, tmp_path: Path,
     code, found = refused(capsys, "train", "--model", model, "--data", data, "--board",
                           "virtual:pynq-z2", "--no-progress")
     assert code == 8 and "g++" in found
+
+
+def test_python_m_is_the_command(tmp_path: Path) -> None:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "pynq_train", *arguments], check=False,
+                              capture_output=True, text=True)
+
+    assert call("--version").stdout == f"pynq-train {pt.__version__}\n"
+    assert call("plan", "--help").stdout.startswith("usage: pynq-train plan ")
+    refused = call("evaluate", "--model", "none.safetensors", "--data", str(tmp_path / "x.npz"))
+    assert refused.returncode == 2 and refused.stderr.startswith("pynq-train: data file ")
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+@pytest.mark.parametrize("command", sorted(subparsers()))
+def test_help_has_every_default_and_every_choice(command: str) -> None:
+    one = subparsers()[command]
+    text = " ".join(one.format_help().split())
+    for action in one._actions:
+        assert action.help, f"{command} {action.dest}: no help"
+        if action.default not in (None, False, argparse.SUPPRESS):
+            assert f"(default: {action.default})" in text or "default: that of" in action.help
+        for choice in action.choices or ():
+            assert str(choice) in text
+        if action.dest == "trainable":
+            assert f"what is trained: {', '.join(KEYWORDS)}, or names" in text
+        if action.dest == "board" and command != "replay":
+            assert all(name in text for name in BOARDS)
+
+
+def test_trainable_is_an_option_of_every_command_that_plans() -> None:
+    assert {name for name, one in subparsers().items()
+            if any(a.dest == "trainable" for a in one._actions)} == {
+                "train", "finetune", "plan", "verify"}
 
 
 def test_version_and_help(capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""The commands finetune, and train and plan with ``--train``."""
+"""The commands finetune, and train and plan with ``--trainable``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_finetune(model: Path, data: Path, tmp_path: Path, capsys: Capture) -> N
                "--report", report, "--json", result, "--no-progress") == 0
     text = capsys.readouterr().out
     tuned = pt.load(tmp_path / "small-tuned.safetensors")
-    assert tuned.train == "last-block" and tuned.steps == 32 and tuned.batch == 10
+    assert tuned.trainable == "last-block" and tuned.steps == 32 and tuned.batch == 10
     before = pt.load(model).masters
     assert tuned.masters["conv1"].same_bits(before["conv1"])
     assert not tuned.masters["conv2"].same_bits(before["conv2"])
@@ -83,7 +83,8 @@ def test_a_killed_finetuning_goes_on(model: Path, data: Path, tmp_path: Path,
 @pytest.mark.parametrize(("arguments", "text"), [
     (("--model", "digits", "--data", "D"), "model 'digits': expected a file that 'pynq-train "
      "train' saved, found a name; train the network first"),
-    (("--model", "M", "--data", "D", "--train", "conv7"), "train: nothing is called 'conv7'"),
+    (("--model", "M", "--data", "D", "--trainable", "conv7"),
+     "trainable: nothing is called 'conv7'"),
     (("--model", "M", "--data", "D", "--out", "/no/where/m.safetensors"),
      "folder '/no/where' does not exist; create it, or choose another --out"),
     (("--model", "M", "--data", "D", "--resume"), "nothing to resume"),
@@ -100,17 +101,17 @@ def test_train_with_a_selection(model: Path, data: Path, tmp_path: Path,
                                 capsys: Capture) -> None:
     out = tmp_path / "out.safetensors"
     assert run("train", "--model", model, "--data", data, "--epochs", 1, "--out", out,
-               "--train", "dense1,conv2.bias", "--no-progress") == 0
-    assert tuple(pt.load(out).train) == ("dense1", "conv2.bias")
+               "--trainable", "dense1,conv2.bias", "--no-progress") == 0
+    assert tuple(pt.load(out).trainable) == ("dense1", "conv2.bias")
 
 
 def test_plan_shows_what_is_saved(capsys: Capture) -> None:
-    assert run("plan", "digits", "--batch", 4, "--train", "last-layer") == 0
+    assert run("plan", "digits", "--batch", 4, "--trainable", "last-layer") == 0
     text = capsys.readouterr().out
-    assert "learning: dense1 (1290 of 6090 parameters)" in text
-    assert 'against train="all": ' in text and "% saved" in text
-    assert run("plan", "digits", "--batch", 4, "--train", "last-layer", "--json") == 0
-    saved = json.loads(capsys.readouterr().out)["savings"]
-    assert saved["learning"] == "dense1" and saved["cycles"] < saved["all_cycles"]
-    assert run("plan", "vgg16-conv", "--train", "bias") == 2
-    assert "--train with the layer list 'vgg16-conv'" in capsys.readouterr().err
+    assert "trainable: dense1 (1290 of 6090 parameters)" in text
+    assert 'against trainable="all": ' in text and "% saved" in text
+    assert run("plan", "digits", "--batch", 4, "--trainable", "last-layer", "--json") == 0
+    saved = json.loads(capsys.readouterr().out)["freeze_report"]
+    assert saved["trainable"] == "dense1" and saved["cycles"] < saved["all_cycles"]
+    assert run("plan", "vgg16-conv", "--trainable", "bias") == 2
+    assert "--trainable with the layer list 'vgg16-conv'" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_onnx_files_train_and_evaluate(model: Path, data: Path, tmp_path: Path,
     learner = pt.Learner.load(tmp_path / "small.safetensors")
     assert learner.steps == 30 and learner.normalisation is None
     assert learner.history.epochs[-1].val_accuracy > max(before, 0.8)  # type: ignore[type-var]
-    assert run("finetune", "--model", model, "--data", data, "--epochs", 1, "--train",
+    assert run("finetune", "--model", model, "--data", data, "--epochs", 1, "--trainable",
                "last-layer", "--no-progress") == 0
     tuned = pt.Learner.load(tmp_path / "small-tuned.safetensors")
     start = pt.Learner(pt.from_onnx(model))

@@ -74,7 +74,7 @@ def test_normalisation_is_part_of_the_file(tmp_path: Path, rng: np.random.Genera
 
 def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> None:
     """The whole test set: fixed-point learner, float reference on its weights, ONNX Runtime."""
-    data = pt.digits()
+    data = pt.load_digits()
     assert data.test is not None
     with pt.Learner("digits", batch=32, optimizer=pt.SGD(lr=0.05)) as learner:
         learner.fit(data.train.x, data.train.y, epochs=2, progress=False)
@@ -91,7 +91,7 @@ def test_trained_groups_predict_the_same_in_onnx_runtime(tmp_path: Path) -> None
     graph = Graph.build((1, 8, 8), [
         Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 1, 1, groups=12), Relu(),
         Conv(40, 3, 2, 1, groups=2), Relu(), Conv(15, 1, groups=5), Dense(10)])
-    data, path = pt.digits().train, tmp_path / "groups.onnx"
+    data, path = pt.load_digits().train, tmp_path / "groups.onnx"
     learner = pt.Learner(graph, batch=16)
     learner.fit(data.x[:64], data.y[:64], progress=False)
     learner.export(path)
@@ -221,6 +221,9 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
           pads=[2, 2, 1, 1])
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
     b.add("MaxPool", ["padded"], "outer", kernel_shape=[3, 3])
+    b.add("Conv", ["x", b.constant("w12", np.ones((2, 2, 12, 12), np.float32))], "large",
+          pads=[8, 8, 8, 8])
+    b.add("AveragePool", ["x"], "far", kernel_shape=[2, 2], strides=[5, 5])
     b.add("Conv", ["leaky", w], "behind")
     b.add("Mul", ["x", "x"], "mul")
     b.add("Einsum", ["x"], "odd", equation="abcd->abcd")
@@ -228,7 +231,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
         from_proto(b.proto("behind"), "bad")
     text = str(caught.value)
     for part in (
-            "network 'bad' has 10 unsupported nodes: ",
+            "network 'bad' has 12 unsupported nodes: ",
             "n_leaky (LeakyRelu): use Relu or Clip 0 .. 6",
             "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
@@ -237,6 +240,8 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
             "n_ceil (MaxPool) rounds sizes up (ceil_mode): use ceil_mode=0",
             "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
             "n_outer (MaxPool) reads a padded map: pad only before a convolution",
+            "n_large (Conv) has kernel 12: use a kernel of 11 at most",
+            "n_far (AveragePool) has stride 5: use a stride of 4 at most",
             "n_mul (Mul): leave gates and scales out",
             "n_odd (Einsum): replace it by supported operations: Add, AveragePool, "):
         assert part in text, part

@@ -102,6 +102,8 @@ def test_shortcuts_that_pad_channels() -> None:
                   (whole, whole, slice(None, None, 2), whole)):
         with pytest.raises(UnsupportedModel, match=r"takes a part of a map: take every pixel, or"):
             pt.from_torch(Shortcut(index), x)
+    with pytest.raises(UnsupportedModel, match=r"has stride 5: use a stride of 4 at most"):
+        pt.from_torch(Shortcut((whole, whole, slice(None, None, 5), slice(None, None, 5))), x)
 
 
 def test_plain_network_with_vector_norm() -> None:
@@ -124,7 +126,7 @@ def test_an_imported_module_trains_on_the_engine() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
                            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10))
-    data = pt.digits()
+    data = pt.load_digits()
     assert data.test is not None
     optimiser = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
     x, y = torch.tensor(data.train.x), torch.tensor(data.train.y)
@@ -205,4 +207,4 @@ def test_pooling_of_any_window_runs_on_the_engine() -> None:
     layers = fuse(model.graph)
     assert [str(layer.kind) for layer in layers] == ["conv", "norm", "pool", "conv", "pool", "pool",
                                                 "dense"]
-    assert verify(model.graph, 3, 1, "golden", 1).mismatches == 0
+    assert verify(model.graph, batch=3, steps=1, board="golden", seed=1).mismatches == 0

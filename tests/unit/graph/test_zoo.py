@@ -16,10 +16,11 @@ COUNTS = {
     "vgg16": (zoo.vgg16(), 138_357_544),  # Simonyan and Zisserman; torchvision and Keras
     "resnet20": (zoo.resnet20(), 272_474),  # He et al., option B; "0.27M" in the paper's table 6
     "resnet20 A": (zoo.resnet20(projection=False), 269_722),  # option A
-    "mobilenet": (zoo.mobilenet_v1_025(1000, 224, 3), 470_072),  # Keras: trainable, width 0.25
+    # Keras: trainable, width 0.25
+    "mobilenet": (zoo.mobilenet_v1_025(classes=1000, size=224, channels=3), 470_072),
     # Each of the nine conv-and-norm pairs of MLPerf Tiny's reference model (24,908 values) has 64
     # biases and 128 running statistics more; its first kernel has 40 values, ours 36.
-    "ds_cnn_s": (zoo.ds_cnn_s(12), 24_908 - 9 * (64 + 128) - 64 * (40 - 36)),
+    "ds_cnn_s": (zoo.ds_cnn_s(classes=12), 24_908 - 9 * (64 + 128) - 64 * (40 - 36)),
     "1x": (zoo.one_x(), 82_330),
 }
 
@@ -44,7 +45,7 @@ def test_resnet20_macs() -> None:
 
 @pytest.mark.parametrize(("size", "last"), [(28, 2), (32, 2), (64, 2), (224, 7)])
 def test_mobilenet_sizes(size: int, last: int) -> None:
-    graph = zoo.mobilenet_v1_025(10, size)
+    graph = zoo.mobilenet_v1_025(size=size)
     assert graph.in_shapes[-2] == ((256, last, last),)
     depthwise = [op for op in graph.ops if isinstance(op, Conv) and op.groups > 1]
     assert len(depthwise) == 13 and all(op.groups == op.out_channels for op in depthwise)
@@ -53,7 +54,7 @@ def test_mobilenet_sizes(size: int, last: int) -> None:
 
 
 def test_ds_cnn_takes_dropout() -> None:
-    assert [op.kind for op in zoo.ds_cnn_s(10, 0.2).ops][-3:] == ["globalavgpool", "dropout",
+    assert [op.kind for op in zoo.ds_cnn_s(dropout=0.2).ops][-3:] == ["globalavgpool", "dropout",
                                                                 "dense"]
     assert zoo.ds_cnn_s().in_shapes[-2] == ((64, 16, 16),)
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.errors import UnsupportedModel
-from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool, MaxPool2x2, Op, Relu, Relu6, zoo
+from pynq_train.graph import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    Graph,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+    zoo,
+)
 from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
@@ -76,6 +88,11 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((Conv(4, 3), Relu(), MaxPool(3, 2), Relu(), Dense(3)), r"'relu2' \(relu\) follows pool1"),
     ((MaxPool(4, 2), MaxPool(3, 4), Dense(3)),
      r"pool1, pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or"),
+    ((Conv(4, 12, padding=8), AvgPool(2, 5), Conv(4, 13, padding=9), MaxPool(3, 4), Dense(3)),
+     r"has 4 operations .*: conv1, conv2 \(conv with such windows\): use a kernel of 1 to 11 and a "
+     r"stride of 1 to 4; pool1 \(avgpool with such windows\): use a kernel of 1 to 11 and .*; "
+     r"pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or 3$"),
+    ((Conv(4, 3, stride=5), Dense(3)), r"has 1 operation that .*: conv1 \(conv with such"),
     ((Conv(4, 9), MaxPool(3, 1, 1), Dense(3)), r"'pool1' \(maxpool\) reads a map of one pixel"),
     ((Conv(4, 3), Relu(), Relu(), Dense(3)), r"'relu2' \(relu\) is the second relu of layer 'con"),
     ((Conv(4, 3), Flatten(), Relu(), Dense(3)), r"'relu1' \(relu\) follows a Flatten"),

@@ -7,7 +7,8 @@ from fractions import Fraction
 import pytest
 
 from pynq_train.graph.activation import Activation
-from pynq_train.quant.step import NO_LIMIT, limit_code
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.quant.step import limit_code
 
 
 @pytest.mark.parametrize("exponent", range(-30, 6))

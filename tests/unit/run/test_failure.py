@@ -88,7 +88,7 @@ def fail_once(net: Graph, data: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[p
     """A learner whose third step fails on the board when all is written."""
     learner = pt.Learner(net, batch=8)
     learner.fit(*data, epochs=1, progress=False)
-    session = learner._session
+    session = learner._trainer
     assert session is not None
     original, calls = session.backend.run, []
 
@@ -120,7 +120,7 @@ def test_a_failed_step_is_kept_with_the_memory_in_front_of_it(
         golden.run(failure.request)
         after = golden.read(0, failure.image.nbytes)
     learner.fit(*data, resume=True, progress=False, callbacks=[_StopAfterOne(learner)])
-    session = learner._session
+    session = learner._trainer
     assert session is not None
     for region in session.plan.memory:
         if region.kind in ("weights", "masters"):
@@ -190,7 +190,7 @@ def test_replay_of_a_fault(net: Graph, data: Any, folder: Path,
 def test_verify_keeps_what_differs(net: Graph, folder: Path,
                                    monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, verify_module, 4, 1000)
-    report = verify(net, 3, 2, "virtual:pynq-z2", 1)
+    report = verify(net, batch=3, steps=2, board="virtual:pynq-z2", seed=1)
     assert report.first is not None and report.saved == next(folder.iterdir())
     assert report.to_dict()["saved"] == str(report.saved)
     failure = load(report.saved)
@@ -201,7 +201,7 @@ def test_verify_keeps_what_differs(net: Graph, folder: Path,
     assert (again.first.golden, again.first.board) == (report.first.golden, report.first.board)
     plant(monkeypatch, verify_module, 4, None)
     with pytest.raises(HardwareFault, match=r"went away; program and memory are saved, .*replay "):
-        verify(net, 3, 2, "virtual:pynq-z2", 1)
+        verify(net, batch=3, steps=2, board="virtual:pynq-z2", seed=1)
     assert len(list(folder.iterdir())) == 2
 
 
@@ -272,7 +272,7 @@ def test_evaluations_are_kept_too(net: Graph, data: Any, folder: Path,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
     learner = pt.Learner(net, batch=8)
     learner.evaluate(*data)
-    session = learner._session
+    session = learner._trainer
     assert isinstance(session, Session)
 
     def broken(request: RunRequest) -> RunResult:

@@ -16,6 +16,7 @@ from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
+    PARAM_BYTES,
     Opcode,
     Semaphore,
     unpack_descriptor,
@@ -29,7 +30,7 @@ from pynq_train.schedule import report
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.lower.records import read_records
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import table

@@ -43,11 +43,11 @@ def test_float_parts_are_one_batch(net: Graph, data: Data, nesterov: bool, loss:
 def test_follows_the_float_twin_with_the_large_batch(
         net: Graph, data: Data, batch: int, accumulate: int, momentum: float) -> None:
     sgd = pt.SGD(lr=0.1, momentum=momentum, weight_decay=1e-3)
-    learner = pt.Learner(net, "golden", sgd, batch, accumulate=accumulate)
+    learner = pt.Learner(net, board="golden", optimizer=sgd, batch=batch, accumulate=accumulate)
     assert learner.plan.momentum
     history = learner.fit(*data, epochs=4, progress=False)
     large = batch * accumulate
-    twin = pt.fit_float(net, *data, 4, sgd, large)
+    twin = pt.fit_float(net, *data, epochs=4, optimizer=sgd, batch=large)
     assert len(history.batch_losses) == 4 * (52 // large) * accumulate
     means = np.reshape(history.batch_losses, (-1, accumulate)).mean(axis=1)
     assert np.allclose(means, twin.batch_losses, atol=0.01)
@@ -55,7 +55,7 @@ def test_follows_the_float_twin_with_the_large_batch(
 
 
 def test_weights_move_in_the_last_part_only(net: Graph, data: Data) -> None:
-    learner = pt.Learner(net, "golden", SGD, 4, accumulate=3)
+    learner = pt.Learner(net, board="golden", optimizer=SGD, batch=4, accumulate=3)
     masters, ranges = [learner.masters], []
 
     class Watch(pt.callbacks.Callback):
@@ -75,7 +75,7 @@ def test_weights_move_in_the_last_part_only(net: Graph, data: Data) -> None:
 def test_an_interrupted_update_goes_on_with_the_same_bits(
         net: Graph, data: Data, tmp_path: Path, stop: int,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pt.Learner(net, "golden", SGD, 4, accumulate=3)
+    whole = pt.Learner(net, board="golden", optimizer=SGD, batch=4, accumulate=3)
     whole.fit(*data, epochs=2, progress=False)
     original, count, path = Session.train_step, 0, tmp_path / "part.safetensors"
 
@@ -89,7 +89,7 @@ def test_an_interrupted_update_goes_on_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Session, "train_step", breaks)
         with pytest.raises(RuntimeError, match="power failure"):
-            pt.Learner(net, "golden", SGD, 4, accumulate=3).fit(
+            pt.Learner(net, board="golden", optimizer=SGD, batch=4, accumulate=3).fit(
                 *data, epochs=2, progress=False, checkpoint=path, checkpoint_every=1)
     again = pt.Learner.load(path)
     assert again.steps == stop

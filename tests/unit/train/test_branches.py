@@ -95,7 +95,7 @@ def test_saved_running_statistics_come_back(data: Data, tmp_path: Path) -> None:
 
 
 def test_only_normalisations_learn(data: Data) -> None:
-    made = learner(network(), train="norm")
+    made = learner(network(), trainable="norm")
     before = made.masters
     made.fit(*data, epochs=1, progress=False)
     changed = {name for name, own in made.masters.items()
@@ -104,7 +104,7 @@ def test_only_normalisations_learn(data: Data) -> None:
 
 
 def test_frozen_normalisations_below_what_learns_keep_their_statistics(data: Data) -> None:
-    made = learner(network(), train=["skip", "sbn", "logits"])
+    made = learner(network(), trainable=["skip", "sbn", "logits"])
     before = made.masters
     made.fit(*data, epochs=1, progress=False)
     for name in ("bn", "abn", "dbn", "pbn"):
@@ -116,4 +116,4 @@ def test_frozen_normalisations_below_what_learns_keep_their_statistics(data: Dat
 def test_random_networks_have_legal_programs(number: int, seed: int) -> None:
     """The verifier proves every program; golden repeats itself in both modes."""
     net = random_branched_net(1000 + 50 * seed + number)
-    assert verify(net.graph, net.batch, 1, "golden", number).mismatches == 0
+    assert verify(net.graph, batch=net.batch, steps=1, board="golden", seed=number).mismatches == 0

@@ -68,7 +68,7 @@ def test_the_best_model_is_kept(net: Graph, data: Data, tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     trained = learner(net)
     history = trained.fit(*data, epochs=5, validation_data=data, progress=False,
-                          callbacks=[BestModel(path, "val_loss")])
+                          callbacks=[BestModel(path, monitor="val_loss")])
     losses = [e.val_loss for e in history.epochs]
     best = pt.load(path)
     assert len(best.history.epochs) == losses.index(min(losses)) + 1  # type: ignore[type-var]

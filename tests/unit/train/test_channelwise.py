@@ -26,11 +26,12 @@ STEPS, BATCH = 12, 16
 def test_steps_follow_float32(tmp_path: Path) -> None:
     """Losses and weights of some steps are those of float32, and go through a file."""
     pytest.importorskip("sklearn")
-    data = pt.digits().train
+    data = pt.load_digits().train
     x, y = data.x[: STEPS * BATCH], data.y[: STEPS * BATCH]
     learner = pt.Learner(GRAPH, optimizer=pt.SGD(lr=0.05), batch=BATCH)
     history = learner.fit(x, y, progress=False)
-    twin = pt.fit_float(GRAPH, x, y, 1, pt.SGD(lr=0.05), batch=BATCH, progress=False)
+    twin = pt.fit_float(GRAPH, x, y, epochs=1, optimizer=pt.SGD(lr=0.05), batch=BATCH,
+                        progress=False)
     np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=0.01)
     start = init_params(fuse(GRAPH), 0)
     assert set(learner.params) == set(start) == {"conv1", "conv2", "conv3", "conv4", "dense1"}
@@ -51,7 +52,7 @@ def test_the_float_twin_without_the_limit_differs() -> None:
     params = {name: pt.graph.LayerParams(4 * own.weight, own.bias)
               for name, own in init_params(GRAPH, 0).items()}
     pytest.importorskip("sklearn")
-    images = pt.digits().train.x[:BATCH]
+    images = pt.load_digits().train.x[:BATCH]
     learner = pt.Learner(GRAPH, batch=BATCH)
     learner.set_params(params)
     got = learner.logits(images)
@@ -68,7 +69,7 @@ def test_average_pooling_never_learns() -> None:
     assert all(one == Trainable(True, True) for k, one in enumerate(trainable) if k != 3)
     plan = make_plan(layers, 2, BOARDS["pynq-z2"])
     assert "pool1.wv" not in plan.memory and "pool1.w16" in plan.memory
-    with pytest.raises(BadInput, match="train: nothing is called 'pool1'"):
+    with pytest.raises(BadInput, match="trainable: nothing is called 'pool1'"):
         select(layers, ["pool1"])
     assert select(layers, "last-block") == (*[Trainable(False, False)] * 4, *[Trainable()] * 2)
 

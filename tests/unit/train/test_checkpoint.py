@@ -79,11 +79,24 @@ def test_wrong_contents(saved: Path) -> None:
     with pytest.raises(BadInput, match=r"no tensor 'conv1\.bias'"):
         pt.load(saved)
     rewrite(saved, tensors, {**meta, "version": 99})
-    with pytest.raises(BadInput, match="expected version 2, found 99"):
+    with pytest.raises(BadInput, match="expected version 2 or 3, found 99"):
         pt.load(saved)
     rewrite(saved, tensors, {**meta, "state": {}})
     with pytest.raises(BadInput, match=r"training state of .* is malformed"):
         pt.load(saved)
+
+
+def test_files_of_version_2_still_load(net: Graph, saved: Path, tmp_path: Path) -> None:
+    pt.Learner(net, batch=4, trainable=["dense1"]).save(saved)
+    tensors, meta = load_file(saved), metadata(saved)
+    state = dict(meta["state"])  # type: ignore[call-overload]
+    assert meta["version"] == 3 and "train" not in state
+    state["train"] = state.pop("trainable")
+    rewrite(saved, tensors, {**meta, "version": 2, "state": state})
+    old = pt.load(saved)
+    assert old.trainable == ("dense1",)
+    old.save(tmp_path / "new.safetensors")
+    assert pt.load(tmp_path / "new.safetensors", board="golden").trainable == ("dense1",)
 
 
 @pytest.mark.parametrize("place", ["tensor", "state"])

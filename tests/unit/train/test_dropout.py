@@ -167,7 +167,7 @@ def described(image: ProgramImage) -> list[dict[str, int]]:
 def test_evaluation_does_without_it() -> None:
     session = opened(CNN)
     assert sum(one["v.v_drop"] for one in described(session.training)) >= 4
-    names = [session.plan.specs[entry.layer].name for entry in session.evaluation.entries]
+    names = [session.plan.specs[entry.layer].name for entry in session.evaluation.descriptors]
     assert not set(names) & {"map", "normed", "flat", "units"}
     # With a ReLU behind it, the ReLU remains.
     session = opened(MLP)
@@ -186,11 +186,11 @@ def test_the_program_of_an_evaluation_is_that_of_the_network_without_it() -> Non
 
 
 def test_frozen_layers_drop_too() -> None:
-    """As in PyTorch: in training whatever learns, without flags where no gradient comes back."""
-    session = opened(CNN, train="last-layer")
+    """As in PyTorch: in training whatever is trained, no flags where no gradient comes back."""
+    session = opened(CNN, trainable="last-layer")
     drops = [one for one in described(session.training) if one["v.v_drop"]]
     assert drops and not any(one["v.v_flags"] for one in drops)
-    # Normalisations below what learns use running statistics.
+    # Normalisations below what is trained use running statistics.
     frozen = Graph.build(CNN.input_shape, [
         ops.BatchNorm(frozen=True, name=op.name) if isinstance(op, ops.BatchNorm) else op
         for op in CNN.ops])
@@ -204,7 +204,7 @@ def test_rate_zero_is_nothing() -> None:
               Dropout(0.0, "e"), Dense(4, name="logits"), Dropout(0.0, "g")]
     with_it = Graph.build((1, 6, 6), layers)
     without = Graph.build((1, 6, 6), [op for op in layers if not isinstance(op, Dropout)])
-    assert pt.graph.fuse(with_it) == pt.graph.fuse(without)
+    assert pt.layers.fuse(with_it) == pt.layers.fuse(without)
 
 
 def test_training_goes_on_with_the_same_masks(tmp_path: Path) -> None:
@@ -251,8 +251,8 @@ def test_the_seed_names_the_masks() -> None:
         start = init_params(MLP, SEED)
         learner.set_params(start)
         found = learner.fit(x, y, epochs=1, progress=False).batch_losses
-        twin = pt.fit_float(MLP, x, y, 1, pt.SGD(lr=0.02), 8, seed, params=start,
-                            accumulate=parts).batch_losses
+        twin = pt.fit_float(MLP, x, y, epochs=1, optimizer=pt.SGD(lr=0.02), batch=8, seed=seed,
+                            params=start, accumulate=parts).batch_losses
         means = np.reshape(found, (-1, parts)).mean(1)
         assert np.abs(means - twin).max() < 5e-3
         histories.append(found)
@@ -265,7 +265,8 @@ def test_a_twin_that_goes_on_draws_as_the_learner() -> None:
     learner.fit(x, y, epochs=1, progress=False)
     start = learner.params
     found = learner.fit(x, y, epochs=1, progress=False).batch_losses
-    twin = pt.fit_float(MLP, x, y, 1, learner.optimizer, 8, SEED, params=start, epochs_before=1)
+    twin = pt.fit_float(MLP, x, y, epochs=1, optimizer=learner.optimizer, batch=8, seed=SEED,
+                        params=start, epochs_before=1)
     assert np.abs(np.array(found) - twin.batch_losses).max() < 5e-3
 
 
@@ -284,9 +285,9 @@ def test_the_kernel_of_ef_train_has_none() -> None:
     with pytest.raises(BadInput, match=r"layer 'd': expected a convolution or a dense "
                                        "layer, found drop"):
         pt.Learner(Graph.build((1, 6, 6), [Conv(4, 3), Dropout(0.5, "d"), Dense(3)]),
-                   board="hls-csim", optimizer=pt.SGD(0.1, 0.0))._open()
+                   board="hls-csim", optimizer=pt.SGD(0.1, momentum=0.0))._open()
 
 
 @pytest.mark.parametrize("name", list(NETS))
 def test_programs_are_legal(name: str) -> None:
-    assert verify(NETS[name], 5, 1, "golden", 2).mismatches == 0
+    assert verify(NETS[name], batch=5, steps=1, board="golden", seed=2).mismatches == 0

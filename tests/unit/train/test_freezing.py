@@ -1,4 +1,4 @@
-"""Frozen layers stay, and what learns learns with the bits of a training of everything."""
+"""Frozen layers stay, and what is trainable trains with the bits of a training of everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SGD = pt.SGD(lr=0.1, weight_decay=1e-3)
 def one_step(graph: Graph, batch: int, train: str | tuple[str, ...]) -> dict[str, Masters]:
     rng = np.random.default_rng(batch)
     x = rng.standard_normal((batch, *graph.input_shape)).astype(np.float32)
-    learner = pt.Learner(graph, optimizer=SGD, batch=batch, train=train)
+    learner = pt.Learner(graph, optimizer=SGD, batch=batch, trainable=train)
     learner.fit(x, rng.integers(0, graph.classes, batch), progress=False)
     return learner.masters
 
@@ -57,8 +57,8 @@ def test_first_step_equals_that_of_everything(train: str | tuple[str, ...]) -> N
 def test_first_step_of_random_networks(seed: int) -> None:
     drawn = random_net(seed)
     check_first_step(drawn.graph, drawn.batch, random_trainable(seed, drawn.graph))
-    assert verify(drawn.graph, drawn.batch, 1, "golden", seed,
-                  train=random_trainable(seed, drawn.graph)).mismatches == 0
+    assert verify(drawn.graph, batch=drawn.batch, steps=1, board="golden", seed=seed,
+                  trainable=random_trainable(seed, drawn.graph)).mismatches == 0
 
 
 def test_an_activation_that_is_given_away_too_early_changes_bits(
@@ -86,7 +86,7 @@ def test_random_selections_meet_every_kind() -> None:
 
 
 def test_frozen_layers_stay_over_a_training(net: Graph, data: Data, tmp_path: Path) -> None:
-    learner = pt.Learner(net, optimizer=SGD, batch=8, train="last-layer")
+    learner = pt.Learner(net, optimizer=SGD, batch=8, trainable="last-layer")
     before = learner.masters
     history = learner.fit(*data, epochs=3, progress=False)
     assert history.epochs[-1].loss < history.epochs[0].loss
@@ -94,30 +94,31 @@ def test_frozen_layers_stay_over_a_training(net: Graph, data: Data, tmp_path: Pa
     assert not learner.masters["dense1"].same_bits(before["dense1"])
     learner.save(tmp_path / "m.safetensors")
     same = pt.load(tmp_path / "m.safetensors")
-    assert same.train == "last-layer"
+    assert same.trainable == "last-layer"
     assert same.evaluate(*data) == learner.evaluate(*data)
 
 
 def test_a_trained_network_is_fine_tuned(net: Graph, data: Data, tmp_path: Path) -> None:
-    """Momentum of what is frozen survives until it learns again."""
+    """Momentum of what is frozen survives until it is trained again."""
     whole = pt.Learner(net, optimizer=SGD, batch=8)
     whole.fit(*data, epochs=1, progress=False)
     whole.save(tmp_path / "m.safetensors")
-    tuned = pt.load(tmp_path / "m.safetensors", train=["dense1"])
+    tuned = pt.load(tmp_path / "m.safetensors", trainable=["dense1"])
     tuned.fit(*data, epochs=1, progress=False)
     assert tuned.masters["conv1"].same_bits(whole.masters["conv1"])
     assert tuned.masters["conv1"].weight_momentum.any()
     tuned.save(tmp_path / "n.safetensors")
-    again = pt.load(tmp_path / "n.safetensors", train="all")
+    again = pt.load(tmp_path / "n.safetensors", trainable="all")
     again.fit(*data, epochs=1, progress=False)
     assert not again.masters["conv1"].same_bits(whole.masters["conv1"])
 
 
 def test_refusals(net: Graph, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="train: nothing is called 'conv7'"):
-        pt.Learner(net, train="conv7")
-    with pytest.raises(BadInput, match="train='norm': expected a network with normalisation"):
-        pt.Learner(net, train="norm")
+    with pytest.raises(BadInput, match="trainable: nothing is called 'conv7'"):
+        pt.Learner(net, trainable="conv7")
+    with pytest.raises(BadInput, match="trainable='norm': expected a network with "
+                       "normalisation"):
+        pt.Learner(net, trainable="norm")
 
 
 def test_fine_tuning_follows_the_float_twin(net: Graph, data: Data) -> None:
@@ -125,10 +126,10 @@ def test_fine_tuning_follows_the_float_twin(net: Graph, data: Data) -> None:
     learner = pt.Learner(net, optimizer=SGD, batch=8)
     learner.fit(*data, epochs=2, progress=False)
     for train in ("last-layer", "conv1", "bias"):
-        tuned = pt.Learner(net, optimizer=SGD, batch=8, train=train)
+        tuned = pt.Learner(net, optimizer=SGD, batch=8, trainable=train)
         tuned.set_params(learner.params)
         tuned.state.epochs = learner.state.epochs
         history = tuned.fit(*data, epochs=3, progress=False)
-        twin = pt.fit_float(net, *data, 3, SGD, 8, params=learner.params, train=train,
-                            epochs_before=learner.state.epochs)
+        twin = pt.fit_float(net, *data, epochs=3, optimizer=SGD, batch=8, params=learner.params,
+                            trainable=train, epochs_before=learner.state.epochs)
         assert np.allclose(history.batch_losses, twin.batch_losses, atol=0.01), train

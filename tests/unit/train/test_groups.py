@@ -8,7 +8,7 @@ import pytest
 import pynq_train as pt
 from pynq_train.graph import BatchNorm, Conv, Dense, GlobalAvgPool, Graph, MaxPool2x2, Op, Relu
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.hw.config import ABSENT_WEIGHT
+from pynq_train.hw.words import ABSENT_WEIGHT
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -34,7 +34,7 @@ CHAIN = Graph.build((1, 8, 8), [Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 2, 1, gro
 
 def images() -> tuple[np.ndarray, np.ndarray]:
     pytest.importorskip("sklearn")
-    data = pt.digits().train
+    data = pt.load_digits().train
     return data.x[:STEPS * BATCH], data.y[:STEPS * BATCH]
 
 
@@ -43,7 +43,8 @@ def test_steps_follow_float32(name: str) -> None:
     graph, (x, y) = network(name), images()
     learner = pt.Learner(graph, optimizer=pt.SGD(lr=0.05), batch=BATCH)
     history = learner.fit(x, y, progress=False)
-    twin = pt.fit_float(graph, x, y, 1, pt.SGD(lr=0.05), batch=BATCH, progress=False)
+    twin = pt.fit_float(graph, x, y, epochs=1, optimizer=pt.SGD(lr=0.05), batch=BATCH,
+                        progress=False)
     np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=2e-3)
     np.testing.assert_allclose(learner.logits(x[:BATCH]),
                                FloatTrainer(graph, learner.params).logits(x[:BATCH]), atol=5e-3)
@@ -64,7 +65,7 @@ def test_what_stands_between_groups_stays_absent(momentum: float,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     def between(learner: pt.Learner) -> tuple[np.ndarray, np.ndarray]:
         """Masters and 16-bit weights between the groups of conv3."""
-        session = learner._session
+        session = learner._trainer
         assert session is not None
         spec = session.plan.specs[2]
         assert spec.name == "conv3" and len(spec.sections()) == 2
@@ -87,7 +88,7 @@ def test_what_stands_between_groups_stays_absent(momentum: float,
 def test_biases_learn_alone() -> None:
     """The sums of the gradient of each section without its weights."""
     x, y = images()
-    both = [pt.Learner(CHAIN, optimizer=pt.SGD(lr=0.05), batch=BATCH, train=train)
+    both = [pt.Learner(CHAIN, optimizer=pt.SGD(lr=0.05), batch=BATCH, trainable=train)
             for train in ("bias", "all")]
     plan = both[0].plan
     assert sum(e.role == Role.BIAS_SUMS and e.layer == 2 for e in plan.train) == 2

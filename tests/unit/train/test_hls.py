@@ -25,7 +25,7 @@ def learner(net: Graph, batch: int = 8, optimizer: pt.SGD = PLAIN) -> pt.Learner
 
 def test_follows_float32_training_step_by_step(net: Graph, data: Data) -> None:
     history = learner(net).fit(*data, epochs=4, progress=False)
-    twin = pt.fit_float(net, *data, 4, PLAIN, 8)
+    twin = pt.fit_float(net, *data, epochs=4, optimizer=PLAIN, batch=8)
     assert np.allclose(history.batch_losses, twin.batch_losses, atol=2e-5)
     assert history.epochs[-1].loss < 0.7 * history.epochs[0].loss
     assert history.epochs[-1].accuracy == twin.epochs[-1].accuracy
@@ -36,7 +36,8 @@ def test_strides_many_tiles_and_two_dense_layers(data: Data) -> None:
            .relu().pool().dense(14).relu().dense(3).build())
     trained = learner(net)
     losses = trained.fit(*data, epochs=3, progress=False).batch_losses
-    assert np.allclose(losses, pt.fit_float(net, *data, 3, PLAIN, 8).batch_losses, atol=1e-4)
+    assert np.allclose(losses, pt.fit_float(net, *data, epochs=3, optimizer=PLAIN,
+                                            batch=8).batch_losses, atol=1e-4)
     logits = FloatTrainer(net, trained.params).logits(data[0])
     assert np.allclose(trained.logits(data[0]), logits, atol=1e-5)
     loss, accuracy = trained.evaluate(*data)
@@ -48,13 +49,14 @@ def test_strides_many_tiles_and_two_dense_layers(data: Data) -> None:
 @pytest.mark.medium
 def test_reaches_the_accuracy_of_float32_on_digits(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    images = pt.digits()
+    images = pt.load_digits()
     assert images.test is not None and images.train.y is not None
-    one = pt.Learner("digits", "hls-csim", pt.SGD(lr=0.3, momentum=0.0), normalise=True)
+    one = pt.Learner("digits", board="hls-csim", optimizer=pt.SGD(lr=0.3, momentum=0.0),
+                     normalise=True)
     one.fit(images.train.x, images.train.y, epochs=3, progress=False)
     found = one.evaluate(images.test.x, images.test.y).accuracy
-    twin = pt.fit_float(one.graph, images.train.x, images.train.y, 3, one.optimizer,
-                        validation_data=(images.test.x, images.test.y),
+    twin = pt.fit_float(one.graph, images.train.x, images.train.y, epochs=3,
+                        optimizer=one.optimizer, validation_data=(images.test.x, images.test.y),
                         normalisation=one.normalisation).epochs[-1].val_accuracy
     assert twin is not None and found > 0.95 and abs(found - twin) < 0.01
     # Weights grew beyond the range that they began with: golden must know.
@@ -132,13 +134,14 @@ def test_its_name_stands_among_the_boards(net: Graph) -> None:
 @pytest.mark.parametrize("change, train, text", [
     ({"clip": 1.0}, "all", r"hls-csim: clip: expected None"),
     ({"layer_lr": {"conv*": 0.5}}, "all", r"hls-csim: layer_lr: expected none: EF-Train has one"),
-    ({}, "last-layer", r"hls-csim: train: expected 'all': EF-Train updates every layer, found "
-                       r"layer 'conv1' frozen; use train='all'"),
+    ({}, "last-layer", r"hls-csim: trainable: expected 'all': EF-Train updates every layer, found "
+                       r"layer 'conv1' frozen; use trainable='all'"),
 ])
 def test_what_the_kernel_cannot_do_is_refused(net: Graph, data: Data, change: dict[str, Any],
                                               train: str, text: str) -> None:
     with pytest.raises(BadInput, match=text), pt.Learner(
-            net, "hls-csim", pt.SGD(lr=0.1, momentum=0.0, **change), train=train) as learner:
+            net, board="hls-csim", optimizer=pt.SGD(lr=0.1, momentum=0.0, **change),
+            trainable=train) as learner:
         learner.fit(*data, epochs=1)
 
 

@@ -1,4 +1,4 @@
-"""Networks whose branches are joined by channels, on golden, against float32."""
+"""Networks whose branches are concatenated by channels, on golden, against float32."""
 
 from __future__ import annotations
 
@@ -67,27 +67,30 @@ def test_training_follows_float32(name: str) -> None:
 def test_programs_are_legal(number: int) -> None:
     """The verifier proves every program; golden repeats itself in both modes."""
     graph = list(NETWORKS.values())[number]
-    assert verify(graph, 1 + 2 * (number % 3), 1, "golden", number).mismatches == 0
+    assert verify(graph, batch=1 + 2 * (number % 3), steps=1, board="golden",
+                  seed=number).mismatches == 0
 
 
 def conv(name: str, *inputs: str, stride: int = 1) -> Conv:
     return Conv(8, 1, stride, 0, False, name, inputs=inputs)
 
 
-def test_array_reads_a_joined_map_in_evaluations_only() -> None:
+def test_array_reads_a_concat_buffer_in_evaluations_only() -> None:
     """The dropout between them vanishes: what waits for both units must have a place."""
     ops: tuple[Op, ...] = (
         conv("stem"), Relu("at"), conv("one", "at"), Relu("first"), conv("two", "at"),
         BatchNorm(name="norm", inputs=("two",)), Concat("join", ("first", "norm")),
         Dropout(0.3, "drop"), conv("behind"), GlobalAvgPool("mean"), Dense(4, name="logits"))
-    assert verify(Graph.build((3, 4, 4), ops), 3, 1, "golden", 1).mismatches == 0
+    assert verify(Graph.build((3, 4, 4), ops), batch=3, steps=1, board="golden",
+                  seed=1).mismatches == 0
 
 
-def test_gradient_of_pooling_beside_a_joined_map() -> None:
+def test_gradient_of_pooling_beside_a_concat_buffer() -> None:
     """The gradient that goes back through windows is as large as the map that was pooled."""
     ops: tuple[Op, ...] = (
         conv("stem"), BatchNorm(name="norm"), Relu("at"), MaxPool(3, 2, 1, "small", ("at",)),
         conv("one", "small"), Relu("first"), Concat("join", ("first", "small")), conv("all"),
         conv("other", "at", stride=2), Add("sum", ("all", "other")),
         GlobalAvgPool("mean"), Dense(4, name="logits"))
-    assert verify(Graph.build((3, 6, 6), ops), 3, 1, "golden", 1).mismatches == 0
+    assert verify(Graph.build((3, 6, 6), ops), batch=3, steps=1, board="golden",
+                  seed=1).mismatches == 0

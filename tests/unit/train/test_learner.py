@@ -31,7 +31,7 @@ def same(one: dict[str, Masters], other: dict[str, Masters]) -> bool:
 @pytest.mark.parametrize("batch", [4, 6])
 def test_follows_the_float_twin(net: Graph, data: Data, batch: int) -> None:
     fixed = learner(net, batch).fit(*data, epochs=4, progress=False)
-    twin = pt.fit_float(net, *data, 4, OPTIMIZER, batch)
+    twin = pt.fit_float(net, *data, epochs=4, optimizer=OPTIMIZER, batch=batch)
     assert np.allclose(fixed.batch_losses, twin.batch_losses, atol=0.01)
     assert fixed.epochs[-1].loss < 0.5 * fixed.epochs[0].loss
 
@@ -159,7 +159,7 @@ def test_a_failed_step_leaves_the_weights(net: Graph, data: Data,
     with pytest.raises(pt.PynqTrainError):
         trained.fit(*data, epochs=1, progress=False)
     assert same(before, trained.masters)
-    assert trained._session is not None and policies == [trained._session.policy.to_dict()]
+    assert trained._trainer is not None and policies == [trained._trainer.policy.to_dict()]
     assert trained.history.interrupted
 
 
@@ -190,10 +190,10 @@ def test_normalisation_is_part_of_the_model(net: Graph, data: Data, tmp_path: Pa
         raw, data[1])
 
 
-def test_on_epoch_and_other_batch(net: Graph, data: Data, tmp_path: Path) -> None:
+def test_functions_see_epochs_and_another_batch(net: Graph, data: Data, tmp_path: Path) -> None:
     seen: list[EpochResult] = []
     trained = learner(net)
-    trained.fit(*data, epochs=2, progress=False, on_epoch=seen.append)
+    trained.fit(*data, epochs=2, progress=False, callbacks=[seen.append])
     assert [e.epoch for e in seen] == [1, 2] and seen[0].images == 48
     assert seen[1].text().startswith("epoch 2: loss 0.") or "epoch 2: loss 1." in seen[1].text()
     trained.save(tmp_path / "b.safetensors")

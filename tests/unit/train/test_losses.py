@@ -23,14 +23,14 @@ OPTIMIZER = pt.SGD(lr=0.1, schedule="constant", warmup_steps=0)
 def test_follows_the_float_twin(net: Graph, data: Data, batch: int, nesterov: bool,
                                 options: dict[str, object]) -> None:
     sgd = pt.SGD(lr=0.1, weight_decay=1e-3, nesterov=nesterov)
-    learner = pt.Learner(net, "golden", sgd, batch, **options)  # type: ignore[arg-type]
+    learner = pt.Learner(net, board="golden", optimizer=sgd, batch=batch, **options)  # type: ignore[arg-type]
     fixed = learner.fit(*data, epochs=3, validation_data=data, progress=False)
-    twin = pt.fit_float(net, *data, 3, sgd, batch, validation_data=data,
+    twin = pt.fit_float(net, *data, epochs=3, optimizer=sgd, batch=batch, validation_data=data,
                         **options)  # type: ignore[arg-type]
     assert np.allclose(fixed.batch_losses, twin.batch_losses, atol=0.01)
     assert fixed.epochs[-1].val_loss == pytest.approx(twin.epochs[-1].val_loss, abs=0.01)
     assert fixed.epochs[-1].loss < 0.9 * fixed.epochs[0].loss
-    other = pt.fit_float(net, *data, 3, sgd, batch)
+    other = pt.fit_float(net, *data, epochs=3, optimizer=sgd, batch=batch)
     assert not np.allclose(fixed.batch_losses, other.batch_losses, atol=0.01)
 
 
@@ -43,7 +43,7 @@ def test_nesterov_is_another_training(net: Graph, data: Data) -> None:
 @pytest.mark.parametrize("options", [*LOSSES, {"accumulate": 3}])
 def test_a_checkpoint_keeps_it(net: Graph, data: Data, tmp_path: Path,
                                options: dict[str, object]) -> None:
-    learner = pt.Learner(net, "golden", OPTIMIZER, 8, **options)  # type: ignore[arg-type]
+    learner = pt.Learner(net, board="golden", optimizer=OPTIMIZER, batch=8, **options)  # type: ignore[arg-type]
     learner.fit(*data, epochs=1, progress=False)
     learner.save(tmp_path / "a.safetensors")
     again = pt.load(tmp_path / "a.safetensors")

@@ -78,13 +78,13 @@ def test_schedules_compose() -> None:
     assert both.factor(5, 10) == pytest.approx(0.5 * 0.625)
     chain = Chain(4, WarmUp(4), Linear())
     assert [chain.factor(step, 8) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
-    assert WarmUp(50, Constant(), 0.25).factor(2, 8) == 1.0
+    assert WarmUp(50, then=Constant(), most=0.25).factor(2, 8) == 1.0
     sgd = SGD(lr=0.5, schedule=chain, warmup_steps=0)
     assert sgd.rate(0, 8) == 0.125
 
 
 @pytest.mark.parametrize("schedule", [
-    "step", Cosine(0.1), Chain(3, WarmUp(2), Linear() * Steps((0.2, 0.4), 0.3))])
+    "step", Cosine(end=0.1), Chain(3, WarmUp(2), Linear() * Steps(at=(0.2, 0.4), drop=0.3))])
 def test_everything_survives_json(schedule: str | Schedule) -> None:
     sgd = SGD(lr=0.3, schedule=schedule, layer_lr={"conv*": 0.5, "*.bias": 2}, clip=0.3)
     back = SGD.from_dict(json.loads(json.dumps(sgd.to_dict())))
@@ -138,8 +138,8 @@ def test_layer_rates_reach_the_step_block() -> None:
 def test_layer_rates_follow_the_float_twin(net: Graph, data: Data) -> None:
     sgd = SGD(lr=0.1, layer_lr={"conv1.weight": 0.1, "dense1.bias": 4})
     fixed = pt.Learner(net, optimizer=sgd, batch=8).fit(*data, epochs=4, progress=False)
-    twin = pt.fit_float(net, *data, 4, sgd, 8)
-    even = pt.fit_float(net, *data, 4, SGD(lr=0.1), 8)
+    twin = pt.fit_float(net, *data, epochs=4, optimizer=sgd, batch=8)
+    even = pt.fit_float(net, *data, epochs=4, optimizer=SGD(lr=0.1), batch=8)
     assert np.allclose(fixed.batch_losses, twin.batch_losses, atol=0.01)
     assert not np.allclose(even.batch_losses, twin.batch_losses, atol=0.01)
 
@@ -182,7 +182,7 @@ def test_a_loose_clip_changes_nothing(net: Graph, data: Data) -> None:
 
 def test_the_float_twin_does_not_clip(net: Graph, data: Data) -> None:
     with pytest.raises(BadInput, match="fit_float: clip: expected None"):
-        pt.fit_float(net, *data, 1, SGD(clip=1.0), 8)
+        pt.fit_float(net, *data, epochs=1, optimizer=SGD(clip=1.0), batch=8)
 
 
 def test_patterns_are_checked_when_they_are_given(net: Graph) -> None:

@@ -61,10 +61,10 @@ def test_training_follows_float32(data: tuple[np.ndarray, np.ndarray], name: str
 @pytest.mark.parametrize("name", NETWORKS)
 def test_programs_are_legal(name: str) -> None:
     graph = Graph.build((2, 9, 7), NETWORKS[name], "pooled")
-    assert verify(graph, 5, 2, "golden", 3).mismatches == 0
+    assert verify(graph, batch=5, steps=2, board="golden", seed=3).mismatches == 0
 
 
-def test_what_nothing_learns_below_has_no_winners_and_no_gradient() -> None:
+def test_a_pooling_with_nothing_trainable_below_has_no_argmax_and_no_gradient() -> None:
     layers = fuse(Graph.build((2, 8, 8), NETWORKS["overlapping"]))
     plan = make_plan(layers, 4, BOARDS["pynq-z2"], train_from=2)
     pool = layers[1].name

@@ -37,7 +37,7 @@ class Balance(HTMLParser):
 
 
 def report(net: Graph, data: Data, path: Path, epochs: int = 2) -> str:
-    learner = pt.Learner(net, optimizer=pt.SGD(lr=0.1), batch=8, train="last-layer")
+    learner = pt.Learner(net, optimizer=pt.SGD(lr=0.1), batch=8, trainable="last-layer")
     if epochs:
         learner.fit(*data, epochs=epochs, validation_data=data, progress=False)
     learner.report(path)
@@ -51,7 +51,7 @@ def report(net: Graph, data: Data, path: Path, epochs: int = 2) -> str:
 def test_report(net: Graph, data: Data, tmp_path: Path) -> None:
     text = report(net, data, tmp_path / "report.html")
     for wanted in ("<h1>small</h1>", "conv1.y", "dense1.w", "predicted cycles of a step",
-                   "against train=&quot;all&quot;", "validation accuracy", "last-layer"):
+                   "against trainable=&quot;all&quot;", "validation accuracy", "last-layer"):
         assert wanted in text
     assert len(re.findall("<svg", text)) == (importlib.util.find_spec("matplotlib") is not None)
     assert report(net, data, tmp_path / "untrained.html", 0).count("No epoch has ended yet.") == 1

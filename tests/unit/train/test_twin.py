@@ -19,12 +19,13 @@ def residual() -> Graph:
 
 def test_a_residual_network_learns_the_digits_and_repeats_itself() -> None:
     pytest.importorskip("sklearn")
-    data = pt.digits()
+    data = pt.load_digits()
     assert data.test is not None
 
     def fit(epochs: int, images: int, **options: float) -> pt.History:
-        return pt.fit_float(residual(), data.train.x[:images], data.train.y[:images], epochs,
-                            pt.SGD(lr=0.1), validation_data=(data.test.x, data.test.y), **options)
+        return pt.fit_float(residual(), data.train.x[:images], data.train.y[:images], epochs=epochs,
+                            optimizer=pt.SGD(lr=0.1), validation_data=(data.test.x, data.test.y),
+                            **options)
 
     accuracy = fit(4, 1437, label_smoothing=0.1).epochs[-1].val_accuracy
     assert accuracy is not None and accuracy > 0.85
@@ -44,14 +45,17 @@ def test_normalisations_below_what_learns_use_their_running_statistics() -> None
     y = draw.integers(0, 3, 64)
     x = (draw.standard_normal((64, 2, 6, 6)) + y[:, None, None, None] + 2).astype(np.float32)
     train, sgd = ["top", "high", "d"], pt.SGD(lr=0.05)
-    with pt.Learner(graph, batch=16, optimizer=sgd, train=train) as learner:
+    with pt.Learner(graph, batch=16, optimizer=sgd, trainable=train) as learner:
         mine = learner.fit(x, y, epochs=2, progress=False).batch_losses
         low = learner.params["low"]
-    twin = pt.fit_float(graph, x, y, 2, sgd, 16, train=train).batch_losses
+    twin = pt.fit_float(graph, x, y, epochs=2, optimizer=sgd, batch=16,
+                        trainable=train).batch_losses
     assert mine == pytest.approx(twin, abs=4e-3)
     assert low.mean is not None and not low.mean.any()
     moved = Graph.build(graph.input_shape, [
         BatchNorm(op.momentum, op.eps, True, op.name) if op.name == "low" else op
         for op in graph.ops])
-    assert pt.fit_float(moved, x, y, 2, sgd, 16, train=train).batch_losses == twin
-    assert pt.fit_float(graph, x, y, 2, sgd, 16).batch_losses != pytest.approx(twin, abs=4e-3)
+    assert pt.fit_float(moved, x, y, epochs=2, optimizer=sgd, batch=16,
+                        trainable=train).batch_losses == twin
+    assert pt.fit_float(graph, x, y, epochs=2, optimizer=sgd,
+                        batch=16).batch_losses != pytest.approx(twin, abs=4e-3)

@@ -1,4 +1,4 @@
-"""What learns: selection by keyword and pattern, and what a plan then keeps and saves."""
+"""What is trainable: selection by keyword and pattern, and what a plan then keeps and saves."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from pynq_train.errors import BadInput
 from pynq_train.graph import Sequential, zoo
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import unpack_params
+from pynq_train.hw.commands import PARAM_BYTES, unpack_params
 from pynq_train.layers import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.freeze_report import freeze_report
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import Trainable, describe_trainable, select
@@ -53,28 +53,29 @@ def test_last_block_of_other_chains() -> None:
 
 
 @pytest.mark.parametrize(("train", "text"), [
-    ("norm", "train='norm': expected a network with normalisation layers, found only conv1, "
-     "conv2, dense1; train 'bias' or 'last-layer'"),
-    ("conv9", "train: nothing is called 'conv9': expected one of all, last-layer, last-block, "
-     "bias, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, NAME.bias)"),
-    ("conv1.bias", "train: nothing is called 'conv1.bias': expected one of all, last-layer, "
-     "last-block, bias, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, "
+    ("norm", "trainable='norm': expected a network with normalisation layers, found only conv1, "
+     "conv2, dense1; use trainable='bias' or trainable='last-layer'"),
+    ("conv9", "trainable: nothing is called 'conv9': expected one of all, last-layer, last-block, "
+     "bias, norm, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, "
      "NAME.bias)"),
-    ([], "train: expected a keyword or a list of layer names, found []"),
-    ([1], "train: expected a keyword or a list of layer names, found [1]"),
+    ("conv1.bias", "trainable: nothing is called 'conv1.bias': expected one of all, last-layer, "
+     "last-block, bias, norm, or a name or pattern of conv1, conv2, dense1 (parameters: "
+     "NAME.weight, NAME.bias)"),
+    ([], "trainable: expected a keyword or a list of layer names, found []"),
+    ([1], "trainable: expected a keyword or a list of layer names, found [1]"),
 ])
 def test_refusals(train: str, text: str) -> None:
     with pytest.raises(BadInput) as caught:
         select(MIXED, train)
     assert str(caught.value) == text
-    with pytest.raises(BadInput, match="a layer with a bias, found none; train 'last-layer'"):
+    with pytest.raises(BadInput, match="a layer with a bias, found none; use trainable='last"):
         select(MIXED[:1], "bias")
 
 
 def test_wrong_number_of_layers() -> None:
     with pytest.raises(BadInput, match="trainable: expected one for each of 5 layers, found 2"):
         make_plan(LENET, 4, BOARD, trainable=(ALL, ALL))
-    with pytest.raises(BadInput, match="learning layers: expected at least one, found none"):
+    with pytest.raises(BadInput, match="trainable layers: expected at least one, found none"):
         make_plan(LENET, 4, BOARD, trainable=(NONE,) * 5)
 
 
@@ -107,14 +108,14 @@ def test_biases_alone_keep_no_activations() -> None:
     assert found.memory.nbytes < whole.memory.nbytes / 2
 
 
-def test_savings_are_shown() -> None:
+def test_the_freeze_report_is_shown() -> None:
     found = plan("last-block", "digits", 2)
     saved = freeze_report(found)
     assert saved.parameters == 32 * 16 * 9 + 32 + 1280 + 10
     assert saved.all_cycles and saved.cycles < saved.all_cycles
     text = table(found)
-    assert "learning: conv2, dense1 (5930 of 6090 parameters)" in text
-    assert f'against train="all": {saved.cycles} instead of {saved.all_cycles} cycles' in text
+    assert "trainable: conv2, dense1 (5930 of 6090 parameters)" in text
+    assert f'against trainable="all": {saved.cycles} instead of {saved.all_cycles} cycles' in text
     assert "against train" not in table(plan("all"))
 
 
@@ -122,7 +123,7 @@ def test_a_training_that_fits_only_frozen() -> None:
     layers = fuse(zoo.get("digits"))
     small = replace(BOARD, cma_bytes=100_000)
     found = make_plan(layers, 16, small, trainable=select(layers, "last-layer"))
-    assert 'against train="all": that would not fit this board' in table(found)
+    assert 'against trainable="all": that would not fit this board' in table(found)
 
 
 def test_step_block_of_what_is_frozen() -> None:

@@ -1,4 +1,7 @@
-"""The learner as the loop, its callbacks and the report see it."""
+"""The learner as its loop, its callbacks and its report see it.
+
+:class:`~pynq_train.train.learner.Learner` imports these three, so they know it by a protocol.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ from pynq_train.train.optimizer import SGD
 from pynq_train.train.state import TrainState
 
 
-class Trained(Protocol):
-    """What trains: :class:`~pynq_train.train.learner.Learner` is one.
+class LearnerView(Protocol):
+    """What may be read of a learner while it trains, and that it can be saved.
 
     Attributes:
         graph: the network.
         board: name of the backend.
-        seed: seed of starts, data order and dropout.
-        accumulate: mini-batches of one update.
-        train: what learns.
-        state: where the training stands.
+        seed: names the initial weights, the order of the images and the dropped elements.
+        accumulate: mini-batches whose mean gradient makes one update.
+        trainable: what is trained: a keyword, or names and patterns.
+        state: counters, history, and the call of ``fit`` under way; the loop moves it on.
     """
 
     graph: Graph
     board: str
     seed: int
     accumulate: int
-    train: str | Sequence[str]
+    trainable: str | Sequence[str]
     state: TrainState
 
     @property
@@ -42,7 +45,7 @@ class Trained(Protocol):
 
     @property
     def optimizer(self) -> SGD:
-        """The optimizer."""
+        """SGD with its schedule."""
 
     @property
     def history(self) -> History:
@@ -50,7 +53,7 @@ class Trained(Protocol):
 
     @property
     def steps(self) -> int:
-        """Training steps so far."""
+        """Training steps of all calls of ``fit``, one for each mini-batch."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a .safetensors file."""
+        """Write network, weights, momentum and training state to a .safetensors file."""

@@ -1,0 +1,90 @@
+"""What trains one network: an engine's session, the EF-Train kernel, later several boards at once.
+
+The learner and its loop know a trainer by this protocol alone. Device memory, programs and records
+are matters of :class:`~pynq_train.run.session.Session`, not of the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.run.formats import Array
+from pynq_train.run.masters import Masters
+from pynq_train.schedule.plan import Plan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a training step or an evaluation of one mini-batch returned.
+
+    Attributes:
+        loss_sum: sum of the loss over the valid images, cross-entropies in nats.
+        correct: images whose largest logit is the label's.
+        images: valid images.
+        cycles: cycles of the run (0 if the trainer has no clock).
+        saturations: saturated elements of all stored tensors.
+        counters: counter registers of the run.
+        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
+    """
+
+    loss_sum: float
+    correct: int
+    images: int
+    cycles: int
+    saturations: int
+    counters: Mapping[str, int]
+    tensors: Mapping[str, int] = field(default_factory=dict)
+
+
+class Trainer(Protocol):
+    """Trains the network of a plan, mini-batch by mini-batch, and keeps its weights.
+
+    Images are float32 ``(n, channels, rows, cols)``, prepared for the network's input; labels are
+    class numbers ``(n,)``; ``n`` is the plan's mini-batch in training, at most that in evaluations.
+    """
+
+    @property
+    def plan(self) -> Plan:
+        """The network, its mini-batch, and what of it is trainable."""
+
+    @property
+    def policy(self) -> ExponentPolicy:
+        """Exponent state that belongs to the masters; training steps move it on."""
+
+    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+        """Make ready for images of a new range, with a first mini-batch as the sample.
+
+        Weights and momentum stay as they are.
+
+        Args:
+            images: the first mini-batch of those that follow.
+            labels: its labels; None if evaluations alone follow.
+            input_k: the elements of all images that follow are below ``2**input_k`` in magnitude.
+        """
+
+    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
+        """Run one training step on a whole mini-batch, with the rates and factors of ``sgd``."""
+
+    def evaluate(self, images: Array, labels: Array | None = None
+                 ) -> tuple[StepOutcome, NDArray[np.float32]]:
+        """Run the forward pass; return the outcome, and logits ``(n, classes)``.
+
+        No state changes. Without labels, loss and right answers of the outcome mean nothing.
+        """
+
+    def read_masters(self) -> dict[str, Masters]:
+        """Return weights, momentum and running statistics by layer name."""
+
+    def write_masters(self, masters: Mapping[str, Masters]) -> None:
+        """Replace weights, momentum and running statistics; the policy must fit them already."""
+
+    def protected(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns; if it fails, weights and policy are as before it."""
