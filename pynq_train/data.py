@@ -173,7 +173,11 @@ def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
 
 
 def pad_images(x: Array, rows: int, cols: int) -> Array:
-    """Pad images (n, channels, h, w) with zeros to ``rows`` x ``cols``, centred."""
+    """Return images (n, channels, h, w) padded with zeros to ``rows`` x ``cols``, centred.
+
+    Raises:
+        BadInput: they are larger than that.
+    """
     height, width = x.shape[2:]
     if height > rows or width > cols:
         raise BadInput("image size", expected=f"at most {rows}x{cols} pixels",
@@ -184,7 +188,11 @@ def pad_images(x: Array, rows: int, cols: int) -> Array:
 
 
 def repeat_channels(x: Array, channels: int) -> Array:
-    """Repeat the channel of one-channel images (n, 1, h, w) to ``channels``."""
+    """Return one-channel images (n, 1, h, w) with their channel repeated to ``channels``.
+
+    Raises:
+        BadInput: they have neither 1 nor ``channels`` channels.
+    """
     if x.shape[1] == channels:
         return x
     if x.shape[1] != 1:
@@ -250,6 +258,11 @@ def batches(
 
 
 def _read_arrays(path: str) -> dict[str, Array]:
+    """Return the arrays of an .npz file by name; those of unknown names are empty.
+
+    Raises:
+        BadInput: it cannot be read, or is no .npz file.
+    """
     if not os.path.exists(path):
         raise BadInput(f"data file {path!r} does not exist", fix="check the path")
     if not os.path.isfile(path):
@@ -275,6 +288,7 @@ def _read_arrays(path: str) -> dict[str, Array]:
 
 
 def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dataset:
+    """Return the images and labels under two keys, checked; the path is for the texts."""
     x = arrays[x_key]
     what = f"{x_key!r} of {path!r}"
     _check_numbers(what, x)
@@ -297,6 +311,11 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
 
 
 def _check_numbers(what: str, array: Array) -> None:
+    """Check that an array holds integers, or floats that are finite in float32.
+
+    Raises:
+        BadInput: it does not; the text names the first bad place.
+    """
     if array.dtype.kind not in "uif":
         raise BadInput(what, expected="integers or floats", found=f"dtype {array.dtype}")
     if array.dtype.kind == "f":
@@ -310,6 +329,11 @@ def _check_numbers(what: str, array: Array) -> None:
 
 
 def _check_label_type(what: str, array: Array) -> None:
+    """Check that labels are integers.
+
+    Raises:
+        BadInput: they are not.
+    """
     if array.dtype.kind not in "ui":
         raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
                        fix="convert class names or floats to integers from 0")

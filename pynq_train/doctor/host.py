@@ -24,7 +24,7 @@ Version = tuple[int, ...]
 PYTHON = (3, 10), (3, 13)
 """Supported versions of Python: from the first to below the second."""
 NUMPY = (1, 21), (2,)
-"""pynq does not work with NumPy 2; the images of boards bring 1.21."""
+"""Versions of NumPy: pynq does not work with NumPy 2; the images of boards bring 1.21."""
 PYNQ = {"zynq": ((3, 0), (4,)), "zynqmp": ((3, 0), (5,))}
 """Versions of pynq by family: pynq 4 dropped the Zynq-7000. A virtual board works with both."""
 
@@ -74,7 +74,7 @@ def check_python(host: Host) -> Check:
 
 
 def check_numpy(host: Host) -> Check:
-    """The version of NumPy is one that pynq works with."""
+    """Check that pynq works with the version of NumPy."""
     low, high = NUMPY
     if low <= numbers(host.numpy) < high:
         return ok("numpy", host.numpy)

@@ -51,6 +51,7 @@ _ONE_SHIFT = 14
 _CODE_SHIFT = 16
 """Shift from a 32-bit weight to its 16-bit copy: the high half."""
 _STREAM = 0xD0C
+"""Names the random streams of the bytes that are copied."""
 
 
 @dataclass(frozen=True)

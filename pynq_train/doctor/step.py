@@ -57,6 +57,8 @@ def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepComp
     with open_backend("golden", nbytes) as golden:
         reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
                             fill_seed=_FILL)
+        # Golden calibrates alone, then both get the same memory: one step is compared, not a
+        # history.
         reference.calibrate(images, labels)
         policy = copy.deepcopy(reference.policy)
         params = plan_params(plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 1e-3))

@@ -262,7 +262,7 @@ class Sequential:
 
     def norm(self, *, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False
              ) -> Sequential:
-        """Append a batch normalisation."""
+        """Append a batch normalisation (see :class:`~pynq_train.graph.ops.BatchNorm`)."""
         return self.add(BatchNorm(momentum, eps, frozen))
 
     def relu6(self) -> Sequential:

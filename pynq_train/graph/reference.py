@@ -243,6 +243,7 @@ class FloatTrainer:
         return result, self._backward(traces, grad), traces
 
     def _losses(self, logits: FloatArray, y: Array) -> tuple[FloatArray, FloatArray]:
+        """Return each image's loss, and the gradient of the mean loss for the logits."""
         if self.loss == "mse":
             return squared_error(logits, y)
         return softmax_loss(logits, y.astype(np.int64), self.label_smoothing)
@@ -289,6 +290,7 @@ class FloatTrainer:
 
 
 def _correct(logits: FloatArray, y: Array) -> int:
+    """Return the number of images whose largest logit is that of their label."""
     labels = y if y.ndim == 1 else y.argmax(axis=1)
     return int((logits.argmax(axis=1) == labels).sum())
 

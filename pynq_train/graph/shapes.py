@@ -39,7 +39,12 @@ def require_number(what: str, value: Any, low: float, high: float) -> None:
 
 
 def require_square(what: str, value: Any) -> None:
-    """Raise unless ``value`` is one positive integer: kernels and strides are square."""
+    """Check that ``value`` is one positive integer: kernels and strides are square.
+
+    Raises:
+        UnsupportedModel: it is a pair.
+        BadInput: it is anything else.
+    """
     if isinstance(value, (tuple, list)):
         label = what.rsplit(" ", 1)[-1]
         raise UnsupportedModel(what, expected=f"one integer (square {label})", found=value,

@@ -34,7 +34,7 @@ class FreezeReport:
     all_nbytes: int | None
 
     def text(self) -> str:
-        """One or two lines for people."""
+        """Return the report as two lines of text."""
         line = (f"trainable: {self.trainable} ({self.parameters} of {self.all_parameters} "
                 "parameters)")
         if self.all_cycles is None or self.all_nbytes is None:
@@ -54,7 +54,7 @@ class FreezeReport:
 
 
 def everything(plan: Plan) -> bool:
-    """Whether everything in a plan is trainable."""
+    """Return whether a plan trains all parameters of all its layers."""
     return plan.trainable == all_from(plan.layers, 0)
 
 

@@ -187,12 +187,13 @@ class LayerSpec:
         return self.weight_blocks * self.m_tile * CHANNELS_PER_WORD
 
     def master_bytes(self, momentum: bool) -> int:
-        """Bytes of the weight masters: {momentum, weight} or bare weights."""
+        """Return the bytes of the weight masters: words {momentum, weight}, or bare weights."""
         return self.weight_elements * master_bytes(momentum)
 
     @property
     def bias_bytes(self) -> int:
-        """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
+        """Bytes of the bias masters, 8 per channel of whole tiles; the same for bias gradient or
+        gamma."""
         return self.m_tiles * self.m_tile * WORD_BYTES
 
     @property

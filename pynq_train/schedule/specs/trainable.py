@@ -90,7 +90,11 @@ def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Trainable, 
 
 
 def first_trainable(trainable: Sequence[Trainable]) -> int:
-    """Position of the first trainable layer; :class:`BadInput` if there is none."""
+    """Return the position of the first layer that is trained.
+
+    Raises:
+        BadInput: no layer is.
+    """
     for index, one in enumerate(trainable):
         if one.anything:
             return index
@@ -98,7 +102,7 @@ def first_trainable(trainable: Sequence[Trainable]) -> int:
 
 
 def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainable]) -> str:
-    """Names of what is trainable, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
+    """Return names of what is trained, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
     words = []
     for layer, one in zip(layers, trainable):
         if one.weights and one.bias == layer.bias:
