@@ -40,7 +40,7 @@ Samples = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one task trains, and how."""
+    """What one task trains, and how: network, data, images, epochs and values of the optimizer."""
 
     net: str
     data: str
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def run(task: str, seed: int, folder: Path, board: str) -> None:
-    """Train in both arithmetics what is not stored."""
+    """Train one seed of a task in each arithmetic whose result is not stored yet."""
     recipe, found = RECIPES[task], dict(stored(task)).get(seed, {})
     if all(arithmetic in found for arithmetic in ARITHMETICS):
         return
@@ -107,13 +107,14 @@ def run(task: str, seed: int, folder: Path, board: str) -> None:
 
 
 def samples(recipe: Recipe, folder: Path, seed: int) -> tuple[Samples, Samples]:
-    """Training and test samples; which images of a large set train follows from the seed."""
+    """Return training and test samples; which images of a large set train follows from the seed."""
     (x, y), test = LOADERS[recipe.data](folder)
     chosen = np.random.default_rng(seed).permutation(len(x))[:recipe.train_images]
     return (x[chosen], y[chosen]), test
 
 
 def _idx(name: str) -> Callable[[Path], tuple[Samples, Samples]]:
+    """Return a loader of MNIST-like data from a file of that name."""
     def load(folder: Path) -> tuple[Samples, Samples]:
         with np.load(folder / name) as d:
             return ((_coloured(d["x_train"]), d["y_train"]), (_coloured(d["x_test"]), d["y_test"]))
@@ -122,17 +123,19 @@ def _idx(name: str) -> Callable[[Path], tuple[Samples, Samples]]:
 
 
 def _coloured(x: Array) -> Array:
-    """28x28 images as 3x32x32, as '1X' reads them."""
+    """Return 28x28 images as 3x32x32, as '1X' reads them."""
     return repeat_channels(pad_images(x[:, None], 32, 32), 3)
 
 
 def _cifar(folder: Path) -> tuple[Samples, Samples]:
+    """Return 4,000 training and 4,000 test images of CIFAR-10."""
     with np.load(folder / "cifar10_png4k.npz") as a, \
             np.load(folder / "cifar10_jpegtest4k.npz") as b:
         return (a["x"], a["y"]), (b["x"], b["y"])
 
 
 def _doodles(folder: Path) -> tuple[Samples, Samples]:
+    """Return drawings; the first 5,000 of a fixed order are the test set."""
     with np.load(folder / "quickdraw10.npz") as d:
         order = np.random.default_rng(2024).permutation(len(d["x"]))
         x, y = d["x"][order], d["y"][order]
@@ -140,7 +143,7 @@ def _doodles(folder: Path) -> tuple[Samples, Samples]:
 
 
 def _speech(folder: Path) -> tuple[Samples, Samples]:
-    """Test: the first 15 of a speaker's 50 recordings of each digit."""
+    """Return recordings; the first 15 of a speaker's 50 of each digit are the test set."""
     with np.load(folder / "fsdd_logmel.npz") as d:
         test = d["index"] < 15
         return (d["x"][~test], d["y"][~test]), (d["x"][test], d["y"][test])
@@ -152,11 +155,12 @@ LOADERS: dict[str, Callable[[Path], tuple[Samples, Samples]]] = {
 
 
 def _path(task: str) -> Path:
+    """Return the file of a task's results."""
     return STORE / f"{task}.json"
 
 
 def stored(task: str) -> Iterator[tuple[int, dict[str, list[float]]]]:
-    """Seed and test accuracy by epoch in each arithmetic, of runs with today's recipe."""
+    """Yield seed and test accuracy by epoch in each arithmetic, of runs with today's recipe."""
     if not _path(task).exists():
         return
     data = json.loads(_path(task).read_text(encoding="utf-8"))
@@ -180,19 +184,19 @@ def store(task: str, seed: int, arithmetic: str, history: pt.History) -> None:
 
 
 def _final(runs: dict[int, dict[str, list[float]]], arithmetic: str) -> list[float]:
-    """Last test accuracies in percent, of the seeds with both arithmetics."""
+    """Return the last test accuracies in percent, of the seeds with both arithmetics."""
     return [100 * run[arithmetic][-1] for _, run in sorted(runs.items())
             if all(a in run for a in ARITHMETICS)]
 
 
 def gap(runs: dict[int, dict[str, list[float]]]) -> tuple[float, float]:
-    """Mean of fixed point minus float32 in points; spread of the float32 seeds."""
+    """Return mean of fixed point minus float32 in points, and spread of the float32 seeds."""
     fixed, other = (_final(runs, a) for a in ARITHMETICS)
     return mean(fixed) - mean(other), stdev(other) if len(other) > 1 else 0.0
 
 
 def within(runs: dict[int, dict[str, list[float]]]) -> bool:
-    """Whether fixed point is no worse than float32 by more than the bar or the seeds' spread."""
+    """Return whether fixed point loses no more than the bar or the spread of the seeds."""
     if not _final(runs, "fixed"):
         return True
     difference, spread = gap(runs)
@@ -200,7 +204,7 @@ def within(runs: dict[int, dict[str, list[float]]]) -> bool:
 
 
 def page(tables: dict[str, dict[int, dict[str, list[float]]]]) -> str:
-    """The page of all results."""
+    """Return the page of all results."""
     lines = [_INTRO, "Test accuracy after the last epoch; *spread*: of the float32 seeds.", "",
              "| network | data | seeds | fixed point | float32 | difference (spread) |",
              "|---|---|---|---|---|---|"]
@@ -233,6 +237,7 @@ def page(tables: dict[str, dict[int, dict[str, list[float]]]]) -> str:
 
 
 def _spread(values: list[float]) -> str:
+    """Return mean and standard deviation as text."""
     return f"{mean(values):.2f} +- {stdev(values) if len(values) > 1 else 0:.2f} %"
 
 

@@ -61,7 +61,10 @@ Row = tuple[object, ...]
 @cache
 def prediction(config: str, bytes_per_cycle: int, clock_mhz: float, cma_bytes: int,
                net: str) -> tuple[float, int] | None:
-    """Predicted ms per image and arena bytes of a training step; None: it does not fit."""
+    """Return predicted ms per image and arena bytes of a training step; None: it does not fit.
+
+    Boards are named by what the cycle model knows of them, so that alike ones are predicted once.
+    """
     wanted = (config, bytes_per_cycle, clock_mhz, cma_bytes)
     board = next(b for b in BOARDS.values() if _key(b) == wanted)
     try:
@@ -72,25 +75,27 @@ def prediction(config: str, bytes_per_cycle: int, clock_mhz: float, cma_bytes: i
 
 
 def _key(board: Board) -> tuple[str, int, float, int]:
+    """Return what the cycle model knows of a board."""
     return board.config.name, board.dram_bytes_per_cycle, board.clock_mhz, board.cma_bytes
 
 
 def predicted(board: Board, net: str) -> tuple[float, int] | None:
-    """As ``prediction``; boards that are alike to the cycle model share one."""
+    """Return :func:`prediction` for a board."""
     return prediction(*_key(board), net)
 
 
 def counted_as(board: Board) -> str:
-    """The first board that is alike to the engine: its counted cycles are those of this one."""
+    """Return the first board that is alike to the engine: its counted cycles hold for this one."""
     return next(b.name for b in BOARDS.values() if _engine_key(b) == _engine_key(board))
 
 
 def _engine_key(board: Board) -> tuple[str, int, float]:
+    """Return what a simulation of the RTL knows of a board."""
     return board.config.name, board.dram_bytes_per_cycle, board.clock_mhz
 
 
 def simulate(board: Board) -> dict[str, dict[str, int]]:
-    """Cycles of a training step of the smaller networks, counted by the RTL."""
+    """Return the cycles of a training step of the smaller networks, counted by the RTL."""
     found = {}
     for net in SIMULATED_NETS:
         result = bench_step(zoo.get(net), BATCH[net], board)
@@ -100,17 +105,19 @@ def simulate(board: Board) -> dict[str, dict[str, int]]:
 
 
 def simulated() -> dict[str, dict[str, dict[str, int]]]:
-    """Counted cycles by board and network."""
+    """Return the counted cycles by board and network."""
     values: dict[str, dict[str, dict[str, int]]] = json.loads(SIMULATED.read_text(encoding="utf-8"))
     return values
 
 
 def _table(head: Row, rows: Iterator[Row]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def _resources() -> Iterator[Row]:
+    """Yield a row on configuration and resources of each board."""
     stored = synth.stored()
     for board in BOARDS.values():
         figures, budget = stored[synth.key(board)], board.budget
@@ -122,6 +129,7 @@ def _resources() -> Iterator[Row]:
 
 
 def _clocks() -> Iterator[Row]:
+    """Yield a row on the clock of each board."""
     stored, builds = synth.stored(), released()
     for board in BOARDS.values():
         delay = stored[synth.key(board)]["cell_delay_ns"]
@@ -133,6 +141,7 @@ def _clocks() -> Iterator[Row]:
 
 
 def _memory() -> Iterator[Row]:
+    """Yield a row on the memory of each board."""
     for board in BOARDS.values():
         gbs = board.dram_bytes_per_cycle * board.clock_mhz * 1e6 / 1e9
         yield (board.name, f"{board.dram_bytes // _MIB} MiB", f"{board.cma_bytes // _MIB} MiB",
@@ -140,6 +149,7 @@ def _memory() -> Iterator[Row]:
 
 
 def _speed(of: Callable[[Board, str], tuple[float, int] | None]) -> Iterator[Row]:
+    """Yield a row for each board and network: predicted and counted times."""
     counted = simulated()
     for board in BOARDS.values():
         for net, batch in BATCH.items():
@@ -158,7 +168,7 @@ def _speed(of: Callable[[Board, str], tuple[float, int] | None]) -> Iterator[Row
 
 
 def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> str:
-    """Text of the page."""
+    """Return the text of the page; ``of``: where predictions come from."""
     names = "DSP", "BRAM36", "LUT", "FF"
     return "\n".join([
         _INTRO, "## Configuration and resources\n",
@@ -186,7 +196,7 @@ def render(of: Callable[[Board, str], tuple[float, int] | None] = predicted) -> 
 
 
 def main() -> int:
-    """Command line."""
+    """Simulate what the command line asks for, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--simulate", nargs="*", default=None, metavar="BOARD",
                         help="count cycles on the RTL first, of these boards or of all")

@@ -31,7 +31,7 @@ NETS = ("mobilenet-conv", "ds-cnn-conv")
 
 
 def main() -> None:
-    """Command line."""
+    """Count the layers that the command line asks for, and print them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
     parser.add_argument("--batch", type=int, default=16)

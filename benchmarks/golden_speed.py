@@ -41,6 +41,7 @@ def golden_step(batch: int, rng: np.random.Generator) -> Callable[[], None]:
     labels = rng.integers(0, CLASSES, batch)
 
     def step() -> None:
+        """Run one training step on golden."""
         session.train_step(images, labels, SgdStep(lr=0.01, momentum=0.9, decay=5e-4))
 
     return step
@@ -63,6 +64,7 @@ def torch_step(batch: int) -> Callable[[], None] | None:
     images, labels = torch.randn(batch, 3, 32, 32), torch.randint(0, CLASSES, (batch,))
 
     def step() -> None:
+        """Run one training step in PyTorch."""
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(images), labels).backward()
         optimizer.step()
@@ -71,7 +73,7 @@ def torch_step(batch: int) -> Callable[[], None] | None:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure both by turns and print milliseconds and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)

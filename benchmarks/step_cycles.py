@@ -31,7 +31,7 @@ INPUT_RANGE = 2
 
 
 def main() -> None:
-    """Command line."""
+    """Count one training step of the network that the command line names, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("net", choices=zoo.names())
     parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))

@@ -21,10 +21,14 @@ from pynq_train.graph.rng import permutation, stream_key
 Labels = npt.NDArray[np.int64]
 
 DIGITS_TRAIN = 1437
+"""Training images of :func:`digits`."""
 DIGITS_TEST = 360
+"""Test images of :func:`digits`."""
 
 _STREAM_ORDER = 0x0D
+"""Names the random stream of the orders of epochs among those of a seed."""
 _STREAM_DIGITS = 0xD1
+"""Names the random stream that divides the digits."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,15 @@ class Splits:
 
 
 def load_npz(path: str | os.PathLike[str]) -> Splits:
-    """Load an .npz file with ``x`` and optionally ``y``, or ``x_train y_train x_test y_test``.
+    """Return the data of an .npz file with ``x`` and optionally ``y``, or split in two sets.
 
-    Images are numbers of shape (n, rows, cols), (n, rows, cols, channels) or
-    (n, channels, rows, cols), labels integers >= 0. Raises :class:`BadInput` for a missing or
-    corrupt file, other keys, dtypes or shapes, differing counts, NaN and infinity.
+    The names are then ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are numbers of shape
+    (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); labels are integers
+    from 0 on, one per image. Images are returned as they are stored, labels as int64.
+
+    Raises:
+        BadInput: the file is missing or corrupt, has other keys, dtypes or shapes, differing
+            counts, NaN or infinity.
     """
     path = os.fspath(path)
     arrays = _read_arrays(path)
@@ -74,9 +82,10 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
 
 
 def check_images(x: Any, input_shape: Shape) -> FloatArray:
-    """Return ``x`` as float32 (n, channels, rows, cols) if it fits the network's ``input_shape``.
+    """Return ``x`` as float32 (n, channels, rows, cols), if it fits the network's ``input_shape``.
 
-    Raises :class:`BadInput` for another dtype or shape, no images, NaN or infinity.
+    Raises:
+        BadInput: it has another dtype or shape, no images, NaN or infinity.
     """
     array = np.asarray(x)
     _check_numbers("images", array)
@@ -93,7 +102,11 @@ def check_images(x: Any, input_shape: Shape) -> FloatArray:
 
 
 def check_labels(y: Any, count: int, classes: int) -> Labels:
-    """Return ``y`` as int64 (count,) with every label in 0 .. ``classes`` - 1."""
+    """Return ``y`` as int64 (count,).
+
+    Raises:
+        BadInput: it has another shape, no integers, or a label outside 0 .. ``classes`` - 1.
+    """
     array = np.asarray(y)
     _check_label_type("labels", array)
     if array.shape != (count,):
@@ -118,11 +131,20 @@ def prepare_images(
 ) -> FloatArray:
     """Return images as normalised float32 (n, channels, rows, cols) of the network's input shape.
 
-    ``x`` is (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
-    divided by 255. Smaller images are padded with zeros (before normalisation) to the input size,
-    the odd row or column at the bottom and right; a single channel is repeated. Then
-    ``(x - mean) / std``, each a number or one per channel; left out, nothing is subtracted or
-    divided (see :func:`channel_stats`).
+    Smaller images are padded with zeros (before normalisation) to the input size, the odd row or
+    column at the bottom and right; a single channel is repeated. Then they become ``(x - mean) /
+    std``.
+
+    Args:
+        x: images (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
+            divided by 255.
+        input_shape: (channels, rows, cols) of the network's input.
+        mean: a number or one per channel; left out, nothing is subtracted (see
+            :func:`channel_stats`).
+        std: a number or one per channel; left out, nothing is divided.
+
+    Raises:
+        BadInput: dtype, shape or values do not fit, or an image is too large.
     """
     array = np.asarray(x)
     _check_numbers("images", array)
@@ -143,7 +165,7 @@ def prepare_images(
 def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel of images (n, channels, rows, cols).
 
-    A constant channel gets deviation 1.
+    A channel that is constant gets deviation 1.
     """
     mean = x.mean(axis=(0, 2, 3), dtype=np.float64)
     std = x.std(axis=(0, 2, 3), dtype=np.float64)
@@ -151,7 +173,11 @@ def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
 
 
 def pad_images(x: Array, rows: int, cols: int) -> Array:
-    """Pad images (n, channels, h, w) with zeros to ``rows`` x ``cols``, centred."""
+    """Return images (n, channels, h, w) padded with zeros to ``rows`` x ``cols``, centred.
+
+    Raises:
+        BadInput: they are larger than that.
+    """
     height, width = x.shape[2:]
     if height > rows or width > cols:
         raise BadInput("image size", expected=f"at most {rows}x{cols} pixels",
@@ -162,7 +188,11 @@ def pad_images(x: Array, rows: int, cols: int) -> Array:
 
 
 def repeat_channels(x: Array, channels: int) -> Array:
-    """Repeat the channel of one-channel images (n, 1, h, w) to ``channels``."""
+    """Return one-channel images (n, 1, h, w) with their channel repeated to ``channels``.
+
+    Raises:
+        BadInput: they have neither 1 nor ``channels`` channels.
+    """
     if x.shape[1] == channels:
         return x
     if x.shape[1] != 1:
@@ -175,6 +205,9 @@ def load_digits() -> Splits:
 
     The split into 1,437 training and 360 test images is fixed. Mean and deviation of the training
     pixels are 0 and 1.
+
+    Raises:
+        MissingTool: scikit-learn is not installed.
     """
     try:
         from sklearn import datasets
@@ -203,9 +236,17 @@ def epoch_order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 def batches(
     count: int, batch: int, seed: int, epoch: int, drop_last: bool = False
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the image indices of every batch of one epoch, in :func:`epoch_order`.
+    """Yield the image indices, int64, of every mini-batch of one epoch, in :func:`epoch_order`.
 
-    ``drop_last`` leaves out a last batch of fewer than ``batch`` images.
+    Args:
+        count: number of images.
+        batch: images of a mini-batch.
+        seed: of the training.
+        epoch: number of the epoch, from 0.
+        drop_last: leave out a last mini-batch of fewer than ``batch`` images.
+
+    Raises:
+        BadInput: ``batch`` is below 1.
     """
     if batch < 1:
         raise BadInput("batch size", expected="at least 1", found=batch)
@@ -217,6 +258,11 @@ def batches(
 
 
 def _read_arrays(path: str) -> dict[str, Array]:
+    """Return the arrays of an .npz file by name; those of unknown names are empty.
+
+    Raises:
+        BadInput: it cannot be read, or is no .npz file.
+    """
     if not os.path.exists(path):
         raise BadInput(f"data file {path!r} does not exist", fix="check the path")
     if not os.path.isfile(path):
@@ -242,6 +288,7 @@ def _read_arrays(path: str) -> dict[str, Array]:
 
 
 def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dataset:
+    """Return the images and labels under two keys, checked; the path is for the texts."""
     x = arrays[x_key]
     what = f"{x_key!r} of {path!r}"
     _check_numbers(what, x)
@@ -264,6 +311,11 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
 
 
 def _check_numbers(what: str, array: Array) -> None:
+    """Check that an array holds integers, or floats that are finite in float32.
+
+    Raises:
+        BadInput: it does not; the text names the first bad place.
+    """
     if array.dtype.kind not in "uif":
         raise BadInput(what, expected="integers or floats", found=f"dtype {array.dtype}")
     if array.dtype.kind == "f":
@@ -277,6 +329,11 @@ def _check_numbers(what: str, array: Array) -> None:
 
 
 def _check_label_type(what: str, array: Array) -> None:
+    """Check that labels are integers.
+
+    Raises:
+        BadInput: they are not.
+    """
     if array.dtype.kind not in "ui":
         raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
                        fix="convert class names or floats to integers from 0")
@@ -303,6 +360,11 @@ def _to_channels_first(array: Array, input_shape: Shape) -> Array:
 
 
 def _per_channel(what: str, value: float | Sequence[float], channels: int) -> FloatArray:
+    """Return numbers, one or one per channel, as float32 (1, channels or 1, 1, 1).
+
+    Raises:
+        BadInput: there are others, or one is not finite.
+    """
     array = np.asarray(value, dtype=np.float32).reshape(-1)
     if len(array) not in (1, channels) or not np.isfinite(array).all():
         raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",

@@ -10,9 +10,14 @@ from typing import Any
 class PynqTrainError(Exception):
     """Base of every error that pynq_train raises on purpose.
 
-    ``what`` is one clear sentence or the subject of one. With ``expected`` and ``found`` the text
-    becomes ``what: expected ..., found ...``; ``fix`` is appended after a semicolon and says what
-    to do. The command line prints the text alone and leaves with ``exit_code``.
+    The command line prints the text alone and leaves with ``exit_code``.
+
+    Args:
+        what: one clear sentence, or the subject of one.
+        expected: what would have been right; with ``found`` the text becomes ``what: expected ...,
+            found ...``.
+        found: what there was instead.
+        fix: what to do; it is appended behind a semicolon.
     """
 
     exit_code = 1
@@ -61,7 +66,10 @@ class UnknownName(BadInput):
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
-        """Return the error for ``name``, listing the ``known`` names and the nearest of them."""
+        """Return the error for ``name``, which lists the ``known`` names and the nearest of them.
+
+        ``kind``: what the names name, such as ``board``.
+        """
         names = sorted(known)
         near = difflib.get_close_matches(str(name), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None

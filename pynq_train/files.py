@@ -13,10 +13,15 @@ from pynq_train.errors import BadInput
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that a reader sees all of it or the one before, whatever happens.
 
-    Temporary files that killed processes have left beside it are removed.
+    The data goes to a temporary file beside it, which then takes its name. Temporary files that
+    killed processes have left there are removed.
+
+    Args:
+        path: the file.
+        data: what it will hold.
 
     Raises:
-        BadInput: the folder does not exist or is not writable.
+        BadInput: the folder does not exist or is not writable, or there is no space left.
     """
     target = Path(path)
     try:
@@ -30,7 +35,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            # Before the renaming: else a loss of power could leave the name on an empty file.
             os.fsync(file.fileno())
+        # Temporary files are made for their owner alone.
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
         _sync_folder(target.parent)
@@ -52,6 +59,7 @@ def _remove_stale(target: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    """Return whether a process runs, whoever it belongs to."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

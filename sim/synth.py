@@ -23,10 +23,12 @@ from pynq_train.hw.emit import top_sv
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "overlays" / "resources.json"
 CELL_DELAY_BUDGET_NS = 5.0
+"""Most nanoseconds that a path may take in cells alone; at 100 MHz routing has the other half."""
 TOLERANCE = 0.03
 """Share by which a figure may depart from the stored one: Yosys versions differ, designs more."""
 
 FIGURES = ("dsp", "bram36", "lut", "ff", "cell_delay_ns")
+"""Figures that are stored and compared."""
 _LUT = re.compile(r"LUT[1-6]$")
 _REGISTER = re.compile(r"\$s?dffc?e?_(\d+)$")  # with its width, before it is mapped
 _FLIP_FLOP = re.compile(r"FD[RSCP]E(_1)?$")
@@ -40,7 +42,7 @@ _LUT_MEMORY = {
 
 
 def sources(config: HwConfig = ZYNQ7020) -> list[str]:
-    """Engine files in the order of the one file list, with the contract package of ``config``."""
+    """Return the engine's files in order, with the contract package of ``config``."""
     lines = (ROOT / "rtl" / "pynq_train.f").read_text(encoding="utf-8").split()
     paths = [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
     default = package_path(ZYNQ7020)
@@ -48,17 +50,17 @@ def sources(config: HwConfig = ZYNQ7020) -> list[str]:
 
 
 def design_sources(board: Board) -> list[str]:
-    """Files of the whole design of ``board``."""
+    """Return the files of the whole design of a board."""
     return [*sources(board.config), "overlays/rtl/pt_lite_bridge.sv", top_sv.path(board.family)]
 
 
 def key(board: Board) -> str:
-    """Name of a board's entry in the stored figures; boards of one design share it."""
+    """Return the name under which a board's figures are stored; boards of one design share it."""
     return f"{board.family}/{board.config.name}"
 
 
 def count(cells: Counter[str]) -> dict[str, float]:
-    """Turn primitive counts into the figures of a budget."""
+    """Return the figures of a budget from the number of primitives of each type."""
     return {
         "dsp": cells["DSP48E1"] + cells["DSP48E2"],
         "bram36": cells["RAMB36E1"] + cells["RAMB36E2"]
@@ -71,6 +73,10 @@ def count(cells: Counter[str]) -> dict[str, float]:
 
 def run_yosys(script: list[str], build: Path) -> list[str]:
     """Run a Yosys script in the project's folder; return the lines of its log.
+
+    Args:
+        script: the commands.
+        build: folder that takes the log.
 
     Raises:
         RuntimeError: Yosys failed; the message ends with its last lines.
@@ -92,7 +98,7 @@ def run_yosys(script: list[str], build: Path) -> list[str]:
 
 
 def read_design(board: Board, top: str, options: str = "") -> list[str]:
-    """Yosys commands that read ``top``: the board's whole design, or a module of the engine."""
+    """Return the Yosys commands that read ``top``: a whole design, or a module of the engine."""
     whole = top == top_sv.module_name(board)
     files = design_sources(board) if whole else sources(board.config)
     return [
@@ -103,7 +109,7 @@ def read_design(board: Board, top: str, options: str = "") -> list[str]:
 
 
 def _mapped(board: Board, top: str, end: str) -> list[str]:
-    """Yosys commands that read ``top`` and map it, from the first stage to ``end``."""
+    """Return the Yosys commands that read ``top`` and map it, from the first stage to ``end``."""
     family = "xc7" if board.family == "zynq" else "xcup"
     return [
         *read_design(board, top),
@@ -114,13 +120,18 @@ def _mapped(board: Board, top: str, end: str) -> list[str]:
 
 
 def _cells(path: Path, top: str) -> Counter[str]:
-    """Cells of ``top`` by type, from the JSON that Yosys' ``stat`` writes."""
+    """Return the number of cells of ``top`` by type, from the JSON that Yosys' ``stat`` writes."""
     modules = json.loads(path.read_text(encoding="utf-8"))["modules"]
     return Counter(modules[f"\\{top}"]["num_cells_by_type"])
 
 
 def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
-    """Run Yosys and return the figures of ``top``.
+    """Return the figures of ``top`` after a synthesis by Yosys.
+
+    Args:
+        board: the board.
+        top: name of the module.
+        build: folder that takes logs and reports.
 
     Raises:
         RuntimeError: Yosys failed; the message ends with its last lines.
@@ -153,7 +164,7 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
 
 
 def map_blocks(board: Board, build: Path) -> dict[str, float]:
-    """Run the first half of the synthesis of a whole design: DSPs, block memories, registers.
+    """Return DSPs, block memories and registers of a whole design from half a synthesis.
 
     What takes most of the time, the mapping to LUTs, is left out; registers may differ by those
     that it finds to be constant or equal.
@@ -175,13 +186,13 @@ def map_blocks(board: Board, build: Path) -> dict[str, float]:
 
 
 def stored() -> dict[str, dict[str, float]]:
-    """Stored figures by design."""
+    """Return the stored figures by design."""
     figures: dict[str, dict[str, float]] = json.loads(STORED.read_text(encoding="utf-8"))
     return figures
 
 
 def departures(figures: dict[str, float], expected: dict[str, float]) -> list[str]:
-    """Figures that depart from the expected ones by more than the tolerance, one sentence each."""
+    """Return a sentence for each figure that departs from the expected one beyond the tolerance."""
     return [
         f"{name}: expected {expected[name]:g} within {TOLERANCE:.0%}, found {figures[name]:g}"
         for name in expected
@@ -190,7 +201,7 @@ def departures(figures: dict[str, float], expected: dict[str, float]) -> list[st
 
 
 def main() -> int:
-    """Command line."""
+    """Synthesise, print and store what the command line asks for; return 1 if a figure is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
     parser.add_argument("--top", help="a module of the engine instead of the whole design")

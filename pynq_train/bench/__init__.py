@@ -1,4 +1,4 @@
-"""Cycles of networks counted by the RTL on a virtual board, beside those that are predicted."""
+"""Benchmarks: cycles of networks counted by the RTL on a virtual board, beside predicted ones."""
 
 from pynq_train.bench.layers import bench_layers
 from pynq_train.bench.result import Result, Row

@@ -3,12 +3,14 @@
 The store unit stamps the end of every forward and backward pass; softmax leaves no stamp and is
 charged with its predicted cycles. Descriptors of the array follow each other, so a pass is charged
 with the time from the end before it to its own end, without what is stored when the array is at a
-weight gradient already. A weight gradient leaves no stamp of the array
-(its record is the update unit's, which works beside the array), but the store unit starts a pass
-only when the drains in front of it are through: weight gradients are charged with the time from the
-end before them to the start of the next pass, and share it in proportion to their predicted cycles.
-The array is already at the next pass while their last sums drain: a pass is never charged with less
-than its predicted cycles of the array before its end.
+weight gradient already.
+
+A weight gradient leaves no stamp of the array (its record is the update unit's, which works beside
+the array), but the store unit starts a pass only when the drains in front of it are through: weight
+gradients are charged with the time from the end before them to the start of the next pass, and
+share it in proportion to their predicted cycles. The array is already at the next pass while their
+last sums drain: a pass is never charged with less than its predicted cycles of the array before its
+end.
 
 What follows the last pass belongs to the weight gradients behind it, up to their predicted cycles,
 and then to the update unit until its last record: each update that ends there is charged with the
@@ -61,7 +63,15 @@ class Stamped:
 
 @dataclass(frozen=True)
 class Charge:
-    """Cycles that a descriptor is charged with; UPDATE and WU of one descriptor are apart."""
+    """Cycles that a descriptor is charged with.
+
+    A weight gradient may have two charges: WU for the array, UPDATE for the update unit behind it.
+
+    Attributes:
+        index: position of the descriptor; -1: none.
+        share: what the cycles count as.
+        cycles: how many.
+    """
 
     index: int
     share: Share
@@ -91,7 +101,10 @@ def attribute(stamped: Sequence[Stamped], total: int, apart: bool = True) -> tup
         elif one.share not in (Share.UPDATE, Share.VECTOR):
             end = min(max(one.end or now + one.weight, now), total)
             start = max(min(one.start, end - one.weight), now) if waiting else now
+            # The weight gradients in front take what lies between the last pass and this one.
             if waiting:
+                # The array was at these weight gradients already while the last pass's results were
+                # stored.
                 now -= _cut(charges, stamped)
                 alone = _alone(vector, now, start - sum(stamped[i].weight for i in waiting))
                 charges += alone
@@ -122,7 +135,10 @@ def attribute(stamped: Sequence[Stamped], total: int, apart: bool = True) -> tup
 
 
 def _alone(vector: Sequence[tuple[int, int, int]], first: int, end: int) -> list[Charge]:
-    """What descriptors (index, start, end) that follow each other cover of a time."""
+    """Return charges for what the vector unit covers of the cycles ``first`` to ``end``.
+
+    ``vector``: (index, start, end) of descriptors that follow each other.
+    """
     charges = []
     for index, began, ended in vector:
         covered = min(ended, end) - max(began, first)
@@ -133,7 +149,7 @@ def _alone(vector: Sequence[tuple[int, int, int]], first: int, end: int) -> list
 
 
 def _cut(charges: list[Charge], stamped: Sequence[Stamped]) -> int:
-    """Take the tail off the pass that was charged last; returns its cycles."""
+    """Take the tail off the pass that was charged last; return its cycles."""
     if not charges or charges[-1].index < 0:
         return 0
     last = charges.pop()
@@ -143,14 +159,16 @@ def _cut(charges: list[Charge], stamped: Sequence[Stamped]) -> int:
 
 
 def _cycles(charges: Sequence[Charge]) -> int:
+    """Return the sum of charges."""
     return sum(charge.cycles for charge in charges)
 
 
 def _split(stamped: Sequence[Stamped], indices: Sequence[int], cycles: int) -> list[Charge]:
-    """Share cycles among weight gradients in proportion to their weights, nothing left over."""
+    """Return charges that share cycles among weight gradients in proportion to their weights."""
     charges, left = [], sum(stamped[i].weight for i in indices)
     for index in indices:
         weight = stamped[index].weight
+        # Of what is left each time, so that rounding loses no cycle.
         own = cycles * weight // left if left else cycles
         charges.append(Charge(index, Share.WU, own))
         cycles, left = cycles - own, left - weight

@@ -25,7 +25,7 @@ from pynq_train.schedule.specs.spec import LayerSpec
 
 @dataclass(frozen=True)
 class Bound:
-    """Least cycles of a pass; ``by``: what limits it."""
+    """Least cycles of a pass, and ``by``: what limits it."""
 
     cycles: int
     by: str
@@ -33,12 +33,12 @@ class Bound:
 
 def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board: Board
            ) -> dict[str, int]:
-    """Least cycles of a pass of a whole mini-batch, by what limits it.
+    """Return the least cycles of a pass of a whole mini-batch, by what limits it.
 
     Args:
         spec: the layer.
         kind: the pass.
-        tiled_passes: all descriptors of the pass: phases, parts of the mini-batch.
+        tiled_passes: all descriptors of the pass: row phases, parts of the mini-batch.
         board: the board.
     """
     pixels = spec.images * spec.out_rows * spec.out_cols
@@ -72,7 +72,7 @@ def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board
 
 
 def bound(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board: Board) -> Bound:
-    """The largest bound of a pass."""
+    """Return the bound of a pass that is the largest one."""
     limits = bounds(spec, kind, tiled_passes, board)
     by = max(limits, key=lambda name: limits[name])
     return Bound(limits[by], by)

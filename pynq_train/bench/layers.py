@@ -26,31 +26,34 @@ from pynq_train.schedule.standalone import (
 )
 
 SHARE_OF = {Pass.FORWARD: Share.FP, Pass.BACKWARD: Share.BP, Pass.WEIGHT_GRADIENT: Share.WU}
+"""What the cycles of each pass count as."""
 Progress = Callable[[str], None]
+"""Called with the name of what comes next."""
 
 
 def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
                  only: Sequence[str] = (), latency: int = DEFAULT_LATENCY, momentum: float = 0.9,
                  most_cycles: int = DEFAULT_CYCLES,
                  progress: Progress = lambda name: None) -> Result:
-    """Count the passes of layers on the RTL.
+    """Return the cycles of the passes of layers, counted by the RTL.
 
     Equal passes are run once. The first layer of ``layers`` has no backward pass.
 
     Args:
         net: name of the list.
         layers: the layers.
-        batch: images.
+        batch: images of the mini-batch.
         board: the board.
         only: names of the layers to run (none: all).
         latency: read latency of the memory in cycles.
-        momentum: 0: weight gradients update plain masters.
+        momentum: momentum of the update; masters are plain where it is 0.
         most_cycles: longer passes are run with fewer repetitions; see ``reduce.choose``.
         progress: called with the name of each pass before it runs.
 
     Raises:
         UnknownName: ``only`` names a layer that is not there.
         DoesNotFit: a layer is too large for the board.
+        MissingTool: what a virtual board is built with is not installed.
     """
     names = [layer.name for layer in layers]
     for name in only:
@@ -80,12 +83,12 @@ def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Bo
 
 
 def _nameless(single: StandalonePass) -> StandalonePass:
-    """The pass as a key: equal for equal layers of other names."""
+    """Return the pass as a key, which is equal for equal layers of other names."""
     return replace(single, layer=replace(single.layer, name=""), descriptors=())
 
 
 def layer_row(counted: Sequence[PassCount]) -> Row:
-    """Return the row of a layer from its passes."""
+    """Return the row of a layer, the sum of its passes."""
     rows = [pass_row(one) for one in counted]
     whole = summed(rows[0].name, rows)
     notes: dict[str, object] = {"passes": [dict(row.notes) for row in rows]}
@@ -96,7 +99,7 @@ def layer_row(counted: Sequence[PassCount]) -> Row:
 
 
 def pass_row(counted: PassCount) -> Row:
-    """Return the row of one pass."""
+    """Return the row of one pass, with notes on tiles, limit and what was simulated."""
     single, counts, reduction = counted.single, counted.counts, counted.reduction
     share, images = SHARE_OF[single.kind], single.batch
     if reduction is not None and reduction.along == Along.IMAGES:

@@ -24,7 +24,7 @@ DEFAULT_CYCLES = 1_500_000
 
 
 class Along(Enum):
-    """What is left out."""
+    """What a reduced pass has fewer of."""
 
     IMAGES = "image tiles"
     ROWS = "row bands"
@@ -51,13 +51,17 @@ class Reduction:
     whole: int
 
     def extrapolate(self, short: int, long: int) -> int:
-        """Value of a counter in the whole pass from its values in the two runs."""
+        """Return a counter of the whole pass from its values in the shorter and the longer run."""
         return short + round((self.whole - self.short) * (long - short)
                              / (self.long - self.short))
 
 
 class _SplitRows(TiledPass):
-    """A geometry whose stored rows are written one by one, as in a map of more rows."""
+    """A tiled pass whose stored rows are written one by one, as in a map of more rows.
+
+    Whether the store unit may write a tile's rows as one run depends on the rows of the whole map:
+    with fewer of them it might, and the reduced pass would be faster.
+    """
 
     @cached_property
     def merged_rows(self) -> bool:
@@ -65,7 +69,7 @@ class _SplitRows(TiledPass):
 
 
 def repetitions(single: StandalonePass, along: Along) -> int:
-    """Repetitions of a pass along a direction; 1 if its cost is not additive there."""
+    """Return the repetitions of a pass along a direction; 1 if its cost is not additive there."""
     tiled_passes = single.tiled_passes
     if along == Along.IMAGES:
         counts = {(g.image_tiles, g.tile.images) for g in tiled_passes}
@@ -117,7 +121,7 @@ def reduced(single: StandalonePass, along: Along, count: int) -> StandalonePass:
 
 
 def _structure(geo: TiledPass) -> tuple[object, ...]:
-    """What every tile of a geometry has in common."""
+    """Return what every tile of a tiled pass has in common; if equal, tiles do equal work."""
     return (geo.tile, geo.x_rows, geo.x_cols, geo.row_pitch, geo.image_pitch, geo.block_pitch,
             geo.x_words, geo.groups, geo.acc_groups, geo.stage_words, geo.flag_words, geo.halo,
             geo.chunks, geo.col_tiles, geo.merged_rows, geo.shape.taps, geo.shape.row0,
@@ -125,6 +129,7 @@ def _structure(geo: TiledPass) -> tuple[object, ...]:
 
 
 def _fewer_rows(layer: FusedLayer, rows: int) -> FusedLayer:
+    """Return a layer with ``rows`` fewer rows of output before pooling."""
     def cut(shape: tuple[int, int, int], less: int) -> tuple[int, int, int]:
         return shape[0], shape[1] - less, shape[2]
 
@@ -134,6 +139,7 @@ def _fewer_rows(layer: FusedLayer, rows: int) -> FusedLayer:
 
 
 def _fewer_channels(layer: FusedLayer, channels: int, inputs: bool) -> FusedLayer:
+    """Return a layer with ``channels`` fewer output channels, or input channels."""
     def cut(shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return shape[0] - channels, shape[1], shape[2]
 
@@ -155,8 +161,10 @@ def choose(single: StandalonePass, most_cycles: int) -> Reduction | None:
     best: tuple[int, Reduction] | None = None
     for along in Along if total > most_cycles else ():
         whole, least = repetitions(single, along), _LEAST[along]
+        # Two runs, the longer one twice as long: together about ``most_cycles``.
         short = max(least, most_cycles * whole // (3 * total))
         found = Reduction(along, short, max(short + 2, 2 * short), whole)
+        # Of several directions the one that simulates least.
         cycles = total * (found.short + found.long) // whole
         if cycles < total and (best is None or cycles < best[0]):
             best = cycles, found

@@ -11,13 +11,14 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.contract import contract_hash
 
 PASSES = (Share.FP, Share.BP, Share.WU)
+"""Shares that are passes of the array."""
 STALLS = ("stall_x", "stall_s", "stall_acc", "stall_gap")
 """Counter registers that say why the array stood still."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A layer, or a pass of one.
+    """A layer, or a pass of one, or a whole step.
 
     Attributes:
         name: name of the layer.
@@ -25,13 +26,14 @@ class Row:
         cycles: counted cycles by share.
         predicted: predicted cycles, all shares together.
         stalls: idle cycles of the array by cause; None where only the whole run was counted.
-        bytes_read: bytes read from device memory; None likewise (``bytes_written`` too).
-        simulated_images: fewest images that a pass was simulated with.
+        bytes_read: bytes read from device memory; None likewise.
+        bytes_written: bytes written to it; None likewise.
+        simulated_images: fewest images with which a pass was simulated.
         extrapolated: some pass was simulated with fewer repetitions.
         notes: more about it: tiles, what was left out.
-        compared: counted and predicted cycles of the passes with what they waited for, where the
-            vector unit's part of that is not in ``cycles``: which of them had a cycle can hang on
-            little.
+        compared: counted and predicted cycles of the passes with what they waited for. It is there
+            where ``cycles`` leaves out the vector unit's part of that: whether pass or vector unit
+            gets a cycle can hang on little, so an error of prediction is taken from both together.
     """
 
     name: str
@@ -48,24 +50,27 @@ class Row:
 
     @property
     def total(self) -> int:
-        """All cycles."""
+        """Cycles of all shares."""
         return sum(self.cycles.values())
 
     @property
     def error_pct(self) -> float:
-        """Predicted against counted cycles in percent."""
+        """How far predicted cycles are above counted ones, in percent."""
         counted, predicted = self.compared or (self.total, self.predicted)
         return 100 * (predicted - counted) / max(counted, 1)
 
     def use(self, multipliers: int, share: Share | None = None) -> float | None:
-        """Multiply-adds per multiplier and cycle of a pass (None: of everything)."""
+        """Return multiply-adds per multiplier and cycle of a pass (None: of everything).
+
+        It is None where there are no cycles.
+        """
         macs = sum(self.macs.values()) if share is None else self.macs.get(share, 0)
         cycles = self.total if share is None else self.cycles.get(share, 0)
         return macs / (multipliers * cycles) if cycles else None
 
 
 def summed(name: str, rows: Sequence[Row]) -> Row:
-    """Add rows up."""
+    """Return the sum of rows as a row."""
     return Row(name, _added(row.macs for row in rows), _added(row.cycles for row in rows),
                sum(row.predicted for row in rows),
                _added(row.stalls or {} for row in rows),
@@ -75,6 +80,7 @@ def summed(name: str, rows: Sequence[Row]) -> Row:
 
 
 def _added(many: Iterable[Mapping[Any, int]]) -> dict[Any, int]:
+    """Return mappings added up key by key."""
     result: dict[Any, int] = {}
     for one in many:
         for key, value in one.items():
@@ -84,7 +90,7 @@ def _added(many: Iterable[Mapping[Any, int]]) -> dict[Any, int]:
 
 @dataclass(frozen=True)
 class Result:
-    """A benchmark.
+    """What a benchmark has counted.
 
     Attributes:
         net: network or layer list.
@@ -158,7 +164,7 @@ class Result:
         return {"layer": row.name, "error_pct": round(row.error_pct, 3)}
 
     def table(self) -> str:
-        """Return the result as text."""
+        """Return the result as a table and lines of text."""
         lines = [f"{self.net}, batch {self.batch}, {self.board.name}, "
                  f"{self.board.clock_mhz:.0f} MHz, memory latency {self.latency} cycles, "
                  + ("one training step" if self.whole_step else "each pass by itself")]
@@ -189,9 +195,10 @@ class Result:
 
 
 def reached(bound: int, cycles: int) -> float | None:
-    """Share of a bound on paper that counted cycles reach; None without cycles."""
+    """Return the share of a bound on paper that counted cycles reach; None without cycles."""
     return _rounded(bound / cycles) if cycles else None
 
 
 def _rounded(value: float | None) -> float | None:
+    """Return a figure for JSON."""
     return None if value is None else round(value, 5)

@@ -1,4 +1,8 @@
-"""Roofline picture: multiply-adds per cycle of every layer and pass under array and memory."""
+"""Roofline picture: multiply-adds per cycle of every layer and pass, below array and memory.
+
+Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
+Architectures", 2009.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ class Point:
 
     @property
     def intensity(self) -> float:
-        """Multiply-adds per byte."""
+        """Multiply-adds per byte of device memory."""
         return self.macs / max(self.nbytes, 1)
 
     @property
@@ -50,7 +54,7 @@ class Point:
 
 
 def points(rows: Sequence[PlanRow]) -> tuple[Point, ...]:
-    """Return predicted points; the descriptors of one pass are one point."""
+    """Return a point for each pass of each layer from the rows of its descriptors."""
     found: dict[tuple[str, Pass], Point] = {}
     for row in rows:
         old = found.get((row.layer, row.kind), Point(row.layer, row.kind, 0, 0, 0))
@@ -62,10 +66,14 @@ def points(rows: Sequence[PlanRow]) -> tuple[Point, ...]:
 
 def measured_points(predicted: Sequence[Point], result: Mapping[str, Any], net: str, board: Board,
                     batch: int) -> tuple[Point, ...]:
-    """Replace predicted cycles, and bytes where they were counted, by those of a benchmark.
+    """Return points with cycles, and bytes where they were counted, of a benchmark.
 
     Args:
-        result: what ``pynq-train bench --json`` wrote; layers that are not in it are left out.
+        predicted: the points; those of layers that were not measured are left out.
+        result: what ``pynq-train bench --json`` wrote.
+        net: network, which the benchmark must be of.
+        board: board, likewise.
+        batch: images of the mini-batch, likewise.
 
     Raises:
         BadInput: it is a benchmark of another network, board or batch, or not one at all.
@@ -86,6 +94,7 @@ def measured_points(predicted: Sequence[Point], result: Mapping[str, Any], net: 
 
 
 def _measured(point: Point, row: Mapping[str, Any]) -> Point:
+    """Return a point with the figures of its layer's row."""
     name, nbytes = SHORT_NAME[point.kind], point.nbytes
     for one in row.get("passes", ()):
         if one["pass"] == name:
@@ -94,14 +103,15 @@ def _measured(point: Point, row: Mapping[str, Any]) -> Point:
 
 
 def _sentence(values: Mapping[str, object]) -> str:
+    """Return what a benchmark is of, as text."""
     return f"{values['net']} on {values['board']}, batch {values['batch']}"
 
 
 def need_matplotlib() -> None:
-    """Refuse a picture where there is no matplotlib.
+    """Check that matplotlib is installed.
 
     Raises:
-        MissingTool: there is none.
+        MissingTool: it is not.
     """
     try:
         import matplotlib  # noqa: F401
@@ -111,7 +121,13 @@ def need_matplotlib() -> None:
 
 
 def draw(path: Path, title: str, shown: Sequence[Point], board: Board) -> None:
-    """Draw the points below the limits of the array and of the memory to a PNG file.
+    """Draw points below the limits of the array and of the memory to a PNG file.
+
+    Args:
+        path: the file.
+        title: first words of the picture's title.
+        shown: the points.
+        board: the board, which has the limits.
 
     Raises:
         MissingTool: matplotlib is not installed.

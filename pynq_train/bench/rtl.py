@@ -23,7 +23,7 @@ DEFAULT_LATENCY = 40
 
 
 def predicted(plan: Plan, latency: int = DEFAULT_LATENCY) -> Prediction:
-    """Predict the training program of a plan on a memory with a read latency in cycles."""
+    """Return the predicted training program of a plan on a memory with a read latency in cycles."""
     memory = MemoryTiming(plan.board.dram_bytes_per_cycle, latency)
     return predict(plan, plan.train, memory)
 
@@ -78,7 +78,7 @@ class PassCount:
 class Rtl:
     """A virtual board that runs one program after the other, each in an arena from offset 0.
 
-    Use it in a ``with`` statement. Tensors hold what the memory held before: cycles do not depend
+    Use it in a ``with`` statement. Tensors keep what the memory held before: cycles do not depend
     on values.
 
     Args:
@@ -92,10 +92,12 @@ class Rtl:
         self._backend: VirtualBoardBackend | None = None
 
     def __enter__(self) -> Rtl:
+        """Return itself; the board is built when a program is there."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        """Power the board down."""
         self.close()
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ class Rtl:
         return self._backend
 
     def run(self, plan: Plan, profile: bool = False) -> Counts:
-        """Run the training program of a plan with a step block of zeros.
+        """Return the counters of a run of a plan's training program with a step block of zeros.
 
         ``profile``: leave cycle stamps in the records.
 
@@ -139,12 +141,16 @@ class Rtl:
         return Counts(result.cycles, result.counters)
 
     def count(self, single: StandalonePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
-        """Count the cycles of one pass.
+        """Return the counted and predicted cycles of one pass.
 
         Args:
             single: the pass.
             most_cycles: a pass of more predicted cycles is run twice with fewer repetitions
                 instead, and extrapolated.
+
+        Raises:
+            DoesNotFit: the tensors of the pass are larger than the board's memory.
+            HardwareFault: the engine stopped with an error, or did not end in time.
         """
         plan = standalone_plan(single)
         prediction = predicted(plan, self.latency)

@@ -33,12 +33,14 @@ from pynq_train.schedule.predict import Prediction
 INPUT_RANGE = 2
 """Range ``k`` of the input images: they are drawn from a normal distribution."""
 LEARNING_RATE = 0.01
+"""Of the update; cycles do not depend on it."""
 SOFTMAX_ROW = "softmax"
+"""Name of the row of the softmax unit."""
 
 
 def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT_LATENCY,
                momentum: float = 0.9) -> Result:
-    """Count the cycles of one training step on the RTL.
+    """Return the cycles of one training step of a network, counted by the RTL.
 
     Args:
         graph: the network.
@@ -49,6 +51,7 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
 
     Raises:
         DoesNotFit: network, mini-batch and optimiser state are too large for the board.
+        MissingTool: what a virtual board is built with is not installed.
     """
     plan = plan_step(graph, batch, board, momentum)
     with Rtl(board, latency) as rtl:
@@ -63,7 +66,7 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
 
 def bench_layer_list(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,
                 latency: int = DEFAULT_LATENCY, momentum: float = 0.9) -> Result:
-    """Count the cycles of a layer list's training step, all passes in one program.
+    """Return the cycles of a layer list's training step, all passes in one program.
 
     Args:
         net: name of the list.
@@ -75,6 +78,7 @@ def bench_layer_list(net: str, layers: tuple[FusedLayer, ...], batch: int, board
 
     Raises:
         DoesNotFit: a layer, or all of them together, are too large for the board.
+        MissingTool: what a virtual board is built with is not installed.
     """
     plan = layer_list_plan(layers, batch, board, momentum > 0)
     began = time.process_time()
@@ -87,14 +91,14 @@ def bench_layer_list(net: str, layers: tuple[FusedLayer, ...], batch: int, board
 
 
 def read_stamps(plan: Plan, backend: Backend) -> NDArray[np.int64]:
-    """Read start and end stamp of each descriptor: int64 ``[descriptors, 2]``."""
+    """Return start and end stamp in cycles of each descriptor: int64 ``[descriptors, 2]``."""
     region = plan.memory["train.records"]
     records = backend.read(region.offset, region.nbytes).view("<i8").reshape(-1, RECORD_WORDS)
     return records[:, 2:].astype(np.int64)
 
 
 def plan_step(graph: Graph, batch: int, board: Board, momentum: float) -> Plan:
-    """Plan a training step with the masters that ``momentum`` needs."""
+    """Return the plan of a training step with the masters that ``momentum`` needs."""
     return make_plan(fuse(graph), batch, board, momentum=momentum > 0)
 
 
@@ -119,7 +123,7 @@ def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDA
 
 def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction: Prediction
               ) -> tuple[tuple[Row, ...], Row]:
-    """Return the rows of layers and softmax, and the row of the step.
+    """Return the rows of layers and softmax, and the row of the whole step.
 
     Args:
         plan: the plan.
@@ -137,6 +141,7 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
     both = ((_stamped(plan.train, stamps.tolist(), prediction), counts.cycles),
             (_stamped(plan.train, list(zip(prediction.starts, prediction.ends)), prediction),
              prediction.cycles))
+    # Predicted cycles are attributed by the same rules, so that both can be compared row by row.
     counted, expected = (attribute(stamped, total) for stamped, total in both)
     waiting = [attribute(stamped, total, apart=False) for stamped, total in both]
     rows = []
@@ -160,6 +165,10 @@ def step_rows(plan: Plan, counts: Counts, stamps: NDArray[np.int64], prediction:
 
 def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
          expected: Sequence[Charge]) -> Row:
+    """Return the row of the descriptors at positions ``own``; -1 is what belongs to no descriptor.
+
+    ``counted``, ``expected``: charges by counted and by predicted cycles.
+    """
     cycles = dict.fromkeys(Share, 0)
     for charge in counted:
         if charge.index in own:
@@ -175,7 +184,7 @@ def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
 
 
 def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
-    """What a grouped layer's passes may take at least, and the share of it that they reach."""
+    """Return, for a grouped layer, the least cycles of its passes and how near they are."""
     if plan.layers[place].groups == 1:
         return {}
     passes: dict[str, object] = {}
@@ -193,22 +202,24 @@ def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
 
 
 def share_of(descriptor: Descriptor) -> Share:
-    """What a descriptor's cycles count as."""
+    """Return what a descriptor's cycles count as."""
     if descriptor.tiled is not None:
         return SHARE_OF[descriptor.tiled.shape.kind]
-    if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM):
+    if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL):
         return Share.VECTOR
     return Share.OTHER if descriptor.role == Role.SOFTMAX else Share.UPDATE
 
 
 def _stamped(descriptors: Sequence[Descriptor], stamps: Sequence[Sequence[int]],
              prediction: Prediction) -> list[Stamped]:
+    """Return the descriptors with their stamps and the predicted figures that attribution needs."""
     result = []
     for index, (descriptor, stamp) in enumerate(zip(descriptors, stamps)):
         share, end = share_of(descriptor), prediction.ends[index]
         first, last, tail = prediction.starts[index], end, 0
         if descriptor.tiled is not None:
             first, last = prediction.arrays[index]
+            # The record of a pass is written when all is stored; the array has gone on before that.
             if share != Share.WU:
                 last, tail = end, end - last
         result.append(Stamped(share, stamp[0], stamp[1], last - first, max(tail, 0)))

@@ -32,12 +32,14 @@ from pynq_train.layers import FusedLayer, fuse
 from pynq_train.schedule.standalone import StandalonePass, layer_passes, standalone_plan
 
 Cycles = Mapping[Share, int]
+"""Cycles by what they count as."""
 EF_PASS = {Share.FP: EfPass.FP, Share.BP: EfPass.BP, Share.WU: EfPass.WU}
+"""Pass of EF-Train's model for each share."""
 
 
 @dataclass(frozen=True)
 class VersusRow:
-    """One layer, or what belongs to none.
+    """One layer in both engines, or what belongs to no layer.
 
     Attributes:
         name: name of the layer.
@@ -51,12 +53,12 @@ class VersusRow:
 
     @property
     def our_total(self) -> int:
-        """All cycles of this engine."""
+        """Cycles of this engine, all shares together."""
         return sum(self.ours.values())
 
     @property
     def their_total(self) -> int | None:
-        """All cycles of EF-Train."""
+        """Cycles of EF-Train, all shares together; None where its model has no figure."""
         return None if self.theirs is None else sum(self.theirs.values())
 
 
@@ -95,7 +97,7 @@ class Versus:
 
     @property
     def gops(self) -> float:
-        """Thousand million operations per second of this engine."""
+        """Thousand million operations per second of this engine: two for a multiply-add."""
         return 2e-3 * self.macs * self.board.clock_mhz / self.cycles
 
     @property
@@ -149,6 +151,7 @@ class Versus:
         return "\n".join([*lines, *self._figures(), *self._notes()])
 
     def _figures(self) -> list[str]:
+        """Return the lines that compare both engines as a whole."""
         taken: EfResources = ef_resources(self.ef.design)
         own = resources(self.board.config)
         chip, design = self.ef.design.chip, self.ef.design
@@ -170,6 +173,7 @@ class Versus:
         return lines
 
     def _notes(self) -> list[str]:
+        """Return the lines that say what the figures are and are not."""
         lines = ["EF-Train: the paper's model, convolutions only, plain SGD, DSPs and memories of "
                  "its kernel only"]
         if self.paper is not None:
@@ -187,11 +191,11 @@ class Versus:
 def compare(net: str, what: Graph | tuple[FusedLayer, ...], batch: int, board: Board, *,
             dtype: DataType = FP32, momentum: float = 0.0, latency: int = DEFAULT_LATENCY,
             progress: Callable[[str], None] = lambda name: None) -> Versus:
-    """Predict a training step on both engines.
+    """Return the predicted training step of a network on both engines.
 
     Args:
         net: name of the network or layer list.
-        what: the network, or the layers of a list; a list's passes stand for themselves.
+        what: the network, or the layers of a list; each pass of a list is a standalone pass.
         batch: images of the mini-batch.
         board: gives chip, clock and this engine.
         dtype: EF-Train's data type.
@@ -219,11 +223,12 @@ def compare(net: str, what: Graph | tuple[FusedLayer, ...], batch: int, board: B
 
 
 OwnRows = tuple[dict[str, Cycles], int, int]
-"""Cycles by layer, cycles and multiply-adds of all."""
+"""Cycles by layer and share, cycles of all, multiply-adds of all."""
 
 
 def _whole_step(graph: Graph, batch: int, board: Board, momentum: float,
                 latency: int) -> OwnRows:
+    """Return this engine's figures for a whole training step of a network."""
     plan = plan_step(graph, batch, board, momentum)
     run = predicted(plan, latency)
     stamps = np.array(list(zip(run.starts, run.ends)), np.int64)
@@ -238,6 +243,7 @@ def _whole_step(graph: Graph, batch: int, board: Board, momentum: float,
 
 def _passes(layers: tuple[FusedLayer, ...], batch: int, board: Board, momentum: float,
             latency: int, progress: Callable[[str], None]) -> OwnRows:
+    """Return this engine's figures for layers whose passes are programs of their own."""
     known: dict[StandalonePass, int] = {}
     found: dict[str, Cycles] = {}
     total = macs = 0
@@ -257,6 +263,7 @@ def _passes(layers: tuple[FusedLayer, ...], batch: int, board: Board, momentum: 
 
 
 def _line(row: VersusRow) -> str:
+    """Return a row as a line of the table."""
     mine = [row.ours.get(share, 0) for share in PASSES]
     theirs = ["-"] * 4 if row.theirs is None else [
         str(v) for v in (*(row.theirs.get(share, 0) for share in PASSES), row.their_total)]

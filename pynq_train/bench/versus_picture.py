@@ -1,4 +1,4 @@
-"""Picture of two engines on one network: time of every layer, pass by pass."""
+"""Picture of EF-Train and this engine on one network: time of every layer, pass by pass."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _THEIRS = {Share.FP: "#a8481d", Share.BP: "#d97b3c", Share.WU: "#f2bd8c"}
 
 def draw_versus(path: Path, found: Versus) -> None:
     """Draw milliseconds per image of every layer, EF-Train's bars beside this engine's, as PNG.
+
+    Args:
+        path: the file.
+        found: the comparison.
 
     Raises:
         MissingTool: matplotlib is not installed.

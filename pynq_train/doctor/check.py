@@ -8,7 +8,7 @@ from enum import Enum
 from pynq_train.errors import PynqTrainError
 
 UNKNOWN = "report this line, with the ones above"
-"""What to do about an error that says nothing of it."""
+"""What to do about an error that says nothing of that."""
 
 
 class State(str, Enum):
@@ -36,28 +36,28 @@ class Check:
     fix: str = ""
 
     def text(self) -> str:
-        """One line."""
+        """Return the check as one line."""
         tail = f"; {self.fix}" if self.fix else ""
         return f"{self.state.value:<7}  {self.name:<9}  {self.found}{tail}"
 
 
 def ok(name: str, found: str) -> Check:
-    """A check that passed."""
+    """Return a check that passed."""
     return Check(name, State.OK, found)
 
 
 def wrong(name: str, found: str, fix: str) -> Check:
-    """A check that failed, and what to do."""
+    """Return a check that failed, with what to do."""
     return Check(name, State.WRONG, found, fix)
 
 
 def skipped(name: str, why: str) -> Check:
-    """A check that could not be made."""
+    """Return a check that could not be made, with the reason."""
     return Check(name, State.SKIPPED, why)
 
 
 def failed(name: str, error: Exception) -> Check:
-    """A check that an error ended; errors of this package say what to do."""
+    """Return a check that an error ended; errors of this package say what to do."""
     if not isinstance(error, PynqTrainError):
         return wrong(name, f"{type(error).__name__}: {error}", UNKNOWN)
     fix = error.fix or UNKNOWN

@@ -1,4 +1,4 @@
-"""The whole examination: what is asked in which order, and what needs what."""
+"""The whole examination: what is asked in which order, and which answers need others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from pynq_train.overlays import find_overlay, installed_build
 from pynq_train.schedule.plan import Plan, make_plan
 
 DEFAULT_NET = "digits"
+"""Network of the training that is examined."""
 DEFAULT_BATCH = 32
+"""Images of its mini-batch."""
 
 SLOWEST = 1.5
 """A copy may take this many times the cycles that the assumed bandwidth predicts."""
 CLOCK_TOLERANCE = 0.01
+"""Part by which the clock may differ from what it should be."""
 _FOREIGN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
 """What pynq and the system raise when something is missing or does not fit together."""
 
@@ -47,7 +50,7 @@ class Patient:
     host: Host = field(default_factory=lambda: Host.here())
 
     def __post_init__(self) -> None:
-        """Refuse what is no board."""
+        """Refuse a name that is no board."""
         if self.name.removeprefix("virtual:") not in BOARDS:
             raise UnknownName.among("board", self.name,
                                     (n for n in backend_names() if n != "golden"))
@@ -59,7 +62,7 @@ class Patient:
 
     @property
     def virtual(self) -> bool:
-        """It is simulated."""
+        """Whether the board is simulated."""
         return self.name.startswith("virtual:")
 
     @property
@@ -103,12 +106,17 @@ def examine(patient: Patient) -> Iterator[Check]:
 
 
 def _skip(names: tuple[str, ...], why: str) -> Iterator[Check]:
+    """Yield checks that could not be made, all for one reason."""
     for name in names:
         yield skipped(name, why)
 
 
 def check_plan(patient: Patient) -> tuple[Plan | None, Check]:
-    """The training has a plan on the board, and its arena fits the free contiguous memory."""
+    """Check that the training has a plan on the board, and its arena fits free contiguous memory.
+
+    Returns:
+        The plan, None if there is none, and the answer.
+    """
     try:
         plan = make_plan(fuse(patient.graph), patient.batch, patient.board)
     except DoesNotFit as error:
@@ -118,7 +126,7 @@ def check_plan(patient: Patient) -> tuple[Plan | None, Check]:
 
 
 def check_overlay(patient: Patient) -> Check:
-    """A bit file is there, undamaged, and built from this package's contract."""
+    """Check that a bit file is there, undamaged, and built from this package's contract."""
     if patient.virtual:
         return ok("overlay", "generated from the contract; a virtual board loads no bitstream")
     try:
@@ -129,13 +137,13 @@ def check_overlay(patient: Patient) -> Check:
 
 
 def check_engine(board: Board) -> Check:
-    """Told of a board that is open: opening it compares the identity registers."""
+    """Return the answer for an open board: opening it has compared the identity registers."""
     return ok("engine", f"contract 0x{contract.hash_word(board.config):08x} (configuration "
               f"{board.config.name}), ABI {registers.ABI_VERSION}")
 
 
 def check_clock(patient: Patient) -> Check:
-    """The clock of the open board is the one that the engine was built for."""
+    """Check that the clock of the open board is the one for which the engine was built."""
     wanted = patient.board.clock_mhz
     if not patient.virtual:
         wanted = installed_build(find_overlay(patient.board), patient.board).clock_mhz
@@ -153,7 +161,7 @@ def check_clock(patient: Patient) -> Check:
 
 
 def clock_mhz() -> float:
-    """Clock of the programmable logic as the active device of ``pynq`` gives it, in MHz."""
+    """Return the clock of the programmable logic in MHz, as ``pynq``'s active device gives it."""
     import pynq
 
     if "_real_instance" in vars(pynq.Clocks):  # of the first device that was ever asked
@@ -164,7 +172,7 @@ def clock_mhz() -> float:
 
 
 def check_copies(backend: Backend, board: Board) -> Iterator[Check]:
-    """Bandwidth, and every byte of a copy through the engine's ports."""
+    """Yield the answers on bandwidth and on every byte of a copy through the engine's ports."""
     try:
         copied = loop_back(backend, board)
     except (PynqTrainError, *_FOREIGN) as error:
@@ -176,7 +184,7 @@ def check_copies(backend: Backend, board: Board) -> Iterator[Check]:
 
 
 def check_bandwidth(copied: Copied, board: Board) -> Check:
-    """The memory is as fast as the cycle model assumes."""
+    """Check that the memory is as fast as the cycle model assumes."""
     if not copied.cycles or not copied.moved_bytes:
         return skipped("bandwidth", f"{board.name} counts no cycles here")
     megabytes = board.clock_mhz * copied.moved_bytes / copied.cycles
@@ -190,7 +198,7 @@ def check_bandwidth(copied: Copied, board: Board) -> Check:
 
 
 def check_ports(copied: Copied) -> Check:
-    """All ports took part in the copies."""
+    """Check that all ports took part in the copies."""
     if copied.idle_ports:
         return wrong("loop-back", f"{', '.join(copied.idle_ports)}: no word came through",
                      "build the overlay again: a memory port is not connected")
@@ -198,7 +206,7 @@ def check_ports(copied: Copied) -> Check:
 
 
 def check_step(backend: Backend, plan: Plan, net: str) -> Check:
-    """One training step leaves the same bytes as golden."""
+    """Check that one training step leaves the same bytes as golden."""
     try:
         done = step_against_golden(backend, plan)
     except (PynqTrainError, *_FOREIGN) as error:

@@ -1,4 +1,7 @@
-"""Checks of the machine's software and rights, from facts that are read once."""
+"""Checks of the machine's software and rights, from facts that are read once.
+
+The checks take these facts as a value, so that tests can examine machines that are not there.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,19 @@ from pynq_train.hw.boards import Board
 from pynq_train.overlays import board_of_image
 
 Version = tuple[int, ...]
+"""Numbers of a version: ``(1, 21, 5)``."""
 
 PYTHON = (3, 10), (3, 15)
 """Supported versions of Python: from the first to below the second."""
 NUMPY = (1, 21), (3,)
 """The images of boards bring 1.21; pynq works with NumPy 2 as well (``backends.buffer``)."""
 PYNQ = {"zynq": ((3, 0), (4,)), "zynqmp": ((3, 0), (5,))}
-"""pynq 4 dropped the Zynq-7000. A virtual board works with both."""
+"""Versions of pynq by family: pynq 4 dropped the Zynq-7000. A virtual board works with both."""
 
 _DEVICE_TREE = Path("/proc/device-tree/chosen/pynq_board")
 _MEMINFO = Path("/proc/meminfo")
 MIB = 1 << 20
+"""Bytes of a mebibyte."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,13 @@ class Host:
 
     @classmethod
     def here(cls) -> Host:
-        """Facts of the machine that this runs on."""
+        """Return the facts of the machine that this runs on."""
         return cls(tuple(sys.version_info[:3]), np.__version__, _installed("pynq"), _image(),
                    os.geteuid(), os.environ.get("XILINX_XRT", ""), _free_contiguous(_MEMINFO))
 
 
 def check_python(host: Host) -> Check:
-    """The version of Python is one that this package supports."""
+    """Check that this package supports the version of Python."""
     low, high = PYTHON
     found = _dotted(host.python)
     if low <= host.python < high:
@@ -70,7 +75,7 @@ def check_python(host: Host) -> Check:
 
 
 def check_numpy(host: Host) -> Check:
-    """The version of NumPy is one that this package and pynq work with."""
+    """Check that this package and pynq work with the version of NumPy."""
     low, high = NUMPY
     if low <= numbers(host.numpy) < high:
         return ok("numpy", host.numpy)
@@ -79,7 +84,7 @@ def check_numpy(host: Host) -> Check:
 
 
 def check_pynq(host: Host, board: Board, virtual: bool) -> Check:
-    """``pynq`` is there, and of a version that drives the board."""
+    """Check that ``pynq`` is there, and of a version that drives the board."""
     low, high = PYNQ["zynqmp" if virtual else board.family]
     wanted = _range(low, high)
     if host.pynq is None:
@@ -93,7 +98,7 @@ def check_pynq(host: Host, board: Board, virtual: bool) -> Check:
 
 
 def check_board(host: Host, board: Board, virtual: bool) -> Check:
-    """The board that was asked for is the one this runs on."""
+    """Check that the board that was asked for is the one this runs on."""
     if virtual:
         here = f"this machine is a {host.image}" if host.image else "this machine is no PYNQ board"
         return ok("board", f"virtual {board.pynq_name}, the engine's RTL simulated ({here})")
@@ -109,7 +114,7 @@ def check_board(host: Host, board: Board, virtual: bool) -> Check:
 
 
 def check_rights(host: Host, virtual: bool) -> Check:
-    """This process may map registers and allocate contiguous memory."""
+    """Check that this process may map registers and allocate contiguous memory."""
     if virtual:
         return ok("rights", "a virtual board needs none")
     if host.user == 0 and host.xrt:
@@ -120,9 +125,12 @@ def check_rights(host: Host, virtual: bool) -> Check:
 
 
 def check_memory(host: Host, board: Board, virtual: bool, need: int, what: str) -> Check:
-    """The contiguous memory that is free holds the arena of a training.
+    """Check that the contiguous memory that is free holds the arena of a training.
 
     Args:
+        host: facts of the machine.
+        board: the board.
+        virtual: it is simulated: all of its contiguous memory is free.
         need: bytes of the arena.
         what: the training, for the text.
     """
@@ -137,7 +145,7 @@ def check_memory(host: Host, board: Board, virtual: bool, need: int, what: str) 
 
 
 def host_checks(host: Host, board: Board, virtual: bool) -> tuple[Callable[[], Check], ...]:
-    """The checks that need no plan and no hardware, in order."""
+    """Return the checks that need no plan and no hardware, in order."""
     return (
         lambda: check_python(host), lambda: check_numpy(host),
         lambda: check_pynq(host, board, virtual), lambda: check_board(host, board, virtual),
@@ -146,7 +154,7 @@ def host_checks(host: Host, board: Board, virtual: bool) -> tuple[Callable[[], C
 
 
 def numbers(version: str) -> Version:
-    """Leading numbers of a version: ``(1, 21, 5)`` of ``1.21.5``."""
+    """Return the leading numbers of a version: ``(1, 21, 5)`` of ``1.21.5``."""
     result: list[int] = []
     for part in version.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
@@ -157,18 +165,22 @@ def numbers(version: str) -> Version:
 
 
 def _dotted(version: Version) -> str:
+    """Return a version as text."""
     return ".".join(map(str, version))
 
 
 def _range(low: Version, high: Version) -> str:
+    """Return a range of versions as text."""
     return f"{_dotted(low)} or newer, below {_dotted(high)}"
 
 
 def _mib(nbytes: int) -> str:
+    """Return bytes as text in MiB."""
     return f"{nbytes / MIB:.1f} MiB"
 
 
 def _installed(package: str) -> str | None:
+    """Return the version of a Python package, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -176,13 +188,17 @@ def _installed(package: str) -> str | None:
 
 
 def _image() -> str:
+    """Return the name that a PYNQ image gives to its board; empty elsewhere."""
     name = os.environ.get("BOARD", "")
     if name or not _DEVICE_TREE.exists():
         return name
+    # Without the environment of PYNQ (sudo) the device tree still knows; its strings end with a
+    # zero.
     return _DEVICE_TREE.read_bytes().rstrip(b"\0").decode("ascii", "replace")
 
 
 def _free_contiguous(meminfo: Path) -> int | None:
+    """Return the free contiguous memory in bytes, None if the kernel does not tell of it."""
     try:
         lines = meminfo.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
 """Copies through the engine's memory ports: every byte compared, the bandwidth measured.
 
-Two programs of one descriptor, both of whose results are known without golden. A 1x1 convolution
+There are two programs of one descriptor, whose results are known without golden. A 1x1 convolution
 whose weights are an identity copies a feature map (read ports 0 to 2, write ports 0 and 1). An
 update with learning rate 1 moves 32-bit numbers from the gradient into momentum, weight and 16-bit
 copy (read port 3, write ports 2 and 3).
@@ -41,11 +41,17 @@ from pynq_train.schedule.specs.layout import pack_maps
 from pynq_train.schedule.standalone import PLACE, standalone_pass, standalone_plan
 
 NAME = "copy"
+"""Name of the layer that copies."""
 CHANNELS, ROWS, COLS = 16, 128, 128
+"""Shape of the feature map that is copied: 512 KiB, so that starting costs little of the time."""
 NUMBERS = 4096
+"""Count of 32-bit numbers that an update copies."""
 _ONE_SHIFT = 14
+"""Weights of one are 2**14, and sums are shifted back by as much."""
 _CODE_SHIFT = 16
+"""Shift from a 32-bit weight to its 16-bit copy: the high half."""
 _STREAM = 0xD0C
+"""Names the random streams of the bytes that are copied."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Copied:
 
 
 def map_plan(board: Board) -> Plan:
-    """Plan of the copy of a map: one forward pass."""
+    """Return the plan of the copy of a feature map: one forward pass."""
     shape = (CHANNELS, ROWS, COLS)
     layer = FusedLayer(kind=kinds.CONV, name=NAME, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape)
@@ -76,12 +82,12 @@ def map_plan(board: Board) -> Plan:
 
 
 def arena_bytes(board: Board) -> int:
-    """Bytes of memory that :func:`loop_back` works in."""
+    """Return the bytes of memory in which :func:`loop_back` works."""
     return max(map_plan(board).memory.nbytes, _number_memory().nbytes)
 
 
 def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
-    """Copy a map and numbers through the engine and compare all bytes.
+    """Copy a feature map and numbers through the engine, and compare all bytes.
 
     Args:
         backend: an open backend with an arena of at least :func:`arena_bytes`.
@@ -103,6 +109,7 @@ def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
 
 
 def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> RunResult:
+    """Copy the feature map; return the run. Raises what :func:`loop_back` does."""
     memory = plan.memory
     verify(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
                         plan.board.config))
@@ -126,6 +133,7 @@ def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> R
 
 
 def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult, int]:
+    """Copy the numbers; return run and bytes compared. Raises what :func:`loop_back` does."""
     memory = _number_memory()
     descriptor = pack_descriptor({
         "pre.opcode": Opcode.UPDATE, "pre.signal": Semaphore.UPDATE,
@@ -152,6 +160,7 @@ def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult,
 
 
 def _number_memory() -> MemoryMap:
+    """Return the arena of the copy of numbers."""
     place = Allocator()
     for symbol, nbytes, kind in (
         (f"{NAME}.program", DESCRIPTOR_BYTES, "program"),
@@ -164,19 +173,24 @@ def _number_memory() -> MemoryMap:
 
 
 def _codes(seed: int) -> NDArray[np.int16]:
-    """Numbers of 16 bits but the least one, which no stored map holds."""
+    """Return random 16-bit numbers, but never the least one, which no stored feature map holds."""
     draws = hash_u64(stream_key(_STREAM, seed), 0, CHANNELS * ROWS * COLS) >> np.uint64(48)
     codes: NDArray[np.int16] = np.maximum(draws.astype(np.uint16).view(np.int16), -32767)
     return codes
 
 
 def _numbers(seed: int) -> NDArray[np.int64]:
-    """Numbers of 32 bits but the least one, whose negative does not exist."""
+    """Return random 32-bit numbers as int64, never the least one, whose negative does not exist."""
     draws = hash_u64(stream_key(_STREAM, seed, 1), 0, NUMBERS) >> np.uint64(32)
     return np.maximum(draws.astype(np.uint32).view(np.int32), -(2**31 - 1)).astype(np.int64)
 
 
 def _compare(what: str, wanted: NDArray[np.generic], found: NDArray[np.uint8]) -> None:
+    """Check that memory holds the bytes of an array.
+
+    Raises:
+        Mismatch: it does not; the text has count and place of what differs.
+    """
     expected = np.ascontiguousarray(wanted).reshape(-1).view(np.uint8)
     different = np.flatnonzero(expected != found)
     if len(different):
@@ -187,6 +201,7 @@ def _compare(what: str, wanted: NDArray[np.generic], found: NDArray[np.uint8]) -
 
 
 def _idle(*results: RunResult) -> tuple[str, ...]:
+    """Return the ports that moved no word in any run; none where a backend has no counters."""
     if not all(result.counters for result in results):
         return ()
     names = [(f"{way} port {port}", f"{way}_beats{port}") for way in ("read", "write")

@@ -1,4 +1,4 @@
-"""One training step on a board and on golden: the whole memory compared."""
+"""One training step on a board and on golden: the bytes of the whole arena are compared."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pynq_train.schedule.plan import Plan
 
 _STREAM = 0xD0D
 _FILL = 3
+"""Seed of the bytes that fill golden's arena first: what the engine does not write must stay."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class StepCompared:
 
 
 def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepCompared:
-    """Run one training step on random images on ``backend`` and on golden.
+    """Run one training step on random images on a backend and on golden, and compare.
 
     Args:
         backend: an open backend whose arena holds the plan's.
@@ -56,6 +57,8 @@ def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepComp
     with open_backend("golden", nbytes) as golden:
         reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
                             fill_seed=_FILL)
+        # Golden calibrates alone, then both get the same memory: one step is compared, not a
+        # history.
         reference.calibrate(images, labels)
         policy = copy.deepcopy(reference.policy)
         params = plan_params(plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 1e-3))
@@ -69,6 +72,7 @@ def step_against_golden(backend: Backend, plan: Plan, seed: int = 1) -> StepComp
 
 
 def _batch(plan: Plan, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return random images (float32, as the network takes them) and labels (int64)."""
     shape = (plan.batch, *plan.layers[0].in_shape)
     key = stream_key(_STREAM, seed)
     draws = hash_u64(stream_key(_STREAM, seed, 1), 0, plan.batch)
@@ -77,6 +81,11 @@ def _batch(plan: Plan, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64
 
 
 def _compare(plan: Plan, mine: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> None:
+    """Check that two arenas are equal; ``mine`` is golden's.
+
+    Raises:
+        Mismatch: a byte differs; the text names tensor and place of the first one.
+    """
     different = np.flatnonzero(mine != theirs)
     if not len(different):
         return

@@ -1,4 +1,4 @@
-"""Flattened values: which map they stand for. Flattening moves nothing in device memory."""
+"""Flattened values: which feature map they stand for. Flattening moves nothing in device memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Convolutions in float32 on maps ``(image, row, col, channel)``, forward and backward.
 
-One matrix product per chunk of images; depthwise convolutions add shifted products instead.
+There is one matrix product per chunk of images over unfolded windows (Chellapilla et al., "High
+Performance Convolutional Neural Networks for Document Processing", 2006). Depthwise convolutions
+add shifted products instead: their matrices would have one column.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ _CHUNK_VALUES = 1 << 19
 
 @dataclass(frozen=True)
 class ConvSite:
-    """A convolution at its place in a network; weights are ``W[m, n, kr, kc]``."""
+    """A convolution at its place in a network; weights are ``W[m, n, kr, kc]``, n of a group.
+
+    Attributes:
+        kernel: rows and columns of the kernel.
+        stride: rows and columns from window to window.
+        groups: groups of channels.
+        in_shape: ``(channels, rows, cols)`` of the input.
+        out_shape: ``(channels, rows, cols)`` of the output.
+        rows: the window along rows; ``cols``: along columns.
+    """
 
     kernel: int
     stride: int
@@ -32,7 +43,7 @@ class ConvSite:
 
     @classmethod
     def of(cls, op: Conv, shape: Shape) -> ConvSite:
-        """Return the site of ``op`` reading ``shape``."""
+        """Return the site of ``op`` that reads maps of ``shape``."""
         return cls(op.kernel, op.stride, op.groups, shape, op.out_shape(shape),
                    op.window(shape[1]), op.window(shape[2]))
 
@@ -42,7 +53,7 @@ class ConvSite:
         return self.groups == self.in_shape[0] == self.out_shape[0] > 1
 
     def forward(self, x: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return the output without bias, ``(image, row, col, m)``."""
+        """Return the output ``(image, row, col, m)`` of ``(image, row, col, n)``, without bias."""
         padded = self._pad(x)
         if self.depthwise:
             return self._shifted(padded, weight)
@@ -51,7 +62,10 @@ class ConvSite:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
 
     def weight_gradient(self, x: FloatArray, g: FloatArray) -> FloatArray:
-        """Return the gradient of the weights for the output's gradient ``g``."""
+        """Return the gradient of the weights, ``[m, n, kr, kc]``.
+
+        ``x``: the input, ``g``: gradient of the output, ``(image, row, col, m)``.
+        """
         padded = self._pad(x)
         if self.depthwise:
             taps = [np.einsum("irca,irca->a", self._tap(padded, r, c), g)
@@ -62,7 +76,7 @@ class ConvSite:
                                for m, n in self._groups()])
 
     def input_gradient(self, g: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return the gradient of the input for the output's gradient ``g``."""
+        """Return the gradient of the input, ``(image, row, col, n)``, from the output's, ``g``."""
         if self.depthwise:
             return self._spread_back(g, weight)
         parts = [self._turned_back(g[..., m], weight[m]) for m, _ in self._groups()]
@@ -71,22 +85,24 @@ class ConvSite:
     # -- private ---------------------------------------------------------------------------------
 
     def _groups(self) -> list[tuple[slice, slice]]:
-        """Output and input channels of every group."""
+        """Return output and input channels of every group."""
         m, n = self.out_shape[0] // self.groups, self.in_shape[0] // self.groups
         return [(slice(i * m, i * m + m), slice(i * n, i * n + n)) for i in range(self.groups)]
 
     def _pad(self, x: FloatArray) -> FloatArray:
+        """Return the input with the zeros of the window around it."""
         pads = ((0, 0), (self.rows.pad_before, self.rows.pad_after),
                 (self.cols.pad_before, self.cols.pad_after), (0, 0))
         return np.pad(x, pads) if any(p != (0, 0) for p in pads) else x
 
     def _tap(self, padded: FloatArray, row: int, col: int) -> FloatArray:
-        """Pixels under one kernel position, a view of the size of the output."""
+        """Return the pixels under one kernel position: a NumPy view of the output's size."""
         s = self.stride
         return padded[:, row : row + s * (self.rows.size - 1) + 1 : s,
                       col : col + s * (self.cols.size - 1) + 1 : s]
 
     def _shifted(self, padded: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the output of a depthwise convolution: one product for each kernel position."""
         out = self._tap(padded, 0, 0) * weight[:, 0, 0, 0]
         for r in range(self.kernel):
             for c in range(self.kernel):
@@ -95,6 +111,7 @@ class ConvSite:
         return out
 
     def _spread_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
+        """Return the input gradient of a depthwise convolution: every tap adds its share."""
         n, height, width = self.in_shape
         top, left = self.rows.pad_before, self.cols.pad_before
         padded = np.zeros((len(g), top + height + self.rows.pad_after,
@@ -102,10 +119,12 @@ class ConvSite:
         for r in range(self.kernel):
             for c in range(self.kernel):
                 tap = self._tap(padded, r, c)
+                # In place: the tap is a view, so this adds to ``padded``.
                 tap += g * weight[:, 0, r, c]
         return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
 
     def _unfolded_gradient(self, padded: FloatArray, g: FloatArray) -> FloatArray:
+        """Return the weight gradient of one group from its padded input and its output gradient."""
         images, rows, cols, channels = g.shape
         n = padded.shape[3]
         fan_in = n * self.kernel * self.kernel
@@ -117,7 +136,11 @@ class ConvSite:
         return np.ascontiguousarray(shaped.transpose(3, 2, 0, 1))
 
     def _turned_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
-        """Correlate the zero-stuffed gradient with the weights turned by 180 degrees."""
+        """Return the input gradient of one group.
+
+        The gradient with zeros between its elements (of a stride) is correlated with the weights
+        turned by 180 degrees.
+        """
         images, rows, cols, channels = g.shape
         _, height, width = self.in_shape
         k, s = self.kernel, self.stride
@@ -130,12 +153,15 @@ class ConvSite:
 
 
 def _matrix(weight: FloatArray) -> FloatArray:
-    """W[m, n, kr, kc] -> (kr * kc * n, m), the order of unfolded pixels."""
+    """Return ``W[m, n, kr, kc]`` as a matrix (kr * kc * n, m), in the order of unfolded pixels."""
     return np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, len(weight))
 
 
 def _unfold(x: FloatArray, kernel: int, stride: int, rows: int, cols: int) -> FloatArray:
-    """Padded (image, row, col, channel) -> (image * rows * cols, kernel * kernel * channel)."""
+    """Return the windows of padded maps as rows: (image * rows * cols, kernel * kernel * channel).
+
+    ``rows``, ``cols``: of the output.
+    """
     images, _, _, channels = x.shape
     si, sr, sc, se = x.strides
     windows = as_strided(
@@ -148,12 +174,14 @@ def _unfold(x: FloatArray, kernel: int, stride: int, rows: int, cols: int) -> Fl
 
 
 def _chunks(images: int, values_per_image: int) -> list[slice]:
+    """Return slices of images whose unfolded inputs fit the cache, at least one image each."""
     size = max(1, _CHUNK_VALUES // max(1, values_per_image))
     return [slice(begin, min(begin + size, images)) for begin in range(0, images, size)]
 
 
 def _correlate(x: FloatArray, matrix: FloatArray, kernel: int, stride: int, rows: int, cols: int
                ) -> FloatArray:
+    """Return the correlation of padded maps with a matrix of weights (:func:`_matrix`)."""
     out = np.empty((len(x), rows, cols, matrix.shape[1]), dtype=np.float32)
     for part in _chunks(len(x), rows * cols * len(matrix)):
         unfolded = _unfold(x[part], kernel, stride, rows, cols)

@@ -30,7 +30,7 @@ from pynq_train.graph.wiring import FROM_INPUT, INPUT, check_all_read, check_nam
 FORMAT = "pynq_train.graph"
 FORMAT_VERSION = 2
 READABLE = (1, 2)
-"""Versions that can be read: 1 had chains only, and fewer operations."""
+"""Versions that can be read: in 1 each operation reads the one before it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,15 @@ class Graph:
 
         Unnamed operations get the names ``conv1``, ``dense1``, ``relu1`` ... in order, and a
         ``Flatten`` is put before a ``Dense`` that reads a feature map.
+
+        Args:
+            input_shape: ``(channels, rows, cols)`` of an image.
+            layers: the operations, each behind those that it reads.
+            name: name of the network.
+
+        Raises:
+            UnsupportedModel: something in ``layers`` is no operation.
+            BadInput: an operation, a name or a shape does not fit.
         """
         first = _check_shape(input_shape)
         layers = list(layers)
@@ -70,6 +79,7 @@ class Graph:
         places: dict[str, int] = {}
 
         def append(op: Op) -> None:
+            """Name and check an operation and put it behind the others."""
             named = op if op.name else replace(op, name=_new_name(op.kind, counts, taken))
             named.verify()
             sources = resolve(named, len(ops), places)
@@ -89,7 +99,11 @@ class Graph:
         return graph
 
     def verify(self) -> None:
-        """Raise :class:`BadInput` with one clear sentence if anything is wrong."""
+        """Check names, operations, inputs and shapes.
+
+        Raises:
+            BadInput: the first thing that is wrong, in one sentence.
+        """
         _check_shape(self.input_shape)
         if not self.ops:
             raise BadInput(f"network {self.name!r} has no layers",
@@ -106,7 +120,7 @@ class Graph:
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:
-        """For every operation, the places in :attr:`ops` that it reads; -1 is the input."""
+        """For every operation, the positions in :attr:`ops` that it reads; -1 is the input."""
         places: dict[str, int] = {}
         out: list[tuple[int, ...]] = []
         for at, op in enumerate(self.ops):
@@ -116,7 +130,7 @@ class Graph:
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
-        """Output shape of every operation, in order."""
+        """Output shape ``(channels, rows, cols)`` of every operation, in order."""
         out: list[Shape] = []
         for op, sources in zip(self.ops, self.sources):
             out.append(op.out_shape(*(self._shape(out, place) for place in sources)))
@@ -124,11 +138,12 @@ class Graph:
 
     @cached_property
     def in_shapes(self) -> tuple[tuple[Shape, ...], ...]:
-        """Shapes that every operation reads, in order."""
+        """For every operation, the shapes that it reads."""
         return tuple(tuple(self._shape(self.shapes, place) for place in sources)
                      for sources in self.sources)
 
     def _shape(self, shapes: Sequence[Shape], place: int) -> Shape:
+        """Return the shape at a position, given those of all operations so far."""
         return self.input_shape if place == FROM_INPUT else shapes[place]
 
     def name_at(self, place: int) -> str:
@@ -158,7 +173,11 @@ class Graph:
 
     @classmethod
     def from_dict(cls, data: Any) -> Graph:
-        """Rebuild and verify a graph saved by :meth:`to_dict`."""
+        """Return a graph saved by :meth:`to_dict`, verified.
+
+        Raises:
+            BadInput: it is no saved graph, of another version, or something in it is wrong.
+        """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise BadInput("saved graph", expected=f"format {FORMAT!r}", found=repr(found))
@@ -180,7 +199,11 @@ class Graph:
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
-        """Rebuild a graph from :meth:`to_json`."""
+        """Return a graph saved by :meth:`to_json`, verified.
+
+        Raises:
+            BadInput: as :meth:`from_dict`, or it is no JSON.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:
@@ -239,7 +262,7 @@ class Sequential:
 
     def norm(self, *, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False
              ) -> Sequential:
-        """Append a batch normalisation."""
+        """Append a batch normalisation (see :class:`~pynq_train.graph.ops.BatchNorm`)."""
         return self.add(BatchNorm(momentum, eps, frozen))
 
     def relu6(self) -> Sequential:
@@ -268,7 +291,11 @@ class Sequential:
         return self
 
     def build(self) -> Graph:
-        """Return the verified graph."""
+        """Return the verified graph.
+
+        Raises:
+            UnsupportedModel, BadInput: as :meth:`Graph.build`.
+        """
         return Graph.build(self._input_shape, self._layers, self._name)
 
 
@@ -278,6 +305,10 @@ _STEMS = {MaxPool2x2.kind: "pool", "maxpool": "pool", "avgpool": "pool", "global
 
 
 def _new_name(kind: str, counts: dict[str, int], taken: set[str]) -> str:
+    """Return the next free name for an operation of a kind.
+
+    ``counts``: the number so far by stem, which goes up. ``taken``: names that are given already.
+    """
     stem = _STEMS.get(kind, kind)
     while True:
         counts[stem] = counts.get(stem, 0) + 1
@@ -287,6 +318,11 @@ def _new_name(kind: str, counts: dict[str, int], taken: set[str]) -> str:
 
 
 def _check_shape(shape: Any) -> Shape:
+    """Return ``shape`` as three positive integers.
+
+    Raises:
+        BadInput: it is not that.
+    """
     try:
         values = tuple(shape)
     except TypeError:
@@ -299,4 +335,5 @@ def _check_shape(shape: Any) -> Shape:
 
 
 def _text(shape: Shape) -> str:
+    """Return a shape as text: ``1x8x8``."""
     return "x".join(str(v) for v in shape)

@@ -11,7 +11,7 @@ from pynq_train.graph.shapes import Shape, require_int
 
 @dataclass(frozen=True)
 class Add:
-    """Sum of two maps of one shape (the end of a residual block)."""
+    """Sum of two feature maps of one shape (the end of a residual block)."""
 
     kind: ClassVar[str] = "add"
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -19,10 +19,14 @@ class Add:
     inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Nothing can be wrong."""
+        """Do nothing: no field can be wrong."""
 
     def out_shape(self, first: Shape, second: Shape) -> Shape:
-        """Return the common shape; raise :class:`BadInput` if the two differ."""
+        """Return the common shape.
+
+        Raises:
+            BadInput: the two differ.
+        """
         if first != second:
             raise BadInput(f"{self.name}: the inputs of Add", expected="two equal shapes",
                            found=f"{first} and {second}",
@@ -32,7 +36,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Concat:
-    """The channels of all inputs, one after the other."""
+    """Concatenation of channels: those of all inputs, one after the other."""
 
     kind: ClassVar[str] = "concat"
     arity: ClassVar[tuple[int, int | None]] = (2, None)
@@ -40,10 +44,14 @@ class Concat:
     inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Nothing can be wrong."""
+        """Do nothing: no field can be wrong."""
 
     def out_shape(self, *shapes: Shape) -> Shape:
-        """Return the joined shape; raise :class:`BadInput` if rows or columns differ."""
+        """Return the shape with the channels of all inputs.
+
+        Raises:
+            BadInput: rows or columns differ.
+        """
         if len({shape[1:] for shape in shapes}) != 1:
             raise BadInput(f"{self.name}: the inputs of Concat", expected="equal rows and columns",
                            found=" and ".join(f"{r}x{c}" for _, r, c in shapes))
@@ -52,7 +60,12 @@ class Concat:
 
 @dataclass(frozen=True)
 class PadChannels:
-    """Channels of zeros in front and behind: shortcuts without weights (ResNet's option A)."""
+    """Channels of zeros in front and behind: shortcuts without weights (ResNet's option A).
+
+    Attributes:
+        before: channels of zeros in front of the input's.
+        after: channels of zeros behind them.
+    """
 
     kind: ClassVar[str] = "padchannels"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
@@ -62,7 +75,11 @@ class PadChannels:
     inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Raise :class:`BadInput` if a field is out of range."""
+        """Check the numbers of channels.
+
+        Raises:
+            BadInput: one is negative or no integer.
+        """
         for label in ("before", "after"):
             require_int(f"{self.name or self.kind}: {label}", getattr(self, label), 0)
 

@@ -1,6 +1,6 @@
-"""Float32 training of a network in NumPy: the twin that fixed-point training is compared with.
+"""Float32 training of a network in NumPy: the reference that fixed-point training is compared with.
 
-Feature maps are kept as ``(image, row, col, channel)`` so that convolution is one matrix product
+Feature maps are kept as ``(image, row, col, channel)``, so that a convolution is one matrix product
 per chunk of images; arrays that callers pass or get are ``(image, channel, row, col)``.
 """
 
@@ -27,11 +27,18 @@ from pynq_train.graph.wiring import FROM_INPUT
 
 Loss = Literal["cross-entropy", "mse"]
 LOSSES = ("cross-entropy", "mse")
+"""Losses by name."""
 
 
 @dataclass(frozen=True)
 class FloatStep:
-    """Mean loss and number of right answers of one training step, before its update."""
+    """What one training step says; loss and right answers are those before its update.
+
+    Attributes:
+        loss: mean loss over the images.
+        correct: number of right answers.
+        images: number of images.
+    """
 
     loss: float
     correct: int
@@ -94,19 +101,24 @@ class FloatTrainer:
 
     @property
     def params(self) -> dict[str, LayerParams]:
-        """Copies of the present parameters by layer name."""
+        """Copies of the present parameters by layer name, float32."""
         return {name: _copy(p) for name, p in self._params.items()}
 
     def logits(self, x: npt.ArrayLike) -> FloatArray:
-        """Return ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
+        """Return float32 logits ``(images, classes)`` of ``(images, channels, rows, cols)``.
+
+        Raises:
+            BadInput: the images do not have the network's input shape.
+        """
         return self._forward(self._check(x), Mode(training=False))[0]
 
     def gradients(
         self, x: npt.ArrayLike, labels: npt.ArrayLike
     ) -> tuple[FloatStep, dict[str, LayerParams]]:
-        """Return loss, right answers and the gradient of the mean loss by layer name.
+        """Return loss and right answers, and the gradient of the mean loss by layer name.
 
-        Nothing changes: dropout is that of the next step, running statistics stay.
+        Nothing changes: dropout is that of the next step, running statistics stay. Arguments are
+        those of :meth:`step`.
         """
         result, grads, _ = self._differentiate(x, labels)
         return result, grads
@@ -115,11 +127,20 @@ class FloatTrainer:
         self, x: npt.ArrayLike, labels: npt.ArrayLike, lr: float | None = None,
         factors: Mapping[str, tuple[float | None, float | None]] | None = None, parts: int = 1
     ) -> FloatStep:
-        """Run one training step on a batch and return its loss; ``lr`` overrides the default.
+        """Run one training step on a batch and return its loss.
 
-        ``factors``: by layer name, factors of the rate of weights and bias; None for what is
-        frozen, a layer that is left out learns at the rate. ``parts``: equal mini-batches that the
-        batch is divided into, one after the other; their mean gradient makes the step.
+        Args:
+            x: images ``(images, channels, rows, cols)``.
+            labels: class of each image, ``(images,)``; with ``mse`` also targets ``(images,
+                classes)``.
+            lr: learning rate of this step (default: the trainer's).
+            factors: by layer name, factors of the rate of weights and bias; None for what is
+                frozen. A layer that is left out is trained at the rate itself.
+            parts: equal mini-batches that the batch is divided into, one after the other; their
+                mean gradient makes the step.
+
+        Raises:
+            BadInput: images or labels have other shapes, or the batch cannot be divided.
         """
         result, grads = self._accumulate(x, labels, parts)
         peak = self.lr if lr is None else lr
@@ -148,7 +169,16 @@ class FloatTrainer:
     def evaluate(
         self, x: npt.ArrayLike, labels: npt.ArrayLike, batch: int = 256
     ) -> tuple[float, float]:
-        """Return mean loss and accuracy (0..1) over all images."""
+        """Return mean loss and accuracy (0..1) over all images, as the network infers.
+
+        Args:
+            x: images ``(images, channels, rows, cols)``.
+            labels: as in :meth:`step`.
+            batch: images that are computed at once.
+
+        Raises:
+            BadInput: there is no image, or not one label for each.
+        """
         images, y = np.asarray(x), np.asarray(labels)
         if len(images) == 0 or len(y) != len(images) or y.ndim not in self._target_axes:
             raise BadInput("evaluation data", expected="one label per image, at least one image",
@@ -165,9 +195,11 @@ class FloatTrainer:
 
     @property
     def _target_axes(self) -> tuple[int, ...]:
+        """Numbers of axes that labels may have."""
         return (1, 2) if self.loss == "mse" else (1,)
 
     def _check(self, x: npt.ArrayLike) -> FloatArray:
+        """Return images as float32; BadInput unless they have the network's input shape."""
         images = np.asarray(x, dtype=np.float32)
         shape = self.graph.input_shape
         if images.ndim != 4 or images.shape[1:] != shape or len(images) == 0:
@@ -177,7 +209,7 @@ class FloatTrainer:
 
     def _accumulate(self, x: npt.ArrayLike, labels: npt.ArrayLike, parts: int
                     ) -> tuple[FloatStep, dict[str, LayerParams]]:
-        """Loss and mean gradient of ``parts`` mini-batches; running statistics follow each."""
+        """Return loss and mean gradient of ``parts`` mini-batches; move running statistics."""
         images, y = np.asarray(x), np.asarray(labels)
         if parts < 1 or len(images) % parts or len(images) != len(y):
             raise BadInput("images of a step", expected=f"a label each, a multiple of {parts}",
@@ -198,6 +230,7 @@ class FloatTrainer:
 
     def _differentiate(self, x: npt.ArrayLike, labels: npt.ArrayLike
                        ) -> tuple[FloatStep, dict[str, LayerParams], list[Any]]:
+        """Return loss, gradients by layer name and what each operation kept of its forward pass."""
         images = self._check(x)
         y = np.asarray(labels)
         wanted = {1: (len(images),), 2: (len(images), self.graph.classes)}
@@ -210,11 +243,13 @@ class FloatTrainer:
         return result, self._backward(traces, grad), traces
 
     def _losses(self, logits: FloatArray, y: Array) -> tuple[FloatArray, FloatArray]:
+        """Return each image's loss, and the gradient of the mean loss for the logits."""
         if self.loss == "mse":
             return squared_error(logits, y)
         return softmax_loss(logits, y.astype(np.int64), self.label_smoothing)
 
     def _forward(self, images: FloatArray, mode: Mode) -> tuple[FloatArray, list[Any]]:
+        """Return logits ``(images, classes)``, and what backward passes need of each operation."""
         maps = {FROM_INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1))}
         last_reader = {place: at for at, sources in enumerate(self.graph.sources)
                        for place in sources}
@@ -223,6 +258,7 @@ class FloatTrainer:
             forward, _ = KERNELS[type(site.op)]
             maps[at], trace = forward(site, [maps[place] for place in sources], mode)
             traces.append(trace if mode.training else None)
+            # A map is dropped behind its last reader: most of a network's memory is maps.
             for place in set(sources):
                 if last_reader[place] == at:
                     del maps[place]
@@ -231,6 +267,10 @@ class FloatTrainer:
         return np.ascontiguousarray(out).reshape(len(images), -1), traces
 
     def _backward(self, traces: list[Any], grad: FloatArray) -> dict[str, LayerParams]:
+        """Return the gradients of all parameters by layer name, first layer first.
+
+        ``traces``: of the forward pass, ``grad``: of the logits.
+        """
         channels, rows, cols = self.graph.output_shape
         shaped = grad.reshape(len(grad), channels, rows, cols).transpose(0, 2, 3, 1)
         pending = {len(self._sites) - 1: np.ascontiguousarray(shaped)}
@@ -243,18 +283,20 @@ class FloatTrainer:
             if back.params is not None:
                 grads[site.op.name] = back.params
             for place, g in zip(sources, back.inputs):
+                # A map that several operations read gets the sum of their gradients.
                 if place != FROM_INPUT and g is not None:
                     pending[place] = pending[place] + g if place in pending else g
         return dict(reversed(grads.items()))
 
 
 def _correct(logits: FloatArray, y: Array) -> int:
+    """Return the number of images whose largest logit is that of their label."""
     labels = y if y.ndim == 1 else y.argmax(axis=1)
     return int((logits.argmax(axis=1) == labels).sum())
 
 
 def _mean_of(sofar: LayerParams | None, grad: LayerParams, parts: int) -> LayerParams:
-    """``sofar`` plus a ``parts``-th of ``grad``."""
+    """Return ``sofar``, None for nothing, plus a ``parts``-th of ``grad``."""
     if parts == 1:
         return grad
     share = np.float32(1 / parts)
@@ -267,6 +309,7 @@ def _mean_of(sofar: LayerParams | None, grad: LayerParams, parts: int) -> LayerP
 
 
 def _copy(params: LayerParams) -> LayerParams:
+    """Return a copy of parameters as float32."""
     def copied(array: FloatArray | None) -> FloatArray | None:
         return None if array is None else np.array(array, dtype=np.float32)
 

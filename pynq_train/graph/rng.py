@@ -11,11 +11,16 @@ import numpy.typing as npt
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+"""2**64 divided by the golden ratio: the step of SplitMix64 (Steele et al., 2014)."""
 _CHUNK = 1 << 16
+"""Numbers that are made at once, so that the words in between stay small."""
 
 
 def stream_key(*words: int) -> int:
-    """Return a 64-bit key for an independent stream named by integers (seed, epoch, layer ...)."""
+    """Return the 64-bit key of a random stream, which integers name: seed, epoch, layer ...
+
+    Each word is mixed before the next is added, so that (1, 2) and (2, 1) name different streams.
+    """
     key = 0
     for word in words:
         key = _mix((key + _GOLDEN) & _MASK ^ (int(word) & _MASK))
@@ -23,7 +28,10 @@ def stream_key(*words: int) -> int:
 
 
 def hash_u64(key: int, first: int, count: int) -> npt.NDArray[np.uint64]:
-    """Return outputs ``first .. first + count - 1`` of the SplitMix64 generator seeded ``key``."""
+    """Return outputs ``first .. first + count - 1`` of SplitMix64 seeded with ``key``, uint64.
+
+    The generator only counts and mixes, so any output can be made without those before it.
+    """
     index = np.arange(count, dtype=np.uint64)
     start = (key + (first + 1) * _GOLDEN) & _MASK
     z = index * np.uint64(_GOLDEN) + np.uint64(start)
@@ -37,7 +45,8 @@ def normal_float32(key: int, count: int) -> npt.NDArray[np.float32]:
     """Return ``count`` numbers of mean 0, variance 1 and nearly normal shape, within +-6.
 
     Each is the centred sum of twelve 16-bit fields of the stream ``key``, hence an exact multiple
-    of 2^-16.
+    of 2^-16. The sum of twelve uniform numbers has variance 1; it needs no logarithm, whose last
+    bit differs between processors.
     """
     out = np.empty(count, dtype=np.float32)
     shifts = np.array([0, 16, 32, 48], dtype=np.uint64)
@@ -51,11 +60,12 @@ def normal_float32(key: int, count: int) -> npt.NDArray[np.float32]:
 
 
 def permutation(key: int, count: int) -> npt.NDArray[np.int64]:
-    """Return a permutation of ``0 .. count - 1``: the indices in order of their hashes."""
+    """Return a permutation of ``0 .. count - 1``, int64: the indices in order of their hashes."""
     return np.argsort(hash_u64(key, 0, count), kind="stable").astype(np.int64)
 
 
 def _mix(z: int) -> int:
+    """Return the mixing step of SplitMix64, on Python integers."""
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return z ^ (z >> 31)

@@ -14,7 +14,11 @@ Padding = int | Literal["same"]
 
 
 def require_int(what: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` if it is an integer in ``low .. high``, else raise :class:`BadInput`."""
+    """Return ``value``, an integer in ``low .. high``; ``what`` names it in the error's text.
+
+    Raises:
+        BadInput: it is something else. A bool counts as no integer.
+    """
     bound = f"an integer of at least {low}" if high is None else f"an integer in {low}..{high}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadInput(what, expected=bound, found=repr(value))
@@ -24,14 +28,23 @@ def require_int(what: str, value: Any, low: int, high: int | None = None) -> int
 
 
 def require_number(what: str, value: Any, low: float, high: float) -> None:
-    """Raise :class:`BadInput` unless ``value`` is a number with ``low <= value < high``."""
+    """Check that ``value`` is a number with ``low <= value < high``; ``what`` names it.
+
+    Raises:
+        BadInput: it is not. A bool counts as no number.
+    """
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ok or not low <= value < high:
         raise BadInput(what, expected=f"a number of {low} to below {high}", found=repr(value))
 
 
 def require_square(what: str, value: Any) -> None:
-    """Raise unless ``value`` is one positive integer: kernels and strides are square."""
+    """Check that ``value`` is one positive integer: kernels and strides are square.
+
+    Raises:
+        UnsupportedModel: it is a pair.
+        BadInput: it is anything else.
+    """
     if isinstance(value, (tuple, list)):
         label = what.rsplit(" ", 1)[-1]
         raise UnsupportedModel(what, expected=f"one integer (square {label})", found=value,
@@ -40,7 +53,11 @@ def require_square(what: str, value: Any) -> None:
 
 
 def require_padding(what: str, value: Any, high: int) -> None:
-    """Raise :class:`BadInput` unless ``value`` is ``"same"`` or an integer in ``0 .. high``."""
+    """Check that ``value`` is ``"same"`` or an integer in ``0 .. high``.
+
+    Raises:
+        BadInput: it is not.
+    """
     if isinstance(value, str):
         if value != "same":
             raise BadInput(what, expected="an integer or 'same'", found=repr(value))
@@ -50,7 +67,13 @@ def require_padding(what: str, value: Any, high: int) -> None:
 
 @dataclass(frozen=True)
 class Window:
-    """One axis of a convolution or pooling: output size, zeros before and after the input."""
+    """One axis of a convolution or pooling.
+
+    Attributes:
+        size: elements of the output.
+        pad_before: zeros in front of the input.
+        pad_after: zeros behind it that some window reads.
+    """
 
     size: int
     pad_before: int
@@ -58,10 +81,10 @@ class Window:
 
 
 def window_of(size: int, kernel: int, stride: int, padding: Padding) -> Window:
-    """Return the window along an axis of ``size`` elements; its output size may be < 1.
+    """Return the window along an axis of ``size`` elements; its output size may be below 1.
 
-    With a stride, elements that no window reaches are left out (floor rule); the odd zero of
-    ``"same"`` lies at the end.
+    With a stride, elements that no window reaches are left out (the output size is rounded down).
+    ``"same"`` puts an odd zero at the end, as TensorFlow does.
     """
     if padding == "same":
         out = -(-size // stride)
@@ -72,7 +95,11 @@ def window_of(size: int, kernel: int, stride: int, padding: Padding) -> Window:
 
 
 def windowed_shape(what: str, shape: Shape, kernel: int, stride: int, padding: Padding) -> Shape:
-    """Return ``shape`` with rows and columns after the windows; raise if nothing is left."""
+    """Return ``shape`` with the rows and columns that windows leave of it.
+
+    Raises:
+        BadInput: nothing is left; ``what`` names the operation.
+    """
     rows, cols = (window_of(size, kernel, stride, padding).size for size in shape[1:])
     if rows < 1 or cols < 1:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Which operation reads which: names of inputs resolved to places in the list."""
+"""Which operation reads which: names of inputs become positions in the list of operations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from pynq_train.graph.ops import Op
 INPUT = "input"
 """Name of the network's input among the ``inputs`` of an operation."""
 FROM_INPUT = -1
-"""Place of the network's input."""
+"""Position that stands for the network's input."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 def check_name(name: str) -> None:
-    """Raise :class:`BadInput` unless ``name`` can name an operation."""
+    """Check that ``name`` can name an operation.
+
+    Raises:
+        BadInput: it has other characters, or is the name of the network's input.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadInput("name of a layer", expected="letters, digits, '_', '.', '-'",
                        found=repr(name))
@@ -26,10 +30,15 @@ def check_name(name: str) -> None:
 
 
 def resolve(op: Op, at: int, places: dict[str, int]) -> tuple[int, ...]:
-    """Return the places that ``op``, itself at place ``at``, reads; -1 is the network's input.
+    """Return the positions of what ``op`` reads; -1 is the network's input.
 
-    ``places`` holds the operations before it by name. Raises :class:`BadInput` if an input is
-    not among them, or if there are too few or too many.
+    Args:
+        op: the operation; without names of inputs it reads the one before it.
+        at: its position.
+        places: positions of the operations before it, by name.
+
+    Raises:
+        BadInput: an input is not among them, or there are too few or too many.
     """
     _check_count(op)
     if not op.inputs:
@@ -48,7 +57,15 @@ def resolve(op: Op, at: int, places: dict[str, int]) -> tuple[int, ...]:
 
 
 def check_all_read(ops: Sequence[Op], sources: Sequence[tuple[int, ...]]) -> None:
-    """Raise :class:`BadInput` that names every operation but the last that nothing reads."""
+    """Check that every operation but the last one is read by another.
+
+    Args:
+        ops: the operations.
+        sources: positions that each reads.
+
+    Raises:
+        BadInput: some are not; all of them are named.
+    """
     read = {place for places in sources for place in places}
     unread = [op.name for place, op in enumerate(ops[:-1]) if place not in read]
     if unread:
@@ -57,6 +74,7 @@ def check_all_read(ops: Sequence[Op], sources: Sequence[tuple[int, ...]]) -> Non
 
 
 def _check_count(op: Op) -> None:
+    """Check that an operation has a tuple of as many names as its kind reads."""
     low, high = op.arity
     if not isinstance(op.inputs, tuple) or not all(isinstance(n, str) for n in op.inputs):
         raise BadInput(f"{op.name}: inputs", expected="a tuple of names", found=repr(op.inputs))

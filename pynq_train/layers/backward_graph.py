@@ -1,4 +1,4 @@
-"""The way of gradients back through fused layers: what is computed, from what, in which order.
+"""The backward graph of fused layers: which gradient is computed from what, in which order.
 
 The gradient of a layer's output is the sum of what the layers that read it hand down. A sum with
 a residual hands its own gradient down as it is: no new tensor, only the mask of its activation. A
@@ -16,7 +16,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.layers.nodes import NodeKind
 
 DLOGITS = "dlogits"
-"""Gradient of the last layer's output, written by the softmax unit."""
+"""Symbol of the gradient of the last layer's output, which the softmax unit writes."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,12 @@ class BackwardGraph:
 
 
 def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tuple[bool, ...]:
-    """Whether each layer's output has a gradient: it learns, or something that it reads does."""
+    """Return whether each layer's output has a gradient: it, or something it reads, is trained.
+
+    Args:
+        layers: fused layers.
+        learning: whether each is trained.
+    """
     active: list[bool] = []
     for trainable, layer in zip(learning, layers):
         active.append(trainable or any(active[place] for place in layer.sources if place >= 0))
@@ -68,10 +73,15 @@ def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tup
 
 def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
                   active: Sequence[bool]) -> tuple[bool, ...]:
-    """Normalisations that use and keep their running statistics in training.
+    """Return which normalisations use and keep their running statistics in training.
 
-    They do not learn, and nothing does that their own map (not a second one that they add) comes
-    from.
+    They are not trained, and nothing is from which their own map comes (not the second one, which
+    they only add).
+
+    Args:
+        layers: fused layers.
+        learning: whether each is trained.
+        active: whether each layer's output has a gradient (:func:`active_layers`).
     """
     return tuple(layer.kind.normalises and not trainable
                  and not (layer.sources[0] >= 0 and active[layer.sources[0]])
@@ -79,16 +89,22 @@ def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
 
 
 def build_backward_graph(layers: Sequence[FusedLayer], active: Sequence[bool]) -> BackwardGraph:
-    """Return the backward half of a training step.
+    """Return the backward graph of a training step.
 
     Args:
-        layers: fused layers, the last one yields the logits.
-        active: layers whose outputs have a gradient (:func:`active_layers`).
+        layers: fused layers; the last one yields the logits.
+        active: whether each layer's output has a gradient (:func:`active_layers`).
     """
     return _Builder(layers, active).run()
 
 
 class _Builder:
+    """Goes through the layers from the last one and hands gradients down to what each reads.
+
+    ``_handed`` holds, by layer, the gradients that its readers have handed down so far. All readers
+    of a layer stand behind it, so they are complete when its turn comes.
+    """
+
     def __init__(self, layers: Sequence[FusedLayer], active: Sequence[bool]) -> None:
         self._layers, self._active = layers, active
         self._wires = [layer.sources for layer in layers]
@@ -99,6 +115,7 @@ class _Builder:
         self._of_layer: dict[int, GradientRef] = {}
 
     def run(self) -> BackwardGraph:
+        """Return the backward graph."""
         last = len(self._layers) - 1
         self._handed[last] = [GradientRef(DLOGITS)]
         for at in reversed(range(last + 1)):
@@ -108,17 +125,21 @@ class _Builder:
 
     def _node(self, kind: NodeKind, layer: int, reads: tuple[GradientRef, ...],
               target: str) -> GradientRef:
+        """Add a node; return its gradient as others read it."""
         self._nodes.append(BackwardNode(kind, layer, reads, target))
         return GradientRef(target)
 
     def _total(self, at: int) -> GradientRef:
-        """The gradient of a layer's output."""
+        """Return the gradient of a layer's output; add the sums that it takes."""
         name = self._layers[at].name
-        # A part of a concatenation's gradient is the first: it becomes the sum, in place.
+        # The part of a concatenation's gradient comes first, and becomes the sum in place: it may
+        # not be written over before it is read.
         parts = sorted(self._handed[at], key=lambda part: (part.mask is not None,
                                                            part.tensor != f"{name}.dv"))
         total = parts[0]
         for number, part in enumerate(parts[1:]):
+            # A descriptor has one set of flags: of two gradients with different masks, one is
+            # masked first.
             if len({ref.mask for ref in (total, part)} - {None}) > 1:
                 part = self._node(nodes.MASK, at, (part,), f"{name}.d{number}")
             # Sums on the way have exponents, and so names, of their own.
@@ -127,7 +148,10 @@ class _Builder:
         return total
 
     def _share_out(self, at: int, total: GradientRef) -> None:
-        """Hand the parts of a concatenation's gradient down, from a tensor of its own."""
+        """Hand the parts of a concatenation's gradient down as tensor views of it.
+
+        For that it must be a tensor of its own, with the buffer's strides and without a mask.
+        """
         name = self._layers[at].name
         own = DLOGITS if at == len(self._layers) - 1 else f"{name}.dy"
         if total.mask is not None or total.tensor not in (own, f"{name}.dv"):
@@ -139,6 +163,10 @@ class _Builder:
                                              f"{self._layers[place].name}.dv"))
 
     def _pass_on(self, at: int, total: GradientRef) -> None:
+        """Add the nodes through a layer and hand down what they make.
+
+        ``total``: gradient of the layer's output.
+        """
         layer, sources = self._layers[at], self._wires[at]
         if layer.kind.joins:
             self._share_out(at, total)
@@ -159,6 +187,8 @@ class _Builder:
         if first >= 0 and self._active[first]:
             target = f"{self._layers[first].name}.dy"
             if self._readers[first] > 1:
+                # Others hand down a gradient as well: this one needs a name, and exponent, of its
+                # own.
                 target = f"{layer.name}.dx"
         if target or layer.kind.normalises:
             handed = self._node(backward, at, (total,), target)
@@ -166,5 +196,6 @@ class _Builder:
                 self._hand(first, handed)
 
     def _hand(self, place: int, part: GradientRef) -> None:
+        """Hand a gradient down to a layer, if anything there needs it."""
         if place >= 0 and self._active[place]:
             self._handed.setdefault(place, []).append(part)

@@ -17,9 +17,9 @@ def execution_order(sources: Sequence[Sequence[Place]], heavy: Sequence[bool]) -
     """Return the positions of all operations in the order in which they should run.
 
     Args:
-        sources: positions that each operation reads, negative for the images; each reads what
-            stands before it only.
-        heavy: operations that keep the array busy (convolutions).
+        sources: positions that each operation reads, negative for the images; each reads only what
+            stands before it.
+        heavy: whether an operation keeps the array busy (convolutions).
     """
     ancestors: list[frozenset[Place]] = []
     for at, places in enumerate(sources):
@@ -34,7 +34,17 @@ def execution_order(sources: Sequence[Sequence[Place]], heavy: Sequence[bool]) -
 
 def _shorter_first(order: list[Place], sources: Sequence[Sequence[Place]], heavy: Sequence[bool],
                    one: frozenset[Place], other: frozenset[Place]) -> list[Place]:
-    """Put what only the shorter branch needs in front of the longer one's last convolution."""
+    """Return the order with the shorter branch in front of the longer one's last convolution.
+
+    Only what nobody else needs moves.
+
+    Args:
+        order: the order so far.
+        sources: positions that each operation reads.
+        heavy: whether an operation keeps the array busy.
+        one: operations from which one of the two maps of a sum comes, itself included.
+        other: the same for the other map.
+    """
     shorter, longer = sorted((one - other, other - one), key=lambda own: _weight(own, heavy))
     last = max((at for at in longer if heavy[at]), key=order.index, default=None)
     if not shorter or last is None or _weight(shorter, heavy) == _weight(longer, heavy):
@@ -42,6 +52,7 @@ def _shorter_first(order: list[Place], sources: Sequence[Sequence[Place]], heavy
     rest = [at for at in order if at not in shorter]
     cut = rest.index(last)
     found = rest[:cut] + [at for at in order if at in shorter] + rest[cut:]
+    # Branches that touch others may not be free to move: then the order stays as it was.
     rank = {at: number for number, at in enumerate(found)}
     legal = all(rank[place] < rank[at] for at, places in enumerate(sources)
                 for place in places if place >= 0)
@@ -49,4 +60,5 @@ def _shorter_first(order: list[Place], sources: Sequence[Sequence[Place]], heavy
 
 
 def _weight(branch: frozenset[Place], heavy: Sequence[bool]) -> int:
+    """Return the number of convolutions in a branch."""
     return sum(heavy[at] for at in branch)

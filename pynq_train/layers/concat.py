@@ -1,7 +1,7 @@
 """Concatenations made a matter of placement: what stands in the way is rewritten.
 
 The engine joins channels without moving them: every source writes its channel blocks straight into
-the joined map. That needs sources of whole blocks, each in one concatenation alone, with nothing
+the concat buffer. That needs sources of whole blocks, each in one concatenation alone, with nothing
 but other layers behind it. This module takes a graph to one that computes the same and keeps that:
 
 * Activations and max pooling behind a concatenation go in front of it, or behind a map of its own.
@@ -43,7 +43,7 @@ _FREE = (*_CONVOLUTIONS, Dense, BatchNorm, Add, Concat)
 
 @dataclass(frozen=True)
 class Copy(Add):
-    """A map once more: a sum with one term. Made here only, never saved."""
+    """The same map once more: a sum with one term. Made here only, never saved."""
 
     kind: ClassVar[str] = "copy"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
@@ -54,7 +54,7 @@ class Copy(Add):
 
 
 def place_concats(graph: Graph) -> Graph:
-    """Return a graph that computes the same, whose concatenations are placements.
+    """Return a graph that computes the same and whose concatenations move no data.
 
     A graph without concatenations is returned as it is.
 
@@ -69,7 +69,7 @@ def place_concats(graph: Graph) -> Graph:
 
 
 class _Ops:
-    """Operations in order, every one with the names of its inputs."""
+    """The operations of a graph in order, for rewriting: each has the names of its inputs."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -80,15 +80,15 @@ class _Ops:
                        **{op.name: shape for op, shape in zip(graph.ops, graph.shapes)}}
 
     def __getitem__(self, name: str) -> Op | None:
-        """The operation of a name, None for the input."""
+        """Return the operation of a name, None for the input."""
         return next((op for op in self.ops if op.name == name), None)
 
     def readers(self, name: str) -> int:
-        """How often an operation is read."""
+        """Return how often an operation is read."""
         return sum(op.inputs.count(name) for op in self.ops)
 
     def new_name(self, name: str) -> str:
-        """``name``, or with a number behind it if it is taken."""
+        """Return ``name``, or with a number behind it if it is taken."""
         found, number = name, 1
         while self[found] is not None:
             number += 1
@@ -106,7 +106,10 @@ class _Ops:
         self.ops[at:at + 1] = new
 
     def head(self, name: str) -> tuple[Op | None, list[Op]]:
-        """The operation that begins the layer of ``name``, and what stands behind it there."""
+        """Return the operation that begins the layer of ``name``, and what stands behind it there.
+
+        What stands behind it comes last operation first.
+        """
         tail: list[Op] = []
         op = self[name]
         while isinstance(op, _TAILS):
@@ -115,12 +118,15 @@ class _Ops:
         return op, tail
 
     def finish(self) -> Graph:
-        """The graph."""
+        """Return the operations as a graph."""
         return Graph(self.graph.input_shape, tuple(self.ops), self.graph.name)
 
 
 def _unflattened(graph: Graph) -> Graph:
-    """Join maps in front of their Flatten, which keeps the order of channels."""
+    """Return a graph that joins maps in front of their Flatten.
+
+    Flattening keeps the order of channels, so joining before and after it gives the same values.
+    """
     ops = _Ops(graph)
     for op in list(ops.ops):
         op = next(one for one in ops.ops if one.name == op.name)
@@ -135,6 +141,7 @@ def _unflattened(graph: Graph) -> Graph:
                           " and ".join(f"{rows}x{cols}" for rows, cols in sizes),
                           "put a Dense layer or GlobalAvgPool on each branch")
         joined = replace(op, inputs=maps)
+        # Maps of one pixel are vectors already.
         if sizes[0] == (1, 1):
             ops.put(op, joined)
             continue
@@ -142,6 +149,7 @@ def _unflattened(graph: Graph) -> Graph:
         ops.put(op, joined)
         ops.rename(op.name, flat.name)
         ops.put(ops.ops[[one.name for one in ops.ops].index(op.name)], joined, flat)
+    # The branches' own Flattens may have lost their readers.
     read = {name for op in ops.ops for name in op.inputs}
     ops.ops = [op for op in ops.ops[:-1]
                if op.name in read or not isinstance(op, Flatten)] + ops.ops[-1:]
@@ -149,6 +157,7 @@ def _unflattened(graph: Graph) -> Graph:
 
 
 def _behind(ops: _Ops, name: str) -> str:
+    """Return the name of what a value was flattened from, or ``name`` if it was not."""
     op = ops[name]
     while isinstance(op, Flatten):
         name = op.inputs[0]
@@ -157,7 +166,7 @@ def _behind(ops: _Ops, name: str) -> str:
 
 
 def _bare(graph: Graph) -> Graph:
-    """Leave nothing behind a concatenation that belongs on a layer's way to memory."""
+    """Return a graph with nothing behind a concatenation that only a store path can do."""
     ops = _Ops(graph)
     while True:
         found = next(((op, join) for op in ops.ops if isinstance(op, _TAILS)
@@ -165,6 +174,8 @@ def _bare(graph: Graph) -> Graph:
         if found is None:
             return ops.finish()
         op, join = found
+        # Some source cannot take the operation, or somebody else reads the values in front of it: a
+        # layer that only moves the map takes it instead.
         if ops.readers(join.name) > 1 or not all(_takes(ops, op, name) for name in join.inputs):
             whole: Op
             name = ops.new_name(f"{op.name}.map")
@@ -174,6 +185,7 @@ def _bare(graph: Graph) -> Graph:
                 whole = AvgPool(1, 1, 0, name, (join.name,))
             ops.put(op, whole, replace(op, inputs=(name,)))
             continue
+        # All sources can: each does it by itself, and the concatenation joins the results.
         moved = tuple(replace(op, name=ops.new_name(f"{op.name}.{at}"), inputs=(name,))
                       for at, name in enumerate(join.inputs))
         ops.ops.remove(op)
@@ -182,7 +194,7 @@ def _bare(graph: Graph) -> Graph:
 
 
 def _takes(ops: _Ops, op: Op, name: str) -> bool:
-    """Whether the layer of ``name``, which nobody else reads, can end with ``op``."""
+    """Return whether the layer of ``name`` can end with ``op``, and nobody else reads it."""
     head, tail = ops.head(name)
     if ops.readers(name) != 1 or any(ops.readers(one.inputs[0]) != 1 for one in tail):
         return False
@@ -194,7 +206,11 @@ def _takes(ops: _Ops, op: Op, name: str) -> bool:
 
 
 def _checked(graph: Graph) -> Graph:
-    """Refuse what no placement can join."""
+    """Return the graph as it is.
+
+    Raises:
+        UnsupportedModel: a concatenation joins what cannot stand in one buffer.
+    """
     ops = _Ops(graph)
     for op in ops.ops:
         if not isinstance(op, Concat):
@@ -216,7 +232,7 @@ def _checked(graph: Graph) -> Graph:
 
 
 def _vector(ops: _Ops, name: str) -> bool:
-    """Whether a value stands in memory as a dense map: features by mini-batch."""
+    """Return whether a value stands in memory as a dense map: features by mini-batch."""
     op = ops[name]
     while op is not None and not isinstance(op, (*_CONVOLUTIONS, Dense, GlobalAvgPool)):
         op = ops[op.inputs[0]]
@@ -224,13 +240,18 @@ def _vector(ops: _Ops, name: str) -> bool:
 
 
 def _nested(graph: Graph) -> Graph:
-    """Let a concatenation read others whose sources stand among its own, in their order."""
+    """Return a graph whose concatenations read others whose sources stand among theirs, in order.
+
+    In a dense block each concatenation begins with the sources of the one before. Nested, one
+    buffer holds all of them, and no source is copied.
+    """
     ops = _Ops(graph)
     leaves: dict[str, tuple[str, ...]] = {}
     for name in [op.name for op in ops.ops]:
         op = next(one for one in ops.ops if one.name == name)
         if not isinstance(op, Concat):
             continue
+        # Compared by leaves, so that one nested otherwise is found as well.
         own = tuple(leaf for one in op.inputs for leaf in leaves.get(one, (one,)))
         parts = _cover(own, leaves)
         if len(parts) > 1:
@@ -243,7 +264,10 @@ def _nested(graph: Graph) -> Graph:
 
 
 def _cover(own: tuple[str, ...], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Names whose leaves are ``own``: at every place the longest of the known ones."""
+    """Return names whose leaves are ``own``: at every place the longest of the known ones.
+
+    ``known``: by name of a concatenation, all its leaves, inner concatenations resolved.
+    """
     parts: list[str] = []
     at = 0
     while at < len(own):
@@ -255,7 +279,7 @@ def _cover(own: tuple[str, ...], known: dict[str, tuple[str, ...]]) -> tuple[str
 
 
 def _copied(graph: Graph) -> Graph:
-    """Copy the sources that cannot be written where the joined map is."""
+    """Return a graph with copies of sources that cannot be written into the concat buffer."""
     ops = _Ops(graph)
     taken: set[str] = set()
     for op in list(ops.ops):
@@ -270,6 +294,7 @@ def _copied(graph: Graph) -> Graph:
             fused = pools == 1 and all(ops.readers(one.inputs[0]) == 1 for one in tail)
             free = isinstance(head, _CONVOLUTIONS if pools else _FREE) and fused == bool(pools)
             if name != INPUT and name not in taken and free:
+                # A second concatenation would need it at a second place.
                 taken.add(name)
                 sources.append(name)
                 continue
@@ -282,5 +307,6 @@ def _copied(graph: Graph) -> Graph:
 
 
 def _refuse(op: Op, why: str, expected: str, found: str, fix: str) -> UnsupportedModel:
+    """Return the error for a concatenation that cannot be placed."""
     return UnsupportedModel(f"operation {op.name!r} ({op.kind}) {why}", expected=expected,
                             found=found, fix=fix)

@@ -1,4 +1,4 @@
-"""Batch normalisations folded into the layers before them."""
+"""Batch normalisations folded into the convolutions or dense layers before them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from pynq_train.graph.wiring import FROM_INPUT
 def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
     """Return the network without batch normalisations, with the same output in evaluation.
 
-    Each is folded, with its running statistics, into the convolution or Dense layer that it
-    reads: ``W' = W * s`` and ``b' = beta + (b - mean) * s`` with ``s = gamma / sqrt(variance +
-    eps)`` per output channel. That layer keeps its name and gets a bias. Training then goes on
-    as with frozen normalisations.
+    Each is folded, with its running statistics, into the convolution or Dense layer that it reads:
+    ``W' = W * s`` and ``b' = beta + (b - mean) * s`` with ``s = gamma / sqrt(variance + eps)`` per
+    output channel. That layer keeps its name and gets a bias. Training then goes on as with frozen
+    normalisations.
+
+    Args:
+        graph: the network.
+        params: its parameters by layer name; they stay as they are.
 
     Raises:
-        UnsupportedModel: a normalisation follows something else, or a layer that others read
-            too; all of them are named.
+        BadInput: the parameters do not fit the graph.
+        UnsupportedModel: a normalisation follows something else, or a layer that others read too;
+            all of them are named.
     """
     check_graph_params(graph, params)
     readers: dict[int, int] = {}
@@ -54,7 +59,7 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
                                fix="move them there in the original network")
     ops = tuple(_rewired(graph, op, sources, moved, biased)
                 for op, sources in zip(graph.ops, graph.sources) if op.name not in moved)
-    # Inputs are named everywhere while operations go; chains need no names.
+    # Names that say no more than "the operation before" are left out, as in a graph built by hand.
     plain = tuple(replace(op, inputs=()) if op.inputs == (ops[at - 1].name if at else "input",)
                   else op for at, op in enumerate(ops))
     return Model(Graph.build(graph.input_shape, plain, graph.name), folded)
@@ -62,13 +67,20 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
 
 def _rewired(graph: Graph, op: Op, sources: tuple[int, ...], moved: Mapping[str, str],
              biased: set[str]) -> Op:
+    """Return an operation that reads, instead of folded normalisations, the layers that took them.
+
+    ``moved``: by name of a normalisation, that of its layer; ``biased``: layers that get a bias.
+    """
     names = [graph.name_at(place) for place in sources]
     op = replace(op, inputs=tuple(moved.get(name, name) for name in names))
     return replace(op, bias=True) if isinstance(op, (Conv, Dense)) and op.name in biased else op
 
 
 def _folded(layer: LayerParams, norm: LayerParams, eps: float) -> LayerParams:
-    """Computed in float64, so that one rounding remains."""
+    """Return a layer's parameters with a normalisation folded in.
+
+    Computed in float64, so that one rounding remains.
+    """
     assert norm.bias is not None and norm.mean is not None and norm.variance is not None
     scale = norm.weight / np.sqrt(norm.variance.astype(np.float64) + eps)
     shaped = scale.reshape(-1, *(1,) * (layer.weight.ndim - 1))

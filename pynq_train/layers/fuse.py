@@ -1,4 +1,4 @@
-"""Groups a graph's operations into the layers that the engine runs as one."""
+"""Groups the operations of a graph into the layers that the engine runs as one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Drop:
 
     @property
     def least(self) -> int:
-        """Smallest random bits, of 16, of an element that is kept."""
+        """Smallest value of 16 random bits with which an element is kept."""
         return drop_threshold(self.rate)
 
 
@@ -139,7 +139,7 @@ class FusedLayer:
 
     @property
     def has_parameters(self) -> bool:
-        """Whether anything in it can learn."""
+        """Whether the layer has anything that can be trained."""
         return (self.on_array and not self.average) or self.kind.normalises
 
     @property
@@ -159,6 +159,8 @@ class FusedLayer:
         return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
 
     def _pad_after(self, axis: int, before: int) -> int:
+        """Return the zeros that the last window reads behind an axis with ``before`` zeros in
+        front."""
         if not self.kind.convolves:
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
@@ -191,7 +193,14 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
 @dataclass
 class _Open:
-    """A layer that is being put together, from the operation at ``first`` to that at ``last``."""
+    """A layer that is being put together.
+
+    Attributes:
+        first: position of the operation that begins it.
+        last: position of the operation whose output is the layer's so far.
+        reads: positions of the operations whose maps it reads.
+        tail: operations behind the first one.
+    """
 
     first: int
     last: int
@@ -200,7 +209,11 @@ class _Open:
 
 
 class _Fusing:
-    """One pass over the operations: each begins a layer or follows one."""
+    """One pass over the operations: each begins a layer or follows one.
+
+    ``_ends`` has the open layer whose output an operation yields; an operation inside a layer is
+    not in it, since nobody else may read there.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -210,6 +223,7 @@ class _Fusing:
         self._sources = [tuple(self._value(place) for place in sources)
                          for sources in graph.sources]
         for op, sources in zip(graph.ops, self._sources):
+            # What is left out reads nothing: else its input would seem to have a second reader.
             for place in () if _is_nothing(op) else sources:
                 self._readers[place] = self._readers.get(place, 0) + 1
         self._order = execution_order(graph.sources,
@@ -218,32 +232,34 @@ class _Fusing:
         self._rank[FROM_INPUT] = FROM_INPUT
 
     def run(self) -> tuple[FusedLayer, ...]:
-        """All layers, in order of their last operations (:func:`execution_order`)."""
+        """Return all layers, in the order of their last operations (:func:`execution_order`)."""
         for at in self._order:
             op = self._graph.ops[at]
             if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
                 self._begin(at, op)
         if isinstance(self._graph.ops[-1], Flatten):
             raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+        # By last operations, not by first ones: a normalisation that adds a second map reads what
+        # is made between the two.
         self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
         return tuple(self._finish(layer, places) for layer in self._layers)
 
     def _value(self, place: int) -> int:
-        """The operation whose output is read at ``place``: a dropout of nothing is left out."""
+        """Return the position of what is read at ``place``: a dropout of rate 0 is left out."""
         while place != FROM_INPUT and _is_nothing(self._graph.ops[place]):
             place = self._graph.sources[place][0]
         return place
 
     def _behind(self, place: int) -> int:
-        """The operation whose map is read at ``place``: flattening moves nothing."""
+        """Return the operation whose map is read at ``place``: flattening moves nothing."""
         while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
             place = self._sources[place][0]
         return place
 
     def _follow(self, at: int, op: Op) -> bool:
-        """Put ``op`` behind the layer that it reads, if it can run there."""
+        """Put ``op`` behind the layer that it reads, if it can run there; return whether it can."""
         sources = self._sources[at]
         if isinstance(op, (Activate, *_POOLS)):
             layer = self._ends.get(sources[0])
@@ -259,6 +275,7 @@ class _Fusing:
             self._extend(layer, at, op)
             return True
         if isinstance(op, Add) and len(sources) == 2 and len(set(sources)) == 2:
+            # The normalisation that runs last takes the sum: when it runs, the other map is there.
             for place, other in sorted(zip(sources, reversed(sources)), reverse=True,
                                        key=lambda pair: self._rank[pair[0]]):
                 layer = self._ends.get(place)
@@ -270,16 +287,20 @@ class _Fusing:
         return False
 
     def _windowed(self, layer: _Open) -> bool:
-        """Whether a layer is a pooling pass of its own."""
+        """Return whether a layer is a pooling pass of its own."""
         return isinstance(self._graph.ops[layer.first], _POOLS)
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
-        """Pool behind a convolution on its way to memory: halves alone, and once."""
+        """Put a pooling behind a convolution on its way to memory; return whether that was done.
+
+        The store path takes 2x2 windows without overlap, and one pooling of a layer.
+        """
         half = isinstance(op, MaxPool2x2) or (
             isinstance(op, MaxPool) and (op.kernel, op.stride, op.padding) == (2, 2, 0))
         array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, Dense))
         if not half or not array or any(isinstance(other, _POOLS) for other in layer.tail):
             return False
+        # The store path pools what it drains, before anything is written.
         self._extend(layer, at, op)
         return True
 
@@ -287,6 +308,7 @@ class _Fusing:
         """Take an activation behind a pooling pass into the layer before it: maxima commute."""
         below: _Open | None = layer
         while below is not None and self._windowed(below):
+            # Others that read a map on the way would see it changed: then nothing is moved.
             place = below.reads[0]
             below = self._ends.get(place) if self._readers.get(place) == 1 else None
         if below is None or any(isinstance(other, Activate) for other in below.tail):
@@ -298,16 +320,23 @@ class _Fusing:
         return True
 
     def _extend(self, layer: _Open, at: int, op: Op) -> None:
+        """Let ``op`` be the last operation of a layer."""
         del self._ends[layer.last]
         layer.last = at
         layer.tail.append(op)
         self._ends[at] = layer
 
     def _begin(self, at: int, op: Op) -> None:
+        """Begin a layer with ``op``.
+
+        Raises:
+            UnsupportedModel: no layer begins with it, or not where it stands.
+        """
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
         if isinstance(op, Activate):
+            # An activation runs on the way of a layer to memory, never by itself.
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
@@ -328,6 +357,7 @@ class _Fusing:
         self._ends[at] = layer
 
     def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
+        """Return a layer that is complete; ``places``: of layers, by their last operations."""
         op = self._graph.ops[layer.first]
         place = layer.reads[0]
         shape = map_shape(self._graph, place) or (
@@ -343,6 +373,7 @@ class _Fusing:
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
+    """Return the layer of an operation that reads a map of ``shape``, with ``tail`` behind it."""
     activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
                       Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
@@ -380,7 +411,13 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
 
 
 def _check_sums(layers: Sequence[FusedLayer]) -> None:
-    """Vectors and maps of one pixel stand in memory differently: no sum takes both."""
+    """Check that no layer takes a vector and a map of one pixel, which stand in memory differently.
+
+    A vector, the output of a dense layer or mean, is a dense map: its columns are the images.
+
+    Raises:
+        UnsupportedModel: one does.
+    """
     vectors: list[bool] = []
     for layer in layers:
         some = [place >= 0 and vectors[place] for place in layer.sources]
@@ -395,10 +432,16 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
+    """Check that the last layer yields the logits of at least two classes.
+
+    Raises:
+        UnsupportedModel: it does not.
+    """
     if not any(layer.on_array for layer in layers):
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
+    # Dense layers write their parts of the logits into one buffer: that is as good as one layer.
     joined = last.kind.joins and all(layers[place].kind.fully_connected
                                      for place in last.sources)
     if last.activation.has_flags or last.pool or not (last.on_array or joined):
@@ -424,10 +467,11 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
 
 
 def _is_nothing(op: Op) -> bool:
-    """Whether an operation is a dropout of rate 0."""
+    """Return whether an operation is a dropout of rate 0."""
     return isinstance(op, Dropout) and op.rate == 0
 
 
 def _refuse(op: Op, why: str, fix: str) -> UnsupportedModel:
+    """Return the error for an operation that does not run where it stands."""
     return UnsupportedModel(f"operation {op.name!r} ({op.kind}) {why}, which is not supported",
                             fix=fix)

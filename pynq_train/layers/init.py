@@ -16,6 +16,7 @@ CLASSIFIER_SCALE = 0.25
 """Factor on the last layer's weights: small first logits, hence small first gradients."""
 
 _STREAM_WEIGHTS = 0x57
+"""Names the random stream of start weights among those of a seed."""
 
 
 def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
@@ -31,21 +32,29 @@ def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
 
 
 def check_params(network: Graph | Sequence[FusedLayer], params: Mapping[str, LayerParams]) -> None:
-    """Raise :class:`BadInput` unless ``params`` has finite arrays of the right shapes."""
+    """Check that ``params`` has finite arrays of the right shapes for every layer with parameters.
+
+    Raises:
+        BadInput: it has not.
+    """
     check_arrays(param_specs(network), params)
 
 
 def parameter_count(network: Graph | Sequence[FusedLayer]) -> int:
-    """Return the number of values that learn."""
+    """Return the number of values that a training of everything updates."""
     return sum(spec.learned for spec in param_specs(network))
 
 
 def init_params(network: Graph | Sequence[FusedLayer], seed: int) -> dict[str, LayerParams]:
-    """Return parameters by layer name: weights of deviation sqrt(2 / fan_in), biases 0.
+    """Return start parameters by layer name: weights of deviation sqrt(2 / fan_in), biases 0.
 
-    The weights of the last layer are scaled by :data:`CLASSIFIER_SCALE`. Batch normalisations
-    begin with gamma 1, beta 0, mean 0, variance 1. A graph without them and its fused layers
-    get the same bits.
+    He et al., "Delving Deep into Rectifiers", 2015. All arrays are float32. The weights of the last
+    layer are scaled by :data:`CLASSIFIER_SCALE`. Batch normalisations begin with gamma 1, beta 0,
+    mean 0, variance 1. A graph without them and its fused layers get the same bits.
+
+    Args:
+        network: a graph or its fused layers.
+        seed: of the random numbers; equal seeds give equal bits everywhere.
     """
     specs = param_specs(network)
     weighted = [spec for spec in specs if not spec.norm]
@@ -56,12 +65,15 @@ def init_params(network: Graph | Sequence[FusedLayer], seed: int) -> dict[str, L
             ones = np.ones(spec.channels, dtype=np.float32)
             params[spec.name] = LayerParams(ones, zeros, zeros.copy(), ones.copy())
             continue
+        # Normalisations do not count, so that a layer's stream stays when they are put in or
+        # folded.
         index = weighted.index(spec)
         scale = math.sqrt(2.0 / spec.fan_in)
         if index == len(weighted) - 1:
             scale *= CLASSIFIER_SCALE
         key = stream_key(seed, _STREAM_WEIGHTS, index)
         normal = normal_float32(key, math.prod(spec.weight_shape))
+        # Scaled in float64, so that one rounding remains.
         weight = (normal.astype(np.float64) * scale).astype(np.float32).reshape(spec.weight_shape)
         params[spec.name] = LayerParams(weight, zeros if spec.bias else None)
     return params

@@ -1,4 +1,4 @@
-"""Convolutions of well-known networks as lists of layers, for plans and benchmarks.
+"""Convolutions of well-known networks as layer lists, for plans and benchmarks.
 
 A list is not a graph: skip connections, normalisation and overlapping pooling between the layers
 are not in it, and each layer stands for itself.
@@ -31,7 +31,10 @@ def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: in
 
 
 def resnet20() -> Layers:
-    """ResNet-20 for 32x32 images: 19 convolutions and two 1x1 convolutions of the skips."""
+    """Return ResNet-20 for 32x32 images: 19 convolutions and two 1x1 convolutions of the skips.
+
+    He et al., "Deep Residual Learning for Image Recognition", 2015.
+    """
     layers = [conv_layer("conv1", 16, 3, 32)]
     layers += [conv_layer(f"a{i}", 16, 16, 32) for i in range(6)]
     for label, m, n, size in (("b", 32, 16, 32), ("c", 64, 32, 16)):
@@ -42,7 +45,11 @@ def resnet20() -> Layers:
 
 
 def vgg16() -> Layers:
-    """The 13 convolutions of VGG-16 for 224x224 images, with ReLU and pooling."""
+    """Return the 13 convolutions of VGG-16 for 224x224 images, with pooling.
+
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+    2014.
+    """
     shapes = ((64, 3, 224, False), (64, 64, 224, True), (128, 64, 112, False),
               (128, 128, 112, True), (256, 128, 56, False), (256, 256, 56, False),
               (256, 256, 56, True), (512, 256, 28, False), (512, 512, 28, False),
@@ -53,7 +60,10 @@ def vgg16() -> Layers:
 
 
 def alexnet() -> Layers:
-    """The five convolutions of AlexNet (one tower) for 224x224 images."""
+    """Return the five convolutions of AlexNet (one tower) for 224x224 images.
+
+    Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
+    """
     return (conv_layer("conv1", 64, 3, 224, 11, 4, 55), conv_layer("conv2", 192, 64, 27, 5),
             conv_layer("conv3", 384, 192, 13), conv_layer("conv4", 256, 384, 13),
             conv_layer("conv5", 256, 256, 13))
@@ -72,7 +82,10 @@ def mobilenet() -> Layers:
 
 
 def ds_cnn() -> Layers:
-    """The nine convolutions of DS-CNN-S for 32x32 inputs of one channel."""
+    """Return the nine convolutions of DS-CNN-S for 32x32 inputs of one channel.
+
+    Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", 2017.
+    """
     layers = [conv_layer("conv1", 64, 1, 32, 6, 2)]
     for index in range(1, 5):
         layers.append(conv_layer(f"dw{index}", 64, 64, 16, groups=64))
@@ -81,8 +94,12 @@ def ds_cnn() -> Layers:
 
 
 def grouped() -> Layers:
-    """Grouped convolutions of AlexNet (two towers), ResNeXt-50 (32x4d), ShuffleNet (three groups),
-    and a depthwise one that doubles the channels; the first stands for the layers below."""
+    """Return grouped convolutions of well-known networks, each for itself.
+
+    AlexNet (two towers), ResNeXt-50 (32x4d), ShuffleNet (three groups), and a depthwise one that
+    doubles the channels. The first layer is there because the first one of a list has no backward
+    pass.
+    """
     return (conv_layer("conv1", 96, 3, 27),
             conv_layer("alexnet2", 256, 96, 27, 5, groups=2),
             conv_layer("alexnet4", 384, 384, 13, groups=2),
@@ -105,7 +122,11 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Layers:
-    """Return the layers of list ``name``; :class:`UnknownName` lists the names."""
+    """Return the layers of list ``name``.
+
+    Raises:
+        UnknownName: there is none; the text lists all.
+    """
     if name not in _LISTS:
         raise UnknownName.among("layer list", name, _LISTS)
     return _LISTS[name]()

@@ -27,9 +27,12 @@ _WINDOWS: dict[type[Op], tuple[range, range]] = {
 
 
 def check_supported(graph: Graph) -> None:
-    """Raise :class:`UnsupportedModel` that lists every operation that the engine does not run.
+    """Check that the engine runs every operation of a graph by itself.
 
-    The text names what could replace them. What cannot stand where it stands, ``fuse`` refuses.
+    Whether each can stand where it stands, ``fuse`` finds out.
+
+    Raises:
+        UnsupportedModel: it does not; all such operations are named, and what could replace them.
     """
     refused: dict[type[Op], list[str]] = {}
     for op in graph.ops:

@@ -24,6 +24,7 @@ VIRTUAL_VARIABLE = "PYNQ_TRAIN_VIRTUAL"
 """Environment variable with the board that unchanged notebooks and scripts simulate."""
 
 MANIFEST = "manifest.json"
+"""Name of the file that describes builds."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -55,7 +56,7 @@ class Build:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: Path) -> Build:
-        """Return the build that a manifest describes.
+        """Return the build that a manifest describes; ``where`` is named in the error's text.
 
         Raises:
             BadInput: keys are missing or unknown.
@@ -70,13 +71,21 @@ class Build:
 
 
 def released() -> dict[str, Build]:
-    """Released builds by board; empty as long as there is none."""
+    """Return the released builds by board; empty as long as there is none.
+
+    Raises:
+        BadInput: the manifest cannot be read.
+    """
     path = _PACKAGE / MANIFEST
     return {name: Build.from_dict(values, path) for name, values in _read(path)["builds"].items()}
 
 
 def folders(board: Board) -> list[Path]:
-    """Folders in which the overlay of a board is looked for, the first one first."""
+    """Return the folders in which the overlay of a board is looked for, the first one first.
+
+    The folder of :data:`FOLDER_VARIABLE`, then the installed package, then what ``make overlay``
+    leaves in a checkout.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
     first = [Path(chosen) / board.name] if chosen else []
     built = _PACKAGE.parents[1] / "build" / "overlays" / board.name
@@ -84,7 +93,7 @@ def folders(board: Board) -> list[Path]:
 
 
 def find_overlay(board: Board) -> Path:
-    """Bit file of a board, checked: complete, as built, and of this package's contract.
+    """Return the bit file of a board, checked: complete, as built, and of this package's contract.
 
     Raises:
         BadInput: it is missing, incomplete or damaged.
@@ -116,19 +125,23 @@ def find_overlay(board: Board) -> Path:
 
 
 def board_of_image(name: str | None = None) -> Board | None:
-    """The board that a PYNQ image calls ``name`` (default: ``$BOARD``); None: no known one."""
+    """Return the board that a PYNQ image calls ``name``; None if that is no known one.
+
+    ``name``: default is the environment variable ``BOARD``, which PYNQ images set.
+    """
     name = name if name is not None else os.environ.get("BOARD", "")
     known = {board.pynq_name.lower(): board for board in BOARDS.values()}
     return known.get(name.lower())
 
 
 def this_machine() -> str:
-    """Name of the backend to use here: the board of a PYNQ image, else a virtual board.
+    """Return the name of the backend to use here: the board of a PYNQ image, else a virtual board.
 
-    ``PYNQ_TRAIN_VIRTUAL=ultra96`` names another virtual board than the PYNQ-Z2.
+    ``PYNQ_TRAIN_VIRTUAL=ultra96`` chooses that virtual board, on any machine; without it a PC gets
+    the PYNQ-Z2.
 
     Raises:
-        UnknownName: it names none.
+        UnknownName: the variable names no board.
     """
     virtual = os.environ.get(VIRTUAL_VARIABLE)
     if virtual:
@@ -140,15 +153,15 @@ def this_machine() -> str:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file."""
+    """Return the SHA-256 digest of a file as hexadecimal text."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def installed_build(bit: Path, board: Board) -> Build:
-    """What is known of a bit file of a board.
+    """Return what is known of a board's bit file: the manifest beside it, or the released build.
 
     Raises:
-        BadInput: nothing is.
+        BadInput: nothing is known of it.
     """
     beside = bit.with_name(MANIFEST)
     if beside.is_file():
@@ -161,6 +174,7 @@ def installed_build(bit: Path, board: Board) -> Build:
 
 
 def _how_to_get(board: Board, folder: Path) -> str:
+    """Return the advice for a missing overlay: download, build, or use the virtual board."""
     build = released().get(board.name)
     virtual = f"or use 'virtual:{board.name}'"
     if build is not None and build.url:
@@ -170,6 +184,11 @@ def _how_to_get(board: Board, folder: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Return the values of a manifest.
+
+    Raises:
+        BadInput: it cannot be read, or is no JSON object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

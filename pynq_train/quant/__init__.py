@@ -1,4 +1,8 @@
-"""Exponents of all tensors, kept in integers, and the step-block entries that follow from them."""
+"""Quantisation: exponents of all tensors, kept in integers, and the step-block fields that follow.
+
+``policy`` turns measures of past steps into exponents, ``step`` turns exponents and the optimizer's
+values into fields, ``loss`` knows what is trained for. docs/numerics.md has the formulas.
+"""
 
 from pynq_train.quant.loss import Loss
 from pynq_train.quant.policy import (

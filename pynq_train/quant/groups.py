@@ -1,4 +1,4 @@
-"""Layers whose outputs share one exponent: the sources of a concatenation, and the joined map."""
+"""Layers whose outputs share one exponent: sources of a concatenation, and its buffer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ def groups_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> tupl
     Args:
         kinds: what each layer does.
         sources: positions that each reads, -1 for the images.
+
+    Raises:
+        ValueError: a source's exponent is not free, or another concatenation holds it already.
     """
     root = list(range(len(kinds)))
+    # From the last one: an outer concatenation has its own group before the inner ones take it
+    # over.
     for at in reversed(range(len(kinds))):
         if not kinds[at].joins:
             continue

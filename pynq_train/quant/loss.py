@@ -1,4 +1,7 @@
-"""Losses: exponents of their gradients, step-block fields, and the unit of what the record says."""
+"""Losses: exponents of their gradients, step-block fields, and the unit of what the record says.
+
+docs/numerics.md 5 has the formulas of the softmax unit.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,31 @@ GRADIENT_BITS = 15
 LARGEST_GRADIENT_EXPONENT = -8
 """Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
 _TARGET_BITS = 16
-"""Fraction bits of the targets of the cross-entropy."""
+"""Fraction bits of the targets of the cross-entropy (Q.16)."""
 _ERROR_FLOOR = -14
-"""Smallest exponent of logit minus target: both are below one there, their difference below two."""
+"""Smallest exponent of logit minus target.
+
+Logits of a smaller exponent are below one, and a target is at most one: their difference is below
+two, which 16 bits hold at this exponent.
+"""
 _LOSS_BITS = 16
 """Fraction bits of a loss in log2 units."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a network is trained for. Both are means over the mini-batch, as in PyTorch.
+    """What a network is trained for; a mean over the mini-batch, as in PyTorch.
 
     Attributes:
         kind: ``cross-entropy`` of the softmax, or ``mse``: mean squared difference of the logits
             and 1 at the label, 0 elsewhere.
-        smoothing: cross-entropy: part of the target that is spread over all classes evenly.
+        smoothing: cross-entropy: the part of the target that is spread over all classes evenly, 0
+            to below 1.
         classes: outputs of the network.
+
+    Raises:
+        UnknownName: there is no such loss.
+        BadInput: ``smoothing`` is out of range, or given for ``mse``.
     """
 
     kind: str = CROSS_ENTROPY
@@ -37,7 +49,7 @@ class Loss:
     classes: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what the softmax unit cannot take."""
+        """Refuse what the softmax unit cannot compute."""
         if self.kind not in LOSSES:
             raise UnknownName.among("loss", self.kind, LOSSES)
         value = self.smoothing
@@ -51,31 +63,49 @@ class Loss:
 
     @property
     def mse(self) -> bool:
-        """Whether it is the squared error."""
+        """Whether the loss is the squared error."""
         return self.kind == MSE
 
     def gradient_exponent(self, batch: int, logits: int) -> int:
-        """Exponent of the logit gradients; ``logits``: exponent of the logits."""
+        """Return the exponent of the logit gradients.
+
+        The powers of two in 1/batch (and for ``mse`` 1/classes) are in it, the rest is in
+        :meth:`fold`.
+
+        Args:
+            batch: images of the mini-batch.
+            logits: exponent of the logits.
+        """
         if not self.mse:
             return -GRADIENT_BITS - _whole(batch)
         return self._error_exponent(logits) + 1 - _whole(self.classes) - _whole(batch)
 
     def logits_ceiling(self, batch: int) -> int:
-        """Largest exponent of logits whose gradients keep theirs."""
+        """Return the largest exponent of logits at which that of their gradients is not too large.
+
+        The squared error's gradients take over the exponent of the logits; those of the
+        cross-entropy do not depend on it.
+        """
         if not self.mse:
             return 0
         return min(0, LARGEST_GRADIENT_EXPONENT - 1 + _whole(self.classes) + _whole(batch))
 
     def fold(self, batch: int) -> float:
-        """Factor that the gradients lack: of the means, their exponent has the powers of two."""
+        """Return the factor, in (0.5, 1] for each mean, that the gradients lack.
+
+        It is the rest of the means' 1/n behind the powers of two in the exponent. Learning rate and
+        decay make up for it.
+        """
         result = (1 << _whole(batch)) / batch
         return result * (1 << _whole(self.classes)) / self.classes if self.mse else result
 
     def fields(self, logits: int) -> dict[str, int]:
-        """Step-block fields of the softmax unit, but ``valid``.
+        """Return the step-block fields of the softmax unit, all but ``valid``.
 
-        The targets of the cross-entropy add up to one exactly: what is spread is rounded down or up
-        to ``classes / 65536``.
+        The targets of the cross-entropy add up to one exactly: what is spread is rounded to a
+        multiple of ``classes / 65536``.
+
+        ``logits``: exponent of the logits.
         """
         if self.mse:
             return {"z_shift": -logits, "m_shift": self._error_exponent(logits) - logits}
@@ -84,13 +114,17 @@ class Loss:
         return {"z_shift": -logits, "t_off": even, "t_drop": (self.classes - 1) * even}
 
     def unit(self, logits: int) -> float:
-        """Loss of one unit of the record; cross-entropies in nats."""
+        """Return the loss of one unit of the record, in nats for the cross-entropy.
+
+        ``logits``: exponent of the logits.
+        """
         if self.mse:
             return math.ldexp(1.0, 2 * self._error_exponent(logits)) / self.classes
         return math.log(2) / (1 << _LOSS_BITS)
 
     @staticmethod
     def _error_exponent(logits: int) -> int:
+        """Return the exponent of logit minus target."""
         return max(logits, _ERROR_FLOOR)
 
 
@@ -99,5 +133,5 @@ PLAIN_LOSS = Loss()
 
 
 def _whole(count: int) -> int:
-    """Exponent of the largest power of two that is not above ``count``."""
+    """Return the exponent of the largest power of two that is not above ``count``."""
     return count.bit_length() - 1

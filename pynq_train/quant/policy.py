@@ -1,8 +1,9 @@
 """Exponent bookkeeping: measured ranges of past steps become the exponents of the next one.
 
 A tensor is signed 16-bit integers ``q`` and one exponent ``e``: value = q * 2**e. A range is
-written as ``k``: the largest magnitude lies in [2**(k-1), 2**k), so that ``e = k - 15``. Everything
-here is integer; nothing depends on floating point.
+written as ``k``: the largest magnitude lies in [2**(k-1), 2**k), so that ``e = k - 15`` just holds
+it. Everything here is integer; nothing depends on floating point, so that a resumed training and
+another machine choose the same exponents.
 """
 
 from __future__ import annotations
@@ -27,35 +28,41 @@ from pynq_train.quant.loss import (
 )
 
 HISTORY_STEPS = 16
+"""Steps whose ranges count: the largest of them decides."""
 MARGIN = 1
+"""Bits by which a range may grow in one step before anything saturates."""
 FRACTION_BITS = GRADIENT_BITS
 """A range ``k`` has the exponent ``k - FRACTION_BITS``."""
 INPUT_START, FEATURE_START, GRADIENT_START = 2, 4, -8
-"""Ranges ``k`` before anything was measured."""
+"""Ranges ``k`` of images, feature maps and gradients before anything was measured."""
 FEATURE_FLOOR, WEIGHT_FLOOR, GRADIENT_FLOOR = -21, -21, -48
-"""Smallest exponents, so that every shift keeps inside its field."""
+"""Smallest exponents, so that every shift keeps within its field."""
 FEATURE_CEILING, WEIGHT_CEILING = 0, -11
+"""Largest exponents, for the same reason."""
 MAX_SHIFT = 47
+"""Largest right shift of a requantisation."""
 CALIBRATION_SLACK = 3
 """Bits that a start exponent may be too large before calibration is repeated."""
 COEFFICIENT_BITS = 23
-"""Fraction bits of a range of the 24-bit coefficients of the vector unit."""
+"""Fraction bits of a range of the vector unit's 24-bit coefficients."""
 COEFFICIENT_START = 3
+"""Range ``k`` of a normalisation's forward coefficients before they were measured."""
 SCALE_BITS = 22
-"""Largest power of two among coefficients."""
+"""Exponent of the largest power of two among 24-bit coefficients."""
 MAX_OFFSET_SHIFT = 28
-"""Largest right shift behind a normalisation, so that its offsets keep in 48 bits."""
+"""Largest right shift behind a normalisation, so that its offsets keep within 48 bits."""
 MEAN_BITS = 28
-"""Bits by which 1 / pixels of a mean is scaled, where 23 bits hold it."""
+"""Most bits by which 1 / pixels of a mean is scaled; 24-bit coefficients may allow fewer."""
 MAX_GRADIENT_EXPONENT = LARGEST_GRADIENT_EXPONENT
 """Largest exponent of gradients (``g_shift`` is at least 0 while features have at most 0)."""
 _MOST_ROUNDS = 64
-"""Rounds in which the exponents of concatenations settle; each raises one at least."""
+"""Rounds in which the exponents of concatenations settle; each raises at least one of them."""
 FORMAT_VERSION = 1
+"""Version of the state in a checkpoint."""
 
 
 def clamp(value: int, low: int, high: int) -> int:
-    """``value`` limited to ``low..high``."""
+    """Return ``value`` limited to ``low..high``."""
     return max(low, min(high, value))
 
 
@@ -115,30 +122,30 @@ class LayerExponents:
 
     @property
     def forward_sum(self) -> int:
-        """Exponent of the forward sums."""
+        """Exponent of the sums of the forward pass, before requantisation."""
         return self.x + self.w if self.total is None else self.total
 
     @property
     def backward_sum(self) -> int:
-        """Exponent of the backward sums."""
+        """Exponent of the sums of the backward pass."""
         return self.dy + self.w
 
     @property
     def gradient_sum(self) -> int:
-        """Exponent of the weight gradient sums."""
+        """Exponent of the sums of the weight gradient."""
         return self.x + self.dy
 
 
 @dataclass(frozen=True)
 class StepExponents:
-    """Exponents of all layers in one step, and the batch they belong to.
+    """Exponents of all layers in one step, and the mini-batch and loss that they belong to.
 
     Attributes:
         batch: images of the mini-batch.
-        layers: by layer.
-        gradients: by gradient tensor.
-        sums: exponents of the sums behind each node of the backward graph.
-        loss: the loss that they belong to.
+        layers: exponents by layer.
+        gradients: exponents by symbol of the gradient.
+        sums: exponent of the sums behind each node of the backward graph.
+        loss: the loss.
     """
 
     batch: int
@@ -155,13 +162,15 @@ class StepExponents:
 
 @dataclass(frozen=True)
 class Measures:
-    """Record words 0 of one training step; an OR over several descriptors of one tensor.
+    """Measures of one training step: word 0 of the records, joined by OR for each tensor.
+
+    The bit length of a measure says how many bits the sums had; 0 if all were zero.
 
     Attributes:
         forward: per layer: magnitude bits of the forward sums.
         backward: per layer: magnitude bits of the backward sums; None without backward pass.
         weights: per layer: magnitude bits of the masters; None if not trained.
-        coefficients: per layer: magnitude bits of a normalisation's forward coefficients.
+        coefficients: by position of a normalisation: magnitude bits of its forward coefficients.
         nodes: by position in the backward graph: magnitude bits of what a node on the vector unit
             wrote, and of the coefficients of a normalisation's backward pass.
     """
@@ -175,7 +184,7 @@ class Measures:
 
 @dataclass
 class ExponentPolicy:
-    """Exponent state of a training run; part of a checkpoint.
+    """Exponents of a training from step to step; its state is a part of a checkpoint.
 
     Attributes:
         layers: the network's layers.
@@ -185,7 +194,7 @@ class ExponentPolicy:
         gradient: per layer: ranges of the gradient of its output; the last layer's is fixed.
         weight_k: per layer: range of the masters after the last update.
         w16: per layer: exponent of the 16-bit weights in device memory.
-        extra: by name: ranges of partial gradients (tensor names) and of the coefficients of
+        extra: by name: ranges of partial gradients (tensor symbols) and of the coefficients of
             normalisations (``<layer>.a`` forward, ``<layer>.b`` backward).
         loss: gives the exponent of the logit gradients; not part of the saved state.
     """
@@ -208,8 +217,11 @@ class ExponentPolicy:
         Args:
             layers: the network's layers.
             backward_graph: which gradients are computed from which.
-            weight_k: ranges of the start weights, ``range_of_master(max |w|)``.
+            weight_k: range of each layer's start weights, ``range_of_master(max |w|)``.
             input_k: range of the input images.
+
+        Raises:
+            BadInput: there are not as many weight ranges as layers.
         """
         if len(weight_k) != len(layers):
             raise BadInput("weight ranges", expected=f"one for each of {len(layers)} layers",
@@ -220,7 +232,7 @@ class ExponentPolicy:
         return policy
 
     def weight_exponent(self, layer: int) -> int:
-        """Exponent that the next 16-bit copy of a layer's weights gets."""
+        """Return the exponent that the next 16-bit copy of a layer's weights gets."""
         return clamp(self.weight_k[layer] + MARGIN - FRACTION_BITS, WEIGHT_FLOOR, WEIGHT_CEILING)
 
     @property
@@ -229,25 +241,35 @@ class ExponentPolicy:
         return clamp(self.input_k - FRACTION_BITS, FEATURE_FLOOR, FEATURE_CEILING)
 
     def exponents(self, batch: int, training: bool = True) -> StepExponents:
-        """Return the exponents of the next step; without ``training`` nothing is dropped."""
+        """Return the exponents of the next step.
+
+        Args:
+            batch: images of the mini-batch.
+            training: False in an evaluation: dropouts pass everything on.
+
+        Raises:
+            ValueError: no exponent suits all sources of a concatenation.
+        """
         forward = self._forward(batch, training)
         gradients = {DLOGITS: self.loss.gradient_exponent(batch, forward[-1].y)}
         inputs: dict[int, int] = {}
         sums: list[int] = []
-        for step in self.backward_graph.nodes:
-            total = self._sum_of(step, forward, gradients)
+        for node in self.backward_graph.nodes:
+            total = self._sum_of(node, forward, gradients)
             sums.append(total)
-            if not step.target:
+            if not node.target:
                 continue
+            # Copies and tensor views keep the exponent of what they read.
             found = total
-            if not step.kind.copies:
-                history = self._history(step.target)
+            if not node.kind.copies:
+                history = self._history(node.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
-                most = MAX_OFFSET_SHIFT if step.kind == nodes.NORM else MAX_SHIFT
+                most = MAX_OFFSET_SHIFT if node.kind == nodes.NORM else MAX_SHIFT
+                # Requantisation shifts right only, so an exponent is never below that of the sums.
                 found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
-            gradients[step.target] = found
-            if step.kind == nodes.BACKWARD:
-                inputs[step.layer] = found
+            gradients[node.target] = found
+            if node.kind == nodes.BACKWARD:
+                inputs[node.layer] = found
         layers = []
         for i, (layer, own) in enumerate(zip(self.layers, forward)):
             ref = self.backward_graph.of_layer.get(i)
@@ -257,7 +279,12 @@ class ExponentPolicy:
         return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
 
     def _forward(self, batch: int, training: bool) -> list[LayerExponents]:
-        """Exponents of the forward pass; gradients and new weights are still 0."""
+        """Return the exponents of the forward pass; gradients and new weights are still 0.
+
+        The sources of a concatenation share the largest exponent that any of them wants. A layer's
+        sums may end above that; then all of the group follow, which may move other layers: hence
+        rounds, until nothing changes.
+        """
         sources = [layer.sources for layer in self.layers]
         groups = groups_of([layer.kind for layer in self.layers], sources)
         targets: dict[int, int] = {}
@@ -280,7 +307,11 @@ class ExponentPolicy:
 
     def _round(self, sources: Sequence[tuple[int, ...]], targets: Sequence[int],
                training: bool) -> list[LayerExponents]:
-        """Exponents of the forward pass for given targets of the outputs."""
+        """Return the exponents of the forward pass for given targets of the outputs.
+
+        ``sources``: positions that each layer reads, ``targets``: exponent that each output should
+        have. An output gets the nearest one that the shift behind its sums can reach.
+        """
         done: list[LayerExponents] = []
         for i, (layer, target) in enumerate(zip(self.layers, targets)):
             x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources[i])
@@ -291,6 +322,9 @@ class ExponentPolicy:
                 continue
             if layer.kind.normalises:
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
+                # The second map is multiplied by 2**(second - total), a coefficient of 1 to
+                # 2**SCALE_BITS: that bounds the exponent of the sums, and with it that of the
+                # coefficients, on both sides.
                 least = max(target - x - most, second - x - SCALE_BITS if rest else w)
                 w = min(max(w, least), second - x) if rest else max(w, target - x - most)
                 total = x + w
@@ -312,30 +346,30 @@ class ExponentPolicy:
         return done
 
     def _coefficient(self, name: str) -> int:
-        """Exponent of a normalisation's forward coefficients."""
+        """Return the exponent of a normalisation's forward coefficients."""
         history = self.extra.get(f"{name}.a")
         return (max(history) + MARGIN if history else COEFFICIENT_START) - COEFFICIENT_BITS
 
-    def _sum_of(self, step: BackwardNode, forward: Sequence[LayerExponents],
+    def _sum_of(self, node: BackwardNode, forward: Sequence[LayerExponents],
                 gradients: Mapping[str, int]) -> int:
-        """Exponent of the sums of a node of the backward graph."""
-        first = gradients[step.reads[0].tensor]
-        own = forward[step.layer]
-        if step.kind == nodes.SUM:
-            return _common(first, gradients[step.reads[1].tensor])
-        if step.kind.copies or step.kind == nodes.UNPOOL:
+        """Return the exponent of the sums of a node of the backward graph."""
+        first = gradients[node.reads[0].tensor]
+        own = forward[node.layer]
+        if node.kind == nodes.SUM:
+            return _common(first, gradients[node.reads[1].tensor])
+        if node.kind.copies or node.kind == nodes.UNPOOL:
             return first
-        if step.kind == nodes.SPREAD:
-            return first - mean_scale(self.layers[step.layer].pixels)[1]
-        if step.kind == nodes.DROP:
-            return first - keep_scale(self.layers[step.layer].rate)[1]
-        if step.kind == nodes.NORM:
-            history = self.extra.get(f"{self.layers[step.layer].name}.b")
+        if node.kind == nodes.SPREAD:
+            return first - mean_scale(self.layers[node.layer].pixels)[1]
+        if node.kind == nodes.DROP:
+            return first - keep_scale(self.layers[node.layer].rate)[1]
+        if node.kind == nodes.NORM:
+            history = self.extra.get(f"{self.layers[node.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
         return first + own.w
 
     def _history(self, tensor: str) -> list[int]:
-        """Measured ranges of a gradient tensor."""
+        """Return the measured ranges of a gradient: the list itself, to which new ones go."""
         for layer, history in zip(self.layers, self.gradient):
             if tensor == f"{layer.name}.dy":
                 return history
@@ -344,9 +378,11 @@ class ExponentPolicy:
     def observe(self, used: StepExponents, measures: Measures) -> None:
         """Take the measures of a training step that ran with the exponents ``used``.
 
-        Evaluation must not be observed. An all-zero tensor leaves its history as it is.
+        Evaluations must not be observed. A tensor that is all zero leaves its history as it is.
         """
         for i, layer in enumerate(used.layers):
+            # A measure is that of the sums, before rounding to the output's exponent: it shows
+            # ranges that did not fit, too.
             _push(self.feature[i], measures.forward[i], layer.forward_sum)
             if i in measures.coefficients:
                 _push(self.extra.setdefault(f"{self.layers[i].name}.a", []),
@@ -355,22 +391,24 @@ class ExponentPolicy:
             if weights is not None:
                 if weights:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
+                # The update has written the copy with this exponent, also where all weights are
+                # zero.
                 self.w16[i] = layer.w_next
-        for number, (step, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
-            bits = measures.backward[step.layer] if step.kind == nodes.BACKWARD else None
+        for number, (node, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
+            bits = measures.backward[node.layer] if node.kind == nodes.BACKWARD else None
             if number in measures.nodes:
                 bits, coefficients = measures.nodes[number]
-                if step.kind == nodes.NORM:
-                    _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
-                          coefficients, total - used.gradients[step.reads[0].tensor])
-            if bits is not None and step.target and not step.kind.copies:
-                _push(self._history(step.target), bits, total)
+                if node.kind == nodes.NORM:
+                    _push(self.extra.setdefault(f"{self.layers[node.layer].name}.b", []),
+                          coefficients, total - used.gradients[node.reads[0].tensor])
+            if bits is not None and node.target and not node.kind.copies:
+                _push(self._history(node.target), bits, total)
 
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
         """Take the measures of a calibration step instead of all history.
 
         Returns:
-            Whether to calibrate again: some range lay outside its guess, or far below it.
+            Whether to calibrate again: some range did not fit its exponent, or was far below it.
         """
         for history in (*self.feature, *self.gradient, *self.extra.values()):
             history.clear()
@@ -379,6 +417,7 @@ class ExponentPolicy:
 
     @staticmethod
     def _far(used: StepExponents, measures: Measures) -> bool:
+        """Return whether some exponent was too small, or too large by more than the slack."""
         for i, layer in enumerate(used.layers):
             pairs = [(measures.forward[i], layer.forward_sum, layer.y)]
             backward = measures.backward[i]
@@ -386,6 +425,8 @@ class ExponentPolicy:
                 pairs.append((backward, layer.backward_sum, layer.dx))
             for bits, total, chosen in pairs:
                 if bits:
+                    # The exponent that this range would have been given, against the one it was
+                    # given.
                     ideal = bits.bit_length() + total + MARGIN - FRACTION_BITS
                     if ideal > chosen or ideal < chosen - CALIBRATION_SLACK:
                         return True
@@ -405,7 +446,7 @@ class ExponentPolicy:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], layers: Sequence[QuantLayer],
                   backward_graph: BackwardGraph) -> ExponentPolicy:
-        """Rebuild a state saved by :meth:`to_dict` for a network.
+        """Return a state saved by :meth:`to_dict`, for a network.
 
         Args:
             data: plain values.
@@ -439,33 +480,45 @@ class ExponentPolicy:
 
 
 def range_of_master(largest: int) -> int:
-    """Range ``k`` of Q3.28 masters whose largest magnitude is ``largest`` (an integer)."""
+    """Return the range ``k`` of Q3.28 masters whose largest magnitude is ``largest``."""
     return max(int(largest).bit_length(), 1) + MASTER_EXPONENT
 
 
 def mean_scale(pixels: int) -> tuple[int, int]:
-    """Return (integer, bits) with ``integer * 2**-bits`` as 1 / ``pixels``, for the vector unit."""
+    """Return (integer, bits) with ``integer * 2**-bits`` nearest to 1 / ``pixels``.
+
+    It is a coefficient of the vector unit: as many bits as that takes, so that the rounding is as
+    small as it can be.
+    """
     bits = min(MEAN_BITS, SCALE_BITS + pixels.bit_length() - 1)
     return round((1 << bits) / pixels), bits
 
 
 def keep_scale(rate: float) -> tuple[int, int]:
-    """Return (integer, bits) with ``integer * 2**-bits`` as 1 / (1 - ``rate``), likewise."""
+    """Return (integer, bits) with ``integer * 2**-bits`` nearest to 1 / (1 - ``rate``).
+
+    It is the factor of what a dropout keeps; the integer is between 2**21 and 2**22.
+    """
     fraction, exponent = math.frexp(1 / (1 - rate))
     return round(fraction * (1 << SCALE_BITS)), SCALE_BITS - exponent
 
 
 def _common(one: int, other: int) -> int:
-    """Exponent in which two maps are added: the finer one, if the scale of the other allows."""
+    """Return the exponent in which two maps are added: the finer one, if the other's scale allows.
+
+    The scale is the power of two that takes the coarser map to that exponent, a 24-bit coefficient.
+    """
     return max(min(one, other), max(one, other) - SCALE_BITS)
 
 
 def _target(history: Sequence[int], start: int) -> int:
+    """Return the exponent for the largest range of a history, or for ``start`` without any."""
     k = max(history) + MARGIN if history else start
     return k - FRACTION_BITS
 
 
 def _push(history: list[int], bits: int, exponent: int) -> None:
+    """Add a measured range to a history and forget old ones; ``exponent``: of the sums."""
     if bits:
         history.append(bits.bit_length() + exponent)
         del history[:-HISTORY_STEPS]

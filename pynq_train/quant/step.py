@@ -1,4 +1,7 @@
-"""Fields of the step block from the exponents of a step and the optimizer's values."""
+"""Fields of the step block from the exponents of a step and the optimizer's values.
+
+All shifts are differences of exponents; docs/numerics.md 3 to 7 says what each field does.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ GRADIENT_PRESHIFT = 16
 
 @dataclass(frozen=True)
 class SgdStep:
-    """Values of one SGD step: v = momentum * v + g + decay * w; w -= lr * v.
+    """Values of one step of SGD: v = momentum * v + g + decay * w; w -= lr * v.
 
     With ``nesterov`` the last is w -= lr * (g + decay * w + momentum * v).
 
@@ -39,11 +42,11 @@ class SgdStep:
         lr: learning rate.
         momentum: 0..1.
         decay: weight decay, not applied to biases.
-        valid: images that count (default: all).
+        valid: images of the mini-batch that count (default: all).
         factors: per layer: factors of the learning rate of weights and bias (default: 1).
         clip: exponent of the bound of gradient maps (:func:`clip_shift`), None without.
         nesterov: whether it is Nesterov's step.
-        parts: mini-batches whose mean gradient makes a step.
+        parts: mini-batches whose mean gradient makes an update.
         part: which of them this is. The first applies momentum and decay, the last moves w.
         seed: of the training; ``step``: training steps (mini-batches) so far. With them the masks
             of dropouts are drawn.
@@ -64,11 +67,17 @@ class SgdStep:
 
 @dataclass(frozen=True)
 class StepParams:
-    """Step-block fields of one step: per layer, and for softmax (see ``hw.commands``).
+    """Step-block fields of one step by their names (see ``hw.commands``).
 
-    ``norm``: of the coefficients of normalisations, by layer. ``nodes``, ``node_coefficients``: of
-    the vector unit's nodes of the backward graph, by their positions in it, and of the
-    coefficients that they read.
+    Attributes:
+        softmax: of the softmax unit.
+        forward: per layer: of the forward pass.
+        backward: per layer: of the backward pass.
+        update_weights: per layer: of the update of weights, or gamma.
+        update_bias: per layer: of the update of biases, or beta.
+        norm: by position of a normalisation: of its forward coefficients.
+        nodes: by position in the backward graph: of a node on the vector unit.
+        node_coefficients: likewise: of the backward coefficients that a node reads.
     """
 
     softmax: Mapping[str, int]
@@ -95,6 +104,9 @@ def learning_rate_fields(lr: float) -> tuple[int, int]:
     """Return (mantissa, right shift) of a learning rate: ``lr = mantissa * 2**-shift / 16``.
 
     The factor 16 takes Q7.24 momentum to Q3.28 weights.
+
+    Raises:
+        BadInput: the rate is negative, too large or no number.
     """
     if not 0 <= lr < 2048 or math.isnan(lr):
         raise BadInput("learning rate", expected="0 or more, below 2048", found=lr)
@@ -102,8 +114,10 @@ def learning_rate_fields(lr: float) -> tuple[int, int]:
         return 0, 0
     fraction, exponent = math.frexp(lr * 16)
     mantissa, shift = round(fraction * (1 << 16)), 16 - exponent
+    # The field has 16 bits; a fraction that rounds up to one needs 17.
     if mantissa == 1 << 16:
         mantissa, shift = 1 << 15, shift - 1
+    # A rate this small loses mantissa bits instead, down to 0.
     if shift > MAX_SHIFT:
         mantissa, shift = mantissa >> (shift - MAX_SHIFT), MAX_SHIFT
     if shift < 0:
@@ -115,16 +129,19 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[
                 backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
     """Return the step-block fields of a step; without ``sgd`` those of an evaluation.
 
-    The mean over a mini-batch that is no power of two is folded into learning rate and decay:
-    the logit gradients carry 2**-floor(log2(batch)), not 1/batch. So is the mean over the parts of
-    a step, whose power of two is in ``g_shift``.
+    The mean over a mini-batch that is no power of two is folded into learning rate and decay: the
+    logit gradients carry 2**-floor(log2(batch)), not 1/batch. So is the mean over the parts of an
+    update, whose power of two is in ``g_shift``.
 
     Args:
-        exponents: of the step.
+        exponents: exponents of the step.
         sgd: the optimizer's values, None for an evaluation.
         layers: the layers.
         backward_graph: which gradients are computed from which.
-        alphas: by position of a normalisation: the part by which its running values move.
+        alphas: by position of a normalisation: the part by which its running statistics move.
+
+    Raises:
+        BadInput: a value of the optimizer is out of the range of its field.
     """
     batch = exponents.batch
     valid = batch if sgd is None or sgd.valid is None else sgd.valid
@@ -151,7 +168,7 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[
 
 def _update_fields(exponents: StepExponents, sgd: SgdStep | None
                    ) -> tuple[tuple[Mapping[str, int], ...], tuple[Mapping[str, int], ...]]:
-    """Updates of the weights and of the biases of each layer; empty where nothing is trained."""
+    """Return the updates of weights and of biases, by layer; empty where nothing is trained."""
     none: tuple[Mapping[str, int], ...] = ({},) * len(exponents.layers)
     if sgd is None:
         return none, none
@@ -175,7 +192,7 @@ def _update_fields(exponents: StepExponents, sgd: SgdStep | None
 
 
 def _forward_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
-    """Forward pass of a layer, on whatever unit it runs; a concatenation has none."""
+    """Return the fields of a layer's forward pass on its unit; a concatenation has none."""
     if layer.on_array:
         return {"shift": e.y - e.forward_sum, "bias_shift": MASTER_EXPONENT - e.forward_sum,
                 "limit": limit_code(e.activation, e.y)}
@@ -185,7 +202,7 @@ def _forward_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -
 
 
 def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
-    """Forward pass of a layer of the vector unit."""
+    """Return the fields of the forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
     limit = limit_code(e.activation, e.y)
     if layer.kind.windowed:
@@ -198,7 +215,7 @@ def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
 
 
 def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
-    """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
+    """Return the fields of a dropout's forward pass; in an evaluation it passes all elements on."""
     fields = {"shift": e.y - e.forward_sum, "limit": limit_code(e.activation, e.y), "a_scale": 1}
     if sgd is None:
         return fields
@@ -208,6 +225,7 @@ def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> d
 
 def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
                  layers: Sequence[QuantLayer]) -> dict[str, int]:
+    """Return the fields of a node of the backward graph; ``total``: exponent of its sums."""
     e = [exponents.gradients[ref.tensor] for ref in node.reads]
     shift = exponents.gradients[node.target] - total if node.target else 0
     if node.kind == nodes.SPREAD:
@@ -221,15 +239,19 @@ def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
 
 
 def _scale(exponent: int, total: int) -> int:
-    """Integer that takes a map of ``exponent`` to sums of exponent ``total``."""
+    """Return the integer factor that takes a map of ``exponent`` to sums of exponent ``total``.
+
+    A map so fine that a factor of one is too much counts as zero.
+    """
     return 1 << exponent - total if exponent >= total else 0
 
 
 def clip_shift(exponents: StepExponents, limit: int) -> int:
-    """Shift d by which all gradients of a step are scaled, 2**-d, before the momentum takes them.
+    """Return the shift d by which all gradients of a step are scaled, 2**-d, before the momentum.
 
     A gradient map of exponent e saturates at 2**(e + 15), a bound that follows the measures of the
-    last steps. The shift takes the largest of these bounds to ``2**limit``; 0 if none is above it.
+    last steps. The shift takes the largest of these bounds to ``2**limit``; it is 0 if none is
+    above.
     """
     bounds = [e.dx + FRACTION_BITS for e in exponents.layers if e.dx]
     return max(0, max(bounds, default=limit) - limit)
@@ -237,34 +259,48 @@ def clip_shift(exponents: StepExponents, limit: int) -> int:
 
 def _bias_fields(sgd: SgdStep, fold: float, factor: float, e: LayerExponents, scale: int
                  ) -> dict[str, int]:
-    """Update of biases, whose gradients are sums of gradients: no decay, no 16-bit copy."""
+    """Return the update of biases, whose gradients are sums: no decay, no 16-bit copy."""
     return {**_sgd_fields(sgd, fold, factor), "decay": 0,
             "w_shift": max(e.w_next - MASTER_EXPONENT, 0), "g_shift": _gradient_shift(e.dy - scale)}
 
 
 def _gradient_shift(exponent: int) -> int:
-    """Shift that takes sums of ``exponent``, times 2**16, to Q7.24."""
+    """Return the ``g_shift`` that takes sums of ``exponent``, times 2**16, to Q7.24; at most 63."""
+    # 63 is the largest shift that the field holds; hardly anything of a sum is left then.
     return min(GRADIENT_PRESHIFT + MOMENTUM_EXPONENT - exponent, 63)
 
 
 def nesterov_in_parts(parts: int) -> BadInput:
-    """The error of Nesterov's step from ``parts`` mini-batches."""
+    """Return the error of Nesterov's step from ``parts`` mini-batches."""
     return BadInput("nesterov with accumulation", expected="one mini-batch for an update: "
                     "Nesterov's step needs the mean gradient by itself, and the engine keeps the "
                     "momentum alone", found=parts, fix="use nesterov=False, or accumulate=1")
 
 
 def _sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
+    """Return the optimizer's fields of an update.
+
+    Args:
+        sgd: the optimizer's values.
+        fold: factor that the gradients lack (:meth:`~pynq_train.quant.loss.Loss.fold`).
+        factor: factor of the learning rate for these parameters.
+
+    Raises:
+        BadInput: a value is out of the range of its field.
+    """
     if not 0 <= sgd.momentum <= 1:
         raise BadInput("momentum", expected="0..1", found=sgd.momentum)
     if sgd.nesterov and sgd.parts > 1:
         raise nesterov_in_parts(sgd.parts)
+    # The gradient in the momentum is too large by 1 / fold, and the rate takes that back. Decay
+    # goes the same way, so it must be too large as well.
     decay = round(sgd.decay / fold * (1 << 20))
     if not 0 <= decay < 1 << 16:
         raise BadInput("weight decay", expected=f"0 or more, below {min(0.03, fold / 16):.2g}",
                        found=sgd.decay)
     lr, shift = learning_rate_fields(sgd.lr * factor * fold)
     if sgd.part < sgd.parts - 1:
+        # The momentum gathers the gradients of all parts; only the last part moves the weights.
         lr = shift = 0
     momentum = round(sgd.momentum * (1 << 16))
     if sgd.part:

@@ -13,7 +13,7 @@ from pynq_train.schedule.specs.trainable import all_from, describe_trainable
 
 @dataclass(frozen=True)
 class FreezeReport:
-    """A training step against one with everything trained.
+    """A training step with frozen layers against one in which everything is trained.
 
     Attributes:
         trainable: names of what is trained.
@@ -21,7 +21,8 @@ class FreezeReport:
         cycles: predicted cycles of a step; ``all_cycles``: with everything trained.
         nbytes: bytes of the arena; ``all_nbytes``: with everything trained.
 
-    ``all_cycles`` and ``all_nbytes`` are None where a training of everything does not fit.
+    ``all_cycles`` and ``all_nbytes`` are None where a training of everything does not fit the
+    board.
     """
 
     trainable: str
@@ -33,7 +34,7 @@ class FreezeReport:
     all_nbytes: int | None
 
     def text(self) -> str:
-        """One or two lines for people."""
+        """Return the report as two lines of text."""
         line = (f"trainable: {self.trainable} ({self.parameters} of {self.all_parameters} "
                 "parameters)")
         if self.all_cycles is None or self.all_nbytes is None:
@@ -53,14 +54,19 @@ class FreezeReport:
 
 
 def everything(plan: Plan) -> bool:
-    """Whether everything in a plan is trainable."""
+    """Return whether a plan trains all parameters of all its layers."""
     return plan.trainable == all_from(plan.layers, 0)
 
 
 def freeze_report(plan: Plan, cycles: int | None = None) -> FreezeReport:
-    """Compare a plan with that of the same network, batch and board with everything trained.
+    """Return a plan compared with the plan of the same training with everything trained.
 
-    ``cycles``: predicted cycles of its training step, if they are known already.
+    That one, for the same network, batch and board, is made here, which takes about as long as the
+    first one did.
+
+    Args:
+        plan: the plan.
+        cycles: predicted cycles of its training step, if they are known already.
     """
     learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
                   for spec, layer, one in zip(plan.specs, plan.layers, plan.trainable))

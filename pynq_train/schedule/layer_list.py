@@ -1,7 +1,8 @@
 """A list of layers as the convolutions of one training step: one program, one arena.
 
 A layer list has no skip connections and no loss: each layer reads the region that the one before it
-writes, whatever their sizes are, so that order and waits are those of a network.
+writes, whatever their sizes are, so that order and waits are those of a network. What it computes
+has no meaning; it is there to be measured.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pynq_train.schedule.standalone import PLACE, standalone_specs
 
 def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                momentum: bool = True) -> Plan:
-    """Plan the convolutions of one training step over a layer list.
+    """Return the plan of the convolutions of one training step over a layer list.
 
     Args:
         layers: the layers; the first one has no backward pass.
-        batch: images.
+        batch: images of the mini-batch.
         board: the board.
         momentum: keep momentum in the weight masters.
 
@@ -53,6 +54,7 @@ def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
 
 def _place(specs: tuple[LayerSpec, ...], train: tuple[Descriptor, ...], momentum: bool
            ) -> MemoryMap:
+    """Return the arena; the region between two layers has the size that the larger user needs."""
     place = Allocator()
     place_programs(place, {"train": train}, StepBlockLayout.of(specs, 0))
     place.add("input", specs[0].x.nbytes, "map")

@@ -1,4 +1,4 @@
-"""The plan of a network on a board: layers, tiles, memory and predicted cycles."""
+"""The plan of a network on a board: layers, tiles, order of descriptors, places in memory."""
 
 from __future__ import annotations
 
@@ -41,14 +41,15 @@ class Plan:
         board: the board.
         batch: images of a mini-batch.
         layers: the fused layers.
-        specs: the layers as the engine sees them.
-        train_from: first layer that learns; the ones before it are only evaluated.
-        train: descriptors of a training step, in order.
-        evaluate: descriptors of an evaluation.
+        specs: the same layers as the engine sees them.
+        train_from: position of the first trained layer; the ones before it only run forward.
+        train: descriptors of a training step, in program order.
+        evaluate: descriptors of an evaluation, in program order.
         memory: the arena.
         momentum: the weight masters hold momentum.
-        trainable: what each layer learns.
-        parts: most parts of the mini-batch in which the vector unit works beside the array.
+        trainable: what a training step updates, by layer.
+        parts: largest number of parts of the mini-batch in which the vector unit works beside the
+            array.
         loss: what the softmax unit computes.
     """
 
@@ -66,12 +67,12 @@ class Plan:
     loss: Loss = PLAIN_LOSS
 
     def __post_init__(self) -> None:
-        """Without ``trainable``, every layer from ``train_from`` learns all it has."""
+        """Fill ``trainable``: without it every layer from ``train_from`` on trains all it has."""
         if not self.trainable:
             object.__setattr__(self, "trainable", all_from(self.layers, self.train_from))
 
     def __repr__(self) -> str:
-        """One line; tables: :func:`pynq_train.schedule.report.table`."""
+        """Return one line; :func:`pynq_train.schedule.report.table` makes tables."""
         return (f"Plan({self.board.name}, batch {self.batch}: {len(self.layers)} layers, "
                 f"{len(self.train)} descriptors a training step, {self.memory.nbytes} bytes)")
 
@@ -88,7 +89,7 @@ class Plan:
 
     @cached_property
     def macs_per_step(self) -> int:
-        """Multiply-adds of a training step, padding not counted."""
+        """Multiply-adds of a training step on the array; padding does not count."""
         return sum(descriptor.cost.macs for descriptor in self.train if descriptor.cost)
 
     @property
@@ -98,7 +99,7 @@ class Plan:
 
     @cached_property
     def step_block(self) -> StepBlockLayout:
-        """Where the entries of the step block stand."""
+        """Where each step-block entry stands."""
         return StepBlockLayout.of(self.specs, len(self.backward_graph.nodes))
 
     @cached_property
@@ -108,7 +109,7 @@ class Plan:
 
     @cached_property
     def backward_graph(self) -> BackwardGraph:
-        """The way of gradients."""
+        """The backward graph: which gradients are computed from which, and in which order."""
         return build_backward_graph(self.layers, self.active)
 
     @cached_property
@@ -118,23 +119,24 @@ class Plan:
 
     @cached_property
     def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
-        """The same where nothing is dropped."""
+        """The same in an evaluation, which reads past dropouts."""
         return evaluation_sources(self.specs, self.sources)
 
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
               trainable: tuple[Trainable, ...] | None = None) -> Plan:
-    """Plan a network: choose tiles, order descriptors, place everything in the arena.
+    """Return the plan of a network: tiles, order of descriptors, places in the arena.
 
     Args:
-        layers: fused layers (``graph.fuse``).
+        layers: fused layers (``layers.fuse``).
         batch: images of a mini-batch.
         board: the board, with the configuration of its engine.
         train_from: position of the first layer that is trained, if ``trainable`` is not given.
         momentum: keep momentum in the weight masters; without, the update moves 10 instead of 18
             bytes per weight.
-        trainable: what each layer learns (:func:`pynq_train.schedule.specs.trainable.select`).
+        trainable: what is trained of each layer
+            (:func:`pynq_train.schedule.specs.trainable.select`).
 
     Raises:
         BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
@@ -153,6 +155,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     train_from = first_trainable(trainable)
     learning = [one.anything for one in trainable]
     active = active_layers(layers, learning)
+    # Specs know which layers have gradients, since flags, layouts and limits depend on it.
     specs = layer_specs(layers, batch, train_from, board.config.tm, active,
                         inference_mode_norms(layers, learning, active))
     for spec, learn in zip(specs, trainable):
@@ -179,5 +182,5 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
 
 
 def passes_of(plan: Plan, kind: Pass) -> tuple[Descriptor, ...]:
-    """Return the convolution descriptors of one pass in a training step."""
+    """Return the array descriptors of one kind of pass in a plan's training step."""
     return tuple(e for e in plan.train if e.tiled and e.tiled.shape.kind == kind)

@@ -1,4 +1,7 @@
-"""Predicted run of a program: cycles of the whole, start, end and limit of every descriptor."""
+"""Predicted run of a program: cycles of the whole, start, end and limit of every descriptor.
+
+The cycle model (``pynq_train.cycles``) runs the descriptor fields; nothing is computed on data.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,22 @@ from pynq_train.schedule.plan import Plan
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted run of one program.
+    """Predicted run of one program; tuples have an item for each descriptor, in program order.
 
     Attributes:
-        cycles: cycles from start to end.
-        starts: cycle in which the unit that writes its record starts each descriptor.
-        ends: cycle in which that unit begins the record.
-        arrays: cycles in which the array has its first operands and takes its last step; zeros
-            where it takes no part.
-        limits: what takes the largest part of its time: ``array``, ``bandwidth``, ``S reload``,
-            ``latency`` or ``update``.
+        cycles: cycles from the start of the program to its end.
+        starts: cycle in which the unit that writes the record starts the descriptor.
+        ends: cycle in which that unit begins to write the record.
+        arrays: cycles in which the array has its first operands and takes its last array step;
+            zeros where it takes no part.
+        limits: what takes the largest part of the descriptor's time: ``array``, ``bandwidth``, ``S
+            reload``, ``latency`` or ``update``.
         bytes_read: bytes read from device memory.
-        bytes_written: bytes written.
-        macs: multiply-adds, padding not counted.
+        bytes_written: bytes written to it.
+        macs: multiply-adds; padding does not count.
         multipliers: multipliers of the array.
-        clock_mhz: clock for times.
-        batch: images.
+        clock_mhz: clock of the board in MHz, for times.
+        batch: images of the mini-batch.
     """
 
     cycles: int
@@ -52,7 +55,7 @@ class Prediction:
 
     @property
     def utilisation(self) -> float:
-        """Useful multiply-adds per multiplier and cycle."""
+        """Useful multiply-adds per multiplier and cycle, 0 to 1."""
         return self.macs / (self.multipliers * max(self.cycles, 1))
 
     @property
@@ -63,7 +66,7 @@ class Prediction:
 
 def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
             memory: MemoryTiming | None = None) -> Prediction:
-    """Predict the run of a program of the plan.
+    """Return the predicted run of a program of a plan.
 
     Args:
         plan: the plan.
@@ -76,18 +79,27 @@ def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
 
 def predict_program(program: ProgramImage, board: Board, batch: int,
                     memory: MemoryTiming | None = None) -> Prediction:
-    """Predict the run of a program that has been built."""
+    """Return the predicted run of a program that has been built.
+
+    Args:
+        program: the program.
+        board: the board.
+        batch: images of the mini-batch.
+        memory: timing of the device memory (default: that of the board).
+    """
     commands = [Command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
     return _run(commands, program.descriptors, board, batch, memory)
 
 
 def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
+    """Return the weight block of each tap of an array descriptor, in the order of its tap table."""
     return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
 
 
 def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: Board, batch: int,
          memory: MemoryTiming | None) -> Prediction:
+    """Return what the cycle model says of commands, in order; ``descriptors`` are the same ones."""
     engine = Engine(commands, board.config, memory or MemoryTiming(board.dram_bytes_per_cycle))
     cycles = engine.run()
     return Prediction(
@@ -100,10 +112,15 @@ def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: 
 
 
 _PORT_BOUND = 0.7
-"""Share of a wait's time in which the X port moves words above which it is the port's fault."""
+"""Share of the array's time with a busy X port above which waits for X count as bandwidth."""
 
 
 def _limit(command: Command, trace: Trace) -> str:
+    """Return what takes the largest part of a descriptor's time.
+
+    The array's time is divided into work and waits for X, S and accumulators; each wait is given to
+    one cause and the largest sum wins.
+    """
     if command.opcode == Opcode.SOFTMAX:
         return "latency"
     if command.opcode == Opcode.UPDATE:
@@ -114,15 +131,20 @@ def _limit(command: Command, trace: Trace) -> str:
     span = max(waits.busy + waits.x + waits.s + waits.acc, 1)
     loading = trace.x_port_cycles / span
     parts = {"array": waits.busy, "S reload": waits.s, "latency": waits.start}
+    # Waiting for X: the port was busy all the time, or it waited for the answers of the memory.
     parts["bandwidth" if loading > _PORT_BOUND else "latency"] = (
         waits.x + (0 if loading > _PORT_BOUND else waits.start))
+    # Full accumulators: a drain waits for the write port, or for the update unit behind the queue.
     store = "update" if command.opcode == Opcode.GRADIENT else "bandwidth"
     parts[store] = parts.get(store, 0) + waits.acc
     return max(parts, key=lambda part: parts[part])
 
 
 def estimate(plan: Plan, descriptors: tuple[Descriptor, ...]) -> int:
-    """Cycles of a program at a glance, for time-outs: all descriptors one behind the other."""
+    """Return a rough figure of a program's cycles for time-outs, as if nothing ran side by side.
+
+    :func:`predict` says how long the program really takes, but needs the cycle model for it.
+    """
     total = 0
     for descriptor in descriptors:
         total += DESCRIPTOR_CYCLES

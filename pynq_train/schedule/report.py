@@ -1,4 +1,7 @@
-"""Readable tables of plans: per layer and pass tiles, traffic, predicted cycles and what limits."""
+"""Readable tables of plans: per layer and pass tiles, traffic, predicted cycles and what limits.
+
+``python -m pynq_train.schedule.report`` prints them for the reference networks on the PYNQ-Z2.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +32,21 @@ from pynq_train.schedule.standalone import (
 
 _LIMITS = {"array": "array", "load X": "bandwidth", "load S": "S reload", "store": "bandwidth",
            "memory": "bandwidth"}
+"""What limits a descriptor in words of the tables, by the slowest unit of its cost."""
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One descriptor of the array, or a pass of one layer by itself.
+    """One descriptor of the array: a row of a table.
 
     Attributes:
         board: the board.
         layer: name of the layer.
         label: name of the pass.
         kind: which pass.
-        tiled: its tiles.
+        tiled: the pass and its tiles.
         cost: its predicted cost.
-        cycles: predicted cycles, gaps included.
+        cycles: predicted cycles from start to end, the gaps in front included.
     """
 
     board: Board
@@ -55,7 +59,7 @@ class PlanRow:
 
     @property
     def s_loads(self) -> int:
-        """How often S (weights; weight gradient: the output gradient) is read from memory."""
+        """How often all of S is read: the weights, or for a weight gradient the output gradient."""
         geo = self.tiled
         if self.kind == Pass.WEIGHT_GRADIENT:
             return geo.chunks
@@ -63,10 +67,10 @@ class PlanRow:
 
     @property
     def limit(self) -> str:
-        """What limits it: array, S reload, bandwidth or latency.
+        """What limits the descriptor: ``array``, ``S reload``, ``bandwidth`` or ``latency``.
 
-        Sweeps shorter than the reload of S wait for it; latency limits where gaps take longer than
-        the work.
+        A sweep that is shorter than the reload of S has to wait for it. Latency limits where gaps
+        take longer than the work itself.
         """
         if self.cycles > 2 * self.cost.cycles:
             return "latency"
@@ -78,7 +82,7 @@ class PlanRow:
 
     @property
     def use(self) -> float:
-        """Multiply-adds per multiplier and cycle."""
+        """Multiply-adds per multiplier and cycle, 0 to 1."""
         return self.cost.macs / (self.board.config.multipliers * max(self.cycles, 1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class PlanRow:
             "array_use": round(self.use, 5), "limit": self.limit}
 
     def text(self) -> str:
-        """Return one line of a table."""
+        """Return the row as one line of a table under :data:`HEADER`."""
         tile = self.tiled.tile
         size = (f"{tile.images} x {tile.rows} x {tile.cols}, {tile.chunk} of "
                 f"{self.tiled.shape.reduce}")
@@ -108,10 +112,11 @@ class PlanRow:
 HEADER = (f"{'layer':<10} {'pass':<18} {'tile: images x rows x cols, chunk':<30}{'groups':>7} "
           f"{'S loads':>7} {'kB read':>10} {'kB written':>10} {'cycles':>11} {'array use':>9}  "
           "limit")
+"""Column titles for the lines of :meth:`PlanRow.text`."""
 
 
 def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
-    """Return the descriptors of the array in a training step."""
+    """Return a row for each array descriptor of a plan's training step, in program order."""
     run = predict(plan, plan.train)
     return tuple(
         _row(plan.board, plan.specs[descriptor.layer].name, descriptor.tiled, descriptor.cost,
@@ -121,13 +126,17 @@ def plan_rows(plan: Plan) -> tuple[PlanRow, ...]:
         if descriptor.tiled is not None and descriptor.cost is not None)
 
 
-def pass_rows(single: StandalonePass) -> tuple[PlanRow, ...]:
-    """Return the descriptors of one pass that runs by itself; they share all its cycles."""
-    plan = standalone_plan(single)
+def pass_rows(standalone: StandalonePass) -> tuple[PlanRow, ...]:
+    """Return a row for each array descriptor of a standalone pass.
+
+    The rows share all cycles of the pass: each counts from the end of the one before, so that what
+    lies between two descriptors belongs to the later one, and what follows the last one to that.
+    """
+    plan = standalone_plan(standalone)
     run = predict(plan, plan.train)
     ends = (0, *run.ends[:-1], run.cycles)
     return tuple(
-        _row(single.board, single.layer.name, descriptor.tiled, descriptor.cost,
+        _row(standalone.board, standalone.layer.name, descriptor.tiled, descriptor.cost,
              ends[i + 1] - ends[i])
         for i, descriptor in enumerate(plan.train)
         if descriptor.tiled is not None and descriptor.cost is not None)
@@ -135,12 +144,13 @@ def pass_rows(single: StandalonePass) -> tuple[PlanRow, ...]:
 
 def _row(board: Board, layer: str, tiled: TiledPass, cost: Cost, cycles: int,
          role: Role | None = None) -> PlanRow:
+    """Return the row of one descriptor; ``role`` tells sums of a bias from a weight gradient."""
     label = role.value if role == Role.BIAS_SUMS else tiled.shape.label
     return PlanRow(board, layer, label, tiled.shape.kind, tiled, cost, cycles)
 
 
 def table(plan: Plan) -> str:
-    """Return a plan as text: layers, tiles, predicted cycles, memory."""
+    """Return a plan as text: layers, tiles, predicted cycles, bytes of memory, freeze report."""
     lines = [f"board {plan.board.name}, mini-batch {plan.batch}, {len(plan.specs)} layers, "
              f"{plan.memory.nbytes / 1e6:.2f} MB of {plan.board.cma_bytes / 1e6:.0f} MB",
              HEADER, *(row.text() for row in plan_rows(plan)),
@@ -159,14 +169,21 @@ def table(plan: Plan) -> str:
 
 
 def list_table(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> str:
-    """Return a layer list as text; every pass stands for itself."""
+    """Return the rows of a layer list as text.
+
+    Args:
+        name: name of the list.
+        rows: its rows (:func:`list_rows`); each pass was planned as a standalone pass.
+        board: the board.
+        batch: images of the mini-batch.
+    """
     lines = [f"{name} on board {board.name}, mini-batch {batch}, each pass by itself", HEADER]
     lines += [row.text() for row in rows]
     return "\n".join([*lines, summary(name, rows, board, batch), resource_line(board)])
 
 
 def summary(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> str:
-    """Return one line on all passes of a layer list."""
+    """Return one line on all passes of a layer list: cycles, array use by pass, time, traffic."""
     cycles = max(sum(row.cycles for row in rows), 1)
     passes = []
     for kind in Pass:
@@ -183,7 +200,7 @@ def summary(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> str
 
 
 def resource_line(board: Board) -> str:
-    """Return one line on DSPs and block memories of the board's configuration."""
+    """Return one line on DSPs and block memories that the board's configuration takes."""
     found = resources(board.config)
     return (f"configuration {board.config.name}: {found.dsp} of {board.budget.dsp} DSPs, "
             f"{found.bram36:g} of {board.budget.bram36} BRAM36 by formula")
@@ -191,20 +208,26 @@ def resource_line(board: Board) -> str:
 
 def list_rows(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               refused: list[str] | None = None) -> tuple[PlanRow, ...]:
-    """Return the passes of a layer list: forward, then backward and gradients from the last layer.
+    """Return the rows of all passes of a layer list in the order of a training step.
+
+    That is forward from the first layer, then backward and weight gradient from the last one.
 
     Args:
-        refused: takes the texts of passes that do not fit; without it they are raised.
+        layers: the layers; the first one has no backward pass.
+        batch: images of the mini-batch.
+        board: the board.
+        refused: a list that takes the error texts of passes that do not fit; without it they are
+            raised.
 
     Raises:
-        DoesNotFit: a pass does not fit.
+        DoesNotFit: a pass does not fit the board, and ``refused`` is None.
     """
     rows: dict[Pass, list[tuple[int, PlanRow]]] = {kind: [] for kind in Pass}
     for index, layer in enumerate(layers):
         for kind in kinds_of(index > 0):
             try:
-                single = standalone_pass(layer, kind, batch, board, index > 0)
-                rows[kind] += [(index, row) for row in pass_rows(single)]
+                standalone = standalone_pass(layer, kind, batch, board, index > 0)
+                rows[kind] += [(index, row) for row in pass_rows(standalone)]
             except DoesNotFit as error:
                 if refused is None:
                     raise
@@ -222,9 +245,14 @@ REFERENCES = (("1x", 128), ("1x", 1), ("resnet20-conv", 16), ("vgg16-conv", 1),
 
 
 def predict_table(board: Board, detail: bool = True) -> str:
-    """Return predicted array use of the reference networks, layer by layer.
+    """Return the predicted array use of the reference networks as text.
 
-    Passes only: softmax and updates of biases are not counted (see :func:`table`).
+    Only passes of the array count: softmax and updates of biases do not (see :func:`table` for
+    these).
+
+    Args:
+        board: the board.
+        detail: one line per pass before each network's summary.
     """
     lines = []
     for name, batch in REFERENCES:

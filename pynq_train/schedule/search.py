@@ -3,7 +3,8 @@
 ``python -m pynq_train.schedule.search`` prints the table of docs/configurations.md. For each board
 every buffer is varied around the board's configuration, for both array widths; what does not fit
 the DSPs and block memories of the budget is left out. A configuration is judged by the predicted
-cycles of the passes of a mix of networks, each network weighing the same.
+cycles of the passes of a mix of networks. The mean is geometric, so that a network counts by the
+factor that it gains or loses and not by its size.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.standalone import layer_passes
 
 ARRAY_WIDTHS = (16, 32)
+"""Output lanes of the array (``HwConfig.tm``)."""
 DEPTHS: dict[str, tuple[int, ...]] = {
     "x_bank_words": (2048, 4096, 8192),
     "acc_groups": (256, 512, 1024),
@@ -31,20 +33,21 @@ DEPTHS: dict[str, tuple[int, ...]] = {
     "stage_words": (4096, 8192, 16384),
     "grad_words": (4096, 8192, 16384, 32768),
 }
-"""Buffers that are varied, and their depths."""
+"""Buffers that are varied, and the depths that are tried: in words, ``acc_groups`` in groups."""
 MIX = (("1x", 32), ("lenet5", 32), ("resnet20-conv", 16), ("alexnet-conv", 16))
-"""Networks and mini-batches of the judgement."""
+"""Networks and mini-batches by which a configuration is judged."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration with what it takes and gives.
+    """A configuration, the resources that it takes and how it is judged.
 
     Attributes:
         config: the configuration.
         dsp: DSPs.
-        bram36: block memories in RAMB36.
-        score: geometric mean over the networks of the predicted cycles per image, in thousands.
+        bram36: block memories, in units of RAMB36.
+        score: geometric mean over :data:`MIX` of the predicted cycles per image, in thousands; less
+            is better.
     """
 
     config: HwConfig
@@ -54,13 +57,13 @@ class Candidate:
 
 
 def fits(config: HwConfig, board: Board) -> bool:
-    """Whether DSPs and block memories keep the board's budget."""
+    """Return whether a configuration's DSPs and block memories are within the board's budget."""
     taken = resources(config)
     return taken.dsp <= board.budget.dsp and taken.bram36 <= board.budget.bram36
 
 
 def variants(config: HwConfig) -> Iterator[HwConfig]:
-    """Yield both array widths with each buffer varied by itself."""
+    """Yield both array widths, each as it is and with one buffer at a time varied."""
     for width in ARRAY_WIDTHS:
         wide = replace(config, tm=width)
         yield wide
@@ -72,7 +75,7 @@ def variants(config: HwConfig) -> Iterator[HwConfig]:
 
 
 def score(config: HwConfig, board: Board) -> float:
-    """Geometric mean of the predicted thousands of cycles per image over :data:`MIX`.
+    """Return the geometric mean over :data:`MIX` of the predicted thousands of cycles per image.
 
     Raises:
         DoesNotFit: a network has a pass for which no tile fits the buffers.
@@ -80,13 +83,15 @@ def score(config: HwConfig, board: Board) -> float:
     other = replace(board, config=config)
     total = 0.0
     for name, batch in MIX:
-        cycles = sum(single.busiest_unit_cycles
-                     for passes in layer_passes(_layers(name), batch, other) for single in passes)
+        cycles = sum(standalone.busiest_unit_cycles
+                     for passes in layer_passes(_layers(name), batch, other)
+                     for standalone in passes)
         total += log(cycles / batch / 1000)
     return exp(total / len(MIX))
 
 
 def _layers(name: str) -> tuple[FusedLayer, ...]:
+    """Return the layers of a layer list or, if no list has that name, of a network of the zoo."""
     return layer_lists.get(name) if name in layer_lists.names() else fuse(zoo.get(name))
 
 
@@ -101,6 +106,8 @@ def search(board: Board) -> list[Candidate]:
             found.append(Candidate(config, taken.dsp, taken.bram36, score(config, board)))
         except DoesNotFit:
             continue
+    # Scores that differ by less than a digit of the table are equal: then the smaller one is
+    # better.
     return sorted(found, key=lambda c: (round(c.score, 1), c.bram36))
 
 

@@ -1,4 +1,7 @@
-"""One pass of one layer as a program of its own, in an arena that holds only what it touches."""
+"""One pass of one layer as a program of its own, in an arena that holds only what it touches.
+
+Benches and reports use it to measure or predict a pass without the rest of a network.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,12 @@ from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
 
 PLACE = 1
-"""Position of the layer in its plan, between a head that yields its input and a tail."""
+"""Position of the layer in its plan: a head layer yields its input, a tail layer follows."""
 ROLE_OF = {Pass.FORWARD: Role.FORWARD, Pass.BACKWARD: Role.BACKWARD,
            Pass.WEIGHT_GRADIENT: Role.WEIGHT_GRADIENT}
+"""Role of the descriptors of each pass."""
 SHORT_NAME = {Pass.FORWARD: "fp", Pass.BACKWARD: "bp", Pass.WEIGHT_GRADIENT: "wu"}
+"""Short names of the passes in tables: forward, backward, weight gradient and update."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ class StandalonePass:
 
     Attributes:
         layer: the layer.
-        batch: images.
+        batch: images of the mini-batch.
         board: the board.
         kind: which pass.
-        trained_input: the layer's input has a gradient (not the network's first layer).
-        momentum: masters carry a momentum.
-        descriptors: one, or one per row phase of a backward pass; of a grouped layer for each
-            section.
+        trained_input: the layer's input has a gradient (it is not the network's first layer).
+        momentum: masters hold momentum.
+        descriptors: one, or one per row phase of a backward pass; of a grouped layer as many for
+            each section.
     """
 
     layer: FusedLayer
@@ -58,28 +63,36 @@ class StandalonePass:
 
     @property
     def name(self) -> str:
-        """Layer and pass."""
+        """Name of the layer and short name of the pass."""
         return f"{self.layer.name} {SHORT_NAME[self.kind]}"
 
     @property
     def tiled_passes(self) -> tuple[TiledPass, ...]:
-        """Geometry of each descriptor."""
+        """The tiled pass of each descriptor."""
         return tuple(e.tiled for e in self.descriptors if e.tiled is not None)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of the pass, padding not counted."""
+        """Multiply-adds of the pass; padding does not count."""
+        # Row phases share a spec, which is the whole pass: it counts once.
         return sum(spec.macs for spec in {geo.shape.spec for geo in self.tiled_passes})
 
     @property
     def busiest_unit_cycles(self) -> int:
-        """Predicted cycles of the slowest unit, summed over the descriptors."""
+        """Predicted cycles of the slowest unit, summed over descriptors: no gaps, fill or tail."""
         return sum(e.cost.cycles for e in self.descriptors if e.cost is not None)
 
 
 def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
-    """Return head, layer and tail. They give the layer the maps that it has in a network."""
+    """Return the specs of a head, the layer and a tail, which give it the maps it has in a network.
+
+    Args:
+        layer: the layer.
+        batch: images of the mini-batch.
+        trained_input: the layer's input has a gradient.
+        board: the board.
+    """
     shape = layer.in_shape
     vector = layer.kind.fully_connected and shape[1:] == (1, 1)
     head = FusedLayer(kind=kinds.DENSE if vector else kinds.CONV, name="head", in_shape=shape,
@@ -92,7 +105,7 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
 
 
 def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
-    """Return the descriptors' work of one pass."""
+    """Return the work of each descriptor of one pass of a layer."""
     sections = spec.sections()
     if kind == Pass.FORWARD:
         return tuple(forward_shape(own) for own in sections)
@@ -102,16 +115,24 @@ def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
 
 
 def kinds_of(trained_input: bool) -> tuple[Pass, ...]:
-    """Passes of a trained layer; without a gradient below it there is no backward pass."""
+    """Return the passes of a trained layer: no backward pass without a gradient below it."""
     return tuple(Pass) if trained_input else (Pass.FORWARD, Pass.WEIGHT_GRADIENT)
 
 
 def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
                 trained_input: bool = True, momentum: bool = True) -> StandalonePass:
-    """Choose the tiles of one pass.
+    """Return one pass of a layer with the best tiles for the board.
+
+    Args:
+        layer: the layer.
+        kind: which pass.
+        batch: images of the mini-batch.
+        board: the board.
+        trained_input: the layer's input has a gradient.
+        momentum: masters hold momentum.
 
     Raises:
-        DoesNotFit: a sum would have too many products, or no tile fits.
+        DoesNotFit: a sum would have too many products, or no tile fits the buffers.
     """
     spec = standalone_specs(layer, batch, trained_input, board)[PLACE]
     spec.check_products(backward=kind == Pass.BACKWARD,
@@ -123,31 +144,36 @@ def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
 
 def layer_passes(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                  momentum: bool = True) -> tuple[tuple[StandalonePass, ...], ...]:
-    """Return the passes of each layer of a list; the first layer has no backward pass."""
+    """Return the standalone passes of each layer of a list; the first layer has no backward pass.
+
+    Raises:
+        DoesNotFit: a pass does not fit.
+    """
     return tuple(
         tuple(standalone_pass(layer, kind, batch, board, index > 0, momentum)
               for kind in kinds_of(index > 0))
         for index, layer in enumerate(layers))
 
 
-def standalone_plan(single: StandalonePass) -> Plan:
-    """Return the plan whose training program is the pass.
+def standalone_plan(standalone: StandalonePass) -> Plan:
+    """Return a plan whose training program is the pass.
 
     Raises:
         DoesNotFit: the tensors of the pass are larger than the board's memory.
     """
-    specs = standalone_specs(single.layer, single.batch, single.trained_input, single.board)
-    memory = _place(single, specs)
-    check_fits(memory, single.board.cma_bytes, single.board.name, single.batch)
-    layers = chain((replace(single.layer, name="head"), single.layer, single.layer))
-    return Plan(single.board, single.batch, layers, specs, 0 if single.trained_input else PLACE,
-                single.descriptors, single.descriptors, memory, single.momentum)
+    layer, batch, board = standalone.layer, standalone.batch, standalone.board
+    specs = standalone_specs(layer, batch, standalone.trained_input, board)
+    memory = _place(standalone, specs)
+    check_fits(memory, board.cma_bytes, board.name, batch)
+    layers = chain((replace(layer, name="head"), layer, layer))
+    return Plan(board, batch, layers, specs, 0 if standalone.trained_input else PLACE,
+                standalone.descriptors, standalone.descriptors, memory, standalone.momentum)
 
 
-def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
-    """The program, and the tensors that the pass reads and writes."""
+def _place(standalone: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
+    """Return the arena with the program and the tensors that the pass reads and writes."""
     spec, place = specs[PLACE], Allocator()
-    place_programs(place, {"train": single.descriptors}, StepBlockLayout.of(specs, 0))
+    place_programs(place, {"train": standalone.descriptors}, StepBlockLayout.of(specs, 0))
     tensors = {
         "x": ("head.y", specs[0].y.nbytes, "map"),
         "dx": ("head.dy", specs[0].y.nbytes, "gradient map"),
@@ -156,12 +182,12 @@ def _place(single: StandalonePass, specs: tuple[LayerSpec, ...]) -> MemoryMap:
         "flags": (f"{spec.name}.flags", spec.flags.nbytes if spec.flags else 0, "flags"),
         "w16": (f"{spec.name}.w16", spec.weight_bytes, "weights"),
         "bias": (f"{spec.name}.bias", spec.bias_bytes if spec.bias else 0, "masters"),
-        "wv": (f"{spec.name}.wv", spec.master_bytes(single.momentum), "masters"),
+        "wv": (f"{spec.name}.wv", spec.master_bytes(standalone.momentum), "masters"),
         "db": (f"{spec.name}.db", spec.bias_bytes if spec.bias else 0, "gradient sums"),
     }
     used = {Pass.FORWARD: ("x", "y", "flags", "w16", "bias"),
             Pass.BACKWARD: ("dy", "flags", "dx", "w16"),
-            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "db", "wv", "w16")}[single.kind]
+            Pass.WEIGHT_GRADIENT: ("x", "dy", "flags", "db", "wv", "w16")}[standalone.kind]
     for key in used:
         symbol, nbytes, kind = tensors[key]
         if nbytes:

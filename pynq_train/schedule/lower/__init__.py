@@ -1,1 +1,1 @@
-"""Lowering: the fields of each descriptor, the program, its step block and its records."""
+"""Lowering: fields of each descriptor, bytes of a program, step block, result records."""

@@ -2,8 +2,7 @@
 
 Three loops are written for each pass: the tile loop of the loaders and compute (``pre.t``), the
 compute loop within a tile (``c.l``) and the store loop (``y.y``). ``docs/engine.md`` 2 to 6 says
-what the engine makes of them. Counts and strides stand inner to outer here; :func:`jumps` makes the
-engine's jump deltas of strides.
+what the engine makes of them.
 """
 
 from __future__ import annotations
@@ -23,6 +22,13 @@ from pynq_train.hw.words import (
 )
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.activation import activation_fields
+from pynq_train.schedule.lower.address_generator import (
+    Rows,
+    TileMove,
+    address_generator,
+    jumps,
+    put,
+)
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -74,96 +80,6 @@ class LayerAddresses:
                        db=self.db + first * spec.m_tile * WORD_BYTES)
 
 
-def jumps(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """Return the jump deltas of an affine variable: what is added when level ``l`` increments.
-
-    A delta takes back what the levels inside it have moved: the engine only ever adds. ``counts``:
-    iterations of the levels, inner to outer; ``strides``: moves per index of each.
-    """
-    back, result = 0, []
-    for count, stride in zip(counts, strides):
-        result.append(stride - back)
-        back += (count - 1) * stride
-    return result
-
-
-def _put(fields: Fields, name: str, values: Sequence[int], bits: int = 0) -> None:
-    """Store ``values`` as elements 0.. of a field; ``bits``: wrap to an unsigned field."""
-    for index, value in enumerate(values):
-        fields[f"{name}{index}"] = value & ((1 << bits) - 1) if bits else value
-
-
-@dataclass(frozen=True)
-class TileMove:
-    """What one tile level moves per index: byte addresses of data and flags, four coordinates."""
-
-    addr: int = 0
-    coords: tuple[int, int, int, int] = _ZERO4
-    faddr: int = 0
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a tile as an address generator steps through them.
-
-    ``n``: elements of a row, rows at levels 1 to 3. ``strides``, ``flag_strides``: bytes per row of
-    each level. ``start``: first coordinates; outside 0 .. ``lim`` - 1 is padding.
-    """
-
-    n: tuple[int, int, int, int]
-    strides: tuple[int, int, int]
-    start: tuple[int, int, int, int]
-    lim: tuple[int, int, int, int]
-    flag_strides: tuple[int, int, int] = (0, 0, 0)
-
-
-def _row_jumps(n: Sequence[int], strides: Sequence[int], start: int, unpool: bool) -> list[int]:
-    """Return the jumps at row levels 1..3; unpooling takes that of level 1 after odd rows only."""
-    if not unpool:
-        return jumps(n[1:], strides)
-    # So the way back of levels 2 and 3 is that of the jumps really taken. ``start``: coordinate of
-    # the first row, whose parity is that of every tile, since row tiles are even.
-    taken = sum((start + i) % 2 for i in range(n[1] - 1))
-    one, two, three = strides
-    return [one, two - taken * one, three - (n[2] - 1) * two - taken * one]
-
-
-def _walk(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
-          moves: Sequence[TileMove], rows: Rows, pos: Sequence[int] | None, banked: bool = False,
-          mode: LoadMode = LoadMode.PLAIN, faddr: int = 0, reuse: int = 0, taps: bool = False,
-          align: bool = False) -> None:
-    """Write the fields of one address generator, section ``name``.
-
-    ``addr``, ``faddr``: of element 0 of the first row, also where it is padding, and of its flag
-    row. ``counts``, ``moves``: the tile loop. ``pos``: strides of the buffer position, ``banked``
-    in the X banks; None for the S ring, which takes words as they come. ``reuse``: inner tile
-    levels over which a tile stays. ``taps``: add their weight offsets at row level 2. ``align``:
-    channel blocks start at multiples of 4 in the ring.
-    """
-    unpool = mode == LoadMode.UNPOOL
-    fields[f"{name}.addr"] = addr & 0xFFFF_FFFF
-    _put(fields, f"{name}.daddr", jumps(counts, [m.addr for m in moves]))
-    _put(fields, f"{name}.n", rows.n)
-    _put(fields, f"{name}.drow", _row_jumps(rows.n, rows.strides, rows.start[1], unpool))
-    fields[f"{name}.mode"] = int(mode)
-    fields[f"{name}.reuse"] = reuse
-    fields[f"{name}.taps"] = int(taps)
-    fields[f"{name}.align"] = int(align)
-    _put(fields, f"{name}.c", rows.start)
-    _put(fields, f"{name}.lim", rows.lim)
-    for level in range(4):
-        for t, jump in enumerate(jumps(counts, [m.coords[level] for m in moves])):
-            fields[f"{name}.dc{4 * t + level}"] = jump
-    if pos is not None:
-        deltas = jumps(rows.n, pos)
-        _put(fields, f"{name}.pos", [pair(d) for d in deltas] if banked else deltas, 16)
-    if mode != LoadMode.PLAIN:
-        fields[f"{name}.faddr"] = faddr & 0xFFFF_FFFF
-        _put(fields, f"{name}.fdaddr", jumps(counts, [m.faddr for m in moves]))
-        _put(fields, f"{name}.fdrow",
-             _row_jumps(rows.n, rows.flag_strides, rows.start[1], unpool))
-
-
 def _taps(geo: TiledPass) -> Taps:
     """Return the tap table of a pass with the pitches of its tile."""
     result = []
@@ -178,20 +94,20 @@ def _taps(geo: TiledPass) -> Taps:
 def _pixels(fields: Fields, geo: TiledPass) -> None:
     tile, step = geo.tile, geo.shape.step
     counts = (tile.cols, tile.rows, tile.images)
-    _put(fields, "pix.p", counts)
+    put(fields, "pix.p", counts)
     fields["pix.pmode"] = int(geo.shape.pixel_mode)
     # Rows that a stride skips are not in the X tile: a pixel row is row_step rows further on.
     strides = (step, geo.shape.row_step * geo.row_pitch, geo.image_pitch)
-    _put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
+    put(fields, "pix.dpos", [pair(d) for d in jumps(counts, strides)])
     fields["pix.lane"] = pair(geo.block_pitch if geo.window_blocks else 1)
 
 
 def _compute(fields: Fields, levels: Sequence[int], table: Sequence[int],
              position: Sequence[int]) -> None:
     """Write the compute loop: iterations, strides of the pixel table row and of the X position."""
-    _put(fields, "c.l", levels)
-    _put(fields, "c.dj", jumps(levels, table))
-    _put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
+    put(fields, "c.l", levels)
+    put(fields, "c.dj", jumps(levels, table))
+    put(fields, "c.dx", [pair(d) for d in jumps(levels, position)])
 
 
 def _x_rows(geo: TiledPass) -> tuple[Rows, tuple[int, ...], int]:
@@ -320,22 +236,24 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     """Write the fields of a forward pass: X is the input, S the weights, sums become the output."""
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
-    _put(fields, "pre.t", counts)
+    put(fields, "pre.t", counts)
     # With one chunk the X tile stays while level 1 goes through the m tiles; not if grouped.
     reuse = 2 if geo.chunks == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
-    _walk(fields, "x", addr=at.x + first, counts=counts,
-          moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
-          reuse=reuse)
+    address_generator(fields, "x", addr=at.x + first, counts=counts,
+                      moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
+                      reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
     # S: the m_tile x 4 weights of a tap are a row, and a sweep takes a row. The taps of an n block
     # follow each other in memory; the tap table says at which offset.
-    _walk(fields, "s", addr=at.w16, counts=counts,
-          moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)), TileMove(spec.nb * block),
-                 TileMove(), TileMove(), TileMove()),
-          rows=Rows((spec.m_tile, 1, len(shape.taps), tile.chunk), (0, 0, block), _ZERO4,
-                    (spec.m_tile, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
+    address_generator(fields, "s", addr=at.w16, counts=counts,
+                      moves=(TileMove(tile.chunk * block, (0, 0, 0, tile.chunk)),
+                             TileMove(spec.nb * block),
+                             TileMove(), TileMove(), TileMove()),
+                      rows=Rows((spec.m_tile, 1, len(shape.taps), tile.chunk), (0, 0, block),
+                                _ZERO4,
+                                (spec.m_tile, 1, len(shape.taps), spec.nb)), pos=None, taps=True)
     # A sweep goes through the pixel groups (level 0) with the weights of one tap and channel block;
     # taps are level 2, channel blocks of the chunk level 3.
     _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
@@ -354,7 +272,7 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
                    **activation_fields(spec.activation, "y.")})
     if spec.bias:
         fields["y.bias_off"] = at.bias
-        _put(fields, "y.dbias", jumps(store, (spec.m_tile * WORD_BYTES, 0, 0, 0, 0)))
+        put(fields, "y.dbias", jumps(store, (spec.m_tile * WORD_BYTES, 0, 0, 0, 0)))
     _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
         (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
         geo.merged_rows))
@@ -368,19 +286,19 @@ def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple
     of the stored tensor; ``move``: columns and rows of it per tile.
     """
     tile, regions = geo.tile, geo.shape.regions
-    _put(fields, "y.y", store)
+    put(fields, "y.y", store)
     q = (tile.cols, tile.rows, tile.images, regions)
-    _put(fields, "y.q", q)
+    put(fields, "y.q", q)
     fields["y.single"] = int(geo.shape.single)
     fields["y.yblk"] = geo.stage_words // geo.blocks
     # Column phases are interleaved: column v of phase f is stored column v * regions + f.
     line = tile.cols * regions
-    _put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
-    _put(fields, "y.yc", (*start, 0, 0))
-    _put(fields, "y.ylim", lim)
-    _put(fields, "y.dcol", jumps(q, (regions, 0, 0, 1)))
-    _put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
-    _put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
+    put(fields, "y.ypos", jumps(q, (regions, line, line * tile.rows, 1)), 16)
+    put(fields, "y.yc", (*start, 0, 0))
+    put(fields, "y.ylim", lim)
+    put(fields, "y.dcol", jumps(q, (regions, 0, 0, 1)))
+    put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
+    put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
     for coord, level, step in ((0, 1, move[0]), (1, 2, move[1]), (2, 3, tile.images),
                                (3, 0, geo.blocks)):
         strides = [0] * _LEVELS
@@ -430,12 +348,13 @@ def _map_store(fields: Fields, geo: TiledPass, name: str, addr: int, start: tupl
         n = (words * line, 1, tile.images, geo.blocks)
         lim = (lim[0] * lim[1], 1, lim[2], lim[3])
         down = (words * line, 0, 0, 0)
-    _walk(fields, name, addr=addr, counts=store,
-          moves=(TileMove(geo.blocks * block, (0, 0, 0, geo.blocks)),
-                 TileMove(words * WORD_BYTES, (words, 0, 0, 0)), TileMove(line * row, down),
-                 TileMove(tile.images * image, (0, 0, tile.images, 0)), TileMove()),
-          rows=Rows(n, target.strides, (*start, 0, 0), lim),
-          pos=(1, words, words * line, words * line * tile.images))
+    address_generator(fields, name, addr=addr, counts=store,
+                      moves=(TileMove(geo.blocks * block, (0, 0, 0, geo.blocks)),
+                             TileMove(words * WORD_BYTES, (words, 0, 0, 0)),
+                             TileMove(line * row, down),
+                             TileMove(tile.images * image, (0, 0, tile.images, 0)), TileMove()),
+                      rows=Rows(n, target.strides, (*start, 0, 0), lim),
+                      pos=(1, words, words * line, words * line * tile.images))
 
 
 def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
@@ -446,7 +365,7 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     """
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
-    _put(fields, "pre.t", counts)
+    put(fields, "pre.t", counts)
     reuse = 2 if geo.chunks == 1 and not spec.group else 0
     gradient = _Gradient(geo)
     # The first pixel reads span_rows - 1 rows and halo columns in front of its own.
@@ -455,23 +374,24 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     chunk, col, row, image = gradient.moves(geo.x_blocks)
     # Grouped: each n tile reads the m tile of its number; else all read the whole gradient.
     outer = chunk if spec.group else TileMove()
-    _walk(fields, "x", addr=addr, faddr=faddr, counts=counts,
-          moves=(chunk, outer, col, row, image),
-          rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
-                             (col0, row0, 0, 0)),
-          pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
-          mode=gradient.mode, reuse=reuse)
+    address_generator(fields, "x", addr=addr, faddr=faddr, counts=counts,
+                      moves=(chunk, outer, col, row, image),
+                      rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
+                                         (col0, row0, 0, 0)),
+                      pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
+                      mode=gradient.mode, reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
     # S: for a tap the weights of all n blocks of the tile, one behind the other, are a chunk; its
     # columns, not rows, are what a step multiplies (s_col).
-    _walk(fields, "s", addr=at.w16, counts=counts,
-          moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
-                 TileMove(spec.nb * block, (0, 0, 0, 1)) if spec.group
-                 else TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
-                 TileMove(), TileMove(), TileMove()),
-          rows=Rows((spec.m_tile, geo.blocks, len(shape.taps), tile.chunk),
-                    (block, 0, spec.nb * block), _ZERO4,
-                    (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)), pos=None, taps=True)
+    address_generator(fields, "s", addr=at.w16, counts=counts,
+                      moves=(TileMove(tile.chunk * spec.nb * block, (0, 0, 0, tile.chunk)),
+                             TileMove(spec.nb * block, (0, 0, 0, 1)) if spec.group
+                             else TileMove(geo.blocks * block, (0, geo.blocks, 0, 0)),
+                             TileMove(), TileMove(), TileMove()),
+                      rows=Rows((spec.m_tile, geo.blocks, len(shape.taps), tile.chunk),
+                                (block, 0, spec.nb * block), _ZERO4,
+                                (spec.m_tile, spec.nb, len(shape.taps), spec.m_tiles)),
+                      pos=None, taps=True)
     pitch = geo.block_pitch
     # The last channel blocks of a tile that hold no channels are left out: their products are zero.
     blocks = spec.filled_blocks
@@ -493,14 +413,14 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
            move=(s * tile.cols, s * tile.rows))
     if x.flat:
-        _put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
+        put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
         fields["y.yblk"] = 1
-        _walk(fields, "yw", addr=at.dx, counts=store,
-              moves=(TileMove(geo.blocks * WORD_BYTES, (geo.blocks, 0, 0, 0)),
-                     TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
-                     TileMove(), TileMove(), TileMove()),
-              rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
-                        (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
+        address_generator(fields, "yw", addr=at.dx, counts=store,
+                          moves=(TileMove(geo.blocks * WORD_BYTES, (geo.blocks, 0, 0, 0)),
+                                 TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
+                                 TileMove(), TileMove(), TileMove()),
+                          rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
+                                    (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
         return
     # The rows of a phase stand s rows apart: a tensor of its own with s times the row stride.
     _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
@@ -516,21 +436,21 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     """
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     counts = (geo.row_tiles, geo.col_tiles, geo.image_tiles, geo.chunks, shape.outer)
-    _put(fields, "pre.t", counts)
+    put(fields, "pre.t", counts)
     # One X tile for everything: it stays for all m tiles too.
     reuse = _LEVELS if max(counts[:4]) == 1 and not spec.group else 0
     rows, pos, first = _x_rows(geo)
     chunk, col, row, image = _x_moves(geo)
-    _walk(fields, "x", addr=at.x + first, counts=counts,
-          moves=(row, col, image, chunk, _m_move(geo)), rows=rows, pos=pos, banked=True,
-          reuse=reuse)
+    address_generator(fields, "x", addr=at.x + first, counts=counts,
+                      moves=(row, col, image, chunk, _m_move(geo)), rows=rows, pos=pos, banked=True,
+                      reuse=reuse)
     gradient = _Gradient(geo)
     addr, faddr = gradient.addresses(at, 0, 0)
     block, col, row, image = gradient.moves(geo.blocks)
-    _walk(fields, "s", addr=addr, faddr=faddr, counts=counts,
-          moves=(row, col, image, TileMove(), block),
-          rows=gradient.rows((tile.cols, tile.rows, tile.images, geo.blocks), _ZERO4),
-          pos=None, mode=gradient.mode, align=True)
+    address_generator(fields, "s", addr=addr, faddr=faddr, counts=counts,
+                      moves=(row, col, image, TileMove(), block),
+                      rows=gradient.rows((tile.cols, tile.rows, tile.images, geo.blocks), _ZERO4),
+                      pos=None, mode=gradient.mode, align=True)
     if spec.bias:
         fields.update({"s.sum": 1, "s.sum_off": at.db})
     steps, sets = geo.window_steps, geo.s_rows // SET_PIXELS
@@ -546,7 +466,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     # Segments in the order of the weights in memory: [m tile][n block][kr][kc], kc by threes. The
     # update unit gets the sums in the order of the drain.
     store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
-    _put(fields, "y.y", store)
+    put(fields, "y.y", store)
     fields.update({"y.segs": 3, "y.raw": 1, "y.groups": SET_PIXELS})
     # Coordinate 0: kernel column, or channel block of a 1x1 kernel.
     moves = (LANES, 0, 0, 0, 0)
@@ -592,10 +512,10 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
         "g.g_group": spec.group,
     })
-    _put(fields, "g.g_x_strides",
+    put(fields, "g.g_x_strides",
          (x.image_stride, x.block_stride, x.row_stride, x.col_stride))
-    _put(fields, "g.g_y_strides",
+    put(fields, "g.g_y_strides",
          (y.image_stride, y.block_stride, y.row_stride, y.col_stride))
     if spec.flags is not None:
-        _put(fields, "g.g_flag_strides", (spec.flags.image_stride, spec.flags.block_stride,
+        put(fields, "g.g_flag_strides", (spec.flags.image_stride, spec.flags.block_stride,
                                           spec.flags.row_stride))

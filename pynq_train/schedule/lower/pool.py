@@ -1,4 +1,4 @@
-"""Lowering of pooling passes: fields of POOL descriptors, and what fits the unit."""
+"""Lowering of pooling passes: the fields of POOL descriptors, section ``p``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pynq_train.schedule.specs.spec import LayerSpec
 
 @dataclass(frozen=True)
 class PoolLowering:
-    """Descriptors of one pooling pass, for some of the images.
+    """Makes the descriptors of one pooling pass for some images of the mini-batch.
 
     Attributes:
         spec: the layer.
@@ -24,14 +24,33 @@ class PoolLowering:
     images: int
 
     def forward(self, x: int, y: int, argmax: int, keep: bool) -> Fields:
-        """Maxima; ``x``, ``y``, ``argmax``: offsets of the whole tensors, ``keep``: winners."""
+        """Return the fields that take the maximum of each window.
+
+        Args:
+            x: byte offset of the whole input in the arena.
+            y: byte offset of the whole output.
+            argmax: byte offset of the argmax indices.
+            keep: store the argmax indices; an evaluation does not need them.
+        """
         return {**self._fields(x, y, argmax, False), "p.p_winners": int(keep)}
 
     def backward(self, dy: int, dx: int, argmax: int) -> Fields:
-        """Gradients."""
+        """Return the fields that hand each gradient back to the pixel that was the maximum.
+
+        Args:
+            dy: byte offset of the whole gradient of the output.
+            dx: byte offset of the whole gradient of the input.
+            argmax: byte offset of the argmax indices.
+        """
         return self._fields(dy, dx, argmax, True)
 
     def _fields(self, read: int, written: int, argmax: int, back: bool) -> Fields:
+        """Return the fields of either direction; ``back`` is the backward pass.
+
+        ``p_rows``, ``p_cols`` are always sizes of the larger map, ``q_rows``, ``q_cols`` of the
+        pooled one. ``t_rows``, ``t_cols`` count the unit's passes over an axis, which differ by
+        direction.
+        """
         spec = self.spec
         assert spec.flags is not None
         source, result = (spec.y, spec.x) if back else (spec.x, spec.y)

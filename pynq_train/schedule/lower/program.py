@@ -1,4 +1,8 @@
-"""Programs from a plan: descriptors with waits, taps, records, as bytes."""
+"""Programs from a plan: descriptors with waits, taps, records, as bytes.
+
+Descriptors are lowered in program order, for two reasons: a wait counts the descriptors in front of
+it, and a record stands at its descriptor's number.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +33,19 @@ SEMAPHORE_OF = {Opcode.CONV: Semaphore.CONV, Opcode.UPDATE: Semaphore.UPDATE,
                 Opcode.GRADIENT: Semaphore.UPDATE, Opcode.SOFTMAX: Semaphore.SOFTMAX,
                 Opcode.VECTOR: Semaphore.VECTOR, Opcode.NORM: Semaphore.VECTOR,
                 Opcode.POOL: Semaphore.VECTOR}
+"""Semaphore that a descriptor signals, by opcode (what it promises: ``program.hazards``)."""
 
 
 @dataclass(frozen=True)
 class ProgramImage:
-    """One program as bytes, and where they belong in the arena.
+    """One program as bytes; symbols say where in the arena they belong.
 
     Attributes:
         name: ``train`` or ``evaluate``.
         descriptors: what each descriptor does.
         fields: the fields of each descriptor.
-        program: descriptors, at symbol ``<name>.program``.
-        taps: tap tables, at symbol ``<name>.taps``.
+        program: bytes of the descriptors, at symbol ``<name>.program``.
+        taps: bytes of the tap tables, at symbol ``<name>.taps``.
     """
 
     name: str
@@ -51,14 +56,21 @@ class ProgramImage:
 
     @property
     def count(self) -> int:
-        """Descriptors."""
+        """Number of descriptors."""
         return len(self.program) // DESCRIPTOR_BYTES
 
 
 class _Waits:
-    """Counts what each semaphore will have signalled, and who produced which tensor.
+    """Counts what each semaphore will have signalled, and knows who has produced which tensor.
 
-    ``parts``: tensors that others stand for: the sources of a joined map, the whole of a part.
+    Args:
+        parts: tensors that others stand for: a concat buffer by its sources, a tensor view by the
+            tensor that holds it.
+
+    Attributes:
+        counts: descriptors so far that signal each semaphore.
+        producer: by tensor, its last producer: semaphore and count. ``<tensor>#<images>`` has the
+            producer of these images alone.
     """
 
     def __init__(self, parts: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -67,9 +79,9 @@ class _Waits:
         self.producer: dict[str, tuple[Semaphore, int]] = {}
 
     def done(self, semaphore: Semaphore, *tensors: str, part: Descriptor | None = None) -> None:
-        """One more descriptor that signals ``semaphore`` and has written ``tensors``.
+        """Count one more descriptor that signals ``semaphore`` and has written ``tensors``.
 
-        ``part``: an entry that has written its images of them alone.
+        ``part``: that descriptor, if it has written only its own images of them.
         """
         self.counts[semaphore] += 1
         for tensor in tensors:
@@ -78,7 +90,7 @@ class _Waits:
                 self.producer[f"{tensor}#{part.images}"] = self.producer[tensor]
 
     def made(self, *tensors: str) -> tuple[str, ...]:
-        """The tensors that descriptors have written for ``tensors``."""
+        """Return the tensors with a producer that stand for ``tensors``, which may have none."""
         found: list[str] = []
         for tensor in tensors:
             if tensor in self.producer:
@@ -88,10 +100,18 @@ class _Waits:
         return tuple(found)
 
     def put(self, fields: Fields, unit: str, *tensors: str, part: Descriptor | None = None) -> None:
-        """Let ``unit`` wait for the last producer of ``tensors`` (all of one semaphore).
+        """Write the wait of ``unit`` for the last producer of ``tensors`` into ``fields``.
 
-        The vector unit takes its descriptors one by one: it needs no wait for itself. ``part``: an
-        entry that needs its images alone.
+        Args:
+            fields: takes ``pre.wait_<unit>`` and its semaphore; unchanged if there is nothing to
+                wait for.
+            unit: ``x``, ``s`` or ``y``; ``v`` for the vector unit, whose wait stands in that of
+                ``x``. It takes its descriptors one by one and needs no wait for itself.
+            tensors: what is read.
+            part: the descriptor that waits, if it reads only its own images of them.
+
+        Raises:
+            ValueError: the producers signal different semaphores, but a unit can wait for one only.
         """
         tensors = self.made(*tensors)
         if part is not None and part.images is not None:
@@ -106,22 +126,30 @@ class _Waits:
         if len(semaphores) > 1:
             raise ValueError(f"tensors {tensors} have producers of several kinds")
         fields[f"pre.wait_{unit}_sem"] = int(semaphores.pop())
+        # A count of n means that the first n of a semaphore are complete: the last stands for all.
         fields[f"pre.wait_{unit}"] = max(count for _, count in found)
 
 
 def input_symbol(plan: Plan, layer: int, which: int = 0, train: bool = True) -> str:
-    """Symbol of the input of a layer, or of its second one; in evaluation past dropouts."""
+    """Return the symbol of a layer's input.
+
+    Args:
+        plan: the plan.
+        layer: position of the layer.
+        which: number of the input, 0 or 1.
+        train: False in an evaluation, which reads past dropouts.
+    """
     source = (plan.sources if train else plan.evaluation_sources)[layer][which]
     return "input" if source < 0 else output_symbol(plan, source)
 
 
 def output_symbol(plan: Plan, layer: int) -> str:
-    """Symbol of the output of a layer."""
+    """Return the symbol of a layer's output."""
     return "logits" if layer == len(plan.specs) - 1 else f"{plan.specs[layer].name}.y"
 
 
 def gradient_symbol(plan: Plan, layer: int) -> str:
-    """Symbol of the gradient of a layer's output; empty if it has none."""
+    """Return the symbol of the gradient of a layer's output; empty if it has none."""
     if layer == len(plan.specs) - 1:
         return DLOGITS
     own = plan.backward_graph.of_layer.get(layer)
@@ -129,15 +157,16 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
 
 
 def target_symbol(plan: Plan, layer: int) -> str:
-    """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
-    for step in plan.backward_graph.nodes:
-        if step.layer == layer and step.kind.through:
-            return step.target
+    """Return the symbol of the gradient that a layer's backward pass writes; empty if there is
+    none."""
+    for node in plan.backward_graph.nodes:
+        if node.layer == layer and node.kind.through:
+            return node.target
     return ""
 
 
 def layer_addresses(plan: Plan, layer: int, train: bool = True) -> LayerAddresses:
-    """Byte offsets of the tensors of a layer in training or in evaluation."""
+    """Return the byte offsets of the tensors of a layer in training or in evaluation."""
     name, at = plan.specs[layer].name, plan.memory.offset
     return LayerAddresses(
         x=at(input_symbol(plan, layer, 0, train)), y=at(output_symbol(plan, layer)),
@@ -147,22 +176,23 @@ def layer_addresses(plan: Plan, layer: int, train: bool = True) -> LayerAddresse
 
 
 def scratch_addresses(plan: Plan, layer: int) -> LayerAddresses:
-    """The same for the sums of a bias alone: input of zeros, masters without meaning."""
+    """Return the offsets for the sums of a bias alone: input of zeros, masters without meaning."""
     at, name = plan.memory.offset, plan.specs[layer].name
     return replace(layer_addresses(plan, layer), x=at(ZEROS), w16=0, wv=at(f"{name}.scratch"))
 
 
 def build_training(plan: Plan) -> ProgramImage:
-    """Return the program of one training step."""
+    """Return the program of one training step of a plan."""
     return _build(plan, "train", plan.train)
 
 
 def build_evaluation(plan: Plan) -> ProgramImage:
-    """Return the program of one evaluation: no flags, no gradients."""
+    """Return the program of one evaluation of a plan: no flags, no gradients."""
     return _build(plan, "evaluate", plan.evaluate)
 
 
 def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:
+    """Return the program of ``descriptors`` under the name ``train`` or ``evaluate``."""
     waits = _Waits(_parts(plan))
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
@@ -181,20 +211,22 @@ def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> Progra
             tap_bytes += b"".join(pack_tap(tap) for tap in taps)
         all_fields.append(fields)
     program = b"".join(pack_descriptor(fields) for fields in all_fields)
+    # A region of the arena is never empty.
     tap_bytes = tap_bytes or bytes(WORD_BYTES)
     return ProgramImage(name, descriptors, tuple(all_fields), program, tap_bytes)
 
 
 def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Joined maps by their sources, parts of gradients by the gradients."""
+    """Return the sources of each concat buffer, and what holds each tensor view, by symbol."""
     found = {output_symbol(plan, at): tuple(output_symbol(plan, place) for place in sources)
              for at, (spec, sources) in enumerate(zip(plan.specs, plan.sources))
              if spec.kind.joins}
-    return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.backward_graph.nodes
-                        if step.kind == nodes.VIEW}}
+    return {**found, **{node.target: (node.reads[0].tensor,) for node in plan.backward_graph.nodes
+                        if node.kind == nodes.VIEW}}
 
 
 def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
+    """Return fields and taps of a descriptor; ``waits`` learns what it waits for and produces."""
     if descriptor.role == Role.SOFTMAX:
         return _softmax(plan, name == "train", waits), ()
     if descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
@@ -207,6 +239,7 @@ def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tup
 
 
 def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
+    """Return fields and taps of a CONV or GRADIENT descriptor."""
     assert descriptor.tiled is not None
     layer, kind = descriptor.layer, descriptor.tiled.shape.kind
     label = plan.specs[layer].name
@@ -214,6 +247,7 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
     sums = descriptor.role == Role.BIAS_SUMS
     at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer, train)
     if descriptor.images is not None:
+        # The descriptor was tiled for the part alone; where it stands, only addresses say.
         at = _of_part(plan, layer, at, descriptor.images[0])
     fields, taps = lower(descriptor.tiled, at, flags, plan.momentum and not sums)
     if sums:
@@ -230,6 +264,8 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
         waits.put(fields, "x", dy, part=descriptor)
         waits.done(Semaphore.CONV, target_symbol(plan, layer), part=descriptor)
     else:
+        # X and S loader have a wait each, since input and gradient have producers of different
+        # kinds. So the X loader may fill its tile before the gradient is there.
         waits.put(fields, "x", x)
         waits.put(fields, "s", dy)
         waits.done(Semaphore.UPDATE, f"{label}.db")
@@ -237,7 +273,7 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
 
 
 def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAddresses:
-    """Addresses of the maps of a layer from image ``first`` on."""
+    """Return addresses with those of the feature maps moved on to image ``first`` of a layer."""
     spec = plan.specs[layer]
     flags = first * spec.flags.image_stride if spec.flags is not None else 0
     x, y = first * spec.x.image_stride, first * spec.y.image_stride
@@ -245,7 +281,7 @@ def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAdd
 
 
 def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fields:
-    """A descriptor of the vector unit."""
+    """Return the fields of a VECTOR or NORM descriptor."""
     layer, role = descriptor.layer, descriptor.role
     spec, fused = plan.specs[layer], plan.layers[layer]
     second = input_symbol(plan, layer, 1, train) if len(plan.sources[layer]) > 1 else ""
@@ -262,6 +298,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         waits.put(fields := unit.sums(part), "v", unit.x, part=descriptor)
     elif role == Role.NORM_COEFFICIENTS:
         assert fused.norm is not None
+        # Those of the training step; an evaluation uses no sums.
         parts = max(1, sum(e.role == Role.NORM_SUMS and e.layer == layer for e in plan.train))
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.FORWARD_VECTOR:
@@ -274,25 +311,25 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         fields = unit.step_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:
-        step = plan.backward_graph.nodes[descriptor.node]
+        node = plan.backward_graph.nodes[descriptor.node]
         masks = tuple("" if ref.mask is None else f"{plan.specs[ref.mask].name}.flags"
-                      for ref in step.reads)
-        tensors = [ref.tensor for ref in step.reads]
+                      for ref in node.reads)
+        tensors = [ref.tensor for ref in node.reads]
         if role == Role.BACKWARD_SUMS:
-            fields = unit.step_sums(step, masks[0], part)
+            fields = unit.step_sums(node, masks[0], part)
         else:
-            own = layer if step.kind.of_output else plan.sources[layer][0]
+            own = layer if node.kind.of_output else plan.sources[layer][0]
             layout = plan.specs[own].y
             first, count = descriptor.images or (0, layout.images)
-            fields = unit.step(step, masks, layout, BatchPart(first, count, descriptor.part))
-            written = (step.target,)
+            fields = unit.step(node, masks, layout, BatchPart(first, count, descriptor.part))
+            written = (node.target,)
         waits.put(fields, "v", *tensors, part=descriptor)
     waits.done(Semaphore.VECTOR, *written, part=descriptor)
     return fields
 
 
 def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fields:
-    """A pooling pass."""
+    """Return the fields of a POOL descriptor."""
     layer, spec, at = descriptor.layer, plan.specs[descriptor.layer], plan.memory.offset
     first, count = descriptor.images or (0, spec.x.images)
     unit = PoolLowering(spec, first, count)
@@ -304,15 +341,16 @@ def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fie
         waits.put(fields, "v", x, part=descriptor)
         waits.done(Semaphore.VECTOR, y, argmax, part=descriptor)
         return fields
-    step = plan.backward_graph.nodes[descriptor.node]
-    gradient = step.reads[0].tensor
-    fields = unit.backward(at(gradient), at(step.target), at(argmax))
+    node = plan.backward_graph.nodes[descriptor.node]
+    gradient = node.reads[0].tensor
+    fields = unit.backward(at(gradient), at(node.target), at(argmax))
     waits.put(fields, "v", gradient, part=descriptor)
-    waits.done(Semaphore.VECTOR, step.target, part=descriptor)
+    waits.done(Semaphore.VECTOR, node.target, part=descriptor)
     return fields
 
 
 def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
+    """Return the fields of the SOFTMAX descriptor; ``gradient``: it writes logit gradients too."""
     fields: Fields = {
         "f.logit_off": plan.memory["logits"].offset, "f.label_off": plan.memory["labels"].offset,
         "f.dlogit_off": plan.memory["dlogits"].offset, "f.f_batch": plan.batch,
@@ -324,8 +362,12 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
 
 
 def _update_bias(plan: Plan, descriptor: Descriptor, waits: _Waits) -> Fields:
-    """SGD of the biases: starts when the sums of all slices of the layer are in memory."""
+    """Return the fields of an UPDATE of biases, or of gamma or beta of a normalisation.
+
+    It starts when the sums of all slices of the layer are in memory.
+    """
     spec, memory = plan.specs[descriptor.layer], plan.memory
+    # Gamma comes first in a normalisation's regions, beta ``bias_bytes`` behind it.
     beta = spec.kind.normalises and descriptor.role == Role.UPDATE_BIAS
     skip = spec.bias_bytes if beta else 0
     fields: Fields = {

@@ -1,4 +1,4 @@
-"""Result records of a program run: what the host reads behind a step."""
+"""Result records of a program run: what the host reads when a step has ended."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ class RunRecords:
 
     Attributes:
         loss_sum: sum of the losses over the valid images, in units of ``Loss.unit``.
-        correct: correct predictions.
-        measures: ranges for the exponent policy.
-        saturations: saturated elements by tensor: ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
+        correct: number of correct predictions.
+        measures: measures from which the exponent policy takes ranges.
+        saturations: saturated elements by tensor: ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``; of
+            coefficients ``<layer>.a``, ``<layer>.b``; of gradients from the vector unit by the
+            gradient's symbol.
     """
 
     loss_sum: int
@@ -33,12 +35,15 @@ class RunRecords:
 
 def read_records(plan: Plan, descriptors: tuple[Descriptor, ...],
                  records: NDArray[np.uint8]) -> RunRecords:
-    """Decode the records of a program run.
+    """Return what the records of a program run say.
 
     Args:
         plan: the plan.
         descriptors: descriptors of the program, ``plan.train`` or ``plan.evaluate``.
         records: uint8, the bytes of symbol ``train.records`` or ``evaluate.records``.
+
+    Raises:
+        BadInput: there are not as many records as descriptors.
     """
     words = np.frombuffer(records.tobytes(), "<i8").reshape(-1, RECORD_WORDS)
     if len(words) != len(descriptors):
@@ -51,7 +56,11 @@ def read_records(plan: Plan, descriptors: tuple[Descriptor, ...],
 
 
 class _Reading:
-    """Collects the records of a run."""
+    """Collects the records of a run.
+
+    Several descriptors may work on one tensor (parts, sections, row phases). A measure is an OR of
+    magnitudes, so theirs are joined by OR; saturations are added.
+    """
 
     def __init__(self, plan: Plan) -> None:
         count = len(plan.specs)
@@ -65,7 +74,7 @@ class _Reading:
         self.loss = self.correct = 0
 
     def take(self, descriptor: Descriptor, first: int, second: int) -> None:
-        """Take one record: its measure and its saturations."""
+        """Add a record: ``first`` is the measure (softmax: loss), ``second`` counts saturations."""
         layer, role = descriptor.layer, descriptor.role
         name = self._plan.specs[layer].name
         if role == Role.SOFTMAX:
@@ -95,9 +104,10 @@ class _Reading:
             self._count(self._plan.backward_graph.nodes[descriptor.node].target, second)
 
     def _count(self, tensor: str, saturations: int) -> None:
+        """Add saturated elements of a tensor."""
         self.saturations[tensor] = self.saturations.get(tensor, 0) + saturations
 
     def measures(self) -> Measures:
-        """Ranges for the exponent policy."""
+        """Return the measures of all tensors."""
         return Measures(self._forward, self._backward, self._weights, self._coefficients,
                         self._nodes)

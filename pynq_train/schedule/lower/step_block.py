@@ -1,4 +1,4 @@
-"""Step block and result records of a plan's programs: what the host writes and reads per step."""
+"""The step block: what a plan's program reads anew in each step, written by the host before it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
-"""Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
+"""Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0.
+
+Fields that are not named are 0.
+"""
 
 
 def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
-    """Return what the exponent policy must know of the layers."""
+    """Return what the exponent policy must know of each layer."""
     return tuple(QuantLayer(s.name, layer.sources, active, s.kind, s.words,
                             layer.drop.rate if layer.drop else 0.0, s.activation)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
@@ -27,11 +30,11 @@ def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
 
 def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
                 moving: bool = True) -> StepParams:
-    """Return the step-block fields of a step of the plan.
+    """Return the step-block fields of one step of a plan.
 
     Args:
         plan: the plan.
-        exponents: of the step.
+        exponents: exponents of the step.
         sgd: the optimizer's values; None for an evaluation.
         moving: whether the running statistics of normalisations move.
     """
@@ -41,9 +44,13 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
-    """Pack the step block; entries that a program does not use are zero.
+    """Return the bytes of the step block; entries that a program does not use are zero.
 
-    Where only a bias learns, the update of the scratch weights is a dead one.
+    Where only a bias is trained, the scratch convolution that sums its gradient has weights too:
+    their update is a dead one (:data:`DEAD_UPDATE`).
+
+    Raises:
+        BadInput: ``params`` is not for as many layers as the plan has.
     """
     entries: dict[int, bytes] = {
         param_index(Role.SOFTMAX, 0): pack_params(Opcode.SOFTMAX, params.softmax)}

@@ -1,4 +1,9 @@
-"""Lowering of the vector unit's work: fields of VECTOR and NORM descriptors."""
+"""Lowering of the vector unit's work: the fields of VECTOR and NORM descriptors.
+
+Section ``v`` holds offsets and byte steps of the maps (``a``, ``b``; written: ``v``), of flags
+(``m``), sums (``s``) and coefficients (``k``); section ``n`` is that of NORM. The formulas are
+those of docs/numerics.md 6 and 7.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,14 @@ from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
 
 _SIGNIFICAND = 31
+"""Bits of the significand of a soft float."""
 At = Callable[[str], int]
-"""Byte offset of a symbol."""
+"""Byte offset in the arena of a symbol."""
 
 
 @dataclass(frozen=True)
 class BatchPart:
-    """Images of a descriptor: the first one, their number, and the number of the part."""
+    """Images of a descriptor: the first one, their count, and the number of this part."""
 
     first: int
     images: int
@@ -31,12 +37,19 @@ class BatchPart:
 
 
 def _layout(x: MapLayout, part: BatchPart) -> Fields:
-    """Sizes and steps of maps ``[image][block][word]``, with gaps or not, and of their flags."""
+    """Return sizes and byte steps of maps ``[image][block][word]``, with gaps or not, and of flags.
+
+    Flags have no gaps between images, since each layer's flags stand in a region of their own.
+    ``jump`` takes the place of ``step`` behind the last image of a block: back to the first image,
+    one block on.
+    """
     words = x.rows * x.cols
     row = ceil_div(words, FLAG_MASK_PIXELS)
     fields: Fields = {"v.v_images": part.images, "v.v_blocks": x.blocks, "v.v_words": words,
                       "v.m_words": row}
     for name, size in (("v", words), ("m", row)):
+        # The unit goes through the images inside and the blocks outside, so that the coefficients
+        # of a channel block stay.
         step = x.image_stride if name == "v" else WORD_BYTES * x.blocks * size
         fields[f"v.{name}_step"] = step
         fields[f"v.{name}_jump"] = WORD_BYTES * size - (part.images - 1) * step
@@ -45,12 +58,12 @@ def _layout(x: MapLayout, part: BatchPart) -> Fields:
 
 @dataclass(frozen=True)
 class VectorLowering:
-    """Descriptors of one layer of the vector unit.
+    """Makes the descriptors of one layer of the vector unit.
 
     Attributes:
         spec: the layer.
-        at: offsets of symbols.
-        x: symbol of its input; ``second`` of the second one, empty without.
+        at: byte offsets of symbols.
+        x: symbol of its input; ``second``: symbol of the second one, empty without.
         y: symbol of its output.
     """
 
@@ -61,24 +74,40 @@ class VectorLowering:
     y: str
 
     def sums(self, part: BatchPart) -> Fields:
-        """Sums and sums of squares of the input of a normalisation."""
+        """Return the fields that sum a normalisation's input, and its squares, per channel."""
         return {**_layout(self.spec.x, part), "v.a_off": self._image(self.x, part),
                 "v.s_off": self._part_sums(part), "v.v_sums": 1, "v.v_square": 1}
 
     def join(self, scratch: str) -> Fields:
-        """Sums of one word of the joined map, which nobody reads."""
+        """Return the fields of a barrier: it sums one word of the concat buffer for nobody.
+
+        The work has no meaning; the descriptor is there for what it waits for and signals.
+        ``scratch``: symbol of the region that takes the sums.
+        """
         word = MapLayout.feature(1, CHANNELS_PER_WORD, 1, 1)
         return {**_layout(word, BatchPart(0, 1)), "v.a_off": self.at(self.y),
                 "v.s_off": self.at(scratch), "v.v_sums": 1}
 
     def norm(self, norm: Norm, evaluate: bool, parts: int) -> Fields:
-        """Coefficients of the forward pass."""
+        """Return the fields that compute a normalisation's forward coefficients from its sums.
+
+        Args:
+            norm: constants of the normalisation.
+            evaluate: use the running statistics, as frozen ones always do.
+            parts: number of parts of the mini-batch, each of which has left sums of its own.
+        """
         frozen = evaluate or self.spec.frozen
         program = NormProgram.FORWARD_FROZEN if frozen else NormProgram.FORWARD
         return self._norm(program, norm, "sums", parts)
 
     def point(self, part: BatchPart, flags: bool, training: bool = True) -> Fields:
-        """The forward pass itself."""
+        """Return the fields of the forward pass over the map: read, scale and add, write.
+
+        Args:
+            part: images.
+            flags: store the flags that the backward pass needs.
+            training: a dropout drops elements.
+        """
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
                   **activation_fields(spec.activation, "v.v_")}
@@ -97,61 +126,82 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def step_sums(self, step: BackwardNode, mask: str, part: BatchPart) -> Fields:
-        """Sums of a normalisation's gradient, and of its products with the input."""
-        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(step.reads[0].tensor, part),
+    def step_sums(self, node: BackwardNode, mask: str, part: BatchPart) -> Fields:
+        """Return the fields that sum a normalisation's gradient, and its products with the input.
+
+        Args:
+            node: node of the backward graph.
+            mask: symbol of the flags that mask the gradient, empty without.
+            part: images.
+        """
+        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(node.reads[0].tensor, part),
                   "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
                   "v.s_off": self._part_sums(part, "gsums")}
         return {**fields, **self._mask("a", mask, fields, part)}
 
     def step_norm(self, norm: Norm, parts: int) -> Fields:
-        """Coefficients of the backward pass; gradients of gamma and beta."""
+        """Return the fields that compute a normalisation's backward coefficients from the sums.
+
+        The same descriptor writes the gradients of gamma and beta. ``parts`` as in :meth:`norm`.
+        """
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
         return self._norm(program, norm, "gsums", parts)
 
-    def step(self, step: BackwardNode, masks: tuple[str, ...], target: MapLayout,
+    def step(self, node: BackwardNode, masks: tuple[str, ...], target: MapLayout,
              part: BatchPart) -> Fields:
-        """One step of the gradient flow; ``masks``: flags of each gradient that it reads."""
+        """Return the fields of one node of the backward graph.
+
+        Args:
+            node: the node.
+            masks: symbol of the flags that mask each gradient that it reads, empty without.
+            target: layout of the gradient that it writes.
+            part: images.
+        """
         def place(symbol: str) -> int:
+            """Return the offset of the part's first image in a gradient of the target's layout."""
             return self.at(symbol) + part.first * target.image_stride
 
-        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}
-        if step.kind == nodes.SPREAD:
-            first = self.at(step.reads[0].tensor)
+        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(node.target)}
+        if node.kind == nodes.SPREAD:
+            first = self.at(node.reads[0].tensor)
         else:
-            first = place(step.reads[0].tensor)
-        if step.kind == nodes.SPREAD:
-            # A map that counts nothing stands for a: its factor is 0.
+            first = place(node.reads[0].tensor)
+        if node.kind == nodes.SPREAD:
+            # The unit always reads map a. The layer's input stands in for it: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
             return {**fields, **self._mask("b", masks[0], fields, part)}
         fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
-        if step.kind == nodes.SUM:
-            fields.update({"v.v_b": 1, "v.b_off": place(step.reads[1].tensor),
+        if node.kind == nodes.SUM:
+            fields.update({"v.v_b": 1, "v.b_off": place(node.reads[1].tensor),
                            **self._mask("b", masks[1], fields, part)})
-        elif step.kind == nodes.NORM:
+        elif node.kind == nodes.NORM:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
         return fields
 
     def _image(self, symbol: str, part: BatchPart) -> int:
+        """Return the offset of a part's first image in a map of the input's layout."""
         return self.at(symbol) + part.first * self.spec.x.image_stride
 
     @property
     def _pair_bytes(self) -> int:
+        """Bytes of two words for each channel: sums, statistics or coefficients."""
         return 2 * self.spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
 
     def _part_sums(self, part: BatchPart, name: str = "sums") -> int:
+        """Return the offset of a part's sums: each part has its own, which NORM adds up."""
         return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
 
     def _mask(self, name: str, flags: str, fields: Fields, part: BatchPart) -> Fields:
-        """Mask map ``name`` by the flags at symbol ``flags``, if there are any."""
+        """Return the fields that mask map ``name`` by the flags at symbol ``flags``, if any."""
         if not flags:
             return {}
         return {f"v.v_mask_{name}": 1, "v.m_off": self.at(flags) + part.first * fields["v.m_step"]}
 
     def _norm(self, program: NormProgram, norm: Norm, sums: str, parts: int) -> Fields:
+        """Return the fields of a NORM descriptor; ``sums`` ends the symbol of what it reads."""
         spec, name, at = self.spec, self.spec.name, self.at
         count = spec.x.images * spec.words
         fields: Fields = {
@@ -163,6 +213,7 @@ class VectorLowering:
         constants = {"mean": 1 / count, "eps": norm.eps,
                      "var": count / (count - 1) if count > 1 else 0.0}
         for key, value in constants.items():
+            # As soft floats: the host divides, since the unit cannot.
             fraction, exponent = math.frexp(value)
             fields[f"n.n_{key}_m"] = int(fraction * (1 << _SIGNIFICAND))
             fields[f"n.n_{key}_e"] = exponent - _SIGNIFICAND if value else 0
@@ -170,10 +221,17 @@ class VectorLowering:
 
 
 def drop_fields(spec: LayerSpec, first: int, images: int) -> Fields:
-    """Fields of a VECTOR descriptor that drops ``images`` images of a layer from ``first`` on.
+    """Return the fields with which a VECTOR descriptor drops elements of a layer's images.
 
     Words count in the order (image, channel block, row, column) whatever the layout in memory is,
-    so that mini-batch, parts and flattening change no mask.
+    so that mini-batch, parts and flattening change no mask. ``d_step``, ``d_image`` and ``d_block``
+    move that count from word to word, image to image and block to block, in the order in which the
+    unit reads.
+
+    Args:
+        spec: the layer.
+        first: first image of the descriptor.
+        images: number of its images.
     """
     assert spec.drop is not None
     blocks, words = spec.x.blocks, spec.words

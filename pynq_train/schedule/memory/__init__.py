@@ -1,1 +1,1 @@
-"""Device memory: where every tensor of a plan stands."""
+"""Device memory: where every tensor of a plan stands in the arena."""

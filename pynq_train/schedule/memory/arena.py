@@ -1,4 +1,7 @@
-"""The arena: every tensor of a network, of its mini-batch and of its programs, by symbol."""
+"""The arena: every tensor of a network, of its mini-batch and of its programs, by symbol.
+
+All offsets are in bytes from the arena's beginning.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ from pynq_train.program.program import Region
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """All regions of an arena, in order of their offsets.
+    """All regions of an arena, in the order of their offsets.
 
     Attributes:
         regions: regions by symbol; they are disjoint.
         nbytes: bytes of the arena.
-        shared: symbols of tensors that live in a region of another name, one after the other.
-        views: spans of tensors that are a part of another tensor, or stand beside others in a
-            region (gaps between their images included).
+        shared: by symbol of a tensor: the region in which it lives at one time, other tensors at
+            other times.
+        views: by symbol of a tensor view: its span, gaps between its images included. It is a part
+            of another tensor, or stands beside others in a region.
     """
 
     regions: Mapping[str, Region]
@@ -29,7 +33,11 @@ class MemoryMap:
     views: Mapping[str, Region] = field(default_factory=dict)
 
     def __getitem__(self, symbol: str) -> Region:
-        """Return a region or view; :class:`UnknownName` lists the symbols."""
+        """Return the region or span of a symbol.
+
+        Raises:
+            UnknownName: there is no such symbol; the text lists all.
+        """
         if symbol not in self:
             raise UnknownName.among("symbol", symbol, (*self.regions, *self.shared, *self.views))
         if symbol in self.views:
@@ -37,17 +45,19 @@ class MemoryMap:
         return self.regions[self.shared.get(symbol, symbol)]
 
     def __contains__(self, symbol: object) -> bool:
+        """Return whether a region, a shared tensor or a tensor view has this symbol."""
         return symbol in self.regions or symbol in self.shared or symbol in self.views
 
     def __iter__(self) -> Iterator[Region]:
+        """Return an iterator over the regions; shared tensors and tensor views have none."""
         return iter(self.regions.values())
 
     def offset(self, symbol: str) -> int:
-        """Byte offset of a region, 0 if there is none."""
+        """Return the byte offset of a symbol, 0 if there is none."""
         return self[symbol].offset if symbol in self else 0
 
     def bytes_by_kind(self) -> dict[str, int]:
-        """Bytes of each kind."""
+        """Return the bytes of the regions of each kind."""
         result: dict[str, int] = {}
         for region in self:
             result[region.kind] = result.get(region.kind, 0) + region.nbytes
@@ -55,7 +65,7 @@ class MemoryMap:
 
 
 class Allocator:
-    """Places regions one behind the other, each aligned to a burst."""
+    """Places regions one behind the other, each at a multiple of a burst."""
 
     def __init__(self) -> None:
         self._regions: dict[str, Region] = {}
@@ -64,36 +74,48 @@ class Allocator:
         self._end = 0
 
     def add(self, symbol: str, nbytes: int, kind: str) -> None:
-        """Append a region; its symbol must be new."""
+        """Append a region.
+
+        Args:
+            symbol: its symbol, which must be new.
+            nbytes: its bytes.
+            kind: what it holds, such as ``map`` or ``masters``.
+        """
         self._check_new(symbol)
         self._regions[symbol] = Region(symbol, self._end, nbytes, kind)
         self._end = round_up(self._end + max(nbytes, 1), TENSOR_ALIGN_BYTES)
 
     def share(self, symbol: str, region: str) -> None:
-        """Let a tensor live in a region that is, or will be, placed for several of them."""
+        """Let a tensor live in a region that is, or will be, placed for several that take turns."""
         self._check_new(symbol)
         self._shared[symbol] = region
 
     def view(self, symbol: str, base: str, skip: int, nbytes: int) -> None:
         """Let a tensor be ``nbytes`` bytes of ``base``, ``skip`` bytes from its beginning.
 
-        ``base`` is a region or view that is, or will be, placed.
+        ``base`` is the symbol of a region or tensor view that is, or will be, placed.
         """
         self._check_new(symbol)
         self._views[symbol] = (base, skip, nbytes)
 
     def finish(self) -> MemoryMap:
-        """Return the map."""
+        """Return the map of the arena.
+
+        Raises:
+            ValueError: a tensor view ends behind what it is a part of.
+        """
         return MemoryMap(MappingProxyType(dict(self._regions)), self._end,
                          MappingProxyType(dict(self._shared)),
                          MappingProxyType({symbol: self._resolve(symbol)
                                            for symbol in self._views}))
 
     def _check_new(self, symbol: str) -> None:
+        """Raise ValueError if a symbol is placed already."""
         if symbol in self._regions or symbol in self._shared or symbol in self._views:
             raise ValueError(f"symbol {symbol!r} is placed twice")
 
     def _resolve(self, symbol: str) -> Region:
+        """Return the span of a symbol; tensor views may be parts of tensor views."""
         if symbol not in self._views:
             return self._regions[symbol]
         name, skip, nbytes = self._views[symbol]
@@ -104,7 +126,17 @@ class Allocator:
 
 
 def check_fits(memory: MemoryMap, limit_bytes: int, board: str, batch: int) -> None:
-    """Raise :class:`DoesNotFit` if the arena is larger than the board's contiguous memory."""
+    """Check that the arena fits the board's contiguous memory.
+
+    Args:
+        memory: the arena.
+        limit_bytes: bytes of that memory.
+        board: name of the board, for the text.
+        batch: images of the mini-batch.
+
+    Raises:
+        DoesNotFit: it does not; the text says which mini-batch would fit, or what is largest.
+    """
     if memory.nbytes <= limit_bytes:
         return
     per_batch = sum(size for kind, size in memory.bytes_by_kind().items() if kind in PER_IMAGE)
@@ -122,4 +154,4 @@ def check_fits(memory: MemoryMap, limit_bytes: int, board: str, batch: int) -> N
 
 
 PER_IMAGE = frozenset({"map", "flags", "gradient map", "labels"})
-"""Kinds of regions that grow with the mini-batch."""
+"""Kinds of regions whose bytes grow with the mini-batch."""

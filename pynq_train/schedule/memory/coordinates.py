@@ -1,4 +1,7 @@
-"""Coordinates of a byte of the arena: which tensor, which element of it."""
+"""Coordinates of a byte of the arena: of which tensor, and which element of it.
+
+With them a difference between two backends is told as "image 3, channel 17" and not as an address.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _ELEMENT = {
     "gradient sums": "<i8", "scratch": "<i4", "running statistics": "<i8", "statistics": "<i8",
     "coefficients": "<i8", "channel sums": "<i8",
 }
-"""Element type of each kind of region."""
+"""Element type of each kind of region, as a NumPy dtype string."""
 _PART = "part"
 _PARTS = ("weight", "momentum")
 """Names of the halves of a master word, the low one first."""
@@ -28,7 +31,8 @@ _PARTS = ("weight", "momentum")
 class Axis:
     """One level of a tensor in memory: ``count`` places, ``stride`` bytes apart.
 
-    Each adds ``step`` times its index to the coordinate ``name``; several axes may share one.
+    An index along it adds ``step`` times itself to the coordinate ``name``. Several axes may add to
+    one coordinate: a channel is 4 times its channel block plus its place in the word.
     """
 
     name: str
@@ -39,7 +43,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class TensorMap:
-    """A tensor of the arena: bytes from ``offset``, elements of ``dtype``, and their axes."""
+    """A tensor of the arena and how its bytes become coordinates.
+
+    Attributes:
+        symbol: its symbol.
+        offset: byte offset in the arena.
+        nbytes: its bytes.
+        dtype: NumPy dtype string of its elements.
+        axes: levels of its layout, in any order; none where nobody knows what stands in it.
+    """
 
     symbol: str
     offset: int
@@ -48,8 +60,10 @@ class TensorMap:
     axes: tuple[Axis, ...] = ()
 
     def coordinates(self, offset: int) -> dict[str, int]:
-        """Coordinates of the element at an offset of the arena, empty if it has none."""
+        """Return the coordinates by name of the element at an offset of the arena; none without
+        axes."""
         left, found = offset - self.offset, {axis.name: 0 for axis in self.axes}
+        # Largest stride first: what is left then lies within one place of the axes done.
         for axis in sorted(self.axes, key=lambda axis: -axis.stride):
             if axis.count > 1:
                 index, left = divmod(left, axis.stride)
@@ -57,21 +71,25 @@ class TensorMap:
         return found
 
     def where(self, offset: int) -> str:
-        """The coordinates as text: ``image 3, channel 17, row 2, column 5``."""
+        """Return the coordinates as text: ``image 3, channel 17, row 2, column 5``."""
         found = self.coordinates(offset)
         part = found.pop(_PART, None)
         words = [f"{name} {index}" for name, index in found.items()]
         return ", ".join(words + ([] if part is None else [_PARTS[part]]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {"symbol": self.symbol, "offset": self.offset, "nbytes": self.nbytes,
                 "dtype": self.dtype,
                 "axes": [[a.name, a.count, a.stride, a.step] for a in self.axes]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TensorMap:
-        """Undo :meth:`to_dict`; KeyError, TypeError or ValueError if that is not what it is."""
+        """Return a tensor saved by :meth:`to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``values`` was not made by it.
+        """
         axes = tuple(Axis(str(name), int(count), int(stride), int(step))
                      for name, count, stride, step in values["axes"])
         return cls(str(values["symbol"]), int(values["offset"]), int(values["nbytes"]),
@@ -79,9 +97,9 @@ class TensorMap:
 
 
 def tensor_maps(plan: Plan) -> tuple[TensorMap, ...]:
-    """All tensors of a plan in the order of the arena.
+    """Return all tensors of a plan in the order of the arena.
 
-    Regions that several tensors share, and scratch, have elements but no coordinates.
+    Regions in which several tensors take turns, and scratch, have elements but no coordinates.
     """
     axes = _axes(plan)
     return tuple(TensorMap(region.symbol, region.offset, region.nbytes,
@@ -90,6 +108,7 @@ def tensor_maps(plan: Plan) -> tuple[TensorMap, ...]:
 
 
 def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
+    """Return the axes of each tensor by its symbol; symbols without a region do no harm."""
     found: dict[str, tuple[Axis, ...]] = {
         "labels": (Axis("image", plan.batch, WORD_BYTES),),
         "step_block": _words("entry", plan.step_block_bytes // PARAM_BYTES,
@@ -122,19 +141,20 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
                    Axis("output", channels, WORD_BYTES))
         found[f"{spec.name}.bias"] = (*outputs, *part)
         found[f"{spec.name}.db"] = outputs
-    for step in plan.backward_graph.nodes:
-        if step.target and step.target not in found:
-            layer = plan.sources[step.layer][0] if step.kind.through else step.layer
-            found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
+    for node in plan.backward_graph.nodes:
+        if node.target and node.target not in found:
+            layer = plan.sources[node.layer][0] if node.kind.through else node.layer
+            found[node.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 
 
 def _words(name: str, count: int, words: int) -> tuple[Axis, ...]:
+    """Return the axes of ``count`` items of ``words`` words each; the items are named ``name``."""
     return Axis(name, count, words * WORD_BYTES), Axis("word", words, WORD_BYTES)
 
 
 def _map(layout: MapLayout, dense: bool = False) -> tuple[Axis, ...]:
-    """Axes of a map; the columns of a dense one are images."""
+    """Return the axes of a feature map; the columns of a dense one are images."""
     channels = (Axis("channel", layout.blocks, layout.block_stride, CHANNELS_PER_WORD),
                 Axis("channel", CHANNELS_PER_WORD, WORD_BYTES // CHANNELS_PER_WORD))
     if dense:
@@ -145,8 +165,10 @@ def _map(layout: MapLayout, dense: bool = False) -> tuple[Axis, ...]:
 
 
 def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
-    """``[m/tile][nb][kr][kc][tile][4]``, elements of ``nbytes`` bytes; of a grouped layer for each
-    section, input channels counted from its first."""
+    """Return the axes of weights ``[m/tile][nb][kr][kc][tile][4]``, ``nbytes`` bytes each.
+
+    Of a grouped layer each section comes by itself, with input channels counted from its first.
+    """
     row = CHANNELS_PER_WORD * nbytes
     tap = spec.m_tile * row
     kernel, tile = spec.kernel, spec.nb * spec.kernel**2 * tap
@@ -158,7 +180,7 @@ def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
 
 
 def _sections(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
-    """Sections of a grouped layer, ``nbytes`` bytes for each of their m tiles."""
+    """Return the axis of a grouped layer's sections, ``nbytes`` bytes for each of their m tiles."""
     if spec.groups is None or spec.groups.sections == 1:
         return ()
     tiles = spec.groups.section_tiles(spec.m_tile)
@@ -166,5 +188,5 @@ def _sections(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
 
 
 def find(tensors: Iterable[TensorMap] | Sequence[TensorMap], offset: int) -> TensorMap | None:
-    """The tensor that holds a byte, None between tensors."""
+    """Return the tensor that holds a byte, None between tensors."""
     return next((t for t in tensors if t.offset <= offset < t.offset + t.nbytes), None)

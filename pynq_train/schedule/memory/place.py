@@ -1,14 +1,15 @@
 """Placement: which tensors of a plan stay in the arena, and which share a place.
 
-With everything trained every tensor has a region of its own. What does not learn needs less:
+With everything trained every tensor has a region of its own. What is frozen needs less:
 
-* A layer below the lowest one that learns has no flags and no gradient; masters and momentum of
-  frozen weights stay with the host.
+* A layer below the lowest trained one has no flags and no gradient; masters and momentum of frozen
+  weights stay with the host.
 * A feature map that no weight gradient reads, and a gradient map from which no weight gradient is
   made, is dead when the next layer has read it. All of these take turns in two regions. That needs
   no waits: a store comes after all loads of earlier convolutions (``program.hazards``).
 
-The sources of a concatenation are parts of the joined map, and so are their gradients.
+The sources of a concatenation are tensor views of the concat buffer, and so are their gradients of
+its gradient.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
 from pynq_train.schedule.specs.trainable import Trainable
 
 ZEROS = "zeros"
-"""Input of the scratch convolutions behind which the sums of biases are taken; stays zero."""
+"""Symbol of the scratch convolutions' input, behind which biases are summed; it stays zero."""
 _PAIR = 2
+"""Regions in which maps take turns: a layer reads one of them and writes the other."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Tensors:
 
     Attributes:
         layers: the fused layers.
-        specs: the same as the engine sees them.
-        trainable: what each learns.
-        batch: images of a mini-batch.
+        specs: the same layers as the engine sees them.
+        trainable: what is trained of each.
+        batch: images of the mini-batch.
         momentum: the weight masters hold momentum.
         active: layers whose outputs have a gradient.
-        backward_graph: the way of gradients.
+        backward_graph: which gradients are computed from which.
         parts: parts of the mini-batch, each with sums of its own.
     """
 
@@ -68,11 +70,15 @@ class Tensors:
 
     @property
     def on_vector(self) -> bool:
-        """Whether any layer runs on the vector unit; if none does, the network is a chain."""
+        """Whether any layer runs on the vector unit; if not, each reads the one before it."""
         return not all(spec.on_array for spec in self.specs)
 
     def gradients(self) -> Iterator[tuple[BackwardNode, int]]:
-        """Nodes of the backward graph that make a tensor, and the layer whose output's it is."""
+        """Yield the nodes that make a gradient, each with the layer whose output it is the gradient
+        of.
+
+        Of several nodes that write one tensor the first is given.
+        """
         done: set[str] = set()
         for node in self.backward_graph.nodes:
             if node.target and node.target not in done:
@@ -82,7 +88,7 @@ class Tensors:
 
     @cached_property
     def views(self) -> dict[int, ConcatView]:
-        """Places of the layers whose outputs stand in a joined map."""
+        """Places of the layers whose outputs stand in a concat buffer, by position."""
         return concat_views(self.layers)
 
     @property
@@ -91,17 +97,23 @@ class Tensors:
         return len(self.specs) - 1
 
     def passing(self, layer: int) -> bool:
-        """Whether a layer's output is dead when the next layer has read it."""
+        """Return whether a layer's output is dead when the next layer has read it."""
         return not self.on_vector and layer < self.last and not self.trainable[layer + 1].weights
 
     def passing_gradient(self, layer: int) -> bool:
-        """Whether the gradient of a layer's output is dead behind its backward pass."""
+        """Return whether the gradient of a layer's output is dead behind its backward pass."""
         return not self.on_vector and layer < self.last and not self.trainable[layer].weights
 
 
 def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
                    step_block: StepBlockLayout) -> None:
-    """Place descriptors, taps and records of each program, and the step block that all share."""
+    """Place descriptors, taps and records of each program, and the step block that all share.
+
+    Args:
+        to: takes the regions.
+        programs: descriptors of each program, by its name.
+        step_block: the step block's layout.
+    """
     for name, descriptors in programs.items():
         taps = sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
         to.add(f"{name}.program", len(descriptors) * DESCRIPTOR_BYTES, "program")
@@ -111,11 +123,11 @@ def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
 
 
 def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> MemoryMap:
-    """Place programs and tensors in the arena.
+    """Return the arena with all programs and tensors placed.
 
     Args:
         tensors: the network.
-        programs: descriptors of each program, by name.
+        programs: descriptors of each program, by its name.
     """
     to = Allocator()
     place_programs(to, programs,
@@ -143,7 +155,8 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
     regions.finish()
     wires = [layer.sources for layer in tensors.layers]
     kinds = [spec.kind for spec in tensors.specs]
-    # Behind a dropout that vanishes in an evaluation the array may read a joined map then.
+    # An evaluation reads past dropouts: the array may read a concat buffer there that it does not
+    # read in training.
     if any(barriers_of(kinds, sources)
            for sources in (wires, evaluation_sources(tensors.specs, wires))):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
@@ -158,7 +171,10 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
 
 
 def _take_turns(to: Allocator, symbol: str, spec: LayerSpec, turns: list[int]) -> None:
-    """Let a tensor live in one of the regions that such tensors take in turn, which may grow."""
+    """Let a map live in one of the regions in which such maps take turns.
+
+    ``turns``: bytes of these regions so far; they grow to the largest map.
+    """
     number = spec.index % _PAIR
     to.share(symbol, _shared(number))
     turns[number] = max(turns[number], spec.y.nbytes)
@@ -166,7 +182,7 @@ def _take_turns(to: Allocator, symbol: str, spec: LayerSpec, turns: list[int]) -
 
 def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: LayerSpec,
                 turns: list[int]) -> None:
-    """Output and flags of a layer, and the gradient of the logits."""
+    """Place output and flags of a layer, and the gradient of the logits."""
     end, view = spec.index == tensors.last, tensors.views.get(spec.index)
     symbol = "logits" if end else f"{spec.name}.y"
     if view is not None:
@@ -185,7 +201,7 @@ def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: 
 
 def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, node: BackwardNode,
                     own: int, turns: list[int]) -> None:
-    """The gradient that a node makes, of the output of layer ``own``."""
+    """Place the gradient that a node makes, of the output of layer ``own``."""
     layout, name = tensors.specs[own].y, tensors.specs[own].name
     if node.kind == nodes.VIEW:
         to.view(node.target, node.reads[0].tensor, block_offset(layout, tensors.views[own]),
@@ -203,7 +219,10 @@ def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, no
 
 
 def _last_reader(tensors: Tensors, node: BackwardNode) -> bool:
-    """Whether a node on the vector unit can write over what it reads, which nobody else reads."""
+    """Return whether a node on the vector unit is the last reader of what it reads.
+
+    Then it can write over that.
+    """
     read = node.reads[0].tensor
     graph = tensors.backward_graph
     kept = {own.tensor for at, own in graph.of_layer.items() if tensors.specs[at].on_array}
@@ -212,7 +231,7 @@ def _last_reader(tensors: Tensors, node: BackwardNode) -> bool:
 
 
 def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
-    """Masters, statistics and coefficients of a normalisation."""
+    """Place masters, statistics and coefficients of a normalisation."""
     name, pair = spec.name, 2 * spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
     to.add(f"{name}.bias", 2 * spec.bias_bytes, "masters")
     to.add(f"{name}.running", pair, "running statistics")
@@ -225,6 +244,7 @@ def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
 
 
 def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
+    """Place operand copy, masters and gradient sums of a layer that the array runs."""
     name, learn = spec.name, tensors.trainable[spec.index]
     to.add(f"{name}.w16", spec.weight_bytes, "weights")
     if learn.weights:
@@ -239,4 +259,5 @@ def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
 
 
 def _shared(number: int) -> str:
+    """Return the symbol of a region in which maps take turns."""
     return f"shared{number}"

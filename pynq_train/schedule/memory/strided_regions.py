@@ -1,4 +1,8 @@
-"""Frames: regions in which maps stand side by side whose images are further apart than large."""
+"""Strided regions: feature maps side by side, each with gaps between its images.
+
+The images of such a map are as far apart as those of a wider map or concat buffer that is used
+together with it (``specs.concat_buffer``). The gaps hold the images of other such maps.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,20 @@ from pynq_train.schedule.specs.layout import MapLayout
 
 
 class StridedRegions:
-    """Places maps: in regions of their own, or beside others of their kind and step."""
+    """Places feature maps: in regions of their own, or beside others of like kind and stride."""
 
     def __init__(self, to: Allocator) -> None:
         self._to = to
         self._maps: dict[tuple[object, ...], list[tuple[str, MapLayout, str]]] = {}
 
     def add(self, symbol: str, layout: MapLayout, kind: str) -> None:
-        """Place a map under a new symbol; one with gaps gets its place in :meth:`finish`."""
+        """Place a feature map under a new symbol; one with gaps gets its place in :meth:`finish`.
+
+        Args:
+            symbol: the symbol.
+            layout: the map's layout.
+            kind: kind of the region; only maps of one kind share one.
+        """
         if layout.images == 1 or layout.image_stride <= layout.blocks * layout.block_stride:
             self._to.add(symbol, layout.nbytes, kind)
             return
@@ -22,17 +32,17 @@ class StridedRegions:
         self._maps.setdefault(key, []).append((symbol, layout, kind))
 
     def finish(self) -> None:
-        """Place the maps with gaps, the largest first: each in the first frame with room."""
+        """Place the maps with gaps, the largest first: each in the first region with room."""
         used: dict[str, int] = {}
         for maps in self._maps.values():
             own: list[str] = []
             for symbol, layout, kind in sorted(maps, key=lambda one: -one[1].blocks):
                 size, step = layout.blocks * layout.block_stride, layout.image_stride
-                frame = next((name for name in own if used[name] + size <= step), "")
-                if not frame:
-                    frame = f"frame{len(used)}"
-                    own.append(frame)
-                    used[frame] = 0
-                    self._to.add(frame, layout.images * step, kind)
-                self._to.view(symbol, frame, used[frame], layout.extent)
-                used[frame] += size
+                region = next((name for name in own if used[name] + size <= step), "")
+                if not region:
+                    region = f"frame{len(used)}"
+                    own.append(region)
+                    used[region] = 0
+                    self._to.add(region, layout.images * step, kind)
+                self._to.view(symbol, region, used[region], layout.extent)
+                used[region] += size

@@ -1,1 +1,1 @@
-"""Passes of a training step: geometry, tiles, cost and order of the descriptors."""
+"""Passes of a training step: geometry, tiles, cost, parts and order of the descriptors."""

@@ -1,4 +1,7 @@
-"""Descriptors of a program as the scheduler knows them: what each does, for which layer."""
+"""Descriptors of a program as the scheduler knows them: what each does, for which layer.
+
+Also where each descriptor's entry of the step block stands, which depends on nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
 SOFTMAX_PARAM = 0
-"""Index of the softmax entry in the step block."""
+"""Index of the softmax unit's step-block entry."""
 
 
 class Role(Enum):
@@ -27,7 +30,7 @@ class Role(Enum):
     """Weight gradient of a scratch 1x1 convolution over zeros, for its channel sums: the weights
     of the layer stay as they are."""
     CONCAT_BARRIER = "wait for the parts"
-    """The vector unit waits for the array's sources of a joined map, and reads a word of it."""
+    """The vector unit waits for the array's sources of a concat buffer, and reads a word of it."""
     NORM_SUMS = "statistics"
     NORM_COEFFICIENTS = "coefficients"
     FORWARD_VECTOR = "forward on the vector unit"
@@ -40,7 +43,7 @@ class Role(Enum):
 
     @property
     def opcode(self) -> Opcode:
-        """Opcode of the descriptor."""
+        """Opcode of a descriptor with this role."""
         return _OPCODES.get(self, Opcode.CONV)
 
 
@@ -57,18 +60,21 @@ _PARAM_OF = {Role.FORWARD: 1, Role.NORM_SUMS: 1, Role.FORWARD_VECTOR: 1, Role.PO
              Role.CONCAT_BARRIER: 1,
              Role.BACKWARD: 2, Role.WEIGHT_GRADIENT: 3, Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3,
              Role.UPDATE_BIAS: 4}
+"""Which of the four step-block entries of a layer a descriptor reads, 1 to 4."""
 
 
 def param_index(role: Role, layer: int) -> int:
-    """Index of the step-block entry of a descriptor that stands for a layer."""
+    """Return the index of the step-block entry of a descriptor that stands for a layer."""
     return SOFTMAX_PARAM if role == Role.SOFTMAX else 4 * layer + _PARAM_OF[role]
 
 
 @dataclass(frozen=True)
 class StepBlockLayout:
-    """Where each entry of the step block stands: one for softmax, four for each layer, and behind
-    them those that only networks with work on the vector unit have: one for the coefficients of
-    each layer, two for each node of the backward graph.
+    """Where each entry of the step block stands.
+
+    There is one for softmax and there are four for each layer. Networks with work on the vector
+    unit have more behind them: one for the coefficients of each layer, two for each node of the
+    backward graph.
 
     Attributes:
         layers: number of layers.
@@ -82,30 +88,31 @@ class StepBlockLayout:
 
     @classmethod
     def of(cls, specs: Sequence[LayerSpec], nodes: int) -> StepBlockLayout:
-        """The layout for ``specs`` and a backward graph of ``nodes`` nodes."""
+        """Return the layout for layers and a backward graph of ``nodes`` nodes."""
         return cls(len(specs), nodes, not all(spec.on_array for spec in specs))
 
     @property
     def entries(self) -> int:
-        """Number of entries."""
+        """Number of entries of the step block."""
         own = 1 + 4 * self.layers
         return own + self.layers + 2 * self.nodes if self.on_vector else own
 
     @property
     def nbytes(self) -> int:
-        """Size of the step block."""
+        """Bytes of the step block."""
         return self.entries * PARAM_BYTES
 
     def coefficients(self, layer: int) -> int:
-        """Index of the entry for the coefficients of a normalisation."""
+        """Return the index of the entry for the forward coefficients of a normalisation."""
         return 1 + 4 * self.layers + layer
 
     def node(self, number: int, coefficients: bool = False) -> int:
-        """Index of the entry of a node of the backward graph, or of the coefficients it reads."""
+        """Return the index of the entry of a backward graph's node, or of the coefficients it
+        reads."""
         return 1 + 5 * self.layers + 2 * number + coefficients
 
     def index(self, descriptor: Descriptor) -> int:
-        """Index of the entry that a descriptor refers to."""
+        """Return the index of the entry that a descriptor refers to."""
         if descriptor.role == Role.NORM_COEFFICIENTS:
             return self.coefficients(descriptor.layer)
         if descriptor.node >= 0:
@@ -115,12 +122,16 @@ class StepBlockLayout:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """One descriptor of a program: what it does, and for convolutions how.
+    """One descriptor of a program: what it does, and for the array how.
 
-    ``layer`` is the position of its layer; ``tiled`` and ``cost`` are None unless it is a
-    convolution. ``images``: first image and count, None for the whole mini-batch, and ``part``
-    the number of that part. ``node``: position in the backward graph of what the vector unit does
-    for it.
+    Attributes:
+        role: what it does.
+        layer: position of the layer for which it does it.
+        tiled: the pass and its tiles; None unless the array runs it.
+        cost: predicted cost of the pass; None unless the array runs it.
+        images: first image and count; None for the whole mini-batch.
+        part: number of that part of the mini-batch.
+        node: position in the backward graph of what the vector unit does; -1: nothing of it.
     """
 
     role: Role

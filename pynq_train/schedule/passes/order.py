@@ -1,4 +1,9 @@
-"""Order of a training step: the forward half and the backward half as descriptors."""
+"""Order of a training step: the descriptors of the forward half and of the backward half.
+
+The forward half keeps the order of the layers. In the backward half a weight gradient may run at
+any time behind its gradient; ``gradient_order`` chooses when, so that the update unit does not hold
+up the array.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ from pynq_train.schedule.specs.trainable import Trainable
 
 def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[tuple[int, ...]],
                  split: BatchSplit, statistics: bool = True) -> tuple[Descriptor, ...]:
-    """Forward passes in their order.
+    """Return the descriptors of the forward passes in order.
 
     Args:
         specs: the layers.
@@ -45,7 +50,7 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[t
         sources: positions that each layer reads, -1 for the images.
         split: parts of the mini-batch for each layer.
         statistics: training: normalisations take the statistics of the batch, unless they are
-            frozen, dropouts drop.
+            frozen, and dropouts drop.
     """
     def passes(spec: LayerSpec, images: tuple[int, int] | None, part: int,
                between: bool = False) -> list[Descriptor]:
@@ -61,13 +66,15 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[t
 def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
                   trainable: Sequence[Trainable], backward_graph: BackwardGraph,
                   split: BatchSplit) -> tuple[Descriptor, ...]:
-    """Backward passes and weight gradients in their best order; biases behind their sums.
+    """Return the descriptors of backward passes, weight gradients and updates in their best order.
+
+    The update of a bias stands behind all sums of its gradient.
 
     Args:
         specs: the layers.
         board: the board.
         momentum: the weight masters hold momentum.
-        trainable: what each layer learns.
+        trainable: what is trained of each layer.
         backward_graph: says what the vector unit does between the passes.
         split: parts of the mini-batch for each layer.
     """
@@ -77,6 +84,7 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
                                 split).ordered()
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
+        # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
                      if trainable[s.index].weights) * update_bytes(momentum)
         array = sum(e.cost.array for e in ordered if e.cost)
@@ -88,8 +96,18 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
 class _BackwardHalf:
     """Collects what each layer does backward, last layer first, then puts it into one order.
 
-    The array's backward passes are a chain, between whose parts the vector unit works; weight
-    gradients may come later, when the update unit has room for their sums.
+    The array's backward passes follow each other, and between their parts the vector unit works;
+    weight gradients may come later, when the update unit has room for their sums.
+
+    Args:
+        specs: the layers.
+        board: the board.
+        momentum: the weight masters hold momentum.
+        traffic: the price of memory words for the choice of tiles, ``LIGHT_TRAFFIC`` or
+            ``HEAVY_TRAFFIC``.
+        trainable: what is trained of each layer.
+        backward_graph: says what the vector unit does between the passes.
+        split: parts of the mini-batch for each layer.
     """
 
     def __init__(self, specs: tuple[LayerSpec, ...], board: Board, momentum: bool, traffic: float,
@@ -101,7 +119,7 @@ class _BackwardHalf:
         self._room = board.config.grad_words
         self._on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
         self._descriptors: list[Descriptor] = []
-        # Of each layer on the array: its links of the chain, its weight gradients.
+        # Of each layer on the array: its backward pass with what follows, its weight gradients.
         self._layers: list[tuple[list[Work], list[Work]]] = []
 
     def ordered(self) -> tuple[Descriptor, ...]:
@@ -111,6 +129,8 @@ class _BackwardHalf:
         return self._with_updates([self._descriptors[key] for key in order])
 
     def _collect(self) -> None:
+        """Fill ``_layers``: for each layer of the array its backward pass and its weight gradients.
+        """
         passes: list[list[Descriptor]] = []
         vector: list[list[Descriptor]] = []
         for spec in reversed(self._specs):
@@ -127,7 +147,8 @@ class _BackwardHalf:
                 passes += _backward(spec, self._board, self._traffic,
                                     self._split.leaving[spec.index])
             if learn.bias and not learn.weights:
-                # In the chain at once: the gradient map is not kept until there is room.
+                # Straight behind the backward pass: the gradient map is not kept until there is
+                # room.
                 passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
                                      self._board, self._traffic) for own in spec.sections()])
         self._close(passes, vector)
@@ -138,7 +159,7 @@ class _BackwardHalf:
             self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
 
     def _gradients(self, spec: LayerSpec, learn: Trainable) -> list[Work]:
-        """Weight gradients of a layer, cut so that their sums fit the queue."""
+        """Return the weight gradients of a layer, cut so that their sums fit the queue."""
         works: list[Work] = []
         # A frozen bias of a layer whose weights learn: no sums are asked for.
         for own in replace(spec, bias=learn.bias).sections():
@@ -155,12 +176,14 @@ class _BackwardHalf:
         return works
 
     def _work(self, descriptor: Descriptor, sums: int = 0) -> Work:
+        """Keep a descriptor; return it as work with its number, cycles and gradient sums."""
         self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
         return Work(len(self._descriptors) - 1, cycles, sums)
 
     def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""
+        # A bias is updated when the weight gradients of all m tiles have left their channel sums.
         tiles_left = {spec.index: spec.m_tiles for spec in self._specs}
         ordered: list[Descriptor] = []
         ready: list[Descriptor] = []
@@ -184,7 +207,11 @@ class _BackwardHalf:
 
 
 def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list[list[Descriptor]]:
-    """The backward pass of a layer by parts of the mini-batch; of each sections, row phases."""
+    """Return the backward pass of a layer by parts, each with all sections and row phases.
+
+    ``parts``: how many parts of the mini-batch; images stand in the descriptors only where there is
+    more than one.
+    """
     def shapes(some: LayerSpec) -> list[PassShape]:
         return [shape for own in some.sections() for shape in backward_shapes(own)]
 
@@ -197,5 +224,6 @@ def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list
 
 def _conv(role: Role, shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
           between: bool = False) -> Descriptor:
+    """Return an array descriptor with the best tile for its shape."""
     tiled, cost = best_tile(shape, board, traffic, between)
     return Descriptor(role, shape.spec.index, tiled, cost)

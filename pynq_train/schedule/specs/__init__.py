@@ -1,1 +1,1 @@
-"""Layers as the engine sees them: shapes, layouts of maps, what is trained."""
+"""Layers as the engine sees them: shapes, layouts of feature maps, what is trained."""

@@ -1,8 +1,9 @@
-"""Joined maps: where in them the outputs of layers stand, and how far apart images then are.
+"""Concat buffers: where in them the outputs of layers stand, and how far apart images then are.
 
-A source of a concatenation writes its channel blocks into the joined map. Its images are as far
-apart as those of that map, and so are those of all maps that the vector unit takes together with
-it: a descriptor has one step from image to image for all its maps.
+A source of a concatenation writes its channel blocks straight into the concat buffer. So its images
+are as far apart as those of the buffer, and so are those of all feature maps that the vector unit
+takes together with it: a VECTOR descriptor has one byte distance from image to image for all of its
+maps.
 """
 
 from __future__ import annotations
@@ -16,19 +17,24 @@ from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.layout import MapLayout
 
 JOIN = "join"
-"""Scratch sums of the descriptors that wait for the sources of a joined map."""
+"""Symbol of the scratch sums of barrier descriptors (:func:`barriers_of`); nobody reads them."""
 
 
 @dataclass(frozen=True)
 class ConcatView:
-    """Place of a layer's output: the concatenation that holds it, the first channel block there."""
+    """Place of a layer's output in a concat buffer.
+
+    Attributes:
+        holder: position of the concatenation whose buffer holds the output.
+        block: channel block of that buffer at which the output begins.
+    """
 
     holder: int
     block: int
 
 
 def concat_views(layers: Sequence[FusedLayer]) -> dict[int, ConcatView]:
-    """Places of the layers whose outputs stand in a joined map, by their positions."""
+    """Return the places of all layer outputs in concat buffers, by the layer's position."""
     found: dict[int, ConcatView] = {}
     for at, layer in enumerate(layers):
         if not layer.kind.joins:
@@ -41,10 +47,17 @@ def concat_views(layers: Sequence[FusedLayer]) -> dict[int, ConcatView]:
 
 
 def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
-    """Channel blocks from image to image of each layer's output, gaps included."""
+    """Return, for each layer, the channel blocks from one image of its output to the next.
+
+    That is more than the output has itself where it must keep in step with a wider map: gaps remain
+    between its images. Maps that some descriptor reads or writes together form a set, and the
+    widest one decides for all of it. ``group`` holds these sets as trees: each member points
+    towards the one that stands for its set.
+    """
     group = list(range(len(layers)))
 
     def find(place: int) -> int:
+        """Return the layer that stands for the set of a layer."""
         while group[place] != place:
             place = group[place]
         return place
@@ -62,10 +75,15 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
 
 
 def barriers_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
-    """Concatenations that the array reads while array and vector unit write to them.
+    """Return the positions of the concatenations that need a barrier descriptor (CONCAT_BARRIER).
 
-    A unit waits for one kind of descriptor: there a descriptor of the vector unit waits for the
-    array's sources, and the reader for that.
+    These are read by the array or by softmax while both array and vector unit write to them. A unit
+    can wait for one semaphore only. So a small descriptor of the vector unit waits for the array's
+    sources, and the reader waits for that descriptor: behind it both kinds of sources are complete.
+
+    Args:
+        kinds: what each layer does.
+        sources: positions that each layer reads, -1 for the images.
     """
     read_by_array = {place for kind, places in zip(kinds, sources) if kind.on_array
                      for place in places}
@@ -78,11 +96,16 @@ def barriers_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> fr
             units = frozenset().union(*(writers[place] for place in sources[at]))
             if len(units) > 1 and at in read_by_array:
                 found.add(at)
+                # Behind the barrier one semaphore, that of the vector unit, stands for all sources.
+                # True: array.
                 units = frozenset({False})
         writers.append(units)
     return frozenset(found)
 
 
 def block_offset(layout: MapLayout, slot: ConcatView) -> int:
-    """Bytes from the joined map to what stands at a place of it; ``layout``: of either."""
+    """Return the bytes from the beginning of a concat buffer to the output placed at ``slot``.
+
+    ``layout``: of the buffer or of the output; both have the same bytes per channel block.
+    """
     return slot.block * layout.block_stride

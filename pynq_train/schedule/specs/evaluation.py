@@ -1,4 +1,4 @@
-"""Dropout in programs: random bits by the place of an element, and evaluation without it."""
+"""Which layers an evaluation does without: dropouts, so that their readers read past them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where the elements of a tensor stand: strides of maps and flags, packing of NumPy arrays."""
+"""Where the elements of a tensor stand: strides of feature maps and flags, packing of NumPy arrays.
+
+The packing functions take and return C-contiguous arrays of any dtype; padding is zero.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,20 @@ from pynq_train.hw.words import (
 
 @dataclass(frozen=True)
 class MapLayout:
-    """A feature or dense map as a layer sees it: sizes, and byte strides from word to word.
+    """A feature map or dense map as a layer sees it: sizes, and byte strides from word to word.
 
-    A dense map of a mini-batch is one image of one row whose columns are the mini-batch.
+    A dense map, the output of a fully connected layer, holds one value per channel and image. It is
+    described as one image of one row whose columns are the images of the mini-batch.
+
+    Attributes:
+        images: number of images.
+        blocks: channel blocks of an image.
+        rows: rows of a channel block.
+        cols: words of a row.
+        image_stride: bytes from an image to the next, gaps included.
+        block_stride: bytes from a channel block to the next.
+        row_stride: bytes from a row to the next.
+        col_stride: bytes from a word of a row to the next.
     """
 
     images: int
@@ -34,44 +48,45 @@ class MapLayout:
 
     @classmethod
     def feature(cls, images: int, channels: int, rows: int, cols: int) -> MapLayout:
-        """``[image][channel block][row][column][4]``."""
+        """Return the layout ``[image][channel block][row][column][4]`` without gaps."""
         blocks = ceil_div(channels, CHANNELS_PER_WORD)
         row = cols * WORD_BYTES
         return cls(images, blocks, rows, cols, blocks * rows * row, rows * row, row, WORD_BYTES)
 
     @classmethod
     def dense(cls, batch: int, channels: int) -> MapLayout:
-        """``[channel block][image][4]``, the mini-batch as columns."""
+        """Return the layout ``[channel block][image][4]`` of a dense map: ``batch`` columns."""
         blocks = ceil_div(channels, CHANNELS_PER_WORD)
         row = batch * WORD_BYTES
         return cls(1, blocks, 1, batch, blocks * row, row, row, WORD_BYTES)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole tensor."""
+        """Bytes of the elements; gaps between images do not count."""
         return self.images * self.blocks * self.rows * self.cols * WORD_BYTES
 
     @property
     def extent(self) -> int:
-        """Bytes from its first to its last, gaps between images included."""
+        """Bytes from the first element to the end of the last one, gaps between images included."""
         steps = ((self.images, self.image_stride), (self.blocks, self.block_stride),
                  (self.rows, self.row_stride), (self.cols, self.col_stride))
         return WORD_BYTES + sum((count - 1) * stride for count, stride in steps)
 
     @property
     def flat(self) -> bool:
-        """Words of a row are not adjacent: the channel blocks are."""
+        """Whether the words of a row are not adjacent; then the channel blocks are."""
         return self.col_stride != WORD_BYTES
 
     def spread(self, blocks: int) -> MapLayout:
-        """Return this feature map with ``blocks`` channel blocks from image to image."""
+        """Return this feature map with ``blocks`` channel blocks from an image to the next."""
         return replace(self, image_stride=blocks * self.block_stride)
 
     def flattened(self) -> MapLayout:
-        """Return this feature map as a dense layer reads it: a dense map with strides.
+        """Return this feature map as a dense layer reads it: a dense map of the same bytes.
 
         Features are ordered (channel block, row, column, channel in block).
         """
+        # A word of the feature map is a channel block of the dense map, so the blocks are adjacent.
         return MapLayout(1, self.blocks * self.rows * self.cols, 1, self.images,
                          self.image_stride * self.images, WORD_BYTES, WORD_BYTES,
                          self.image_stride)
@@ -84,9 +99,15 @@ class MapLayout:
 
 @dataclass(frozen=True)
 class FlagLayout:
-    """Flags of one layer: ``[image][channel block][row][word]``; strides in bytes.
+    """Flags of one layer, ``[image][channel block][row][word]``; all strides are in bytes.
 
-    ``image_blocks``: channel blocks from image to image where there are more of them (0: no more).
+    Attributes:
+        images: number of images.
+        blocks: channel blocks that hold flags.
+        rows: rows of flags of a channel block.
+        row_words: 64-bit words of a row.
+        image_blocks: channel blocks from an image to the next where there are more of them than
+            ``blocks`` (a section of a layer); 0: not more.
     """
 
     images: int
@@ -97,7 +118,11 @@ class FlagLayout:
 
     @classmethod
     def of(cls, images: int, channels: int, rows: int, cols: int, pool: bool) -> FlagLayout:
-        """Flags for an output of ``rows`` x ``cols`` before pooling."""
+        """Return the flags for an output of ``rows`` x ``cols`` pixels before pooling.
+
+        Behind 2x2 pooling (``pool``) a flag belongs to a pooled pixel, so rows and columns are
+        halved.
+        """
         blocks = ceil_div(channels, CHANNELS_PER_WORD)
         if pool:
             return cls(images, blocks, rows // 2, ceil_div(cols // 2, FLAG_POOL_PIXELS))
@@ -105,33 +130,34 @@ class FlagLayout:
 
     @property
     def row_stride(self) -> int:
-        """Bytes of a row."""
+        """Bytes from a row to the next."""
         return self.row_words * WORD_BYTES
 
     @property
     def block_stride(self) -> int:
-        """Bytes of a channel block of an image."""
+        """Bytes from a channel block to the next."""
         return self.rows * self.row_stride
 
     @property
     def image_stride(self) -> int:
-        """Bytes of an image."""
+        """Bytes from an image to the next."""
         return (self.image_blocks or self.blocks) * self.block_stride
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole tensor."""
+        """Bytes of the flags; channel blocks of other sections do not count."""
         return self.images * self.blocks * self.block_stride
 
     def part(self, blocks: int) -> FlagLayout:
-        """Return the flags of ``blocks`` channel blocks of these."""
+        """Return the flags of ``blocks`` channel blocks of these, with the same strides."""
         return replace(self, blocks=blocks, image_blocks=self.image_blocks or self.blocks)
 
 
 def pack_maps(values: Array) -> Array:
-    """Pack ``[image, channel, row, column]`` into ``[image][block][row][column][4]``."""
+    """Return ``[image, channel, row, column]`` packed as ``[image][block][row][column][4]``."""
     images, channels, rows, cols = values.shape
     blocks = ceil_div(channels, CHANNELS_PER_WORD)
+    # Channels that pad a block must be zero: the engine multiplies them like the others.
     out = np.zeros((images, blocks * CHANNELS_PER_WORD, rows, cols), values.dtype)
     out[:, :channels] = values
     out = out.reshape(images, blocks, CHANNELS_PER_WORD, rows, cols)
@@ -139,14 +165,14 @@ def pack_maps(values: Array) -> Array:
 
 
 def unpack_maps(packed: Array, channels: int) -> Array:
-    """Undo :func:`pack_maps`."""
+    """Return ``[image, channel, row, column]`` of packed maps: the reverse of :func:`pack_maps`."""
     images, blocks, rows, cols, lanes = packed.shape
     values = packed.transpose(0, 1, 4, 2, 3).reshape(images, blocks * lanes, rows, cols)
     return np.ascontiguousarray(values[:, :channels])
 
 
 def pack_dense(values: Array) -> Array:
-    """Pack ``[image, channel]`` into ``[block][image][4]``."""
+    """Return ``[image, channel]`` packed as ``[block][image][4]``."""
     images, channels = values.shape
     blocks = ceil_div(channels, CHANNELS_PER_WORD)
     out = np.zeros((images, blocks * CHANNELS_PER_WORD), values.dtype)
@@ -156,16 +182,21 @@ def pack_dense(values: Array) -> Array:
 
 
 def unpack_dense(packed: Array, channels: int) -> Array:
-    """Undo :func:`pack_dense`."""
+    """Return ``[image, channel]`` of a packed dense map: the reverse of :func:`pack_dense`."""
     blocks, images, lanes = packed.shape
     values = packed.transpose(1, 0, 2).reshape(images, blocks * lanes)
     return np.ascontiguousarray(values[:, :channels])
 
 
 def pack_weights(values: Array, blocks: int, m_tile: int) -> Array:
-    """Pack ``W[m, n, kr, kc]`` into ``[m/tile][block][kr][kc][tile][4]``, ``blocks`` n blocks.
+    """Return ``W[m, n, kr, kc]`` packed as ``[m/tile][block][kr][kc][tile][4]``.
 
     Works for every dtype: 16-bit weights, masters, gradient sums.
+
+    Args:
+        values: the weights.
+        blocks: channel blocks of the input; n may end inside the last one.
+        m_tile: output channels of a tile.
     """
     m, n, kernel, _ = values.shape
     tiles = ceil_div(m, m_tile)
@@ -176,7 +207,7 @@ def pack_weights(values: Array, blocks: int, m_tile: int) -> Array:
 
 
 def unpack_weights(packed: Array, m: int, n: int) -> Array:
-    """Undo :func:`pack_weights`: return ``W[m, n, kr, kc]``."""
+    """Return ``W[m, n, kr, kc]`` of packed weights: the reverse of :func:`pack_weights`."""
     tiles, blocks, kernel, _, lanes, four = packed.shape
     values = packed.transpose(0, 4, 1, 5, 2, 3)
     values = values.reshape(tiles * lanes, blocks * four, kernel, kernel)
@@ -184,11 +215,15 @@ def unpack_weights(packed: Array, m: int, n: int) -> Array:
 
 
 def flat_to_blocks(values: Array, in_shape: tuple[int, int, int]) -> Array:
-    """Reorder dense weights ``W[m, n]``, n over (channel, row, column) of ``in_shape``.
+    """Return dense weights with inputs in the order in which memory holds a feature map.
+
+    Args:
+        values: ``W[m, n]``, n over (channel, row, column) of ``in_shape``.
+        in_shape: shape of the feature map that the layer flattens.
 
     Returns:
         ``W[m, n', 1, 1]`` with n' over (channel block, row, column, channel in block), channels
-        padded with zeros to whole blocks.
+            padded with zeros to whole blocks.
     """
     channels, rows, cols = in_shape
     m = values.shape[0]
@@ -200,7 +235,7 @@ def flat_to_blocks(values: Array, in_shape: tuple[int, int, int]) -> Array:
 
 
 def blocks_to_flat(values: Array, in_shape: tuple[int, int, int]) -> Array:
-    """Undo :func:`flat_to_blocks`: return ``W[m, n]``."""
+    """Return ``W[m, n]`` as the graph has them: the reverse of :func:`flat_to_blocks`."""
     channels, rows, cols = in_shape
     m = values.shape[0]
     blocks = ceil_div(channels, CHANNELS_PER_WORD)

@@ -1,4 +1,4 @@
-"""Limits of the units that a network must keep, checked before anything is planned."""
+"""Limits of the units that a network must keep; they are checked before anything is planned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from pynq_train.schedule.specs.spec import LayerSpec
 
 
 def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
-    """Raise :class:`DoesNotFit` if a row of a pooled map does not fit the line of the unit."""
+    """Check that every row of a feature map that the vector unit pools fits the unit's line memory.
+
+    Raises:
+        DoesNotFit: a pooled feature map has more columns than the line memory holds.
+    """
     most = config.line_columns - SPARE_COLUMNS
     for spec in specs:
         if spec.kind.windowed and spec.x.cols > most:

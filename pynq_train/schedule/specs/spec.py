@@ -1,4 +1,4 @@
-"""A fused layer with a mini-batch, as the engine sees it: one convolution with strides."""
+"""A fused layer with a mini-batch as the engine sees it: one convolution over strided memory."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class LayerSpec:
 
     A dense layer is a 1x1 convolution over one image of one row whose columns are the mini-batch.
     A layer of the vector unit (normalisation, sum, mean, pooling) has no weight layout; its flags,
-    or winners, stand plane by plane, without rows. A concatenation has maps only, one as input and
-    output.
+    or argmax indices, stand plane by plane, without rows. A concatenation has maps only, one as
+    input and output.
 
     Attributes:
         index: position in the network.
@@ -104,29 +104,31 @@ class LayerSpec:
 
     @property
     def on_array(self) -> bool:
-        """Whether the layer is a convolution or fully connected."""
+        """Whether the array runs the layer: a convolution or a fully connected layer."""
         return self.kind.on_array
 
     @property
     def words(self) -> int:
-        """Words of a plane of the input of a layer of the vector unit."""
+        """Words of one channel block of an image of the input: its pixels."""
         return self.x.rows * self.x.cols
 
     @property
     def images(self) -> int:
-        """Images of the convolution."""
+        """Images of the convolution; 1 for a dense layer, whose columns are the images."""
         return self.x.images
 
     @property
     def group(self) -> int:
-        """Channels of a group where tiles of output channels read the input channels of the same
-        tile, a divisor of ``m_tile``. 0: each tile reads all input channels.
+        """Channels of a group if output channels of a tile read input channels of the same numbers.
+
+        That holds where ``groups.tiled`` does; the number is a divisor of ``m_tile``. 0: each tile
+        reads all input channels.
         """
         return self.groups.m if self.groups is not None and self.groups.tiled else 0
 
     @property
     def m_tiles(self) -> int:
-        """Tiles of output channels."""
+        """Number of tiles of output channels."""
         if self.groups is not None:
             return self.groups.tiles(self.m_tile)
         return ceil_div(self.m, self.m_tile)
@@ -159,7 +161,7 @@ class LayerSpec:
 
     @property
     def gradient_mode(self) -> LoadMode:
-        """How the gradient of the output is loaded."""
+        """How a loader reads the output's gradient: unpooled, masked by flags, or as it stands."""
         if self.pool:
             return LoadMode.UNPOOL
         return LoadMode.MASK if self.activation.has_flags else LoadMode.PLAIN
@@ -176,26 +178,27 @@ class LayerSpec:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the 16-bit weights."""
+        """Bytes of the 16-bit weights of the layer, padding included."""
         return self.weight_blocks * self.weight_block_bytes
 
     @property
     def weight_elements(self) -> int:
-        """Weights with their padding."""
+        """Number of weights, padding included."""
         return self.weight_blocks * self.m_tile * CHANNELS_PER_WORD
 
     def master_bytes(self, momentum: bool) -> int:
-        """Bytes of the weight masters: {momentum, weight} or bare weights."""
+        """Return the bytes of the weight masters: words {momentum, weight}, or bare weights."""
         return self.weight_elements * master_bytes(momentum)
 
     @property
     def bias_bytes(self) -> int:
-        """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
+        """Bytes of the bias masters, 8 per channel of whole tiles; the same for bias gradient or
+        gamma."""
         return self.m_tiles * self.m_tile * WORD_BYTES
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one pass over the mini-batch, padded channels not counted."""
+        """Multiply-adds of a pass over the mini-batch; padding and absent weights do not count."""
         if not self.on_array:
             return 0
         n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
@@ -204,15 +207,18 @@ class LayerSpec:
         return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
 
     def pack_masters(self, words: Array) -> Array:
-        """:meth:`pack_weights` of masters: int64 words {momentum, weight}, or int32 weights.
+        """Return masters in the weight layout; between the groups of a section weights are absent.
 
-        Between groups weights are absent.
+        ``words``: int64 words {momentum, weight}, or int32 weights, as :meth:`pack_weights` takes
+        them.
         """
+        # The weight is the low half of a word, and an absent one has momentum 0.
         return self.pack_weights(words, ABSENT_WEIGHT if words.dtype == np.int32
                                  else ABSENT_WEIGHT & 0xFFFF_FFFF)
 
     def pack_weights(self, values: Array, absent: int = 0) -> Array:
-        """Pack ``W[m, n, kr, kc]`` (dense: ``W[m, n]``) of any dtype into the weight layout.
+        """Return weights of any dtype, ``W[m, n, kr, kc]`` (dense: ``W[m, n]``), in the weight
+        layout.
 
         Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
         """
@@ -226,7 +232,10 @@ class LayerSpec:
         return pack_weights(values, self.nb, self.m_tile)
 
     def unpack_weights(self, packed: Array) -> Array:
-        """Undo :meth:`pack_weights`; takes any shape with the right number of elements."""
+        """Return the weights of a packed array: the reverse of :meth:`pack_weights`.
+
+        ``packed`` may have any shape with the right number of elements.
+        """
         packed = packed.reshape(self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
                                 CHANNELS_PER_WORD)
         if self.groups is not None:
@@ -240,24 +249,34 @@ class LayerSpec:
         return values[:, :, 0, 0] if self.dense else values
 
     def pack_bias(self, values: Array) -> Array:
-        """Pad a bias vector ``[m]`` to whole tiles; of a grouped layer each section by itself."""
+        """Return a bias vector ``[m]`` padded with zeros to whole tiles, each section by itself."""
         out: Array = np.zeros(self.m_tiles * self.m_tile, values.dtype)
         out[self._bias_places()] = values
         return out
 
     def unpack_bias(self, packed: Array) -> Array:
-        """Undo :meth:`pack_bias`."""
+        """Return ``[m]`` of a padded bias vector: the reverse of :meth:`pack_bias`."""
         return packed[self._bias_places()]
 
     def _bias_places(self) -> Array:
+        """Return the position of each output channel's bias in the padded vector."""
         channels = np.arange(self.m)
         if self.groups is None:
             return channels
+        # Each section is padded by itself, so the channels of two do not follow each other.
         section, channel = np.divmod(channels, self.groups.section_m)
         return section * self.groups.section_tiles(self.m_tile) * self.m_tile + channel
 
     def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
-        """Raise :class:`DoesNotFit` if a sum could leave the 48-bit accumulators."""
+        """Check that the layer fits the engine's fields, and no sum can leave a 48-bit accumulator.
+
+        Args:
+            backward: check the backward pass, if the layer has one.
+            weight_gradient: check the weight gradient, whose sums run over all images and pixels.
+
+        Raises:
+            DoesNotFit: a size, a row of flags or a sum is too large; the text says what would fit.
+        """
         for what, value, most in (("input features", self.n, MAX_FEATURES),
                                   ("output channels", self.m, MAX_SIZE),
                                   ("rows", self.x.rows, MAX_SIZE),
@@ -277,11 +296,13 @@ class LayerSpec:
         pixels = self.out_rows * self.out_cols
         n, m = self.n, self.m
         if self.groups is not None:
+            # A section is dense: its absent weights are products too, of zeros.
             n, m = self.groups.section_n, self.groups.section_m
         sums = [("forward", n * self.kernel**2, "fewer input channels")]
         if backward and self.backward:
             sums.append(("backward", m * self.kernel**2, "fewer output channels"))
         if weight_gradient:
+            # Only a smaller mini-batch makes this sum shorter, if a single image fits at all.
             fits = MAX_PRODUCTS // pixels
             fix = (f"use a mini-batch of at most {fits} images" if fits
                    else f"use maps of at most {MAX_PRODUCTS} pixels")
@@ -295,7 +316,11 @@ class LayerSpec:
 
 
     def part(self, first: int, count: int) -> LayerSpec:
-        """The same layer for ``count`` images; ``first`` is their first, its place is not here."""
+        """Return the same layer for ``count`` images from image ``first`` on.
+
+        Only sizes change. Where image ``first`` stands in memory, the program adds to the
+        addresses.
+        """
         if first == 0 and count == self.x.images:
             return self
         flags = None if self.flags is None else replace(self.flags, images=count)
@@ -303,9 +328,9 @@ class LayerSpec:
                        flags=flags)
 
     def sections(self) -> tuple[LayerSpec, ...]:
-        """The dense convolutions that a grouped layer consists of, each with its :class:`Origin`.
+        """Return the dense convolutions of a grouped layer, each with its :class:`Origin`.
 
-        The layer itself if its descriptors run over all groups.
+        It is the layer itself if it has one section or its descriptors run over all groups.
         """
         groups = self.groups
         if groups is None or groups.tiled or groups.sections == 1:
@@ -313,6 +338,7 @@ class LayerSpec:
         return tuple(self._section(groups, number) for number in range(groups.sections))
 
     def _section(self, groups: Groups, number: int) -> LayerSpec:
+        """Return section ``number`` of a grouped layer as a layer of its own."""
         part, first = groups.part(number), number * groups.joined
         n, m = part.section_n, part.section_m
         x_blocks, y_blocks = ceil_div(n, CHANNELS_PER_WORD), ceil_div(m, CHANNELS_PER_WORD)
@@ -330,10 +356,15 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
                 inference_mode: Sequence[bool] | None = None) -> tuple[LayerSpec, ...]:
     """Return the layers of a network for a mini-batch, with the layouts of their maps.
 
-    ``train_from`` is the position of the first trained layer: no gradient goes below it; for a
-    network with branches ``active`` says which outputs have a gradient.
-    ``inference_mode``: normalisations that use their running statistics (default: those without a
-    gradient). ``m_tile``: output channels of the array (``HwConfig.tm``).
+    Args:
+        layers: the fused layers, each behind those that it reads.
+        batch: images of the mini-batch.
+        train_from: position of the first trained layer, below which no gradient goes; it counts
+            only without ``active``.
+        m_tile: output channels of the array (``HwConfig.tm``).
+        active: which layers' outputs have a gradient; needed for networks with branches.
+        inference_mode: normalisations that use their running statistics (default: those without a
+            gradient).
     """
     if active is None:
         active = [index >= train_from for index in range(len(layers))]
@@ -344,6 +375,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
     images = MapLayout.feature(batch, *layers[0].in_shape)
     specs: list[LayerSpec] = []
     dense_map: list[bool] = []
+    # Gaps between images belong to the layout of an output: whoever reads it inherits them.
     wide = image_pitch_blocks(layers)
     for index, layer in enumerate(layers):
         first = layer.sources[0]
@@ -352,6 +384,7 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
+            # The classifier is read by softmax, which knows no gaps: its output is never spread.
             if layer.kind.convolves and not last:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
@@ -372,6 +405,11 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
 
 def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
                  m_tile: int, frozen: bool, dense: bool) -> LayerSpec:
+    """Return the spec of a layer that the vector unit runs, or of a concatenation.
+
+    ``x``: layout of its (first) input, ``dense``: that is a dense map, ``frozen``: a normalisation
+    uses its running statistics.
+    """
     channels = layer.out_channels
     y = MapLayout.dense(batch, channels) if layer.kind.to_vector else x
     flags = None
@@ -390,12 +428,19 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
           last: bool, backward: bool, m_tile: int) -> LayerSpec:
+    """Return the spec of a convolution or fully connected layer.
+
+    ``x``: layout of its input, ``dense_map``: that is a dense map, ``last``: its outputs are the
+    logits.
+    """
     m = layer.out_channels
     flat_shape = None
     if layer.kind.fully_connected:
         if not dense_map:
             flat_shape = layer.in_shape
             x = x.flattened()
+            # Channels that pad a block are inputs as well: the map holds zeros there, and so do
+            # weights.
             n = x.blocks * CHANNELS_PER_WORD
         else:
             n = layer.in_shape[0]
@@ -409,6 +454,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         images = batch
         y = MapLayout.feature(batch, *layer.out_shape)
         if last:
+            # Softmax reads logits as a dense map, so the classifier writes its 1x1 images there.
             y = MapLayout.dense(batch, m).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
     groups = None
@@ -429,8 +475,9 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
 def bias_spec(spec: LayerSpec) -> LayerSpec:
     """Return the scratch layer whose weight gradient yields the channel sums of ``spec`` alone.
 
-    A 1x1 convolution with the same output, from one channel block whose rows are all the same row
-    of zeros in memory. Its weights (64 per tile of output channels) have no meaning.
+    It is a 1x1 convolution with the same output, whose input is one channel block with strides of
+    0: every row is the same row of zeros in memory. Its weights (64 per tile of output channels)
+    have no meaning.
     """
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)

@@ -90,7 +90,11 @@ def all_from(layers: Sequence[FusedLayer], train_from: int) -> tuple[Trainable, 
 
 
 def first_trainable(trainable: Sequence[Trainable]) -> int:
-    """Position of the first trainable layer; :class:`BadInput` if there is none."""
+    """Return the position of the first layer that is trained.
+
+    Raises:
+        BadInput: no layer is.
+    """
     for index, one in enumerate(trainable):
         if one.anything:
             return index
@@ -98,7 +102,7 @@ def first_trainable(trainable: Sequence[Trainable]) -> int:
 
 
 def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainable]) -> str:
-    """Names of what is trainable, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
+    """Return names of what is trained, for people: ``conv2, dense1`` or ``conv1.bias, dense1``."""
     words = []
     for layer, one in zip(layers, trainable):
         if one.weights and one.bias == layer.bias:
@@ -109,6 +113,7 @@ def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainab
 
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:
+    """Return the position of the layer with which ``last-block`` begins."""
     convolutions = [i for i, layer in enumerate(layers)
                     if layer.kind.convolves and not layer.average]
     last = len(layers) - 1
@@ -118,4 +123,5 @@ def _last_block(layers: Sequence[FusedLayer]) -> int:
 
 
 def _names(layers: Sequence[FusedLayer]) -> str:
+    """Return the names of all layers that can be named in a choice."""
     return ", ".join(layer.name for layer in layers if not layer.average)
