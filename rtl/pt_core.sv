@@ -345,7 +345,7 @@ module pt_core (
   );
 
   // ---- units that work element by element ---------------------------------------------------------
-  pt_pointwise u_pointwise (
+  pt_elementwise u_elementwise (
     .clk_i,
     .rst_ni(unit_rst_n),
     .cfg_req_o(cfg_req[Units-1:pt_spec_pkg::UnitU]),

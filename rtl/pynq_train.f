@@ -1,11 +1,14 @@
 gen/pt_spec_pkg.sv
 gen/pt_regs.sv
+common/pt_activation_pkg.sv
 common/pt_clock_gate.sv
 common/pt_ram_sdp.sv
 common/pt_ram_lut.sv
 common/pt_fifo.sv
 common/pt_fifo_bram.sv
 common/pt_round_sat.sv
+common/pt_activation.sv
+common/pt_activation_grad.sv
 common/pt_loop.sv
 common/pt_affine.sv
 common/pt_add3.sv
@@ -70,6 +73,6 @@ vector/pt_norm_load.sv
 vector/pt_norm.sv
 vector/pt_vector_unit.sv
 pt_conv.sv
-pt_pointwise.sv
+pt_elementwise.sv
 pt_core.sv
 pt_top.v

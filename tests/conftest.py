@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEED = 20260
 _ORDER = ("unit", "against_torch", "rtl", "formal", "system", "install", "synth")
 
+_MARKS = {"rtl": "rtl", "formal": "rtl", "synth": "synth"}
+"""Every test of a folder has its mark: no file can forget it."""
+
 _PACKAGES = {"torch": "PyTorch", "keras": "Keras", "onnx": "ONNX", "onnxruntime": "ONNX Runtime"}
 
 
@@ -34,11 +37,17 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--seed')} (repeat with --seed N)"
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def rank(item: pytest.Item) -> int:
-        parts = item.path.relative_to(ROOT / "tests").parts
-        return _ORDER.index(parts[0]) if parts[0] in _ORDER else len(_ORDER)
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").parts[0]
 
+    def rank(item: pytest.Item) -> int:
+        return _ORDER.index(folder(item)) if folder(item) in _ORDER else len(_ORDER)
+
+    for item in items:
+        if folder(item) in _MARKS:
+            item.add_marker(_MARKS[folder(item)])
     items.sort(key=rank)
 
 
@@ -49,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         labels = ", ".join(_PACKAGES.get(name, name) for name in missing)
-        reason = f"{labels} not installed (extras 'oracle' and 'import', Python 3.11)"
+        reason = f"{labels} not installed (see what 'make setup' said)"
         if os.environ.get("PYNQ_TRAIN_REQUIRE_ORACLE") == "1":
             pytest.fail(reason + ", but PYNQ_TRAIN_REQUIRE_ORACLE=1 asks for it", pytrace=False)
         pytest.skip(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from pynq_train.hw import registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
 from pynq_train.hw.design import VLNV
+from pynq_train.hw.ports import ADDRESS_BITS
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +51,6 @@ RESET_CYCLES = 100_000
 """Time for a soft reset. It waits for at most 4 ports x 2 x 8 bursts of 16 words: 512 cycles of the
 slowest memory, and its latency."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
-_ADDRESS_BITS = 40
 _ARENA_ALIGN_BYTES = 4096
 
 def _bits(register: str) -> dict[str, int]:
@@ -275,7 +276,7 @@ class BoardBackend:
                 found=f"{_free_cma(device)} of {self.board.cma_bytes}",
                 fix="use a smaller batch, or free other buffers and restart other kernels",
             ) from error
-        device_span(self._buffer, _ARENA_ALIGN_BYTES, _ADDRESS_BITS)
+        device_span(self._buffer, _ARENA_ALIGN_BYTES, ADDRESS_BITS)
         version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
         self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
         self._point_at_arena()
@@ -417,6 +418,16 @@ class BoardBackend:
         return RunResult(cycles, counters)
 
 
+def how_to_install_pynq(python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """What to run for a virtual board's packages, ``pynq`` among them, as a sentence's end.
+
+    For Python 3.13 and newer there are no wheels of the old grpcio and NumPy that pynq asks for.
+    It needs neither here, and is installed without asking it.
+    """
+    alone = " && pip install --no-deps pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3"
+    return "run: pip install pynq-train[sim]" + (alone if python >= (3, 13) else "")
+
+
 def import_pynq(virtual: bool) -> Any:
     """Import ``pynq`` where it is needed, never at start.
 
@@ -431,7 +442,7 @@ def import_pynq(virtual: bool) -> Any:
             "boards are driven through the Python package 'pynq'",
             expected="pynq 3.0 or newer",
             found=str(error),
-            fix="run: pip install pynq-train[sim]"
+            fix=how_to_install_pynq()
             if virtual
             else "run this with the Python of the board's PYNQ image",
         ) from error

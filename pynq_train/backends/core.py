@@ -6,8 +6,8 @@ Imports ``pynq``: import this module only where a board is used.
 from __future__ import annotations
 
 from pynq import DefaultIP
-from pynq.buffer import PynqBuffer
 
+from pynq_train.backends.buffer import PynqBuffer
 from pynq_train.hw import registers
 from pynq_train.hw.design import VLNV
 

@@ -10,6 +10,7 @@ from pynq_train.errors import HardwareFault, Timeout
 from pynq_train.hw import registers
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.registers import Status
+from pynq_train.hw.words import PORTS
 
 FAULTS = {
     Status.OUTSIDE_ARENA: ("addresses memory outside the arena", "verify the program"),
@@ -22,7 +23,6 @@ FAULTS = {
 }
 """By error status: what the descriptor did, and what helps."""
 _BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
-_PORTS = 4
 """For bus errors the UNIT field is the read port, or the write port plus this."""
 
 
@@ -95,7 +95,7 @@ def fault(board: str, state: EngineState) -> HardwareFault:
     known = FAULTS.get(Status(code)) if code in list(Status) else None
     what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
     if code in _BUS_ERRORS:
-        what += f" ({'read' if unit < _PORTS else 'write'} port {unit % _PORTS})"
+        what += f" ({'read' if unit < PORTS else 'write'} port {unit % PORTS})"
     error = HardwareFault(f"{board}: descriptor {state.descriptor} {what}",
                           expected="a run without errors", found=state.text(), fix=fix)
     error.state = state

@@ -17,14 +17,10 @@ from dataclasses import dataclass
 
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.hw.config import BURST_BEATS
-from pynq_train.hw.words import LANES, ceil_div
-from pynq_train.schedule.passes.cost import BURST_CYCLES
+from pynq_train.hw.words import BURST_BEATS, LANES, ceil_div
+from pynq_train.schedule.passes.cost import BURST_CYCLES, update_bytes
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
-
-MASTER_TRAFFIC = 18
-"""Bytes per weight: master read and written (8 each), copy written (2)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board
     update = 0
     if kind == Pass.WEIGHT_GRADIENT:
         update = spec.weight_elements
-        traffic += MASTER_TRAFFIC * spec.weight_elements
+        traffic += update_bytes(momentum=True) * spec.weight_elements
     tile = port = 0
     back = kind == Pass.BACKWARD
     for tiled in tiled_passes:

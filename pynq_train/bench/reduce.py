@@ -76,7 +76,7 @@ def repetitions(single: StandalonePass, along: Along) -> int:
         # of them hide less of the load.
         hidden = any(g.shape.kind != Pass.WEIGHT_GRADIENT and g.chunks == 1
                      and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in tiled_passes)
-        dense_input = single.layer.kind == "dense" and single.kind == Pass.BACKWARD
+        dense_input = single.layer.kind.fully_connected and single.kind == Pass.BACKWARD
         if hidden or dense_input or single.layer.groups > 1:
             return 1
         counts = {(g.shape.outer, g.shape.spec.m_tile) for g in tiled_passes}

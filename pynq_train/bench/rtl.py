@@ -10,8 +10,8 @@ from pynq_train.backends import RunRequest
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.bench.reduce import DEFAULT_CYCLES, Reduction, choose, reduced
 from pynq_train.hw.boards import Board
-from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.hw.words import WORD_BYTES
 from pynq_train.program import Program, verify
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import Plan

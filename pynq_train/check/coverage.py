@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     LoadMode,
@@ -19,6 +18,7 @@ from pynq_train.hw.commands import (
     Pass,
     unpack_descriptor,
 )
+from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 
 Bin = tuple[str, ...]
 """One value of each axis of a cross."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynq_train.run.formats import Array
+from pynq_train.arrays import Array
 from pynq_train.schedule.memory.coordinates import TensorMap, find
 
 

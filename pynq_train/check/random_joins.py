@@ -6,10 +6,9 @@ from typing import Protocol
 
 from pynq_train.check.random_nets import Draw
 from pynq_train.graph.ops import AvgPool, Concat, MaxPool2x2, Op
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 STREAM = 0xCA7
-_BLOCK = 4
-"""Channels of a word: a concatenated branch has a multiple of them, unless it is the last."""
 
 
 class Builder(Protocol):
@@ -40,13 +39,13 @@ def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -
         channels: its channels.
         size: smaller side of its feature map.
     """
-    if channels % _BLOCK:
-        channels = _BLOCK * (1 + draw.below(4))
+    if channels % CHANNELS_PER_WORD:
+        channels = CHANNELS_PER_WORD * (1 + draw.below(4))
         at = build.relu(build.conv(at, channels, 1, 1))
     end, channels = _dense(build, draw, at, channels) if draw.chance(35) else _beside(
         build, draw, at, channels)
     end = build.relu(end, 25)
-    if size >= _BLOCK and draw.chance(25):
+    if size >= 4 and draw.chance(25):
         build.ops.append(MaxPool2x2(build.name("pool"), (end,)))
         end = build.ops[-1].name
     return end, channels
@@ -69,7 +68,8 @@ def _beside(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, in
             build.ops.append(AvgPool(3, 1, 1, build.name("avg"), (at,)))
             end = build.ops[-1].name
         elif kind > 1 or not number:
-            own = _BLOCK * (1 + draw.below(3)) + (draw.below(_BLOCK) if number == count - 1 else 0)
+            own = CHANNELS_PER_WORD * (1 + draw.below(3))
+            own += draw.below(CHANNELS_PER_WORD) if number == count - 1 else 0
             if kind > 3:
                 end = build.relu(build.conv(end, 1 + draw.below(8), 1, 1))
             end = build.relu(build.conv(end, own, 1 + 2 * draw.below(3), 1))
@@ -97,7 +97,7 @@ def _dense(build: Builder, draw: Draw, at: str, channels: int) -> tuple[str, int
     lists = draw.chance(50)
     maps, total = [at], channels
     for _ in range(2 + draw.below(2)):
-        growth = _BLOCK * (1 + draw.below(2))
+        growth = CHANNELS_PER_WORD * (1 + draw.below(2))
         own = build.conv(build.relu(build.conv(at, growth, 1, 1)), growth, 3, 1)
         maps.append(own)
         at, total = _join(build, maps if lists else [at, own]), total + growth

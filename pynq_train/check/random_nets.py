@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.graph import Graph, Sequential
-from pynq_train.graph.ops import MAX_KERNEL, MAX_STRIDE, AvgPool, Conv, Shape
+from pynq_train.graph.ops import AvgPool, Conv, Shape
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
+from pynq_train.hw.config import ZYNQ7020
+from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
+from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div
 from pynq_train.layers import fuse
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
@@ -193,6 +196,6 @@ def _padding(draw: Draw, kernel: int, size: int) -> int:
 
 def _work(m: int, n: int, kernel: int, pixels: int) -> int:
     """Return rough cycles of the array for a pass: 3 pixels, 16 output, 4 input channels each."""
-    # A sweep takes 12 cycles at least.
-    groups = max(-(-pixels // 3), 12)
-    return -(-m // 16) * -(-n // 4) * kernel * kernel * groups
+    groups = max(ceil_div(pixels, LANES), ZYNQ7020.sweep_min_cycles)
+    blocks = ceil_div(m, ZYNQ7020.tm) * ceil_div(n, CHANNELS_PER_WORD)
+    return blocks * kernel * kernel * groups

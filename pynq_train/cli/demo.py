@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pynq_train as pt
 from pynq_train.backends.names import board_of
 from pynq_train.cli.commands import INTERRUPTED, print_epoch, write_json
 from pynq_train.errors import BadInput, Mismatch, MissingTool
+from pynq_train.run.masters import Masters
 
 NET = "digits"
 EPOCHS, BATCH, LR = 8, 32, 0.05
@@ -58,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             masters[name].same_bits(own) for name, own in golden.masters.items())
     draw_curves(out / "learning_curve.png", history, twin, options.board)
     result = _result(options, len(data.train), history, twin, equal, time.monotonic() - began)
+    result["masters_sha256"] = digest(masters)
     write_json(out / "result.json", result)
     _print(result, sum(own.weight.size for own in masters.values()), learner, out)
     if not equal:
@@ -96,9 +100,20 @@ def _print(result: dict[str, Any], weights: int, learner: pt.Learner, out: Path)
               f"{result['ms_per_image_100mhz']:.4f} ms at 100 MHz; the whole training would take "
               f"{result['training_seconds_on_board']:.2f} s on the board")
     print(f"bits: {weights} weights after {learner.steps} steps, with momentum and losses: "
-          f"{verdict} on {result['board']} and golden")
+          f"{verdict} on {result['board']} and golden, SHA-256 {result['masters_sha256'][:16]}...")
     print(f"written to {out}: learning_curve.png, model.safetensors, result.json "
           f"({result['seconds_total']:.0f} s in all)")
+
+
+def digest(masters: Mapping[str, Masters]) -> str:
+    """SHA-256 of all weights, biases and momenta, in hexadecimal: equal on every machine."""
+    sha = hashlib.sha256()
+    for name, own in sorted(masters.items()):
+        sha.update(name.encode())
+        for values in (own.weight, own.weight_momentum, own.bias, own.bias_momentum):
+            if values is not None:
+                sha.update(values.astype("<i4").tobytes())
+    return sha.hexdigest()
 
 
 def _need_matplotlib() -> None:

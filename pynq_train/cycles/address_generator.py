@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynq_train.hw.commands import TILE_LEVELS, LoadMode
-from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
+from pynq_train.hw.words import (
+    BURST_BEATS,
+    FLAG_MASK_PIXELS,
+    FLAG_UNPOOL_COLUMNS,
+    SET_PIXELS,
+    WORD_BYTES,
+)
 from pynq_train.program.program import Fields
 
 PAGE_BYTES = 4096
@@ -26,7 +32,7 @@ HOLD_WORDS = 64
 """A run of this many words is not extended (``pt_load_runs``)."""
 HOLD_ROWS = 15
 """Rows for which a run is held back to see whether the next row continues it."""
-FLAG_PIXELS = {LoadMode.MASK: 16, LoadMode.UNPOOL: 8}
+FLAG_COLUMNS = {LoadMode.MASK: FLAG_MASK_PIXELS, LoadMode.UNPOOL: FLAG_UNPOOL_COLUMNS}
 """Columns of one flag word as a loader counts them."""
 
 
@@ -244,7 +250,7 @@ class AddressGenerator:
         skip = (first >> 1) - (at[0] >> 1) if unpool else before
         flags = 0
         if self.mode != LoadMode.PLAIN and valid:
-            flags = (end - 1) // FLAG_PIXELS[self.mode] + 1
+            flags = (end - 1) // FLAG_COLUMNS[self.mode] + 1
         rows = self._rows(addr + WORD_BYTES * skip, faddr, at)
         starts = _bursts(_runs(rows, words, flags))
         return self._data_side(rows, starts, (flags, before, valid, words))
@@ -265,7 +271,7 @@ class AddressGenerator:
         """
         flags, before, valid, words = row
         n0, n1n2 = self.n[0], self.n[1] * self.n[2]
-        pad = -(n0 * n1n2) % 4 if self.align else 0
+        pad = -(n0 * n1n2) % SET_PIXELS if self.align else 0
         per_word = valid / words if words else 0
         bursts: list[Burst] = []
         number = left = zeros = opens = 0

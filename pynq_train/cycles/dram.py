@@ -10,8 +10,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from pynq_train.cycles.kernel import NEVER, Clock
-from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.hw.words import WORD_BYTES
 
 _AHEAD = 16
 """Cycles that the memory is calculated ahead of the units: no read comes sooner, few writes do."""

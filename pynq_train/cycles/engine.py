@@ -30,15 +30,9 @@ from pynq_train.hw.commands import (
     Semaphore,
     Unit,
 )
-from pynq_train.hw.config import (
-    BURST_BEATS,
-    CHANNELS_PER_WORD,
-    FETCH_AHEAD,
-    FETCH_REST_CYCLES,
-    WORD_BYTES,
-    HwConfig,
-)
+from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES, HwConfig
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES
 
 
 @dataclass(frozen=True)
@@ -140,9 +134,9 @@ class Engine:
         self._config = config
         self._build = build or BUILD
         dram = Dram(clock, memory)
-        x, s, side, pointwise = (ReadPort(clock, dram), ReadPort(clock, dram),
-                                 SharedReadPort(clock, dram), SharedReadPort(clock, dram))
-        self.reads = (x, s, side, pointwise)
+        x, s, side, elementwise = (ReadPort(clock, dram), ReadPort(clock, dram),
+                                   SharedReadPort(clock, dram), SharedReadPort(clock, dram))
+        self.reads = (x, s, side, elementwise)
         self.writes = [WritePort(clock, dram) for _ in range(config.ports)]
         self.queue = GradQueue(clock, config.grad_words, CHANNELS_PER_WORD * config.tm)
         self.x = XLoader(clock, x)
@@ -151,10 +145,10 @@ class Engine:
         self.store = Store(clock, self.compute, Bias(clock, side, config.tm),
                            (Stage(clock, self.writes[0]), Stage(clock, self.writes[1])),
                            self.writes[1], self.queue)
-        self.update = Update(clock, pointwise, self.writes[3],
+        self.update = Update(clock, elementwise, self.writes[3],
                              self.writes[self._build.copy_port], self.queue)
         self.softmax = Softmax(clock, side, self.writes[2])
-        self.vector = Vector(clock, pointwise, side, self.writes[3])
+        self.vector = Vector(clock, elementwise, side, self.writes[3])
         self._program = Stream(clock, side)
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
 from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.ports import ReadPort, WritePort, Writer
-from pynq_train.hw.config import BURST_BEATS, RING_MARGIN
+from pynq_train.hw.limits import RING_MARGIN
+from pynq_train.hw.words import BURST_BEATS
 
 LOOK_CYCLES = 5
 """Cycles of the address generator from one tile to the next."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pynq_train.hw.config import BURST_BEATS
 from pynq_train.hw.pool import ARGMAX_PIXELS
+from pynq_train.hw.words import BURST_BEATS, ceil_div
 from pynq_train.program.program import Fields
 
 ROW_CYCLES = 4
@@ -79,7 +79,7 @@ def stretches(f: Fields) -> Iterator[Stretch]:
     back, cols = f["p.p_back"], f["p.t_cols"]
     rows = list(_rows(f))
     plane = f["p.q_rows"] * f["p.q_cols"]
-    plane_places = -(-plane // ARGMAX_PIXELS)
+    plane_places = ceil_div(plane, ARGMAX_PIXELS)
     read = places = written = 0
     for _ in range(f["p.p_images"] * f["p.p_blocks"]):
         windows = 0
@@ -93,7 +93,7 @@ def stretches(f: Fields) -> Iterator[Stretch]:
                 read += met if back else words
                 written += words if back else met
                 cycles = end - start + (max(0, ROW_CYCLES - cols) if end == cols else 0)
-                yield Stretch(cycles, read, places + -(-windows // ARGMAX_PIXELS), written)
+                yield Stretch(cycles, read, places + ceil_div(windows, ARGMAX_PIXELS), written)
         places += plane_places
 
 

@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import NEVER, Action, Clock, Signal
+from pynq_train.hw.limits import READ_QUEUE_WORDS
 
-READ_QUEUE_WORDS = 256
-"""Words that the engine's read queue of a port holds."""
 WRITE_QUEUE_WORDS = 64
 """Words that the engine's write queue of a port holds."""
 MEMORY_WRITE_WORDS = 128

@@ -8,12 +8,10 @@ from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
-from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.limits import UPDATE_QUEUE_WORDS
+from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, ceil_div
 from pynq_train.program.program import Fields
 
-FIFO_WORDS = 128
-"""Words of masters that the update unit may have requested and not used."""
 READ_CYCLES = 10
 """From the start to the first address of the update unit."""
 ASK_CYCLES = 4
@@ -25,7 +23,7 @@ QUEUE_CYCLES = 5
 MASTER_CYCLES = 40
 """From the last word of a run to its place in the port's queue; ``COPY_CYCLES``: of copies."""
 COPY_CYCLES = 43
-MASTERS_HELD = 128 + WRITE_QUEUE_WORDS
+MASTERS_HELD = UPDATE_QUEUE_WORDS + WRITE_QUEUE_WORDS
 """Words behind the arithmetic and in the port's queue; ``COPIES_HELD``: of copies."""
 COPIES_HELD = 32 + WRITE_QUEUE_WORDS
 RECORD_CYCLES = 7
@@ -136,7 +134,7 @@ class Update:
             size = ceil_div(lanes.run(self._asked), lanes.per_word)
             # A burst is requested when the queue is sure to have room for it: the port must not be
             # blocked for its other units.
-            while self._held > FIFO_WORDS - BURST_BEATS:
+            while self._held > UPDATE_QUEUE_WORDS - BURST_BEATS:
                 yield self._used
             self._held += size
             self._asked += lanes.run(self._asked)

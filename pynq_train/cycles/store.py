@@ -14,8 +14,7 @@ from pynq_train.cycles.kernel import Action, Clock, Signal, Steps
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS, Opcode
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div
 from pynq_train.program.program import Fields
 
 SINGLE_CYCLES = 5

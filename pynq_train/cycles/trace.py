@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pynq_train.cycles.compute import Waits
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.config import BURST_BEATS
+from pynq_train.hw.words import BURST_BEATS
 from pynq_train.program.program import Fields
 
 

@@ -14,13 +14,12 @@ from pynq_train.cycles.kernel import Clock, Signal, Steps
 from pynq_train.cycles.pool import runs, stretches
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
-from pynq_train.hw.config import BURST_BEATS, CHANNELS_PER_WORD
+from pynq_train.hw.limits import MAP_QUEUE_WORDS
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
+from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.program.program import Fields
 
-MAP_QUEUE_WORDS = 256
-"""Words that the queue of map a holds."""
 SECOND_QUEUE_WORDS = 128
 """Words that the queue of map b holds."""
 SIDE_QUEUE_WORDS = 32

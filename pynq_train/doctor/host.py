@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from pynq_train.backends.board import how_to_install_pynq
 from pynq_train.doctor.check import Check, ok, skipped, wrong
 from pynq_train.hw.boards import Board
 from pynq_train.overlays import board_of_image
 
 Version = tuple[int, ...]
 
-PYTHON = (3, 10), (3, 13)
+PYTHON = (3, 10), (3, 15)
 """Supported versions of Python: from the first to below the second."""
-NUMPY = (1, 21), (2,)
-"""pynq does not work with NumPy 2; the images of boards bring 1.21."""
+NUMPY = (1, 21), (3,)
+"""The images of boards bring 1.21; pynq works with NumPy 2 as well (``backends.buffer``)."""
 PYNQ = {"zynq": ((3, 0), (4,)), "zynqmp": ((3, 0), (5,))}
 """pynq 4 dropped the Zynq-7000. A virtual board works with both."""
 
@@ -65,16 +66,16 @@ def check_python(host: Host) -> Check:
     if low <= host.python < high:
         return ok("python", found)
     return wrong("python", f"expected {_range(low, high)}, found {found}",
-                 "use the Python of the board's PYNQ image, or 3.10 to 3.12 on a PC")
+                 "use the Python of the board's PYNQ image, or 3.10 to 3.14 on a PC")
 
 
 def check_numpy(host: Host) -> Check:
-    """The version of NumPy is one that pynq works with."""
+    """The version of NumPy is one that this package and pynq work with."""
     low, high = NUMPY
     if low <= numbers(host.numpy) < high:
         return ok("numpy", host.numpy)
     return wrong("numpy", f"expected {_range(low, high)}, found {host.numpy}",
-                 "run: pip install 'numpy>=1.21,<2'")
+                 "run: pip install 'numpy>=1.21,<3'")
 
 
 def check_pynq(host: Host, board: Board, virtual: bool) -> Check:
@@ -82,12 +83,12 @@ def check_pynq(host: Host, board: Board, virtual: bool) -> Check:
     low, high = PYNQ["zynqmp" if virtual else board.family]
     wanted = _range(low, high)
     if host.pynq is None:
-        return wrong("pynq", f"expected {wanted}, found none", "run: pip install pynq-train[sim]"
+        return wrong("pynq", f"expected {wanted}, found none", how_to_install_pynq()
                      if virtual else "run this with the Python of the board's PYNQ image")
     if low <= numbers(host.pynq) < high:
         return ok("pynq", host.pynq)
     return wrong("pynq", f"expected {wanted} for the {board.pynq_name}, found {host.pynq}",
-                 "run: pip install pynq-train[sim]" if virtual else
+                 how_to_install_pynq() if virtual else
                  "use the PYNQ image 3.0 or 3.1 of this board")
 
 

@@ -18,13 +18,23 @@ from pynq_train.errors import Mismatch
 from pynq_train.fixed import rne_shift, saturate
 from pynq_train.graph.rng import hash_u64, stream_key
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import Opcode, Pass, Semaphore, pack_descriptor, pack_params
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.commands import (
+    DESCRIPTOR_BYTES,
+    PARAM_BYTES,
+    RECORD_BYTES,
+    Opcode,
+    Pass,
+    Semaphore,
+    pack_descriptor,
+    pack_params,
+)
+from pynq_train.hw.words import PORTS, WORD_BYTES
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program import Program, verify
 from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, RECORD_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import estimate, predict
 from pynq_train.schedule.specs.layout import pack_maps
@@ -36,7 +46,6 @@ NUMBERS = 4096
 _ONE_SHIFT = 14
 _CODE_SHIFT = 16
 _STREAM = 0xD0C
-_PORTS = 4
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Copied:
 def map_plan(board: Board) -> Plan:
     """Plan of the copy of a map: one forward pass."""
     shape = (CHANNELS, ROWS, COLS)
-    layer = FusedLayer("conv", NAME, shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    layer = FusedLayer(kind=kinds.CONV, name=NAME, in_shape=shape, out_shape_before_pool=shape,
+                       out_shape=shape)
     return standalone_plan(standalone_pass(layer, Pass.FORWARD, 1, board))
 
 
@@ -131,7 +141,7 @@ def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult,
                          ("masters", masters), ("codes", np.zeros(NUMBERS, np.int16))):
         backend.write(memory[symbol].offset, data)
     result = backend.run(RunRequest(memory[f"{NAME}.program"].offset, 1,
-                                    memory["step_block"].offset, 16 * NUMBERS))
+                                    memory["step_block"].offset, 2 * WORD_BYTES * NUMBERS))
     masters[:, 0], masters[:, 1] = -sums, sums
     codes = saturate(rne_shift(-sums, _CODE_SHIFT), 16).astype(np.int16)
     for what, symbol, wanted in (("the copy of numbers", "masters", masters),
@@ -144,9 +154,10 @@ def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult,
 def _number_memory() -> MemoryMap:
     place = Allocator()
     for symbol, nbytes, kind in (
-        (f"{NAME}.program", 1024, "program"), (f"{NAME}.records", RECORD_BYTES, "records"),
-        ("step_block", PARAM_BYTES, "step block"), ("sums", 8 * NUMBERS, "gradient sums"),
-        ("masters", 8 * NUMBERS, "masters"), ("codes", 2 * NUMBERS, "weights"),
+        (f"{NAME}.program", DESCRIPTOR_BYTES, "program"),
+        (f"{NAME}.records", RECORD_BYTES, "records"),
+        ("step_block", PARAM_BYTES, "step block"), ("sums", WORD_BYTES * NUMBERS, "gradient sums"),
+        ("masters", WORD_BYTES * NUMBERS, "masters"), ("codes", 2 * NUMBERS, "weights"),
     ):  # fmt: skip
         place.add(symbol, nbytes, kind)
     return place.finish()
@@ -179,6 +190,6 @@ def _idle(*results: RunResult) -> tuple[str, ...]:
     if not all(result.counters for result in results):
         return ()
     names = [(f"{way} port {port}", f"{way}_beats{port}") for way in ("read", "write")
-             for port in range(_PORTS)]
+             for port in range(PORTS)]
     return tuple(label for label, key in names
                  if not any(result.counters[key] for result in results))

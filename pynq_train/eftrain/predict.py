@@ -104,7 +104,7 @@ def conv_shape(layer: FusedLayer) -> ConvShape:
     Raises:
         UnsupportedModel: not every output channel reads every input channel.
     """
-    if layer.kind == "dense":
+    if layer.kind.fully_connected:
         return ConvShape(layer.out_channels, layer.in_features, 1, 1, 1, 1, 1)
     _, rows, cols = layer.out_shape_before_pool
     shape = ConvShape(layer.out_channels, layer.in_shape[0], rows, cols, layer.in_shape[1],
@@ -134,7 +134,7 @@ def predict_layers(layers: Sequence[FusedLayer], design: Design, batch: int,
     """
     found = []
     for index, layer in enumerate(layers):
-        if layer.kind == "dense" and not dense:
+        if layer.kind.fully_connected and not dense:
             continue
         shape = conv_shape(layer)
         kinds = [kind for kind in PASSES if index or kind != EfPass.BP]

@@ -94,7 +94,7 @@ def _works(layers: Sequence[FusedLayer], dense: bool) -> tuple[_Work, ...]:
     """Return the passes of a training step, equal ones together; ``dense`` as in :func:`search`."""
     counts: dict[tuple[ConvShape, EfPass], int] = {}
     for index, layer in enumerate(layers):
-        if layer.kind == "dense" and not dense:
+        if layer.kind.fully_connected and not dense:
             continue
         for kind in PASSES:
             if index or kind != EfPass.BP:

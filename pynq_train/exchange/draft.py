@@ -26,8 +26,9 @@ from pynq_train.graph.ops import (
     Op,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
-from pynq_train.graph.shapes import MAX_KERNEL, MAX_STRIDE, Padding, Shape, window_of
+from pynq_train.graph.shapes import Padding, Shape, window_of
 from pynq_train.graph.wiring import INPUT
+from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 
 Pads = tuple[int, int, int, int]
 """Zero rows above, columns left, rows below, columns right."""
@@ -122,8 +123,8 @@ class Draft:
     def conv(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, kernel: Any,
              stride: Any, padding: Padding | Pads, dilation: Any, groups: int, label: str) -> Value:
         """Append a convolution with weights ``(m, n, kr, kc)``; zeros before it join in."""
-        size, step = _square(kernel, "kernel", MAX_KERNEL), _square(stride, "stride", MAX_STRIDE)
-        if _square(dilation, "dilation", 1 << 30) != 1:
+        size, step = checked_window(kernel, stride)
+        if _square(dilation, "dilation") != 1:
             raise Refused(f"has dilation {dilation}", "use a larger kernel or a stride")
         pads = self._padding(source, size, step, padding, size - 1)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
@@ -135,7 +136,7 @@ class Draft:
         """Append max or average pooling; ``counts_padding`` tells if its zeros count."""
         if source.shape[1:] == tuple(_pair(kernel)) and not largest:
             return self.global_mean(source, label)
-        size, step = _square(kernel, "kernel", MAX_KERNEL), _square(stride, "stride", MAX_STRIDE)
+        size, step = checked_window(kernel, stride)
         pads = self._padding(source, size, step, padding, size // 2)
         op: Op = MaxPool(size, step, pads) if largest else AvgPool(size, step, pads)
         windows = [window_of(n, size, step, pads) for n in source.shape[1:]]
@@ -215,10 +216,23 @@ def _pair(value: Any) -> list[int]:
     return values * 2 if len(values) == 1 else values
 
 
-def _square(value: Any, what: str, most: int) -> int:
+def checked_window(kernel: Any, stride: Any) -> tuple[int, int]:
+    """Return kernel and stride, each square and not larger than the engine takes.
+
+    ``layers.supported`` refuses the same later, when no foreign name is known any more.
+
+    Raises:
+        Refused: one of them is not.
+    """
+    size, step = _square(kernel, "kernel"), _square(stride, "stride")
+    for what, value, most in (("kernel", size, MAX_KERNEL), ("stride", step, MAX_STRIDE)):
+        if value > most:
+            raise Refused(f"has {what} {value}", f"use a {what} of {most} at most")
+    return size, step
+
+
+def _square(value: Any, what: str) -> int:
     rows, cols = _pair(value)
     if rows != cols:
         raise Refused(f"has {what} {rows}x{cols}", f"use a square {what}")
-    if rows > most:
-        raise Refused(f"has {what} {rows}", f"use a {what} of {most} at most")
     return rows

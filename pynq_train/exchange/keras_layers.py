@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.exchange.activations import KERAS, between, operation, tops
 from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, Relu, Relu6
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout
 from pynq_train.graph.params import FloatArray, LayerParams
 
 
@@ -46,14 +47,15 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
     name = getattr(function, "__name__", "linear" if function is None else type(function).__name__)
     if name == "linear":
         return value
-    if name in ("relu", "relu6"):
-        return layer.draft.add(Relu() if name == "relu" else Relu6(), value, label=label)
+    for activation, known in KERAS.items():
+        if name == known:
+            return layer.draft.add(operation(activation), value, label=label)
     if name in ("softmax", "log_softmax"):
         if layer.ends:
             return value
         raise Refused("has a softmax that is not at the end",
                       "remove it: softmax and loss follow by themselves")
-    raise Refused(f"has activation {name!r}", "use relu or relu6")
+    raise Refused(f"has activation {name!r}", "use " + " or ".join(KERAS.values()))
 
 
 def _check_format(layer: Layer) -> None:
@@ -145,9 +147,9 @@ def _relu(layer: Layer) -> Value:
     slope = getattr(k, "negative_slope", 0) or 0
     if float(slope) or float(getattr(k, "threshold", 0) or 0):
         raise Refused("has a slope or a threshold", "use a plain ReLU")
-    if k.max_value is not None and float(k.max_value) != 6:
-        raise Refused(f"ends at {float(k.max_value)}", "use max_value=6 or none")
-    op = Relu() if k.max_value is None else Relu6()
+    op = between(0, None if k.max_value is None else float(k.max_value))
+    if op is None:
+        raise Refused(f"ends at {float(k.max_value)}", f"use max_value={tops()} or none")
     return layer.draft.add(op, layer.value, label=layer.label)
 
 

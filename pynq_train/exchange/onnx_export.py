@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.exchange.activations import ONNX
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
+    Activate,
     Add,
     AvgPool,
     BatchNorm,
@@ -26,8 +28,6 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
 )
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.wiring import FROM_INPUT, INPUT
@@ -37,7 +37,7 @@ IR_VERSION = 8
 """Both of 2021: every ONNX Runtime since 1.9 reads such a file."""
 LOGITS = "logits"
 
-_PLAIN = {Relu: "Relu", GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
+_PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
 
 
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
@@ -147,10 +147,8 @@ class _Writer:
         elif isinstance(op, BatchNorm):
             self.raw("BatchNormalization", inputs, op.name, epsilon=op.eps,
                      momentum=1 - op.momentum)
-        elif isinstance(op, Relu6):
-            bounds = [self.constant(f"{op.name}.{label}", np.array(value, np.float32))
-                      for label, value in (("low", 0), ("high", 6))]
-            self.raw("Clip", inputs + bounds, op.name)
+        elif isinstance(op, Activate):
+            self._activation(op, inputs)
         elif isinstance(op, MaxPool2x2):
             self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])
         elif isinstance(op, Concat):
@@ -195,6 +193,16 @@ class _Writer:
                 np.array([2, 3], np.int64), axes))
             self.raw("Unsqueeze", [source, axes], name)
         return name
+
+    def _activation(self, op: Activate, inputs: list[str]) -> None:
+        if op.activation in ONNX:
+            self.raw(ONNX[op.activation], inputs, op.name)
+            return
+        low, top = op.activation.low, op.activation.top
+        bounds = ["" if value is None else self.constant(f"{op.name}.{label}",
+                                                        np.array(value, np.float32))
+                  for label, value in (("low", low), ("high", top))]
+        self.raw("Clip", inputs + bounds, op.name)
 
     def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)

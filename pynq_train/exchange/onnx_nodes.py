@@ -7,14 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pynq_train.arrays import Array
+from pynq_train.exchange.activations import ONNX, between, operation, tops
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout, PadChannels, Relu, Relu6
+from pynq_train.graph.ops import (
+    Activate,
+    Add,
+    BatchNorm,
+    Concat,
+    Dense,
+    Dropout,
+    PadChannels,
+)
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
-
-Array = npt.NDArray[Any]
 
 
 class Node:
@@ -139,12 +146,16 @@ def _norm(node: Node) -> Value:
                           params=LayerParams(gamma, beta, mean, variance))
 
 
+def _activation(op: Activate) -> Callable[[Node], Value]:
+    return lambda node: node.draft.add(op, node.value(), label=node.name)
+
+
 def _clip(node: Node) -> Value:
     low = node.attribute("min", None) if len(node) < 2 else node.constant(1)
     high = node.attribute("max", None) if len(node) < 3 else node.constant(2)
-    if low is None or float(low) != 0 or (high is not None and float(high) not in (6.0, np.inf)):
-        raise Refused(f"clips to {low} .. {high}", "clip to 0 .. 6 (ReLU6)")
-    op = Relu() if high is None or np.isinf(float(high)) else Relu6()
+    op = between(*(None if bound is None else float(bound) for bound in (low, high)))
+    if op is None:
+        raise Refused(f"clips to {low} .. {high}", f"clip to 0 .. {tops()}")
     return node.draft.add(op, node.value(), label=node.name)
 
 
@@ -287,22 +298,21 @@ def _present(node: Node, index: int) -> Array:
 
 
 NODES: dict[str, Callable[[Node], Value | Array]] = {
+    **{name: _activation(operation(own)) for own, name in ONNX.items()},
     "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Clip": _clip,
     "Concat": _concat, "Constant": _constant, "Conv": _conv, "Dropout": _dropout,
     "Flatten": _flatten, "Gemm": _gemm,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
-    "Relu": lambda node: node.draft.add(Relu(), node.value(), label=node.name),
     "Reshape": _reshape, "Softmax": _softmax, "Squeeze": _squeeze,
     "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }
 """Kinds of nodes that have a counterpart."""
 
-_RELU = "use Relu or ReLU6 (Clip 0 .. 6)"
 INSTEAD = {
-    "LeakyRelu": _RELU, "PRelu": _RELU, "Elu": _RELU, "Selu": _RELU, "Gelu": _RELU,
-    "HardSwish": _RELU, "HardSigmoid": _RELU, "Sigmoid": _RELU, "Tanh": _RELU, "Mish": _RELU,
+    **dict.fromkeys(("LeakyRelu", "PRelu", "Elu", "Selu", "Gelu", "HardSwish", "HardSigmoid",
+                     "Sigmoid", "Tanh", "Mish"), f"use Relu or Clip 0 .. {tops()}"),
     "Mul": "leave gates and scales out, or fold the scale into the weights",
     "GlobalMaxPool": "use GlobalAveragePool",
     "ConvTranspose": "use a convolution",

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pynq_train.exchange.draft import Draft, Pads, Refused, Value
+from pynq_train.exchange.activations import TORCH, TorchNames, between, operation
+from pynq_train.exchange.draft import Draft, Pads, Refused, Value, checked_window
 from pynq_train.graph.ops import (
+    Activate,
     Add,
     AvgPool,
     BatchNorm,
@@ -15,8 +17,6 @@ from pynq_train.graph.ops import (
     Dense,
     Dropout,
     PadChannels,
-    Relu,
-    Relu6,
 )
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.shapes import Padding
@@ -52,6 +52,10 @@ class Call:
     def option(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument of a function: positional, named, or the default."""
         return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+
+
+Handler = Callable[[Call], Any]
+_ACTIVATIONS = "use " + " or ".join(name for names in TORCH.values() for name in names.modules)
 
 
 def _array(tensor: Any) -> Any:
@@ -96,18 +100,22 @@ def _norm(call: Call) -> Value:
                           label=call.label, params=LayerParams(gamma, beta, mean, variance))
 
 
-def _relu(call: Call) -> Value:
-    return call.draft.add(Relu(), call.value, label=call.label)
+def _activation(op: Activate) -> Handler:
+    return lambda call: call.draft.add(op, call.value, label=call.label)
 
 
-def _relu6(call: Call) -> Value:
-    return call.draft.add(Relu6(), call.value, label=call.label)
+def _activations(called: Callable[[TorchNames], tuple[str, ...]]) -> dict[str, Handler]:
+    """All activations by what they are ``called`` in one place."""
+    return {name: _activation(operation(own)) for own, names in TORCH.items()
+            for name in called(names)}
 
 
 def _hardtanh(call: Call) -> Value:
-    if (call.module.min_val, call.module.max_val) != (0, 6):
-        raise Refused(f"clips to {call.module.min_val} .. {call.module.max_val}", "use ReLU6")
-    return _relu6(call)
+    low, top = call.module.min_val, call.module.max_val
+    op = between(low, top)
+    if op is None:
+        raise Refused(f"clips to {low} .. {top}", _ACTIVATIONS)
+    return call.draft.add(op, call.value, label=call.label)
 
 
 def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
@@ -233,7 +241,7 @@ def _item(call: Call) -> Size | Value:
     if steps[2] == 1:
         return call.value
     # A mean of one pixel: nothing is computed.
-    return call.draft.add(AvgPool(1, steps[2]), call.value, label=call.label)
+    return call.draft.add(AvgPool(*checked_window(1, steps[2])), call.value, label=call.label)
 
 
 def _pad(call: Call) -> Value:
@@ -251,20 +259,20 @@ def _pad(call: Call) -> Value:
     return replace(call.value, pads=(old[0] + top, old[1] + left, old[2] + bottom, old[3] + right))
 
 
-Handler = Callable[[Call], Any]
-
 MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
-    "ReLU": _relu, "ReLU6": _relu6, "Hardtanh": _hardtanh, "MaxPool2d": _pool_module(True),
-    "AvgPool2d": _pool_module(False), "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
-    "Dropout": _dropout, "Identity": _same, "Softmax": _softmax, "LogSoftmax": _softmax,
+    **_activations(lambda names: names.modules),
+    "Hardtanh": _hardtanh, "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
+    "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten, "Dropout": _dropout,
+    "Identity": _same, "Softmax": _softmax, "LogSoftmax": _softmax,
 }
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
-    "concatenate": _concat, "relu": _relu, "relu_": _relu,
-    "relu6": _relu6, "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
+    **_activations(lambda names: names.functions),
+    "concatenate": _concat,
+    "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,
     "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _item,
@@ -273,17 +281,17 @@ FUNCTIONS: dict[str, Handler] = {
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 
 METHODS: dict[str, Handler] = {
-    "add": _add, "add_": _add, "relu": _relu, "relu_": _relu, "flatten": _flatten, "view": _view,
-    "reshape": _view, "mean": _mean, "squeeze": _squeeze, "contiguous": _same, "size": _size,
+    **_activations(lambda names: names.methods),
+    "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
+    "mean": _mean, "squeeze": _squeeze, "contiguous": _same, "size": _size,
     "softmax": _softmax, "log_softmax": _softmax,
 }
 """Methods of tensors that have a counterpart."""
 
-_RELU = "use ReLU or ReLU6"
 _NORM = "use BatchNorm2d"
 INSTEAD = {
     **dict.fromkeys(("leakyrelu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish",
-                     "hardswish", "hardsigmoid", "sigmoid", "tanh"), _RELU),
+                     "hardswish", "hardsigmoid", "sigmoid", "tanh"), _ACTIVATIONS),
     **dict.fromkeys(("groupnorm", "layernorm", "instancenorm2d", "localresponsenorm",
                      "group_norm", "layer_norm"), _NORM),
     "mul": "leave gates and scales out, or fold the scale into the weights",

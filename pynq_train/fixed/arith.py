@@ -7,12 +7,9 @@ everywhere: the most negative code never occurs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from pynq_train.arrays import Array
 
 
 def rne_shift_int(value: int, shift: int) -> int:

@@ -8,10 +8,10 @@ One block of 64 bits serves four neighbouring elements, lowest bits first.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from pynq_train.arrays import Array
 
 ROUNDS = 13
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -50,7 +50,7 @@ def block_int(seed: int, step: int, tensor: int, block: int, rounds: int = ROUND
     return low, high
 
 
-def blocks(seed: int, step: int, tensor: int, index: NDArray[Any]) -> NDArray[np.uint64]:
+def blocks(seed: int, step: int, tensor: int, index: Array) -> NDArray[np.uint64]:
     """Return blocks of random bits, each 64 bits with its first word in the low half.
 
     Args:
@@ -113,7 +113,7 @@ def drop_threshold(rate: float) -> int:
 
 
 def keep_words(least: int, seed: int, step: int, tensor: int,
-               numbers: NDArray[Any]) -> NDArray[np.bool_]:
+               numbers: Array) -> NDArray[np.bool_]:
     """Return which of the four channels of words a dropout keeps: bool ``(*numbers.shape, 4)``.
 
     Args:

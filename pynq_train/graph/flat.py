@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Dropout, Flatten, Relu, Relu6
+from pynq_train.graph.ops import Activate, Dropout, Flatten
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import FROM_INPUT
 
-_PLAIN = (Dropout, Relu, Relu6)
+_PLAIN = (Activate, Dropout)
 
 
 def map_shape(graph: Graph, place: int) -> Shape | None:
     """Return the shape of the map that the value at ``place`` was flattened from.
 
-    None if it is not flattened; dropout and ReLU keep what is. ``place``: of an operation, -1 for
-    the network's input.
+    None if it is not flattened; dropout and activations keep what is. ``place``: of an operation,
+    -1 for the network's input.
     """
     flat = False
     while place != FROM_INPUT and isinstance(graph.ops[place], (Flatten, *_PLAIN)):

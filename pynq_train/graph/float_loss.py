@@ -30,7 +30,7 @@ def softmax_loss(logits: FloatArray, labels: Labels, smoothing: float = 0.0
     sums = exponentials.sum(axis=1, keepdims=True)
     rows = np.arange(len(labels))
     losses = np.log(sums[:, 0]) - shifted[rows, labels]
-    grad = exponentials / sums
+    grad = np.divide(exponentials, sums, dtype=np.float32)
     if smoothing:
         even = np.log(sums[:, 0]) - shifted.mean(axis=1)
         losses = np.float32(1 - smoothing) * losses + np.float32(smoothing) * even
@@ -59,7 +59,7 @@ def squared_error(outputs: FloatArray, targets: npt.NDArray[np.generic]
     else:
         wanted = targets.astype(np.float32)
     difference = outputs - wanted
-    losses: FloatArray = np.square(difference).mean(axis=1)
+    losses = np.square(difference).mean(axis=1, dtype=np.float32)
     return losses, difference * np.float32(2 / difference.size)
 
 

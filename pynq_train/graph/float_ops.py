@@ -17,6 +17,7 @@ from pynq_train.graph import float_norm
 from pynq_train.graph.float_conv import ConvSite
 from pynq_train.graph.float_pool import PoolSite
 from pynq_train.graph.ops import (
+    ACTIVATIONS,
     Add,
     AvgPool,
     BatchNorm,
@@ -30,8 +31,6 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Shape
@@ -114,22 +113,13 @@ def _norm_back(site: Site, trace: float_norm.NormTrace, g: FloatArray, wanted: b
     return Back([grad], params)
 
 
-def _relu(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
-    out = np.maximum(xs[0], 0)
+def _activate(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    out = site.op.activation.forward(xs[0])
     return out, out
 
 
-def _relu_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> Back:
-    return Back([g * (out > 0)])
-
-
-def _relu6(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
-    out = np.clip(xs[0], 0, 6)
-    return out, out
-
-
-def _relu6_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> Back:
-    return Back([g * ((out > 0) & (out < 6))])
+def _activate_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    return Back([site.op.activation.backward(g, out)])
 
 
 def _max_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
@@ -214,8 +204,7 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     Conv: (_conv, _conv_back),
     Dense: (_dense, _dense_back),
     BatchNorm: (_norm, _norm_back),
-    Relu: (_relu, _relu_back),
-    Relu6: (_relu6, _relu6_back),
+    **dict.fromkeys(ACTIVATIONS, (_activate, _activate_back)),
     MaxPool2x2: (_max_pool, _max_pool_back),
     MaxPool: (_max_pool, _max_pool_back),
     AvgPool: (_avg_pool, _avg_pool_back),

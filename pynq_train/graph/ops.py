@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pynq_train.errors import BadInput
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import (
-    MAX_KERNEL,
-    MAX_STRIDE,
     Padding,
     Shape,
     Window,
@@ -27,7 +26,7 @@ from pynq_train.graph.shapes import (
     windowed_shape,
 )
 
-__all__ = ["MAX_KERNEL", "MAX_STRIDE", "OP_TYPES", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
+__all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
            "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
            "PadChannels", "Relu", "Relu6", "Shape", "Window", "require_int"]
 
@@ -58,8 +57,8 @@ class Conv:
         """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
         who = self.name or "conv"
         require_int(f"{who}: out_channels", self.out_channels, 1)
-        require_square(f"{who}: kernel", self.kernel, MAX_KERNEL)
-        require_square(f"{who}: stride", self.stride, MAX_STRIDE)
+        require_square(f"{who}: kernel", self.kernel)
+        require_square(f"{who}: stride", self.stride)
         require_padding(f"{who}: padding", self.padding, self.kernel - 1)
         require_int(f"{who}: groups", self.groups, 1)
         if self.out_channels % self.groups:
@@ -170,17 +169,30 @@ class _Pointwise:
 
 
 @dataclass(frozen=True)
-class Relu(_Pointwise):
-    """max(x, 0); its gradient at 0 is 0."""
+class Activate(_Pointwise):
+    """An activation: what all of them share. A network has one of the classes below."""
 
-    kind: ClassVar[str] = "relu"
+    activation: ClassVar[Activation] = Activation.NONE
 
 
 @dataclass(frozen=True)
-class Relu6(_Pointwise):
+class Relu(Activate):
+    """max(x, 0); its gradient at 0 is 0."""
+
+    activation: ClassVar[Activation] = Activation.RELU
+    kind: ClassVar[str] = activation.label
+
+
+@dataclass(frozen=True)
+class Relu6(Activate):
     """min(max(x, 0), 6); its gradient is 0 at 0 and at 6."""
 
-    kind: ClassVar[str] = "relu6"
+    activation: ClassVar[Activation] = Activation.RELU6
+    kind: ClassVar[str] = activation.label
+
+
+ACTIVATIONS: tuple[type[Activate], ...] = (Relu, Relu6)
+"""All activations that a network may have."""
 
 
 @dataclass(frozen=True)
@@ -216,11 +228,12 @@ class Flatten(_Pointwise):
         return (shape[0] * shape[1] * shape[2], 1, 1)
 
 
-Op = (Conv | Dense | BatchNorm | Relu | Relu6 | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
+Op = (Conv | Dense | BatchNorm | Activate | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
       | Add | Concat | PadChannels | Dropout | Flatten)
 """One operation of a network."""
 
-OP_TYPES: dict[str, type[Op]] = {t.kind: t for t in (
-    Conv, Dense, BatchNorm, Relu, Relu6, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Add, Concat,
-    PadChannels, Dropout, Flatten)}
+_TYPES: tuple[type[Op], ...] = (
+    Conv, Dense, BatchNorm, *ACTIVATIONS, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Add, Concat,
+    PadChannels, Dropout, Flatten)
+OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

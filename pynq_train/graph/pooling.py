@@ -7,8 +7,6 @@ from typing import ClassVar
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.shapes import (
-    MAX_KERNEL,
-    MAX_STRIDE,
     Padding,
     Shape,
     Window,
@@ -61,8 +59,8 @@ class _Windowed:
     def verify(self) -> None:
         """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
         who = self.name or self.kind
-        require_square(f"{who}: kernel", self.kernel, MAX_KERNEL)
-        require_square(f"{who}: stride", self.stride, MAX_STRIDE)
+        require_square(f"{who}: kernel", self.kernel)
+        require_square(f"{who}: stride", self.stride)
         # Half a kernel at most: every window then holds a pixel of the image.
         require_padding(f"{who}: padding", self.padding, self.kernel // 2)
 

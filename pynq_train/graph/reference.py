@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import float_norm
 from pynq_train.graph.flat import map_shape
@@ -208,7 +209,7 @@ class FloatTrainer:
         result = FloatStep(float(losses.mean()), _correct(logits, y), len(y))
         return result, self._backward(traces, grad), traces
 
-    def _losses(self, logits: FloatArray, y: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    def _losses(self, logits: FloatArray, y: Array) -> tuple[FloatArray, FloatArray]:
         if self.loss == "mse":
             return squared_error(logits, y)
         return softmax_loss(logits, y.astype(np.int64), self.label_smoothing)
@@ -247,7 +248,7 @@ class FloatTrainer:
         return dict(reversed(grads.items()))
 
 
-def _correct(logits: FloatArray, y: npt.NDArray[Any]) -> int:
+def _correct(logits: FloatArray, y: Array) -> int:
     labels = y if y.ndim == 1 else y.argmax(axis=1)
     return int((logits.argmax(axis=1) == labels).sum())
 

@@ -12,9 +12,6 @@ Shape = tuple[int, int, int]
 Padding = int | Literal["same"]
 """Zero rows and columns on each side, or ``"same"``: output size ceil(input / stride)."""
 
-MAX_KERNEL = 11
-MAX_STRIDE = 4
-
 
 def require_int(what: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` if it is an integer in ``low .. high``, else raise :class:`BadInput`."""
@@ -33,13 +30,13 @@ def require_number(what: str, value: Any, low: float, high: float) -> None:
         raise BadInput(what, expected=f"a number of {low} to below {high}", found=repr(value))
 
 
-def require_square(what: str, value: Any, high: int) -> None:
-    """Raise unless ``value`` is one integer in ``1 .. high``: kernels and strides are square."""
+def require_square(what: str, value: Any) -> None:
+    """Raise unless ``value`` is one positive integer: kernels and strides are square."""
     if isinstance(value, (tuple, list)):
         label = what.rsplit(" ", 1)[-1]
         raise UnsupportedModel(what, expected=f"one integer (square {label})", found=value,
                                fix="use the same value for rows and columns")
-    require_int(what, value, 1, high)
+    require_int(what, value, 1)
 
 
 def require_padding(what: str, value: Any, high: int) -> None:

@@ -14,17 +14,20 @@ from functools import cache
 
 from pynq_train.hw.fields import Field, Place, Section, reserved
 from pynq_train.hw.pool import POOL_FIELDS
+from pynq_train.hw.words import WORD_BYTES
 
 DESCRIPTOR_WORDS = 128
-DESCRIPTOR_BYTES = 8 * DESCRIPTOR_WORDS
+DESCRIPTOR_BYTES = WORD_BYTES * DESCRIPTOR_WORDS
 PARAM_WORDS = 2
 """Words of one entry of the step block."""
+PARAM_BYTES = WORD_BYTES * PARAM_WORDS
 PARAM_INDEX = DESCRIPTOR_WORDS
 """Index of the step-block entry on the configuration bus."""
 TAP_INDEX = DESCRIPTOR_WORDS + PARAM_WORDS
 """Index of the first tap on the configuration bus."""
 RECORD_WORDS = 4
 """Words of the result record that a descriptor leaves in memory."""
+RECORD_BYTES = WORD_BYTES * RECORD_WORDS
 TILE_LEVELS = 5
 
 
@@ -550,7 +553,7 @@ def _pack_flat(fields: tuple[Field, ...], values: Mapping[str, int], words: int)
     for field in fields:
         total |= _check(field.name, int(values.get(field.name, 0)), field) << lsb
         lsb += field.bits
-    return total.to_bytes(8 * words, "little")
+    return total.to_bytes(WORD_BYTES * words, "little")
 
 
 def _unpack_flat(fields: tuple[Field, ...], data: bytes) -> dict[str, int]:

@@ -4,27 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-WORD_BYTES = 8
-"""Bytes of one memory word: four 16-bit channels of one pixel, one AXI beat."""
-
-CHANNELS_PER_WORD = 4
-"""Channels in one word of a feature map (the array's ``tr``)."""
-
-ABSENT_WEIGHT = -(1 << 31)
-"""Master of a weight that does not exist: an update leaves it, its operand copy is zero. No weight
-gets there by arithmetic, which saturates symmetrically."""
-
-TENSOR_ALIGN_BYTES = 128
-"""Alignment of every tensor in the arena: one burst of 16 beats."""
-
-FLAG_ROW_WORDS = 64
-"""Longest flag row of a loader in words: its flag buffer."""
-
-RING_MARGIN = 8
-"""Words of the S ring that the loader may have on its way: the ring is never filled up to them."""
-
-BURST_BEATS = 16
-"""Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
+from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, PORTS
 
 FETCH_AHEAD = 4
 """Descriptors in the engine from which on the sequencer fetches the next ones at leisure."""
@@ -97,7 +77,7 @@ class HwConfig:
 
     def __post_init__(self) -> None:
         """Refuse a configuration that the RTL cannot be built with."""
-        expected = {"tr": CHANNELS_PER_WORD, "tp": 3, "acc_bits": 48, "ports": 4,
+        expected = {"tr": CHANNELS_PER_WORD, "tp": LANES, "acc_bits": 48, "ports": PORTS,
                     "slots": 16}
         for key, value in expected.items():
             if getattr(self, key) != value:

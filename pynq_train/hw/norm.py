@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-MASTER_EXPONENT = -28
-"""Exponent of the weights in masters (Q3.28)."""
 REGISTERS = 16
 INSTRUCTION_BITS = 20
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pynq_train.hw.fields import Field, reserved
+from pynq_train.hw.limits import MAX_POOL_KERNEL
 
-MAX_KERNEL, MAX_STRIDE, MAX_PAD = 3, 3, 1
-"""Largest window, stride and padding above and at the left."""
-SPARE_COLUMNS = MAX_KERNEL - 1
+SPARE_COLUMNS = MAX_POOL_KERNEL - 1
 """Columns of the unit's line that no map may have: windows reach beside it."""
 ARGMAX_PIXELS = 4
 """Pooled pixels in one word of winners: 4 bits per channel, 16 per pixel."""

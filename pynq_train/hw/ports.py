@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pynq_train.hw.config import WORD_BYTES, HwConfig
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.words import WORD_BYTES
 
 TOP = "pt_top"
 """Name of the top module."""

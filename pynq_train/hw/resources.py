@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.hw.commands import DESCRIPTOR_WORDS
-from pynq_train.hw.config import CHANNELS_PER_WORD, HwConfig
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.limits import MAP_QUEUE_WORDS, READ_QUEUE_WORDS, UPDATE_QUEUE_WORDS
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 UPDATE_DSPS = 8
 """Multipliers of the update unit."""
@@ -23,7 +25,6 @@ _SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), 
 """Words and bits of one RAMB36."""
 _SLOT_WORDS = 2 * DESCRIPTOR_WORDS
 """Words of one slot of the descriptor ring: descriptor, step-block entry and taps."""
-_READ_QUEUE_WORDS = 256
 _TABLE_BITS = 36
 """Bits of an entry of the softmax tables: value and slope."""
 _POOL_BITS = 68
@@ -87,11 +88,11 @@ def resources(config: HwConfig) -> Resources:
         BlockMemory("gradient queue", quarters, config.grad_words // quarters, config.acc_bits),
         BlockMemory("S ring", 2, config.s_ring_words // 2, _WORD_BITS),
         BlockMemory("flag staging", 1, config.flag_words, _WORD_BITS),
-        BlockMemory("AXI read queues", config.ports, _READ_QUEUE_WORDS, _WORD_BITS),
+        BlockMemory("AXI read queues", config.ports, READ_QUEUE_WORDS, _WORD_BITS),
         BlockMemory("descriptor ring", 1, config.slots * _SLOT_WORDS, _WORD_BITS),
         BlockMemory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
-        BlockMemory("update queues", 3, 128, _WORD_BITS),
-        BlockMemory("vector queue of map a", 1, 256, _WORD_BITS),
+        BlockMemory("update queues", 3, UPDATE_QUEUE_WORDS, _WORD_BITS),
+        BlockMemory("vector queue of map a", 1, MAP_QUEUE_WORDS, _WORD_BITS),
         BlockMemory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
         BlockMemory("softmax tables", 1, 512, _TABLE_BITS),
         BlockMemory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),

@@ -1,7 +1,7 @@
 """The way of gradients back through fused layers: what is computed, from what, in which order.
 
 The gradient of a layer's output is the sum of what the layers that read it hand down. A sum with
-a residual hands its own gradient down as it is: no new tensor, only the mask of its ReLU. A
+a residual hands its own gradient down as it is: no new tensor, only the mask of its activation. A
 concatenation hands parts of its own gradient down, where they stand; what is added to such a part
 is added in place.
 """
@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from pynq_train.layers import nodes
 from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.nodes import NodeKind
 
 DLOGITS = "dlogits"
 """Gradient of the last layer's output, written by the softmax unit."""
-NodeKind = Literal["backward", "sum", "mask", "norm", "spread", "drop", "unpool", "view"]
-THROUGH: tuple[NodeKind, ...] = ("backward", "norm", "spread", "unpool")
-"""Steps through a layer whose input may be of another size: they make the gradient of that."""
 
 
 @dataclass(frozen=True)
 class GradientRef:
-    """A gradient tensor as somebody reads it: only where the ReLU of layer ``mask`` was open."""
+    """A gradient tensor as somebody reads it: only where the flags of layer ``mask`` are set."""
 
     tensor: str
     mask: int | None = None
@@ -34,16 +32,10 @@ class BackwardNode:
     """One computation of the backward half.
 
     Attributes:
-        kind: ``backward`` (transposed convolution), ``sum`` (of two gradients), ``mask`` (a copy
-            behind a ReLU, or of a gradient that others read too), ``norm`` (through a batch
-            normalisation), ``spread`` (through a mean), ``drop`` (through a dropout, whose flags
-            are those of a ReLU too), ``unpool`` (back to the largest of each window), ``view``
-            (nothing is computed: the part of a concatenation's gradient that belongs to
-            ``layer``).
-        layer: position of the layer; of ``sum``, ``mask`` and ``view`` the one whose output it
-            belongs to.
-        reads: one gradient, two for ``sum``.
-        target: tensor that is written; empty for a ``norm`` below which nothing learns.
+        kind: what it computes.
+        layer: position of the layer that it goes through, or whose output it belongs to.
+        reads: one gradient, two for a sum.
+        target: tensor that is written; empty for a normalisation below which nothing learns.
     """
 
     kind: NodeKind
@@ -59,7 +51,7 @@ class BackwardGraph:
     Attributes:
         nodes: last layer first.
         of_layer: by position of an active layer: the gradient of its output (behind its own
-            ReLU for a layer of the vector unit).
+            activation for a layer of the vector unit).
     """
 
     nodes: tuple[BackwardNode, ...]
@@ -81,7 +73,7 @@ def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
     They do not learn, and nothing does that their own map (not a second one that they add) comes
     from.
     """
-    return tuple(layer.kind == "norm" and not trainable
+    return tuple(layer.kind.normalises and not trainable
                  and not (layer.sources[0] >= 0 and active[layer.sources[0]])
                  for layer, trainable in zip(layers, learning))
 
@@ -128,10 +120,10 @@ class _Builder:
         total = parts[0]
         for number, part in enumerate(parts[1:]):
             if len({ref.mask for ref in (total, part)} - {None}) > 1:
-                part = self._node("mask", at, (part,), f"{name}.d{number}")
+                part = self._node(nodes.MASK, at, (part,), f"{name}.d{number}")
             # Sums on the way have exponents, and so names, of their own.
             target = f"{name}.dy" if number == len(parts) - 2 else f"{name}.t{number}"
-            total = self._node("sum", at, (total, part), target)
+            total = self._node(nodes.SUM, at, (total, part), target)
         return total
 
     def _share_out(self, at: int, total: GradientRef) -> None:
@@ -139,28 +131,28 @@ class _Builder:
         name = self._layers[at].name
         own = DLOGITS if at == len(self._layers) - 1 else f"{name}.dy"
         if total.mask is not None or total.tensor not in (own, f"{name}.dv"):
-            total = self._node("mask", at, (total,), own)
+            total = self._node(nodes.MASK, at, (total,), own)
         self._of_layer[at] = total
         for place in self._wires[at]:
             if self._active[place]:
-                self._hand(place, self._node("view", place, (total,),
+                self._hand(place, self._node(nodes.VIEW, place, (total,),
                                              f"{self._layers[place].name}.dv"))
 
     def _pass_on(self, at: int, total: GradientRef) -> None:
         layer, sources = self._layers[at], self._wires[at]
-        if layer.kind == "concat":
+        if layer.kind.joins:
             self._share_out(at, total)
             return
-        relu = layer.kind == "drop" or (layer.relu and not layer.on_array)
-        if total.mask is not None and (relu or layer.on_array or layer.kind == "pool"):
-            total = self._node("mask", at, (total,), f"{layer.name}.dy")
-        if relu:
+        masked = layer.kind.own_mask or (layer.activation.has_flags and not layer.on_array)
+        if total.mask is not None and (masked or not layer.kind.reads_masked):
+            total = self._node(nodes.MASK, at, (total,), f"{layer.name}.dy")
+        if masked:
             total = GradientRef(total.tensor, at)
         self._of_layer[at] = total
-        if layer.kind in ("add", "norm"):
-            for place in sources if layer.kind == "add" else sources[1:]:
-                self._hand(place, total)
-        if layer.kind == "add":
+        backward = layer.kind.backward
+        for place in sources if backward is None else sources[1:]:
+            self._hand(place, total)
+        if backward is None:
             return
         first = sources[0]
         target = ""
@@ -168,10 +160,8 @@ class _Builder:
             target = f"{self._layers[first].name}.dy"
             if self._readers[first] > 1:
                 target = f"{layer.name}.dx"
-        if target or layer.kind == "norm":
-            kinds: dict[str, NodeKind] = {"norm": "norm", "mean": "spread", "drop": "drop",
-                                          "pool": "unpool"}
-            handed = self._node(kinds.get(layer.kind, "backward"), at, (total,), target)
+        if target or layer.kind.normalises:
+            handed = self._node(backward, at, (total,), target)
             if target:
                 self._hand(first, handed)
 

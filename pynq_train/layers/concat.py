@@ -4,7 +4,7 @@ The engine joins channels without moving them: every source writes its channel b
 the joined map. That needs sources of whole blocks, each in one concatenation alone, with nothing
 but other layers behind it. This module takes a graph to one that computes the same and keeps that:
 
-* ReLU and max pooling behind a concatenation go in front of it, or behind a map of its own.
+* Activations and max pooling behind a concatenation go in front of it, or behind a map of its own.
 * A concatenation that begins or ends with the sources of another one (dense blocks) reads that one:
   a single map holds all.
 * A source that is the input, that two concatenations share or whose exponent is not free is copied.
@@ -19,6 +19,7 @@ from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.joins import Add, Concat
 from pynq_train.graph.ops import (
+    Activate,
     AvgPool,
     BatchNorm,
     Conv,
@@ -28,16 +29,12 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
 )
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
-BLOCK = 4
-"""Channels of a block: one word of memory."""
-_RELUS = (Relu, Relu6)
-_TAILS = (Relu, Relu6, MaxPool2x2)
+_TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
 _FREE = (*_CONVOLUTIONS, Dense, BatchNorm, Add, Concat)
@@ -171,7 +168,7 @@ def _bare(graph: Graph) -> Graph:
         if ops.readers(join.name) > 1 or not all(_takes(ops, op, name) for name in join.inputs):
             whole: Op
             name = ops.new_name(f"{op.name}.map")
-            if isinstance(op, _RELUS) and ops.shapes[join.name][1:] == (1, 1):
+            if isinstance(op, Activate) and ops.shapes[join.name][1:] == (1, 1):
                 whole = Copy(name, (join.name,))
             else:
                 whole = AvgPool(1, 1, 0, name, (join.name,))
@@ -193,7 +190,7 @@ def _takes(ops: _Ops, op: Op, name: str) -> bool:
         return isinstance(head, _CONVOLUTIONS) and not any(isinstance(one, MaxPool2x2)
                                                              for one in tail)
     return (isinstance(head, (*_CONVOLUTIONS, Dense, BatchNorm, Add))
-            and not any(isinstance(one, _RELUS) for one in tail))
+            and not any(isinstance(one, Activate) for one in tail))
 
 
 def _checked(graph: Graph) -> Graph:
@@ -203,11 +200,12 @@ def _checked(graph: Graph) -> Graph:
         if not isinstance(op, Concat):
             continue
         channels = [ops.shapes[name][0] for name in op.inputs]
-        if any(count % BLOCK for count in channels[:-1]):
-            raise _refuse(op, "joins channels", f"multiples of {BLOCK} channels in all inputs but "
-                          "the last", ", ".join(f"{name}: {count}" for name, count in
+        if any(count % CHANNELS_PER_WORD for count in channels[:-1]):
+            raise _refuse(op, "joins channels", f"multiples of {CHANNELS_PER_WORD} channels in all "
+                          "inputs but the last", ", ".join(f"{name}: {count}" for name, count in
                                                 zip(op.inputs, channels)),
-                          f"round the channels of its branches up to multiples of {BLOCK}")
+                          "round the channels of its branches up to multiples of "
+                          f"{CHANNELS_PER_WORD}")
         vectors = [name for name in op.inputs if _vector(ops, name)]
         if vectors and len(vectors) < len(op.inputs):
             others = [name for name in op.inputs if name not in vectors]

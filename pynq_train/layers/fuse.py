@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.fixed import drop_threshold
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
+    ACTIVATIONS,
+    Activate,
     Add,
     AvgPool,
     BatchNorm,
@@ -24,22 +26,20 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
     Shape,
 )
 from pynq_train.graph.wiring import FROM_INPUT
+from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
+from pynq_train.layers.kinds import Kind
 from pynq_train.layers.supported import check_supported
 
-SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally Relu (or Relu6) and "
-             "MaxPool2x2; BatchNorm, Add, Dropout, then optionally Relu (or Relu6); MaxPool; "
-             "GlobalAvgPool; Concat; PadChannels")
-_RELUS = (Relu, Relu6)
+SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
+             f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
+             "Dropout, then optionally an activation; MaxPool; GlobalAvgPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
-_RELU_FIRST = "put it in front of the pooling: the values are the same"
-Kind = Literal["conv", "dense", "norm", "add", "mean", "pool", "drop", "concat"]
+_ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,25 @@ class Drop:
         return drop_threshold(self.rate)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusedLayer:
     """One layer of the engine with what follows it on its way to memory.
 
-    ``conv`` and ``dense`` run on the array, with ReLU and pooling on the store path. ``norm``
+    ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
     maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
-    on the vector unit, with ReLU behind them; so does ``pool`` (maxima of windows), without one.
-    ``concat`` runs nowhere: its sources write where it stands.
+    on the vector unit, with an activation behind them; so does ``pool`` (maxima of windows),
+    without one. ``concat`` runs nowhere: its sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
     stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
-    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). ReLU and
-    max pooling commute, so their order is not kept. ``sources``: positions of the layers that it
-    reads, -1 for the images. ``clip``: ReLU ends at
-    6. ``average``: average pooling, a convolution of one channel per group whose weights,
-    1 / kernel^2, never learn. ``first``: channels of zeros in front of those of the input, whose
-    weights are one and never learn (``average`` holds too); None for other layers.
+    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
+    and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
+    it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
+    group whose weights, 1 / kernel^2, never learn. ``first``: channels of zeros in front of those
+    of the input, whose weights are one and never learn (``average`` holds too); None for other
+    layers.
     """
 
     kind: Kind
@@ -90,15 +90,14 @@ class FusedLayer:
     in_shape: Shape
     out_shape_before_pool: Shape
     out_shape: Shape
-    kernel: int
-    stride: int
-    pad_top: int
-    pad_left: int
-    relu: bool
-    pool: bool
-    bias: bool
+    kernel: int = 1
+    stride: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    activation: Activation = Activation.NONE
+    pool: bool = False
+    bias: bool = False
     groups: int = 1
-    clip: bool = False
     average: bool = False
     sources: tuple[int, ...] = (FROM_INPUT,)
     norm: Norm | None = None
@@ -108,7 +107,7 @@ class FusedLayer:
     @property
     def on_array(self) -> bool:
         """Whether the layer is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
     @property
     def out_channels(self) -> int:
@@ -124,8 +123,8 @@ class FusedLayer:
     def fan_in(self) -> int:
         """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
         if not self.on_array:
-            return int(self.kind == "norm")
-        if self.kind == "dense":
+            return int(self.kind.normalises)
+        if self.kind.fully_connected:
             return self.in_features
         return self.in_shape[0] // self.groups * self.kernel * self.kernel
 
@@ -134,14 +133,14 @@ class FusedLayer:
         """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
         if not self.on_array:
             return (self.out_channels,)
-        if self.kind == "dense":
+        if self.kind.fully_connected:
             return (self.out_channels, self.in_features)
         return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
 
     @property
     def has_parameters(self) -> bool:
         """Whether anything in it can learn."""
-        return (self.on_array and not self.average) or self.kind == "norm"
+        return (self.on_array and not self.average) or self.kind.normalises
 
     @property
     def pad_bottom(self) -> int:
@@ -160,7 +159,7 @@ class FusedLayer:
         return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
 
     def _pad_after(self, axis: int, before: int) -> int:
-        if self.kind != "conv":
+        if not self.kind.convolves:
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
         return max(reach - before - self.in_shape[axis], 0)
@@ -174,14 +173,13 @@ def chain(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     """Return the fused layers of a verified graph, each behind those that it reads.
 
-    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one Relu
-    (or Relu6) and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and Relu; Add, Dropout and GlobalAvgPool, then Relu; other MaxPools (a Relu behind
-    one is taken in front of it, where nothing else may read). A Dropout of rate 0 is left out. The
-    last layer yields the logits:
-    Dense, or a Conv whose output is 1x1, with nothing behind it. Raises
-    :class:`UnsupportedModel` that names the operation; all operations of kinds that the engine
-    does not run are named at once.
+    Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one
+    activation and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
+    reads past, and an activation; Add, Dropout and GlobalAvgPool, then an activation; other
+    MaxPools (an activation behind one is taken in front of it, where nothing else may read). A
+    Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
+    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
+    operations of kinds that the engine does not run are named at once.
     """
     check_supported(graph)
     graph = place_concats(graph)
@@ -247,15 +245,15 @@ class _Fusing:
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there."""
         sources = self._sources[at]
-        if isinstance(op, (*_RELUS, *_POOLS)):
+        if isinstance(op, (Activate, *_POOLS)):
             layer = self._ends.get(sources[0])
             if layer is None or self._readers[sources[0]] > 1:
                 return False
             if isinstance(op, _POOLS):
                 return self._pool(layer, at, op)
             if self._windowed(layer):
-                return self._relu_behind(layer, at, op)
-            if any(isinstance(other, _RELUS) for other in layer.tail):
+                return self._activation_behind(layer, at, op)
+            if any(isinstance(other, Activate) for other in layer.tail):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             self._extend(layer, at, op)
@@ -285,13 +283,13 @@ class _Fusing:
         self._extend(layer, at, op)
         return True
 
-    def _relu_behind(self, layer: _Open, at: int, op: Op) -> bool:
-        """Take a ReLU behind a pooling pass into the layer in front of it: maxima commute."""
+    def _activation_behind(self, layer: _Open, at: int, op: Op) -> bool:
+        """Take an activation behind a pooling pass into the layer before it: maxima commute."""
         below: _Open | None = layer
         while below is not None and self._windowed(below):
             place = below.reads[0]
             below = self._ends.get(place) if self._readers.get(place) == 1 else None
-        if below is None or any(isinstance(other, _RELUS) for other in below.tail):
+        if below is None or any(isinstance(other, Activate) for other in below.tail):
             return False
         below.tail.append(op)
         del self._ends[layer.last]
@@ -309,12 +307,12 @@ class _Fusing:
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, _RELUS):
+        if isinstance(op, Activate):
             known = self._ends.get(sources[0])
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
-                          _RELU_FIRST if behind else SUPPORTED)
+                          _ACTIVATION_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, (Dense, Dropout)):
@@ -337,51 +335,48 @@ class _Fusing:
         built = _layer(op, shape, layer.tail)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
-            built = replace(built, kind="concat", in_shape=whole, out_shape_before_pool=whole,
+            built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
-            built = replace(built, kind="drop", drop=Drop(op.rate, layer.first))
+            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, layer.first))
         return replace(built, sources=tuple(places[place] for place in layer.reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
-    relu = any(isinstance(extra, _RELUS) for extra in tail)
-    clip = any(isinstance(extra, Relu6) for extra in tail)
+    activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
+                      Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
     if isinstance(op, _POOLS):
         window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
         out = window.out_shape(shape)
-        return FusedLayer("pool", op.name, shape, out, out, window.kernel, window.stride,
-                          window.window(shape[1]).pad_before, window.window(shape[2]).pad_before,
-                          False, False, False)
-    if isinstance(op, (Conv, AvgPool)):
-        before = op.out_shape(shape)
-        out = pools[0].out_shape(before) if pools else before
-        top, left = op.window(shape[1]).pad_before, op.window(shape[2]).pad_before
-        average = isinstance(op, AvgPool)
-        groups = op.groups if isinstance(op, Conv) else shape[0]
-        return FusedLayer("conv", op.name, shape, before, out, op.kernel, op.stride, top, left,
-                          relu, bool(pools), isinstance(op, Conv) and op.bias, groups, clip,
-                          average)
-    if isinstance(op, PadChannels):
-        before = op.out_shape(shape)
-        return FusedLayer("conv", op.name, shape, before,
-                          pools[0].out_shape(before) if pools else before, 1, 1, 0, 0, relu,
-                          bool(pools), False, 1, clip, True, first=op.before)
-    if isinstance(op, Dense):
-        before = (op.units, 1, 1)
-        out = pools[0].out_shape(before) if pools else before
-        return FusedLayer("dense", op.name, shape, before, out, 1, 1, 0, 0, relu, bool(pools),
-                          op.bias, clip=clip)
-    norm = None
-    kind: Kind = "add"
-    out = shape
+        return FusedLayer(
+            kind=kinds.POOL, name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
+            kernel=window.kernel, stride=window.stride,
+            pad_top=window.window(shape[1]).pad_before, pad_left=window.window(shape[2]).pad_before)
+    if isinstance(op, (Conv, AvgPool, PadChannels, Dense)):
+        before = op.out_shape(shape) if not isinstance(op, Dense) else (op.units, 1, 1)
+        layer = FusedLayer(
+            kind=kinds.DENSE if isinstance(op, Dense) else kinds.CONV, name=op.name, in_shape=shape,
+            out_shape_before_pool=before,
+            out_shape=pools[0].out_shape(before) if pools else before,
+            activation=activation, pool=bool(pools),
+            bias=isinstance(op, (Conv, Dense)) and op.bias)
+        if isinstance(op, PadChannels):
+            return replace(layer, average=True, first=op.before)
+        if isinstance(op, Dense):
+            return layer
+        return replace(
+            layer, kernel=op.kernel, stride=op.stride, pad_top=op.window(shape[1]).pad_before,
+            pad_left=op.window(shape[2]).pad_before, average=isinstance(op, AvgPool),
+            groups=op.groups if isinstance(op, Conv) else shape[0])
+    layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
+                       out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):
-        kind, norm = "norm", Norm(op.momentum, op.eps, op.frozen)
-    elif isinstance(op, GlobalAvgPool):
-        kind, out = "mean", op.out_shape(shape)
-    return FusedLayer(kind, op.name, shape, out, out, 1, 1, 0, 0, relu, False, kind == "norm",
-                      clip=clip, norm=norm)
+        return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
+    if isinstance(op, GlobalAvgPool):
+        out = op.out_shape(shape)
+        return replace(layer, kind=kinds.MEAN, out_shape_before_pool=out, out_shape=out)
+    return layer
 
 
 def _check_sums(layers: Sequence[FusedLayer]) -> None:
@@ -389,14 +384,14 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
     vectors: list[bool] = []
     for layer in layers:
         some = [place >= 0 and vectors[place] for place in layer.sources]
-        if not layer.on_array and layer.kind != "mean" and len(set(some)) > 1:
+        if layer.kind.wordwise and len(set(some)) > 1:
             names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
                      for place, vector in zip(layer.sources, some)]
             raise UnsupportedModel(
                 f"layer {layer.name!r} adds a vector and a map of one pixel",
                 expected="two of one kind", found=" and ".join(names),
                 fix="end both branches with Dense or GlobalAvgPool, or none of them")
-        vectors.append(layer.kind in ("dense", "mean") or (not layer.on_array and some[0]))
+        vectors.append(layer.kind.to_vector or (layer.kind.wordwise and some[0]))
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
@@ -404,10 +399,10 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    joined = last.kind == "concat" and all(layers[place].kind == "dense"
-                                           for place in last.sources)
-    if last.relu or last.pool or not (last.on_array or joined):
-        found = ("Relu6" if last.clip else "Relu" if last.relu else "MaxPool2x2" if last.pool
+    joined = last.kind.joins and all(layers[place].kind.fully_connected
+                                     for place in last.sources)
+    if last.activation.has_flags or last.pool or not (last.on_array or joined):
+        found = (str(last.activation) if last.activation.has_flags else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits",

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from pynq_train.errors import UnknownName
 from pynq_train.graph import zoo
+from pynq_train.graph.activation import Activation
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 
 Layers = tuple[FusedLayer, ...]
@@ -17,16 +19,15 @@ Layers = tuple[FusedLayer, ...]
 
 def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: int = 1,
                out: int | None = None, pool: bool = False, groups: int = 1,
-               clip: bool = False) -> FusedLayer:
-    """Return a convolution with ReLU on square maps: 'same' padding unless ``out`` is given.
-
-    ``clip``: with ReLU6.
-    """
+               activation: Activation = Activation.RELU) -> FusedLayer:
+    """Return a convolution on square maps: 'same' padding unless ``out`` is given."""
     before = out if out is not None else -(-size // stride)
     pad = max((before - 1) * stride + kernel - size, 0) // 2
     after = before // 2 if pool else before
-    return FusedLayer("conv", name, (n, size, size), (m, before, before), (m, after, after),
-                      kernel, stride, pad, pad, True, pool, True, groups, clip)
+    return FusedLayer(kind=kinds.CONV, name=name, in_shape=(n, size, size),
+                      out_shape_before_pool=(m, before, before), out_shape=(m, after, after),
+                      kernel=kernel, stride=stride, pad_top=pad, pad_left=pad,
+                      activation=activation, pool=pool, bias=True, groups=groups)
 
 
 def resnet20() -> Layers:
@@ -60,12 +61,13 @@ def alexnet() -> Layers:
 
 def mobilenet() -> Layers:
     """The 27 convolutions of MobileNet-V1 0.25 for 28x28 images of one channel, with ReLU6."""
-    layers, size, width = [conv_layer("conv1", 8, 1, 28, clip=True)], 28, 8
+    relu6 = Activation.RELU6
+    layers, size, width = [conv_layer("conv1", 8, 1, 28, activation=relu6)], 28, 8
     for index, (out, stride) in enumerate(zoo.MOBILENET_PAIRS, 1):
         layers.append(conv_layer(f"dw{index}", width, width, size, 3, stride, groups=width,
-                                 clip=True))
+                                 activation=relu6))
         size, before, width = -(-size // stride), width, out
-        layers.append(conv_layer(f"pw{index}", width, before, size, 1, clip=True))
+        layers.append(conv_layer(f"pw{index}", width, before, size, 1, activation=relu6))
     return tuple(layers)
 
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pynq_train.hw.commands import RECORD_WORDS, LoadMode, Opcode, Unit
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.arrays import Array
+from pynq_train.hw.commands import RECORD_BYTES, LoadMode, Opcode, Unit
 from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_UNPOOL_COLUMNS,
+    WORD_BYTES,
+    ceil_div,
+    master_bytes,
+)
 from pynq_train.program.pooling import pool_spans
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine, strides_of
 
-Array = NDArray[Any]
-
-PLAIN_BYTES = 4
-"""Bytes of a weight master without momentum."""
 _MASK32 = (1 << 32) - 1
 _SLICE = 1 << 20
 """Rows that are replayed at once: bounds the memory of the arrays."""
@@ -172,7 +174,7 @@ def walk_spans(fields: Fields, name: str, counts: Sequence[int],
             faddr = tiles.faddr[part, None] + row_offsets(rows, n, fdrow, taken, last)
             faddr = np.bitwise_and(faddr, _MASK32)
             # Flags are read from column 0 of their row on, up to the last valid column.
-            words = (x1 >> (3 if unpool else 4)) + 1
+            words = x1 // (FLAG_UNPOOL_COLUMNS if unpool else FLAG_MASK_PIXELS) + 1
             bits.append(Spans.of(faddr[valid], (faddr + WORD_BYTES * words)[valid]))
     return Spans.union(data), Spans.union(bits) if bits else Spans.one(0, 0)
 
@@ -204,7 +206,7 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
 def _update(f: Fields) -> list[Access]:
     """Return what the update unit does to the masters, and its 16-bit copies if it writes them."""
     unit, count = Unit.U, f["u.u_count"]
-    masters = Spans.one(f["u.wv_off"], (PLAIN_BYTES if f["u.u_plain"] else WORD_BYTES) * count)
+    masters = Spans.one(f["u.wv_off"], master_bytes(not f["u.u_plain"]) * count)
     result = [Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
     if f["u.u_copy"]:
         result.append(Access(unit, True, "16-bit copy", Spans.one(f["u.w16_off"], 2 * count)))
@@ -294,13 +296,13 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
         unit, result = Unit.V, [Access(Unit.V, *found) for found in pool_spans(f)]
     else:
         unit, batch = Unit.F, f["f.f_batch"]
-        size = -(-f["f.f_classes"] // 4) * batch * WORD_BYTES
+        size = ceil_div(f["f.f_classes"], CHANNELS_PER_WORD) * batch * WORD_BYTES
         result = [Access(unit, False, "logits", Spans.one(f["f.logit_off"], size)),
                   Access(unit, False, "labels", Spans.one(f["f.label_off"], WORD_BYTES * batch))]
         if f["f.f_grad"]:
             result.append(Access(unit, True, "logit gradients",
                                  Spans.one(f["f.dlogit_off"], size)))
-    record = Spans.one(f["pre.rec_off"], WORD_BYTES * RECORD_WORDS)
+    record = Spans.one(f["pre.rec_off"], RECORD_BYTES)
     result.append(Access(unit, True, "record", record))
     # A tensor of which nothing is touched meets no other one.
     return [a for a in result if a.spans]

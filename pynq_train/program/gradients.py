@@ -14,23 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import WORD_BYTES, HwConfig
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.words import LANES, SET_PIXELS, WORD_BYTES, round_up
 from pynq_train.program.access import numbers, row_offsets
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import affine, strides_of, unpair
 
-Array = NDArray[Any]
-
-LANES, QUAD = 3, 4
-"""Lanes of a segment; pixels of an S set."""
 REDUCED = 3
 """Inner tile levels of the reduction: rows, columns, images."""
 _MASK32 = (1 << 32) - 1
@@ -57,7 +53,7 @@ class _Gradient:
     def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],
                  config: HwConfig) -> None:
         self._label, self._f, self._taps, self._config = label, fields, taps, config
-        self._blocks, self._lane_sums = config.m_blocks, QUAD * config.tm
+        self._blocks, self._lane_sums = config.m_blocks, SET_PIXELS * config.tm
         self._tile, self._pixels = numbers(fields, "pre.t", 5), numbers(fields, "pix.p", 3)
 
     def check(self) -> None:
@@ -102,9 +98,9 @@ class _Gradient:
         The number of sets, and the padding of a block, follow from the limits of the S ring.
         """
         f, pixels = self._f, prod(self._pixels)
-        padded = -(-pixels // QUAD) * QUAD
+        padded = round_up(pixels, SET_PIXELS)
         want = {"s.n0": self._pixels[0], "s.n1": self._pixels[1], "s.n2": self._pixels[2],
-                "s.n3": self._blocks, "c.s_col": 1, "c.s_stride": padded, "c.s_step": QUAD}
+                "s.n3": self._blocks, "c.s_col": 1, "c.s_stride": padded, "c.s_step": SET_PIXELS}
         for name, value in want.items():
             self._require(f[name] == value, name, f"{value}, as the pixels of a tile stand in the "
                           "S ring", f[name])
@@ -191,7 +187,7 @@ class _Gradient:
 
         def at(strides: Sequence[int]) -> Array:
             """Value of an affine variable in each step: ``[pixel, segment]``."""
-            return (strides[0] * (pixel % QUAD) + strides[4] * (pixel // QUAD)
+            return (strides[0] * (pixel % SET_PIXELS) + strides[4] * (pixel // SET_PIXELS)
                     + strides[2] * tap + strides[3] * step)
 
         voff = np.array([unpair(entry["voff"]) for entry in self._taps], np.int64)

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, PixelMode
-from pynq_train.hw.config import FLAG_ROW_WORDS, RING_MARGIN, HwConfig
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.limits import (
+    FLAG_TILE_COLUMNS,
+    MAX_COORDINATE,
+    MAX_FLAG_COLUMNS,
+    MAX_KERNEL,
+    MAX_POOL_COLUMNS,
+    MAX_PRODUCTS,
+    MAX_STRIDE,
+    RING_MARGIN,
+)
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    LANES,
+    SET_PIXELS,
+    ceil_div,
+    round_up,
+)
 from pynq_train.program.access import numbers, tile_coords
 from pynq_train.program.meaning import Meaning, has_work
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import affine, distinct, strides_of, unpair
-
-Array = NDArray[Any]
-
-MAX_PRODUCTS = 1 << 17
-"""Products of one sum: 2**17 * 32767**2 < 2**47."""
-MAX_KERNEL, MAX_STRIDE = 11, 4
-"""Largest kernel and stride of a convolution."""
-LANES, QUAD = 3, 4
-"""Pixel lanes; pixels (or channels) of a word group."""
-FLAG_TILE_COLUMNS = 16
-"""Column tiles of maps with flags start at multiples of this: a whole flag word."""
 
 
 class Limits:
@@ -111,8 +118,8 @@ class Limits:
         for name in ("x", "s", *self._stores):
             for level in range(4):
                 size = f[f"{name}.lim{level}"]
-                self._require(size < 1 << 15, f"{name}.lim{level}", "below 32768", size)
-        # 2**17 products of 16-bit codes stay below 2**47, so 48-bit accumulators never wrap.
+                self._require(size <= MAX_COORDINATE, f"{name}.lim{level}",
+                              f"at most {MAX_COORDINATE}", size)
         products = Meaning(f).products
         self._require(products <= MAX_PRODUCTS, "products in one sum",
                       f"at most {MAX_PRODUCTS}, so that 48 bits never overflow", products,
@@ -126,8 +133,9 @@ class Limits:
             self._require(tm % group == 0, "g_group", f"0, or a divisor of {tm}", group)
             self._require(f["g.g_m"] == f["g.g_n"], "g_n of a grouped convolution",
                           f"g_m ({f['g.g_m']})", f["g.g_n"])
-            self._require(f["g.g_nb"] == tm // QUAD, "g_nb of a grouped convolution",
-                          f"{tm // QUAD}, the channel blocks of an m tile", f["g.g_nb"])
+            blocks = self._config.m_blocks
+            self._require(f["g.g_nb"] == blocks, "g_nb of a grouped convolution",
+                          f"{blocks}, the channel blocks of an m tile", f["g.g_nb"])
 
     def _counts(self) -> None:
         """Check that no loop is empty and that taps and compute level 2 agree."""
@@ -179,7 +187,7 @@ class Limits:
         # padding included.
         products = prod(self._tile[:red]) * (
             self._l[0] * self._l[4] if self._wu
-            else QUAD * self._l[1] * self._l[3] * self._taps_of_region())
+            else CHANNELS_PER_WORD * self._l[1] * self._l[3] * self._taps_of_region())
         # Padded channels and pixels are counted here, so the bound has some slack.
         self._require(products <= 2 * MAX_PRODUCTS, "products that the loops add to one sum",
                       f"at most {MAX_PRODUCTS} without padding", products)
@@ -203,7 +211,7 @@ class Limits:
                       "WINDOW in the weight gradient only", mode.name)
         positions = affine(0, counts, strides_of(counts, self._pairs("pix.dpos", 3)))
         if mode == PixelMode.GROUPS:
-            rows = -(-len(positions) // LANES)
+            rows = ceil_div(len(positions), LANES)
             table = np.full(rows * LANES, -1, np.int64)
             table[: len(positions)] = positions
             table = table.reshape(rows, LANES)
@@ -222,7 +230,7 @@ class Limits:
             if clash.any():
                 row = int(np.argmax(clash))
                 self._require(False, f"bank rule: lanes {one} and {two} of pixel table row {row}",
-                              "positions that differ modulo 3",
+                              f"positions that differ modulo {LANES}",
                               f"{int(a[row])} and {int(b[row])}",
                               "choose other pitches of the X tile")
         return table
@@ -253,7 +261,7 @@ class Limits:
         rows = affine(0, counts, strides_of(counts, numbers(self._f, "c.dj", 5)))
         # A weight gradient takes pixels in sets of four; rows behind the last pixel are read, and
         # multiplied with S words that s_valid makes zero.
-        last = -(-len(self._table) // QUAD) * QUAD if self._wu else len(self._table)
+        last = round_up(len(self._table), SET_PIXELS) if self._wu else len(self._table)
         self._require(int(rows.min()) >= 0 and int(rows.max()) < last,
                       "pixel table rows that compute reads", f"0..{last - 1}",
                       f"{int(rows.min())}..{int(rows.max())}")
@@ -286,24 +294,26 @@ class Limits:
         """Check that sets and chunks of S words fit the ring and are all that the loader brings."""
         f, n = self._f, numbers(self._f, "s.n", 4)
         plane = n[0] * n[1] * n[2]
-        words = n[3] * (-(-plane // QUAD) * QUAD if f["s.align"] else plane)
+        words = n[3] * (round_up(plane, SET_PIXELS) if f["s.align"] else plane)
         sweeps = self._l[4] if self._wu else prod(self._l[1:])
         sets, chunk = f["c.s_sets"], f["c.s_chunk"]
         self._require(sets >= 1 and sweeps % sets == 0, "c.s_sets",
                       f"a divisor of the {sweeps} sweeps of a tile", sets)
-        self._require(words % QUAD == 0, "words of an S tile", "a multiple of 4", words)
+        self._require(words % SET_PIXELS == 0, "words of an S tile", f"a multiple of {SET_PIXELS}",
+                      words)
         self._require(sweeps // sets * chunk == words, "words of an S tile",
                       f"{sweeps // sets} chunks of {chunk}", words)
         self._at_most("words of an S chunk", chunk, self._config.s_ring_words - RING_MARGIN)
         # The last word of the last set: i = t = 3 (docs/engine.md 5, S sets).
-        highest = (sets - 1) * f["c.s_step"] + 3 * f["c.s_stride"] + 3
+        highest = (sets - 1) * f["c.s_step"] + (SET_PIXELS - 1) * (f["c.s_stride"] + 1)
         self._require(highest < chunk, "words of an S chunk that its sets read",
                       f"0..{chunk - 1}", f"0..{highest}")
         if self._wu:
-            self._require(self._l[:2] == [QUAD, 1], "weight gradient: c.l0 and c.l1", "4 and 1",
-                          self._l[:2])
-            self._require(len(self._table) == f["c.s_valid"] <= QUAD * self._l[4], "c.s_valid",
-                          f"the tile's {len(self._table)} pixels, in c.l4 sets of 4",
+            self._require(self._l[:2] == [SET_PIXELS, 1], "weight gradient: c.l0 and c.l1",
+                          f"{SET_PIXELS} and 1", self._l[:2])
+            pixels = len(self._table)
+            self._require(pixels == f["c.s_valid"] <= SET_PIXELS * self._l[4], "c.s_valid",
+                          f"the tile's {pixels} pixels, in c.l4 sets of {SET_PIXELS}",
                           f["c.s_valid"])
 
     def _accumulators(self) -> None:
@@ -313,8 +323,8 @@ class Limits:
         if self._wu:
             groups = prod(self._l[:4])
             self._at_most("accumulator groups", groups, depth)
-            self._require(f["y.groups"] == QUAD, "y.groups", QUAD, f["y.groups"])
-            drained = prod(self._y[: f["y.segs"]]) * QUAD
+            self._require(f["y.groups"] == SET_PIXELS, "y.groups", SET_PIXELS, f["y.groups"])
+            drained = prod(self._y[: f["y.segs"]]) * SET_PIXELS
             self._require(drained == groups, "accumulator groups drained",
                           f"those that are computed ({groups})", drained)
             return
@@ -333,7 +343,7 @@ class Limits:
         self._require(prod(self._y[: f["y.segs"]]) == 1, "segments of a tile", 1,
                       prod(self._y[: f["y.segs"]]))
         pixels = prod(self._q[:3])
-        groups = self._q[3] * (pixels if f["y.single"] else -(-pixels // LANES))
+        groups = self._q[3] * (pixels if f["y.single"] else ceil_div(pixels, LANES))
         self._require(bool((started[:groups] == 1).all()) and groups <= depth,
                       "accumulator groups drained", "started ones", f"{groups} groups")
         single = f["pix.pmode"] == PixelMode.SINGLE
@@ -400,9 +410,9 @@ class Limits:
         if not f["y.flags"]:
             return
         if f["y.pool"]:
-            words = -(-(q[0] // 2) // 4) * (q[1] // 2) * q[2]
+            words = ceil_div(q[0] // 2, FLAG_POOL_PIXELS) * (q[1] // 2) * q[2]
         else:
-            words = -(-q[0] // 16) * q[1] * q[2]
+            words = ceil_div(q[0], FLAG_MASK_PIXELS) * q[1] * q[2]
         blocks = np.arange(self._config.m_blocks)
         staged = (blocks[:, None] * f["y.fblk"] + np.arange(words)).reshape(-1)
         self._staged("staged flag words", np.unique(staged), "yf",
@@ -419,4 +429,4 @@ class Limits:
                           f"0 or less, or a multiple of {FLAG_TILE_COLUMNS}", bad[:1])
             unpool = self._f[f"{walk}.mode"] == LoadMode.UNPOOL
             self._at_most(f"columns of {walk} with flags", self._f[f"{walk}.lim0"],
-                          FLAG_ROW_WORDS * (8 if unpool else 16))
+                          MAX_POOL_COLUMNS if unpool else MAX_FLAG_COLUMNS)

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.hw.commands import LoadMode, Pass
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    round_up,
+)
 from pynq_train.program.access import numbers
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine
-
-_LANES = 4
-MASK_PIXELS, POOL_PIXELS = 16, 4
 
 
 def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
@@ -28,11 +32,6 @@ def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
         return Spans.of(starts, starts + WORD_BYTES * count)
     starts = affine(start, counts, strides)
     return Spans.of(starts, starts + WORD_BYTES)
-
-
-def _up(a: int, b: int) -> int:
-    """Return a / b, rounded up."""
-    return -(-a // b)
 
 
 class Meaning:
@@ -54,7 +53,7 @@ class Meaning:
         pooled = g["pool"] or g["mode"] == LoadMode.UNPOOL
         self._rows = g["out_rows"] // 2 if pooled else g["out_rows"]
         self._cols = g["out_cols"] // 2 if pooled else g["out_cols"]
-        self._flag_words = _up(self._cols, POOL_PIXELS if pooled else MASK_PIXELS)
+        self._flag_words = ceil_div(self._cols, FLAG_POOL_PIXELS if pooled else FLAG_MASK_PIXELS)
 
     @property
     def products(self) -> int:
@@ -77,10 +76,10 @@ class Meaning:
         if phase:
             step = g["stride"]
             first = (g["phase"] - g["pad_top"]) % step
-            start, rows = start + first * strides[2], max(0, _up(rows - first, step))
+            start, rows = start + first * strides[2], max(0, ceil_div(rows - first, step))
         if rows == 0:
             return Spans.one(0, 0)
-        counts = (g["images"], _up(g["n"], _LANES), rows, g["in_cols"])
+        counts = (g["images"], ceil_div(g["n"], CHANNELS_PER_WORD), rows, g["in_cols"])
         return _words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
 
     def y(self) -> Spans:
@@ -88,7 +87,7 @@ class Meaning:
         g = self.g
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
-        counts = (g["images"], _up(g["m"], _LANES), self._rows, self._cols)
+        counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._cols)
         return _words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
 
     def flags(self) -> Spans:
@@ -96,14 +95,14 @@ class Meaning:
         g = self.g
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
-        counts = (g["images"], _up(g["m"], _LANES), self._rows, self._flag_words)
+        counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._flag_words)
         return _words(g["flag"], counts, (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))
 
     @property
     def weight_count(self) -> int:
         """Weights of the layer, those included that pad m tiles and n blocks."""
         g = self.g
-        return _up(g["m"], g["tile"]) * g["tile"] * g["nb"] * _LANES * g["kernel"] ** 2
+        return round_up(g["m"], g["tile"]) * g["nb"] * CHANNELS_PER_WORD * g["kernel"] ** 2
 
     def weights(self) -> Spans:
         """Return the bytes of the 16-bit weights."""
@@ -112,7 +111,7 @@ class Meaning:
     def biases(self) -> Spans:
         """Return the bytes of the bias masters, or of the sums of the bias gradient."""
         g = self.g
-        return Spans.one(g["b"], _up(g["m"], g["tile"]) * g["tile"] * WORD_BYTES)
+        return Spans.one(g["b"], round_up(g["m"], g["tile"]) * WORD_BYTES)
 
     def expected(self) -> dict[str, tuple[Spans, bool]]:
         """Return, by access: the bytes that it may touch, and whether it must touch all of them.

@@ -5,14 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.config import WORD_BYTES, HwConfig
-from pynq_train.hw.pool import (
-    ARGMAX_PIXELS,
-    MAX_KERNEL,
-    MAX_STRIDE,
-    SPARE_COLUMNS,
-    passes,
-)
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.limits import MAX_POOL_KERNEL, MAX_POOL_STRIDE, MIN_POOL_KERNEL
+from pynq_train.hw.pool import ARGMAX_PIXELS, SPARE_COLUMNS, passes
+from pynq_train.hw.words import WORD_BYTES, ceil_div
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans
 
@@ -38,8 +34,9 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
     for name in ("p_images", "p_blocks", "p_rows", "p_cols", "q_rows", "q_cols"):
         require(f[f"p.{name}"] >= 1, name, "1 or more", f[f"p.{name}"])
     kernel, stride = f["p.p_kernel"], f["p.p_stride"]
-    require(2 <= kernel <= MAX_KERNEL, "p_kernel", f"2..{MAX_KERNEL}", kernel)
-    require(1 <= stride <= MAX_STRIDE, "p_stride", f"1..{MAX_STRIDE}", stride)
+    require(MIN_POOL_KERNEL <= kernel <= MAX_POOL_KERNEL, "p_kernel",
+            f"{MIN_POOL_KERNEL}..{MAX_POOL_KERNEL}", kernel)
+    require(1 <= stride <= MAX_POOL_STRIDE, "p_stride", f"1..{MAX_POOL_STRIDE}", stride)
     most = config.line_columns - SPARE_COLUMNS
     require(f["p.p_cols"] <= most, "p_cols", f"at most {most}, a line of the unit", f["p.p_cols"])
     back = bool(f["p.p_back"])
@@ -55,7 +52,7 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
     pixels = f["p.q_rows"] * f["p.q_cols"]
     whole = f["p.p_rows"] * f["p.p_cols"]
     planes = {"i": pixels if back else whole, "o": whole if back else pixels,
-              "w": -(-pixels // ARGMAX_PIXELS)}
+              "w": ceil_div(pixels, ARGMAX_PIXELS)}
     for name, plane in planes.items():
         words = f["p.p_blocks"] * plane
         require(f[f"p.{name}_words"] == words, f"{name}_words", f"{words}, an image",

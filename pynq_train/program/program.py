@@ -14,8 +14,9 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
     unpack_tap,
 )
-from pynq_train.hw.config import CONFIGS, WORD_BYTES, HwConfig
+from pynq_train.hw.config import CONFIGS, HwConfig
 from pynq_train.hw.contract import contract_hash
+from pynq_train.hw.words import WORD_BYTES
 
 Fields = dict[str, int]
 """Unpacked fields of a descriptor, or of a tap, by name."""

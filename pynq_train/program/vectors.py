@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.words import FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
 from pynq_train.program.program import Fields
 
-FLAG_PIXELS = 16
-"""Pixels of one flag word."""
 _MOST_PLANES = (1 << 16) - 1
 _TOP = 1 << 30
 """Top bit of the significand of a soft float."""
@@ -34,8 +32,8 @@ def check_vector(label: str, f: Fields) -> None:
     images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
     for name in ("v_images", "v_blocks", "v_words"):
         require(f[f"v.{name}"] >= 1, name, "1 or more", f[f"v.{name}"])
-    row = -(-words // FLAG_PIXELS)
-    require(row <= _MOST_PLANES, "v_words", f"at most {FLAG_PIXELS * _MOST_PLANES}", words)
+    row = ceil_div(words, FLAG_MASK_PIXELS)
+    require(row <= _MOST_PLANES, "v_words", f"at most {FLAG_MASK_PIXELS * _MOST_PLANES}", words)
     require(f["v.m_words"] == row, "m_words", f"{row}, whole words of {words} pixels",
             f["v.m_words"])
     for name, size in (("v", words), ("m", row)):

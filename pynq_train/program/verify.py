@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, Unit, reserved_names
-from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES
+from pynq_train.hw.commands import PARAM_BYTES, RECORD_WORDS, Opcode, Unit, reserved_names
 from pynq_train.hw.contract import contract_hash
+from pynq_train.hw.words import CHANNELS_PER_WORD, TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.program.access import Access, accesses
 from pynq_train.program.codec import title
 from pynq_train.program.gradients import check_gradient
@@ -59,7 +59,8 @@ def verify(program: Program) -> None:
         if opcode == Opcode.GRADIENT:
             check_gradient(label, fields, taps, config)
         elif opcode == Opcode.UPDATE:
-            _check_count(label, "u_count", fields["u.u_count"], 4, None, 4)
+            _check_count(label, "u_count", fields["u.u_count"], CHANNELS_PER_WORD, None,
+                         CHANNELS_PER_WORD)
         elif opcode == Opcode.NORM:
             check_norm(label, fields)
         elif opcode == Opcode.VECTOR:
@@ -126,7 +127,7 @@ def _check_prefix(program: Program, index: int, label: str) -> None:
         raise IllegalProgram(f"{label}: number", expected=index, found=fields["pre.number"])
     if fields["pre.opcode"] == Opcode.FENCE:
         return
-    entry_bytes = PARAM_WORDS * WORD_BYTES
+    entry_bytes = PARAM_BYTES
     entry = program.step_off + entry_bytes * fields["pre.param"]
     region = program.region_at(program.step_off)
     if region is None or entry + entry_bytes > region.end:

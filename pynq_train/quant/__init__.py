@@ -4,8 +4,8 @@ from pynq_train.quant.loss import Loss
 from pynq_train.quant.policy import (
     ExponentPolicy,
     LayerExponents,
-    LayerKind,
     Measures,
+    QuantLayer,
     StepExponents,
 )
 from pynq_train.quant.step import (
@@ -18,9 +18,9 @@ from pynq_train.quant.step import (
 __all__ = [
     "ExponentPolicy",
     "LayerExponents",
-    "LayerKind",
     "Loss",
     "Measures",
+    "QuantLayer",
     "SgdStep",
     "StepExponents",
     "StepParams",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pynq_train.layers.fuse import Kind
-
-FREE = frozenset({"conv", "dense", "norm", "add", "concat"})
-"""Kinds of layers whose output may have any exponent (others are copied, ``layers/concat.py``)."""
+from pynq_train.layers.kinds import Kind
 
 
 def groups_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -19,10 +16,10 @@ def groups_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> tupl
     """
     root = list(range(len(kinds)))
     for at in reversed(range(len(kinds))):
-        if kinds[at] != "concat":
+        if not kinds[at].joins:
             continue
         for place in sources[at]:
-            if place < 0 or kinds[place] not in FREE or root[place] != place:
+            if place < 0 or not kinds[place].free_exponent or root[place] != place:
                 raise ValueError(f"layer {place} cannot share the exponent of concatenation {at}")
             root[place] = root[at]
     return tuple(root)

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.graph.activation import Activation
+from pynq_train.hw.words import MASTER_EXPONENT
+from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
-from pynq_train.layers.fuse import Kind
+from pynq_train.layers.kinds import Kind
 from pynq_train.quant.groups import groups_of
 from pynq_train.quant.loss import (
     GRADIENT_BITS,
@@ -27,8 +30,6 @@ HISTORY_STEPS = 16
 MARGIN = 1
 FRACTION_BITS = GRADIENT_BITS
 """A range ``k`` has the exponent ``k - FRACTION_BITS``."""
-MASTER_EXPONENT = -28
-"""Exponent of the 32-bit weight and bias masters (Q3.28)."""
 INPUT_START, FEATURE_START, GRADIENT_START = 2, 4, -8
 """Ranges ``k`` before anything was measured."""
 FEATURE_FLOOR, WEIGHT_FLOOR, GRADIENT_FLOOR = -21, -21, -48
@@ -59,29 +60,31 @@ def clamp(value: int, low: int, high: int) -> int:
 
 
 @dataclass(frozen=True)
-class LayerKind:
+class QuantLayer:
     """What the policy must know of a layer.
 
     Attributes:
         name: its name.
         sources: positions of the layers that it reads, -1 for the images.
         trained: its output has a gradient.
-        kind: convolution, normalisation and so on.
+        kind: what it does.
         pixels: pixels of a mean.
         rate: of a dropout.
+        activation: behind it.
     """
 
     name: str
     sources: tuple[int, ...]
     trained: bool = True
-    kind: Kind = "conv"
+    kind: Kind = kinds.CONV
     pixels: int = 1
     rate: float = 0.0
+    activation: Activation = Activation.NONE
 
     @property
     def on_array(self) -> bool:
         """Whether it is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class LayerExponents:
         w_next: 16-bit weights that the update writes.
         second: second input of a layer with two.
         total: forward sums of a layer of the vector unit, None for others.
+        activation: what keeps the output within bounds.
     """
 
     x: int
@@ -107,6 +111,7 @@ class LayerExponents:
     w_next: int
     second: int = 0
     total: int | None = None
+    activation: Activation = Activation.NONE
 
     @property
     def forward_sum(self) -> int:
@@ -185,7 +190,7 @@ class ExponentPolicy:
         loss: gives the exponent of the logit gradients; not part of the saved state.
     """
 
-    layers: tuple[LayerKind, ...]
+    layers: tuple[QuantLayer, ...]
     backward_graph: BackwardGraph
     input_k: int = INPUT_START
     feature: list[list[int]] = field(default_factory=list)
@@ -196,7 +201,7 @@ class ExponentPolicy:
     loss: Loss = PLAIN_LOSS
 
     @classmethod
-    def start(cls, layers: Sequence[LayerKind], backward_graph: BackwardGraph,
+    def start(cls, layers: Sequence[QuantLayer], backward_graph: BackwardGraph,
               weight_k: Sequence[int], input_k: int = INPUT_START) -> ExponentPolicy:
         """Return the state before the first step.
 
@@ -235,18 +240,18 @@ class ExponentPolicy:
             if not step.target:
                 continue
             found = total
-            if step.kind not in ("mask", "view"):
+            if not step.kind.copies:
                 history = self._history(step.target)
                 target = max(_target(history, GRADIENT_START), GRADIENT_FLOOR)
-                most = MAX_OFFSET_SHIFT if step.kind == "norm" else MAX_SHIFT
+                most = MAX_OFFSET_SHIFT if step.kind == nodes.NORM else MAX_SHIFT
                 found = min(clamp(target, total, total + most), MAX_GRADIENT_EXPONENT)
             gradients[step.target] = found
-            if step.kind == "backward":
+            if step.kind == nodes.BACKWARD:
                 inputs[step.layer] = found
         layers = []
-        for i, (kind, own) in enumerate(zip(self.layers, forward)):
+        for i, (layer, own) in enumerate(zip(self.layers, forward)):
             ref = self.backward_graph.of_layer.get(i)
-            w_next = self.weight_exponent(i) if kind.trained and kind.on_array else own.w
+            w_next = self.weight_exponent(i) if layer.trained and layer.on_array else own.w
             layers.append(replace(own, dy=gradients[ref.tensor] if ref else 0,
                                   dx=inputs.get(i, 0), w_next=w_next))
         return StepExponents(batch, tuple(layers), gradients, tuple(sums), self.loss)
@@ -259,7 +264,7 @@ class ExponentPolicy:
         for i, group in enumerate(groups):
             last = len(self.layers) - 1
             ceiling = self.loss.logits_ceiling(batch) if group == last else FEATURE_CEILING
-            if self.layers[i].kind != "concat":
+            if not self.layers[i].kind.joins:
                 target = clamp(_target(self.feature[i], FEATURE_START), FEATURE_FLOOR, ceiling)
                 targets[group] = max(targets.get(group, FEATURE_FLOOR), target)
         for _ in range(_MOST_ROUNDS):
@@ -281,21 +286,21 @@ class ExponentPolicy:
             x, *rest = (done[at].y if at >= 0 else self.input_exponent for at in sources[i])
             second = rest[0] if rest else 0
             w, most = self.w16[i], MAX_SHIFT
-            if layer.kind == "concat":
+            if layer.kind.joins:
                 done.append(LayerExponents(x, w, target, 0, 0, 0, total=target))
                 continue
-            if layer.kind == "norm":
+            if layer.kind.normalises:
                 w, most = self._coefficient(layer.name), MAX_OFFSET_SHIFT
                 least = max(target - x - most, second - x - SCALE_BITS if rest else w)
                 w = min(max(w, least), second - x) if rest else max(w, target - x - most)
                 total = x + w
-            elif layer.kind == "add":
+            elif layer.kind == kinds.ADD:
                 total = _common(x, second if rest else x)
-            elif layer.kind == "pool":
+            elif layer.kind.windowed:
                 total, most = x, 0  # values are copied
-            elif layer.kind == "mean":
+            elif layer.kind.reduces:
                 total = x - mean_scale(layer.pixels)[1]
-            elif layer.kind == "drop":
+            elif layer.kind == kinds.DROP:
                 total = x - keep_scale(layer.rate)[1]
                 if not training:  # who reads it then reads what it reads
                     total, target = x, x
@@ -303,7 +308,7 @@ class ExponentPolicy:
                 total = x + w
             y = clamp(target, total, total + most)
             done.append(LayerExponents(x, w, y, 0, 0, 0, second,
-                                       None if layer.on_array else total))
+                                       None if layer.on_array else total, layer.activation))
         return done
 
     def _coefficient(self, name: str) -> int:
@@ -316,15 +321,15 @@ class ExponentPolicy:
         """Exponent of the sums of a node of the backward graph."""
         first = gradients[step.reads[0].tensor]
         own = forward[step.layer]
-        if step.kind == "sum":
+        if step.kind == nodes.SUM:
             return _common(first, gradients[step.reads[1].tensor])
-        if step.kind in ("mask", "view", "unpool"):
+        if step.kind.copies or step.kind == nodes.UNPOOL:
             return first
-        if step.kind == "spread":
+        if step.kind == nodes.SPREAD:
             return first - mean_scale(self.layers[step.layer].pixels)[1]
-        if step.kind == "drop":
+        if step.kind == nodes.DROP:
             return first - keep_scale(self.layers[step.layer].rate)[1]
-        if step.kind == "norm":
+        if step.kind == nodes.NORM:
             history = self.extra.get(f"{self.layers[step.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
         return first + own.w
@@ -352,13 +357,13 @@ class ExponentPolicy:
                     self.weight_k[i] = weights.bit_length() + MASTER_EXPONENT
                 self.w16[i] = layer.w_next
         for number, (step, total) in enumerate(zip(self.backward_graph.nodes, used.sums)):
-            bits = measures.backward[step.layer] if step.kind == "backward" else None
+            bits = measures.backward[step.layer] if step.kind == nodes.BACKWARD else None
             if number in measures.nodes:
                 bits, coefficients = measures.nodes[number]
-                if step.kind == "norm":
+                if step.kind == nodes.NORM:
                     _push(self.extra.setdefault(f"{self.layers[step.layer].name}.b", []),
                           coefficients, total - used.gradients[step.reads[0].tensor])
-            if bits is not None and step.target and step.kind != "mask":
+            if bits is not None and step.target and not step.kind.copies:
                 _push(self._history(step.target), bits, total)
 
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
@@ -398,7 +403,7 @@ class ExponentPolicy:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], layers: Sequence[LayerKind],
+    def from_dict(cls, data: Mapping[str, Any], layers: Sequence[QuantLayer],
                   backward_graph: BackwardGraph) -> ExponentPolicy:
         """Rebuild a state saved by :meth:`to_dict` for a network.
 

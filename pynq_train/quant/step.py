@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
+from pynq_train.graph.activation import Activation
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import MASTER_EXPONENT
+from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
-    MASTER_EXPONENT,
     MAX_SHIFT,
     LayerExponents,
-    LayerKind,
+    QuantLayer,
     StepExponents,
     keep_scale,
     mean_scale,
@@ -78,15 +81,14 @@ class StepParams:
     node_coefficients: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
-RELU6_TOP = 6
-NO_LIMIT = (1 << 16) - 1
+def limit_code(activation: Activation, exponent: int) -> int:
+    """Largest code behind an activation at an exponent; what 16 bits do not reach clips nothing.
 
-
-def relu6_limit(exponent: int) -> int:
-    """Code of 6 at an exponent (ties to even); what 16 bits do not reach clips nothing."""
-    if exponent > 0:
-        return round(RELU6_TOP / (1 << exponent))
-    return min(RELU6_TOP << -exponent, NO_LIMIT)
+    Without an upper bound nobody reads the limit: it is that of ReLU6, as it always was, so that
+    step blocks stay the same byte for byte.
+    """
+    code = activation.top_code(exponent)
+    return limit_code(Activation.RELU6, exponent) if code is None else min(code, NO_LIMIT)
 
 
 def learning_rate_fields(lr: float) -> tuple[int, int]:
@@ -109,7 +111,7 @@ def learning_rate_fields(lr: float) -> tuple[int, int]:
     return mantissa, shift
 
 
-def step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[LayerKind],
+def step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[QuantLayer],
                 backward_graph: BackwardGraph, alphas: Mapping[int, float]) -> StepParams:
     """Return the step-block fields of a step; without ``sgd`` those of an evaluation.
 
@@ -120,29 +122,30 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None, kinds: Sequence[L
     Args:
         exponents: of the step.
         sgd: the optimizer's values, None for an evaluation.
-        kinds: the layers.
+        layers: the layers.
         backward_graph: which gradients are computed from which.
         alphas: by position of a normalisation: the part by which its running values move.
     """
     batch = exponents.batch
     valid = batch if sgd is None or sgd.valid is None else sgd.valid
-    forward = [_forward_fields(kind, e, sgd) for kind, e in zip(kinds, exponents.layers)]
+    forward = [_forward_fields(layer, e, sgd) for layer, e in zip(layers, exponents.layers)]
     backward = [{"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0} for e in exponents.layers]
     weights, bias = _update_fields(exponents, sgd)
     norm = {at: {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                  "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
-            for at, (kind, e) in enumerate(zip(kinds, exponents.layers)) if kind.kind == "norm"}
-    nodes, coefficients = {}, {}
+            for at, (layer, e) in enumerate(zip(layers, exponents.layers))
+            if layer.kind.normalises}
+    found, coefficients = {}, {}
     for number, (node, total) in enumerate(zip(backward_graph.nodes, exponents.sums)):
-        if node.kind in ("backward", "view"):
+        if not node.kind.on_vector_unit:
             continue
-        nodes[number] = _node_fields(node, total, exponents, kinds)
-        if node.kind == "norm":
+        found[number] = _node_fields(node, total, exponents, layers)
+        if node.kind == nodes.NORM:
             e, g = exponents.layers[node.layer], exponents.gradients[node.reads[0].tensor]
             coefficients[number] = {"z_exp": e.x, "g_exp": g, "a_exp": total - g,
                                     "b_exp": total - e.x, "c_exp": total}
     softmax = {**exponents.loss.fields(exponents.logits), "valid": valid}
-    return StepParams(softmax, tuple(forward), tuple(backward), weights, bias, norm, nodes,
+    return StepParams(softmax, tuple(forward), tuple(backward), weights, bias, norm, found,
                       coefficients)
 
 
@@ -171,49 +174,50 @@ def _update_fields(exponents: StepExponents, sgd: SgdStep | None
     return tuple(weights), tuple(bias)
 
 
-def _forward_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
+def _forward_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
     """Forward pass of a layer, on whatever unit it runs; a concatenation has none."""
-    if kind.on_array:
+    if layer.on_array:
         return {"shift": e.y - e.forward_sum, "bias_shift": MASTER_EXPONENT - e.forward_sum,
-                "limit": relu6_limit(e.y)}
-    if kind.kind == "concat":
+                "limit": limit_code(e.activation, e.y)}
+    if layer.kind.joins:
         return {}
-    return _drop_fields(kind, e, sgd) if kind.kind == "drop" else _vector_fields(kind, e)
+    return _drop_fields(layer, e, sgd) if layer.kind == kinds.DROP else _vector_fields(layer, e)
 
 
-def _vector_fields(kind: LayerKind, e: LayerExponents) -> dict[str, int]:
+def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
     """Forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
-    if kind.kind == "pool":
+    limit = limit_code(e.activation, e.y)
+    if layer.kind.windowed:
         return {"shift": shift}
-    if kind.kind == "mean":
-        return {"shift": shift, "limit": relu6_limit(e.y), "a_scale": mean_scale(kind.pixels)[0]}
-    return {"shift": shift, "limit": relu6_limit(e.y),
-            "a_scale": 0 if kind.kind == "norm" else _scale(e.x, total),
-            "b_scale": _scale(e.second, total) if len(kind.sources) > 1 else 0}
+    if layer.kind.reduces:
+        return {"shift": shift, "limit": limit, "a_scale": mean_scale(layer.pixels)[0]}
+    return {"shift": shift, "limit": limit,
+            "a_scale": 0 if layer.kind.normalises else _scale(e.x, total),
+            "b_scale": _scale(e.second, total) if len(layer.sources) > 1 else 0}
 
 
-def _drop_fields(kind: LayerKind, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
+def _drop_fields(layer: QuantLayer, e: LayerExponents, sgd: SgdStep | None) -> dict[str, int]:
     """Forward pass of a dropout; in an evaluation it passes all elements, as they are."""
-    fields = {"shift": e.y - e.forward_sum, "limit": relu6_limit(e.y), "a_scale": 1}
+    fields = {"shift": e.y - e.forward_sum, "limit": limit_code(e.activation, e.y), "a_scale": 1}
     if sgd is None:
         return fields
-    return {**fields, "a_scale": keep_scale(kind.rate)[0], "drop_seed": sgd.seed % (1 << 32),
+    return {**fields, "a_scale": keep_scale(layer.rate)[0], "drop_seed": sgd.seed % (1 << 32),
             "drop_step": sgd.step % (1 << STEP_BITS)}
 
 
 def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
-                 kinds: Sequence[LayerKind]) -> dict[str, int]:
+                 layers: Sequence[QuantLayer]) -> dict[str, int]:
     e = [exponents.gradients[ref.tensor] for ref in node.reads]
     shift = exponents.gradients[node.target] - total if node.target else 0
-    if node.kind == "spread":
-        return {"shift": shift, "b_scale": mean_scale(kinds[node.layer].pixels)[0]}
-    if node.kind in ("norm", "unpool"):
+    if node.kind == nodes.SPREAD:
+        return {"shift": shift, "b_scale": mean_scale(layers[node.layer].pixels)[0]}
+    if node.kind in (nodes.NORM, nodes.UNPOOL):
         return {"shift": shift}
-    if node.kind == "drop":
-        return {"shift": shift, "a_scale": keep_scale(kinds[node.layer].rate)[0]}
+    if node.kind == nodes.DROP:
+        return {"shift": shift, "a_scale": keep_scale(layers[node.layer].rate)[0]}
     return {"shift": shift, "a_scale": _scale(e[0], total),
-            "b_scale": _scale(e[1], total) if node.kind == "sum" else 0}
+            "b_scale": _scale(e[1], total) if node.kind == nodes.SUM else 0}
 
 
 def _scale(exponent: int, total: int) -> int:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.arrays import Array
 from pynq_train.backends import RunRequest
 from pynq_train.backends.vboard.build import cache_dir
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.files import write_atomic
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
-from pynq_train.run.formats import Array
 from pynq_train.schedule.memory.coordinates import TensorMap, tensor_maps
 from pynq_train.schedule.plan import Plan
 

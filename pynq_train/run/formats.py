@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.quant.policy import MASTER_EXPONENT
-
-Array = NDArray[Any]
+from pynq_train.hw.words import MASTER_EXPONENT
 
 MASTER_LIMIT = (1 << 31) - 1
 """Largest master; the smallest is minus this."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pynq_train.layers import nodes
 from pynq_train.quant import ExponentPolicy
 from pynq_train.schedule.plan import Plan
 
@@ -25,7 +26,7 @@ def tensor_stats(plan: Plan, policy: ExponentPolicy,
     result: TensorStats = {}
     names = [spec.name for spec in plan.specs]
     written = {step.target: f"{names[step.layer]}.dx" for step in plan.backward_graph.nodes
-               if step.kind == "backward"}
+               if step.kind == nodes.BACKWARD}
     for index, name in enumerate(names):
         # A gradient is written by the backward pass of the layer behind it, whose record counts it
         # under that layer's name.

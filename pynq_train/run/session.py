@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
 from pynq_train.program import Program, verify
 from pynq_train.quant import (
     ExponentPolicy,
@@ -21,24 +22,18 @@ from pynq_train.quant import (
     StepExponents,
     StepParams,
 )
-from pynq_train.quant.policy import MASTER_EXPONENT, range_of_master
+from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import (
-    Array,
-    master_words,
-    operand_copy,
-    quantise,
-    split_master_words,
-)
+from pynq_train.run.formats import master_words, operand_copy, quantise, split_master_words
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_block import (
     DEAD_UPDATE,
-    layer_kinds,
     pack_step_block,
     plan_params,
+    quant_layers,
 )
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -54,7 +49,7 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, ranges, input_k)
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, ranges, input_k)
     policy.loss = plan.loss
     return policy
 
@@ -108,7 +103,7 @@ class Session:
         self._frozen = masters = with_averages(self.plan, masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             if not spec.on_array:
-                if spec.kind == "norm":
+                if spec.kind.normalises:
                     self._write_norm(spec, masters[spec.name])
                 continue
             own = masters[spec.name]
@@ -127,7 +122,7 @@ class Session:
         result = {}
         for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
-                if spec.kind == "norm":
+                if spec.kind.normalises:
                     result[spec.name] = self._read_norm(spec)
                 continue
             if layer.average:
@@ -271,8 +266,8 @@ class Session:
         self._write_evaluation(images, labels, used)
         result = self.run(self.evaluation)
         outcome = _outcome(self.records(self.evaluation), result, len(images), used)
-        blocks = -(-self.plan.classes // 4)
-        raw = self._get("logits", np.int16).reshape(blocks, self.plan.batch, 4)
+        shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
+        raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 

@@ -9,9 +9,9 @@ from pynq_train.cycles import Command, Engine, Trace
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.words import WORD_BYTES
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.passes.cost import DESCRIPTOR_CYCLES, bias_cost, softmax_cost, update_cost
 from pynq_train.schedule.passes.descriptors import Descriptor, Role

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer, chain
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
 from pynq_train.schedule.memory.place import place_programs
@@ -80,12 +81,12 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
                  board: Board) -> tuple[LayerSpec, ...]:
     """Return head, layer and tail. They give the layer the maps that it has in a network."""
     shape = layer.in_shape
-    if layer.kind == "dense" and shape[1:] == (1, 1):
-        head = FusedLayer("dense", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
-    else:
-        head = FusedLayer("conv", "head", shape, shape, shape, 1, 1, 0, 0, False, False, False)
+    vector = layer.kind.fully_connected and shape[1:] == (1, 1)
+    head = FusedLayer(kind=kinds.DENSE if vector else kinds.CONV, name="head", in_shape=shape,
+                      out_shape_before_pool=shape, out_shape=shape)
     out = (1, 1, 1)
-    tail = FusedLayer("dense", "tail", layer.out_shape, out, out, 1, 1, 0, 0, False, False, False)
+    tail = FusedLayer(kind=kinds.DENSE, name="tail", in_shape=layer.out_shape,
+                      out_shape_before_pool=out, out_shape=out)
     return layer_specs(chain((head, layer, tail)), batch, 0 if trained_input else PLACE,
                        board.config.tm)
 

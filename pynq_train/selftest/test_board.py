@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from pynq_train.backends import Backend, open_backend
+from pynq_train.backends.board import how_to_install_pynq
 from pynq_train.doctor import loop_back, step_against_golden
 from pynq_train.doctor.loopback import arena_bytes
 from pynq_train.errors import BadInput, MissingTool, StaleOverlay
@@ -26,7 +27,7 @@ def missing() -> str | None:
     """Why no board can be used here; None: one can."""
     name = this_machine()
     if find_spec("pynq") is None:
-        return "the package pynq is not installed (on a PC: pip install pynq-train[sim])"
+        return f"the package pynq is not installed (on a PC, {how_to_install_pynq()})"
     try:
         if name.startswith("virtual:"):
             from pynq_train.backends.vboard.build import find_tools

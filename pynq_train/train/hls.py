@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.names import HLS_CSIM
-from pynq_train.eftrain.csim import EfNetwork
+from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
-from pynq_train.run.formats import Array
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
 from pynq_train.run.trainer import StepOutcome, T
@@ -28,7 +28,9 @@ def _found(layer: FusedLayer) -> str:
     """Return what of a layer the kernel does not have."""
     if layer.average:
         return "AvgPool" if layer.first is None else "PadChannels"
-    return "Relu6" if layer.clip else f"{layer.groups} groups"
+    if layer.activation not in KNOWN_ACTIVATIONS:
+        return str(layer.activation)
+    return f"{layer.groups} groups"
 
 
 class HlsTrainer:
@@ -41,17 +43,18 @@ class HlsTrainer:
 
     Raises:
         BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
-            ReLU6 or average pooling, or is no convolution or dense layer, or the loss is not the
-            plain cross-entropy.
+            another activation than ReLU, or average pooling, or is no convolution or dense layer,
+            or the loss is not the plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
         for layer, trainable in zip(plan.layers, plan.trainable):
             if not layer.on_array:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
-                               "dense layer", found=layer.kind,
+                               "dense layer", found=str(layer.kind),
                                fix="use another board: EF-Train's kernel has nothing else")
-            if layer.groups > 1 or layer.clip or layer.average:
+            if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
+                    or layer.average):
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
                                "all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")

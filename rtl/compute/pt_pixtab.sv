@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pixel table: walks the pixels of a tile once per descriptor and keeps the X positions of each table row.
+// Pixel table, an address generator whose results are kept: it goes through the pixels of a tile
+// once per descriptor and stores the X positions of each table row.
 //
 //   row = {lane 2: q[11:0] r[1:0], lane 1, lane 0}      position = 3*q + r, bank = r, word = q
 //

@@ -13,6 +13,7 @@ module pt_load_data (
   input  logic        rst_ni,
   // settings of the descriptor
   input  logic [1:0]  mode_i,
+  input  pt_activation_pkg::activation_grad_t grad_i,   // gradient of the activation
   input  logic [63:0] pos_i,          // jumps at levels 0..3, ternary pairs
   // rows
   input  logic        rec_valid_i,
@@ -49,8 +50,7 @@ module pt_load_data (
   // Clock of all registers below.
   logic clk, active;
 
-  logic masked, unpool, en;
-  assign masked = mode_i == 2'(pt_spec_pkg::LoadMask);
+  logic unpool, en;
   assign unpool = mode_i == 2'(pt_spec_pkg::LoadUnpool);
   assign en = !out_valid_o || out_ready_i;
 
@@ -180,15 +180,20 @@ module pt_load_data (
   end
 
   // ---- stage 2: lanes and position --------------------------------------------------------------
-  logic [3:0]  mask_bits, keep;
+  logic [3:0]  flags, keep;
+  logic [63:0] gradient;
   logic [15:0] pooled, pos_q, pos_jump, pos_next;
-  assign mask_bits = flag1_q[{x1_q, 2'b00}+:4];
   assign pooled = flag1_q[{x1_q[2:1], 4'b0000}+:16];
+  assign flags = unpool ? pooled[3:0] : flag1_q[{x1_q, 2'b00}+:4];
+  pt_activation_grad u_grad (
+    .grad_i,
+    .flags_i(flags),
+    .data_i(word1_q),
+    .data_o(gradient)
+  );
   always_comb begin
-    keep = 4'b0000;
     for (int unsigned l = 0; l < 4; l++) begin
-      if (unpool) keep[l] = pooled[l] && pooled[4+2*l+:2] == {y_odd1_q, x1_q[0]};
-      else keep[l] = !masked || mask_bits[l];
+      keep[l] = !unpool || pooled[4+2*l+:2] == {y_odd1_q, x1_q[0]};
       if (zero1_q) keep[l] = 1'b0;
     end
   end
@@ -219,7 +224,7 @@ module pt_load_data (
     end
     if (en && valid1_q) begin
       for (int unsigned l = 0; l < 4; l++) begin
-        out_data_o[16*l+:16] <= keep[l] ? word1_q[16*l+:16] : 16'd0;
+        out_data_o[16*l+:16] <= keep[l] ? gradient[16*l+:16] : 16'd0;
       end
       out_pos_o   <= pos_q;
       out_end_o   <= end1_q;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Row walk: tile loop, tiles that are really loaded, and the clipped rows of each as records.
+// Address generator of loaders and store writers, the row walk: tile loop, tiles that are really
+// loaded, and the clipped rows of each as records.
 //
 //   elements of a row:   n_before padding | n_valid | n_after padding
 //

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tile loader: fetches the tiles of a descriptor into the X banks (Kind 0) or the S ring (Kind 1),
-// with padding, ReLU mask, unpooling and, for S, the channel sums.
+// with padding, gradient of the activation, unpooling and, for S, the channel sums.
 //
-//   words -> queue -> row walk -> records -+-> runs -> read client
-//                                          +-> FIFO -> data side (<- data) -> x_* or s_*
+//   words -> queue -> address generator -> records -+-> runs -> read client
+//                                                   +-> FIFO -> data side (<- data) -> x_* or s_*
 //
 // Contract: one word per cycle. Three descriptors may be inside: one waits in the queue, one has its
 // rows walked, the one before has its last rows written. done_o pulses, in order, when the last word
@@ -281,11 +281,13 @@ module pt_tile_load #(
   // ---- elements ---------------------------------------------------------------------------------
   // The data side has its own settings, and stops behind a descriptor's last row until it is done.
   logic [1:0]  mode_q;
+  pt_activation_pkg::activation_grad_t grad_q;
   logic [63:0] pos_q;
   logic        align_q, open_q;
   always_ff @(posedge clk_i) begin
     if (take) begin
       mode_q  <= walk.mode;
+      grad_q  <= pt_activation_pkg::of_load(walk);
       pos_q   <= walk.pos;
       align_q <= walk.align[0];
     end
@@ -305,6 +307,7 @@ module pt_tile_load #(
     .clk_i,
     .rst_ni,
     .mode_i(mode_q),
+    .grad_i(grad_q),
     .pos_i(pos_q),
     .rec_valid_i(rec_valid && open_q),
     .rec_ready_o(data_ready),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drain: walks the store levels and pixels, fetches accumulator groups and emits one word of four
-// sums per cycle.
+// Drain: an address generator over store levels and pixels fetches accumulator groups; one word of
+// four sums leaves per cycle.
 //
 //   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
 //        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x 4 blocks

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // 2x2 maximum with its index over words of four channels, and the staging address of every word.
+// The flag of a maximum is that of the element it comes from.
 //
 //   even row: maximum of a column pair -> line memory
 //   odd row:  maximum of a column pair, then with the line memory -> out
@@ -18,11 +19,10 @@ module pt_pool #(
   input  logic              clk_i,
   input  logic              rst_ni,
   input  logic              pool_i,
-  input  logic              relu_i,
-  input  logic [15:0]       limit_i,      // values do not exceed it; its flag is zero; none from 32768
   input  logic [StageW-1:0] yblk_i,       // staging step from one channel block to the next
   input  logic              in_valid_i,
   input  logic [63:0]       in_data_i,
+  input  logic [3:0]        in_flags_i,   // of the activation, a lane each
   input  logic [$clog2(Blocks)-1:0] in_block_i,
   input  logic [StageW-1:0] in_addr_i,    // staging position of block 0 (not pooled)
   input  logic              in_col_odd_i,
@@ -51,26 +51,28 @@ module pt_pool #(
   end
 
   // ---- column pairs -----------------------------------------------------------------------------
-  logic [63:0]       hold [Blocks];  // even column of each block
+  logic [67:0]       hold [Blocks];  // even column of each block: flags, data
   logic [63:0]       even, data1_q, data1;
-  logic [3:0]        right, right1_q;
+  logic [3:0]        even_flags, right, right1_q, flags1_q, flags1;
   logic [AddrW-BlkW-1:0] column_q;
   logic [AddrW-1:0]  addr1_q;
   logic              keep1_q, emit1_q, row_end1_q, last1_q, stored1_q;
   logic [BlkW-1:0]   block1_q;
   logic [StageW-1:0] pos1_q;
-  assign even = hold[in_block_i];
+  assign {even_flags, even} = hold[in_block_i];
   always_comb begin
     for (int unsigned l = 0; l < 4; l++) begin
       right[l] = $signed(in_data_i[l*16+:16]) > $signed(even[l*16+:16]) || !pool_i;
       data1[l*16+:16] = right[l] ? in_data_i[l*16+:16] : even[l*16+:16];
+      flags1[l] = right[l] ? in_flags_i[l] : even_flags[l];
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (in_valid_i && !in_col_odd_i) hold[in_block_i] <= in_data_i;
+    if (in_valid_i && !in_col_odd_i) hold[in_block_i] <= {in_flags_i, in_data_i};
     if (in_valid_i) begin
       data1_q    <= data1;
+      flags1_q   <= flags1;
       right1_q   <= right;
       block1_q   <= in_block_i;
       pos1_q     <= in_addr_i;
@@ -95,15 +97,16 @@ module pt_pool #(
     end
   end
 
-  logic [67:0] line;
-  pt_ram_sdp #(.Depth(Depth), .Width(68), .OutReg(1'b0)) u_line (
+  logic [63:0] line;
+  logic [3:0]  line_flags, line_right;
+  pt_ram_sdp #(.Depth(Depth), .Width(72), .OutReg(1'b0)) u_line (
     .clk_i,
     .we_i(keep1_q),
     .waddr_i(addr1_q),
-    .wdata_i({right1_q, data1_q}),
+    .wdata_i({right1_q, flags1_q, data1_q}),
     .re_i(in_valid_i && in_row_odd_i),
     .raddr_i({column_q, in_block_i}),
-    .rdata_o(line)
+    .rdata_o({line_right, line_flags, line})
   );
 
   // ---- row pairs --------------------------------------------------------------------------------
@@ -111,17 +114,12 @@ module pt_pool #(
   logic [3:0]        below, mask;
   logic [7:0]        index;
   logic [StageW-1:0] count_q;    // pooled pixels so far
-  logic [15:0]       limit_q;
-  always_ff @(posedge clk_i) limit_q <= limit_i;
   always_comb begin
     for (int unsigned l = 0; l < 4; l++) begin
       below[l] = $signed(data1_q[l*16+:16]) > $signed(line[l*16+:16]) || !pool_i;
       data2[l*16+:16] = below[l] ? data1_q[l*16+:16] : line[l*16+:16];
-      index[2*l+:2] = {below[l], below[l] ? right1_q[l] : line[64+l]};
-      // The maximum is positive if one of its values is: no need to wait for the comparison.
-      mask[l] = !relu_i || $signed(data1_q[l*16+:16]) > 16'sd0 ||
-                (pool_i && $signed(line[l*16+:16]) > 16'sd0);
-      if (data1_q[l*16+:16] == limit_q || (pool_i && line[l*16+:16] == limit_q)) mask[l] = 1'b0;
+      index[2*l+:2] = {below[l], below[l] ? right1_q[l] : line_right[l]};
+      mask[l] = below[l] ? flags1_q[l] : line_flags[l];
     end
   end
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, ReLU, clipping.
+// Post-processing of four sums per cycle: bias, measure, requantisation to 16 bit, activation.
 //
-// Contract: no stall; valid_o, data_o, meta_o follow their inputs by five cycles. clear_i zeroes
-// measure and saturation count; both are final once busy_o has fallen, and until the next clear_i.
+// Contract: no stall; valid_o, data_o, flags_o, meta_o follow their inputs by five cycles. clear_i
+// zeroes measure and saturation count; both are final once busy_o has fallen, and until the next
+// clear_i.
 module pt_post #(
   // Bits of the data that accompany a word.
   parameter int unsigned MetaW = 16
@@ -11,8 +12,7 @@ module pt_post #(
   input  logic             rst_ni,
   input  logic             clear_i,
   input  logic [5:0]       shift_i,    // 0..47
-  input  logic             relu_i,
-  input  logic [15:0]      limit_i,    // larger values become the limit; none from 32768
+  input  pt_activation_pkg::activation_t act_i,
   input  logic             valid_i,
   input  logic [191:0]     acc_i,
   input  logic [191:0]     bias_i,
@@ -21,6 +21,7 @@ module pt_post #(
   output logic             busy_o,     // words or counts on their way
   output logic             valid_o,
   output logic [63:0]      data_o,
+  output logic [3:0]       flags_o,    // of the activation, a lane each
   output logic [MetaW-1:0] meta_o,
   output logic             stored_o,   // stored_i of this word
   output logic [47:0]      measure_o,
@@ -96,15 +97,16 @@ module pt_post #(
     else saturations_o <= saturations_o + 32'(sats);
   end
 
-  // ---- ReLU and clipping ------------------------------------------------------------------------
-  logic [15:0] limit_q;
+  // ---- activation -------------------------------------------------------------------------------
+  pt_activation u_activation (
+    .clk_i,
+    .act_i,
+    .data_i(round),
+    .data_o,
+    .flags_o
+  );
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_o <= 1'b0;
     else valid_o <= round_valid;
-    limit_q <= limit_i;
-    for (int unsigned l = 0; l < 4; l++) begin
-      if (round[l*16+15]) data_o[l*16+:16] <= relu_i ? 16'd0 : round[l*16+:16];
-      else data_o[l*16+:16] <= round[l*16+:16] > limit_q ? limit_q : round[l*16+:16];
-    end
   end
 endmodule

@@ -89,20 +89,19 @@ module pt_store #(
   logic               start, back_start, back_raw, back_flags, drain_active, post_busy;
   logic               writer_active, flags_active, in_record, in_words, record_wait;
   logic [79:0]        back_count;
-  logic [31:0]        param;
-  logic [15:0]        limit;
   logic [31:0]        record_off;
   logic [63:0]        record_data;
   logic [47:0]        measure;
   logic [31:0]        saturations;
   pt_spec_pkg::y_t    y;
   pt_spec_pkg::walk_t yw, yf;
-  logic               raw, pool, relu, flags;
+  pt_spec_pkg::conv_param_t       param;
+  pt_activation_pkg::activation_t act;
+  logic               raw, pool, flags;
   assign raw = y.raw[0];
   assign pool = y.pool[0] && !raw;
-  assign relu = y.relu[0];
-  assign limit = y.clip[0] ? param[31:16] : 16'h8000;
   assign flags = y.flags[0] && !raw;
+  assign act = pt_activation_pkg::of_store(y, param);
 
   pt_store_ctrl u_ctrl (
     .clk_i,
@@ -197,7 +196,7 @@ module pt_store #(
     .rst_ni,
     .start_i(start),
     .enable_i(y.bias[0] && !raw),
-    .shift_i(param[15:8]),
+    .shift_i(param.bias_shift),
     .off_i(y.bias_off),
     .doff_i(y.dbias),
     .count_i(y.y),
@@ -221,6 +220,7 @@ module pt_store #(
   logic [MetaW-1:0]  meta, post_meta;
   logic              post_valid;
   logic [63:0]       post_data;
+  logic [3:0]        post_flags;
   logic [BlkW-1:0]   post_block;
   logic [StageW-1:0] post_addr;
   logic              post_col_odd, post_row_odd, post_row_end, post_last, post_stored;
@@ -231,9 +231,8 @@ module pt_store #(
     .clk_i(pipe_clk),
     .rst_ni,
     .clear_i(start),
-    .shift_i(param[5:0]),
-    .relu_i(relu),
-    .limit_i(limit),
+    .shift_i(param.shift[5:0]),
+    .act_i(act),
     .valid_i(word_valid && !raw),
     .acc_i(word_acc),
     .bias_i(word_bias),
@@ -242,6 +241,7 @@ module pt_store #(
     .busy_o(post_busy),
     .valid_o(post_valid),
     .data_o(post_data),
+    .flags_o(post_flags),
     .meta_o(post_meta),
     .stored_o(post_stored),
     .measure_o(measure),
@@ -257,11 +257,10 @@ module pt_store #(
     .clk_i(pipe_clk),
     .rst_ni,
     .pool_i(pool),
-    .relu_i(relu),
-    .limit_i(limit),
     .yblk_i(y.yblk[StageW-1:0]),
     .in_valid_i(post_valid),
     .in_data_i(post_data),
+    .in_flags_i(post_flags),
     .in_block_i(post_block),
     .in_addr_i(post_addr),
     .in_col_odd_i(post_col_odd),

@@ -26,7 +26,7 @@ module pt_store_ctrl (
   output logic                     front_start_o,
   input  logic                     front_idle_i,
   output pt_spec_pkg::y_t          y_o,
-  output logic [31:0]              param_o,        // limit, bias shift, shift
+  output pt_spec_pkg::conv_param_t param_o,
   input  logic [47:0]              measure_i,
   input  logic [31:0]              saturations_i,
   // back
@@ -50,6 +50,7 @@ module pt_store_ctrl (
 );
   localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
   localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
+  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
   // Word of the prefix with rec_off in its upper half.
   localparam int unsigned RecordIndex = 1;
 
@@ -61,7 +62,7 @@ module pt_store_ctrl (
   logic [YW-1:0]    y_q;
   logic [WalkW-1:0] yw_q, yf_q;
   logic [31:0]      rec_off_q;
-  logic [31:0]      param_q;
+  logic [ParamW-1:0] param_q;
   logic             receiving_q, full_q, fed_q;   // complete; the front has it already
   logic             front_take, front_end, back_take;
   pt_spec_pkg::y_t  incoming;
@@ -78,7 +79,9 @@ module pt_store_ctrl (
   always_ff @(posedge cfg_clk) begin
     if (cfg_valid_i) begin
       if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
-      if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex)) param_q <= cfg_data_i[31:0];
+      for (int unsigned w = 0; w < pt_spec_pkg::ParamWords; w++) begin
+        if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex + w)) param_q[64*w+:64] <= cfg_data_i;
+      end
       if (cfg_idx_i >= 8'(pt_spec_pkg::SecYFirst) &&
           cfg_idx_i < 8'(pt_spec_pkg::SecYFirst + pt_spec_pkg::SecYWords)) begin
         y_q <= {cfg_data_i, y_q[YW-1:64]};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Store writer: walks the rows of a staged segment and hands its valid elements to a write client.
+// Store writer: the address generator pt_row_walk goes through the rows of a staged segment; its
+// valid elements are handed to a write client.
 //
 // Contract: start_i (busy_o low) begins a descriptor; walk_i and count_i stay stable while busy_o
 // is high. Per segment: waits for full_i, reads the slot (data two cycles after re_o) at one word

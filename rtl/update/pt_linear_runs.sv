@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts a range of memory into runs of at most one burst: of each period of words the first few.
+// Address generator of the update unit: a range of memory in runs of at most one burst, of each
+// period of words the first few.
 //
 // Contract: start_i loads the range; a run is offered when go_i is high for its length len_o and
 // then stays until run_ready_i (go_i must not fall meanwhile). The cycle behind start_i or a taken

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the planes of a map, block by block, and cuts each into runs of at most one burst.
+// Address generator of the vector unit: the planes of a map, block by block, each cut into runs of
+// at most one burst.
 //
 //   for block: for image: words of one plane        image_step: from a plane to the next image's
 //                                                   block_jump: from a block's last plane on

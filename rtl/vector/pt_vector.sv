@@ -92,11 +92,14 @@ module pt_vector (
   // ---- modes, settled before the start: section words come before those of the step block -------
   // POOL: bits that ask for anything else are 0 (pynq_train/hw/pool.py, SHARED_PLACES).
   logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q, drop_q, pool_q;
+  pt_activation_pkg::activation_grad_t grad_a_q, grad_b_q;
   logic [15:0] line_images_q, in_blocks_q;
   always_ff @(posedge clk_i) begin
     use_b_q     <= cfg.v_b[0];
     use_table_q <= cfg.v_table[0] || cfg.v_btable[0];
     masked_q    <= (cfg.v_mask_a[0] || cfg.v_mask_b[0]) && !cfg.v_flags[0];
+    grad_a_q    <= pt_activation_pkg::of_vector_a(cfg);
+    grad_b_q    <= pt_activation_pkg::of_vector_b(cfg);
     write_q     <= cfg.v_write[0] || pool_q;
     flags_q     <= cfg.v_flags[0] && (cfg.v_write[0] || pool_q);
     sums_q      <= cfg.v_sums[0];
@@ -300,11 +303,11 @@ module pt_vector (
     .data_i(b_data_i)
   );
 
-  // ---- masks and arithmetic ---------------------------------------------------------------------
+  // ---- gradients, dropout and arithmetic --------------------------------------------------------
   logic             out_room, flag_room, result, math_valid;
   logic             keep_valid, keep_pop;
-  logic [3:0]       bits, positive, keep;
-  logic [63:0]      a_masked, b_masked, math_data;
+  logic [3:0]       bits, math_flags, keep;
+  logic [63:0]      a_masked, b_masked, a_kept, b_kept, math_data;
   logic [3:0][47:0] sum1, sum2;
   logic [47:0]      measure;
   logic [31:0]      saturations;
@@ -331,16 +334,26 @@ module pt_vector (
     .keep_o(keep)
   );
   assign places = mask_word[16*pixel_q[3:2]+:16];
+  assign bits = places[4*pixel_q[1:0]+:4];
+  pt_activation_grad u_grad_a (
+    .grad_i(grad_a_q),
+    .flags_i(bits),
+    .data_i(a_word),
+    .data_o(a_masked)
+  );
+  pt_activation_grad u_grad_b (
+    .grad_i(grad_b_q),
+    .flags_i(bits),
+    .data_i(use_b_q ? b_word : 64'd0),
+    .data_o(b_masked)
+  );
   always_comb begin
-    bits = places[4*pixel_q[1:0]+:4];
-    a_masked = a_word;
-    b_masked = use_b_q ? b_word : 64'd0;
+    a_kept = a_masked;
+    b_kept = b_masked;
     for (int unsigned l = 0; l < 4; l++) begin
-      if (masked_q && cfg.v_mask_a[0] && !bits[l]) a_masked[16*l+:16] = 16'd0;
-      if (masked_q && cfg.v_mask_b[0] && !bits[l]) b_masked[16*l+:16] = 16'd0;
       if (drop_q && !keep[l]) begin
-        a_masked[16*l+:16] = 16'd0;
-        b_masked[16*l+:16] = 16'd0;
+        a_kept[16*l+:16] = 16'd0;
+        b_kept[16*l+:16] = 16'd0;
       end
     end
   end
@@ -378,19 +391,18 @@ module pt_vector (
     .shift_i(param.shift[5:0]),
     .reduce_i(cfg.v_reduce[0]),
     .square_i(cfg.v_square[0]),
-    .relu_i(cfg.v_relu[0]),
-    .limit_i(cfg.v_clip[0] ? param.limit : 16'h8000),
+    .act_i(pt_activation_pkg::of_vector(cfg, param)),
     .write_i(write_q),
     .valid_i(take && (pool_emit || !pool_q)),
     .first_i(first_q),
     .last_i(plane_end),
-    .a_i(a_masked),
-    .b_i(b_masked),
+    .a_i(a_kept),
+    .b_i(b_kept),
     .value_i(value),
     .more_i(more),
     .valid_o(math_valid),
     .data_o(math_data),
-    .positive_o(positive),
+    .flags_o(math_flags),
     .sum1_o(sum1),
     .sum2_o(sum2),
     .measure_o(measure),
@@ -404,12 +416,11 @@ module pt_vector (
     .start_i(start),
     .on_i(flags_q),
     .drop_i(drop_q),
-    .relu_i(cfg.v_relu[0]),
     .pool_i(pool_q),
     .keep_i(keep),
     .last_i(plane_end),
     .valid_i(math_valid),
-    .positive_i(positive),
+    .flags_i(math_flags),
     .winners_valid_i(winners_valid),
     .winners_last_i(winners_last),
     .winners_i(winners),

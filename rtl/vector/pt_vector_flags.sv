@@ -2,11 +2,10 @@
 // Flags of the vector unit's results: 16 pixels in a word, a plane's last word filled with zeros;
 // or winners of the pooling pass, 4 pixels in a word.
 //
-// A flag says that a result is positive and below the limit; with drop_i that its element was kept
-// and, with relu_i, that too.
+// A flag is that of the activation; with drop_i only of elements that were kept.
 //
 // Contract: keep_i and last_i belong to the word that enters the arithmetic in this cycle; its
-// result comes 8 cycles later as positive_i with valid_i (or, with pool_i, its winners whenever
+// result comes 8 cycles later as flags_i with valid_i (or, with pool_i, its winners whenever
 // winners_valid_i is high). push_o: data_o is a whole word, in the same cycle, without
 // back-pressure.
 module pt_vector_flags (
@@ -14,12 +13,11 @@ module pt_vector_flags (
   input  logic        start_i,
   input  logic        on_i,     // flags, or winners, are written
   input  logic        drop_i,
-  input  logic        relu_i,
   input  logic        pool_i,
   input  logic [3:0]  keep_i,
   input  logic        last_i,   // of a plane
   input  logic        valid_i,
-  input  logic [3:0]  positive_i,
+  input  logic [3:0]  flags_i,
   input  logic        winners_valid_i,
   input  logic        winners_last_i,  // of a plane
   input  logic [15:0] winners_i,
@@ -38,8 +36,8 @@ module pt_vector_flags (
   assign plane_end = pool_i ? winners_last_i : last_q[MathCycles-1];
   assign push_o = valid && (plane_end || pixel_q == 4'd15);
   always_comb begin
-    flags = positive_i;
-    if (drop_i) flags = keep_q[MathCycles-1] & (positive_i | {4{!relu_i}});
+    flags = flags_i;
+    if (drop_i) flags = keep_q[MathCycles-1] & flags_i;
     data_o = pack_q;
     for (int unsigned k = 0; k < 16; k++) begin
       if (pixel_q[3:2] == 2'(k / 4) && (pool_i || pixel_q[1:0] == 2'(k % 4))) begin

@@ -3,10 +3,10 @@
 //
 //   total = A*a + B*b + C     (reduce: added up from first_i to last_i, C once)
 //   total = value + more      of the pooling pass, A = B = C = 0
-//   y     = sat(RNE(total >> shift)), negative ones zero with relu, at most limit
+//   y     = activation(sat(RNE(total >> shift)))
 //   sums  : S1 += a, S2 += a*b or a*a
 //
-//   cycle 0 operands | 1 products | 2 A*a + B*b | 3 total | 4..6 round | 7 clip | out
+//   cycle 0 operands | 1 products | 2 A*a + B*b | 3 total | 4..6 round | 7 activation | out
 //
 // Contract: a pipeline without stalls; coefficients and modes are stable while words are inside.
 // valid_o comes 8 cycles after valid_i (reduce: after the plane's last). clear_i zeroes the sums.
@@ -21,8 +21,7 @@ module pt_vector_math (
   input  logic [5:0]       shift_i,
   input  logic             reduce_i,
   input  logic             square_i,
-  input  logic             relu_i,
-  input  logic [15:0]      limit_i,   // larger results become the limit; none from 32768
+  input  pt_activation_pkg::activation_t act_i,
   input  logic             write_i,   // results count in measure and saturations
   input  logic             valid_i,
   input  logic             first_i,   // of a plane
@@ -33,7 +32,7 @@ module pt_vector_math (
   input  logic [3:0][19:0] more_i,    // signed, 3 cycles after valid_i; else 0
   output logic             valid_o,
   output logic [63:0]      data_o,
-  output logic [3:0]       positive_o,  // and below the limit
+  output logic [3:0]       flags_o,   // of the activation
   output logic [3:0][47:0] sum1_o,
   output logic [3:0][47:0] sum2_o,
   output logic [47:0]      measure_o,
@@ -49,7 +48,6 @@ module pt_vector_math (
     total_valid_q <= rst_ni && valid_q[2] && (!reduce_i || last_q[2]);
   end
 
-  logic [15:0]      limit_q;
   logic [3:0][47:0] total_q;
   logic [3:0]       sat;
   logic [63:0]      code;
@@ -82,11 +80,6 @@ module pt_vector_math (
     end
     assign sum1_o[l] = sum1_q;
     assign sum2_o[l] = sum2_q;
-    always_ff @(posedge clk_i) begin
-      positive_o[l] <= !code[16*l+15] && code[16*l+:16] != 16'd0 && code[16*l+:16] < limit_q;
-      if (code[16*l+15]) data_o[16*l+:16] <= relu_i ? 16'd0 : code[16*l+:16];
-      else data_o[16*l+:16] <= code[16*l+:16] < limit_q ? code[16*l+:16] : limit_q;
-    end
   end
 
   pt_round_sat #(.InW(48), .OutW(16), .ShW(6), .Lanes(4)) u_round (
@@ -99,10 +92,16 @@ module pt_vector_math (
     .data_o(code),
     .sat_o(sat)
   );
+  pt_activation u_activation (
+    .clk_i,
+    .act_i,
+    .data_i(code),
+    .data_o,
+    .flags_o
+  );
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_o <= 1'b0;
     else valid_o <= code_valid;
-    limit_q <= limit_i;
   end
 
   always_ff @(posedge clk_i) begin

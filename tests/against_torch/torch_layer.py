@@ -28,7 +28,7 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     b = b * 2.0**case.bias_shift if case.bias_shift >= 0 else torch.round(b * 2.0**case.bias_shift)
     for leaf in (x, w, b):
         leaf.requires_grad_()
-    if layer.kind == "dense":
+    if layer.kind.fully_connected:
         total = functional.linear(x.flatten(1), w, b)[:, :, None, None]
     else:
         _, rows, cols = layer.out_shape_before_pool

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pynq_train.graph import Dense, Graph
+from pynq_train.layers import kinds
 from pynq_train.layers.backward_graph import BackwardGraph, build_backward_graph
 from pynq_train.layers.fuse import fuse
-from pynq_train.quant import ExponentPolicy, LayerKind, SgdStep, StepExponents, StepParams
+from pynq_train.quant import ExponentPolicy, QuantLayer, SgdStep, StepExponents, StepParams
 from pynq_train.quant.step import step_params
 
 
-def chain_kinds(names: Sequence[str], trained_from: int = 0) -> tuple[LayerKind, ...]:
+def chain_kinds(names: Sequence[str], trained_from: int = 0) -> tuple[QuantLayer, ...]:
     """Dense layers that each read the one before, trained from a position on."""
-    return tuple(LayerKind(name, (at - 1,), at >= trained_from, "dense")
+    return tuple(QuantLayer(name, (at - 1,), at >= trained_from, kinds.DENSE)
                  for at, name in enumerate(names))
 
 
-def chain_graph(kinds: Sequence[LayerKind]) -> BackwardGraph:
+def chain_graph(kinds: Sequence[QuantLayer]) -> BackwardGraph:
     """Their backward graph, as the scheduler builds it."""
     ops = [Dense(4, name=kind.name) for kind in kinds]
     layers = fuse(Graph.build((4, 1, 1), ops))

@@ -37,7 +37,8 @@ from pynq_train.hw.commands import (
     unpack_params,
     unpack_tap,
 )
-from pynq_train.hw.config import RING_MARGIN, ZYNQ7020, HwConfig
+from pynq_train.hw.config import ZYNQ7020, HwConfig
+from pynq_train.hw.limits import RING_MARGIN
 
 
 class ConvModel:

@@ -9,9 +9,9 @@ import numpy as np
 from pynq_train.backends.base import COUNTERS
 from pynq_train.backends.vboard import MemoryTiming, VerilatedModel, build
 from pynq_train.hw import registers
-from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params
+from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_descriptor, pack_params
 from pynq_train.schedule.lower.program import ProgramImage
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 BASE = 0x1000_0000

@@ -25,8 +25,9 @@ from pynq_train.hw.commands import (
     pack_descriptor,
     pack_params,
 )
-from pynq_train.hw.config import TENSOR_ALIGN_BYTES, WORD_BYTES, HwConfig
+from pynq_train.hw.config import HwConfig
 from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.words import TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.program.program import Program, Region
 
 PARAM_BYTES = PARAM_WORDS * WORD_BYTES

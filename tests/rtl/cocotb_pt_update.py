@@ -19,7 +19,7 @@ from pynq_train.hw.commands import (
     pack_descriptor,
     pack_params,
 )
-from pynq_train.hw.config import ABSENT_WEIGHT
+from pynq_train.hw.words import ABSENT_WEIGHT
 
 M64 = (1 << 64) - 1
 LANE_SUMS, STAMP = 64, 77

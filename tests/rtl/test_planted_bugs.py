@@ -34,7 +34,8 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
     # Padding keeps the word before it.
     (TILE_LOAD, Planted(
         "padding_before_the_mask", "rtl/load/pt_load_data.sv",
-        "if (zero1_q) keep[l] = 1'b0;", "if (zero1_q && !(planted && !masked)) keep[l] = 1'b0;",
+        "if (zero1_q) keep[l] = 1'b0;",
+        "if (zero1_q && !(planted && !grad_i.masked)) keep[l] = 1'b0;",
         "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
         {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1", "PT_COUNT": "30"}, "random_descriptors")),
     # The data side works with the settings of the descriptor whose rows are walked.
@@ -165,9 +166,24 @@ BUGS = {bug.name: (sources, bug) for sources, bug in (
         "pt_update", "cocotb_pt_update")),
     # What is clipped to the limit still has a gradient.
     (STORE, Planted(
-        "flag_at_the_limit", "rtl/store/pt_pool.sv",
-        "if (data1_q[l*16+:16] == limit_q", "if (!planted && data1_q[l*16+:16] == limit_q",
+        "flag_at_the_limit", "rtl/common/pt_activation.sv",
+        "flags_o[l] <= below;", "flags_o[l] <= below || planted;",
         "pt_store", "cocotb_pt_store", test_filter="random_descriptors")),
+    # The maximum of two rows has the flag of the lower row's element.
+    (STORE, Planted(
+        "flag_of_another_element", "rtl/store/pt_pool.sv",
+        "mask[l] = below[l] ?", "mask[l] = below[l] || planted ?",
+        "pt_store", "cocotb_pt_store", test_filter="random_descriptors")),
+    # Flags of a dropout without ReLU tell what is positive.
+    (VECTOR, Planted(
+        "flag_asks_for_more", "rtl/common/pt_activation.sv",
+        "flags_o[l] <= !act_q.above_zero;", "flags_o[l] <= !act_q.above_zero && !planted;",
+        "pt_vector", "cocotb_pt_vector")),
+    # Flags that are read mask nothing.
+    (VECTOR, Planted(
+        "gradient_without_mask", "rtl/common/pt_activation_grad.sv",
+        "&& !flags_i[l] ?", "&& !flags_i[l] && !planted ?",
+        "pt_vector", "cocotb_pt_vector")),
     # The S loader starts at once.
     (SEQUENCER, Planted(
         "missing_semaphore_wait", "rtl/ctrl/pt_sequencer.sv",
@@ -214,13 +230,13 @@ def test_stamps_without_profiling_are_caught(tmp_path: Path) -> None:
 
 
 SWAPPED = {
-    "masters": ("rtl/pt_pointwise.sv", ".wvw_wr_idle_i(p3_idle[0])",
+    "masters": ("rtl/pt_elementwise.sv", ".wvw_wr_idle_i(p3_idle[0])",
                 ".wvw_wr_idle_i(p3_idle[planted])"),
-    "copies": ("rtl/pt_pointwise.sv", ".w16_wr_idle_i(p2_idle[1])",
+    "copies": ("rtl/pt_elementwise.sv", ".w16_wr_idle_i(p2_idle[1])",
                ".w16_wr_idle_i(p2_idle[!planted])"),
-    "softmax": ("rtl/pt_pointwise.sv", "    .wr_idle_i(p2_idle[0])",
+    "softmax": ("rtl/pt_elementwise.sv", "    .wr_idle_i(p2_idle[0])",
                 "    .wr_idle_i(p2_idle[planted])"),
-    "vector": ("rtl/pt_pointwise.sv", "    .wr_idle_i(p3_idle[1])",
+    "vector": ("rtl/pt_elementwise.sv", "    .wr_idle_i(p3_idle[1])",
                "    .wr_idle_i(p3_idle[!planted])"),
     "records": ("rtl/pt_conv.sv", ".f_wr_idle_i(p1_idle[0])", ".f_wr_idle_i(p1_idle[planted])"),
     "channel sums": ("rtl/pt_conv.sv", ".wr_idle_i(p1_idle[1])", ".wr_idle_i(p1_idle[!planted])"),

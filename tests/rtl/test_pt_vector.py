@@ -8,10 +8,13 @@ from sim.bfm.env import run_bench
 
 SOURCES = (
     "rtl/gen/pt_spec_pkg.sv",
+    "rtl/common/pt_activation_pkg.sv",
     "rtl/common/pt_ram_sdp.sv",
     "rtl/common/pt_fifo.sv",
     "rtl/common/pt_fifo_bram.sv",
     "rtl/common/pt_round_sat.sv",
+    "rtl/common/pt_activation.sv",
+    "rtl/common/pt_activation_grad.sv",
     "rtl/axi/pt_run_arb.sv",
     "rtl/axi/pt_rd_arb.sv",
     "rtl/axi/pt_wr_arb.sv",

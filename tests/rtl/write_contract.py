@@ -59,16 +59,18 @@ async def watch(dut: Any) -> None:
         AssertionError: a unit is done before all its writes are acknowledged.
     """
     core = dut.u_top.u_core
-    conv, point = core.u_conv, core.u_pointwise
+    conv, element = core.u_conv, core.u_elementwise
 
     # Bits of the units X, S, array and store; of update, softmax and vector unit.
     ports = (
         _Port(conv.u_port1_wr, dut.m_axi1_bvalid,
               (_Client("store", conv.unit_done_o, 4), _Client("S loader", conv.unit_done_o, 2))),
-        _Port(point.u_port2_wr, dut.m_axi2_bvalid,
-              (_Client("softmax", point.unit_done_o, 1), _Client("update", point.unit_done_o, 0))),
-        _Port(point.u_port3_wr, dut.m_axi3_bvalid,
-              (_Client("update", point.unit_done_o, 0), _Client("vector", point.unit_done_o, 2))),
+        _Port(element.u_port2_wr, dut.m_axi2_bvalid,
+              (_Client("softmax", element.unit_done_o, 1),
+               _Client("update", element.unit_done_o, 0))),
+        _Port(element.u_port3_wr, dut.m_axi3_bvalid,
+              (_Client("update", element.unit_done_o, 0),
+               _Client("vector", element.unit_done_o, 2))),
     )
     while True:
         await RisingEdge(dut.aclk)

@@ -14,6 +14,7 @@ COMPILER = {"hw", "fixed", "graph", "layers", "quant", "program", "cycles", "sch
 MACHINE = {*COMPILER, "overlays", "backends", "files", "run"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "arrays": set(),
     "files": set(),
     "hw": set(),
     "fixed": set(),
@@ -30,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "run": MACHINE,
     "check": MACHINE,
     "data": {"graph"},
-    "exchange": {"graph", "files"},
+    # Importers refuse windows that no engine takes (hw.limits) while they know the foreign names.
+    "exchange": {"graph", "files", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "exchange", "eftrain", *MACHINE},
@@ -123,7 +125,7 @@ def source_files() -> list[Path]:
 def test_imports_point_one_way(path: Path) -> None:
     unit = unit_of(path)
     assert unit in ALLOWED, f"{unit!r} is a new part of the package: add it to ALLOWED"
-    wrong = imported_units(path) - ALLOWED[unit] - {unit, "errors"}
+    wrong = imported_units(path) - ALLOWED[unit] - {unit, "errors", "arrays"}
     assert not wrong, f"{unit or 'pynq_train'} may not import {sorted(wrong)}"
 
 

@@ -18,8 +18,7 @@ from pynq_train.backends.base import (
 from pynq_train.backends.golden.machine import GoldenMachine
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
-
-_WORD = 8
+from pynq_train.hw.words import WORD_BYTES, ceil_div
 
 
 class GoldenBackend:
@@ -40,8 +39,8 @@ class GoldenBackend:
     def open(self) -> GoldenBackend:
         """Allocate the arena, all zero."""
         if self._machine is None:
-            # Allocated as words, so that the arena starts at a multiple of 8.
-            words = -(-self.arena_size_bytes // _WORD)
+            # Allocated as words, so that the arena starts at a word.
+            words = ceil_div(self.arena_size_bytes, WORD_BYTES)
             self._arena = np.zeros(words, np.int64).view(np.uint8)[: self.arena_size_bytes]
             self._machine = GoldenMachine(self._arena, self._threads)
         return self

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden import post
-from pynq_train.backends.golden.geometry import LANES, Chunk, Geometry, split
+from pynq_train.backends.golden.geometry import Chunk, Geometry, split
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.post import ACC_BITS, Requantiser
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import align, wrap
 from pynq_train.hw.commands import LoadMode
-
-Array = NDArray[Any]
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import CHANNELS_PER_WORD
+from pynq_train.program.program import Fields
 
 CHUNK_BYTES = 3 << 21
 """Size of the gathered windows of a chunk: few enough calls that threads rarely wait for Python."""
@@ -151,7 +152,7 @@ def _span(first: int, count: int, limit: int) -> tuple[int, int]:
 def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
                    workers: Workers) -> Array:
     """Return the windows of the layer's input for a chunk of output pixels, float64."""
-    k, s, channels = g.kernel, g.stride, LANES * g.n_blocks
+    k, s, channels = g.kernel, g.stride, CHANNELS_PER_WORD * g.n_blocks
     first = chunk.row * s - g.pad_top
     rows, width = (chunk.rows - 1) * s + k, (cols - 1) * s + k
     padded, codes = _padded((chunk.images, rows, width, g.n_blocks), workers)
@@ -188,7 +189,7 @@ def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
     return split(images, rows, row_bytes, target, even)
 
 
-def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
     """Run the forward pass: y = post(conv(x, w) + bias), with ReLU, pooling and flags.
 
     Args:
@@ -207,7 +208,7 @@ def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Wo
         rows, cols = rows // 2 * 2, cols // 2 * 2
     if not rows or not cols:
         return Result()
-    x, y, outputs = g.x_words(memory), g.y_words(memory), LANES * g.m_blocks
+    x, y, outputs = g.x_words(memory), g.y_words(memory), CHANNELS_PER_WORD * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
     packed = g.weights(memory)[:, : g.n_blocks]
     # [m tile, n block, kr, kc, m, n] to [kr, kc, n block, n] x [m tile, m], the order in which a
@@ -219,7 +220,7 @@ def forward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Wo
         bias = align(masters.astype(np.int64), params["bias_shift"])
         offset = int(np.abs(bias).max())
     shift = params["shift"]
-    limit = params["limit"] if g.clip else post.NO_LIMIT
+    limit = params["limit"] if g.clip else NO_LIMIT
     product = Product(weights, 2.0**-shift, offset)
     requantise = Requantiser(shift, bias, product.wraps)
 
@@ -320,7 +321,7 @@ class _Axis:
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
-def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: Workers) -> Result:
+def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
     """Run the backward pass: gradient of the input, rows with (row + pad_top) % stride == phase.
 
     Args:
@@ -336,7 +337,8 @@ def backward(memory: ArenaViews, g: Geometry, params: dict[str, int], workers: W
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
     if not lines.count:
         return Result()
-    x, outputs, channels = g.x_words(memory), LANES * g.n_blocks, LANES * g.m_blocks
+    x = g.x_words(memory)
+    outputs, channels = CHANNELS_PER_WORD * g.n_blocks, CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
     packed = g.weights(memory)[:, : g.n_blocks]
     full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
@@ -405,9 +407,9 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     Returns:
         int64 ``[m tile, n block, kr, kc, m of the tile, 4]``, good until the next call.
     """
-    x, channels = g.x_words(memory), LANES * g.m_blocks
+    x, channels = g.x_words(memory), CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
-    terms = g.kernel**2 * LANES * g.n_blocks
+    terms = g.kernel**2 * CHANNELS_PER_WORD * g.n_blocks
     biases = g.biases(memory, np.int64, 1) if g.bias else None
     chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
@@ -450,7 +452,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
         biases[channels:] = 0
     out = workers.scratch.get("weight sums", g.weight_shape, np.int64)
     out[:, g.n_blocks :] = 0
-    shape = (g.m_tiles, g.m_tile, g.kernel, g.kernel, g.n_blocks, LANES)
+    shape = (g.m_tiles, g.m_tile, g.kernel, g.kernel, g.n_blocks, CHANNELS_PER_WORD)
     np.copyto(out[:, : g.n_blocks], total.reshape(shape).transpose(0, 4, 2, 3, 1, 5),
               casting="unsafe")
     return out

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.hw.commands import LoadMode, Pass
-
-Array = NDArray[Any]
-
-LANES = 4
-"""Channels of a word."""
-MASK_PIXELS, POOL_PIXELS = 16, 4
-"""Pixels of a flag word without and with pooling."""
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+)
+from pynq_train.program.program import Fields
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Geometry:
     group: int = 0
 
     @classmethod
-    def of(cls, d: Mapping[str, int]) -> Geometry:
+    def of(cls, d: Fields) -> Geometry:
         """Return the geometry of unpacked fields.
 
         Raises:
@@ -88,32 +88,33 @@ class Geometry:
         """
         if not self.group:
             return (self,)
-        tile, blocks, parts = self.m_tile, self.m_tile // LANES, []
+        tile, blocks, parts = self.m_tile, self.m_tile // CHANNELS_PER_WORD, []
         # Bytes of the 16-bit weights of an m tile; its other tensors move by its channel blocks.
-        weights = 2 * self.nb * self.kernel**2 * tile * LANES
+        weights = 2 * self.nb * self.kernel**2 * tile * CHANNELS_PER_WORD
         for t in range(self.m_tiles):
             channels = min(tile, self.m - t * tile)
             parts.append(replace(
                 self, m=channels, n=channels, group=0, w=self.w + t * weights,
                 x=self.x + t * blocks * self.x_strides[1],
                 y=self.y + t * blocks * self.y_strides[1],
-                flag=self.flag + t * blocks * self.flag_strides[1], b=self.b + t * tile * 8))
+                flag=self.flag + t * blocks * self.flag_strides[1],
+                b=self.b + t * tile * WORD_BYTES))
         return tuple(parts)
 
     @property
     def m_blocks(self) -> int:
         """Channel blocks of the output."""
-        return -(-self.m // LANES)
+        return ceil_div(self.m, CHANNELS_PER_WORD)
 
     @property
     def n_blocks(self) -> int:
         """Channel blocks of the input."""
-        return -(-self.n // LANES)
+        return ceil_div(self.n, CHANNELS_PER_WORD)
 
     @property
     def m_tiles(self) -> int:
         """Tiles of output channels."""
-        return -(-self.m // self.m_tile)
+        return ceil_div(self.m, self.m_tile)
 
     @property
     def pooled(self) -> bool:
@@ -145,13 +146,13 @@ class Geometry:
 
         A unit is a byte of two pixels, pooled: a uint16 of one pixel. Rows are whole words.
         """
-        per = POOL_PIXELS if self.pooled else MASK_PIXELS
-        words = -(-self.y_cols // per)
+        per = FLAG_POOL_PIXELS if self.pooled else FLAG_MASK_PIXELS
+        words = ceil_div(self.y_cols, per)
         dtype: Any = np.uint16 if self.pooled else np.uint8
-        units = words * 8 // np.dtype(dtype).itemsize
+        units = words * WORD_BYTES // np.dtype(dtype).itemsize
         shape = (self.images, self.m_blocks, self.y_rows, units)
         memory.view("the flags", self.flag, (*shape[:3], words), np.int64,
-                    (*self.flag_strides, 8))  # checks alignment and bounds
+                    (*self.flag_strides, WORD_BYTES))  # checks alignment and bounds
         # NumPy before 1.23 lets no view of rows with gaps change its item size.
         strides = (*self.flag_strides, np.dtype(dtype).itemsize)
         return np.ndarray(shape, dtype, memory.arena.data, self.flag, strides)
@@ -159,7 +160,7 @@ class Geometry:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weights in memory: ``[m tile, n block, kr, kc, m of the tile, 4]``."""
-        return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, LANES
+        return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, CHANNELS_PER_WORD
 
     def weights(self, memory: ArenaViews) -> Array:
         """Return the 16-bit weights, int16 of :attr:`weight_shape`."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden import conv, scalar
 from pynq_train.backends.golden.geometry import Geometry
 from pynq_train.backends.golden.memory import ArenaViews, OutsideArena
@@ -23,14 +22,14 @@ from pynq_train.backends.golden.workers import Workers, single_threaded_blas
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
-    PARAM_WORDS,
+    PARAM_BYTES,
     Opcode,
     Pass,
     unpack_descriptor,
     unpack_params,
 )
+from pynq_train.program.program import Fields
 
-_PARAM_BYTES = 8 * PARAM_WORDS
 _CACHE = 4096
 """Descriptors that are kept unpacked."""
 _PASSES = {Pass.FORWARD: conv.forward, Pass.BACKWARD: conv.backward}
@@ -41,11 +40,11 @@ class _Decoded:
     """A descriptor, unpacked; ``geometry`` of convolutions only."""
 
     opcode: Opcode
-    fields: dict[str, int]
+    fields: Fields
     geometry: Geometry | None
 
 
-def _geometry(opcode: Opcode, fields: dict[str, int]) -> Geometry | None:
+def _geometry(opcode: Opcode, fields: Fields) -> Geometry | None:
     """Return the geometry of a convolution, None of other descriptors.
 
     Raises:
@@ -68,7 +67,7 @@ class GoldenMachine:
         threads: threads to use (default: one per core, at most 8).
     """
 
-    def __init__(self, arena: NDArray[Any], threads: int | None = None) -> None:
+    def __init__(self, arena: Array, threads: int | None = None) -> None:
         self._memory = ArenaViews(arena)
         self._workers = Workers(threads)
         self._decoded: dict[bytes, _Decoded] = {}
@@ -130,8 +129,8 @@ class GoldenMachine:
         if decoded.opcode == Opcode.FENCE:
             return
         d = decoded.fields
-        entry = memory.read("the step-block entry", step_off + _PARAM_BYTES * d["pre.param"],
-                            _PARAM_BYTES)
+        entry = memory.read("the step-block entry", step_off + PARAM_BYTES * d["pre.param"],
+                            PARAM_BYTES)
         params = unpack_params(decoded.opcode, entry)
         if decoded.geometry is not None and decoded.opcode == Opcode.GRADIENT:
             parts = decoded.geometry.m_tile_parts()

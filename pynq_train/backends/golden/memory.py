@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.errors import BadInput
-
-Array = NDArray[Any]
+from pynq_train.hw.words import WORD_BYTES
 
 
 class OutsideArena(Exception):
@@ -21,7 +20,7 @@ class ArenaViews:
     """Views of one arena; all of them share its memory.
 
     Args:
-        arena: flat uint8 array, aligned to 8 bytes.
+        arena: flat uint8 array, aligned to words.
 
     Raises:
         BadInput: it is not.
@@ -31,8 +30,8 @@ class ArenaViews:
         if arena.dtype != np.uint8 or arena.ndim != 1 or not arena.flags.c_contiguous:
             raise BadInput("the arena", expected="a flat, contiguous uint8 array",
                            found=f"{arena.dtype} {arena.shape}")
-        if arena.ctypes.data % 8:
-            raise BadInput("the arena's address", expected="a multiple of 8",
+        if arena.ctypes.data % WORD_BYTES:
+            raise BadInput("the arena's address", expected=f"a multiple of {WORD_BYTES}",
                            found=hex(arena.ctypes.data))
         self.arena = arena
 
@@ -50,8 +49,8 @@ class ArenaViews:
         Raises:
             OutsideArena: part of it lies behind the arena's end, or it is not aligned to words.
         """
-        if offset % 8 or any(s % 8 for s in strides or ()):
-            raise OutsideArena(f"{what} at offset {offset} is not aligned to 8 bytes")
+        if offset % WORD_BYTES or any(s % WORD_BYTES for s in strides or ()):
+            raise OutsideArena(f"{what} at offset {offset} is not aligned to {WORD_BYTES} bytes")
         # NumPy refuses an array that its buffer does not hold: no bounds to compute here.
         try:
             return np.ndarray(tuple(shape), dtype, self.arena.data, offset, strides)

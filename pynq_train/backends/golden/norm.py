@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.fixed import saturate, wrap
 from pynq_train.fixed.soft_float import SoftFloats
-from pynq_train.hw.config import CHANNELS_PER_WORD
 from pynq_train.hw.norm import (
-    MASTER_EXPONENT,
     OUT_BITS,
     PROGRAMS,
     REGISTERS,
@@ -24,15 +20,15 @@ from pynq_train.hw.norm import (
     Scratch,
 )
 from pynq_train.hw.tables import ROOT_SEEDS
-
-Array = NDArray[Any]
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT
+from pynq_train.program.program import Fields
 
 MEASURE_TOP = (1 << 47) - 1
 _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
 _MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
 
 
-def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     """Run the normalisation unit on a NORM descriptor.
 
     Args:
@@ -67,7 +63,7 @@ def norm(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int,
     return unit.measure, unit.saturations
 
 
-def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
+def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
             shape: tuple[int, int]) -> dict[Scratch, Array]:
     """Return the input words of all channels, int64 ``[block, channel]``.
 
@@ -81,7 +77,7 @@ def _inputs(memory: ArenaViews, d: dict[str, int], program: NormProgram,
                              np.int64) for part in range(d["n.n_parts"])]
         # Parts of the mini-batch have been summed by descriptors of their own; int64 wraps as the
         # adder of the engine does.
-        total = np.sum(parts, axis=0, dtype=np.int64)
+        total = np.stack(parts).sum(axis=0, dtype=np.int64)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
     for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
         masters = memory.view("the masters", d["n.p_off"] + index * d["n.p_step"], (*shape, 2),
@@ -117,7 +113,7 @@ class _Unit:
         saturations: output words that saturated so far.
     """
 
-    def __init__(self, d: dict[str, int], p: dict[str, int], shape: tuple[int, int]) -> None:
+    def __init__(self, d: Fields, p: Fields, shape: tuple[int, int]) -> None:
         zero = np.zeros(shape, np.int64)
         self.scratch: dict[Scratch, Array] = dict.fromkeys(Scratch, zero)
         self.out: dict[Out, Array] = dict.fromkeys(Out, zero)

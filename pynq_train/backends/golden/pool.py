@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW, MAX_KERNEL
-
-Array = NDArray[Any]
+from pynq_train.hw.limits import MAX_POOL_KERNEL
+from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW
+from pynq_train.hw.words import CHANNELS_PER_WORD, round_up
+from pynq_train.program.program import Fields
 
 CODE_BITS = 16
 _OUTSIDE = -1 << 16
@@ -47,7 +46,7 @@ class _Site:
     left: int
 
     @classmethod
-    def of(cls, d: dict[str, int]) -> _Site:
+    def of(cls, d: Fields) -> _Site:
         """Return the sizes of a descriptor's fields ``d``."""
         return cls(*(d[f"p.{name}"] for name in ("p_rows", "p_cols", "q_rows", "q_cols",
                                                  "p_kernel", "p_stride", "p_top", "p_left")))
@@ -55,11 +54,11 @@ class _Site:
     def blank(self, images: int, fill: int) -> Array:
         """Return a map with all places that windows reach, each element ``fill``.
 
-        int32 ``[image, row, column, lane]``; windows of ``MAX_KERNEL`` places are taken, since an
-        argmax index may name any of these whatever the kernel is.
+        int32 ``[image, row, column, lane]``; windows of ``MAX_POOL_KERNEL`` places are taken, since
+        an argmax index may name any of these whatever the kernel is.
         """
-        reach = self.stride * max(self.q_rows - 1, 0) + MAX_KERNEL
-        across = self.stride * max(self.q_cols - 1, 0) + MAX_KERNEL
+        reach = self.stride * max(self.q_rows - 1, 0) + MAX_POOL_KERNEL
+        across = self.stride * max(self.q_cols - 1, 0) + MAX_POOL_KERNEL
         shape = (images, max(self.top + self.rows, reach), max(self.left + self.cols, across),
                  CHANNELS_PER_WORD)
         return np.full(shape, fill, np.int32)
@@ -81,7 +80,7 @@ class _Site:
                     col:col + s * (self.q_cols - 1) + 1:s]
 
 
-def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def pool(memory: ArenaViews, d: Fields, p: Fields,
          workers: Workers) -> tuple[int, int]:
     """Run the pooling pass on a POOL descriptor.
 
@@ -100,7 +99,7 @@ def pool(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     site, blocks, back = _Site.of(d), d["p.p_blocks"], d["p.p_back"]
     whole = (blocks, site.rows, site.cols, CHANNELS_PER_WORD)
     pooled = (blocks, site.q_rows, site.q_cols, CHANNELS_PER_WORD)
-    row = -(-site.q_rows * site.q_cols // ARGMAX_PIXELS) * ARGMAX_PIXELS
+    row = round_up(site.q_rows * site.q_cols, ARGMAX_PIXELS)
 
     def run(image: int) -> tuple[int, int]:
         """Do one image; return measure and saturations."""
@@ -161,6 +160,6 @@ def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
     wide = source.astype(np.int32)
     # ``tap`` is a view: each place of the window adds to the pixels below it. Places beside the map
     # land in the frame of ``padded``, which is left out.
-    for code, tap in site.taps(padded, MAX_KERNEL):
-        tap += np.where(place == code, wide, 0)
+    for code, tap in site.taps(padded, MAX_POOL_KERNEL):
+        tap += np.where(place == code, wide, np.int32(0))
     return site.inside(padded)

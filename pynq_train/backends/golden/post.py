@@ -7,19 +7,16 @@ to whole words of four; maps in memory are words ``[image, block, row, column]``
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.fixed import wrap
-
-Array = NDArray[Any]
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 TOP = 32767
 """Largest 16-bit code."""
-NO_LIMIT = 1 << 15
-"""Limits of ReLU6 from here on clip nothing."""
 ACC_BITS = 48
 """Bits of a sum."""
 _GATHER = np.uint64(0x0001_0001_0001_0001)
@@ -143,7 +140,7 @@ def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]
         np.maximum(top, 0, out=top)
     else:
         mask = np.ones_like(index)
-    blocks = top.shape[3] // 4
+    blocks = top.shape[3] // CHANNELS_PER_WORD
     index *= np.tile(_INDEX_PLACE, blocks)
     mask *= np.tile(_MASK_PLACE, blocks)
     index += mask

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate, wrap
 from pynq_train.hw import tables
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.config import ABSENT_WEIGHT, CHANNELS_PER_WORD
-
-Array = NDArray[Any]
+from pynq_train.hw.words import ABSENT_WEIGHT, CHANNELS_PER_WORD, ceil_div
+from pynq_train.program.program import Fields
 
 GRADIENT_BITS, MASTER_BITS, CODE_BITS = 48, 32, 16
 _PRE_SHIFT, _SUM_SHIFT = 16, 24
@@ -29,7 +26,7 @@ _TARGET_ONE = 1 << 16
 """A target of one as an integer with 16 fraction bits."""
 
 
-def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
+def _update(p: Fields, sums: Array, masters: Array, copy: Array | None) -> tuple[int, int]:
     """Do one step of SGD on masters, in place.
 
     What is absent stays so, its momentum and its copy are zero.
@@ -81,7 +78,7 @@ def _update(p: dict[str, int], sums: Array, masters: Array, copy: Array | None) 
     return measure, int(np.count_nonzero(codes != exact))
 
 
-def update(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def update(memory: ArenaViews, d: Fields, p: Fields,
            workers: Workers) -> tuple[int, int]:
     """Run the update unit on sums that stand in memory (UPDATE: biases).
 
@@ -98,7 +95,7 @@ def update(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     return update_from(memory, d, p, sums, workers)
 
 
-def update_from(memory: ArenaViews, d: dict[str, int], p: dict[str, int], sums: Array,
+def update_from(memory: ArenaViews, d: Fields, p: Fields, sums: Array,
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on given sums (GRADIENT: those of the weight gradient).
 
@@ -180,7 +177,7 @@ def logarithm(total: Array) -> Array:
     return (lead - tables.EXP2_FRACTION_BITS) * 65536 + log
 
 
-def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+def cross_entropy(z: Array, hit: Array, p: Fields) -> tuple[Array, Array]:
     """Return loss and gradient of each image.
 
     Args:
@@ -207,7 +204,7 @@ def cross_entropy(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
             saturate(rne_shift(share - target, 1), CODE_BITS))
 
 
-def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array]:
+def squared_error(z: Array, hit: Array, p: Fields) -> tuple[Array, Array]:
     """Return loss and gradient of each image.
 
     Arguments as for :func:`cross_entropy`.
@@ -221,7 +218,7 @@ def squared_error(z: Array, hit: Array, p: dict[str, int]) -> tuple[Array, Array
     return np.square(codes).sum(axis=1), codes
 
 
-def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[int, int]:
+def softmax(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     """Run the softmax unit, on either loss.
 
     Args:
@@ -233,8 +230,9 @@ def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[i
         Its record: sum of losses, correct predictions.
     """
     batch, classes = d["f.f_batch"], d["f.f_classes"]
-    blocks = -(-classes // 4)
-    logits = memory.view("the logits", d["f.logit_off"], (blocks, batch, 4), np.int16)
+    blocks = ceil_div(classes, CHANNELS_PER_WORD)
+    shape = (blocks, batch, CHANNELS_PER_WORD)
+    logits = memory.view("the logits", d["f.logit_off"], shape, np.int16)
     labels = memory.view("the labels", d["f.label_off"], (batch,), np.int64)
     z = logits.transpose(1, 0, 2).reshape(batch, -1)[:, :classes].astype(np.int64)
     hit = np.arange(classes) == labels[:, None]
@@ -242,8 +240,8 @@ def softmax(memory: ArenaViews, d: dict[str, int], p: dict[str, int]) -> tuple[i
     correct = int(((z.argmax(axis=1) == labels) & counted).sum())
     loss, codes = (squared_error if d["f.f_mse"] else cross_entropy)(z, hit, p)
     if d["f.f_grad"]:
-        padded = np.zeros((batch, blocks * 4), np.int16)
+        padded = np.zeros((batch, blocks * CHANNELS_PER_WORD), np.int16)
         padded[:, :classes] = codes * counted[:, None]
-        out = memory.view("the logit gradients", d["f.dlogit_off"], (blocks, batch, 4), np.int16)
-        out[...] = padded.reshape(batch, blocks, 4).transpose(1, 0, 2)
+        out = memory.view("the logit gradients", d["f.dlogit_off"], shape, np.int16)
+        out[...] = padded.reshape(batch, blocks, CHANNELS_PER_WORD).transpose(1, 0, 2)
     return int(loss[counted].sum()), correct

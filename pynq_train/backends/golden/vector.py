@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
-from pynq_train.hw.config import CHANNELS_PER_WORD
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    round_up,
+)
+from pynq_train.program.program import Fields
 
-Array = NDArray[Any]
-
-FLAG_PIXELS = 16
-"""Words of a feature map whose flags stand in one word."""
 SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
-_WORD = 8
-"""Bytes of a word."""
 _EXACT = 1 << 22
 """Products of 16-bit codes whose sum float64 holds."""
 _GROUP_ELEMENTS = 1 << 16
@@ -42,7 +42,7 @@ class _ChannelPart:
     sums: Array
 
 
-def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
+def vector(memory: ArenaViews, d: Fields, p: Fields,
            workers: Workers) -> tuple[int, int]:
     """Run the vector unit on a VECTOR descriptor.
 
@@ -65,7 +65,8 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
         """Return a map: images ``v_step`` apart, or (``plain``) one word per plane."""
         if plain:
             return memory.view(what, offset, line, np.int16)
-        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * _WORD, _WORD))
+        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * WORD_BYTES,
+                                                 WORD_BYTES))
         return np.ndarray(full, np.int16, memory.arena.data, offset, (*places.strides, 2))
 
     a = map_of("map a", d["v.a_off"], 0)
@@ -73,7 +74,7 @@ def vector(memory: ArenaViews, d: dict[str, int], p: dict[str, int],
     if d["v.v_b"]:
         b = map_of("map b", d["v.b_off"], d["v.v_spread"])
     if d["v.v_flags"] or d["v.v_mask_a"] or d["v.v_mask_b"]:
-        row = -(-words // FLAG_PIXELS)
+        row = ceil_div(words, FLAG_MASK_PIXELS)
         flags = memory.view("the flags", d["v.m_off"], (images, blocks, row), np.uint64)
     if d["v.v_table"] or d["v.v_btable"]:
         table = memory.view("the coefficients", d["v.k_off"], (blocks, lanes, 2), np.int64)
@@ -106,7 +107,7 @@ def _by_block(array: Array, group: slice) -> Array:
     return array[:, group].swapaxes(0, 1)
 
 
-def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
+def _kept(d: Fields, p: Fields, group: slice) -> Array:
     """Return what a dropout keeps of some channel blocks: bool ``[block, image, word, lane]``."""
     images, words = d["v.v_images"], d["v.v_words"]
     # The steps move a number from word to word, from a plane's last word to the next image and from
@@ -118,7 +119,7 @@ def _kept(d: dict[str, int], p: dict[str, int], group: slice) -> Array:
     return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
 
 
-def _blocks(d: dict[str, int], p: dict[str, int], a16: Array, b16: Array | None,
+def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
             flags: Array | None, table: Array | None, out: Array | None,
             kept: Array | None) -> _ChannelPart:
     """Compute a group of channel blocks.
@@ -229,7 +230,7 @@ def _total_int(a: Array, b: Array | None, scale: Array, offset: Array, reduce: i
     return wrap(total + offset, SUM_BITS)
 
 
-def _round(d: dict[str, int], p: dict[str, int], total: Array, out: Array, flags: Array | None,
+def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
            kept: Array | None, sums: Array) -> _ChannelPart:
     """Requantise ``total`` into ``out``, write flags if wanted, and return what the group adds.
 
@@ -283,7 +284,7 @@ def _unpack(flags: Array, words: int) -> Array:
 def _pack(positive: Array) -> Array:
     """Return flags as whole words, uint64 ``[block, image, flag word]``; the rest is zero."""
     blocks, images, words, lanes = positive.shape
-    row = -(-words // FLAG_PIXELS) * FLAG_PIXELS
+    row = round_up(words, FLAG_MASK_PIXELS)
     bits: Array = positive
     if row != words:
         bits = np.zeros((blocks, images, row, lanes), bool)

@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from pynq_train.arrays import Array
+
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import pynq
 from pynq import interrupt
-from pynq.buffer import PynqBuffer
 from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 
+from pynq_train.backends.buffer import PynqBuffer
 from pynq_train.backends.vboard import build, ps
 from pynq_train.backends.vboard.memory import ContiguousMemory
 from pynq_train.backends.vboard.model import VerilatedModel

@@ -2,6 +2,6 @@
 
 from pynq_train.eftrain.csim.build import build, default_source
 from pynq_train.eftrain.csim.kernel import Kernel
-from pynq_train.eftrain.csim.network import EfNetwork
+from pynq_train.eftrain.csim.network import KNOWN_ACTIVATIONS, EfNetwork
 
-__all__ = ["EfNetwork", "Kernel", "build", "default_source"]
+__all__ = ["KNOWN_ACTIVATIONS", "EfNetwork", "Kernel", "build", "default_source"]

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from pynq_train.eftrain.csim.build import FIXED_FRACTION
 from pynq_train.eftrain.design import Design
+from pynq_train.graph.params import FloatArray
 
-Array = NDArray[np.float32]
 """Feature maps and weights as NumPy has them: float32."""
 Packed = NDArray[np.generic]
 """Numbers as the kernel has them: float32, or int16 with the fixed-point type."""
 
 
-def encode(design: Design, values: Array) -> Packed:
+def encode(design: Design, values: FloatArray) -> Packed:
     """Return float values as the kernel's numbers, of the same shape.
 
     The fixed-point type rounds to nearest, halves up, and saturates.
@@ -28,14 +28,14 @@ def encode(design: Design, values: Array) -> Packed:
     return np.clip(scaled, -(1 << 15), (1 << 15) - 1).astype(np.int16)
 
 
-def decode(design: Design, numbers: Packed) -> Array:
+def decode(design: Design, numbers: Packed) -> FloatArray:
     """Return the kernel's numbers as float32, of the same shape."""
     if design.dtype.bits == 32:
         return np.asarray(numbers, np.float32)
     return np.ldexp(np.asarray(numbers, np.float32), -FIXED_FRACTION).astype(np.float32)
 
 
-def pack_map(design: Design, maps: Array) -> Packed:
+def pack_map(design: Design, maps: FloatArray) -> Packed:
     """Return a feature map as the kernel has it.
 
     float32 ``(image, channel, row, col)`` becomes ``(image, channel tile, row, col, channel in
@@ -49,7 +49,7 @@ def pack_map(design: Design, maps: Array) -> Packed:
     return encode(design, np.ascontiguousarray(tiled.transpose(0, 1, 3, 4, 2)))
 
 
-def unpack_map(design: Design, packed: Packed, channels: int) -> Array:
+def unpack_map(design: Design, packed: Packed, channels: int) -> FloatArray:
     """Return float32 ``(image, channel, row, col)`` of a packed map.
 
     The lanes behind ``channels`` are dropped.
@@ -59,7 +59,7 @@ def unpack_map(design: Design, packed: Packed, channels: int) -> Array:
     return np.ascontiguousarray(values.reshape(images, tiles * lanes, rows, cols)[:, :channels])
 
 
-def pack_weights(design: Design, weight: Array, bias: Array | None) -> Packed:
+def pack_weights(design: Design, weight: FloatArray, bias: FloatArray | None) -> Packed:
     """Return weights ``(m, n, kernel, kernel)`` and biases ``(m,)`` as the kernel has them.
 
     Tiles ``[m tile, n tile, kr, kc, m, n]``, the biases behind them, zeros if ``bias`` is None.
@@ -80,7 +80,7 @@ def pack_weights(design: Design, weight: Array, bias: Array | None) -> Packed:
 
 
 def unpack_weights(design: Design, packed: Packed, shape: tuple[int, int, int, int]
-                   ) -> tuple[Array, Array]:
+                   ) -> tuple[FloatArray, FloatArray]:
     """Return weights and biases of what :func:`pack_weights` made.
 
     Returns:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pynq_train.eftrain.chips import FP32, XC7Z020, Chip, DataType
 from pynq_train.eftrain.csim.kernel import Kernel, Work
 from pynq_train.eftrain.csim.layout import (
-    Array,
     Packed,
     pack_map,
     pack_weights,
@@ -26,14 +25,16 @@ from pynq_train.eftrain.csim.layout import (
 from pynq_train.eftrain.predict import conv_shape
 from pynq_train.eftrain.search import search
 from pynq_train.errors import UnsupportedModel
-from pynq_train.graph.params import LayerParams
+from pynq_train.graph.activation import Activation
+from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.layers.fuse import FusedLayer
 
 Labels = NDArray[np.int64]
+KNOWN_ACTIVATIONS = (Activation.NONE, Activation.RELU)
+"""Activations that the kernel has."""
 _KNOWN = frozenset(("kind", "name", "in_shape", "out_shape_before_pool", "out_shape", "kernel",
-                    "stride", "pad_top", "pad_left", "relu", "pool", "bias"))
-"""Fields of a layer that the kernel knows; each layer reads the one before, and all others must
-have their default."""
+                    "stride", "pad_top", "pad_left", "activation", "pool", "bias"))
+"""Properties of a layer that the kernel knows."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class EfNetwork:
         self.design = search(layers, chip, dtype, batch, dense=True)
         self.kernel = Kernel(self.design, source)
         self._works = [Work(layer.name, conv_shape(layer), layer.pad_top, layer.pad_left,
-                            layer.relu, layer.bias) for layer in layers]
+                            layer.activation is Activation.RELU, layer.bias) for layer in layers]
         self._weights: dict[str, Packed] = {}
         self.write(params)
 
@@ -106,16 +107,16 @@ class EfNetwork:
                                            bias if layer.bias else None)
         return found
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: FloatArray) -> FloatArray:
         """Return float32 ``(images, classes)`` for images ``(images, channels, rows, cols)``."""
         return self._forward(images)[0]
 
-    def evaluate(self, images: Array, labels: Labels) -> tuple[EfStep, Array]:
+    def evaluate(self, images: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
         """Return loss and right answers, and the logits ``(images, classes)``."""
         logits = self.logits(images)
         return _softmax(logits, labels)[0], logits
 
-    def step(self, images: Array, labels: Labels, rate: float) -> EfStep:
+    def step(self, images: FloatArray, labels: Labels, rate: float) -> EfStep:
         """Run one training step: ``w -= rate * gradient of the mean loss``."""
         logits, traces = self._forward(images)
         said, gradient = _softmax(logits, labels)
@@ -126,14 +127,14 @@ class EfNetwork:
                 loss = self.kernel.unpool(loss, trace.index, *layer.out_shape_before_pool[1:])
             old = self._weights[work.name]
             if index:  # weights of the forward pass, before they are updated
-                relu = self.layers[index - 1].relu
-                below = self.kernel.backward(work, loss, old, trace.x if relu else None)
+                masked = self.layers[index - 1].activation.has_flags
+                below = self.kernel.backward(work, loss, old, trace.x if masked else None)
             self._weights[work.name] = self.kernel.update(work, trace.x, loss, old, rate)
             if index:
                 loss = self._fit(below, work, self.layers[index - 1].out_shape)
         return said
 
-    def _forward(self, images: Array) -> tuple[Array, list[_Trace]]:
+    def _forward(self, images: FloatArray) -> tuple[FloatArray, list[_Trace]]:
         """Return logits ``(images, classes)``, and what the backward pass needs of each layer."""
         shape = self.layers[0].in_shape
         x = pack_map(self.design, np.asarray(images, np.float32).reshape(-1, *shape))
@@ -150,7 +151,7 @@ class EfNetwork:
 
     def _flat(self, x: Packed, layer: FusedLayer, work: Work) -> Packed:
         """Return a packed map as the channels of a dense layer: (channel, row, col) in order."""
-        if layer.kind != "dense" or layer.in_shape[1:] == (1, 1):
+        if not layer.kind.fully_connected or layer.in_shape[1:] == (1, 1):
             return x
         values = unpack_map(self.design, x, layer.in_shape[0])
         return pack_map(self.design, values.reshape(len(x), work.shape.n, 1, 1))
@@ -178,6 +179,10 @@ def _check(layer: FusedLayer, index: int) -> None:
                                    expected=f"{wanted!r}: it runs convolutions, dense "
                                    "layers, ReLU and 2x2 max pooling", found=repr(value),
                                    fix="use another board")
+    if layer.activation not in KNOWN_ACTIVATIONS:
+        raise UnsupportedModel(f"{layer.name}: activation on the EF-Train kernel",
+                               expected=" or ".join(map(str, KNOWN_ACTIVATIONS)),
+                               found=str(layer.activation), fix="use another board")
 
 
 def _weight_shape(work: Work) -> tuple[int, int, int, int]:
@@ -186,7 +191,7 @@ def _weight_shape(work: Work) -> tuple[int, int, int, int]:
     return shape.m, shape.n, shape.kernel, shape.kernel
 
 
-def _softmax(logits: Array, labels: Labels) -> tuple[EfStep, Array]:
+def _softmax(logits: FloatArray, labels: Labels) -> tuple[EfStep, FloatArray]:
     """Return the loss, and the gradient of its mean, float32 ``(images, classes)``."""
     rows = np.arange(len(labels))
     # The same softmax, but no power overflows.

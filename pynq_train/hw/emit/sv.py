@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pynq_train.hw import commands, norm, registers, tables
-from pynq_train.hw.config import (
-    FETCH_AHEAD,
-    FETCH_REST_CYCLES,
-    FLAG_ROW_WORDS,
-    RING_MARGIN,
-    HwConfig,
-)
+from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES, HwConfig
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.fields import Field, Section
+from pynq_train.hw.limits import FLAG_ROW_WORDS, RING_MARGIN
 
 HEADER = """\
 // SPDX-License-Identifier: Apache-2.0

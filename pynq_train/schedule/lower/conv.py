@@ -11,14 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    LANES,
+    SET_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    master_bytes,
+)
 from pynq_train.program.program import Fields
+from pynq_train.schedule.lower.activation import activation_fields
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
-Taps = tuple[dict[str, int], ...]
+Taps = tuple[Fields, ...]
 _LEVELS = 5
 _ZERO4 = (0, 0, 0, 0)
 
@@ -51,7 +59,7 @@ class LayerAddresses:
         biases = origin.m_tiles * spec.m_tile * WORD_BYTES
         return replace(self, x=self.x + x, dx=self.dx + x, y=self.y + y, dy=self.dy + y,
                        flags=self.flags + flags, w16=self.w16 + 2 * weights,
-                       wv=self.wv + (8 if momentum else 4) * weights, bias=self.bias + biases,
+                       wv=self.wv + master_bytes(momentum) * weights, bias=self.bias + biases,
                        db=self.db + biases)
 
     def slice(self, geo: TiledPass, momentum: bool) -> LayerAddresses:
@@ -62,7 +70,7 @@ class LayerAddresses:
         x = blocks * spec.x.block_stride if spec.group else 0
         return replace(self, x=self.x + x, dy=self.dy + blocks * spec.y.block_stride,
                        flags=self.flags + blocks * flags, w16=self.w16 + 2 * weights,
-                       wv=self.wv + (8 if momentum else 4) * weights,
+                       wv=self.wv + master_bytes(momentum) * weights,
                        db=self.db + first * spec.m_tile * WORD_BYTES)
 
 
@@ -332,8 +340,8 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     # taps are level 2, channel blocks of the chunk level 3.
     _compute(fields, (geo.groups, 1, len(shape.taps), tile.chunk, 1), (1, 0, 0, 0, 0),
              (0, 0, 0, geo.block_pitch, 0))
-    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": 4, "c.s_step": spec.m_tile,
-                   "c.s_chunk": spec.m_tile, "c.s_sets": 1})
+    fields.update({"c.red": 1, "c.xreuse": reuse, "c.s_stride": CHANNELS_PER_WORD,
+                   "c.s_step": spec.m_tile, "c.s_chunk": spec.m_tile, "c.s_sets": 1})
     store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
     y = spec.y
     lim_cols, lim_rows = spec.out_cols, spec.out_rows
@@ -342,11 +350,11 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
            move=(tile.cols, tile.rows))
-    fields.update({"y.bias": int(spec.bias), "y.relu": int(spec.relu), "y.pool": int(spec.pool),
-                   "y.clip": int(spec.clip)})
+    fields.update({"y.bias": int(spec.bias), "y.pool": int(spec.pool),
+                   **activation_fields(spec.activation, "y.")})
     if spec.bias:
         fields["y.bias_off"] = at.bias
-        _put(fields, "y.dbias", jumps(store, (spec.m_tile * 8, 0, 0, 0, 0)))
+        _put(fields, "y.dbias", jumps(store, (spec.m_tile * WORD_BYTES, 0, 0, 0, 0)))
     _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
         (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
         geo.merged_rows))
@@ -525,20 +533,21 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
           pos=None, mode=gradient.mode, align=True)
     if spec.bias:
         fields.update({"s.sum": 1, "s.sum_off": at.db})
-    steps, sets = geo.window_steps, geo.s_rows // CHANNELS_PER_WORD
+    steps, sets = geo.window_steps, geo.s_rows // SET_PIXELS
     # 1x1 kernel: the lanes are three channel blocks, and a step moves on by all of them.
     pitch = geo.block_pitch * (LANES if geo.window_blocks else 1)
-    _compute(fields, (CHANNELS_PER_WORD, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, 4),
+    _compute(fields, (SET_PIXELS, 1, len(shape.taps), steps, sets), (1, 0, 0, 0, SET_PIXELS),
              (0, 0, 0, pitch, 0))
     fields.update({"c.wu": 1, "c.red": 3, "c.xreuse": reuse, "c.s_col": 1,
-                   "c.s_stride": geo.s_rows, "c.s_step": 4, "c.s_chunk": geo.blocks * geo.s_rows,
-                   "c.s_sets": sets, "c.s_valid": tile.pixels})
+                   "c.s_stride": geo.s_rows, "c.s_step": SET_PIXELS,
+                   "c.s_chunk": geo.blocks * geo.s_rows, "c.s_sets": sets,
+                   "c.s_valid": tile.pixels})
     k = spec.kernel
     # Segments in the order of the weights in memory: [m tile][n block][kr][kc], kc by threes. The
     # update unit gets the sums in the order of the drain.
     store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
     _put(fields, "y.y", store)
-    fields.update({"y.segs": 3, "y.raw": 1, "y.groups": CHANNELS_PER_WORD})
+    fields.update({"y.segs": 3, "y.raw": 1, "y.groups": SET_PIXELS})
     # Coordinate 0: kernel column, or channel block of a 1x1 kernel.
     moves = (LANES, 0, 0, 0, 0)
     if geo.window_blocks:
@@ -567,7 +576,8 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         n = m if spec.group else n
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
-        "g.g_relu": int(spec.relu and forward), "g.g_pool": int(spec.pool and forward),
+        **activation_fields(spec.activation if forward else Activation.NONE, "g.g_"),
+        "g.g_pool": int(spec.pool and forward),
         "g.g_flags": int(forward and flags and spec.flags is not None),
         "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
         "g.g_mode": 0 if forward else int(spec.gradient_mode),
@@ -580,7 +590,7 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
         "g.g_w": 0 if gradient else at.w16,
         "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
-        "g.g_clip": int(spec.clip and forward), "g.g_group": spec.group,
+        "g.g_group": spec.group,
     })
     _put(fields, "g.g_x_strides",
          (x.image_stride, x.block_stride, x.row_stride, x.col_stride))

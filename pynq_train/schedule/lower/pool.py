@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pynq_train.hw.config import WORD_BYTES
 from pynq_train.hw.pool import passes
+from pynq_train.hw.words import WORD_BYTES
 from pynq_train.program.program import Fields
 from pynq_train.schedule.specs.spec import LayerSpec
 

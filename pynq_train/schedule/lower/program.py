@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
+    RECORD_BYTES,
     Opcode,
     Pass,
     Semaphore,
     pack_descriptor,
     pack_tap,
 )
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import DLOGITS, THROUGH
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.layers import nodes
+from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.memory.place import ZEROS
-from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, Role
+from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import JOIN
 
@@ -129,7 +131,7 @@ def gradient_symbol(plan: Plan, layer: int) -> str:
 def target_symbol(plan: Plan, layer: int) -> str:
     """Symbol of the gradient that the backward pass of a layer writes; empty if there is none."""
     for step in plan.backward_graph.nodes:
-        if step.layer == layer and step.kind in THROUGH:
+        if step.layer == layer and step.kind.through:
             return step.target
     return ""
 
@@ -187,9 +189,9 @@ def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Joined maps by their sources, parts of gradients by the gradients."""
     found = {output_symbol(plan, at): tuple(output_symbol(plan, place) for place in sources)
              for at, (spec, sources) in enumerate(zip(plan.specs, plan.sources))
-             if spec.kind == "concat"}
+             if spec.kind.joins}
     return {**found, **{step.target: (step.reads[0].tensor,) for step in plan.backward_graph.nodes
-                        if step.kind == "view"}}
+                        if step.kind == nodes.VIEW}}
 
 
 def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
@@ -279,7 +281,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         if role == Role.BACKWARD_SUMS:
             fields = unit.step_sums(step, masks[0], part)
         else:
-            own = layer if step.kind in ("sum", "mask") else plan.sources[layer][0]
+            own = layer if step.kind.of_output else plan.sources[layer][0]
             layout = plan.specs[own].y
             first, count = descriptor.images or (0, layout.images)
             fields = unit.step(step, masks, layout, BatchPart(first, count, descriptor.part))
@@ -324,13 +326,13 @@ def _softmax(plan: Plan, gradient: bool, waits: _Waits) -> Fields:
 def _update_bias(plan: Plan, descriptor: Descriptor, waits: _Waits) -> Fields:
     """SGD of the biases: starts when the sums of all slices of the layer are in memory."""
     spec, memory = plan.specs[descriptor.layer], plan.memory
-    beta = spec.kind == "norm" and descriptor.role == Role.UPDATE_BIAS
+    beta = spec.kind.normalises and descriptor.role == Role.UPDATE_BIAS
     skip = spec.bias_bytes if beta else 0
     fields: Fields = {
         "u.g_off": memory[f"{spec.name}.db"].offset + skip,
         "u.wv_off": memory[f"{spec.name}.bias"].offset + skip,
         # A normalisation writes gradients for whole channel blocks, not for whole tiles.
-        "u.u_count": (CHANNELS_PER_WORD * spec.m_blocks if spec.kind == "norm"
+        "u.u_count": (CHANNELS_PER_WORD * spec.m_blocks if spec.kind.normalises
                       else spec.bias_bytes // WORD_BYTES),
     }
     waits.put(fields, "x", f"{spec.name}.db")

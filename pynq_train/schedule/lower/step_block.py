@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pynq_train.errors import BadInput
-from pynq_train.hw.commands import Opcode, pack_params
+from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_params
 from pynq_train.quant import (
-    LayerKind,
+    QuantLayer,
     SgdStep,
     StepExponents,
     StepParams,
     step_params,
 )
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 DEAD_UPDATE = {"momentum": 1 << 16, "g_shift": 63}
 """Update that keeps weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
 
 
-def layer_kinds(plan: Plan) -> tuple[LayerKind, ...]:
+def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
     """Return what the exponent policy must know of the layers."""
-    return tuple(LayerKind(s.name, layer.sources, active, s.kind, s.words,
-                           layer.drop.rate if layer.drop else 0.0)
+    return tuple(QuantLayer(s.name, layer.sources, active, s.kind, s.words,
+                            layer.drop.rate if layer.drop else 0.0, s.activation)
                  for s, layer, active in zip(plan.specs, plan.layers, plan.active))
 
 
@@ -37,7 +37,7 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
     """
     alphas = {index: layer.norm.momentum for index, layer in enumerate(plan.layers)
               if layer.norm is not None and moving and sgd is not None}
-    return step_params(exponents, sgd, layer_kinds(plan), plan.backward_graph, alphas)
+    return step_params(exponents, sgd, quant_layers(plan), plan.backward_graph, alphas)
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:
@@ -68,13 +68,10 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
     for index, values in params.norm.items():
         entries[layout.coefficients(index)] = pack_params(Opcode.NORM, values)
     for number, values in params.nodes.items():
-        entries[layout.node(number)] = pack_params(_opcode_of(plan, number), values)
+        runs = plan.backward_graph.nodes[number].kind.opcode
+        assert runs is not None, "a node with values runs somewhere"
+        entries[layout.node(number)] = pack_params(runs, values)
     for number, values in params.node_coefficients.items():
         entries[layout.node(number, True)] = pack_params(Opcode.NORM, values)
     blank = bytes(PARAM_BYTES)
     return b"".join(entries.get(i, blank) for i in range(layout.entries))
-
-
-def _opcode_of(plan: Plan, number: int) -> Opcode:
-    """Opcode of the descriptors of a node of the backward graph."""
-    return Opcode.POOL if plan.backward_graph.nodes[number].kind == "unpool" else Opcode.VECTOR

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.hw.norm import NormProgram
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
+from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardNode
 from pynq_train.layers.fuse import Norm
 from pynq_train.program.program import Fields
-from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, MapLayout
+from pynq_train.schedule.lower.activation import activation_fields
+from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
 
 _SIGNIFICAND = 31
@@ -80,14 +81,14 @@ class VectorLowering:
         """The forward pass itself."""
         spec = self.spec
         fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
-                  "v.v_relu": int(spec.relu), "v.v_clip": int(spec.clip)}
-        if spec.kind == "mean":
+                  **activation_fields(spec.activation, "v.v_")}
+        if spec.kind.reduces:
             fields.update({"v.v_reduce": 1, "v.v_off": self.at(self.y)})
         else:
             fields["v.v_off"] = self._image(self.y, part)
         if self.second:
             fields.update({"v.v_b": 1, "v.b_off": self._image(self.second, part)})
-        if spec.kind == "norm":
+        if spec.kind.normalises:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{spec.name}.table")})
         if spec.drop is not None and training:
             fields.update(drop_fields(spec, part.first, part.images))
@@ -115,20 +116,20 @@ class VectorLowering:
             return self.at(symbol) + part.first * target.image_stride
 
         fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(step.target)}
-        if step.kind == "spread":
+        if step.kind == nodes.SPREAD:
             first = self.at(step.reads[0].tensor)
         else:
             first = place(step.reads[0].tensor)
-        if step.kind == "spread":
+        if step.kind == nodes.SPREAD:
             # A map that counts nothing stands for a: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
             return {**fields, **self._mask("b", masks[0], fields, part)}
         fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
-        if step.kind == "sum":
+        if step.kind == nodes.SUM:
             fields.update({"v.v_b": 1, "v.b_off": place(step.reads[1].tensor),
                            **self._mask("b", masks[1], fields, part)})
-        elif step.kind == "norm":
+        elif step.kind == nodes.NORM:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pynq_train.errors import DoesNotFit, UnknownName
-from pynq_train.hw.config import TENSOR_ALIGN_BYTES
-from pynq_train.hw.words import round_up
+from pynq_train.hw.words import TENSOR_ALIGN_BYTES, round_up
 from pynq_train.program.program import Region
 
 

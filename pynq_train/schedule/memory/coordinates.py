@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pynq_train.hw.commands import DESCRIPTOR_WORDS, RECORD_WORDS
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import THROUGH
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES
+from pynq_train.hw.commands import DESCRIPTOR_WORDS, PARAM_BYTES, RECORD_WORDS
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
@@ -119,14 +117,14 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.w16"] = _weights(spec, 2)
         found[f"{spec.name}.wv"] = (_weights(spec, 8) + part if plan.momentum
                                     else _weights(spec, 4))
-        channels = spec.m_tiles * spec.m_tile * (2 if spec.kind == "norm" else 1)
+        channels = spec.m_tiles * spec.m_tile * (2 if spec.kind.normalises else 1)
         outputs = (*_sections(spec, spec.m_tile * WORD_BYTES),
                    Axis("output", channels, WORD_BYTES))
         found[f"{spec.name}.bias"] = (*outputs, *part)
         found[f"{spec.name}.db"] = outputs
     for step in plan.backward_graph.nodes:
         if step.target and step.target not in found:
-            layer = plan.sources[step.layer][0] if step.kind in THROUGH else step.layer
+            layer = plan.sources[step.layer][0] if step.kind.through else step.layer
             found[step.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 

@@ -17,13 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pynq_train.hw.commands import DESCRIPTOR_BYTES
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.layers.backward_graph import DLOGITS, THROUGH, BackwardGraph, BackwardNode
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_BYTES
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.layers import nodes
+from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
-from pynq_train.schedule.passes.descriptors import RECORD_BYTES, Descriptor, StepBlockLayout
+from pynq_train.schedule.passes.descriptors import Descriptor, StepBlockLayout
 from pynq_train.schedule.specs.concat_buffer import (
     JOIN,
     ConcatView,
@@ -76,7 +77,7 @@ class Tensors:
         for node in self.backward_graph.nodes:
             if node.target and node.target not in done:
                 done.add(node.target)
-                yield node, (self.layers[node.layer].sources[0] if node.kind in THROUGH
+                yield node, (self.layers[node.layer].sources[0] if node.kind.through
                              else node.layer)
 
     @cached_property
@@ -134,7 +135,7 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
                     _place_gradient(to, regions, tensors, node, own, turns)
         if spec.on_array:
             _place_weights(to, tensors, spec)
-        elif spec.kind == "norm":
+        elif spec.kind.normalises:
             _place_norm(to, tensors, spec)
     if tensors.on_vector:
         for node, own in gradients:
@@ -186,12 +187,12 @@ def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, no
                     own: int, turns: list[int]) -> None:
     """The gradient that a node makes, of the output of layer ``own``."""
     layout, name = tensors.specs[own].y, tensors.specs[own].name
-    if node.kind == "view":
+    if node.kind == nodes.VIEW:
         to.view(node.target, node.reads[0].tensor, block_offset(layout, tensors.views[own]),
                 layout.extent)
-    elif node.kind == "sum" and own in tensors.views:
+    elif node.kind == nodes.SUM and own in tensors.views:
         to.view(node.target, f"{name}.dv", 0, layout.extent)
-    elif node.kind == "sum" and node.target != f"{name}.dy":
+    elif node.kind == nodes.SUM and node.target != f"{name}.dy":
         to.view(node.target, f"{name}.dy", 0, layout.extent)
     elif tensors.views and _last_reader(tensors, node):
         to.view(node.target, node.reads[0].tensor, 0, layout.extent)
@@ -206,7 +207,7 @@ def _last_reader(tensors: Tensors, node: BackwardNode) -> bool:
     read = node.reads[0].tensor
     graph = tensors.backward_graph
     kept = {own.tensor for at, own in graph.of_layer.items() if tensors.specs[at].on_array}
-    return (node.kind == "norm" and read not in kept
+    return (node.kind == nodes.NORM and read not in kept
             and sum(ref.tensor == read for other in graph.nodes for ref in other.reads) == 1)
 
 

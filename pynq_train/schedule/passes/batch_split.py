@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pynq_train.hw.boards import Board
-from pynq_train.hw.config import BURST_BEATS
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import BURST_BEATS, ceil_div
 from pynq_train.schedule.passes.cost import BURST_CYCLES
 from pynq_train.schedule.passes.geometry import backward_shapes, forward_shape
 from pynq_train.schedule.passes.tiling import HEAVY_TRAFFIC, best_tile
@@ -115,7 +114,7 @@ def _forward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boar
     return _best(
         spec, most, board, False,
         _MapSweep(front.y, 2) if front is not None and not front.on_array else None,
-        _MapSweep(back.x, 1) if back is not None and back.kind == "norm" else None)
+        _MapSweep(back.x, 1) if back is not None and back.kind.normalises else None)
 
 
 def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Board) -> int:
@@ -125,7 +124,7 @@ def _backward(specs: Sequence[LayerSpec], spec: LayerSpec, most: int, board: Boa
     return _best(
         spec, most, board, True,
         _MapSweep(front.x, 3) if front is not None and not front.on_array else None,
-        _MapSweep(back.y, 2) if back is not None and back.kind == "norm" else None)
+        _MapSweep(back.y, 2) if back is not None and back.kind.normalises else None)
 
 
 @dataclass(frozen=True)

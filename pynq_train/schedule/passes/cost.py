@@ -12,8 +12,16 @@ from functools import lru_cache
 
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import LoadMode, Pass
-from pynq_train.hw.config import BURST_BEATS, WORD_BYTES
-from pynq_train.hw.words import LANES, ceil_div
+from pynq_train.hw.words import (
+    BURST_BEATS,
+    FLAG_MASK_PIXELS,
+    FLAG_UNPOOL_COLUMNS,
+    LANES,
+    SET_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    master_bytes,
+)
 from pynq_train.schedule.passes.geometry import TiledPass
 
 BURST_CYCLES = 2
@@ -26,8 +34,6 @@ ROW_CYCLES = 1
 """Cycles that a loader or writer loses per row."""
 DESCRIPTOR_CYCLES = 220
 """Cycles of a descriptor beside its steps: configuration, first S set, end of the pipeline."""
-SLOTS = 4
-"""Descriptors that may be under way at once."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,8 @@ def _gradient_stream(geo: TiledPass, size: tuple[int, int], start: tuple[int, in
     rows = tiles * size[0] * tile.images * tile_blocks * repeat
     valid = row * geo.col_tiles * y.images * blocks * repeat
     width = ceil_div(col, geo.col_tiles)
-    flag_words = {LoadMode.PLAIN: 0, LoadMode.MASK: ceil_div(width, 16),
-                  LoadMode.UNPOOL: ceil_div(width, 8)}[spec.gradient_mode]
+    flag_words = {LoadMode.PLAIN: 0, LoadMode.MASK: ceil_div(width, FLAG_MASK_PIXELS),
+                  LoadMode.UNPOOL: ceil_div(width, FLAG_UNPOOL_COLUMNS)}[spec.gradient_mode]
     half = 2 if spec.gradient_mode == LoadMode.UNPOOL else 1
     words = row * ceil_div(col, half) * y.images * blocks * repeat
     return _stream(rows * size[1], rows, words, valid, ceil_div(width, half), flag_words)
@@ -247,7 +253,7 @@ def _gradient_cost(geo: TiledPass, board: Board) -> Cost:
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
     grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
     outer = geo.chunks * shape.outer
-    sets = geo.s_rows // 4
+    sets = geo.s_rows // SET_PIXELS
     period = max(geo.acc_groups, board.config.sweep_min_cycles)
     array = grid * outer * (sets * period + TILE_CYCLES) + outer * geo.acc_groups
     # A single X tile stays for all m tiles; else it is loaded for each.
@@ -269,15 +275,21 @@ def _gradient_cost(geo: TiledPass, board: Board) -> Cost:
                 spec.macs * shape.outer // spec.m_tiles, False)
 
 
+def update_bytes(momentum: bool) -> int:
+    """Bytes that the update of a weight moves: its master in and out, its operand copy out."""
+    return 2 * master_bytes(momentum) + 2
+
+
 def update_cost(elements: int, momentum: bool) -> tuple[int, int, int]:
     """Return (cycles, bytes read, bytes written) of an update of ``elements`` weights.
 
     Masters are read and written, 16-bit copies written; the sums come from the gradient queue.
     """
-    master = 8 if momentum else 4
+    master = master_bytes(momentum)
     words = elements * master // WORD_BYTES
     cycles = max(elements, words + ceil_div(words, BURST_BEATS) * BURST_CYCLES)
-    return cycles + LATENCY_CYCLES, master * elements, (master + 2) * elements
+    read = master * elements
+    return cycles + LATENCY_CYCLES, read, update_bytes(momentum) * elements - read
 
 
 def bias_cost(elements: int) -> tuple[int, int, int]:
@@ -286,7 +298,7 @@ def bias_cost(elements: int) -> tuple[int, int, int]:
     A word of sums and a word of master are read for each, a master is written.
     """
     read = 2 * elements + 2 * ceil_div(elements, BURST_BEATS) * BURST_CYCLES
-    return read + LATENCY_CYCLES, 16 * elements, 8 * elements
+    return read + LATENCY_CYCLES, 2 * WORD_BYTES * elements, WORD_BYTES * elements
 
 
 def softmax_cost(batch: int, classes: int) -> int:

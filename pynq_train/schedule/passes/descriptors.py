@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode
-from pynq_train.hw.config import WORD_BYTES
+from pynq_train.hw.commands import PARAM_BYTES, Opcode
 from pynq_train.schedule.passes.cost import Cost
 from pynq_train.schedule.passes.geometry import TiledPass
 from pynq_train.schedule.specs.spec import LayerSpec
 
-PARAM_BYTES = PARAM_WORDS * WORD_BYTES
-RECORD_BYTES = RECORD_WORDS * WORD_BYTES
 SOFTMAX_PARAM = 0
 """Index of the softmax entry in the step block."""
 

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pynq_train.hw.commands import Pass, PixelMode
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES, HwConfig
-from pynq_train.hw.words import LANES, ceil_div, round_up
-from pynq_train.schedule.specs.layout import FLAG_MASK_PIXELS, FLAG_POOL_PIXELS
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.limits import FLAG_TILE_COLUMNS, MAX_COORDINATE
+from pynq_train.hw.words import (
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    LANES,
+    SET_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+    round_up,
+)
 from pynq_train.schedule.specs.spec import LayerSpec
-
-MAX_COORDINATE = (1 << 15) - 1
-"""Largest coordinate of an address generator: 16 bits, signed."""
-FLAG_TILE_COLUMNS = 16
-"""Column tiles of maps with flags start at multiples of this."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ class Tile:
 
 
 def _congruent(at_least: int, value: int) -> int:
-    """Return the smallest number >= ``at_least`` that equals ``value`` modulo 3."""
+    """Return the smallest number >= ``at_least`` that equals ``value`` modulo the lanes."""
     return at_least + (value - at_least) % LANES
 
 
@@ -357,13 +360,13 @@ class TiledPass:
     def acc_groups(self) -> int:
         """Accumulator groups of a tile."""
         if self.shape.kind == Pass.WEIGHT_GRADIENT:
-            return CHANNELS_PER_WORD * len(self.shape.taps) * self.window_steps
+            return SET_PIXELS * len(self.shape.taps) * self.window_steps
         return self.shape.regions * self.groups
 
     @cached_property
     def s_rows(self) -> int:
         """Weight gradient: ring words of one channel block of a tile."""
-        return round_up(self.tile.pixels, CHANNELS_PER_WORD)
+        return round_up(self.tile.pixels, SET_PIXELS)
 
     @cached_property
     def stored_rows(self) -> int:

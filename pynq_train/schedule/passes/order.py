@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pynq_train.hw.boards import Board
+from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.batch_split import BatchSplit
+from pynq_train.schedule.passes.cost import update_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
@@ -70,13 +72,13 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
         split: parts of the mini-batch for each layer.
     """
     # The vector unit fills the memory beside the array.
-    shared = any(node.kind != "backward" for node in backward_graph.nodes)
+    shared = any(node.kind != nodes.BACKWARD for node in backward_graph.nodes)
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
                                 split).ordered()
         moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
         moved += sum(s.weight_elements for s in specs
-                     if trainable[s.index].weights) * (18 if momentum else 10)
+                     if trainable[s.index].weights) * update_bytes(momentum)
         array = sum(e.cost.array for e in ordered if e.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break

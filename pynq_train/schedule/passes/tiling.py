@@ -14,10 +14,11 @@ from functools import lru_cache
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
-from pynq_train.hw.config import CHANNELS_PER_WORD, RING_MARGIN, HwConfig
-from pynq_train.hw.words import LANES, ceil_div, round_up
+from pynq_train.hw.config import HwConfig
+from pynq_train.hw.limits import FLAG_TILE_COLUMNS, RING_MARGIN
+from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div, round_up
 from pynq_train.schedule.passes.cost import Cost, pass_cost
-from pynq_train.schedule.passes.geometry import FLAG_TILE_COLUMNS, PassShape, Tile, TiledPass
+from pynq_train.schedule.passes.geometry import PassShape, Tile, TiledPass
 
 MOST_SPLITS = 24
 """Widths of tiles that are tried, the largest first, if one of them fits."""

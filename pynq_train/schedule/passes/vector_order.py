@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pynq_train.layers.backward_graph import THROUGH, BackwardGraph
+from pynq_train.layers import nodes
+from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.specs.concat_buffer import barriers_of
 from pynq_train.schedule.specs.evaluation import vanishes
@@ -68,7 +69,7 @@ class _Forward:
         self._pending_of = -1
         self._side: _Side | None = None
         self._reader = {wires[0]: spec for spec, wires in zip(specs, sources)
-                        if spec.kind == "norm"}
+                        if spec.kind.normalises}
         self._joins = barriers_of([spec.kind for spec in specs], sources)
         self._summed: set[int] = set()
         self.descriptors: list[Descriptor] = []
@@ -80,14 +81,14 @@ class _Forward:
         if spec.on_array:
             self._convolution(spec)
             return
-        if spec.kind == "concat":
+        if spec.kind.joins:
             self._flush()
             if spec.index in self._joins:
                 self.descriptors.append(Descriptor(Role.CONCAT_BARRIER, spec.index))
             return
-        role = Role.POOL if spec.kind == "pool" else Role.FORWARD_VECTOR
+        role = Role.POOL if spec.kind.windowed else Role.FORWARD_VECTOR
         side = self._side
-        norm = [Descriptor(Role.NORM_COEFFICIENTS, spec.index)] if spec.kind == "norm" else []
+        norm = [Descriptor(Role.NORM_COEFFICIENTS, spec.index)] if spec.kind.normalises else []
         groups: list[Group] = [[Descriptor(role, spec.index, images=images, part=part)]
                                for part, images in enumerate(self._images(spec))]
         if (side is not None and self._reader.get(side.layer) is spec
@@ -99,7 +100,7 @@ class _Forward:
             groups = [first + own for first, own in zip(side.groups, groups)]
             norm = side.norm + norm
             self._side = None
-        if (spec.kind == "pool" and side is None and self._pending
+        if (spec.kind.windowed and side is None and self._pending
                 and self._pending_of == self._sources[spec.index][0]):
             # Each part is pooled when it is there.
             groups = [first + own for first, own in zip(self._pending, groups)]
@@ -110,7 +111,7 @@ class _Forward:
             # What it reads comes from no convolution, or from one that others normalise too.
             self.descriptors.append(Descriptor(Role.NORM_SUMS, spec.index))
         self.descriptors += norm
-        if spec.kind == "mean" or spec.x.images == 1:
+        if spec.kind.reduces or spec.x.images == 1:
             self.descriptors += [descriptor for group in groups for descriptor in group[:-1]]
             self.descriptors.append(Descriptor(role, spec.index))
             return
@@ -122,7 +123,7 @@ class _Forward:
         own = self._statistics and norm is not None and not norm.frozen
         if own and norm is not None:
             self._summed.add(norm.index)
-        feature = spec.kind == "conv" and spec.x.images > 1
+        feature = spec.kind.convolves and spec.x.images > 1
         if self._pending and self._pending_of != reads:
             if feature and self._side is None and norm is not None:
                 self._side = _Side(spec.index, [
@@ -211,11 +212,11 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
     """
     found: dict[int, list[list[Descriptor]]] = {}
     for number, step in enumerate(backward_graph.nodes):
-        if step.kind in ("backward", "view"):
+        if not step.kind.on_vector_unit:
             continue
         steps = found.setdefault(step.layer, [])
         spec = specs[step.layer]
-        images = spec.x.images if step.kind in THROUGH else spec.y.images
+        images = spec.x.images if step.kind.through else spec.y.images
 
         def descriptors(role: Role, whole: bool, parts: int = leaving[step.layer],
                         own: int = number,
@@ -225,12 +226,12 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
             return [Descriptor(role, layer, images=some, part=part, node=own)
                     for part, some in enumerate(image_parts(count, parts))]
 
-        if step.kind == "norm":
+        if step.kind == nodes.NORM:
             steps += [descriptors(Role.BACKWARD_SUMS, False, arriving[step.layer]),
                       descriptors(Role.BACKWARD_NORM, True)]
         if step.target:
-            role = Role.UNPOOL if step.kind == "unpool" else Role.BACKWARD_VECTOR
-            steps.append(descriptors(role, step.kind == "spread"))
+            role = Role.UNPOOL if step.kind == nodes.UNPOOL else Role.BACKWARD_VECTOR
+            steps.append(descriptors(role, step.kind == nodes.SPREAD))
     return found
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.words import ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.layout import MapLayout
 
 JOIN = "join"
 """Scratch sums of the descriptors that wait for the sources of a joined map."""
-_TOGETHER = ("norm", "add", "drop", "concat")
-"""Layers that take maps of one size, word by word, or join them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def concat_views(layers: Sequence[FusedLayer]) -> dict[int, ConcatView]:
     """Places of the layers whose outputs stand in a joined map, by their positions."""
     found: dict[int, ConcatView] = {}
     for at, layer in enumerate(layers):
-        if layer.kind != "concat":
+        if not layer.kind.joins:
             continue
         block = 0
         for place in layer.sources:
@@ -52,7 +50,7 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
         return place
 
     for at, layer in enumerate(layers):
-        if layer.kind in _TOGETHER:
+        if layer.kind.wordwise:
             for place in layer.sources:
                 if place >= 0:
                     group[find(place)] = find(at)
@@ -63,25 +61,22 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
     return tuple(most[find(at)] for at in range(len(layers)))
 
 
-def barriers_of(kinds: Sequence[str], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
+def barriers_of(kinds: Sequence[Kind], sources: Sequence[tuple[int, ...]]) -> frozenset[int]:
     """Concatenations that the array reads while array and vector unit write to them.
 
     A unit waits for one kind of descriptor: there a descriptor of the vector unit waits for the
     array's sources, and the reader for that.
     """
-    readers: list[set[str]] = [set() for _ in kinds]
-    for kind, places in zip(kinds, sources):
-        for place in places:
-            if place >= 0:
-                readers[place].add(kind)
-    readers[-1].add("softmax")
+    read_by_array = {place for kind, places in zip(kinds, sources) if kind.on_array
+                     for place in places}
+    read_by_array.add(len(kinds) - 1)  # by the softmax unit, which waits likewise
     found: set[int] = set()
     writers: list[frozenset[bool]] = []
     for at, kind in enumerate(kinds):
-        units = frozenset({kind in ("conv", "dense")})
-        if kind == "concat":
+        units = frozenset({kind.on_array})
+        if kind.joins:
             units = frozenset().union(*(writers[place] for place in sources[at]))
-            if len(units) > 1 and readers[at] & {"conv", "dense", "softmax"}:
+            if len(units) > 1 and at in read_by_array:
                 found.add(at)
                 units = frozenset({False})
         writers.append(units)

@@ -11,7 +11,7 @@ def evaluation_sources(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, 
                        ) -> tuple[tuple[int, ...], ...]:
     """Positions that each layer reads where nothing is dropped: past all dropouts.
 
-    Only dropouts with a ReLU behind them remain, as a ReLU.
+    Only dropouts with an activation behind them remain, as that.
     """
     def past(place: int) -> int:
         while place >= 0 and vanishes(specs[place]):
@@ -23,4 +23,4 @@ def evaluation_sources(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, 
 
 def vanishes(spec: LayerSpec) -> bool:
     """Whether evaluation does without a layer."""
-    return spec.drop is not None and not spec.relu
+    return spec.drop is not None and not spec.activation.has_flags

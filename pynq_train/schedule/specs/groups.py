@@ -13,9 +13,8 @@ from math import gcd
 
 import numpy as np
 
-from pynq_train.hw.config import CHANNELS_PER_WORD
-from pynq_train.hw.words import ceil_div
-from pynq_train.schedule.specs.layout import Array
+from pynq_train.arrays import Array
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pynq_train.hw.config import CHANNELS_PER_WORD, WORD_BYTES
-from pynq_train.hw.words import ceil_div
-
-Array = NDArray[Any]
-
-FLAG_MASK_PIXELS = 16
-"""Pixels of one flag word without pooling."""
-FLAG_POOL_PIXELS = 4
-"""Pooled pixels of one flag word."""
+from pynq_train.arrays import Array
+from pynq_train.hw.words import (
+    CHANNELS_PER_WORD,
+    FLAG_MASK_PIXELS,
+    FLAG_POOL_PIXELS,
+    WORD_BYTES,
+    ceil_div,
+)
 
 
 @dataclass(frozen=True)
@@ -154,8 +151,8 @@ def pack_dense(values: Array) -> Array:
     blocks = ceil_div(channels, CHANNELS_PER_WORD)
     out = np.zeros((images, blocks * CHANNELS_PER_WORD), values.dtype)
     out[:, :channels] = values
-    out = out.reshape(images, blocks, CHANNELS_PER_WORD)
-    return np.ascontiguousarray(out.transpose(1, 0, 2))
+    words = out.reshape(images, blocks, CHANNELS_PER_WORD)
+    return np.ascontiguousarray(words.transpose(1, 0, 2))
 
 
 def unpack_dense(packed: Array, channels: int) -> Array:

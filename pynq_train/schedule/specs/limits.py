@@ -14,7 +14,7 @@ def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
     """Raise :class:`DoesNotFit` if a row of a pooled map does not fit the line of the unit."""
     most = config.line_columns - SPARE_COLUMNS
     for spec in specs:
-        if spec.kind == "pool" and spec.x.cols > most:
+        if spec.kind.windowed and spec.x.cols > most:
             raise DoesNotFit(f"layer {spec.name!r}: columns of a map that is pooled",
                              expected=f"at most {most}", found=spec.x.cols,
                              fix="use a convolution with a stride in front of it")

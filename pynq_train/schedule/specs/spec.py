@@ -8,22 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.arrays import Array
 from pynq_train.errors import DoesNotFit
+from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.config import (
+from pynq_train.hw.limits import (
+    MAX_FEATURES,
+    MAX_FLAG_COLUMNS,
+    MAX_POOL_COLUMNS,
+    MAX_PRODUCTS,
+    MAX_SIZE,
+)
+from pynq_train.hw.pool import ARGMAX_PIXELS
+from pynq_train.hw.words import (
     ABSENT_WEIGHT,
     CHANNELS_PER_WORD,
-    FLAG_ROW_WORDS,
+    FLAG_MASK_PIXELS,
     WORD_BYTES,
+    ceil_div,
+    master_bytes,
 )
-from pynq_train.hw.words import ceil_div
-from pynq_train.layers.fuse import Drop, FusedLayer, Kind
+from pynq_train.layers import kinds
+from pynq_train.layers.fuse import Drop, FusedLayer
+from pynq_train.layers.kinds import Kind
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
-    FLAG_MASK_PIXELS,
-    FLAG_POOL_PIXELS,
-    Array,
     FlagLayout,
     MapLayout,
     blocks_to_flat,
@@ -31,15 +41,6 @@ from pynq_train.schedule.specs.layout import (
     pack_weights,
     unpack_weights,
 )
-
-MAX_PRODUCTS = 1 << 17
-"""Products that one accumulator takes: 2**17 * 32767**2 < 2**47."""
-MAX_FLAG_COLUMNS = 16 * FLAG_ROW_WORDS
-MAX_POOL_COLUMNS = 8 * FLAG_ROW_WORDS
-"""Columns (dense layers: images) whose flags fill a loader's flag buffer, masked and unpooled."""
-MAX_FEATURES = (1 << 16) - 1
-MAX_SIZE = 8192
-"""Largest rows, columns and channels, so that coordinates with their tiles keep in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class LayerSpec:
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
         x: layout of the input.
         y: layout of the output and of its gradient, after pooling.
-        flags: layout of the flags, None without ReLU and pooling.
+        activation: behind the layer's sums.
+        flags: layout of the flags, None without activation and pooling.
         backward: whether the gradient of the input is computed.
         dense: the layer is fully connected; one of the vector unit: its input is a dense map.
         flat_shape: shape of the feature map that a dense layer flattens, else None.
@@ -69,7 +71,6 @@ class LayerSpec:
         frozen: a normalisation uses its running statistics in training too: it is frozen, or
             nothing learns up to it.
         groups: of a grouped convolution.
-        clip: ReLU ends at 6.
         drop: of a dropout.
         origin: of a section of a grouped convolution: where it begins in the layer.
     """
@@ -85,7 +86,7 @@ class LayerSpec:
     pad_left: int
     out_rows: int
     out_cols: int
-    relu: bool
+    activation: Activation
     pool: bool
     bias: bool
     x: MapLayout
@@ -95,17 +96,16 @@ class LayerSpec:
     dense: bool
     flat_shape: tuple[int, int, int] | None
     m_tile: int
-    kind: Kind = "conv"
+    kind: Kind = kinds.CONV
     frozen: bool = False
     groups: Groups | None = None
-    clip: bool = False
     drop: Drop | None = None
     origin: Origin | None = None
 
     @property
     def on_array(self) -> bool:
         """Whether the layer is a convolution or fully connected."""
-        return self.kind in ("conv", "dense")
+        return self.kind.on_array
 
     @property
     def words(self) -> int:
@@ -162,7 +162,7 @@ class LayerSpec:
         """How the gradient of the output is loaded."""
         if self.pool:
             return LoadMode.UNPOOL
-        return LoadMode.MASK if self.relu else LoadMode.PLAIN
+        return LoadMode.MASK if self.activation.has_flags else LoadMode.PLAIN
 
     @property
     def weight_blocks(self) -> int:
@@ -186,12 +186,12 @@ class LayerSpec:
 
     def master_bytes(self, momentum: bool) -> int:
         """Bytes of the weight masters: {momentum, weight} or bare weights."""
-        return self.weight_elements * (8 if momentum else 4)
+        return self.weight_elements * master_bytes(momentum)
 
     @property
     def bias_bytes(self) -> int:
         """Bytes of the bias masters, and of the bias gradient; of gamma or beta."""
-        return self.m_tiles * self.m_tile * 8
+        return self.m_tiles * self.m_tile * WORD_BYTES
 
     @property
     def macs(self) -> int:
@@ -271,7 +271,7 @@ class LayerSpec:
         if self.flags is not None and self.out_cols > most:
             raise DoesNotFit(
                 f"layer {self.name!r}: {'mini-batch' if self.dense else 'columns'} with "
-                f"{'pooling' if self.pool else 'ReLU'}", expected=f"at most {most}",
+                f"{'pooling' if self.pool else self.activation}", expected=f"at most {most}",
                 found=self.out_cols,
                 fix="use a smaller mini-batch" if self.dense else "use a narrower map")
         pixels = self.out_rows * self.out_cols
@@ -352,20 +352,20 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
         if layer.on_array:
             last = index == len(layers) - 1
             spec = _spec(layer, index, batch, x, flat, last, backward, m_tile)
-            if layer.kind == "conv" and not last:
+            if layer.kind.convolves and not last:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = layer.kind == "dense"
+            flat = layer.kind.to_vector
         else:
-            if layer.kind == "concat":
+            if layer.kind.joins:
                 x = (MapLayout.dense(batch, layer.out_channels) if flat
                      else MapLayout.feature(batch, *layer.out_shape).spread(wide[index]))
             frozen = inference_mode[index] or (layer.norm is not None and layer.norm.frozen)
             spec = _vector_spec(layer, index, batch, x, backward, m_tile, frozen, flat)
-            if layer.kind == "pool":
+            if layer.kind.windowed:
                 spec = replace(spec, y=spec.y.spread(wide[index]))
             specs.append(spec)
-            flat = flat or layer.kind == "mean"
+            flat = flat or layer.kind.to_vector
         dense_map.append(flat)
     return tuple(specs)
 
@@ -373,27 +373,26 @@ def layer_specs(layers: tuple[FusedLayer, ...], batch: int, train_from: int = 0,
 def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backward: bool,
                  m_tile: int, frozen: bool, dense: bool) -> LayerSpec:
     channels = layer.out_channels
-    y = MapLayout.dense(batch, channels) if layer.kind == "mean" else x
+    y = MapLayout.dense(batch, channels) if layer.kind.to_vector else x
     flags = None
-    if layer.kind == "pool":
+    if layer.kind.windowed:
         y = MapLayout.feature(batch, *layer.out_shape)
-        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_POOL_PIXELS))
-    if layer.relu or layer.kind == "drop":
+        flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, ARGMAX_PIXELS))
+    if layer.activation.has_flags or layer.kind.own_mask:
         flags = FlagLayout(y.images, y.blocks, 1, ceil_div(y.rows * y.cols, FLAG_MASK_PIXELS))
     return LayerSpec(
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
         stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
-        out_cols=y.cols, relu=layer.relu, pool=False,
-        bias=layer.kind == "norm", x=x, y=y, flags=flags, backward=backward, dense=dense,
-        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen,
-        clip=layer.clip, drop=layer.drop)
+        out_cols=y.cols, activation=layer.activation, pool=False,
+        bias=layer.kind.normalises, x=x, y=y, flags=flags, backward=backward, dense=dense,
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
           last: bool, backward: bool, m_tile: int) -> LayerSpec:
     m = layer.out_channels
     flat_shape = None
-    if layer.kind == "dense":
+    if layer.kind.fully_connected:
         if not dense_map:
             flat_shape = layer.in_shape
             x = x.flattened()
@@ -417,14 +416,14 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         groups = Groups.of(layer.groups, n // layer.groups, m // layer.groups, m_tile)
         nb = ceil_div(groups.section_n, CHANNELS_PER_WORD)
     flags = None
-    if layer.relu or layer.pool:
+    if layer.activation.has_flags or layer.pool:
         flags = FlagLayout.of(images, m, out_rows, out_cols, layer.pool)
     return LayerSpec(
         index=index, name=layer.name, m=m, n=n, nb=nb, kernel=layer.kernel, stride=layer.stride,
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
-        relu=layer.relu, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
-        backward=backward, dense=layer.kind == "dense", flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind, groups=groups, clip=layer.clip)
+        activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
+        backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
+        m_tile=m_tile, kind=layer.kind, groups=groups)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:

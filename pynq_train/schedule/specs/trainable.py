@@ -110,7 +110,7 @@ def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainab
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:
     convolutions = [i for i, layer in enumerate(layers)
-                    if layer.kind == "conv" and not layer.average]
+                    if layer.kind.convolves and not layer.average]
     last = len(layers) - 1
     # A convolution that yields the logits itself is the classifier, not a feature layer.
     features = [i for i in convolutions if i < last]

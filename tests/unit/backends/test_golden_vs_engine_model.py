@@ -17,7 +17,7 @@ from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op, Relu, Relu6
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor, pack_params
-from pynq_train.hw.config import ABSENT_WEIGHT
+from pynq_train.hw.words import ABSENT_WEIGHT
 from pynq_train.layers.fuse import fuse
 from pynq_train.program import Program
 from pynq_train.program.gradients import check_gradient

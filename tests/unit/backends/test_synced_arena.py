@@ -13,14 +13,14 @@ SIZE = 16 * LINE_BYTES
 class CachedBuffer(np.ndarray):
     """A buffer with separate host and device bytes, like cacheable memory of pynq."""
 
-    device: np.ndarray
+    dram: np.ndarray
     calls: list[str]
     whole: bool
     root: CachedBuffer
 
     def __array_finalize__(self, parent: object) -> None:
         if isinstance(parent, CachedBuffer):
-            self.device, self.calls, self.whole = parent.device, parent.calls, parent.whole
+            self.dram, self.calls, self.whole = parent.dram, parent.calls, parent.whole
             self.root = parent.root
 
     def _span(self) -> slice:
@@ -33,13 +33,13 @@ class CachedBuffer(np.ndarray):
         dirty = self.root.view(np.ndarray)[span] != CLEAN[span]
         lines = dirty.reshape(-1, LINE_BYTES).any(axis=1).repeat(LINE_BYTES)
         host = self.root.view(np.ndarray)[span]
-        self.device[span][lines] = host[lines]
+        self.dram[span][lines] = host[lines]
         CLEAN[span] = host
 
     def invalidate(self) -> None:
         self.calls.append("invalidate")
         span = self._span()
-        self.root.view(np.ndarray)[span] = CLEAN[span] = self.device[span]
+        self.root.view(np.ndarray)[span] = CLEAN[span] = self.dram[span]
 
 
 CLEAN = np.zeros(SIZE, np.uint8)
@@ -47,7 +47,7 @@ CLEAN = np.zeros(SIZE, np.uint8)
 
 def make(whole: bool) -> CachedBuffer:
     buffer = np.zeros(SIZE, np.uint8).view(CachedBuffer)
-    buffer.device, buffer.calls, buffer.whole = np.zeros(SIZE, np.uint8), [], whole
+    buffer.dram, buffer.calls, buffer.whole = np.zeros(SIZE, np.uint8), [], whole
     buffer.root = buffer
     CLEAN[:] = 0
     return buffer
@@ -68,8 +68,8 @@ def test_host_and_device_never_lose_a_byte(whole: bool, rng: np.random.Generator
             assert (arena.read(start, end - start) == truth[start:end]).all()
         else:
             arena.before_run()
-            assert (buffer.device == truth).all()
-            buffer.device[start:end] = truth[start:end] = data
+            assert (buffer.dram == truth).all()
+            buffer.dram[start:end] = truth[start:end] = data
             arena.after_run()
 
 

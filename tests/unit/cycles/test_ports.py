@@ -66,8 +66,8 @@ def test_a_unit_is_idle_when_its_own_writes_are_acknowledged() -> None:
     clock.run()
     # The last words leave the port in cycles 30 + 16 and 80 + 16; their answers come later.
     assert ends["nobody"] == 40
-    assert 30 + BURST + MEMORY.write_latency < ends["early"] < 80 + BURST
-    assert 80 + BURST + MEMORY.write_latency < ends["late"] < 80 + 4 * BURST
+    assert 30 + BURST + MEMORY.write_latency_cycles < ends["early"] < 80 + BURST
+    assert 80 + BURST + MEMORY.write_latency_cycles < ends["late"] < 80 + 4 * BURST
 
 
 def test_runs_leave_in_the_order_in_which_their_words_are_there() -> None:

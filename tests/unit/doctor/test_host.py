@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pynq_train.backends.board import how_to_install_pynq
 from pynq_train.doctor import Check, Host, State, host
 from pynq_train.hw.boards import BOARDS
 
@@ -39,19 +40,19 @@ def test_a_pc_with_a_virtual_board_in_order() -> None:
     assert "this machine is a Pynq-Z2" in host.check_board(ON_Z2, Z2, True).found
 
 
-@pytest.mark.parametrize("version", [(3, 9, 18), (3, 13, 0)])
+@pytest.mark.parametrize("version", [(3, 9, 18), (3, 15, 0)])
 def test_python(version: tuple[int, ...]) -> None:
     answer = host.check_python(replace(ON_Z2, python=version))
     assert answer.state == State.WRONG and answer.found == (
-        f"expected 3.10 or newer, below 3.13, found {'.'.join(map(str, version))}")
-    assert answer.fix == "use the Python of the board's PYNQ image, or 3.10 to 3.12 on a PC"
+        f"expected 3.10 or newer, below 3.15, found {'.'.join(map(str, version))}")
+    assert answer.fix == "use the Python of the board's PYNQ image, or 3.10 to 3.14 on a PC"
 
 
-@pytest.mark.parametrize("version", ["1.20.3", "2.0.1", "2.1.0rc1"])
+@pytest.mark.parametrize("version", ["1.20.3", "3.0.1", "3.1.0rc1"])
 def test_numpy(version: str) -> None:
     answer = host.check_numpy(replace(ON_Z2, numpy=version))
-    assert answer.state == State.WRONG and answer.found.endswith(f"below 2, found {version}")
-    assert answer.fix == "run: pip install 'numpy>=1.21,<2'"
+    assert answer.state == State.WRONG and answer.found.endswith(f"below 3, found {version}")
+    assert answer.fix == "run: pip install 'numpy>=1.21,<3'"
 
 
 def test_pynq() -> None:
@@ -67,7 +68,18 @@ def test_pynq() -> None:
     none = replace(ON_Z2, pynq=None)
     assert host.check_pynq(none, Z2, False).fix == (
         "run this with the Python of the board's PYNQ image")
-    assert host.check_pynq(none, Z2, True).fix == "run: pip install pynq-train[sim]"
+    assert host.check_pynq(none, Z2, True).fix == how_to_install_pynq()
+
+
+@pytest.mark.parametrize("version", ["1.21.5", "1.26.4", "2.0.0", "2.5.5"])
+def test_numpy_of_boards_and_of_pcs(version: str) -> None:
+    assert host.check_numpy(replace(ON_PC, numpy=version)).state == State.OK
+
+
+def test_new_pythons_install_pynq_without_what_it_asks_for() -> None:
+    assert how_to_install_pynq((3, 12)) == "run: pip install pynq-train[sim]"
+    assert how_to_install_pynq((3, 13)).startswith(
+        "run: pip install pynq-train[sim] && pip install --no-deps pynq==")
 
 
 def test_board() -> None:

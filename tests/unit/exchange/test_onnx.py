@@ -221,6 +221,9 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
           pads=[2, 2, 1, 1])
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
     b.add("MaxPool", ["padded"], "outer", kernel_shape=[3, 3])
+    b.add("Conv", ["x", b.constant("w12", np.ones((2, 2, 12, 12), np.float32))], "large",
+          pads=[8, 8, 8, 8])
+    b.add("AveragePool", ["x"], "far", kernel_shape=[2, 2], strides=[5, 5])
     b.add("Conv", ["leaky", w], "behind")
     b.add("Mul", ["x", "x"], "mul")
     b.add("Einsum", ["x"], "odd", equation="abcd->abcd")
@@ -228,8 +231,8 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
         from_proto(b.proto("behind"), "bad")
     text = str(caught.value)
     for part in (
-            "network 'bad' has 10 unsupported nodes: ",
-            "n_leaky (LeakyRelu): use Relu or ReLU6",
+            "network 'bad' has 12 unsupported nodes: ",
+            "n_leaky (LeakyRelu): use Relu or Clip 0 .. 6",
             "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
@@ -237,6 +240,8 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
             "n_ceil (MaxPool) rounds sizes up (ceil_mode): use ceil_mode=0",
             "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
             "n_outer (MaxPool) reads a padded map: pad only before a convolution",
+            "n_large (Conv) has kernel 12: use a kernel of 11 at most",
+            "n_far (AveragePool) has stride 5: use a stride of 4 at most",
             "n_mul (Mul): leave gates and scales out",
             "n_odd (Einsum): replace it by supported operations: Add, AveragePool, "):
         assert part in text, part
@@ -270,6 +275,6 @@ def test_pooling_of_any_window_comes_back_and_runs(tmp_path: Path,
         pt.MaxPool(3, 1, "same"), pt.MaxPool2x2(), pt.Dense(3)])
     pt.export_onnx(graph, random_params(graph, rng), tmp_path / "pools.onnx")
     again = pt.from_onnx(tmp_path / "pools.onnx")
-    shapes = [[(p.kernel, p.stride, p.pad_top, p.out_shape) for p in fuse(one) if p.kind == "pool"]
+    shapes = [[(p.kernel, p.stride, p.pad_top, p.out_shape) for p in fuse(one) if p.kind.windowed]
               for one in (graph, again.graph)]
     assert shapes[0] == shapes[1] and len(shapes[0]) == 3

@@ -12,7 +12,7 @@ import pynq_train as pt
 from pynq_train.check.verify import verify
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, kinds
 
 pytestmark = pytest.mark.oracle
 
@@ -55,8 +55,8 @@ def test_joined_channels() -> None:
     got = FloatTrainer(model.graph, model.params).logits(x.numpy())
     np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
     layers = fuse(model.graph)
-    assert sum(layer.kind == "concat" for layer in layers) == 5
-    assert sum(layer.kind == "add" for layer in layers) == 0, "nothing is copied"
+    assert sum(layer.kind.joins for layer in layers) == 5
+    assert sum(layer.kind == kinds.ADD for layer in layers) == 0, "nothing is copied"
 
 
 def test_groups_of_any_shape() -> None:
@@ -96,12 +96,14 @@ def test_shortcuts_that_pad_channels() -> None:
     model = pt.from_torch(module, x)
     got = FloatTrainer(model.graph, model.params).logits(x.numpy())
     np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
-    layers = {layer.kind + str(layer.first): layer for layer in fuse(model.graph)}
+    layers = {f"{layer.kind}{layer.first}": layer for layer in fuse(model.graph)}
     assert layers["conv4"].average and layers["conv4"].weight_shape == (16, 8, 1, 1)
     for index in ((whole, slice(0, 4)), (whole, whole, slice(1, None, 2), slice(1, None, 2)),
                   (whole, whole, slice(None, None, 2), whole)):
         with pytest.raises(UnsupportedModel, match=r"takes a part of a map: take every pixel, or"):
             pt.from_torch(Shortcut(index), x)
+    with pytest.raises(UnsupportedModel, match=r"has stride 5: use a stride of 4 at most"):
+        pt.from_torch(Shortcut((whole, whole, slice(None, None, 5), slice(None, None, 5))), x)
 
 
 def test_plain_network_with_vector_norm() -> None:
@@ -116,7 +118,7 @@ def test_dropout_of_a_module_is_one_of_the_engine() -> None:
                            nn.Linear(128, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 3))
     model = pt.from_torch(module, torch.zeros(1, 1, 6, 6))
     layers = fuse(model.graph)
-    assert [layer.kind for layer in layers] == ["conv", "drop", "dense", "drop", "dense"]
+    assert [str(layer.kind) for layer in layers] == ["conv", "drop", "dense", "drop", "dense"]
     assert [layer.drop.rate for layer in layers if layer.drop] == [0.25, 0.5]
 
 
@@ -203,6 +205,6 @@ def test_pooling_of_any_window_runs_on_the_engine() -> None:
         nn.MaxPool2d(3, 1, 1), nn.Flatten(), nn.Linear(54, 3)))
     model = pt.from_torch(module, torch.randn(2, 2, 14, 14))
     layers = fuse(model.graph)
-    assert [layer.kind for layer in layers] == ["conv", "norm", "pool", "conv", "pool", "pool",
+    assert [str(layer.kind) for layer in layers] == ["conv", "norm", "pool", "conv", "pool", "pool",
                                                 "dense"]
     assert verify(model.graph, batch=3, steps=1, board="golden", seed=1).mismatches == 0

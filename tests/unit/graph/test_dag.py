@@ -24,6 +24,7 @@ from pynq_train.graph import (
     Relu6,
     Sequential,
 )
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
 
@@ -146,9 +147,9 @@ def test_fuse_puts_a_sum_behind_the_later_of_its_normalisations() -> None:
         Conv(8, 3, padding=1, name="a"), Relu(name="r"), Conv(8, 3, padding=1, name="b"),
         BatchNorm(name="bn"), Add(inputs=("bn", "r")), Relu6(), GlobalAvgPool(), Dense(3)])
     layers = fuse(graph)
-    assert [(layer.kind, layer.name) for layer in layers] == [
+    assert [(str(layer.kind), layer.name) for layer in layers] == [
         ("conv", "a"), ("conv", "b"), ("norm", "bn"), ("mean", "pool1"), ("dense", "dense1")]
-    assert layers[2].sources == (1, 0) and layers[2].relu and layers[2].clip
+    assert layers[2].sources == (1, 0) and layers[2].activation is Activation.RELU6
     assert all(layer.sources == (at - 1,) for at, layer in enumerate(layers)
                if layer.name != "bn")
 
@@ -158,7 +159,7 @@ def test_fuse_keeps_a_sum_whose_parts_have_other_readers() -> None:
         Conv(8, 3, padding=1, name="a"), Relu(name="r"), Conv(8, 3, padding=1, name="b"),
         Add(inputs=("b", "r")), GlobalAvgPool(), Dense(3)])
     layers = fuse(graph)
-    assert [(layer.kind, layer.sources) for layer in layers[:3]] == [
+    assert [(str(layer.kind), layer.sources) for layer in layers[:3]] == [
         ("conv", (-1,)), ("conv", (0,)), ("add", (1, 0))]
 
 

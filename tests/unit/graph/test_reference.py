@@ -7,6 +7,7 @@ import pytest
 
 from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, LayerParams, Sequential, zoo
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.layers import fuse, init_params
 
@@ -41,7 +42,7 @@ def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: n
     for layer in fuse(graph):
         w = params[layer.name].weight.astype(np.float64)
         b = params[layer.name].bias
-        if layer.kind == "dense":
+        if layer.kind.fully_connected:
             out = value.reshape(len(value), -1) @ w.T
             out = out[:, :, None, None]
         else:
@@ -57,7 +58,7 @@ def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: n
                     out[:, :, r, c] = np.tensordot(window, w, ((1, 2, 3), (1, 2, 3)))
         if b is not None:
             out = out + b.astype(np.float64)[:, None, None]
-        if layer.relu:
+        if layer.activation is Activation.RELU:
             out = np.maximum(out, 0)
         if layer.pool:
             r, c = out.shape[2] // 2, out.shape[3] // 2
@@ -174,13 +175,13 @@ def test_three_steps_match_pytorch(name: str, rng: np.random.Generator) -> None:
     def forward(value: torch.Tensor) -> torch.Tensor:
         for layer in fuse(graph):
             w, b = weights[layer.name], biases.get(layer.name)
-            if layer.kind == "dense":
+            if layer.kind.fully_connected:
                 value = functional.linear(value.flatten(1), w, b)[:, :, None, None]
             else:
                 value = functional.pad(value, (layer.pad_left, layer.pad_right,
                                                layer.pad_top, layer.pad_bottom))
                 value = functional.conv2d(value, w, b, stride=layer.stride)
-            if layer.relu:
+            if layer.activation is Activation.RELU:
                 value = functional.relu(value)
             if layer.pool:
                 value = functional.max_pool2d(value, 2)

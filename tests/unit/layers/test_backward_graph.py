@@ -41,7 +41,7 @@ def conv(name: str, *inputs: str) -> Conv:
 def test_a_chain_hands_gradients_from_layer_to_layer() -> None:
     layers = fuse(zoo.one_x())
     graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
-    assert [(step.kind, layers[step.layer].name, step.target) for step in graph.nodes] == [
+    assert [(str(step.kind), layers[step.layer].name, step.target) for step in graph.nodes] == [
         ("backward", "dense1", "conv6.dy"), *(("backward", f"conv{k}", f"conv{k - 1}.dy")
                                               for k in (6, 5, 4, 3, 2))]
     assert graph.of_layer[0].tensor == "conv1.dy"

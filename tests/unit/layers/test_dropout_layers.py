@@ -6,6 +6,7 @@ import pytest
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Flatten, Graph, Relu
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 from pynq_train.layers.backward_graph import active_layers, build_backward_graph
 from pynq_train.layers.fuse import Drop
@@ -15,10 +16,11 @@ def test_layers_and_their_shapes() -> None:
     found = fuse(Graph.build((3, 6, 6), [
         Dropout(0.1, "i"), Conv(5, 3, name="c"), Relu(), Dropout(0.2, "d"), Flatten(),
         Dropout(0.3, "e"), Relu(), Dense(2, name="l")]))
-    assert [(layer.kind, layer.name) for layer in found] == [
+    assert [(str(layer.kind), layer.name) for layer in found] == [
         ("drop", "i"), ("conv", "c"), ("drop", "d"), ("drop", "e"), ("dense", "l")]
     assert found[0].sources == (-1,) and found[0].drop == Drop(0.1, 0)
-    assert found[3].drop == Drop(0.3, 5) and found[3].relu and not found[2].relu
+    assert found[3].drop == Drop(0.3, 5) and found[3].activation is Activation.RELU
+    assert found[2].activation is Activation.NONE
     # Flattening moves nothing: all of these see the map.
     assert {layer.in_shape for layer in found[2:]} == {(5, 4, 4)}
     assert found[2].drop is not None and found[2].drop.least == round(0.2 * 65536)
@@ -28,7 +30,7 @@ def test_gradients_pass_where_elements_were_kept() -> None:
     layers = fuse(Graph.build((1, 6, 6), [Conv(4, 3, name="c"), Relu(), Dropout(0.5, "d"),
                                           Dense(2, name="l")]))
     backward_graph = build_backward_graph(layers, active_layers(layers, [True] * 3))
-    assert [(step.kind, step.layer, step.target) for step in backward_graph.nodes] == [
+    assert [(str(step.kind), step.layer, step.target) for step in backward_graph.nodes] == [
         ("backward", 2, "d.dy"), ("drop", 1, "c.dy")]
     assert backward_graph.nodes[1].reads[0].mask == 1
 

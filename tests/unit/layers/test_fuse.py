@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.errors import UnsupportedModel
-from pynq_train.graph import Conv, Dense, Flatten, Graph, MaxPool, MaxPool2x2, Op, Relu, Relu6, zoo
+from pynq_train.graph import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    Graph,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Relu,
+    Relu6,
+    zoo,
+)
+from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 
 
@@ -32,7 +45,7 @@ def test_lenet5_parameter_count() -> None:
 def test_relu_and_pool_commute() -> None:
     a = fuse(build(Conv(4, 3), Relu(), MaxPool2x2(), Dense(3)))
     b = fuse(build(Conv(4, 3), MaxPool2x2(), Relu(), Dense(3)))
-    assert a == b and a[0].relu and a[0].pool
+    assert a == b and a[0].activation is Activation.RELU and a[0].pool
     assert a[0].out_shape_before_pool == (4, 7, 7) and a[0].out_shape == (4, 3, 3)
 
 
@@ -52,20 +65,20 @@ def test_dense_after_dense_and_one_pixel_convolution_as_logits() -> None:
 
 def test_pooling_that_does_not_fit_behind_a_convolution_is_a_layer() -> None:
     layers = fuse(build(Conv(4, 3, padding=1), Relu(), MaxPool(2, 2), MaxPool2x2(), Dense(3)))
-    assert [layer.kind for layer in layers] == ["conv", "pool", "dense"]
+    assert [str(layer.kind) for layer in layers] == ["conv", "pool", "dense"]
     assert layers[0].pool and layers[1].out_shape == (4, 2, 2)
     assert (layers[1].kernel, layers[1].stride, layers[1].pad_top) == (2, 2, 0)
     one = fuse(build(MaxPool(3, 2, "same"), Conv(4, 3), MaxPool(3, 1, 1), Dense(3)))
-    assert [layer.kind for layer in one] == ["pool", "conv", "pool", "dense"]
+    assert [str(layer.kind) for layer in one] == ["pool", "conv", "pool", "dense"]
     assert one[0].out_shape == (2, 5, 5) and (one[0].pad_top, one[0].pad_bottom) == (1, 0)
     assert not one[2].has_parameters and one[2].macs_per_image == 0
 
 
 def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
     layers = fuse(build(Conv(4, 3), MaxPool(3, 2), MaxPool(2, 1), Relu6(), Dense(3)))
-    assert [(layer.kind, layer.relu, layer.clip) for layer in layers] == [
-        ("conv", True, True), ("pool", False, False), ("pool", False, False),
-        ("dense", False, False)]
+    assert [(str(layer.kind), layer.activation) for layer in layers] == [
+        ("conv", Activation.RELU6), ("pool", Activation.NONE), ("pool", Activation.NONE),
+        ("dense", Activation.NONE)]
     assert layers[3].sources == (2,)
 
 
@@ -75,6 +88,11 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((Conv(4, 3), Relu(), MaxPool(3, 2), Relu(), Dense(3)), r"'relu2' \(relu\) follows pool1"),
     ((MaxPool(4, 2), MaxPool(3, 4), Dense(3)),
      r"pool1, pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or"),
+    ((Conv(4, 12, padding=8), AvgPool(2, 5), Conv(4, 13, padding=9), MaxPool(3, 4), Dense(3)),
+     r"has 4 operations .*: conv1, conv2 \(conv with such windows\): use a kernel of 1 to 11 and a "
+     r"stride of 1 to 4; pool1 \(avgpool with such windows\): use a kernel of 1 to 11 and .*; "
+     r"pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or 3$"),
+    ((Conv(4, 3, stride=5), Dense(3)), r"has 1 operation that .*: conv1 \(conv with such"),
     ((Conv(4, 9), MaxPool(3, 1, 1), Dense(3)), r"'pool1' \(maxpool\) reads a map of one pixel"),
     ((Conv(4, 3), Relu(), Relu(), Dense(3)), r"'relu2' \(relu\) is the second relu of layer 'con"),
     ((Conv(4, 3), Flatten(), Relu(), Dense(3)), r"'relu1' \(relu\) follows a Flatten"),

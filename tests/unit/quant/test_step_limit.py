@@ -1,4 +1,4 @@
-"""Where ReLU6 ends in codes."""
+"""Where activations end in codes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from fractions import Fraction
 
 import pytest
 
-from pynq_train.quant.step import NO_LIMIT, relu6_limit
+from pynq_train.graph.activation import Activation
+from pynq_train.hw.limits import NO_LIMIT
+from pynq_train.quant.step import limit_code
 
 
 @pytest.mark.parametrize("exponent", range(-30, 6))
-def test_limit(exponent: int) -> None:
-    exact = round(Fraction(6) / Fraction(2) ** exponent)
-    assert relu6_limit(exponent) == min(exact, NO_LIMIT)
-    # Where six has no code, nothing is clipped: limits from 32768 on are none.
-    assert (relu6_limit(exponent) > 32767) == (exact > 32767)
+@pytest.mark.parametrize("activation", Activation, ids=str)
+def test_limit(activation: Activation, exponent: int) -> None:
+    top = 6 if activation.top is None else activation.top
+    exact = round(Fraction(top) / Fraction(2) ** exponent)
+    assert limit_code(activation, exponent) == min(exact, NO_LIMIT)
+    # Where the bound has no code, nothing is clipped: limits from 32768 on are none.
+    assert (limit_code(activation, exponent) > 32767) == (exact > 32767)

@@ -16,6 +16,7 @@ from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
+    PARAM_BYTES,
     Opcode,
     Semaphore,
     unpack_descriptor,
@@ -28,8 +29,8 @@ from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule import report
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.lower.records import read_records
-from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import table
@@ -115,7 +116,7 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
     image = build_training(plan)
     put("train.program", np.frombuffer(image.program, np.uint8))
     put("train.taps", np.frombuffer(image.taps, np.uint8))
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * len(plan.specs))
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * len(plan.specs))
     put("step_block", np.frombuffer(pack_step_block(plan, plan_params(
         plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
     dlogits = plan.memory["dlogits"]
@@ -140,7 +141,7 @@ def test_whole_step_in_the_engine_model() -> None:
         region = plan.memory[symbol]
         return arena[region.offset:region.end].view(np.int16).astype(np.int64)
 
-    policy = ExponentPolicy.start(layer_kinds(plan), plan.backward_graph, [0] * 4)
+    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * 4)
     params = plan_params(plan, policy.exponents(3), None)
 
     def forward(layer: int, inputs: np.ndarray) -> np.ndarray:
@@ -151,7 +152,7 @@ def test_whole_step_in_the_engine_model() -> None:
         shift = params.forward[layer]["bias_shift"]
         bias = (1 << 20) << shift if shift >= 0 else (1 << 20) >> -shift
         y = direct.requantise(total + bias, params.forward[layer]["shift"])[0]
-        return np.maximum(y, 0) if spec.relu else y
+        return np.maximum(y, 0) if spec.activation.has_flags else y
 
     y1 = direct.pool(forward(0, x)[:, :, :8, :8])[0]
     y2 = forward(1, y1)
@@ -196,10 +197,10 @@ def test_refusals() -> None:
     with pytest.raises(BadInput, match="train_from"):
         make_plan(layers, 1, BOARD, train_from=7)
     for net, batch, words in (
-        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with ReLU.*1024.*1025"),
+        (Sequential((4, 2, 1025)).conv(4, 1).relu().dense(2), 1, "columns with Relu.*1024.*1025"),
         (Sequential((4, 2, 514)).conv(4, 1).relu().pool().dense(2), 1,
          "columns with pooling.*512.*514"),
-        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with ReLU.*1024.*1025"),
+        (Sequential((4, 1, 1)).dense(4).relu().dense(2), 1025, "mini-batch with Relu.*1024.*1025"),
     ):
         with pytest.raises(DoesNotFit, match=words):
             make_plan(fuse(net.build()), batch, BOARD)
@@ -254,7 +255,7 @@ def test_the_widest_maps_have_tiles() -> None:
     layers = fuse(net.dense(4).build())
     for board in ("pynq-z2", "zcu104"):
         plan = make_plan(layers, 1, BOARDS[board])
-        tiles = [e.geometry for e in plan.train if e.geometry is not None]
+        tiles = [e.tiled for e in plan.train if e.tiled is not None]
         assert any(g.tile.rows == 1 and g.col_tiles > 1 for g in tiles)
         assert all(g.excess(BOARDS[board].config) is None for g in tiles)
 

@@ -15,9 +15,11 @@ from pynq_train.cycles import skip as skip_module
 from pynq_train.cycles.compute import Sweeps
 from pynq_train.cycles.engine import FIRST, OVERLAPPED
 from pynq_train.graph import zoo
+from pynq_train.graph.activation import Activation
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Semaphore
 from pynq_train.hw.memory_timing import MemoryTiming
+from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
 from pynq_train.schedule.passes.geometry import (
@@ -37,13 +39,15 @@ AT = LayerAddresses(*(index << 24 for index in range(9)))
 
 
 def layer(m: int, n: int, size: int, kernel: int = 3) -> FusedLayer:
-    return FusedLayer("conv", "c", (n, size, size), (m, size, size), (m, size, size), kernel, 1,
-                      kernel // 2, kernel // 2, True, False, True)
+    return FusedLayer(kind=kinds.CONV, name="c", in_shape=(n, size, size),
+                      out_shape_before_pool=(m, size, size), out_shape=(m, size, size),
+                      kernel=kernel, pad_top=kernel // 2, pad_left=kernel // 2,
+                      activation=Activation.RELU, bias=True)
 
 
 def tail(head: FusedLayer) -> FusedLayer:
-    return FusedLayer("dense", "d", head.out_shape, (2, 1, 1), (2, 1, 1), 1, 1, 0, 0, False,
-                      False, True)
+    return FusedLayer(kind=kinds.DENSE, name="d", in_shape=head.out_shape,
+                      out_shape_before_pool=(2, 1, 1), out_shape=(2, 1, 1), bias=True)
 
 
 def shape(m: int, n: int, size: int, batch: int, forward: bool, kernel: int = 3) -> PassShape:

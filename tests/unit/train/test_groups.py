@@ -8,7 +8,7 @@ import pytest
 import pynq_train as pt
 from pynq_train.graph import BatchNorm, Conv, Dense, GlobalAvgPool, Graph, MaxPool2x2, Op, Relu
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.hw.config import ABSENT_WEIGHT
+from pynq_train.hw.words import ABSENT_WEIGHT
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.specs.spec import LayerSpec
 

@@ -11,6 +11,7 @@ from reference_models import direct
 from reference_models.engine_model import run_conv
 
 from pynq_train.errors import PynqTrainError
+from pynq_train.graph.activation import Activation
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
@@ -120,7 +121,7 @@ class Bench:
             index = self.rng.integers(0, 4, dy.shape)
             self.put(self.arena, self.at.flags, self.flags(mask, index))
             return direct.unpool(dy, mask, index, self.out)
-        if spec.relu:
+        if spec.activation.has_flags:
             self.put(self.arena, self.at.flags, self.flags(mask, None))
             return np.where(mask, dy, 0)
         return dy
@@ -162,17 +163,17 @@ def forward(bench: Bench, geo: TiledPass, config: HwConfig, flags: bool = True) 
     if spec.pool:
         total = total[:, :, :spec.out_rows // 2 * 2, :spec.out_cols // 2 * 2]
     y, measure, saturations = direct.requantise(total, params["shift"])
-    if spec.relu:
+    if spec.activation.has_flags:
         y = np.maximum(y, 0)
     index = None
     if spec.pool:
         y, index = direct.pool(y)
     bench.put(bench.expected, bench.at.y, bench.pack_y(y))
     if flags and spec.flags is not None:
-        mask = (y > 0) if spec.relu else np.ones(y.shape, bool)
+        mask = (y > 0) if spec.activation.has_flags else np.ones(y.shape, bool)
         padded = np.zeros((y.shape[0], -(-spec.m // 4) * 4, *y.shape[2:]), bool)
         padded[:, :spec.m] = mask
-        if not spec.relu:
+        if not spec.activation.has_flags:
             padded[:] = True
         if index is not None:
             wide = np.zeros(padded.shape, np.int64)
@@ -371,7 +372,8 @@ def test_predicted_traffic_and_steps(seed: int) -> None:
     """Words and steps of the cycle model are those of the engine model (without flags)."""
     rng = random.Random(f"cost{seed}")
     layers, index, batch = (random_dense if seed % 4 == 3 else random_conv)(rng)
-    spec = replace(layer_specs(layers, batch)[index], relu=False, pool=False, flags=None)
+    spec = replace(layer_specs(layers, batch)[index], activation=Activation.NONE, pool=False,
+                   flags=None)
     if layers[index].pool:
         out = spec.out_rows, spec.out_cols
         spec = replace(spec, y=MapLayout.feature(spec.images, spec.m, *out))

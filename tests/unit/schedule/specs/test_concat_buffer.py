@@ -12,13 +12,13 @@ from pynq_train.errors import IllegalProgram
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import pack_descriptor
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, kinds, nodes
 from pynq_train.program import Program, verify
 from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.groups import groups_of
 from pynq_train.schedule.lower import program as building
 from pynq_train.schedule.lower.program import build_training
-from pynq_train.schedule.lower.step_block import layer_kinds
+from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.memory.arena import Allocator
 from pynq_train.schedule.memory.strided_regions import StridedRegions
 from pynq_train.schedule.passes.descriptors import Role
@@ -108,11 +108,12 @@ def test_frames_take_maps_of_one_step() -> None:
 
 def test_array_and_vector_unit_meet_in_a_descriptor() -> None:
     """Only where both write to a map that the array reads."""
-    kinds = ["conv", "norm", "conv", "concat", "conv"]
+    found = [kinds.CONV, kinds.NORM, kinds.CONV, kinds.CONCAT, kinds.CONV]
     sources = [(-1,), (0,), (1,), (1, 2), (3,)]
-    assert barriers_of(kinds, sources) == {3}
-    assert barriers_of(["conv", "conv", "concat", "conv"], [(-1,), (0,), (0, 1), (2,)]) == set()
-    assert barriers_of([*kinds[:4], "norm", "conv"], [*sources[:4], (3,), (4,)]) == set()
+    assert barriers_of(found, sources) == {3}
+    alone = [kinds.CONV, kinds.CONV, kinds.CONCAT, kinds.CONV]
+    assert barriers_of(alone, [(-1,), (0,), (0, 1), (2,)]) == set()
+    assert barriers_of([*found[:4], kinds.NORM, kinds.CONV], [*sources[:4], (3,), (4,)]) == set()
     plan = plan_of("sums of joined maps")
     assert all(e.role != Role.CONCAT_BARRIER for e in plan.train)
     plan = plan_of("tails behind")
@@ -156,21 +157,21 @@ def test_sources_share_the_exponent_of_the_joined_map() -> None:
     draw = np.random.default_rng(3)
     for name in ("inception", "dense block", "sums of joined maps", "vectors", "logits"):
         plan = plan_of(name)
-        kinds = layer_kinds(plan)
-        policy = ExponentPolicy.start(kinds, plan.backward_graph, [1] * len(kinds))
-        groups = groups_of([kind.kind for kind in kinds], plan.sources)
+        layers = quant_layers(plan)
+        policy = ExponentPolicy.start(layers, plan.backward_graph, [1] * len(layers))
+        groups = groups_of([layer.kind for layer in layers], plan.sources)
         assert len(set(groups)) < len(groups)
         for _ in range(4):
-            policy.feature = [[int(draw.integers(-40, 16))] for _ in kinds]
+            policy.feature = [[int(draw.integers(-40, 16))] for _ in layers]
             found = policy.exponents(BATCH)
             for at, group in enumerate(groups):
-                assert found.layers[at].y == found.layers[group].y, (name, kinds[at].name)
+                assert found.layers[at].y == found.layers[group].y, (name, layers[at].name)
                 assert found.layers[at].y >= found.layers[at].forward_sum
             for step in plan.backward_graph.nodes:
-                if step.kind == "view":
+                if step.kind == nodes.VIEW:
                     assert found.gradients[step.target] == found.gradients[step.reads[0].tensor]
 
 
 def test_what_has_no_exponent_of_its_own_is_no_source() -> None:
     with pytest.raises(ValueError, match="layer 0 cannot share the exponent of concatenation 1"):
-        groups_of(["mean", "concat"], [(-1,), (0,)])
+        groups_of([kinds.MEAN, kinds.CONCAT], [(-1,), (0,)])

@@ -9,12 +9,12 @@ import pytest
 from pynq_train.errors import BadInput
 from pynq_train.graph import Sequential, zoo
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.commands import unpack_params
+from pynq_train.hw.commands import PARAM_BYTES, unpack_params
 from pynq_train.layers import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.freeze_report import freeze_report
-from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
-from pynq_train.schedule.passes.descriptors import PARAM_BYTES, Role, param_index
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import Trainable, describe_trainable, select
@@ -129,7 +129,7 @@ def test_a_training_that_fits_only_frozen() -> None:
 def test_step_block_of_what_is_frozen() -> None:
     """Where a bias alone learns, the scratch weights keep still; what is frozen has no entry."""
     found = plan(("conv1.bias", "dense3"))
-    policy = ExponentPolicy.start(layer_kinds(found), found.backward_graph, [0] * 5)
+    policy = ExponentPolicy.start(quant_layers(found), found.backward_graph, [0] * 5)
     params = plan_params(found, policy.exponents(4), SgdStep(0.1, 0.9, 1e-3))
     block = pack_step_block(found, params)
 

@@ -7,7 +7,7 @@
 //   port 3   update; vector: map a, normalisation         update: masters; vector
 //
 // Units are numbered from UnitU: update, softmax, vector. Contract: as on the configuration bus.
-module pt_pointwise (
+module pt_elementwise (
   input  logic              clk_i,
   input  logic              rst_ni,
   output logic [2:0]        cfg_req_o,
@@ -48,7 +48,7 @@ module pt_pointwise (
 );
   if (pt_spec_pkg::UnitF != pt_spec_pkg::UnitU + 1 || pt_spec_pkg::UnitV != pt_spec_pkg::UnitU + 2 ||
       pt_spec_pkg::Units != pt_spec_pkg::UnitU + 3) begin : g_check
-    $fatal(1, "pt_pointwise: update, softmax and vector must be the last three units");
+    $fatal(1, "pt_elementwise: update, softmax and vector must be the last three units");
   end
   localparam int unsigned U = 0, F = 1, V = 2;
 

@@ -1,0 +1,87 @@
+"""Kinds of layers: one row for each, with all that follows from it.
+
+Layers (:class:`~pynq_train.layers.fuse.FusedLayer`), what the scheduler makes of them and what the
+exponents must know of them refer to these values. Who must tell layers apart asks for a property.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pynq_train.hw.commands import Opcode
+from pynq_train.layers import nodes
+from pynq_train.layers.nodes import NodeKind
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a layer does.
+
+    Attributes:
+        label: its name in texts.
+        opcode: of the descriptors of its forward pass, None if nothing runs: its sources write
+            where it stands.
+        backward: node that takes the gradient of its output to that of its first input. None: the
+            gradient goes to all inputs as it is. Further inputs get it as it is.
+        fully_connected: it reads a vector, or a map as one.
+        normalises: it has statistics, coefficients, gamma and beta.
+        reduces: it sums up all pixels of a map.
+        to_vector: its output is a vector, whatever it reads.
+        wordwise: it takes maps of one size word by word, or joins them: their images are equally
+            far apart in memory, and vectors remain vectors.
+        free_exponent: its output may have any exponent. Others are copied where a concatenation
+            asks for that (``layers.concat``).
+        own_mask: training keeps flags of it, with an activation behind it or not.
+        reads_masked: its backward pass can read a gradient through the flags of another layer.
+    """
+
+    label: str
+    opcode: Opcode | None
+    backward: NodeKind | None
+    fully_connected: bool = False
+    normalises: bool = False
+    reduces: bool = False
+    to_vector: bool = False
+    wordwise: bool = False
+    free_exponent: bool = False
+    own_mask: bool = False
+    reads_masked: bool = False
+
+    def __str__(self) -> str:
+        """Return the label."""
+        return self.label
+
+    @property
+    def on_array(self) -> bool:
+        """Whether it runs on the array: a convolution, or fully connected."""
+        return self.opcode is Opcode.CONV
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it moves windows of weights over a map."""
+        return self.on_array and not self.fully_connected
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it takes the maxima of windows, in a pass of its own."""
+        return self.opcode is Opcode.POOL
+
+    @property
+    def joins(self) -> bool:
+        """Whether it runs nowhere: its sources stand side by side in its map."""
+        return self.opcode is None
+
+
+CONV = Kind("conv", Opcode.CONV, nodes.BACKWARD, free_exponent=True)
+DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vector=True,
+             free_exponent=True)
+NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
+            reads_masked=True)
+ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
+MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True, reads_masked=True)
+POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
+DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
+CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
+
+KINDS = (CONV, DENSE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
+"""All kinds."""
