@@ -101,7 +101,7 @@ class Program:
 
     def changed(self, role: Role, values: dict[str, int]) -> bytes:
         """The program with other schedule fields in its first descriptor of a role."""
-        number = next(k for k, e in enumerate(self.image.entries) if e.role == role)
+        number = next(k for k, e in enumerate(self.image.descriptors) if e.role == role)
         at = number * DESCRIPTOR_BYTES
         data = pack_descriptor({**self.image.fields[number], **values})
         return self.image.program[:at] + data + self.image.program[at + DESCRIPTOR_BYTES:]
@@ -194,11 +194,12 @@ class Engine:
     def take_stamps(self, program: Program, cycles: int) -> None:
         """Check the cycle stamps of all records, and set them to zero as golden leaves them."""
         begin, last = program.offset("train.records"), dict[object, tuple[int, int]]()
-        for number, entry in enumerate(program.image.entries):
+        for number, descriptor in enumerate(program.image.descriptors):
             at = begin + 8 * RECORD_WORDS * number + 16
             start, end = struct.unpack_from("<2Q", self.image, at)
-            unit = entry.role.opcode if entry.role == Role.SOFTMAX else (
-                "update" if entry.role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS) else "store")
+            role = descriptor.role
+            unit = role.opcode if role == Role.SOFTMAX else (
+                "update" if role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS) else "store")
             before = last.get(unit, (0, 0))
             if unit != "store":  # which takes a descriptor while it writes the one before
                 before = before[1], before[1]
@@ -243,7 +244,7 @@ async def training_steps(dut: Any) -> None:
     for (stall, latency), mode in (((0.0, 0), 0), ((0.0, 0), PROFILE), (stalls, 0)):
         bench.stall(stall, latency)
         await bench.run(program, mode)
-    roles = {entry.role for entry in program.image.entries}
+    roles = {descriptor.role for descriptor in program.image.descriptors}
     # A chain without normalisations or pooling windows; nothing is frozen: no bias learns alone.
     array = {role for role in Role if role.opcode not in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL)}
     assert roles == array - {Role.BIAS_SUMS, Role.UPDATE_GAMMA}, "not every kind is used"
