@@ -23,7 +23,7 @@ from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
 from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import ProgramImage, build_training
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.lower.step_block import layer_kinds, pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.layout import pack_maps
@@ -72,8 +72,7 @@ class Program:
             w = np_rng.integers(-32767, 32768, layer.weight_shape)
             self.put(f"{spec.name}.w16", spec.pack_weights(w.astype(np.int16)))
         self.put("labels", np_rng.integers(0, plan.classes, plan.batch).astype(np.int64))
-        policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph,
-                                      [0] * len(plan.specs))
+        policy = ExponentPolicy.start(layer_kinds(plan), [0] * len(plan.specs))
         sgd = SgdStep(0.05, 0.9 * self.momentum, 1e-3)
         params = plan_params(plan, policy.exponents(plan.batch), sgd)
         self.put("step_block", np.frombuffer(pack_step_block(plan, params), np.uint8))
@@ -195,11 +194,12 @@ class Engine:
     def take_stamps(self, program: Program, cycles: int) -> None:
         """Check the cycle stamps of all records, and set them to zero as golden leaves them."""
         begin, last = program.offset("train.records"), dict[object, tuple[int, int]]()
-        for number, entry in enumerate(program.image.descriptors):
+        for number, descriptor in enumerate(program.image.descriptors):
             at = begin + 8 * RECORD_WORDS * number + 16
             start, end = struct.unpack_from("<2Q", self.image, at)
-            unit = entry.role.opcode if entry.role == Role.SOFTMAX else (
-                "update" if entry.role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS) else "store")
+            role = descriptor.role
+            unit = role.opcode if role == Role.SOFTMAX else (
+                "update" if role in (Role.WEIGHT_GRADIENT, Role.UPDATE_BIAS) else "store")
             before = last.get(unit, (0, 0))
             if unit != "store":  # which takes a descriptor while it writes the one before
                 before = before[1], before[1]
@@ -244,7 +244,7 @@ async def training_steps(dut: Any) -> None:
     for (stall, latency), mode in (((0.0, 0), 0), ((0.0, 0), PROFILE), (stalls, 0)):
         bench.stall(stall, latency)
         await bench.run(program, mode)
-    roles = {entry.role for entry in program.image.descriptors}
+    roles = {descriptor.role for descriptor in program.image.descriptors}
     # A chain without normalisations or pooling windows; nothing is frozen: no bias learns alone.
     array = {role for role in Role if role.opcode not in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL)}
     assert roles == array - {Role.BIAS_SUMS, Role.UPDATE_GAMMA}, "not every kind is used"
