@@ -29,13 +29,14 @@ import cocotb
 import cocotb_test
 from cocotb_test.simulator import Verilator
 from cocotb_tools import config
+from cocotb_tools.check_results import get_results
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build" / "bench"
 
-# Random contents of registers at start. cocotb-test makes every variable of the design visible,
-# which costs half of the speed: ``Model.control`` names those that benches look at.
-# One C++ file: headers are read once.
+# Registers start with random contents. cocotb-test makes every variable of the design visible,
+# which makes simulators large and slow: ``Model.control`` names those that benches look at. One
+# C++ file, because reading the headers takes longer than the rest.
 _VERILATOR_ARGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-public-flat-rw",
                    "--output-split", "0")
 _VCD_ARGS, _TRACE = ("--trace-vcd", "--trace-structs"), ("--trace",)
@@ -143,29 +144,34 @@ def simulate(model: Model, module: str, folder: Path, plusargs: Sequence[str],
     Raises:
         RuntimeError: the sources do not compile, or the simulator ended without results.
     """
-    program = simulator(model)
+    kept = simulator(model)
     results = folder / "results.xml"
     with _environment({**env, "COCOTB_RESULTS_FILE": str(results),
                        "COCOTB_TRUST_INERTIAL_WRITES": "1"}):
         try:
-            _Verilator(toplevel=model.top, module=module, sim_build=str(program),
+            _Verilator(toplevel=model.top, module=module, sim_build=str(kept),
                        work_dir=str(folder), plus_args=[*plusargs, *_TRACE[: model.waves]]).run()
         except (SystemExit, ElementTree.ParseError) as end:
-            # Failed tests and a broken simulator end alike; only the first leaves results.
-            if not results.exists():
+            # Failed tests and a broken simulator end alike; only the first leaves failures.
+            if not (results.exists() and get_results(results)[1]):
                 raise RuntimeError(f"{module}: {end}; the simulator's log stands above") from end
     return results
 
 
 class _Verilator(Verilator):  # type: ignore[misc]
-    """cocotb-test's Verilator, which either compiles or simulates, and leaves Ctrl-C alone."""
+    """cocotb-test's Verilator, which either compiles or simulates, and changes nothing else."""
 
     def __init__(self, **arguments: Any) -> None:
-        """As cocotb-test has it."""
+        """As cocotb-test has it, but Ctrl-C ends the process and not just this simulation."""
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         super().__init__(**arguments)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+    def set_env(self) -> None:
+        """Without a home of Python: the place of its build, which need not be that of today."""
+        super().set_env()
+        self.env.pop("PYTHONHOME")
 
     def build_command(self) -> list[list[str]]:
         """Commands of Verilator and make, or of the simulator."""

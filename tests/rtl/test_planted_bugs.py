@@ -43,7 +43,7 @@ NORMS = Stimulus(Design("pt_norm", NORM), "cocotb_pt_norm", "random_norms", 1, 8
 STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 12)
 SEQUENCES = Design("pt_sequencer", SEQUENCER)
 PROGRAMS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "programs", 1, 4)
-ERRORS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "errors_and_resets", 1, 7)
+ERRORS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "errors_and_resets")
 SLOW_UNITS = Stimulus(SEQUENCES, "cocotb_pt_sequencer",
                       "slow_units_hold_back_their_semaphore_only")
 
@@ -175,12 +175,12 @@ BUGS = Bugs(
         "(!mine ||", "(!mine && !planted ||"),
     # Tile counts of a gradient are not looked at.
     Planted(
-        "gradient_without_tiles", PROGRAMS, "rtl/ctrl/pt_sequencer.sv",
+        "gradient_without_tiles", ERRORS, "rtl/ctrl/pt_sequencer.sv",
         "(pre.t[l] == 16'd0)",
         "(pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_spec_pkg::OpGradient)))"),
     # The masters may start again before the reset reaches them.
     Planted(
-        "halt_falls_in_reset", PROGRAMS, "rtl/ctrl/pt_sequencer.sv",
+        "halt_falls_in_reset", ERRORS, "rtl/ctrl/pt_sequencer.sv",
         "|| state_q == StDrain ||", "|| state_q == StDrain || !planted &&"),
     # A pulse is given to the descriptor in the lowest slot, not to the oldest.
     Planted(
