@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+from bisect import bisect_left
 from typing import Any
 
 import cocotb
@@ -203,7 +204,7 @@ class System:
         """Nothing retires before its units have finished."""
         retired = self.retired()
         for unit, model in self.units.items():
-            need = sum(unit in d.units for d in self.program[:retired])
+            need = bisect_left(self.mine[unit], retired)
             assert model.finished >= need, f"{unit.name}: retired too early"
 
     async def tick(self, **inputs: int) -> None:
