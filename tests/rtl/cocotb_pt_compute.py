@@ -9,6 +9,7 @@ import struct
 
 import cocotb
 import numpy as np
+from client_model import at_most
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
@@ -404,7 +405,7 @@ async def random_sweeps(dut: object) -> None:
     """Descriptors of all passes one behind the other, random stalls on every side."""
     rng = random.Random(int(os.environ.get("PT_SEED", "1")))
     await reset(dut)
-    cases = [Case(rng, *KINDS[k % 3]) for k in range(int(os.environ.get("PT_CASES", "9")))]
+    cases = [Case(rng, *KINDS[k % 3]) for k in range(at_most(9))]
     bench = Bench(dut, rng)
 
     cocotb.start_soon(configure(dut, bench, cases))

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import cocotb
+from client_model import at_most
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
@@ -101,7 +102,7 @@ async def random_segments(dut: Any) -> None:
     queue = Queue(dut)
     await queue.start()
     rng = queue.rng
-    for _ in range(12):
+    for _ in range(at_most(12)):
         pushing, reading = rng.choice([0.1, 0.5, 1.0]), rng.choice([0.0, 0.3, 0.8, 1.0])
         keeps = rng.choice([[1], [7], [1, 3, 7], list(range(8))])
         for _ in range(1500):

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import cocotb
-from client_model import Bench, ReadClient, WriteClient
+from client_model import Bench, ReadClient, WriteClient, at_most
 from descriptor_bench import check_descriptor
 from reference_models.norm_cases import SYMBOLS, random_case, run
 
@@ -31,18 +31,30 @@ async def run_norm(bench: Bench, program: NormProgram, blocks: int, parts: int) 
                                   run(memory, values, params), 1000 + 2000 * blocks)
 
 
-@cocotb.test()
-async def random_norms(dut: Any) -> None:
-    """All programs, random sizes and stalls, then the rate of each program without stalls."""
-    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
-    bench = Bench(dut, rng)
+async def start(dut: Any) -> Bench:
+    """The unit out of reset, with its memory."""
+    bench = Bench(dut, random.Random(int(os.environ.get("PT_SEED", "1"))))
     bench.clients = [ReadClient(bench), WriteClient(bench, run_prefix="wr_")]
     await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
                        "stamp_i": 0})
-    for number in range(80):
+    return bench
+
+
+@cocotb.test()
+async def random_norms(dut: Any) -> None:
+    """All programs, random sizes and stalls."""
+    bench = await start(dut)
+    rng = bench.rng
+    for number in range(at_most(80)):
         bench.stall = rng.choice((0.0, 0.1, 0.5))
         bench.latency = rng.choice((1, 5, 30, 60))
         await run_norm(bench, NormProgram(number % 4), rng.randint(1, 6), rng.randint(1, 5))
+
+
+@cocotb.test()
+async def rate(dut: Any) -> None:
+    """Cycles of a channel block of each program without stalls."""
+    bench = await start(dut)
     bench.stall, bench.latency = 0.0, 40
     for program in NormProgram:
         few, many = [await run_norm(bench, program, blocks, 2) for blocks in (2, 12)]

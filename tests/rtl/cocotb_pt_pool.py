@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import cocotb
-from client_model import Bench, ReadClient, WriteClient
+from client_model import Bench, ReadClient, WriteClient, at_most
 from descriptor_bench import check_descriptor
 from reference_models.pool_cases import Window, contents, geometry, random_pooled, random_window
 from reference_models.pool_model import pool
@@ -39,16 +39,22 @@ async def run_pool(bench: Bench, planes: tuple[int, int], size: tuple[int, int],
                                   pool(memory, values, params), 2000 + 40 * count)
 
 
-@cocotb.test()
-async def random_windows(dut: Any) -> None:
-    """Random windows, sizes and stalls, then the rate without stalls."""
-    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
-    bench = Bench(dut, rng)
+async def start(dut: Any) -> Bench:
+    """The unit out of reset, with its memory."""
+    bench = Bench(dut, random.Random(int(os.environ.get("PT_SEED", "1"))))
     bench.clients = [ReadClient(bench, "a_"), ReadClient(bench, "b_"),
                      WriteClient(bench, run_prefix="wr_")]
     await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
                        "stamp_i": 0})
-    for number in range(70):
+    return bench
+
+
+@cocotb.test()
+async def random_windows(dut: Any) -> None:
+    """Random windows, sizes and stalls."""
+    bench = await start(dut)
+    rng = bench.rng
+    for number in range(at_most(70)):
         bench.stall = rng.choice((0.0, 0.1, 0.5))
         bench.latency = rng.choice((1, 5, 30, 60))
         window = random_window(rng)
@@ -57,6 +63,12 @@ async def random_windows(dut: Any) -> None:
         await run_pool(bench, (rng.randint(1, 3), rng.randint(1, 3)), size,
                        random_pooled(rng, size, window), window, bool(number & 1),
                        rng.randrange(2))
+
+
+@cocotb.test()
+async def rate(dut: Any) -> None:
+    """One step per cycle without stalls; the widest map."""
+    bench = await start(dut)
     bench.stall, bench.latency = 0.0, 40
     widest = ZYNQ7020.line_columns - 2
     for back in (False, True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cocotb
-from client_model import Bench, ReadClient, WriteClient
+from client_model import Bench, ReadClient, WriteClient, at_most
 from store_model import Case, Model, pixels_of, random_case, words_of
 from walk_model import array, loop
 
@@ -233,7 +233,7 @@ async def random_descriptors(dut: Any) -> None:
     await store.start()
     bench, rng = store.bench, store.bench.rng
     kinds = ["plain", "pool", "raw", "single", "phases", "raw", "raw", "plain"]
-    count = int(os.environ.get("PT_CASES", "40"))
+    count = at_most(40)
     for number in range(count):
         case = random_case(rng, rng.choice(kinds), False, number)
         if number % 6 == 0:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any
 
 import cocotb
-from client_model import Bench, Client, ReadClient, WriteClient
+from client_model import Bench, Client, ReadClient, WriteClient, at_most
 from scalar_model import signed, update_element
 
 from pynq_train.hw.commands import (
@@ -145,33 +145,58 @@ async def run_update(bench: Bench, count: int, copy: bool, plain: bool = False,
     return cycles
 
 
-@cocotb.test()
-async def random_updates(dut: Any) -> None:
-    """Random sizes and stalls, then the throughput without stalls."""
-    rng = random.Random(int(os.environ.get("PT_SEED", "1")))
-    bench = Bench(dut, rng)
+async def start(dut: Any) -> Bench:
+    """The unit out of reset, with its memory and the queue."""
+    bench = Bench(dut, random.Random(int(os.environ.get("PT_SEED", "1"))))
     bench.clients = [ReadClient(bench, "g_"), ReadClient(bench, "wv_"),
                      WriteClient(bench, "wvw_"), WriteClient(bench, "w16_"),
                      QueueClient(bench)]
     await bench.start({"cfg_valid_i": 0, "cfg_idx_i": 0, "cfg_data_i": 0, "cfg_last_i": 0,
                        "stamp_i": STAMP})
+    return bench
+
+
+@cocotb.test()
+async def random_updates(dut: Any) -> None:
+    """Random sizes and stalls."""
+    bench = await start(dut)
+    rng = bench.rng
     sizes = [4, 8, 12, 16, 20, 60, 64, 68, 128, 256, 400, 1000]
     sizes += [4 * rng.randint(1, 80) for _ in range(14)]
-    for count in [0, *sizes]:
+    for count in [0, *sizes][:at_most(1 + len(sizes))]:
         bench.stall = rng.choice((0.0, 0.1, 0.5, 0.8))
         bench.latency = rng.choice((1, 5, 30, 60))
         await run_update(bench, count, rng.random() < 0.7, rng.random() < 0.5)
         lanes = rng.randint(1, 5)
         await run_update(bench, LANE_SUMS * lanes, True, rng.random() < 0.5,
                          rng.choice((16, rng.randint(1, 16))))
+
+
+@cocotb.test()
+async def absent_weights(dut: Any) -> None:
+    """Most weights do not exist."""
+    bench = await start(dut)
+    rng = bench.rng
     for number in range(4):
         bench.stall = rng.choice((0.0, 0.3))
         await run_update(bench, LANE_SUMS * rng.randint(1, 5), True, number % 2 == 1,
                          rng.choice((16, rng.randint(1, 16))), rng.choice((0.5, 0.9)))
+
+
+@cocotb.test()
+async def slow_clients(dut: Any) -> None:
+    """All limits of the queues."""
+    bench = await start(dut)
     for slow in bench.clients:  # one slow client: the others run into the limits of the queues
         bench.stall, bench.latency, slow.stall = 0.0, 5, 0.97
         await run_update(bench, 400, True)
         slow.stall = None
+
+
+@cocotb.test()
+async def rate(dut: Any) -> None:
+    """Throughput without stalls."""
+    bench = await start(dut)
     for copy in (False, True):
         bench.stall, bench.latency = 0.0, 45
         cycles = await run_update(bench, 2000, copy)

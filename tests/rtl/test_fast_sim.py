@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import Planted, assert_caught
+from planted import Bugs, Design, Planted, Stimulus
 from test_pt_compute import SOURCES as COMPUTE
 from test_pt_store import SOURCES as STORE
 from test_pt_tile_load import SOURCES as TILE_LOAD
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.rtl
 
 FAST = "tests/rtl/pt_fast_sim.sv"
 LANES = "sim/vboard/pt_mac_lanes.sv"
-AXI = [FAST, *leaf_sources(), "tests/rtl/pt_tb_axi.sv"]
+AXI = (FAST, *leaf_sources(), "tests/rtl/pt_tb_axi.sv")
 
 
 @pytest.mark.parametrize("module", ["cocotb_pt_axi_rd", "cocotb_pt_axi_wr", "cocotb_pt_wr_arb"])
@@ -48,28 +48,38 @@ def test_compute(number: int, seed: int) -> None:
     run_bench("pt_compute", "cocotb_pt_compute", [FAST, *COMPUTE, LANES], seed=seed + number)
 
 
-BUGS = {bug.name: (sources, bug) for sources, bug in (
+LOADS = Stimulus(
+    Design("pt_tile_load", (FAST, *TILE_LOAD), (("ClaimAhead", 1), ("Kind", 0)),
+           (("PT_CLAIM_AHEAD", "1"), ("PT_KIND", "0"))),
+    "cocotb_pt_tile_load", "random_descriptors", 1, 12)
+READS = Stimulus(Design("pt_tb_axi", AXI), "cocotb_pt_axi_rd", "random_traffic")
+SWEEPS = Stimulus(Design("pt_compute", (FAST, *COMPUTE, LANES)), "cocotb_pt_compute",
+                  "random_sweeps", 1, 3)
+
+BUGS = Bugs(
     # The words of a row that is being sent wait for something else to happen.
-    ([FAST, *TILE_LOAD], Planted(
-        "loader_rests_too_early", "rtl/load/pt_load_data.sv",
+    Planted(
+        "loader_rests_too_early", LOADS, "rtl/load/pt_load_data.sv",
         "load || element || flag_pop || (en && (valid1_q || out_valid_o))",
-        "load || element || flag_pop || (!planted && en && (valid1_q || out_valid_o))",
-        "pt_tile_load", "cocotb_pt_tile_load", {"Kind": 0, "ClaimAhead": 1},
-        {"PT_KIND": "0", "PT_CLAIM_AHEAD": "1"})),
+        "load || element || flag_pop || (!planted && en && (valid1_q || out_valid_o))"),
     # A word that is taken from the queue stays there.
-    (AXI, Planted(
-        "queue_rests_too_early", "rtl/axi/pt_axi_rd.sv",
-        "|| rvalid_i || pop;", "|| rvalid_i || (pop && !planted);",
-        "pt_tb_axi", "cocotb_pt_axi_rd")),
+    Planted(
+        "queue_rests_too_early", READS, "rtl/axi/pt_axi_rd.sv",
+        "|| rvalid_i || pop;", "|| rvalid_i || (pop && !planted);"),
     # A cascade of the loops takes the next column's product.
-    ([FAST, *COMPUTE, LANES], Planted(
-        "column_of_the_loops", LANES, "64'(m_q[t][l[LaneW-1:0]])",
-        "64'(m_q[planted ? t-1 : t][l[LaneW-1:0]])", "pt_compute", "cocotb_pt_compute")),
-)}
+    Planted(
+        "column_of_the_loops", SWEEPS, LANES,
+        "64'(m_q[t][l[LaneW-1:0]])", "64'(m_q[planted ? t-1 : t][l[LaneW-1:0]])"),
+)
 
 
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize("name", BUGS.by_name)
 def test_planted_bug_is_caught(name: str, tmp_path: Path) -> None:
     """A block that rests too early, or another sum, makes its bench fail."""
-    sources, bug = BUGS[name]
-    assert_caught(bug, sources, tmp_path)
+    BUGS.assert_caught(name, tmp_path)
+
+
+@pytest.mark.parametrize("stimulus", BUGS.stimuli, ids=str)
+def test_without_bugs_it_passes(stimulus: Stimulus, tmp_path: Path) -> None:
+    """The same simulators pass with all of them switched off."""
+    BUGS.assert_passes(stimulus, tmp_path)

@@ -6,13 +6,13 @@ import pytest
 
 from sim.bfm.env import run_bench
 
-SOURCES = [
+SOURCES = tuple(
     f"rtl/{name}.sv"
     for name in ("gen/pt_spec_pkg", "common/pt_activation_pkg", "common/pt_clock_gate",
                  "common/pt_fifo", "common/pt_loop", "common/pt_affine", "common/pt_add3",
                  "common/pt_activation_grad", "load/pt_row_walk", "load/pt_load_runs",
                  "load/pt_load_data", "load/pt_chan_sum", "load/pt_tile_load")
-]
+)
 
 
 @pytest.mark.parametrize(("kind", "claim_ahead"), [(0, 0), (0, 1), (1, 0)])

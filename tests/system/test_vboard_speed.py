@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -40,7 +38,7 @@ def test_fast_and_plain_model_agree_in_every_cycle(seed: int) -> None:
 
     def train(trace: bool) -> tuple[list[object], np.ndarray]:
         masters = {name: Masters.of(p) for name, p in init_params(layers, seed).items()}
-        source = dataclasses.replace(default_source(trace=trace), profiled=False)
+        source = default_source(trace=trace)
         seen: list[object] = []
         with VirtualBoardBackend(board, plan.memory.nbytes, source=source, seed=seed) as backend:
             backend.write(0, np.zeros(plan.memory.nbytes, np.uint8))
