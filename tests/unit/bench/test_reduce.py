@@ -8,6 +8,7 @@ from pynq_train.bench.reduce import Along, Reduction, choose, reduced, repetitio
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
 from pynq_train.layers import layer_lists
+from pynq_train.layers.fuse import chain
 from pynq_train.layers.layer_lists import conv_layer
 from pynq_train.schedule.passes.cost import pass_cost
 from pynq_train.schedule.passes.geometry import TiledPass
@@ -93,7 +94,7 @@ def test_extrapolation() -> None:
 
 def test_a_single_pass_has_the_maps_of_its_network() -> None:
     layers = layer_lists.get("vgg16-conv")[:3]
-    own = layer_specs((*layers, layers[-1]), 1)
+    own = layer_specs(chain((*layers, layers[-1])), 1)
     for index, row in enumerate(layer_passes(layers, 1, BOARD)):
         assert len(row) == (3 if index else 2)
         for single in row:
