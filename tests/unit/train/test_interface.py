@@ -17,7 +17,8 @@ from pynq_train.layers import init_params
 from pynq_train.schedule.specs.trainable import KEYWORDS
 
 Data = tuple[np.ndarray, np.ndarray]
-MAY_STAND_FIRST: dict[Callable[..., Any], str] = {pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor"}
+MAY_STAND_FIRST: dict[Callable[..., Any], str] = {
+    pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor"}
 """Options that may be given without their name, since nothing stands before them."""
 FUNCTIONS = [
     pt.Learner, pt.Learner.load, pt.Learner.fit, pt.Learner.evaluate, pt.Learner.save,
