@@ -211,10 +211,8 @@ class Limits:
                       "WINDOW in the weight gradient only", mode.name)
         positions = affine(0, counts, strides_of(counts, self._pairs("pix.dpos", 3)))
         if mode == PixelMode.GROUPS:
-            rows = ceil_div(len(positions), LANES)
-            table = np.full(rows * LANES, -1, np.int64)
-            table[: len(positions)] = positions
-            table = table.reshape(rows, LANES)
+            table = np.full((ceil_div(len(positions), LANES), LANES), -1, np.int64)
+            table.flat[: len(positions)] = positions
         elif mode == PixelMode.SINGLE:
             table = positions[:, None]
         else:
