@@ -456,10 +456,11 @@ class ExponentPolicy:
         Raises:
             BadInput: it is malformed, or belongs to other layers.
         """
-        if data.get("version") != FORMAT_VERSION:
-            raise BadInput("exponent state", expected=f"version {FORMAT_VERSION}",
-                           found=data.get("version"), fix="use a checkpoint of this release")
         try:
+            version = data["version"]
+            if version != FORMAT_VERSION:
+                raise BadInput("exponent state", expected=f"version {FORMAT_VERSION}",
+                               found=version, fix="use a checkpoint of this release")
             # Files of the first release have lists of three, beginning with the name.
             names = [str(one if isinstance(one, str) else one[0]) for one in data["layers"]]
             policy = cls(tuple(layers), backward_graph, int(data["input_k"]),
@@ -468,7 +469,7 @@ class ExponentPolicy:
                          [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]],
                          {str(name): [int(k) for k in history]
                           for name, history in data.get("extra", {}).items()})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(f"exponent state is malformed ({error})") from None
         if names != [layer.name for layer in layers]:
             raise BadInput("exponent state", expected="the layers of its network", found=names)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,11 +93,25 @@ def test_files_of_version_2_still_load(net: Graph, saved: Path, tmp_path: Path) 
     state = dict(meta["state"])  # type: ignore[call-overload]
     assert meta["version"] == 3 and "train" not in state
     state["train"] = state.pop("trainable")
+    state["policy"] = {**state["policy"],
+                       "layers": [[name, True, False] for name in state["policy"]["layers"]]}
     rewrite(saved, tensors, {**meta, "version": 2, "state": state})
     old = pt.load(saved)
     assert old.trainable == ("dense1",)
     old.save(tmp_path / "new.safetensors")
     assert pt.load(tmp_path / "new.safetensors", board="golden").trainable == ("dense1",)
+
+
+@pytest.mark.parametrize("policy", [
+    None, [], "x", {}, {"layers": [[]]}, {"extra": None}, {"extra": []}, {"version": 9}])
+def test_a_malformed_exponent_state_is_refused(saved: Path, policy: Any) -> None:
+    tensors, meta = load_file(saved), metadata(saved)
+    state = dict(meta["state"])  # type: ignore[call-overload]
+    damaged = isinstance(policy, dict) and policy
+    state["policy"] = {**state["policy"], **policy} if damaged else policy
+    rewrite(saved, tensors, {**meta, "state": state})
+    with pytest.raises(BadInput, match="exponent state"):
+        pt.load(saved)
 
 
 @pytest.mark.parametrize("place", ["tensor", "state"])
