@@ -154,15 +154,15 @@ def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule, "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
-    trainable = parse_trainable(options.trainable) if options.trainable else None
+    trainable = None if options.trainable is None else parse_trainable(options.trainable)
     more = training_options(options)
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
                  else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
         return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
                           batch=options.batch or DEFAULT_BATCH, seed=options.seed,
-                          normalise=not is_onnx(options.model), trainable=trainable or "all",
-                          **more)
+                          normalise=not is_onnx(options.model),
+                          trainable="all" if trainable is None else trainable, **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())
     learner = pt.Learner.load(options.model, board=options.board, batch=options.batch,
@@ -183,8 +183,8 @@ def _default_out(model: str) -> Path:
 
 def parse_trainable(text: str) -> TrainableChoice:
     """Return what is trainable, from a keyword, or names and patterns with commas between."""
-    parts = tuple(part for part in text.split(",") if part)
-    return parts if len(parts) > 1 else text
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    return parts if len(parts) > 1 else parts[0] if parts else text
 
 
 def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, TrainableChoice]]:
@@ -195,12 +195,12 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            trainable = (parse_trainable(options.trainable) if options.trainable
-                         else random_trainable(seed, drawn.graph))
+            trainable = (random_trainable(seed, drawn.graph) if options.trainable is None
+                         else parse_trainable(options.trainable))
             yield drawn.graph, options.batch or drawn.batch, seed, trainable
         else:
             yield (graph, options.batch or VERIFY_BATCH, seed,
-                   parse_trainable(options.trainable or "all"))
+                   "all" if options.trainable is None else parse_trainable(options.trainable))
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

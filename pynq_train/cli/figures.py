@@ -92,7 +92,7 @@ def plan(options: argparse.Namespace) -> int:
     if options.roofline:
         need_matplotlib()
     listed = options.net in layer_lists.names()
-    if listed and options.trainable:
+    if listed and options.trainable is not None:
         raise BadInput(f"--trainable with the layer list {options.net!r}", expected="a network",
                        fix="leave --trainable out: a layer list is never frozen")
     batch = options.batch or (BENCH_BATCH.get(options.net, 1) if listed else _PLAN_BATCH)
@@ -104,7 +104,8 @@ def plan(options: argparse.Namespace) -> int:
         graph = network(options.net)
         layers = fuse(graph)
         made = make_plan(layers, batch, board,
-                         trainable=select(layers, parse_trainable(options.trainable or "all")))
+                         trainable=select(layers, "all" if options.trainable is None
+                                          else parse_trainable(options.trainable)))
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
     if options.json == STDOUT:

@@ -33,7 +33,7 @@ def finetune(options: argparse.Namespace) -> int:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
     model = Path(options.model)
     suffix = ".safetensors" if is_onnx(options.model) else model.suffix
-    out = options.out or model.with_name(f"{model.stem}-tuned{suffix}")
+    out = options.out or model.parent / f"{model.stem}-tuned{suffix}"
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
                        fix="create it, or choose another --out")

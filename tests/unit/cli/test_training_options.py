@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.cli.commands import parse_trainable
 from pynq_train.cli.main import main
 from pynq_train.layers import init_params
 
@@ -106,3 +107,26 @@ def test_onnx_files_that_do_not_exist(data: Path, capsys: Capture) -> None:
     assert run("train", "--model", "none.onnx", "--data", data) == 2
     assert capsys.readouterr().err == (
         "pynq-train: model file 'none.onnx' does not exist; check the path\n")
+
+
+@pytest.mark.parametrize("command", [
+    ("train", "--model", "lenet5", "--data"), ("finetune", "--model", "MODEL", "--data")])
+def test_nothing_is_not_everything(command: tuple[str, ...], net: pt.Graph, data: Path,
+                                   tmp_path: Path, capsys: Capture) -> None:
+    """``--trainable ""``, for example of an empty shell variable, is refused, not ignored."""
+    pt.Learner(net).save(tmp_path / "m.safetensors")
+    words = [str(tmp_path / "m.safetensors") if word == "MODEL" else word for word in command]
+    out = ("--out", str(tmp_path / "out.safetensors"))
+    assert main([*words, str(data), "--trainable", "", "--no-progress", *out]) == 2
+    assert "trainable: nothing is called ''" in capsys.readouterr().err
+
+
+def test_spaces_and_commas_around_names() -> None:
+    assert parse_trainable("conv1, dense1") == ("conv1", "dense1")
+    assert parse_trainable("conv1,") == parse_trainable(" conv1 ") == "conv1"
+    assert parse_trainable("") == ""
+
+
+def test_finetune_of_a_folder(data: Path, capsys: Capture) -> None:
+    assert main(["finetune", "--model", ".", "--data", str(data)]) == 2
+    assert "model file '.' cannot be read (Is a directory)" in capsys.readouterr().err
