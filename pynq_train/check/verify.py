@@ -20,6 +20,7 @@ from pynq_train.check.coverage import Coverage
 from pynq_train.check.difference import Difference, first_difference
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
+from pynq_train.graph.graph import check_graph
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
 from pynq_train.layers import fuse, init_params
@@ -143,9 +144,10 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
         trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
 
     Raises:
-        BadInput: no steps, or stalls on a backend that has none.
+        BadInput: no graph, no steps, or stalls on a backend that has none.
         HardwareFault: a backend stopped with an error, or its two modes differ.
     """
+    check_graph(graph)
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
     layers = fuse(graph)

@@ -30,6 +30,9 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
     """
     onnx = need("onnx", "reading ONNX files")
     name = os.fspath(path)
+    if Path(name).is_dir():
+        raise BadInput(f"model file {name!r} cannot be read (Is a directory)",
+                       fix="check the path")
     if not Path(name).is_file():
         raise BadInput(f"model file {name!r} does not exist", fix="check the path")
     try:

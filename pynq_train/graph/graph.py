@@ -304,6 +304,13 @@ _STEMS = {MaxPool2x2.kind: "pool", "maxpool": "pool", "avgpool": "pool", "global
 """What generated names begin with, where it is not the kind."""
 
 
+def check_graph(graph: Graph) -> None:
+    """Raise :class:`BadInput` for what is given instead of a graph: a name, or a model."""
+    if not isinstance(graph, Graph):
+        raise BadInput("graph", expected="a Graph", found=repr(graph),
+                       fix="use zoo.get(NAME) for a network of the zoo, .graph of a Model")
+
+
 def _new_name(kind: str, counts: dict[str, int], taken: set[str]) -> str:
     """Return the next free name for an operation of a kind.
 

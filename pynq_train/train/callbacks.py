@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.history import EpochResult
@@ -57,7 +59,12 @@ class OnEpoch(Callback):
 
     def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> bool:
         """Call it; only True itself ends the training."""
-        return self._function(epoch) is True
+        return is_true(self._function(epoch))
+
+
+def is_true(result: Any) -> bool:
+    """Return whether a function of the user returned True, Python's or NumPy's, and no number."""
+    return isinstance(result, (bool, np.bool_)) and bool(result)
 
 
 class _Watch(Callback):
@@ -158,7 +165,7 @@ def as_functions(given: Sequence[EpochFunction]) -> list[EpochFunction]:
     Raises:
         BadInput: something else, a callback also.
     """
-    for one in given:
+    for one in _listed(given):
         if isinstance(one, Callback):
             raise BadInput("callback of fit_float", expected="a function of the epoch's result",
                            found=repr(one), fix="there is no learner that it could watch")
@@ -166,8 +173,15 @@ def as_functions(given: Sequence[EpochFunction]) -> list[EpochFunction]:
 
 
 def _checked(given: Sequence[Any], expected: str) -> Sequence[Any]:
-    for one in given:
+    for one in _listed(given):
         if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
             raise BadInput("callback", expected=expected, found=repr(one),
                            fix="pass an object, not its class" if isinstance(one, type) else None)
+    return given
+
+
+def _listed(given: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise BadInput("callbacks", expected="a list", found=repr(given),
+                       fix="write callbacks=[...], also for one")
     return given

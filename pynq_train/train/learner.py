@@ -30,7 +30,7 @@ from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import TrainableChoice, select
+from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
 from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
@@ -43,7 +43,7 @@ from pynq_train.train.images import (
     measure_normalisation,
 )
 from pynq_train.train.loop import Data, Loop, Saving, input_range
-from pynq_train.train.optimizer import SGD
+from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import TrainState
@@ -98,15 +98,14 @@ class Learner:
         whole("accumulate", accumulate, 1)
         self.board = board
         self.accumulate = accumulate
-        self._optimizer = optimizer if optimizer is not None else SGD()
+        self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
         self.seed = seed
         self.normalisation: Normalisation | None = None
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
-        self.trainable: TrainableChoice = (trainable if isinstance(trainable, str)
-                                           else tuple(trainable))
+        self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
         plan = make_plan(self._layers, batch, board_of(board),
                          momentum=self.optimizer.momentum > 0 or accumulate > 1,
@@ -132,12 +131,13 @@ class Learner:
         """SGD with its schedule; another one may be set between trainings.
 
         Raises:
-            BadInput: the new one has momentum, but the learner was made without.
+            BadInput: the new one has momentum, but the learner was made without; or it is no SGD.
         """
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, new: SGD) -> None:
+        check_optimizer(new)
         if new.momentum > 0 and not self._plan.momentum:
             raise BadInput("momentum", expected="0: this learner was made without momentum, its "
                            "board keeps bare weights", found=new.momentum,

@@ -136,3 +136,15 @@ class SGD:
             return cls(**values)
         except TypeError as error:
             raise BadInput(f"saved optimizer is malformed ({error})") from None
+
+
+def check_optimizer(optimizer: SGD) -> SGD:
+    """Return the optimizer of a user.
+
+    Raises:
+        BadInput: it is something else than an :class:`SGD`, for example a bare learning rate.
+    """
+    if not isinstance(optimizer, SGD):
+        raise BadInput("optimizer", expected="a pynq_train.SGD", found=repr(optimizer),
+                       fix="use optimizer=pynq_train.SGD(lr=...)")
+    return optimizer

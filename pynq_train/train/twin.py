@@ -10,15 +10,16 @@ from typing import Any
 from pynq_train.data import batches, check_labels
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
+from pynq_train.graph.graph import check_graph
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
-from pynq_train.train.callbacks import EpochFunction, as_functions
+from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, Normalisation
-from pynq_train.train.optimizer import SGD
+from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.schedules import whole
 
 
@@ -59,8 +60,10 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     from tqdm import tqdm
 
     whole("epochs", epochs, 1)
-    optimizer = SGD() if optimizer is None else optimizer
+    whole("batch", batch, 1)
+    optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
     called = as_functions(callbacks)
+    check_graph(graph)
     source = ImageSource(x, graph.input_shape, normalisation)
     labels = check_labels(y, len(source), graph.classes)
     if optimizer.clip is not None:
@@ -68,6 +71,9 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                        "fixed-point tensors", found=optimizer.clip)
     whole("accumulate", accumulate, 1)
     batch *= accumulate
+    if len(source) < batch:
+        raise BadInput("training images", found=len(source), fix="use a smaller batch",
+                       expected=f"at least one mini-batch ({batch})")
     start = init_params(graph, seed) if params is None else params
     trainer = FloatTrainer(_with_frozen_norms(graph, trainable), start, optimizer.lr,
                            optimizer.momentum, optimizer.weight_decay, loss, label_smoothing, seed,
@@ -92,7 +98,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 validation = _evaluate(trainer, graph, validation_data, normalisation)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
-            ended = [function(history.epochs[-1]) is True for function in called]
+            ended = [is_true(function(history.epochs[-1])) for function in called]
             if any(ended):  # all have seen the epoch first
                 break
     return history

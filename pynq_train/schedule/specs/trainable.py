@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -34,6 +34,21 @@ class Trainable:
         return self.weights or self.bias
 
 
+def plain_choice(choice: TrainableChoice) -> str | tuple[str, ...]:
+    """Return a choice as a keyword or pattern, or as a tuple of patterns.
+
+    Raises:
+        BadInput: it is neither, or an empty list.
+    """
+    if isinstance(choice, str):
+        return choice
+    patterns = tuple(choice) if isinstance(choice, Iterable) else ()
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise BadInput("trainable", expected="a keyword or a list of layer names",
+                       found=repr(choice))
+    return patterns
+
+
 def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Trainable, ...]:
     """Return what of each layer is trainable.
 
@@ -49,6 +64,7 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
     Raises:
         BadInput: a pattern that matches nothing, or nothing would be trained.
     """
+    choice = plain_choice(choice)
     if isinstance(choice, str):
         if choice == "norm" and not any(layer.norm is not None for layer in layers):
             raise BadInput("trainable='norm'", expected="a network with normalisation layers",
@@ -64,10 +80,7 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
         if choice == "norm":
             patterns = tuple(layer.name for layer in layers if layer.norm is not None)
     else:
-        patterns = tuple(choice)
-    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        raise BadInput("trainable", expected="a keyword or a list of layer names",
-                       found=repr(choice))
+        patterns = choice
     parameters = {(layer.name, part) for layer in layers for part in _PARTS
                   if layer.bias or (part == "weight" and layer.has_parameters)}
     chosen: set[tuple[str, str]] = set()
@@ -77,7 +90,9 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
         if not found:
             raise BadInput(f"trainable: nothing is called {pattern!r}",
                            expected=f"one of {', '.join(KEYWORDS)}, or a name or pattern of "
-                           f"{_names(layers)} (parameters: NAME.weight, NAME.bias)")
+                           f"{_names(layers)} (parameters: NAME.weight, NAME.bias)",
+                           fix=f"give the keyword {pattern!r} by itself, not in a list"
+                           if pattern in KEYWORDS else None)
         chosen |= found
     return tuple(Trainable((layer.name, "weight") in chosen, (layer.name, "bias") in chosen)
                  for layer in layers)
@@ -123,5 +138,5 @@ def _last_block(layers: Sequence[FusedLayer]) -> int:
 
 
 def _names(layers: Sequence[FusedLayer]) -> str:
-    """Return the names of all layers that can be named in a choice."""
-    return ", ".join(layer.name for layer in layers if not layer.average)
+    """Return the names of all layers that can be named in a choice: those with parameters."""
+    return ", ".join(layer.name for layer in layers if layer.has_parameters)

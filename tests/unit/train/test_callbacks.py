@@ -151,3 +151,21 @@ def test_refusals(net: Graph, data: Data) -> None:
         learner(net).fit(*data, checkpoint="a", checkpoint_every=0)
     with pytest.raises(BadInput, match="checkpoint_every without checkpoint; say where"):
         learner(net).fit(*data, checkpoint_every=5)
+
+
+def test_true_of_numpy_ends_a_training(net: Graph, data: Data) -> None:
+    def enough(result: EpochResult) -> Any:
+        return np.float64(result.accuracy) >= 0
+
+    assert isinstance(enough(epoch(1, 0.5)), np.bool_)
+    trained = learner(net).fit(*data, epochs=3, progress=False, callbacks=[enough])
+    assert len(trained.epochs) == 1
+    assert len(pt.fit_float(net, *data, epochs=3, callbacks=[enough]).epochs) == 1
+
+
+@pytest.mark.parametrize("given", [print, None, EarlyStopping("loss"), "ab"])
+def test_callbacks_are_a_list(net: Graph, data: Data, given: Any) -> None:
+    with pytest.raises(BadInput, match=r"callbacks: expected a list, found .*; write callbacks="):
+        learner(net).fit(*data, progress=False, callbacks=given)
+    with pytest.raises(BadInput, match=r"callbacks: expected a list, found "):
+        pt.fit_float(net, *data, callbacks=given)

@@ -114,3 +114,61 @@ def test_functions_see_the_epochs_of_float32_training(net: Graph, data: Data) ->
         pt.fit_float(net, *data, callbacks=[pt.callbacks.EarlyStopping()])  # type: ignore[list-item]
     with pytest.raises(BadInput, match="epochs: expected an integer of 1 or more, found 0"):
         pt.fit_float(net, *data, epochs=0)
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    ({"trainable": None}, "trainable: expected a keyword or a list of layer names, found None"),
+    ({"trainable": 5}, "trainable: expected a keyword or a list of layer names, found 5"),
+    ({"optimizer": 0.01}, r"optimizer: expected a pynq_train.SGD, found 0.01; use optimizer=pynq_"),
+    ({"batch": "4"}, "batch: expected 1..4096 images, found '4'"),
+    ({"batch": 2.5}, "batch: expected 1..4096 images, found 2.5"),
+    ({"batch": True}, "batch: expected 1..4096 images, found True"),
+])
+def test_options_of_a_wrong_kind_are_named(net: Graph, tmp_path: Path, options: dict[str, Any],
+                                           text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        pt.Learner(net, **options)
+    saved = tmp_path / "net.safetensors"
+    pt.Learner(net).save(saved)
+    if options != {"trainable": None}:  # load's word for "as saved"
+        with pytest.raises(BadInput, match=text):
+            pt.load(saved, **options)
+
+
+def test_an_optimizer_set_later_is_checked(net: Graph) -> None:
+    with pytest.raises(BadInput, match=r"optimizer: expected a pynq_train\.SGD, found 0\.1"):
+        pt.Learner(net).optimizer = 0.1  # type: ignore[assignment]
+
+
+def test_a_mini_batch_may_be_counted_by_numpy(net: Graph, tmp_path: Path) -> None:
+    learner = pt.Learner(net, batch=np.int64(4))  # type: ignore[arg-type]
+    learner.save(tmp_path / "net.safetensors")
+    assert pt.load(tmp_path / "net.safetensors", board="golden").batch == 4
+
+
+def test_float32_training_refuses_what_a_learner_refuses(net: Graph, data: Data) -> None:
+    for options, text in (
+        ({"batch": 0}, "batch: expected an integer of 1 or more, found 0"),
+        ({"batch": 64}, r"training images: expected at least one mini-batch \(64\), found 52; "),
+        ({"optimizer": 0.1}, "optimizer: expected a pynq_train.SGD, found 0.1"),
+        ({"trainable": None}, "trainable: expected a keyword or a list"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            pt.fit_float(net, *data, **options)  # type: ignore[arg-type]
+
+
+def test_a_name_is_no_graph(data: Data) -> None:
+    text = r"graph: expected a Graph, found 'lenet5'; use zoo.get\(NAME\)"
+    with pytest.raises(BadInput, match=text):
+        pt.fit_float("lenet5", *data)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=text):
+        pt.verify("lenet5", board="golden")  # type: ignore[arg-type]
+
+
+def test_load_of_a_folder(tmp_path: Path) -> None:
+    for name in ("folder", "folder.onnx"):
+        (tmp_path / name).mkdir()
+        if name.endswith("onnx"):
+            pytest.importorskip("onnx")
+        with pytest.raises(BadInput, match=rf"{name}' cannot be read \(Is a directory\)"):
+            pt.load(tmp_path / name)

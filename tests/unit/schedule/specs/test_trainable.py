@@ -63,6 +63,11 @@ def test_last_block_of_other_chains() -> None:
      "NAME.weight, NAME.bias)"),
     ([], "trainable: expected a keyword or a list of layer names, found []"),
     ([1], "trainable: expected a keyword or a list of layer names, found [1]"),
+    (None, "trainable: expected a keyword or a list of layer names, found None"),
+    (True, "trainable: expected a keyword or a list of layer names, found True"),
+    (["bias"], "trainable: nothing is called 'bias': expected one of all, last-layer, last-block, "
+     "bias, norm, or a name or pattern of conv1, conv2, dense1 (parameters: NAME.weight, "
+     "NAME.bias); give the keyword 'bias' by itself, not in a list"),
 ])
 def test_refusals(train: str, text: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -70,6 +75,13 @@ def test_refusals(train: str, text: str) -> None:
     assert str(caught.value) == text
     with pytest.raises(BadInput, match="a layer with a bias, found none; use trainable='last"):
         select(MIXED[:1], "bias")
+
+
+def test_a_refusal_lists_only_what_can_be_trained() -> None:
+    pooled = fuse(Sequential((1, 6, 6)).conv(4, 3).norm().relu().pool().dropout(0.5).dense(3)
+                  .build())
+    with pytest.raises(BadInput, match=r"a name or pattern of conv1, bn1, dense1 \(parameters"):
+        select(pooled, "pool1")
 
 
 def test_wrong_number_of_layers() -> None:
