@@ -365,14 +365,15 @@ class Engine:
         # Loaders and store unit begin the next descriptor while words of this one are still on
         # their way: what is left runs behind, in a process of its own.
         elif unit == Unit.X:
-            yield from self.x.walk(self.conv(index)[0], start)
+            yield from self.x.request(self.conv(index)[0], start)
             self._behind(unit, index, self.x.finish())
         elif unit == Unit.S:
-            walk = self.conv(index)[1]
+            generator = self.conv(index)[1]
             sums = None
             if fields.get("s.sum", 0):
-                sums = Sums(walk.counts[0] * walk.counts[1] * walk.counts[2], walk.counts[3])
-            yield from self.s.walk(walk, start, sums)
+                counts = generator.counts
+                sums = Sums(counts[0] * counts[1] * counts[2], counts[3])
+            yield from self.s.request(generator, start, sums)
             self._behind(unit, index, self.s.finish())
         elif unit == Unit.C:
             while index not in self._table_ready:

@@ -101,11 +101,11 @@ class Loader:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def walk(self, walk: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
+    def request(self, generator: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
         """Request the tiles of a descriptor whose fields are complete in cycle ``start``.
 
         Args:
-            walk: the descriptor's address generator.
+            generator: the descriptor's address generator.
             start: cycle from which it may begin.
             sums: channel sums to take, None if there are none.
         """
@@ -114,15 +114,15 @@ class Loader:
         at = start + LOOK_CYCLES
         if clock.now < start:
             yield start
-        while self.tile < walk.tiles:
+        while self.tile < generator.tiles:
             yield from self._claim()
             at = max(at, clock.now)
-            tile = walk.read(self.tile)
+            tile = generator.read(self.tile)
             self.tile += 1
             self._begin(at, tile, sums)
             # The next tile is looked for while the rows of this one go out, one per cycle; each
             # iteration that reuses the tile takes a cycle of the search.
-            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
+            at += max(LOOK_CYCLES + generator.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
         self._targets.append(self._begun)

@@ -149,8 +149,8 @@ class Stage:
         self.active = False
         self.idle = Signal(clock)
 
-    def run(self, walk: AddressGenerator, count: int) -> Steps:
-        """Write the ``count`` segments of a descriptor whose address generator is ``walk``."""
+    def run(self, generator: AddressGenerator, count: int) -> Steps:
+        """Write the ``count`` segments of a descriptor whose address generator is ``generator``."""
         clock, port, writer = self._clock, self.port, self.writer
         self.segment, self.active = 0, True
         at = clock.now
@@ -158,7 +158,7 @@ class Stage:
             while not self.full:
                 yield self.filled
             at = max(at, self.full.popleft() + WRITE_START)
-            work: SegmentWrite = walk.write(self.segment)
+            work: SegmentWrite = generator.write(self.segment)
             shift = at
             for beats, cycles in work.bursts:
                 # Words that the queue does not take stay in the slot: the rest of the segment is

@@ -120,7 +120,7 @@ class Session:
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         result = {}
-        for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
+        for layer, spec, trained in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
                 if spec.kind.normalises:
                     result[spec.name] = self._read_norm(spec)
@@ -128,7 +128,7 @@ class Session:
             if layer.average:
                 continue
             frozen = self._frozen[spec.name]
-            if not learn.weights:
+            if not trained.weights:
                 weight, weight_v = frozen.weight, frozen.weight_momentum
             elif self.plan.momentum:
                 words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
@@ -137,7 +137,7 @@ class Session:
                 weight = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int32))
                 weight_v = np.zeros_like(weight)
             bias, bias_v = frozen.bias, frozen.bias_momentum
-            if learn.bias:
+            if trained.bias:
                 words = spec.unpack_bias(self._get(f"{spec.name}.bias", np.int64))
                 bias, bias_v = split_master_words(words)
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)

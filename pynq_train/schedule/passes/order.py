@@ -34,7 +34,7 @@ from pynq_train.schedule.passes.vector_order import (
     forward_order,
     image_parts,
     interleave,
-    step_entries,
+    node_operations,
 )
 from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
 from pynq_train.schedule.specs.trainable import Trainable
@@ -117,7 +117,7 @@ class _BackwardHalf:
         self._board, self._traffic = board, traffic
         self._rate = MOMENTUM_RATE if momentum else PLAIN_RATE
         self._room = board.config.grad_words
-        self._on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
+        self._on_vector = node_operations(specs, backward_graph, split.arriving, split.leaving)
         self._descriptors: list[Descriptor] = []
         # Of each layer on the array: its backward pass with what follows, its weight gradients.
         self._layers: list[tuple[list[Work], list[Work]]] = []
@@ -139,14 +139,14 @@ class _BackwardHalf:
             if not spec.on_array:
                 continue
             self._close(passes, vector)
-            learn = self._trainable[spec.index]
-            self._layers.append(([], self._gradients(spec, learn) if learn.weights else []))
+            trained = self._trainable[spec.index]
+            self._layers.append(([], self._gradients(spec, trained) if trained.weights else []))
             passes = []
             vector = []
             if spec.backward:
                 passes += _backward(spec, self._board, self._traffic,
                                     self._split.leaving[spec.index])
-            if learn.bias and not learn.weights:
+            if trained.bias and not trained.weights:
                 # Straight behind the backward pass: the gradient map is not kept until there is
                 # room.
                 passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
@@ -158,11 +158,11 @@ class _BackwardHalf:
         if passes or vector:
             self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
 
-    def _gradients(self, spec: LayerSpec, learn: Trainable) -> list[Work]:
+    def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Work]:
         """Return the weight gradients of a layer, cut so that their sums fit the queue."""
         works: list[Work] = []
-        # A frozen bias of a layer whose weights learn: no sums are asked for.
-        for own in replace(spec, bias=learn.bias).sections():
+        # A frozen bias of a layer whose weights are trained: no sums are asked for.
+        for own in replace(spec, bias=trained.bias).sections():
             tile_sums = own.weight_elements // own.m_tiles
             whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), self._board,
                           self._traffic)
@@ -196,9 +196,9 @@ class _BackwardHalf:
                 ready, late = late, []
             ordered.append(descriptor)
             if descriptor.role == Role.BACKWARD_NORM:
-                learn = self._trainable[layer]
-                late += [Descriptor(role, layer) for role, learned in (
-                    (Role.UPDATE_GAMMA, learn.weights), (Role.UPDATE_BIAS, learn.bias)) if learned]
+                trained = self._trainable[layer]
+                updates = ((Role.UPDATE_GAMMA, trained.weights), (Role.UPDATE_BIAS, trained.bias))
+                late += [Descriptor(role, layer) for role, wanted in updates if wanted]
             if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and tiled:
                 tiles_left[layer] -= tiled.shape.outer
                 if tiles_left[layer] == 0 and tiled.shape.spec.bias:

@@ -58,7 +58,7 @@ def test_rules(back: bool, name: str, change: int, text: str) -> None:
 
 @pytest.mark.parametrize(("name", "text"), [
     ("i", "reads its map that it reads"), ("o", "writes its map that it writes"),
-    ("w", "winners"),
+    ("w", "argmax indices"),
 ])
 @pytest.mark.parametrize("back", [False, True])
 def test_places(back: bool, name: str, text: str) -> None:
