@@ -12,7 +12,7 @@ from pynq_train.bench.reduce import DEFAULT_CYCLES, Reduction, choose, reduced
 from pynq_train.hw.boards import Board
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.words import WORD_BYTES
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, estimate, predict
@@ -129,8 +129,8 @@ class Rtl:
             HardwareFault: the engine stopped with an error, or did not end in time.
         """
         image, memory = build_training(plan), plan.memory
-        verify(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
-                            plan.board.config))
+        verify_program(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
+                                    plan.board.config))
         backend = self.open(memory.nbytes)
         backend.write(memory["train.program"].offset, image.program)
         backend.write(memory["train.taps"].offset, image.taps)

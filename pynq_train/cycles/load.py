@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.ports import ReadPort, WritePort, Writer
 from pynq_train.hw.limits import RING_MARGIN
 from pynq_train.hw.words import BURST_BEATS
@@ -97,7 +97,7 @@ class Loader:
         self._base = 0        # rows of all tiles so far
         self._begun = self._ended = 0   # tiles
         self._targets: deque[int] = deque()
-        self._done = Signal(clock)
+        self._done = Condition(clock)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -214,8 +214,8 @@ class XLoader(Loader):
         super().__init__(clock, port)
         self.occupied = 0
         self.ready: deque[int] = deque()
-        self.filled = Signal(clock)
-        self._free = Signal(clock)
+        self.filled = Condition(clock)
+        self._free = Condition(clock)
 
     def _claim(self) -> Steps:
         while self.occupied >= 2:
@@ -277,7 +277,7 @@ class SLoader(Loader):
         self._port_of_sums = sums
         self._writer = Writer()
         self._sums: Sums | None = None
-        self.filled = Signal(clock)
+        self.filled = Condition(clock)
 
     def finish(self) -> Steps:
         """Wait until the oldest descriptor's words and channel sums are written."""

@@ -31,7 +31,7 @@ from pynq_train.hw.commands import (
 from pynq_train.hw.words import PORTS, WORD_BYTES
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.passes.descriptors import Role, param_index
@@ -111,8 +111,8 @@ def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
 def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> RunResult:
     """Copy the feature map; return the run. Raises what :func:`loop_back` does."""
     memory = plan.memory
-    verify(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
+                                plan.board.config))
     codes = pack_maps(_codes(seed).reshape(1, CHANNELS, ROWS, COLS))
     identity = np.eye(CHANNELS, dtype=np.int16)[:, :, None, None] << _ONE_SHIFT
     weights = plan.specs[PLACE].pack_weights(identity.astype(np.int16))

@@ -14,7 +14,7 @@ from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -84,8 +84,8 @@ class Session:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
         for program in (self.training, self.evaluation):
-            verify(Program.make(program.name, program.program, program.taps, plan.memory,
-                                plan.memory.nbytes, plan.board.config))
+            verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
+                                        plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
         for region in plan.memory:

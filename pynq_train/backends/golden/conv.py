@@ -35,7 +35,7 @@ EXACT = 1 << 53
 
 
 @dataclass(frozen=True)
-class Window:
+class PixelWindows:
     """Where the windows of pixels lie in a padded feature map.
 
     Attributes:
@@ -53,7 +53,7 @@ class Window:
     step: int
 
 
-def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> None:
+def gather(source: Array, window: PixelWindows, rows: int, cols: int, out: Array) -> None:
     """Copy the windows of ``rows`` x ``cols`` pixels into the rows of the matrix ``out``.
 
     Args:
@@ -73,7 +73,7 @@ def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> N
     np.copyto(out.reshape(view.shape), view)
 
 
-class Product:
+class WindowProduct:
     """``windows @ weights``, exact.
 
     Args:
@@ -118,7 +118,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Result:
+class PassRecord:
     """Record of a pass.
 
     Attributes:
@@ -165,7 +165,7 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
     padded[:, slice(*lines), slice(*columns)] = part.transpose(0, 2, 3, 1)
     pixels = chunk.images * chunk.rows * cols
     out = workers.scratch.get("windows", (pixels, k * k * channels), np.float64)
-    gather(codes, Window(0, 0, k, k, s), chunk.rows, cols, out)
+    gather(codes, PixelWindows(0, 0, k, k, s), chunk.rows, cols, out)
     return out
 
 
@@ -189,7 +189,7 @@ def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
     return split(images, rows, row_bytes, target, even)
 
 
-def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
+def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the forward pass: y = post(conv(x, w) + bias), with ReLU, pooling and flags.
 
     Args:
@@ -207,7 +207,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         # saturations.
         rows, cols = rows // 2 * 2, cols // 2 * 2
     if not rows or not cols:
-        return Result()
+        return PassRecord()
     x, y, outputs = g.x_words(memory), g.y_words(memory), CHANNELS_PER_WORD * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
     packed = g.weights(memory)[:, : g.n_blocks]
@@ -221,7 +221,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         offset = int(np.abs(bias).max())
     shift = params["shift"]
     limit = params["limit"] if g.clip else NO_LIMIT
-    product = Product(weights, 2.0**-shift, offset)
+    product = WindowProduct(weights, 2.0**-shift, offset)
     requantise = Requantiser(shift, bias, product.wraps)
 
     def run(chunk: Chunk) -> None:
@@ -236,7 +236,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         at = slice(chunk.image, chunk.image + chunk.images)
         if g.pool:
             line = slice(chunk.row // 2, (chunk.row + chunk.rows) // 2)
-            codes, bits = post.pool(codes, g.relu, limit)
+            codes, bits = post.pool_2x2(codes, g.relu, limit)
             post.store_words(y[at, :, line], codes)
             if flags is not None:
                 post.store_pool_flags(flags[at, :, line], bits)
@@ -249,7 +249,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
             post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu, limit)
 
     workers.map(run, _chunks(g, g.images, rows, cols, weights.shape[0], workers, g.pool))
-    return Result(requantise.measure, requantise.saturations)
+    return PassRecord(requantise.measure, requantise.saturations)
 
 
 def _gradient(g: Geometry, memory: ArenaViews) -> tuple[Array, Array | None]:
@@ -321,7 +321,7 @@ class _Axis:
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
-def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
+def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the backward pass: gradient of the input, rows with (row + pad_top) % stride == phase.
 
     Args:
@@ -336,20 +336,20 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
     s, k = g.stride, g.kernel
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
     if not lines.count:
-        return Result()
+        return PassRecord()
     x = g.x_words(memory)
     outputs, channels = CHANNELS_PER_WORD * g.n_blocks, CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
     packed = g.weights(memory)[:, : g.n_blocks]
     full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
     shift = params["shift"]
-    phases: list[tuple[_Axis, Product | None]] = []
+    phases: list[tuple[_Axis, WindowProduct | None]] = []
     for phase in range(s):
         axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
         # Kernel rows and columns of the phase, turned round: a later tap reads an earlier output
         # pixel, and windows are gathered with rising coordinates.
         weights = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
-        product = Product(weights, 2.0**-shift, 0) if weights.size else None
+        product = WindowProduct(weights, 2.0**-shift, 0) if weights.size else None
         if axis.count:
             phases.append((axis, product))
     wraps = any(product is not None and product.wraps for _, product in phases)
@@ -379,7 +379,7 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
                 pixels, terms = chunk.images * chunk.rows * axis.count, lines.taps * axis.taps
                 windows = workers.scratch.get("windows", (pixels, terms * channels), np.float64)
                 column = axis.grid - (axis.taps - 1) - left
-                gather(codes, Window(0, column, lines.taps, axis.taps, 1), chunk.rows,
+                gather(codes, PixelWindows(0, column, lines.taps, axis.taps, 1), chunk.rows,
                        axis.count, windows)
                 sums = workers.scratch.get("sums", (pixels, outputs), np.float64)
                 product(windows, sums)
@@ -390,7 +390,7 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
     taps = max(1, lines.taps * max(a.taps for a, _ in phases))
     cols = max(a.count for a, _ in phases)
     workers.map(run, _chunks(g, g.images, lines.count, cols, taps * channels, workers))
-    return Result(requantise.measure, requantise.saturations)
+    return PassRecord(requantise.measure, requantise.saturations)
 
 
 def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:

@@ -20,7 +20,7 @@ PLAIN_RATE = Fraction(1)
 
 
 @dataclass(frozen=True)
-class Work:
+class Job:
     """One descriptor for the list schedule.
 
     Attributes:
@@ -48,16 +48,16 @@ class _Clock:
     room: int
     level: Fraction = Fraction(0)
 
-    def after(self, work: Work) -> Fraction:
+    def after(self, work: Job) -> Fraction:
         """Return the level when ``work`` is finished; not limited by the room."""
         return max(self.level + work.sums - self.rate * work.cycles, Fraction(0))
 
-    def run(self, work: Work) -> None:
+    def run(self, work: Job) -> None:
         """Do ``work``; a full queue makes the array wait, so its level is never above the room."""
         self.level = min(self.after(work), Fraction(self.room))
 
 
-def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room: int,
+def backward_order(layers: Sequence[tuple[Sequence[Job], Sequence[Job]]], room: int,
                    rate: Fraction) -> list[int]:
     """Return the keys of all works in the order in which they should run.
 
@@ -67,7 +67,7 @@ def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room
         rate: weights per cycle of the update unit.
     """
     clock, order = _Clock(rate, room), []
-    waiting: list[Work] = []
+    waiting: list[Job] = []
     for backward, gradients in layers:
         for work in backward:
             clock.run(work)

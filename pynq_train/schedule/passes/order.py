@@ -25,7 +25,7 @@ from pynq_train.schedule.passes.geometry import (
 from pynq_train.schedule.passes.gradient_order import (
     MOMENTUM_RATE,
     PLAIN_RATE,
-    Work,
+    Job,
     backward_order,
     slice_tiles,
 )
@@ -120,7 +120,7 @@ class _BackwardHalf:
         self._on_vector = node_operations(specs, backward_graph, split.arriving, split.leaving)
         self._descriptors: list[Descriptor] = []
         # Of each layer on the array: its backward pass with what follows, its weight gradients.
-        self._layers: list[tuple[list[Work], list[Work]]] = []
+        self._layers: list[tuple[list[Job], list[Job]]] = []
 
     def ordered(self) -> tuple[Descriptor, ...]:
         """Return the descriptors in their order, updates of vectors behind their sums."""
@@ -158,9 +158,9 @@ class _BackwardHalf:
         if passes or vector:
             self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
 
-    def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Work]:
+    def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Job]:
         """Return the weight gradients of a layer, cut so that their sums fit the queue."""
-        works: list[Work] = []
+        works: list[Job] = []
         # A frozen bias of a layer whose weights are trained: no sums are asked for.
         for own in replace(spec, bias=trained.bias).sections():
             tile_sums = own.weight_elements // own.m_tiles
@@ -175,11 +175,11 @@ class _BackwardHalf:
                                               self._traffic), count * tile_sums))
         return works
 
-    def _work(self, descriptor: Descriptor, sums: int = 0) -> Work:
+    def _work(self, descriptor: Descriptor, sums: int = 0) -> Job:
         """Keep a descriptor; return it as work with its number, cycles and gradient sums."""
         self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
-        return Work(len(self._descriptors) - 1, cycles, sums)
+        return Job(len(self._descriptors) - 1, cycles, sums)
 
     def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""

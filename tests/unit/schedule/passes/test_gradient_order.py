@@ -17,14 +17,14 @@ from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.passes.gradient_order import (
     MOMENTUM_RATE,
     PLAIN_RATE,
-    Work,
+    Job,
     backward_order,
     slice_tiles,
 )
 from pynq_train.schedule.plan import make_plan
 
 BOARD = BOARDS["pynq-z2"]
-Layers = list[tuple[list[Work], list[Work]]]
+Layers = list[tuple[list[Job], list[Job]]]
 
 
 def random_layers(rng: random.Random, room: int) -> Layers:
@@ -33,11 +33,11 @@ def random_layers(rng: random.Random, room: int) -> Layers:
     key = 0
     for _ in range(rng.randint(1, 7)):
         counts = rng.randint(0, 2), rng.randint(1, 4)
-        works: tuple[list[Work], list[Work]] = ([], [])
+        works: tuple[list[Job], list[Job]] = ([], [])
         for kind, count in enumerate(counts):
             for _ in range(count):
                 sums = rng.choice([4, room // 8, room // 2, room, 2 * room]) if kind else 0
-                works[kind].append(Work(key, rng.choice([1, room // 10, room, 3 * room]), sums))
+                works[kind].append(Job(key, rng.choice([1, room // 10, room, 3 * room]), sums))
                 key += 1
         layers.append(works)
     return layers
@@ -99,15 +99,15 @@ def test_random_layers(number: int, rate: Fraction) -> None:
 
 def test_a_gradient_waits_for_room() -> None:
     """Two layers: the second gradient has no room until the last backward pass has run."""
-    layers = [([], [Work(0, 10, 1000)]), ([Work(1, 10)], [Work(2, 10, 900)]),
-              ([Work(3, 2000)], [Work(4, 10, 100)])]
+    layers = [([], [Job(0, 10, 1000)]), ([Job(1, 10)], [Job(2, 10, 900)]),
+              ([Job(3, 2000)], [Job(4, 10, 100)])]
     assert backward_order(layers, 1024, PLAIN_RATE) == [0, 1, 3, 2, 4]
     assert backward_order(layers, 4096, PLAIN_RATE) == [0, 1, 2, 3, 4]
 
 
 def test_the_checks_can_fail() -> None:
-    layers = [([], [Work(0, 10, 1000)]), ([Work(1, 10)], [Work(2, 10, 900)]),
-              ([Work(3, 2000)], [Work(4, 10, 100)])]
+    layers = [([], [Job(0, 10, 1000)]), ([Job(1, 10)], [Job(2, 10, 900)]),
+              ([Job(3, 2000)], [Job(4, 10, 100)])]
     assert waits_in_vain(layers, [0, 1, 2, 3, 4], 1024, PLAIN_RATE) == [2]
     assert postponed(layers, [1, 0, 3, 2, 4], 4096, PLAIN_RATE) == [1, 3]
 

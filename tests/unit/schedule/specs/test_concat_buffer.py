@@ -13,7 +13,7 @@ from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import pack_descriptor
 from pynq_train.layers import fuse, kinds, nodes
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.groups import groups_of
 from pynq_train.schedule.lower import program as building
@@ -40,8 +40,8 @@ def plan_of(name: str) -> Plan:
 
 def check(plan: Plan) -> None:
     image = build_training(plan)
-    verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, plan.memory,
+                                plan.memory.nbytes, plan.board.config))
 
 
 def test_sources_stand_in_the_joined_map_block_by_block() -> None:
@@ -149,8 +149,8 @@ def test_images_of_a_map_do_not_overlap() -> None:
     program = b"".join(pack_descriptor(f) for f in fields)
     with pytest.raises(IllegalProgram, match=r"v_step: expected 672 or more, a multiple of 8: "
                                              r"images do not overlap, found 8"):
-        verify(Program.make(image.name, program, image.taps, plan.memory, plan.memory.nbytes,
-                            plan.board.config))
+        verify_program(Program.make(image.name, program, image.taps, plan.memory,
+                                    plan.memory.nbytes, plan.board.config))
 
 
 def test_sources_share_the_exponent_of_the_joined_map() -> None:
