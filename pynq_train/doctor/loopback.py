@@ -101,7 +101,7 @@ def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
     plan = map_plan(board)
     image = build_training(plan)
     first = _copy_map(backend, plan, image, seed)
-    second, numbers = _copy_numbers(backend, board, seed)
+    second, numbers = _copy_numbers(backend, seed)
     moved = sum(value for key, value in first.counters.items() if "_beats" in key) * WORD_BYTES
     return Copied(
         CHANNELS * ROWS * COLS * 2 + numbers, first.cycles, moved,
@@ -132,7 +132,7 @@ def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> R
     return result
 
 
-def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult, int]:
+def _copy_numbers(backend: Backend, seed: int) -> tuple[RunResult, int]:
     """Copy the numbers; return run and bytes compared. Raises what :func:`loop_back` does."""
     memory = _number_memory()
     descriptor = pack_descriptor({

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of soft floats {exponent[47:32], sign[31], significand[30:0]} (docs/numerics.md 7).
+// Arithmetic of scalar numbers {exponent[47:32], sign[31], significand[30:0]} (docs/numerics.md 7).
 //
 //   level 1 operands | 2 compare, subtract exponents, products | 3 align by bytes | 4 align by bits
 //         | 5 add | 6 normalise by bytes, saturate | normalise by bits, out

@@ -169,12 +169,11 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
     return out
 
 
-def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
-            workers: Workers, even: bool = False) -> list[Chunk]:
+def _chunks(images: int, rows: int, cols: int, terms: int, workers: Workers,
+            even: bool = False) -> list[Chunk]:
     """Cut the pixels of a pass into chunks, each a task of a thread.
 
     Args:
-        g: the pass.
         images: images of the pixel grid.
         rows: rows of the pixel grid.
         cols: columns of the pixel grid.
@@ -248,7 +247,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         if flags is not None:
             post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu, limit)
 
-    workers.map(run, _chunks(g, g.images, rows, cols, weights.shape[0], workers, g.pool))
+    workers.map(run, _chunks(g.images, rows, cols, weights.shape[0], workers, g.pool))
     return PassRecord(requantise.measure, requantise.saturations)
 
 
@@ -389,7 +388,7 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
 
     taps = max(1, lines.taps * max(a.taps for a, _ in phases))
     cols = max(a.count for a, _ in phases)
-    workers.map(run, _chunks(g, g.images, lines.count, cols, taps * channels, workers))
+    workers.map(run, _chunks(g.images, lines.count, cols, taps * channels, workers))
     return PassRecord(requantise.measure, requantise.saturations)
 
 
@@ -411,7 +410,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     y, flags = _gradient(g, memory)
     terms = g.kernel**2 * CHANNELS_PER_WORD * g.n_blocks
     biases = g.biases(memory, np.int64, 1) if g.bias else None
-    chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
+    chunks = _chunks(g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
     # Sums this small are exact in float64 over all chunks; else each chunk is, and int64 adds them.
     exact = g.images * g.out_rows * g.out_cols * CODE_LIMIT**2 < EXACT

@@ -3,10 +3,9 @@
 More parts hide more of what the vector unit does for a layer, but each has its price. The array
 takes every weight anew for each part, and a sweep of few pixels lasts as long as one of 36: of the
 small maps at a network's end a part should have several images. The vector unit loses about 30
-cycles per channel block and part, and where the memory is the limit there is nothing to hide. In a
-chain every layer gets the number that the estimate of
-:func:`_span` likes best; networks with branches have the most for all layers, whose parts belong
-together.
+cycles per channel block and part, and where the memory is the limit there is nothing to hide.
+Without branches every layer gets the number that the estimate of :func:`_span` likes best; networks
+with branches have the most for all layers, whose parts belong together.
 """
 
 from __future__ import annotations

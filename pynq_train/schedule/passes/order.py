@@ -156,11 +156,11 @@ class _BackwardHalf:
     def _close(self, passes: list[list[Descriptor]], vector: list[list[Descriptor]]) -> None:
         """Put the vector unit's work between the parts of the last layer's backward pass."""
         if passes or vector:
-            self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
+            self._layers[-1][0].extend(self._job(one) for one in interleave(passes, vector))
 
     def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Job]:
         """Return the weight gradients of a layer, cut so that their sums fit the queue."""
-        works: list[Job] = []
+        jobs: list[Job] = []
         # A frozen bias of a layer whose weights are trained: no sums are asked for.
         for own in replace(spec, bias=trained.bias).sections():
             tile_sums = own.weight_elements // own.m_tiles
@@ -171,12 +171,12 @@ class _BackwardHalf:
             for first in range(0, own.m_tiles, tiles):
                 count = min(tiles, own.m_tiles - first)
                 shape = weight_gradient_shape(own, first, count)
-                works.append(self._work(_conv(Role.WEIGHT_GRADIENT, shape, self._board,
+                jobs.append(self._job(_conv(Role.WEIGHT_GRADIENT, shape, self._board,
                                               self._traffic), count * tile_sums))
-        return works
+        return jobs
 
-    def _work(self, descriptor: Descriptor, sums: int = 0) -> Job:
-        """Keep a descriptor; return it as work with its number, cycles and gradient sums."""
+    def _job(self, descriptor: Descriptor, sums: int = 0) -> Job:
+        """Keep a descriptor; return it as a job with its number, cycles and gradient sums."""
         self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
         return Job(len(self._descriptors) - 1, cycles, sums)
