@@ -76,8 +76,8 @@ class Session:
         self.evaluation = build_evaluation(plan)
         self._cycles = {p.name: estimate(plan, p.descriptors)
                         for p in (self.training, self.evaluation)}
-        self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
-                                     for e in p.descriptors)
+        self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"
+                                     for one in p.descriptors)
                        for p in (self.training, self.evaluation)}
         self._before: Mapping[str, Array] = {}
         if fill_seed is not None:

@@ -69,7 +69,7 @@ class StandalonePass:
     @property
     def tiled_passes(self) -> tuple[TiledPass, ...]:
         """The tiled pass of each descriptor."""
-        return tuple(e.tiled for e in self.descriptors if e.tiled is not None)
+        return tuple(one.tiled for one in self.descriptors if one.tiled is not None)
 
     @property
     def macs(self) -> int:
@@ -80,7 +80,7 @@ class StandalonePass:
     @property
     def busiest_unit_cycles(self) -> int:
         """Predicted cycles of the slowest unit, summed over descriptors: no gaps, fill or tail."""
-        return sum(e.cost.cycles for e in self.descriptors if e.cost is not None)
+        return sum(one.cost.cycles for one in self.descriptors if one.cost is not None)
 
 
 def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,

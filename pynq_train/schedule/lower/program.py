@@ -299,7 +299,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
     elif role == Role.NORM_COEFFICIENTS:
         assert fused.norm is not None
         # Those of the training step; an evaluation uses no sums.
-        parts = max(1, sum(e.role == Role.NORM_SUMS and e.layer == layer for e in plan.train))
+        parts = max(1, sum(one.role == Role.NORM_SUMS and one.layer == layer for one in plan.train))
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.FORWARD_VECTOR:
         flags = train and plan.active[layer]
@@ -307,7 +307,8 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         written = (unit.y, f"{spec.name}.flags")
     elif role == Role.BACKWARD_NORM:
         assert fused.norm is not None
-        parts = sum(e.role == Role.BACKWARD_SUMS and e.node == descriptor.node for e in plan.train)
+        parts = sum(one.role == Role.BACKWARD_SUMS and one.node == descriptor.node
+                    for one in plan.train)
         fields = unit.node_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:

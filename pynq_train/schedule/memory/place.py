@@ -115,7 +115,7 @@ def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
         step_block: the step block's layout.
     """
     for name, descriptors in programs.items():
-        taps = sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
+        taps = sum(len(one.tiled.shape.taps) for one in descriptors if one.tiled)
         to.add(f"{name}.program", len(descriptors) * DESCRIPTOR_BYTES, "program")
         to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
         to.add(f"{name}.records", len(descriptors) * RECORD_BYTES, "records")

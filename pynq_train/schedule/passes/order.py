@@ -83,11 +83,11 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
                                 split).ordered()
-        moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
+        moved = sum(one.cost.bytes_read + one.cost.bytes_written for one in ordered if one.cost)
         # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
                      if trainable[s.index].weights) * update_bytes(momentum)
-        array = sum(e.cost.array for e in ordered if e.cost)
+        array = sum(one.cost.array for one in ordered if one.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break
     return ordered
