@@ -15,6 +15,8 @@ _SKIPPED = ("build",)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _QUOTED = re.compile(r"`([\w./*-]+)`")
 _FILE = re.compile(r".*\.(py|sv|hpp|cpp|md|sh|toml|ipynb|svg)")
+_TEST = re.compile(r"`([\w./-]+\.py)::(\w+)`")
+_IN_SOURCE = re.compile(r"``((?:docs|overlays|pynq_train|rtl|sim|tests)/[\w./-]+)``")
 _COMMAND = re.compile(r"(?:^ *|`)(?:pynq-train|python -m pynq_train) ([a-z]+)\b([^`#\n]*)", re.M)
 _MAKE = re.compile(r"(?:^ *|`|&& )make ([a-z][a-z-]*)", re.M)
 _SOURCES = ("pynq_train", "rtl", "hls/src")
@@ -63,6 +65,24 @@ def test_paths_exist(path: Path) -> None:
     missing = [name for name in sorted(quoted)
                if not any(list(folder.glob(name)) for folder in folders)]
     assert not missing, f"{path.relative_to(ROOT)} names {missing}, which do not exist"
+
+
+@pytest.mark.parametrize("path", current(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_quoted_tests_exist(path: Path) -> None:
+    """``FILE::TEST`` names a test of that file."""
+    missing = [f"{file}::{test}"
+               for file, test in _TEST.findall(path.read_text(encoding="utf-8"))
+               if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert not missing, f"{path.relative_to(ROOT)} names {missing}, which do not exist"
+
+
+def test_paths_in_docstrings_exist() -> None:
+    """What a docstring of the package quotes as a path is one."""
+    missing = [f"{source.relative_to(ROOT)}: {name}"
+               for source in sorted((ROOT / "pynq_train").rglob("*.py"))
+               for name in _IN_SOURCE.findall(source.read_text(encoding="utf-8"))
+               if not (ROOT / name).exists()]
+    assert not missing, f"paths that do not exist: {missing}"
 
 
 @pytest.mark.parametrize("path", current(), ids=lambda p: p.relative_to(ROOT).as_posix())
