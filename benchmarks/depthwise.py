@@ -43,27 +43,28 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     with Rtl(board) as rtl:
         for net in args.nets:
-            passes = [single for layer in layer_passes(layer_lists.get(net), args.batch, board)
-                      for single in layer if single.layer.groups > 1]
-            rtl.open(max(standalone_plan(single).memory.nbytes for single in passes))
+            passes = [standalone for layer in layer_passes(layer_lists.get(net), args.batch, board)
+                      for standalone in layer if standalone.layer.groups > 1]
+            rtl.open(max(standalone_plan(standalone).memory.nbytes for standalone in passes))
             seen: set[tuple[object, ...]] = set()
             total = [0, 0]
-            for single in passes:
-                layer = single.layer
-                shape = (layer.in_shape, layer.out_shape, layer.stride, single.kind)
+            for standalone in passes:
+                layer = standalone.layer
+                shape = (layer.in_shape, layer.out_shape, layer.stride, standalone.kind)
                 if shape in seen:
                     continue
                 seen.add(shape)
-                counted = rtl.count(single)
-                spec = standalone_specs(layer, single.batch, single.trained_input, board)[PLACE]
-                least = bound(spec, single.kind, single.tiled_passes, board)
+                counted = rtl.count(standalone)
+                spec = standalone_specs(layer, standalone.batch, standalone.trained_input,
+                                        board)[PLACE]
+                least = bound(spec, standalone.kind, standalone.tiled_passes, board)
                 cycles = counted.counts.cycles
                 total = [total[0] + least.cycles, total[1] + cycles]
-                use = single.macs / (board.config.multipliers * cycles)
+                use = standalone.macs / (board.config.multipliers * cycles)
                 channels, rows, cols = layer.in_shape
                 stride = f" / {layer.stride}" if layer.stride > 1 else ""
                 print(f"| {net} | {layer.name} | {channels}x{rows}x{cols}{stride} | "
-                      f"{SHORT_NAME[single.kind]} | {least.cycles} | {least.by} | "
+                      f"{SHORT_NAME[standalone.kind]} | {least.cycles} | {least.by} | "
                       f"{counted.prediction.cycles} | {cycles} | {least.cycles / cycles:.2f} | "
                       f"{use:.4f} |", flush=True)
             print(f"| {net} | these layers | | all | {total[0]} | | | {total[1]} | "

@@ -21,9 +21,7 @@ from pynq_train.graph.rng import permutation, stream_key
 Labels = npt.NDArray[np.int64]
 
 DIGITS_TRAIN = 1437
-"""Training images of :func:`digits`."""
-DIGITS_TEST = 360
-"""Test images of :func:`digits`."""
+"""Training images of :func:`digits`; the rest, 360, are its test images."""
 
 _STREAM_ORDER = 0x0D
 """Names the random stream of the orders of epochs among those of a seed."""
@@ -79,26 +77,6 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
         )
     test = _dataset(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
     return Splits(_dataset(path, arrays, "x_train", "y_train"), test)
-
-
-def check_images(x: Any, input_shape: Shape) -> FloatArray:
-    """Return ``x`` as float32 (n, channels, rows, cols), if it fits the network's ``input_shape``.
-
-    Raises:
-        BadInput: it has another dtype or shape, no images, NaN or infinity.
-    """
-    array = np.asarray(x)
-    _check_numbers("images", array)
-    if array.ndim != 4 or array.shape[1:] != tuple(input_shape):
-        raise BadInput(
-            "images",
-            expected="shape (n, {}, {}, {}) as the network's input".format(*input_shape),
-            found=array.shape,
-            fix="prepare_images() converts, pads and repeats channels",
-        )
-    if len(array) == 0:
-        raise BadInput("images", expected="at least one", found="none")
-    return array.astype(np.float32, copy=False)
 
 
 def check_labels(y: Any, count: int, classes: int) -> Labels:

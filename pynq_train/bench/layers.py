@@ -61,7 +61,8 @@ def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Bo
             raise UnknownName.among("layer", name, names)
     chosen = [passes for passes in layer_passes(layers, batch, board, momentum > 0)
               if not only or passes[0].layer.name in only]
-    arena = max(standalone_plan(single).memory.nbytes for passes in chosen for single in passes)
+    arena = max(standalone_plan(standalone).memory.nbytes
+                for passes in chosen for standalone in passes)
     known: dict[StandalonePass, PassCount] = {}
     rows: list[Row] = []
     simulated, began = 0, time.process_time()
@@ -69,22 +70,22 @@ def bench_layers(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Bo
         rtl.open(arena)
         for passes in chosen:
             counted = []
-            for single in passes:
-                progress(single.name)
-                key = _nameless(single)
+            for standalone in passes:
+                progress(standalone.name)
+                key = _nameless(standalone)
                 if key not in known:
-                    known[key] = rtl.count(single, most_cycles)
+                    known[key] = rtl.count(standalone, most_cycles)
                     simulated += sum(known[key].runs)
-                counted.append(replace(known[key], single=single))
+                counted.append(replace(known[key], standalone=standalone))
             rows.append(layer_row(counted))
     seconds = time.process_time() - began
     return Result(net, board, batch, summed("all", rows), tuple(rows), False, latency, momentum,
                   simulated, seconds)
 
 
-def _nameless(single: StandalonePass) -> StandalonePass:
+def _nameless(standalone: StandalonePass) -> StandalonePass:
     """Return the pass as a key, which is equal for equal layers of other names."""
-    return replace(single, layer=replace(single.layer, name=""), descriptors=())
+    return replace(standalone, layer=replace(standalone.layer, name=""), descriptors=())
 
 
 def layer_row(counted: Sequence[PassCount]) -> Row:
@@ -92,7 +93,7 @@ def layer_row(counted: Sequence[PassCount]) -> Row:
     rows = [pass_row(one) for one in counted]
     whole = summed(rows[0].name, rows)
     notes: dict[str, object] = {"passes": [dict(row.notes) for row in rows]}
-    if counted[0].single.layer.groups > 1:
+    if counted[0].standalone.layer.groups > 1:
         least = sum(row.notes["bound"]["cycles"] for row in rows)
         notes["bound"] = {"cycles": least, "reached": reached(least, whole.total)}
     return replace(whole, notes=notes)
@@ -100,33 +101,34 @@ def layer_row(counted: Sequence[PassCount]) -> Row:
 
 def pass_row(counted: PassCount) -> Row:
     """Return the row of one pass, with notes on tiles, limit and what was simulated."""
-    single, counts, reduction = counted.single, counted.counts, counted.reduction
-    share, images = SHARE_OF[single.kind], single.batch
+    standalone, counts, reduction = counted.standalone, counted.counts, counted.reduction
+    share, images = SHARE_OF[standalone.kind], standalone.batch
     if reduction is not None and reduction.along == Along.IMAGES:
-        images = single.batch - ((reduction.whole - reduction.long)
-                                 * single.tiled_passes[0].tile.images)
+        images = standalone.batch - ((reduction.whole - reduction.long)
+                                 * standalone.tiled_passes[0].tile.images)
     stalls = {name: max(counts.counters[name], 0) for name in STALLS}
-    use = single.macs / (single.board.config.multipliers * counts.cycles)
+    use = standalone.macs / (standalone.board.config.multipliers * counts.cycles)
     notes: dict[str, Any] = {
-        "pass": SHORT_NAME[single.kind], "macs": single.macs, "cycles": counts.cycles,
+        "pass": SHORT_NAME[standalone.kind], "macs": standalone.macs, "cycles": counts.cycles,
         "utilization": round(use, 5), "predicted_cycles": counted.prediction.cycles,
         "error_pct": round(counted.error_pct, 3),
         "stalls": {name.removeprefix("stall_"): value for name, value in stalls.items()},
         "ddr_bytes": {"read": counts.bytes_read, "write": counts.bytes_written},
-        "limit": max((e.cost for e in single.descriptors if e.cost), key=lambda c: c.cycles).limit,
+        "limit": max((one.cost for one in standalone.descriptors if one.cost),
+                     key=lambda cost: cost.cycles).limit,
         "tiles": [{"images": g.tile.images, "rows": g.tile.rows, "cols": g.tile.cols,
-                   "chunk": g.tile.chunk} for g in single.tiled_passes],
+                   "chunk": g.tile.chunk} for g in standalone.tiled_passes],
         "extrapolated": reduction is not None, "simulated_images": images,
         "simulated": None if reduction is None else {
             "along": reduction.along.value, "of": reduction.whole,
             "counts": [reduction.short, reduction.long], "cycles": list(counted.runs)},
     }
-    if single.layer.groups > 1:
-        spec = standalone_specs(single.layer, single.batch, single.trained_input,
-                                single.board)[PLACE]
-        least = bound(spec, single.kind, single.tiled_passes, single.board)
+    if standalone.layer.groups > 1:
+        spec = standalone_specs(standalone.layer, standalone.batch, standalone.trained_input,
+                                standalone.board)[PLACE]
+        least = bound(spec, standalone.kind, standalone.tiled_passes, standalone.board)
         notes["bound"] = {"cycles": least.cycles, "by": least.by,
                           "reached": reached(least.cycles, counts.cycles)}
-    return Row(single.layer.name, {share: single.macs}, {share: counts.cycles},
+    return Row(standalone.layer.name, {share: standalone.macs}, {share: counts.cycles},
                counted.prediction.cycles, stalls, counts.bytes_read, counts.bytes_written, images,
                reduction is not None, notes)

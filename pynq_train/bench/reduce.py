@@ -68,9 +68,9 @@ class _SplitRows(TiledPass):
         return False
 
 
-def repetitions(single: StandalonePass, along: Along) -> int:
+def repetitions(standalone: StandalonePass, along: Along) -> int:
     """Return the repetitions of a pass along a direction; 1 if its cost is not additive there."""
-    tiled_passes = single.tiled_passes
+    tiled_passes = standalone.tiled_passes
     if along == Along.IMAGES:
         counts = {(g.image_tiles, g.tile.images) for g in tiled_passes}
     elif along == Along.ROWS:
@@ -80,44 +80,46 @@ def repetitions(single: StandalonePass, along: Along) -> int:
         # of them hide less of the load.
         hidden = any(g.shape.kind != Pass.WEIGHT_GRADIENT and g.chunks == 1
                      and g.image_tiles * g.row_tiles * g.col_tiles > 1 for g in tiled_passes)
-        dense_input = single.layer.kind.fully_connected and single.kind == Pass.BACKWARD
-        if hidden or dense_input or single.layer.groups > 1:
+        dense_input = standalone.layer.kind.fully_connected and standalone.kind == Pass.BACKWARD
+        if hidden or dense_input or standalone.layer.groups > 1:
             return 1
         counts = {(g.shape.outer, g.shape.spec.m_tile) for g in tiled_passes}
     return counts.pop()[0] if len(counts) == 1 else 1
 
 
-def reduced(single: StandalonePass, along: Along, count: int) -> StandalonePass:
+def reduced(standalone: StandalonePass, along: Along, count: int) -> StandalonePass:
     """Return the pass with ``count`` repetitions along a direction and the same tiles.
 
     Raises:
         ValueError: it would not repeat what the whole pass does.
     """
-    least, whole = _LEAST[along], repetitions(single, along)
+    least, whole = _LEAST[along], repetitions(standalone, along)
     if not least <= count <= whole:
-        raise ValueError(f"{single.name}: expected {least}..{whole} {along.value}, found {count}")
-    left_out, layer, batch = whole - count, single.layer, single.batch
-    first = single.tiled_passes[0]
+        raise ValueError(f"{standalone.name}: expected {least}..{whole} {along.value}, "
+                         f"found {count}")
+    left_out, layer, batch = whole - count, standalone.layer, standalone.batch
+    first = standalone.tiled_passes[0]
     if along == Along.IMAGES:
         batch -= left_out * first.tile.images
     elif along == Along.ROWS:
         layer = _fewer_rows(layer, left_out * first.tile.rows)
     else:
-        layer = _fewer_channels(layer, left_out * single.board.config.tm,
-                                inputs=single.kind == Pass.BACKWARD)
-    spec = standalone_specs(layer, batch, single.trained_input, single.board)[PLACE]
-    shapes = pass_shapes(spec, single.kind)
+        layer = _fewer_channels(layer, left_out * standalone.board.config.tm,
+                                inputs=standalone.kind == Pass.BACKWARD)
+    spec = standalone_specs(layer, batch, standalone.trained_input, standalone.board)[PLACE]
+    shapes = pass_shapes(spec, standalone.kind)
     descriptors = []
-    for descriptor, shape in zip(single.descriptors, shapes):
+    for descriptor, shape in zip(standalone.descriptors, shapes):
         old = descriptor.tiled
         assert old is not None
         new = TiledPass(shape, old.tile)
         if new.merged_rows and not old.merged_rows:
             new = _SplitRows(shape, old.tile)
         if _structure(new) != _structure(old):
-            raise ValueError(f"{single.name}: {count} {along.value} have other tiles than {whole}")
+            raise ValueError(f"{standalone.name}: {count} {along.value} have other tiles than "
+                             f"{whole}")
         descriptors.append(replace(descriptor, tiled=new))
-    return replace(single, layer=layer, batch=batch, descriptors=tuple(descriptors))
+    return replace(standalone, layer=layer, batch=batch, descriptors=tuple(descriptors))
 
 
 def _structure(geo: TiledPass) -> tuple[object, ...]:
@@ -149,18 +151,18 @@ def _fewer_channels(layer: FusedLayer, channels: int, inputs: bool) -> FusedLaye
                    out_shape=cut(layer.out_shape))
 
 
-def choose(single: StandalonePass, most_cycles: int) -> Reduction | None:
+def choose(standalone: StandalonePass, most_cycles: int) -> Reduction | None:
     """Return the reduction that simulates the fewest cycles, None if the whole pass should run.
 
     Args:
-        single: the pass.
+        standalone: the pass.
         most_cycles: a pass of at most so many predicted cycles runs whole; both shorter runs
             together take about as many where the direction allows.
     """
-    total = single.busiest_unit_cycles
+    total = standalone.busiest_unit_cycles
     best: tuple[int, Reduction] | None = None
     for along in Along if total > most_cycles else ():
-        whole, least = repetitions(single, along), _LEAST[along]
+        whole, least = repetitions(standalone, along), _LEAST[along]
         # Two runs, the longer one twice as long: together about ``most_cycles``.
         short = max(least, most_cycles * whole // (3 * total))
         found = Reduction(along, short, max(short + 2, 2 * short), whole)

@@ -12,7 +12,7 @@ from pynq_train.bench.reduce import DEFAULT_CYCLES, Reduction, choose, reduced
 from pynq_train.hw.boards import Board
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.words import WORD_BYTES
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, estimate, predict
@@ -56,14 +56,14 @@ class PassCount:
     """One pass of one layer, counted and predicted.
 
     Attributes:
-        single: the pass.
+        standalone: the pass.
         counts: counters of the whole pass.
         prediction: what the cycle model says of the whole pass.
         reduction: how fewer repetitions stood for the pass; None if it ran whole.
         runs: cycles of each run that was simulated.
     """
 
-    single: StandalonePass
+    standalone: StandalonePass
     counts: Counts
     prediction: Prediction
     reduction: Reduction | None
@@ -129,8 +129,8 @@ class Rtl:
             HardwareFault: the engine stopped with an error, or did not end in time.
         """
         image, memory = build_training(plan), plan.memory
-        verify(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
-                            plan.board.config))
+        verify_program(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
+                                    plan.board.config))
         backend = self.open(memory.nbytes)
         backend.write(memory["train.program"].offset, image.program)
         backend.write(memory["train.taps"].offset, image.taps)
@@ -140,11 +140,11 @@ class Rtl:
             estimate(plan, plan.train), profile=profile))
         return Counts(result.cycles, result.counters)
 
-    def count(self, single: StandalonePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
+    def count(self, standalone: StandalonePass, most_cycles: int = DEFAULT_CYCLES) -> PassCount:
         """Return the counted and predicted cycles of one pass.
 
         Args:
-            single: the pass.
+            standalone: the pass.
             most_cycles: a pass of more predicted cycles is run twice with fewer repetitions
                 instead, and extrapolated.
 
@@ -152,15 +152,15 @@ class Rtl:
             DoesNotFit: the tensors of the pass are larger than the board's memory.
             HardwareFault: the engine stopped with an error, or did not end in time.
         """
-        plan = standalone_plan(single)
+        plan = standalone_plan(standalone)
         prediction = predicted(plan, self.latency)
-        reduction = choose(single, most_cycles)
+        reduction = choose(standalone, most_cycles)
         if reduction is None:
             counts = self.run(plan)
-            return PassCount(single, counts, prediction, None, (counts.cycles,))
-        short, long = (self.run(standalone_plan(reduced(single, reduction.along, count)))
+            return PassCount(standalone, counts, prediction, None, (counts.cycles,))
+        short, long = (self.run(standalone_plan(reduced(standalone, reduction.along, count)))
                        for count in (reduction.short, reduction.long))
         counters = {name: reduction.extrapolate(short.counters[name], long.counters[name])
                     for name in short.counters}
         counts = Counts(reduction.extrapolate(short.cycles, long.cycles), counters)
-        return PassCount(single, counts, prediction, reduction, (short.cycles, long.cycles))
+        return PassCount(standalone, counts, prediction, reduction, (short.cycles, long.cycles))

@@ -249,14 +249,14 @@ def _passes(layers: tuple[FusedLayer, ...], batch: int, board: Board, momentum: 
     total = macs = 0
     for passes in layer_passes(layers, batch, board, momentum > 0):
         own = {}
-        for single in passes:
-            progress(single.name)
+        for standalone in passes:
+            progress(standalone.name)
             # Equal layers of other names are predicted once.
-            key = replace(single, layer=replace(single.layer, name=""), descriptors=())
+            key = replace(standalone, layer=replace(standalone.layer, name=""), descriptors=())
             if key not in known:
-                known[key] = predicted(standalone_plan(single), latency).cycles
-            own[SHARE_OF[single.kind]] = known[key]
-            macs += single.macs
+                known[key] = predicted(standalone_plan(standalone), latency).cycles
+            own[SHARE_OF[standalone.kind]] = known[key]
+            macs += standalone.macs
         found[passes[0].layer.name] = own
         total += sum(own.values())
     return found, total, macs

@@ -26,7 +26,7 @@ MOST_BATCH = 9
 """Largest mini-batch."""
 
 
-class _Builder:
+class _NetBuilder:
     """Operations in order, each with a name of its own.
 
     Its methods append operations behind the one named ``source`` and return the name of the last.
@@ -99,7 +99,7 @@ def random_branched_net(seed: int) -> RandomNet:
     draw, joins, pools = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM), Draw(seed, _POOL_STREAM)
     grouped = Draw(seed, _GROUP_STREAM)
     shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
-    build = _Builder(draw)
+    build = _NetBuilder(draw)
     channels = 1 + draw.below(24)
     at = build.relu(build.conv("input", channels, 1 + 2 * draw.below(2), 1), 100)
     at = build.pool(pools, shape, at, 30)

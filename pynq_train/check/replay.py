@@ -75,11 +75,11 @@ def replay(failure: Failure, board: str | None = None,
     with ExitStack() as stack:
         golden = stack.enter_context(open_backend("golden", failure.image.nbytes))
         other = stack.enter_context(open_backend(name, failure.image.nbytes))
-        pair = _Pair(failure, golden, other, name, progress or (lambda _: None))
+        pair = _SavedPair(failure, golden, other, name, progress or (lambda _: None))
         return pair.stepping() or pair.freely()
 
 
-class _Pair:
+class _SavedPair:
     """The saved image on two backends.
 
     Args:

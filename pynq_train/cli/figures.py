@@ -13,7 +13,7 @@ from pynq_train.backends.names import backend_names, board_of
 from pynq_train.bench import Result, bench_layer_list, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import is_file_name, network, parse_trainable, write_json
-from pynq_train.cli.versus import EF_TRAIN, check_engine, versus
+from pynq_train.cli.versus import EF_TRAIN, check_engine_options, versus
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
@@ -42,8 +42,8 @@ STDOUT = Path("-")
 
 def bench(options: argparse.Namespace) -> int:
     """Run ``pynq-train bench``: one training step, or layers by themselves, on the RTL."""
-    check_name(options.net)
-    check_engine(options)
+    check_network_name(options.net)
+    check_engine_options(options)
     if options.momentum is None:
         options.momentum = 0.0 if options.engine == EF_TRAIN else 0.9
     board = engine_board(options.board)
@@ -85,7 +85,7 @@ def _bench(options: argparse.Namespace, board: Board, batch: int) -> Result:
 
 def plan(options: argparse.Namespace) -> int:
     """Run ``pynq-train plan``: print what a network would need and take on a board."""
-    check_name(options.net)
+    check_network_name(options.net)
     board = board_of(options.board)
     if options.measured and not options.roofline:
         raise BadInput("--measured gives the points of a picture", fix="add --roofline FILE.png")
@@ -155,7 +155,7 @@ def _resources_json(board: Board) -> dict[str, Any]:
             "bram36_by_memory": {memory.name: memory.bram36 for memory in found.memories}}
 
 
-def check_name(net: str) -> None:
+def check_network_name(net: str) -> None:
     """Raise :class:`UnknownName` unless ``net`` is a network, a layer list or a saved model."""
     known = (*zoo.names(), *layer_lists.names())
     if net not in known and not is_file_name(net):

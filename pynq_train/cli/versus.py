@@ -19,7 +19,7 @@ EF_TRAIN = "ef-train"
 ENGINES = ("pynq-train", EF_TRAIN)
 
 
-def check_engine(options: argparse.Namespace) -> None:
+def check_engine_options(options: argparse.Namespace) -> None:
     """Refuse options that belong to the other engine.
 
     Raises:

@@ -19,6 +19,7 @@ from pynq_train.hw.words import (
     WORD_BYTES,
 )
 from pynq_train.program.program import Fields
+from pynq_train.program.spans import strides_of
 
 PAGE_BYTES = 4096
 """No AXI burst may cross a multiple of this."""
@@ -91,21 +92,7 @@ class SegmentWrite:
     cycles: int
 
 
-def strides_of(counts: Sequence[int], deltas: Sequence[int]) -> list[int]:
-    """Undo jump deltas: return what a variable moves per index of each level.
-
-    When a level increments, the levels inside it go back to index 0. Their way back is part of the
-    delta (``docs/engine.md`` 2), so it is added again here.
-    """
-    strides: list[int] = []
-    back = 0
-    for count, delta in zip(counts, deltas):
-        strides.append(delta + back)
-        back += (count - 1) * strides[-1]
-    return strides
-
-
-def numbers(fields: Fields, name: str, count: int) -> list[int]:
+def numbers_or_zeros(fields: Fields, name: str, count: int) -> list[int]:
     """Return elements 0 .. count - 1 of a field; those that are not there are zero."""
     return [fields.get(f"{name}{i}", 0) for i in range(count)]
 
@@ -138,11 +125,11 @@ class AddressGenerator:
         self.reuse = fields.get(f"{name}.reuse", 0)
         self.mode = LoadMode(fields.get(f"{name}.mode", 0))
         self.align = bool(fields.get(f"{name}.align", 0))
-        self.n = numbers(fields, f"{name}.n", 4)
-        self.drow = [signed(v) for v in numbers(fields, f"{name}.drow", 3)]
-        self.fdrow = [signed(v) for v in numbers(fields, f"{name}.fdrow", 3)]
-        self.lim = numbers(fields, f"{name}.lim", 4)
-        self.start = numbers(fields, f"{name}.c", 4)
+        self.n = numbers_or_zeros(fields, f"{name}.n", 4)
+        self.drow = [signed(v) for v in numbers_or_zeros(fields, f"{name}.drow", 3)]
+        self.fdrow = [signed(v) for v in numbers_or_zeros(fields, f"{name}.fdrow", 3)]
+        self.lim = numbers_or_zeros(fields, f"{name}.lim", 4)
+        self.start = numbers_or_zeros(fields, f"{name}.c", 4)
         self.taps = list(taps) if fields.get(f"{name}.taps", 0) else []
         self._addr = fields.get(f"{name}.addr", 0)
         self._faddr = fields.get(f"{name}.faddr", 0)

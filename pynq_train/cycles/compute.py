@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pynq_train.cycles.address_generator import numbers
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.address_generator import numbers_or_zeros
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.load import SLoader, XLoader
 from pynq_train.hw.commands import TILE_LEVELS
 from pynq_train.program.program import Fields
@@ -127,8 +127,8 @@ class Sweeps:
     @classmethod
     def of(cls, fields: Fields, sweep_min: int) -> Sweeps:
         """Read them from the descriptor's fields; ``sweep_min``: shortest period in cycles."""
-        counts = numbers(fields, "pre.t", TILE_LEVELS)
-        levels = numbers(fields, "c.l", 5)
+        counts = numbers_or_zeros(fields, "pre.t", TILE_LEVELS)
+        levels = numbers_or_zeros(fields, "c.l", 5)
         if fields.get("c.wu", 0):
             steps = levels[0] * levels[1] * levels[2] * levels[3]
             sweeps = levels[4]
@@ -176,9 +176,9 @@ class Compute:
         self.tile = 0
         self.full = 0
         self.began = 0
-        self.released = Signal(clock)
+        self.released = Condition(clock)
         self.finished: deque[int] = deque()
-        self.handed = Signal(clock)
+        self.handed = Condition(clock)
         self.grants = Grants()
         self._words = 0
         self.at = 0

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pynq_train.cycles.address_generator import AddressGenerator, numbers
+from pynq_train.cycles.address_generator import AddressGenerator, numbers_or_zeros
 from pynq_train.cycles.compute import START_CYCLES, Compute, Sweeps
 from pynq_train.cycles.dram import Dram
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.load import SLoader, Sums, XLoader
 from pynq_train.cycles.ports import ReadPort, SharedReadPort, WritePort
 from pynq_train.cycles.queue import GradQueue
@@ -36,7 +36,7 @@ from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, WORD_BYTES
 
 
 @dataclass(frozen=True)
-class Build:
+class EngineBuild:
     """What differs between builds of the engine.
 
     Attributes:
@@ -52,12 +52,12 @@ class Build:
     copy_port: int
 
 
-FIRST = Build(4, False, False, 3)
-OVERLAPPED = Build(16, True, True, 2)
+FIRST = EngineBuild(4, False, False, 3)
+OVERLAPPED = EngineBuild(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
 EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
-"""Units that can hold the fields of a second descriptor (see :attr:`Build.early`)."""
+"""Units that can hold the fields of a second descriptor (see :attr:`EngineBuild.early`)."""
 RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
             Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V,
             Opcode.POOL: Unit.V}
@@ -90,7 +90,7 @@ class Line:
     def __init__(self, clock: Clock) -> None:
         self.busy = 0
         self._entered = self._left = 0
-        self._free = Signal(clock)
+        self._free = Condition(clock)
 
     def enter(self) -> Steps:
         """Wait for the descriptors in front."""
@@ -127,7 +127,7 @@ class Engine:
     """
 
     def __init__(self, commands: Sequence[Command], config: HwConfig, memory: MemoryTiming,
-                 build: Build | None = None) -> None:
+                 build: EngineBuild | None = None) -> None:
         self.clock = clock = Clock()
         self.commands = commands
         self.traces = [Trace() for _ in commands]
@@ -156,18 +156,18 @@ class Engine:
         self._counts = dict.fromkeys(Semaphore, 0)
         self._counted = dict.fromkeys(Semaphore, 0)   # descriptors that each has passed
         self._pending = [set(UNITS_OF[c.opcode]) for c in commands]
-        self._filled = Signal(clock)
-        self._moved = Signal(clock)
+        self._filled = Condition(clock)
+        self._moved = Condition(clock)
         self._bus_free = 0
         self._waiting: dict[Unit, deque[tuple[int, int]]] = {unit: deque() for unit in Unit}
-        self._taken = {unit: Signal(clock) for unit in Unit}
-        self._given = {unit: Signal(clock) for unit in Unit}
+        self._taken = {unit: Condition(clock) for unit in Unit}
+        self._given = {unit: Condition(clock) for unit in Unit}
         self._lines: dict[Unit, Line] = {unit: Line(clock) for unit in Unit}
         self._stored = 0
         self._tables = 0
-        self._table_free = Signal(clock)
+        self._table_free = Condition(clock)
         self._table_ready: list[int] = []
-        self._table_came = Signal(clock)
+        self._table_came = Condition(clock)
         self._skipper = Skipper(self)
         self._convs: dict[int, tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]] = {}
 
@@ -192,7 +192,7 @@ class Engine:
         found = self._convs.get(index)
         if found is None:
             command = self.commands[index]
-            counts = numbers(command.fields, "pre.t", 5)
+            counts = numbers_or_zeros(command.fields, "pre.t", 5)
             found = self._convs[index] = (
                 AddressGenerator(command.fields, "x", counts),
                 AddressGenerator(command.fields, "s", counts, command.taps),
@@ -357,7 +357,7 @@ class Engine:
             yield from self.vector.run(fields, start)
             self._end(unit, index)
         elif unit == Unit.PIX:
-            pixels = numbers(fields, "pix.p", 3)
+            pixels = numbers_or_zeros(fields, "pix.p", 3)
             yield start + 1 + pixels[0] * pixels[1] * pixels[2]
             self._table_ready.append(index)
             self._table_came.wake()
@@ -365,14 +365,15 @@ class Engine:
         # Loaders and store unit begin the next descriptor while words of this one are still on
         # their way: what is left runs behind, in a process of its own.
         elif unit == Unit.X:
-            yield from self.x.walk(self.conv(index)[0], start)
+            yield from self.x.request(self.conv(index)[0], start)
             self._behind(unit, index, self.x.finish())
         elif unit == Unit.S:
-            walk = self.conv(index)[1]
+            generator = self.conv(index)[1]
             sums = None
             if fields.get("s.sum", 0):
-                sums = Sums(walk.counts[0] * walk.counts[1] * walk.counts[2], walk.counts[3])
-            yield from self.s.walk(walk, start, sums)
+                counts = generator.counts
+                sums = Sums(counts[0] * counts[1] * counts[2], counts[3])
+            yield from self.s.request(generator, start, sums)
             self._behind(unit, index, self.s.finish())
         elif unit == Unit.C:
             while index not in self._table_ready:

@@ -14,7 +14,7 @@ NEVER = 1 << 62
 """Cycle of what does not happen; larger than any real one."""
 
 
-class Signal:
+class Condition:
     """Something that processes wait for.
 
     Waking tells nothing but that they may look again: whoever waits checks its own condition in a
@@ -41,7 +41,7 @@ class Signal:
                 self._clock.at(self._clock.now, action)
 
 
-Steps = Generator["int | Signal", None, None]
+Steps = Generator["int | Condition", None, None]
 """A process: it yields the cycle that it sleeps until, or the signal that it waits for."""
 
 

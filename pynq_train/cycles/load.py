@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.ports import ReadPort, WritePort, Writer
 from pynq_train.hw.limits import RING_MARGIN
 from pynq_train.hw.words import BURST_BEATS
@@ -97,15 +97,15 @@ class Loader:
         self._base = 0        # rows of all tiles so far
         self._begun = self._ended = 0   # tiles
         self._targets: deque[int] = deque()
-        self._done = Signal(clock)
+        self._done = Condition(clock)
 
     # -- requests --------------------------------------------------------------------------------
 
-    def walk(self, walk: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
+    def request(self, generator: AddressGenerator, start: int, sums: Sums | None = None) -> Steps:
         """Request the tiles of a descriptor whose fields are complete in cycle ``start``.
 
         Args:
-            walk: the descriptor's address generator.
+            generator: the descriptor's address generator.
             start: cycle from which it may begin.
             sums: channel sums to take, None if there are none.
         """
@@ -114,15 +114,15 @@ class Loader:
         at = start + LOOK_CYCLES
         if clock.now < start:
             yield start
-        while self.tile < walk.tiles:
+        while self.tile < generator.tiles:
             yield from self._claim()
             at = max(at, clock.now)
-            tile = walk.read(self.tile)
+            tile = generator.read(self.tile)
             self.tile += 1
             self._begin(at, tile, sums)
             # The next tile is looked for while the rows of this one go out, one per cycle; each
             # iteration that reuses the tile takes a cycle of the search.
-            at += max(LOOK_CYCLES + walk.skips, tile.rows + 1)
+            at += max(LOOK_CYCLES + generator.skips, tile.rows + 1)
             while self._port.waiting > _AHEAD:
                 yield self._port.room
         self._targets.append(self._begun)
@@ -214,8 +214,8 @@ class XLoader(Loader):
         super().__init__(clock, port)
         self.occupied = 0
         self.ready: deque[int] = deque()
-        self.filled = Signal(clock)
-        self._free = Signal(clock)
+        self.filled = Condition(clock)
+        self._free = Condition(clock)
 
     def _claim(self) -> Steps:
         while self.occupied >= 2:
@@ -277,7 +277,7 @@ class SLoader(Loader):
         self._port_of_sums = sums
         self._writer = Writer()
         self._sums: Sums | None = None
-        self.filled = Signal(clock)
+        self.filled = Condition(clock)
 
     def finish(self) -> Steps:
         """Wait until the oldest descriptor's words and channel sums are written."""

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Protocol
 
 from pynq_train.cycles.dram import Dram
-from pynq_train.cycles.kernel import NEVER, Action, Clock, Signal
+from pynq_train.cycles.kernel import NEVER, Action, Clock, Condition
 from pynq_train.hw.limits import READ_QUEUE_WORDS
 
 WRITE_QUEUE_WORDS = 64
@@ -77,7 +77,7 @@ class ReadPort:
         self._dram = dram
         self.number = len(dram.readers)
         dram.readers.append(self)
-        self.room = Signal(clock)
+        self.room = Condition(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Reader, int]] = deque()
         self.due: deque[list[Any]] = deque()     # [ready, beats, reader, beats left]
@@ -308,11 +308,11 @@ class WritePort:
         self._dram = dram
         self.number = len(dram.writers)
         dram.writers.append(self)
-        self.room = Signal(clock)
+        self.room = Condition(clock)
         self.beats = 0
         self._queue: deque[tuple[int, int, Writer]] = deque()
         self.due: deque[list[Any]] = deque()     # [ready, beats, writer, beats left]
-        self.idle = Signal(clock)
+        self.idle = Condition(clock)
         self.sent = 0
         self._open = 0
         self._stored = 0
@@ -336,7 +336,7 @@ class WritePort:
                 return complete - beats - RUN_CYCLES <= self._clock.now
         return False
 
-    def wait_idle(self, writer: Writer) -> Iterator[Signal]:
+    def wait_idle(self, writer: Writer) -> Iterator[Condition]:
         """Wait until nothing of the unit is under way."""
         while self.busy(writer):
             yield self.idle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from pynq_train.cycles.kernel import Clock, Signal
+from pynq_train.cycles.kernel import Clock, Condition
 from pynq_train.hw.words import LANES
 
 
@@ -27,8 +27,8 @@ class GradQueue:
         self.lane_sums = lane_sums
         self._lanes = sums // lane_sums
         self.used = 0
-        self.came = Signal(clock)
-        self.freed = Signal(clock)
+        self.came = Condition(clock)
+        self.freed = Condition(clock)
         self._clock = clock
         self._complete: deque[tuple[int, int]] = deque()   # all sums so far, from when on
         self._pushed = 0

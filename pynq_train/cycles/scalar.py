@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
@@ -43,7 +43,7 @@ class Stream:
         self._port = port
         self._unit = port.unit()
         self.came: deque[int] = deque()
-        self.signal = Signal(clock)
+        self.signal = Condition(clock)
 
     def ask(self, cycle: int, beats: int) -> None:
         """Request one burst of ``beats`` words in ``cycle`` or later."""
@@ -113,7 +113,7 @@ class Update:
         self._g = Stream(clock, port)
         self._wv = Stream(clock, port)
         self._held = 0      # words of masters requested and not used
-        self._used = Signal(clock)
+        self._used = Condition(clock)
         self._out = Writer()
         self._copy = Writer()
         self.active = False

@@ -196,15 +196,16 @@ class Skipper:
         if found is not None:
             return found
         x, s, work, segments = self._engine.conv(self._index)
-        walks = [(x, level), (s, level)]
+        generators = [(x, level), (s, level)]
         # The store unit has tile levels of its own: those outside the reduction.
         place = level - work.reduce + (3 if segments.per_tile > 1 else 0)
         if level >= work.reduce:
-            walks += [(walk, place) for walk in (segments.writes, segments.flag_writes) if walk]
+            stored = (segments.writes, segments.flag_writes)
+            generators += [(generator, place) for generator in stored if generator]
         count = work.counts[level]
 
         def clips(at: int) -> tuple[tuple[int, ...], ...]:
-            return tuple(walk.clip(where, at) for walk, where in walks)
+            return tuple(generator.clip(where, at) for generator, where in generators)
 
         own, first, end = clips(index), index, index + 1
         while first and clips(first - 1) == own:

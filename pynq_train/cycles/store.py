@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from pynq_train.cycles.address_generator import AddressGenerator, SegmentWrite, numbers, strides_of
+from pynq_train.cycles.address_generator import (
+    AddressGenerator,
+    SegmentWrite,
+    numbers_or_zeros,
+)
 from pynq_train.cycles.compute import Compute
-from pynq_train.cycles.kernel import Action, Clock, Signal, Steps
+from pynq_train.cycles.kernel import Action, Clock, Condition, Steps
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS, Opcode
 from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div
 from pynq_train.program.program import Fields
+from pynq_train.program.spans import strides_of
 
 SINGLE_CYCLES = 5
 """Cycles in which a group of one pixel is taken.
@@ -79,14 +84,14 @@ class Segments:
     @classmethod
     def of(cls, fields: Fields) -> Segments:
         """Read them from the descriptor's fields."""
-        counts = numbers(fields, "y.y", TILE_LEVELS)
+        counts = numbers_or_zeros(fields, "y.y", TILE_LEVELS)
         segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
         queued = fields["pre.opcode"] == Opcode.GRADIENT
         total = per_tile = 1
         for level, count in enumerate(counts):
             total *= count
             per_tile *= count if level < segs else 1
-        q = numbers(fields, "y.q", 4)
+        q = numbers_or_zeros(fields, "y.q", 4)
         pixels = q[0] * q[1] * q[2]
         blocks = fields["g.g_tile"] // CHANNELS_PER_WORD
         # A group holds a pixel per lane, and a pixel leaves in one word per channel block.
@@ -141,16 +146,16 @@ class Stage:
         self._clock = clock
         self.port = port
         self.taken = 0
-        self.free = Signal(clock)
+        self.free = Condition(clock)
         self.full: deque[int] = deque()
-        self.filled = Signal(clock)
+        self.filled = Condition(clock)
         self.writer = Writer()
         self.segment = 0
         self.active = False
-        self.idle = Signal(clock)
+        self.idle = Condition(clock)
 
-    def run(self, walk: AddressGenerator, count: int) -> Steps:
-        """Write the ``count`` segments of a descriptor whose address generator is ``walk``."""
+    def run(self, generator: AddressGenerator, count: int) -> Steps:
+        """Write the ``count`` segments of a descriptor whose address generator is ``generator``."""
         clock, port, writer = self._clock, self.port, self.writer
         self.segment, self.active = 0, True
         at = clock.now
@@ -158,7 +163,7 @@ class Stage:
             while not self.full:
                 yield self.filled
             at = max(at, self.full.popleft() + WRITE_START)
-            work: SegmentWrite = walk.write(self.segment)
+            work: SegmentWrite = generator.write(self.segment)
             shift = at
             for beats, cycles in work.bursts:
                 # Words that the queue does not take stay in the slot: the rest of the segment is
@@ -200,7 +205,7 @@ class Bias:
         self._unit = port.unit()
         self._words = words
         self.ready: deque[int] = deque()
-        self.came = Signal(clock)
+        self.came = Condition(clock)
         self.asked = 0
 
     def ask(self) -> None:
@@ -246,7 +251,7 @@ class Store:
         self.segment = 0
         self._writer = Writer()
         self._drained = 0        # descriptors
-        self._end = Signal(clock)
+        self._end = Condition(clock)
         self._picked = 0
 
     def front(self, work: Segments, start: int) -> Steps:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from pynq_train.cycles.dram import Dram
-from pynq_train.cycles.kernel import Clock, Signal, Steps
+from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.pool import runs, stretches
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
@@ -79,7 +79,7 @@ class _Input:
         self._unit = unit
         self._depth = depth
         self._came: deque[tuple[int, int]] = deque()
-        self._signal, self._used = Signal(clock), Signal(clock)
+        self._signal, self._used = Condition(clock), Condition(clock)
         self._asked = self._there = self._taken = 0
 
     def begin(self, runs: Iterator[int], start: int, depth: int | None = None) -> None:
@@ -116,7 +116,7 @@ class _Input:
         """Hold no request back."""
         return self._clock.now
 
-    def wait(self, count: int) -> Iterator[Signal]:
+    def wait(self, count: int) -> Iterator[Condition]:
         """Wait until the burst with the ``count``-th word of the descriptor is known."""
         while self._there < count:
             yield self._signal
@@ -143,7 +143,7 @@ class _Output:
         self._port = port
         self.writer = Writer()
 
-    def room(self) -> Iterator[Signal]:
+    def room(self) -> Iterator[Condition]:
         """Wait until the port takes words."""
         while self.writer.queued > OUT_QUEUE_WORDS:
             yield self._port.room
@@ -159,7 +159,7 @@ class _Output:
             sent = self._port.push(max(cycle, self._clock.now) + OUT_CYCLES, beats, self.writer)
         return sent
 
-    def taken(self, sent: int) -> Iterator[Signal]:
+    def taken(self, sent: int) -> Iterator[Condition]:
         """Wait until a run that has been pushed is in the port's queue."""
         while self._port.sent < sent:
             yield self._port.room

@@ -77,7 +77,7 @@ def check_python(host: Host) -> Check:
 def check_numpy(host: Host) -> Check:
     """Check that this package and pynq work with the version of NumPy."""
     low, high = NUMPY
-    if low <= numbers(host.numpy) < high:
+    if low <= version_numbers(host.numpy) < high:
         return ok("numpy", host.numpy)
     return wrong("numpy", f"expected {_range(low, high)}, found {host.numpy}",
                  "run: pip install 'numpy>=1.21,<3'")
@@ -90,7 +90,7 @@ def check_pynq(host: Host, board: Board, virtual: bool) -> Check:
     if host.pynq is None:
         return wrong("pynq", f"expected {wanted}, found none", how_to_install_pynq()
                      if virtual else "run this with the Python of the board's PYNQ image")
-    if low <= numbers(host.pynq) < high:
+    if low <= version_numbers(host.pynq) < high:
         return ok("pynq", host.pynq)
     return wrong("pynq", f"expected {wanted} for the {board.pynq_name}, found {host.pynq}",
                  how_to_install_pynq() if virtual else
@@ -153,7 +153,7 @@ def host_checks(host: Host, board: Board, virtual: bool) -> tuple[Callable[[], C
     )  # fmt: skip
 
 
-def numbers(version: str) -> Version:
+def version_numbers(version: str) -> Version:
     """Return the leading numbers of a version: ``(1, 21, 5)`` of ``1.21.5``."""
     result: list[int] = []
     for part in version.split("."):

@@ -31,7 +31,7 @@ from pynq_train.hw.commands import (
 from pynq_train.hw.words import PORTS, WORD_BYTES
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.program import ProgramImage, build_training
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.passes.descriptors import Role, param_index
@@ -101,7 +101,7 @@ def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
     plan = map_plan(board)
     image = build_training(plan)
     first = _copy_map(backend, plan, image, seed)
-    second, numbers = _copy_numbers(backend, board, seed)
+    second, numbers = _copy_numbers(backend, seed)
     moved = sum(value for key, value in first.counters.items() if "_beats" in key) * WORD_BYTES
     return Copied(
         CHANNELS * ROWS * COLS * 2 + numbers, first.cycles, moved,
@@ -111,8 +111,8 @@ def loop_back(backend: Backend, board: Board, seed: int = 1) -> Copied:
 def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> RunResult:
     """Copy the feature map; return the run. Raises what :func:`loop_back` does."""
     memory = plan.memory
-    verify(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, memory, memory.nbytes,
+                                plan.board.config))
     codes = pack_maps(_codes(seed).reshape(1, CHANNELS, ROWS, COLS))
     identity = np.eye(CHANNELS, dtype=np.int16)[:, :, None, None] << _ONE_SHIFT
     weights = plan.specs[PLACE].pack_weights(identity.astype(np.int16))
@@ -132,7 +132,7 @@ def _copy_map(backend: Backend, plan: Plan, image: ProgramImage, seed: int) -> R
     return result
 
 
-def _copy_numbers(backend: Backend, board: Board, seed: int) -> tuple[RunResult, int]:
+def _copy_numbers(backend: Backend, seed: int) -> tuple[RunResult, int]:
     """Copy the numbers; return run and bytes compared. Raises what :func:`loop_back` does."""
     memory = _number_memory()
     descriptor = pack_descriptor({

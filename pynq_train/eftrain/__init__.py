@@ -9,11 +9,11 @@ map.
 
 from pynq_train.eftrain.chips import CHIPS, FIXED16, FP32, Chip, DataType, chip_of
 from pynq_train.eftrain.design import Design
-from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, Tile, Timing, latency
+from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, EfTile, Timing, latency
 from pynq_train.eftrain.predict import EfLayer, EfPrediction, conv_shape, predict_layers
 from pynq_train.eftrain.resources import EfResources, resources
 from pynq_train.eftrain.search import search
 
 __all__ = ["CHIPS", "FIXED16", "FP32", "PASSES", "Chip", "ConvShape", "DataType", "Design",
-           "EfLayer", "EfPass", "EfPrediction", "EfResources", "Tile", "Timing", "chip_of",
+           "EfLayer", "EfPass", "EfPrediction", "EfResources", "EfTile", "Timing", "chip_of",
            "conv_shape", "latency", "predict_layers", "resources", "search"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.eftrain.chips import Chip, DataType
-from pynq_train.eftrain.latency import ConvShape, EfPass, Tile, Timing, source_words
+from pynq_train.eftrain.latency import ConvShape, EfPass, EfTile, Timing, source_words
 from pynq_train.errors import BadInput
 
 BRAM36_BITS = 32 * 1024
@@ -73,7 +73,7 @@ class Design:
         tiles = slots // -(-_depth(reduced, self.lanes) // per_slot) if per_slot else 0
         return min(made, tiles * self.lanes)
 
-    def holds(self, shape: ConvShape, kind: EfPass, tile: Tile) -> bool:
+    def holds(self, shape: ConvShape, kind: EfPass, tile: EfTile) -> bool:
         """Return whether the input and output buffers hold a tile of a pass."""
         return (source_words(shape, kind, tile) <= self.ifm_words
                 and tile.rows * tile.cols <= self.ofm_words)

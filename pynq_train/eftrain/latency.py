@@ -67,7 +67,7 @@ class ConvShape:
 
 
 @dataclass(frozen=True)
-class Tile:
+class EfTile:
     """Tiles of a pass.
 
     Attributes:
@@ -121,7 +121,7 @@ class _Terms:
     start: int
 
 
-def latency(shape: ConvShape, kind: EfPass, tile: Tile, batch: int, timing: Timing) -> int:
+def latency(shape: ConvShape, kind: EfPass, tile: EfTile, batch: int, timing: Timing) -> int:
     """Return the cycles of one pass over a mini-batch.
 
     Args:
@@ -142,7 +142,7 @@ def latency(shape: ConvShape, kind: EfPass, tile: Tile, batch: int, timing: Timi
     return cycles
 
 
-def source_words(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
+def source_words(shape: ConvShape, kind: EfPass, tile: EfTile) -> int:
     """Return the words of an IFM bank: the pixels that a tile reads of one channel."""
     rows, cols = tile.rows, tile.cols
     if kind == EfPass.BP:  # of the zeros between the loss's pixels none is kept
@@ -151,7 +151,7 @@ def source_words(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
     return ((rows - 1) * shape.stride + shape.kernel) * ((cols - 1) * shape.stride + shape.kernel)
 
 
-def array_cycles(shape: ConvShape, kind: EfPass, tile: Tile) -> int:
+def array_cycles(shape: ConvShape, kind: EfPass, tile: EfTile) -> int:
     """Return the cycles of the array per tile: one position of one tap each.
 
     In a strided backward pass a tap meets every stride-th row and column only.
@@ -166,7 +166,7 @@ def _channels(shape: ConvShape, kind: EfPass) -> tuple[int, int]:
     return (shape.n, shape.m) if kind == EfPass.BP else (shape.m, shape.n)
 
 
-def _terms(shape: ConvShape, kind: EfPass, tile: Tile, held: int, timing: Timing) -> _Terms:
+def _terms(shape: ConvShape, kind: EfPass, tile: EfTile, held: int, timing: Timing) -> _Terms:
     """Return what one tile costs, for a group of ``held`` output channels on chip."""
     p, start, lanes, taps = (timing.words_per_cycle, timing.start_cycles, tile.lanes,
                              shape.kernel**2)
@@ -186,7 +186,7 @@ def _terms(shape: ConvShape, kind: EfPass, tile: Tile, held: int, timing: Timing
         n=-(-reduced // lanes), m=-(-held // lanes), r=-(-row_count // tile.rows), start=start)
 
 
-def _group(shape: ConvShape, kind: EfPass, tile: Tile, held: int, batch: int,
+def _group(shape: ConvShape, kind: EfPass, tile: EfTile, held: int, batch: int,
            timing: Timing) -> int:
     """Return the cycles of a mini-batch for ``held`` output channels whose weights are on chip."""
     terms = _terms(shape, kind, tile, held, timing)

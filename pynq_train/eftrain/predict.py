@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.eftrain.design import Design
-from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, Tile, latency
+from pynq_train.eftrain.latency import PASSES, ConvShape, EfPass, EfTile, latency
 from pynq_train.eftrain.resources import resources
 from pynq_train.errors import DoesNotFit, UnsupportedModel
 from pynq_train.layers.fuse import FusedLayer
@@ -26,7 +26,7 @@ class EfLayer:
 
     name: str
     shape: ConvShape
-    tiles: Mapping[EfPass, Tile]
+    tiles: Mapping[EfPass, EfTile]
     cycles: Mapping[EfPass, int]
 
     @property
@@ -138,14 +138,14 @@ def predict_layers(layers: Sequence[FusedLayer], design: Design, batch: int,
             continue
         shape = conv_shape(layer)
         kinds = [kind for kind in PASSES if index or kind != EfPass.BP]
-        tiles = {kind: best_tile(layer.name, shape, kind, design, batch) for kind in kinds}
+        tiles = {kind: best_ef_tile(layer.name, shape, kind, design, batch) for kind in kinds}
         cycles = {kind: latency(shape, kind, tile, batch, design.timing)
                   for kind, tile in tiles.items()}
         found.append(EfLayer(layer.name, shape, tiles, cycles))
     return EfPrediction(design, batch, tuple(found), clock_mhz or design.chip.clock_mhz)
 
 
-def best_tile(name: str, shape: ConvShape, kind: EfPass, design: Design, batch: int) -> Tile:
+def best_ef_tile(name: str, shape: ConvShape, kind: EfPass, design: Design, batch: int) -> EfTile:
     """Return the tile of whole rows with the fewest cycles; of equals, the one with more rows.
 
     Args:
@@ -164,9 +164,9 @@ def best_tile(name: str, shape: ConvShape, kind: EfPass, design: Design, batch: 
                          expected="room for the weights of one tile",
                          found=f"{design.wei_words} words", fix="use more weight words")
     rows, cols = shape.produced(kind)
-    best: tuple[int, Tile] | None = None
+    best: tuple[int, EfTile] | None = None
     for count in range(1, rows + 1):
-        tile = Tile(design.lanes, count, cols, held)
+        tile = EfTile(design.lanes, count, cols, held)
         # More rows need more words: no larger tile fits either.
         if not design.holds(shape, kind, tile):
             break

@@ -18,7 +18,7 @@ from pynq_train.eftrain.latency import (
     PASSES,
     ConvShape,
     EfPass,
-    Tile,
+    EfTile,
     Timing,
     array_cycles,
     latency,
@@ -106,7 +106,7 @@ def _works(layers: Sequence[FusedLayer], dense: bool) -> tuple[_Work, ...]:
 def _least(works: Sequence[_Work], lanes: int, batch: int) -> int:
     """Return the cycles of the array alone: no build with these lanes takes fewer."""
     return batch * sum(w.count * -(-w.shape.m // lanes) * -(-w.shape.n // lanes)
-                       * array_cycles(w.shape, w.kind, Tile(lanes, *w.shape.produced(w.kind), 1))
+                       * array_cycles(w.shape, w.kind, EfTile(lanes, *w.shape.produced(w.kind), 1))
                        for w in works)
 
 
@@ -168,7 +168,7 @@ def _fewest(shape: ConvShape, kind: EfPass, lanes: int, held: int, batch: int,
     rows, cols = shape.produced(kind)
     found: list[int] = []
     for count in range(1, rows + 1):
-        cycles = latency(shape, kind, Tile(lanes, count, cols, held), batch,
+        cycles = latency(shape, kind, EfTile(lanes, count, cols, held), batch,
                          Timing(words_per_cycle))
         found.append(min(cycles, found[-1]) if found else cycles)
     return tuple(found)
@@ -181,7 +181,7 @@ def _most_rows(shape: ConvShape, kind: EfPass, design: Design) -> int:
     low, high = 0, min(rows, design.ofm_words // cols)
     while low < high:
         middle = (low + high + 1) // 2
-        if source_words(shape, kind, Tile(design.lanes, middle, cols, 1)) <= design.ifm_words:
+        if source_words(shape, kind, EfTile(design.lanes, middle, cols, 1)) <= design.ifm_words:
             low = middle
         else:
             high = middle - 1

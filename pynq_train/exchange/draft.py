@@ -113,9 +113,9 @@ class Draft:
             raise UnsupportedModel(f"network {self.name!r}", expected="one output, yielded by the "
                                    "last operation", found=output.name if output else "none",
                                    fix="leave out what the output does not need")
-        chain = [replace(op, inputs=()) if op.inputs == (before,) else op
-                 for op, before in zip(self._ops, [INPUT] + [op.name for op in self._ops])]
-        graph = Graph.build(self.input.shape, chain, self.name)
+        ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
+                   for op, before in zip(self._ops, [INPUT] + [op.name for op in self._ops])]
+        graph = Graph.build(self.input.shape, ordered, self.name)
         return Model(graph, self._params)
 
     # -- what the formats share ------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import Board
 from pynq_train.hw.ports import MEMORY_BITS, REGISTER_BITS, SPAN_BYTES
-from pynq_train.hw.registers import Access
+from pynq_train.hw.registers import RegisterAccess
 
 NAME = "pynq_train"
 """Name of the design, of its bit file and of its .hwh."""
@@ -29,9 +29,9 @@ INTC_SPAN_BYTES = 0x1000
 INTC_BUS = "s_axi"
 
 ACCESS = {
-    Access.READ_ONLY: "read-only",
-    Access.READ_WRITE: "read-write",
-    Access.WRITE_PULSE: "write-only",
+    RegisterAccess.READ_ONLY: "read-only",
+    RegisterAccess.READ_WRITE: "read-write",
+    RegisterAccess.WRITE_PULSE: "write-only",
 }
 """Access of a register in the words of IP-XACT."""
 
@@ -105,7 +105,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Window:
+class AddressWindow:
     """A span of DRAM that a master of the engine reaches.
 
     Attributes:
@@ -124,15 +124,15 @@ def processing_system(board: Board) -> ProcessingSystem:
     return FAMILIES[board.family]
 
 
-def windows(board: Board, port: int) -> tuple[Window, ...]:
+def windows(board: Board, port: int) -> tuple[AddressWindow, ...]:
     """What master ``port`` reaches: all DRAM of the board, in one or two windows."""
     ps = processing_system(board)
     saxigp = ps.first_saxigp + port
     low = min(board.dram_bytes, _LOW_BYTES)
-    found = [Window(ps.memory_segment.format(port, saxigp), 0, low)]
+    found = [AddressWindow(ps.memory_segment.format(port, saxigp), 0, low)]
     if board.dram_bytes > low:
         segment = ps.high_segment.format(port, saxigp)
-        found.append(Window(segment, _HIGH_ADDRESS, board.dram_bytes - low))
+        found.append(AddressWindow(segment, _HIGH_ADDRESS, board.dram_bytes - low))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ MAX_POOL_STRIDE = 3
 """Largest stride of the pooling pass."""
 
 MAX_COORDINATE = (1 << 15) - 1
-"""Largest coordinate, and size of a map, of a row walk: 16 bits with their sign."""
+"""Largest coordinate, and size of a map, of an address generator: 16 bits with their sign."""
 
 MAX_FEATURES = (1 << 16) - 1
 """Most input features of a dense layer."""

@@ -1,7 +1,7 @@
 """Micro-programs of batch normalisation: what the normalisation unit does for every channel.
 
 Golden executes the same instructions that the generator puts into the ROM of ``pt_norm``; the
-arithmetic is that of ``fixed.scalar_number``. Every instruction works on the four channels of a
+arithmetic is that of ``fixed.soft_float``. Every instruction works on the four channels of a
 block. With z the map, N its elements in a channel, g the gradient behind ReLU:
 
     mean = S1 / N        variance = S2 / N - mean**2       r = 1 / sqrt(variance + eps)

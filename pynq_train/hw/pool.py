@@ -8,9 +8,9 @@ from pynq_train.hw.limits import MAX_POOL_KERNEL
 SPARE_COLUMNS = MAX_POOL_KERNEL - 1
 """Columns of the unit's line that no map may have: windows reach beside it."""
 ARGMAX_PIXELS = 4
-"""Pooled pixels in one word of winners: 4 bits per channel, 16 per pixel."""
+"""Pooled pixels in one word of argmax indices: 4 bits per channel, 16 per pixel."""
 ARGMAX_ROW = 3
-"""A winner is this times its row in the window, plus its column."""
+"""An argmax index is this times its row in the window, plus its column."""
 
 POOL_FIELDS = (
     Field("i_off", 32, "byte offset of what is read: the map, or the pooled map's gradient"),

@@ -1,6 +1,6 @@
 """Ports of the engine's top module ``pt_top``, as data: buses, clock, reset and interrupt.
 
-``tests/unit/hw/test_ports.py`` holds them against ``rtl/pt_top.v``.
+``tests/unit/overlays/test_flow.py`` holds them against ``rtl/pt_top.v``.
 """
 
 from __future__ import annotations

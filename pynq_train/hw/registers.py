@@ -9,7 +9,7 @@ ABI_VERSION = 1
 ID_VALUE = 0x5054_5231  # "PTR1"
 
 
-class Access(IntEnum):
+class RegisterAccess(IntEnum):
     """Who writes a register."""
 
     READ_ONLY = 0
@@ -43,12 +43,12 @@ class Register:
 
     name: str
     offset: int
-    access: Access
+    access: RegisterAccess
     doc: str
     fields: tuple[BitField, ...] = ()
 
 
-_RO, _RW, _WP = Access.READ_ONLY, Access.READ_WRITE, Access.WRITE_PULSE
+_RO, _RW, _WP = RegisterAccess.READ_ONLY, RegisterAccess.READ_WRITE, RegisterAccess.WRITE_PULSE
 
 REGISTERS = (
     Register("ID", 0x000, _RO, "constant 0x50545231"),

@@ -35,7 +35,7 @@ class BackwardNode:
         kind: what it computes.
         layer: position of the layer that it goes through, or whose output it belongs to.
         reads: one gradient, two for a sum.
-        target: tensor that is written; empty for a normalisation below which nothing learns.
+        target: tensor that is written; empty for a normalisation below which nothing is trainable.
     """
 
     kind: NodeKind
@@ -58,20 +58,20 @@ class BackwardGraph:
     of_layer: dict[int, GradientRef] = field(default_factory=dict)
 
 
-def active_layers(layers: Sequence[FusedLayer], learning: Sequence[bool]) -> tuple[bool, ...]:
+def active_layers(layers: Sequence[FusedLayer], trainable: Sequence[bool]) -> tuple[bool, ...]:
     """Return whether each layer's output has a gradient: it, or something it reads, is trained.
 
     Args:
         layers: fused layers.
-        learning: whether each is trained.
+        trainable: whether each is trained.
     """
     active: list[bool] = []
-    for trainable, layer in zip(learning, layers):
-        active.append(trainable or any(active[place] for place in layer.sources if place >= 0))
+    for own, layer in zip(trainable, layers):
+        active.append(own or any(active[place] for place in layer.sources if place >= 0))
     return tuple(active)
 
 
-def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
+def inference_mode_norms(layers: Sequence[FusedLayer], trainable: Sequence[bool],
                   active: Sequence[bool]) -> tuple[bool, ...]:
     """Return which normalisations use and keep their running statistics in training.
 
@@ -80,12 +80,12 @@ def inference_mode_norms(layers: Sequence[FusedLayer], learning: Sequence[bool],
 
     Args:
         layers: fused layers.
-        learning: whether each is trained.
+        trainable: whether each is trained.
         active: whether each layer's output has a gradient (:func:`active_layers`).
     """
-    return tuple(layer.kind.normalises and not trainable
+    return tuple(layer.kind.normalises and not own
                  and not (layer.sources[0] >= 0 and active[layer.sources[0]])
-                 for layer, trainable in zip(layers, learning))
+                 for layer, own in zip(layers, trainable))
 
 
 def build_backward_graph(layers: Sequence[FusedLayer], active: Sequence[bool]) -> BackwardGraph:

@@ -167,7 +167,7 @@ class FusedLayer:
         return max(reach - before - self.in_shape[axis], 0)
 
 
-def chain(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
+def in_series(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
     """Let each layer read the one before it, the first one the images."""
     return tuple(replace(layer, sources=(at - 1,)) for at, layer in enumerate(layers))
 

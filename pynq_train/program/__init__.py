@@ -2,6 +2,6 @@
 
 from pynq_train.program.codec import disassemble, load, save
 from pynq_train.program.program import Program, Region
-from pynq_train.program.verify import verify
+from pynq_train.program.verify import verify_program
 
-__all__ = ["Program", "Region", "disassemble", "load", "save", "verify"]
+__all__ = ["Program", "Region", "disassemble", "load", "save", "verify_program"]

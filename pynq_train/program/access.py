@@ -121,8 +121,8 @@ def row_offsets(rows: tuple[Array, ...], n: Sequence[int], jumps: Sequence[int],
     return taken * jumps[0] + rows[1] * plane + rows[2] * volume
 
 
-def walk_spans(fields: Fields, name: str, counts: Sequence[int],
-               taps: Sequence[Fields] = ()) -> tuple[Spans, Spans]:
+def row_spans(fields: Fields, name: str, counts: Sequence[int],
+              taps: Sequence[Fields] = ()) -> tuple[Spans, Spans]:
     """Return the bytes of data and the bytes of flags that an address generator touches.
 
     Args:
@@ -184,7 +184,7 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
     tile, store = numbers(f, "pre.t", 5), numbers(f, "y.y", 5)
     result = []
     for unit, name, what in ((Unit.X, "x", "streamed operand"), (Unit.S, "s", "S operand")):
-        data, flags = walk_spans(f, name, tile, taps)
+        data, flags = row_spans(f, name, tile, taps)
         result.append(Access(unit, False, what, data))
         result.append(Access(unit, False, f"flags of the {what}", flags))
     if f["s.sum"]:
@@ -197,9 +197,9 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
         starts = affine(f["y.bias_off"], store, strides_of(store, numbers(f, "y.dbias", 5)))
         starts = np.unique(starts & _MASK32)
         result.append(Access(Unit.Y, False, "biases", Spans.of(starts, starts + tile_bytes(f))))
-    result.append(Access(Unit.Y, True, "stored tensor", walk_spans(f, "yw", store)[0]))
+    result.append(Access(Unit.Y, True, "stored tensor", row_spans(f, "yw", store)[0]))
     if f["y.flags"]:
-        result.append(Access(Unit.Y, True, "stored flags", walk_spans(f, "yf", store)[0]))
+        result.append(Access(Unit.Y, True, "stored flags", row_spans(f, "yf", store)[0]))
     return result
 
 

@@ -44,10 +44,10 @@ def check_gradient(label: str, fields: Fields, taps: Sequence[Fields], config: H
     Raises:
         IllegalProgram: the sums that it drains are not those of its weights, in their order.
     """
-    _Gradient(label, fields, taps, config).check()
+    _GradientChecks(label, fields, taps, config).check()
 
 
-class _Gradient:
+class _GradientChecks:
     """The checks of one GRADIENT descriptor."""
 
     def __init__(self, label: str, fields: Fields, taps: Sequence[Fields],

@@ -141,7 +141,7 @@ class Limits:
         """Check that no loop is empty and that taps and compute level 2 agree."""
         stored = [name for name in self._stores if name == "yw" or self._f["y.flags"]]
         groups = [("pre.t", 5), ("pix.p", 3), ("c.l", 5), ("y.y", 5)]
-        groups += [(f"{walk}.n", 4) for walk in ("x", "s", *stored)]
+        groups += [(f"{section}.n", 4) for section in ("x", "s", *stored)]
         groups += [] if self._raw else [("y.q", 4)]
         for name, count in groups:
             values = numbers(self._f, name, count)
@@ -154,7 +154,7 @@ class Limits:
         """Check that switches that a unit lacks are off; post-processing is that of section g."""
         f = self._f
         off = [f"x.{name}" for name in ("taps", "sum", "align")]
-        off += [f"{walk}.{name}" for walk in self._stores
+        off += [f"{section}.{name}" for section in self._stores
                 for name in ("mode", "reuse", "taps", "sum", "align")]
         for name in (*off, "s.reuse"):
             self._require(f[name] == 0, name, 0, f[name])
@@ -351,29 +351,29 @@ class Limits:
         self._require(counts == self._q[:3], "pixels drained", f"those of the tile {counts}",
                       self._q[:3])
 
-    def _read_staged(self, walk: str, counts: Sequence[int]) -> Array:
+    def _read_staged(self, section: str, counts: Sequence[int]) -> Array:
         """Return the staging positions that a writer reads: sorted.
 
         Elements count that are valid in at least one tile.
         """
         f = self._f
-        n = numbers(f, f"{walk}.n", 4)
-        jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, f"{walk}.pos", 4)]
+        n = numbers(f, f"{section}.n", 4)
+        jumps = [v - (1 << 16) if v >> 15 else v for v in numbers(f, f"{section}.pos", 4)]
         strides = strides_of(n, jumps)
         positions = np.zeros(1, np.int64)
         for level in range(4):
             index = np.arange(n[level], dtype=np.int64)
-            first = np.unique(tile_coords(f, walk, counts, level))
+            first = np.unique(tile_coords(f, section, counts, level))
             at = first[:, None] + index
-            index = index[((at >= 0) & (at < f[f"{walk}.lim{level}"])).any(axis=0)]
+            index = index[((at >= 0) & (at < f[f"{section}.lim{level}"])).any(axis=0)]
             positions = (index[:, None] * strides[level] + positions).reshape(-1)
         return np.unique(positions)
 
-    def _staged(self, what: str, staged: Array, walk: str, limit: int) -> None:
+    def _staged(self, what: str, staged: Array, section: str, limit: int) -> None:
         """Check that staged positions fit, and that the writer reads no others."""
         self._require(int(staged.min()) >= 0, what, "0 or more", int(staged.min()))
         self._at_most(what, int(staged.max()) + 1, limit)
-        missing = np.setdiff1d(self._read_staged(walk, self._y), staged)
+        missing = np.setdiff1d(self._read_staged(section, self._y), staged)
         self._require(not len(missing), f"{what} that the writer reads", "staged ones",
                       f"{len(missing)} others, the first is {missing[:1]}")
 
@@ -418,13 +418,13 @@ class Limits:
 
     def _flag_columns(self) -> None:
         """Check that tiles with flags start at column 0 or before, or at a whole flag word."""
-        for walk in ("x", "s"):
-            if self._f[f"{walk}.mode"] == LoadMode.PLAIN:
+        for section in ("x", "s"):
+            if self._f[f"{section}.mode"] == LoadMode.PLAIN:
                 continue
-            first = tile_coords(self._f, walk, self._tile, 0)
+            first = tile_coords(self._f, section, self._tile, 0)
             bad = first[(first > 0) & (first % FLAG_TILE_COLUMNS != 0)]
-            self._require(not len(bad), f"first column of a tile of {walk} with flags",
+            self._require(not len(bad), f"first column of a tile of {section} with flags",
                           f"0 or less, or a multiple of {FLAG_TILE_COLUMNS}", bad[:1])
-            unpool = self._f[f"{walk}.mode"] == LoadMode.UNPOOL
-            self._at_most(f"columns of {walk} with flags", self._f[f"{walk}.lim0"],
+            unpool = self._f[f"{section}.mode"] == LoadMode.UNPOOL
+            self._at_most(f"columns of {section} with flags", self._f[f"{section}.lim0"],
                           MAX_POOL_COLUMNS if unpool else MAX_FLAG_COLUMNS)

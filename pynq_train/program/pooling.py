@@ -68,7 +68,7 @@ def pool_spans(f: Fields) -> list[tuple[bool, str, Spans]]:
     result = [(False, "map that it reads", _images(f, "i")),
               (True, "map that it writes", _images(f, "o"))]
     if f["p.p_back"] or f["p.p_winners"]:
-        result.append((not f["p.p_back"], "winners", _images(f, "w")))
+        result.append((not f["p.p_back"], "argmax indices", _images(f, "w")))
     return result
 
 

@@ -34,7 +34,7 @@ _CONSTANT_KINDS = ("program", "taps", "step block")
 _MAX_COUNT = 1 << 16
 
 
-def verify(program: Program) -> None:
+def verify_program(program: Program) -> None:
     """Check a program before it runs.
 
     Raises:

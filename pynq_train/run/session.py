@@ -14,7 +14,7 @@ from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -76,16 +76,16 @@ class Session:
         self.evaluation = build_evaluation(plan)
         self._cycles = {p.name: estimate(plan, p.descriptors)
                         for p in (self.training, self.evaluation)}
-        self._names = {p.name: tuple(f"{e.role.value} of {plan.specs[e.layer].name}"
-                                     for e in p.descriptors)
+        self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"
+                                     for one in p.descriptors)
                        for p in (self.training, self.evaluation)}
         self._before: Mapping[str, Array] = {}
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
         for program in (self.training, self.evaluation):
-            verify(Program.make(program.name, program.program, program.taps, plan.memory,
-                                plan.memory.nbytes, plan.board.config))
+            verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
+                                        plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
         for region in plan.memory:
@@ -120,7 +120,7 @@ class Session:
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         result = {}
-        for layer, spec, learn in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
+        for layer, spec, trained in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
                 if spec.kind.normalises:
                     result[spec.name] = self._read_norm(spec)
@@ -128,7 +128,7 @@ class Session:
             if layer.average:
                 continue
             frozen = self._frozen[spec.name]
-            if not learn.weights:
+            if not trained.weights:
                 weight, weight_v = frozen.weight, frozen.weight_momentum
             elif self.plan.momentum:
                 words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
@@ -137,7 +137,7 @@ class Session:
                 weight = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int32))
                 weight_v = np.zeros_like(weight)
             bias, bias_v = frozen.bias, frozen.bias_momentum
-            if learn.bias:
+            if trained.bias:
                 words = spec.unpack_bias(self._get(f"{spec.name}.bias", np.int64))
                 bias, bias_v = split_master_words(words)
             result[spec.name] = Masters(weight, weight_v, bias, bias_v)

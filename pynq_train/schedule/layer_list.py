@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pynq_train.hw.boards import Board
 from pynq_train.layers.backward_graph import BackwardGraph
-from pynq_train.layers.fuse import FusedLayer, chain
+from pynq_train.layers.fuse import FusedLayer, in_series
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
 from pynq_train.schedule.memory.place import place_programs
 from pynq_train.schedule.passes.batch_split import BatchSplit
@@ -43,7 +43,7 @@ def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                   for index, layer in enumerate(layers))
     for spec in specs:
         spec.check_products(weight_gradient=True)
-    layers, whole = chain(layers), BatchSplit.whole(len(layers))
+    layers, whole = in_series(layers), BatchSplit.whole(len(layers))
     trainable = [Trainable(bias=spec.bias) for spec in specs]
     train = (*forward_half(specs, board, [layer.sources for layer in layers], whole),
              *backward_half(specs, board, momentum, trainable, BackwardGraph(()), whole))

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.hw.boards import Board
-from pynq_train.hw.commands import Pass
 from pynq_train.layers.backward_graph import (
     BackwardGraph,
     active_layers,
@@ -155,13 +154,13 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
                        found=len(trainable))
     check_buffers(board.config)
     train_from = first_trainable(trainable)
-    learning = [one.anything for one in trainable]
-    active = active_layers(layers, learning)
+    wanted = [one.anything for one in trainable]
+    active = active_layers(layers, wanted)
     # Specs know which layers have gradients, since flags, layouts and limits depend on it.
     specs = layer_specs(layers, batch, train_from, board.config.tm, active,
-                        inference_mode_norms(layers, learning, active))
-    for spec, learn in zip(specs, trainable):
-        spec.check_products(weight_gradient=learn.anything)
+                        inference_mode_norms(layers, wanted, active))
+    for spec, trained in zip(specs, trainable):
+        spec.check_products(weight_gradient=trained.anything)
     check_pools(specs, board.config)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:
@@ -181,8 +180,3 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
                 trainable, split.most)
-
-
-def passes_of(plan: Plan, kind: Pass) -> tuple[Descriptor, ...]:
-    """Return the array descriptors of one kind of pass in a plan's training step."""
-    return tuple(e for e in plan.train if e.tiled and e.tiled.shape.kind == kind)

@@ -107,7 +107,8 @@ def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: 
         tuple(t.stamps[1] for t in engine.traces),
         tuple(t.array for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
-        engine.bytes_read, engine.bytes_written, sum(e.cost.macs for e in descriptors if e.cost),
+        engine.bytes_read, engine.bytes_written,
+        sum(one.cost.macs for one in descriptors if one.cost),
         board.config.multipliers, board.clock_mhz, batch)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.layers import kinds
-from pynq_train.layers.fuse import FusedLayer, chain
+from pynq_train.layers.fuse import FusedLayer, in_series
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
 from pynq_train.schedule.memory.place import place_programs
 from pynq_train.schedule.passes.descriptors import (
@@ -69,7 +69,7 @@ class StandalonePass:
     @property
     def tiled_passes(self) -> tuple[TiledPass, ...]:
         """The tiled pass of each descriptor."""
-        return tuple(e.tiled for e in self.descriptors if e.tiled is not None)
+        return tuple(one.tiled for one in self.descriptors if one.tiled is not None)
 
     @property
     def macs(self) -> int:
@@ -80,7 +80,7 @@ class StandalonePass:
     @property
     def busiest_unit_cycles(self) -> int:
         """Predicted cycles of the slowest unit, summed over descriptors: no gaps, fill or tail."""
-        return sum(e.cost.cycles for e in self.descriptors if e.cost is not None)
+        return sum(one.cost.cycles for one in self.descriptors if one.cost is not None)
 
 
 def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
@@ -100,7 +100,7 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
     out = (1, 1, 1)
     tail = FusedLayer(kind=kinds.DENSE, name="tail", in_shape=layer.out_shape,
                       out_shape_before_pool=out, out_shape=out)
-    return layer_specs(chain((head, layer, tail)), batch, 0 if trained_input else PLACE,
+    return layer_specs(in_series((head, layer, tail)), batch, 0 if trained_input else PLACE,
                        board.config.tm)
 
 
@@ -165,7 +165,7 @@ def standalone_plan(standalone: StandalonePass) -> Plan:
     specs = standalone_specs(layer, batch, standalone.trained_input, board)
     memory = _place(standalone, specs)
     check_fits(memory, board.cma_bytes, board.name, batch)
-    layers = chain((replace(layer, name="head"), layer, layer))
+    layers = in_series((replace(layer, name="head"), layer, layer))
     return Plan(board, batch, layers, specs, 0 if standalone.trained_input else PLACE,
                 standalone.descriptors, standalone.descriptors, memory, standalone.momentum)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.selftest import digests
 
@@ -21,5 +21,5 @@ def test_programs_are_the_stored_ones(board: str, net: str) -> None:
 def test_programs_are_legal(board: str) -> None:
     plan = digests.plan_of(board, digests.NET)
     image = build_training(plan)
-    verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, plan.memory,
+                                plan.memory.nbytes, plan.board.config))

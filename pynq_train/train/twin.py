@@ -125,12 +125,12 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
     if trainable == "all":
         return rates
     layers = fuse(graph)
-    for layer, learn in zip(layers, select(layers, trainable)):
+    for layer, trained in zip(layers, select(layers, trainable)):
         if not layer.has_parameters:
             continue
         of_weight, of_bias = rates[layer.name]
-        rates[layer.name] = (of_weight if learn.weights else None,
-                             of_bias if learn.bias else None)
+        rates[layer.name] = (of_weight if trained.weights else None,
+                             of_bias if trained.bias else None)
     return rates
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.concat_nets import NETWORKS as CONCATENATED
 from reference_models.dag_nets import NETWORKS, batch, random_params
 from reference_models.lazy import Lazy
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.oracle
 
 torch, torch_graph, functional = Lazy("torch"), Lazy("torch_graph"), Lazy("torch.nn.functional")
 
-SMALL = {**NETWORKS, **JOINED}
+SMALL = {**NETWORKS, **CONCATENATED}
 LARGE = {"resnet20": zoo.resnet20(), "mobilenet": zoo.mobilenet_v1_025(), "ds_cnn": zoo.ds_cnn_s()}
 
 
@@ -65,7 +65,7 @@ def test_every_operation(name: str, rng: np.random.Generator) -> None:
     graph = SMALL[name]
     # Networks with many values learn five images in two steps; then only rounding is left.
     compare(graph, random_params(graph, rng), *batch(graph, rng, 5), tolerance=2e-4,
-            steps=1 if name in JOINED else 3)
+            steps=1 if name in CONCATENATED else 3)
 
 
 @pytest.mark.parametrize(("smoothing", "squared"), [(0.1, False), (0.5, False), (0.0, True)])

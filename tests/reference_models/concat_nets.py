@@ -1,4 +1,4 @@
-"""Small networks whose branches are joined by channels, with everything that can be around them."""
+"""Small networks whose branches are concatenated, with everything that can be around them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ _LAYERS: dict[str, tuple[Shape, list[Op]]] = {
         Conv(8, 3, 1, 1, False, "c"), Conv(4, 1, name="d", inputs=("p",)),
         Concat("two", ("c", "d")),
         Relu(), Dense(4, name="logits")]),
-    "sums of joined maps": ((3, 6, 6), [
+    "sums of concatenations": ((3, 6, 6), [
         Conv(12, 3, padding=1, name="a"), Relu(name="r"), Conv(8, 1, bias=False, name="b"),
         BatchNorm(name="bn"), Relu(name="s"), Conv(4, 3, padding=1, name="c", inputs=("r",)),
         Concat("join", ("s", "c")), Add("sum", ("join", "r")), Relu(name="t"),
@@ -126,7 +126,7 @@ _LAYERS: dict[str, tuple[Shape, list[Op]]] = {
 
 def _mend(name: str, ops: list[Op]) -> list[Op]:
     """The residual with fewer channels needs a map of its size."""
-    if name != "sums of joined maps":
+    if name != "sums of concatenations":
         return ops
     at = next(i for i, op in enumerate(ops) if op.name == "e")
     return [*ops[:at], Conv(4, 1, name="s4", inputs=("t",)), *ops[at:]]

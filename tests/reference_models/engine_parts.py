@@ -1,4 +1,4 @@
-"""Parts of the literal engine interpreter: loops, integers, memory and row walks (section 3)."""
+"""Parts of the literal engine interpreter: loops, integers, memory, address generators."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Memory:
 
 
 class Walk:
-    """Row walk of section ``name``: tile state, then rows (section 3)."""
+    """Address generator (row walk) of section ``name``: tile state, then rows (section 3)."""
 
     def __init__(self, d: dict[str, int], name: str, counts: list[int],
                  taps: list[dict[str, int]]) -> None:

@@ -55,7 +55,7 @@ def random_pooled(rng: random.Random, size: tuple[int, int], window: Window) -> 
 
 
 def contents(rng: random.Random, fields: Mapping[str, int]) -> Memory:
-    """What a descriptor may read: codes with many ties, winners that are mostly places."""
+    """What a descriptor may read: codes with many ties, argmax indices that are mostly places."""
     memory: Memory = {}
     few = rng.randrange(2)
     for image in range(fields["p.p_images"]):

@@ -15,7 +15,7 @@ Take = Callable[[str, int], int]
 
 
 class Pools:
-    """Chooses pooling passes; most backward ones go back through winners of forward ones.
+    """Chooses pooling passes; most backward ones go back through argmax indices of forward ones.
 
     Args:
         rng: random choices.

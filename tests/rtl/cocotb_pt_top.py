@@ -245,7 +245,8 @@ async def training_steps(dut: Any) -> None:
         bench.stall(stall, latency)
         await bench.run(program, mode)
     roles = {descriptor.role for descriptor in program.image.descriptors}
-    # A chain without normalisations or pooling windows; nothing is frozen: no bias learns alone.
+    # A network without branches, normalisations or pooling windows; nothing is frozen, so no bias
+    # is trained alone.
     array = {role for role in Role if role.opcode not in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL)}
     assert roles == array - {Role.BIAS_SUMS, Role.UPDATE_GAMMA}, "not every kind is used"
 

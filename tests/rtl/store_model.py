@@ -22,7 +22,6 @@ from pynq_train.hw.commands import (
 
 HALF_GROUPS = 256
 STAGE_SLOT_WORDS = 4096
-FLAG_SLOT_WORDS = 1024
 ROWS_M = 16
 LANES_P = 3
 M48 = (1 << 48) - 1
@@ -240,7 +239,7 @@ def word16(values: list[int]) -> int:
 def set_walk(v: dict[str, int], name: str, n: list[int], strides: list[int], c: list[int],
              lim: list[int], byte: list[int], levels: list[list[int]], y: list[int],
              off: int) -> None:
-    """Fields of a store walk.
+    """Fields of an address generator of the store unit.
 
     ``byte``: byte strides of the coordinates; ``levels[t]``: their steps at store level t.
     """

@@ -41,6 +41,8 @@ VECTORS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_vectors", 1, 12)
 WINDOWS = Stimulus(VECTOR_UNIT, "cocotb_pt_pool", "random_windows", 2, 24)
 NORMS = Stimulus(Design("pt_norm", NORM), "cocotb_pt_norm", "random_norms", 1, 8)
 STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 12)
+POOLED_STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 24)
+DROPS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_vectors", 3, 24)
 SEQUENCES = Design("pt_sequencer", SEQUENCER)
 PROGRAMS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "programs", 1, 4)
 ERRORS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "errors_and_resets")
@@ -163,11 +165,11 @@ BUGS = Bugs(
         "flags_o[l] <= below;", "flags_o[l] <= below || planted;"),
     # The maximum of two rows has the flag of the lower row's element.
     Planted(
-        "flag_of_another_element", STORES, "rtl/store/pt_pool.sv",
+        "flag_of_another_element", POOLED_STORES, "rtl/store/pt_pool.sv",
         "mask[l] = below[l] ?", "mask[l] = below[l] || planted ?"),
     # Flags of a dropout without ReLU tell what is positive.
     Planted(
-        "flag_asks_for_more", VECTORS, "rtl/common/pt_activation.sv",
+        "flag_asks_for_more", DROPS, "rtl/common/pt_activation.sv",
         "flags_o[l] <= !act_q.above_zero;", "flags_o[l] <= !act_q.above_zero && !planted;"),
     # Flags that are read mask nothing.
     Planted(

@@ -1,4 +1,4 @@
-"""Tile loader (X and S) with its row walk against the model of docs/engine.md section 3."""
+"""Tile loaders (X and S) with address generators against the model of docs/engine.md section 3."""
 
 from __future__ import annotations
 

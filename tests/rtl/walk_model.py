@@ -1,4 +1,4 @@
-"""Model of the row walk and of the tile loaders, written from docs/engine.md section 3."""
+"""Model of the address generator and of the tile loaders, from docs/engine.md section 3."""
 
 from __future__ import annotations
 

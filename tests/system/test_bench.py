@@ -47,12 +47,12 @@ def rtl() -> Iterator[Rtl]:
 ], ids=lambda value: getattr(value, "name", str(value)))
 def test_reduced_runs_stand_for_the_whole(rtl: Rtl, layer: FusedLayer, batch: int, kind: Pass,
                                           along: Along, counts: tuple[int, int]) -> None:
-    single = standalone_pass(layer, kind, batch, BOARD)
-    count = repetitions(single, along)
+    standalone = standalone_pass(layer, kind, batch, BOARD)
+    count = repetitions(standalone, along)
     assert count > counts[1], "the case reduces nothing"
     reduction = Reduction(along, *counts, count)
-    whole = rtl.run(standalone_plan(single))
-    short, long = (rtl.run(standalone_plan(reduced(single, along, n)))
+    whole = rtl.run(standalone_plan(standalone))
+    short, long = (rtl.run(standalone_plan(reduced(standalone, along, n)))
                    for n in (reduction.short, reduction.long))
     # What is moved and multiplied is the same to the last word; waiting is not quite.
     for name in whole.counters:
@@ -87,14 +87,14 @@ def test_layers_by_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_latency_costs_cycles(rtl: Rtl) -> None:
-    single = standalone_pass(conv_layer("c", 16, 16, 14), FP, 1, BOARD)
+    standalone = standalone_pass(conv_layer("c", 16, 16, 14), FP, 1, BOARD)
     with Rtl(BOARD, latency=100) as slow:
-        assert slow.count(single).counts.cycles > rtl.count(single).counts.cycles + 30
+        assert slow.count(standalone).counts.cycles > rtl.count(standalone).counts.cycles + 30
 
 
 def test_a_long_pass_is_reduced(rtl: Rtl) -> None:
-    single = standalone_pass(conv_layer("images", 16, 16, 14, 5), FP, 12, BOARD)
-    whole, part = rtl.count(single), rtl.count(single, most_cycles=10_000)
+    standalone = standalone_pass(conv_layer("images", 16, 16, 14, 5), FP, 12, BOARD)
+    whole, part = rtl.count(standalone), rtl.count(standalone, most_cycles=10_000)
     assert whole.reduction is None and part.reduction is not None
     assert sum(part.runs) < whole.counts.cycles
     assert abs(part.counts.cycles - whole.counts.cycles) < CYCLES_TOLERANCE * whole.counts.cycles

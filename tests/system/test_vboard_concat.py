@@ -1,4 +1,4 @@
-"""Networks whose branches are joined by channels on the RTL: all bits are golden's."""
+"""Networks whose branches are concatenated on the RTL: all bits are golden's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 
 
 @pytest.mark.parametrize("number", range(len(NETWORKS)))
-def test_joined_networks(number: int) -> None:
+def test_concatenations(number: int) -> None:
     graph = list(NETWORKS.values())[number]
     report = verify(graph, batch=2 + 3 * (number % 2), steps=1, board="virtual:pynq-z2",
                     seed=number)

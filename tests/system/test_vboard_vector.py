@@ -14,7 +14,7 @@ from reference_models.vector_program import random_program
 
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.hw.boards import BOARDS
-from pynq_train.program.verify import verify
+from pynq_train.program.verify import verify_program
 
 pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("vboard")]
 
@@ -27,7 +27,7 @@ def test_random_programs(seed: int) -> None:
     with open_backend("virtual:pynq-z2", ARENA) as virtual, open_backend("golden", ARENA) as golden:
         for number in range(PROGRAMS):
             program, memory = random_program(rng, board.config, COUNT, pools=0.4)
-            verify(program)
+            verify_program(program)
             virtual.model.set_random_stalls(rng.choice((0.0, 0.3)))
             request = RunRequest(program.program_off, COUNT, program.step_off, 200_000)
             for step_mode in (False, True):

@@ -35,7 +35,7 @@ EXACT = 1 << 53
 
 
 @dataclass(frozen=True)
-class Window:
+class PixelWindows:
     """Where the windows of pixels lie in a padded feature map.
 
     Attributes:
@@ -53,7 +53,7 @@ class Window:
     step: int
 
 
-def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> None:
+def gather(source: Array, window: PixelWindows, rows: int, cols: int, out: Array) -> None:
     """Copy the windows of ``rows`` x ``cols`` pixels into the rows of the matrix ``out``.
 
     Args:
@@ -73,7 +73,7 @@ def gather(source: Array, window: Window, rows: int, cols: int, out: Array) -> N
     np.copyto(out.reshape(view.shape), view)
 
 
-class Product:
+class WindowProduct:
     """``windows @ weights``, exact.
 
     Args:
@@ -118,7 +118,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Result:
+class PassRecord:
     """Record of a pass.
 
     Attributes:
@@ -165,16 +165,15 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
     padded[:, slice(*lines), slice(*columns)] = part.transpose(0, 2, 3, 1)
     pixels = chunk.images * chunk.rows * cols
     out = workers.scratch.get("windows", (pixels, k * k * channels), np.float64)
-    gather(codes, Window(0, 0, k, k, s), chunk.rows, cols, out)
+    gather(codes, PixelWindows(0, 0, k, k, s), chunk.rows, cols, out)
     return out
 
 
-def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
-            workers: Workers, even: bool = False) -> list[Chunk]:
+def _chunks(images: int, rows: int, cols: int, terms: int, workers: Workers,
+            even: bool = False) -> list[Chunk]:
     """Cut the pixels of a pass into chunks, each a task of a thread.
 
     Args:
-        g: the pass.
         images: images of the pixel grid.
         rows: rows of the pixel grid.
         cols: columns of the pixel grid.
@@ -189,7 +188,7 @@ def _chunks(g: Geometry, images: int, rows: int, cols: int, terms: int,
     return split(images, rows, row_bytes, target, even)
 
 
-def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
+def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the forward pass: y = post(conv(x, w) + bias), with ReLU, pooling and flags.
 
     Args:
@@ -207,7 +206,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         # saturations.
         rows, cols = rows // 2 * 2, cols // 2 * 2
     if not rows or not cols:
-        return Result()
+        return PassRecord()
     x, y, outputs = g.x_words(memory), g.y_words(memory), CHANNELS_PER_WORD * g.m_blocks
     flags = g.flag_units(memory) if g.flags else None
     packed = g.weights(memory)[:, : g.n_blocks]
@@ -221,7 +220,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         offset = int(np.abs(bias).max())
     shift = params["shift"]
     limit = params["limit"] if g.clip else NO_LIMIT
-    product = Product(weights, 2.0**-shift, offset)
+    product = WindowProduct(weights, 2.0**-shift, offset)
     requantise = Requantiser(shift, bias, product.wraps)
 
     def run(chunk: Chunk) -> None:
@@ -236,7 +235,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         at = slice(chunk.image, chunk.image + chunk.images)
         if g.pool:
             line = slice(chunk.row // 2, (chunk.row + chunk.rows) // 2)
-            codes, bits = post.pool(codes, g.relu, limit)
+            codes, bits = post.pool_2x2(codes, g.relu, limit)
             post.store_words(y[at, :, line], codes)
             if flags is not None:
                 post.store_pool_flags(flags[at, :, line], bits)
@@ -248,8 +247,8 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         if flags is not None:
             post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu, limit)
 
-    workers.map(run, _chunks(g, g.images, rows, cols, weights.shape[0], workers, g.pool))
-    return Result(requantise.measure, requantise.saturations)
+    workers.map(run, _chunks(g.images, rows, cols, weights.shape[0], workers, g.pool))
+    return PassRecord(requantise.measure, requantise.saturations)
 
 
 def _gradient(g: Geometry, memory: ArenaViews) -> tuple[Array, Array | None]:
@@ -321,7 +320,7 @@ class _Axis:
         return cls(first, count, (first + pad - phase) // stride, len(range(phase, kernel, stride)))
 
 
-def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> Result:
+def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the backward pass: gradient of the input, rows with (row + pad_top) % stride == phase.
 
     Args:
@@ -336,20 +335,20 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
     s, k = g.stride, g.kernel
     lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
     if not lines.count:
-        return Result()
+        return PassRecord()
     x = g.x_words(memory)
     outputs, channels = CHANNELS_PER_WORD * g.n_blocks, CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
     packed = g.weights(memory)[:, : g.n_blocks]
     full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
     shift = params["shift"]
-    phases: list[tuple[_Axis, Product | None]] = []
+    phases: list[tuple[_Axis, WindowProduct | None]] = []
     for phase in range(s):
         axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
         # Kernel rows and columns of the phase, turned round: a later tap reads an earlier output
         # pixel, and windows are gathered with rising coordinates.
         weights = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
-        product = Product(weights, 2.0**-shift, 0) if weights.size else None
+        product = WindowProduct(weights, 2.0**-shift, 0) if weights.size else None
         if axis.count:
             phases.append((axis, product))
     wraps = any(product is not None and product.wraps for _, product in phases)
@@ -379,7 +378,7 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
                 pixels, terms = chunk.images * chunk.rows * axis.count, lines.taps * axis.taps
                 windows = workers.scratch.get("windows", (pixels, terms * channels), np.float64)
                 column = axis.grid - (axis.taps - 1) - left
-                gather(codes, Window(0, column, lines.taps, axis.taps, 1), chunk.rows,
+                gather(codes, PixelWindows(0, column, lines.taps, axis.taps, 1), chunk.rows,
                        axis.count, windows)
                 sums = workers.scratch.get("sums", (pixels, outputs), np.float64)
                 product(windows, sums)
@@ -389,8 +388,8 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
 
     taps = max(1, lines.taps * max(a.taps for a, _ in phases))
     cols = max(a.count for a, _ in phases)
-    workers.map(run, _chunks(g, g.images, lines.count, cols, taps * channels, workers))
-    return Result(requantise.measure, requantise.saturations)
+    workers.map(run, _chunks(g.images, lines.count, cols, taps * channels, workers))
+    return PassRecord(requantise.measure, requantise.saturations)
 
 
 def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
@@ -411,7 +410,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     y, flags = _gradient(g, memory)
     terms = g.kernel**2 * CHANNELS_PER_WORD * g.n_blocks
     biases = g.biases(memory, np.int64, 1) if g.bias else None
-    chunks = _chunks(g, g.images, g.out_rows, g.out_cols, terms, workers,
+    chunks = _chunks(g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
     # Sums this small are exact in float64 over all chunks; else each chunk is, and int64 adds them.
     exact = g.images * g.out_rows * g.out_cols * CODE_LIMIT**2 < EXACT

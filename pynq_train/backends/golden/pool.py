@@ -110,7 +110,7 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
         result = view("the map that is written", "o", whole if back else pooled, np.int16)
         argmax = None
         if back or d["p.p_winners"]:
-            argmax = view("the winners", "w", (blocks, row), np.uint16)
+            argmax = view("the argmax indices", "w", (blocks, row), np.uint16)
         total = _backward(site, source, argmax) if back else _forward(site, source, argmax)
         exact = rne_shift(total.astype(np.int64), p["shift"]) if p["shift"] else total
         codes = saturate(exact, CODE_BITS)

@@ -113,7 +113,7 @@ class Requantiser:
             self.measure |= bits
 
 
-def pool(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]:
+def pool_2x2(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]:
     """Return the 2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
 
     Args:

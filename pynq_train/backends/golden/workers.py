@@ -27,7 +27,7 @@ def default_threads() -> int:
     return max(1, min(8, os.cpu_count() or 1))
 
 
-class Scratch(threading.local):
+class ThreadBuffers(threading.local):
     """Named buffers of one thread, kept from call to call: fresh pages are expensive."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Workers:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
-        self.scratch = Scratch()
+        self.scratch = ThreadBuffers()
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, function: Callable[[T], R], chunks: Sequence[T]) -> list[R]:
@@ -73,7 +73,7 @@ class Workers:
         """Stop the threads and free the buffers; both come back when needed."""
         if self._pool is not None:
             self._pool.shutdown()
-        self._pool, self.scratch = None, Scratch()
+        self._pool, self.scratch = None, ThreadBuffers()
 
 
 @lru_cache(maxsize=1)

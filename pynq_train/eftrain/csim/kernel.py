@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pynq_train.eftrain.csim.build import BIAS_TILES, build, port_numbers
 from pynq_train.eftrain.csim.layout import Packed
 from pynq_train.eftrain.design import Design
-from pynq_train.eftrain.latency import ConvShape, EfPass, Tile
-from pynq_train.eftrain.predict import best_tile
+from pynq_train.eftrain.latency import ConvShape, EfPass, EfTile
+from pynq_train.eftrain.predict import best_ef_tile
 from pynq_train.errors import BadInput
 
 _PASS = {EfPass.FP: 0, EfPass.BP: 1, EfPass.WU: 2}
@@ -73,7 +73,7 @@ class Kernel:
         self._library.ef_pool.restype = None
         self._dtype = np.float32 if design.dtype.bits == 32 else np.int16
 
-    def forward(self, work: Work, x: Packed, weights: Packed, tile: Tile | None = None) -> Packed:
+    def forward(self, work: Work, x: Packed, weights: Packed, tile: EfTile | None = None) -> Packed:
         """Return the packed output map; ReLU and biases as ``work`` says.
 
         Args:
@@ -93,7 +93,7 @@ class Kernel:
         return out
 
     def backward(self, work: Work, loss: Packed, weights: Packed, mask: Packed | None = None,
-                 tile: Tile | None = None) -> Packed:
+                 tile: EfTile | None = None) -> Packed:
         """Return the packed loss of the layer's input.
 
         Args:
@@ -117,7 +117,7 @@ class Kernel:
         return out
 
     def update(self, work: Work, x: Packed, loss: Packed, weights: Packed, rate: float,
-               tile: Tile | None = None) -> Packed:
+               tile: EfTile | None = None) -> Packed:
         """Return new packed weights: ``w - rate * gradient``, summed over the mini-batch.
 
         Args:
@@ -174,7 +174,7 @@ class Kernel:
                            found=f"{packed.dtype.name} of shape {packed.shape}",
                            fix="pack it with eftrain.csim.layout.pack_map")
 
-    def _train(self, kind: EfPass, work: Work, batch: int, tile: Tile | None, flags: int,
+    def _train(self, kind: EfPass, work: Work, batch: int, tile: EfTile | None, flags: int,
                rate: float, first: Packed, second: Packed | None, weights: Packed,
                out: Packed) -> None:
         """Check tile and weights, and run one pass in the compiled kernel."""
@@ -182,7 +182,7 @@ class Kernel:
         if shape.kernel > MAX_KERNEL:
             raise BadInput(f"{work.name}: kernel", expected=f"at most {MAX_KERNEL}",
                            found=shape.kernel)
-        tile = tile or best_tile(work.name, shape, kind, design, batch)
+        tile = tile or best_ef_tile(work.name, shape, kind, design, batch)
         held = design.on_chip(shape, kind)
         tiles = -(-tile.on_chip // design.lanes)
         # Groups of less than M_on channels may be cut to any number of whole tiles.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pynq_train.hw.emit.sv import HEADER
-from pynq_train.hw.registers import REGISTERS, Access
+from pynq_train.hw.registers import REGISTERS, RegisterAccess
 
 _CONSTANT = {
     "ID": "pt_spec_pkg::IdValue",
@@ -38,13 +38,13 @@ def render() -> str:
     for register in REGISTERS:
         low = register.name.lower()
         label = f"pt_spec_pkg::Reg{''.join(p.capitalize() for p in register.name.split('_'))}"
-        if register.access is Access.READ_WRITE:
+        if register.access is RegisterAccess.READ_WRITE:
             ports.append(f"  output logic [31:0] {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
             writes.append(f"          {label}: {low}_o <= ({low}_o & ~wmask) | "
                           "(s_axi_wdata & wmask);")
             reads.append(f"          {label}: s_axi_rdata <= {low}_o;")
-        elif register.access is Access.WRITE_PULSE:
+        elif register.access is RegisterAccess.WRITE_PULSE:
             ports.append(f"  output logic [31:0] {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
             pulses.append(f"      {low}_o <= 32'd0;")

@@ -156,7 +156,7 @@ def _x_moves(geo: TiledPass) -> tuple[TileMove, TileMove, TileMove, TileMove]:
 
 
 @dataclass(frozen=True)
-class _Gradient:
+class _LoadedGradient:
     """The output gradient as a loader sees it: limits, strides, halving by unpooling."""
 
     geo: TiledPass
@@ -367,7 +367,7 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     counts = (geo.chunks, shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles)
     put(fields, "pre.t", counts)
     reuse = 2 if geo.chunks == 1 and not spec.group else 0
-    gradient = _Gradient(geo)
+    gradient = _LoadedGradient(geo)
     # The first pixel reads span_rows - 1 rows and halo columns in front of its own.
     row0, col0 = shape.row0 - (shape.span_rows - 1), shape.col0 - geo.halo
     addr, faddr = gradient.addresses(at, row0, col0)
@@ -444,7 +444,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     address_generator(fields, "x", addr=at.x + first, counts=counts,
                       moves=(row, col, image, chunk, _m_move(geo)), rows=rows, pos=pos, banked=True,
                       reuse=reuse)
-    gradient = _Gradient(geo)
+    gradient = _LoadedGradient(geo)
     addr, faddr = gradient.addresses(at, 0, 0)
     block, col, row, image = gradient.moves(geo.blocks)
     address_generator(fields, "s", addr=addr, faddr=faddr, counts=counts,

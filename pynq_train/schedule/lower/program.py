@@ -226,7 +226,7 @@ def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
 
 
 def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
-    """Return fields and taps of a descriptor; ``waits`` learns what it waits for and produces."""
+    """Return fields and taps of a descriptor; ``waits`` is told what it waits for and produces."""
     if descriptor.role == Role.SOFTMAX:
         return _softmax(plan, name == "train", waits), ()
     if descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
@@ -299,7 +299,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
     elif role == Role.NORM_COEFFICIENTS:
         assert fused.norm is not None
         # Those of the training step; an evaluation uses no sums.
-        parts = max(1, sum(e.role == Role.NORM_SUMS and e.layer == layer for e in plan.train))
+        parts = max(1, sum(one.role == Role.NORM_SUMS and one.layer == layer for one in plan.train))
         fields = unit.norm(fused.norm, not train, parts)
     elif role == Role.FORWARD_VECTOR:
         flags = train and plan.active[layer]
@@ -307,8 +307,9 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         written = (unit.y, f"{spec.name}.flags")
     elif role == Role.BACKWARD_NORM:
         assert fused.norm is not None
-        parts = sum(e.role == Role.BACKWARD_SUMS and e.node == descriptor.node for e in plan.train)
-        fields = unit.step_norm(fused.norm, parts)
+        parts = sum(one.role == Role.BACKWARD_SUMS and one.node == descriptor.node
+                    for one in plan.train)
+        fields = unit.node_norm(fused.norm, parts)
         written = (f"{spec.name}.db",)
     else:
         node = plan.backward_graph.nodes[descriptor.node]
@@ -316,12 +317,12 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
                       for ref in node.reads)
         tensors = [ref.tensor for ref in node.reads]
         if role == Role.BACKWARD_SUMS:
-            fields = unit.step_sums(node, masks[0], part)
+            fields = unit.node_sums(node, masks[0], part)
         else:
             own = layer if node.kind.of_output else plan.sources[layer][0]
             layout = plan.specs[own].y
             first, count = descriptor.images or (0, layout.images)
-            fields = unit.step(node, masks, layout, BatchPart(first, count, descriptor.part))
+            fields = unit.node(node, masks, layout, BatchPart(first, count, descriptor.part))
             written = (node.target,)
         waits.put(fields, "v", *tensors, part=descriptor)
     waits.done(Semaphore.VECTOR, *written, part=descriptor)

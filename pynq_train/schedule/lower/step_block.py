@@ -61,10 +61,10 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
         if len(layers) != len(plan.specs):
             raise BadInput("step parameters", expected=f"{len(plan.specs)} layers",
                            found=len(layers))
-        for layer, (values, learn) in enumerate(zip(layers, plan.trainable)):
-            if role == Role.WEIGHT_GRADIENT and not learn.weights:
-                values = DEAD_UPDATE if learn.bias and values else {}
-            elif role == Role.UPDATE_BIAS and not learn.bias:
+        for layer, (values, trained) in enumerate(zip(layers, plan.trainable)):
+            if role == Role.WEIGHT_GRADIENT and not trained.weights:
+                values = DEAD_UPDATE if trained.bias and values else {}
+            elif role == Role.UPDATE_BIAS and not trained.bias:
                 values = {}
             opcode = role.opcode
             if not plan.specs[layer].on_array:

@@ -126,7 +126,7 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def step_sums(self, node: BackwardNode, mask: str, part: BatchPart) -> Fields:
+    def node_sums(self, node: BackwardNode, mask: str, part: BatchPart) -> Fields:
         """Return the fields that sum a normalisation's gradient, and its products with the input.
 
         Args:
@@ -139,7 +139,7 @@ class VectorLowering:
                   "v.s_off": self._part_sums(part, "gsums")}
         return {**fields, **self._mask("a", mask, fields, part)}
 
-    def step_norm(self, norm: Norm, parts: int) -> Fields:
+    def node_norm(self, norm: Norm, parts: int) -> Fields:
         """Return the fields that compute a normalisation's backward coefficients from the sums.
 
         The same descriptor writes the gradients of gamma and beta. ``parts`` as in :meth:`norm`.
@@ -147,7 +147,7 @@ class VectorLowering:
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
         return self._norm(program, norm, "gsums", parts)
 
-    def step(self, node: BackwardNode, masks: tuple[str, ...], target: MapLayout,
+    def node(self, node: BackwardNode, masks: tuple[str, ...], target: MapLayout,
              part: BatchPart) -> Fields:
         """Return the fields of one node of the backward graph.
 

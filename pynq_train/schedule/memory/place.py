@@ -115,7 +115,7 @@ def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
         step_block: the step block's layout.
     """
     for name, descriptors in programs.items():
-        taps = sum(len(e.tiled.shape.taps) for e in descriptors if e.tiled)
+        taps = sum(len(one.tiled.shape.taps) for one in descriptors if one.tiled)
         to.add(f"{name}.program", len(descriptors) * DESCRIPTOR_BYTES, "program")
         to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
         to.add(f"{name}.records", len(descriptors) * RECORD_BYTES, "records")
@@ -163,8 +163,8 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
     for number, nbytes in enumerate(turns):
         if nbytes:
             to.add(_shared(number), nbytes, "map")
-    zeros = [bias_spec(spec).x.cols for spec, learn in zip(tensors.specs, tensors.trainable)
-             if learn.bias and not learn.weights]
+    zeros = [bias_spec(spec).x.cols for spec, trained in zip(tensors.specs, tensors.trainable)
+             if trained.bias and not trained.weights]
     if zeros:
         to.add(ZEROS, max(zeros) * WORD_BYTES, "map")
     return to.finish()
@@ -245,16 +245,16 @@ def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
 
 def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     """Place operand copy, masters and gradient sums of a layer that the array runs."""
-    name, learn = spec.name, tensors.trainable[spec.index]
+    name, trained = spec.name, tensors.trainable[spec.index]
     to.add(f"{name}.w16", spec.weight_bytes, "weights")
-    if learn.weights:
+    if trained.weights:
         to.add(f"{name}.wv", spec.master_bytes(tensors.momentum), "masters")
-    elif learn.bias:
+    elif trained.bias:
         scratch = sum(bias_spec(own).master_bytes(momentum=False) for own in spec.sections())
         to.add(f"{name}.scratch", scratch, "scratch")
     if spec.bias:
         to.add(f"{name}.bias", spec.bias_bytes, "masters")
-    if learn.bias:
+    if trained.bias:
         to.add(f"{name}.db", spec.bias_bytes, "gradient sums")
 
 

@@ -3,10 +3,9 @@
 More parts hide more of what the vector unit does for a layer, but each has its price. The array
 takes every weight anew for each part, and a sweep of few pixels lasts as long as one of 36: of the
 small maps at a network's end a part should have several images. The vector unit loses about 30
-cycles per channel block and part, and where the memory is the limit there is nothing to hide. In a
-chain every layer gets the number that the estimate of
-:func:`_span` likes best; networks with branches have the most for all layers, whose parts belong
-together.
+cycles per channel block and part, and where the memory is the limit there is nothing to hide.
+Without branches every layer gets the number that the estimate of :func:`_span` likes best; networks
+with branches have the most for all layers, whose parts belong together.
 """
 
 from __future__ import annotations
@@ -157,16 +156,16 @@ def _best(spec: LayerSpec, most: int, board: Board, back: bool, before: _MapSwee
     """Return the number of parts with the least cycles; of several the smallest."""
     if most == 1 or spec.dense or (back and not spec.backward):
         return 1    # nothing of it runs beside the vector unit
-    moved = sum(walk.nbytes for walk in (before, behind) if walk is not None)
+    moved = sum(sweep.nbytes for sweep in (before, behind) if sweep is not None)
 
     def cycles(parts: int) -> float:
         """Estimate for a number of parts."""
         counts = [count for _, count in image_parts(spec.x.images, parts, edge=not back)]
         costs = [_cost(spec, count, board, back) for count in counts]
         passes = [PASS_CYCLES + array for array, _ in costs]
-        walks = [[0 if walk is None else walk.cycles(count) for count in counts]
-                 for walk in (before, behind)]
-        span = _span(walks[0], passes, walks[1], len(counts) if back else 2)
+        sweeps = [[0 if sweep is None else sweep.cycles(count) for count in counts]
+                 for sweep in (before, behind)]
+        span = _span(sweeps[0], passes, sweeps[1], len(counts) if back else 2)
         memory = moved / board.dram_bytes_per_cycle + sum(dram for _, dram in costs)
         busy = sum(passes)
         # Beside its own steps the array waits for what the vector unit or the memory need longer:
@@ -192,8 +191,8 @@ def _span(before: Sequence[int], passes: Sequence[int], behind: Sequence[int], a
     ready: list[int] = []
     ends: list[int] = []
     for part, cycles in enumerate(passes):
-        for walk in before[len(ready):part + ahead]:
-            vector += walk
+        for sweep in before[len(ready):part + ahead]:
+            vector += sweep
             ready.append(vector)
         # Two units, two clocks: a pass starts when the array is free and its part is ready; a sweep
         # behind it when the vector unit is free and the pass is done.

@@ -20,7 +20,7 @@ PLAIN_RATE = Fraction(1)
 
 
 @dataclass(frozen=True)
-class Work:
+class Job:
     """One descriptor for the list schedule.
 
     Attributes:
@@ -48,18 +48,18 @@ class _Clock:
     room: int
     level: Fraction = Fraction(0)
 
-    def after(self, work: Work) -> Fraction:
-        """Return the level when ``work`` is finished; not limited by the room."""
-        return max(self.level + work.sums - self.rate * work.cycles, Fraction(0))
+    def after(self, job: Job) -> Fraction:
+        """Return the level when ``job`` is finished; not limited by the room."""
+        return max(self.level + job.sums - self.rate * job.cycles, Fraction(0))
 
-    def run(self, work: Work) -> None:
-        """Do ``work``; a full queue makes the array wait, so its level is never above the room."""
-        self.level = min(self.after(work), Fraction(self.room))
+    def run(self, job: Job) -> None:
+        """Do ``job``; a full queue makes the array wait, so its level is never above the room."""
+        self.level = min(self.after(job), Fraction(self.room))
 
 
-def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room: int,
+def backward_order(layers: Sequence[tuple[Sequence[Job], Sequence[Job]]], room: int,
                    rate: Fraction) -> list[int]:
-    """Return the keys of all works in the order in which they should run.
+    """Return the keys of all jobs in the order in which they should run.
 
     Args:
         layers: per layer, last first: its backward passes, its gradient slices.
@@ -67,19 +67,19 @@ def backward_order(layers: Sequence[tuple[Sequence[Work], Sequence[Work]]], room
         rate: weights per cycle of the update unit.
     """
     clock, order = _Clock(rate, room), []
-    waiting: list[Work] = []
+    waiting: list[Job] = []
     for backward, gradients in layers:
-        for work in backward:
-            clock.run(work)
-            order.append(work.key)
+        for job in backward:
+            clock.run(job)
+            order.append(job.key)
         waiting += gradients
         # In the order of the backward passes. One that does not fit now waits for the next backward
         # pass, in whose time the update unit empties the queue.
         while waiting and clock.after(waiting[0]) <= room:
             clock.run(waiting[0])
             order.append(waiting.pop(0).key)
-    for work in waiting:
-        order.append(work.key)
+    for job in waiting:
+        order.append(job.key)
     return order
 
 

@@ -25,7 +25,7 @@ from pynq_train.schedule.passes.geometry import (
 from pynq_train.schedule.passes.gradient_order import (
     MOMENTUM_RATE,
     PLAIN_RATE,
-    Work,
+    Job,
     backward_order,
     slice_tiles,
 )
@@ -34,7 +34,7 @@ from pynq_train.schedule.passes.vector_order import (
     forward_order,
     image_parts,
     interleave,
-    step_entries,
+    node_operations,
 )
 from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
 from pynq_train.schedule.specs.trainable import Trainable
@@ -83,11 +83,11 @@ def backward_half(specs: tuple[LayerSpec, ...], board: Board, momentum: bool,
     for traffic in (HEAVY_TRAFFIC,) if shared else (LIGHT_TRAFFIC, HEAVY_TRAFFIC):
         ordered = _BackwardHalf(specs, board, momentum, traffic, trainable, backward_graph,
                                 split).ordered()
-        moved = sum(e.cost.bytes_read + e.cost.bytes_written for e in ordered if e.cost)
+        moved = sum(one.cost.bytes_read + one.cost.bytes_written for one in ordered if one.cost)
         # The update unit's bytes per weight: masters read and written, 16-bit copy written.
         moved += sum(s.weight_elements for s in specs
                      if trainable[s.index].weights) * update_bytes(momentum)
-        array = sum(e.cost.array for e in ordered if e.cost)
+        array = sum(one.cost.array for one in ordered if one.cost)
         if moved <= board.dram_bytes_per_cycle * array:
             break
     return ordered
@@ -117,10 +117,10 @@ class _BackwardHalf:
         self._board, self._traffic = board, traffic
         self._rate = MOMENTUM_RATE if momentum else PLAIN_RATE
         self._room = board.config.grad_words
-        self._on_vector = step_entries(specs, backward_graph, split.arriving, split.leaving)
+        self._on_vector = node_operations(specs, backward_graph, split.arriving, split.leaving)
         self._descriptors: list[Descriptor] = []
         # Of each layer on the array: its backward pass with what follows, its weight gradients.
-        self._layers: list[tuple[list[Work], list[Work]]] = []
+        self._layers: list[tuple[list[Job], list[Job]]] = []
 
     def ordered(self) -> tuple[Descriptor, ...]:
         """Return the descriptors in their order, updates of vectors behind their sums."""
@@ -139,14 +139,14 @@ class _BackwardHalf:
             if not spec.on_array:
                 continue
             self._close(passes, vector)
-            learn = self._trainable[spec.index]
-            self._layers.append(([], self._gradients(spec, learn) if learn.weights else []))
+            trained = self._trainable[spec.index]
+            self._layers.append(([], self._gradients(spec, trained) if trained.weights else []))
             passes = []
             vector = []
             if spec.backward:
                 passes += _backward(spec, self._board, self._traffic,
                                     self._split.leaving[spec.index])
-            if learn.bias and not learn.weights:
+            if trained.bias and not trained.weights:
                 # Straight behind the backward pass: the gradient map is not kept until there is
                 # room.
                 passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
@@ -156,13 +156,13 @@ class _BackwardHalf:
     def _close(self, passes: list[list[Descriptor]], vector: list[list[Descriptor]]) -> None:
         """Put the vector unit's work between the parts of the last layer's backward pass."""
         if passes or vector:
-            self._layers[-1][0].extend(self._work(one) for one in interleave(passes, vector))
+            self._layers[-1][0].extend(self._job(one) for one in interleave(passes, vector))
 
-    def _gradients(self, spec: LayerSpec, learn: Trainable) -> list[Work]:
+    def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Job]:
         """Return the weight gradients of a layer, cut so that their sums fit the queue."""
-        works: list[Work] = []
-        # A frozen bias of a layer whose weights learn: no sums are asked for.
-        for own in replace(spec, bias=learn.bias).sections():
+        jobs: list[Job] = []
+        # A frozen bias of a layer whose weights are trained: no sums are asked for.
+        for own in replace(spec, bias=trained.bias).sections():
             tile_sums = own.weight_elements // own.m_tiles
             whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), self._board,
                           self._traffic)
@@ -171,15 +171,15 @@ class _BackwardHalf:
             for first in range(0, own.m_tiles, tiles):
                 count = min(tiles, own.m_tiles - first)
                 shape = weight_gradient_shape(own, first, count)
-                works.append(self._work(_conv(Role.WEIGHT_GRADIENT, shape, self._board,
+                jobs.append(self._job(_conv(Role.WEIGHT_GRADIENT, shape, self._board,
                                               self._traffic), count * tile_sums))
-        return works
+        return jobs
 
-    def _work(self, descriptor: Descriptor, sums: int = 0) -> Work:
-        """Keep a descriptor; return it as work with its number, cycles and gradient sums."""
+    def _job(self, descriptor: Descriptor, sums: int = 0) -> Job:
+        """Keep a descriptor; return it as a job with its number, cycles and gradient sums."""
         self._descriptors.append(descriptor)
         cycles = descriptor.cost.cycles if descriptor.cost is not None else 0
-        return Work(len(self._descriptors) - 1, cycles, sums)
+        return Job(len(self._descriptors) - 1, cycles, sums)
 
     def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""
@@ -196,9 +196,9 @@ class _BackwardHalf:
                 ready, late = late, []
             ordered.append(descriptor)
             if descriptor.role == Role.BACKWARD_NORM:
-                learn = self._trainable[layer]
-                late += [Descriptor(role, layer) for role, learned in (
-                    (Role.UPDATE_GAMMA, learn.weights), (Role.UPDATE_BIAS, learn.bias)) if learned]
+                trained = self._trainable[layer]
+                updates = ((Role.UPDATE_GAMMA, trained.weights), (Role.UPDATE_BIAS, trained.bias))
+                late += [Descriptor(role, layer) for role, wanted in updates if wanted]
             if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and tiled:
                 tiles_left[layer] -= tiled.shape.outer
                 if tiles_left[layer] == 0 and tiled.shape.spec.bias:

@@ -227,8 +227,9 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
     return order.finish()
 
 
-def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arriving: Sequence[int],
-                 leaving: Sequence[int]) -> dict[int, list[list[Descriptor]]]:
+def node_operations(specs: Sequence[LayerSpec], backward_graph: BackwardGraph,
+                    arriving: Sequence[int], leaving: Sequence[int]
+                    ) -> dict[int, list[list[Descriptor]]]:
     """Return what the vector unit does in the backward half, by the layer that it is done for.
 
     The value is a list of operations; each is a list of descriptors: one for each part of the
@@ -250,7 +251,7 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
 
         def descriptors(role: Role, whole: bool, parts: int = leaving[node.layer],
                         own: int = number,
-                    layer: int = node.layer, count: int = images) -> list[Descriptor]:
+                        layer: int = node.layer, count: int = images) -> list[Descriptor]:
             """Return the descriptors of one operation: one for each part, or one for ``whole``."""
             if whole or count == 1:
                 return [Descriptor(role, layer, node=own)]
@@ -259,7 +260,7 @@ def step_entries(specs: Sequence[LayerSpec], backward_graph: BackwardGraph, arri
 
         if node.kind == nodes.NORM:
             operations += [descriptors(Role.BACKWARD_SUMS, False, arriving[node.layer]),
-                      descriptors(Role.BACKWARD_NORM, True)]
+                           descriptors(Role.BACKWARD_NORM, True)]
         if node.target:
             role = Role.UNPOOL if node.kind == nodes.UNPOOL else Role.BACKWARD_VECTOR
             operations.append(descriptors(role, node.kind == nodes.SPREAD))

@@ -69,7 +69,7 @@ class LayerSpec:
         m_tile: output channels of a tile: those of the array.
         kind: what the layer does.
         frozen: a normalisation uses its running statistics in training too: it is frozen, or
-            nothing learns up to it.
+            nothing up to it is trainable.
         groups: of a grouped convolution.
         drop: of a dropout.
         origin: of a section of a grouped convolution: where it begins in the layer.

@@ -32,18 +32,19 @@ def passes_of(net: str, layer: str) -> dict[Pass, StandalonePass]:
     return {one.kind: one for passes in found for one in passes if one.layer.name == layer}
 
 
-def limits(single: StandalonePass) -> dict[str, int]:
-    spec = standalone_specs(single.layer, single.batch, single.trained_input, BOARD)[PLACE]
-    least = bound(spec, single.kind, single.tiled_passes, BOARD)
-    found = bounds(spec, single.kind, single.tiled_passes, BOARD)
+def limits(standalone: StandalonePass) -> dict[str, int]:
+    spec = standalone_specs(standalone.layer, standalone.batch, standalone.trained_input,
+                            BOARD)[PLACE]
+    least = bound(spec, standalone.kind, standalone.tiled_passes, BOARD)
+    found = bounds(spec, standalone.kind, standalone.tiled_passes, BOARD)
     assert found[least.by] == least.cycles == max(found.values())
     return found
 
 
 def test_the_mapping_bounds_a_layer_of_stride_one() -> None:
     # 64 channels of 16 x 16: 4 tiles, 9 taps, 4 input blocks, a third of 4096 pixels (rounded up).
-    for single in passes_of("ds-cnn-conv", "dw1").values():
-        assert max(limits(single).values()) == limits(single)["array"] == 4 * 9 * 4 * 1366
+    for standalone in passes_of("ds-cnn-conv", "dw1").values():
+        assert max(limits(standalone).values()) == limits(standalone)["array"] == 4 * 9 * 4 * 1366
 
 
 def test_the_mapping_bounds_sections_of_groups() -> None:
@@ -53,10 +54,10 @@ def test_the_mapping_bounds_sections_of_groups() -> None:
         Conv(96, 1), Relu(), Conv(160, 3, 1, 1, groups=4), Dense(2)]))[1]
     pixels = -(-BATCH * 14 * 14 // 3)
     for kind, blocks in ((Pass.FORWARD, 6), (Pass.BACKWARD, 8), (Pass.WEIGHT_GRADIENT, 6)):
-        single = standalone_pass(layer, kind, BATCH, BOARD)
-        assert len(single.descriptors) == 4
-        assert single.macs == BATCH * 14 * 14 * 9 * 160 * 24
-        found = limits(single)
+        standalone = standalone_pass(layer, kind, BATCH, BOARD)
+        assert len(standalone.descriptors) == 4
+        assert standalone.macs == BATCH * 14 * 14 * 9 * 160 * 24
+        found = limits(standalone)
         assert max(found.values()) == found["array"] == 4 * 3 * 9 * blocks * pixels
         # The frame of zeros of the streamed map, of every image and channel block once.
         streamed = 40 if kind == Pass.BACKWARD else 24

@@ -29,13 +29,13 @@ def predicted_rtl(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """A virtual board that takes 2 % longer than predicted; returns the passes and latencies."""
     ran: list[tuple[str, int]] = []
 
-    def count(rtl: Rtl, single: StandalonePass, most_cycles: int) -> PassCount:
-        ran.append((single.name, rtl.latency))
-        plan = standalone_plan(single)
+    def count(rtl: Rtl, standalone: StandalonePass, most_cycles: int) -> PassCount:
+        ran.append((standalone.name, rtl.latency))
+        plan = standalone_plan(standalone)
         prediction = predict(plan, plan.train)
         cycles = prediction.cycles * 102 // 100
-        return PassCount(single, Counts(cycles, {**COUNTERS, **STALLS}), prediction,
-                         choose(single, most_cycles), (cycles,))
+        return PassCount(standalone, Counts(cycles, {**COUNTERS, **STALLS}), prediction,
+                         choose(standalone, most_cycles), (cycles,))
 
     monkeypatch.setattr(Rtl, "open", lambda rtl, nbytes: None)
     monkeypatch.setattr(Rtl, "count", count)

@@ -136,4 +136,4 @@ def test_facts_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("text", "wanted"), [
     ("1.21.5", (1, 21, 5)), ("2.1.0rc1", (2, 1, 0)), ("3.0.1.dev5", (3, 0, 1)), ("x", ())])
 def test_numbers_of_versions(text: str, wanted: tuple[int, ...]) -> None:
-    assert host.numbers(text) == wanted
+    assert host.version_numbers(text) == wanted

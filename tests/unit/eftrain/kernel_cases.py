@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.eftrain import FIXED16, FP32, ConvShape, DataType, Design, EfPass, Tile
+from pynq_train.eftrain import FIXED16, FP32, ConvShape, DataType, Design, EfPass, EfTile
 from pynq_train.eftrain.chips import XC7Z020
 from pynq_train.eftrain.csim import Kernel
 from pynq_train.eftrain.csim.kernel import Work
@@ -101,15 +101,15 @@ def update(case: Case) -> tuple[Float, Float]:
     return case.weight - case.rate * gradient, case.bias - case.rate * bias
 
 
-def tile_of(case: Case, kind: EfPass, design: Design, rng: np.random.Generator) -> Tile:
+def tile_of(case: Case, kind: EfPass, design: Design, rng: np.random.Generator) -> EfTile:
     """A random tile that the buffers hold."""
     shape = case.work.shape
     rows, cols = shape.produced(kind)
     made = shape.n if kind == EfPass.BP else shape.m
     held = -(-design.on_chip(shape, kind) // design.lanes)
     fitting = [count for count in range(1, rows + 1)
-               if design.holds(shape, kind, Tile(design.lanes, count, cols, made))]
-    return Tile(design.lanes, int(rng.choice(fitting)), cols,
+               if design.holds(shape, kind, EfTile(design.lanes, count, cols, made))]
+    return EfTile(design.lanes, int(rng.choice(fitting)), cols,
                 min(int(rng.integers(1, held + 1)) * design.lanes, made))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from kernel_cases import FIXED, FIXED_STEP, SMALL, draw, errors
 
-from pynq_train.eftrain import ConvShape, EfPass, Tile
+from pynq_train.eftrain import ConvShape, EfPass, EfTile
 from pynq_train.eftrain.chips import FP32, ZU9EG
 from pynq_train.eftrain.csim import Kernel, build, default_source
 from pynq_train.eftrain.csim.kernel import Work
@@ -146,7 +146,7 @@ def test_refusals_before_memory_is_touched(kernels: dict[str, Kernel]) -> None:
         kernel.forward(work, x[:, :, :, :3], weights)
     with pytest.raises(BadInput, match=r"conv9: weights: expected 148 numbers of float32"):
         kernel.forward(work, x, weights[:-1])
-    for tile in (Tile(4, 0, 4, 4), Tile(4, 2, 3, 4), Tile(4, 2, 4, 0), Tile(4, 2, 4, 999)):
+    for tile in (EfTile(4, 0, 4, 4), EfTile(4, 2, 3, 4), EfTile(4, 2, 4, 0), EfTile(4, 2, 4, 999)):
         with pytest.raises(BadInput, match=r"conv9: tile .*expected whole rows that the buffers "
                            r"hold, found 256, 128 and 200 words; use fewer rows"):
             kernel.forward(work, x, weights, tile)

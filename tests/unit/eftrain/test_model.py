@@ -14,7 +14,7 @@ from pynq_train.eftrain import (
     ConvShape,
     Design,
     EfPass,
-    Tile,
+    EfTile,
     Timing,
     chip_of,
     conv_shape,
@@ -26,7 +26,7 @@ from pynq_train.eftrain import (
 from pynq_train.eftrain.chips import XC7Z020, ZU9EG, data_type
 from pynq_train.eftrain.csim import EfNetwork
 from pynq_train.eftrain.latency import array_cycles, source_words
-from pynq_train.eftrain.predict import best_tile
+from pynq_train.eftrain.predict import best_ef_tile
 from pynq_train.eftrain.published import (
     ALEXNET,
     ALEXNET_BUILD,
@@ -48,22 +48,22 @@ VGG16 = layer_lists.get("vgg16-conv")
 
 @pytest.mark.parametrize("row", TABLE6, ids=lambda r: f"{r.layer}-{r.kind.value}")
 def test_table_6_to_the_cycle(row: Table6Row) -> None:
-    tile = Tile(16, row.rows, row.cols, row.on_chip)
+    tile = EfTile(16, row.rows, row.cols, row.on_chip)
     assert latency(ALEXNET[row.layer], row.kind, tile, 4, Timing(4)) == row.model
 
 
 def test_table_6_in_total() -> None:
-    assert sum(latency(ALEXNET[row.layer], row.kind, Tile(16, row.rows, row.cols, row.on_chip), 4,
+    assert sum(latency(ALEXNET[row.layer], row.kind, EfTile(16, row.rows, row.cols, row.on_chip), 4,
                        ALEXNET_BUILD.timing) for row in TABLE6) == 69_295_691
 
 
 @pytest.mark.parametrize("row", TABLE6, ids=lambda r: f"{r.layer}-{r.kind.value}")
 def test_tiles_of_table_6_are_chosen(row: Table6Row) -> None:
-    tile = best_tile(row.layer, ALEXNET[row.layer], row.kind, ALEXNET_BUILD, 4)
+    tile = best_ef_tile(row.layer, ALEXNET[row.layer], row.kind, ALEXNET_BUILD, 4)
     if (row.layer, row.kind) == ("c1", EfPass.WU):  # the paper takes the forward pass's two rows
-        assert tile == Tile(16, 1, 55, 96)
+        assert tile == EfTile(16, 1, 55, 96)
     else:
-        assert tile == Tile(16, row.rows, row.cols, row.on_chip)
+        assert tile == EfTile(16, row.rows, row.cols, row.on_chip)
 
 
 def test_vgg16_to_the_cycle() -> None:
@@ -134,11 +134,11 @@ def test_16_bit_numbers_double_the_words_of_a_stream() -> None:
 
 def test_strided_backward_pass_works_on_its_input_map() -> None:
     shape = ConvShape(8, 4, 8, 8, 16, 16, 3, 2)
-    whole = Tile(4, 16, 16, 4)
+    whole = EfTile(4, 16, 16, 4)
     assert array_cycles(shape, EfPass.BP, whole) == array_cycles(shape, EfPass.FP,
-                                                                 Tile(4, 8, 8, 8)) == 576
+                                                                 EfTile(4, 8, 8, 8)) == 576
     assert source_words(shape, EfPass.BP, whole) == 9 * 9
-    assert source_words(shape, EfPass.FP, Tile(4, 8, 8, 8)) == 17 * 17
+    assert source_words(shape, EfPass.FP, EfTile(4, 8, 8, 8)) == 17 * 17
 
 
 def test_dense_layers_are_left_out_unless_asked_for() -> None:

@@ -92,7 +92,7 @@ def test_depth_multiplier(rng: np.random.Generator) -> None:
                                atol=2e-3 * np.abs(want).max())
 
 
-def test_joined_channels(rng: np.random.Generator) -> None:
+def test_concatenated_channels(rng: np.random.Generator) -> None:
     start = keras.Input((10, 10, 3))
     x = layers.Conv2D(4, 1, activation="relu")(start)
     x = layers.Concatenate()([layers.Conv2D(8, 1)(x), layers.Conv2D(8, 3, padding="same")(x)])

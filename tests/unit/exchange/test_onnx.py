@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference_models.concat_nets import NETWORKS as JOINED
+from reference_models.concat_nets import NETWORKS as CONCATENATED
 from reference_models.dag_nets import NETWORKS, batch, random_params
 
 import pynq_train as pt
@@ -20,7 +20,8 @@ from pynq_train.layers import fuse
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-GRAPHS = {**NETWORKS, **JOINED, **{name: zoo.get(name) for name in zoo.names() if name != "vgg16"}}
+GRAPHS = {**NETWORKS, **CONCATENATED,
+          **{name: zoo.get(name) for name in zoo.names() if name != "vgg16"}}
 
 
 def runtime(path: Path, x: np.ndarray) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
-    if name in JOINED:
+    if name in CONCATENATED:
         assert len(fuse(again.graph)) == len(fuse(graph))
     norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)
                     for x in (op.momentum, op.eps)] for g in (graph, again.graph))

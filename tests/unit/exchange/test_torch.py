@@ -49,8 +49,8 @@ def test_residual_network() -> None:
     assert "blocks.1.skip.0" in ops and ops["drop"].rate == 0.2
 
 
-def test_joined_channels() -> None:
-    module, x = randomised(torch_nets.Joined()), torch.randn(3, 3, 10, 10)
+def test_concatenated_channels() -> None:
+    module, x = randomised(torch_nets.Concatenated()), torch.randn(3, 3, 10, 10)
     model = pt.from_torch(module, x)
     got = FloatTrainer(model.graph, model.params).logits(x.numpy())
     np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)

@@ -50,7 +50,7 @@ class Fire(nn.Module):
         return torch.cat([functional.relu(self.one(x)), functional.relu(self.three(x))], 1)
 
 
-class Joined(nn.Module):
+class Concatenated(nn.Module):
     """SqueezeNet's and DenseNet's habits: Fire, pooling behind it, lists of maps."""
 
     def __init__(self) -> None:

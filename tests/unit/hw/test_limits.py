@@ -177,7 +177,7 @@ def test_fields_hold_the_limits() -> None:
         assert limits.NO_LIMIT == (1 << limit.bits) - 1 > 32767
 
 
-def test_flags_and_winners_fill_words() -> None:
+def test_flags_and_argmax_indices_fill_words() -> None:
     channels = words.CHANNELS_PER_WORD
     assert words.FLAG_MASK_PIXELS * channels == WORD_BITS, "a bit per channel"
     # Bit and place in the 2x2 window: 3 bits per channel, 16 bits per pixel.

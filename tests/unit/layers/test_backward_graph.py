@@ -1,4 +1,4 @@
-"""The way of gradients back through branches."""
+"""The backward graph of branches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from pynq_train.layers import fuse
 from pynq_train.layers.backward_graph import BackwardGraph, active_layers, build_backward_graph
 
 
-def graph_of(*ops: Op, learning: tuple[str, ...] = ()) -> tuple[list[str], BackwardGraph]:
+def graph_of(*ops: Op, trainable: tuple[str, ...] = ()) -> tuple[list[str], BackwardGraph]:
     layers = fuse(Graph.build((3, 8, 8), ops))
-    wanted = [not learning or layer.name in learning for layer in layers]
+    wanted = [not trainable or layer.name in trainable for layer in layers]
     return ([layer.name for layer in layers],
             build_backward_graph(layers, active_layers(layers, wanted)))
 
@@ -94,7 +94,7 @@ def test_two_masks_do_not_meet_in_one_sum() -> None:
 
 def test_nothing_goes_below_what_learns() -> None:
     names, graph = graph_of(conv("a"), BatchNorm(name="n"), Relu(name="r"), conv("b"), Relu(),
-                          Dense(2, name="d"), learning=("n",))
+                          Dense(2, name="d"), trainable=("n",))
     assert text(names, graph) == [
         "backward d: dlogits -> b.dy", "backward b: b.dy -> n.dy", "norm n: n.dy at n -> "]
 

@@ -38,7 +38,7 @@ def conv(name: str, *inputs: str, out: int = 8, kernel: int = 1) -> Conv:
     return Conv(out, kernel, 1, "same", name=name, inputs=inputs)
 
 
-def joined(graph: Graph) -> dict[str, tuple[str, ...]]:
+def sources_of(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Inputs of the concatenations of the rewritten graph."""
     return {op.name: op.inputs for op in place_concats(graph).ops if isinstance(op, Concat)}
 
@@ -70,14 +70,14 @@ def test_a_graph_without_concatenations_stays() -> None:
 
 def test_dense_blocks_read_the_maps_before_them() -> None:
     for name in ("dense block", "dense block of lists"):
-        assert joined(NETWORKS[name]) == {"x0": ("stem", "l0"), "x1": ("x0", "l1"),
-                                          "x2": ("x1", "l2")}
+        assert sources_of(NETWORKS[name]) == {"x0": ("stem", "l0"), "x1": ("x0", "l1"),
+                                              "x2": ("x1", "l2")}
 
 
 def test_a_concatenation_of_the_same_maps_is_made_once() -> None:
     graph = graph_of(conv("a"), conv("b", "a"), Concat("one", ("a", "b")), conv("c"),
                      Concat("two", ("a", "b")), conv("e", out=8), Add("s", ("c", "e")), *HEAD)
-    assert joined(graph) == {"one": ("a", "b")}
+    assert sources_of(graph) == {"one": ("a", "b")}
     layers = {layer.name: layer for layer in fuse(graph)}
     names = list(layers)
     assert [names[at] for at in layers["e"].sources or ()] == ["one"]
@@ -103,9 +103,9 @@ def test_relu_and_pooling_behind_other_branches_get_a_map() -> None:
 def test_what_cannot_be_written_in_place_is_copied() -> None:
     graph = graph_of(conv("a"), Relu(name="r"), GlobalAvgPool(name="m"), Dense(8, name="u"),
                      Concat("j", ("m", "u")), Dense(3, name="d"))
-    assert joined(graph) == {"j": ("j.copy1", "u")}
+    assert sources_of(graph) == {"j": ("j.copy1", "u")}
     graph = graph_of(conv("a"), Concat("j", ("a", "a")), Concat("k", ("j", "a", "input")), *HEAD)
-    assert joined(graph) == {"j": ("a", "j.copy1"), "k": ("j", "k.copy1", "k.copy2")}
+    assert sources_of(graph) == {"j": ("a", "j.copy1"), "k": ("j", "k.copy1", "k.copy2")}
     kinds = {op.name: type(op) for op in place_concats(graph).ops}
     assert kinds["j.copy1"] is Copy and kinds["k.copy1"] is Copy and kinds["k.copy2"] is AvgPool
 
@@ -139,7 +139,7 @@ def test_no_sum_takes_a_vector_and_a_map() -> None:
         fuse(graph)
 
 
-def test_gradients_of_a_joined_map_are_parts_of_its_own() -> None:
+def test_gradients_of_a_concatenation_are_parts_of_its_own() -> None:
     """What else is handed to a source is added where its part stands."""
     layers = fuse(NETWORKS["dense block"])
     backward_graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
@@ -154,7 +154,7 @@ def test_gradients_of_a_joined_map_are_parts_of_its_own() -> None:
 
 
 def test_a_gradient_that_others_read_is_copied_before_it_is_parted() -> None:
-    layers = fuse(NETWORKS["sums of joined maps"])
+    layers = fuse(NETWORKS["sums of concatenations"])
     backward_graph = build_backward_graph(layers, active_layers(layers, [True] * len(layers)))
     at = next(step for step in backward_graph.nodes if step.target == "join.dy")
     assert at.kind == nodes.MASK and at.reads[0].tensor == "sum.dy"

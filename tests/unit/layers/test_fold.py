@@ -12,7 +12,7 @@ from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import Add, BatchNorm, Conv, Dense, Graph, MaxPool2x2, Op, Relu, zoo
 
 NETWORKS = {
-    "chain": Graph.build((2, 8, 8), [
+    "series": Graph.build((2, 8, 8), [
         Conv(4, 3, bias=False), BatchNorm(), Relu(), MaxPool2x2(), Conv(5, 2), BatchNorm(eps=0.1),
         Relu(), Dense(6), BatchNorm(), Relu(), Dense(3)]),
     "last": Graph.build((2, 4, 4), [Conv(4, 3, 1, 1, False, groups=2), BatchNorm(), Dense(3),
@@ -35,7 +35,7 @@ def test_output_stays(name: str, rng: np.random.Generator) -> None:
 
 
 def test_a_folded_chain_is_one_for_the_engine(rng: np.random.Generator) -> None:
-    graph = NETWORKS["chain"]
+    graph = NETWORKS["series"]
     folded = pt.fold_batchnorm(graph, random_params(graph, rng))
     plain = pt.Graph.build((2, 8, 8), [Conv(4, 3), Relu(), MaxPool2x2(), Conv(5, 2), Relu(),
                                        Dense(6), Relu(), Dense(3)])

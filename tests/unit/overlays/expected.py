@@ -13,7 +13,7 @@ from fake_vivado import ROOT, FakeVivado
 
 from pynq_train.hw import contract
 from pynq_train.hw.boards import Board
-from pynq_train.hw.registers import REGISTERS, Access
+from pynq_train.hw.registers import REGISTERS, RegisterAccess
 
 _INTC = {"zynq": 0x4180_0000, "zynqmp": 0xA001_0000}
 _PS = {"zynq": "processing_system7_0", "zynqmp": "zynq_ultra_ps_e_0"}
@@ -23,8 +23,8 @@ _IRQ = {"zynq": "IRQ_F2P", "zynqmp": "pl_ps_irq0"}
 _HOST = {"zynq": "M_AXI_GP0", "zynqmp": "M_AXI_HPM0_FPD"}
 _MEMORY = {"zynq": "S_AXI_HP{}", "zynqmp": "S_AXI_HP{}_FPD"}
 _SEGMENT = {"zynq": "S_AXI_HP{0}/HP{0}_DDR_LOWOCM", "zynqmp": "SAXIGP{1}/HP{0}_DDR_LOW"}
-_ACCESS = {Access.READ_ONLY: "read-only", Access.READ_WRITE: "read-write",
-           Access.WRITE_PULSE: "write-only"}
+_ACCESS = {RegisterAccess.READ_ONLY: "read-only", RegisterAccess.READ_WRITE: "read-write",
+           RegisterAccess.WRITE_PULSE: "write-only"}
 
 
 def top_ports() -> dict[str, str]:

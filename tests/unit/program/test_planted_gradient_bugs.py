@@ -10,7 +10,7 @@ from scheduled import BOARD, Fields, Scheduled, all_kinds, with_taps
 from pynq_train.errors import IllegalProgram
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import Opcode, Pass, Semaphore, pack_descriptor, pair
-from pynq_train.program import verify
+from pynq_train.program import verify_program
 from pynq_train.program.gradients import check_gradient
 from pynq_train.program.spans import strides_of, unpair
 
@@ -23,9 +23,9 @@ KERNEL5 = Scheduled.of(Sequential((3, 9, 7), "kernel5").conv(20, 5, padding=2).d
 
 def refused(planned: Scheduled, number: int, changes: Fields, message: str) -> None:
     """The change is refused with a message that names the descriptor."""
-    verify(planned.program())
+    verify_program(planned.program())
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} \(GRADIENT\):? .*{message}"):
-        verify(planned.program({number: changes}))
+        verify_program(planned.program({number: changes}))
 
 
 def conv(planned: Scheduled) -> int:
@@ -58,7 +58,7 @@ def test_fields_that_disagree_are_caught(changes: Fields, message: str) -> None:
 def test_raw_drain_outside_a_gradient_is_caught() -> None:
     number = PLANNED.number(Opcode.CONV, 0, Pass.FORWARD)
     with pytest.raises(IllegalProgram, match=r"c\.wu and y\.raw: expected both set in GRADIENT"):
-        verify(PLANNED.program({number: {"y.raw": 1}}))
+        verify_program(PLANNED.program({number: {"y.raw": 1}}))
 
 
 def test_weight_gradient_without_update_is_caught() -> None:
@@ -70,7 +70,7 @@ def test_weight_gradient_without_update_is_caught() -> None:
                                                        "pre.signal": int(Semaphore.CONV)}
     with pytest.raises(IllegalProgram, match=r"g_pass: expected the weight gradient in GRADIENT "
                                              r"descriptors only, found WEIGHT_GRADIENT in CONV"):
-        verify(PLANNED.made(b"".join(map(pack_descriptor, fields))))
+        verify_program(PLANNED.made(b"".join(map(pack_descriptor, fields))))
 
 
 def test_queue_shorter_than_a_segment_is_caught() -> None:
@@ -94,7 +94,7 @@ def test_taps_out_of_order_are_caught() -> None:
     taps = list(program.tap_table(number))
     taps[:2], taps[2:4] = taps[2:4], taps[:2]
     with pytest.raises(IllegalProgram, match=r"input of weight m tile 0, n block 0, row 0"):
-        verify(with_taps(program, number, taps))
+        verify_program(with_taps(program, number, taps))
 
 
 def test_mute_tap_is_caught() -> None:
@@ -102,7 +102,7 @@ def test_mute_tap_is_caught() -> None:
     taps = list(program.tap_table(number))
     taps[1] = {**taps[1], "mute": 1}
     with pytest.raises(IllegalProgram, match=r"taps: expected none is mute"):
-        verify(with_taps(program, number, taps))
+        verify_program(with_taps(program, number, taps))
 
 
 def test_tiles_of_channels_that_stand_still_are_caught() -> None:
@@ -180,11 +180,11 @@ def test_update_before_the_backward_pass_is_caught() -> None:
     order.insert(order.index(gradient) + 1, backward)
     with pytest.raises(IllegalProgram, match=r"hazard at .*\.w16.* \(GRADIENT\) writes its 16-bit "
                                              r"copy.* reads its S operand"):
-        verify(PLANNED.reordered(order))
+        verify_program(PLANNED.reordered(order))
     updates = sum(PLANNED.fields[k]["pre.opcode"] in (Opcode.GRADIENT, Opcode.UPDATE)
                   for k in order[:order.index(backward)])
     wait = {"pre.wait_s": updates, "pre.wait_s_sem": int(Semaphore.UPDATE)}
-    verify(PLANNED.reordered(order, {backward: wait}))
+    verify_program(PLANNED.reordered(order, {backward: wait}))
 
 
 def without_biases() -> tuple[Scheduled, int, int]:
@@ -206,16 +206,16 @@ def test_masters_of_another_gradient_are_caught() -> None:
     sem = int(Semaphore.UPDATE)
     refused(planned, second, {**shared, "pre.wait_y": updates, "pre.wait_y_sem": sem}, message)
     wait = {"pre.wait_x": updates, "pre.wait_x_sem": sem}
-    verify(planned.program({second: {**shared, **wait}}))
+    verify_program(planned.program({second: {**shared, **wait}}))
 
 
 def test_copy_over_the_masters_of_another_gradient_is_caught() -> None:
     """Copies and masters go through different ports."""
     planned, first, second = without_biases()
-    verify(planned.program())
+    verify_program(planned.program())
     with pytest.raises(IllegalProgram, match=r"hazard at .*\.wv.* writes its masters, .* writes "
                                              r"its 16-bit copy, and nothing orders them"):
-        verify(planned.program({second: {"u.w16_off": planned.fields[first]["u.wv_off"]}}))
+        verify_program(planned.program({second: {"u.w16_off": planned.fields[first]["u.wv_off"]}}))
 
 
 def test_masters_with_momentum_in_the_place_of_plain_ones_are_caught() -> None:
@@ -225,9 +225,9 @@ def test_masters_with_momentum_in_the_place_of_plain_ones_are_caught() -> None:
     program = PLANNED.program({number: {"u.u_plain": 1}})
     half = tuple(replace(r, nbytes=4 * PLANNED.fields[number]["u.u_count"]) if r.offset == wv else r
                  for r in program.regions)
-    verify(replace(program, regions=half))
+    verify_program(replace(program, regions=half))
     with pytest.raises(IllegalProgram, match=r"reads its masters: expected bytes of .*\.wv alone"):
-        verify(replace(PLANNED.program({number: {"u.u_plain": 0}}), regions=half))
+        verify_program(replace(PLANNED.program({number: {"u.u_plain": 0}}), regions=half))
 
 
 def test_update_over_the_operands_of_its_own_gradient_is_caught() -> None:
@@ -245,4 +245,4 @@ def test_update_from_memory_that_overtakes_loads_is_caught() -> None:
     weights = PLANNED.fields[gradient]["u.w16_off"]
     with pytest.raises(IllegalProgram, match=rf"hazard at .*\.w16.*BACKWARD.* reads its S operand, "
                                              rf"descriptor {update} .* writes its 16-bit copy"):
-        verify(PLANNED.program({update: {"u.u_copy": 1, "u.w16_off": weights}}))
+        verify_program(PLANNED.program({update: {"u.u_copy": 1, "u.w16_off": weights}}))

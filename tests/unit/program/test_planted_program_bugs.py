@@ -12,7 +12,7 @@ from pynq_train.errors import IllegalProgram
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import Opcode, Pass
 from pynq_train.hw.config import HwConfig
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.schedule.passes import tiling
 from pynq_train.schedule.passes.geometry import PassShape, TiledPass
 from pynq_train.schedule.specs import spec as schedule_layer
@@ -26,7 +26,7 @@ def program(changes: dict[int, dict[str, int]] | None = None) -> Program:
 
 
 def test_the_program_is_right_without_a_bug() -> None:
-    verify(program())
+    verify_program(program())
 
 
 def waits() -> list[tuple[int, str]]:
@@ -47,14 +47,14 @@ def waits() -> list[tuple[int, str]]:
 def test_missing_wait_is_caught(number: int, unit: str) -> None:
     """Without any single one of the scheduler's waits the program is refused."""
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
-        verify(program({number: {f"pre.wait_{unit}": 0}}))
+        verify_program(program({number: {f"pre.wait_{unit}": 0}}))
 
 
 def test_wait_that_is_one_too_small_is_caught() -> None:
     number = PLANNED.number(Opcode.UPDATE, 1)
     wait = PLANNED.fields[number]["pre.wait_x"]
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
-        verify(program({number: {"pre.wait_x": wait - 1}}))
+        verify_program(program({number: {"pre.wait_x": wait - 1}}))
 
 
 def test_overlapping_tensors_are_caught() -> None:
@@ -64,7 +64,7 @@ def test_overlapping_tensors_are_caught() -> None:
     at = next(k for k, r in enumerate(regions) if r.symbol.endswith(".dy"))
     regions[at] = replace(regions[at], offset=regions[at].offset - 128)
     with pytest.raises(IllegalProgram, match=r"tensors .* overlap at 0x"):
-        verify(replace(good, regions=tuple(regions)))
+        verify_program(replace(good, regions=tuple(regions)))
 
 
 def test_overlapping_records_are_caught() -> None:
@@ -73,7 +73,7 @@ def test_overlapping_records_are_caught() -> None:
     beside = next(k for k, f in enumerate(PLANNED.fields)
                   if k > update and f["pre.opcode"] == Opcode.CONV)
     with pytest.raises(IllegalProgram, match=r"its record at .* overlaps that of descriptor"):
-        verify(program({update: {"pre.rec_off": PLANNED.fields[beside]["pre.rec_off"]}}))
+        verify_program(program({update: {"pre.rec_off": PLANNED.fields[beside]["pre.rec_off"]}}))
 
 
 def test_overlapping_stores_of_tiles_are_caught() -> None:
@@ -82,15 +82,16 @@ def test_overlapping_stores_of_tiles_are_caught() -> None:
     jump = PLANNED.fields[number]["yw.daddr0"]
     assert jump % 4 == 0 and jump > 0
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
-        verify(program({number: {"yw.daddr0": jump // 4 * 3 // 8 * 8}}))
+        verify_program(program({number: {"yw.daddr0": jump // 4 * 3 // 8 * 8}}))
 
 
 def test_store_into_another_tensor_is_caught() -> None:
     """The gradient of the second layer's input is written over its weights."""
     plan = PLANNED.plan
     number = PLANNED.number(Opcode.CONV, 1, Pass.BACKWARD)
+    weights = plan.memory[f"{plan.specs[1].name}.w16"].offset
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .*"):
-        verify(program({number: {"yw.addr": plan.memory[f"{plan.specs[1].name}.w16"].offset}}))
+        verify_program(program({number: {"yw.addr": weights}}))
 
 
 @pytest.mark.parametrize("name", ["u.wv_off", "u.w16_off"])
@@ -98,7 +99,7 @@ def test_address_outside_the_arena_is_caught(name: str) -> None:
     number, end = PLANNED.number(Opcode.GRADIENT, 0), PLANNED.plan.memory.nbytes
     assert PLANNED.fields[number][name] < end
     with pytest.raises(IllegalProgram, match=rf"descriptor {number} .* outside the arena"):
-        verify(program({number: {name: end}}))
+        verify_program(program({number: {name: end}}))
 
 
 @pytest.mark.parametrize("pitch", ["row_pitch", "image_pitch"])
@@ -110,7 +111,7 @@ def test_bank_pitch_is_caught(pitch: str, monkeypatch: pytest.MonkeyPatch) -> No
     bad = all_kinds().program()
     monkeypatch.undo()
     with pytest.raises(IllegalProgram, match=r"descriptor [0-9]+ .*bank"):
-        verify(bad)
+        verify_program(bad)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -124,7 +125,7 @@ def test_flag_rows_beyond_the_flag_buffer_are_caught(pooled: bool,
     bad = Scheduled.of((net.pool() if pooled else net).conv(1, 1).dense(2).build(), 1).program()
     most = 512 if pooled else 1024
     with pytest.raises(IllegalProgram, match=rf"columns of . with flags: expected at most {most},"):
-        verify(bad)
+        verify_program(bad)
 
 
 def test_flag_tiles_that_start_inside_a_word_are_caught() -> None:
@@ -135,7 +136,7 @@ def test_flag_tiles_that_start_inside_a_word_are_caught() -> None:
     jump = planned.fields[number]["s.dc4"]
     assert jump and jump % 16 == 0
     with pytest.raises(IllegalProgram, match=r"first column of a tile of s with flags"):
-        verify(planned.program({number: {"s.dc4": jump - 1}}))
+        verify_program(planned.program({number: {"s.dc4": jump - 1}}))
 
 
 def test_chunk_as_long_as_the_ring_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +153,4 @@ def test_chunk_as_long_as_the_ring_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     assert planned.fields[planned.number(Opcode.GRADIENT, 0)]["c.s_chunk"] == 2048
     with pytest.raises(IllegalProgram, match=r"words of an S chunk: expected at most 2040"):
-        verify(planned.program())
+        verify_program(planned.program())

@@ -12,7 +12,7 @@ from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import Opcode, pack_descriptor
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.program.program import Program
-from pynq_train.program.verify import verify
+from pynq_train.program.verify import verify_program
 
 
 def program(back: bool) -> Program:
@@ -28,7 +28,7 @@ def program(back: bool) -> Program:
 
 @pytest.mark.parametrize("back", [False, True])
 def test_random_ones_are_legal(back: bool) -> None:
-    verify(program(back))
+    verify_program(program(back))
 
 
 @pytest.mark.parametrize(("back", "name", "change", "text"), [
@@ -53,17 +53,17 @@ def test_rules(back: bool, name: str, change: int, text: str) -> None:
     value = fields[f"p.{name}"]
     fields[f"p.{name}"] = max(value + change, 0) if change < 0 else change
     with pytest.raises(IllegalProgram, match=rf"descriptor 0 \(POOL\): {text}"):
-        verify(replace(made, descriptors=pack_descriptor(fields)))
+        verify_program(replace(made, descriptors=pack_descriptor(fields)))
 
 
 @pytest.mark.parametrize(("name", "text"), [
     ("i", "reads its map that it reads"), ("o", "writes its map that it writes"),
-    ("w", "winners"),
+    ("w", "argmax indices"),
 ])
 @pytest.mark.parametrize("back", [False, True])
 def test_places(back: bool, name: str, text: str) -> None:
     made = program(back)
     fields = {**made.fields[0], f"p.{name}_off": made.arena_bytes - 8, "p.p_winners": int(not back)}
     with pytest.raises(IllegalProgram, match=f"{text} outside the arena"):
-        verify(replace(made, descriptors=pack_descriptor(fields)))
+        verify_program(replace(made, descriptors=pack_descriptor(fields)))
     assert fields["pre.opcode"] == Opcode.POOL

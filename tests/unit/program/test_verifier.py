@@ -15,7 +15,7 @@ from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, Unit, pack_descriptor, pair
 from pynq_train.layers.fuse import fuse
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.program.access import Access
 from pynq_train.program.hazards import Order
 from pynq_train.program.spans import Spans, affine, distinct, strides_of, unpair
@@ -47,7 +47,7 @@ def programs(name: str, batch: int) -> tuple[Program, Program]:
 @pytest.mark.parametrize("batch", [1, 5])
 def test_scheduled_programs_pass(name: str, batch: int) -> None:
     for program in programs(name, batch):
-        verify(program)
+        verify_program(program)
 
 
 def change(program: Program, index: int, **fields: int) -> Program:
@@ -141,7 +141,7 @@ BROKEN: list[tuple[str, dict[str, int], str]] = [
 def test_broken_programs_are_refused(name: str, fields: dict[str, int], message: str) -> None:
     program = programs("small", 5)[0]
     with pytest.raises(IllegalProgram, match=message):
-        verify(change(program, find(program, name), **fields))
+        verify_program(change(program, find(program, name), **fields))
 
 
 MAPS: list[tuple[Callable[[Program], Program], str]] = [
@@ -158,7 +158,7 @@ MAPS: list[tuple[Callable[[Program], Program], str]] = [
 @pytest.mark.parametrize("broken,message", MAPS)
 def test_broken_maps_are_refused(broken: Callable[[Program], Program], message: str) -> None:
     with pytest.raises(IllegalProgram, match=message):
-        verify(broken(programs("small", 5)[0]))
+        verify_program(broken(programs("small", 5)[0]))
 
 
 def test_fence_orders_everything() -> None:
@@ -168,10 +168,10 @@ def test_fence_orders_everything() -> None:
     second = {**second, "pre.wait_x": 0, "pre.number": 2}
     code = (pack_descriptor(first) + pack_descriptor({"pre.number": 1})
             + pack_descriptor(second))
-    verify(replace(program, descriptors=code))
+    verify_program(replace(program, descriptors=code))
     unfenced = pack_descriptor(first) + pack_descriptor({**second, "pre.number": 1})
     with pytest.raises(IllegalProgram, match="let the X unit of the second wait for the first"):
-        verify(replace(program, descriptors=unfenced))
+        verify_program(replace(program, descriptors=unfenced))
 
 
 NOTHING = Spans.one(0, 8)

@@ -6,7 +6,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from reference_models.chain_policy import chain_params, start_chain
+from reference_models.series_policy import series_params, start_series
 
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import Opcode, pack_params
@@ -23,7 +23,7 @@ LAYERS = ("a", "b", "c")
 
 
 def start() -> ExponentPolicy:
-    return start_chain(LAYERS, [range_of_master(1 << 27)] * 3)
+    return start_series(LAYERS, [range_of_master(1 << 27)] * 3)
 
 
 def test_start_guesses() -> None:
@@ -65,12 +65,12 @@ def test_weights_in_memory_lag_by_one_step() -> None:
 def test_every_field_stays_in_range() -> None:
     rng = random.Random(5)
     for _ in range(300):
-        policy = start_chain(LAYERS, [rng.randint(-40, 3) for _ in LAYERS],
+        policy = start_series(LAYERS, [rng.randint(-40, 3) for _ in LAYERS],
                              rng.randint(-30, 20))
         for _ in range(4):
             batch = rng.choice([1, 7, 128, 4096])
             e = policy.exponents(batch)
-            params = chain_params(policy, e, SgdStep(rng.choice([1e-9, 0.01, 3.0]), 0.9, 5e-4))
+            params = series_params(policy, e, SgdStep(rng.choice([1e-9, 0.01, 3.0]), 0.9, 5e-4))
             for values in (*params.forward, *params.backward):
                 pack_params(Opcode.CONV, values)
                 assert 0 <= values["shift"] <= 47
@@ -89,7 +89,7 @@ def test_every_field_stays_in_range() -> None:
 def test_shifts_mean_what_they_say() -> None:
     policy = start()
     e = policy.exponents(64)
-    params = chain_params(policy, e, SgdStep(0.02, 0.9, 5e-4))
+    params = series_params(policy, e, SgdStep(0.02, 0.9, 5e-4))
     for layer, exps in enumerate(e.layers):
         # a sum of 1 at the accumulator's exponent is 2**-shift codes of y
         assert Fraction(2) ** (exps.x + exps.w) == (
@@ -113,7 +113,7 @@ def test_learning_rate() -> None:
     assert learning_rate_fields(1e-14)[1] == 47
     with pytest.raises(BadInput, match="learning rate"):
         learning_rate_fields(float("nan"))
-    mean = chain_params(start(), start().exponents(96), SgdStep(0.03, 0.9, 1e-3))
+    mean = series_params(start(), start().exponents(96), SgdStep(0.03, 0.9, 1e-3))
     fields = mean.update_weights[0]
     assert abs(fields["lr"] / 2 ** fields["lr_shift"] / 16 - 0.03 * 64 / 96) < 1e-6
     assert fields["decay"] == round(1e-3 * 96 / 64 * 2**20)
@@ -134,10 +134,10 @@ def test_calibration() -> None:
 
 
 def test_untrained_layers_keep_their_weights() -> None:
-    policy = start_chain(("a", "b"), [0, 0], trained_from=1)
+    policy = start_series(("a", "b"), [0, 0], trained_from=1)
     e = policy.exponents(4)
     assert e.layers[0].dy == 0 and e.layers[0].w_next == e.layers[0].w
-    params = chain_params(policy, e, SgdStep(0.1))
+    params = series_params(policy, e, SgdStep(0.1))
     assert params.update_weights[0] == {} and params.update_weights[1]["lr"] > 0
     policy.observe(e, Measures([9, 9], [None, None], [None, 1 << 20]))
 
@@ -164,6 +164,6 @@ def test_checkpoints_of_the_first_release_and_of_other_networks() -> None:
     data = policy.to_dict()
     older = {**data, "layers": [[name, True, True] for name in LAYERS]}
     assert ExponentPolicy.from_dict(older, policy.layers, policy.backward_graph) == policy
-    other = start_chain(("a", "b", "d"), [0] * 3)
+    other = start_series(("a", "b", "d"), [0] * 3)
     with pytest.raises(BadInput, match="expected the layers of its network"):
         ExponentPolicy.from_dict(data, other.layers, other.backward_graph)

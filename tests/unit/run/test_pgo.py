@@ -10,7 +10,7 @@ from pynq_train.run.pgo import board_of_package
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_configuration_is_exercised_on_a_board_of_its_own(name: str) -> None:
+def test_every_configuration_has_a_pgo_run_on_a_board_of_its_own(name: str) -> None:
     package = default_source(config=CONFIGS[name]).package
     assert package is not None
     assert board_of_package(package.as_posix()).config == CONFIGS[name]

@@ -24,7 +24,7 @@ from pynq_train.hw.commands import (
 )
 from pynq_train.hw.config import CONFIGS
 from pynq_train.layers.fuse import fuse
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule import report
 from pynq_train.schedule.lower.program import build_evaluation, build_training
@@ -228,8 +228,8 @@ def test_queues_that_no_layer_fits_are_refused(tm: int, name: str, least: int,
         return make_plan(layers, 3, replace(BOARD, config=config))
 
     image = build_training(made := plan(least))
-    verify(Program.make(image.name, image.program, image.taps, made.memory, made.memory.nbytes,
-                        made.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, made.memory,
+                                made.memory.nbytes, made.board.config))
     with pytest.raises(DoesNotFit, match=rf"{name}: expected at least .* {tm} output lanes"):
         plan(least // 2)
 
@@ -242,8 +242,8 @@ def test_rows_with_flags_are_cut_if_they_must_be(board: str, cols: int, pool: bo
     plan = make_plan(fuse((net.pool() if pool else net).global_pool().dense(4).build()), 2,
                      BOARDS[board])
     image = build_training(plan)
-    verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, plan.memory,
+                                plan.memory.nbytes, plan.board.config))
     cut = [e.tiled for e in plan.train
            if e.tiled is not None and e.layer == 0 and e.tiled.col_tiles > 1]
     assert cut and all(tiled.tile.cols % 16 == 0 for tiled in cut)

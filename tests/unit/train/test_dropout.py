@@ -167,7 +167,8 @@ def described(image: ProgramImage) -> list[dict[str, int]]:
 def test_evaluation_does_without_it() -> None:
     session = opened(CNN)
     assert sum(one["v.v_drop"] for one in described(session.training)) >= 4
-    names = [session.plan.specs[entry.layer].name for entry in session.evaluation.descriptors]
+    names = [session.plan.specs[descriptor.layer].name
+             for descriptor in session.evaluation.descriptors]
     assert not set(names) & {"map", "normed", "flat", "units"}
     # With a ReLU behind it, the ReLU remains.
     session = opened(MLP)
@@ -180,8 +181,8 @@ def test_the_program_of_an_evaluation_is_that_of_the_network_without_it() -> Non
               Conv(8, 3, 1, 1, name="b"), Dropout(0.2, "e"), Dense(4, name="logits")]
     plans = [opened(Graph.build((2, 8, 8), [op for op in layers if keep or op.kind != "dropout"])
                     ).plan for keep in (True, False)]
-    with_it, without = ([(entry.role, plan.specs[entry.layer].name, entry.images)
-                         for entry in plan.evaluate] for plan in plans)
+    with_it, without = ([(descriptor.role, plan.specs[descriptor.layer].name, descriptor.images)
+                         for descriptor in plan.evaluate] for plan in plans)
     assert with_it == without
 
 

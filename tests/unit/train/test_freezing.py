@@ -38,13 +38,13 @@ def check_first_step(graph: Graph, batch: int, train: str | tuple[str, ...]) -> 
     before = pt.Learner(graph).masters
     whole, partly = one_step(graph, batch, "all"), one_step(graph, batch, train)
     layers = fuse(graph)
-    for layer, learn in zip(layers, select(layers, train)):
+    for layer, trained in zip(layers, select(layers, train)):
         if layer.average:  # its weights are constants
             continue
         weight, bias = parts(partly[layer.name])
         wanted = parts(whole[layer.name]), parts(before[layer.name])
-        assert weight == wanted[not learn.weights][0], f"{layer.name}.weight"
-        assert bias == wanted[not learn.bias][1], f"{layer.name}.bias"
+        assert weight == wanted[not trained.weights][0], f"{layer.name}.weight"
+        assert bias == wanted[not trained.bias][1], f"{layer.name}.bias"
 
 
 @pytest.mark.parametrize("train", ["last-layer", "last-block", "bias", "*.weight",

@@ -27,7 +27,7 @@ def network(name: str) -> Graph:
     return Graph.build((1, 8, 8), [*ops, GlobalAvgPool(), Dense(10)], name)
 
 
-CHAIN = Graph.build((1, 8, 8), [Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 2, 1, groups=2), Relu(),
+SERIES = Graph.build((1, 8, 8), [Conv(12, 3, 1, 1), Relu(), Conv(24, 3, 2, 1, groups=2), Relu(),
                                 Conv(18, 3, 1, 1, groups=6), Relu(), MaxPool2x2(), Dense(10)])
 """All on the array, with biases: the sections of the second are groups, of the third join four."""
 
@@ -74,7 +74,7 @@ def test_what_stands_between_groups_stays_absent(momentum: float,
         return words.reshape(-1)[gap], session._get("conv3.w16", np.int16).reshape(-1)[gap]
 
     def trained() -> pt.Learner:
-        learner = pt.Learner(CHAIN, optimizer=pt.SGD(lr=0.05, momentum=momentum), batch=BATCH)
+        learner = pt.Learner(SERIES, optimizer=pt.SGD(lr=0.05, momentum=momentum), batch=BATCH)
         learner.fit(*images(), progress=False)
         return learner
 
@@ -88,7 +88,7 @@ def test_what_stands_between_groups_stays_absent(momentum: float,
 def test_biases_learn_alone() -> None:
     """The sums of the gradient of each section without its weights."""
     x, y = images()
-    both = [pt.Learner(CHAIN, optimizer=pt.SGD(lr=0.05), batch=BATCH, trainable=train)
+    both = [pt.Learner(SERIES, optimizer=pt.SGD(lr=0.05), batch=BATCH, trainable=train)
             for train in ("bias", "all")]
     plan = both[0].plan
     assert sum(e.role == Role.BIAS_SUMS and e.layer == 2 for e in plan.train) == 2

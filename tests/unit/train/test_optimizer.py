@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reference_models.chain_policy import chain_params, start_chain
+from reference_models.series_policy import series_params, start_series
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnknownName
@@ -125,10 +125,10 @@ def test_layer_rates_take_the_first_pattern() -> None:
 
 
 def test_layer_rates_reach_the_step_block() -> None:
-    policy = start_chain(("a", "b"), [0, 0])
+    policy = start_series(("a", "b"), [0, 0])
     used = policy.exponents(4)
-    plain = chain_params(policy, used, SGD(lr=0.1, schedule="constant").at(9, 10))
-    half = chain_params(policy, used, SGD(lr=0.1, schedule="constant", layer_lr={"a": 0.5}).at(
+    plain = series_params(policy, used, SGD(lr=0.1, schedule="constant").at(9, 10))
+    half = series_params(policy, used, SGD(lr=0.1, schedule="constant", layer_lr={"a": 0.5}).at(
         9, 10, ["a", "b"]))
     assert half.update_weights[1] == plain.update_weights[1]
     assert half.update_weights[0] == {**plain.update_weights[0],
@@ -145,13 +145,13 @@ def test_layer_rates_follow_the_float_twin(net: Graph, data: Data) -> None:
 
 
 def test_clipping_is_a_power_of_two_on_all_gradients() -> None:
-    policy = start_chain("abc", [0] * 3)
+    policy = start_series("abc", [0] * 3)
     policy.gradient = [[-9, -7], [-5], []]
     used = policy.exponents(4)
     bounds = [2.0 ** (e.dx + 15) for e in used.layers if e.dx]
     assert bounds == [2.0**-6, 2.0**-4]
     assert clip_shift(used, -4) == 0 and clip_shift(used, -7) == 3
-    plain, clipped = (chain_params(policy, used, SGD(clip=clip).at(0, 9))
+    plain, clipped = (series_params(policy, used, SGD(clip=clip).at(0, 9))
                       for clip in (None, 2.0**-7 * 1.9))
     for one, other in zip((*plain.update_weights, *plain.update_bias),
                           (*clipped.update_weights, *clipped.update_bias)):

@@ -17,14 +17,14 @@ from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.passes.gradient_order import (
     MOMENTUM_RATE,
     PLAIN_RATE,
-    Work,
+    Job,
     backward_order,
     slice_tiles,
 )
 from pynq_train.schedule.plan import make_plan
 
 BOARD = BOARDS["pynq-z2"]
-Layers = list[tuple[list[Work], list[Work]]]
+Layers = list[tuple[list[Job], list[Job]]]
 
 
 def random_layers(rng: random.Random, room: int) -> Layers:
@@ -33,27 +33,27 @@ def random_layers(rng: random.Random, room: int) -> Layers:
     key = 0
     for _ in range(rng.randint(1, 7)):
         counts = rng.randint(0, 2), rng.randint(1, 4)
-        works: tuple[list[Work], list[Work]] = ([], [])
+        jobs: tuple[list[Job], list[Job]] = ([], [])
         for kind, count in enumerate(counts):
             for _ in range(count):
                 sums = rng.choice([4, room // 8, room // 2, room, 2 * room]) if kind else 0
-                works[kind].append(Work(key, rng.choice([1, room // 10, room, 3 * room]), sums))
+                jobs[kind].append(Job(key, rng.choice([1, room // 10, room, 3 * room]), sums))
                 key += 1
-        layers.append(works)
+        layers.append(jobs)
     return layers
 
 
 def waits_in_vain(layers: Layers, order: list[int], room: int, rate: Fraction) -> list[int]:
     """Gradients that overflow the queue although backward passes were left to be done first."""
-    works = {w.key: w for backward, gradients in layers for w in (*backward, *gradients)}
+    jobs = {w.key: w for backward, gradients in layers for w in (*backward, *gradients)}
     last_backward = max((order.index(w.key) for backward, _ in layers for w in backward),
                         default=-1)
     level, bad = Fraction(0), []
     for place, key in enumerate(order):
-        work = works[key]
-        level = max(level + work.sums - rate * work.cycles, Fraction(0))
+        job = jobs[key]
+        level = max(level + job.sums - rate * job.cycles, Fraction(0))
         if level > room:
-            if work.sums and place < last_backward:
+            if job.sums and place < last_backward:
                 bad.append(key)
             level = Fraction(room)
     return bad
@@ -61,7 +61,7 @@ def waits_in_vain(layers: Layers, order: list[int], room: int, rate: Fraction) -
 
 def postponed(layers: Layers, order: list[int], room: int, rate: Fraction) -> list[int]:
     """Backward passes in front of which a gradient that had room was left waiting."""
-    works = {w.key: w for backward, gradients in layers for w in (*backward, *gradients)}
+    jobs = {w.key: w for backward, gradients in layers for w in (*backward, *gradients)}
     first_of = {backward[0].key: number for number, (backward, _) in enumerate(layers) if backward}
     level, done, bad = Fraction(0), set[int](), []
     for key in order:
@@ -70,8 +70,8 @@ def postponed(layers: Layers, order: list[int], room: int, rate: Fraction) -> li
                        if w.key not in done]
             if waiting and level + waiting[0].sums - rate * waiting[0].cycles <= room:
                 bad.append(key)
-        work = works[key]
-        level = min(max(level + work.sums - rate * work.cycles, Fraction(0)), Fraction(room))
+        job = jobs[key]
+        level = min(max(level + job.sums - rate * job.cycles, Fraction(0)), Fraction(room))
         done.add(key)
     return bad
 
@@ -84,10 +84,10 @@ def test_random_layers(number: int, rate: Fraction) -> None:
     layers = random_layers(rng, room)
     order = backward_order(layers, room, rate)
     every = [w.key for backward, gradients in layers for w in (*backward, *gradients)]
-    assert sorted(order) == sorted(every), "not every work once"
+    assert sorted(order) == sorted(every), "not every job once"
     place = {key: at for at, key in enumerate(order)}
-    chain = [place[w.key] for backward, _ in layers for w in backward]
-    assert chain == sorted(chain), "the backward passes are not a chain"
+    backwards = [place[w.key] for backward, _ in layers for w in backward]
+    assert backwards == sorted(backwards), "the backward passes are out of order"
     slices = [place[w.key] for _, gradients in layers for w in gradients]
     assert slices == sorted(slices), "slices out of their order"
     for backward, gradients in layers:
@@ -99,15 +99,15 @@ def test_random_layers(number: int, rate: Fraction) -> None:
 
 def test_a_gradient_waits_for_room() -> None:
     """Two layers: the second gradient has no room until the last backward pass has run."""
-    layers = [([], [Work(0, 10, 1000)]), ([Work(1, 10)], [Work(2, 10, 900)]),
-              ([Work(3, 2000)], [Work(4, 10, 100)])]
+    layers = [([], [Job(0, 10, 1000)]), ([Job(1, 10)], [Job(2, 10, 900)]),
+              ([Job(3, 2000)], [Job(4, 10, 100)])]
     assert backward_order(layers, 1024, PLAIN_RATE) == [0, 1, 3, 2, 4]
     assert backward_order(layers, 4096, PLAIN_RATE) == [0, 1, 2, 3, 4]
 
 
 def test_the_checks_can_fail() -> None:
-    layers = [([], [Work(0, 10, 1000)]), ([Work(1, 10)], [Work(2, 10, 900)]),
-              ([Work(3, 2000)], [Work(4, 10, 100)])]
+    layers = [([], [Job(0, 10, 1000)]), ([Job(1, 10)], [Job(2, 10, 900)]),
+              ([Job(3, 2000)], [Job(4, 10, 100)])]
     assert waits_in_vain(layers, [0, 1, 2, 3, 4], 1024, PLAIN_RATE) == [2]
     assert postponed(layers, [1, 0, 3, 2, 4], 4096, PLAIN_RATE) == [1, 3]
 

@@ -1,4 +1,4 @@
-"""Joined maps in memory: where their sources stand, what waits for them, what proves it."""
+"""Concat buffers in memory: where their sources stand, what waits for them, what proves it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import pack_descriptor
 from pynq_train.layers import fuse, kinds, nodes
-from pynq_train.program import Program, verify
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.groups import groups_of
 from pynq_train.schedule.lower import program as building
@@ -40,11 +40,11 @@ def plan_of(name: str) -> Plan:
 
 def check(plan: Plan) -> None:
     image = build_training(plan)
-    verify(Program.make(image.name, image.program, image.taps, plan.memory, plan.memory.nbytes,
-                        plan.board.config))
+    verify_program(Program.make(image.name, image.program, image.taps, plan.memory,
+                                plan.memory.nbytes, plan.board.config))
 
 
-def test_sources_stand_in_the_joined_map_block_by_block() -> None:
+def test_sources_stand_in_the_concat_buffer_block_by_block() -> None:
     plan = plan_of("inception with norms")
     names = [spec.name for spec in plan.specs]
     slots = {names[at]: slot for at, slot in concat_views(plan.layers).items()}
@@ -61,9 +61,9 @@ def test_sources_stand_in_the_joined_map_block_by_block() -> None:
         gradient = plan.memory[f"{name}.dv"]
         assert gradient.offset == plan.memory["join.dy"].offset + slot.block * plane
     # What the vector unit takes together with them has their step: it stands side by side.
-    frame = plan.memory["frame0"]
-    assert frame.nbytes == whole.nbytes
-    places = [(plan.memory[f"{name}.y"].offset - frame.offset) // plane for name in "bacd"]
+    buffer = plan.memory["frame0"]
+    assert buffer.nbytes == whole.nbytes
+    places = [(plan.memory[f"{name}.y"].offset - buffer.offset) // plane for name in "bacd"]
     assert places == [0, 3, 5, 6], "the largest first"
     assert plan.memory["a.dy"].offset == plan.memory["a.bn.dv"].offset, "nobody reads it later"
 
@@ -88,13 +88,13 @@ def test_maps_of_networks_without_concatenations_have_no_gaps() -> None:
 
 def test_frames_take_maps_of_one_step() -> None:
     to = Allocator()
-    frames = StridedRegions(to)
+    regions = StridedRegions(to)
     thin = [MapLayout.feature(2, channels, 3, 3).spread(5) for channels in (8, 12, 4, 20)]
     for number, layout in enumerate(thin):
-        frames.add(f"t{number}", layout, "map")
-    frames.add("other", MapLayout.feature(2, 8, 3, 3).spread(6), "map")
-    frames.add("gradient", thin[2], "gradient map")
-    frames.finish()
+        regions.add(f"t{number}", layout, "map")
+    regions.add("other", MapLayout.feature(2, 8, 3, 3).spread(6), "map")
+    regions.add("gradient", thin[2], "gradient map")
+    regions.finish()
     memory = to.finish()
     assert [region.symbol for region in memory] == ["t3", "frame0", "frame1", "frame2", "frame3"]
     plane = 3 * 3 * 8
@@ -114,7 +114,7 @@ def test_array_and_vector_unit_meet_in_a_descriptor() -> None:
     alone = [kinds.CONV, kinds.CONV, kinds.CONCAT, kinds.CONV]
     assert barriers_of(alone, [(-1,), (0,), (0, 1), (2,)]) == set()
     assert barriers_of([*found[:4], kinds.NORM, kinds.CONV], [*sources[:4], (3,), (4,)]) == set()
-    plan = plan_of("sums of joined maps")
+    plan = plan_of("sums of concatenations")
     assert all(e.role != Role.CONCAT_BARRIER for e in plan.train)
     plan = plan_of("tails behind")
     barriers = [e.layer for e in plan.train if e.role == Role.CONCAT_BARRIER]
@@ -149,13 +149,13 @@ def test_images_of_a_map_do_not_overlap() -> None:
     program = b"".join(pack_descriptor(f) for f in fields)
     with pytest.raises(IllegalProgram, match=r"v_step: expected 672 or more, a multiple of 8: "
                                              r"images do not overlap, found 8"):
-        verify(Program.make(image.name, program, image.taps, plan.memory, plan.memory.nbytes,
-                            plan.board.config))
+        verify_program(Program.make(image.name, program, image.taps, plan.memory,
+                                    plan.memory.nbytes, plan.board.config))
 
 
-def test_sources_share_the_exponent_of_the_joined_map() -> None:
+def test_sources_share_the_exponent_of_the_concat_buffer() -> None:
     draw = np.random.default_rng(3)
-    for name in ("inception", "dense block", "sums of joined maps", "vectors", "logits"):
+    for name in ("inception", "dense block", "sums of concatenations", "vectors", "logits"):
         plan = plan_of(name)
         layers = quant_layers(plan)
         policy = ExponentPolicy.start(layers, plan.backward_graph, [1] * len(layers))

@@ -1,4 +1,4 @@
-"""Exponent policies of chains of layers on the array, for tests that need no plan."""
+"""Exponent policies of layers on the array, one after another, for tests that need no plan."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pynq_train.quant import ExponentPolicy, QuantLayer, SgdStep, StepExponents,
 from pynq_train.quant.step import step_params
 
 
-def chain_kinds(names: Sequence[str], trained_from: int = 0) -> tuple[QuantLayer, ...]:
+def series_kinds(names: Sequence[str], trained_from: int = 0) -> tuple[QuantLayer, ...]:
     """Dense layers that each read the one before, trained from a position on."""
     return tuple(QuantLayer(name, (at - 1,), at >= trained_from, kinds.DENSE)
                  for at, name in enumerate(names))
 
 
-def chain_graph(kinds: Sequence[QuantLayer]) -> BackwardGraph:
+def series_graph(kinds: Sequence[QuantLayer]) -> BackwardGraph:
     """Their backward graph, as the scheduler builds it."""
     ops = [Dense(4, name=kind.name) for kind in kinds]
     layers = fuse(Graph.build((4, 1, 1), ops))
     return build_backward_graph(layers, [kind.trained for kind in kinds])
 
 
-def start_chain(names: Sequence[str], weight_k: Sequence[int], input_k: int = 2,
+def start_series(names: Sequence[str], weight_k: Sequence[int], input_k: int = 2,
                 trained_from: int = 0) -> ExponentPolicy:
-    """The policy of such a chain before its first step."""
-    kinds = chain_kinds(names, trained_from)
-    return ExponentPolicy.start(kinds, chain_graph(kinds), weight_k, input_k)
+    """The policy of such a series before its first step."""
+    kinds = series_kinds(names, trained_from)
+    return ExponentPolicy.start(kinds, series_graph(kinds), weight_k, input_k)
 
 
-def chain_params(policy: ExponentPolicy, exponents: StepExponents, sgd: SgdStep | None
+def series_params(policy: ExponentPolicy, exponents: StepExponents, sgd: SgdStep | None
                  ) -> StepParams:
-    """Step-block fields of a step of such a chain."""
+    """Step-block fields of a step of such a series."""
     return step_params(exponents, sgd, policy.layers, policy.backward_graph, {})
