@@ -40,5 +40,5 @@ def test_flags() -> None:
     flags = np.zeros((1, 1, 1, WORD_BYTES), np.uint8)
     post.store_mask_flags(flags, words, relu=True)
     assert (flags == 0xFF).all(), "the flags of so many pixels fill a word"
-    _, pooled = post.pool(np.ones((1, 2, 2 * FLAG_POOL_PIXELS, CHANNELS_PER_WORD), np.int16), True)
+    _, pooled = post.pool_2x2(np.ones((1, 2, 2 * FLAG_POOL_PIXELS, CHANNELS_PER_WORD), np.int16), True)
     assert pooled.nbytes == WORD_BYTES
