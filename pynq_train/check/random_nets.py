@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.graph import Graph, Sequential
-from pynq_train.graph.ops import ACTIVATIONS, Activate, AvgPool, Conv, Relu, Shape
+from pynq_train.graph.activation import Relu
+from pynq_train.graph.ops import ACTIVATIONS, Activate, AvgPool, Conv, Shape
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pynq_train.exchange.draft import Refused
-from pynq_train.graph.ops import ACTIVATIONS, Activate, Relu, Relu6
+from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.ops import ACTIVATIONS, Activate
 from pynq_train.graph.params import FloatArray
 
 

@@ -18,7 +18,8 @@ from pynq_train.exchange.activations import (
     Reader,
 )
 from pynq_train.exchange.draft import Refused
-from pynq_train.graph.ops import Activate, Relu, Relu6
+from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.ops import Activate
 
 
 def numbers(**named: Any) -> Numbers:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pynq_train.exchange.activations import between
-from pynq_train.graph.activation import Activation
-from pynq_train.graph.ops import ACTIVATIONS, OP_TYPES, Relu, Relu6
+from pynq_train.graph.activation import Activation, Relu, Relu6
+from pynq_train.graph.ops import ACTIVATIONS, OP_TYPES
 
 VALUES = np.array([-7, -0.5, 0, 0.5, 5.5, 6, 6.5], np.float32)
 OUT = {Activation.NONE: VALUES, Activation.RELU: [0, 0, 0, 0.5, 5.5, 6, 6.5],
