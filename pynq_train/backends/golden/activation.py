@@ -81,11 +81,12 @@ class Activation:
         Returns:
             Flags 0 and 1, uint16 of that shape.
         """
+        live = self.live(top).astype(np.uint16)
         if self.relu:
             # After ReLU all values of a window without positive ones are zero: a tie, and index 0.
-            index *= top > 0
+            index *= live if self.limit > TOP else top > 0
             np.maximum(top, 0, out=top)
-        return self.live(top).astype(np.uint16)
+        return live
 
     def live(self, results: Array) -> Array:
         """Return which results get a flag, bool: there the gradient is not zero."""
@@ -115,16 +116,17 @@ class Gradient:
         """Return that of map ``name`` (a or b) of section ``v``: flags are read or written."""
         return cls(bool(d[f"v.v_mask_{name}"]) and not d["v.v_flags"])
 
-    def through(self, codes: Array, live: Array | None) -> Array:
+    def through(self, codes: Array, live: Array | None, out: Array | None = None) -> Array:
         """Return a gradient behind the flags.
 
         Args:
             codes: int16 codes, or int64 words of four of them.
             live: all ones where the flag is set, else zero; of the shape and type of ``codes``.
                 None only if nothing is masked.
+            out: where a masked gradient is written, which may be one of both; None for a new array.
         """
         if not self.masked:
             return codes
         assert live is not None
-        masked: Array = np.bitwise_and(codes, live)
+        masked: Array = np.bitwise_and(codes, live, out=out)
         return masked

@@ -184,8 +184,8 @@ def load_masked(out: Array, words: Array, flags: Array, gradient: Gradient,
         first: column of the map that ``words`` and ``out`` start with.
     """
     cols = slice(first, first + out.shape[2])
-    part = gradient.through(words[..., cols], live_lanes(flags)[..., cols])
-    out[...] = part.transpose(0, 2, 3, 1)
+    live = live_lanes(flags)[..., cols]
+    out[...] = gradient.through(words[..., cols], live, live).transpose(0, 2, 3, 1)
 
 
 def load_unpooled(out: Array, words: Array, flags: Array, gradient: Gradient, row: int = 0,
@@ -202,8 +202,10 @@ def load_unpooled(out: Array, words: Array, flags: Array, gradient: Gradient, ro
     """
     flags = flags[..., : words.shape[3]].transpose(0, 2, 3, 1).astype(np.intp)
     live = np.take(LIVE[:, 0], flags & 0xF)
-    codes = gradient.through(np.ascontiguousarray(words.transpose(0, 2, 3, 1)), live).view(np.int16)
-    place = np.take(PLACE, flags >> 4 & 0xFF).view(np.int16)
+    codes = gradient.through(words.transpose(0, 2, 3, 1), live, live).view(np.int16)
+    flags >>= 4
+    flags &= 0xFF
+    place = np.take(PLACE, flags).view(np.int16)
     # Each place of the 2x2 windows is written at once: the pooled value where the flag names this
     # place, else zero. ``above`` and ``left`` are the first row and column of ``out`` with this
     # place's parity.
