@@ -19,6 +19,7 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
 )
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
+from pynq_train.program.activations import GEOMETRY
 
 Bin = tuple[str, ...]
 """One value of each axis of a cross."""
@@ -30,6 +31,8 @@ _SLICES = ("whole", "first", "between", "last")
 _MASTERS = ("momentum", "plain")
 _GROUPS = ("none", "1", "2", "4", "8", "16")
 _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
+_ACTIVATIONS = {name.removeprefix("g.g_"): name for name in GEOMETRY.values()}
+"""Fields of section g that make an activation, by their short names."""
 
 
 def _digits(count: int, first: int = 0) -> tuple[str, ...]:
@@ -50,8 +53,9 @@ def _crosses(kind: Pass) -> dict[str, tuple[tuple[str, ...], ...]]:
         "channels of a group": (_GROUPS,),
     }
     if kind == Pass.FORWARD:
-        crosses["relu x pool x bias"] = (_ON_OFF, _ON_OFF, _ON_OFF)
-        crosses["relu6 x pool x groups"] = (_ON_OFF, _ON_OFF, _ON_OFF)
+        for name in _ACTIVATIONS:
+            crosses[f"{name} x pool x bias"] = (_ON_OFF, _ON_OFF, _ON_OFF)
+            crosses[f"{name} x pool x groups"] = (_ON_OFF, _ON_OFF, _ON_OFF)
     else:
         crosses["gradient operand"] = (_MODES,)
     if kind == Pass.WEIGHT_GRADIENT:
@@ -84,10 +88,10 @@ def _values(d: Mapping[str, int], part: str) -> dict[str, Bin]:
         "out mod 4 x in mod 4": (str(m % 4), str(n % 4)),
         "tile pixels mod 3 x mod 4": (str(pixels % 3), str(pixels % 4)),
         "images per tile": (_IMAGES[images],),
-        "relu x pool x bias": (str(d["g.g_relu"]), str(d["g.g_pool"]), str(d["g.g_bias"])),
+        **{f"{name} x pool x {other}": (str(d[field]), str(d["g.g_pool"]), str(int(value > 0)))
+           for name, field in _ACTIVATIONS.items()
+           for other, value in (("bias", d["g.g_bias"]), ("groups", d["g.g_group"]))},
         "channels of a group": (str(d["g.g_group"] or "none"),),
-        "relu6 x pool x groups": (str(d["g.g_clip"]), str(d["g.g_pool"]),
-                                  str(int(d["g.g_group"] > 0))),
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
         "slice x masters": (part, _MASTERS[d.get("u.u_plain", 0)]),

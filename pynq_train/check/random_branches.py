@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pynq_train.check.random_joins import STREAM as JOIN_STREAM
 from pynq_train.check.random_joins import random_join
-from pynq_train.check.random_nets import Draw, RandomNet
+from pynq_train.check.random_nets import Draw, RandomNet, activation
 from pynq_train.graph import Graph
 from pynq_train.graph.ops import (
     Add,
@@ -17,8 +17,6 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
-    Relu,
-    Relu6,
 )
 
 _STREAM, _POOL_STREAM, _GROUP_STREAM = 0xB7, 0xB8, 0xB9
@@ -78,10 +76,9 @@ class _NetBuilder:
         return name
 
     def relu(self, source: str, percent: int = 80) -> str:
-        """Append a ReLU or ReLU6 in ``percent`` of 100 cases."""
+        """Append an activation in ``percent`` of 100 cases."""
         if self._draw.chance(percent):
-            kind = Relu6 if self._draw.chance(30) else Relu
-            self.ops.append(kind(self.name("relu"), (source,)))
+            self.ops.append(activation(self._draw, 30)(self.name("relu"), (source,)))
             return self.ops[-1].name
         return source
 

@@ -23,7 +23,7 @@ class Builder(Protocol):
         """Append a convolution, often normalised; return its end."""
 
     def relu(self, source: str, percent: int = 80) -> str:
-        """Append a ReLU or ReLU6 in ``percent`` of 100 cases; return its end."""
+        """Append an activation in ``percent`` of 100 cases; return its end."""
 
 
 def random_join(build: Builder, draw: Draw, at: str, channels: int, size: int) -> tuple[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.graph import Graph, Sequential
-from pynq_train.graph.ops import AvgPool, Conv, Shape
+from pynq_train.graph.activation import Relu
+from pynq_train.graph.ops import ACTIVATIONS, Activate, AvgPool, Conv, Shape
 from pynq_train.graph.rng import hash_u64, permutation, stream_key
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
@@ -53,6 +54,12 @@ class Draw:
     def chance(self, percent: int) -> bool:
         """Return True in ``percent`` of 100 cases."""
         return self.below(100) < percent
+
+
+def activation(draw: Draw, percent: int) -> type[Activate]:
+    """Draw an activation: ReLU, or in ``percent`` of 100 cases another one."""
+    number, others = draw.below(100), [op for op in ACTIVATIONS if op is not Relu]
+    return others[number * len(others) // percent] if number < percent else Relu
 
 
 _WINDOWS = [(k, s) for k in range(1, MAX_KERNEL + 1) for s in range(1, MAX_STRIDE + 1)]
@@ -135,7 +142,7 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
         net.conv(out, kernel, stride, padding, bias=conv.bias)
         relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
         if relu:
-            net.relu6() if extra.chance(40) else net.relu()
+            net.add(activation(extra, 40)())
         if pool:
             net.pool()
             pixels = (out, pixels[1] // 2, pixels[2] // 2)
@@ -177,7 +184,7 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
         net.add(AvgPool(2, 1, 1))  # one row and column more
         net.add(AvgPool(2, 1, 0))
     if draw.chance(60):
-        net.relu6() if draw.chance(50) else net.relu()
+        net.add(activation(draw, 50)())
     return 2 * _work(channels, 16, kernel, rows * cols * batch)
 
 

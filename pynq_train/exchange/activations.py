@@ -1,41 +1,42 @@
-"""What activations are called elsewhere: one table by activation for each format.
+"""What activations are called elsewhere: a table of readers for each format, and the ONNX writer.
 
-Where a format writes bounds as numbers (Clip, Hardtanh, ``ReLU(max_value)``) no table is needed:
-:func:`between` finds the operation.
+The importers hand on all that a foreign node says; which of its numbers (bounds, slopes) matter is
+the reader's business. So a new activation, with numbers or without, is entries here alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-from pynq_train.graph.activation import Activation
+import numpy as np
+
+from pynq_train.exchange.draft import Refused
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.ops import ACTIVATIONS, Activate
+from pynq_train.graph.params import FloatArray
 
 
-@dataclass(frozen=True)
-class TorchNames:
-    """Names in PyTorch: of modules, of functions, of methods of tensors."""
+class Numbers(Protocol):
+    """The numbers of a foreign node, layer or call."""
 
-    modules: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
+    def __call__(self, name: str, place: int, default: Any = None) -> Any:
+        """Return what is called ``name``, or is input or argument ``place``; else the default."""
 
 
-ONNX: dict[Activation, str] = {Activation.RELU: "Relu"}
-"""Node of an activation; the others are a Clip."""
+class OnnxWriter(Protocol):
+    """Collects the nodes of an ONNX file."""
 
-TORCH: dict[Activation, TorchNames] = {
-    Activation.RELU: TorchNames(("ReLU",), ("relu", "relu_"), ("relu", "relu_")),
-    Activation.RELU6: TorchNames(("ReLU6",), ("relu6",)),
-}
+    def constant(self, name: str, array: FloatArray) -> str:
+        """Add a constant; return its name."""
 
-KERAS: dict[Activation, str] = {Activation.RELU: "relu", Activation.RELU6: "relu6"}
-"""Name of the function."""
+    def raw(self, kind: str, inputs: list[str], name: str, output: str = "",
+            **attributes: Any) -> None:
+        """Append a node."""
 
 
-def operation(activation: Activation) -> Activate:
-    """Return the operation of an activation, without a name."""
-    return next(op for op in ACTIVATIONS if op.activation is activation)()
+Reader = Callable[[Numbers], Activate]
+"""Makes the operation of a foreign activation, or raises Refused."""
 
 
 def between(low: float | None, top: float | None) -> Activate | None:
@@ -49,7 +50,90 @@ def between(low: float | None, top: float | None) -> Activate | None:
                  if (op.activation.low, op.activation.top) == bounds), None)
 
 
-def tops() -> str:
+def write_onnx(writer: OnnxWriter, op: Activate, inputs: list[str]) -> None:
+    """Append the node of an activation to an ONNX file."""
+    for name, kind in _ONNX.items():
+        if isinstance(op, kind):
+            writer.raw(name, inputs, op.name)
+            return
+    bounds = {"low": op.activation.low, "high": op.activation.top}
+    writer.raw("Clip", inputs + [
+        "" if value is None else writer.constant(f"{op.name}.{label}", np.array(value, np.float32))
+        for label, value in bounds.items()], op.name)
+
+
+def _readers(names: Mapping[str, type[Activate]]) -> dict[str, Reader]:
+    """Return readers of activations without numbers, by name."""
+    def reader(kind: type[Activate]) -> Reader:
+        return lambda number: kind()
+
+    return {name: reader(kind) for name, kind in names.items()}
+
+
+def _tops() -> str:
     """The upper bounds that there are, for texts: ``6``, or ``6 or 1`` if there are two."""
     return " or ".join(f"{op.activation.top:g}" for op in ACTIVATIONS
-                     if op.activation.top is not None)
+                       if op.activation.top is not None)
+
+
+def _use(names: Mapping[str, type[Activate]]) -> str:
+    """Return the remedy that names all activations of a format."""
+    return "use " + " or ".join(names)
+
+
+def _onnx_clip(number: Numbers) -> Activate:
+    low, high = number("min", 1), number("max", 2)
+    op = between(*(None if bound is None else float(bound) for bound in (low, high)))
+    if op is None:
+        raise Refused(f"clips to {low} .. {high}", f"clip to 0 .. {_tops()}")
+    return op
+
+
+def _hardtanh(number: Numbers) -> Activate:
+    low, top = number("min_val", 1, -1.0), number("max_val", 2, 1.0)
+    op = between(low, top)
+    if op is None:
+        raise Refused(f"clips to {low} .. {top}", _use(_TORCH))
+    return op
+
+
+def _keras_relu(number: Numbers) -> Activate:
+    if float(number("negative_slope", 1) or 0) or float(number("threshold", 2) or 0):
+        raise Refused("has a slope or a threshold", "use a plain ReLU")
+    top = number("max_value", 0)
+    op = between(0, None if top is None else float(top))
+    if op is None:
+        raise Refused(f"ends at {float(top)}", f"use max_value={_tops()} or none")
+    return op
+
+
+_ONNX = {"Relu": Relu}
+ONNX: dict[str, Reader] = {**_readers(_ONNX), "Clip": _onnx_clip}
+"""Kinds of nodes."""
+ONNX_INSTEAD = dict.fromkeys(("LeakyRelu", "PRelu", "Elu", "Selu", "Gelu", "HardSwish",
+                              "HardSigmoid", "Sigmoid", "Tanh", "Mish"),
+                             f"use Relu or Clip 0 .. {_tops()}")
+"""What could replace kinds of nodes that have no counterpart."""
+
+_TORCH = {"ReLU": Relu, "ReLU6": Relu6}
+TORCH_MODULES: dict[str, Reader] = {**_readers(_TORCH), "Hardtanh": _hardtanh}
+"""Modules of ``torch.nn``."""
+TORCH_FUNCTIONS: dict[str, Reader] = {**_readers({"relu": Relu, "relu_": Relu, "relu6": Relu6}),
+                                      "hardtanh": _hardtanh}
+"""Functions of ``torch`` and ``torch.nn.functional``."""
+TORCH_METHODS: dict[str, Reader] = _readers({"relu": Relu, "relu_": Relu})
+"""Methods of tensors."""
+TORCH_INSTEAD = dict.fromkeys(("leakyrelu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu",
+                               "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh"),
+                              _use(_TORCH))
+"""What could replace the rest, by name in lower case."""
+
+_KERAS = {"relu": Relu, "relu6": Relu6}
+KERAS_FUNCTIONS: dict[str, Reader] = _readers(_KERAS)
+"""Functions that a layer may have as ``activation``."""
+KERAS_REMEDY = _use(_KERAS)
+"""What could replace other functions."""
+KERAS_LAYERS: dict[str, Reader] = {"ReLU": _keras_relu}
+"""Layers of their own."""
+KERAS_INSTEAD = dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "use ReLU")
+"""What could replace other layers."""

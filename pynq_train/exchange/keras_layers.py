@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pynq_train.exchange.activations import KERAS, between, operation, tops
+from pynq_train.exchange.activations import (
+    KERAS_FUNCTIONS,
+    KERAS_INSTEAD,
+    KERAS_LAYERS,
+    KERAS_REMEDY,
+    Numbers,
+    Reader,
+)
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout
 from pynq_train.graph.params import FloatArray, LayerParams
@@ -42,20 +49,24 @@ class Layer:
         return _activate(self, value, f"{self.label}.act")
 
 
+def _numbers(owner: Any) -> Numbers:
+    """Return the numbers that a layer or a function has as attributes."""
+    return lambda name, place, default=None: getattr(owner, name, default)
+
+
 def _activate(layer: Layer, value: Value, label: str) -> Value:
     function = getattr(layer.keras, "activation", None)
     name = getattr(function, "__name__", "linear" if function is None else type(function).__name__)
     if name == "linear":
         return value
-    for activation, known in KERAS.items():
-        if name == known:
-            return layer.draft.add(operation(activation), value, label=label)
+    if name in KERAS_FUNCTIONS:
+        return layer.draft.add(KERAS_FUNCTIONS[name](_numbers(function)), value, label=label)
     if name in ("softmax", "log_softmax"):
         if layer.ends:
             return value
         raise Refused("has a softmax that is not at the end",
                       "remove it: softmax and loss follow by themselves")
-    raise Refused(f"has activation {name!r}", "use " + " or ".join(KERAS.values()))
+    raise Refused(f"has activation {name!r}", KERAS_REMEDY)
 
 
 def _check_format(layer: Layer) -> None:
@@ -142,15 +153,13 @@ def _norm(layer: Layer) -> Value:
                            params=LayerParams(gamma, beta, mean, variance))
 
 
-def _relu(layer: Layer) -> Value:
-    k = layer.keras
-    slope = getattr(k, "negative_slope", 0) or 0
-    if float(slope) or float(getattr(k, "threshold", 0) or 0):
-        raise Refused("has a slope or a threshold", "use a plain ReLU")
-    op = between(0, None if k.max_value is None else float(k.max_value))
-    if op is None:
-        raise Refused(f"ends at {float(k.max_value)}", f"use max_value={tops()} or none")
-    return layer.draft.add(op, layer.value, label=layer.label)
+def _own_layer(read: Reader) -> Callable[[Layer], Value]:
+    """Return what an activation that is a layer becomes."""
+    def handle(layer: Layer) -> Value:
+        out = layer.draft.add(read(_numbers(layer.keras)), layer.value, label=layer.label)
+        return replace(out, map_shape=layer.value.map_shape)
+
+    return handle
 
 
 def _pool(layer: Layer) -> Value:
@@ -229,20 +238,19 @@ def _activation(layer: Layer) -> Value:
 
 
 LAYERS: dict[str, Callable[[Layer], Value]] = {
+    **{kind: _own_layer(read) for kind, read in KERAS_LAYERS.items()},
     "Activation": _activation, "Add": _add, "AveragePooling2D": _pool,
     "BatchNormalization": lambda layer: replace(_norm(layer), map_shape=layer.value.map_shape),
     "Concatenate": _concat, "Conv2D": _conv, "Dense": _dense, "DepthwiseConv2D": _depthwise,
     "Dropout": _dropout, "Flatten": _flatten, "GlobalAveragePooling2D": _global,
     "MaxPooling2D": _pool,
-    "ReLU": lambda layer: replace(_relu(layer), map_shape=layer.value.map_shape),
     "Reshape": _reshape, "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding,
 }
 """Kinds of layers that have a counterpart."""
 
-_RELU = "use ReLU"
 INSTEAD = {
-    **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), _RELU),
+    **KERAS_INSTEAD,
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "UnitNormalization"),
                     "use BatchNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),

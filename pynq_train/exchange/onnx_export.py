@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pynq_train.exchange.activations import ONNX
+from pynq_train.exchange.activations import write_onnx
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
 from pynq_train.graph.graph import Graph
@@ -148,7 +148,7 @@ class _Writer:
             self.raw("BatchNormalization", inputs, op.name, epsilon=op.eps,
                      momentum=1 - op.momentum)
         elif isinstance(op, Activate):
-            self._activation(op, inputs)
+            write_onnx(self, op, inputs)
         elif isinstance(op, MaxPool2x2):
             self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])
         elif isinstance(op, Concat):
@@ -193,16 +193,6 @@ class _Writer:
                 np.array([2, 3], np.int64), axes))
             self.raw("Unsqueeze", [source, axes], name)
         return name
-
-    def _activation(self, op: Activate, inputs: list[str]) -> None:
-        if op.activation in ONNX:
-            self.raw(ONNX[op.activation], inputs, op.name)
-            return
-        low, top = op.activation.low, op.activation.top
-        bounds = ["" if value is None else self.constant(f"{op.name}.{label}",
-                                                        np.array(value, np.float32))
-                  for label, value in (("low", low), ("high", top))]
-        self.raw("Clip", inputs + bounds, op.name)
 
     def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)

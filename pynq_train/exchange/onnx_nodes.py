@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from pynq_train.arrays import Array
-from pynq_train.exchange.activations import ONNX, between, operation, tops
+from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value
 from pynq_train.graph.ops import (
-    Activate,
     Add,
     BatchNorm,
     Concat,
@@ -81,6 +80,10 @@ class Node:
             raise Refused(f"has a computed input {name!r}", "make it a constant of the model")
         return self._constants[name]
 
+    def number(self, name: str, place: int, default: Any = None) -> Any:
+        """Return the constant input ``place`` if there are so many inputs, else an attribute."""
+        return self.attribute(name, default) if len(self) <= place else self.constant(place)
+
     def is_constant(self, index: int) -> bool:
         """Whether an input is a constant."""
         return self._inputs[index] in self._constants
@@ -146,17 +149,8 @@ def _norm(node: Node) -> Value:
                           params=LayerParams(gamma, beta, mean, variance))
 
 
-def _activation(op: Activate) -> Callable[[Node], Value]:
-    return lambda node: node.draft.add(op, node.value(), label=node.name)
-
-
-def _clip(node: Node) -> Value:
-    low = node.attribute("min", None) if len(node) < 2 else node.constant(1)
-    high = node.attribute("max", None) if len(node) < 3 else node.constant(2)
-    op = between(*(None if bound is None else float(bound) for bound in (low, high)))
-    if op is None:
-        raise Refused(f"clips to {low} .. {high}", f"clip to 0 .. {tops()}")
-    return node.draft.add(op, node.value(), label=node.name)
+def _activation(read: Reader) -> Callable[[Node], Value]:
+    return lambda node: node.draft.add(read(node.number), node.value(), label=node.name)
 
 
 def _pool(node: Node) -> Value:
@@ -298,10 +292,9 @@ def _present(node: Node, index: int) -> Array:
 
 
 NODES: dict[str, Callable[[Node], Value | Array]] = {
-    **{name: _activation(operation(own)) for own, name in ONNX.items()},
-    "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Clip": _clip,
-    "Concat": _concat, "Constant": _constant, "Conv": _conv, "Dropout": _dropout,
-    "Flatten": _flatten, "Gemm": _gemm,
+    **{kind: _activation(read) for kind, read in ONNX.items()},
+    "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Concat": _concat,
+    "Constant": _constant, "Conv": _conv, "Dropout": _dropout, "Flatten": _flatten, "Gemm": _gemm,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
@@ -311,8 +304,7 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
 """Kinds of nodes that have a counterpart."""
 
 INSTEAD = {
-    **dict.fromkeys(("LeakyRelu", "PRelu", "Elu", "Selu", "Gelu", "HardSwish", "HardSigmoid",
-                     "Sigmoid", "Tanh", "Mish"), f"use Relu or Clip 0 .. {tops()}"),
+    **ONNX_INSTEAD,
     "Mul": "leave gates and scales out, or fold the scale into the weights",
     "GlobalMaxPool": "use GlobalAveragePool",
     "ConvTranspose": "use a convolution",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pynq_train.exchange.activations import TORCH, TorchNames, between, operation
+from pynq_train.exchange.activations import (
+    TORCH_FUNCTIONS,
+    TORCH_INSTEAD,
+    TORCH_METHODS,
+    TORCH_MODULES,
+    Reader,
+)
 from pynq_train.exchange.draft import Draft, Pads, Refused, Value, checked_window
 from pynq_train.graph.ops import (
-    Activate,
     Add,
     AvgPool,
     BatchNorm,
@@ -53,9 +58,14 @@ class Call:
         """Return an argument of a function: positional, named, or the default."""
         return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
 
+    def number(self, name: str, place: int, default: Any = None) -> Any:
+        """Return an attribute of the module or an argument of the function, or the default."""
+        if self.module is not None:
+            return getattr(self.module, name, default)
+        return self.option(place, name, default)
+
 
 Handler = Callable[[Call], Any]
-_ACTIVATIONS = "use " + " or ".join(name for names in TORCH.values() for name in names.modules)
 
 
 def _array(tensor: Any) -> Any:
@@ -100,22 +110,13 @@ def _norm(call: Call) -> Value:
                           label=call.label, params=LayerParams(gamma, beta, mean, variance))
 
 
-def _activation(op: Activate) -> Handler:
-    return lambda call: call.draft.add(op, call.value, label=call.label)
+def _activation(read: Reader) -> Handler:
+    return lambda call: call.draft.add(read(call.number), call.value, label=call.label)
 
 
-def _activations(called: Callable[[TorchNames], tuple[str, ...]]) -> dict[str, Handler]:
-    """All activations by what they are ``called`` in one place."""
-    return {name: _activation(operation(own)) for own, names in TORCH.items()
-            for name in called(names)}
-
-
-def _hardtanh(call: Call) -> Value:
-    low, top = call.module.min_val, call.module.max_val
-    op = between(low, top)
-    if op is None:
-        raise Refused(f"clips to {low} .. {top}", _ACTIVATIONS)
-    return call.draft.add(op, call.value, label=call.label)
+def _activations(readers: Mapping[str, Reader]) -> dict[str, Handler]:
+    """Return handlers of the same names."""
+    return {name: _activation(read) for name, read in readers.items()}
 
 
 def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
@@ -261,8 +262,8 @@ def _pad(call: Call) -> Value:
 
 MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
-    **_activations(lambda names: names.modules),
-    "Hardtanh": _hardtanh, "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
+    **_activations(TORCH_MODULES),
+    "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten, "Dropout": _dropout,
     "Identity": _same, "Softmax": _softmax, "LogSoftmax": _softmax,
 }
@@ -270,7 +271,7 @@ MODULES: dict[str, Handler] = {
 
 FUNCTIONS: dict[str, Handler] = {
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
-    **_activations(lambda names: names.functions),
+    **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
@@ -281,7 +282,7 @@ FUNCTIONS: dict[str, Handler] = {
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 
 METHODS: dict[str, Handler] = {
-    **_activations(lambda names: names.methods),
+    **_activations(TORCH_METHODS),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
     "mean": _mean, "squeeze": _squeeze, "contiguous": _same, "size": _size,
     "softmax": _softmax, "log_softmax": _softmax,
@@ -290,8 +291,7 @@ METHODS: dict[str, Handler] = {
 
 _NORM = "use BatchNorm2d"
 INSTEAD = {
-    **dict.fromkeys(("leakyrelu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish",
-                     "hardswish", "hardsigmoid", "sigmoid", "tanh"), _ACTIVATIONS),
+    **TORCH_INSTEAD,
     **dict.fromkeys(("groupnorm", "layernorm", "instancenorm2d", "localresponsenorm",
                      "group_norm", "layer_norm"), _NORM),
     "mul": "leave gates and scales out, or fold the scale into the weights",

@@ -1,5 +1,6 @@
 """What to compute: networks as frozen values and their shapes."""
 
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
@@ -16,8 +17,6 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
-    Relu,
-    Relu6,
     Shape,
 )
 from pynq_train.graph.params import LayerParams

@@ -3,18 +3,21 @@
 Every activation of the engine keeps values between two bounds, so its gradient is 1 between them
 and 0 at and beyond them: one bit per element says where. All that graph, layers, exponents,
 descriptors and exchange formats must know of an activation follows from its bounds; a new one of
-this form is a line here and an operation in ``graph.ops``. One of another form (a slope below zero)
-needs a field of its own in the descriptors.
+this form is a line and an operation here. One of another form (a slope below zero) needs a field of
+its own in the descriptors.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from pynq_train.graph.shapes import Shape
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -76,3 +79,41 @@ class Activation(Enum):
         limits nothing there.
         """
         return None if self.top is None else round(math.ldexp(self.top, -exponent))
+
+
+@dataclass(frozen=True)
+class Activate:
+    """An activation as an operation: what all of them share. A network has one of those below."""
+
+    kind: ClassVar[str] = ""
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    activation: ClassVar[Activation] = Activation.NONE
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+
+@dataclass(frozen=True)
+class Relu(Activate):
+    """max(x, 0); its gradient at 0 is 0."""
+
+    activation: ClassVar[Activation] = Activation.RELU
+    kind: ClassVar[str] = activation.label
+
+
+@dataclass(frozen=True)
+class Relu6(Activate):
+    """min(max(x, 0), 6); its gradient is 0 at 0 and at 6."""
+
+    activation: ClassVar[Activation] = Activation.RELU6
+    kind: ClassVar[str] = activation.label
+
+
+ACTIVATIONS: tuple[type[Activate], ...] = (Relu, Relu6)
+"""All activations that a network may have."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.op_json import op_from_dict, op_to_dict
 from pynq_train.graph.ops import (
     OP_TYPES,
@@ -21,8 +22,6 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
-    Relu,
-    Relu6,
 )
 from pynq_train.graph.shapes import Padding, Shape, require_int
 from pynq_train.graph.wiring import FROM_INPUT, INPUT, check_all_read, check_name, resolve

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.activation import Activation
+from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import (
@@ -28,7 +28,7 @@ from pynq_train.graph.shapes import (
 
 __all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
            "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
-           "PadChannels", "Relu", "Relu6", "Shape", "Window", "require_int"]
+           "PadChannels", "Shape", "Window", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -152,50 +152,6 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
-class _Pointwise:
-    """An operation without parameters on each value by itself."""
-
-    kind: ClassVar[str] = ""
-    arity: ClassVar[tuple[int, int | None]] = (1, 1)
-    name: str = ""
-    inputs: tuple[str, ...] = ()
-
-    def verify(self) -> None:
-        """Nothing can be wrong."""
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Return ``shape``."""
-        return shape
-
-
-@dataclass(frozen=True)
-class Activate(_Pointwise):
-    """An activation: what all of them share. A network has one of the classes below."""
-
-    activation: ClassVar[Activation] = Activation.NONE
-
-
-@dataclass(frozen=True)
-class Relu(Activate):
-    """max(x, 0); its gradient at 0 is 0."""
-
-    activation: ClassVar[Activation] = Activation.RELU
-    kind: ClassVar[str] = activation.label
-
-
-@dataclass(frozen=True)
-class Relu6(Activate):
-    """min(max(x, 0), 6); its gradient is 0 at 0 and at 6."""
-
-    activation: ClassVar[Activation] = Activation.RELU6
-    kind: ClassVar[str] = activation.label
-
-
-ACTIVATIONS: tuple[type[Activate], ...] = (Relu, Relu6)
-"""All activations that a network may have."""
-
-
-@dataclass(frozen=True)
 class Dropout:
     """In training, zero with probability ``rate``, else x / (1 - rate); in evaluation x.
 
@@ -218,10 +174,16 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Flatten(_Pointwise):
+class Flatten:
     """Reshape ``(channels, rows, cols)`` to a vector in this order."""
 
     kind: ClassVar[str] = "flatten"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Nothing can be wrong."""
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return ``(channels * rows * cols, 1, 1)``."""

@@ -6,18 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pynq_train.errors import BadInput, UnknownName
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph, Sequential
-from pynq_train.graph.ops import (
-    Add,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    GlobalAvgPool,
-    Op,
-    Relu,
-    Relu6,
-)
+from pynq_train.graph.ops import Add, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, Op
 
 
 def lenet5(*, classes: int = 10) -> Graph:

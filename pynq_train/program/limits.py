@@ -34,6 +34,7 @@ from pynq_train.hw.words import (
     ceil_div,
     round_up,
 )
+from pynq_train.program import activations
 from pynq_train.program.access import numbers, tile_coords
 from pynq_train.program.meaning import Meaning, has_work
 from pynq_train.program.program import Fields
@@ -161,14 +162,14 @@ class Limits:
         self._require(not f["s.taps"] or f["s.n2"] <= len(self._taps), "s.n2",
                       f"at most the number of taps ({len(self._taps)})", f["s.n2"])
         forward = f["g.g_pass"] == Pass.FORWARD
-        agree = {"y.relu": "g.g_relu", "y.pool": "g.g_pool", "y.flags": "g.g_flags",
-                 "y.clip": "g.g_clip"}
+        activations.check_convolution(f, self._require)
+        agree = {"y.pool": "g.g_pool", "y.flags": "g.g_flags"}
         agree["s.sum" if self._gradient else "y.bias"] = "g.g_bias"
         for name, meaning in agree.items():
             self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
-        self._require(forward or not any(f[n] for n in ("y.relu", "y.pool", "y.flags", "y.bias")),
+        post = (*activations.GEOMETRY, "y.pool", "y.flags", "y.bias")
+        self._require(forward or not any(f[name] for name in post),
                       "post-processing of a gradient", "none", "some")
-        self._require(not f["y.clip"] or bool(f["y.relu"]), "y.clip", "y.relu with it", "none")
         self._require(f["s.sum"] == 0 or self._gradient, "s.sum",
                       "set in the weight gradient only", 1)
 

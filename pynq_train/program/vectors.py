@@ -5,6 +5,7 @@ from __future__ import annotations
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
+from pynq_train.program import activations
 from pynq_train.program.program import Fields
 
 _MOST_PLANES = (1 << 16) - 1
@@ -50,8 +51,9 @@ def check_vector(label: str, f: Fields) -> None:
                 f[f"v.{name}_jump"])
     require(bool(f["v.v_write"] or f["v.v_sums"]), "v_write, v_sums", "one of them", "none")
     for name, needed in (("v_spread", "v_b"), ("v_mask_b", "v_b"), ("v_reduce", "v_write"),
-                         ("v_flags", "v_write"), ("v_relu", "v_write"), ("v_clip", "v_relu")):
+                         ("v_flags", "v_write")):
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
+    activations.check_vector(f, require)
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")
     if f["v.v_drop"]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.errors import PynqTrainError
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op, Relu, Relu6
+from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
 from pynq_train.layers.fuse import FusedLayer, fuse

@@ -8,6 +8,7 @@ from torch.nn import functional
 from pynq_train.fixed import keep_map
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph import ops as o
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.flat import map_shape
 
 Tensors = dict[tuple[str, str], torch.Tensor]
@@ -69,9 +70,9 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
         if op.padding == "same":
             return functional.avg_pool2d(_pad(op, x, 0.0), op.kernel, op.stride)
         return functional.avg_pool2d(x, op.kernel, op.stride, op.padding)
-    if isinstance(op, o.Relu):
+    if isinstance(op, Relu):
         return functional.relu(x)
-    if isinstance(op, o.Relu6):
+    if isinstance(op, Relu6):
         return functional.relu6(x)
     if isinstance(op, o.GlobalAvgPool):
         return functional.adaptive_avg_pool2d(x, 1)

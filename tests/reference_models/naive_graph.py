@@ -10,6 +10,7 @@ import numpy as np
 from pynq_train.fixed.counter_hash import block_int
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph import ops as o
+from pynq_train.graph.activation import Relu, Relu6
 
 Array = np.ndarray
 
@@ -25,7 +26,7 @@ def run(graph: Graph, params: dict[str, LayerParams], x: Array, training: bool =
         args = [values[name] for name in names]
         if isinstance(op, o.Flatten):
             maps[op.name] = maps.get(names[0], args[0].shape)
-        elif isinstance(op, (o.Dropout, o.Relu, o.Relu6)) and names[0] in maps:
+        elif isinstance(op, (o.Dropout, Relu, Relu6)) and names[0] in maps:
             maps[op.name] = maps[names[0]]
         if isinstance(op, o.Dropout) and training:
             shape = args[0].shape
@@ -61,7 +62,7 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
     if isinstance(op, o.Dropout):
         return x  # masked, in training
     simple = {
-        o.Relu: lambda: np.maximum(x, 0), o.Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
+        Relu: lambda: np.maximum(x, 0), Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
         o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
         o.Concat: lambda: np.concatenate(args, 1),
         o.PadChannels: lambda: np.concatenate([np.zeros((len(x), n, *x.shape[2:])) if n >= 0 else x

@@ -22,7 +22,6 @@ from pynq_train.backends.golden.post import ACC_BITS, Requantiser
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import align, wrap
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import CHANNELS_PER_WORD
 from pynq_train.program.program import Fields
 
@@ -189,7 +188,7 @@ def _chunks(images: int, rows: int, cols: int, terms: int, workers: Workers,
 
 
 def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
-    """Run the forward pass: y = post(conv(x, w) + bias), with ReLU, pooling and flags.
+    """Run the forward pass: y = post(conv(x, w) + bias), with activation, pooling and flags.
 
     Args:
         memory: the arena.
@@ -219,7 +218,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         bias = align(masters.astype(np.int64), params["bias_shift"])
         offset = int(np.abs(bias).max())
     shift = params["shift"]
-    limit = params["limit"] if g.clip else NO_LIMIT
+    activation = g.activation.at(params)
     product = WindowProduct(weights, 2.0**-shift, offset)
     requantise = Requantiser(shift, bias, product.wraps)
 
@@ -230,22 +229,19 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
         product(windows, sums)
         codes = workers.scratch.get("codes", (chunk.images, chunk.rows, cols, outputs), np.int16)
         requantise(sums, codes.reshape(sums.shape))
-        if limit <= post.TOP:
-            np.minimum(codes, limit, out=codes)
         at = slice(chunk.image, chunk.image + chunk.images)
         if g.pool:
             line = slice(chunk.row // 2, (chunk.row + chunk.rows) // 2)
-            codes, bits = post.pool_2x2(codes, g.relu, limit)
+            codes, bits = post.pool_2x2(codes, activation)
             post.store_words(y[at, :, line], codes)
             if flags is not None:
                 post.store_pool_flags(flags[at, :, line], bits)
             return
         line = slice(chunk.row, chunk.row + chunk.rows)
-        if g.relu:
-            np.maximum(codes, 0, out=codes)
+        activation.apply(codes)
         post.store_words(y[at, :, line], codes)
         if flags is not None:
-            post.store_mask_flags(flags[at, :, line], y[at, :, line], g.relu, limit)
+            post.store_mask_flags(flags[at, :, line], y[at, :, line], activation)
 
     workers.map(run, _chunks(g.images, rows, cols, weights.shape[0], workers, g.pool))
     return PassRecord(requantise.measure, requantise.saturations)
@@ -253,8 +249,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
 
 def _gradient(g: Geometry, memory: ArenaViews) -> tuple[Array, Array | None]:
     """Return the words of the output gradient, and its flags if it has some."""
-    plain = g.mode == LoadMode.PLAIN
-    return g.y_words(memory), None if plain else g.flag_units(memory)
+    return g.y_words(memory), g.flag_units(memory) if g.gradient.masked else None
 
 
 def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
@@ -264,7 +259,7 @@ def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
     Args:
         g: the pass.
         y: words of the stored gradient.
-        flags: its flags, None in mode PLAIN.
+        flags: its flags, None if it has none.
         images: images to load.
         first: row and column of ``out[:, 0, 0]``; what lies outside the map becomes zero.
         out: int64 words.
@@ -286,9 +281,10 @@ def _load_gradient(g: Geometry, y: Array, flags: Array | None, images: slice,
         part[...] = y[images, :, r0:r1, c0:c1].transpose(0, 2, 3, 1)
     elif unpool:
         pooled = slice(r0 // 2, -(-r1 // 2))
-        post.load_unpooled(part, y[images, :, pooled], flags[images, :, pooled], r0 % 2, c0)
+        post.load_unpooled(part, y[images, :, pooled], flags[images, :, pooled], g.gradient,
+                           r0 % 2, c0)
     else:
-        post.load_masked(part, y[images, :, r0:r1], flags[images, :, r0:r1], c0)
+        post.load_masked(part, y[images, :, r0:r1], flags[images, :, r0:r1], g.gradient, c0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.arrays import Array
+from pynq_train.backends.golden.activation import Activation, Gradient
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import (
@@ -31,7 +32,6 @@ class Geometry:
     kind: Pass
     kernel: int
     stride: int
-    relu: bool
     pool: bool
     flags: bool
     bias: bool
@@ -56,8 +56,9 @@ class Geometry:
     w: int
     b: int
     m_tile: int
-    clip: bool = False
-    group: int = 0
+    group: int
+    activation: Activation
+    gradient: Gradient
 
     @classmethod
     def of(cls, d: Fields) -> Geometry:
@@ -72,13 +73,13 @@ class Geometry:
             if g[name] < 1:
                 raise ValueError(f"g_{name}: expected 1 or more, found {g[name]}")
         return cls(
-            Pass(g["pass"]), g["kernel"], g["stride"], bool(g["relu"]), bool(g["pool"]),
-            bool(g["flags"]), bool(g["bias"]), g["phase"], LoadMode(g["mode"]), g["pad_top"],
-            g["pad_left"], g["m"], g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"],
-            g["out_rows"], g["out_cols"], g["x"], tuple(g[f"x_strides{i}"] for i in range(4)),
-            g["y"], tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
+            Pass(g["pass"]), g["kernel"], g["stride"], bool(g["pool"]), bool(g["flags"]),
+            bool(g["bias"]), g["phase"], LoadMode(g["mode"]), g["pad_top"], g["pad_left"], g["m"],
+            g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"], g["out_rows"], g["out_cols"],
+            g["x"], tuple(g[f"x_strides{i}"] for i in range(4)), g["y"],
+            tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
             tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"], g["tile"],
-            bool(g["clip"]), g["group"])
+            g["group"], Activation.of_convolution(d), Gradient.of_convolution(d))
 
     def m_tile_parts(self) -> tuple[Geometry, ...]:
         """Return the dense convolution of each m tile of a grouped one; any other one as it is.

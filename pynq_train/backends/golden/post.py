@@ -11,12 +11,10 @@ import threading
 import numpy as np
 
 from pynq_train.arrays import Array
+from pynq_train.backends.golden.activation import TOP, Activation, Gradient
 from pynq_train.fixed import wrap
-from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import CHANNELS_PER_WORD
 
-TOP = 32767
-"""Largest 16-bit code."""
 ACC_BITS = 48
 """Bits of a sum."""
 _GATHER = np.uint64(0x0001_0001_0001_0001)
@@ -33,20 +31,17 @@ def lane_words(keep: Array) -> Array:
     return np.ascontiguousarray(lanes).view(np.int64)[..., 0]
 
 
-def _unpool_table() -> Array:
-    """Return ``[12-bit flag]``: the word whose lanes hold the place of the pooled value, or -1."""
-    flag = np.arange(4096)[:, None]
-    lane = np.arange(4)
-    mask, index = flag >> lane & 1, flag >> (4 + 2 * lane) & 3
-    lanes = np.where(mask == 1, index, -1).astype(np.int16)
-    return np.ascontiguousarray(lanes).view(np.int64)[:, 0]
+def _place_table() -> Array:
+    """Return ``[indices]``: the word whose lanes hold the place of the pooled value."""
+    lanes = np.arange(256)[:, None] >> 2 * np.arange(CHANNELS_PER_WORD) & 3
+    return np.ascontiguousarray(lanes.astype(np.int16)).view(np.int64)[:, 0]
 
 
-UNPOOL = _unpool_table()
-"""``[12-bit flag]``: place 0..3 of the pooled value in each lane of a word; -1: masked."""
-MASK = lane_words((np.arange(256)[:, None, None] >> (4 * np.arange(2)[:, None] + np.arange(4))) & 1
+PLACE = _place_table()
+"""``[indices of a pooled flag]``: place 0..3 of the pooled value in each lane of a word."""
+LIVE = lane_words((np.arange(256)[:, None, None] >> (4 * np.arange(2)[:, None] + np.arange(4))) & 1
                   == 1)
-"""``[flag byte, pixel]``: lanes that are kept, for the two pixels of a byte."""
+"""``[flag byte, pixel]``: lanes whose flag is set, for the two pixels of a byte."""
 
 
 class Requantiser:
@@ -113,33 +108,25 @@ class Requantiser:
             self.measure |= bits
 
 
-def pool_2x2(codes: Array, relu: bool, limit: int = NO_LIMIT) -> tuple[Array, Array]:
-    """Return the 2x2 maximum of int16 ``[i, row, col, channel]`` with even rows and columns.
+def pool_2x2(codes: Array, activation: Activation) -> tuple[Array, Array]:
+    """Return the 2x2 maxima of activated int16 ``[i, row, col, channel]``, and their flags.
 
     Args:
-        codes: the codes; not changed.
-        relu: negative maxima become zero.
-        limit: with ReLU, values have been clipped to it; a maximum there sets no mask bit.
+        codes: the codes, with even rows and columns; overwritten.
+        activation: of the codes.
 
     Returns:
         The maxima ``[i, row/2, col/2, channel]`` and the flags, uint16 ``[i, row/2, col/2,
         block]``.
     """
+    activation.before_pooling(codes)
     a, b = codes[:, 0::2, 0::2], codes[:, 0::2, 1::2]
     c, d = codes[:, 1::2, 0::2], codes[:, 1::2, 1::2]
     upper, lower = np.maximum(a, b), np.maximum(c, d)
     top = np.maximum(upper, lower)
     # Only a larger value wins against one with a lower index, so that the lowest index wins ties.
     index = np.where(lower > upper, (d > c) + np.uint16(2), (b > a).astype(np.uint16))
-    if relu:
-        mask = (top > 0).astype(np.uint16)
-        # After ReLU all values of such a window are zero: a tie, and index 0.
-        index *= mask
-        if limit <= TOP:
-            mask *= top < limit
-        np.maximum(top, 0, out=top)
-    else:
-        mask = np.ones_like(index)
+    mask = activation.pooled(top, index)
     blocks = top.shape[3] // CHANNELS_PER_WORD
     index *= np.tile(_INDEX_PLACE, blocks)
     mask *= np.tile(_MASK_PLACE, blocks)
@@ -155,21 +142,17 @@ def store_words(words: Array, codes: Array) -> None:
     words[...] = codes.view(np.int64).transpose(0, 3, 1, 2)
 
 
-def store_mask_flags(flags: Array, words: Array, relu: bool, limit: int = NO_LIMIT) -> None:
+def store_mask_flags(flags: Array, words: Array, activation: Activation) -> None:
     """Write the flags of stored words: 4 bits per pixel.
 
     Args:
         flags: uint8 ``[i, block, row, byte]``, whole words per row; bits behind the last pixel
             become zero.
         words: int64 ``[i, block, row, col]``, as they are stored.
-        relu: the flag of a lane says whether its value is positive; else it is one.
-        limit: with ReLU, values have been clipped to it: the flag is zero there.
+        activation: what they have been through.
     """
     lanes = np.ascontiguousarray(words).view(np.int16)
-    live = lanes > 0 if relu else lanes == lanes
-    if limit <= TOP:
-        live &= lanes < limit
-    bits = np.packbits(live, axis=-1, bitorder="little")
+    bits = np.packbits(activation.live(lanes), axis=-1, bitorder="little")
     flags[..., : bits.shape[-1]] = bits
     flags[..., bits.shape[-1] :] = 0
 
@@ -181,35 +164,48 @@ def store_pool_flags(flags: Array, values: Array) -> None:
     flags[..., cols:] = 0
 
 
-def load_masked(out: Array, words: Array, flags: Array, first: int = 0) -> None:
+def live_lanes(flags: Array) -> Array:
+    """Return int64 words ``[..., pixel]``, all ones in the lanes whose flag is set.
+
+    ``flags``: uint8 ``[..., byte]`` of two pixels.
+    """
+    return np.take(LIVE, flags, axis=0).reshape(*flags.shape[:-1], -1)
+
+
+def load_masked(out: Array, words: Array, flags: Array, gradient: Gradient,
+                first: int = 0) -> None:
     """Copy ``words[i, block, row, col]`` to ``out[i, row, col, block]`` through mask flags.
 
     Args:
         out: int64 words.
         words: int64 words.
         flags: uint8 ``[i, block, row, byte]`` of two pixels, from column 0 on.
+        gradient: what flags do to it.
         first: column of the map that ``words`` and ``out`` start with.
     """
     cols = slice(first, first + out.shape[2])
-    keep = np.take(MASK, flags, axis=0).reshape(*flags.shape[:3], -1)[..., cols]
-    np.bitwise_and(words[..., cols], keep, out=keep)
-    out[...] = keep.transpose(0, 2, 3, 1)
+    live = live_lanes(flags)[..., cols]
+    out[...] = gradient.through(words[..., cols], live, live).transpose(0, 2, 3, 1)
 
 
-def load_unpooled(out: Array, words: Array, flags: Array, row: int = 0, col: int = 0) -> None:
+def load_unpooled(out: Array, words: Array, flags: Array, gradient: Gradient, row: int = 0,
+                  col: int = 0) -> None:
     """Spread pooled ``words[i, block, row, col]`` over the unpooled ``out[i, row, col, block]``.
 
     Args:
         out: int64 words; every one is written.
         words: int64 words, all columns of the pooled map.
         flags: uint16 ``[i, block, row, pixel]``.
+        gradient: what their mask bits do to it.
         row: unpooled row of ``out[:, 0, 0]``, counted from the first row of ``words``.
         col: its unpooled column.
     """
-    codes = np.ascontiguousarray(words.transpose(0, 2, 3, 1)).view(np.int16)
     flags = flags[..., : words.shape[3]].transpose(0, 2, 3, 1).astype(np.intp)
-    flags &= 0xFFF
-    place = np.take(UNPOOL, flags).view(np.int16)
+    live = np.take(LIVE[:, 0], flags & 0xF)
+    codes = gradient.through(words.transpose(0, 2, 3, 1), live, live).view(np.int16)
+    flags >>= 4
+    flags &= 0xFF
+    place = np.take(PLACE, flags).view(np.int16)
     # Each place of the 2x2 windows is written at once: the pooled value where the flag names this
     # place, else zero. ``above`` and ``left`` are the first row and column of ``out`` with this
     # place's parity.

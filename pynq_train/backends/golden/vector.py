@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynq_train.arrays import Array
+from pynq_train.backends.golden import post
+from pynq_train.backends.golden.activation import Activation, Gradient
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
@@ -136,13 +138,12 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
         out: result, int16, written; None without.
         kept: what the dropout keeps, bool of the shape of map a; None without.
     """
-    masked = flags is not None and not d["v.v_flags"]
-    mask = _unpack(flags, a16.shape[2]) if masked and flags is not None else None
-    a = _masked(a16, mask if d["v.v_mask_a"] else None)
+    live = None if flags is None or d["v.v_flags"] else _unpack(flags, a16.shape[2])
+    a = _floats(Gradient.of_vector(d, "a").through(a16, live))
     b = None
     if b16 is not None:
         whole = np.broadcast_to(b16[:, :, None], a16.shape) if d["v.v_spread"] else b16
-        b = _masked(whole, mask if d["v.v_mask_b"] else None)
+        b = _floats(Gradient.of_vector(d, "b").through(whole, live))
     if kept is not None:
         a *= kept
         b = b if b is None else b * kept
@@ -174,13 +175,10 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
     return _round(d, p, _total_int(a, b, scale, offset, d["v.v_reduce"]), out, flags, kept, sums)
 
 
-def _masked(codes: Array, mask: Array | None) -> Array:
-    """Return codes as float64, contiguous, zero where ``mask`` (None: ones) is 0."""
+def _floats(codes: Array) -> Array:
+    """Return codes as float64, contiguous."""
     values: Array = np.empty(codes.shape)
-    if mask is None:
-        np.copyto(values, codes)
-    else:
-        np.multiply(codes, mask, out=values)
+    np.copyto(values, codes)
     return values
 
 
@@ -251,20 +249,13 @@ def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
         whole, exact = total, rne_shift(total, p["shift"])
     codes = saturate(exact, CODE_BITS)
     saturations = int(np.count_nonzero(codes != exact))
-    if d["v.v_relu"]:
-        np.maximum(codes, 0, out=codes)
-    live = codes > 0 if d["v.v_flags"] else None
-    if d["v.v_clip"]:
-        if live is not None:
-            live &= codes < p["limit"]
-        codes = np.minimum(codes, p["limit"])
+    activation = Activation.of_vector(d).at(p)
+    activation.apply(codes)
     out[...] = codes
-    if live is not None and flags is not None:
-        # Without ReLU the flag says only what was kept; with it the gradient passes where the value
-        # was kept and positive.
-        if kept is not None:
-            live = kept & live if d["v.v_relu"] else kept
-        flags[...] = _pack(live)
+    if d["v.v_flags"] and flags is not None:
+        live = activation.live(codes)
+        # The gradient passes where the value was kept, too.
+        flags[...] = _pack(live if kept is None else live & kept)
     whole ^= whole >> 63
     return _ChannelPart(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
 
@@ -276,17 +267,20 @@ def _signed(values: Array) -> Array:
 
 
 def _unpack(flags: Array, words: int) -> Array:
-    """Return the flags of ``words`` elements as 0 and 1: uint8 ``[block, image, word, lane]``."""
-    bits = np.unpackbits(np.ascontiguousarray(flags).view(np.uint8), axis=-1, bitorder="little")
-    return bits.reshape(*flags.shape[:2], -1, CHANNELS_PER_WORD)[:, :, :words]
+    """Return the flags of ``words`` elements: int16 ``[block, image, word, lane]``.
+
+    All ones where a flag is set, else zero.
+    """
+    live = post.live_lanes(np.ascontiguousarray(flags).view(np.uint8)).view(np.int16)
+    return live.reshape(*flags.shape[:2], -1, CHANNELS_PER_WORD)[:, :, :words]
 
 
-def _pack(positive: Array) -> Array:
+def _pack(live: Array) -> Array:
     """Return flags as whole words, uint64 ``[block, image, flag word]``; the rest is zero."""
-    blocks, images, words, lanes = positive.shape
+    blocks, images, words, lanes = live.shape
     row = round_up(words, FLAG_MASK_PIXELS)
-    bits: Array = positive
+    bits: Array = live
     if row != words:
         bits = np.zeros((blocks, images, row, lanes), bool)
-        bits[:, :, :words] = positive
+        bits[:, :, :words] = live
     return np.packbits(bits.reshape(blocks, images, -1), axis=-1, bitorder="little").view(np.uint64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pynq_train.hw.commands import LoadMode, pair
 from pynq_train.program.program import Fields
+from pynq_train.schedule.lower.activation import Loading
 
 _ZERO4 = (0, 0, 0, 0)
 
@@ -71,22 +72,24 @@ def row_jumps(n: Sequence[int], strides: Sequence[int], start: int, unpool: bool
 
 def address_generator(fields: Fields, name: str, *, addr: int, counts: Sequence[int],
                       moves: Sequence[TileMove], rows: Rows, pos: Sequence[int] | None,
-                      banked: bool = False, mode: LoadMode = LoadMode.PLAIN, faddr: int = 0,
+                      banked: bool = False, loading: Loading | None = None, faddr: int = 0,
                       reuse: int = 0, taps: bool = False, align: bool = False) -> None:
     """Write the fields of one address generator, section ``name``.
 
     ``addr``, ``faddr``: of element 0 of the first row, also where it is padding, and of its flag
     row. ``counts``, ``moves``: the tile loop. ``pos``: strides of the buffer position, ``banked``
-    in the X banks; None for the S ring, which takes words as they come. ``reuse``: inner tile
-    levels over which a tile stays. ``taps``: add their weight offsets at row level 2. ``align``:
-    channel blocks start at multiples of 4 in the ring.
+    in the X banks; None for the S ring, which takes words as they come. ``loading``: how a loader
+    reads, None as it stands. ``reuse``: inner tile levels over which a tile stays. ``taps``: add
+    their weight offsets at row level 2. ``align``: channel blocks start at multiples of 4 in the
+    ring.
     """
-    unpool = mode == LoadMode.UNPOOL
+    loading = loading or Loading()
+    unpool = loading.mode == LoadMode.UNPOOL
     fields[f"{name}.addr"] = addr & 0xFFFF_FFFF
     put(fields, f"{name}.daddr", jumps(counts, [m.addr for m in moves]))
     put(fields, f"{name}.n", rows.n)
     put(fields, f"{name}.drow", row_jumps(rows.n, rows.strides, rows.start[1], unpool))
-    fields[f"{name}.mode"] = int(mode)
+    fields.update(loading.fields(name))
     fields[f"{name}.reuse"] = reuse
     fields[f"{name}.taps"] = int(taps)
     fields[f"{name}.align"] = int(align)
@@ -98,7 +101,7 @@ def address_generator(fields: Fields, name: str, *, addr: int, counts: Sequence[
     if pos is not None:
         deltas = jumps(rows.n, pos)
         put(fields, f"{name}.pos", [pair(d) for d in deltas] if banked else deltas, 16)
-    if mode != LoadMode.PLAIN:
+    if loading.mode != LoadMode.PLAIN:
         fields[f"{name}.faddr"] = faddr & 0xFFFF_FFFF
         put(fields, f"{name}.fdaddr", jumps(counts, [m.faddr for m in moves]))
         put(fields, f"{name}.fdrow",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pynq_train.graph.activation import Activation
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
@@ -21,7 +20,11 @@ from pynq_train.hw.words import (
     master_bytes,
 )
 from pynq_train.program.program import Fields
-from pynq_train.schedule.lower.activation import activation_fields
+from pynq_train.schedule.lower.activation import (
+    Loading,
+    activation_fields,
+    geometry_fields,
+)
 from pynq_train.schedule.lower.address_generator import (
     Rows,
     TileMove,
@@ -162,19 +165,25 @@ class _LoadedGradient:
     geo: TiledPass
 
     @property
-    def mode(self) -> LoadMode:
-        return self.geo.shape.spec.gradient_mode
+    def loading(self) -> Loading:
+        """How it is read."""
+        return Loading.gradient(self.geo.shape.spec)
+
+    @property
+    def unpools(self) -> bool:
+        """Whether it is read with the size that it had before pooling."""
+        return self.loading.mode == LoadMode.UNPOOL
 
     def half(self, coordinate: int) -> int:
         """Return the stored row or column of a coordinate of the unpooled map."""
-        return coordinate // 2 if self.mode == LoadMode.UNPOOL else coordinate
+        return coordinate // 2 if self.unpools else coordinate
 
     def rows(self, n: tuple[int, int, int, int], start: tuple[int, int, int, int]) -> Rows:
         """Return the rows of a tile with counts ``n`` and first coordinates ``start``."""
         spec = self.geo.shape.spec
         y, flags = spec.y, spec.flags
         rows, cols = spec.out_rows, spec.out_cols
-        if self.mode == LoadMode.UNPOOL:
+        if self.unpools:
             rows, cols = rows // 2 * 2, cols // 2 * 2
         return Rows(n, (y.row_stride, y.image_stride, y.block_stride), start,
                     (cols, rows, y.images, y.blocks - self.geo.shape.m_first * self.geo.blocks),
@@ -379,7 +388,7 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
                       rows=gradient.rows((geo.x_cols, geo.x_rows, tile.images, geo.x_blocks),
                                          (col0, row0, 0, 0)),
                       pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
-                      mode=gradient.mode, reuse=reuse)
+                      loading=gradient.loading, reuse=reuse)
     block = spec.kernel**2 * spec.weight_block_bytes
     # S: for a tap the weights of all n blocks of the tile, one behind the other, are a chunk; its
     # columns, not rows, are what a step multiplies (s_col).
@@ -450,7 +459,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     address_generator(fields, "s", addr=addr, faddr=faddr, counts=counts,
                       moves=(row, col, image, TileMove(), block),
                       rows=gradient.rows((tile.cols, tile.rows, tile.images, geo.blocks), _ZERO4),
-                      pos=None, mode=gradient.mode, align=True)
+                      pos=None, loading=gradient.loading, align=True)
     if spec.bias:
         fields.update({"s.sum": 1, "s.sum_off": at.db})
     steps, sets = geo.window_steps, geo.s_rows // SET_PIXELS
@@ -496,11 +505,10 @@ def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -
         n = m if spec.group else n
     fields.update({
         "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
-        **activation_fields(spec.activation if forward else Activation.NONE, "g.g_"),
+        **geometry_fields(spec, shape.kind),
         "g.g_pool": int(spec.pool and forward),
         "g.g_flags": int(forward and flags and spec.flags is not None),
         "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
-        "g.g_mode": 0 if forward else int(spec.gradient_mode),
         "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
         "g.g_pad_left": spec.pad_left, "g.g_m": m,
         "g.g_n": n, "g.g_images": spec.images, "g.g_nb": spec.nb,

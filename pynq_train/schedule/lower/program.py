@@ -313,8 +313,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> F
         written = (f"{spec.name}.db",)
     else:
         node = plan.backward_graph.nodes[descriptor.node]
-        masks = tuple("" if ref.mask is None else f"{plan.specs[ref.mask].name}.flags"
-                      for ref in node.reads)
+        masks = tuple(None if ref.mask is None else plan.specs[ref.mask] for ref in node.reads)
         tensors = [ref.tensor for ref in node.reads]
         if role == Role.BACKWARD_SUMS:
             fields = unit.node_sums(node, masks[0], part)

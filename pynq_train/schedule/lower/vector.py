@@ -17,7 +17,7 @@ from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import BackwardNode
 from pynq_train.layers.fuse import Norm
 from pynq_train.program.program import Fields
-from pynq_train.schedule.lower.activation import activation_fields
+from pynq_train.schedule.lower.activation import activation_fields, mask_fields
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -126,18 +126,18 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def node_sums(self, node: BackwardNode, mask: str, part: BatchPart) -> Fields:
+    def node_sums(self, node: BackwardNode, mask: LayerSpec | None, part: BatchPart) -> Fields:
         """Return the fields that sum a normalisation's gradient, and its products with the input.
 
         Args:
             node: node of the backward graph.
-            mask: symbol of the flags that mask the gradient, empty without.
+            mask: layer whose flags mask the gradient, None without.
             part: images.
         """
         fields = {**_layout(self.spec.x, part), "v.a_off": self._image(node.reads[0].tensor, part),
                   "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
                   "v.s_off": self._part_sums(part, "gsums")}
-        return {**fields, **self._mask("a", mask, fields, part)}
+        return {**fields, **mask_fields("a", mask, self.at, part.first)}
 
     def node_norm(self, norm: Norm, parts: int) -> Fields:
         """Return the fields that compute a normalisation's backward coefficients from the sums.
@@ -147,13 +147,13 @@ class VectorLowering:
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
         return self._norm(program, norm, "gsums", parts)
 
-    def node(self, node: BackwardNode, masks: tuple[str, ...], target: MapLayout,
+    def node(self, node: BackwardNode, masks: tuple[LayerSpec | None, ...], target: MapLayout,
              part: BatchPart) -> Fields:
         """Return the fields of one node of the backward graph.
 
         Args:
             node: the node.
-            masks: symbol of the flags that mask each gradient that it reads, empty without.
+            masks: layer whose flags mask each gradient that it reads, None without.
             target: layout of the gradient that it writes.
             part: images.
         """
@@ -170,11 +170,11 @@ class VectorLowering:
             # The unit always reads map a. The layer's input stands in for it: its factor is 0.
             fields.update({"v.a_off": self.at(self.x), "v.v_b": 1, "v.v_spread": 1,
                            "v.b_off": first})
-            return {**fields, **self._mask("b", masks[0], fields, part)}
-        fields.update({"v.a_off": first, **self._mask("a", masks[0], fields, part)})
+            return {**fields, **mask_fields("b", masks[0], self.at, part.first)}
+        fields.update({"v.a_off": first, **mask_fields("a", masks[0], self.at, part.first)})
         if node.kind == nodes.SUM:
             fields.update({"v.v_b": 1, "v.b_off": place(node.reads[1].tensor),
-                           **self._mask("b", masks[1], fields, part)})
+                           **mask_fields("b", masks[1], self.at, part.first)})
         elif node.kind == nodes.NORM:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
@@ -193,12 +193,6 @@ class VectorLowering:
     def _part_sums(self, part: BatchPart, name: str = "sums") -> int:
         """Return the offset of a part's sums: each part has its own, which NORM adds up."""
         return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
-
-    def _mask(self, name: str, flags: str, fields: Fields, part: BatchPart) -> Fields:
-        """Return the fields that mask map ``name`` by the flags at symbol ``flags``, if any."""
-        if not flags:
-            return {}
-        return {f"v.v_mask_{name}": 1, "v.m_off": self.at(flags) + part.first * fields["v.m_step"]}
 
     def _norm(self, program: NormProgram, norm: Norm, sums: str, parts: int) -> Fields:
         """Return the fields of a NORM descriptor; ``sums`` ends the symbol of what it reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pynq_train.backends.golden import norm, pool, post, scalar, vector
+from pynq_train.backends.golden.activation import Activation
 from pynq_train.hw.config import CONFIGS
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import (
@@ -38,7 +39,9 @@ def test_flags() -> None:
     codes = np.ones((1, 1, FLAG_MASK_PIXELS, CHANNELS_PER_WORD), np.int16)
     words = np.ascontiguousarray(codes).view(np.int64)[..., 0][None]
     flags = np.zeros((1, 1, 1, WORD_BYTES), np.uint8)
-    post.store_mask_flags(flags, words, relu=True)
+    relu = Activation(relu=True, clips=False, above_zero=True)
+    post.store_mask_flags(flags, words, relu)
     assert (flags == 0xFF).all(), "the flags of so many pixels fill a word"
-    _, pooled = post.pool_2x2(np.ones((1, 2, 2 * FLAG_POOL_PIXELS, CHANNELS_PER_WORD), np.int16), True)
+    _, pooled = post.pool_2x2(np.ones((1, 2, 2 * FLAG_POOL_PIXELS, CHANNELS_PER_WORD), np.int16),
+                              relu)
     assert pooled.nbytes == WORD_BYTES

@@ -13,8 +13,9 @@ import pytest
 from reference_models.engine_model import run_conv
 
 from pynq_train.backends.golden import GoldenMachine, scalar
+from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op, Relu, Relu6
+from pynq_train.graph.ops import AvgPool, Conv, Dense, MaxPool2x2, Op
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor, pack_params
 from pynq_train.hw.words import ABSENT_WEIGHT

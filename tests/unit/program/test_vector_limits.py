@@ -1,4 +1,4 @@
-"""Limits of vector descriptors that drop elements: a word's number is that of its place."""
+"""Limits of vector descriptors: numbers of dropped words, fields of activations."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def test_words_that_would_share_a_number(shape: tuple[int, int, int], name: str,
     with pytest.raises(IllegalProgram,
                        match=r"it: d_step, d_image, d_block: expected \(1, .*found \("):
         check_vector("it", descriptor(*shape, **{name: value}))
+
+
+@pytest.mark.parametrize(("planted", "text"), [
+    ({"v_clip": 1}, "v_clip: expected v_relu with it, found none"),
+    ({"v_relu": 1, "v_write": 0, "v_flags": 0, "v_sums": 1},
+     "v_relu: expected v_write with it, found none"),
+])
+def test_fields_of_an_activation_that_mean_nothing(planted: dict[str, int], text: str) -> None:
+    with pytest.raises(IllegalProgram, match=text):
+        check_vector("it", descriptor(3, 2, 20, **planted))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import IllegalProgram
+from pynq_train.graph.activation import Relu
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
+from pynq_train.graph.ops import Conv, Dense, MaxPool2x2
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, Pass, Unit, pack_descriptor, pair
 from pynq_train.layers.fuse import fuse

@@ -11,7 +11,7 @@ import pynq_train as pt
 from pynq_train.check.verify import verify
 from pynq_train.errors import BadInput
 from pynq_train.fixed import keep_map
-from pynq_train.graph import Dropout, Flatten, Graph, MaxPool2x2, ops
+from pynq_train.graph import Dropout, Flatten, Graph, MaxPool2x2, Relu, Relu6, ops
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, unpack_descriptor
 from pynq_train.layers import init_params
@@ -21,7 +21,7 @@ from pynq_train.schedule.lower.program import ProgramImage
 
 BATCH, SEED = 16, 7
 Data = tuple[np.ndarray, np.ndarray]
-Conv, Dense, Relu = ops.Conv, ops.Dense, ops.Relu
+Conv, Dense = ops.Conv, ops.Dense
 
 MLP = Graph.build((2, 6, 6), [
     Dropout(0.2, "in"), Flatten(), Dense(20, name="a"), Relu(), Dropout(0.5, "b"), Dense(12),
@@ -32,7 +32,7 @@ CNN = Graph.build((2, 8, 8), [
     Dropout(0.5, "flat"), Dense(16), Relu(), Dropout(0.5, "units"), Dense(4, name="logits")], "cnn")
 RESIDUAL = Graph.build((2, 6, 6), [
     Conv(8, 3, 1, 1), Relu(name="r"), Conv(8, 3, 1, 1), ops.BatchNorm(), Dropout(0.3, "d"),
-    ops.Add(inputs=("d", "r")), ops.Relu6(name="s"), Dropout(0.2, "e"),
+    ops.Add(inputs=("d", "r")), Relu6(name="s"), Dropout(0.2, "e"),
     Conv(8, 1, inputs=("s",), name="other"), ops.Add(inputs=("e", "other")),
     ops.GlobalAvgPool(), Dropout(0.1, "pooled"), Dense(4, name="logits")], "residual")
 NETS = {graph.name: graph for graph in (MLP, CNN, RESIDUAL)}

@@ -11,9 +11,9 @@ from reference_models import direct
 from reference_models.engine_model import run_conv
 
 from pynq_train.errors import PynqTrainError
-from pynq_train.graph.activation import Activation
+from pynq_train.graph.activation import Activation, Relu
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Relu
+from pynq_train.graph.ops import Conv, Dense, MaxPool2x2
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Pass, pack_descriptor, pack_params, pack_tap
 from pynq_train.hw.config import ZYNQ7020, HwConfig

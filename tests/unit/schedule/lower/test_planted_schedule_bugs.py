@@ -9,8 +9,9 @@ import pytest
 from reference_models.engine_model import Violation
 from test_conv import Bench, backward, forward, weight_gradient
 
+from pynq_train.graph.activation import Relu
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, Relu
+from pynq_train.graph.ops import Conv, Dense
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.layers.fuse import fuse
 from pynq_train.schedule.lower import conv as lower

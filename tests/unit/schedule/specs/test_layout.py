@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pynq_train.graph.activation import Relu
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Conv, Dense, Relu
+from pynq_train.graph.ops import Conv, Dense
 from pynq_train.layers.fuse import fuse
 from pynq_train.schedule.specs.groups import Groups
 from pynq_train.schedule.specs.layout import (
