@@ -44,7 +44,7 @@ def test_pooling_activated_codes(activation: Activation) -> None:
     activation.apply(first)
     windows = first.reshape(2, 2, 2, 3, 2, 8).transpose(0, 1, 3, 5, 2, 4).reshape(2, 2, 3, 8, 4)
     top, index = windows.max(-1), windows.argmax(-1)
-    found, flags = post.pool(codes, activation)
+    found, flags = post.pool_2x2(codes, activation)
     assert (found == top).all()
     lanes = flags[..., None].astype(int)
     lane = np.arange(4)
