@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import pynq_train as pt
 from pynq_train.graph import Graph
@@ -18,7 +19,7 @@ from pynq_train.run.session import new_policy
 from pynq_train.schedule.plan import Plan
 from pynq_train.train.hls import HlsTrainer
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 Data = tuple[Array, Array]
 PROTOCOL = {name: member for name, member in vars(Trainer).items() if not name.startswith("_")}
 PROPERTIES = {name for name, member in PROTOCOL.items() if isinstance(member, property)}
