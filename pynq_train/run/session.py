@@ -33,7 +33,6 @@ from pynq_train.schedule.lower.step_block import (
     DEAD_UPDATE,
     pack_step_block,
     plan_params,
-    quant_layers,
 )
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -49,7 +48,7 @@ def new_policy(plan: Plan, masters: Mapping[str, Masters], input_k: int) -> Expo
     masters = with_averages(plan, masters)
     ranges = [range_of_master(int(np.abs(masters[s.name].weight.astype(np.int64)).max())
                               if s.on_array else 1) for s in plan.specs]
-    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, ranges, input_k)
+    policy = ExponentPolicy.start(plan.quant_layers, plan.backward_graph, ranges, input_k)
     policy.loss = plan.loss
     return policy
 

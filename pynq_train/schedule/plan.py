@@ -15,6 +15,7 @@ from pynq_train.layers.backward_graph import (
     inference_mode_norms,
 )
 from pynq_train.layers.fuse import FusedLayer
+from pynq_train.quant import QuantLayer
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
@@ -96,6 +97,13 @@ class Plan:
     def step_block_bytes(self) -> int:
         """Bytes of the step block."""
         return self.step_block.nbytes
+
+    @cached_property
+    def quant_layers(self) -> tuple[QuantLayer, ...]:
+        """What the exponents must know of each layer; the host asks for it in every step."""
+        return tuple(QuantLayer(spec.name, layer.sources, active, spec.kind, spec.words,
+                                layer.drop.rate if layer.drop else 0.0, spec.activation)
+                     for spec, layer, active in zip(self.specs, self.layers, self.active))
 
     @cached_property
     def step_block(self) -> StepBlockLayout:

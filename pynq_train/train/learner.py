@@ -26,7 +26,6 @@ from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
-from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -354,7 +353,7 @@ class Learner:
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
             learner._policy = ExponentPolicy.from_dict(
-                state["policy"], quant_layers(learner._plan), learner._plan.backward_graph)
+                state["policy"], learner._plan.quant_layers, learner._plan.backward_graph)
             learner._policy.loss = learner._plan.loss
             same = (learner.batch == int(state["batch"])
                     and _same(learner.trainable, state["trainable"])

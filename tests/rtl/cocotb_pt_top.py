@@ -23,7 +23,7 @@ from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
 from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import ProgramImage, build_training
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.layout import pack_maps
@@ -72,7 +72,7 @@ class Program:
             w = np_rng.integers(-32767, 32768, layer.weight_shape)
             self.put(f"{spec.name}.w16", spec.pack_weights(w.astype(np.int16)))
         self.put("labels", np_rng.integers(0, plan.classes, plan.batch).astype(np.int64))
-        policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph,
+        policy = ExponentPolicy.start(plan.quant_layers, plan.backward_graph,
                                       [0] * len(plan.specs))
         sgd = SgdStep(0.05, 0.9 * self.momentum, 1e-3)
         params = plan_params(plan, policy.exponents(plan.batch), sgd)

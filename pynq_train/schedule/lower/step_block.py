@@ -5,7 +5,6 @@ from __future__ import annotations
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_params
 from pynq_train.quant import (
-    QuantLayer,
     SgdStep,
     StepExponents,
     StepParams,
@@ -21,13 +20,6 @@ Fields that are not named are 0.
 """
 
 
-def quant_layers(plan: Plan) -> tuple[QuantLayer, ...]:
-    """Return what the exponent policy must know of each layer."""
-    return tuple(QuantLayer(s.name, layer.sources, active, s.kind, s.words,
-                            layer.drop.rate if layer.drop else 0.0, s.activation)
-                 for s, layer, active in zip(plan.specs, plan.layers, plan.active))
-
-
 def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
                 moving: bool = True) -> StepParams:
     """Return the step-block fields of one step of a plan.
@@ -40,7 +32,7 @@ def plan_params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None,
     """
     alphas = {index: layer.norm.momentum for index, layer in enumerate(plan.layers)
               if layer.norm is not None and moving and sgd is not None}
-    return step_params(exponents, sgd, quant_layers(plan), plan.backward_graph, alphas)
+    return step_params(exponents, sgd, plan.quant_layers, plan.backward_graph, alphas)
 
 
 def pack_step_block(plan: Plan, params: StepParams) -> bytes:

@@ -68,7 +68,7 @@ class Tensors:
     backward_graph: BackwardGraph
     parts: int = 1
 
-    @property
+    @cached_property
     def on_vector(self) -> bool:
         """Whether any layer runs on the vector unit; if not, each reads the one before it."""
         return not all(spec.on_array for spec in self.specs)

@@ -29,7 +29,7 @@ from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule import report
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.lower.records import read_records
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
@@ -116,7 +116,7 @@ def fill(plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndar
     image = build_training(plan)
     put("train.program", np.frombuffer(image.program, np.uint8))
     put("train.taps", np.frombuffer(image.taps, np.uint8))
-    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * len(plan.specs))
+    policy = ExponentPolicy.start(plan.quant_layers, plan.backward_graph, [0] * len(plan.specs))
     put("step_block", np.frombuffer(pack_step_block(plan, plan_params(
         plan, policy.exponents(plan.batch), SgdStep(0.01, 0.9, 5e-4))), np.uint8))
     dlogits = plan.memory["dlogits"]
@@ -141,7 +141,7 @@ def test_whole_step_in_the_engine_model() -> None:
         region = plan.memory[symbol]
         return arena[region.offset:region.end].view(np.int16).astype(np.int64)
 
-    policy = ExponentPolicy.start(quant_layers(plan), plan.backward_graph, [0] * 4)
+    policy = ExponentPolicy.start(plan.quant_layers, plan.backward_graph, [0] * 4)
     params = plan_params(plan, policy.exponents(3), None)
 
     def forward(layer: int, inputs: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.groups import groups_of
 from pynq_train.schedule.lower import program as building
 from pynq_train.schedule.lower.program import build_training
-from pynq_train.schedule.lower.step_block import quant_layers
 from pynq_train.schedule.memory.arena import Allocator
 from pynq_train.schedule.memory.strided_regions import StridedRegions
 from pynq_train.schedule.passes.descriptors import Role
@@ -157,7 +156,7 @@ def test_sources_share_the_exponent_of_the_concat_buffer() -> None:
     draw = np.random.default_rng(3)
     for name in ("inception", "dense block", "sums of concatenations", "vectors", "logits"):
         plan = plan_of(name)
-        layers = quant_layers(plan)
+        layers = plan.quant_layers
         policy = ExponentPolicy.start(layers, plan.backward_graph, [1] * len(layers))
         groups = groups_of([layer.kind for layer in layers], plan.sources)
         assert len(set(groups)) < len(groups)

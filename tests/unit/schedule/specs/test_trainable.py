@@ -13,7 +13,7 @@ from pynq_train.hw.commands import PARAM_BYTES, unpack_params
 from pynq_train.layers import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.freeze_report import freeze_report
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params, quant_layers
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.report import table
@@ -141,7 +141,7 @@ def test_a_training_that_fits_only_frozen() -> None:
 def test_step_block_of_what_is_frozen() -> None:
     """Where a bias alone learns, the scratch weights keep still; what is frozen has no entry."""
     found = plan(("conv1.bias", "dense3"))
-    policy = ExponentPolicy.start(quant_layers(found), found.backward_graph, [0] * 5)
+    policy = ExponentPolicy.start(found.quant_layers, found.backward_graph, [0] * 5)
     params = plan_params(found, policy.exponents(4), SgdStep(0.1, 0.9, 1e-3))
     block = pack_step_block(found, params)
 
