@@ -41,19 +41,15 @@ class ErrorSource(IntEnum):
     SEQUENCER = 8
 
 
-def _codes(enum: type[IntEnum]) -> str:
-    """The values of ``enum`` as a text, for the documentation of its field."""
-    return ", ".join(f"{int(one)} {one.name}" for one in enum)
-
-
 @dataclass(frozen=True)
 class BitField:
-    """A field of a register."""
+    """A field of a register; ``values``: what it can hold, if these have names."""
 
     name: str
     lsb: int
     bits: int
     doc: str
+    values: type[IntEnum] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,8 @@ REGISTERS = (
             BitField("DONE", 1, 1, "the program has ended"),
             BitField("HALTED", 2, 1, "step mode: waits for RESUME"),
             BitField("FAILED", 3, 1, "the program has ended with an error"),
-            BitField("ERROR", 8, 8, f"what happened: {_codes(Status)}"),
-            BitField("SOURCE", 16, 8, f"where: AXI ports and sequencer; {_codes(ErrorSource)}"),
+            BitField("ERROR", 8, 8, "what happened", Status),
+            BitField("SOURCE", 16, 8, "where: an AXI port or the sequencer", ErrorSource),
         ),
     ),
     Register("ERROR_INDEX", 0x018, _RO, "number of the descriptor of the error"),

@@ -16,10 +16,10 @@ import numpy as np
 from reference_models.engine_parts import (
     MASK32,
     MASK48,
+    AddressGenerator,
     Affine,
     Memory,
     Violation,
-    AddressGenerator,
     lanes,
     load_tile,
     nest,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import cocotb
+from addr_gen_model import Loaded, load, random_addr_gen
 from client_model import at_most
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
-from addr_gen_model import Loaded, load, random_addr_gen
 
 from pynq_train.hw.commands import (
     SECTION_OF_UNIT,
