@@ -107,9 +107,9 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape) -> Layout:
 def _no_layout(shape: tuple[int, ...], input_shape: Shape) -> BadInput:
     """Return the error of an array that fits no layout."""
     channels, rows, cols = input_shape
-    many = "1" if channels == 1 else f"1 or {channels}"
+    many = "1 channel" if channels == 1 else f"1 or {channels} channels"
     wanted = (f"shape (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols) "
-              f"with {rows}x{cols} pixels and {many} channels, or one such image")
+              f"with {rows}x{cols} pixels and {many}, or one such image")
     if rows == cols == 1:
         wanted += f", or (n, {channels})"
     return BadInput("images", expected=wanted, found=f"shape {tuple(shape)}",

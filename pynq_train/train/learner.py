@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -25,9 +27,10 @@ from pynq_train.layers.init import check_params
 from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
+from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.run.trainer import Trainer
+from pynq_train.run.trainer import StepOutcome, Trainer
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -39,7 +42,7 @@ from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
-from pynq_train.train.loop import Data, Loop, Saving, input_range
+from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
@@ -222,7 +225,7 @@ class Learner:
 
     # -- training --------------------------------------------------------------------------------
 
-    def fit(self, x: Any, y: Any, *, epochs: int = 1,
+    def fit(self, x: Any, y: Any, epochs: int = 1, *,
             validation_data: tuple[Any, Any] | None = None, progress: bool = True,
             resume: bool = False, callbacks: Sequence[UserCallback] = (),
             checkpoint: str | os.PathLike[str] | None = None,
@@ -299,9 +302,35 @@ class Learner:
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
         source, trainer = self._images(x), self._open()
-        self._prepare(trainer, source)
-        parts = [trainer.evaluate(source.take(part))[1] for part in self._parts(len(source))]
+        parts = []
+        with self._ranges(trainer, source):
+            for part in self._parts(len(source)):
+                outcome, logits = trainer.evaluate(source.take(part))
+                self._check_logits(outcome)
+                parts.append(logits)
         return np.concatenate(parts)
+
+    def calibrate(self, x: Any) -> None:
+        """Take the ranges of all feature maps from images, without training.
+
+        A network that was trained here knows its ranges, and gets room for these images as well;
+        an imported one measures them anew in each call until it is calibrated or trained. They are
+        saved with the learner.
+
+        Args:
+            x: images as for :meth:`fit`; a hundred typical ones do.
+
+        Raises:
+            BadInput: they do not fit the network.
+        """
+        source, trainer = self._images(x), self._open()
+        first, *others = self._parts(len(source))
+        if any(trainer.policy.feature):
+            others = [first, *others]
+        else:
+            trainer.prepare(source.take(first), None, range_of(source.largest))
+        for part in others:
+            trainer.widen(source.take(part))
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -451,21 +480,42 @@ class Learner:
         return [slice(begin, min(begin + self.batch, count))
                 for begin in range(0, count, self.batch)]
 
-    def _prepare(self, trainer: Trainer, source: ImageSource) -> None:
-        """Measure ranges on the first images, if the network never ran and so has none yet."""
-        if not any(trainer.policy.feature):
+    @contextmanager
+    def _ranges(self, trainer: Trainer, source: ImageSource) -> Iterator[None]:
+        """Give a network that has no ranges yet those of the images, for this call alone.
+
+        They are not kept: what a network answers may not depend on which images came first.
+        """
+        if any(trainer.policy.feature):
+            yield
+            return
+        saved = copy.deepcopy(trainer.policy)
+        try:
             trainer.prepare(source.take(self._parts(len(source))[0]), None,
-                            input_range(source, trainer, self.steps))
+                            range_of(source.largest))
+            yield
+        finally:
+            trainer.policy = saved
+
+    def _check_logits(self, outcome: StepOutcome) -> None:
+        """Warn once if logits saturate: the largest exponent does not hold them."""
+        last = f"{self._plan.specs[-1].name}.y"
+        if outcome.tensors.get(last, 0):
+            warn_once("logits", f"{outcome.tensors[last]} logits are larger than the engine holds "
+                      f"(32767): they saturate; scale the images, or say mean= and std= of them "
+                      "where the learner is made", self._warned)
 
     def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
                   ) -> Evaluation:
-        self._prepare(trainer, source)
-        loss, correct = 0.0, 0
-        for part in self._parts(len(source)):
-            outcome, _ = trainer.evaluate(source.take(part), labels[part])
-            loss += outcome.loss_sum
-            correct += outcome.correct
-        return Evaluation(loss / len(source), correct / len(source))
+        loss, correct, again = 0.0, 0, 0
+        with self._ranges(trainer, source):
+            for part in self._parts(len(source)):
+                outcome, _ = trainer.evaluate(source.take(part), labels[part])
+                self._check_logits(outcome)
+                loss += outcome.loss_sum
+                correct += outcome.correct
+                again += outcome.again
+        return Evaluation(loss / len(source), correct / len(source), again)
 
     def _state(self) -> dict[str, Any]:
         policy = self._trainer.policy if self._trainer is not None else self._policy

@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "selftest": {"doctor", *MACHINE},
     "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "images", "exchange", *MACHINE},
+    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "images", "exchange",
+            *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
     "": {"check", "train", "data", "images", "exchange", *MACHINE},
 }
