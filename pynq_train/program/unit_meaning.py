@@ -39,7 +39,7 @@ _VECTOR_MODES = {
 _POOL_SIZES = {
     "p_rows": "rows", "p_cols": "cols", "q_rows": "q_rows", "q_cols": "q_cols",
     "p_blocks": "blocks", "p_kernel": "kernel", "p_stride": "stride", "p_top": "top",
-    "p_left": "left", "p_back": "back", "p_winners": "keep"}
+    "p_left": "left", "p_back": "back", "p_argmax": "keep"}
 _PROGRAMS = {(0, 0): NormProgram.FORWARD, (0, 1): NormProgram.FORWARD_FROZEN,
              (1, 0): NormProgram.BACKWARD, (1, 1): NormProgram.BACKWARD_FROZEN}
 
@@ -207,9 +207,9 @@ def agreements(f: Fields) -> Iterator[Agreement]:
 
 def _vector_agreements(f: Fields) -> Iterator[Agreement]:
     images, blocks, words = vector_sizes(f)
-    for what, name, value in (("images", "v_images", images), ("channel blocks", "v_blocks", blocks),
-                              ("words of a plane", "v_words", words)):
-        yield Agreement(what, f"v.{name}", value)
+    yield Agreement("images", "v.v_images", images)
+    yield Agreement("channel blocks", "v.v_blocks", blocks)
+    yield Agreement("words of a plane", "v.v_words", words)
     for name, meaning in _VECTOR_MODES.items():
         yield Agreement(f"gv.{meaning}", f"v.{name}", f[f"gv.{meaning}"])
     if not f["gv.drop"]:

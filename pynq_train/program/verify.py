@@ -81,7 +81,7 @@ def verify_program(program: Program) -> None:
             _check_place(program, label, access)
         if opcode in _CONVOLUTIONS:
             expected = Meaning(fields).expected()
-            _check_meaning(program, label, [one for one in found if one.unit != Unit.U], {
+            _check_meaning(program, label, [one for one in found if one.unit != Unit.UPDATE], {
                 (what, what in _WRITTEN): value for what, value in expected.items()})
         touched.append(found)
     check_hazards(program, labels, touched)
@@ -201,7 +201,7 @@ def _check_unit(program: Program, label: str, fields: Fields, found: Sequence[Ac
                                  found=name(value))
     if opcode != Opcode.CONV:
         if opcode == Opcode.GRADIENT:
-            found = [one for one in found if one.unit == Unit.U]
+            found = [one for one in found if one.unit == Unit.UPDATE]
         _check_meaning(program, label, found, {
             (what, write): (spans, True) for what, write, spans in touched_by_units(fields)})
 

@@ -86,7 +86,7 @@ def _norm(d: Fields) -> Fields:
 def _pool(d: Fields) -> Fields:
     names = {"p_rows": "rows", "p_cols": "cols", "q_rows": "q_rows", "q_cols": "q_cols",
              "p_blocks": "blocks", "p_kernel": "kernel", "p_stride": "stride", "p_top": "top",
-             "p_left": "left", "p_back": "back", "p_winners": "keep"}
+             "p_left": "left", "p_back": "back", "p_argmax": "keep"}
     found = _same(d, "p", {name: f"gp.{to}" for name, to in names.items()})
     large, small = ("o", "i") if d["p.p_back"] else ("i", "o")
     for name, key in (("map", large), ("pooled", small), ("argmax", "w")):

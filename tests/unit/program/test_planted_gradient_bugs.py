@@ -201,7 +201,7 @@ def test_masters_of_another_gradient_are_caught() -> None:
     planned, first, second = without_biases()
     masters = planned.fields[first]["u.wv_off"]
     shared = {"u.wv_off": masters, "gu.masters": masters}
-    message = "reads its masters, and nothing orders them; let the U unit of the second wait"
+    message = "reads its masters, and nothing orders them; let the UPDATE unit of the second wait"
     refused(planned, second, shared, message)
     updates = sum(f["pre.opcode"] == Opcode.GRADIENT for f in planned.fields[:second])
     sem = int(Semaphore.UPDATE)
