@@ -181,7 +181,7 @@ def _check_meaning(program: Program, label: str, fields: Fields,
     expected = Meaning(fields).expected()
     for access in found:
         # Records are checked on their own; section g does not name what the update unit touches.
-        if access.what == "record" or access.unit == Unit.U:
+        if access.what == "record" or access.unit == Unit.UPDATE:
             continue
         allowed, _ = expected.get(access.what, (Spans.one(0, 0), False))
         byte = allowed.missing(access.spans)

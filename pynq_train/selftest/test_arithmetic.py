@@ -27,8 +27,10 @@ def test_numbers_saturate_and_wrap() -> None:
     assert codes.tolist() == [32767, 2, 2, -2] and saturated == 1
 
 
-@pytest.mark.parametrize("board", digests.STEPS)
-def test_training_steps_leave_the_stored_bytes(board: str) -> None:
-    assert digests.step_digest(board) == digests.stored()[digests.step_key(board)], (
-        "golden computes other bytes than where this package was made: install it again, with "
+@pytest.mark.parametrize("what", ["masters", "momentum", "exponents", "logits"])
+@pytest.mark.parametrize(("board", "net"), digests.RESULTS)
+def test_training_leaves_the_stored_results(board: str, net: str, what: str) -> None:
+    wanted = digests.stored()["results"][f"{digests.name_of(board, net)} {what}"]
+    assert digests.result_digests(board, net)[what] == wanted, (
+        f"golden computes other {what} than where this package was made: install it again, with "
         "the NumPy of the board's image")

@@ -109,7 +109,7 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
         source = view("the map that is read", "i", pooled if back else whole, np.int16)
         result = view("the map that is written", "o", whole if back else pooled, np.int16)
         argmax = None
-        if back or d["p.p_winners"]:
+        if back or d["p.p_argmax"]:
             argmax = view("the argmax indices", "w", (blocks, row), np.uint16)
         total = _backward(site, source, argmax) if back else _forward(site, source, argmax)
         exact = rne_shift(total.astype(np.int64), p["shift"]) if p["shift"] else total

@@ -130,6 +130,8 @@ def render(config: HwConfig) -> str:
         constant(f"Pix{camel(pixel_mode.name)}", int(pixel_mode))
     for status in registers.Status:
         constant(f"Err{camel(status.name)}", int(status))
+    for source in registers.ErrorSource:
+        constant(f"Source{camel(source.name)}", int(source))
     for name, section in commands.SECTIONS.items():
         # Section g is for golden and the verifier: no unit reads it.
         if name == "g":
@@ -141,15 +143,16 @@ def render(config: HwConfig) -> str:
         last = commands.SECTIONS[names[-1]]
         constant(f"Cfg{camel(unit.name)}First", first, "first word a unit receives")
         constant(f"Cfg{camel(unit.name)}Words", last.first + last.words - first)
-    constant("WalkWords", commands.SECTIONS["yw"].words)
+    constant("AddrGenWords", commands.SECTIONS["yw"].words)
     for name, section in commands.SECTIONS.items():
         if name in ("g", "yw", "yf"):
             continue
         lines += ["", f"  // {section.doc}", *_section_struct(section)]
-    walk = commands.SECTIONS["yw"]
-    walk = Section("walk", walk.doc, walk.first, walk.words, walk.places)
-    lines += ["", "  // a row walk: the first WalkWords words of x_t and s_t, all of yw and yf",
-              *_section_struct(walk)]
+    generator = commands.SECTIONS["yw"]
+    generator = Section("addr_gen", generator.doc, generator.first, generator.words,
+                        generator.places)
+    lines += ["", "  // an address generator: the first words of x_t and s_t, all of yw and yf",
+              *_section_struct(generator)]
     lines += ["", "  // one tap", *_flat_struct("tap_t", commands.TAP_FIELDS, 1)]
     for op, fields in commands.PARAM_FIELDS.items():
         lines += ["", f"  // step-block entry of {op.name}",

@@ -200,7 +200,7 @@ def test_masters_of_another_gradient_are_caught() -> None:
     """The update unit reads ahead: it may still write the masters of its last descriptor."""
     planned, first, second = without_biases()
     shared = {"u.wv_off": planned.fields[first]["u.wv_off"]}
-    message = "reads its masters, and nothing orders them; let the U unit of the second wait"
+    message = "reads its masters, and nothing orders them; let the UPDATE unit of the second wait"
     refused(planned, second, shared, message)
     updates = sum(f["pre.opcode"] == Opcode.GRADIENT for f in planned.fields[:second])
     sem = int(Semaphore.UPDATE)

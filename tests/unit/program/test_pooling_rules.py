@@ -48,7 +48,7 @@ def test_random_ones_are_legal(back: bool) -> None:
     (True, "o_words", -1, "o_words: expected .*, an image"),
     (True, "w_words", -1, "w_words: expected .*, an image"),
     (False, "o_step", -8, "o_step: expected .* or more, a multiple of 8"),
-    (True, "p_winners", 1, "p_winners: expected 0 with p_back, found 1"),
+    (True, "p_argmax", 1, "p_argmax: expected 0 with p_back, found 1"),
 ])
 def test_rules(back: bool, name: str, change: int, text: str) -> None:
     """``change``: added if negative, else the value."""
@@ -67,7 +67,7 @@ def test_rules(back: bool, name: str, change: int, text: str) -> None:
 @pytest.mark.parametrize("back", [False, True])
 def test_places(back: bool, name: str, text: str) -> None:
     made = program(back)
-    fields = {**made.fields[0], f"p.{name}_off": made.arena_bytes - 8, "p.p_winners": int(not back)}
+    fields = {**made.fields[0], f"p.{name}_off": made.arena_bytes - 8, "p.p_argmax": int(not back)}
     with pytest.raises(IllegalProgram, match=f"{text} outside the arena"):
         verify_program(replace(made, descriptors=pack_descriptor(fields)))
     assert fields["pre.opcode"] == Opcode.POOL
