@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from reference_models import norm_cases, pool_cases, vector_cases
 from reference_models.dag_nets import NETWORKS
-from reference_models.engine_parts import Affine, Walk, nest
+from reference_models.engine_parts import AddressGenerator, Affine, nest
 from scheduled import Scheduled, all_kinds
 
 from pynq_train.hw.commands import (
@@ -216,7 +216,7 @@ def walked(f: Fields, name: str, counts: list[int], taps: Sequence[Fields]
 
     A row that begins below address 0 begins near the end of all addresses, outside every arena.
     """
-    walk = Walk(f, name, counts, list(taps))
+    walk = AddressGenerator(f, name, counts, list(taps))
     data, flags = set(), set()
     for index, level in nest(counts):
         if not any(index[:walk.reuse]):

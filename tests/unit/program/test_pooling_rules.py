@@ -86,7 +86,7 @@ def pooling(shape: Shape, **changes: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("shape", "changes"), [
-    (MAP, {}), (BACK, {}), (MAP, {"p_winners": 1}),
+    (MAP, {}), (BACK, {}), (MAP, {"p_argmax": 1}),
     ((1, 1, (1, 1), (1, 1), (2, 1, 0, 0), False), {}),
     ((1, 1, (1, 1), (1, 1), (2, 1, 0, 0), True), {}),
     ((2, 1, (1, 510), (1, 510), (2, 1, 0, 0), False), {}),
@@ -127,7 +127,7 @@ def test_the_last_legal_pooling(shape: Shape, changes: dict[str, int]) -> None:
     *((MAP, {f"{name}_step": step}, f"{name}_step: expected {least} or more, a multiple of 8, "
        f"found {step}")
       for name, least in (("i", 1512), ("o", 480), ("w", 120)) for step in (least - 8, least + 4)),
-    (BACK, {"p_winners": 1}, "p_winners: expected 0 with p_back, found 1"),
+    (BACK, {"p_argmax": 1}, "p_argmax: expected 0 with p_back, found 1"),
 ])
 def test_rules_at_their_borders(shape: Shape, planted: dict[str, int], text: str) -> None:
     with pytest.raises(IllegalProgram, match=f"it: {text}"):
