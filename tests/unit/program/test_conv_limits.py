@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conv_needs import needs, read_positions
+from conv_needs import needs, numbers, pairs, read_positions, values
 from reference_models.dag_nets import NETWORKS
 from scheduled import BOARD, Fields, Scheduled, all_kinds
 
@@ -340,6 +340,15 @@ def test_positions_of_the_x_tile() -> None:
     jump = unpair(fields["x.pos1"])
     refused(SECOND, {"x.pos1": pair(jump - 2)},
             "X positions of the elements of a tile: expected one each, found .* written twice")
+
+
+def test_words_of_the_x_tile_that_nothing_reads() -> None:
+    """A second plane that ends with the memory, or one word behind it."""
+    fields, _ = descriptor(SECOND)
+    last = max(values(numbers(fields, "x.n", 4), pairs(fields, "x.pos", 4)))
+    end = BOARD.config.x_tile_words - 2 * last - 1
+    legal(SECOND, {"x.n3": 2, "x.pos3": pair(end)})
+    refused(SECOND, {"x.n3": 2, "x.pos3": pair(end + 1)}, "words of an X tile: expected at most ")
 
 
 def test_rows_of_the_pixel_table_that_are_read() -> None:
