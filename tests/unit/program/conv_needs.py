@@ -75,14 +75,16 @@ def needs(f: Fields, taps: Sequence[Fields]) -> dict[str, tuple[int, str]]:
     """What of each attribute of the configuration is used, and what is said if less is there."""
     gradient = f["pre.opcode"] == Opcode.GRADIENT
     groups = max(tap["abase"] for tap in taps) + f["c.l0"]
+    kind = "accumulator groups of tap [0-9]+: expected at most"
     if gradient:
+        kind = "accumulator groups: expected at most"
         groups = f["c.l0"] * f["c.l1"] * f["c.l2"] * f["c.l3"]
     found = {
         "max_taps": (len(taps), "taps: expected c.l2 of them"),
         "table_rows": (len(table(f)), "pixel table rows: expected at most"),
         "x_tile_words": (x_tile_words(f, taps), "words of an X tile|X positions that compute"),
         "s_ring_words": (f["c.s_chunk"] + RING_MARGIN, "words of an S chunk: expected at most"),
-        "acc_tile_groups": (groups, "accumulator groups"),
+        "acc_tile_groups": (groups, kind),
     }
     if not gradient:
         found["stage_segment_words"] = staged(f), "staged words: expected at most"

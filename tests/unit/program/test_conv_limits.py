@@ -120,6 +120,11 @@ def test_buffers_to_the_last_word(name: str) -> None:
                 check(f, taps, **{attribute: most - 1})
 
 
+def test_flags_that_are_not_written_need_no_buffer() -> None:
+    fields, taps = descriptor(BACK)
+    check(fields | {"y.fblk": 4096}, taps, flag_segment_words=0)
+
+
 # -- geometry
 @pytest.mark.parametrize("name", ["kernel", "stride", "m", "n", "images", "nb", "in_rows",
                                   "in_cols", "out_rows", "out_cols"])
@@ -277,6 +282,11 @@ def test_the_last_legal_levels() -> None:
     legal(POINT, {"pre.t0": most})
     refused(POINT, {"pre.t0": most + 1}, "products that the loops add to one sum: expected at most "
             "131072 without padding, found 2621")
+    # Eight taps add to one region and one to another: the larger number counts.
+    _, taps = descriptor(SECOND)
+    taps[8] |= {"abase": 17, "first": 1}
+    legal(SECOND, {"pre.t0": 8192}, taps)
+    refused(SECOND, {"pre.t0": 8193}, "products that the loops add", taps)
     for field in ("c.red", "y.segs"):
         allowed(SECOND, {field: 5}, rf"{re.escape(field)}: expected 0")
     allowed(SECOND, {"x.reuse": 5, "c.xreuse": 5}, r"[cx]\.x?reuse")
