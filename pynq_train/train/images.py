@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import prepare_images
+from pynq_train.data import as_array, images_together, prepare_images
 from pynq_train.errors import BadInput
 from pynq_train.graph import Shape
 from pynq_train.graph.params import FloatArray
 
-_CHUNK = 2048
+_CHECKED_BYTES = 1 << 22
+"""Bytes whose checksum is taken together."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class ImageSource:
 
     Args:
         x: ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or ``(n, channels, rows, cols)``;
-            uint8 is divided by 255, small images are padded, one channel is repeated.
+            uint8 is divided by 255, small images are padded, one channel is repeated. It may be
+            mapped (``numpy.load(..., mmap_mode="r")``) and larger than memory: it is read in parts.
         input_shape: the network's.
         normalisation: applied to every image, None to leave them as they are.
 
@@ -52,8 +55,9 @@ class ImageSource:
     """
 
     def __init__(self, x: Any, input_shape: Shape, normalisation: Normalisation | None) -> None:
-        self._x = np.asarray(x)
+        self._x = as_array("images", x)
         self._shape = input_shape
+        self._together = images_together(4 * math.prod(input_shape))
         self.normalisation = normalisation
         if self._x.ndim == 0 or len(self._x) == 0:
             raise BadInput("images", expected="at least one", found=f"shape {self._x.shape}")
@@ -71,8 +75,10 @@ class ImageSource:
     def checksum(array: NDArray[Any]) -> int:
         """Return the CRC-32 of an array's dtype, shape and elements."""
         total = zlib.crc32(f"{array.dtype.str} {array.shape}".encode())
-        for begin in range(0, len(array), _CHUNK):
-            total = zlib.crc32(array[begin : begin + _CHUNK].tobytes(), total)
+        each = max(array.nbytes // max(len(array), 1), 1)
+        step = max(_CHECKED_BYTES // each, 1)
+        for begin in range(0, len(array), step):
+            total = zlib.crc32(array[begin : begin + step].tobytes(), total)
         return total
 
     def __len__(self) -> int:
@@ -87,9 +93,9 @@ class ImageSource:
         return prepare_images(self._x[index], self._shape, mean=norm.mean, std=norm.std)
 
     def chunks(self) -> Iterator[FloatArray]:
-        """Yield the prepared images in order, up to 2048 at a time."""
-        for begin in range(0, len(self._x), _CHUNK):
-            yield self.take(slice(begin, begin + _CHUNK))
+        """Yield the prepared images in order, as many at a time as memory surely holds."""
+        for begin in range(0, len(self._x), self._together):
+            yield self.take(slice(begin, begin + self._together))
 
 
 def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
@@ -100,7 +106,7 @@ def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
         wide = chunk.astype(np.float64)
         count += wide[:, 0].size
         total += wide.sum(axis=(0, 2, 3))
-        squares += (wide * wide).sum(axis=(0, 2, 3))
+        squares += np.multiply(wide, wide, out=wide).sum(axis=(0, 2, 3))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
     std = np.where(std > 1e-6, std, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -274,14 +274,11 @@ class Learner:
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
-        return self.logits(x).argmax(axis=1)
+        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
 
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
-        source, trainer = self._images(x), self._open()
-        self._prepare(trainer, source)
-        parts = [trainer.evaluate(source.take(part))[1] for part in self._parts(len(source))]
-        return np.concatenate(parts)
+        return np.concatenate(list(self._outputs(x)))
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -401,6 +398,13 @@ class Learner:
 
     def _images(self, x: Any) -> ImageSource:
         return ImageSource(x, self.graph.input_shape, self.normalisation)
+
+    def _outputs(self, x: Any) -> Iterator[FloatArray]:
+        """Yield the logits of the images, mini-batch by mini-batch."""
+        source, trainer = self._images(x), self._open()
+        self._prepare(trainer, source)
+        for part in self._parts(len(source)):
+            yield trainer.evaluate(source.take(part))[1]
 
     def _parts(self, count: int) -> list[slice]:
         return [slice(begin, min(begin + self.batch, count))
