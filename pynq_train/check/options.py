@@ -40,7 +40,9 @@ class Options:
         nesterov = draw.chance(40) and momentum > 0
         loss = MSE if draw.chance(20) else CROSS_ENTROPY
         smoothing = _SMOOTHING if draw.chance(40) and loss == CROSS_ENTROPY else 0.0
-        return cls(momentum, nesterov, loss, smoothing, 2 if draw.chance(15) else 1,
+        # Nesterov's step needs the mean gradient by itself: it is refused with accumulation.
+        accumulate = 2 if draw.chance(20) and not nesterov else 1
+        return cls(momentum, nesterov, loss, smoothing, accumulate,
                    draw.between(1, 3) if draw.chance(40) else 0)
 
     def loss_of(self, classes: int) -> Loss:
