@@ -8,6 +8,7 @@ from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES, HwConfig
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.fields import Field, Section
+from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 from pynq_train.hw.limits import FLAG_ROW_WORDS, RING_MARGIN
 
 HEADER = """\
@@ -133,8 +134,8 @@ def render(config: HwConfig) -> str:
     for source in registers.ErrorSource:
         constant(f"Source{camel(source.name)}", int(source))
     for name, section in commands.SECTIONS.items():
-        # Section g is for golden and the verifier: no unit reads it.
-        if name == "g":
+        # Geometry is for golden and the verifier: no unit reads it.
+        if name in GEOMETRY_SECTIONS:
             continue
         constant(f"Sec{camel(name)}First", section.first, section.doc)
         constant(f"Sec{camel(name)}Words", section.words)
@@ -145,7 +146,7 @@ def render(config: HwConfig) -> str:
         constant(f"Cfg{camel(unit.name)}Words", last.first + last.words - first)
     constant("AddrGenWords", commands.SECTIONS["yw"].words)
     for name, section in commands.SECTIONS.items():
-        if name in ("g", "yw", "yf"):
+        if name in (*GEOMETRY_SECTIONS, "yw", "yf"):
             continue
         lines += ["", f"  // {section.doc}", *_section_struct(section)]
     generator = commands.SECTIONS["yw"]
