@@ -28,13 +28,13 @@ def test_layers_and_their_shapes() -> None:
 
 def test_a_dropout_behind_a_concatenation_keeps_its_place_in_the_network() -> None:
     graph = Graph.build((3, 6, 6), [
-        Conv(8, 1, name="a"), Conv(8, 3, 1, 1, name="b", inputs=("input",)),
-        Concat("joined", ("a", "b")), Relu("r"), Conv(4, 1, name="c"),
-        Conv(5, 1, name="e", inputs=("r",)), Concat("again", ("r", "c", "e")),
+        Conv(8, 1, name="a"), Relu(name="ar"), Conv(8, 3, 1, 1, name="b", inputs=("input",)),
+        Concat("joined", ("ar", "b")), Relu("r"), Conv(4, 1, name="c"),
+        Conv(5, 1, name="e", inputs=("r",)), Concat("again", ("c", "e")),
         Dropout(0.5, "d"), Dense(2, name="l")])
     fused = fuse(graph)
     assert {layer.name for layer in fused} - {op.name for op in graph.ops}, "something is copied"
-    assert [layer.drop.place for layer in fused if layer.drop] == [7]
+    assert [layer.drop.place for layer in fused if layer.drop] == [8]
 
 
 def test_gradients_pass_where_elements_were_kept() -> None:
