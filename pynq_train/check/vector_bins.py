@@ -27,10 +27,10 @@ _FORWARD = {kinds.NORM: "norm", kinds.ADD: "add", kinds.MEAN: "mean", kinds.DROP
 _NORM_AND_ADD = "norm and add"
 _FROZEN = ("batch", "frozen", "evaluation")
 _WAYS = {"sum": ("none", "a", "b", "both"), "mask": ("none", "a"), "norm": ("none", "a"),
-         "spread": ("none", "b"), "drop": ("a",)}
+         "spread": ("none",), "drop": ("a",)}
 """Nodes of the backward graph, and which of the maps that each reads can have a mask."""
 _WHOLE = ("mean", "spread")
-"""What takes the whole mini-batch, as means do forward and backward."""
+"""What takes the whole mini-batch, and has no activation: means, forward and backward."""
 _WINDOWS = tuple(f"{kernel}/{stride}" for kernel in (2, 3) for stride in (1, 2, 3))
 
 
@@ -47,14 +47,14 @@ def crosses() -> dict[str, dict[str, Axes]]:
         "gaps read x written": (ON_OFF, ON_OFF),
         "last word of indices": (digits(ARGMAX_PIXELS, 1),)}
     ways = tuple(f"{node} {mask}" for node, masks in _WAYS.items() for mask in masks)
-    forward = (*_FORWARD.values(), _NORM_AND_ADD)
+    forward = tuple(kind for kind in (*_FORWARD.values(), _NORM_AND_ADD) if kind not in _WHOLE)
     return {
         "statistics": shape,
         "coefficients": {**coefficients, "program": (_FROZEN,), "parts added up": (IMAGES,),
                          "elements of a channel": (("1", "more"),)},
         "point forward": {
             **shape, "kind x activation": (forward, _ACTIVATIONS),
-            "kind x part": (tuple(kind for kind in forward if kind not in _WHOLE), PARTS),
+            "kind x part": (forward, PARTS), "mean x part": (("mean",), ("whole",)),
             "kind x flags": (forward, ON_OFF), "flag row": (_FLAG_ROWS,)},
         "gradient sums": {**shape, "mask": (("none", "a"),)},
         "gradient coeff.": {**coefficients, "program": (_FROZEN[:2],),
@@ -125,7 +125,8 @@ class _Seen:
             kind = _NORM_AND_ADD if both else _FORWARD[spec.kind]
             found.update({
                 "kind x activation": (kind, _ACTIVATIONS[d["v.v_relu"] + d["v.v_clip"]]),
-                "kind x part": (kind, self._part), "kind x flags": (kind, str(d["v.v_flags"]))})
+                "kind x part": (kind, self._part), "mean x part": (kind, self._part),
+                "kind x flags": (kind, str(d["v.v_flags"]))})
         if self.descriptor.role == Role.BACKWARD_VECTOR:
             node = self.plan.backward_graph.nodes[self.descriptor.node].kind
             found.update({"masks": (f"{node} {mask}",), "kind x part": (str(node), self._part),

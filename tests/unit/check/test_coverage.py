@@ -45,10 +45,10 @@ def test_a_normalisation_and_its_mean() -> None:
     assert found["statistics", "channels mod 4"] == {("2",): 1}
     assert found["coefficients", "program"] == {("batch",): 1, ("evaluation",): 1}
     assert found["coefficients", "parts added up"] == {("1",): 2}
-    assert found["point forward", "kind x activation"] == {("norm", "relu"): 2, ("mean", "none"): 2}
-    # An evaluation keeps no flags, and the mean has none.
-    assert found["point forward", "kind x flags"] == {("norm", "1"): 1, ("norm", "0"): 1,
-                                                      ("mean", "0"): 2}
+    assert found["point forward", "kind x activation"] == {("norm", "relu"): 2}
+    assert found["point forward", "mean x part"] == {("mean", "whole"): 2}
+    # An evaluation keeps no flags.
+    assert found["point forward", "kind x flags"] == {("norm", "1"): 1, ("norm", "0"): 1}
     assert found["point forward", "flag row"] == {("whole and ragged",): 1}  # 35 pixels
     assert found["gradient sums", "mask"] == {("a",): 1}
     assert found["gradient coeff.", "program"] == {("batch",): 1}
@@ -135,7 +135,7 @@ def test_every_role_has_bins() -> None:
 def test_missing_bins_are_named_and_counts_add_up() -> None:
     empty, full = Coverage(), Coverage()
     assert "forward: kernel x stride = 11, 4" in empty.missing()
-    assert "node: masks = spread b" in empty.missing()
+    assert "node: masks = sum both" in empty.missing()
     assert empty.hit == 0 and len(empty.missing()) == empty.bins
     for key in full.counts:
         full.counts[key] = 2
@@ -144,4 +144,4 @@ def test_missing_bins_are_named_and_counts_add_up() -> None:
     lines = empty.table().splitlines()
     assert lines[0].split() == ["group", "cross", "hit", "bins", "fewest"]
     node = next(line for line in lines if line.startswith("node ") and "masks" in line)
-    assert node.split() == ["node", "masks", "11", "11", "2"]
+    assert node.split() == ["node", "masks", "10", "10", "2"]
