@@ -53,7 +53,7 @@ def test_a_learner_normalises_three_channels() -> None:
 @pytest.mark.parametrize("at", [0, CHUNK - 1, CHUNK, CHUNK + 6])
 def test_range_and_checksum_see_every_chunk(at: int) -> None:
     assert module._CHUNK == CHUNK
-    x = np.zeros((CHUNK + 7, 1, 2, 2), np.float32)
+    x = np.full((CHUNK + 7, 1, 2, 2), 0.5, np.float32)
     x[at, 0, 1, 0] = -3
     source = ImageSource(x, (1, 2, 2), None)
     assert source.largest == 3
