@@ -119,6 +119,32 @@ def write_design(name: str, mutations: list[str], path: Path) -> None:
     path.write_text(f"{_LINT_OFF}{head}module {bench.top}({body}", encoding="utf-8")
 
 
+def proves_equal(bench: Bench, mutation: str) -> bool:
+    """Say whether Yosys proves that a mutation changes nothing that leaves its module.
+
+    Args:
+        bench: the bench whose design it is of.
+        mutation: arguments of ``mutate``.
+    """
+    module = re.search(r"-module (\S+)", mutation)
+    assert module is not None, f"expected -module, found {mutation}"
+
+    def alone(name: str) -> list[str]:
+        return [f"hierarchy -top {module[1]}", "flatten", "memory_map", "async2sync",
+                f"rename {module[1]} {name}",
+                f"design -stash {name}"]
+
+    commands = [
+        *_read(bench), "design -save whole", *alone("gold"), "design -load whole",
+        f"mutate {mutation}", *alone("gate"),
+        "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
+        "equiv_make gold gate both", "hierarchy -top both", "opt_clean", "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert"]
+    ended = _run_yosys(commands)
+    if ended.returncode and "unproven $equiv cells" not in ended.stdout + ended.stderr:
+        raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
+    return ended.returncode == 0
+
+
 def _read(bench: Bench) -> list[str]:
     parameters = " ".join(f"-G {name}={value}" for name, value in bench.parameters)
     return [f"read_slang --keep-hierarchy --threads 1 --top {bench.top} {parameters} "
@@ -179,7 +205,11 @@ def _try(name: str, design: Path, number: int, seconds: float) -> tuple[str, str
 
 
 def _yosys(commands: list[str]) -> None:
-    ended = subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
-                           cwd=ROOT, capture_output=True, text=True, check=False)
-    if ended.returncode != 0 or "ERROR" in ended.stderr:
+    ended = _run_yosys(commands)
+    if ended.returncode != 0:
         raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
+
+
+def _run_yosys(commands: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
