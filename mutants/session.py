@@ -22,8 +22,8 @@ class Mutant:
         fault: what ``operators`` or Yosys need to make it again, as JSON.
         before: the lines that it changes, without indentation.
         after: what they become.
-        outcome: ``killed``, ``survived``, ``timeout``, ``equal`` (proved to be as right as the code),
-            or empty as long as it has not been tried.
+        outcome: ``killed``, ``survived``, ``timeout``, ``equal`` (proved to be as right as the
+            code), or empty as long as it has not been tried.
         by: the test that noticed it.
         seconds: how long that took.
     """
