@@ -220,7 +220,9 @@ def _yosys(commands: list[str]) -> None:
         raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
 
 
-def _run_yosys(commands: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+def _run_yosys(
+    commands: list[str], seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
                           cwd=ROOT, capture_output=True, text=True, check=False,
                           timeout=seconds)
