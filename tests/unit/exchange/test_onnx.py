@@ -40,6 +40,15 @@ def close(got: np.ndarray, want: np.ndarray) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-4 * np.abs(want).max())
 
 
+def test_files_are_of_a_version_that_old_readers_take(tmp_path: Path) -> None:
+    import onnx
+
+    graph = zoo.lenet5()
+    pt.export_onnx(graph, random_params(graph, np.random.default_rng(0)), tmp_path / "n.onnx")
+    proto = onnx.load(tmp_path / "n.onnx")
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 13)
+
+
 @pytest.mark.parametrize("name", list(GRAPHS))
 def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path,
                                                        rng: np.random.Generator) -> None:
