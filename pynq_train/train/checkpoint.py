@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.exchange.file_kinds import LEARNER, refuse_other_kinds
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.layers import FusedLayer, fuse
@@ -76,6 +77,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """
     numpy_format = _safetensors()
     name = os.fspath(path)
+    refuse_other_kinds(path, LEARNER)
     try:
         data = Path(name).read_bytes()
     except FileNotFoundError:

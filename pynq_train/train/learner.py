@@ -20,6 +20,7 @@ from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
+from pynq_train.layers.supported import check_values
 from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
@@ -71,7 +72,7 @@ class Learner:
         trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
             and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
-            frozen: see :meth:`summary`.
+            frozen: see :meth:`summary`. None: all but what the model freezes (``Model.frozen``).
 
     Raises:
         UnknownName: no such network or board.
@@ -81,11 +82,14 @@ class Learner:
 
     def __init__(self, model: Graph | Model | str, *, board: str = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
-                 normalise: bool = False, trainable: TrainableChoice = "all",
+                 normalise: bool = False, trainable: TrainableChoice | None = None,
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1) -> None:
         start = model.params if isinstance(model, Model) else None
+        if trainable is None:
+            trainable = model.trainable if isinstance(model, Model) else "all"
         if isinstance(model, Model):
+            check_values(f"model {model.graph.name!r}", model.params)
             model = model.graph
         self.graph = zoo.get(model) if isinstance(model, str) else model
         if not isinstance(self.graph, Graph):

@@ -31,8 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "run": MACHINE,
     "check": MACHINE,
     "data": {"graph"},
-    # Importers refuse windows that no engine takes (hw.limits) while they know the foreign names.
-    "exchange": {"graph", "files", "hw"},
+    # Importers refuse what no engine runs (hw.limits, layers) while they know the foreign names.
+    "exchange": {"graph", "layers", "files", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "exchange", "eftrain", *MACHINE},
