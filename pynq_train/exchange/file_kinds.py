@@ -84,8 +84,8 @@ def refuse_other_kinds(path: str | os.PathLike[str], wanted: str) -> None:
                        fix=kind.fix)
 
 
-def _folder(path: Path) -> Kind:
-    """Return what a folder is."""
+def _folder(path: Path) -> Kind | None:
+    """Return what a folder is, None if it is unknown."""
     entries = {entry.name for entry in path.iterdir()}
     if entries & {"saved_model.pb", "saved_model.pbtxt", "keras_metadata.pb"}:
         return Kind("a folder with a TensorFlow SavedModel", _TENSORFLOW)
@@ -93,7 +93,7 @@ def _folder(path: Path) -> Kind:
         return Kind("a folder with an unpacked PyTorch file", _TORCH)
     if any(entry.endswith(".mlmodel") for entry in entries):
         return Kind("a folder with a Core ML package", _OTHERS)
-    return Kind("a folder (Is a directory)", "check the path")
+    return None
 
 
 def _kind(name: str, wanted: str) -> Kind | None:
@@ -101,7 +101,7 @@ def _kind(name: str, wanted: str) -> Kind | None:
     with open(name, "rb") as file:
         head = file.read(_HEAD_BYTES)
     if not head:
-        return Kind("an empty file", "save or export it again")
+        return None
     suffix = Path(name).suffix.lower()
     for magic, kind in _BEGINS:
         if head.startswith(magic):

@@ -46,6 +46,9 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
         raise BadInput(f"model file {name!r} does not exist", fix="check the path")
     refuse_other_kinds(path, ONNX)
     onnx = need("onnx", "reading ONNX files")
+    if Path(name).is_dir():
+        raise BadInput(f"model file {name!r} cannot be read (Is a directory)",
+                       fix="check the path")
     try:
         proto = onnx.load(name)
         known = {entry.domain for entry in proto.opset_import}

@@ -17,8 +17,8 @@ class Model:
     Attributes:
         graph: the network.
         params: its parameters by layer name.
-        frozen: parameters that a learner leaves as they are unless it is told otherwise
-            (``trainable=``): ``conv1.weight``.
+        frozen: parameters that a learner leaves as they are unless they are named for it
+            (``trainable="*"``): ``conv1.weight``.
 
     Raises:
         BadInput: the parameters do not fit the graph, or ``frozen`` names something else.

@@ -24,7 +24,7 @@ from pynq_train.hw.limits import (
 )
 
 MASTER_RANGE = 8
-"""Weights, biases, gamma and beta are kept as masters Q3.28: below this, of either sign."""
+"""Weights, biases, gamma and beta are kept as masters Q3.28: up to this, of either sign."""
 
 _ARRAY = range(1, MAX_KERNEL + 1), range(1, MAX_STRIDE + 1)
 _WINDOWS: dict[type[Op], tuple[range, range]] = {
@@ -84,7 +84,7 @@ def value_problems(name: str, params: LayerParams) -> list[str]:
         if not np.isfinite(largest):
             found.append(f"{name} ({part}) holds NaN or infinity: train it again, with a smaller "
                          "rate")
-        elif part in ("weight", "bias") and largest >= MASTER_RANGE:
+        elif part in ("weight", "bias") and largest > MASTER_RANGE:
             factor = 2 ** int(np.frexp(largest / MASTER_RANGE)[1])
             found.append(
                 f"{name} ({part}) holds {largest:.4g}, and the engine's masters -{MASTER_RANGE} to "

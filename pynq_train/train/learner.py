@@ -72,7 +72,8 @@ class Learner:
         trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
             and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
-            frozen: see :meth:`summary`. None: all but what the model freezes (``Model.frozen``).
+            frozen: see :meth:`summary`. ``all`` leaves out what the model freezes (``Model.frozen``);
+            ``*`` does not.
 
     Raises:
         UnknownName: no such network or board.
@@ -82,12 +83,12 @@ class Learner:
 
     def __init__(self, model: Graph | Model | str, *, board: str = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
-                 normalise: bool = False, trainable: TrainableChoice | None = None,
+                 normalise: bool = False, trainable: TrainableChoice = "all",
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1) -> None:
         start = model.params if isinstance(model, Model) else None
-        if trainable is None:
-            trainable = model.trainable if isinstance(model, Model) else "all"
+        if isinstance(model, Model) and isinstance(trainable, str) and trainable == "all":
+            trainable = model.trainable
         if isinstance(model, Model):
             check_values(f"model {model.graph.name!r}", model.params)
             model = model.graph
