@@ -231,7 +231,7 @@ class Draft:
         ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
                    for op, before in zip(ops, [INPUT] + [op.name for op in ops])]
         graph = Graph.build(self.input.shape, ordered, self.name)
-        return Model(graph, kept, self._checked_frozen(kept))
+        return Model(graph, kept, frozen=self._checked_frozen(kept))
 
     def _needed(self, output: Value | None) -> set[str]:
         """Return the names of the operations from which ``output`` is computed."""

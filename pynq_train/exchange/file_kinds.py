@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from pynq_train.errors import BadInput
+from pynq_train.files import path_text
 
 ONNX, LEARNER = "an ONNX file", "a learner saved by pynq_train"
 """The two kinds that are read here."""
@@ -74,9 +76,11 @@ def refuse_other_kinds(path: str | os.PathLike[str], wanted: str) -> None:
     Raises:
         BadInput: the kind that it is, and what to do with it.
     """
-    name = os.fspath(path)
+    name = path_text(path, "model file")
     try:
-        kind = _folder(Path(name)) if os.path.isdir(name) else _kind(name, wanted)
+        mode = os.stat(name).st_mode
+        kind = _folder(Path(name)) if stat.S_ISDIR(mode) else (
+            _kind(name, wanted) if stat.S_ISREG(mode) else None)  # a FIFO would wait for a writer
     except OSError:
         return
     if kind is not None:

@@ -15,6 +15,8 @@ from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
 from pynq_train.exchange.onnx_constants import computed
 from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node, computes_with_batch
 from pynq_train.exchange.packages import need
+from pynq_train.files import path_text
+from pynq_train.files.read import check_regular
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
@@ -41,14 +43,10 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
     Warns:
         UserWarning: two nodes have the same weights.
     """
-    name = os.fspath(path)
-    if not Path(name).exists():
-        raise BadInput(f"model file {name!r} does not exist", fix="check the path")
-    refuse_other_kinds(path, ONNX)
+    name = path_text(path, "model file")
+    refuse_other_kinds(name, ONNX)
+    check_regular(name, "model file")
     onnx = need("onnx", "reading ONNX files")
-    if Path(name).is_dir():
-        raise BadInput(f"model file {name!r} cannot be read (Is a directory)",
-                       fix="check the path")
     try:
         proto = onnx.load(name)
         known = {entry.domain for entry in proto.opset_import}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.graph import Graph
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.params import LayerParams, check_graph_params, graph_param_specs
 
 
@@ -16,7 +17,8 @@ class Model:
 
     Attributes:
         graph: the network.
-        params: its parameters by layer name.
+        params: weights, biases and running statistics by layer name.
+        input_format: the images that it was made for.
         frozen: parameters that a learner leaves as they are unless they are named for it
             (``trainable="*"``): ``conv1.weight``.
 
@@ -26,6 +28,7 @@ class Model:
 
     graph: Graph
     params: Mapping[str, LayerParams]
+    input_format: ImageFormat = ANY_IMAGES
     frozen: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -61,4 +64,5 @@ class Model:
         frozen = f", frozen: {len(self.frozen)} tensors" if self.frozen else ""
         channels, rows, cols = self.graph.input_shape
         return (f"<Model {self.graph.name}: input {channels}x{rows}x{cols}, "
-                f"{len(self.graph.ops)} operations, {count} parameters{frozen}>")
+                f"{len(self.graph.ops)} operations, {count} parameters{frozen}, "
+                f"{self.input_format}>")

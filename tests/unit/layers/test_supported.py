@@ -52,10 +52,10 @@ def test_a_learner_refuses_a_model_that_it_would_clamp() -> None:
 def test_frozen_parameters_of_a_model() -> None:
     params = init_params(GRAPH, 0)
     assert pt.Model(GRAPH, params).trainable == "all"
-    model = pt.Model(GRAPH, params, frozenset({"c.bias", "n.weight", "n.bias"}))
+    model = pt.Model(GRAPH, params, frozen=frozenset({"c.bias", "n.weight", "n.bias"}))
     assert model.trainable == ("c.weight", "d")
     assert pt.Learner(model, batch=4).trainable == ("c.weight", "d")
     assert pt.Learner(model, batch=4, trainable="last-layer").trainable == "last-layer"
     assert pt.Learner(model, batch=4, trainable="*").trainable == "*"
     with pytest.raises(BadInput, match=r"frozen: expected names of parameters: .*, found d\.gamma"):
-        pt.Model(GRAPH, params, frozenset({"d.gamma"}))
+        pt.Model(GRAPH, params, frozen=frozenset({"d.gamma"}))
