@@ -18,6 +18,7 @@ from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import board_of
 from pynq_train.check.coverage import Coverage
 from pynq_train.check.difference import Difference, first_difference
+from pynq_train.check.step_block import check_step_block
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
@@ -31,7 +32,7 @@ from pynq_train.run.failure import Failure, advice, keep
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.lower.program import ProgramImage
-from pynq_train.schedule.lower.step_block import plan_params
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.memory.coordinates import tensor_maps
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.trainable import TrainableChoice, describe_trainable, select
@@ -259,6 +260,8 @@ class _Pair:
             used = self.reference.policy.exponents(self.plan.batch)
             sgd = replace(self.sgd, part=step % self.sgd.parts, seed=self.seed, step=step)
             params = plan_params(self.plan, used, sgd)
+            check_step_block(self.plan, program.fields, used, sgd,
+                             pack_step_block(self.plan, params))
             self.reference.write_training(*self._batch(step), params)
             self._copy_inputs()
             self._begin(program)

@@ -302,6 +302,8 @@ class _Fusing:
                 return self._pool(layer, at, op)
             if self._windowed(layer):
                 return self._activation_behind(layer, at, op)
+            if isinstance(self._graph.ops[layer.first], GlobalAvgPool):
+                return False  # the vector unit keeps no flags of what it sums up
             if any(isinstance(other, Activate) for other in layer.tail):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
@@ -374,9 +376,10 @@ class _Fusing:
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, Activate):
-            # An activation runs on the way of a layer to memory, never by itself.
-            known = self._ends.get(sources[0])
+        known = self._ends.get(sources[0])
+        mean = known is not None and isinstance(self._graph.ops[known.first], GlobalAvgPool)
+        if isinstance(op, Activate) and not mean:
+            # An activation runs on the way of a layer to memory, not by itself but behind a mean.
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
@@ -438,6 +441,8 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             groups=op.groups if isinstance(op, Conv) else shape[0])
     layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
+    if isinstance(op, Activate):
+        return replace(layer, activation=op.activation)
     if isinstance(op, BatchNorm):
         return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
     if isinstance(op, GlobalAvgPool):

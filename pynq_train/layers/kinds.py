@@ -78,7 +78,7 @@ DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vect
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
-MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True, reads_masked=True)
+MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True)
 POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
