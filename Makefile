@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 BOARD ?= pynq-z2
 JOBS ?= 2
+CASES ?= 5000
+SEED ?= 0
 PYTHON ?=
 # Which NumPy, as a requirement of pip: boards have 'numpy==1.21.*'.
 NUMPY ?= numpy
@@ -26,7 +28,7 @@ NO_TORCH := $(VENV)/.no-torch
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
 .PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz ci-lean clean distclean
+.PHONY: overlay fuzz fuzz-inputs ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -53,7 +55,7 @@ test: $(FULL) ## All tests but the slow ones
 
 test-all: $(FULL) ## All tests and long fuzzing
 	@$(call pytest,-m "not board")
-	@$(MAKE) fuzz
+	@$(MAKE) fuzz fuzz-inputs
 
 lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
@@ -81,6 +83,9 @@ overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
+
+fuzz-inputs: $(FULL) ## 5,000 damaged, hostile and odd inputs: used, or refused by name (CASES, SEED)
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz_inputs --cases $(CASES) --seed $(SEED)
 
 ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits
 	@scripts/ci_lean.sh

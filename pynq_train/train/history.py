@@ -100,7 +100,8 @@ class History:
         At most :data:`EPOCHS_KEPT`, and ``tensors`` of as many of them as :data:`TENSOR_BYTES`
         allow, of the last one always.
         """
-        out, left = [], TENSOR_BYTES
+        out: list[dict[str, Any]] = []
+        left = TENSOR_BYTES
         for epoch in reversed(self.epochs[-EPOCHS_KEPT:]):
             values = asdict(epoch)
             left -= len(json.dumps(values["tensors"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,21 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import check_labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
+from pynq_train.files import path_text
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
-from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.quant import ExponentPolicy, Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -45,7 +49,7 @@ from pynq_train.train.loop import Data, Loop, Saving, input_range
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
-from pynq_train.train.state import TrainState
+from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 
 
 class Learner:
@@ -92,24 +96,24 @@ class Learner:
             raise BadInput("model", expected="a Graph, a Model or the name of a network",
                            found=type(model).__name__,
                            fix="use pynq_train.load() for a saved learner")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise BadInput("seed", expected="an integer", found=repr(seed))
-        whole("accumulate", accumulate, 1)
+        self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
+        accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
+        if not isinstance(board, str):
+            raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
+        if not isinstance(normalise, bool):
+            raise BadInput("normalise", expected="True or False", found=repr(normalise)[:80])
         self.board = board
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
-        self.seed = seed
         self.normalisation: Normalisation | None = None
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
-        plan = make_plan(self._layers, batch, board_of(board),
-                         momentum=self.optimizer.momentum > 0 or accumulate > 1,
-                         trainable=select(self._layers, trainable))
-        self._plan = replace(plan, loss=Loss(loss, label_smoothing, self.graph.classes))
+        self._plan = self._make_plan(batch, self.optimizer.momentum > 0 or accumulate > 1,
+                                     loss, label_smoothing)
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self.graph, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
@@ -198,6 +202,9 @@ class Learner:
 
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
         """Start from other weights, for example trained in float32; momentum becomes zero."""
+        if not isinstance(params, Mapping) or not all(
+                isinstance(one, LayerParams) for one in params.values()):
+            raise BadInput("params", expected="LayerParams by layer name", found=_kind(params))
         check_params(self._layers, dict(params))
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
@@ -236,7 +243,7 @@ class Learner:
         Raises:
             BadInput: the data do not fit the network, or are fewer than a mini-batch.
         """
-        whole("epochs", epochs, 1)
+        epochs = whole("epochs", epochs, 1)
         saving = _saving(checkpoint, checkpoint_every)
         called = as_callbacks(callbacks)
         if self._normalise and self.normalisation is None:
@@ -249,6 +256,9 @@ class Learner:
                            expected=f"at least one mini-batch ({several}{self.batch})")
         validate = None
         if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise BadInput("validation_data", expected="a pair (images, labels)",
+                               found=_kind(validation_data))
             images = self._images(validation_data[0])
             wanted = check_labels(validation_data[1], len(images), self.graph.classes)
 
@@ -349,9 +359,11 @@ class Learner:
                                  else label_smoothing),
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
-            learner._policy = ExponentPolicy.from_dict(
-                state["policy"], learner._plan.quant_layers, learner._plan.backward_graph)
-            learner._policy.loss = learner._plan.loss
+            learner._take_policy(state["policy"])
+            for training in (True, False):  # ValueError, if no step could run with them
+                used = learner._policy.exponents(learner.batch, training)
+                pack_step_block(learner._plan, plan_params(
+                    learner._plan, used, SgdStep(0.0) if training else None))
             same = (learner.batch == int(state["batch"])
                     and _same(learner.trainable, state["trainable"])
                     and learner.accumulate == state.get("accumulate", 1))
@@ -374,6 +386,25 @@ class Learner:
                 if backend is not None:
                     backend.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: present weights and state, not the open board."""
+        made_anew = ("_plan", "_layers", "_policy", "_trainer", "_backend")
+        own = {name: value for name, value in self.__dict__.items() if name not in made_anew}
+        policy = self._trainer.policy if self._trainer is not None else self._policy
+        return {**own, "_masters": self.masters, "state": copy.deepcopy(self.state),
+                "policy": policy.to_dict(), "plan": (
+                    self.batch, self._plan.momentum, self.loss, self.label_smoothing)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy; it opens the board by itself when it is needed."""
+        own = dict(state)
+        plan, policy = own.pop("plan"), own.pop("policy")
+        self.__dict__.update(own)
+        self._layers = fuse(self.graph)
+        self._plan = self._make_plan(*plan)
+        self._trainer = self._backend = None
+        self._take_policy(policy)
+
     def __enter__(self) -> Learner:
         return self
 
@@ -382,6 +413,16 @@ class Learner:
         self.close()
 
     # -- private ---------------------------------------------------------------------------------
+
+    def _make_plan(self, batch: int, momentum: bool, loss: str, smoothing: float) -> Plan:
+        plan = make_plan(self._layers, plain(batch), board_of(self.board), momentum=momentum,
+                         trainable=select(self._layers, self.trainable))
+        return replace(plan, loss=Loss(loss, plain(smoothing), self.graph.classes))
+
+    def _take_policy(self, saved: Any) -> None:
+        self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
+                                                self._plan.backward_graph)
+        self._policy.loss = self._plan.loss
 
     def _open(self) -> Trainer:
         if self._trainer is None and self.board == HLS_CSIM:
@@ -452,10 +493,16 @@ def _same(one: TrainableChoice, other: TrainableChoice) -> bool:
 
 def _saving(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:
     if every is not None:
-        whole("checkpoint_every", every, 1)
+        every = whole("checkpoint_every", every, 1)
     if path is None:
         if every is not None:
             raise BadInput("checkpoint_every without checkpoint",
                            fix="say where checkpoints go: checkpoint='FILE.safetensors'")
         return None
-    return Saving(path, every)
+    return Saving(path_text(path, "checkpoint"), every)
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, for messages."""
+    size = f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
+    return f"{type(value).__name__}{size}"

@@ -26,7 +26,8 @@ from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally
 
 MOST_COUNT = (1 << 62) - 1
 """Largest count of anything in a checkpoint."""
-_MOST_BATCH = 1 << 20
+MOST_BATCH = 1 << 20
+"""Largest mini-batch, and number of them in an update."""
 _COUNT = Whole(0, MOST_COUNT)
 
 
@@ -35,10 +36,10 @@ _RUN = Record({"epochs": Whole(1, MOST_COUNT), "total_steps": Whole(1, MOST_COUN
                "tally": TALLY, "callbacks": Items(Table(Anything()), most=1000)})
 _TRAINABLE: Schema = Either(Text(), Items(Text(), least=1))
 STATE = Record({
-    "board": Text(), "batch": Whole(1, _MOST_BATCH), "seed": Whole(-MOST_COUNT, MOST_COUNT),
+    "board": Text(), "batch": Whole(1, MOST_BATCH), "seed": Whole(-MOST_COUNT, MOST_COUNT),
     "trainable": _TRAINABLE, "optimizer": Table(Anything(), 100), "policy": Anything(),
     "loss": Text(among=LOSSES), "label_smoothing": Number(0, 1),
-    "accumulate": Whole(1, _MOST_BATCH), "history": EPOCHS, "steps": _COUNT, "epochs": _COUNT,
+    "accumulate": Whole(1, MOST_BATCH), "history": EPOCHS, "steps": _COUNT, "epochs": _COUNT,
     "batch_losses": Items(Number(any_float=True), most=MOST_COUNT), "run": Maybe(_RUN),
     "normalise": Flag(),
     "normalisation": Maybe(Record({
