@@ -16,9 +16,16 @@ NUMPY ?= numpy
 TORCH ?= cpu
 TORCH_PIP_ARGS ?=
 REQUIRE_ORACLE ?= auto
+# Of make mutants: how many of Python code and of RTL leaves, and the seed that draws them.
+N ?= 300
+RTL ?= 60
+SEED ?= 0
+MUTANTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The marks of what takes two minutes.
+FAST := not (rtl or synth or oracle or needs or medium or slow or board)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LEAN := $(VENV)/.lean
 FULL := $(VENV)/.full
@@ -28,7 +35,7 @@ NO_TORCH := $(VENV)/.no-torch
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
 .PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz fuzz-inputs ci-lean clean distclean
+.PHONY: overlay fuzz fuzz-inputs mutants ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -48,7 +55,7 @@ demo: $(LEAN) ## Train a CNN on the virtual PYNQ-Z2, every pass on the RTL
 	@$(BIN)/pynq-train demo
 
 test-fast: $(FULL) ## Two minutes: no simulator, no synthesis, no other frameworks
-	@$(call pytest,-m "not (rtl or synth or oracle or needs or medium or slow or board)")
+	@$(call pytest,-m "$(FAST)")
 
 test: $(FULL) ## All tests but the slow ones
 	@$(call pytest,-m "not slow and not board")
@@ -86,6 +93,10 @@ fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 
 fuzz-inputs: $(FULL) ## 5,000 damaged, hostile and odd inputs: used, or refused by name (CASES, SEED)
 	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz_inputs --cases $(CASES) --seed $(SEED)
+
+mutants: $(FULL) ## Random faults, and which no test notices; goes on where it was interrupted
+	@$(BIN)/python -m mutants --count $(N) --rtl $(RTL) --seed $(SEED) --jobs $(JOBS) \
+	  --fast "$(FAST)" $(MUTANTS_ARGS)
 
 ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits
 	@scripts/ci_lean.sh

@@ -1,9 +1,9 @@
-"""Data on the host: loading and checking .npz files, preparing images, and the order of batches."""
+"""Data on the host: loading and checking .npz files and labels, and the order of batches."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,13 @@ import numpy.typing as npt
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.files import path_text, read_npy, read_npz
-from pynq_train.graph.ops import Shape
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
+from pynq_train.images import as_array, images_together
 
 Labels = npt.NDArray[np.int64]
 
 _NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
-_PART_BYTES = 1 << 25
-"""Bytes of images, as float32, that are looked at together."""
-_MOST_TOGETHER = 2048
 
 DIGITS_TRAIN = 1437
 """Training images of :func:`digits`; the rest, 360, are its test images."""
@@ -103,25 +100,6 @@ def load_data(path: str | os.PathLike[str]) -> Splits:
     return load_npy(name) if os.path.isdir(name) or name.endswith(".npy") else load_npz(name)
 
 
-def as_array(what: str, values: Any) -> Array:
-    """Return ``values`` as a NumPy array; ``what`` names them in the error's text.
-
-    Raises:
-        BadInput: they cannot be one: rows of several lengths, a tensor that wants gradients.
-    """
-    try:
-        return np.asarray(values)
-    except Exception as error:  # of NumPy, or of whatever class the values have
-        raise BadInput(what, expected="an array of numbers",
-                       found=str(error).splitlines()[0][:200] if str(error) else repr(error),
-                       fix="convert them with numpy.asarray first") from None
-
-
-def images_together(nbytes: int) -> int:
-    """Return how many images are looked at together, if each has ``nbytes`` bytes as float32."""
-    return max(1, min(_MOST_TOGETHER, _PART_BYTES // max(nbytes, 1)))
-
-
 def check_labels(y: Any, count: int, classes: int) -> Labels:
     """Return ``y`` as int64 (count,).
 
@@ -143,47 +121,6 @@ def check_labels(y: Any, count: int, classes: int) -> Labels:
     return array.astype(np.int64)
 
 
-def prepare_images(
-    x: Any,
-    input_shape: Shape,
-    *,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-) -> FloatArray:
-    """Return images as normalised float32 (n, channels, rows, cols) of the network's input shape.
-
-    Smaller images are padded with zeros (before normalisation) to the input size, the odd row or
-    column at the bottom and right; a single channel is repeated. Then they become ``(x - mean) /
-    std``.
-
-    Args:
-        x: images (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); uint8 is
-            divided by 255.
-        input_shape: (channels, rows, cols) of the network's input.
-        mean: a number or one per channel; left out, nothing is subtracted (see
-            :func:`channel_stats`).
-        std: a number or one per channel; left out, nothing is divided.
-
-    Raises:
-        BadInput: dtype, shape or values do not fit, or an image is too large.
-    """
-    array = as_array("images", x)
-    if array.ndim:
-        _check_numbers("images", array)
-    scale = np.float32(255) if array.dtype == np.uint8 else np.float32(1)
-    images = _to_channels_first(array, input_shape).astype(np.float32) / scale
-    images = pad_images(images, input_shape[1], input_shape[2])
-    images = repeat_channels(images, input_shape[0])
-    if mean is not None:
-        images = images - _per_channel("mean", mean, input_shape[0])
-    if std is not None:
-        divisor = _per_channel("std", std, input_shape[0])
-        if not (divisor > 0).all():
-            raise BadInput("std", expected="numbers above 0", found=std)
-        images = images / divisor
-    return np.ascontiguousarray(images)
-
-
 def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel of images (n, channels, rows, cols).
 
@@ -192,34 +129,6 @@ def channel_stats(x: FloatArray) -> tuple[list[float], list[float]]:
     mean = x.mean(axis=(0, 2, 3), dtype=np.float64)
     std = x.std(axis=(0, 2, 3), dtype=np.float64)
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
-
-
-def pad_images(x: Array, rows: int, cols: int) -> Array:
-    """Return images (n, channels, h, w) padded with zeros to ``rows`` x ``cols``, centred.
-
-    Raises:
-        BadInput: they are larger than that.
-    """
-    height, width = x.shape[2:]
-    if height > rows or width > cols:
-        raise BadInput("image size", expected=f"at most {rows}x{cols} pixels",
-                       found=f"{height}x{width}", fix="crop or shrink the images")
-    top, left = (rows - height) // 2, (cols - width) // 2
-    pads = ((0, 0), (0, 0), (top, rows - height - top), (left, cols - width - left))
-    return np.pad(x, pads) if (height, width) != (rows, cols) else x
-
-
-def repeat_channels(x: Array, channels: int) -> Array:
-    """Return one-channel images (n, 1, h, w) with their channel repeated to ``channels``.
-
-    Raises:
-        BadInput: they have neither 1 nor ``channels`` channels.
-    """
-    if x.shape[1] == channels:
-        return x
-    if x.shape[1] != 1:
-        raise BadInput("image channels", expected=f"1 or {channels}", found=x.shape[1])
-    return np.repeat(x, channels, axis=1)
 
 
 def load_digits() -> Splits:
@@ -348,40 +257,3 @@ def _check_label_type(what: str, array: Array) -> None:
     if array.dtype.kind not in "ui":
         raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
                        fix="convert class names or floats to integers from 0")
-
-
-def _to_channels_first(array: Array, input_shape: Shape) -> Array:
-    """Return (n, channels, rows, cols); which axis holds the channels follows from their number."""
-    allowed = (1, input_shape[0])
-    if array.ndim == 3:
-        return array[:, None]
-    if array.ndim == 4:
-        if tuple(array.shape[1:]) == tuple(input_shape):
-            return array
-        if array.shape[3] in allowed:
-            return array.transpose(0, 3, 1, 2)
-        if array.shape[1] in allowed:
-            return array
-    raise BadInput(
-        "images",
-        expected="shape (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols) "
-        f"with {' or '.join(str(c) for c in sorted(set(allowed)))} channels",
-        found=f"shape {array.shape}",
-    )
-
-
-def _per_channel(what: str, value: float | Sequence[float], channels: int) -> FloatArray:
-    """Return numbers, one or one per channel, as float32 (1, channels or 1, 1, 1).
-
-    Raises:
-        BadInput: there are others, or one is not finite.
-    """
-    array = as_array(what, value).reshape(-1)
-    if array.dtype.kind in "uif":
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-    if array.dtype != np.float32 or len(array) not in (1, channels) or (
-            not np.isfinite(array).all()):
-        raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",
-                       found=repr(value))
-    return array[None, :, None, None]

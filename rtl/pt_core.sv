@@ -72,9 +72,9 @@ module pt_core (
   logic [31:0] status, error_index, retired;
   logic [63:0] cycles;
   logic        busy, done, halted, failed;
-  logic [7:0]  error_code, error_unit;
+  logic [7:0]  error_code, error_source;
   logic [Events-1:0][31:0] counts;
-  assign status = {8'd0, error_unit, error_code, 4'd0, failed, halted, done, busy};
+  assign status = {8'd0, error_source, error_code, 4'd0, failed, halted, done, busy};
 
   pt_regs u_regs (
     .clk_i,
@@ -208,16 +208,17 @@ module pt_core (
     );
   end
 
-  // The first error of any port; the unit field names the port (reads 0..3, writes 4..7).
+  // The first error of any port.
   logic       err_valid;
-  logic [7:0] err_code, err_unit;
+  logic [7:0] err_code, err_source;
   always_comb begin
-    {err_valid, err_code, err_unit} = 17'd0;
+    {err_valid, err_code, err_source} = 17'd0;
     for (int unsigned p = 0; p < Ports; p++) begin
       if ((wr_err[p] | rd_err[p]) != 2'd0) begin
         err_valid = 1'b1;
         err_code = {6'd0, rd_err[p] != 2'd0 ? rd_err[p] : wr_err[p]};
-        err_unit = rd_err[p] != 2'd0 ? 8'(p) : 8'(p + Ports);
+        err_source = rd_err[p] != 2'd0 ? 8'(pt_spec_pkg::SourceRead0 + p) :
+                                           8'(pt_spec_pkg::SourceWrite0 + p);
       end
     end
   end
@@ -262,7 +263,7 @@ module pt_core (
     .unit_done_i(unit_done),
     .err_valid_i(err_valid),
     .err_code_i(err_code),
-    .err_unit_i(err_unit),
+    .err_source_i(err_source),
     .axi_idle_i((&rd_idle) && (&wr_idle)),
     .halt_o(halt),
     .core_rst_o(core_rst),
@@ -271,7 +272,7 @@ module pt_core (
     .halted_o(halted),
     .failed_o(failed),
     .error_code_o(error_code),
-    .error_unit_o(error_unit),
+    .error_source_o(error_source),
     .error_index_o(error_index),
     .retired_o(retired),
     .cycles_o(cycles)
@@ -308,12 +309,12 @@ module pt_core (
   pt_conv u_conv (
     .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitY:0]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitY:0]),
+    .cfg_req_o(cfg_req[pt_spec_pkg::UnitStore:0]),
+    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitStore:0]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .unit_done_o(unit_done[pt_spec_pkg::UnitY:0]),
+    .unit_done_o(unit_done[pt_spec_pkg::UnitStore:0]),
     .rd_run_valid_o({p2_run_valid[1], rd_run_valid[1:0]}),
     .rd_run_ready_i({p2_run_ready[1], rd_run_ready[1:0]}),
     .rd_run_off_o({p2_off[1], rd_run_off[1], rd_run_off[0]}),
@@ -348,12 +349,12 @@ module pt_core (
   pt_elementwise u_elementwise (
     .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[Units-1:pt_spec_pkg::UnitU]),
-    .cfg_valid_i(cfg_valid[Units-1:pt_spec_pkg::UnitU]),
+    .cfg_req_o(cfg_req[Units-1:pt_spec_pkg::UnitUpdate]),
+    .cfg_valid_i(cfg_valid[Units-1:pt_spec_pkg::UnitUpdate]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .unit_done_o(unit_done[Units-1:pt_spec_pkg::UnitU]),
+    .unit_done_o(unit_done[Units-1:pt_spec_pkg::UnitUpdate]),
     .stamp_i(stamp),
     .gq_valid_i(gq_valid),
     .gq_ready_o(gq_ready),

@@ -23,7 +23,7 @@ axi/pt_wr_arb.sv
 axi/pt_wr_idle.sv
 ctrl/pt_sequencer.sv
 ctrl/pt_counters.sv
-load/pt_row_walk.sv
+load/pt_addr_gen.sv
 load/pt_load_runs.sv
 load/pt_load_data.sv
 load/pt_chan_sum.sv
@@ -63,11 +63,11 @@ vector/pt_threefry.sv
 vector/pt_vector_drop.sv
 vector/pt_vector_flags.sv
 vector/pt_pool_core.sv
-vector/pt_pool_walk.sv
+vector/pt_pool_scan.sv
 vector/pt_pool_pass.sv
 vector/pt_vector_writes.sv
 vector/pt_vector.sv
-vector/pt_scalar_alu.sv
+vector/pt_soft_float_alu.sv
 vector/pt_norm_core.sv
 vector/pt_norm_load.sv
 vector/pt_norm.sv

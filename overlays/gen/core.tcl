@@ -38,7 +38,7 @@ namespace eval pt {
     {ABI 0x004 read-only {version of registers and descriptors} {}}
     {HASH 0x008 read-only {first 32 bit of the contract hash} {}}
     {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
-    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {ERROR 8 8 {status code}} {UNIT 16 8 {AXI port of the error: reads 0..3, writes 4..7}}}}
+    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
     {ERROR_INDEX 0x018 read-only {number of the descriptor of the error} {}}
     {RETIRED 0x01c read-only {descriptors retired} {}}
     {MODE 0x020 read-write {run mode} {{STEP 0 1 {drain and halt after every descriptor}} {IRQ_ENABLE 1 1 {raise the interrupt at DONE and HALTED}} {PROFILE 2 1 {write start and end cycles into the records}}}}

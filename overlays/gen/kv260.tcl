@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 02dd4127c890480a7c517f2cbe8bd37490008cbd40d402d789020da4f2c22b0e
+  variable contract_hash 6504eff09f452082f3965806fb458e5ac2eb3326296292a76f059f7431ff7dfb
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,8 +37,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 1}
-    {CONTRACT_HASH 02dd4127c890480a7c517f2cbe8bd37490008cbd40d402d789020da4f2c22b0e}
+    {ABI 2}
+    {CONTRACT_HASH 6504eff09f452082f3965806fb458e5ac2eb3326296292a76f059f7431ff7dfb}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash f26fee57a82ad208f0e83e7568c9efc2035258163de8cfa86f44dd603b9e1a9c
+  variable contract_hash c81e2f33f61336110504d4fb8560303f765e19ce7c298e456ea26fb435a1002c
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,8 +37,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION zynq7020}
-    {ABI 1}
-    {CONTRACT_HASH f26fee57a82ad208f0e83e7568c9efc2035258163de8cfa86f44dd603b9e1a9c}
+    {ABI 2}
+    {CONTRACT_HASH c81e2f33f61336110504d4fb8560303f765e19ce7c298e456ea26fb435a1002c}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash dc4e26a83345be97572946e7f3d3960530eecb95a5e01aa0ca69f240667264e9
+  variable contract_hash 14803aa6a301ec2c9b19bd327b807fe37626d1c7dcc8c26838f71fa86e00e009
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,8 +37,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION wide32}
-    {ABI 1}
-    {CONTRACT_HASH dc4e26a83345be97572946e7f3d3960530eecb95a5e01aa0ca69f240667264e9}
+    {ABI 2}
+    {CONTRACT_HASH 14803aa6a301ec2c9b19bd327b807fe37626d1c7dcc8c26838f71fa86e00e009}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -9,7 +9,7 @@ from pynq_train.backends.base import RunRequest
 from pynq_train.errors import HardwareFault, Timeout
 from pynq_train.hw import registers
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.registers import Status
+from pynq_train.hw.registers import ErrorSource, Status
 from pynq_train.hw.words import PORTS
 
 FAULTS = {
@@ -22,8 +22,6 @@ FAULTS = {
     Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
 }
 """By error status: what the descriptor did, and what helps."""
-_BUS_ERRORS = (Status.OUTSIDE_ARENA, Status.SLAVE_ERROR, Status.DECODE_ERROR)
-"""For bus errors the UNIT field is the read port, or the write port plus this."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def capture(read_register: Callable[[str], int], read_memory: Callable[[int], in
         opcode_offset: offset of a descriptor's opcode byte in the arena, by its index.
     """
     values = {r.name: read_register(r.name) for r in registers.REGISTERS}
-    failed = values["STATUS"] >> 8 & 0xFF
+    failed = registers.decode("STATUS", values["STATUS"])["ERROR"]
     index = values["ERROR_INDEX"] if failed else values["RETIRED"]
     return state_of(values, index, request, read_memory, opcode_offset)
 
@@ -91,11 +89,12 @@ def state_of(values: Mapping[str, int], index: int, request: RunRequest,
 
 def fault(board: str, state: EngineState) -> HardwareFault:
     """Return the error of an engine that stopped with an error status."""
-    code, unit = state.status >> 8 & 0xFF, state.status >> 16 & 0xFF
+    said = registers.decode("STATUS", state.status)
+    code, source = said["ERROR"], said["SOURCE"]
     known = FAULTS.get(Status(code)) if code in list(Status) else None
     what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
-    if code in _BUS_ERRORS:
-        what += f" ({'read' if unit < PORTS else 'write'} port {unit % PORTS})"
+    if source < ErrorSource.SEQUENCER and code != Status.ILLEGAL_DESCRIPTOR:
+        what += f" ({'read' if source < ErrorSource.WRITE0 else 'write'} port {source % PORTS})"
     error = HardwareFault(f"{board}: descriptor {state.descriptor} {what}",
                           expected="a run without errors", found=state.text(), fix=fix)
     error.state = state

@@ -1,6 +1,6 @@
 """Address generators: which bursts a tile of a loader or a segment of a writer makes, and when.
 
-An address generator steps through the rows of a tile (``docs/engine.md`` 3; ``pt_row_walk``); rows
+An address generator steps through the rows of a tile (``docs/engine.md`` 3; ``pt_addr_gen``); rows
 that follow each other in memory become one run (``pt_load_runs``), a run becomes bursts. Cycles in
 a :class:`TileRead` count from the cycle in which the tile is taken.
 """

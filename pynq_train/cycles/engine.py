@@ -56,11 +56,11 @@ FIRST = EngineBuild(4, False, False, 3)
 OVERLAPPED = EngineBuild(16, True, True, 2)
 BUILD = OVERLAPPED
 """The build that predictions are made for."""
-EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.C, Unit.Y})
+EARLY_UNITS = frozenset({Unit.X, Unit.S, Unit.COMPUTE, Unit.STORE})
 """Units that can hold the fields of a second descriptor (see :attr:`EngineBuild.early`)."""
-RECORDER = {Opcode.CONV: Unit.Y, Opcode.GRADIENT: Unit.U, Opcode.UPDATE: Unit.U,
-            Opcode.SOFTMAX: Unit.F, Opcode.VECTOR: Unit.V, Opcode.NORM: Unit.V,
-            Opcode.POOL: Unit.V}
+RECORDER = {Opcode.CONV: Unit.STORE, Opcode.GRADIENT: Unit.UPDATE, Opcode.UPDATE: Unit.UPDATE,
+            Opcode.SOFTMAX: Unit.SOFTMAX, Opcode.VECTOR: Unit.VECTOR, Opcode.NORM: Unit.VECTOR,
+            Opcode.POOL: Unit.VECTOR}
 """Which unit writes the record of an opcode."""
 RECORD_CYCLES = 28
 """From the beginning of a record to its acknowledgement."""
@@ -108,7 +108,7 @@ class Line:
 def _words_of(unit: Unit, command: Command) -> int:
     """Return how many words the configuration bus carries to a unit for a descriptor."""
     own = sum(SECTIONS[name].words for name in SECTION_OF_UNIT[unit])
-    taps = len(command.taps) if unit in (Unit.S, Unit.C) else 0
+    taps = len(command.taps) if unit in (Unit.S, Unit.COMPUTE) else 0
     return SECTIONS["pre"].words + own + PARAM_WORDS + taps
 
 
@@ -197,7 +197,7 @@ class Engine:
                 AddressGenerator(command.fields, "x", counts),
                 AddressGenerator(command.fields, "s", counts, command.taps),
                 Sweeps.of(command.fields, self._config.sweep_min_cycles),
-                Segments.of(command.fields))
+                Segments.of(command.fields, self._config.tm))
         return found
 
     # -- sequencer -------------------------------------------------------------------------------
@@ -254,8 +254,8 @@ class Engine:
             while self._fetched <= index:
                 yield self._filled
             # The pixel table and compute obey no semaphore: they work on what the loaders bring.
-            wait = {Unit.S: "s", Unit.Y: "y", Unit.X: "x", Unit.U: "x", Unit.F: "x",
-                    Unit.V: "x"}.get(unit)
+            wait = {Unit.S: "s", Unit.STORE: "y", Unit.X: "x", Unit.UPDATE: "x", Unit.SOFTMAX: "x",
+                    Unit.VECTOR: "x"}.get(unit)
             if wait is not None:
                 semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
                 while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):
@@ -346,14 +346,14 @@ class Engine:
     def _work(self, unit: Unit, index: int, start: int) -> Steps:
         """Let a unit do one descriptor, whose fields are complete in cycle ``start``."""
         fields = self.commands[index].fields
-        if unit == Unit.U:
+        if unit == Unit.UPDATE:
             self.clock.start(self.update.reads(fields, start))
             yield from self.update.run(fields, start, index)
             self._end(unit, index)
-        elif unit == Unit.F:
+        elif unit == Unit.SOFTMAX:
             yield from self.softmax.run(fields, start)
             self._end(unit, index)
-        elif unit == Unit.V:
+        elif unit == Unit.VECTOR:
             yield from self.vector.run(fields, start)
             self._end(unit, index)
         elif unit == Unit.PIX:
@@ -375,7 +375,7 @@ class Engine:
                 sums = Sums(counts[0] * counts[1] * counts[2], counts[3])
             yield from self.s.request(generator, start, sums)
             self._behind(unit, index, self.s.finish())
-        elif unit == Unit.C:
+        elif unit == Unit.COMPUTE:
             while index not in self._table_ready:
                 yield self._table_came
             yield from self._compute(index, max(start, self.clock.now) + START_CYCLES)

@@ -184,10 +184,10 @@ class Skipper:
             per = segments.per_tile
             for count in work.counts[work.reduce:level]:
                 per *= count
-            result.append((Unit.Y, engine.store.segment, per))
-            result.append((Unit.Y, engine.store.data.segment, per))
+            result.append((Unit.STORE, engine.store.segment, per))
+            result.append((Unit.STORE, engine.store.data.segment, per))
             if segments.flags:
-                result.append((Unit.Y, engine.store.flags.segment, per))
+                result.append((Unit.STORE, engine.store.flags.segment, per))
         return result
 
     def _equal(self, level: int, index: int) -> tuple[int, int]:

@@ -300,7 +300,7 @@ class Vector:
     def _pool(self, f: Fields) -> Steps:
         """Do a POOL descriptor, stretch by stretch."""
         clock, out = self._clock, self._out
-        images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_winners", 0)
+        images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_argmax", 0)
         self._a.begin(_planes(images, f["p.i_words"]), clock.now + FIRST_CYCLES)
         used = [(self._a, 0)]
         if back:

@@ -15,6 +15,8 @@ from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported operations: " + ", ".join(sorted(NODES))
 
+_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+
 
 def from_onnx(path: str | os.PathLike[str]) -> Model:
     """Return the network of an ONNX file, with its weights.
@@ -69,6 +71,11 @@ def from_proto(proto: Any, name: str) -> Model:
             made = NODES[node.kind](node)
         except Refused as refused:
             draft.refuse(node.name or f"node {at}", node.kind, refused)
+            made = None
+        except _MISFITS as error:  # of NumPy, to weights and attributes that contradict each other
+            text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            draft.refuse(node.name or f"node {at}", node.kind, Refused(
+                f"has values that do not fit ({text})", "export it again"))
             made = None
         if isinstance(made, Value) or made is None:
             values[node.output] = made

@@ -13,6 +13,7 @@ from enum import IntEnum
 from functools import cache
 
 from pynq_train.hw.fields import Field, Place, Section, reserved
+from pynq_train.hw.geometry import GEOMETRY, GEOMETRY_OVERLAYS
 from pynq_train.hw.pool import POOL_FIELDS
 from pynq_train.hw.words import WORD_BYTES
 
@@ -54,22 +55,22 @@ class Unit(IntEnum):
     PIX = 0
     X = 1
     S = 2
-    C = 3
-    Y = 4
-    U = 5
-    F = 6
-    V = 7
+    COMPUTE = 3
+    STORE = 4
+    UPDATE = 5
+    SOFTMAX = 6
+    VECTOR = 7
 
 
 UNITS_OF = {
     Opcode.FENCE: (),
-    Opcode.CONV: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y),
-    Opcode.UPDATE: (Unit.U,),
-    Opcode.SOFTMAX: (Unit.F,),
-    Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.C, Unit.Y, Unit.U),
-    Opcode.VECTOR: (Unit.V,),
-    Opcode.NORM: (Unit.V,),
-    Opcode.POOL: (Unit.V,),
+    Opcode.CONV: (Unit.PIX, Unit.X, Unit.S, Unit.COMPUTE, Unit.STORE),
+    Opcode.UPDATE: (Unit.UPDATE,),
+    Opcode.SOFTMAX: (Unit.SOFTMAX,),
+    Opcode.GRADIENT: (Unit.PIX, Unit.X, Unit.S, Unit.COMPUTE, Unit.STORE, Unit.UPDATE),
+    Opcode.VECTOR: (Unit.VECTOR,),
+    Opcode.NORM: (Unit.VECTOR,),
+    Opcode.POOL: (Unit.VECTOR,),
 }
 """Which units take part in an opcode."""
 
@@ -110,19 +111,19 @@ class PixelMode(IntEnum):
 _PAIR = "ternary pair {q, r[1:0]}, a position 3*q + r"
 
 
-def _walk(what: str) -> tuple[Field, ...]:
-    """Fields of a row walk: tile loop, rows and runs, clipped to the tensor."""
+def _addr_gen(what: str) -> tuple[Field, ...]:
+    """Fields of an address generator: tile loop, rows and runs, clipped to the tensor."""
     return (
         Field("addr", 32, f"{what}: byte offset of the first row of the first tile"),
         Field("daddr", 32, "jump of addr when tile level t increments", True, TILE_LEVELS),
         Field("n", 16, "words of a run (0) and rows of a tile (1..3, inner to outer)", False, 4),
         Field("drow", 32, "jump of the row address when row level 1..3 increments", True, 3),
-        Field("mode", 2, "LoadMode; store walks: 0"),
+        Field("mode", 2, "LoadMode; store unit: 0"),
         Field("reuse", 3, "inner tile levels over which the tile stays"),
         Field("taps", 1, "add the tap's weight offset to the row address at row level 2"),
         Field("sum", 1, "weight gradient: take the channel sums"),
         Field("align", 1, "round the ring position up to 4 words when row level 3 increments"),
-        reserved("walk_pad", 24),
+        reserved("addr_pad", 24),
         Field("c", 16, "first coordinate of run (0) and row levels (1..3)", True, 4),
         Field("lim", 16, "coordinates outside 0..lim-1 are padding: zero, or not stored", False,
               4),
@@ -132,7 +133,7 @@ def _walk(what: str) -> tuple[Field, ...]:
     )
 
 
-def _flag_walk() -> tuple[Field, ...]:
+def _flag_addr_gen() -> tuple[Field, ...]:
     return (
         Field("faddr", 32, "byte offset of the flag row of the first row"),
         Field("fdaddr", 32, "jump of faddr when tile level t increments", True, TILE_LEVELS),
@@ -173,12 +174,12 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("lane", 16, f"position step from lane to lane in WINDOW mode; {_PAIR}"),
         ),
     ),
-    ("x", "X loader: streaming operand V", _walk("X tensor") + _flag_walk()),
+    ("x", "X loader: what is streamed, operand V", _addr_gen("X tensor") + _flag_addr_gen()),
     (
         "s",
         "S loader: stationary operand",
-        _walk("weights or gradient tensor")
-        + _flag_walk()
+        _addr_gen("weights or gradient tensor")
+        + _flag_addr_gen()
         + (Field("sum_off", 32, "byte offset of the channel sums (int64), 128 bytes per m tile"),),
     ),
     (
@@ -231,8 +232,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("dbias", 32, "jump of bias_off at store level t", True, TILE_LEVELS),
         ),
     ),
-    ("yw", "store unit: walk over the stored tensor", _walk("stored tensor")),
-    ("yf", "store unit: walk over the stored flags", _walk("stored flags")),
+    ("yw", "store unit: address generator of the stored tensor", _addr_gen("stored tensor")),
+    ("yf", "store unit: address generator of the stored flags", _addr_gen("stored flags")),
     (
         "f",
         "softmax unit: loss and its gradient (stands where the X section stands)",
@@ -301,7 +302,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("q_off", 32, "byte offset of mean and 1 / deviation of the step [block][2][4]"),
             Field("k_off", 32, "byte offset of the coefficients, two words per channel"),
             Field("d_off", 32, "byte offset of the gradient of gamma, int64"),
-            Field("n_mean_m", 32, "1 / elements of a channel: significand of a scalar number"),
+            Field("n_mean_m", 32, "1 / elements of a channel: significand of a soft float"),
             Field("n_mean_e", 16, "and its exponent", True),
             Field("n_var_m", 32, "elements / (elements - 1): significand"),
             Field("n_var_e", 16, "and its exponent", True),
@@ -324,48 +325,10 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
         ),
     ),
-    (
-        "g",
-        "geometry: what the descriptor computes, read by the golden backend and the verifier",
-        (
-            Field("g_pass", 4, "Pass"),
-            Field("g_kernel", 8, "kernel rows and columns"),
-            Field("g_stride", 4, "stride"),
-            Field("g_relu", 1, "forward: ReLU"),
-            Field("g_pool", 1, "forward: 2x2 maximum"),
-            Field("g_flags", 1, "forward: flags are written"),
-            Field("g_bias", 1, "forward: bias is added; weight gradient: bias gradient is written"),
-            Field("g_phase", 4, "backward: row phase, (row + pad) modulo stride"),
-            Field("g_mode", 2, "LoadMode of the gradient operand"),
-            Field("g_tile", 6, "output channels of a tile of the weight layout (tm)"),
-            Field("g_pad_top", 16, "rows of padding above", True),
-            Field("g_pad_left", 16, "columns of padding at the left", True),
-            Field("g_m", 16, "output channels"),
-            Field("g_n", 16, "input channels"),
-            Field("g_images", 16, "images"),
-            Field("g_nb", 16, "channel blocks of the weight layout (padded n / 4)"),
-            Field("g_in_rows", 16, "rows of the layer's input"),
-            Field("g_in_cols", 16, "columns of the layer's input"),
-            Field("g_out_rows", 16, "rows of the convolution's output, before pooling"),
-            Field("g_out_cols", 16, "columns of the convolution's output, before pooling"),
-            Field("g_x", 32, "layer input: byte offset"),
-            Field("g_x_strides", 32, "byte strides of image, channel block, row, column", False,
-                  4),
-            Field("g_y", 32, "layer output or its gradient (pooled size): byte offset"),
-            Field("g_y_strides", 32, "byte strides of image, channel block, row, column", False,
-                  4),
-            Field("g_flag", 32, "flags of the layer: byte offset"),
-            Field("g_flag_strides", 32, "byte strides of image, channel block, row", False, 3),
-            Field("g_w", 32, "16-bit weights, or int64 gradient sums: byte offset"),
-            Field("g_b", 32, "bias masters, or int64 bias gradient: byte offset"),
-            Field("g_clip", 1, "forward: ReLU ends at the limit of the step-block entry"),
-            Field("g_group", 6, "channels of a group, a divisor of tm: m tile t reads the input "
-                  "channels of tile t alone; 0: all input channels"),
-        ),
-    ),
+    *GEOMETRY,
 )
 
-_OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x"}
+_OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x", **GEOMETRY_OVERLAYS}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -404,11 +367,11 @@ SECTION_OF_UNIT = {
     Unit.PIX: ("pix",),
     Unit.X: ("x",),
     Unit.S: ("s",),
-    Unit.C: ("c",),
-    Unit.Y: ("y", "yw", "yf"),
-    Unit.U: ("u",),
-    Unit.F: ("f",),
-    Unit.V: ("v",),
+    Unit.COMPUTE: ("c",),
+    Unit.STORE: ("y", "yw", "yf"),
+    Unit.UPDATE: ("u",),
+    Unit.SOFTMAX: ("f",),
+    Unit.VECTOR: ("v",),
 }
 """Sections that a unit receives behind the prefix, contiguous words."""
 
@@ -485,13 +448,14 @@ def _check(name: str, value: int, field: Field) -> int:
 def _section_names(opcode: Opcode) -> tuple[str, ...]:
     return {
         Opcode.FENCE: ("pre",),
-        Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "g"),
-        Opcode.UPDATE: ("pre", "u"),
-        Opcode.SOFTMAX: ("pre", "f"),
-        Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
-        Opcode.VECTOR: ("pre", "v"),
-        Opcode.NORM: ("pre", "n"),
-        Opcode.POOL: ("pre", "p"),
+        Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "gc", "g"),
+        Opcode.UPDATE: ("pre", "u", "gc", "gu"),
+        Opcode.SOFTMAX: ("pre", "f", "gc", "gf"),
+        Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "gc", "g",
+                          "gu"),
+        Opcode.VECTOR: ("pre", "v", "gc", "gv"),
+        Opcode.NORM: ("pre", "n", "gc", "gn"),
+        Opcode.POOL: ("pre", "p", "gc", "gp"),
     }[opcode]
 
 

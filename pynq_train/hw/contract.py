@@ -9,6 +9,7 @@ from typing import Any
 
 from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import HwConfig
+from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 
 
 def contract_dict(config: HwConfig) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def contract_dict(config: HwConfig) -> dict[str, Any]:
         "sections": {
             name: [(p.name, p.word, p.lsb, p.field.bits, p.field.signed) for p in section.places]
             for name, section in commands.SECTIONS.items()
-            if name != "g"
+            if name not in GEOMETRY_SECTIONS
         },
         "taps": [(f.name, f.bits) for f in commands.TAP_FIELDS],
         "params": {

@@ -17,7 +17,7 @@ POOL_FIELDS = (
     Field("p_rows", 16, "rows of the map"),
     Field("p_cols", 16, "columns of the map"),
     Field("o_off", 32, "byte offset of what is written: the pooled map, or the map's gradient"),
-    Field("w_off", 32, "byte offset of the winners, written forward and read backward"),
+    Field("w_off", 32, "byte offset of the argmax indices, written forward and read backward"),
     Field("q_rows", 16, "rows of the pooled map"),
     Field("q_cols", 16, "columns of the pooled map"),
     Field("t_rows", 16, "rows that the unit goes through"),
@@ -27,12 +27,12 @@ POOL_FIELDS = (
     Field("i_words", 32, "words of an image that is read"),
     Field("i_step", 32, "bytes from an image that is read to the next"),
     Field("o_step", 32, "bytes from an image that is written to the next"),
-    Field("w_words", 32, "words of winners of an image"),
-    Field("w_step", 32, "bytes from an image's winners to the next"),
+    Field("w_words", 32, "words of argmax indices of an image"),
+    Field("w_step", 32, "bytes from an image's argmax indices to the next"),
     Field("o_words", 32, "words of an image that is written"),
     reserved("p_pad", 9),
-    Field("p_winners", 1, "forward: write the winners"),
-    Field("p_back", 1, "gradients go to the winners; else maxima are taken"),
+    Field("p_argmax", 1, "forward: write the argmax indices"),
+    Field("p_back", 1, "gradients go to the argmax indices; else maxima are taken"),
     reserved("p_pad2", 3),
     Field("p_kernel", 2, "rows and columns of a window, 2 or 3"),
     Field("p_stride", 2, "rows and columns from window to window, 1..3"),
@@ -43,7 +43,7 @@ POOL_FIELDS = (
 SHARED_PLACES = {
     "i_off": "a_off", "o_off": "v_off", "w_off": "m_off", "p_images": "v_images",
     "i_words": "v_words", "i_step": "v_step", "o_step": "v_jump", "w_words": "m_words",
-    "w_step": "m_step", "p_winners": "v_flags", "p_back": "v_mask_a",
+    "w_step": "m_step", "p_argmax": "v_flags", "p_back": "v_mask_a",
 }
 """Fields that stand where one of VECTOR stands: the unit's streams take either.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 ID_VALUE = 0x5054_5231  # "PTR1"
 
 
@@ -27,14 +27,29 @@ class Status(IntEnum):
     ILLEGAL_DESCRIPTOR = 4
 
 
+class ErrorSource(IntEnum):
+    """Where an error was found: the SOURCE field. AXI ports by their number, reads and writes."""
+
+    READ0 = 0
+    READ1 = 1
+    READ2 = 2
+    READ3 = 3
+    WRITE0 = 4
+    WRITE1 = 5
+    WRITE2 = 6
+    WRITE3 = 7
+    SEQUENCER = 8
+
+
 @dataclass(frozen=True)
 class BitField:
-    """A field of a register."""
+    """A field of a register; ``values``: what it can hold, if these have names."""
 
     name: str
     lsb: int
     bits: int
     doc: str
+    values: type[IntEnum] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +85,8 @@ REGISTERS = (
             BitField("DONE", 1, 1, "the program has ended"),
             BitField("HALTED", 2, 1, "step mode: waits for RESUME"),
             BitField("FAILED", 3, 1, "the program has ended with an error"),
-            BitField("ERROR", 8, 8, "status code"),
-            BitField("UNIT", 16, 8, "AXI port of the error: reads 0..3, writes 4..7"),
+            BitField("ERROR", 8, 8, "what happened", Status),
+            BitField("SOURCE", 16, 8, "where: an AXI port or the sequencer", ErrorSource),
         ),
     ),
     Register("ERROR_INDEX", 0x018, _RO, "number of the descriptor of the error"),
@@ -116,3 +131,28 @@ def offset(name: str) -> int:
         KeyError: no such register.
     """
     return BY_NAME[name].offset
+
+
+def decode(name: str, value: int) -> dict[str, int]:
+    """The fields of the register ``name`` that holds ``value``, by name.
+
+    Raises:
+        KeyError: no such register.
+    """
+    return {f.name: value >> f.lsb & (1 << f.bits) - 1 for f in BY_NAME[name].fields}
+
+
+def encode(name: str, **values: int) -> int:
+    """The value of the register ``name`` with these fields; others are zero.
+
+    Raises:
+        KeyError: no such register or field.
+        ValueError: a value that its field does not hold.
+    """
+    fields, result = {field.name: field for field in BY_NAME[name].fields}, 0
+    for key, value in values.items():
+        field = fields[key]
+        if not 0 <= value < 1 << field.bits:
+            raise ValueError(f"{name}.{key}: expected 0..{(1 << field.bits) - 1}, found {value}")
+        result |= value << field.lsb
+    return result

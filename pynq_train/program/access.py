@@ -196,16 +196,16 @@ def _conv(f: Fields, taps: Sequence[Fields]) -> list[Access]:
     if f["y.bias"]:
         starts = affine(f["y.bias_off"], store, strides_of(store, numbers(f, "y.dbias", 5)))
         starts = np.unique(starts & _MASK32)
-        result.append(Access(Unit.Y, False, "biases", Spans.of(starts, starts + tile_bytes(f))))
-    result.append(Access(Unit.Y, True, "stored tensor", row_spans(f, "yw", store)[0]))
+        result.append(Access(Unit.STORE, False, "biases", Spans.of(starts, starts + tile_bytes(f))))
+    result.append(Access(Unit.STORE, True, "stored tensor", row_spans(f, "yw", store)[0]))
     if f["y.flags"]:
-        result.append(Access(Unit.Y, True, "stored flags", row_spans(f, "yf", store)[0]))
+        result.append(Access(Unit.STORE, True, "stored flags", row_spans(f, "yf", store)[0]))
     return result
 
 
 def _update(f: Fields) -> list[Access]:
     """Return what the update unit does to the masters, and its 16-bit copies if it writes them."""
-    unit, count = Unit.U, f["u.u_count"]
+    unit, count = Unit.UPDATE, f["u.u_count"]
     masters = Spans.one(f["u.wv_off"], master_bytes(not f["u.u_plain"]) * count)
     result = [Access(unit, False, "masters", masters), Access(unit, True, "masters", masters)]
     if f["u.u_copy"]:
@@ -215,7 +215,7 @@ def _update(f: Fields) -> list[Access]:
 
 def _vector(f: Fields) -> list[Access]:
     """Return what a VECTOR descriptor reads and writes; its sizes have been checked."""
-    unit, blocks = Unit.V, f["v.v_blocks"]
+    unit, blocks = Unit.VECTOR, f["v.v_blocks"]
     line = WORD_BYTES * f["v.v_images"] * blocks
     row = line * f["v.m_words"]
 
@@ -247,7 +247,7 @@ def _vector(f: Fields) -> list[Access]:
 
 def _norm(f: Fields) -> list[Access]:
     """Return what a NORM descriptor touches: sums, masters, statistics and coefficients."""
-    unit, channels = Unit.V, CHANNELS_PER_WORD * f["n.n_blocks"]
+    unit, channels = Unit.VECTOR, CHANNELS_PER_WORD * f["n.n_blocks"]
     program = NormProgram(f["n.n_program"])
     single, double = WORD_BYTES * channels, 2 * WORD_BYTES * channels
     result = []
@@ -282,20 +282,20 @@ def accesses(fields: Fields, taps: Sequence[Fields]) -> list[Access]:
     if opcode == Opcode.FENCE:
         return []
     if opcode == Opcode.CONV:
-        unit, result = Unit.Y, _conv(f, taps)
+        unit, result = Unit.STORE, _conv(f, taps)
     elif opcode == Opcode.GRADIENT:
-        unit, result = Unit.U, [*_conv(f, taps), *_update(f)]
+        unit, result = Unit.UPDATE, [*_conv(f, taps), *_update(f)]
     elif opcode == Opcode.UPDATE:
-        unit, sums = Unit.U, Spans.one(f["u.g_off"], WORD_BYTES * f["u.u_count"])
+        unit, sums = Unit.UPDATE, Spans.one(f["u.g_off"], WORD_BYTES * f["u.u_count"])
         result = [Access(unit, False, "gradient sums", sums), *_update(f)]
     elif opcode == Opcode.VECTOR:
-        unit, result = Unit.V, _vector(f)
+        unit, result = Unit.VECTOR, _vector(f)
     elif opcode == Opcode.NORM:
-        unit, result = Unit.V, _norm(f)
+        unit, result = Unit.VECTOR, _norm(f)
     elif opcode == Opcode.POOL:
-        unit, result = Unit.V, [Access(Unit.V, *found) for found in pool_spans(f)]
+        unit, result = Unit.VECTOR, [Access(Unit.VECTOR, *found) for found in pool_spans(f)]
     else:
-        unit, batch = Unit.F, f["f.f_batch"]
+        unit, batch = Unit.SOFTMAX, f["f.f_batch"]
         size = ceil_div(f["f.f_classes"], CHANNELS_PER_WORD) * batch * WORD_BYTES
         result = [Access(unit, False, "logits", Spans.one(f["f.logit_off"], size)),
                   Access(unit, False, "labels", Spans.one(f["f.label_off"], WORD_BYTES * batch))]

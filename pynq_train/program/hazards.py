@@ -37,10 +37,10 @@ from pynq_train.hw.commands import UNITS_OF, Opcode, Semaphore, Unit
 from pynq_train.program.access import Access
 from pynq_train.program.program import Fields, Program
 
-_WAITING = {Unit.X: "x", Unit.U: "x", Unit.F: "x", Unit.V: "x", Unit.S: "s",
-            Unit.Y: "y"}
+_WAITING = {Unit.X: "x", Unit.UPDATE: "x", Unit.SOFTMAX: "x", Unit.VECTOR: "x", Unit.S: "s",
+            Unit.STORE: "y"}
 """Which wait field a unit obeys."""
-_IN_ORDER = frozenset({Unit.Y, Unit.U, Unit.F, Unit.V})
+_IN_ORDER = frozenset({Unit.STORE, Unit.UPDATE, Unit.SOFTMAX, Unit.VECTOR})
 """Units whose writes of one kind leave in order."""
 _LOADERS = frozenset({Unit.X, Unit.S})
 """Units that feed the array."""
@@ -70,7 +70,7 @@ class _Known:
         """Return the counts that are known when a unit touches memory."""
         # What is behind the array writes after both loaders have started, so it knows what they
         # knew. A read may come as soon as its own unit has started.
-        follows = access.write and access.unit in (Unit.Y, Unit.U)
+        follows = access.write and access.unit in (Unit.STORE, Unit.UPDATE)
         return self.everything if follows else self.units[access.unit]
 
 
@@ -112,7 +112,7 @@ class Order:
                     waited = self._waited(f, unit, members, labels[index])
                     # It takes a descriptor when its last one is complete: that one's knowledge is
                     # its own.
-                    if unit == Unit.V:
+                    if unit == Unit.VECTOR:
                         before = members[Semaphore.VECTOR]
                         waited = _join(waited, *(self._known[m].everything for m in before[-1:]),
                                        self._only(Semaphore.VECTOR, len(before)))
@@ -158,8 +158,8 @@ class Order:
             return not access.write or access.what == later.what
         # What is drained of a later descriptor was computed after everything of the earlier one had
         # been loaded.
-        drained = later.unit == Unit.Y or (
-            later.unit == Unit.U and self._opcode[second] == Opcode.GRADIENT)
+        drained = later.unit == Unit.STORE or (
+            later.unit == Unit.UPDATE and self._opcode[second] == Opcode.GRADIENT)
         return drained and access.unit in _LOADERS and not access.write
 
 

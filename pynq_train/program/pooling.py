@@ -60,14 +60,14 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
         step = f[f"p.{name}_step"]
         require(step >= WORD_BYTES * words and step % WORD_BYTES == 0, f"{name}_step",
                 f"{WORD_BYTES * words} or more, a multiple of {WORD_BYTES}", step)
-    require(not (back and f["p.p_winners"]), "p_winners", "0 with p_back", 1)
+    require(not (back and f["p.p_argmax"]), "p_argmax", "0 with p_back", 1)
 
 
 def pool_spans(f: Fields) -> list[tuple[bool, str, Spans]]:
     """Return what a POOL descriptor touches: (written, what it is, its bytes) of each tensor."""
     result = [(False, "map that it reads", _images(f, "i")),
               (True, "map that it writes", _images(f, "o"))]
-    if f["p.p_back"] or f["p.p_winners"]:
+    if f["p.p_back"] or f["p.p_argmax"]:
         result.append((not f["p.p_back"], "argmax indices", _images(f, "w")))
     return result
 

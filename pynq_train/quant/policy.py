@@ -413,6 +413,27 @@ class ExponentPolicy:
             if bits is not None and node.target and not node.kind.copies:
                 _push(self._history(node.target), bits, total)
 
+    def widened(self, used: StepExponents | None = None, measures: Measures | None = None,
+                input_k: int | None = None) -> ExponentPolicy:
+        """Return this policy with room for what an evaluation has measured; never a narrower one.
+
+        Args:
+            used: exponents of the evaluation.
+            measures: what it measured; both None: nothing.
+            input_k: all images are below ``2**input_k`` in magnitude; None: as before.
+        """
+        wide = replace(self, feature=[list(one) for one in self.feature], extra=dict(self.extra),
+                       input_k=self.input_k if input_k is None else max(self.input_k, input_k))
+        if used is None or measures is None:
+            return wide
+        for i, layer in enumerate(used.layers):
+            _widen(wide.feature[i], measures.forward[i], layer.forward_sum)
+            if i in measures.coefficients:
+                name = f"{self.layers[i].name}.a"
+                wide.extra[name] = list(wide.extra.get(name, []))
+                _widen(wide.extra[name], measures.coefficients[i], layer.w)
+        return wide
+
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
         """Take the measures of a calibration step instead of all history.
 
@@ -522,6 +543,12 @@ def _target(history: Sequence[int], start: int) -> int:
     """Return the exponent for the largest range of a history, or for ``start`` without any."""
     k = max(history) + MARGIN if history else start
     return k - FRACTION_BITS
+
+
+def _widen(history: list[int], bits: int, exponent: int) -> None:
+    """Make a measured range, if it is the widest of a history, the newest of it."""
+    if bits and bits.bit_length() + exponent > max(history, default=-1 << 16):
+        _push(history, bits, exponent)
 
 
 def _push(history: list[int], bits: int, exponent: int) -> None:

@@ -30,11 +30,25 @@ TALLY = Record({"loss": _ANY, "correct": _COUNT, "images": _COUNT, "cycles": _CO
 """Saved sums of the epoch under way."""
 
 
-class Evaluation(NamedTuple):
-    """Mean cross-entropy in nats, and the share of right answers (0..1)."""
-
+class _Scores(NamedTuple):
     loss: float
     accuracy: float
+
+
+class Evaluation(_Scores):
+    """Mean cross-entropy in nats, and the share of right answers (0..1): ``loss, accuracy``.
+
+    Attributes:
+        again: images that were run again, since they left the ranges known before.
+    """
+
+    again: int
+
+    def __new__(cls, loss: float, accuracy: float, again: int = 0) -> Evaluation:
+        """Return the pair of loss and accuracy."""
+        self = super().__new__(cls, loss, accuracy)
+        self.again = again
+        return self
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ package pt_activation_pkg;
   endfunction
 
   // Loaders: gradients of a layer's output. Flags of a pooled map have the mask too.
-  function automatic activation_grad_t of_load(input pt_spec_pkg::walk_t walk);
-    of_load = walk.mode == 2'(pt_spec_pkg::LoadMask) || walk.mode == 2'(pt_spec_pkg::LoadUnpool);
+  function automatic activation_grad_t of_load(input pt_spec_pkg::addr_gen_t addr_gen);
+    of_load = addr_gen.mode == 2'(pt_spec_pkg::LoadMask) ||
+              addr_gen.mode == 2'(pt_spec_pkg::LoadUnpool);
   endfunction
 
   // Vector unit: its two maps. Flags are read or written, not both.

@@ -79,7 +79,7 @@ module pt_issue #(
   // From the step to the array's accumulator read.
   localparam int unsigned ControlDelay = 11;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgCWords;
+  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgComputeWords;
 
   if (SweepMin < 12 || SweepMin > 16) begin : g_check1
     $fatal(1, "pt_issue: SweepMin must be 12..16 (pt_sset, read-modify-write; gap_q)");
@@ -119,8 +119,8 @@ module pt_issue #(
       for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
         if (cfg_idx_i == 8'(w)) next_pre_q[64*w+:64] <= cfg_data_i;
       end
-      for (int unsigned w = 0; w < pt_spec_pkg::CfgCWords; w++) begin
-        if (cfg_idx_i == 8'(pt_spec_pkg::CfgCFirst + w)) next_cfg_q[64*w+:64] <= cfg_data_i;
+      for (int unsigned w = 0; w < pt_spec_pkg::CfgComputeWords; w++) begin
+        if (cfg_idx_i == 8'(pt_spec_pkg::CfgComputeFirst + w)) next_cfg_q[64*w+:64] <= cfg_data_i;
       end
       if (cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
         taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))}] <=

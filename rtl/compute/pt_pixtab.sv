@@ -71,7 +71,7 @@ module pt_pixtab #(
   assign cfg_req_o = (state_q == StIdle) && (used_q != 2'd2);
   assign done_o = filled;
 
-  // Pixel walk.
+  // Pixel scan.
   logic                 start, step, last;
   logic [2:0]           first_unused, last_level;
   logic [1:0]           level;

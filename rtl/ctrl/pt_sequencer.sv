@@ -48,7 +48,7 @@ module pt_sequencer #(
   // errors and stopping
   input  logic                          err_valid_i,
   input  logic [7:0]                    err_code_i,
-  input  logic [7:0]                    err_unit_i,
+  input  logic [7:0]                    err_source_i,
   input  logic                          axi_idle_i,
   output logic                          halt_o,
   output logic                          core_rst_o,
@@ -58,7 +58,7 @@ module pt_sequencer #(
   output logic                          halted_o,
   output logic                          failed_o,
   output logic [7:0]                    error_code_o,
-  output logic [7:0]                    error_unit_o,
+  output logic [7:0]                    error_source_o,
   output logic [31:0]                   error_index_o,
   output logic [31:0]                   retired_o,
   output logic [63:0]                   cycles_o
@@ -80,11 +80,9 @@ module pt_sequencer #(
   localparam int unsigned Units = pt_spec_pkg::Units;
   localparam int unsigned Sems = 4;
   // Words behind the last section that a unit sees are not fetched.
-  localparam int unsigned FetchWords = pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords;
+  localparam int unsigned FetchWords = pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
   localparam logic [7:0] ParamIdx = 8'(pt_spec_pkg::ParamIndex);
-  // "Unit" of errors that the sequencer finds itself.
-  localparam logic [7:0] OwnUnit = 8'(Units);
 
   // ---- main state -------------------------------------------------------------------------------
   typedef enum logic [2:0] {StIdle, StRun, StStop, StFailed, StDrain, StReset} state_e;
@@ -153,14 +151,14 @@ module pt_sequencer #(
       uses[pt_spec_pkg::UnitPix] = 1'b1;
       uses[pt_spec_pkg::UnitX] = 1'b1;
       uses[pt_spec_pkg::UnitS] = 1'b1;
-      uses[pt_spec_pkg::UnitC] = 1'b1;
-      uses[pt_spec_pkg::UnitY] = 1'b1;
+      uses[pt_spec_pkg::UnitCompute] = 1'b1;
+      uses[pt_spec_pkg::UnitStore] = 1'b1;
       for (int unsigned l = 0; l < 5; l++) bad_count = bad_count | (pre.t[l] == 16'd0);
     end
-    uses[pt_spec_pkg::UnitU] = pre.opcode == 8'(pt_spec_pkg::OpUpdate) ||
+    uses[pt_spec_pkg::UnitUpdate] = pre.opcode == 8'(pt_spec_pkg::OpUpdate) ||
                                pre.opcode == 8'(pt_spec_pkg::OpGradient);
-    uses[pt_spec_pkg::UnitF] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
-    uses[pt_spec_pkg::UnitV] = pre.opcode == 8'(pt_spec_pkg::OpVector) ||
+    uses[pt_spec_pkg::UnitSoftmax] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
+    uses[pt_spec_pkg::UnitVector] = pre.opcode == 8'(pt_spec_pkg::OpVector) ||
                                pre.opcode == 8'(pt_spec_pkg::OpNorm) ||
                                pre.opcode == 8'(pt_spec_pkg::OpPool);
     bad_head = pre.n_taps > 8'(MaxTaps) || (!fence && uses == '0);
@@ -251,11 +249,11 @@ module pt_sequencer #(
     cand_stop_q  <= stop_q[scan_slot];
     cand_req_q   <= cfg_req_i[scan_q];
     unique case (scan_q)
-      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitU), 3'(pt_spec_pkg::UnitF),
-      3'(pt_spec_pkg::UnitV):
+      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitUpdate), 3'(pt_spec_pkg::UnitSoftmax),
+      3'(pt_spec_pkg::UnitVector):
         {cand_sem_q, cand_wait_q} <= wait_x[scan_slot];
       3'(pt_spec_pkg::UnitS): {cand_sem_q, cand_wait_q} <= wait_s[scan_slot];
-      3'(pt_spec_pkg::UnitY): {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
+      3'(pt_spec_pkg::UnitStore): {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
       default: {cand_sem_q, cand_wait_q} <= 18'd0;
     endcase
     if (!rst_ni) begin
@@ -305,25 +303,25 @@ module pt_sequencer #(
         own_first = 8'(pt_spec_pkg::CfgSFirst);
         own_last = 8'(pt_spec_pkg::CfgSFirst + pt_spec_pkg::CfgSWords - 1);
       end
-      3'(pt_spec_pkg::UnitC): begin
-        own_first = 8'(pt_spec_pkg::CfgCFirst);
-        own_last = 8'(pt_spec_pkg::CfgCFirst + pt_spec_pkg::CfgCWords - 1);
+      3'(pt_spec_pkg::UnitCompute): begin
+        own_first = 8'(pt_spec_pkg::CfgComputeFirst);
+        own_last = 8'(pt_spec_pkg::CfgComputeFirst + pt_spec_pkg::CfgComputeWords - 1);
       end
-      3'(pt_spec_pkg::UnitY): begin
-        own_first = 8'(pt_spec_pkg::CfgYFirst);
-        own_last = 8'(pt_spec_pkg::CfgYFirst + pt_spec_pkg::CfgYWords - 1);
+      3'(pt_spec_pkg::UnitStore): begin
+        own_first = 8'(pt_spec_pkg::CfgStoreFirst);
+        own_last = 8'(pt_spec_pkg::CfgStoreFirst + pt_spec_pkg::CfgStoreWords - 1);
       end
-      3'(pt_spec_pkg::UnitU): begin
-        own_first = 8'(pt_spec_pkg::CfgUFirst);
-        own_last = 8'(pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords - 1);
+      3'(pt_spec_pkg::UnitUpdate): begin
+        own_first = 8'(pt_spec_pkg::CfgUpdateFirst);
+        own_last = 8'(pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords - 1);
       end
-      3'(pt_spec_pkg::UnitV): begin
-        own_first = 8'(pt_spec_pkg::CfgVFirst);
-        own_last = 8'(pt_spec_pkg::CfgVFirst + pt_spec_pkg::CfgVWords - 1);
+      3'(pt_spec_pkg::UnitVector): begin
+        own_first = 8'(pt_spec_pkg::CfgVectorFirst);
+        own_last = 8'(pt_spec_pkg::CfgVectorFirst + pt_spec_pkg::CfgVectorWords - 1);
       end
       default: begin
-        own_first = 8'(pt_spec_pkg::CfgFFirst);
-        own_last = 8'(pt_spec_pkg::CfgFFirst + pt_spec_pkg::CfgFWords - 1);
+        own_first = 8'(pt_spec_pkg::CfgSoftmaxFirst);
+        own_last = 8'(pt_spec_pkg::CfgSoftmaxFirst + pt_spec_pkg::CfgSoftmaxWords - 1);
       end
     endcase
   end
@@ -347,7 +345,8 @@ module pt_sequencer #(
       serve_unit_q <= cand_unit_q;
       serve_slot_q <= cand_ptr_q[SlotW-1:0];
       serve_end_q  <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1);
-      if (cand_unit_q == 3'(pt_spec_pkg::UnitS) || cand_unit_q == 3'(pt_spec_pkg::UnitC)) begin
+      if (cand_unit_q == 3'(pt_spec_pkg::UnitS) ||
+          cand_unit_q == 3'(pt_spec_pkg::UnitCompute)) begin
         serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps[cand_ptr_q[SlotW-1:0]];
       end
       segment_q <= SgPre;
@@ -445,7 +444,7 @@ module pt_sequencer #(
       halted_q      <= 1'b0;
       done_q        <= 1'b0;
       error_code_o  <= 8'd0;
-      error_unit_o  <= 8'd0;
+      error_source_o  <= 8'd0;
       error_index_o <= 32'd0;
       retired_o     <= 32'd0;
       cycles_o      <= 64'd0;
@@ -460,11 +459,11 @@ module pt_sequencer #(
       else if (state_q == StStop && state_d == StFailed) done_q <= 1'b1;
       if (begin_run || state_q == StReset) begin
         error_code_o  <= 8'd0;
-        error_unit_o  <= 8'd0;
+        error_source_o  <= 8'd0;
         error_index_o <= 32'd0;
       end else if (running && (err_valid_i || illegal)) begin
         error_code_o  <= err_valid_i ? err_code_i : 8'(pt_spec_pkg::ErrIllegalDescriptor);
-        error_unit_o  <= err_valid_i ? err_unit_i : OwnUnit;
+        error_source_o  <= err_valid_i ? err_source_i : 8'(pt_spec_pkg::SourceSequencer);
         error_index_o <= retired_o;
       end
       if (begin_run || state_q == StReset) retired_o <= 32'd0;

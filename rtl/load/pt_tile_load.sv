@@ -6,7 +6,7 @@
 //                                                   +-> FIFO -> data side (<- data) -> x_* or s_*
 //
 // Contract: one word per cycle. Three descriptors may be inside: one waits in the queue, one has its
-// rows walked, the one before has its last rows written. done_o pulses, in order, when the last word
+// rows generated, the one before has its last rows written. done_o pulses, in order, when the last word
 // is written and the sums are acknowledged. X: a tile starts while slot_free_i is high and its
 // predecessor is announced (ClaimAhead = 1: at once; the owner then counts tile_take_o as an
 // occupied slot); tile_done_o pulses one cycle after a tile's last write; slots alternate from 0
@@ -74,23 +74,23 @@ module pt_tile_load #(
   end
 
   // ---- configuration ----------------------------------------------------------------------------
-  // Words wait in a queue until the walk is free, then take their places one by one.
+  // Words wait in a queue until the address generator is free, then take their places one by one.
   localparam int unsigned Words = pt_spec_pkg::SecPreWords + CfgWords;
   localparam int unsigned PlaceW = $clog2(Words + 1);
   logic [PreW-1:0]    pre_q;
   logic [CfgW-1:0]    cfg_q;
   pt_spec_pkg::pre_t  pre;
   pt_spec_pkg::s_t    cfg;    // x_t differs only in the word of sum_off
-  pt_spec_pkg::walk_t walk;
+  pt_spec_pkg::addr_gen_t addr_gen;
   logic               wanted, queued, queue_ready_unused, place;
   logic [63:0]        word;
   logic [5:0]         queue_count_unused;
   logic [PlaceW-1:0]  place_q;      // words in their places
   logic               receiving_q;  // the bus is in the middle of a descriptor
-  logic               complete, walk_busy, start;
+  logic               complete, addr_gen_busy, start;
   assign pre = pre_q;
   assign cfg = cfg_q;
-  assign walk = cfg_q[64*pt_spec_pkg::WalkWords-1:0];
+  assign addr_gen = cfg_q[64*pt_spec_pkg::AddrGenWords-1:0];
   assign wanted = cfg_idx_i < 8'(pt_spec_pkg::SecPreWords) ||
                   (cfg_idx_i >= 8'(CfgFirst) && cfg_idx_i < 8'(CfgFirst + CfgWords));
 
@@ -112,12 +112,12 @@ module pt_tile_load #(
     .count_o(queue_count_unused)
   );
 
-  // Walk: the configuration may change when all rows are in the FIFO and the data side has taken
+  // Address generator: the configuration may change when all rows are in the FIFO and the data side has taken
   // over its part. Data side: one descriptor after the other, in_data_q until done_o.
   logic to_data_q, in_data_q, flush_q, take, finished, settled;
   assign complete = place_q == PlaceW'(Words);
   assign cfg_req_o = !receiving_q && !queued && !complete;
-  assign place = queued && !complete && !walk_busy && !to_data_q;
+  assign place = queued && !complete && !addr_gen_busy && !to_data_q;
   assign start = complete && !receiving_q;
   assign take = to_data_q && !in_data_q;
   assign done_o = flush_q && settled;
@@ -161,7 +161,7 @@ module pt_tile_load #(
   logic [7:0]  tap_idx;
   logic [15:0] tap_woff;
   if (IsS) begin : g_taps
-    // Two tables: the next descriptor's taps arrive during the walk.
+    // Two tables: the next descriptor's taps arrive during the addr_gen.
     localparam int unsigned TapW = 7;
     (* ram_style = "distributed" *)
     logic [15:0] taps [2**(TapW + 1)];
@@ -194,12 +194,12 @@ module pt_tile_load #(
   logic [1:0]  next;
   logic [4:0]  tile_first, tile_last;
 
-  pt_row_walk #(.Flags(1'b1)) u_walk (
+  pt_addr_gen #(.Flags(1'b1)) u_addr_gen (
     .clk_i,
     .rst_ni,
     .start_i(start),
-    .busy_o(walk_busy),
-    .walk_i(walk),
+    .busy_o(addr_gen_busy),
+    .addr_gen_i(addr_gen),
     .count_i(pre.t),
     .faddr_i(cfg.faddr),
     .fdaddr_i(cfg.fdaddr),
@@ -224,7 +224,7 @@ module pt_tile_load #(
     .row_last_o(row_last),
     .tile_first_o(tile_first),
     .tile_last_o(tile_last),
-    .walk_last_o(row_final)
+    .addr_gen_last_o(row_final)
   );
   assign tile_take_o = tile_valid && tile_ready;
 
@@ -248,7 +248,7 @@ module pt_tile_load #(
 
   // Tile levels of a weight gradient: row, column, image, n, m.
   logic row_sum, row_write;
-  assign row_sum = IsS && walk.sum[0] && tile_first[3];
+  assign row_sum = IsS && addr_gen.sum[0] && tile_first[3];
   assign row_write = row_sum && tile_last[2:0] == 3'b111;
 
   localparam int unsigned RecW = 7 + 3 * 16 + 10 + 1 + 4 + 2 + 3;
@@ -286,10 +286,10 @@ module pt_tile_load #(
   logic        align_q, open_q;
   always_ff @(posedge clk_i) begin
     if (take) begin
-      mode_q  <= walk.mode;
-      grad_q  <= pt_activation_pkg::of_load(walk);
-      pos_q   <= walk.pos;
-      align_q <= walk.align[0];
+      mode_q  <= addr_gen.mode;
+      grad_q  <= pt_activation_pkg::of_load(addr_gen);
+      pos_q   <= addr_gen.pos;
+      align_q <= addr_gen.align[0];
     end
     if (!rst_ni) open_q <= 1'b0;
     else if (take) open_q <= 1'b1;
@@ -435,6 +435,6 @@ module pt_tile_load #(
   end
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, walk, tile_first, tile_last, x_first,
+  assign unused = &{1'b0, pre, cfg, addr_gen, tile_first, tile_last, x_first,
                     rec_count_unused, queue_ready_unused, queue_count_unused};
 endmodule

@@ -2,7 +2,7 @@
 // Softmax unit: cross-entropy with label smoothing or squared error, correct predictions and logit
 // gradients, one image at a time.
 //
-//   read label, logits -> 2 image buffers -> walk lanes: pass 1 maximum
+//   read label, logits -> 2 image buffers -> scan lanes: pass 1 maximum
 //                                                        pass 2 exponentials, sum, then logarithm
 //                                                        pass 3 exponentials -> 4 dividers -> write
 //                                       squared error:   pass 2 differences, squares    -> write
@@ -54,7 +54,7 @@ module pt_softmax #(
   localparam int unsigned SumW = MantW + ClassW;
   localparam int unsigned TotalW = 34 + ClassW;         // sum of all tq
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgFWords;
+  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgSoftmaxWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
 
   // ---- configuration ----------------------------------------------------------------------------
@@ -72,8 +72,8 @@ module pt_softmax #(
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
     end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgFFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgFFirst + pt_spec_pkg::CfgFWords)) begin
+    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgSoftmaxFirst) &&
+        cfg_idx_i < 8'(pt_spec_pkg::CfgSoftmaxFirst + pt_spec_pkg::CfgSoftmaxWords)) begin
       cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
     end
     if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
@@ -143,7 +143,7 @@ module pt_softmax #(
 
   // ---- label and logits -------------------------------------------------------------------------
   logic [63:0]       buffer_word;
-  logic [WordW-1:0]  walk_word_q;
+  logic [WordW-1:0]  scan_word_q;
   logic [ClassW-1:0] label;
   logic              label_ok;
   pt_softmax_load #(.MaxClasses(MaxClasses), .ClassW(ClassW)) u_load (
@@ -168,39 +168,39 @@ module pt_softmax #(
     .image_freed_i(slot_freed),
     .label_o(label),
     .label_ok_o(label_ok),
-    .read_word_i(walk_word_q),
+    .read_word_i(scan_word_q),
     .buffer_word_o(buffer_word)
   );
 
-  // ---- walk: all lanes of all words, also padding; gradients word by word -----------------------
-  logic              walk_q, walk_begin, walk_valid, walk_end, collect_busy_q, divide, paced, space;
+  // ---- scan: all lanes of all words, also padding; gradients word by word -----------------------
+  logic              scan_q, scan_begin, scan_valid, scan_end, collect_busy_q, divide, paced, space;
   logic              square_word_q;
-  logic [1:0]        walk_lane_q;
-  logic [ClassW-1:0] walk_class, loss_class;
-  assign walk_class = {walk_word_q, walk_lane_q};
+  logic [1:0]        scan_lane_q;
+  logic [ClassW-1:0] scan_class, loss_class;
+  assign scan_class = {scan_word_q, scan_lane_q};
   assign paced = state_q == StGrad || state_q == StSquare;
-  assign walk_valid = walk_q && (!paced || walk_lane_q != 2'd0 ||
+  assign scan_valid = scan_q && (!paced || scan_lane_q != 2'd0 ||
                                  (!collect_busy_q && (state_q == StGrad || space)));
-  assign walk_end = walk_word_q == word_end && walk_lane_q == 2'd3;
-  assign walk_begin = (state_q == StImage && image_ready) || max_last || (log_done && cfg.f_grad);
+  assign scan_end = scan_word_q == word_end && scan_lane_q == 2'd3;
+  assign scan_begin = (state_q == StImage && image_ready) || max_last || (log_done && cfg.f_grad);
   assign loss_class = label_ok ? label : ClassW'(0);
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) walk_q <= 1'b0;
-    else if (walk_begin) walk_q <= 1'b1;
-    else if (walk_valid && walk_end) walk_q <= 1'b0;
-    if (walk_begin) begin
-      walk_word_q <= WordW'(0);
-      walk_lane_q <= 2'd0;
-    end else if (walk_valid) begin
-      walk_lane_q <= walk_lane_q + 2'd1;
-      if (walk_lane_q == 2'd3) walk_word_q <= walk_word_q + WordW'(1);
+    if (!rst_ni) scan_q <= 1'b0;
+    else if (scan_begin) scan_q <= 1'b1;
+    else if (scan_valid && scan_end) scan_q <= 1'b0;
+    if (scan_begin) begin
+      scan_word_q <= WordW'(0);
+      scan_lane_q <= 2'd0;
+    end else if (scan_valid) begin
+      scan_lane_q <= scan_lane_q + 2'd1;
+      if (scan_lane_q == 2'd3) scan_word_q <= scan_word_q + WordW'(1);
     end
     if (!rst_ni || divide || square_word_q) collect_busy_q <= 1'b0;
-    else if (walk_valid && paced) collect_busy_q <= 1'b1;
+    else if (scan_valid && paced) collect_busy_q <= 1'b1;
   end
 
-  // Side information, by cycles since the walk.
+  // Side information, by cycles since the scan.
   localparam int unsigned AtZ = 3;      // logit
   localparam int unsigned AtT = 6;      // exponent, tq
   localparam int unsigned AtCode = 7;   // gradient code of the squared error
@@ -213,14 +213,14 @@ module pt_softmax #(
     if (!rst_ni) begin
       valid_q <= '0;
     end else begin
-      valid_q <= {valid_q[AtE-1:1], walk_valid};
+      valid_q <= {valid_q[AtE-1:1], scan_valid};
       if (state_q == StMax) valid_q[AtE:AtZ+1] <= '0;
     end
-    last_q     <= {last_q[AtE-1:1], walk_end};
-    pad_q      <= {pad_q[AtE-1:1], {{(16 - ClassW){1'b0}}, walk_class} >= cfg.f_classes};
-    loss_q     <= {loss_q[AtT-1:1], walk_class == loss_class};
-    lane_q[1]  <= walk_lane_q;
-    class_q[1] <= walk_class;
+    last_q     <= {last_q[AtE-1:1], scan_end};
+    pad_q      <= {pad_q[AtE-1:1], {{(16 - ClassW){1'b0}}, scan_class} >= cfg.f_classes};
+    loss_q     <= {loss_q[AtT-1:1], scan_class == loss_class};
+    lane_q[1]  <= scan_lane_q;
+    class_q[1] <= scan_class;
     for (int unsigned k = 2; k <= AtE; k++) lane_q[k] <= lane_q[k-1];
     for (int unsigned k = 2; k <= AtZ; k++) class_q[k] <= class_q[k-1];
   end

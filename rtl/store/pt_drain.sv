@@ -2,7 +2,7 @@
 // Drain: an address generator over store levels and pixels fetches accumulator groups; one word of
 // four sums leaves per cycle.
 //
-//   walk (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
+//   scan (a pixel, raw: a group per cycle) -> record queue -+-> words: pixel x 4 channel blocks,
 //        `- group requests -> group memory of 4 entries ----'          raw: 3 lanes x 4 blocks
 //
 // Contract: start_i (busy_o low) begins; cfg_i stays stable while busy_o is high. A request is made
@@ -66,7 +66,7 @@ module pt_drain #(
   // ---- store levels -----------------------------------------------------------------------------
   typedef enum logic [1:0] {StIdle, StSegment, StPixel, StNext} state_e;
   state_e       state_q;
-  logic         y_step, y_end, seg_start, push, walk_last, tile_first, tile_last;
+  logic         y_step, y_end, seg_start, push, pixel_end, tile_first, tile_last;
   logic [4:0]   y_first, y_last;
   logic [2:0]   y_level;
   logic [79:0]  y_idx_unused;
@@ -105,7 +105,7 @@ module pt_drain #(
       unique case (state_q)
         StIdle:    if (start_i) state_q <= StSegment;
         StSegment: if (seg_start) state_q <= StPixel;
-        StPixel:   if (push && walk_last) state_q <= StNext;
+        StPixel:   if (push && pixel_end) state_q <= StNext;
         StNext:    state_q <= y_end ? StIdle : StSegment;
         default:   state_q <= StIdle;
       endcase
@@ -198,7 +198,7 @@ module pt_drain #(
   assign granted = drain_req_valid_o && drain_req_ready_i;
   assign push = new_group ? granted : state_q == StPixel && rec_ready;
   assign last_pixel = &q_last;
-  assign walk_last = cfg_i.raw[0] ? &raw_group_q : last_pixel;
+  assign pixel_end = cfg_i.raw[0] ? &raw_group_q : last_pixel;
   assign group_last = cfg_i.single[0] || lane_q == 2'd2 || (&q_last[2:0]);
   assign row_end = cfg_i.pool[0] ? {1'b0, q_idx[15:0]} + 17'd3 > {1'b0, cfg_i.q[0]} : q_last[0];
 
@@ -233,7 +233,7 @@ module pt_drain #(
   logic [1:0]        r_lane;
   logic [StageW-1:0] r_pos;
   assign rec_in = {
-    cfg_i.raw[0] || group_last, walk_last, row_end, q_idx[16], q_idx[0],
+    cfg_i.raw[0] || group_last, pixel_end, row_end, q_idx[16], q_idx[0],
     inside_q & {Blocks{(&inside_lim) || cfg_i.raw[0]}},
     cfg_i.raw[0] ? raw_group_q : lane_q, pos
   };

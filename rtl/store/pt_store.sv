@@ -94,7 +94,7 @@ module pt_store #(
   logic [47:0]        measure;
   logic [31:0]        saturations;
   pt_spec_pkg::y_t    y;
-  pt_spec_pkg::walk_t yw, yf;
+  pt_spec_pkg::addr_gen_t yw, yf;
   pt_spec_pkg::conv_param_t       param;
   pt_activation_pkg::activation_t act;
   logic               raw, pool, flags;
@@ -302,7 +302,7 @@ module pt_store #(
     .rst_ni,
     .start_i(back_start && !back_raw),
     .busy_o(writer_active),
-    .walk_i(yw),
+    .addr_gen_i(yw),
     .count_i(back_count),
     .full_i(stage_full),
     .re_o(stage_re),
@@ -364,7 +364,7 @@ module pt_store #(
     .rst_ni,
     .start_i(back_start && back_flags && !back_raw),
     .busy_o(flags_active),
-    .walk_i(yf),
+    .addr_gen_i(yf),
     .count_i(back_count),
     .full_i(flag_full),
     .re_o(flag_re),

@@ -35,8 +35,8 @@ module pt_store_ctrl (
   output logic                     raw_o,
   output logic                     flags_o,
   output logic [79:0]              count_o,        // iterations of store level 0..4
-  output pt_spec_pkg::walk_t       yw_o,
-  output pt_spec_pkg::walk_t       yf_o,
+  output pt_spec_pkg::addr_gen_t       yw_o,
+  output pt_spec_pkg::addr_gen_t       yf_o,
   input  logic                     wr_idle_i,      // both write clients
   // record, on the write client of the flags
   input  logic                     record_idle_i,  // this client
@@ -49,7 +49,7 @@ module pt_store_ctrl (
   output logic [63:0]              record_data_o
 );
   localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
-  localparam int unsigned WalkW = 64 * pt_spec_pkg::WalkWords;
+  localparam int unsigned AddrGenW = 64 * pt_spec_pkg::AddrGenWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
   // Word of the prefix with rec_off in its upper half.
   localparam int unsigned RecordIndex = 1;
@@ -60,7 +60,7 @@ module pt_store_ctrl (
 
   // ---- incoming ---------------------------------------------------------------------------------
   logic [YW-1:0]    y_q;
-  logic [WalkW-1:0] yw_q, yf_q;
+  logic [AddrGenW-1:0] yw_q, yf_q;
   logic [31:0]      rec_off_q;
   logic [ParamW-1:0] param_q;
   logic             receiving_q, full_q, fed_q;   // complete; the front has it already
@@ -88,11 +88,11 @@ module pt_store_ctrl (
       end
       if (cfg_idx_i >= 8'(pt_spec_pkg::SecYwFirst) &&
           cfg_idx_i < 8'(pt_spec_pkg::SecYwFirst + pt_spec_pkg::SecYwWords)) begin
-        yw_q <= {cfg_data_i, yw_q[WalkW-1:64]};
+        yw_q <= {cfg_data_i, yw_q[AddrGenW-1:64]};
       end
       if (cfg_idx_i >= 8'(pt_spec_pkg::SecYfFirst) &&
           cfg_idx_i < 8'(pt_spec_pkg::SecYfFirst + pt_spec_pkg::SecYfWords)) begin
-        yf_q <= {cfg_data_i, yf_q[WalkW-1:64]};
+        yf_q <= {cfg_data_i, yf_q[AddrGenW-1:64]};
       end
     end
   end

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Store writer: the address generator pt_row_walk goes through the rows of a staged segment; its
+// Store writer: the address generator pt_addr_gen goes through the rows of a staged segment; its
 // valid elements are handed to a write client.
 //
-// Contract: start_i (busy_o low) begins a descriptor; walk_i and count_i stay stable while busy_o
+// Contract: start_i (busy_o low) begins a descriptor; addr_gen_i and count_i stay stable while busy_o
 // is high. Per segment: waits for full_i, reads the slot (data two cycles after re_o) at one word
 // per cycle, pulses release_o with or after the last read. Runs may go ahead of their data; the
 // segment's last run carries run_last_o. busy_o falls when all words are handed over.
@@ -14,7 +14,7 @@ module pt_store_writer #(
   input  logic               rst_ni,
   input  logic               start_i,
   output logic               busy_o,
-  input  pt_spec_pkg::walk_t walk_i,
+  input  pt_spec_pkg::addr_gen_t addr_gen_i,
   input  logic [79:0]        count_i,     // iterations of store level 0..4, 16 bit each
   // staging slot
   input  logic               full_i,
@@ -44,7 +44,7 @@ module pt_store_writer #(
   end
 
   // ---- rows -------------------------------------------------------------------------------------
-  logic        walk_busy, tile_valid, tile_ready, tile_take, row_valid, row_ready, row_take;
+  logic        addr_gen_busy, tile_valid, tile_ready, tile_take, row_valid, row_ready, row_take;
   logic        row_last;
   logic [31:0] row_off, flag_off_unused;
   logic [15:0] row_words_unused, n_before, n_valid, n_after_unused, x_first_unused;
@@ -53,14 +53,14 @@ module pt_store_writer #(
   logic [4:0]  tile_first_unused, tile_last_unused;
   logic [1:0]  next;
   logic [3:0]  idx3_unused;
-  logic        y_odd_unused, walk_last_unused;
+  logic        y_odd_unused, addr_gen_last_unused;
 
-  pt_row_walk #(.Flags(1'b0)) u_rows (
+  pt_addr_gen #(.Flags(1'b0)) u_rows (
     .clk_i,
     .rst_ni,
     .start_i,
-    .busy_o(walk_busy),
-    .walk_i,
+    .busy_o(addr_gen_busy),
+    .addr_gen_i,
     .count_i,
     .faddr_i(32'd0),
     .fdaddr_i(160'd0),
@@ -85,7 +85,7 @@ module pt_store_writer #(
     .row_last_o(row_last),
     .tile_first_o(tile_first_unused),
     .tile_last_o(tile_last_unused),
-    .walk_last_o(walk_last_unused)
+    .addr_gen_last_o(addr_gen_last_unused)
   );
 
   // Span of a row in the slot, (n[0] - 1) * pos[0], by shift and add at the start.
@@ -101,8 +101,8 @@ module pt_store_writer #(
     end
     if (start_i) begin
       span_q   <= '0;
-      factor_q <= AddrW'(walk_i.n[0] - 16'd1);
-      addend_q <= walk_i.pos[0][AddrW-1:0];
+      factor_q <= AddrW'(addr_gen_i.n[0] - 16'd1);
+      addend_q <= addr_gen_i.pos[0][AddrW-1:0];
     end else begin
       if (factor_q[0]) span_q <= span_q + addend_q;
       factor_q <= factor_q >> 1;
@@ -125,8 +125,8 @@ module pt_store_writer #(
   assign row_ready = !flush_q && (!some || ((!active_q || read_last) && (!pend_q || run_free)));
   assign row_take = row_valid && row_ready;
   assign push = pend_q && run_free && (flush_q || (row_valid && some));
-  assign row_jump = next == 2'd0 ? walk_i.pos[1][AddrW-1:0] :
-                    next == 2'd1 ? walk_i.pos[2][AddrW-1:0] : walk_i.pos[3][AddrW-1:0];
+  assign row_jump = next == 2'd0 ? addr_gen_i.pos[1][AddrW-1:0] :
+                    next == 2'd1 ? addr_gen_i.pos[2][AddrW-1:0] : addr_gen_i.pos[3][AddrW-1:0];
   assign release_o = ending_q && (!active_q || read_last);
 
   always_ff @(posedge clk) begin
@@ -187,10 +187,10 @@ module pt_store_writer #(
       skip_q  <= n_before[AddrW:0];
       words_q <= n_valid[AddrW:0];
     end else if (active_q && skip_q != '0) begin
-      pos_q  <= pos_q + walk_i.pos[0][AddrW-1:0];
+      pos_q  <= pos_q + addr_gen_i.pos[0][AddrW-1:0];
       skip_q <= skip_q - (AddrW + 1)'(1);
     end else if (re_o) begin
-      pos_q   <= pos_q + walk_i.pos[0][AddrW-1:0];
+      pos_q   <= pos_q + addr_gen_i.pos[0][AddrW-1:0];
       words_q <= words_q - (AddrW + 1)'(1);
     end
   end
@@ -207,7 +207,7 @@ module pt_store_writer #(
     .count_o(count_unused)
   );
 
-  assign busy_o = walk_busy || open_q || flush_q || pend_q || run_valid_o ||
+  assign busy_o = addr_gen_busy || open_q || flush_q || pend_q || run_valid_o ||
                   credit_q != ($clog2(Ahead) + 1)'(Ahead);
 
   // ---- clock ------------------------------------------------------------------------------------
@@ -224,6 +224,6 @@ module pt_store_writer #(
   logic unused;
   assign unused = &{1'b0, flag_off_unused, row_words_unused, n_after_unused, x_first_unused,
                     tap_idx_unused, flag_words_unused, tile_first_unused, tile_last_unused,
-                    idx3_unused, y_odd_unused, walk_last_unused, count_unused, in_ready_unused,
-                    n_before, walk_i};
+                    idx3_unused, y_odd_unused, addr_gen_last_unused, count_unused, in_ready_unused,
+                    n_before, addr_gen_i};
 endmodule

@@ -77,7 +77,7 @@ module pt_update #(
   localparam int unsigned CopyW = $clog2(CopyDepth + 1);
   localparam int unsigned LenW = $clog2(Burst) + 1;
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgUWords;
+  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgUpdateWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
 
   // ---- configuration ----------------------------------------------------------------------------
@@ -109,8 +109,8 @@ module pt_update #(
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
     end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgUFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgUFirst + pt_spec_pkg::CfgUWords)) begin
+    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgUpdateFirst) &&
+        cfg_idx_i < 8'(pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords)) begin
       cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
     end
     if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin

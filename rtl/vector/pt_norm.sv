@@ -36,8 +36,8 @@ module pt_norm (
   output logic [63:0] wdata_o,
   input  logic        wr_idle_i
 );
-  if (pt_spec_pkg::SecNFirst != pt_spec_pkg::CfgVFirst ||
-      pt_spec_pkg::SecNWords > pt_spec_pkg::CfgVWords) begin : g_check
+  if (pt_spec_pkg::SecNFirst != pt_spec_pkg::CfgVectorFirst ||
+      pt_spec_pkg::SecNWords > pt_spec_pkg::CfgVectorWords) begin : g_check
     $fatal(1, "pt_norm: its section must lie in the words that the vector unit receives");
   end
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;

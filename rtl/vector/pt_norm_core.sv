@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the micro-program of a channel block: registers, scratch, output words, one scalar ALU.
+// Runs the micro-program of a channel block: registers, scratch, output words, one ALU.
 //
 //   program --> instruction --> 4 channels, a cycle each --> ALU (6 cycles) --> registers or
 //                   ^                                                           output words
@@ -149,7 +149,7 @@ module pt_norm_core (
     if (dst == 4'(pt_spec_pkg::NormOutC)) width = 2'd1;
     if (dst == 4'(pt_spec_pkg::NormOutA) || dst == 4'(pt_spec_pkg::NormOutB)) width = 2'd0;
   end
-  pt_scalar_alu u_alu (
+  pt_soft_float_alu u_alu (
     .clk_i,
     .op_i(is_int ? 4'(pt_spec_pkg::NormOpInt) : op),
     .a_i(a_in),

@@ -3,7 +3,7 @@
 //
 //   sums (each part: 8 words), gamma (4), beta (4), statistics (8) of block 0, then of block 1, ...
 //
-// Contract: start_i loads the walk. Block k goes to half k % 2, requested while fewer than two
+// Contract: start_i loads the scan. Block k goes to half k % 2, requested while fewer than two
 // blocks are requested and not yet taken_i. ready_o: the oldest block that was not taken is there.
 // Parts of the sums are added up as they come. data_ready_o is always high.
 module pt_norm_load (

@@ -5,7 +5,7 @@
 //   for block: for image: words of one plane        image_step: from a plane to the next image's
 //                                                   block_jump: from a block's last plane on
 //
-// Contract: start_i loads the walk; a run is offered when go_i is high for its length len_o and then
+// Contract: start_i loads the scan; a run is offered when go_i is high for its length len_o and then
 // stays until run_ready_i (go_i must not fall meanwhile). idle_o: all runs have been accepted.
 module pt_plane_runs #(
   // Words of a run, a power of two.

@@ -7,7 +7,7 @@
 //   backward  d[0..2] = gradients of this column for rows 0..2 of the windows that begin here
 //             result = P + d[0];  then P := Q + d[1], Q := d[2]
 //
-//   cycle 0 step; line is read | 1 columns | 2 rows: winners, value | 3 more; line is written
+//   cycle 0 step; line is read | 1 columns | 2 rows: argmax, value | 3 more; line is written
 //
 // The result is value + more; the arithmetic of the vector unit adds and rounds it. value is 2**18
 // too large and more too small, so that value has no sign to be extended.
@@ -18,7 +18,7 @@
 //
 // Contract: a pipeline without stalls; modes are stable while steps are inside. A step finds what
 // steps of 4 or more cycles before left in the line. value_o comes 2 cycles after valid_i, more_o
-// and winners_valid_o 3 cycles; value_o and more_o are 0 without on_i.
+// and argmax_valid_o 3 cycles; value_o and more_o are 0 without on_i.
 module pt_pool_core #(
   // Columns of the line, 16..4096.
   parameter int unsigned Columns = 512
@@ -33,7 +33,7 @@ module pt_pool_core #(
   input  logic                       valid_i,
   input  logic [63:0]                word_i,     // of the map, or a gradient
   input  logic                       there_i,    // there is a word; else outside, or no gradient
-  input  logic [15:0]                places_i,   // winners of the gradient
+  input  logic [15:0]                places_i,   // argmax indices of the gradient
   input  logic                       first_i,    // first column of a row
   input  logic                       end_i,      // last column of a row
   input  logic                       row_i,      // the row lies in the map
@@ -43,11 +43,11 @@ module pt_pool_core #(
   input  logic                       store_i,    // the line is written
   input  logic [$clog2(Columns)-1:0] column_i,   // place in the line
   input  logic                       emit_i,     // there is a result
-  input  logic                       last_i,     // passed on to winners_last_o
+  input  logic                       last_i,     // passed on to argmax_last_o
   // results
-  output logic                       winners_valid_o,
-  output logic                       winners_last_o,
-  output logic [15:0]                winners_o,  // 3 * row + column in the window, 4 bits each
+  output logic                       argmax_valid_o,
+  output logic                       argmax_last_o,
+  output logic [15:0]                argmax_o,  // 3 * row + column in the window, 4 bits each
   output logic [3:0][18:0]           value_o,
   output logic [3:0][19:0]           more_o
 );
@@ -104,8 +104,8 @@ module pt_pool_core #(
 
   // ---- four channels ----------------------------------------------------------------------------
   logic             before_q, pair_there_q;  // the column before lies in the map; one of two does
-  assign winners_valid_o = emit3_q && !back_i;
-  assign winners_last_o = last3_q;
+  assign argmax_valid_o = emit3_q && !back_i;
+  assign argmax_last_o = last3_q;
   always_ff @(posedge clk_i) begin
     if (valid_q[0]) begin
       before_q     <= there_q;
@@ -205,7 +205,7 @@ module pt_pool_core #(
       row_q      <= row;
       column_q   <= column;
     end
-    assign winners_o[4*l+:4] = {2'd0, column_q} + {2'd0, row_q} + {1'b0, row_q, 1'b0};
+    assign argmax_o[4*l+:4] = {2'd0, column_q} + {2'd0, row_q} + {1'b0, row_q, 1'b0};
   end
 
   // Codes are within +-2**15. With Q outside +-2**15, two or three of the windows that begin in this

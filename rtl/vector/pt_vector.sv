@@ -11,7 +11,7 @@
 //
 // Contract: as all units on the configuration bus (docs/engine.md 8). Between two blocks the
 // arithmetic runs empty, the sums leave and the next coefficients are taken. POOL: the map, or the
-// gradient, is a, the winners are the flags; planes of an image follow each other without a gap.
+// gradient, is a, the argmax indices are the flags; planes of an image follow each other without a gap.
 module pt_vector (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -31,7 +31,7 @@ module pt_vector (
   input  logic        a_data_valid_i,
   output logic        a_data_ready_o,
   input  logic [63:0] a_data_i,
-  // read client: b, flags or winners, table
+  // read client: b, flags or argmax indices, table
   output logic        b_run_valid_o,
   input  logic        b_run_ready_i,
   output logic [31:0] b_run_off_o,
@@ -40,7 +40,7 @@ module pt_vector (
   input  logic        b_data_valid_i,
   output logic        b_data_ready_o,
   input  logic [63:0] b_data_i,
-  // write client: result, flags or winners, sums, record
+  // write client: result, flags or argmax indices, sums, record
   output logic        wr_run_valid_o,
   input  logic        wr_run_ready_i,
   output logic [31:0] wr_run_off_o,
@@ -51,12 +51,12 @@ module pt_vector (
   output logic [63:0] wdata_o,
   input  logic        wr_idle_i
 );
-  if (pt_spec_pkg::SecPFirst != pt_spec_pkg::CfgVFirst ||
-      pt_spec_pkg::SecPWords > pt_spec_pkg::CfgVWords) begin : g_check
+  if (pt_spec_pkg::SecPFirst != pt_spec_pkg::CfgVectorFirst ||
+      pt_spec_pkg::SecPWords > pt_spec_pkg::CfgVectorWords) begin : g_check
     $fatal(1, "pt_vector: the section of POOL must lie in the words that the unit receives");
   end
   localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVWords;
+  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVectorWords;
   localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
   // Words of the sums of a channel block.
   localparam int unsigned BlockWords = 8;
@@ -80,8 +80,8 @@ module pt_vector (
     if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
       pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
     end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgVFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgVFirst + pt_spec_pkg::CfgVWords)) begin
+    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgVectorFirst) &&
+        cfg_idx_i < 8'(pt_spec_pkg::CfgVectorFirst + pt_spec_pkg::CfgVectorWords)) begin
       cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
     end
     if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
@@ -111,8 +111,8 @@ module pt_vector (
 
   // ---- windows of POOL: what stands at this place -----------------------------------------------
   logic             pool_busy, pool_ready, pool_needs, pool_window, pool_last, pool_emit;
-  logic             winners_valid, winners_last;
-  logic [15:0]      winners;
+  logic             argmax_valid, argmax_last;
+  logic [15:0]      argmax;
   logic [3:0][18:0] value;
   logic [3:0][19:0] more;
 
@@ -124,7 +124,7 @@ module pt_vector (
   logic [3:0]  step_q;   // words of sums and of the record, cycles of StEmpty
   logic [15:0] image_q, block_q;    // to come, this one included
   logic [31:0] left_q;   // words of the plane to come
-  logic [3:0]  pixel_q;  // in its word of flags; POOL: the last of the four of a winner
+  logic [3:0]  pixel_q;  // in its word of flags; POOL: the last of the four of a pooled one
   logic        start, take, plane_end, block_end, sums_room, loaded, outs_idle, pixel_end;
   logic        sums_push, record_taken, first_q;
   assign start = state_q == StStart;
@@ -373,9 +373,9 @@ module pt_vector (
     .window_o(pool_window),
     .last_o(pool_last),
     .emit_o(pool_emit),
-    .winners_valid_o(winners_valid),
-    .winners_last_o(winners_last),
-    .winners_o(winners),
+    .argmax_valid_o(argmax_valid),
+    .argmax_last_o(argmax_last),
+    .argmax_o(argmax),
     .value_o(value),
     .more_o(more)
   );
@@ -421,9 +421,9 @@ module pt_vector (
     .last_i(plane_end),
     .valid_i(math_valid),
     .flags_i(math_flags),
-    .winners_valid_i(winners_valid),
-    .winners_last_i(winners_last),
-    .winners_i(winners),
+    .argmax_valid_i(argmax_valid),
+    .argmax_last_i(argmax_last),
+    .argmax_i(argmax),
     .push_o(flag_push),
     .data_o(flag_word)
   );

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Coefficients of the vector unit: those of the step block, or of each channel block a table's.
 //
-// Contract: start_i starts a walk over the table (with on_i) and takes the step block's values.
+// Contract: start_i starts a scan over the table (with on_i) and takes the step block's values.
 // While load_i is high the eight words of the next block are taken; loaded_o with the last of them.
 // Coefficients are there a cycle later and stay. Runs and data as in pt_vector_in.
 module pt_vector_coeff (

@@ -5,7 +5,7 @@
 // belong to the place of the word in the whole tensor: d_first, then jumps. Random bits are made
 // ahead of the words, so that they cost no cycle but the first 19.
 //
-// Contract: start_i starts a walk; configuration, step block and on_i are stable from then on until
+// Contract: start_i starts a scan; configuration, step block and on_i are stable from then on until
 // its end. One entry of the stream valid_o/ready_i for each word. Without on_i nothing moves.
 module pt_vector_drop (
   input  logic                       clk_i,
@@ -22,7 +22,7 @@ module pt_vector_drop (
   localparam int unsigned Depth = 32;
   localparam int unsigned CntW = $clog2(Depth + 1);
 
-  // ---- walk -------------------------------------------------------------------------------------
+  // ---- scan -------------------------------------------------------------------------------------
   logic            busy_q, plane_end_q, go, image_end;
   logic [31:0]     number_q, left_q;          // left: words of the plane to come
   logic [15:0]     image_q, block_q;

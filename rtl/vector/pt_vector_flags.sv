@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flags of the vector unit's results: 16 pixels in a word, a plane's last word filled with zeros;
-// or winners of the pooling pass, 4 pixels in a word.
+// or argmax indices of the pooling pass, 4 pixels in a word.
 //
 // A flag is that of the activation; with drop_i only of elements that were kept.
 //
 // Contract: keep_i and last_i belong to the word that enters the arithmetic in this cycle; its
-// result comes 8 cycles later as flags_i with valid_i (or, with pool_i, its winners whenever
-// winners_valid_i is high). push_o: data_o is a whole word, in the same cycle, without
+// result comes 8 cycles later as flags_i with valid_i (or, with pool_i, its argmax indices whenever
+// argmax_valid_i is high). push_o: data_o is a whole word, in the same cycle, without
 // back-pressure.
 module pt_vector_flags (
   input  logic        clk_i,
   input  logic        start_i,
-  input  logic        on_i,     // flags, or winners, are written
+  input  logic        on_i,     // flags, or argmax indices, are written
   input  logic        drop_i,
   input  logic        pool_i,
   input  logic [3:0]  keep_i,
   input  logic        last_i,   // of a plane
   input  logic        valid_i,
   input  logic [3:0]  flags_i,
-  input  logic        winners_valid_i,
-  input  logic        winners_last_i,  // of a plane
-  input  logic [15:0] winners_i,
+  input  logic        argmax_valid_i,
+  input  logic        argmax_last_i,  // of a plane
+  input  logic [15:0] argmax_i,
   output logic        push_o,
   output logic [63:0] data_o
 );
@@ -29,11 +29,11 @@ module pt_vector_flags (
 
   logic [MathCycles-1:0][3:0] keep_q;
   logic [MathCycles-1:0]      last_q;
-  logic [3:0]                 pixel_q, flags;  // the last of the four pixels of a group of winners
+  logic [3:0]                 pixel_q, flags;  // the last of the four pixels of a pooled one
   logic [63:0]                pack_q;
   logic                       valid, plane_end;
-  assign valid = on_i && (pool_i ? winners_valid_i : valid_i);
-  assign plane_end = pool_i ? winners_last_i : last_q[MathCycles-1];
+  assign valid = on_i && (pool_i ? argmax_valid_i : valid_i);
+  assign plane_end = pool_i ? argmax_last_i : last_q[MathCycles-1];
   assign push_o = valid && (plane_end || pixel_q == 4'd15);
   always_comb begin
     flags = flags_i;
@@ -41,7 +41,7 @@ module pt_vector_flags (
     data_o = pack_q;
     for (int unsigned k = 0; k < 16; k++) begin
       if (pixel_q[3:2] == 2'(k / 4) && (pool_i || pixel_q[1:0] == 2'(k % 4))) begin
-        data_o[4*k+:4] = pool_i ? winners_i[4*(k%4)+:4] : flags;
+        data_o[4*k+:4] = pool_i ? argmax_i[4*(k%4)+:4] : flags;
       end
     end
   end

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stream of words from memory: requests the planes of a map ahead and queues what comes.
 //
-// Contract: start_i starts a walk (see pt_plane_runs); valid_o/ready_i as a stream. Never more words
+// Contract: start_i starts a scan (see pt_plane_runs); valid_o/ready_i as a stream. Never more words
 // are requested than the queue has room for, so data_ready_o is always high.
 module pt_vector_in #(
   // Words of the queue, a power of two, 32..4096.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stream of words to memory: queues them and requests a run when its words are there.
 //
-// Contract: start_i starts a walk (see pt_plane_runs). The producer takes a slot with take_i before
+// Contract: start_i starts a scan (see pt_plane_runs). The producer takes a slot with take_i before
 // it pushes a word (valid_i, later, without back-pressure); room_o: a slot is free. idle_o: all runs
-// of the walk have been accepted and all their words handed over.
+// of the scan have been accepted and all their words handed over.
 module pt_vector_out #(
   // Words of the queue, a power of two, 32..256.
   parameter int unsigned Depth = 64,

@@ -22,7 +22,7 @@ module pt_vector_unit (
   input  logic        a_data_valid_i,
   output logic        a_data_ready_o,
   input  logic [63:0] a_data_i,
-  // read client: map b, flags or winners, table
+  // read client: map b, flags or argmax indices, table
   output logic        b_run_valid_o,
   input  logic        b_run_ready_i,
   output logic [31:0] b_run_off_o,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that the vector unit writes: results, flags or winners, sums, and the record.
+// Everything that the vector unit writes: results, flags or argmax indices, sums, and the record.
 //
-// Contract: start_i starts the walks of a descriptor. A word's slot is taken (take_i, only with
+// Contract: start_i starts the scans of a descriptor. A word's slot is taken (take_i, only with
 // room_o) before the word comes (valid_i, without back-pressure); a sum takes its slot with the
 // word. idle_o: all words have been handed over. Then record_run_i until record_taken_o, and
 // record_word_i with step 0..3, a word with each record_taken_o.
@@ -15,7 +15,7 @@ module pt_vector_writes (
   input  logic            write_i,
   input  logic            flags_i,
   input  logic            sums_i,
-  input  logic [15:0]     in_blocks_i,  // of the walk over flags
+  input  logic [15:0]     in_blocks_i,  // of the scan over flags
   input  logic [31:0]     record_off_i,
   input  logic [31:0]     stamp_i,
   output logic            result_room_o,

@@ -70,12 +70,15 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "Learner(optimizer)": (lambda v: _learner(optimizer=v), _unless_none),
     "Learner(normalise)": (lambda v: _learner(normalise=v),
                            lambda v: not isinstance(v, (bool, np.bool_))),
+    "Learner(input_range)": (lambda v: _learner(input_range=v), _unknown),
+    "Learner(mean)": (lambda v: _learner(mean=v), _unknown),
+    "Learner(std)": (lambda v: _learner(std=v), _unknown),
     "Learner(model)": (lambda v: pt.Learner(v), _always),
     "optimizer =": (lambda v: setattr(_learner(), "optimizer", v), _always),
     "set_params": (lambda v: _learner().set_params(v), _always),
     "fit(x)": (lambda v: _fit(x=v), _always),
     "fit(y)": (lambda v: _fit(y=v), _always),
-    "fit(epochs)": (lambda v: _fit(epochs=v) if v not in (127, 10**6) else None, lambda v: (
+    "fit(epochs)": (lambda v: None if type(v) is int and v > 1 else _fit(epochs=v), lambda v: (
         None if isinstance(v, int) else _whole(1)(v))),
     "fit(callbacks)": (lambda v: _fit(callbacks=v), lambda v: True if v is None else None),
     "fit(validation_data)": (lambda v: _fit(validation_data=v), _unless_none),

@@ -314,5 +314,5 @@ def whole_files(bench: Bench) -> Case:
 
 
 FILES = (whole_files, data_bytes, data_header, data_values, checkpoint_bytes,
-         checkpoint_meta, checkpoint_meta, checkpoint_tensors, json_bombs, failure_bytes, failure_meta, onnx_bytes,
-         onnx_nodes, onnx_nodes, graph_json)
+         checkpoint_meta, checkpoint_meta, checkpoint_tensors, json_bombs, failure_bytes,
+         failure_meta, onnx_bytes, onnx_nodes, onnx_nodes, graph_json)

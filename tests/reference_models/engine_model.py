@@ -1,7 +1,8 @@
 """A slow, literal interpreter of the schedule fields of ``docs/engine.md``.
 
 It reads descriptors, taps and step block from a memory image and executes convolution and
-GRADIENT descriptors from their walks, pixel table, sweeps, S sets, accumulators, post-processing,
+GRADIENT descriptors from their address generators, pixel table, sweeps, S sets, accumulators,
+post-processing,
 staging and writers, or gradient queue and update; section ``g`` is not looked at. Nothing is
 imported but the field definitions.
 """
@@ -15,10 +16,10 @@ import numpy as np
 from reference_models.engine_parts import (
     MASK32,
     MASK48,
+    AddressGenerator,
     Affine,
     Memory,
     Violation,
-    Walk,
     lanes,
     load_tile,
     nest,
@@ -57,7 +58,8 @@ class ConvModel:
         tiles = self.compute(self.x_tiles(), self.s_tiles())
         self.stats["words_read"] = self.mem.words_read
         if self.d["pre.opcode"] == Opcode.GRADIENT:
-            record = update_masters(self.mem, self.d, self.params, self.queue(tiles))
+            record = update_masters(self.mem, self.d, self.params, self.queue(tiles),
+                                    self.config.tm)
         else:
             record = self.store(tiles)
         for i, value in enumerate((*record, 0, 0)):
@@ -94,7 +96,7 @@ class ConvModel:
 
     # -- section 3
     def x_tiles(self) -> Iterator[np.ndarray]:
-        w = Walk(self.d, "x", self.t, self.taps)
+        w = AddressGenerator(self.d, "x", self.t, self.taps)
         limit = self.config.x_tile_words
         for index, level in nest(self.t):
             if all(i == 0 for i in index[:w.reuse]):
@@ -114,7 +116,7 @@ class ConvModel:
                 w.step(level)
 
     def s_tiles(self) -> Iterator[list[list[int]]]:
-        w = Walk(self.d, "s", self.t, self.taps)
+        w = AddressGenerator(self.d, "s", self.t, self.taps)
         if w.reuse:
             raise Violation("S is never reused")
         sums = [[0] * 4 for _ in range(4)]
@@ -267,9 +269,9 @@ class ConvModel:
         coords = [Affine(d[f"y.yc{i}"], [d[f"y.ydc{4 * t + i}"] for t in range(5)])
                   for i in range(4)]
         bias = Affine(d["y.bias_off"], [d[f"y.dbias{t}"] for t in range(5)])
-        data, flag = Walk(d, "yw", y, []), None
+        data, flag = AddressGenerator(d, "yw", y, []), None
         if d["y.flags"]:
-            flag = Walk(d, "yf", y, [])
+            flag = AddressGenerator(d, "yf", y, [])
         queue, acc = iter(tiles), None
         self.measure = self.saturations = 0
         for index, level in nest(y):
@@ -293,7 +295,7 @@ class ConvModel:
             raise Violation("accumulator tiles are left")
         return self.measure, self.saturations
 
-    def write(self, w: Walk, stage: dict[int, int]) -> None:
+    def write(self, w: AddressGenerator, stage: dict[int, int]) -> None:
         at = 0
         deltas = [sign16(p) for p in w.pos]
         for _, level, addr, _, valid in w.rows():

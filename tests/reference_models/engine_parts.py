@@ -91,8 +91,8 @@ class Memory:
         self.words[addr >> 3] = np.uint64(value & ((1 << 64) - 1))
 
 
-class Walk:
-    """Address generator (row walk) of section ``name``: tile state, then rows (section 3)."""
+class AddressGenerator:
+    """Address generator of section ``name``: tile state, then rows (section 3)."""
 
     def __init__(self, d: dict[str, int], name: str, counts: list[int],
                  taps: list[dict[str, int]]) -> None:
@@ -135,7 +135,7 @@ class Walk:
                 faddr += self.fdrow[level]
 
 
-def load_tile(mem: Memory, w: Walk) -> Iterator[tuple[tuple[int, ...], int, int, int]]:
+def load_tile(mem: Memory, w: AddressGenerator) -> Iterator[tuple[tuple[int, ...], int, int, int]]:
     """Yield (row indices, level, k, word) of a tile, level -2 inside a row."""
     c0, c1 = w.coords[0].value, w.coords[1].value
     if w.mode != LoadMode.PLAIN and not (c0 <= 0 or c0 % 16 == 0):

@@ -27,7 +27,7 @@ def pooled_sizes(size: int, kernel: int, stride: int, pad: int) -> range:
 
 def geometry(images: int, blocks: int, size: tuple[int, int], pooled: tuple[int, int],
              window: Window, back: bool) -> dict[str, int]:
-    """Fields of a descriptor but its offsets and ``p_winners``; images one behind the other."""
+    """Fields of a descriptor but its offsets and ``p_argmax``; images one behind the other."""
     kernel, stride, *pads = window
     words = {"w": blocks * -(-pooled[0] * pooled[1] // 4)}
     words["o" if back else "i"] = blocks * size[0] * size[1]

@@ -63,7 +63,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                                 found.append((-lanes_of(word)[n], 3 * kr + kc))
                     best.append(min(found))  # the largest; of equal ones the first place
                 put(small + 8 * pixel, [-value for value, _ in best])
-                if d["p.p_winners"]:
+                if d["p.p_argmax"]:
                     bits = sum(place << 4 * n for n, (_, place) in enumerate(best))
                     out[flag] = out.get(flag, 0) | bits << low
             if back:

@@ -41,10 +41,10 @@ class Pools:
             found = geometry(*self._planes, size, pooled, window, back=False)
             line = found["p.o_words"] * 8 * self._planes[0]
             flags = found["p.w_words"] * 8 * self._planes[0]
-            at = self._take(f"pooled{number}", line), self._take(f"winners{number}", flags)
+            at = self._take(f"pooled{number}", line), self._take(f"argmax{number}", flags)
             self._done.append((geometry(*self._planes, size, pooled, window, back=True), *at))
             if rng.random() < 0.7:
                 return {**found, "p.i_off": rng.choice(maps), "p.o_off": at[0], "p.w_off": at[1],
-                        "p.p_winners": int(rng.random() < 0.8)}
+                        "p.p_argmax": int(rng.random() < 0.8)}
         back, gradient, argmax = rng.choice(self._done)
         return {**back, "p.i_off": gradient, "p.o_off": rng.choice(maps), "p.w_off": argmax}

@@ -28,7 +28,7 @@ async def run_pool(bench: Bench, planes: tuple[int, int], size: tuple[int, int],
     base = 8 * rng.randint(0, 15)
     values = {**geometry(*planes, size, pooled, window, back),
               **{name: at + base for name, at in OFFSETS.items()},
-              "p.p_winners": int(keep and not back)}
+              "p.p_argmax": int(keep and not back)}
     for name in "iow":  # images need not stand one behind the other
         values[f"p.{name}_step"] += 8 * rng.choice((0, 0, 3))
     params = {"shift": rng.choice((0, 0, 1, 3, rng.randint(0, 47)))}

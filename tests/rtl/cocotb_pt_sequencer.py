@@ -23,17 +23,15 @@ from pynq_train.hw.commands import (
     Unit,
 )
 from pynq_train.hw.config import ZYNQ7020
-from pynq_train.hw.registers import Status
+from pynq_train.hw.registers import ErrorSource, Status
 
 PROGRAM, STEP_BLOCK, TAPS = 0x1000, 0x80000, 0x90000
-WAIT_OF = {Unit.X: "wait_x", Unit.U: "wait_x", Unit.F: "wait_x", Unit.V: "wait_x", Unit.S: "wait_s",
-           Unit.Y: "wait_y"}
+WAIT_OF = {Unit.X: "wait_x", Unit.UPDATE: "wait_x", Unit.SOFTMAX: "wait_x",
+           Unit.VECTOR: "wait_x", Unit.S: "wait_s", Unit.STORE: "wait_y"}
 SEMAPHORES = len(Semaphore)
 SLOTS = ZYNQ7020.slots
 TILED = (Opcode.CONV, Opcode.GRADIENT)
 """Opcodes whose tile counts and taps mean something."""
-SEQUENCER = len(Unit)
-"""Unit number of errors that the sequencer finds itself."""
 
 
 class Descriptor:
@@ -73,7 +71,7 @@ class Descriptor:
             words += [(k, self.words[k]) for k in range(first, first + count)]
         words += [(PARAM_INDEX + k, bench.memory[STEP_BLOCK + 16 * self.param + 8 * k])
                   for k in range(2)]
-        if unit in (Unit.S, Unit.C):
+        if unit in (Unit.S, Unit.COMPUTE):
             words += [(TAP_INDEX + k, bench.memory[self.taps_off + 8 * k])
                       for k in range(self.n_taps)]
         return words
@@ -297,7 +295,7 @@ class System:
         assert int(dut.failed_o.value) and int(dut.done_o.value) and not int(dut.busy_o.value)
         assert int(dut.halt_o.value)
         assert int(dut.error_code_o.value) == code
-        assert int(dut.error_unit_o.value) == unit
+        assert int(dut.error_source_o.value) == unit
         if index is not None:
             assert int(dut.error_index_o.value) == index
         assert int(dut.error_index_o.value) == self.retired()
@@ -317,7 +315,7 @@ async def new_system(dut: Any) -> System:
     bench.clients = [ReadClient(bench)]
     inputs = ("start_i", "resume_i", "soft_reset_i", "clear_i", "step_mode_i", "program_off_i",
               "program_count_i", "step_off_i", "cfg_req_i", "unit_done_i", "err_valid_i",
-              "err_code_i", "err_unit_i")
+              "err_code_i", "err_source_i")
     await bench.start({**dict.fromkeys(inputs, 0), "axi_idle_i": 1})
     return System(bench)
 
@@ -327,9 +325,10 @@ async def slow_units_hold_back_their_semaphore_only(dut: Any) -> None:
     """With one unit of the first descriptor stuck, all others run on through all slots."""
     system = await new_system(dut)
     rng = system.bench.rng
-    for opcode, stuck in ((Opcode.SOFTMAX, Unit.F), (Opcode.VECTOR, Unit.V), (Opcode.NORM, Unit.V),
-                          (Opcode.UPDATE, Unit.U), (Opcode.GRADIENT, Unit.U)):
-        others = (Opcode.CONV,) if stuck == Unit.U else (Opcode.CONV, Opcode.GRADIENT)
+    for opcode, stuck in ((Opcode.SOFTMAX, Unit.SOFTMAX), (Opcode.VECTOR, Unit.VECTOR),
+                          (Opcode.NORM, Unit.VECTOR),
+                          (Opcode.UPDATE, Unit.UPDATE), (Opcode.GRADIENT, Unit.UPDATE)):
+        others = (Opcode.CONV,) if stuck == Unit.UPDATE else (Opcode.CONV, Opcode.GRADIENT)
         system.load([opcode, *(rng.choice(others) for _ in range(SLOTS + 1))],
                     own_signal=True)
         system.units[stuck].held = True
@@ -393,7 +392,7 @@ async def errors_and_resets(dut: Any) -> None:
         opcodes[bad] = {0: max(Opcode) + 1, 1: 255}.get(kind, TILED[case // 7])
         system.load(opcodes)
         index: int | None = bad
-        code, unit = int(Status.ILLEGAL_DESCRIPTOR), SEQUENCER
+        code, unit = int(Status.ILLEGAL_DESCRIPTOR), int(ErrorSource.SEQUENCER)
         words = system.program[bad].words
         if kind == 2:
             level = rng.randrange(5)
@@ -411,7 +410,7 @@ async def errors_and_resets(dut: Any) -> None:
             if not int(dut.busy_o.value):
                 continue
             code, unit, index = int(Status.SLAVE_ERROR), rng.randrange(20), None
-            await system.tick(err_valid_i=1, err_code_i=code, err_unit_i=unit)
+            await system.tick(err_valid_i=1, err_code_i=code, err_source_i=unit)
         if kind == 6:
             for _ in range(rng.randint(1, 1500)):
                 await system.tick()

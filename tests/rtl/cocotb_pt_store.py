@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import cocotb
+from addr_gen_model import array, loop
 from client_model import Bench, ReadClient, WriteClient, at_most
 from store_model import Case, Model, pixels_of, random_case, words_of
-from walk_model import array, loop
 
 SEED = int(os.environ.get("PT_SEED", "1"))
 RAW_WORDS = 48

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import cocotb
+from addr_gen_model import Loaded, load, random_addr_gen
 from client_model import at_most
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
-from walk_model import Loaded, load, random_walk
 
 from pynq_train.hw.commands import (
     SECTION_OF_UNIT,
@@ -238,7 +238,7 @@ async def random_descriptors(dut: Any) -> None:
     while number < at_most(120):
         group = []
         for _ in range(rng.choice((1, 2, 5))):
-            values = random_walk(rng, SECTION, rng.choice((30, 1500)))
+            values = random_addr_gen(rng, SECTION, rng.choice((30, 1500)))
             woff = [rng.randrange(1 << 12) for _ in range(16)]
             expected = load(values, SECTION, woff, word_at, ring)
             ring += len(expected.gaps) + sum(expected.gaps)

@@ -19,7 +19,7 @@ from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_WORDS, Opcode, pack_descriptor
 from pynq_train.hw.contract import hash_word
-from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status
+from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status, decode, encode
 from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import ProgramImage, build_training
@@ -34,7 +34,7 @@ BASE = 0x3_1234_5000
 GUARD_BYTES = 8192
 """Bytes behind the arena: memory is there, but the engine may not touch it."""
 BOARD = BOARDS["pynq-z2"]
-PROFILE = next(1 << field.lsb for field in BY_NAME["MODE"].fields if field.name == "PROFILE")
+PROFILE = encode("MODE", PROFILE=1)
 CTRL = {field.name: 1 << field.lsb for field in BY_NAME["CTRL"].fields}
 
 
@@ -145,7 +145,7 @@ class Engine:
         assert await self.read("ID") == ID_VALUE and await self.read("ABI") == ABI_VERSION
         assert await self.read("HASH") == hash_word(BOARD.config)
         assert await self.status() == {"BUSY": 0, "DONE": 0, "HALTED": 0, "FAILED": 0, "ERROR": 0,
-                                       "UNIT": 0}
+                                       "SOURCE": 0}
 
     async def read(self, name: str) -> int:
         """Read a register."""
@@ -158,7 +158,7 @@ class Engine:
     async def status(self) -> dict[str, int]:
         """Fields of STATUS."""
         value = await self.read("STATUS")
-        return {f.name: value >> f.lsb & (1 << f.bits) - 1 for f in BY_NAME["STATUS"].fields}
+        return decode("STATUS", value)
 
     async def start(self, program: Program, count: int | None = None, mode: int = 0) -> None:
         """Load the arena, set the registers, start."""

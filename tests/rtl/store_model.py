@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from walk_model import array, loop, tiles
+from addr_gen_model import array, loop, tiles
 
 from pynq_train.hw.commands import (
     PARAM_INDEX,
@@ -87,10 +87,10 @@ class Model:
         v = self.v
         self.y = array(v, "y", "y", 5)
         self.segments: list[tuple[int, dict[tuple[int, int, int], int]]] = []
-        walk = dict(v)
-        walk.update({f"pre.t{i}": n for i, n in enumerate(self.y)})
-        data_tiles = [] if v.get("y.raw") else list(tiles(walk, "yw", []))
-        flag_tiles = (list(tiles(walk, "yf", []))
+        store = dict(v)
+        store.update({f"pre.t{i}": n for i, n in enumerate(self.y)})
+        data_tiles = [] if v.get("y.raw") else list(tiles(store, "yw", []))
+        flag_tiles = (list(tiles(store, "yf", []))
                       if v.get("y.flags") and not v.get("y.raw") else [])
         coords = array(v, "y", "yc", 4)
         bias_off = v.get("y.bias_off", 0)
@@ -236,7 +236,7 @@ def word16(values: list[int]) -> int:
     return sum((value & 0xFFFF) << 16 * lane for lane, value in enumerate(values))
 
 
-def set_walk(v: dict[str, int], name: str, n: list[int], strides: list[int], c: list[int],
+def set_addr_gen(v: dict[str, int], name: str, n: list[int], strides: list[int], c: list[int],
              lim: list[int], byte: list[int], levels: list[list[int]], y: list[int],
              off: int) -> None:
     """Fields of an address generator of the store unit.
@@ -359,7 +359,7 @@ def random_case(rng: random.Random, kind: str, large: bool, number: int = 0) -> 
     row = 8 * (out_lim[0] + gap)
     block = row * (out_lim[1] + gap)
     byte = [8, row, block * (out_lim[3] + gap), block]
-    set_walk(v, "yw", n, [1, n[0], n[0] * n[1], yblk], start, out_lim, byte, out_levels, y,
+    set_addr_gen(v, "yw", n, [1, n[0], n[0] * n[1], yblk], start, out_lim, byte, out_levels, y,
              data_off)
     if v["y.flags"]:
         per_word = 4 if pool else 16
@@ -371,7 +371,7 @@ def random_case(rng: random.Random, kind: str, large: bool, number: int = 0) -> 
         f_levels = [[f_size[i] if move == i else 0 for i in range(4)] for move in moves]
         row = 8 * f_lim[0]
         block = row * f_lim[1]
-        set_walk(v, "yf", f_size, [1, words, words * n[1], fblk], [0, 0, 0, 0], f_lim,
+        set_addr_gen(v, "yf", f_size, [1, words, words * n[1], fblk], [0, 0, 0, 0], f_lim,
                  [8, row, block * f_lim[3], block], f_levels, y, FLAG_OFF + (place << 22))
     v["y.bias_off"] = bias_off
     bias_strides = [128 * rng.choice([0, 1, 3, 10]) for _ in range(5)]
@@ -400,8 +400,8 @@ def _random_raw(rng: random.Random, v: dict[str, int]) -> None:
 def words_of(case: Case) -> list[tuple[int, int]]:
     """Configuration words of the store unit."""
     data = struct.unpack("<128Q", pack_descriptor(case.values))
-    first = SECTIONS[SECTION_OF_UNIT[Unit.Y][0]].first
-    last = SECTIONS[SECTION_OF_UNIT[Unit.Y][-1]]
+    first = SECTIONS[SECTION_OF_UNIT[Unit.STORE][0]].first
+    last = SECTIONS[SECTION_OF_UNIT[Unit.STORE][-1]]
     index = [*range(SECTIONS["pre"].words), *range(first, last.first + last.words)]
     words = [(i, data[i]) for i in index]
     params = struct.unpack("<2Q", pack_params(Opcode.CONV, {"shift": case.shift,

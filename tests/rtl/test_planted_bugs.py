@@ -59,10 +59,10 @@ BUGS = Bugs(
         "padding_before_the_mask", LOADS, "rtl/load/pt_load_data.sv",
         "if (zero1_q) keep[l] = 1'b0;",
         "if (zero1_q && !(planted && !grad_i.masked)) keep[l] = 1'b0;"),
-    # The data side works with the settings of the descriptor whose rows are walked.
+    # The data side works with the settings of the descriptor whose rows are generated.
     Planted(
         "settings_of_the_next_descriptor", LOADS, "rtl/load/pt_tile_load.sv",
-        ".mode_i(mode_q)", ".mode_i(planted ? walk.mode : mode_q)"),
+        ".mode_i(mode_q)", ".mode_i(planted ? addr_gen.mode : mode_q)"),
     # One word too many is let through.
     Planted(
         "address_outside_the_arena", WRITE_ERRORS, "rtl/axi/pt_burst.sv",
@@ -131,7 +131,7 @@ BUGS = Bugs(
         "adds_q ? data_q + scratch_old_i", "adds_q && !planted ? data_q + scratch_old_i"),
     # A product that is a bit shorter keeps its exponent.
     Planted(
-        "exponent_of_short_products", NORMS, "rtl/vector/pt_scalar_alu.sv",
+        "exponent_of_short_products", NORMS, "rtl/vector/pt_soft_float_alu.sv",
         "{base6_q - 16'(zeros), sign6_q", "{base6_q - (planted ? 16'd1 : 16'(zeros)), sign6_q"),
     # Of equal values the last one wins.
     Planted(
@@ -140,11 +140,11 @@ BUGS = Bugs(
         "(there_q && (x > before_x_q || planted && x == before_x_q))"),
     # The next row of a narrow map reads the line before this one has left it there.
     Planted(
-        "line_read_too_early", WINDOWS, "rtl/vector/pt_pool_walk.sv",
+        "line_read_too_early", WINDOWS, "rtl/vector/pt_pool_scan.sv",
         "cfg_i.t_cols < 16'(RowCycles) ?", "cfg_i.t_cols < 16'(RowCycles) && !planted ?"),
-    # The word of winners of a plane's end is used for the next plane too.
+    # The word of argmax indices of a plane's end is used for the next plane too.
     Planted(
-        "winners_of_the_plane_before", WINDOWS, "rtl/vector/pt_vector.sv",
+        "argmax_of_the_plane_before", WINDOWS, "rtl/vector/pt_vector.sv",
         "assign mask_pop = take &&", "assign mask_pop = !(planted && pool_last) && take &&"),
     # Large sums of gradients lose their sign in the line.
     Planted(

@@ -9,7 +9,7 @@ from sim.bfm.env import run_bench
 SOURCES = (
     "rtl/gen/pt_spec_pkg.sv",
     "rtl/common/pt_ram_lut.sv",
-    "rtl/vector/pt_scalar_alu.sv",
+    "rtl/vector/pt_soft_float_alu.sv",
     "rtl/vector/pt_norm_core.sv",
     "rtl/vector/pt_norm_load.sv",
     "rtl/vector/pt_norm.sv",

@@ -11,7 +11,7 @@ SOURCES = (
     *(f"rtl/common/{name}.sv" for name in (
         "pt_activation_pkg", "pt_clock_gate", "pt_ram_sdp", "pt_fifo", "pt_round_sat",
         "pt_activation", "pt_loop", "pt_affine")),
-    "rtl/load/pt_row_walk.sv",
+    "rtl/load/pt_addr_gen.sv",
     *(f"rtl/store/{name}.sv" for name in (
         "pt_bias", "pt_drain", "pt_flag_pack", "pt_pool", "pt_post", "pt_stage",
         "pt_store_writer", "pt_store_ctrl", "pt_store")),

@@ -27,7 +27,7 @@ SOURCES = (
     "rtl/vector/pt_vector_drop.sv",
     "rtl/vector/pt_vector_flags.sv",
     "rtl/vector/pt_pool_core.sv",
-    "rtl/vector/pt_pool_walk.sv",
+    "rtl/vector/pt_pool_scan.sv",
     "rtl/vector/pt_pool_pass.sv",
     "rtl/vector/pt_vector_writes.sv",
     "rtl/vector/pt_vector.sv",

@@ -70,7 +70,7 @@ def test_single_pooling_passes(back: bool, seed: int) -> None:
         fields = geometry(rng.randint(1, 4), rng.randint(1, 4), size,
                           random_pooled(rng, size, window), window, back)
         latency = rng.choice((40, 100))
-        counted, predicted = run_alone({**fields, "p.p_winners": int(not back)}, latency)
+        counted, predicted = run_alone({**fields, "p.p_argmax": int(not back)}, latency)
         if abs(counted - predicted) > max(WORST[latency] * counted, SLACK_CYCLES):
             wrong.append(f"counted {counted}, predicted {predicted}, latency {latency}: {fields}")
     assert not wrong, "; ".join(wrong)

@@ -21,7 +21,7 @@ from pynq_train.errors import HardwareFault, Timeout
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode, pack_descriptor
-from pynq_train.hw.registers import Status
+from pynq_train.hw.registers import Status, decode
 from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
 from pynq_train.run import Masters, Session
@@ -148,7 +148,7 @@ def test_errors_on_random_beats_of_all_ports(bench: Bench, request: pytest.Fixtu
                 bench.device.model.inject_error(port, at, response, write=write)
                 bench.step(bench.real)
             state = caught[0].state
-            assert state.status >> 8 & 0xFF == codes[response], (port, write, at)
+            assert decode("STATUS", state.status)["ERROR"] == codes[response], (port, write, at)
             assert state.what == bench.real.request(bench.real.training).names[state.descriptor]
     bench.check()
 

@@ -32,20 +32,22 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"hw", "fixed", "program", "overlays"},
     "run": MACHINE,
     "check": MACHINE,
-    "data": {"graph"},
+    "data": {"graph", "images"},
+    "images": {"graph"},
     # Importers refuse windows that no engine takes (hw.limits) while they know the foreign names.
     "exchange": {"graph", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
-    "train": {"data", "exchange", "eftrain", *MACHINE},
+    "train": {"data", "images", "exchange", "eftrain", *MACHINE},
     "bench": {"eftrain", *MACHINE},
     "doctor": MACHINE,
     "selftest": {"doctor", *MACHINE},
     "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "exchange", *MACHINE},
+    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "images", "exchange",
+            *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
-    "": {"check", "train", "data", "exchange", *MACHINE},
+    "": {"check", "train", "data", "images", "exchange", *MACHINE},
 }
 
 

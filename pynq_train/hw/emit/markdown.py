@@ -14,9 +14,10 @@ def render_registers() -> str:
     for register in registers.REGISTERS:
         access = register.access.name.lower().replace("_", " ")
         lines.append(f"| 0x{register.offset:03X} | {register.name} | {access} | {register.doc} |")
-        lines += [
-            f"| | · {f.name} [{f.lsb + f.bits - 1}:{f.lsb}] | | {f.doc} |" for f in register.fields
-        ]
+        for field in register.fields:
+            lines.append(f"| | · {field.name} [{field.lsb + field.bits - 1}:{field.lsb}] | | "
+                         f"{field.doc} |")
+            lines += [f"| | · · {int(value)} | | {value.name} |" for value in field.values or ()]
     return "\n".join(lines) + "\n"
 
 

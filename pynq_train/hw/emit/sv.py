@@ -8,6 +8,7 @@ from pynq_train.hw import commands, norm, registers, tables
 from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES, HwConfig
 from pynq_train.hw.contract import hash_word
 from pynq_train.hw.fields import Field, Section
+from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 from pynq_train.hw.limits import FLAG_ROW_WORDS, RING_MARGIN
 
 HEADER = """\
@@ -130,9 +131,11 @@ def render(config: HwConfig) -> str:
         constant(f"Pix{camel(pixel_mode.name)}", int(pixel_mode))
     for status in registers.Status:
         constant(f"Err{camel(status.name)}", int(status))
+    for source in registers.ErrorSource:
+        constant(f"Source{camel(source.name)}", int(source))
     for name, section in commands.SECTIONS.items():
-        # Section g is for golden and the verifier: no unit reads it.
-        if name == "g":
+        # Geometry is for golden and the verifier: no unit reads it.
+        if name in GEOMETRY_SECTIONS:
             continue
         constant(f"Sec{camel(name)}First", section.first, section.doc)
         constant(f"Sec{camel(name)}Words", section.words)
@@ -141,15 +144,16 @@ def render(config: HwConfig) -> str:
         last = commands.SECTIONS[names[-1]]
         constant(f"Cfg{camel(unit.name)}First", first, "first word a unit receives")
         constant(f"Cfg{camel(unit.name)}Words", last.first + last.words - first)
-    constant("WalkWords", commands.SECTIONS["yw"].words)
+    constant("AddrGenWords", commands.SECTIONS["yw"].words)
     for name, section in commands.SECTIONS.items():
-        if name in ("g", "yw", "yf"):
+        if name in (*GEOMETRY_SECTIONS, "yw", "yf"):
             continue
         lines += ["", f"  // {section.doc}", *_section_struct(section)]
-    walk = commands.SECTIONS["yw"]
-    walk = Section("walk", walk.doc, walk.first, walk.words, walk.places)
-    lines += ["", "  // a row walk: the first WalkWords words of x_t and s_t, all of yw and yf",
-              *_section_struct(walk)]
+    generator = commands.SECTIONS["yw"]
+    generator = Section("addr_gen", generator.doc, generator.first, generator.words,
+                        generator.places)
+    lines += ["", "  // an address generator: the first words of x_t and s_t, all of yw and yf",
+              *_section_struct(generator)]
     lines += ["", "  // one tap", *_flat_struct("tap_t", commands.TAP_FIELDS, 1)]
     for op, fields in commands.PARAM_FIELDS.items():
         lines += ["", f"  // step-block entry of {op.name}",

@@ -32,7 +32,7 @@ class PoolLowering:
             argmax: byte offset of the argmax indices.
             keep: store the argmax indices; an evaluation does not need them.
         """
-        return {**self._fields(x, y, argmax, False), "p.p_winners": int(keep)}
+        return {**self._fields(x, y, argmax, False), "p.p_argmax": int(keep)}
 
     def backward(self, dy: int, dx: int, argmax: int) -> Fields:
         """Return the fields that hand each gradient back to the pixel that was the maximum.

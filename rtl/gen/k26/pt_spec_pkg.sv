@@ -4,9 +4,9 @@
 package pt_spec_pkg;
   // No single module uses every constant.
   /* verilator lint_off UNUSEDPARAM */
-  localparam int unsigned AbiVersion = 1;
+  localparam int unsigned AbiVersion = 2;
   localparam logic [31:0] IdValue = 32'h50545231;
-  localparam logic [31:0] ContractHash = 32'h02dd4127;
+  localparam logic [31:0] ContractHash = 32'h6504eff0;
   localparam int unsigned Tm = 16;
   localparam int unsigned Tr = 4;
   localparam int unsigned Tp = 3;
@@ -47,11 +47,11 @@ package pt_spec_pkg;
   localparam int unsigned UnitPix = 0;
   localparam int unsigned UnitX = 1;
   localparam int unsigned UnitS = 2;
-  localparam int unsigned UnitC = 3;
-  localparam int unsigned UnitY = 4;
-  localparam int unsigned UnitU = 5;
-  localparam int unsigned UnitF = 6;
-  localparam int unsigned UnitV = 7;
+  localparam int unsigned UnitCompute = 3;
+  localparam int unsigned UnitStore = 4;
+  localparam int unsigned UnitUpdate = 5;
+  localparam int unsigned UnitSoftmax = 6;
+  localparam int unsigned UnitVector = 7;
   localparam int unsigned Units = 8;
   localparam int unsigned SemConv = 0;
   localparam int unsigned SemUpdate = 1;
@@ -68,11 +68,20 @@ package pt_spec_pkg;
   localparam int unsigned ErrSlaveError = 2;
   localparam int unsigned ErrDecodeError = 3;
   localparam int unsigned ErrIllegalDescriptor = 4;
+  localparam int unsigned SourceRead0 = 0;
+  localparam int unsigned SourceRead1 = 1;
+  localparam int unsigned SourceRead2 = 2;
+  localparam int unsigned SourceRead3 = 3;
+  localparam int unsigned SourceWrite0 = 4;
+  localparam int unsigned SourceWrite1 = 5;
+  localparam int unsigned SourceWrite2 = 6;
+  localparam int unsigned SourceWrite3 = 7;
+  localparam int unsigned SourceSequencer = 8;
   localparam int unsigned SecPreFirst = 0;  // prefix, seen by every unit
   localparam int unsigned SecPreWords = 5;
   localparam int unsigned SecPixFirst = 5;  // pixel table
   localparam int unsigned SecPixWords = 2;
-  localparam int unsigned SecXFirst = 7;  // X loader: streaming operand V
+  localparam int unsigned SecXFirst = 7;  // X loader: what is streamed, operand V
   localparam int unsigned SecXWords = 19;
   localparam int unsigned SecSFirst = 26;  // S loader: stationary operand
   localparam int unsigned SecSWords = 19;
@@ -80,9 +89,9 @@ package pt_spec_pkg;
   localparam int unsigned SecCWords = 6;
   localparam int unsigned SecYFirst = 51;  // store unit: drain, post-processing, staging
   localparam int unsigned SecYWords = 18;
-  localparam int unsigned SecYwFirst = 69;  // store unit: walk over the stored tensor
+  localparam int unsigned SecYwFirst = 69;  // store unit: address generator of the stored tensor
   localparam int unsigned SecYwWords = 14;
-  localparam int unsigned SecYfFirst = 83;  // store unit: walk over the stored flags
+  localparam int unsigned SecYfFirst = 83;  // store unit: address generator of the stored flags
   localparam int unsigned SecYfWords = 14;
   localparam int unsigned SecFFirst = 7;  // softmax unit: loss and its gradient (stands where the X section stands)
   localparam int unsigned SecFWords = 3;
@@ -100,17 +109,17 @@ package pt_spec_pkg;
   localparam int unsigned CfgXWords = 19;
   localparam int unsigned CfgSFirst = 26;  // first word a unit receives
   localparam int unsigned CfgSWords = 19;
-  localparam int unsigned CfgCFirst = 45;  // first word a unit receives
-  localparam int unsigned CfgCWords = 6;
-  localparam int unsigned CfgYFirst = 51;  // first word a unit receives
-  localparam int unsigned CfgYWords = 46;
-  localparam int unsigned CfgUFirst = 97;  // first word a unit receives
-  localparam int unsigned CfgUWords = 3;
-  localparam int unsigned CfgFFirst = 7;  // first word a unit receives
-  localparam int unsigned CfgFWords = 3;
-  localparam int unsigned CfgVFirst = 7;  // first word a unit receives
-  localparam int unsigned CfgVWords = 10;
-  localparam int unsigned WalkWords = 14;
+  localparam int unsigned CfgComputeFirst = 45;  // first word a unit receives
+  localparam int unsigned CfgComputeWords = 6;
+  localparam int unsigned CfgStoreFirst = 51;  // first word a unit receives
+  localparam int unsigned CfgStoreWords = 46;
+  localparam int unsigned CfgUpdateFirst = 97;  // first word a unit receives
+  localparam int unsigned CfgUpdateWords = 3;
+  localparam int unsigned CfgSoftmaxFirst = 7;  // first word a unit receives
+  localparam int unsigned CfgSoftmaxWords = 3;
+  localparam int unsigned CfgVectorFirst = 7;  // first word a unit receives
+  localparam int unsigned CfgVectorWords = 10;
+  localparam int unsigned AddrGenWords = 14;
 
   // prefix, seen by every unit
   typedef struct packed {
@@ -142,7 +151,7 @@ package pt_spec_pkg;
     logic [2:0][15:0] p;  // columns, rows, images of a tile
   } pix_t;
 
-  // X loader: streaming operand V
+  // X loader: what is streamed, operand V
   typedef struct packed {
     logic [31:0] gap0;
     logic [2:0][31:0] fdrow;  // jump of the flag row address at row level 1..3
@@ -152,12 +161,12 @@ package pt_spec_pkg;
     logic [19:0][15:0] dc;  // jumps of the four coordinates at tile level t: index 4*t + level
     logic [3:0][15:0] lim;  // coordinates outside 0..lim-1 are padding: zero, or not stored
     logic [3:0][15:0] c;  // first coordinate of run (0) and row levels (1..3)
-    logic [23:0] walk_pad;  // zero
+    logic [23:0] addr_pad;  // zero
     logic [0:0] align;  // round the ring position up to 4 words when row level 3 increments
     logic [0:0] sum;  // weight gradient: take the channel sums
     logic [0:0] taps;  // add the tap's weight offset to the row address at row level 2
     logic [2:0] reuse;  // inner tile levels over which the tile stays
-    logic [1:0] mode;  // LoadMode; store walks: 0
+    logic [1:0] mode;  // LoadMode; store unit: 0
     logic [2:0][31:0] drow;  // jump of the row address when row level 1..3 increments
     logic [3:0][15:0] n;  // words of a run (0) and rows of a tile (1..3, inner to outer)
     logic [4:0][31:0] daddr;  // jump of addr when tile level t increments
@@ -174,12 +183,12 @@ package pt_spec_pkg;
     logic [19:0][15:0] dc;  // jumps of the four coordinates at tile level t: index 4*t + level
     logic [3:0][15:0] lim;  // coordinates outside 0..lim-1 are padding: zero, or not stored
     logic [3:0][15:0] c;  // first coordinate of run (0) and row levels (1..3)
-    logic [23:0] walk_pad;  // zero
+    logic [23:0] addr_pad;  // zero
     logic [0:0] align;  // round the ring position up to 4 words when row level 3 increments
     logic [0:0] sum;  // weight gradient: take the channel sums
     logic [0:0] taps;  // add the tap's weight offset to the row address at row level 2
     logic [2:0] reuse;  // inner tile levels over which the tile stays
-    logic [1:0] mode;  // LoadMode; store walks: 0
+    logic [1:0] mode;  // LoadMode; store unit: 0
     logic [2:0][31:0] drow;  // jump of the row address when row level 1..3 increments
     logic [3:0][15:0] n;  // words of a run (0) and rows of a tile (1..3, inner to outer)
     logic [4:0][31:0] daddr;  // jump of addr when tile level t increments
@@ -294,7 +303,7 @@ package pt_spec_pkg;
     logic [15:0] n_var_e;  // and its exponent
     logic [31:0] n_var_m;  // elements / (elements - 1): significand
     logic [15:0] n_mean_e;  // and its exponent
-    logic [31:0] n_mean_m;  // 1 / elements of a channel: significand of a scalar number
+    logic [31:0] n_mean_m;  // 1 / elements of a channel: significand of a soft float
     logic [31:0] d_off;  // byte offset of the gradient of gamma, int64
     logic [31:0] k_off;  // byte offset of the coefficients, two words per channel
     logic [31:0] q_off;  // byte offset of mean and 1 / deviation of the step [block][2][4]
@@ -317,12 +326,12 @@ package pt_spec_pkg;
     logic [1:0] p_stride;  // rows and columns from window to window, 1..3
     logic [1:0] p_kernel;  // rows and columns of a window, 2 or 3
     logic [2:0] p_pad2;  // zero
-    logic [0:0] p_back;  // gradients go to the winners; else maxima are taken
-    logic [0:0] p_winners;  // forward: write the winners
+    logic [0:0] p_back;  // gradients go to the argmax indices; else maxima are taken
+    logic [0:0] p_argmax;  // forward: write the argmax indices
     logic [8:0] p_pad;  // zero
     logic [31:0] o_words;  // words of an image that is written
-    logic [31:0] w_step;  // bytes from an image's winners to the next
-    logic [31:0] w_words;  // words of winners of an image
+    logic [31:0] w_step;  // bytes from an image's argmax indices to the next
+    logic [31:0] w_words;  // words of argmax indices of an image
     logic [31:0] o_step;  // bytes from an image that is written to the next
     logic [31:0] i_step;  // bytes from an image that is read to the next
     logic [31:0] i_words;  // words of an image that is read
@@ -332,7 +341,7 @@ package pt_spec_pkg;
     logic [15:0] t_rows;  // rows that the unit goes through
     logic [15:0] q_cols;  // columns of the pooled map
     logic [15:0] q_rows;  // rows of the pooled map
-    logic [31:0] w_off;  // byte offset of the winners, written forward and read backward
+    logic [31:0] w_off;  // byte offset of the argmax indices, written forward and read backward
     logic [31:0] o_off;  // byte offset of what is written: the pooled map, or the map's gradient
     logic [15:0] p_cols;  // columns of the map
     logic [15:0] p_rows;  // rows of the map
@@ -351,23 +360,23 @@ package pt_spec_pkg;
     logic [31:0] g_off;  // UPDATE: byte offset of the gradient sums, int64
   } u_t;
 
-  // a row walk: the first WalkWords words of x_t and s_t, all of yw and yf
+  // an address generator: the first words of x_t and s_t, all of yw and yf
   typedef struct packed {
     logic [3:0][15:0] pos;  // jump of the buffer position at levels 0..3
     logic [19:0][15:0] dc;  // jumps of the four coordinates at tile level t: index 4*t + level
     logic [3:0][15:0] lim;  // coordinates outside 0..lim-1 are padding: zero, or not stored
     logic [3:0][15:0] c;  // first coordinate of run (0) and row levels (1..3)
-    logic [23:0] walk_pad;  // zero
+    logic [23:0] addr_pad;  // zero
     logic [0:0] align;  // round the ring position up to 4 words when row level 3 increments
     logic [0:0] sum;  // weight gradient: take the channel sums
     logic [0:0] taps;  // add the tap's weight offset to the row address at row level 2
     logic [2:0] reuse;  // inner tile levels over which the tile stays
-    logic [1:0] mode;  // LoadMode; store walks: 0
+    logic [1:0] mode;  // LoadMode; store unit: 0
     logic [2:0][31:0] drow;  // jump of the row address when row level 1..3 increments
     logic [3:0][15:0] n;  // words of a run (0) and rows of a tile (1..3, inner to outer)
     logic [4:0][31:0] daddr;  // jump of addr when tile level t increments
     logic [31:0] addr;  // stored tensor: byte offset of the first row of the first tile
-  } walk_t;
+  } addr_gen_t;
 
   // one tap
   typedef struct packed {

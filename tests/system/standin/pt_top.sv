@@ -363,7 +363,7 @@ module pt_top
           else if (buffer[0][7:0] != 8'd1) begin
             failed <= 1'b1;
             code <= 8'(ErrIllegalDescriptor);
-            unit <= 8'd15;
+            unit <= 8'(SourceSequencer);
           end else begin
             address <= arena + 40'(step_off);
             length <= 8'd0;

@@ -83,8 +83,9 @@ class FakeEngine:
         self.log.clear()
         return found
 
-    def fail(self, status: registers.Status, unit: int, index: int) -> None:
-        self.values["STATUS"] = DONE | FAILED | int(status) << 8 | unit << 16
+    def fail(self, status: registers.Status, source: int, index: int) -> None:
+        self.values["STATUS"] = registers.encode(
+            "STATUS", DONE=1, FAILED=1, ERROR=int(status), SOURCE=source)
         self.values["ERROR_INDEX"] = index
 
 

@@ -24,7 +24,7 @@ def test_random(number: int, seed: int) -> None:
     back = bool(number & 1)
     values = {**geometry(rng.randint(1, 3), rng.randint(1, 3), size,
                          random_pooled(rng, size, window), window, back), **OFFSETS,
-              "p.p_winners": 0 if back else rng.randrange(2), "pre.rec_off": RECORD}
+              "p.p_argmax": 0 if back else rng.randrange(2), "pre.rec_off": RECORD}
     for name in "iow":  # images need not stand one behind the other
         values[f"p.{name}_step"] += 8 * rng.randrange(3)
     params = {"shift": rng.choice((0, 0, 1, 2, 5, rng.randint(0, 47)))}

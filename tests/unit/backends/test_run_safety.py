@@ -60,7 +60,7 @@ def test_a_fault_tells_what_was_in_flight(tmp_path: Path) -> None:
 
 
 def test_descriptors_without_names_or_opcodes(tmp_path: Path) -> None:
-    with fake_board(FakeEngine(lambda e: e.fail(Status.ILLEGAL_DESCRIPTOR, 7, 1)), tmp_path) as b:
+    with fake_board(FakeEngine(lambda e: e.fail(Status.ILLEGAL_DESCRIPTOR, 8, 1)), tmp_path) as b:
         load(b)
         b.write(0x100 + 1024, bytes([99]))
         with pytest.raises(HardwareFault, match=r"in flight \(opcode 99\)"):

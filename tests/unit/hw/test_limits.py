@@ -56,7 +56,7 @@ CHECKED: dict[str, tuple[tuple[str, Parameters], ...]] = {
     "flag_words": (("store/pt_store_writer", lambda v: {"AddrW": log2(v) - 1}),
                    ("store/pt_stage", lambda v: {"Words": v})),
     "pool_columns": (("store/pt_pool", lambda v: {"Columns": v}),),
-    "line_columns": (("vector/pt_pool_walk", lambda v: {"Columns": v}),
+    "line_columns": (("vector/pt_pool_scan", lambda v: {"Columns": v}),
                      ("vector/pt_pool_core", lambda v: {"Columns": v})),
     "max_taps": (("ctrl/pt_sequencer", lambda v: {"MaxTaps": v}),),
     "sweep_min_cycles": (("compute/pt_issue", lambda v: {"SweepMin": v}),),

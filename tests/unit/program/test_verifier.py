@@ -81,7 +81,7 @@ def find(program: Program, name: str) -> int:
 BROKEN: list[tuple[str, dict[str, int], str]] = [
     (FORWARD, {"pre__t0": 0}, r"descriptor 1 \(CONV FORWARD\): counts pre\.t"),
     (FORWARD, {"pre__pre_pad": 1}, r"reserved field pre\.pre_pad: expected 0, found 1"),
-    (FORWARD, {"x__walk_pad": 2}, r"reserved field x\.walk_pad: expected 0, found 2"),
+    (FORWARD, {"x__addr_pad": 2}, r"reserved field x\.addr_pad: expected 0, found 2"),
     (GRADIENT, {"c__c_pad": 3}, r"reserved field c\.c_pad: expected 0, found 3"),
     (FORWARD, {"pre__number": 7}, r"number: expected 1, found 7"),
     (FORWARD, {"pre__param": 4000}, r"step-block entry"),
@@ -179,11 +179,12 @@ NOTHING = Spans.one(0, 8)
 LOAD, SUMS, BIAS, STORE, FLAGS = (
     Access(Unit.X, False, "streamed operand", NOTHING),
     Access(Unit.S, True, "channel sums", NOTHING),
-    Access(Unit.Y, False, "biases", NOTHING), Access(Unit.Y, True, "stored tensor", NOTHING),
-    Access(Unit.Y, True, "stored flags", NOTHING))
+    Access(Unit.STORE, False, "biases", NOTHING),
+    Access(Unit.STORE, True, "stored tensor", NOTHING),
+    Access(Unit.STORE, True, "stored flags", NOTHING))
 READ, MASTERS, COPY = (
-    Access(Unit.U, False, "masters", NOTHING), Access(Unit.U, True, "masters", NOTHING),
-    Access(Unit.U, True, "16-bit copy", NOTHING))
+    Access(Unit.UPDATE, False, "masters", NOTHING), Access(Unit.UPDATE, True, "masters", NOTHING),
+    Access(Unit.UPDATE, True, "16-bit copy", NOTHING))
 A, G, U = Opcode.CONV, Opcode.GRADIENT, Opcode.UPDATE
 
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walk of the pooling pass: goes through the columns and rows of all planes, and says what stands
+// Scan of the pooling pass: goes through the columns and rows of all planes, and says what stands
 // at each place.
 //
 // Contract: start_i begins (sizes stable from two cycles before); then there is a place while
 // busy_o and ready_o, and take_i (only then) moves on. A row takes 4 cycles at least.
-module pt_pool_walk #(
+module pt_pool_scan #(
   // Columns that a row may have, 16..4096.
   parameter int unsigned Columns = 512
 ) (
@@ -29,7 +29,7 @@ module pt_pool_walk #(
   output logic                       top_o       // first row of the plane
 );
   if (Columns < 16 || Columns > 4096) begin : g_check
-    $fatal(1, "pt_pool_walk: Columns must be 16..4096");
+    $fatal(1, "pt_pool_scan: Columns must be 16..4096");
   end
   localparam int unsigned CntW = $clog2(Columns) + 1;
   localparam int unsigned RowCycles = 4;

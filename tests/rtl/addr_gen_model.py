@@ -179,7 +179,7 @@ def _element(mode: int, x: int, y: int, fetched: dict[int, int], flags: list[int
     return sum(word & 0xFFFF << 16 * lane for lane in range(LANES) if keep[lane])
 
 
-def random_walk(rng: random.Random, section: str, most_words: int) -> dict[str, int]:
+def random_addr_gen(rng: random.Random, section: str, most_words: int) -> dict[str, int]:
     """Random fields of a loader's section with at most ``most_words`` elements."""
     mode = rng.choice(list(LoadMode))
     while True:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of scalar numbers {exponent[47:32], sign[31], significand[30:0]} (docs/numerics.md 7).
+// Arithmetic of soft floats {exponent[47:32], sign[31], significand[30:0]} (docs/numerics.md 7).
 //
 //   level 1 operands | 2 compare, subtract exponents, products | 3 align by bytes | 4 align by bits
 //         | 5 add | 6 normalise by bytes, saturate | normalise by bits, out
@@ -12,7 +12,7 @@
 // NormOp. For INT word_i times 2**(exponent of b_i - 32) is the operand; for FIX the result counts
 // units of 2**(exponent of b_i - 32). Significands are zero or have their top bit set; zero has
 // exponent and sign 0.
-module pt_scalar_alu (
+module pt_soft_float_alu (
   input  logic        clk_i,
   input  logic [3:0]  op_i,
   input  logic [47:0] a_i,

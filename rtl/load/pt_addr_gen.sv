@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Address generator of loaders and store writers, the row walk: tile loop, tiles that are really
+// Address generator of loaders and store writers: tile loop, tiles that are really
 // loaded, and the clipped rows of each as records.
 //
 //   elements of a row:   n_before padding | n_valid | n_after padding
 //
-// Contract: start_i (while busy_o is low) begins; walk_i, count_i, faddr_i, fdaddr_i, fdrow_i stay
+// Contract: start_i (while busy_o is low) begins; addr_gen_i, count_i, faddr_i, fdaddr_i, fdrow_i stay
 // stable while busy_o is high. Every tile that is loaded (not reused) is offered on tile_valid_o;
 // its rows follow the handshake tile_valid_o & tile_ready_i. row_* is a registered valid/ready
 // stream, one row per cycle, the first two cycles after the tile's handshake; the next tile is
 // prepared meanwhile. busy_o falls after the last row's handshake. tap_woff_i must follow tap_idx_o
 // in the same cycle (LUT memory).
 // Rows without a valid element: n_valid = row_words = flag_words = 0, n_before = n[0], n_after = 0.
-module pt_row_walk #(
+module pt_addr_gen #(
   // Flags and unpooling (loaders). 0 (store writers): flag inputs and outputs are not used.
   parameter bit Flags = 1'b1
 ) (
@@ -19,7 +19,7 @@ module pt_row_walk #(
   input  logic                rst_ni,
   input  logic                start_i,
   output logic                busy_o,
-  input  pt_spec_pkg::walk_t  walk_i,
+  input  pt_spec_pkg::addr_gen_t  addr_gen_i,
   input  logic [79:0]         count_i,        // iterations of tile level 0..4, 16 bit each
   input  logic [31:0]         faddr_i,
   input  logic [159:0]        fdaddr_i,
@@ -47,7 +47,7 @@ module pt_row_walk #(
   output logic                row_last_o,     // last row of the tile (next_o = 3)
   output logic [4:0]          tile_first_o,   // tile level l is at its first index
   output logic [4:0]          tile_last_o,    // tile level l is at its last index
-  output logic                walk_last_o     // the tile is the last one that is loaded
+  output logic                addr_gen_last_o     // the tile is the last one that is loaded
 );
   // Words of the weights of one tap and n block: the unit of tap_woff_i.
   localparam int unsigned TapShift = $clog2(pt_spec_pkg::Tm);
@@ -60,8 +60,8 @@ module pt_row_walk #(
   localparam int unsigned AddrW = 29;
 
   logic masked, unpool;
-  assign masked = Flags && walk_i.mode == 2'(pt_spec_pkg::LoadMask);
-  assign unpool = Flags && walk_i.mode == 2'(pt_spec_pkg::LoadUnpool);
+  assign masked = Flags && addr_gen_i.mode == 2'(pt_spec_pkg::LoadMask);
+  assign unpool = Flags && addr_gen_i.mode == 2'(pt_spec_pkg::LoadUnpool);
 
   // ---- tiles ------------------------------------------------------------------------------------
   typedef enum logic [2:0] {StIdle, StLook, StClip, StCount, StRuns, StOffer} state_e;
@@ -87,7 +87,7 @@ module pt_row_walk #(
   );
 
   for (genvar l = 0; l < 5; l++) begin : g_reused
-    assign t_reused[l] = walk_i.reuse > 3'(l);
+    assign t_reused[l] = addr_gen_i.reuse > 3'(l);
   end
   assign load = &(t_first | ~t_reused);
   assign tile_final = &(t_last | t_reused);
@@ -98,11 +98,11 @@ module pt_row_walk #(
   logic [5*AddrW-1:0] daddr, fdaddr;
   logic [3*AddrW-1:0] drow, fdrow;
   for (genvar t = 0; t < 5; t++) begin : g_tile_jump
-    assign daddr[t*AddrW+:AddrW] = walk_i.daddr[t][31:3];
+    assign daddr[t*AddrW+:AddrW] = addr_gen_i.daddr[t][31:3];
     assign fdaddr[t*AddrW+:AddrW] = fdaddr_i[32*t+3+:AddrW];
   end
   for (genvar l = 0; l < 3; l++) begin : g_row_jump
-    assign drow[l*AddrW+:AddrW] = walk_i.drow[l][31:3];
+    assign drow[l*AddrW+:AddrW] = addr_gen_i.drow[l][31:3];
     assign fdrow[l*AddrW+:AddrW] = fdrow_i[32*l+3+:AddrW];
   end
   pt_affine #(
@@ -111,7 +111,7 @@ module pt_row_walk #(
   ) u_addr (
     .clk_i(clk),
     .load_i(start_i),
-    .base_i(walk_i.addr[31:3]),
+    .base_i(addr_gen_i.addr[31:3]),
     .step_i(tile_step),
     .level_i(t_level),
     .delta_i(daddr),
@@ -139,7 +139,7 @@ module pt_row_walk #(
     logic [CoordW-1:0]   value;
     logic [5*CoordW-1:0] jumps;
     for (genvar t = 0; t < 5; t++) begin : g_jump
-      assign jumps[t*CoordW+:CoordW] = CoordW'($signed(walk_i.dc[4*t+i]));
+      assign jumps[t*CoordW+:CoordW] = CoordW'($signed(addr_gen_i.dc[4*t+i]));
     end
     pt_affine #(
       .Levels(5),
@@ -147,7 +147,7 @@ module pt_row_walk #(
     ) u_c (
       .clk_i(clk),
       .load_i(start_i),
-      .base_i(CoordW'($signed(walk_i.c[i]))),
+      .base_i(CoordW'($signed(addr_gen_i.c[i]))),
       .step_i(tile_step),
       .level_i(t_level),
       .delta_i(jumps),
@@ -165,8 +165,8 @@ module pt_row_walk #(
   logic [6:0]               fwords_q;
   logic [AddrW-1:0]         base_q;
   logic                     some;
-  assign lim0 = $signed({2'b00, walk_i.lim[0]});
-  assign n0 = $signed({2'b00, walk_i.n[0]});
+  assign lim0 = $signed({2'b00, addr_gen_i.lim[0]});
+  assign n0 = $signed({2'b00, addr_gen_i.n[0]});
   assign some = end_q > first_q;
   assign last_x = end_q - CoordW'(1);
   // First data word of the run behind the word of element 0.
@@ -179,11 +179,11 @@ module pt_row_walk #(
       end_q    <= c[0] + n0 < lim0 ? c[0] + n0 : lim0;
     end
     if (state_q == StCount) begin
-      if (!some) before_q <= walk_i.n[0];
+      if (!some) before_q <= addr_gen_i.n[0];
       valid_q <= some ? 16'(end_q - first_q) : 16'd0;
     end
     if (state_q == StRuns) begin
-      after_q  <= walk_i.n[0] - before_q - valid_q;
+      after_q  <= addr_gen_i.n[0] - before_q - valid_q;
       words_q  <= unpool ? last_x[16:1] - first_q[16:1] + 16'd1 : valid_q;
       fwords_q <= unpool ? last_x[9:3] + 7'd1 : last_x[10:4] + 7'd1;
       base_q   <= addr + AddrW'(skip);
@@ -226,7 +226,7 @@ module pt_row_walk #(
     .rst_ni,
     .start_i(tile_take),
     .step_i(row_step),
-    .count_i(walk_i.n[3:1]),
+    .count_i(addr_gen_i.n[3:1]),
     .idx_o(r_idx),
     .first_o(r_first_unused),
     .last_o(r_last),
@@ -250,7 +250,7 @@ module pt_row_walk #(
       end
     end
     assign y[l] = y_q;
-    assign inside_lim[l] = !y_q[CoordW-1] && y_q < $signed({2'b00, walk_i.lim[l+1]});
+    assign inside_lim[l] = !y_q[CoordW-1] && y_q < $signed({2'b00, addr_gen_i.lim[l+1]});
   end
 
   // Row addresses. Two rows of an unpooled map share their pooled row.
@@ -286,7 +286,7 @@ module pt_row_walk #(
     assign row_faddr = '0;
   end
 
-  // The tile's columns and flags while its rows are walked.
+  // The tile's columns and flags while its rows are generated.
   logic [15:0] r_before_q, r_valid_q, r_after_q, r_words_q, r_first_q;
   logic [6:0]  r_fwords_q;
   logic [4:0]  r_tfirst_q, r_tlast_q;
@@ -306,11 +306,11 @@ module pt_row_walk #(
       r_final_q  <= tile_final;
     end
     if (row_step) begin
-      row_q        <= row_addr + (walk_i.taps[0] ? AddrW'(tap_woff_i) << TapShift : AddrW'(0));
+      row_q        <= row_addr + (addr_gen_i.taps[0] ? AddrW'(tap_woff_i) << TapShift : AddrW'(0));
       row_words_o  <= row_some ? r_words_q : 16'd0;
       flag_row_q   <= row_faddr;
       flag_words_o <= row_some ? r_fwords_q : 7'd0;
-      n_before_o   <= row_some ? r_before_q : walk_i.n[0];
+      n_before_o   <= row_some ? r_before_q : addr_gen_i.n[0];
       n_valid_o    <= row_some ? r_valid_q : 16'd0;
       n_after_o    <= row_some ? r_after_q : 16'd0;
       x_first_o    <= r_first_q;
@@ -320,7 +320,7 @@ module pt_row_walk #(
       row_last_o   <= &r_last;
       tile_first_o <= r_tfirst_q;
       tile_last_o  <= r_tlast_q;
-      walk_last_o  <= r_final_q;
+      addr_gen_last_o  <= r_final_q;
     end
     if (!rst_ni) row_valid_o <= 1'b0;
     else if (row_step) row_valid_o <= 1'b1;
@@ -341,6 +341,6 @@ module pt_row_walk #(
   );
 
   logic unused;
-  assign unused = &{1'b0, t_idx_unused, r_first_unused, r_idx, walk_i, last_x, faddr,
+  assign unused = &{1'b0, t_idx_unused, r_first_unused, r_idx, addr_gen_i, last_x, faddr,
                     faddr_i, fdaddr_i, fdrow_i, fdaddr, fdrow};
 endmodule
