@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import cache
 
-from pynq_train.hw.fields import Field, Place, Section, reserved
+from pynq_train.hw.fields import Field, Place, Section, placed, reserved
 from pynq_train.hw.pool import POOL_FIELDS
 from pynq_train.hw.words import WORD_BYTES
 
@@ -72,6 +72,16 @@ UNITS_OF = {
     Opcode.POOL: (Unit.VECTOR,),
 }
 """Which units take part in an opcode."""
+
+TILED = frozenset({Opcode.CONV, Opcode.GRADIENT})
+"""Opcodes whose prefix has tile counts, all of them 1 or more."""
+
+TAPPED = frozenset({Unit.S, Unit.COMPUTE})
+"""Units that receive the taps behind the step-block entry."""
+
+WAIT_OF = {Unit.S: "s", Unit.STORE: "y",
+           **dict.fromkeys((Unit.X, Unit.UPDATE, Unit.SOFTMAX, Unit.VECTOR), "x")}
+"""By unit that waits: which of the prefix' waits it is, ``wait_x`` and so on."""
 
 
 class Semaphore(IntEnum):
@@ -365,6 +375,9 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
     ),
 )
 
+GEOMETRY = ("g",)
+"""Sections that golden and the verifier read, and no unit: the contract hash leaves them out."""
+
 _OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x"}
 """Sections that share their words with another one, of a different opcode."""
 
@@ -377,20 +390,10 @@ def _place() -> dict[str, Section]:
             first = sections[_OVERLAID[name]].first
         else:
             first = word
-        at = first * 64
-        places = []
-        for field in fields:
-            for index in range(field.count):
-                if at // 64 != (at + field.bits - 1) // 64:
-                    at = -(-at // 64) * 64
-                label = field.name if field.count == 1 else f"{field.name}{index}"
-                places.append(Place(field, label, at // 64, at % 64))
-                at += field.bits
-        words = -(-at // 64) - first
-        sections[name] = Section(name, doc, first, words, tuple(places))
+        section = sections[name] = placed(name, doc, fields, first)
         if name not in _OVERLAID:
-            word = first + words
-        elif words > sections[_OVERLAID[name]].words:
+            word = first + section.words
+        elif section.words > sections[_OVERLAID[name]].words:
             raise ValueError(f"section {name} is longer than the section it shares words with")
     if word > DESCRIPTOR_WORDS:
         raise ValueError(f"descriptor needs {word} words, {DESCRIPTOR_WORDS} are there")
@@ -411,6 +414,13 @@ SECTION_OF_UNIT = {
     Unit.VECTOR: ("v",),
 }
 """Sections that a unit receives behind the prefix, contiguous words."""
+
+
+def config_words(unit: Unit) -> tuple[int, int]:
+    """First word and number of words that a unit receives behind the prefix."""
+    sections = [SECTIONS[name] for name in SECTION_OF_UNIT[unit]]
+    return sections[0].first, sum(section.words for section in sections)
+
 
 TAP_FIELDS = (
     Field("voff", 16, f"X position of the tap; {_PAIR}"),
