@@ -14,9 +14,16 @@ NUMPY ?= numpy
 TORCH ?= cpu
 TORCH_PIP_ARGS ?=
 REQUIRE_ORACLE ?= auto
+# Of make mutants: how many of Python code and of RTL leaves, and the seed that draws them.
+N ?= 300
+RTL ?= 60
+SEED ?= 0
+MUTANTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The marks of what takes two minutes.
+FAST := not (rtl or synth or oracle or needs or medium or slow or board)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LEAN := $(VENV)/.lean
 FULL := $(VENV)/.full
@@ -26,7 +33,7 @@ NO_TORCH := $(VENV)/.no-torch
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
 .PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz ci-lean clean distclean
+.PHONY: overlay fuzz mutants ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -46,7 +53,7 @@ demo: $(LEAN) ## Train a CNN on the virtual PYNQ-Z2, every pass on the RTL
 	@$(BIN)/pynq-train demo
 
 test-fast: $(FULL) ## Two minutes: no simulator, no synthesis, no other frameworks
-	@$(call pytest,-m "not (rtl or synth or oracle or needs or medium or slow or board)")
+	@$(call pytest,-m "$(FAST)")
 
 test: $(FULL) ## All tests but the slow ones
 	@$(call pytest,-m "not slow and not board")
@@ -81,6 +88,10 @@ overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
+
+mutants: $(FULL) ## Random faults, and which no test notices; goes on where it was interrupted
+	@$(BIN)/python -m mutants --count $(N) --rtl $(RTL) --seed $(SEED) --jobs $(JOBS) \
+	  --fast "$(FAST)" $(MUTANTS_ARGS)
 
 ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits
 	@scripts/ci_lean.sh

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pynq_train as pt
-from pynq_train.data import pad_images, repeat_channels
 from pynq_train.errors import PynqTrainError
+from pynq_train.images import pad_images, repeat_channels
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"

@@ -12,13 +12,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, overload
 
 from pynq_train import data
 from pynq_train.check import verify
-from pynq_train.data import load_digits, load_npz, prepare_images
-from pynq_train.errors import BadInput, PynqTrainError
+from pynq_train.data import load_data, load_digits, load_npy, load_npz
+from pynq_train.errors import BadInput, DataWarning, PynqTrainError
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
+from pynq_train.files import path_text
 from pynq_train.graph import (
     Add,
     AvgPool,
@@ -39,6 +41,7 @@ from pynq_train.graph import (
     Sequential,
     zoo,
 )
+from pynq_train.images import pad_images, prepare_images
 from pynq_train.layers import fold_batchnorm
 from pynq_train.schedule.specs.trainable import KEYWORDS as TRAINABLE_CHOICES
 from pynq_train.schedule.specs.trainable import TrainableChoice
@@ -63,6 +66,7 @@ __all__ = [
     "BatchNorm",
     "Concat",
     "Conv",
+    "DataWarning",
     "Dense",
     "Dropout",
     "EpochResult",
@@ -90,8 +94,11 @@ __all__ = [
     "from_onnx",
     "from_torch",
     "load",
+    "load_data",
     "load_digits",
+    "load_npy",
     "load_npz",
+    "pad_images",
     "prepare_images",
     "schedules",
     "verify",
@@ -103,16 +110,22 @@ __all__ = [
 def load(path: str | os.PathLike[str], *, board: str, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
-         accumulate: int | None = None) -> Learner: ...
+         accumulate: int | None = None, input_range: Sequence[float] | None = None,
+         mean: float | Sequence[float] | None = None,
+         std: float | Sequence[float] | None = None) -> Learner: ...
 @overload
 def load(path: str | os.PathLike[str], *, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
-         accumulate: int | None = None) -> Learner | Model: ...
+         accumulate: int | None = None, input_range: Sequence[float] | None = None,
+         mean: float | Sequence[float] | None = None,
+         std: float | Sequence[float] | None = None) -> Learner | Model: ...
 def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
-         accumulate: int | None = None) -> Learner | Model:
+         accumulate: int | None = None, input_range: Sequence[float] | None = None,
+         mean: float | Sequence[float] | None = None,
+         std: float | Sequence[float] | None = None) -> Learner | Model:
     """Return what a file holds: a learner that goes on, or a model to begin with.
 
     ==================  ======================  ====================================
@@ -128,8 +141,8 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
     Args:
         path: the file.
         board: where the learner goes on (default: ``golden``).
-        batch, optimizer, trainable, loss, label_smoothing, accumulate: others than the saved ones,
-            see :meth:`Learner.load`.
+        batch, optimizer, trainable, loss, label_smoothing, accumulate, input_range, mean, std:
+            others than the saved ones, see :meth:`Learner.load`.
 
     Raises:
         BadInput: no such file, damaged, of another kind; or an option with an ONNX file.
@@ -137,9 +150,10 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
         UnsupportedModel: an ONNX file with operations that have no counterpart here.
     """
     given = {"board": board, "batch": batch, "optimizer": optimizer, "trainable": trainable,
-             "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate}
+             "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate,
+             "input_range": input_range, "mean": mean, "std": std}
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
-    if not os.fspath(path).lower().endswith(".onnx"):
+    if not path_text(path, "model file").lower().endswith(".onnx"):
         return Learner.load(path, **options)
     if options:
         name = next(iter(options))

@@ -57,6 +57,10 @@ class BadInput(PynqTrainError):
     exit_code = 2
 
 
+class DataWarning(UserWarning):
+    """Data that are used as they are, but look as if something else was meant."""
+
+
 class UnsupportedModel(BadInput):
     """The network holds an operation or an order of operations that the engine does not run."""
 

@@ -199,7 +199,7 @@ class Engine:
                 AddressGenerator(command.fields, "x", counts),
                 AddressGenerator(command.fields, "s", counts, command.taps),
                 Sweeps.of(command.fields, self._config.sweep_min_cycles),
-                Segments.of(command.fields))
+                Segments.of(command.fields, self._config.tm))
         return found
 
     # -- sequencer -------------------------------------------------------------------------------

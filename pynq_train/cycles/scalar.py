@@ -70,10 +70,10 @@ class _Lanes:
         total: weights of the tensor that are updated.
     """
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, lane_sums: int) -> None:
         self.per_word = 2 if fields.get("u.u_plain", 0) else 1
         if fields["pre.opcode"] == Opcode.GRADIENT:
-            self.sums = CHANNELS_PER_WORD * fields["g.g_tile"]
+            self.sums = lane_sums
             self.live = CHANNELS_PER_WORD * fields["u.u_rows"]
         else:
             self.sums = self.live = BURST_BEATS * self.per_word
@@ -127,7 +127,7 @@ class Update:
         if clock.now < start:
             yield start
         sums = fields["pre.opcode"] != Opcode.GRADIENT
-        lanes = _Lanes(fields)
+        lanes = _Lanes(fields, self._queue.lane_sums)
         self._asked = 0
         at = clock.now + READ_CYCLES - RUN_CYCLES
         while self._asked < lanes.total:
@@ -165,7 +165,7 @@ class Update:
             yield start
         gradient = fields["pre.opcode"] == Opcode.GRADIENT
         copy = bool(fields.get("u.u_copy", 0))
-        lanes = self._lanes = _Lanes(fields)
+        lanes = self._lanes = _Lanes(fields, self._queue.lane_sums)
         self.active, self.index = True, index
         self._done = copied = 0
         at = clock.now

@@ -82,8 +82,8 @@ class Segments:
     _limit: int
 
     @classmethod
-    def of(cls, fields: Fields) -> Segments:
-        """Read them from the descriptor's fields."""
+    def of(cls, fields: Fields, m_tile: int) -> Segments:
+        """Read them from the descriptor's fields; ``m_tile``: output channels of the array."""
         counts = numbers_or_zeros(fields, "y.y", TILE_LEVELS)
         segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
         queued = fields["pre.opcode"] == Opcode.GRADIENT
@@ -93,7 +93,7 @@ class Segments:
             per_tile *= count if level < segs else 1
         q = numbers_or_zeros(fields, "y.q", 4)
         pixels = q[0] * q[1] * q[2]
-        blocks = fields["g.g_tile"] // CHANNELS_PER_WORD
+        blocks = m_tile // CHANNELS_PER_WORD
         # A group holds a pixel per lane, and a pixel leaves in one word per channel block.
         cycles = LANES * blocks
         if raw:

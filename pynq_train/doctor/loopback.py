@@ -140,6 +140,9 @@ def _copy_numbers(backend: Backend, seed: int) -> tuple[RunResult, int]:
         "pre.rec_off": memory[f"{NAME}.records"].offset, "u.g_off": memory["sums"].offset,
         "u.wv_off": memory["masters"].offset, "u.w16_off": memory["codes"].offset,
         "u.u_count": NUMBERS, "u.u_copy": 1,
+        "gc.record": memory[f"{NAME}.records"].offset, "gu.sums": memory["sums"].offset,
+        "gu.masters": memory["masters"].offset, "gu.copy": memory["codes"].offset,
+        "gu.elements": NUMBERS, "gu.copies": 1,
     })  # fmt: skip
     # momentum 0, decay 0, rate 1: momentum = gradient, weight = -gradient, code = its high half
     params = pack_params(Opcode.UPDATE, {"g_shift": 16, "w_shift": _CODE_SHIFT, "lr": 1})

@@ -13,6 +13,7 @@ from enum import IntEnum
 from functools import cache
 
 from pynq_train.hw.fields import Field, Place, Section, placed, reserved
+from pynq_train.hw.geometry import GEOMETRY, GEOMETRY_OVERLAYS
 from pynq_train.hw.pool import POOL_FIELDS
 from pynq_train.hw.words import WORD_BYTES
 
@@ -334,51 +335,10 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("u_rows", 6, "GRADIENT: output channels of each m tile that are weights, 1..tm"),
         ),
     ),
-    (
-        "g",
-        "geometry: what the descriptor computes, read by the golden backend and the verifier",
-        (
-            Field("g_pass", 4, "Pass"),
-            Field("g_kernel", 8, "kernel rows and columns"),
-            Field("g_stride", 4, "stride"),
-            Field("g_relu", 1, "forward: ReLU"),
-            Field("g_pool", 1, "forward: 2x2 maximum"),
-            Field("g_flags", 1, "forward: flags are written"),
-            Field("g_bias", 1, "forward: bias is added; weight gradient: bias gradient is written"),
-            Field("g_phase", 4, "backward: row phase, (row + pad) modulo stride"),
-            Field("g_mode", 2, "LoadMode of the gradient operand"),
-            Field("g_tile", 6, "output channels of a tile of the weight layout (tm)"),
-            Field("g_pad_top", 16, "rows of padding above", True),
-            Field("g_pad_left", 16, "columns of padding at the left", True),
-            Field("g_m", 16, "output channels"),
-            Field("g_n", 16, "input channels"),
-            Field("g_images", 16, "images"),
-            Field("g_nb", 16, "channel blocks of the weight layout (padded n / 4)"),
-            Field("g_in_rows", 16, "rows of the layer's input"),
-            Field("g_in_cols", 16, "columns of the layer's input"),
-            Field("g_out_rows", 16, "rows of the convolution's output, before pooling"),
-            Field("g_out_cols", 16, "columns of the convolution's output, before pooling"),
-            Field("g_x", 32, "layer input: byte offset"),
-            Field("g_x_strides", 32, "byte strides of image, channel block, row, column", False,
-                  4),
-            Field("g_y", 32, "layer output or its gradient (pooled size): byte offset"),
-            Field("g_y_strides", 32, "byte strides of image, channel block, row, column", False,
-                  4),
-            Field("g_flag", 32, "flags of the layer: byte offset"),
-            Field("g_flag_strides", 32, "byte strides of image, channel block, row", False, 3),
-            Field("g_w", 32, "16-bit weights, or int64 gradient sums: byte offset"),
-            Field("g_b", 32, "bias masters, or int64 bias gradient: byte offset"),
-            Field("g_clip", 1, "forward: ReLU ends at the limit of the step-block entry"),
-            Field("g_group", 6, "channels of a group, a divisor of tm: m tile t reads the input "
-                  "channels of tile t alone; 0: all input channels"),
-        ),
-    ),
+    *GEOMETRY,
 )
 
-GEOMETRY = ("g",)
-"""Sections that golden and the verifier read, and no unit: the contract hash leaves them out."""
-
-_OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x"}
+_OVERLAID = {"f": "x", "v": "x", "n": "x", "p": "x", **GEOMETRY_OVERLAYS}
 """Sections that share their words with another one, of a different opcode."""
 
 
@@ -495,13 +455,14 @@ def _check(name: str, value: int, field: Field) -> int:
 def _section_names(opcode: Opcode) -> tuple[str, ...]:
     return {
         Opcode.FENCE: ("pre",),
-        Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "g"),
-        Opcode.UPDATE: ("pre", "u"),
-        Opcode.SOFTMAX: ("pre", "f"),
-        Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "g"),
-        Opcode.VECTOR: ("pre", "v"),
-        Opcode.NORM: ("pre", "n"),
-        Opcode.POOL: ("pre", "p"),
+        Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "gc", "g"),
+        Opcode.UPDATE: ("pre", "u", "gc", "gu"),
+        Opcode.SOFTMAX: ("pre", "f", "gc", "gf"),
+        Opcode.GRADIENT: ("pre", "pix", "x", "s", "c", "y", "u", "gc", "g",
+                          "gu"),
+        Opcode.VECTOR: ("pre", "v", "gc", "gv"),
+        Opcode.NORM: ("pre", "n", "gc", "gn"),
+        Opcode.POOL: ("pre", "p", "gc", "gp"),
     }[opcode]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pynq_train.hw import commands, layouts, norm, registers, tables
 from pynq_train.hw.config import HwConfig
+from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 
 
 def contract_dict(config: HwConfig) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def contract_dict(config: HwConfig) -> dict[str, Any]:
         "sections": {
             name: [(p.name, p.word, p.lsb, p.field.bits, p.field.signed) for p in section.places]
             for name, section in commands.SECTIONS.items()
-            if name not in commands.GEOMETRY
+            if name not in GEOMETRY_SECTIONS
         },
         "units": {
             op.name: sorted(map(int, units)) for op, units in commands.UNITS_OF.items()

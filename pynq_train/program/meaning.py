@@ -1,4 +1,4 @@
-"""What section ``g`` says that a descriptor touches, to compare with what it really touches.
+"""What section ``g`` says that a convolution touches, to compare with what it really touches.
 
 Section ``g`` is the geometry of a layer: golden computes from it, the engine never reads it. The
 verifier proves that the other sections, which the engine obeys, touch the same bytes.
@@ -22,7 +22,7 @@ from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans, affine
 
 
-def _words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
+def strided_words(start: int, counts: Sequence[int], strides: Sequence[int]) -> Spans:
     """Return the words of a strided array, the last axis along a row; strides in bytes."""
     *outer, count = counts
     *steps, stride = strides
@@ -42,13 +42,16 @@ class Meaning:
 
     Attributes:
         kind: its pass.
-        g: section ``g``, names without the prefix.
+        g: section ``g``, names without the prefix; offsets are those of the first image taken.
     """
 
     def __init__(self, fields: Fields) -> None:
         self._f = fields
         self.kind = Pass(fields["g.g_pass"])
         g = {name[4:]: value for name, value in fields.items() if name.startswith("g.g_")}
+        # Section g names image 0 of the mini-batch: here the first image that is taken counts.
+        for name in ("x", "y", "flag"):
+            g[name] += fields["gc.first"] * g[f"{name}_strides0"]
         self.g = g
         pooled = g["pool"] or g["mode"] == LoadMode.UNPOOL
         self._rows = g["out_rows"] // 2 if pooled else g["out_rows"]
@@ -80,7 +83,7 @@ class Meaning:
         if rows == 0:
             return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["n"], CHANNELS_PER_WORD), rows, g["in_cols"])
-        return _words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
+        return strided_words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
 
     def y(self) -> Spans:
         """Return the bytes of the layer's output, or of its gradient, at pooled size."""
@@ -88,7 +91,7 @@ class Meaning:
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._cols)
-        return _words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
+        return strided_words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
 
     def flags(self) -> Spans:
         """Return the bytes of the layer's flags."""
@@ -96,7 +99,8 @@ class Meaning:
         if self._rows == 0 or self._cols == 0:
             return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._flag_words)
-        return _words(g["flag"], counts, (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))
+        return strided_words(g["flag"], counts,
+                             (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))
 
     @property
     def weight_count(self) -> int:

@@ -12,7 +12,7 @@ are checked here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import PARAM_BYTES, RECORD_WORDS, Opcode, Unit, reserved_names
@@ -20,6 +20,7 @@ from pynq_train.hw.contract import contract_hash
 from pynq_train.hw.words import CHANNELS_PER_WORD, TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.program.access import Access, accesses
 from pynq_train.program.codec import title
+from pynq_train.program.computations import check_computations
 from pynq_train.program.gradients import check_gradient
 from pynq_train.program.hazards import check_hazards, check_signals
 from pynq_train.program.limits import Limits
@@ -27,9 +28,12 @@ from pynq_train.program.meaning import Meaning
 from pynq_train.program.pooling import check_pool
 from pynq_train.program.program import Fields, Program
 from pynq_train.program.spans import Spans
+from pynq_train.program.unit_meaning import agreements, touched_by_units
 from pynq_train.program.vectors import check_norm, check_vector
 
 _CONVOLUTIONS = (Opcode.CONV, Opcode.GRADIENT)
+_WRITTEN = ("stored tensor", "stored flags", "channel sums")
+"""What the array writes to memory."""
 _CONSTANT_KINDS = ("program", "taps", "step block")
 _MAX_COUNT = 1 << 16
 
@@ -49,6 +53,7 @@ def verify_program(program: Program) -> None:
     _check_map(program)
     labels = [f"descriptor {i} ({title(f)})" for i, f in enumerate(program.fields)]
     check_signals(program.fields, labels)
+    _check_records(program, labels)
     touched: list[list[Access]] = []
     for index, (fields, label) in enumerate(zip(program.fields, labels)):
         _check_prefix(program, index, label)
@@ -75,10 +80,14 @@ def verify_program(program: Program) -> None:
         for access in found:
             _check_place(program, label, access)
         if opcode in _CONVOLUTIONS:
-            _check_meaning(program, label, fields, found)
+            expected = Meaning(fields).expected()
+            _check_meaning(program, label, [one for one in found if one.unit != Unit.UPDATE], {
+                (what, what in _WRITTEN): value for what, value in expected.items()})
         touched.append(found)
-    _check_records(program, labels)
     check_hazards(program, labels, touched)
+    for fields, label, found in zip(program.fields, labels, touched):
+        _check_unit(program, label, fields, found)
+    check_computations(program, labels)
 
 
 def _check_count(label: str, what: str, found: int, low: int, high: int | None,
@@ -153,7 +162,7 @@ def _check_records(program: Program, labels: Sequence[str]) -> None:
 
 def _check_place(program: Program, label: str, access: Access) -> None:
     """Check that an access is aligned, inside the arena, and inside one tensor."""
-    verb, spans = "writes" if access.write else "reads", access.spans
+    verb, spans = _verb(access.write), access.spans
     if (spans.starts % WORD_BYTES).any():
         odd = int(spans.starts[spans.starts % WORD_BYTES != 0][0])
         raise IllegalProgram(f"{label} {verb} its {access.what} at {program.locate(odd)}",
@@ -175,24 +184,68 @@ def _check_place(program: Program, label: str, access: Access) -> None:
                              "constant during a run")
 
 
-def _check_meaning(program: Program, label: str, fields: Fields,
-                   found: Sequence[Access]) -> None:
-    """Check that no byte beside the tensors of section g is touched, and that results are whole."""
-    expected = Meaning(fields).expected()
+def _check_unit(program: Program, label: str, fields: Fields, found: Sequence[Access]) -> None:
+    """Check entry, record and what small units do against the geometry of a descriptor.
+
+    Of a GRADIENT that is its update; what the array does has been checked.
+    """
+    opcode = Opcode(fields["pre.opcode"])
+    if opcode == Opcode.FENCE:
+        return
+    for one in agreements(fields):
+        value = fields[one.field]
+        if value != one.expected:
+            name = program.locate if one.address else str
+            raise IllegalProgram(f"{label}: {one.field}, {one.what}",
+                                 expected=f"{name(one.expected)}, as its geometry says",
+                                 found=name(value))
+    if opcode != Opcode.CONV:
+        if opcode == Opcode.GRADIENT:
+            found = [one for one in found if one.unit == Unit.UPDATE]
+        _check_meaning(program, label, found, {
+            (what, write): (spans, True) for what, write, spans in touched_by_units(fields)})
+
+
+def _check_meaning(program: Program, label: str, found: Sequence[Access],
+                   expected: Mapping[tuple[str, bool], tuple[Spans, bool]]) -> None:
+    """Check that no byte beside the tensors of the geometry is touched, and that results are whole.
+
+    Args:
+        program: the program.
+        label: name of the descriptor for messages.
+        found: what it touches.
+        expected: what its geometry names, by access and whether that writes: the bytes, and whether
+            all of them must be touched. Of what a convolution reads, a stride or padding may leave
+            out parts.
+    """
+    touched: dict[tuple[str, bool], list[Spans]] = {}
     for access in found:
-        # Records are checked on their own; section g does not name what the update unit touches.
-        if access.what == "record" or access.unit == Unit.UPDATE:
-            continue
-        allowed, _ = expected.get(access.what, (Spans.one(0, 0), False))
-        byte = allowed.missing(access.spans)
+        if access.what != "record":  # one of its own: its place is a field
+            touched.setdefault((access.what, access.write), []).append(access.spans)
+    none = Spans.one(0, 0)
+    for key, parts in touched.items():
+        byte = expected.get(key, (none, False))[0].missing(Spans.union(parts))
         if byte is not None:
-            verb = "writes" if access.write else "reads"
-            raise IllegalProgram(f"{label} {verb} {program.locate(byte)} as its {access.what}, "
-                                 "which its geometry does not name")
-    touched = {access.what: access.spans for access in found}
-    for what, (whole, complete) in expected.items():
+            raise IllegalProgram(f"{label} {_verb(key[1])} {program.locate(byte)} as its {key[0]}, "
+                                 "which its geometry does not name",
+                                 expected=_places(program, expected.get(key, (none, False))[0]),
+                                 found=_places(program, Spans.union(parts)))
+    for key, (whole, complete) in expected.items():
         if not complete:
             continue
-        byte = touched.get(what, Spans.one(0, 0)).missing(whole)
+        byte = Spans.union(touched.get(key, [none])).missing(whole)
         if byte is not None:
-            raise IllegalProgram(f"{label} leaves out {program.locate(byte)} of its {what}")
+            raise IllegalProgram(f"{label} leaves out {program.locate(byte)} of its {key[0]}",
+                                 expected=_places(program, whole),
+                                 found=_places(program, Spans.union(touched.get(key, [none]))))
+
+
+def _verb(write: bool) -> str:
+    return "writes" if write else "reads"
+
+
+def _places(program: Program, spans: Spans) -> str:
+    """Return where a set of bytes begins and ends, as text."""
+    if not spans:
+        return "no bytes"
+    return f"{program.locate(spans.low)} to {program.locate(spans.high - 1)}"

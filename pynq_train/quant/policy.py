@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.files.schema import MOST_TEXT, Items, Record, Table, Whole
 from pynq_train.graph.activation import Activation
 from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
@@ -59,6 +60,14 @@ _MOST_ROUNDS = 64
 """Rounds in which the exponents of concatenations settle; each raises at least one of them."""
 FORMAT_VERSION = 1
 """Version of the state in a checkpoint."""
+_RANGES = Items(Whole(-256, 256), most=HISTORY_STEPS)
+"""Measured ranges: 48-bit sums of the smallest and largest exponents are well inside."""
+_SAVED = Record({
+    "input_k": Whole(-149, 128), "feature": Items(_RANGES), "gradient": Items(_RANGES),
+    "weight_k": Items(Whole(MASTER_EXPONENT, MASTER_EXPONENT + 32)),
+    "w16": Items(Whole(WEIGHT_FLOOR, WEIGHT_CEILING)), "extra": Table(_RANGES, MOST_TEXT),
+}, optional=("extra",), open=True)
+"""What a checkpoint holds, besides version and names of the layers."""
 
 
 def clamp(value: int, low: int, high: int) -> int:
@@ -404,6 +413,27 @@ class ExponentPolicy:
             if bits is not None and node.target and not node.kind.copies:
                 _push(self._history(node.target), bits, total)
 
+    def widened(self, used: StepExponents | None = None, measures: Measures | None = None,
+                input_k: int | None = None) -> ExponentPolicy:
+        """Return this policy with room for what an evaluation has measured; never a narrower one.
+
+        Args:
+            used: exponents of the evaluation.
+            measures: what it measured; both None: nothing.
+            input_k: all images are below ``2**input_k`` in magnitude; None: as before.
+        """
+        wide = replace(self, feature=[list(one) for one in self.feature], extra=dict(self.extra),
+                       input_k=self.input_k if input_k is None else max(self.input_k, input_k))
+        if used is None or measures is None:
+            return wide
+        for i, layer in enumerate(used.layers):
+            _widen(wide.feature[i], measures.forward[i], layer.forward_sum)
+            if i in measures.coefficients:
+                name = f"{self.layers[i].name}.a"
+                wide.extra[name] = list(wide.extra.get(name, []))
+                _widen(wide.extra[name], measures.coefficients[i], layer.w)
+        return wide
+
     def calibrate(self, used: StepExponents, measures: Measures) -> bool:
         """Take the measures of a calibration step instead of all history.
 
@@ -463,14 +493,11 @@ class ExponentPolicy:
                                found=version, fix="use a checkpoint of this release")
             # Files of the first release have lists of three, beginning with the name.
             names = [str(one if isinstance(one, str) else one[0]) for one in data["layers"]]
-            policy = cls(tuple(layers), backward_graph, int(data["input_k"]),
-                         [[int(k) for k in h] for h in data["feature"]],
-                         [[int(k) for k in h] for h in data["gradient"]],
-                         [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]],
-                         {str(name): [int(k) for k in history]
-                          for name, history in data.get("extra", {}).items()})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(f"exponent state is malformed ({error})") from None
+        saved = _SAVED.check(data, "exponent state")
+        policy = cls(tuple(layers), backward_graph, saved["input_k"], saved["feature"],
+                     saved["gradient"], saved["weight_k"], saved["w16"], saved.get("extra", {}))
         if names != [layer.name for layer in layers]:
             raise BadInput("exponent state", expected="the layers of its network", found=names)
         sizes = {len(v) for v in (policy.feature, policy.gradient, policy.weight_k, policy.w16)}
@@ -516,6 +543,12 @@ def _target(history: Sequence[int], start: int) -> int:
     """Return the exponent for the largest range of a history, or for ``start`` without any."""
     k = max(history) + MARGIN if history else start
     return k - FRACTION_BITS
+
+
+def _widen(history: list[int], bits: int, exponent: int) -> None:
+    """Make a measured range, if it is the widest of a history, the newest of it."""
+    if bits and bits.bit_length() + exponent > max(history, default=-1 << 16):
+        _push(history, bits, exponent)
 
 
 def _push(history: list[int], bits: int, exponent: int) -> None:

@@ -24,7 +24,13 @@ from pynq_train.quant import (
 )
 from pynq_train.quant.policy import range_of_master
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import master_words, operand_copy, quantise, split_master_words
+from pynq_train.run.formats import (
+    master_words,
+    operand_copy,
+    quantise,
+    range_of,
+    split_master_words,
+)
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
@@ -258,17 +264,46 @@ class Session:
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """Run the forward pass of at most one mini-batch; no history is touched.
 
+        Where the images leave the ranges of the policy, they are run again with wider ones.
+
         Returns:
             Outcome, and logits ``(images, classes)``.
         """
-        used = self.policy.exponents(self.plan.batch, training=False)
-        self._write_evaluation(images, labels, used)
-        result = self.run(self.evaluation)
-        outcome = _outcome(self.records(self.evaluation), result, len(images), used)
+        _, used, result, again = self._settled(images, labels)
+        outcome = replace(_outcome(self.records(self.evaluation), result, len(images), used),
+                          again=again)
         shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
         raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
+
+    def widen(self, images: Array) -> None:
+        """Give the policy room for at most a mini-batch of images; it is never narrowed."""
+        self.policy = self._settled(images, None)[0]
+
+    def _settled(self, images: Array, labels: Array | None
+                 ) -> tuple[ExponentPolicy, StepExponents, RunResult, int]:
+        """Evaluate images until nothing saturates that a wider range would hold.
+
+        Returns:
+            The policy with room for them, its exponents, the last run, and how many of the images
+            were run more than once.
+        """
+        policy, again = self.policy.widened(input_k=range_of(float(np.abs(images).max()))), 0
+        used = policy.exponents(self.plan.batch, training=False)
+        # Each run widens at least one range, and what a layer hides shows when those before it fit.
+        while True:
+            self._write_evaluation(images, labels, used)
+            result = self.run(self.evaluation)
+            said = self.records(self.evaluation)
+            if not any(said.saturations.values()):
+                break
+            wide = policy.widened(used, said.measures)
+            wider = wide.exponents(self.plan.batch, training=False)
+            if wider == used:  # at the largest exponents
+                break
+            policy, used, again = wide, wider, len(images)
+        return policy, used, result, again
 
     # -- pieces that verification uses too -------------------------------------------------------
 
@@ -327,9 +362,10 @@ class Session:
         fresh.w16 = list(policy.w16)
         return fresh
 
-    def _write_batch(self, images: Array, labels: Array | None) -> None:
+    def _write_batch(self, images: Array, labels: Array | None,
+                     exponent: int | None = None) -> None:
         batch = self.plan.batch
-        codes = quantise(images, self.policy.input_exponent)
+        codes = quantise(images, self.policy.input_exponent if exponent is None else exponent)
         if len(codes) < batch:
             full = np.zeros((batch, *codes.shape[1:]), np.int16)
             full[: len(codes)] = codes
@@ -341,7 +377,7 @@ class Session:
         self._put("labels", words)
 
     def _write_evaluation(self, images: Array, labels: Array | None, used: StepExponents) -> None:
-        self._write_batch(images, labels)
+        self._write_batch(images, labels, used.layers[0].x)
         params = plan_params(self.plan, used, None)
         params = replace(params, softmax={**params.softmax, "valid": len(images)})
         self._put("step_block", pack_step_block(self.plan, params))

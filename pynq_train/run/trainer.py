@@ -33,6 +33,7 @@ class StepOutcome:
         saturations: saturated elements of all stored tensors.
         counters: counter registers of the run.
         tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
+        again: images of an evaluation that were run again with more room for their ranges.
     """
 
     loss_sum: float
@@ -42,6 +43,7 @@ class StepOutcome:
     saturations: int
     counters: Mapping[str, int]
     tensors: Mapping[str, int] = field(default_factory=dict)
+    again: int = 0
 
 
 class Trainer(Protocol):
@@ -58,6 +60,10 @@ class Trainer(Protocol):
     @property
     def policy(self) -> ExponentPolicy:
         """Exponent state that belongs to the masters; training steps move it on."""
+
+    @policy.setter
+    def policy(self, policy: ExponentPolicy) -> None:
+        """Set it: to one that it had before."""
 
     def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
         """Make ready for images of a new range, with a first mini-batch as the sample.
@@ -77,8 +83,13 @@ class Trainer(Protocol):
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """Run the forward pass; return the outcome, and logits ``(n, classes)``.
 
-        No state changes. Without labels, loss and right answers of the outcome mean nothing.
+        No state changes: where images leave the ranges of the policy, they are run again with more
+        room, and the policy stays. Without labels, loss and right answers of the outcome mean
+        nothing.
         """
+
+    def widen(self, images: Array) -> None:
+        """Give the policy room for at most a mini-batch of images; it is never narrowed."""
 
     def read_masters(self) -> dict[str, Masters]:
         """Return weights, momentum and running statistics by layer name."""

@@ -18,6 +18,7 @@ from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
 from pynq_train.run.trainer import StepOutcome, T
@@ -75,6 +76,10 @@ class HlsTrainer:
     def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
         """Keep the range of the images for boards that go on; floating point needs no other."""
         self.policy.input_k = input_k
+
+    def widen(self, images: Array) -> None:
+        """Keep the range of the images, as :meth:`prepare` does."""
+        self.policy = self.policy.widened(input_k=range_of(float(np.abs(images).max())))
 
     def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
         """Run one training step.

@@ -2,77 +2,93 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import prepare_images
 from pynq_train.errors import BadInput
 from pynq_train.graph import Shape
+from pynq_train.graph.image_format import UINT8_RANGE, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
+from pynq_train.images import (
+    PIXEL_RANGES,
+    as_array,
+    check_dtype,
+    check_finite,
+    check_range,
+    find_layout,
+    images_together,
+    to_network,
+    values_of,
+)
 
-_CHUNK = 2048
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and deviation per channel that are taken from, and divide, every image."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Return plain values, for a checkpoint."""
-        return {key: list(value) for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Any) -> Normalisation:
-        """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
-        try:
-            return cls(tuple(float(v) for v in data["mean"]), tuple(float(v) for v in data["std"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"saved normalisation is malformed ({error})") from None
+_CHECKED_BYTES = 1 << 22
+"""Bytes whose checksum is taken together."""
 
 
 class ImageSource:
     """Images as the user has them; small dtypes stay small until a batch is needed.
 
     Args:
-        x: ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or ``(n, channels, rows, cols)``;
-            uint8 is divided by 255, small images are padded, one channel is repeated.
+        x: images in one of the layouts of :func:`~pynq_train.images.find_layout`, uint8 or floats;
+            integers of other types where the format states a range. They may be mapped
+            (``numpy.load(..., mmap_mode="r")``) and larger than memory: they are read in parts.
         input_shape: the network's.
-        normalisation: applied to every image, None to leave them as they are.
+        form: what the network was made for.
+        warned: kinds of warnings that the caller has given already; new ones are added.
+
+    Attributes:
+        form: as given.
+        value_range: smallest and largest value, in the units of the format's range.
+        largest: largest magnitude of what the network sees.
 
     Raises:
-        BadInput: dtype, shape, NaN or infinity, no images.
+        BadInput: dtype, shape, NaN or infinity, no images, or values far outside the range.
     """
 
-    def __init__(self, x: Any, input_shape: Shape, normalisation: Normalisation | None) -> None:
-        self._x = np.asarray(x)
+    def __init__(self, x: Any, input_shape: Shape, form: ImageFormat,
+                 warned: set[str] | None = None) -> None:
+        array = as_array("images", x)
+        self._together = images_together(4 * math.prod(input_shape))
+        if array.ndim == 0 or array.size == 0:
+            raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
+        check_dtype(array, form)
+        self._given, self._x = array, find_layout(array.shape, input_shape).apply(array)
         self._shape = input_shape
-        self.normalisation = normalisation
-        if self._x.ndim == 0 or len(self._x) == 0:
-            raise BadInput("images", expected="at least one", found=f"shape {self._x.shape}")
-        largest = 0.0
-        for chunk in self.chunks():
-            largest = max(largest, float(np.abs(chunk).max()))
-        self.largest = largest
+        self.form = form
+        low, high, largest = np.inf, -np.inf, 0.0
+        for begin in range(0, len(self._x), self._together):
+            part = self._x[begin : begin + self._together]
+            check_finite(part, begin)
+            values = values_of(part, form)
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            seen = to_network(values, form, input_shape[0])
+            largest = max(largest, float(np.abs(seen).max()))
+        self.value_range, self.largest = (low, high), largest
+        check_range(low, high, form, array.dtype, set() if warned is None else warned)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values as the user has them."""
+        return self._x.dtype
 
     @property
     def fingerprint(self) -> int:
         """CRC-32 of the images as the user has them, with dtype and shape."""
-        return self.checksum(self._x)
+        return self.checksum(self._given)
 
     @staticmethod
     def checksum(array: NDArray[Any]) -> int:
         """Return the CRC-32 of an array's dtype, shape and elements."""
         total = zlib.crc32(f"{array.dtype.str} {array.shape}".encode())
-        for begin in range(0, len(array), _CHUNK):
-            total = zlib.crc32(array[begin : begin + _CHUNK].tobytes(), total)
+        each = max(array.nbytes // max(len(array), 1), 1)
+        step = max(_CHECKED_BYTES // each, 1)
+        for begin in range(0, len(array), step):
+            total = zlib.crc32(array[begin : begin + step].tobytes(), total)
         return total
 
     def __len__(self) -> int:
@@ -81,26 +97,47 @@ class ImageSource:
 
     def take(self, index: NDArray[np.int64] | slice) -> FloatArray:
         """Return prepared images: float32 ``(n, channels, rows, cols)``."""
-        norm = self.normalisation
-        if norm is None:
-            return prepare_images(self._x[index], self._shape)
-        return prepare_images(self._x[index], self._shape, mean=norm.mean, std=norm.std)
+        return to_network(values_of(self._x[index], self.form), self.form, self._shape[0])
 
     def chunks(self) -> Iterator[FloatArray]:
-        """Yield the prepared images in order, up to 2048 at a time."""
-        for begin in range(0, len(self._x), _CHUNK):
-            yield self.take(slice(begin, begin + _CHUNK))
+        """Yield the prepared images in order, as many at a time as memory surely holds."""
+        for begin in range(0, len(self._x), self._together):
+            yield self.take(slice(begin, begin + self._together))
 
 
-def measure_normalisation(x: Any, input_shape: Shape) -> Normalisation:
+def trained_format(source: ImageSource) -> ImageFormat:
+    """Return the format of a model that was trained with ``source``.
+
+    A stated range stays. Else it is that of the values: of pixels a whole one, so that a dark image
+    does not narrow it.
+    """
+    form = source.form
+    if form.input_range is not None and form.stated:
+        return form
+    if source.dtype == np.uint8:
+        measured = UINT8_RANGE if form.input_range is None else form.input_range
+    else:
+        low, high = source.value_range
+        if form.input_range is not None:
+            low, high = min(low, form.input_range[0]), max(high, form.input_range[1])
+        measured = (low, high)
+        for least, most in PIXEL_RANGES:
+            if least <= low and most / 4 < high <= most:
+                measured = (least, most)
+        if low == high:
+            measured = (low - 1.0, high + 1.0)
+    return ImageFormat(measured, form.normalisation, stated=False)
+
+
+def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
-    source = ImageSource(x, input_shape, None)
+    source = ImageSource(x, input_shape, ImageFormat(form.input_range, None, form.stated))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
         wide = chunk.astype(np.float64)
         count += wide[:, 0].size
         total += wide.sum(axis=(0, 2, 3))
-        squares += (wide * wide).sum(axis=(0, 2, 3))
+        squares += np.multiply(wide, wide, out=wide).sum(axis=(0, 2, 3))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
     std = np.where(std > 1e-6, std, 1.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -17,15 +19,18 @@ from pynq_train.data import check_labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
+from pynq_train.images import PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
+from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.run.trainer import Trainer
+from pynq_train.run.trainer import StepOutcome, Trainer
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -36,12 +41,8 @@ from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import (
-    ImageSource,
-    Normalisation,
-    measure_normalisation,
-)
-from pynq_train.train.loop import Data, Loop, Saving, input_range
+from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.loop import Data, Loop, Saving
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
@@ -62,6 +63,11 @@ class Learner:
         batch: images of a mini-batch.
         seed: names the initial weights and the order of the images.
         normalise: take mean and deviation of the first training images into the model.
+        input_range: lowest and highest value of the images, such as ``(0, 255)``; uint8 images are
+            spread over it (default: that of the model; else the training says it, and uint8 images
+            are divided by 255).
+        mean, std: a number or one per channel, in the units of that range: the network sees
+            ``(image - mean) / std`` (default: those of the model).
         loss: ``cross-entropy`` (of the softmax) or ``mse``: mean squared difference of the outputs
             and 1 at the label, 0 elsewhere. Both as in PyTorch, in the fabric.
         label_smoothing: of the cross-entropy: part of the target that is spread over all classes
@@ -83,8 +89,11 @@ class Learner:
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
                  normalise: bool = False, trainable: TrainableChoice = "all",
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
-                 accumulate: int = 1) -> None:
+                 accumulate: int = 1, input_range: Sequence[float] | None = None,
+                 mean: float | Sequence[float] | None = None,
+                 std: float | Sequence[float] | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
+        form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         if isinstance(model, Model):
             model = model.graph
         self.graph = zoo.get(model) if isinstance(model, str) else model
@@ -100,7 +109,12 @@ class Learner:
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
         self.seed = seed
-        self.normalisation: Normalisation | None = None
+        self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        if normalise and self.input_format.normalisation is not None:
+            raise BadInput("normalise", expected="False: mean and deviation of the images are "
+                           f"known ({self.input_format})", found=True)
+        self._warned: set[str] = set()
+        self._has_weights = start is not None
         self.state = TrainState()
         self._normalise = normalise
         self._layers = fuse(self.graph)
@@ -170,6 +184,11 @@ class Learner:
         return predict(self._plan, self._plan.train)
 
     @property
+    def normalisation(self) -> Normalisation | None:
+        """Mean and deviation that are taken from, and divide, every image; None without."""
+        return self.input_format.normalisation
+
+    @property
     def history(self) -> History:
         """Epochs so far."""
         return self.state.history
@@ -206,7 +225,7 @@ class Learner:
 
     # -- training --------------------------------------------------------------------------------
 
-    def fit(self, x: Any, y: Any, *, epochs: int = 1,
+    def fit(self, x: Any, y: Any, epochs: int = 1, *,
             validation_data: tuple[Any, Any] | None = None, progress: bool = True,
             resume: bool = False, callbacks: Sequence[UserCallback] = (),
             checkpoint: str | os.PathLike[str] | None = None,
@@ -220,7 +239,8 @@ class Learner:
         checkpoint, whatever ended the process that wrote it.
 
         Args:
-            x: images, see :class:`~pynq_train.train.images.ImageSource` for shapes.
+            x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
+                ``(n, channels, rows, cols)``.
             y: integer labels ``(n,)`` from 0.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
@@ -239,9 +259,11 @@ class Learner:
         whole("epochs", epochs, 1)
         saving = _saving(checkpoint, checkpoint_every)
         called = as_callbacks(callbacks)
-        if self._normalise and self.normalisation is None:
-            self.normalisation = measure_normalisation(x, self.graph.input_shape)
-        source = self._images(x)
+        form = self.input_format
+        if self._normalise and form.normalisation is None:
+            form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
+                                                                     form))
+        source = self._images(x, form)
         labels = check_labels(y, len(source), self.graph.classes)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
@@ -249,13 +271,14 @@ class Learner:
                            expected=f"at least one mini-batch ({several}{self.batch})")
         validate = None
         if validation_data is not None:
-            images = self._images(validation_data[0])
+            images = self._images(validation_data[0], form)
             wanted = check_labels(validation_data[1], len(images), self.graph.classes)
 
             def validate() -> Evaluation:
                 return self._evaluate(trainer, images, wanted)
 
         trainer = self._open()
+        self.input_format = trained_format(source)
         loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
         if resume:
             loop.resume()
@@ -274,14 +297,33 @@ class Learner:
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
-        return self.logits(x).argmax(axis=1)
+        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
 
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
+        return np.concatenate(list(self._outputs(x)))
+
+    def calibrate(self, x: Any) -> None:
+        """Take the ranges of all feature maps from images, without training.
+
+        A network that was trained here knows its ranges, and gets room for these images as well;
+        an imported one measures them anew in each call until it is calibrated or trained. They are
+        saved with the learner.
+
+        Args:
+            x: images as for :meth:`fit`; a hundred typical ones do.
+
+        Raises:
+            BadInput: they do not fit the network.
+        """
         source, trainer = self._images(x), self._open()
-        self._prepare(trainer, source)
-        parts = [trainer.evaluate(source.take(part))[1] for part in self._parts(len(source))]
-        return np.concatenate(parts)
+        first, *others = self._parts(len(source))
+        if any(trainer.policy.feature):
+            others = [first, *others]
+        else:
+            trainer.prepare(source.take(first), None, range_of(source.largest))
+        for part in others:
+            trainer.widen(source.take(part))
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -320,7 +362,10 @@ class Learner:
     def load(cls, path: str | os.PathLike[str], *, board: str = "golden",
              batch: int | None = None, optimizer: SGD | None = None,
              trainable: TrainableChoice | None = None, loss: str | None = None,
-             label_smoothing: float | None = None, accumulate: int | None = None) -> Learner:
+             label_smoothing: float | None = None, accumulate: int | None = None,
+             input_range: Sequence[float] | None = None,
+             mean: float | Sequence[float] | None = None,
+             std: float | Sequence[float] | None = None) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
         Args:
@@ -333,6 +378,7 @@ class Learner:
             loss, label_smoothing: another loss than the saved one.
             accumulate: another number of mini-batches for an update (an interrupted training can
                 then not be resumed).
+            input_range, mean, std: another format of the images than the saved one.
 
         Raises:
             BadInput: no such file, damaged, or not a saved learner.
@@ -359,8 +405,12 @@ class Learner:
                     and _same(learner.trainable, state["trainable"])
                     and learner.accumulate == state.get("accumulate", 1))
             learner.state = TrainState.from_dict(state, keep_run=same)
-            if state["normalisation"] is not None:
-                learner.normalisation = Normalisation.from_dict(state["normalisation"])
+            channels = saved.graph.input_shape[0]
+            learner._has_weights = True
+            # Files of earlier releases have the normalisation alone.
+            learner.input_format = ImageFormat.from_dict(
+                state.get("input_format", state), channels).with_given(
+                    channels, input_range, mean, std)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
@@ -399,28 +449,75 @@ class Learner:
             self._backend = backend
         return self._trainer
 
-    def _images(self, x: Any) -> ImageSource:
-        return ImageSource(x, self.graph.input_shape, self.normalisation)
+    def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
+        form = self.input_format if form is None else form
+        source = ImageSource(x, self.graph.input_shape, form, self._warned)
+        if source.dtype == np.uint8:
+            self._check_uint8(form)
+        return source
+
+    def _check_uint8(self, form: ImageFormat) -> None:
+        """Warn once where uint8 images meet weights that may have been trained on others."""
+        if form.input_range is None:
+            if self._has_weights and self.steps == 0:
+                warn_once("uint8", "images: nobody has said which values this model was made for: "
+                          "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) "
+                          "where the learner is made", self._warned)
+        elif not form.stated and form.input_range not in PIXEL_RANGES:
+            low, high = form.input_range
+            warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
+                      "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
+                      "the learner is made", self._warned)
+
+    def _outputs(self, x: Any) -> Iterator[FloatArray]:
+        """Yield the logits of the images, mini-batch by mini-batch."""
+        source, trainer = self._images(x), self._open()
+        with self._ranges(trainer, source):
+            for part in self._parts(len(source)):
+                outcome, logits = trainer.evaluate(source.take(part))
+                self._check_logits(outcome)
+                yield logits
 
     def _parts(self, count: int) -> list[slice]:
         return [slice(begin, min(begin + self.batch, count))
                 for begin in range(0, count, self.batch)]
 
-    def _prepare(self, trainer: Trainer, source: ImageSource) -> None:
-        """Measure ranges on the first images, if the network never ran and so has none yet."""
-        if not any(trainer.policy.feature):
+    @contextmanager
+    def _ranges(self, trainer: Trainer, source: ImageSource) -> Iterator[None]:
+        """Give a network that has no ranges yet those of the images, for this call alone.
+
+        They are not kept: what a network answers may not depend on which images came first.
+        """
+        if any(trainer.policy.feature):
+            yield
+            return
+        saved = copy.deepcopy(trainer.policy)
+        try:
             trainer.prepare(source.take(self._parts(len(source))[0]), None,
-                            input_range(source, trainer, self.steps))
+                            range_of(source.largest))
+            yield
+        finally:
+            trainer.policy = saved
+
+    def _check_logits(self, outcome: StepOutcome) -> None:
+        """Warn once if logits saturate: the largest exponent does not hold them."""
+        last = f"{self._plan.specs[-1].name}.y"
+        if outcome.tensors.get(last, 0):
+            warn_once("logits", f"{outcome.tensors[last]} logits are larger than the engine holds "
+                      f"(32767): they saturate; scale the images, or say mean= and std= of them "
+                      "where the learner is made", self._warned)
 
     def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
                   ) -> Evaluation:
-        self._prepare(trainer, source)
-        loss, correct = 0.0, 0
-        for part in self._parts(len(source)):
-            outcome, _ = trainer.evaluate(source.take(part), labels[part])
-            loss += outcome.loss_sum
-            correct += outcome.correct
-        return Evaluation(loss / len(source), correct / len(source))
+        loss, correct, again = 0.0, 0, 0
+        with self._ranges(trainer, source):
+            for part in self._parts(len(source)):
+                outcome, _ = trainer.evaluate(source.take(part), labels[part])
+                self._check_logits(outcome)
+                loss += outcome.loss_sum
+                correct += outcome.correct
+                again += outcome.again
+        return Evaluation(loss / len(source), correct / len(source), again)
 
     def _state(self) -> dict[str, Any]:
         policy = self._trainer.policy if self._trainer is not None else self._policy
@@ -430,7 +527,7 @@ class Learner:
             "policy": policy.to_dict(), "loss": self.loss, "label_smoothing": self.label_smoothing,
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
-            "normalisation": self.normalisation.to_dict() if self.normalisation else None,
+            "input_format": self.input_format.to_dict(),
         }
 
 

@@ -11,6 +11,7 @@ from pynq_train.data import batches, check_labels
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.graph import check_graph
+from pynq_train.graph.image_format import ImageFormat, Normalisation
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
@@ -18,14 +19,15 @@ from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
 from pynq_train.train.history import Evaluation, History, Tally
-from pynq_train.train.images import ImageSource, Normalisation
+from pynq_train.train.images import ImageSource
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.schedules import whole
 
 
 def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD | None = None,
               batch: int = 32, seed: int = 0, validation_data: tuple[Any, Any] | None = None,
-              normalisation: Normalisation | None = None, progress: bool = False,
+              normalisation: Normalisation | None = None,
+              input_range: tuple[float, float] | None = None, progress: bool = False,
               callbacks: Sequence[EpochFunction] = (),
               params: Mapping[str, LayerParams] | None = None,
               trainable: TrainableChoice = "all", epochs_before: int = 0,
@@ -41,6 +43,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
         x, y: images and labels, as for :meth:`Learner.fit`.
         epochs, optimizer, batch, seed, validation_data: as for the learner.
         normalisation: that of the learner, ``learner.normalisation``.
+        input_range: that of the learner, where one was given.
         progress: show a progress bar.
         callbacks: functions that are called with the result of each epoch; one that returns True
             ends the training.
@@ -64,7 +67,8 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
     called = as_functions(callbacks)
     check_graph(graph)
-    source = ImageSource(x, graph.input_shape, normalisation)
+    form = ImageFormat(input_range, normalisation)
+    source = ImageSource(x, graph.input_shape, form)
     labels = check_labels(y, len(source), graph.classes)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
@@ -95,7 +99,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 bar.update(1)
             validation = None
             if validation_data is not None:
-                validation = _evaluate(trainer, graph, validation_data, normalisation)
+                validation = _evaluate(trainer, graph, validation_data, form)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
             ended = [is_true(function(history.epochs[-1])) for function in called]
@@ -135,8 +139,8 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
 
 
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
-              normalisation: Normalisation | None) -> Evaluation:
-    source = ImageSource(data[0], graph.input_shape, normalisation)
+              form: ImageFormat) -> Evaluation:
+    source = ImageSource(data[0], graph.input_shape, form)
     labels = check_labels(data[1], len(source), graph.classes)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():

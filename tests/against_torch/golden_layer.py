@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from reference_models.described import described
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.errors import PynqTrainError
@@ -19,6 +20,7 @@ from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_ta
 from pynq_train.layers.fuse import FusedLayer, fuse
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.lower.conv import LayerAddresses, lower
+from pynq_train.schedule.lower.conv_meaning import ConvTensors, convolution
 from pynq_train.schedule.passes.geometry import (
     PassShape,
     backward_shapes,
@@ -169,11 +171,13 @@ class _Bench:
     def run(self, shape: PassShape, params: dict[str, int]) -> None:
         at = dataclasses.replace(self.at, wv=MASTERS)
         fields, taps = lower(best_tile(shape, BOARD)[0], at)
+        fields.update(convolution(self.spec, shape, ConvTensors(**dataclasses.asdict(at)),
+                                  images=self.spec.images))
         fields.update({"pre.taps_off": TAPS, "pre.rec_off": RECORD})
         opcode = Opcode(fields["pre.opcode"])
         if opcode == Opcode.GRADIENT:
-            fields["u.u_copy"] = 0
-        self.put(0, np.frombuffer(pack_descriptor(fields), np.uint8))
+            fields["u.u_copy"] = fields["gu.copies"] = 0
+        self.put(0, np.frombuffer(pack_descriptor(described(fields)), np.uint8))
         self.put(TAPS, np.frombuffer(b"".join(map(pack_tap, taps)), np.uint8))
         self.put(STEP, np.frombuffer(pack_params(opcode, params), np.uint8))
         machine = GoldenMachine(self.arena, threads=1)
@@ -232,10 +236,10 @@ def run_softmax(logits: Array, labels: Array, z_shift: int, loss_of: Loss = PLAI
         raw = np.frombuffer(values.tobytes(), np.uint8)
         bench_arena[at:at + raw.size] = raw
 
-    put(0, np.frombuffer(pack_descriptor({
+    put(0, np.frombuffer(pack_descriptor(described({
         "pre.opcode": Opcode.SOFTMAX, "pre.rec_off": RECORD, "f.logit_off": logit_at,
         "f.label_off": label_at, "f.dlogit_off": out_at, "f.f_batch": images,
-        "f.f_classes": classes, "f.f_grad": 1, "f.f_mse": int(loss_of.mse)}), np.uint8))
+        "f.f_classes": classes, "f.f_grad": 1, "f.f_mse": int(loss_of.mse)})), np.uint8))
     put(STEP, np.frombuffer(pack_params(
         Opcode.SOFTMAX, {**loss_of.fields(-z_shift), "valid": images}), np.uint8))
     put(logit_at, pack_dense(logits.astype(np.int16)))
@@ -256,9 +260,9 @@ def run_update(masters: Array, sums: Array, params: dict[str, int]) -> tuple[Arr
     count = len(masters)
     g_at, wv_at, w16_at = BASE, BASE + SPACE, BASE + 2 * SPACE
     arena = np.zeros(BASE + 3 * SPACE, np.uint8)
-    for at, raw in ((0, pack_descriptor({
+    for at, raw in ((0, pack_descriptor(described({
             "pre.opcode": Opcode.UPDATE, "pre.rec_off": RECORD, "u.g_off": g_at,
-            "u.wv_off": wv_at, "u.w16_off": w16_at, "u.u_count": count, "u.u_copy": 1})),
+            "u.wv_off": wv_at, "u.w16_off": w16_at, "u.u_count": count, "u.u_copy": 1}))),
             (STEP, pack_params(Opcode.UPDATE, params)), (g_at, sums.astype(np.int64).tobytes()),
             (wv_at, masters.astype(np.int32).tobytes())):
         arena[at:at + len(raw)] = np.frombuffer(raw, np.uint8)

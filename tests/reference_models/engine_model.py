@@ -58,7 +58,8 @@ class ConvModel:
         tiles = self.compute(self.x_tiles(), self.s_tiles())
         self.stats["words_read"] = self.mem.words_read
         if self.d["pre.opcode"] == Opcode.GRADIENT:
-            record = update_masters(self.mem, self.d, self.params, self.queue(tiles))
+            record = update_masters(self.mem, self.d, self.params, self.queue(tiles),
+                                    self.config.tm)
         else:
             record = self.store(tiles)
         for i, value in enumerate((*record, 0, 0)):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from reference_models import naive
+from reference_models.described import described
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.hw.commands import (
@@ -158,7 +159,7 @@ class Bench:
     def run(self, fields: dict[str, int], params: dict[str, int], expected: Array,
             record: tuple[int, int]) -> None:
         for memory in (self.memory, expected):
-            memory[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)
+            memory[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(described(fields)), np.uint8)
             descriptor = pack_params(Opcode(fields["pre.opcode"]), params)
             memory[STEP + 48 : STEP + 64] = np.frombuffer(descriptor, np.uint8)
         expected[RECORD : RECORD + 32].view(np.int64)[:] = (*record, 0, 0)

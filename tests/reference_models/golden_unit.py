@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 
 import numpy as np
+from reference_models.described import described
 
 from pynq_train.backends.golden import GoldenMachine
 from pynq_train.hw.commands import (
@@ -23,7 +24,7 @@ STEP, RECORD = 1024, 2048
 def load(arena: np.ndarray, values: Mapping[str, int], params: Mapping[str, int]) -> None:
     """Put a descriptor and its entry of the step block into ``arena``, uint8."""
     descriptor = pack_params(Opcode(values["pre.opcode"]), params)
-    arena[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(values), np.uint8)
+    arena[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(described(dict(values))), np.uint8)
     arena[STEP:STEP + 8 * PARAM_WORDS] = np.frombuffer(descriptor, np.uint8)
 
 

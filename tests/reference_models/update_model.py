@@ -34,8 +34,11 @@ def step(total: int, weight: int, momentum: int, p: dict[str, int]) -> tuple[int
 
 
 def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],
-                   sums: list[int]) -> tuple[int, int]:
-    """Take ``sums`` into the masters of section ``u``; return measure and saturations."""
+                   sums: list[int], m_tile: int) -> tuple[int, int]:
+    """Take ``sums`` into the masters of section ``u``; return measure and saturations.
+
+    ``m_tile``: output channels of the array.
+    """
     if len(sums) != d["u.u_count"] or len(sums) % 4:
         raise Violation(f"{len(sums)} sums for {d['u.u_count']} weights")
     measure = saturations = 0
@@ -43,7 +46,7 @@ def update_masters(mem: Memory, d: dict[str, int], p: dict[str, int],
     half = 0
     gradient = d["pre.opcode"] == Opcode.GRADIENT
     for i, total in enumerate(sums):
-        if gradient and i // 4 % d["g.g_tile"] >= d["u.u_rows"]:
+        if gradient and i // 4 % m_tile >= d["u.u_rows"]:
             continue
         at = d["u.wv_off"] + (4 * i // 8 * 8 if d["u.u_plain"] else 8 * i)
         word = mem.load(at)

@@ -62,15 +62,21 @@ def layout(images: int, blocks: int, words: int) -> dict[str, int]:
             "v.m_jump": 8 * row - 8 * (images - 1) * blocks * row}
 
 
-def random_drop(rng: random.Random, images: int, blocks: int, words: int) -> dict[str, int]:
-    """Numbers of the words of a dropout, from anywhere: of feature maps, of dense ones."""
+def random_drop(rng: random.Random, images: int, blocks: int, words: int,
+                image: int | None = None) -> dict[str, int]:
+    """Numbers of the words of a dropout: of feature maps, of dense ones.
+
+    They begin with those of an image of the mini-batch, or anywhere.
+    """
     first = rng.choice((0, rng.getrandbits(20), rng.getrandbits(32)))
     whole = blocks * words
-    step, image = 1, whole - words + 1
+    step, jump = 1, whole - words + 1
     block = 1 - (images - 1) * whole
     if images == 1 and rng.randrange(2):
-        step, image, block = blocks, 0, 1 - (words - 1) * blocks
-    return {"v.d_first": first, "v.d_step": step, "v.d_image": image, "v.d_block": block,
+        step, jump, block = blocks, 0, 1 - (words - 1) * blocks
+    if image is not None:
+        first = image * (whole if jump or blocks == 1 else blocks)
+    return {"v.d_first": first, "v.d_step": step, "v.d_image": jump, "v.d_block": block,
             "v.d_tensor": rng.choice((0, rng.randrange(40), rng.getrandbits(16))),
             "v.d_least": rng.choice((0, 65535, 1 << 15, rng.getrandbits(16)))}
 
@@ -82,12 +88,16 @@ def random_key(rng: random.Random) -> dict[str, int]:
 
 
 def random_case(rng: random.Random, images: int, blocks: int, words: int,
-                offsets: dict[str, int], modes: dict[str, int] | None = None
-                ) -> tuple[dict[str, int], dict[str, int], Memory]:
-    """Fields, step-block entry and memory of a descriptor whose tensors begin at ``offsets``."""
+                offsets: dict[str, int], modes: dict[str, int] | None = None,
+                image: int | None = None) -> tuple[dict[str, int], dict[str, int], Memory]:
+    """Fields, step-block entry and memory of a descriptor whose tensors begin at ``offsets``.
+
+    ``image``: first image of a dropout, as of :func:`random_drop`.
+    """
     at = {f"v.{name}_off": offsets[name] for name in SYMBOLS}
     values = {"pre.opcode": int(Opcode.VECTOR), **(modes or random_modes(rng)),
-              **layout(images, blocks, words), **random_drop(rng, images, blocks, words), **at}
+              **layout(images, blocks, words),
+              **random_drop(rng, images, blocks, words, image), **at}
     params = {"shift": rng.randint(0, 47), "a_scale": random_scale(rng),
               "b_scale": random_scale(rng), "limit": random_limit(rng), **random_key(rng)}
     memory: Memory = {}

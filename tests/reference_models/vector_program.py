@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from reference_models import norm_cases
+from reference_models.described import described
 from reference_models.pool_program import Pools
 from reference_models.vector_cases import (
     layout,
@@ -85,7 +86,7 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
             "pre.wait_x_sem": int(Semaphore.VECTOR), "pre.wait_x": number,
             "pre.rec_off": places["records"] + number * RECORD_WORDS * WORD_BYTES}
         if pools and rng.random() < pools:
-            descriptors += pack_descriptor({**pooling.fields(number, maps), **head})
+            descriptors += pack_descriptor(described({**pooling.fields(number, maps), **head}))
             params += pack_params(Opcode.POOL, {"shift": rng.choice((0, 1, rng.randint(0, 20)))})
             continue
         if rng.random() < norms:
@@ -99,18 +100,19 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
             fields, descriptor, initial = norm_cases.random_case(
                 rng, NormProgram(rng.randrange(4)), blocks, parts, at)
             content.update(initial)
-            descriptors += pack_descriptor({**fields, **head})
+            descriptors += pack_descriptor(described({**fields, **head}))
             params += pack_params(Opcode.NORM, descriptor)
             continue
         modes = random_modes(rng)
         a, b, result = rng.choice(maps), rng.choice(maps), rng.choice(maps)
         sums.append(arena.take(f"sums{number}", 64 * blocks))
-        descriptors += pack_descriptor({
+        first = rng.randint(0, min(*maps, spread, reduced, flags) // (line * words))
+        descriptors += pack_descriptor(described({
             "pre.opcode": int(Opcode.VECTOR), **head, **modes, **layout(images, blocks, words),
-            **(random_drop(rng, images, blocks, words) if modes["v.v_drop"] else {}),
+            **(random_drop(rng, images, blocks, words, first) if modes["v.v_drop"] else {}),
             "v.a_off": a, "v.b_off": spread if modes["v.v_spread"] else b, "v.m_off": flags,
             "v.k_off": table, "v.v_off": reduced if modes["v.v_reduce"] else result,
-            "v.s_off": sums[-1]})
+            "v.s_off": sums[-1]}))
         params += pack_params(Opcode.VECTOR, {
             "shift": rng.randint(0, 30), "a_scale": random_scale(rng),
             "b_scale": random_scale(rng), **random_key(rng)})

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {".py": 600, ".sv": 500, ".v": 500, ".tcl": 500}
-FOLDERS = ("pynq_train", "rtl", "sim", "overlays", "tests")
+FOLDERS = ("pynq_train", "rtl", "sim", "overlays", "mutants", "tests")
 
 
 def sources() -> list[Path]:

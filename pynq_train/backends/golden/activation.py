@@ -45,13 +45,13 @@ class Activation:
 
     @classmethod
     def of_vector(cls, d: Fields) -> Activation:
-        """Return that of section ``v``.
+        """Return that of section ``gv``.
 
         Without ReLU a flag says that a result is positive; with a dropout all flags are set, and
         the vector unit clears those of dropped elements.
         """
-        relu = bool(d["v.v_relu"])
-        return cls(relu, bool(d["v.v_clip"]), relu or not d["v.v_drop"])
+        relu = bool(d["gv.relu"])
+        return cls(relu, bool(d["gv.clip"]), relu or not d["gv.drop"])
 
     def at(self, params: Fields) -> Activation:
         """Return it with the numbers of a step-block entry, given as fields."""
@@ -113,8 +113,8 @@ class Gradient:
 
     @classmethod
     def of_vector(cls, d: Fields, name: str) -> Gradient:
-        """Return that of map ``name`` (a or b) of section ``v``: flags are read or written."""
-        return cls(bool(d[f"v.v_mask_{name}"]) and not d["v.v_flags"])
+        """Return that of map ``name`` (a or b) of section ``gv``: flags are read or written."""
+        return cls(bool(d[f"gv.mask_{name}"]) and not d["gv.flags"])
 
     def through(self, codes: Array, live: Array | None, out: Array | None = None) -> Array:
         """Return a gradient behind the flags.

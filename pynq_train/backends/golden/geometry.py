@@ -25,7 +25,8 @@ from pynq_train.program.program import Fields
 class Geometry:
     """Section ``g`` of a descriptor: what a convolution computes, without how.
 
-    Sizes are those of the layer before pooling. Offsets are bytes in the arena, byte strides are
+    Sizes are those of the layer before pooling. Offsets are bytes in the arena, of the first image
+    that the descriptor takes; byte strides are
     (image, channel block, row, column). ``docs/gen/descriptors.md`` lists the fields.
     """
 
@@ -76,8 +77,10 @@ class Geometry:
             Pass(g["pass"]), g["kernel"], g["stride"], bool(g["pool"]), bool(g["flags"]),
             bool(g["bias"]), g["phase"], LoadMode(g["mode"]), g["pad_top"], g["pad_left"], g["m"],
             g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"], g["out_rows"], g["out_cols"],
-            g["x"], tuple(g[f"x_strides{i}"] for i in range(4)), g["y"],
-            tuple(g[f"y_strides{i}"] for i in range(4)), g["flag"],
+            g["x"] + d["gc.first"] * g["x_strides0"], tuple(g[f"x_strides{i}"] for i in range(4)),
+            g["y"] + d["gc.first"] * g["y_strides0"],
+            tuple(g[f"y_strides{i}"] for i in range(4)),
+            g["flag"] + d["gc.first"] * g["flag_strides0"],
             tuple(g[f"flag_strides{i}"] for i in range(3)), g["w"], g["b"], g["tile"],
             g["group"], Activation.of_convolution(d), Gradient.of_convolution(d))
 

@@ -1,6 +1,6 @@
 """Executes descriptors from a memory image.
 
-It reads the geometry of a descriptor and never its schedule: golden says what must come out,
+It reads opcode and geometry of a descriptor and never its schedule: golden says what must come out,
 however the engine goes about it (``docs/adr/002-golden-reads-geometry.md``).
 """
 
@@ -129,7 +129,7 @@ class GoldenMachine:
         if decoded.opcode == Opcode.FENCE:
             return
         d = decoded.fields
-        entry = memory.read("the step-block entry", step_off + PARAM_BYTES * d["pre.param"],
+        entry = memory.read("the step-block entry", step_off + PARAM_BYTES * d["gc.entry"],
                             PARAM_BYTES)
         params = unpack_params(decoded.opcode, entry)
         if decoded.geometry is not None and decoded.opcode == Opcode.GRADIENT:
@@ -157,4 +157,4 @@ class GoldenMachine:
             record = pool(memory, d, params, self._workers)
         else:
             record = scalar.softmax(memory, d, params)
-        memory.record(d["pre.rec_off"], *record)
+        memory.record(d["gc.record"], *record)

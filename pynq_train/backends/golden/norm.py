@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from pynq_train.arrays import Array
@@ -21,10 +23,13 @@ from pynq_train.hw.norm import (
     Scratch,
 )
 from pynq_train.hw.tables import ROOT_SEEDS
-from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT
+from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, WORD_BYTES
 from pynq_train.program.program import Fields
 
 MEASURE_TOP = (1 << 47) - 1
+_PROGRAMS = {(False, False): NormProgram.FORWARD, (False, True): NormProgram.FORWARD_FROZEN,
+             (True, False): NormProgram.BACKWARD, (True, True): NormProgram.BACKWARD_FROZEN}
+"""Micro-program by whether it is of the gradient, and of frozen statistics."""
 _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
 
 
@@ -39,27 +44,26 @@ def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     Returns:
         Its record: OR of the magnitudes of A and B, number of saturations.
     """
-    program = NormProgram(d["n.n_program"])
-    shape = (d["n.n_blocks"], CHANNELS_PER_WORD)
+    program = _PROGRAMS[bool(d["gn.back"]), bool(d["gn.frozen"])]
+    shape = (d["gn.blocks"], CHANNELS_PER_WORD)
     back = program in _BACKWARD
     unit = _Unit(d, p, shape)
     for word, values in _inputs(memory, d, program, shape).items():
         unit.scratch[word] = values
     unit.run(program)
     out = unit.out
-    table = memory.view("the coefficients", d["n.k_off"], (*shape, 2), np.int64)
+    table = memory.view("the coefficients", d["gn.coefs"], (*shape, 2), np.int64)
     table[...] = 0
     for name, number in (("a", Out.A), ("b", Out.B), ("c", Out.C)):
         place = COEFFICIENT.at(name)
         table[..., place.word] |= place.insert(out[number])
     if back:
-        for index, gradient in enumerate((Out.D_GAMMA, Out.D_BETA)):
-            memory.view("the gradient", d["n.d_off"] + index * d["n.p_step"], shape,
-                        np.int64)[...] = out[gradient]
+        for name, gradient in (("d_gamma", Out.D_GAMMA), ("d_beta", Out.D_BETA)):
+            memory.view("the gradient", d[f"gn.{name}"], shape, np.int64)[...] = out[gradient]
     else:
-        _pairs(memory, "the statistics", d["n.q_off"], shape, (out[Out.MEAN], out[Out.RECIPROCAL]))
+        _pairs(memory, "the statistics", d["gn.kept"], shape, (out[Out.MEAN], out[Out.RECIPROCAL]))
     if program == NormProgram.FORWARD:
-        _pairs(memory, "the running statistics", d["n.r_off"], shape,
+        _pairs(memory, "the running statistics", d["gn.running"], shape,
                (out[Out.RUN_MEAN], out[Out.RUN_VAR]))
     return unit.measure, unit.saturations
 
@@ -74,18 +78,17 @@ def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
     back = program in _BACKWARD
     found: dict[Scratch, Array] = {}
     if program != NormProgram.FORWARD_FROZEN:
-        parts = [memory.view("the sums", d["n.s_off"] + part * d["n.n_step"], (blocks, 2, lanes),
-                             np.int64) for part in range(d["n.n_parts"])]
+        parts = [memory.view("the sums", d["gn.sums"] + part * d["gn.part_bytes"],
+                             (blocks, 2, lanes), np.int64) for part in range(d["gn.parts"])]
         # Parts of the mini-batch have been summed by descriptors of their own; int64 wraps as the
         # adder of the engine does.
         total = np.stack(parts).sum(axis=0, dtype=np.int64)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
-    for index, word in enumerate((Scratch.GAMMA, Scratch.BETA)):
-        masters = memory.view("the masters", d["n.p_off"] + index * d["n.p_step"], (*shape, 2),
-                              np.int32)
+    for name, word in (("gamma", Scratch.GAMMA), ("beta", Scratch.BETA)):
+        masters = memory.view("the masters", d[f"gn.{name}"], (*shape, 2), np.int32)
         found[word] = masters[..., 0].astype(np.int64)
-    name, offset = ("the statistics", d["n.q_off"]) if back else ("the running statistics",
-                                                                  d["n.r_off"])
+    name, offset = (("the statistics", d["gn.kept"]) if back
+                    else ("the running statistics", d["gn.running"]))
     pair = memory.view(name, offset, (blocks, 2, lanes), np.int64)
     words = (Scratch.MEAN, Scratch.RECIPROCAL) if back else (Scratch.RUN_MEAN, Scratch.RUN_VAR)
     found[words[0]], found[words[1]] = pair[:, 0], pair[:, 1]
@@ -127,14 +130,16 @@ class _Unit:
             Exponent.MASTER: MASTER_EXPONENT, Exponent.A: p["a_exp"], Exponent.B: p["b_exp"],
             Exponent.C: p["c_exp"]}
 
-        def given(name: str) -> SoftFloats:
-            """Constant of the descriptor: 1 / N, N / (N - 1) or eps."""
-            significand = np.full(shape, d[f"n.n_{name}_m"], np.int64)
-            return SoftFloats(zero, significand, np.full(shape, d[f"n.n_{name}_e"], np.int64))
-
+        # The statistics are those of all pixels of all images. A variance of one element is 0.
+        count = d["gc.count"] * d["gn.pixels"]
+        if count < 1:
+            raise ValueError(f"elements of the statistics: expected 1 or more, found {count}")
+        (eps,) = struct.unpack("<d", d["gn.eps"].to_bytes(WORD_BYTES, "little"))
         self._constants = {
-            Constant.PER_ELEMENT: given("mean"), Constant.UNBIASED: given("var"),
-            Constant.EPS: given("eps"),
+            Constant.PER_ELEMENT: SoftFloats.of_float(1 / count, shape),
+            Constant.UNBIASED: SoftFloats.of_float(count / (count - 1) if count > 1 else 0.0,
+                                                   shape),
+            Constant.EPS: SoftFloats.of_float(eps, shape),
             Constant.ALPHA: SoftFloats.of_int(np.full(shape, p["alpha"], np.int64), -16),
             Constant.HALF: SoftFloats.of_float(0.5, shape),
             Constant.THREE_HALVES: SoftFloats.of_float(1.5, shape)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import rne_shift, saturate
 from pynq_train.hw.limits import MAX_POOL_KERNEL
 from pynq_train.hw.pool import ARGMAX_PIXELS, ARGMAX_ROW
-from pynq_train.hw.words import CHANNELS_PER_WORD, round_up
+from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES, round_up
 from pynq_train.program.program import Fields
 
 CODE_BITS = 16
@@ -48,8 +49,8 @@ class _Site:
     @classmethod
     def of(cls, d: Fields) -> _Site:
         """Return the sizes of a descriptor's fields ``d``."""
-        return cls(*(d[f"p.{name}"] for name in ("p_rows", "p_cols", "q_rows", "q_cols",
-                                                 "p_kernel", "p_stride", "p_top", "p_left")))
+        return cls(*(d[f"gp.{name}"] for name in ("rows", "cols", "q_rows", "q_cols", "kernel",
+                                                  "stride", "top", "left")))
 
     def blank(self, images: int, fill: int) -> Array:
         """Return a map with all places that windows reach, each element ``fill``.
@@ -84,8 +85,8 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
          workers: Workers) -> tuple[int, int]:
     """Run the pooling pass on a POOL descriptor.
 
-    Maps are int16 ``[image, block, row, column, lane]``, images ``i_step`` and ``o_step`` bytes
-    apart; argmax indices uint16 ``[image, block, pixel]``, planes filled to whole words.
+    Maps are int16 ``[image, block, row, column, lane]``; argmax indices uint16 ``[image, block,
+    pixel]``, planes filled to whole words.
 
     Args:
         memory: the arena.
@@ -96,7 +97,7 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
     Returns:
         Its record: measure, saturations.
     """
-    site, blocks, back = _Site.of(d), d["p.p_blocks"], d["p.p_back"]
+    site, blocks, back = _Site.of(d), d["gp.blocks"], d["gp.back"]
     whole = (blocks, site.rows, site.cols, CHANNELS_PER_WORD)
     pooled = (blocks, site.q_rows, site.q_cols, CHANNELS_PER_WORD)
     row = round_up(site.q_rows * site.q_cols, ARGMAX_PIXELS)
@@ -104,13 +105,21 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
     def run(image: int) -> tuple[int, int]:
         """Do one image; return measure and saturations."""
         def view(name: str, key: str, shape: tuple[int, ...], dtype: type) -> Array:
-            return memory.view(name, d[f"p.{key}_off"] + image * d[f"p.{key}_step"], shape, dtype)
+            """Return the channel blocks of the image of a tensor."""
+            offset = d[f"gp.{key}"] + (d["gc.first"] + image) * d[f"gp.{key}_image"]
+            block = d[f"gp.{key}_block"]
+            plane = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+            memory.words(name, offset, (shape[0], plane // WORD_BYTES), (block, WORD_BYTES))
+            inner = np.empty(shape[1:], dtype).strides
+            return np.ndarray(shape, dtype, memory.arena.data, offset, (block, *inner))
 
-        source = view("the map that is read", "i", pooled if back else whole, np.int16)
-        result = view("the map that is written", "o", whole if back else pooled, np.int16)
+        large, small = ("the map that is written", "the map that is read")[::1 if back else -1]
+        large_map = view(large, "map", whole, np.int16)
+        small_map = view(small, "pooled", pooled, np.int16)
+        source, result = (small_map, large_map) if back else (large_map, small_map)
         argmax = None
-        if back or d["p.p_argmax"]:
-            argmax = view("the argmax indices", "w", (blocks, row), np.uint16)
+        if back or d["gp.keep"]:
+            argmax = view("the argmax indices", "argmax", (blocks, row), np.uint16)
         total = _backward(site, source, argmax) if back else _forward(site, source, argmax)
         exact = rne_shift(total.astype(np.int64), p["shift"]) if p["shift"] else total
         codes = saturate(exact, CODE_BITS)
@@ -122,7 +131,7 @@ def pool(memory: ArenaViews, d: Fields, p: Fields,
                 int(np.count_nonzero(codes != exact)))
 
     measure = saturations = 0
-    for part in workers.map(run, range(d["p.p_images"])):
+    for part in workers.map(run, range(d["gc.count"])):
         measure |= part[0]
         saturations += part[1]
     return measure, saturations

@@ -91,7 +91,7 @@ def update(memory: ArenaViews, d: Fields, p: Fields,
     Returns:
         Its record: measure, saturations.
     """
-    sums = memory.view("the gradient sums", d["u.g_off"], (d["u.u_count"],), np.int64)
+    sums = memory.view("the gradient sums", d["gu.sums"], (d["gu.elements"],), np.int64)
     return update_from(memory, d, p, sums, workers)
 
 
@@ -99,7 +99,7 @@ def update_from(memory: ArenaViews, d: Fields, p: Fields, sums: Array,
                 workers: Workers) -> tuple[int, int]:
     """Run the update unit on given sums (GRADIENT: those of the weight gradient).
 
-    Of a GRADIENT, only the first ``u_rows`` output channels of each m tile are touched.
+    Of a GRADIENT, only the first ``rows`` output channels of each m tile are touched.
 
     Args:
         memory: the arena.
@@ -114,19 +114,19 @@ def update_from(memory: ArenaViews, d: Fields, p: Fields, sums: Array,
     Raises:
         ValueError: there are not as many sums as the descriptor has elements.
     """
-    count = d["u.u_count"]
+    count = d["gu.elements"]
     if len(sums) != count:
-        raise ValueError(f"u_count: expected the weights of the geometry ({len(sums)}), "
+        raise ValueError(f"gu.elements: expected the weights of the geometry ({len(sums)}), "
                          f"found {count}")
-    shape = (count,) if d["u.u_plain"] else (count, 2)
-    masters = memory.view("the masters", d["u.wv_off"], shape, np.int32)
-    copy = (memory.view("the 16-bit copy", d["u.w16_off"], (count,), np.int16)
-            if d["u.u_copy"] else None)
+    shape = (count,) if d["gu.plain"] else (count, 2)
+    masters = memory.view("the masters", d["gu.masters"], shape, np.int32)
+    copy = (memory.view("the 16-bit copy", d["gu.copy"], (count,), np.int16)
+            if d["gu.copies"] else None)
 
-    if d["pre.opcode"] == Opcode.GRADIENT and d["u.u_rows"] < d["g.g_tile"]:
+    if d["pre.opcode"] == Opcode.GRADIENT and d["gu.rows"] < d["g.g_tile"]:
         # The innermost dimensions of the weights are [m of the tile, 4 n]: live rows stand in
         # front.
-        live, block = d["u.u_rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
+        live, block = d["gu.rows"] * CHANNELS_PER_WORD, d["g.g_tile"] * CHANNELS_PER_WORD
         sums = sums.reshape(-1, block)[:, :live]
         masters = masters.reshape(-1, block, *shape[1:])[:, :live]
         copy = None if copy is None else copy.reshape(-1, block)[:, :live]
@@ -229,19 +229,19 @@ def softmax(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     Returns:
         Its record: sum of losses, correct predictions.
     """
-    batch, classes = d["f.f_batch"], d["f.f_classes"]
+    batch, classes = d["gc.count"], d["gf.classes"]
     blocks = ceil_div(classes, CHANNELS_PER_WORD)
     shape = (blocks, batch, CHANNELS_PER_WORD)
-    logits = memory.view("the logits", d["f.logit_off"], shape, np.int16)
-    labels = memory.view("the labels", d["f.label_off"], (batch,), np.int64)
+    logits = memory.view("the logits", d["gf.logits"], shape, np.int16)
+    labels = memory.view("the labels", d["gf.labels"], (batch,), np.int64)
     z = logits.transpose(1, 0, 2).reshape(batch, -1)[:, :classes].astype(np.int64)
     hit = np.arange(classes) == labels[:, None]
     counted = np.arange(batch) < p["valid"]
     correct = int(((z.argmax(axis=1) == labels) & counted).sum())
-    loss, codes = (squared_error if d["f.f_mse"] else cross_entropy)(z, hit, p)
-    if d["f.f_grad"]:
+    loss, codes = (squared_error if d["gf.mse"] else cross_entropy)(z, hit, p)
+    if d["gf.grad"]:
         padded = np.zeros((batch, blocks * CHANNELS_PER_WORD), np.int16)
         padded[:, :classes] = codes * counted[:, None]
-        out = memory.view("the logit gradients", d["f.dlogit_off"], shape, np.int16)
+        out = memory.view("the logit gradients", d["gf.gradient"], shape, np.int16)
         out[...] = padded.reshape(batch, blocks, CHANNELS_PER_WORD).transpose(1, 0, 2)
     return int(loss[counted].sum()), correct

@@ -45,6 +45,71 @@ class _ChannelPart:
     sums: Array
 
 
+@dataclass(frozen=True)
+class _Site:
+    """Sizes of the maps of a VECTOR descriptor.
+
+    Attributes:
+        fields: fields of the descriptor.
+        images: images of the maps; of dense maps 1, whose words are the images.
+        blocks: channel blocks.
+        words: words of a channel block of an image.
+        first: first image of the descriptor in the mini-batch.
+        dense: the maps are dense.
+    """
+
+    fields: Fields
+    images: int
+    blocks: int
+    words: int
+    first: int
+    dense: bool
+
+    @classmethod
+    def of(cls, d: Fields) -> _Site:
+        """Return the sizes of sections ``gc`` and ``gv``.
+
+        Raises:
+            ValueError: a size is below 1.
+        """
+        count, pixels, dense = d["gc.count"], d["gv.pixels"], bool(d["gv.dense"])
+        for name in ("gc.count", "gv.blocks", "gv.pixels"):
+            if d[name] < 1:
+                raise ValueError(f"{name}: expected 1 or more, found {d[name]}")
+        images, words = (1, count * pixels) if dense else (count, pixels)
+        return cls(d, images, d["gv.blocks"], words, d["gc.first"], dense)
+
+    def map_of(self, memory: ArenaViews, what: str, name: str, one: bool = False) -> Array:
+        """Return the images of a map: int16 ``[image, block, word, lane]``.
+
+        Args:
+            memory: the arena.
+            what: name of the map, for errors.
+            name: its field.
+            one: it has one word for all pixels: ``[block, image, lane]``.
+        """
+        d = self.fields
+        image, block = d[f"gv.{name}_image"], d[f"gv.{name}_block"]
+        offset = d[f"gv.{name}"] + self.first * image
+        shape: tuple[int, ...] = (self.images, self.blocks, self.words)
+        # The words of a dense map are images.
+        steps: tuple[int, ...] = (image, block, image if self.dense else WORD_BYTES)
+        if one:
+            shape, steps = (self.blocks, self.images), (block, image)
+        words = memory.words(what, offset, shape, steps)
+        return np.ndarray((*shape, CHANNELS_PER_WORD), np.int16, memory.arena.data, offset,
+                          (*words.strides, 2))
+
+    def flags(self, memory: ArenaViews) -> Array:
+        """Return the flags: uint64 ``[image, block, flag word]``."""
+        d = self.fields
+        image, block = d["gv.m_image"], d["gv.m_block"]
+        shape = (self.images, self.blocks, ceil_div(self.words, FLAG_MASK_PIXELS))
+        # Those of dense maps stand in the order of their words, from image 0 on.
+        offset = d["gv.m"] + (0 if self.dense else self.first * image)
+        return memory.view("the flags", offset, shape, np.uint64, (image, block, WORD_BYTES))
+
+
 def vector(memory: ArenaViews, d: Fields, p: Fields,
            workers: Workers) -> tuple[int, int]:
     """Run the vector unit on a VECTOR descriptor.
@@ -60,44 +125,34 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
     Returns:
         Its record: measure, saturations.
     """
-    images, blocks, words = d["v.v_images"], d["v.v_blocks"], d["v.v_words"]
+    site = _Site.of(d)
     lanes = CHANNELS_PER_WORD
-    full, line = (images, blocks, words, lanes), (blocks, images, lanes)
-
-    def map_of(what: str, offset: int, plain: int) -> Array:
-        """Return a map: images ``v_step`` apart, or (``plain``) one word per plane."""
-        if plain:
-            return memory.view(what, offset, line, np.int16)
-        places = memory.words(what, offset, full[:3], (d["v.v_step"], words * WORD_BYTES,
-                                                 WORD_BYTES))
-        return np.ndarray(full, np.int16, memory.arena.data, offset, (*places.strides, 2))
-
-    a = map_of("map a", d["v.a_off"], 0)
+    a = site.map_of(memory, "map a", "a")
     b = flags = table = out = None
-    if d["v.v_b"]:
-        b = map_of("map b", d["v.b_off"], d["v.v_spread"])
-    if d["v.v_flags"] or d["v.v_mask_a"] or d["v.v_mask_b"]:
-        row = ceil_div(words, FLAG_MASK_PIXELS)
-        flags = memory.view("the flags", d["v.m_off"], (images, blocks, row), np.uint64)
-    if d["v.v_table"] or d["v.v_btable"]:
-        table = memory.view("the coefficients", d["v.k_off"], (blocks, lanes, 2), np.int64)
-    if d["v.v_write"]:
-        out = map_of("the result", d["v.v_off"], d["v.v_reduce"])
+    if d["gv.has_b"]:
+        b = site.map_of(memory, "map b", "b", bool(d["gv.spread"]))
+    if d["gv.flags"] or d["gv.mask_a"] or d["gv.mask_b"]:
+        flags = site.flags(memory)
+    if d["gv.a_table"] or d["gv.b_table"]:
+        table = memory.view("the coefficients", d["gv.coefs"], (site.blocks, lanes, 2), np.int64)
+    if d["gv.write"]:
+        out = site.map_of(memory, "the result", "y", bool(d["gv.reduce"]))
 
     def run(group: slice) -> _ChannelPart:
         """Do a group of channel blocks."""
         return _blocks(d, p, _by_block(a, group),
-                       None if b is None else b[group] if d["v.v_spread"] else _by_block(b, group),
+                       None if b is None else b[group] if d["gv.spread"] else _by_block(b, group),
                        None if flags is None else _by_block(flags, group),
                        None if table is None else table[group],
-                       None if out is None else out[group] if d["v.v_reduce"]
+                       None if out is None else out[group] if d["gv.reduce"]
                        else _by_block(out, group),
-                       _kept(d, p, group) if d["v.v_drop"] else None)
+                       _kept(site, p, group) if d["gv.drop"] else None)
 
-    size = max(1, _GROUP_ELEMENTS // (images * words * lanes))
-    parts = workers.map(run, [slice(k, k + size) for k in range(0, blocks, size)])
-    if d["v.v_sums"]:
-        memory.view("the sums", d["v.s_off"], (blocks, 2, lanes), np.int64)[...] = np.concatenate(
+    size = max(1, _GROUP_ELEMENTS // (site.images * site.words * lanes))
+    parts = workers.map(run, [slice(k, k + size) for k in range(0, site.blocks, size)])
+    if d["gv.has_sums"]:
+        offset = d["gv.sums"] + d["gc.part"] * d["gv.part_bytes"]
+        memory.view("the sums", offset, (site.blocks, 2, lanes), np.int64)[...] = np.concatenate(
             [part.sums for part in parts])
     measure = 0
     for part in parts:
@@ -110,16 +165,19 @@ def _by_block(array: Array, group: slice) -> Array:
     return array[:, group].swapaxes(0, 1)
 
 
-def _kept(d: Fields, p: Fields, group: slice) -> Array:
-    """Return what a dropout keeps of some channel blocks: bool ``[block, image, word, lane]``."""
-    images, words = d["v.v_images"], d["v.v_words"]
-    # The steps move a number from word to word, from a plane's last word to the next image and from
-    # the last image to the next block; here they are made strides of word, image and block.
-    plane = (words - 1) * d["v.d_step"] + d["v.d_image"]
-    whole = images * plane - d["v.d_image"] + d["v.d_block"]
-    block, image, word = np.ogrid[:d["v.v_blocks"], :images, :words]
-    numbers = d["v.d_first"] + block[group] * whole + plane * image + d["v.d_step"] * word
-    return keep_words(d["v.d_least"], p["drop_seed"], p["drop_step"], d["v.d_tensor"], numbers)
+def _kept(site: _Site, p: Fields, group: slice) -> Array:
+    """Return what a dropout keeps of some channel blocks: bool ``[block, image, word, lane]``.
+
+    Words count in the order (image, channel block, pixel), from image 0 of the mini-batch on.
+    """
+    d = site.fields
+    block, image, word = np.ogrid[:site.blocks, :site.images, :site.words]
+    block = block[group]
+    if site.dense:  # a word is an image of one pixel
+        numbers = (site.first + word) * site.blocks + block + 0 * image
+    else:
+        numbers = ((site.first + image) * site.blocks + block) * site.words + word
+    return keep_words(d["gv.least"], p["drop_seed"], p["drop_step"], d["gv.tensor"], numbers)
 
 
 def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
@@ -139,40 +197,40 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
         out: result, int16, written; None without.
         kept: what the dropout keeps, bool of the shape of map a; None without.
     """
-    live = None if flags is None or d["v.v_flags"] else _unpack(flags, a16.shape[2])
+    live = None if flags is None or d["gv.flags"] else _unpack(flags, a16.shape[2])
     a = _floats(Gradient.of_vector(d, "a").through(a16, live))
     b = None
     if b16 is not None:
-        whole = np.broadcast_to(b16[:, :, None], a16.shape) if d["v.v_spread"] else b16
+        whole = np.broadcast_to(b16[:, :, None], a16.shape) if d["gv.spread"] else b16
         b = _floats(Gradient.of_vector(d, "b").through(whole, live))
     if kept is not None:
         a *= kept
         b = b if b is None else b * kept
     blocks = len(a)
     sums: Array = np.zeros((blocks, 2, CHANNELS_PER_WORD), np.int64)
-    if d["v.v_sums"]:
-        sums = _sums(a, a if d["v.v_square"] else b)
-    if not d["v.v_write"]:
+    if d["gv.has_sums"]:
+        sums = _sums(a, a if d["gv.square"] else b)
+    if not d["gv.write"]:
         return _ChannelPart(0, 0, sums)
     scale: Array = np.empty((2, blocks, CHANNELS_PER_WORD), np.int64)
     offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
-    if table is not None and d["v.v_table"]:
+    if table is not None and d["gv.a_table"]:
         scale[0], offset = (place.extract(table[..., place.word])
                             for place in (COEFFICIENT.at("a"), COEFFICIENT.at("c")))
-    if table is not None and d["v.v_btable"]:
+    if table is not None and d["gv.b_table"]:
         place = COEFFICIENT.at("b")
         scale[1] = place.extract(table[..., place.word])
-    terms = a.shape[2] if d["v.v_reduce"] else 1
+    terms = a.shape[2] if d["gv.reduce"] else 1
     # Bound of any total: below 2**47 it never wraps, and float64 holds it. Only larger ones take
     # the slower way in int64.
     most = (np.abs(scale).sum(0) << 15) * terms + np.abs(offset)
-    line = (blocks, 1, CHANNELS_PER_WORD) if d["v.v_reduce"] else (blocks, 1, 1, CHANNELS_PER_WORD)
+    line = (blocks, 1, CHANNELS_PER_WORD) if d["gv.reduce"] else (blocks, 1, 1, CHANNELS_PER_WORD)
     scale, offset = scale.reshape(2, *line), offset.reshape(line)
     assert out is not None
     if most.max() < 1 << SUM_BITS - 1:
-        return _round(d, p, _total(a, b, scale, offset, d["v.v_reduce"]), out, flags, kept, sums)
-    return _round(d, p, _total_int(a, b, scale, offset, d["v.v_reduce"]), out, flags, kept, sums)
+        return _round(d, p, _total(a, b, scale, offset, d["gv.reduce"]), out, flags, kept, sums)
+    return _round(d, p, _total_int(a, b, scale, offset, d["gv.reduce"]), out, flags, kept, sums)
 
 
 def _floats(codes: Array) -> Array:
@@ -237,7 +295,7 @@ def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
         p: fields of the step-block entry.
         total: integers, in float64 (below 2**53; overwritten) or int64.
         out: codes, int16.
-        flags: uint64, written with ``v_flags``.
+        flags: uint64, written with ``flags``.
         kept: what the dropout keeps, or None.
         sums: sums of the group, handed on.
     """
@@ -252,7 +310,7 @@ def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
     activation = Activation.of_vector(d).at(p)
     activation.apply(codes)
     out[...] = codes
-    if d["v.v_flags"] and flags is not None:
+    if d["gv.flags"] and flags is not None:
         live = activation.live(codes)
         # The gradient passes where the value was kept, too.
         flags[...] = _pack(live if kept is None else live & kept)

@@ -16,6 +16,7 @@ from pynq_train.hw.emit.text import (
     section_struct,
 )
 from pynq_train.hw.fields import Section
+from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 from pynq_train.hw.registers import Register
 from pynq_train.hw.words import ABSENT_WEIGHT, MASTER_EXPONENT
 
@@ -66,7 +67,7 @@ def _sections() -> list[str]:
     """Return the places of all sections that a unit reads, and their structs."""
     lines = [""]
     for name, section in commands.SECTIONS.items():
-        if name in commands.GEOMETRY:
+        if name in GEOMETRY_SECTIONS:
             continue
         lines += [constant(f"Sec{camel(name)}First", section.first, section.doc),
                   constant(f"Sec{camel(name)}Words", section.words)]
@@ -79,7 +80,7 @@ def _sections() -> list[str]:
     generator = commands.SECTIONS["yw"]
     lines.append(constant("AddrGenWords", generator.words))
     for name, section in commands.SECTIONS.items():
-        if name not in (*commands.GEOMETRY, "yw", "yf"):
+        if name not in (*GEOMETRY_SECTIONS, "yw", "yf"):
             lines += ["", f"  // {section.doc}", *section_struct(section)]
     generator = Section("addr_gen", generator.doc, generator.first, generator.words,
                         generator.places)

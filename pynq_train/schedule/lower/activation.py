@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pynq_train.graph.activation import Activation
-from pynq_train.hw.commands import LoadMode, Pass
+from pynq_train.hw.commands import LoadMode
 from pynq_train.program.program import Fields
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -23,13 +23,6 @@ def activation_fields(activation: Activation, prefix: str) -> Fields:
     """
     return {f"{prefix}relu": int(activation.low is not None),
             f"{prefix}clip": int(activation.top is not None)}
-
-
-def geometry_fields(spec: LayerSpec, kind: Pass) -> Fields:
-    """Return what section ``g`` says of a layer's activation in a pass."""
-    forward = kind == Pass.FORWARD
-    return {**activation_fields(spec.activation if forward else Activation.NONE, "g.g_"),
-            "g.g_mode": 0 if forward else int(spec.gradient_mode)}
 
 
 @dataclass(frozen=True)

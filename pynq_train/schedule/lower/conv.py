@@ -20,11 +20,7 @@ from pynq_train.hw.words import (
     master_bytes,
 )
 from pynq_train.program.program import Fields
-from pynq_train.schedule.lower.activation import (
-    Loading,
-    activation_fields,
-    geometry_fields,
-)
+from pynq_train.schedule.lower.activation import Loading, activation_fields
 from pynq_train.schedule.lower.address_generator import (
     Rows,
     TileMove,
@@ -237,7 +233,6 @@ def lower(geo: TiledPass, at: LayerAddresses, flags: bool = True,
     _pixels(fields, geo)
     if geo.shape.kind == Pass.FORWARD and flags and geo.shape.spec.flags is not None:
         _flag_store(fields, geo, at)
-    _geometry(fields, geo, at, flags)
     return fields, _taps(geo)
 
 
@@ -493,37 +488,3 @@ def _update(fields: Fields, geo: TiledPass, at: LayerAddresses, momentum: bool) 
     fields.update({"u.wv_off": at.wv, "u.w16_off": at.w16, "u.u_copy": 1,
                    "u.u_count": spec.weight_elements // spec.m_tiles * shape.outer,
                    "u.u_plain": int(not momentum), "u.u_rows": min(spec.m, spec.m_tile)})
-
-
-def _geometry(fields: Fields, geo: TiledPass, at: LayerAddresses, flags: bool) -> None:
-    """Write section g: what the descriptor computes, for golden and for the verifier."""
-    shape, spec, x, y = geo.shape, geo.shape.spec, geo.shape.spec.x, geo.shape.spec.y
-    forward, gradient = shape.kind == Pass.FORWARD, shape.kind == Pass.WEIGHT_GRADIENT
-    m, n = spec.m, spec.n
-    if gradient:
-        m = min(m, (shape.m_first + shape.outer) * spec.m_tile) - shape.m_first * spec.m_tile
-        n = m if spec.group else n
-    fields.update({
-        "g.g_pass": int(shape.kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
-        **geometry_fields(spec, shape.kind),
-        "g.g_pool": int(spec.pool and forward),
-        "g.g_flags": int(forward and flags and spec.flags is not None),
-        "g.g_bias": int(spec.bias and shape.kind != Pass.BACKWARD), "g.g_phase": shape.phase,
-        "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
-        "g.g_pad_left": spec.pad_left, "g.g_m": m,
-        "g.g_n": n, "g.g_images": spec.images, "g.g_nb": spec.nb,
-        "g.g_in_rows": x.rows, "g.g_in_cols": x.cols, "g.g_out_rows": spec.out_rows,
-        "g.g_out_cols": spec.out_cols,
-        "g.g_x": at.dx if shape.kind == Pass.BACKWARD else at.x,
-        "g.g_y": at.y if forward else at.dy, "g.g_flag": at.flags,
-        "g.g_w": 0 if gradient else at.w16,
-        "g.g_b": (at.db if gradient else at.bias) if spec.bias else 0,
-        "g.g_group": spec.group,
-    })
-    put(fields, "g.g_x_strides",
-         (x.image_stride, x.block_stride, x.row_stride, x.col_stride))
-    put(fields, "g.g_y_strides",
-         (y.image_stride, y.block_stride, y.row_stride, y.col_stride))
-    if spec.flags is not None:
-        put(fields, "g.g_flag_strides", (spec.flags.image_stride, spec.flags.block_stride,
-                                          spec.flags.row_stride))

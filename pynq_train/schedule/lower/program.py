@@ -22,6 +22,7 @@ from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
+from pynq_train.schedule.lower.meaning import Meanings
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.memory.place import ZEROS
@@ -193,7 +194,7 @@ def build_evaluation(plan: Plan) -> ProgramImage:
 
 def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:
     """Return the program of ``descriptors`` under the name ``train`` or ``evaluate``."""
-    waits = _Waits(_parts(plan))
+    waits, meanings = _Waits(_parts(plan)), Meanings(plan, name)
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
     all_fields: list[Fields] = []
@@ -205,6 +206,7 @@ def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> Progra
             "pre.signal": int(SEMAPHORE_OF[descriptor.role.opcode]),
             "pre.param": plan.step_block.index(descriptor),
             "pre.rec_off": records_at + number * RECORD_BYTES,
+            **meanings.of(number, descriptor),
         })
         if taps:
             fields["pre.taps_off"] = taps_at + len(tap_bytes)
@@ -336,7 +338,7 @@ def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fie
     argmax = f"{spec.name}.flags"
     if descriptor.role == Role.POOL:
         keep = train and plan.active[layer]
-        x, y = input_symbol(plan, layer), output_symbol(plan, layer)
+        x, y = input_symbol(plan, layer, 0, train), output_symbol(plan, layer)
         fields = unit.forward(at(x), at(y), at(argmax), keep)
         waits.put(fields, "v", x, part=descriptor)
         waits.done(Semaphore.VECTOR, y, argmax, part=descriptor)

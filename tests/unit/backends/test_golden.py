@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 from reference_models import naive
+from reference_models.described import described
 from reference_models.golden_bench import FIRST, PROGRAM, RECORD, STEP, Bench, Case
 
 from pynq_train.backends import RunRequest, open_backend
@@ -74,7 +75,7 @@ def _memory(fields: dict[str, int], params: dict[str, int], nbytes: int,
             rng: np.random.Generator) -> np.ndarray:
     memory = rng.integers(0, 256, nbytes, dtype=np.uint8)
     fields = {"pre.rec_off": RECORD, "pre.param": 1, **fields}
-    memory[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(fields), np.uint8)
+    memory[:DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(described(fields)), np.uint8)
     memory[STEP + 16 : STEP + 32] = np.frombuffer(
         pack_params(Opcode(fields["pre.opcode"]), params), np.uint8)
     return memory
@@ -179,7 +180,7 @@ def test_illegal_descriptors_are_named() -> None:
     with open_backend("golden", 1 << 14) as backend:
         fence = pack_descriptor({"pre.opcode": int(Opcode.FENCE)})
         update = {"pre.opcode": int(Opcode.UPDATE), "u.g_off": 1 << 13, "u.u_count": 1 << 12}
-        backend.write(0, fence + pack_descriptor(update))
+        backend.write(0, fence + pack_descriptor(described(update)))
         with pytest.raises(HardwareFault, match=r"descriptor 1 .*gradient sums"):
             backend.run(RunRequest(0, 2, 8192, 1))
         backend.write(0, b"\x77" + bytes(1023))
@@ -196,8 +197,8 @@ def test_illegal_descriptors_are_named() -> None:
         backend.write(0, pack_descriptor({"pre.opcode": int(Opcode.CONV), **whole}))
         with pytest.raises(HardwareFault, match="found WEIGHT_GRADIENT in CONV"):
             backend.run(RunRequest(0, 1, 8192, 1))
-        backend.write(0, pack_descriptor({"pre.opcode": int(Opcode.GRADIENT), **whole,
-                                          "u.u_count": 32}))
+        backend.write(0, pack_descriptor(described({
+            "pre.opcode": int(Opcode.GRADIENT), **whole, "u.u_count": 32})))
         with pytest.raises(HardwareFault, match=r"the weights of the geometry \(64\), found 32"):
             backend.run(RunRequest(0, 1, 8192, 1))
 

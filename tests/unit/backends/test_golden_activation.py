@@ -17,7 +17,7 @@ def convolution(relu: int, clip: int) -> Activation:
 
 
 def vector(relu: int, clip: int, drop: int) -> Activation:
-    fields = {"v.v_relu": relu, "v.v_clip": clip, "v.v_drop": drop}
+    fields = {"gv.relu": relu, "gv.clip": clip, "gv.drop": drop}
     return Activation.of_vector(fields).at({"limit": 6})
 
 
@@ -62,6 +62,6 @@ def test_gradients_behind_flags() -> None:
 
 
 def test_a_vector_that_writes_flags_reads_none() -> None:
-    fields = {"v.v_mask_a": 1, "v.v_mask_b": 0, "v.v_flags": 0}
+    fields = {"gv.mask_a": 1, "gv.mask_b": 0, "gv.flags": 0}
     assert Gradient.of_vector(fields, "a").masked and not Gradient.of_vector(fields, "b").masked
-    assert not Gradient.of_vector({**fields, "v.v_flags": 1}, "a").masked
+    assert not Gradient.of_vector({**fields, "gv.flags": 1}, "a").masked

@@ -22,7 +22,8 @@ ARENA = (len(SYMBOLS) + 1) * SPACE
 def test_random(number: int, seed: int) -> None:
     rng = random.Random(f"vector{seed + number}")
     images, blocks, words = rng.randint(1, 4), rng.randint(1, 3), rng.randint(1, 70)
-    values, params, memory = random_case(rng, images, blocks, words, OFFSETS)
+    values, params, memory = random_case(rng, images, blocks, words, OFFSETS,
+                                         image=rng.randint(0, 9))
     values["pre.rec_off"] = RECORD
     check(rng, ARENA, values, params, memory, vector(memory, values, params))
 

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from reference_models.described import described, undescribed
 from reference_models.engine_model import run_conv
 
 from pynq_train.backends.golden import GoldenMachine, scalar
@@ -61,7 +62,7 @@ def test_gradients(name: str, plain: int, rng: np.random.Generator) -> None:
     for offset, data in made.image():
         image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
     for number in numbers:
-        fields = {**made.fields[number], "u.u_plain": plain}
+        fields = {**made.fields[number], "u.u_plain": plain, "gu.plain": plain}
         gone = take_away(fields, image, rng)
         params = {"g_shift": int(rng.integers(16, 44)), "w_shift": int(rng.integers(8, 20)),
                   "lr_shift": int(rng.integers(0, 30)), "lr": int(rng.integers(0, 1 << 16)),
@@ -140,7 +141,7 @@ def part(f: dict[str, int], tile: int) -> dict[str, int]:
                     "s.lim3": f["s.lim3"] - 4,
                     "u.wv_off": f["u.wv_off"] + half * (4 if f["u.u_plain"] else 8),
                     "u.w16_off": f["u.w16_off"] + 2 * half}
-    return {**f, **changes}
+    return described({**undescribed(f), **changes})
 
 
 @pytest.mark.parametrize("plain", [0, 1])
@@ -150,7 +151,7 @@ def test_slices(name: str, plain: int, rng: np.random.Generator) -> None:
     made = program(name)
     number, whole = next((k, f) for k, f in enumerate(made.fields)
                          if f["pre.opcode"] == Opcode.GRADIENT and f["g.g_m"] in (18, 20))
-    whole = {**whole, "u.u_plain": plain}
+    whole = {**whole, "u.u_plain": plain, "gu.plain": plain}
     image = rng.integers(0, 256, -(-made.arena_bytes // 8) * 8, dtype=np.uint8)
     for offset, data in made.image():
         image[offset:offset + len(data)] = np.frombuffer(data, np.uint8)

@@ -217,7 +217,7 @@ def test_bad_arrays_are_refused(model: Path, tmp_path: Path, capsys: Capture) ->
         ({"x": x, "y": y + 5}, "label of image 0: expected 0..2 (3 classes), found 5"),
         ({"x": x, "y": y[:3]}, "one label per image"),
         ({"x": x.astype(complex), "y": y}, "expected integers or floats"),
-        ({"x": np.zeros((40, 9, 9)), "y": y}, "image size: expected at most 6x6 pixels"),
+        ({"x": np.zeros((40, 9, 9)), "y": y}, "with 6x6 pixels and 1 channel"),
         ({"x": x}, "expected labels 'y', found images only"),
         ({"z": x}, "expected an array 'x'"),
     ]

@@ -88,7 +88,8 @@ def test_a_board_that_is_fit(board: Callable[..., None]) -> None:
     found = answers()
     assert {answer.state for answer in found.values()} == {State.OK}
     assert found["engine"].found == (
-        f"contract 0x{contract.hash_word(Z2.config):08x} (configuration zynq7020), ABI 1")
+        f"contract 0x{contract.hash_word(Z2.config):08x} (configuration zynq7020), "
+        f"ABI {registers.ABI_VERSION}")
     assert found["clock"].found == "100 MHz"
     assert "1024000 bytes copied in 90000 cycles: 1138 MB/s, predicted" in found["bandwidth"].found
     assert found["loop-back"].found == "565248 bytes copied through all ports, all equal"

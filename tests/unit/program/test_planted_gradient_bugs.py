@@ -67,7 +67,7 @@ def test_weight_gradient_without_update_is_caught() -> None:
     fields = list(PLANNED.fields)
     number = conv(PLANNED)
     fields[number] = {name: value for name, value in fields[number].items()
-                      if not name.startswith("u.")} | {"pre.opcode": int(Opcode.CONV),
+                      if not name.startswith(("u.", "gu."))} | {"pre.opcode": int(Opcode.CONV),
                                                        "pre.signal": int(Semaphore.CONV)}
     with pytest.raises(IllegalProgram, match=r"g_pass: expected the weight gradient in GRADIENT "
                                              r"descriptors only, found WEIGHT_GRADIENT in CONV"):
@@ -203,7 +203,8 @@ def without_biases() -> tuple[Scheduled, int, int]:
 def test_masters_of_another_gradient_are_caught() -> None:
     """The update unit reads ahead: it may still write the masters of its last descriptor."""
     planned, first, second = without_biases()
-    shared = {"u.wv_off": planned.fields[first]["u.wv_off"]}
+    masters = planned.fields[first]["u.wv_off"]
+    shared = {"u.wv_off": masters, "gu.masters": masters}
     message = "reads its masters, and nothing orders them; let the UPDATE unit of the second wait"
     refused(planned, second, shared, message)
     updates = sum(f["pre.opcode"] == Opcode.GRADIENT for f in planned.fields[:second])
@@ -226,7 +227,7 @@ def test_masters_with_momentum_in_the_place_of_plain_ones_are_caught() -> None:
     """Masters without momentum take half the bytes."""
     number = conv(PLANNED)
     wv = PLANNED.fields[number]["u.wv_off"]
-    program = PLANNED.program({number: {"u.u_plain": 1}})
+    program = PLANNED.program({number: {"u.u_plain": 1, "gu.plain": 1}})
     half = tuple(replace(r, nbytes=4 * PLANNED.fields[number]["u.u_count"]) if r.offset == wv else r
                  for r in program.regions)
     verify_program(replace(program, regions=half))

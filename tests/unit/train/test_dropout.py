@@ -277,7 +277,8 @@ def test_predictions_of_a_network_that_was_never_trained(
     x, y = data_of(MLP, 8)
     wanted = FloatTrainer(MLP, learner.params).logits(x)
     assert np.abs(learner.logits(x) - wanted).max() < 0.01 * np.abs(wanted).max()
-    # Ranges are measured once, though a dropout in front has none.
+    learner.calibrate(x)
+    # From then on ranges are known, though a dropout in front has none.
     monkeypatch.setattr(learner._open(), "calibrate_forward", None)
     learner.evaluate(x, y)
 

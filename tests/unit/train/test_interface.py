@@ -18,7 +18,7 @@ from pynq_train.schedule.specs.trainable import KEYWORDS
 
 Data = tuple[np.ndarray, np.ndarray]
 MAY_STAND_FIRST: dict[Callable[..., Any], str] = {
-    pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor"}
+    pt.Learner.fit: "epochs", pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor"}
 """Options that may be given without their name, since nothing stands before them."""
 FUNCTIONS = [
     pt.Learner, pt.Learner.load, pt.Learner.fit, pt.Learner.evaluate, pt.Learner.save,
@@ -94,7 +94,8 @@ def test_texts_for_people_are_one_line(net: Graph, data: Data) -> None:
     history.interrupted = True
     assert repr(history).endswith(" %, interrupted>")
     model = pt.Model(net, init_params(net, 0))
-    assert repr(model) == "<Model small: input 1x6x6, 5 operations, 151 parameters>"
+    assert repr(model) == ("<Model small: input 1x6x6, 5 operations, 151 parameters, "
+                           "images of any range>")
     assert repr(pt.data.Dataset(*data)) == "<Dataset: 52 images (1, 6, 6) float32, labels>"
     assert repr(pt.data.Dataset(data[0], None)).endswith("float32, no labels>")
 

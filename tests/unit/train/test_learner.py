@@ -206,10 +206,11 @@ def test_functions_see_epochs_and_another_batch(net: Graph, data: Data, tmp_path
     ({"y": np.zeros(3, np.int64)}, r"labels: expected one per image, shape \(52,\), found \(3,\)"),
     ({"y": np.full(52, 3)}, r"label of image 0: expected 0..2 \(3 classes\), found 3"),
     ({"y": np.zeros(52)}, "labels: expected integer labels, found dtype float64"),
-    ({"x": np.zeros((52, 1, 9, 9))}, "image size: expected at most 6x6 pixels, found 9x9"),
+    ({"x": np.zeros((52, 1, 9, 9))}, r"images: expected shape .* with 6x6 pixels and 1 channel.*"
+                                     r"found shape \(52, 1, 9, 9\)"),
     ({"x": np.full((52, 1, 6, 6), np.nan)}, "images: expected finite float32 numbers"),
     ({"x": np.zeros((0, 1, 6, 6))}, "images: expected at least one"),
-    ({"x": np.zeros((52, 1, 6, 6), complex)}, "images: expected integers or floats"),
+    ({"x": np.zeros((52, 1, 6, 6), complex)}, "images: expected uint8 or floats"),
     ({"epochs": 0}, "epochs: expected an integer of 1 or more, found 0"),
 ])
 def test_bad_data_is_refused(net: Graph, data: Data, change: dict[str, object], text: str) -> None:

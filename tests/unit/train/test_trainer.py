@@ -72,8 +72,8 @@ class FloatBoard:
 
 def test_the_protocol_is_what_learner_and_loop_use() -> None:
     assert {"plan", "policy"} == PROPERTIES
-    assert set(PROTOCOL) == PROPERTIES | {"prepare", "train_step", "evaluate", "read_masters",
-                                          "write_masters", "protected"}
+    assert set(PROTOCOL) == PROPERTIES | {"prepare", "train_step", "evaluate", "widen",
+                                          "read_masters", "write_masters", "protected"}
 
 
 @pytest.mark.parametrize("kind", [Session, HlsTrainer])

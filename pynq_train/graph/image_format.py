@@ -1,0 +1,171 @@
+"""What images a network was made for: range of the values, mean and deviation per channel.
+
+It belongs to the model as the weights do: it is imported, saved, shown and exported with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pynq_train.errors import BadInput
+
+UINT8_RANGE = (0.0, 1.0)
+"""Range over which uint8 images are spread where nobody has said another one: division by 255."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and deviation per channel that are taken from, and divide, every image."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return plain values, for a checkpoint."""
+        return {key: list(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Normalisation:
+        """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
+        try:
+            return cls(tuple(float(v) for v in data["mean"]), tuple(float(v) for v in data["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"saved normalisation is malformed ({error})") from None
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The images that a network takes.
+
+    A value ``v`` of an image lies in ``input_range``; the network sees ``(v - mean) / std``. uint8
+    images are spread over the range: 0 is its lower end, 255 its upper one.
+
+    Attributes:
+        input_range: lowest and highest value; None: nobody has said one, nor has it been trained.
+        normalisation: None to leave the values as they are.
+        stated: somebody has said the range; else it is that of the images of a training.
+    """
+
+    input_range: tuple[float, float] | None = None
+    normalisation: Normalisation | None = None
+    stated: bool = True
+
+    @classmethod
+    def make(cls, channels: int, input_range: Sequence[float] | None = None,
+             mean: float | Sequence[float] | None = None,
+             std: float | Sequence[float] | None = None) -> ImageFormat:
+        """Return the format of what a user says.
+
+        Args:
+            channels: channels of the network's input.
+            input_range: lowest and highest value, None for an unknown range.
+            mean: a number, or one per channel, in the units of the range (default: 0).
+            std: likewise, above 0 (default: 1).
+
+        Raises:
+            BadInput: numbers that are not finite, not in order, or not as many as channels.
+        """
+        span = None
+        if input_range is not None:
+            values = _numbers("input_range", input_range)
+            if len(values) != 2 or values[0] >= values[1]:
+                raise BadInput("input_range", expected="two numbers, the lower one first",
+                               found=repr(input_range), fix="for pixels: input_range=(0, 255)")
+            span = (values[0], values[1])
+        if mean is None and std is None:
+            return cls(span)
+        means, stds = (_each("mean", 0.0 if mean is None else mean, channels),
+                       _each("std", 1.0 if std is None else std, channels))
+        if min(stds) <= 0:
+            raise BadInput("std", expected="numbers above 0", found=repr(std))
+        return cls(span, Normalisation(means, stds))
+
+    def with_given(self, channels: int, input_range: Sequence[float] | None,
+                   mean: float | Sequence[float] | None, std: float | Sequence[float] | None
+                   ) -> ImageFormat:
+        """Return this format with what a user says instead; None leaves a part as it is.
+
+        Raises:
+            BadInput: as of :meth:`make`.
+        """
+        given = self.make(channels, input_range, mean, std)
+        stated = self.stated or input_range is not None
+        return ImageFormat(given.input_range or self.input_range,
+                           given.normalisation or self.normalisation, stated)
+
+    def __str__(self) -> str:
+        """Return the format in words: ``images of 0..1, mean 0.5, std 0.25``."""
+        text = "images of any range"
+        if self.input_range is not None:
+            low, high = self.input_range
+            text = f"images of {low:g}..{high:g}"
+        if self.normalisation is not None:
+            text += (f", mean {_list(self.normalisation.mean)}"
+                     f", std {_list(self.normalisation.std)}")
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for a checkpoint or the metadata of an ONNX file."""
+        norm = self.normalisation
+        return {"input_range": None if self.input_range is None else list(self.input_range),
+                "stated": self.stated, "normalisation": None if norm is None else norm.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Any, channels: int) -> ImageFormat:
+        """Rebuild from :meth:`to_dict`; entries may be missing.
+
+        Raises:
+            BadInput: it is malformed, or not for ``channels`` channels.
+        """
+        try:
+            span, norm = data.get("input_range"), data.get("normalisation")
+            made = cls.make(channels, span)
+            if norm is not None:
+                normalisation = Normalisation.from_dict(norm)
+                made = cls.make(channels, span, normalisation.mean, normalisation.std)
+            stated = data.get("stated", True)
+        except (AttributeError, TypeError) as error:
+            raise BadInput(f"saved format of the images is malformed ({error})") from None
+        if not isinstance(stated, bool):
+            raise BadInput("saved format of the images: stated", expected="true or false",
+                           found=repr(stated))
+        return cls(made.input_range, made.normalisation, stated)
+
+
+ANY_IMAGES = ImageFormat()
+"""Nobody has said anything."""
+
+
+def _list(values: Sequence[float]) -> str:
+    """Return numbers for people; equal ones once."""
+    shown = values[:1] if len(set(values)) == 1 else values
+    return ", ".join(f"{value:.4g}" for value in shown)
+
+
+def _each(what: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return one number per channel."""
+    values = _numbers(what, value)
+    if len(values) not in (1, channels):
+        raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",
+                       found=repr(value))
+    return values if len(values) == channels else values * channels
+
+
+def _numbers(what: str, value: Any) -> tuple[float, ...]:
+    """Return a number, or a sequence of them, as floats.
+
+    Raises:
+        BadInput: there are others, or one is not finite.
+    """
+    try:
+        many = [value] if not hasattr(value, "__len__") or isinstance(value, str) else list(value)
+        values = tuple(float(one) for one in many if not isinstance(one, (str, bytes, bool)))
+        good = len(values) == len(many) and all(math.isfinite(one) for one in values)
+    except (TypeError, ValueError, OverflowError):
+        good, values = False, ()
+    if not good or not values:
+        raise BadInput(what, expected="finite numbers", found=repr(value))
+    return values

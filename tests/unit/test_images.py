@@ -1,0 +1,262 @@
+"""Images as a contract: layouts, dtypes, ranges, and the format that belongs to a model."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.errors import BadInput, DataWarning
+from pynq_train.graph.image_format import ImageFormat
+from pynq_train.images import (
+    REFUSED_TIMES,
+    WARNED_TIMES,
+    check_range,
+    find_layout,
+    pad_images,
+    prepare_images,
+)
+
+COLOUR = (3, 5, 4)
+
+
+def pixels(*shape: int) -> Any:
+    return np.random.default_rng(len(shape)).integers(0, 256, shape).astype(np.uint8)
+
+
+# ---- layouts ---------------------------------------------------------------------------------
+def test_one_image_has_one_answer_in_every_layout() -> None:
+    first = pixels(3, 5, 4)
+    wanted = prepare_images(first[None], COLOUR)
+    assert wanted.shape == (1, 3, 5, 4) and wanted.dtype == np.float32
+    last = first.transpose(1, 2, 0)
+    for same in (last, last[None]):
+        assert np.array_equal(prepare_images(same, COLOUR), wanted)
+    gray = pixels(5, 4)
+    one = prepare_images(gray, COLOUR)
+    for same in (gray[None], gray[None, None], gray[..., None], gray[None, ..., None]):
+        assert np.array_equal(prepare_images(same, COLOUR), one)
+    assert np.array_equal(one[0, 0], one[0, 2]) and one.max() <= 1
+
+
+def test_an_array_that_may_be_two_things_is_refused() -> None:
+    # Three gray images, or one of three channels.
+    text = (r"images: expected images of 3x5x4 in one layout, found shape \(3, 5, 4\), which is "
+            r"\(n, rows, cols\) or \(channels, rows, cols\); give a single image an axis more in "
+            r"front: image\[None\]")
+    with pytest.raises(BadInput, match=text):
+        prepare_images(pixels(3, 5, 4), COLOUR)
+    assert len(prepare_images(pixels(2, 5, 4), COLOUR)) == 2
+    assert len(prepare_images(pixels(3, 5, 4)[:, None], COLOUR)) == 3
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 6, 5), (2, 3, 4, 5), (2, 5, 4, 2), (2, 2, 5, 4),
+                                   (2, 3, 6, 4), (1, 2, 3, 5, 4), (), (5, 4, 4)])
+def test_other_sizes_are_refused_and_never_padded(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BadInput, match=r"images: expected shape .* with 5x4 pixels and 1 or 3 "
+                                       r"channels.*; resize, crop or pad"):
+        prepare_images(np.zeros(shape, np.uint8), COLOUR)
+
+
+def test_features_are_rows() -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    assert np.array_equal(prepare_images(x, (4, 1, 1)), x[:, :, None, None])
+
+
+def test_every_layout_is_found_by_brute_force() -> None:
+    """Whatever is recognised has each value where the axes of its layout say."""
+    for shape in itertools.product((1, 2, 3, 4), repeat=3):
+        for inputs in ((1, 2, 3), (3, 2, 3), (2, 4, 4), (4, 1, 1)):
+            try:
+                layout = find_layout(shape, inputs)
+            except BadInput:
+                continue
+            array = np.arange(np.prod(shape)).reshape(shape)
+            found = layout.apply(array)
+            assert found.shape[2:] == inputs[1:] and found.shape[1] in (1, inputs[0])
+            assert sorted(found.ravel()) == sorted(array.ravel())
+
+
+def test_images_are_padded_where_that_is_asked_for() -> None:
+    out = pad_images(pixels(2, 1, 5, 4).astype(np.float32), 7, 6)
+    assert out.shape == (2, 1, 7, 6) and not out[:, :, 0].any() and out[:, :, 1, 1:5].any()
+    with pytest.raises(BadInput, match="image size: expected at most 4x4 pixels, found 5x4"):
+        pad_images(pixels(2, 1, 5, 4), 4, 4)
+
+
+# ---- dtypes and ranges -----------------------------------------------------------------------
+def test_uint8_is_spread_over_the_range() -> None:
+    x = pixels(2, 5, 4)
+    exact = x[:, None].astype(np.float64)
+    for low, high in ((0, 1), (0, 255), (-1, 1), (10, 20)):
+        out = prepare_images(x, (1, 5, 4), input_range=(low, high))
+        assert np.allclose(out, low + exact * (high - low) / 255, atol=1e-4 * (high - low))
+    assert np.array_equal(prepare_images(x, (1, 5, 4)), prepare_images(x, (1, 5, 4),
+                                                                     input_range=(0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.int64, np.uint64, bool])
+def test_other_integers_need_a_stated_range(dtype: Any) -> None:
+    x = (pixels(2, 5, 4) // 2).astype(dtype)
+    with pytest.raises(BadInput, match=rf"images: expected uint8 .* or floats, or a stated range, "
+                       rf"found dtype {np.dtype(dtype)}"):
+        prepare_images(x, (1, 5, 4))
+    out = prepare_images(x, (1, 5, 4), input_range=(0, 255))
+    assert np.array_equal(out, x[:, None].astype(np.float32))
+
+
+def test_floats_are_used_as_they_are() -> None:
+    for dtype in (np.float16, np.float32, np.float64):
+        assert prepare_images(np.full((1, 4, 4), 200.0, dtype), (1, 4, 4)).max() == 200
+
+
+def test_values_that_are_no_numbers() -> None:
+    good = np.zeros((2, 1, 4, 4))
+    for bad, text in ((good + np.inf, "expected finite float32 numbers, found inf"),
+                      (good + np.nan, "found nan at"), (good.astype(complex), "dtype complex128"),
+                      (good.astype(str), "found dtype <U"), (good.astype(object), "dtype object")):
+        with pytest.raises(BadInput, match=text):
+            prepare_images(bad, (1, 4, 4))
+
+
+def test_mean_and_deviation() -> None:
+    x = pixels(2, 5, 4)
+    out = prepare_images(x, COLOUR, mean=0.5, std=[0.5, 0.25, 1.0])
+    assert out[1, 1, 3, 0] == pytest.approx((x[1, 3, 0] / 255 - 0.5) / 0.25, abs=1e-5)
+    for options, text in (({"std": 0}, "std: expected numbers above 0, found 0"),
+                          ({"mean": [1, 2]}, r"mean: expected one finite number, or 3"),
+                          ({"mean": "a"}, "mean: expected finite numbers"),
+                          ({"std": [1, 1, np.nan]}, "std: expected finite numbers"),
+                          ({"input_range": (1, 1)}, "input_range: expected two numbers, the lower"),
+                          ({"input_range": 255}, "input_range: expected two numbers")):
+        with pytest.raises(BadInput, match=text):
+            prepare_images(x, COLOUR, **options)
+
+
+def test_the_borders_of_what_is_warned_of_and_refused() -> None:
+    form = ImageFormat((0.0, 1.0))
+    middle, half = 0.5, 0.5
+    quiet: set[str] = set()
+    check_range(0.0, middle + WARNED_TIMES * half, form, np.float32, quiet)
+    assert not quiet
+    with pytest.warns(DataWarning, match=r"images: expected values of 0\.\.1, which the model"):
+        check_range(0.0, middle + (WARNED_TIMES + 0.1) * half, form, np.float32, quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_range(0.0, middle + (WARNED_TIMES + 0.1) * half, form, np.float32, quiet)  # once
+    check_range(middle - REFUSED_TIMES * half, 1.0, form, np.float32, quiet)
+    with pytest.raises(BadInput, match="scale the images, or say input_range"):
+        check_range(middle - (REFUSED_TIMES + 0.1) * half, 1.0, form, np.float32, quiet)
+    with pytest.raises(BadInput, match=r"found 0\.\.255; pass uint8 images, or divide by 255"):
+        check_range(0.0, 255.0, form, np.float32, quiet)
+    with pytest.warns(DataWarning, match=r"values of 0\.\.1, multiply them by 255"):
+        check_range(0.0, 1.0, ImageFormat((0.0, 255.0)), np.float32, set())
+
+
+# ---- the format of a model -------------------------------------------------------------------
+@pytest.fixture(name="net")
+def _net() -> pt.Graph:
+    return pt.Sequential((1, 6, 6), "small").conv(4, 3, padding=1).relu().dense(3).build()
+
+
+def data_of(count: int = 24) -> tuple[Any, Any]:
+    return pixels(count, 6, 6), np.arange(count) % 3
+
+
+def test_a_training_gives_the_model_its_range(net: pt.Graph, tmp_path: Path) -> None:
+    x, y = data_of()
+    for images, wanted in ((x, (0.0, 1.0)), (x / 255, (0.0, 1.0)), (x.astype("f"), (0.0, 255.0)),
+                           (x / 255 * 4 - 2, (-2.0, 2.0))):
+        learner = pt.Learner(net, batch=8, optimizer=pt.SGD(0.001))
+        assert learner.input_format.input_range is None
+        learner.fit(images, y, progress=False)
+        assert learner.input_format.input_range == pytest.approx(wanted, abs=0.05)
+        assert not learner.input_format.stated
+        learner.save(tmp_path / "m.safetensors")
+        assert pt.load(tmp_path / "m.safetensors").input_format == learner.input_format
+
+
+def test_images_of_another_range_are_refused_and_change_nothing(net: pt.Graph) -> None:
+    x, y = data_of()
+    learner = pt.Learner(net, batch=8, normalise=True)
+    learner.fit(x, y, progress=False)
+    form, steps = learner.input_format, learner.steps
+    for call in (lambda: learner.fit(x.astype("f"), y, progress=False),
+                 lambda: learner.predict(x.astype("f")), lambda: learner.predict(x.tolist()),
+                 lambda: learner.evaluate(x.astype(np.int64), y)):
+        with pytest.raises(BadInput, match="images: expected "):
+            call()
+    assert learner.input_format == form and learner.steps == steps
+    assert np.array_equal(learner.predict(x), learner.predict(x / np.float32(255)))
+
+
+def test_a_refused_first_training_leaves_no_format(net: pt.Graph) -> None:
+    x, y = data_of()
+    learner = pt.Learner(net, batch=8, normalise=True)
+    with pytest.raises(BadInput, match="label of image 0"):
+        learner.fit(x, y + 7, progress=False)
+    assert learner.normalisation is None and learner.input_format.input_range is None
+
+
+def test_a_stated_format_is_part_of_the_model(net: pt.Graph, tmp_path: Path) -> None:
+    x, _ = data_of()
+    learner = pt.Learner(net, batch=8, input_range=(0, 255), mean=128, std=64)
+    assert str(learner.input_format) == "images of 0..255, mean 128, std 64"
+    wanted = learner.logits(x.astype(np.float32))
+    for same in (x, x.astype(np.int64), x.astype(np.float64), x[:, None], x[..., None]):
+        assert np.array_equal(learner.logits(same), wanted)
+    learner.save(tmp_path / "m.safetensors")
+    loaded = pt.load(tmp_path / "m.safetensors")
+    assert loaded.input_format == learner.input_format
+    assert np.array_equal(loaded.logits(x), wanted)
+    other = pt.load(tmp_path / "m.safetensors", input_range=(0, 1), mean=0.5, std=0.25)
+    assert other.input_format.input_range == (0, 1) and other.normalisation is not None
+    with pytest.raises(BadInput, match="normalise: expected False: mean and deviation"):
+        pt.Learner(net, normalise=True, mean=0.5)
+
+
+def test_uint8_for_weights_of_an_unknown_range_gets_one_warning(net: pt.Graph) -> None:
+    x, _ = data_of()
+    model = pt.Model(net, pt.Learner(net).params)
+    learner = pt.Learner(model, batch=8)
+    with pytest.warns(DataWarning, match="uint8 images are divided by 255; say input") as said:
+        learner.predict(x)
+        learner.predict(x)
+    assert len(said) == 1
+    assert "images of any range" in repr(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pt.Learner(model, batch=8, input_range=(0, 1)).predict(x)
+        pt.Learner(net, batch=8).predict(x)
+
+
+# ---- ranges of feature maps ------------------------------------------------------------------
+@pytest.mark.parametrize("light", [0.0, 0.01, 0.25, 1.0])
+def test_no_answer_depends_on_which_images_came_first(net: pt.Graph, light: float) -> None:
+    x, y = data_of(40)
+    x = x[:, None] / np.float32(255)
+    model = pt.Model(net, pt.Learner(net, seed=3).params)
+    wanted = pt.Learner(model, batch=8).logits(x)
+    learner = pt.Learner(model, batch=8)
+    learner.predict(x[:1] * np.float32(light))
+    learner.evaluate(x[:8] * np.float32(light), y[:8])
+    assert np.array_equal(learner.logits(x), wanted)
+
+
+def test_an_evaluation_that_leaves_the_ranges_is_run_again(net: pt.Graph) -> None:
+    x, y = data_of(40)
+    x = x[:, None] / np.float32(255)
+    learner = pt.Learner(net, batch=8, seed=3)
+    exact = pt.Learner(net, batch=8, seed=3).logits(x)
+    learner.calibrate(x * np.float32(0.02))
+    assert np.abs(learner.logits(x) - exact).max() < 0.01 * np.abs(exact).max()
+    found = learner.evaluate(x, y)
+    assert found.again == 40 and found == (found.loss, found.accuracy)
+    assert learner.evaluate(x[:8] * np.float32(0.02), y[:8]).again == 0
+    learner.calibrate(x)
+    assert learner.evaluate(x, y).again == 0
