@@ -452,7 +452,8 @@ def _check(name: str, value: int, field: Field) -> int:
     return value & ((1 << field.bits) - 1)
 
 
-def _section_names(opcode: Opcode) -> tuple[str, ...]:
+def section_names(opcode: Opcode) -> tuple[str, ...]:
+    """The sections of a descriptor of ``opcode``, geometry included."""
     return {
         Opcode.FENCE: ("pre",),
         Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "gc", "g"),
@@ -468,7 +469,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
 
 def places(opcode: Opcode) -> Iterator[tuple[str, Place]]:
     """Yield ``(section.element, place)`` of every element in descriptors of ``opcode``."""
-    for name in _section_names(opcode):
+    for name in section_names(opcode):
         for place in SECTIONS[name].places:
             yield f"{name}.{place.name}", place
 
