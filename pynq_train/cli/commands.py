@@ -106,8 +106,8 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def load_data(name: str) -> Splits:
-    """Return the images of an .npz file, or scikit-learn's digits for the name ``digits``."""
-    return pt.load_digits() if name == DIGITS else pt.load_npz(name)
+    """Return the images of .npz or .npy files; scikit-learn's digits for the name ``digits``."""
+    return pt.load_digits() if name == DIGITS else pt.load_data(name)
 
 
 def network(name: str) -> Graph:

@@ -306,7 +306,8 @@ def _optimizer(p: argparse.ArgumentParser, default: pt.SGD | None) -> None:
 
 def _data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", required=True, metavar="FILE",
-                   help="an .npz file with x and y, or x_train, y_train, x_test, y_test; "
+                   help="an .npz file with x and y, or x_train, y_train, x_test, y_test; a folder "
+                   "of .npy files of these names (they may be larger than memory); "
                    "or 'digits' for scikit-learn's handwritten digits")
 
 
