@@ -17,9 +17,10 @@ from typing import Any, overload
 
 from pynq_train import data
 from pynq_train.check import verify
-from pynq_train.data import load_digits, load_npz
+from pynq_train.data import load_data, load_digits, load_npy, load_npz
 from pynq_train.errors import BadInput, DataWarning, PynqTrainError
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
+from pynq_train.files import path_text
 from pynq_train.graph import (
     Add,
     AvgPool,
@@ -93,7 +94,9 @@ __all__ = [
     "from_onnx",
     "from_torch",
     "load",
+    "load_data",
     "load_digits",
+    "load_npy",
     "load_npz",
     "pad_images",
     "prepare_images",
@@ -150,7 +153,7 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
              "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate,
              "input_range": input_range, "mean": mean, "std": std}
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
-    if not os.fspath(path).lower().endswith(".onnx"):
+    if not path_text(path, "model file").lower().endswith(".onnx"):
         return Learner.load(path, **options)
     if options:
         name = next(iter(options))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +12,14 @@ import numpy.typing as npt
 
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.files import path_text, read_npy, read_npz
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
+from pynq_train.images import as_array, images_together
 
 Labels = npt.NDArray[np.int64]
+
+_NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
 
 DIGITS_TRAIN = 1437
 """Training images of :func:`digits`; the rest, 360, are its test images."""
@@ -58,24 +60,44 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
 
     The names are then ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are numbers of shape
     (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); labels are integers
-    from 0 on, one per image. Images are returned as they are stored, labels as int64.
+    from 0 on, one per image. Images are returned as they are stored, labels as int64. Large arrays
+    that are not compressed (``numpy.savez``) are mapped: they may be larger than memory.
 
     Raises:
         BadInput: the file is missing or corrupt, has other keys, dtypes or shapes, differing
-            counts, NaN or infinity.
+            counts, NaN or infinity, or needs more memory than there is.
     """
-    path = os.fspath(path)
-    arrays = _read_arrays(path)
-    if "x" in arrays:
-        return Splits(_dataset(path, arrays, "x", "y"), None)
-    if "x_train" not in arrays:
-        raise BadInput(
-            f"data file {path!r}",
-            expected="an array 'x' (and 'y'), or 'x_train', 'y_train', 'x_test', 'y_test'",
-            found=", ".join(arrays) or "no arrays",
-        )
-    test = _dataset(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
-    return Splits(_dataset(path, arrays, "x_train", "y_train"), test)
+    name = path_text(path, "data file")
+    return _splits(name, read_npz(name, _NAMES))
+
+
+def load_npy(path: str | os.PathLike[str]) -> Splits:
+    """Return the data of .npy files: a folder that holds them, or the one with the images.
+
+    Their names are those of the arrays in :func:`load_npz`, ``x_train.npy`` and so on. Large files
+    are mapped: they may be larger than memory.
+
+    Raises:
+        BadInput: as :func:`load_npz`.
+    """
+    name = path_text(path, "data file")
+    folder, label = name, ""
+    if not os.path.isdir(name):
+        folder, label = os.path.split(name)
+        if label.removesuffix(".npy") not in ("x", "x_train"):
+            raise BadInput(f"data file {name!r}", expected="x.npy or x_train.npy, with y.npy or "
+                           "y_train.npy beside it", found=label, fix="rename the files")
+    wanted = _NAMES[:2] if label == "x.npy" else _NAMES[2:] if label else _NAMES
+    files = {one: os.path.join(folder, f"{one}.npy") for one in wanted}
+    arrays = {one: read_npy(at) for one, at in files.items()
+              if os.path.exists(at) or f"{one}.npy" == label}
+    return _splits(name, arrays)
+
+
+def load_data(path: str | os.PathLike[str]) -> Splits:
+    """Return the data of an .npz file, or of .npy files: see :func:`load_npz`, :func:`load_npy`."""
+    name = path_text(path, "data file")
+    return load_npy(name) if os.path.isdir(name) or name.endswith(".npy") else load_npz(name)
 
 
 def check_labels(y: Any, count: int, classes: int) -> Labels:
@@ -84,7 +106,7 @@ def check_labels(y: Any, count: int, classes: int) -> Labels:
     Raises:
         BadInput: it has another shape, no integers, or a label outside 0 .. ``classes`` - 1.
     """
-    array = np.asarray(y)
+    array = as_array("labels", y)
     _check_label_type("labels", array)
     if array.shape != (count,):
         raise BadInput("labels", expected=f"one per image, shape ({count},)", found=array.shape)
@@ -166,46 +188,32 @@ def batches(
             yield part
 
 
-def _read_arrays(path: str) -> dict[str, Array]:
-    """Return the arrays of an .npz file by name; those of unknown names are empty.
-
-    Raises:
-        BadInput: it cannot be read, or is no .npz file.
-    """
-    if not os.path.exists(path):
-        raise BadInput(f"data file {path!r} does not exist", fix="check the path")
-    if not os.path.isfile(path):
-        raise BadInput(f"data file {path!r}", expected="an .npz file", found="a folder")
-    wanted = {"x", "y", "x_train", "y_train", "x_test", "y_test"}
-    try:
-        source = np.load(path, allow_pickle=False)
-        if isinstance(source, np.lib.npyio.NpzFile):
-            with source:
-                # Arrays of other names (class names, users ...) may be of any type: not read.
-                return {name: source[name] if name in wanted else np.empty(0)
-                        for name in source.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error,
-            NotImplementedError) as error:
+def _splits(path: str, arrays: dict[str, Array]) -> Splits:
+    """Return the data of arrays by name; the path is for the texts."""
+    if "x" in arrays:
+        return Splits(_dataset(path, arrays, "x", "y"), None)
+    if "x_train" not in arrays:
         raise BadInput(
-            f"data file {path!r} cannot be read",
-            expected="an .npz file of plain arrays",
-            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            fix="save it again with numpy.savez_compressed",
-        ) from None
-    raise BadInput(f"data file {path!r}", expected="an .npz file with named arrays",
-                   found="a single .npy array", fix="save it with numpy.savez")
+            f"data file {path!r}",
+            expected="an array 'x' (and 'y'), or 'x_train', 'y_train', 'x_test', 'y_test'",
+            found=", ".join(arrays)[:200] or "no arrays",
+        )
+    test = _dataset(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
+    return Splits(_dataset(path, arrays, "x_train", "y_train"), test)
 
 
 def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dataset:
     """Return the images and labels under two keys, checked; the path is for the texts."""
     x = arrays[x_key]
     what = f"{x_key!r} of {path!r}"
-    _check_numbers(what, x)
     if x.ndim not in (3, 4):
         raise BadInput(what, expected="images of shape (n, rows, cols), (n, rows, cols, channels) "
                        "or (n, channels, rows, cols)", found=f"shape {x.shape}")
     if x.size == 0:
         raise BadInput(what, expected="at least one image", found=f"shape {x.shape}")
+    step = images_together(4 * (x.size // len(x)))
+    for begin in range(0, len(x), step):
+        _check_numbers(what, x[begin : begin + step], begin)
     if y_key not in arrays:
         return Dataset(x, None)
     y = arrays[y_key]
@@ -219,8 +227,10 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
     return Dataset(x, y.astype(np.int64))
 
 
-def _check_numbers(what: str, array: Array) -> None:
+def _check_numbers(what: str, array: Array, first_image: int = 0) -> None:
     """Check that an array holds integers, or floats that are finite in float32.
+
+    ``first_image``: number of its first image, for the text.
 
     Raises:
         BadInput: it does not; the text names the first bad place.
@@ -231,7 +241,8 @@ def _check_numbers(what: str, array: Array) -> None:
         bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN compares false
         if bad.any():
             first = np.unravel_index(int(bad.argmax()), array.shape)
-            where = ", ".join(str(int(i)) for i in first)
+            image, *rest = (int(i) for i in first)
+            where = ", ".join(map(str, (image + first_image, *rest)))
             raise BadInput(what, expected="finite float32 numbers",
                            found=f"{array[first]} at [{where}] ({int(bad.sum())} in all)",
                            fix="remove or replace these samples")

@@ -25,8 +25,30 @@ REFUSED_TIMES = 16.0
 """Values this many half ranges away from the middle of the range are refused."""
 WARNED_TIMES = 3.0
 """Values this many half ranges away get a warning."""
+_PART_BYTES = 1 << 25
+"""Bytes of images, as float32, that are looked at together."""
+_MOST_TOGETHER = 2048
 _DARK = 1 / 64
 """Images whose largest value is below this part of a range of pixels are taken for ones of 0..1."""
+
+
+def as_array(what: str, values: Any) -> Array:
+    """Return ``values`` as a NumPy array; ``what`` names them in the error's text.
+
+    Raises:
+        BadInput: they cannot be one: rows of several lengths, a tensor that wants gradients.
+    """
+    try:
+        return np.asarray(values)
+    except Exception as error:  # of NumPy, or of whatever class the values have
+        raise BadInput(what, expected="an array of numbers",
+                       found=str(error).splitlines()[0][:200] if str(error) else repr(error),
+                       fix="convert them with numpy.asarray first") from None
+
+
+def images_together(nbytes: int) -> int:
+    """Return how many images are looked at together, if each has ``nbytes`` bytes as float32."""
+    return max(1, min(_MOST_TOGETHER, _PART_BYTES // max(nbytes, 1)))
 
 
 @dataclass(frozen=True)
@@ -159,8 +181,10 @@ def to_network(values: FloatArray, form: ImageFormat, channels: int) -> FloatArr
     return np.ascontiguousarray(values)
 
 
-def check_finite(array: Array) -> None:
+def check_finite(array: Array, first_image: int = 0) -> None:
     """Check that floats are finite in float32.
+
+    ``first_image``: number of the array's first image, for the text.
 
     Raises:
         BadInput: they are not; the text names the first bad place.
@@ -170,7 +194,8 @@ def check_finite(array: Array) -> None:
     bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN compares false
     if bad.any():
         first = np.unravel_index(int(bad.argmax()), array.shape)
-        where = ", ".join(str(int(i)) for i in first)
+        image, *rest = (int(i) for i in first)
+        where = ", ".join(map(str, (image + first_image, *rest)))
         raise BadInput("images", expected="finite float32 numbers",
                        found=f"{array[first]} at [{where}] ({int(bad.sum())} in all)",
                        fix="remove or replace these samples")
@@ -235,7 +260,7 @@ def prepare_images(x: Any, input_shape: Shape, *, mean: float | Sequence[float] 
         BadInput: dtype, shape or values do not fit.
     """
     form = ImageFormat.make(input_shape[0], input_range, mean, std)
-    array = np.asarray(x)
+    array = as_array("images", x)
     check_dtype(array, form)
     check_finite(array)
     images = find_layout(array.shape, input_shape).apply(array)

@@ -42,6 +42,8 @@ def finetune(options: argparse.Namespace) -> int:
     with _learner(options) as learner:
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
               f"{learner.batch}, {options.epochs} epochs")
+        run = learner.state.run
+        began = learner.steps - (run.step if options.resume and run is not None else 0)
         before = None if options.resume else learner.evaluate(checked.x, checked.y)
         history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
                               progress=not options.no_progress, resume=options.resume,
@@ -50,7 +52,8 @@ def finetune(options: argparse.Namespace) -> int:
         after = learner.evaluate(checked.x, checked.y)
         if options.report:
             learner.report(options.report)
-        result = _result(learner, before, after, len(checked), checked is data.train)
+        result = _result(learner, before, after, len(checked), checked is data.train,
+                         learner.steps - began)
     _print(result, learner)
     print(f"saved {out} after {learner.steps} steps")
     if options.json:
@@ -77,9 +80,8 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,
-            own: bool) -> dict[str, Any]:
+            own: bool, count: int) -> dict[str, Any]:
     step = predict(learner.plan, learner.plan.train)
-    count = len(learner.history.batch_losses)
     return {
         "images": images, "evaluated": "training images" if own else "test images",
         "accuracy_before": None if before is None else before.accuracy,

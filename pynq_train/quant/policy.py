@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.files.schema import MOST_TEXT, Items, Record, Table, Whole
 from pynq_train.graph.activation import Activation
 from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
@@ -59,6 +60,14 @@ _MOST_ROUNDS = 64
 """Rounds in which the exponents of concatenations settle; each raises at least one of them."""
 FORMAT_VERSION = 1
 """Version of the state in a checkpoint."""
+_RANGES = Items(Whole(-256, 256), most=HISTORY_STEPS)
+"""Measured ranges: 48-bit sums of the smallest and largest exponents are well inside."""
+_SAVED = Record({
+    "input_k": Whole(-149, 128), "feature": Items(_RANGES), "gradient": Items(_RANGES),
+    "weight_k": Items(Whole(MASTER_EXPONENT, MASTER_EXPONENT + 32)),
+    "w16": Items(Whole(WEIGHT_FLOOR, WEIGHT_CEILING)), "extra": Table(_RANGES, MOST_TEXT),
+}, optional=("extra",), open=True)
+"""What a checkpoint holds, besides version and names of the layers."""
 
 
 def clamp(value: int, low: int, high: int) -> int:
@@ -484,14 +493,11 @@ class ExponentPolicy:
                                found=version, fix="use a checkpoint of this release")
             # Files of the first release have lists of three, beginning with the name.
             names = [str(one if isinstance(one, str) else one[0]) for one in data["layers"]]
-            policy = cls(tuple(layers), backward_graph, int(data["input_k"]),
-                         [[int(k) for k in h] for h in data["feature"]],
-                         [[int(k) for k in h] for h in data["gradient"]],
-                         [int(k) for k in data["weight_k"]], [int(e) for e in data["w16"]],
-                         {str(name): [int(k) for k in history]
-                          for name, history in data.get("extra", {}).items()})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(f"exponent state is malformed ({error})") from None
+        saved = _SAVED.check(data, "exponent state")
+        policy = cls(tuple(layers), backward_graph, saved["input_k"], saved["feature"],
+                     saved["gradient"], saved["weight_k"], saved["w16"], saved.get("extra", {}))
         if names != [layer.name for layer in layers]:
             raise BadInput("exponent state", expected="the layers of its network", found=names)
         sizes = {len(v) for v in (policy.feature, policy.gradient, policy.weight_k, policy.w16)}

@@ -6,12 +6,12 @@ Files go into the folder that ``PYNQ_TRAIN_FAILURES`` names (empty: none are kep
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,12 +21,15 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.backends import RunRequest
+from pynq_train.backends.base import check_request
 from pynq_train.backends.vboard.build import cache_dir
 from pynq_train.errors import BadInput, PynqTrainError
-from pynq_train.files import write_atomic
+from pynq_train.files import parse_json, path_text, read_npz, write_atomic
+from pynq_train.files.schema import Anything, Flag, Items, Record, Schema, Text, Whole
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
-from pynq_train.schedule.memory.coordinates import TensorMap, tensor_maps
+from pynq_train.hw.commands import DESCRIPTOR_BYTES
+from pynq_train.schedule.memory.coordinates import ELEMENT_TYPES, TensorMap, tensor_maps
 from pynq_train.schedule.plan import Plan
 
 _LOG = logging.getLogger(__name__)
@@ -35,9 +38,39 @@ VARIABLE = "PYNQ_TRAIN_FAILURES"
 """Environment variable that names the folder."""
 KEEP = 8
 """Files that stay in the folder."""
-FORMAT, FORMAT_VERSION = "pynq_train.failure", 1
+FORMAT, FORMAT_VERSION = "pynq_train.failure", 2
 """Name and version of the file format."""
 _PREFIX, _SUFFIX = "failure-", ".npz"
+_MOST = 1 << 62
+_PLACE = Whole(0, _MOST)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Name, places, bytes from place to place, and step of a coordinate."""
+
+    def check(self, value: Any, where: str) -> Any:
+        """Return the list of four."""
+        items: Schema = Items(Anything(), least=4, most=4)
+        schemas: tuple[Schema, ...] = (Text(), _PLACE, _PLACE, _PLACE)
+        for one, schema in zip(items.check(value, where), schemas):
+            schema.check(one, where)
+        if value[1] > 1 and not value[2]:
+            raise BadInput(f"{where}: bytes from place to place", expected="1 or more", found=0)
+        return value
+
+
+META = Record({
+    "backend": Text(), "board": Text(), "contract": Text(), "text": Text(1 << 20),
+    "request": Record({
+        "program_offset": _PLACE, "descriptor_count": Whole(1, 1 << 32),
+        "step_block_offset": _PLACE, "expected_cycles": Whole(1, _MOST), "profile": Flag(),
+        "names": Items(Text(), most=1 << 20)}),
+    "tensors": Items(Record({
+        "symbol": Text(), "offset": _PLACE, "nbytes": _PLACE,
+        "dtype": Text(among=ELEMENT_TYPES), "axes": Items(_Axis(), most=32)}), most=1 << 20),
+}, open=True)
+"""Metadata of a file, besides format, version and checksum."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +154,7 @@ def save(path: str | os.PathLike[str], failure: Failure) -> None:
         "board": failure.board, "contract": failure.contract_hash, "text": failure.text,
         "request": asdict(failure.request), "tensors": [t.to_dict() for t in failure.tensors],
     }
+    meta["sha256"] = checksum(meta, failure.image)
     out = io.BytesIO()
     np.savez_compressed(out, image=failure.image,
                         meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
@@ -133,23 +167,32 @@ def load(path: str | os.PathLike[str]) -> Failure:
     Raises:
         BadInput: no such file, damaged, not such a file, or of another version of this package.
     """
-    name = os.fspath(path)
+    name = path_text(path, "file")
     try:
-        with np.load(name, allow_pickle=False) as file:
-            image, meta = file["image"], json.loads(file["meta"].tobytes())
-    except FileNotFoundError:
-        raise BadInput(f"file {name!r} does not exist", fix="check the path") from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(name, ("image", "meta"), "file")
+    except BadInput as error:
+        if error.found is None:
+            raise
+        raise _wrong(name, str(error.found)) from None
+    if not {"image", "meta"} <= set(arrays) or arrays["meta"].dtype != np.uint8:
+        raise _wrong(name, "another .npz file")
+    try:
+        meta = parse_json(arrays["meta"].tobytes())
+    except ValueError as error:
         raise _wrong(name, str(error)) from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise _wrong(name, "another .npz file")
     if meta.get("version") != FORMAT_VERSION:
         raise BadInput(f"file {name!r}", expected=f"version {FORMAT_VERSION}",
                        found=meta.get("version"), fix="use the release that saved it")
-    try:
-        failure = _failure(meta, image)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _wrong(name, f"{type(error).__name__}: {error}") from None
+    image = arrays["image"]
+    if image.dtype != np.uint8 or image.ndim != 1 or not image.size:
+        raise _wrong(name, f"an image of {image.dtype} {image.shape}")
+    found = checksum(meta, image)
+    if meta.get("sha256") != found:
+        raise BadInput(f"file {name!r} is damaged: its contents", found=found[:12],
+                       expected=f"checksum {str(meta.get('sha256'))[:12]}", fix="use a copy")
+    failure = _failure(META.check(meta, f"file {name!r}"), image, name)
     board = BOARDS.get(failure.board)
     known = contract.contract_hash(board.config) if board is not None else "no such board"
     if known != failure.contract_hash:
@@ -159,15 +202,32 @@ def load(path: str | os.PathLike[str]) -> Failure:
     return failure
 
 
-def _failure(meta: Mapping[str, Any], image: Array) -> Failure:
-    """Return the failure that a file's ``meta`` and image describe; ValueError if they do not."""
-    if image.dtype != np.uint8 or image.ndim != 1:
-        raise ValueError(f"an image of {image.dtype} {image.shape}")
-    values = dict(meta["request"])
+def checksum(meta: Mapping[str, Any], image: Array) -> str:
+    """Return the SHA-256 of the metadata (without the checksum) and the image, in hex digits."""
+    values = {key: value for key, value in meta.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _failure(meta: Mapping[str, Any], image: Array, name: str) -> Failure:
+    """Return the failure of checked metadata and an image.
+
+    Raises:
+        BadInput: the run, or a tensor, lies outside of the image.
+    """
+    values = meta["request"]
     request = RunRequest(**{**values, "names": tuple(values["names"])})
+    check_request(request, image.nbytes, DESCRIPTOR_BYTES)
     tensors = tuple(TensorMap.from_dict(values) for values in meta["tensors"])
-    return Failure(str(meta["backend"]), str(meta["board"]), str(meta["contract"]),
-                   str(meta["text"]), request, tensors, image)
+    for tensor in tensors:
+        whole = tensor.nbytes % np.dtype(tensor.dtype).itemsize == 0
+        if tensor.offset + tensor.nbytes > image.nbytes or not whole:
+            raise BadInput(f"tensor {tensor.symbol[:80]!r} of file {name!r}",
+                           expected=f"whole elements in {image.nbytes} bytes",
+                           found=f"{tensor.nbytes} at {tensor.offset}", fix="use a copy")
+    return Failure(meta["backend"], meta["board"], meta["contract"], meta["text"], request,
+                   tensors, image)
 
 
 def _wrong(name: str, found: str) -> BadInput:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.errors import BadInput
 from pynq_train.fixed.soft_float import BITS as SCALAR_BITS
 from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.graph.params import LayerParams
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.run.formats import from_master, to_master
+from pynq_train.run.formats import MASTER_LIMIT, from_master, to_master
 from pynq_train.schedule.plan import Plan
+
+_MOST_EXPONENT = 512
+"""Largest exponent, either way, of a running value: float32 needs 180, arithmetic a few more."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,32 @@ class Masters:
             values = np.eye(m, n, -layer.first)[:, :, None, None]
         weight = to_master(values)
         return cls(weight, np.zeros_like(weight), None, None)
+
+    def check(self, where: str) -> None:
+        """Check that these are numbers that the engine makes; ``where`` names the layer.
+
+        Raises:
+            BadInput: a weight or bias below the smallest, a running value that is no soft float,
+                or a variance below 0.
+        """
+        for label, values in (("weight", self.weight), ("bias", self.bias)):
+            if values is not None and values.size and values.min() < -MASTER_LIMIT:
+                raise BadInput(f"{label} of {where}", expected=f"masters of {-MASTER_LIMIT} and up",
+                               found=int(values.min()), fix="use a copy, or an earlier checkpoint")
+        for label, words in (("mean", self.mean), ("variance", self.variance)):
+            if words is None:
+                continue
+            numbers = SoftFloats.unpack(words)
+            odd = numbers.pack() != words
+            odd |= (numbers.significand > 0) & (numbers.significand >> SCALAR_BITS - 1 == 0)
+            odd |= (np.abs(numbers.exponent) > _MOST_EXPONENT) & (numbers.significand > 0)
+            if label == "variance":
+                odd |= (numbers.sign > 0) & (numbers.significand > 0)
+            if odd.any():
+                raise BadInput(f"running {label} of {where}", found=f"0x{int(words[odd][0]):x}",
+                               expected="numbers that a normalisation can have"
+                               + (", 0 or more" if label == "variance" else ""),
+                               fix="use a copy, or an earlier checkpoint")
 
     def params(self) -> LayerParams:
         """Return weights, biases and running statistics as float32."""

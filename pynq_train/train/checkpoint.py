@@ -7,17 +7,17 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
-from pynq_train.files import write_atomic
+from pynq_train.files import parse_json, path_text, read_bytes, write_atomic
 from pynq_train.graph import Graph
 from pynq_train.layers import FusedLayer, fuse
 from pynq_train.run.masters import Masters
+from pynq_train.train.state import STATE
 
 FORMAT = "pynq_train.learner"
 FORMAT_VERSION = 3
@@ -75,13 +75,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         BadInput: no such file, damaged, or not a saved learner.
     """
     numpy_format = _safetensors()
-    name = os.fspath(path)
-    try:
-        data = Path(name).read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"model file {name!r} does not exist", fix="check the path") from None
-    except OSError as error:
-        raise BadInput(f"model file {name!r} cannot be read ({error.strerror})") from None
+    name = path_text(path, "model file")
+    data = read_bytes(name, "model file")
     meta = _metadata(name, data)
     try:
         arrays = numpy_format.load(data)
@@ -103,11 +98,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     masters = {layer.name: _masters(name, layer, arrays) for layer in fuse(graph)
                if layer.has_parameters}
     state = meta.get("state")
-    if not isinstance(state, dict):
-        raise _damaged(name, "no training state")
-    if version == 2 and "train" in state:
+    if version == 2 and isinstance(state, dict) and "train" in state:
         state["trainable"] = state.pop("train")
-    return Checkpoint(graph, masters, state)
+    return Checkpoint(graph, masters, STATE.check(state, f"model file {name!r}: training state"))
 
 
 def _safetensors() -> Any:
@@ -132,10 +125,10 @@ def _metadata(name: str, data: bytes) -> Any:
     if len(data) < 8 or length > len(data) - 8:
         raise _damaged(name, f"{len(data)} bytes without a whole header")
     try:
-        header = json.loads(data[8 : 8 + length])
-        return json.loads(header.get("__metadata__", {}).get(_ENTRY, "null"))
-    except (ValueError, AttributeError, TypeError):
-        raise _damaged(name, "a header that is not JSON") from None
+        header = parse_json(data[8 : 8 + length])
+        return parse_json(header.get("__metadata__", {}).get(_ENTRY, "null"))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise _damaged(name, f"a header that is not JSON ({error})") from None
 
 
 def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -> Masters:
@@ -152,8 +145,10 @@ def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -
 
     shape = layer.weight_shape
     bias = (layer.out_channels,)
-    return Masters(take("weight", shape), take("weight.momentum", shape),
-                   take("bias", bias) if layer.bias else None,
-                   take("bias.momentum", bias) if layer.bias else None,
-                   take("mean", bias, np.int64) if layer.norm else None,
-                   take("variance", bias, np.int64) if layer.norm else None)
+    masters = Masters(take("weight", shape), take("weight.momentum", shape),
+                      take("bias", bias) if layer.bias else None,
+                      take("bias.momentum", bias) if layer.bias else None,
+                      take("mean", bias, np.int64) if layer.norm else None,
+                      take("variance", bias, np.int64) if layer.norm else None)
+    masters.check(f"{layer.name} of {path!r}")
+    return masters

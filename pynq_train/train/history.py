@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from pynq_train.errors import BadInput
+from pynq_train.files.schema import MOST_TEXT, Items, Maybe, Number, Record, Table, Whole
+
+EPOCHS_KEPT = 256
+"""Epochs that a checkpoint holds, the last ones: a learner may train for years."""
+TENSOR_BYTES = 1 << 16
+"""Characters of JSON that the ``tensors`` of these epochs may take; older ones are left out."""
+LOSSES_KEPT = 16_384
+"""Losses of single steps that a checkpoint holds, the last ones."""
+_MOST = (1 << 62) - 1
+_COUNT, _ANY = Whole(0, _MOST), Number(any_float=True)
+EPOCHS = Items(Record({
+    "epoch": Whole(1, _MOST), "loss": _ANY, "accuracy": Number(0, 1), "val_loss": Maybe(_ANY),
+    "val_accuracy": Maybe(Number(0, 1)), "images": _COUNT, "cycles": _COUNT, "saturations": _COUNT,
+    "seconds": Number(0), "tensors": Table(Record({
+        "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT}))},
+    optional=("tensors",)), most=1 << 20)
+"""Saved epochs. Files of earlier releases hold all of them."""
+TALLY = Record({"loss": _ANY, "correct": _COUNT, "images": _COUNT, "cycles": _COUNT,
+                "saturations": _COUNT, "seconds": Number(0), "tensors": Table(_COUNT, MOST_TEXT)})
+"""Saved sums of the epoch under way."""
 
 
 class _Scores(NamedTuple):
@@ -88,8 +109,20 @@ class History:
         return f"<History: {text}{', interrupted' if self.interrupted else ''}>"
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the epochs as plain values, for a checkpoint."""
-        return [asdict(epoch) for epoch in self.epochs]
+        """Return the last epochs as plain values, for a checkpoint.
+
+        At most :data:`EPOCHS_KEPT`, and ``tensors`` of as many of them as :data:`TENSOR_BYTES`
+        allow, of the last one always.
+        """
+        out: list[dict[str, Any]] = []
+        left = TENSOR_BYTES
+        for epoch in reversed(self.epochs[-EPOCHS_KEPT:]):
+            values = asdict(epoch)
+            left -= len(json.dumps(values["tensors"]))
+            if left < 0 and out:
+                values["tensors"] = {}
+            out.append(values)
+        return out[::-1]
 
     @classmethod
     def from_list(cls, data: Any) -> History:

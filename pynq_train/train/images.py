@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -15,15 +16,18 @@ from pynq_train.graph.image_format import UINT8_RANGE, ImageFormat, Normalisatio
 from pynq_train.graph.params import FloatArray
 from pynq_train.images import (
     PIXEL_RANGES,
+    as_array,
     check_dtype,
     check_finite,
     check_range,
     find_layout,
+    images_together,
     to_network,
     values_of,
 )
 
-_CHUNK = 2048
+_CHECKED_BYTES = 1 << 22
+"""Bytes whose checksum is taken together."""
 
 
 class ImageSource:
@@ -31,7 +35,8 @@ class ImageSource:
 
     Args:
         x: images in one of the layouts of :func:`~pynq_train.images.find_layout`, uint8 or floats;
-            integers of other types where the format states a range.
+            integers of other types where the format states a range. They may be mapped
+            (``numpy.load(..., mmap_mode="r")``) and larger than memory: they are read in parts.
         input_shape: the network's.
         form: what the network was made for.
         warned: kinds of warnings that the caller has given already; new ones are added.
@@ -47,7 +52,8 @@ class ImageSource:
 
     def __init__(self, x: Any, input_shape: Shape, form: ImageFormat,
                  warned: set[str] | None = None) -> None:
-        array = _as_array(x)
+        array = as_array("images", x)
+        self._together = images_together(4 * math.prod(input_shape))
         if array.ndim == 0 or array.size == 0:
             raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
         check_dtype(array, form)
@@ -55,9 +61,9 @@ class ImageSource:
         self._shape = input_shape
         self.form = form
         low, high, largest = np.inf, -np.inf, 0.0
-        for begin in range(0, len(self._x), _CHUNK):
-            part = self._x[begin : begin + _CHUNK]
-            check_finite(part)
+        for begin in range(0, len(self._x), self._together):
+            part = self._x[begin : begin + self._together]
+            check_finite(part, begin)
             values = values_of(part, form)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             seen = to_network(values, form, input_shape[0])
@@ -79,8 +85,10 @@ class ImageSource:
     def checksum(array: NDArray[Any]) -> int:
         """Return the CRC-32 of an array's dtype, shape and elements."""
         total = zlib.crc32(f"{array.dtype.str} {array.shape}".encode())
-        for begin in range(0, len(array), _CHUNK):
-            total = zlib.crc32(array[begin : begin + _CHUNK].tobytes(), total)
+        each = max(array.nbytes // max(len(array), 1), 1)
+        step = max(_CHECKED_BYTES // each, 1)
+        for begin in range(0, len(array), step):
+            total = zlib.crc32(array[begin : begin + step].tobytes(), total)
         return total
 
     def __len__(self) -> int:
@@ -92,22 +100,9 @@ class ImageSource:
         return to_network(values_of(self._x[index], self.form), self.form, self._shape[0])
 
     def chunks(self) -> Iterator[FloatArray]:
-        """Yield the prepared images in order, up to 2048 at a time."""
-        for begin in range(0, len(self._x), _CHUNK):
-            yield self.take(slice(begin, begin + _CHUNK))
-
-
-def _as_array(x: Any) -> NDArray[Any]:
-    """Return ``x`` as an array.
-
-    Raises:
-        BadInput: it has no shape, for example images of two sizes.
-    """
-    try:
-        return np.asarray(x)
-    except (TypeError, ValueError) as error:
-        raise BadInput("images", expected="an array of images of one size",
-                       found=str(error).splitlines()[0]) from None
+        """Yield the prepared images in order, as many at a time as memory surely holds."""
+        for begin in range(0, len(self._x), self._together):
+            yield self.take(slice(begin, begin + self._together))
 
 
 def trained_format(source: ImageSource) -> ImageFormat:
@@ -142,7 +137,7 @@ def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Norm
         wide = chunk.astype(np.float64)
         count += wide[:, 0].size
         total += wide.sum(axis=(0, 2, 3))
-        squares += (wide * wide).sum(axis=(0, 2, 3))
+        squares += np.multiply(wide, wide, out=wide).sum(axis=(0, 2, 3))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
     std = np.where(std > 1e-6, std, 1.0)

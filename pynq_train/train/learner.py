@@ -297,18 +297,11 @@ class Learner:
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
-        return self.logits(x).argmax(axis=1)
+        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
 
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
-        source, trainer = self._images(x), self._open()
-        parts = []
-        with self._ranges(trainer, source):
-            for part in self._parts(len(source)):
-                outcome, logits = trainer.evaluate(source.take(part))
-                self._check_logits(outcome)
-                parts.append(logits)
-        return np.concatenate(parts)
+        return np.concatenate(list(self._outputs(x)))
 
     def calibrate(self, x: Any) -> None:
         """Take the ranges of all feature maps from images, without training.
@@ -475,6 +468,15 @@ class Learner:
             warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
                       "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
                       "the learner is made", self._warned)
+
+    def _outputs(self, x: Any) -> Iterator[FloatArray]:
+        """Yield the logits of the images, mini-batch by mini-batch."""
+        source, trainer = self._images(x), self._open()
+        with self._ranges(trainer, source):
+            for part in self._parts(len(source)):
+                outcome, logits = trainer.evaluate(source.take(part))
+                self._check_logits(outcome)
+                yield logits
 
     def _parts(self, count: int) -> list[slice]:
         return [slice(begin, min(begin + self.batch, count))

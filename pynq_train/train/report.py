@@ -7,9 +7,9 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 
+from pynq_train.files import write_atomic
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import table
-from pynq_train.train.checkpoint import write_atomic
 from pynq_train.train.history import EpochResult
 from pynq_train.train.learner_view import LearnerView
 

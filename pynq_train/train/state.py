@@ -7,7 +7,45 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pynq_train.errors import BadInput
-from pynq_train.train.history import History, Tally
+from pynq_train.files.schema import (
+    MOST_TEXT,
+    Anything,
+    Either,
+    Flag,
+    Items,
+    Maybe,
+    Number,
+    Record,
+    Schema,
+    Table,
+    Text,
+    Whole,
+)
+from pynq_train.quant.loss import LOSSES
+from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally
+
+MOST_COUNT = (1 << 62) - 1
+"""Largest count of anything in a checkpoint."""
+_MOST_BATCH = 1 << 20
+_COUNT = Whole(0, MOST_COUNT)
+
+
+_RUN = Record({"epochs": Whole(1, MOST_COUNT), "total_steps": Whole(1, MOST_COUNT),
+               "images": Whole(1, MOST_COUNT), "data": Text(64), "epoch": _COUNT, "step": _COUNT,
+               "tally": TALLY, "callbacks": Items(Table(Anything()), most=1000)})
+_TRAINABLE: Schema = Either(Text(), Items(Text(), least=1))
+STATE = Record({
+    "board": Text(), "batch": Whole(1, _MOST_BATCH), "seed": Whole(-MOST_COUNT, MOST_COUNT),
+    "trainable": _TRAINABLE, "optimizer": Table(Anything(), 100), "policy": Anything(),
+    "loss": Text(among=LOSSES), "label_smoothing": Number(0, 1),
+    "accumulate": Whole(1, _MOST_BATCH), "history": EPOCHS, "steps": _COUNT, "epochs": _COUNT,
+    "batch_losses": Items(Number(any_float=True), most=MOST_COUNT), "run": Maybe(_RUN),
+    "normalise": Flag(),
+    "normalisation": Maybe(Record({
+        "mean": Items(Number(), least=1, most=MOST_TEXT),
+        "std": Items(Number(low=0), least=1, most=MOST_TEXT)})),
+}, optional=("board", "loss", "label_smoothing", "accumulate"), open=True)
+"""Training state of a checkpoint. The exponent policy and the optimizer look at theirs."""
 
 
 @dataclass
@@ -57,7 +95,7 @@ class TrainState:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""
         return {"history": self.history.to_list(), "steps": self.steps, "epochs": self.epochs,
-                "batch_losses": list(self.history.batch_losses),
+                "batch_losses": list(self.history.batch_losses[-LOSSES_KEPT:]),
                 "run": None if self.run is None else asdict(self.run)}
 
     @classmethod

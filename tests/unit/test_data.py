@@ -66,7 +66,7 @@ def test_bad_file(tmp_path: Path, arrays: dict[str, Any], text: str) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"data file '.*none.npz' does not exist; check the path"):
         data.load_npz(tmp_path / "none.npz")
-    with pytest.raises(BadInput, match="found a folder"):
+    with pytest.raises(BadInput, match="Is a directory"):
         data.load_npz(tmp_path)
 
 

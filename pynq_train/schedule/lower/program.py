@@ -338,7 +338,7 @@ def _pool(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> Fie
     argmax = f"{spec.name}.flags"
     if descriptor.role == Role.POOL:
         keep = train and plan.active[layer]
-        x, y = input_symbol(plan, layer), output_symbol(plan, layer)
+        x, y = input_symbol(plan, layer, 0, train), output_symbol(plan, layer)
         fields = unit.forward(at(x), at(y), at(argmax), keep)
         waits.put(fields, "v", x, part=descriptor)
         waits.done(Semaphore.VECTOR, y, argmax, part=descriptor)

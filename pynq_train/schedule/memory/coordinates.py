@@ -22,6 +22,9 @@ _ELEMENT = {
     "coefficients": "<i8", "channel sums": "<i8",
 }
 """Element type of each kind of region, as a NumPy dtype string."""
+_UNKNOWN = "u1"
+ELEMENT_TYPES = frozenset({*_ELEMENT.values(), _UNKNOWN})
+"""All of them."""
 _PART = "part"
 _PARTS = ("weight", "momentum")
 """Names of the halves of a master word, the low one first."""
@@ -103,7 +106,7 @@ def tensor_maps(plan: Plan) -> tuple[TensorMap, ...]:
     """
     axes = _axes(plan)
     return tuple(TensorMap(region.symbol, region.offset, region.nbytes,
-                           _ELEMENT.get(region.kind, "u1"), axes.get(region.symbol, ()))
+                           _ELEMENT.get(region.kind, _UNKNOWN), axes.get(region.symbol, ()))
                  for region in plan.memory)
 
 
