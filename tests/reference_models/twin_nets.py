@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynq_train.check.random_nets import Draw
+from pynq_train.check.draw import Draw
 from pynq_train.errors import DoesNotFit, UnsupportedModel
 from pynq_train.graph import Graph
 from pynq_train.graph.activation import Relu, Relu6

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pynq_train.check.random_branches import random_branched_net
-from pynq_train.check.random_nets import random_net, random_trainable
+from pynq_train.check.random_chains import random_chain
 from pynq_train.check.step_block import check_step_block
 from pynq_train.errors import IllegalProgram
 from pynq_train.graph import Graph, Relu6
@@ -82,9 +82,9 @@ def plan() -> Plan:
 
 def test_right_values_pass(seed: int) -> None:
     for number in range(4):
-        net = random_net(seed + number)
+        net = random_chain(seed + number)
         layers = fuse(net.graph)
-        chosen = select(layers, random_trainable(seed + number, net.graph))
+        chosen = select(layers, net.trainable)
         plans = [make_plan(layers, net.batch, BOARD, trainable=chosen)]
         branched = random_branched_net(seed + number)
         plans.append(make_plan(fuse(branched.graph), branched.batch, BOARD))
