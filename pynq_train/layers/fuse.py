@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pynq_train.errors import UnsupportedModel
+from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.fixed import drop_threshold
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
@@ -181,16 +181,41 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     reads past, and an activation; Add, Dropout and GlobalAvgPool, then an activation; other
     MaxPools (an activation behind one is taken in front of it, where nothing else may read). A
     Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
-    operations of kinds that the engine does not run are named at once.
+    is 1x1, with nothing behind it.
+
+    Raises:
+        UnsupportedModel: names all operations that the engine does not run, or not where they
+            stand.
     """
-    check_supported(graph)
+    problems: list[UnsupportedModel] = []
+
+    def tried(check: Callable[[], Graph | None]) -> Graph:
+        """Return what ``check`` returns, or the graph as it is; note what is wrong."""
+        try:
+            return check() or graph
+        except UnsupportedModel as error:
+            problems.append(error)
+            return graph
+
+    tried(lambda: check_supported(graph))
     # Dropouts are named by their places in the caller's graph, which knows no copies.
     places = {op.name: at for at, op in enumerate(graph.ops)}
-    graph = place_concats(graph)
-    layers = _Fusing(graph, places).run()
-    _check_sums(layers)
-    _check_last(graph, layers)
+    graph = tried(lambda: place_concats(graph))
+    fusing = _Fusing(graph, places)
+    try:
+        layers = fusing.run()
+        problems += fusing.problems
+        tried(lambda: _check_sums(layers))
+        tried(lambda: _check_last(graph, layers))
+    except BadInput:
+        if not fusing.problems and not problems:
+            raise
+        problems += fusing.problems  # the rest cannot be known before these are mended
+    if len(problems) > 1:
+        raise UnsupportedModel(f"network {graph.name!r} has {len(problems)} parts that the engine "
+                               "does not run: " + "; ".join(map(str, problems)))
+    if problems:
+        raise problems[0]
     return layers
 
 
@@ -215,7 +240,8 @@ class _Fusing:
     """One pass over the operations: each begins a layer or follows one.
 
     ``_ends`` has the open layer whose output an operation yields; an operation inside a layer is
-    not in it, since nobody else may read there.
+    not in it, since nobody else may read there. ``problems`` has what does not run where it stands:
+    such operations begin a layer, so that the others can be looked at.
 
     Args:
         graph: the network, with its concatenations placed.
@@ -223,6 +249,7 @@ class _Fusing:
     """
 
     def __init__(self, graph: Graph, dropouts: Mapping[str, int]) -> None:
+        self.problems: list[UnsupportedModel] = []
         self._graph = graph
         self._dropouts = dropouts
         self._layers: list[_Open] = []
@@ -243,10 +270,16 @@ class _Fusing:
         """Return all layers, in the order of their last operations (:func:`execution_order`)."""
         for at in self._order:
             op = self._graph.ops[at]
-            if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
-                self._begin(at, op)
+            try:
+                if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
+                    self._check_begin(at, op)
+                    self._begin(at)
+            except UnsupportedModel as error:
+                self.problems.append(error)
+                self._begin(at)
         if isinstance(self._graph.ops[-1], Flatten):
-            raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+            self.problems.append(_refuse(self._graph.ops[-1], "is the last operation",
+                                         "end with a Dense layer"))
         # By last operations, not by first ones: a normalisation that adds a second map reads what
         # is made between the two.
         self._layers.sort(key=lambda layer: self._rank[layer.last])
@@ -341,11 +374,17 @@ class _Fusing:
         layer.tail.append(op)
         self._ends[at] = layer
 
-    def _begin(self, at: int, op: Op) -> None:
-        """Begin a layer with ``op``.
+    def _begin(self, at: int) -> None:
+        """Begin a layer with an operation."""
+        layer = _Open(at, at, [self._behind(place) for place in self._sources[at]], [])
+        self._layers.append(layer)
+        self._ends[at] = layer
+
+    def _check_begin(self, at: int, op: Op) -> None:
+        """Check that a layer can begin with ``op`` where it stands.
 
         Raises:
-            UnsupportedModel: no layer begins with it, or not where it stands.
+            UnsupportedModel: no layer begins with it, or not there.
         """
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
@@ -368,9 +407,6 @@ class _Fusing:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
         if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
             raise _refuse(op, "follows the input", "begin with a convolution")
-        layer = _Open(at, at, [self._behind(place) for place in sources], [])
-        self._layers.append(layer)
-        self._ends[at] = layer
 
     def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
         """Return a layer that is complete; ``places``: of layers, by their last operations."""

@@ -240,7 +240,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     b.add("Conv", ["x", w], "wide", pads=[1, 0, 1, 0])
     b.add("AveragePool", ["x"], "avg", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     b.add("MaxPool", ["x"], "long", kernel_shape=[2, 3])
-    b.add("MaxPool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    b.add("AveragePool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     b.add("Conv", ["x", b.constant("w4", np.ones((2, 2, 4, 4), np.float32))], "shifted",
           pads=[2, 2, 1, 1])
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
@@ -261,9 +261,9 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
             "n_long (MaxPool) has kernel 2x3: use a square kernel",
-            "n_ceil (MaxPool) rounds sizes up (ceil_mode): use ceil_mode=0",
+            "n_ceil (AveragePool) has windows at the border that divide by fewer pixels: pool",
             "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
-            "n_outer (MaxPool) reads a padded map: pad only before a convolution",
+            "n_outer (MaxPool) reads a padded map with values below zero, so that zeros can be the",
             "n_large (Conv) has kernel 12: use a kernel of 11 at most",
             "n_far (AveragePool) has stride 5: use a stride of 4 at most",
             "n_mul (Mul): leave gates and scales out",

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -323,3 +324,28 @@ def test_a_file_without_an_entry_is_refused(
     np.savez(bad, image=image, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
     with pytest.raises(BadInput, match=rf"bad\.npz'.*{key}"):
         load(bad)
+
+
+class _Recorded:
+    """Notes halts and where waveforms begin."""
+
+    def __init__(self) -> None:
+        self.model, self.seen = self, []
+
+    def trace(self, path: Path) -> None:
+        """Begin waveforms."""
+        self.seen.append(str(path))
+
+    def run_step_mode(self, request: object) -> Iterator[int]:
+        """Halt behind five descriptors."""
+        for index in range(5):
+            self.seen.append(str(index))
+            yield index
+
+
+@pytest.mark.parametrize(("wanted", "seen"), [(0, "x 0"), (1, "0 x 1"), (4, "0 1 2 3 x 4")])
+def test_waveforms_begin_in_front_of_the_descriptor(wanted: int, seen: str) -> None:
+    backend = _Recorded()
+    failure: Any = SimpleNamespace(request=None)
+    replay_module._record_one(backend, failure, wanted, Path("x"))
+    assert backend.seen == seen.split()
