@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -37,7 +37,7 @@ from pynq_train.layers.supported import check_supported
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
-             "Dropout, then optionally an activation; MaxPool; GlobalAvgPool; Concat; PadChannels")
+             "Dropout, GlobalAvgPool, then optionally an activation; MaxPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -70,9 +70,10 @@ class FusedLayer:
 
     ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
-    on the vector unit, with an activation behind them; so does ``pool`` (maxima of windows),
-    without one. ``concat`` runs nowhere: its sources write where it stands.
+    maps, or a copy of one) and ``drop`` (dropout: in training only) run on the vector unit, with an
+    activation behind them; so do ``mean`` (global average) and ``pool`` (maxima of windows),
+    without one: the activation behind a mean is that of a copy. ``concat`` runs nowhere: its
+    sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -197,8 +198,10 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
             return graph
 
     tried(lambda: check_supported(graph))
+    # Dropouts are named by their places in the caller's graph, which knows no copies.
+    places = {op.name: at for at, op in enumerate(graph.ops)}
     graph = tried(lambda: place_concats(graph))
-    fusing = _Fusing(graph)
+    fusing = _Fusing(graph, places)
     try:
         layers = fusing.run()
         problems += fusing.problems
@@ -239,11 +242,16 @@ class _Fusing:
     ``_ends`` has the open layer whose output an operation yields; an operation inside a layer is
     not in it, since nobody else may read there. ``problems`` has what does not run where it stands:
     such operations begin a layer, so that the others can be looked at.
+
+    Args:
+        graph: the network, with its concatenations placed.
+        dropouts: place of each operation in the network as it was given, by name.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, dropouts: Mapping[str, int]) -> None:
         self.problems: list[UnsupportedModel] = []
         self._graph = graph
+        self._dropouts = dropouts
         self._layers: list[_Open] = []
         self._ends: dict[int, _Open] = {}
         self._readers: dict[int, int] = {}
@@ -302,9 +310,10 @@ class _Fusing:
                 return self._pool(layer, at, op)
             if self._windowed(layer):
                 return self._activation_behind(layer, at, op)
-            if isinstance(self._graph.ops[layer.first], GlobalAvgPool):
-                return False  # the vector unit keeps no flags of what it sums up
-            if any(isinstance(other, Activate) for other in layer.tail):
+            if self._averages(layer):
+                return False
+            if any(isinstance(other, Activate)
+                   for other in (self._graph.ops[layer.first], *layer.tail)):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             self._extend(layer, at, op)
@@ -324,6 +333,10 @@ class _Fusing:
     def _windowed(self, layer: _Open) -> bool:
         """Return whether a layer is a pooling pass of its own."""
         return isinstance(self._graph.ops[layer.first], _POOLS)
+
+    def _averages(self, layer: _Open | None) -> bool:
+        """Return whether a layer is a mean, which writes no flags: an activation is a layer."""
+        return layer is not None and isinstance(self._graph.ops[layer.first], GlobalAvgPool)
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -377,9 +390,9 @@ class _Fusing:
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
         known = self._ends.get(sources[0])
-        mean = known is not None and isinstance(self._graph.ops[known.first], GlobalAvgPool)
-        if isinstance(op, Activate) and not mean:
-            # An activation runs on the way of a layer to memory, not by itself but behind a mean.
+        if isinstance(op, Activate) and not self._averages(known):
+            # An activation runs on the way of a layer to memory, never by itself; behind a mean on
+            # that of a copy.
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
@@ -407,13 +420,13 @@ class _Fusing:
             built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
-            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, layer.first))
+            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, self._dropouts[op.name]))
         return replace(built, sources=tuple(places[place] for place in layer.reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     """Return the layer of an operation that reads a map of ``shape``, with ``tail`` behind it."""
-    activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
+    activation = next((extra.activation for extra in (op, *tail) if isinstance(extra, Activate)),
                       Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
     if isinstance(op, _POOLS):
@@ -441,8 +454,6 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             groups=op.groups if isinstance(op, Conv) else shape[0])
     layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
-    if isinstance(op, Activate):
-        return replace(layer, activation=op.activation)
     if isinstance(op, BatchNorm):
         return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
     if isinstance(op, GlobalAvgPool):

@@ -32,7 +32,8 @@ class Kind:
         free_exponent: its output may have any exponent. Others are copied where a concatenation
             asks for that (``layers.concat``).
         own_mask: training keeps flags of it, with an activation behind it or not.
-        reads_masked: its backward pass can read a gradient through the flags of another layer.
+        reads_masked: its backward pass can read a gradient through the flags of another layer. A
+            mean's cannot: the pass has the pixels of its input, the flags those of its output.
     """
 
     label: str

@@ -40,6 +40,15 @@ def close(got: np.ndarray, want: np.ndarray) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-4 * np.abs(want).max())
 
 
+def test_files_are_of_a_version_that_old_readers_take(tmp_path: Path) -> None:
+    import onnx
+
+    graph = zoo.lenet5()
+    pt.export_onnx(graph, random_params(graph, np.random.default_rng(0)), tmp_path / "n.onnx")
+    proto = onnx.load(tmp_path / "n.onnx")
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 13)
+
+
 @pytest.mark.parametrize("name", list(GRAPHS))
 def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path,
                                                        rng: np.random.Generator) -> None:
@@ -210,6 +219,20 @@ def test_files_of_other_exporters(rng: np.random.Generator, tmp_path: Path) -> N
     logits = FloatTrainer(model.graph, model.params).logits(x)
     got = np.exp(logits - logits.max(1, keepdims=True))
     close(got / got.sum(1, keepdims=True), want)
+
+
+@pytest.mark.parametrize(("attributes", "momentum", "eps"), [
+    ({}, 0.1, 1e-5), ({"momentum": 0.75}, 0.25, 1e-5), ({"epsilon": 0.125}, 0.1, 0.125)])
+def test_a_normalisation_without_attributes_has_the_standards(
+        rng: np.random.Generator, attributes: dict[str, float], momentum: float, eps: float
+) -> None:
+    b = Builder(["batch", 2, 4, 4])
+    stats = [b.constant(name, np.abs(rng.normal(size=3)).astype(np.float32)) for name in "gbmv"]
+    b.add("Conv", ["x", b.constant("w", rng.normal(size=(3, 2, 4, 4)).astype(np.float32))], "c")
+    b.add("BatchNormalization", ["c", *stats], "n", **attributes)
+    b.add("Conv", ["n", b.constant("w2", rng.normal(size=(2, 3, 1, 1)).astype(np.float32))], "out")
+    op = from_proto(b.proto("out"), "given").graph.ops[1]
+    assert (op.momentum, op.eps) == (momentum, pytest.approx(eps, rel=1e-7))
 
 
 def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> None:

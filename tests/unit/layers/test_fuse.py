@@ -12,6 +12,7 @@ from pynq_train.graph import (
     Conv,
     Dense,
     Flatten,
+    GlobalAvgPool,
     Graph,
     MaxPool,
     MaxPool2x2,
@@ -21,7 +22,7 @@ from pynq_train.graph import (
     zoo,
 )
 from pynq_train.graph.activation import Activation
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, kinds
 
 
 def build(*layers: Op) -> Graph:
@@ -82,6 +83,12 @@ def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
         ("conv", Activation.RELU6), ("pool", Activation.NONE), ("pool", Activation.NONE),
         ("dense", Activation.NONE)]
     assert layers[3].sources == (2,)
+
+
+def test_a_mean_is_a_layer_that_yields_one_pixel() -> None:
+    mean = fuse(build(Conv(4, 3), Relu(), GlobalAvgPool(), Dense(3)))[1]
+    assert mean.kind == kinds.MEAN and mean.in_shape == (4, 7, 7)
+    assert mean.out_shape == mean.out_shape_before_pool == (4, 1, 1)
 
 
 REFUSED: list[tuple[tuple[Op, ...], str]] = [
