@@ -1,24 +1,26 @@
 """Campaigns of RTL mutants: Yosys draws and applies them, the benches of the leaves try them.
 
 Yosys reads a bench's design, keeps its hierarchy and adds a signal ``mutant`` to it; a mutation is
-active where the signal has its number. All mutants of a design share a simulator.
+active where the signal has its number. All mutants of a design share a simulator. A campaign runs
+in a process of its own, ``python -m mutants.rtl``, in a copy of the project (``campaign_in_copy``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mutants.designs import BENCHES, Bench
 from mutants.python import is_python
 from mutants.run import run
 from mutants.session import EQUAL, KILLED, SURVIVED, TIMEOUT, Mutant, Session
-from mutants.tree import digest
+from mutants.tree import Tree, digest
 from sim.bfm.env import ROOT
 
 WIDTH = 16
@@ -54,6 +56,40 @@ def drawn(count: int, seed: int) -> list[Mutant]:
         if commands:
             found += _listed(name, bench, commands)
     return found
+
+
+def campaign_in_copy(session: Path, folder: Path, count: int, seed: int, seconds: float) -> None:
+    """Run ``campaign`` in a copy of the project, which nobody changes while it runs.
+
+    Args:
+        session: file of the session.
+        folder: where the copy, designs and simulators are kept.
+        count, seed, seconds: as in ``campaign``.
+
+    Raises:
+        RuntimeError: it failed; it has said why.
+    """
+    tree = Tree(folder / "tree-rtl")
+    tree.refresh(ROOT)
+    built = folder / "simulators"
+    built.mkdir(parents=True, exist_ok=True)
+    (tree.folder / "build").symlink_to(built)
+    command = [sys.executable, "-m", "mutants.rtl", str(session), str(folder), str(count),
+               str(seed), str(seconds)]
+    ended = subprocess.run(command, cwd=tree.folder, check=False,
+                           env={**os.environ, "PYTHONPATH": str(tree.folder)})
+    if ended.returncode != 0:
+        raise RuntimeError("mutants: the campaign of RTL mutants failed; its message stands above")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    file, folder, count, seed, seconds = arguments
+    session = Session(Path(file))
+    campaign(session, Path(folder), int(count), int(seed), float(seconds),
+             lambda line: print(line, flush=True))  # noqa: T201
+    session.close()
+    return 0
 
 
 def campaign(session: Session, folder: Path, count: int, seed: int, seconds: float,
@@ -226,3 +262,7 @@ def _run_yosys(
     return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
                           cwd=ROOT, capture_output=True, text=True, check=False,
                           timeout=seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
