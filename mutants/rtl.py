@@ -201,6 +201,7 @@ def _listed(name: str, bench: Bench, commands: list[str]) -> list[Mutant]:
     """Return the mutants that Yosys lists with these commands, in the order of the leaves."""
     folder = ROOT / "build" / "mutants" / "lists" / name
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()  # Yosys, in its sandbox, follows no link out of the project
     _yosys([*_read(bench), *(command.format(folder=folder) for command in commands)])
     sources = _state()
     found = []
