@@ -69,11 +69,12 @@ def campaign_in_copy(session: Path, folder: Path, count: int, seed: int, seconds
     Raises:
         RuntimeError: it failed; it has said why.
     """
-    tree = Tree(folder / "tree-rtl")
+    tree, kept = Tree(folder / "tree-rtl"), folder / "simulators"
+    if (tree.folder / "build").exists():
+        (tree.folder / "build").rename(kept)
     tree.refresh(ROOT)
-    built = folder / "simulators"
-    built.mkdir(parents=True, exist_ok=True)
-    (tree.folder / "build").symlink_to(built)
+    if kept.exists():
+        kept.rename(tree.folder / "build")
     command = [sys.executable, "-m", "mutants.rtl", str(session), str(folder), str(count),
                str(seed), str(seconds)]
     ended = subprocess.run(command, cwd=tree.folder, check=False,
@@ -144,11 +145,12 @@ def write_design(name: str, mutations: list[str], path: Path) -> None:
     """
     bench = BENCHES[name]
     path.parent.mkdir(parents=True, exist_ok=True)
+    written = _yosys_folder() / path.name
     applied = [f"mutate -ctrl mutant {WIDTH} {number} {mutation}"
                for number, mutation in enumerate(mutations, 1)]
     _yosys([*_read(bench), *applied, f"delete -port {bench.top}/i:mutant",
-            f"write_verilog -noattr {path}"])
-    text = path.read_text(encoding="utf-8")
+            f"write_verilog -noattr {written.relative_to(ROOT)}"])
+    text = written.read_text(encoding="utf-8")
     switch = (f"reg [{WIDTH - 1}:0] mutant;\n"
               '  initial if (!$value$plusargs("mutant=%d", mutant)) mutant = 0;\n')
     head, body = text.split(f"module {bench.top}(", 1)
@@ -190,6 +192,13 @@ def proves_equal(bench: Bench, mutation: str) -> bool:
     return ended.returncode == 0
 
 
+def _yosys_folder() -> Path:
+    """Return a folder that Yosys can write: its sandbox has another ``/tmp``."""
+    folder = ROOT / "build" / "mutants" / "yosys"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _read(bench: Bench) -> list[str]:
     parameters = " ".join(f"-G {name}={value}" for name, value in bench.parameters)
     return [f"read_slang --keep-hierarchy --threads 1 --top {bench.top} {parameters} "
@@ -198,17 +207,25 @@ def _read(bench: Bench) -> list[str]:
 
 
 def _listed(name: str, bench: Bench, commands: list[str]) -> list[Mutant]:
-    """Return the mutants that Yosys lists with these commands, in the order of the leaves."""
-    folder = ROOT / "build" / "mutants" / "lists" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    folder = folder.resolve()  # Yosys, in its sandbox, follows no link out of the project
-    _yosys([*_read(bench), *(command.format(folder=folder) for command in commands)])
+    """Return the mutants that Yosys lists with these commands, in the order of the leaves.
+
+    Raises:
+        RuntimeError: the design has no such leaf.
+    """
+    folder = _yosys_folder()
+    _yosys([*_read(bench), *(command.format(folder=folder.relative_to(ROOT))
+                             for command in commands)])
     sources = _state()
     found = []
     for leaf in bench.leaves:
         path = folder / f"{leaf}.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
+        if not path.exists():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.unlink()
+        if not any(line.startswith("mutate ") for line in lines):
+            raise RuntimeError(f"{name}: expected a module {leaf}, found none to mutate; correct "
+                               "mutants/designs.py")
         for line in lines:
             if line.startswith("mutate "):
                 found.append(_mutant(name, leaf, line.removeprefix("mutate "), sources))
