@@ -31,13 +31,13 @@ def main() -> int:
                     options.keep_records)
         try:
             campaign(plan, session, _tell)
-            rtl.campaign(session, options.folder, options.rtl, options.seed, options.seconds,
-                         _tell)
+            if options.rtl:
+                rtl.campaign_in_copy(options.folder / "session.sqlite", options.folder,
+                                     options.rtl, options.seed, options.seconds)
         except KeyboardInterrupt:
             _tell("interrupted; the same command goes on")
     print("\n".join(report(session.mutants(), argued())))  # noqa: T201
     session.close()
-    # Threads may still wait for the tests of a mutant, which have been ended.
     return 0
 
 

@@ -73,7 +73,7 @@ BENCHES: dict[str, Bench] = {bench.top: bench for bench in (
           ("pt_activation", "pt_activation_grad", "pt_vector_math", "pt_vector_coeff",
            "pt_vector_drop", "pt_vector_flags", "pt_threefry", "pt_plane_runs", "pt_pool_core"),
           (*_parts("cocotb_pt_vector", 3), *_parts("cocotb_pt_pool", 3)), "test_pt_vector"),
-    Bench("pt_norm", ("pt_scalar_alu",), _parts("cocotb_pt_norm", 3), "test_pt_norm"),
+    Bench("pt_norm", ("pt_soft_float_alu",), _parts("cocotb_pt_norm", 3), "test_pt_norm"),
     Bench("pt_softmax", ("pt_softmax_div", "pt_softmax_smooth"), _parts("cocotb_pt_softmax", 3),
           "test_pt_softmax"),
     Bench("pt_update", ("pt_update_math", "pt_linear_runs"), _parts("cocotb_pt_update", 3),
@@ -81,8 +81,8 @@ BENCHES: dict[str, Bench] = {bench.top: bench for bench in (
     Bench("pt_store", ("pt_flag_pack", "pt_pool", "pt_activation"),
           (Part("cocotb_pt_store", env=(("PT_CASES", "40"),)),), "test_pt_store"),
     Bench("pt_tile_load", ("pt_chan_sum", "pt_loop"),
-          (Part("cocotb_pt_tile_load", env=(("PT_CLAIM_AHEAD", "1"), ("PT_KIND", "0"))),),
-          "test_pt_tile_load", parameters=(("ClaimAhead", 1), ("Kind", 0))),
+          (Part("cocotb_pt_tile_load", env=(("PT_CLAIM_AHEAD", "0"), ("PT_KIND", "1"))),),
+          "test_pt_tile_load", parameters=(("ClaimAhead", 0), ("Kind", 1))),
 )}
 
 

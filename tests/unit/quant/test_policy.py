@@ -18,6 +18,7 @@ from pynq_train.quant import (
     learning_rate_fields,
 )
 from pynq_train.quant.policy import HISTORY_STEPS, range_of_master
+from pynq_train.quant.step import clip_shift
 
 LAYERS = ("a", "b", "c")
 
@@ -167,3 +168,11 @@ def test_checkpoints_of_the_first_release_and_of_other_networks() -> None:
     other = start_series(("a", "b", "d"), [0] * 3)
     with pytest.raises(BadInput, match="expected the layers of its network"):
         ExponentPolicy.from_dict(data, other.layers, other.backward_graph)
+
+
+def test_gradients_are_scaled_to_a_limit() -> None:
+    """By the bound of the largest map, 2**(exponent + 15); by nothing if it is below the limit."""
+    e = start().exponents(4)
+    largest = max(layer.dx for layer in e.layers[1:]) + 15
+    found = [clip_shift(e, limit) for limit in range(largest - 2, largest + 3)]
+    assert found == [2, 1, 0, 0, 0]

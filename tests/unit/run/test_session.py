@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pynq_train.backends import open_backend
-from pynq_train.graph import Graph
+from pynq_train.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse, init_params
+from pynq_train.quant import StepExponents
 from pynq_train.run import Session
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
@@ -54,3 +55,35 @@ def test_calibration_ends_as_soon_as_exponents_hold(session: Session, data: Data
     assert 1 < runs < 2 * len(session.plan.specs) + 2
     session.calibrate(images, labels)
     assert session.policy.exponents(BATCH) == found
+
+
+def test_an_arena_is_filled_on_demand_only(net: Graph) -> None:
+    """Random bytes go where a session writes nothing itself, if a seed is given."""
+    plan = make_plan(fuse(net), BATCH, BOARDS["pynq-z2"])
+    masters = {name: Masters.of(params) for name, params in init_params(net, 1).items()}
+    kept: list[np.ndarray] = []
+    for fill_seed in (None, 3, 3, 4):
+        with open_backend("golden", plan.memory.nbytes) as backend:
+            Session(plan, backend, masters, new_policy(plan, masters, 2), fill_seed=fill_seed)
+            region = plan.memory["conv1.y"]
+            kept.append(backend.read(region.offset, region.nbytes).copy())
+    assert not kept[0].any() and len(np.unique(kept[1])) > 100
+    assert np.array_equal(kept[1], kept[2]) and not np.array_equal(kept[1], kept[3])
+
+
+def test_gradients_of_normalisations_fit_their_largest_coefficient() -> None:
+    """Of several steps the largest range counts, in whatever order they came."""
+    net = Sequential((1, 6, 6)).conv(4, 3).norm().relu().dense(3).build()
+    plan = make_plan(fuse(net), BATCH, BOARDS["pynq-z2"])
+    masters = {name: Masters.of(params) for name, params in init_params(net, 1).items()}
+    name = next(layer.name for layer in plan.quant_layers if layer.kind.normalises)
+
+    def exponents(part: str, history: list[int]) -> StepExponents:
+        policy = new_policy(plan, masters, 2)
+        policy.extra[f"{name}.{part}"] = history
+        return policy.exponents(BATCH)
+
+    for part in "ab":
+        found = exponents(part, [-4, 9])
+        assert found == exponents(part, [9, -4]) == exponents(part, [9])
+        assert found != exponents(part, [-4])
