@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from mutants.places import Mutation, draw, mutated, mutations
 from mutants.records import record
 from mutants.session import Mutant, Session
-from mutants.tree import Tree
+from mutants.tree import Tree, digest
 from mutants.trial import Verdict, attempt
 
 OWN_TESTS: dict[str, list[str]] = {
@@ -104,6 +104,7 @@ def campaign(plan: Plan, session: Session, tell: Callable[[str], None]) -> None:
         fresh = (found for found in drawn(plan.root, plan.packages, plan.seed)
                  if found.name not in known)
         session.add(islice(fresh, plan.count - len(mine)))
+        _note_sources(plan.root, session)
     waiting = [mutant for mutant in session.mutants() if is_python(mutant) and not mutant.outcome]
     if not waiting:
         return
@@ -142,7 +143,11 @@ def relocate(root: Path, session: Session) -> None:
     for old in session.mutants():
         if is_python(old):
             modules.setdefault(_mutation(old).module, []).append(old)
+    noted = json.loads(session.note("sources") or "{}")
+    _note_sources(root, session)
     for module, mine in modules.items():
+        if (root / module).is_file() and noted.get(module) == digest(root / module):
+            continue
         moved = [old for old in mine if not _stands(root, old)]
         if not moved:
             continue
@@ -161,6 +166,13 @@ def relocate(root: Path, session: Session) -> None:
                     session.add([replace(candidate, outcome=old.outcome, by=old.by,
                                          seconds=old.seconds)])
                     break
+
+
+def _note_sources(root: Path, session: Session) -> None:
+    """Keep digests of the files that mutants are of."""
+    modules = {_mutation(mutant).module for mutant in session.mutants() if is_python(mutant)}
+    session.set_note("sources", json.dumps({
+        module: digest(root / module) for module in modules if (root / module).is_file()}))
 
 
 def is_python(mutant: Mutant) -> bool:

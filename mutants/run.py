@@ -13,6 +13,8 @@ from pathlib import Path
 
 _MEMORY_BYTES = 8 << 30
 _FILE_BYTES = 2 << 30
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that come from people, not from mutants."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ def run(command: list[str], folder: Path, seconds: float, processor_seconds: flo
         seconds: when it is ended, with all its children.
         processor_seconds: processor time that one of its processes may take, which does not depend
             on what else the machine does.
+
+    Raises:
+        KeyboardInterrupt: somebody stopped the command.
     """
     def limits() -> None:
         cpu = max(1, round(processor_seconds))
@@ -54,6 +59,8 @@ def run(command: list[str], folder: Path, seconds: float, processor_seconds: flo
 
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0",
                    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # The copies keep bytecode: without it every run would compile the project.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     begin = time.monotonic()
     # A session of its own: whatever the tests start ends with them.
     process = subprocess.Popen(
@@ -71,6 +78,8 @@ def run(command: list[str], folder: Path, seconds: float, processor_seconds: flo
     except BaseException:
         _end(process)
         raise
+    if code is not None and -code in _STOPS:
+        raise KeyboardInterrupt(f"{command[0]} was stopped from outside")
     return Ended(code, output, time.monotonic() - begin)
 
 

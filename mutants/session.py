@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
+KILLED, SURVIVED, TIMEOUT, EQUAL = "killed", "survived", "timeout", "equal"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Mutant:
         fault: what ``operators`` or Yosys need to make it again, as JSON.
         before: the lines that it changes, without indentation.
         after: what they become.
-        outcome: ``killed``, ``survived``, ``timeout``, or empty as long as it has not been tried.
+        outcome: ``killed``, ``survived``, ``timeout``, ``equal`` (proved to be as right as the
+            code), or empty as long as it has not been tried.
         by: the test that noticed it.
         seconds: how long that took.
     """

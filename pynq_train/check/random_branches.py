@@ -1,134 +1,148 @@
-"""Random small networks with branches: residuals, concatenations, normalisation, dropout."""
+"""Random small networks with work for the vector unit: normalised series, and branches."""
 
 from __future__ import annotations
 
-from pynq_train.check.random_joins import STREAM as JOIN_STREAM
+from pynq_train.check.draw import Draw, RandomNet, random_trainable, work_of
+from pynq_train.check.net_builder import NetBuilder
 from pynq_train.check.random_joins import random_join
-from pynq_train.check.random_nets import Draw, RandomNet, activation
 from pynq_train.graph import Graph
-from pynq_train.graph.ops import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    GlobalAvgPool,
-    MaxPool,
-    MaxPool2x2,
-    Op,
-)
+from pynq_train.graph.ops import Add, AvgPool, Conv, Dense, GlobalAvgPool, PadChannels
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
-_STREAM, _POOL_STREAM, _GROUP_STREAM = 0xB7, 0xB8, 0xB9
+_STREAM = 0xB7
 MOST_BATCH = 9
-"""Largest mini-batch."""
-
-
-class _NetBuilder:
-    """Operations in order, each with a name of its own.
-
-    Its methods append operations behind the one named ``source`` and return the name of the last.
-    """
-
-    def __init__(self, draw: Draw) -> None:
-        self.ops: list[Op] = []
-        self._draw = draw
-
-    def name(self, stem: str) -> str:
-        """Return a new name that begins with ``stem``."""
-        return f"{stem}{len(self.ops)}"
-
-    def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
-        """Append a convolution that keeps the size, divided by its stride; often normalised."""
-        draw, source = self._draw, self.drop(source)
-        name = self.name("conv")
-        norm = draw.chance(75)
-        self.ops.append(Conv(out, kernel, stride, "same", not norm and draw.chance(60), name,
-                             groups, (source,)))
-        if norm:
-            self.ops.append(BatchNorm(0.1, 1e-5, draw.chance(15), self.name("bn"), (name,)))
-        return self.ops[-1].name
-
-    def groups(self, draw: Draw, source: str) -> tuple[str, int]:
-        """Append a pointwise convolution and a grouped one; return its end and its channels."""
-        count, n, m = 2 + draw.below(4), 1 + draw.below(6), 1 + draw.below(8)
-        at = self.relu(self.conv(source, count * n, 1, 1))
-        at = self.conv(at, count * m, 1 + draw.below(3), 1 + draw.below(2), count)
-        return self.relu(at), count * m
-
-    def drop(self, source: str, percent: int = 15) -> str:
-        """Append a dropout in ``percent`` of 100 cases."""
-        if self._draw.chance(percent):
-            self.ops.append(Dropout(self._draw.below(10) / 10, self.name("drop"), (source,)))
-            return self.ops[-1].name
-        return source
-
-    def pool(self, draw: Draw, shape: tuple[int, int, int], source: str, percent: int) -> str:
-        """Append max pooling in ``percent`` of 100 cases; ``shape``: of the network's input."""
-        size = Graph.build(shape, self.ops).shapes[-1][1:]
-        if not draw.chance(percent) or min(size) < 2:
-            return source
-        name = self.name("pool")
-        windows: list[Op] = [MaxPool2x2(name, (source,)), MaxPool(3, 2, 1, name, (source,)),
-                             MaxPool(3, 1, 1, name, (source,)),
-                             MaxPool(2 + draw.below(2), 1 + draw.below(3), "same", name, (source,))]
-        self.ops.append(windows[draw.below(len(windows))])
-        return name
-
-    def relu(self, source: str, percent: int = 80) -> str:
-        """Append an activation in ``percent`` of 100 cases."""
-        if self._draw.chance(percent):
-            self.ops.append(activation(self._draw, 30)(self.name("relu"), (source,)))
-            return self.ops[-1].name
-        return source
+"""Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
+nine parts of it, each of one image, and of more only if the mini-batch is larger."""
+_MOST_CHANNELS = 24
+_WORK_LIMIT = 60_000
+"""Rough array cycles of a training step: as much again is the vector unit's."""
+_MOST_OPS = 40
 
 
 def random_branched_net(seed: int) -> RandomNet:
     """Return network ``seed``: a stem, one to three blocks, a mean and a classifier.
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
-    with or without one on its other branch, or branches of one concatenation; pooling, or groups of
-    any sizes, may follow.
-    The same network for a seed on every machine.
+    with another one, zeros for missing channels or nothing on its other branch, sums that share
+    what they read, or branches of one concatenation; pooling, or groups of any sizes, may follow. A
+    third of the networks has none but the first two kinds, and so no branches: their layers have
+    parts of the mini-batch of their own. One in five trains only a part of the network.
+
+    Raises:
+        RuntimeError: no network of this seed is small enough.
     """
-    # Each kind of block draws from a stream of its own: one more kind leaves the numbers of the
-    # others, and so most of the network of a seed, as they were.
-    draw, joins, pools = Draw(seed, _STREAM), Draw(seed, JOIN_STREAM), Draw(seed, _POOL_STREAM)
-    grouped = Draw(seed, _GROUP_STREAM)
-    shape = (1 + draw.below(4), 4 + draw.below(7), 4 + draw.below(7))
-    build = _NetBuilder(draw)
-    channels = 1 + draw.below(24)
-    at = build.relu(build.conv("input", channels, 1 + 2 * draw.below(2), 1), 100)
-    at = build.pool(pools, shape, at, 30)
-    for _ in range(1 + draw.below(3)):
-        if joins.chance(30):
-            size = min(Graph.build(shape, build.ops).output_shape[1:])
-            at, channels = random_join(build, joins, at, channels, size)
-            continue
-        kind = draw.below(4)
-        if kind == 0:
-            channels = 1 + draw.below(24)
-            at = build.relu(build.conv(at, channels, 1 + draw.below(4), 1 + draw.below(2)))
-        elif kind == 1:
-            at = build.relu(build.conv(at, channels, 3, 1 + draw.below(2), channels))
-            channels = 1 + draw.below(24)
-            at = build.relu(build.conv(at, channels, 1, 1))
-        else:
-            out, stride = (channels, 1) if kind == 2 else (1 + draw.below(24), 1 + draw.below(2))
-            inner = build.relu(build.conv(at, out, 3, stride), 90)
-            inner = build.conv(inner, out, 3, 1)
-            other = at if kind == 2 else build.conv(at, out, 1, stride)
-            build.ops.append(Add(build.name("add"), (inner, other)))
-            at, channels = build.relu(build.ops[-1].name), out
-        at = build.pool(pools, shape, at, 25)
-        if grouped.chance(20):
-            at, channels = build.groups(grouped, at)
+    draw = Draw(seed, _STREAM)
+    for _ in range(100):
+        graph, batch = _attempt(draw, f"branches{seed}")
+        if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
+            return RandomNet(graph, batch,
+                             random_trainable(seed, graph) if draw.chance(20) else "all")
+    raise RuntimeError(f"no small network found for seed {seed}")
+
+
+def _attempt(draw: Draw, name: str) -> tuple[Graph, int]:
+    """Draw a network of any size and its mini-batch."""
+    shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
+    build = NetBuilder(shape, draw)
+    at = build.relu(build.conv("input", _channels(draw), draw.one_of((1, 3)), 1), 100)
+    at = build.pool(at, 40)
+    series = draw.chance(33)
+    for _ in range(draw.between(1, 3)):
+        blocks = _SERIES if series else _SERIES + _BRANCHES
+        at = draw.one_of(blocks)(build, at)
+        at = build.pool(at, 40)
+        if draw.chance(20):
+            at = build.groups(at)
     if draw.chance(25):
-        build.ops.append(AvgPool(2, 1, "same", build.name("avg"), (at,)))
-        at = build.ops[-1].name
+        at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):
-        build.ops.append(GlobalAvgPool(build.name("mean"), (at,)))
-        at = build.ops[-1].name
+        at = build.relu(build.add(GlobalAvgPool(build.name("mean"), (at,))), 20)
     at = build.drop(at, 40)
-    build.ops.append(Dense(2 + draw.below(9), draw.chance(80), "logits", (at,)))
-    return RandomNet(Graph.build(shape, build.ops, f"branches{seed}"), 1 + draw.below(MOST_BATCH))
+    if draw.chance(30):
+        at = build.add(Dense(_channels(draw), draw.chance(60), build.name("dense"), (at,)))
+        at = build.drop(build.relu(build.norm(at) if draw.chance(60) else at), 30)
+    build.add(Dense(draw.between(2, 10), draw.chance(80), "logits", (at,)))
+    return Graph.build(shape, build.ops, name), (
+        draw.between(MOST_BATCH + 1, 2 * MOST_BATCH) if draw.chance(30)
+        else draw.between(1, MOST_BATCH))
+
+
+def _channels(draw: Draw) -> int:
+    """Draw a number of channels."""
+    return draw.between(1, _MOST_CHANNELS)
+
+
+def _plain(build: NetBuilder, at: str) -> str:
+    """Append a convolution; return its end."""
+    draw = build.draw
+    return build.relu(build.conv(at, _channels(draw), draw.between(1, 4), draw.between(1, 2)))
+
+
+def _depthwise(build: NetBuilder, at: str) -> str:
+    """Append a depthwise convolution and a pointwise one; return their end."""
+    draw, channels = build.draw, build.shape(at)[0]
+    at = build.relu(build.conv(at, channels, 3, draw.between(1, 2), channels))
+    return build.relu(build.conv(at, _channels(draw), 1, 1))
+
+
+def _residual(build: NetBuilder, at: str) -> str:
+    """Append two convolutions and the sum of their end and a shortcut; return its end."""
+    draw, channels = build.draw, build.shape(at)[0]
+    way = draw.below(4)
+    stride = 1 if way < 2 else draw.between(1, 2)
+    out = channels if way < 2 else channels + draw.below(9) if way == 2 else _channels(draw)
+    inner = build.conv(build.relu(build.conv(at, out, 3, stride), 90), out, 3, 1)
+    other = at
+    if way == 2:
+        if stride > 1:
+            other = build.add(AvgPool(2, 2, "same", build.name("avg"), (at,)))
+        before = draw.between(0, out - channels)
+        if out > channels:
+            other = build.add(PadChannels(before, out - channels - before, build.name("wide"),
+                                          (other,)))
+    elif way == 3:
+        other = build.conv(at, out, 1, stride)
+    return build.relu(build.add(Add(build.name("add"), (inner, other))))
+
+
+def _shared(build: NetBuilder, at: str) -> str:
+    """Append two sums that share a convolution, which nothing else reads; return their join.
+
+    Both gradients of that convolution are masked, by flags of different layers.
+    """
+    draw = build.draw
+    out = CHANNELS_PER_WORD * draw.between(1, 4)
+    shared = build.conv(at, out, draw.between(1, 3), 1)
+    ends = [build.relu(build.add(Add(build.name("add"), (shared, build.conv(at, out, 1, 1)))), 90)
+            for _ in range(2)]
+    return build.join(ends) if draw.chance(50) else build.add(Add(build.name("add"), tuple(ends)))
+
+
+def _doubled(build: NetBuilder, at: str) -> str:
+    """Append the sum of a map and itself, or of a concatenation and a map; return its end."""
+    draw = build.draw
+    if draw.chance(50):
+        end = build.conv(at, _channels(draw), 1, 1)
+        return build.relu(build.add(Add(build.name("add"), (end, end))), 70)
+    first = CHANNELS_PER_WORD * draw.between(1, 2)
+    second = draw.between(1, 8)
+    joined = build.join([build.conv(at, first, 1, 1), build.conv(at, second, 3, 1)])
+    other = build.conv(at, first + second, 1, 1)
+    return build.relu(build.add(Add(build.name("add"), (joined, other))), 30)
+
+
+_SERIES = (_plain, _depthwise)
+_BRANCHES = (_residual, _residual, _residual, random_join, random_join, random_join, _shared,
+             _doubled)
+
+
+def _work(graph: Graph, batch: int) -> int:
+    """Return rough cycles of the array for the three passes of a training step."""
+    total = 0
+    shape_of = {"input": graph.input_shape,
+                **{op.name: shape for op, shape in zip(graph.ops, graph.shapes)}}
+    for op in graph.ops:
+        if isinstance(op, Conv):
+            (_, rows, cols), n = shape_of[op.name], shape_of[op.inputs[0]][0]
+            total += 3 * work_of(op.out_channels, n // op.groups, op.kernel, rows * cols * batch)
+    return total

@@ -1,208 +1,22 @@
-"""Random small networks: every legal combination of layers sooner or later."""
+"""Random small networks of all kinds: every legal combination of layers sooner or later."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from pynq_train.graph import Graph, Sequential
-from pynq_train.graph.activation import Relu
-from pynq_train.graph.ops import ACTIVATIONS, Activate, AvgPool, Conv, Shape
-from pynq_train.graph.rng import hash_u64, permutation, stream_key
-from pynq_train.hw.config import ZYNQ7020
-from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
-from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div
-from pynq_train.layers import fuse
-
-MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
-_STREAM = 0x6E
-_TRAIN_STREAM = 0x5EED
-_EXTRA_STREAM = 0x6E0
-_GROUPS = (16, 8, 4, 2, 1)
-_WORK_LIMIT = 120_000
-"""Rough array cycles of a training step: keeps a network to about a second of simulation."""
-
-
-@dataclass(frozen=True)
-class RandomNet:
-    """A network and the mini-batch that it is trained with."""
-
-    graph: Graph
-    batch: int
-
-
-class Draw:
-    """Random numbers from the counter hash: the same for a seed on every machine.
-
-    Args:
-        seed: names the numbers.
-        stream: names one of several independent sequences of a seed.
-    """
-
-    def __init__(self, seed: int, stream: int = _STREAM) -> None:
-        self._key = stream_key(seed, stream)
-        self._count = 0
-
-    def below(self, limit: int) -> int:
-        """Return a number of 0 .. limit - 1."""
-        self._count += 1
-        return (int(hash_u64(self._key, self._count, 1)[0]) >> 33) % limit
-
-    def between(self, low: int, high: int) -> int:
-        """Return a number of low .. high."""
-        return low + self.below(high - low + 1)
-
-    def chance(self, percent: int) -> bool:
-        """Return True in ``percent`` of 100 cases."""
-        return self.below(100) < percent
-
-
-def activation(draw: Draw, percent: int) -> type[Activate]:
-    """Draw an activation: ReLU, or in ``percent`` of 100 cases another one."""
-    number, others = draw.below(100), [op for op in ACTIVATIONS if op is not Relu]
-    return others[number * len(others) // percent] if number < percent else Relu
-
-
-_WINDOWS = [(k, s) for k in range(1, MAX_KERNEL + 1) for s in range(1, MAX_STRIDE + 1)]
-_ORDER = permutation(stream_key(_STREAM), len(_WINDOWS))
+from pynq_train.check.draw import RandomNet
+from pynq_train.check.random_branches import random_branched_net
+from pynq_train.check.random_chains import random_chain
 
 
 def random_net(seed: int) -> RandomNet:
-    """Return network ``seed``.
+    """Return network ``seed``: of four in a row two are chains, two have work for the vector unit.
 
-    Kernels, strides and channels modulo 16 go round with the seed, so that a run of consecutive
-    seeds meets all of them; everything else is drawn. Work is limited: a large kernel gets a small
-    feature map.
+    Chains are counted in the order of seeds, because they go round all kernels and strides. A seed
+    names one network, whichever others are drawn.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
     """
-    draw = Draw(seed)
-    for shrink in range(100):
-        net = _attempt(seed, draw, shrink)
-        if net is not None:
-            return net
-    raise RuntimeError(f"no small network found for seed {seed}")
-
-
-def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:
-    """Return what is trainable in network ``seed`` of a verification.
-
-    Everything for the first fifty of each hundred seeds, so that fifty networks in a row meet all
-    shapes of all passes; for the others a keyword, or parameters drawn one by one.
-    """
-    if seed % 100 < 50:
-        return "all"
-    layers = fuse(graph)
-    draw = Draw(seed ^ _TRAIN_STREAM)
-    kind = draw.below(6)
-    if kind < 3:
-        wanted = ("last-layer", "last-block", "bias")[kind]
-        return wanted if any(layer.bias for layer in layers) else "last-layer"
-    names = [f"{layer.name}.{part}" for layer in layers for part in ("weight", "bias")
-             if not layer.average and (part == "weight" or layer.bias)]
-    return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
-
-
-def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
-    """Draw a network; None if it is too much work.
-
-    ``shrink``: number of failed attempts before; the more, the smaller the sizes.
-    """
-    batch = 1 + (seed + draw.below(3)) % max(MOST_BATCH - shrink // 3, 1)
-    largest = max(MOST_PIXELS - shrink // 2, 3)
-    deep = seed % 6 == 5  # small and deep: several images in a tile
-    if deep:
-        batch, largest = draw.between(2, MOST_BATCH), 4
-    rows, cols = draw.between(1, largest), draw.between(1, largest)
-    odd = seed % 50 == 46  # maps whose pixels leave a rest of 11 with 12, throughout
-    if odd:
-        batch, rows, cols = 1, 5, 7
-    if deep:
-        channels = draw.between(20, MOST_CHANNELS)
-    else:
-        channels = (draw.between(1, 4) if draw.chance(60) else
-                    1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
-    name = f"random{seed}"
-    net = Sequential((channels, rows, cols), name)
-    # A stream of its own: grouped layers came later, and must not change the other numbers.
-    extra = Draw(seed ^ _EXTRA_STREAM)
-    shape = (channels, rows, cols)
-    work = 0
-    for number in range(0 if seed % 50 >= 47 else 2 + seed // 2 % 2):
-        kernel, stride = (3, 1) if odd else _window(seed, number)
-        wide = MOST_CHANNELS if shrink < 8 else 24 if shrink < 20 else 16
-        # Odd factors, so that channels go through all remainders modulo 16 as seeds count up.
-        out = 1 + ((5, 3, 7)[number] * seed + number * (seed // 4 + 7)) % 16
-        out += 16 * draw.below(3) if out + 32 <= wide else 16 * draw.below(2) * (out + 16 <= wide)
-        padding = 1 if odd else _padding(draw, kernel, min(shape[1:]))
-        conv = Conv(out, kernel, stride, padding, draw.chance(70), "check")
-        pixels = conv.out_shape(shape)
-        passes = 2 + (number > 0)
-        work += passes * _work(out, shape[0], kernel, pixels[1] * pixels[2] * batch)
-        net.conv(out, kernel, stride, padding, bias=conv.bias)
-        relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
-        if relu:
-            net.add(activation(extra, 40)())
-        if pool:
-            net.pool()
-            pixels = (out, pixels[1] // 2, pixels[2] // 2)
-        shape = pixels
-        if extra.chance(45) and not deep and not odd:
-            if extra.chance(20):  # whole tiles of channels
-                work += 3 * _work(32, shape[0], 1, shape[1] * shape[2] * batch)
-                net.conv(32, 1).relu()
-                shape = (32, *shape[1:])
-            work += _channelwise(net, shape, extra, batch)
-            if extra.chance(40) and min(shape[1:]) >= 2:
-                net.pool()
-                shape = (shape[0], shape[1] // 2, shape[2] // 2)
-    flat = shape[0] * shape[1] * shape[2]
-    for _ in range(draw.below(3) // 2 + draw.below(2)):
-        units = 1 + draw.below(MOST_CHANNELS)
-        work += 3 * _work(units, flat, 1, batch)
-        net.dense(units, bias=draw.chance(80))
-        if draw.chance(70):
-            net.relu()
-        flat = units
-    net.dense(draw.between(2, 12), bias=draw.chance(80))
-    work += 3 * _work(12, flat, 1, batch)
-    return RandomNet(net.build(), batch) if work <= _WORK_LIMIT else None
-
-
-def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
-    """Append a grouped convolution or average pooling that keeps the shape; return its work."""
-    channels, rows, cols = shape
-    kernel = (1, 3, 3, 5)[draw.below(4)]
-    sizes = [size for size in _GROUPS if channels % size == 0 and size < channels]
-    if not sizes or draw.chance(20):
-        net.add(AvgPool(3, 1, 1))
-        kernel = 3
-    else:
-        size = sizes[draw.below(min(len(sizes), 3)) * (sizes[0] < _GROUPS[0])]
-        net.conv(channels, kernel, 1, kernel // 2, bias=draw.chance(60), groups=channels // size)
-    if draw.chance(15) and min(rows, cols) >= 4:
-        net.add(AvgPool(2, 1, 1))  # one row and column more
-        net.add(AvgPool(2, 1, 0))
-    if draw.chance(60):
-        net.add(activation(draw, 50)())
-    return 2 * _work(channels, 16, kernel, rows * cols * batch)
-
-
-def _window(seed: int, number: int) -> tuple[int, int]:
-    """Return kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
-    return _WINDOWS[int(_ORDER[(seed * (1, 1, 3)[number] + 17 * number) % len(_WINDOWS)])]
-
-
-def _padding(draw: Draw, kernel: int, size: int) -> int:
-    """Draw a padding below the kernel that leaves at least one output pixel."""
-    least = max(0, -(-(kernel - size) // 2))
-    low = 1 + draw.below(max(kernel // 2 - 1, 1))
-    wanted = (0, kernel // 2, kernel - 1, draw.below(kernel), low, low)[draw.below(6)]
-    return min(max(wanted, least), kernel - 1)
-
-
-def _work(m: int, n: int, kernel: int, pixels: int) -> int:
-    """Return rough cycles of the array for a pass: 3 pixels, 16 output, 4 input channels each."""
-    groups = max(ceil_div(pixels, LANES), ZYNQ7020.sweep_min_cycles)
-    blocks = ceil_div(m, ZYNQ7020.tm) * ceil_div(n, CHANNELS_PER_WORD)
-    return blocks * kernel * kernel * groups
+    group, place = divmod(seed, 4)
+    # Two neighbours of each kind: odd seeds train without momentum, and all kinds shall do so.
+    number = 2 * group + place % 2
+    return random_chain(number) if place < 2 else random_branched_net(number)

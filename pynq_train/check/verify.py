@@ -18,27 +18,26 @@ from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import board_of
 from pynq_train.check.coverage import Coverage
 from pynq_train.check.difference import Difference, first_difference
+from pynq_train.check.options import Options
+from pynq_train.check.step_block import check_step_block
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
 from pynq_train.layers import fuse, init_params
-from pynq_train.quant import Loss, SgdStep
-from pynq_train.quant.loss import CROSS_ENTROPY, MSE
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.failure import Failure, advice, keep
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.lower.program import ProgramImage
-from pynq_train.schedule.lower.step_block import plan_params
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.memory.coordinates import tensor_maps
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.trainable import TrainableChoice, describe_trainable, select
 
 _STREAM = 0x7E
 """Stream of random numbers of images and labels."""
-_MOMENTUM, _SMOOTHING = 0.9, 0.1
 Progress = Callable[[int], None]
 """Called with the number of descriptors since the last call."""
 
@@ -81,9 +80,7 @@ class VerifyReport:
         """Return plain values for JSON."""
         return {
             "net": self.net, "board": self.board, "batch": self.batch, "steps": self.steps,
-            "seed": self.seed, "momentum": momentum_of(self.seed), "trainable": self.trainable,
-            "loss": loss_of(self.seed), "label_smoothing": smoothing_of(self.seed),
-            "nesterov": nesterov_of(self.seed), "accumulate": parts_of(self.seed),
+            "seed": self.seed, "trainable": self.trainable, **asdict(Options.of(self.seed)),
             "descriptors_compared": self.descriptors,
             "bytes_compared": self.bytes_compared, "mismatches": self.mismatches,
             "cycles": self.cycles, "first": asdict(self.first) if self.first else None,
@@ -96,31 +93,6 @@ class VerifyReport:
         return (f"{self.net}, batch {self.batch}, {self.steps} steps, seed {self.seed}, {frozen}"
                 f"{self.board}: {self.descriptors} descriptors compared, "
                 f"{self.bytes_compared} bytes compared, mismatches: {self.mismatches}")
-
-
-def momentum_of(seed: int) -> float:
-    """Return the momentum: none for odd seeds, whose masters then are bare weights."""
-    return 0.0 if seed % 2 else _MOMENTUM
-
-
-def loss_of(seed: int) -> str:
-    """Return the loss: the squared error for every fifth seed, 3, 8, 13 ..."""
-    return MSE if seed % 5 == 3 else CROSS_ENTROPY
-
-
-def smoothing_of(seed: int) -> float:
-    """Return the label smoothing: some for every third seed with cross-entropy."""
-    return _SMOOTHING if seed % 3 == 1 and loss_of(seed) == CROSS_ENTROPY else 0.0
-
-
-def nesterov_of(seed: int) -> bool:
-    """Return whether steps are Nesterov's: for every fourth seed, 2, 6, 10 ..."""
-    return seed % 4 == 2
-
-
-def parts_of(seed: int) -> int:
-    """Return the mini-batches of an update: two for every eighth seed, 4, 12, 20 ..."""
-    return 2 if seed % 8 == 4 else 1
 
 
 def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtual:pynq-z2",
@@ -137,8 +109,8 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
         batch: images of a mini-batch.
         steps: training steps.
         board: backend to compare with golden.
-        seed: names weights, images, labels and the random bytes; odd ones train without momentum,
-            some of the others with Nesterov's or with two mini-batches for an update; and the loss.
+        seed: names weights, images, labels, the random bytes and :class:`Options`; odd ones train
+            without momentum.
         progress: called with the number of descriptors since the last call.
         stalls: probability of a random stall of each memory handshake (virtual boards).
         trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
@@ -150,10 +122,10 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
     check_graph(graph)
     if steps < 1:
         raise BadInput("steps", expected="at least 1", found=steps)
-    layers = fuse(graph)
-    plan = make_plan(layers, batch, board_of(board), momentum=momentum_of(seed) > 0,
+    layers, options = fuse(graph), Options.of(seed)
+    plan = make_plan(layers, batch, board_of(board), momentum=options.momentum > 0,
                      trainable=select(layers, trainable))
-    plan = replace(plan, loss=Loss(loss_of(seed), smoothing_of(seed), graph.classes))
+    plan = replace(plan, loss=options.loss_of(graph.classes))
     report = VerifyReport(graph.name, board, batch, steps, seed,
                           "all" if trainable == "all"
                           else describe_trainable(layers, plan.trainable))
@@ -198,8 +170,7 @@ class _Pair:
                  seed: int, report: VerifyReport, progress: Progress) -> None:
         self.plan, self.report, self.seed, self.progress = plan, report, seed, progress
         self.golden, self.other = golden, other
-        self.sgd = SgdStep(lr=0.01, momentum=momentum_of(seed), decay=1e-3,
-                           nesterov=nesterov_of(seed), parts=parts_of(seed))
+        self.options = Options.of(seed)
         self.reference = Session(plan, golden, masters, new_policy(plan, masters, INPUT_START),
                                  fill_seed=seed & 0xFFFF_FFFF)
         self.reference.calibrate(*self._batch(0))
@@ -207,7 +178,9 @@ class _Pair:
         self.run_request = self.reference.request(self.reference.training)
         self.tensors = tensor_maps(plan)
         self.policy = self.reference.policy
-        self.report.coverage.add_program(self.reference.training.program)
+        for program in (self.reference.training, self.reference.evaluation):
+            self.report.coverage.add_program(program, plan)
+        self.report.coverage.add_options(self.options, plan.batch)
 
     def run(self) -> None:
         """Run both modes, then the evaluation; the outcome goes to the report."""
@@ -257,9 +230,13 @@ class _Pair:
         program = self.reference.training
         for step in range(self.report.steps):
             used = self.reference.policy.exponents(self.plan.batch)
-            sgd = replace(self.sgd, part=step % self.sgd.parts, seed=self.seed, step=step)
+            valid = self.options.valid(self.plan.batch, step == self.report.steps - 1)
+            sgd = self.options.sgd(self.seed, step, valid)
             params = plan_params(self.plan, used, sgd)
-            self.reference.write_training(*self._batch(step), params)
+            check_step_block(self.plan, program.fields, used, sgd,
+                             pack_step_block(self.plan, params))
+            images, labels = self._batch(step)
+            self.reference.write_training(images[:valid], labels[:valid], params)
             self._copy_inputs()
             self._begin(program)
             if stepping:

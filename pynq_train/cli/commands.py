@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 import pynq_train as pt
-from pynq_train.check import Coverage, VerifyReport, random_net, random_trainable
+from pynq_train.check import Coverage, VerifyReport, random_net
 from pynq_train.data import Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
@@ -195,7 +195,7 @@ def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Train
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            trainable = (random_trainable(seed, drawn.graph) if options.trainable is None
+            trainable = (drawn.trainable if options.trainable is None
                          else parse_trainable(options.trainable))
             yield drawn.graph, options.batch or drawn.batch, seed, trainable
         else:

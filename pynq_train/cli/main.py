@@ -225,14 +225,15 @@ def _replay(to: Any) -> None:
 def _verify(to: Any) -> None:
     p = to.add_parser("verify", help="compare a board with golden, bit for bit")
     p.add_argument("--net", default="digits", metavar="NET",
-                   help="a network of the zoo, a saved model, or 'random'")
+                   help="a network of the zoo, a saved model, or 'random': "
+                   "chains, normalised series, branches and concatenations")
     _batch(p, None, f"{commands.VERIFY_BATCH}; random: drawn")
     p.add_argument("--steps", type=_count, default=2, metavar="N", help="training steps")
     _board(p, "virtual:pynq-z2")
     _seed(p, "names data and weights, or the random network")
     p.add_argument("--seeds", type=_count, default=1, metavar="N",
                    help="seeds to run, from --seed up")
-    _trainable(p, "all; random: drawn for seeds 50..99 of each hundred")
+    _trainable(p, "all; random: drawn, often all")
     p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")

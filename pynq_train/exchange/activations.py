@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pynq_train.exchange.draft import Refused
+from pynq_train.exchange.windows import Refused
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.ops import ACTIVATIONS, Activate
 from pynq_train.graph.params import FloatArray
@@ -48,6 +48,18 @@ def between(low: float | None, top: float | None) -> Activate | None:
                    for bound in (low, top))
     return next((op() for op in ACTIVATIONS
                  if (op.activation.low, op.activation.top) == bounds), None)
+
+
+def ended_by_sigmoid(outputs: int) -> Refused:
+    """Return the refusal of a network with a sigmoid of ``outputs`` values at its end."""
+    if outputs == 1:
+        return Refused("is a sigmoid of one output at the end",
+                       "end with two outputs, one for each class, and no sigmoid (softmax and loss "
+                       "follow by themselves): with weights and bias 0 for the first and those of "
+                       "now for the second, softmax gives the same probability")
+    return Refused(f"is a sigmoid of {outputs} outputs at the end (several labels at once)",
+                   "leave it out to get its logits; training here has one label for each image "
+                   "(softmax), or learns its outputs with loss='mse'")
 
 
 def write_onnx(writer: OnnxWriter, op: Activate, inputs: list[str]) -> None:

@@ -6,19 +6,28 @@ An importer walks the foreign network in order of computation, and adds or refus
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.exchange.windows import Pads, Refused, averaged, checked_window, pool_maxima, square
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
+    Activate,
+    Add,
     AvgPool,
+    BatchNorm,
+    Concat,
     Conv,
     Dense,
+    Dropout,
     Flatten,
     GlobalAvgPool,
     MaxPool,
@@ -28,149 +37,464 @@ from pynq_train.graph.ops import (
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Padding, Shape, window_of
 from pynq_train.graph.wiring import INPUT
-from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
+from pynq_train.layers.supported import value_problems
 
-Pads = tuple[int, int, int, int]
-"""Zero rows above, columns left, rows below, columns right."""
+__all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
-
-class Refused(Exception):
-    """A node that has no counterpart: why, and what could replace it."""
-
-    def __init__(self, why: str, instead: str) -> None:
-        super().__init__(why)
-        self.why = why
-        self.instead = instead
+_ANY_LAYOUT = (Activate, Dropout, Add)
+"""Operations that do the same to every value, in whichever order the values stand."""
+_KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Flatten, Dropout, Concat, Add)
+"""Operations without values below zero where none of their inputs has any."""
+_NO_PADS = (0, 0, 0, 0)
+BATCH = (1 << 31) - 1
+"""Stands for the number of images where a foreign network computes with it: no other size is it."""
+_PARTS = ("weight", "bias")
 
 
 @dataclass(frozen=True)
 class Value:
     """Something that the foreign network computes.
 
-    ``name`` is the operation that yields it, ``shape`` its ``(channels, rows, cols)``; ``pads``
-    are zeros that the next convolution shall put around it. ``flat`` tells that the foreign
-    network sees a vector. ``map_shape`` is the map that was flattened, where the foreign network
-    counts its values in another order.
+    Attributes:
+        name: the operation that yields it.
+        shape: its ``(channels, rows, cols)``.
+        pads: zeros that the next convolution or pooling shall put around it.
+        flat: the foreign network sees a vector.
+        map_shape: the map that was flattened, where the foreign network counts channels fastest.
+        last: the foreign network sees ``(rows, cols, channels)``.
+        joined: the foreign network sees ``(channels, rows * cols)``.
+        positive: no value is below zero.
+        turned: it is the input, which the foreign network has in another order of axes.
+        before: what was flattened.
     """
 
     name: str
     shape: Shape
-    pads: Pads = (0, 0, 0, 0)
+    pads: Pads = _NO_PADS
     flat: bool = False
     map_shape: Shape | None = None
+    last: bool = False
+    joined: bool = False
+    positive: bool = False
+    turned: bool = False
+    before: Value | None = None
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Sizes that the foreign network sees, without that of the mini-batch."""
+        channels, rows, cols = self.shape
+        rows, cols = rows + self.pads[0] + self.pads[2], cols + self.pads[1] + self.pads[3]
+        if self.flat:
+            return (channels * rows * cols,)
+        if self.joined:
+            return (channels, rows * cols)
+        return (rows, cols, channels) if self.last else (channels, rows, cols)
+
+    @property
+    def seen_as(self) -> tuple[bool, Shape | None, bool, bool]:
+        """How the foreign network sees the elements: fields flat to joined."""
+        return self.flat, self.map_shape, self.last, self.joined
+
+    @property
+    def layout(self) -> tuple[Shape | None, bool, bool]:
+        """What must be equal in values that are joined element by element."""
+        return self.map_shape, self.last, self.joined
 
 
 class Draft:
-    """Collects operations of a network that reads images of ``input_shape``."""
+    """Collects operations of a network that reads images of ``input_shape``, or vectors (``flat``).
 
-    def __init__(self, input_shape: Shape, name: str) -> None:
+    ``images``: size of the mini-batch that the foreign network is fixed to, None if it is not.
+    """
+
+    def __init__(self, input_shape: Shape, name: str, *, flat: bool, images: int | None = None
+                 ) -> None:
         self.name = name
-        self.input = Value(INPUT, input_shape, flat=input_shape[1:] == (1, 1))
+        self.images = images
+        self.input = Value(INPUT, input_shape, flat=flat)
         self._ops: list[Op] = []
         self._params: dict[str, LayerParams] = {}
+        self._frozen: set[str] = set()
+        self._owners: dict[Any, list[str]] = {}
         self._refused: list[str] = []
         self._taken = {INPUT}
+        self._input_read = False
 
-    def add(self, op: Op, *sources: Value, label: str = "", params: LayerParams | None = None
-            ) -> Value:
+    def add(self, op: Op, *sources: Value, label: str = "", params: LayerParams | None = None,
+            owner: Any = None, frozen: Sequence[str] = ()) -> Value:
         """Append ``op`` reading ``sources``, named after ``label``, and return its output.
+
+        Args:
+            op: the operation; its name and inputs are set here.
+            sources: what it reads.
+            label: what the foreign network calls it.
+            params: its parameters.
+            owner: what says whose weights they are: those of one owner are one tensor in the
+                foreign network.
+            frozen: which of ``weight`` and ``bias`` do not learn there.
 
         Raises:
             Refused: the operation's own rules forbid it here.
         """
-        if any(any(source.pads) for source in sources):
-            raise Refused("reads a padded map", "pad only before a convolution")
+        first = sources[0]
+        pads = first.pads
+        if isinstance(op, (Activate, Dropout)) and len(sources) == 1:
+            sources = (replace(first, pads=_NO_PADS),)  # zeros stay zeros
+        elif any(any(source.pads) for source in sources):
+            raise Refused("reads a padded map", "pad only before a convolution or pooling")
+        else:
+            pads = _NO_PADS
+        self._check_layout(op, sources)
+        named = replace(op, name=self._name(label or op.kind, op.kind),
+                        inputs=tuple(source.name for source in sources))
         try:
-            named = replace(op, name=self._name(label or op.kind, op.kind),
-                            inputs=tuple(source.name for source in sources))
             named.verify()
             shape = named.out_shape(*(source.shape for source in sources))
         except BadInput as error:
-            raise Refused(str(error).removeprefix(f"{label}: "), error.fix or
-                          "change it in the original network") from None
+            text = str(error).removeprefix(f"{named.name}: ").removesuffix(f"; {error.fix}")
+            raise Refused(text, error.fix or "change it in the original network") from None
         self._ops.append(named)
         self._taken.add(named.name)
+        self._input_read |= any(source.name == INPUT for source in sources)
         if params is not None:
             self._params[named.name] = params
-        return Value(named.name, shape, flat=all(source.flat for source in sources))
+            self._frozen |= {f"{named.name}.{part}" for part in frozen}
+            if owner is not None:
+                self._owners.setdefault(owner, []).append(named.name)
+        low = op.activation.low if isinstance(op, Activate) else None
+        positive = (low is not None and low >= 0) or (
+            isinstance(op, _KEEPS_SIGN) and all(source.positive for source in sources))
+        kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape)
+        return Value(named.name, shape, pads, all(source.flat for source in sources),
+                     *kept.layout, positive)
+
+    def _check_layout(self, op: Op, sources: Sequence[Value]) -> None:
+        """Check that all sources have the order of axes that ``op`` wants.
+
+        Raises:
+            Refused: one has not.
+        """
+        for source in sources:
+            if source.name == INPUT and source.turned != self.input.turned:
+                raise Refused("reads the input in another order of axes than others",
+                              "transpose the input once, as the first node")
+            if not isinstance(op, _ANY_LAYOUT) and (source.last or source.joined):
+                raise Refused(f"reads a map in the order {source.dims} (channels first is "
+                              f"{source.shape})", "transpose it to channels first before")
+        if len({source.layout for source in sources}) > 1:
+            raise Refused("joins values in different orders of axes",
+                          "join the maps before they are flattened or transposed")
 
     def refuse(self, node: str, kind: str, refused: Refused) -> None:
         """Note that ``node`` of the foreign kind ``kind`` has no counterpart."""
         why = f" {refused.why}" if refused.why else ""
         self._refused.append(f"{node} ({kind}){why}: {refused.instead}")
 
+    def stand_in(self, dims: Sequence[int] | None) -> Value | None:
+        """Return a value for what a refused node yields, so that those behind it are checked too.
+
+        ``dims``: its sizes without the mini-batch's; None, or other than one, two or three sizes:
+        there is no such value.
+        """
+        if dims is None or len(dims) not in (1, 2, 3) or min(dims) < 1:
+            return None
+        channels, rows, cols = (*(int(size) for size in dims), 1, 1)[:3]
+        # Whatever it is that the node yields, operations of any kind may follow it.
+        return Value("?", (channels, rows, cols), flat=len(dims) == 1, joined=len(dims) == 2,
+                     positive=True)
+
     def finish(self, output: Value | None) -> Model:
         """Return the verified model whose last operation yields ``output``.
 
+        What the output does not need is left out. Weights that the foreign network has once and
+        uses twice become two, and nothing would learn where everything is frozen: a warning says
+        so.
+
         Raises:
-            UnsupportedModel: names every refused node, each with what could replace it.
+            UnsupportedModel: names every refused node and every number that the masters do not
+                hold, each with what could replace it.
         """
-        if self._refused:
-            count = len(self._refused)
+        needed = self._needed(output)
+        # Nothing is left out of what a refused node might have needed.
+        kept = {name: own for name, own in self._params.items() if name in needed or self._refused}
+        refused = [*self._refused, *(problem for name, own in kept.items()
+                                     for problem in value_problems(name, own))]
+        if refused:
+            count = len(refused)
             raise UnsupportedModel(f"network {self.name!r} has {count} unsupported "
-                                   f"node{'s' if count > 1 else ''}: " + "; ".join(self._refused))
-        if output is None or not self._ops or output.name != self._ops[-1].name:
+                                   f"node{'s' if count > 1 else ''}: " + "; ".join(refused))
+        ops = [op for op in self._ops if op.name in needed]
+        if output is None or not ops or any(output.pads):
             raise UnsupportedModel(f"network {self.name!r}", expected="one output, yielded by the "
                                    "last operation", found=output.name if output else "none",
-                                   fix="leave out what the output does not need")
+                                   fix="end with a layer that yields the logits")
         ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
-                   for op, before in zip(self._ops, [INPUT] + [op.name for op in self._ops])]
+                   for op, before in zip(ops, [INPUT] + [op.name for op in ops])]
         graph = Graph.build(self.input.shape, ordered, self.name)
-        return Model(graph, self._params)
+        return Model(graph, kept, frozen=self._checked_frozen(kept))
+
+    def _needed(self, output: Value | None) -> set[str]:
+        """Return the names of the operations from which ``output`` is computed."""
+        inputs = {op.name: op.inputs for op in self._ops}
+        found: set[str] = set()
+        todo = [output.name] if output is not None else []
+        while todo:
+            name = todo.pop()
+            if name in inputs and name not in found:
+                found.add(name)
+                todo += inputs[name]
+        return found
+
+    def _checked_frozen(self, params: dict[str, LayerParams]) -> frozenset[str]:
+        """Return what does not learn, and warn of what the foreign network does otherwise."""
+        parts = {f"{name}.{part}" for name, own in params.items() for part in _PARTS
+                 if getattr(own, part) is not None}
+        frozen = self._frozen & parts
+        for names in self._owners.values():
+            shared = [name for name in names if name in params]
+            if len(shared) > 1 and not all(f"{name}.weight" in frozen for name in shared):
+                warnings.warn(
+                    f"network {self.name!r}: {', '.join(shared)} share one tensor of weights; here "
+                    "each has a copy of its own, and training moves them apart: freeze them "
+                    "(trainable=) or give each use a layer of its own", stacklevel=4)
+        if frozen == parts:
+            if parts:
+                warnings.warn(f"network {self.name!r}: no parameter learns in the original; here "
+                              "all of them do unless trainable= says otherwise", stacklevel=4)
+            return frozenset()
+        return frozenset(frozen)
 
     # -- what the formats share ------------------------------------------------------------------
 
     def conv(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, kernel: Any,
-             stride: Any, padding: Padding | Pads, dilation: Any, groups: int, label: str) -> Value:
+             stride: Any, padding: Padding | Pads, dilation: Any, groups: int, label: str,
+             owner: Any = None, frozen: Sequence[str] = ()) -> Value:
         """Append a convolution with weights ``(m, n, kr, kc)``; zeros before it join in."""
         size, step = checked_window(kernel, stride)
-        if _square(dilation, "dilation") != 1:
+        if square(dilation, "dilation") != 1:
             raise Refused(f"has dilation {dilation}", "use a larger kernel or a stride")
+        if groups < 1 or weight.shape[1] * groups != source.shape[0]:
+            raise Refused(f"has weights of shape {weight.shape} in {groups} group"
+                          f"{'s' * (groups != 1)} for {source.shape[0]} channels",
+                          "make them (m, channels / groups, rows, cols)")
+        if bias is not None and bias.size != len(weight):
+            raise Refused(f"has {bias.size} biases for {len(weight)} channels",
+                          "give one for each output channel")
         pads = self._padding(source, size, step, padding, size - 1)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
-        params = LayerParams(_float32(weight), None if bias is None else _float32(bias))
-        return self.add(op, replace(source, pads=(0, 0, 0, 0)), label=label, params=params)
+        params = LayerParams(_float32(weight), None if bias is None else _float32(bias).reshape(-1))
+        return self.add(op, replace(source, pads=_NO_PADS), label=label, params=params,
+                        owner=owner, frozen=frozen)
+
+    def dense(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, label: str,
+              owner: Any = None, frozen: Sequence[str] = ()) -> Value:
+        """Append a fully connected layer with weights ``(m, n)``, n counted as foreign values are.
+
+        Raises:
+            Refused: the source is no vector, or the arrays do not fit.
+        """
+        if not source.flat:
+            raise Refused("reads a map that is not flattened", "put a flatten before it")
+        if weight.ndim != 2 or weight.shape[1] != math.prod(source.shape):
+            raise Refused(f"has weights of shape {weight.shape} for {source.shape[0]} features",
+                          "make them fit what it reads")
+        if bias is not None and bias.size not in (1, len(weight)):
+            raise Refused(f"has {bias.size} biases for {len(weight)} units",
+                          "give one for each unit")
+        params = LayerParams(
+            _float32(channels_first(weight, source, axis=1)),
+            None if bias is None else _float32(np.broadcast_to(bias.reshape(-1), len(weight))))
+        plain = replace(source, map_shape=None)
+        return replace(self.add(Dense(len(weight), bias is not None), plain, label=label,
+                                params=params, owner=owner, frozen=frozen), flat=True)
+
+    def norm(self, source: Value, op: BatchNorm, gamma: Any, beta: Any, mean: Any, variance: Any,
+             *, label: str, owner: Any = None, frozen: Sequence[str] = ()) -> Value:
+        """Append a batch normalisation; its arrays are counted as foreign channels are.
+
+        Raises:
+            Refused: the arrays do not fit.
+        """
+        channels = source.shape[0]
+        arrays = [np.asarray(array, np.float32).reshape(-1)
+                  for array in (gamma, beta, mean, variance)]
+        if any(array.size != channels for array in arrays):
+            raise Refused(f"has {', '.join(str(a.size) for a in arrays)} values of gamma, beta, "
+                          f"mean and variance for {channels} channels", "give one per channel")
+        if arrays[3].min() < 0:
+            raise Refused(f"has a variance of {arrays[3].min():g}", "use its running variance")
+        arrays = [channels_first(array, source, axis=0) for array in arrays]
+        out = self.add(op, replace(source, map_shape=None), label=label, owner=owner,
+                       params=LayerParams(*arrays), frozen=frozen)
+        return replace(out, map_shape=source.map_shape)
 
     def pool(self, source: Value, *, largest: bool, kernel: Any, stride: Any,
-             padding: Padding | Pads, label: str, counts_padding: bool = True) -> Value:
-        """Append max or average pooling; ``counts_padding`` tells if its zeros count."""
-        if source.shape[1:] == tuple(_pair(kernel)) and not largest:
-            return self.global_mean(source, label)
-        size, step = checked_window(kernel, stride)
-        pads = self._padding(source, size, step, padding, size // 2)
-        op: Op = MaxPool(size, step, pads) if largest else AvgPool(size, step, pads)
-        windows = [window_of(n, size, step, pads) for n in source.shape[1:]]
-        if not largest and not counts_padding and any(w.pad_before + w.pad_after for w in windows):
-            raise Refused("leaves its padding out of the mean",
-                          "pool without padding, or count the padding (count_include_pad)")
-        if largest and (size, step) == (2, 2) and not any(
-                w.pad_before + w.pad_after for w in windows):
-            op = MaxPool2x2()
-        return self.add(op, source, label=label)
+             padding: Padding | Pads, label: str, counts_padding: bool = True,
+             ceil: bool = False) -> Value:
+        """Append max or average pooling.
 
-    def add_bias(self, source: Value, bias: Any) -> Value:
-        """Give the layer that yields ``source`` a bias, where it is the last and has none."""
+        Args:
+            source: what it reads; zeros around it count as pixels.
+            largest: maxima, not means.
+            kernel, stride: one number or two.
+            padding: zeros (or nothing, for maxima) around the map.
+            label: what the foreign network calls it.
+            counts_padding: the padding counts in means.
+            ceil: a last window may hang over the padding's end.
+
+        Raises:
+            Refused: no pooling of the engine has these windows.
+        """
+        plain = replace(source, pads=_NO_PADS)
+        op: Op
+        if largest:
+            if any(source.pads) and not source.positive:
+                raise Refused("reads a padded map with values below zero, so that zeros can be the "
+                              "largest", "put ReLU before the padding, or use the pooling's own")
+            op = pool_maxima(source.shape, source.pads, kernel, stride, padding, ceil)
+        else:
+            op = averaged(source.shape, source.pads, kernel, stride, padding, ceil, counts_padding)
+        if isinstance(op, AvgPool) and (op.kernel, op.stride) == (1, 1):
+            return plain
+        return self.add(op, plain, label=label)
+
+    def add_bias(self, source: Value, bias: Any, alone: bool) -> Value:
+        """Give the layer that yields ``source`` a bias, where it is the last and has none.
+
+        ``alone``: nothing else reads ``source``.
+        """
         last = self._ops[-1] if self._ops else None
         array = _float32(bias)
-        if (not isinstance(last, (Conv, Dense)) or last.bias or last.name != source.name
-                or array.size not in (1, source.shape[0])):
+        if not array.any():
+            return source
+        values = _per_channel(array, source)
+        if (values is None or not isinstance(last, (Conv, Dense)) or last.bias or not alone
+                or last.name != source.name):
             raise Refused("adds a constant", "use the bias of the layer before it")
         self._ops[-1] = replace(last, bias=True)
-        self._params[last.name] = LayerParams(self._params[last.name].weight, np.array(
-            np.broadcast_to(array.reshape(-1), source.shape[:1])))
+        self._params[last.name] = replace(self._params[last.name], bias=values)
         return source
 
     def global_mean(self, source: Value, label: str) -> Value:
         """Append global average pooling."""
-        return self.add(GlobalAvgPool(), source, label=label)
+        plain = replace(source, last=False, joined=False)
+        return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last)
 
-    def flatten(self, source: Value, label: str) -> Value:
-        """Flatten ``(channel, row, col)``; a vector stays as it is."""
+    def flatten(self, source: Value, label: str, *, last: bool = False) -> Value:
+        """Flatten a map; a vector stays as it is. ``last``: channels are counted fastest."""
+        if source.flat:
+            return source
+        if any(source.pads):
+            raise Refused("reads a padded map", "pad only before a convolution or pooling")
+        plain = replace(source, last=False, joined=False)
         if source.shape[1:] == (1, 1):
-            return replace(source, flat=True)
-        return replace(self.add(Flatten(), source, label=label), flat=True)
+            return replace(plain, flat=True, before=source)
+        out = self.add(Flatten(), plain, label=label)
+        # One channel counts alike in either order.
+        other = (source.last or last) and source.shape[0] > 1
+        return replace(out, flat=True, map_shape=source.shape if other else None, before=source)
+
+    def reshape(self, source: Value, sizes: Sequence[int], label: str) -> Value:
+        """Return ``source`` with other ``sizes``; the first is the mini-batch's.
+
+        That may be :data:`BATCH`, -1, or the number of images that the foreign network is fixed to.
+
+        Raises:
+            Refused: images would be mixed, or the values stand in another order than an operation
+                here can make.
+        """
+        first, *rest = sizes or (0,)
+        whole = math.prod(source.dims)
+        if rest.count(-1) == 1 and first != -1:
+            others = -math.prod(rest)
+            rest = [whole // max(others, 1) if size == -1 else size for size in rest]
+        wanted = tuple(rest)
+        if (first in (BATCH, -1, 1, self.images) and math.prod(wanted) == whole
+                and min(wanted, default=0) > 0):
+            if wanted == source.dims:
+                return source
+            if len(wanted) == 1:
+                return self.flatten(source, label)
+            made = None if any(source.pads) else self._seen_as(source, wanted)
+            if made is not None:
+                return made
+        raise Refused(f"reshapes {_text((BATCH, *source.dims))} to {_text(sizes)}",
+                      "only flatten, to (n, -1)")
+
+    def _seen_as(self, source: Value, wanted: tuple[int, ...]) -> Value | None:
+        """Return a value whose elements stand in the same order with sizes ``wanted``, or None."""
+        channels, rows, cols = source.shape
+        if source.flat and source.before is not None and source.before.dims == wanted:
+            return source.before
+        if source.flat and (rows, cols) == (1, 1) and source.map_shape is None:
+            if source.name == INPUT and len(wanted) == 3:
+                return self._turned((wanted[0], wanted[1], wanted[2]))
+            if wanted in ((channels, 1, 1), (1, 1, channels)):
+                return replace(source, flat=False, last=wanted[0] == 1 and channels > 1)
+            if wanted == (channels, 1):
+                return replace(source, flat=False, joined=True)
+            return None
+        if source.joined and wanted == source.shape:
+            return replace(source, joined=False)
+        if not source.flat and not source.last and wanted == (channels, rows * cols):
+            return replace(source, joined=True)
+        if source.name == INPUT and source.dims[-1] == 1 and wanted == (1, *source.dims[:-1]):
+            return self._turned((1, source.dims[0], source.dims[1]))
+        if channels == 1 and wanted in ((1, rows, cols), (rows, cols, 1)):
+            return replace(source, last=wanted[0] != 1 or source.shape == (1, 1, 1), joined=False)
+        return None
+
+    def permute(self, source: Value, axes: Sequence[int]) -> Value:
+        """Return ``source`` with its axes, counted without the mini-batch's, in another order.
+
+        Raises:
+            Refused: it is none of the changes between channels first and channels last.
+        """
+        order = tuple(axes)
+        if order == tuple(range(len(source.dims))):
+            return source
+        if len(source.dims) == 3 and not any(source.pads):
+            rows, cols, channels = source.dims
+            if order == (2, 0, 1) and source.last:
+                return replace(source, last=False)
+            if order == (2, 0, 1) and source.name == INPUT and not source.turned:
+                return self._turned((channels, rows, cols))
+            if order == (1, 2, 0) and not source.last:
+                return replace(source, last=True)
+        raise Refused(f"puts axes {source.dims} in the order {tuple(a + 1 for a in order)}",
+                      "only change between channels first and channels last")
+
+    def pad(self, source: Value, top: int, left: int, bottom: int, right: int) -> Value:
+        """Return ``source`` with zeros around it.
+
+        Raises:
+            Refused: numbers below zero cut pixels off.
+        """
+        added = (top, left, bottom, right)
+        if min(added) < 0:
+            raise Refused(f"pads {added} (top, left, bottom, right) and so cuts pixels off",
+                          "pad with numbers of at least 0")
+        if not any(added):
+            return source
+        if source.flat or source.joined:
+            raise Refused("pads a vector", "pad maps")
+        above, before, below, behind = (old + new for old, new in zip(source.pads, added))
+        return replace(source, pads=(above, before, below, behind))
 
     # -- private ---------------------------------------------------------------------------------
+
+    def _turned(self, shape: Shape) -> Value:
+        """Return the input as images of ``shape``.
+
+        Raises:
+            Refused: something has read it in its own order.
+        """
+        turned = Value(INPUT, shape, turned=True)
+        if self._input_read and (self.input.shape, self.input.turned) != (shape, True):
+            raise Refused("turns the input, which others read as it is",
+                          "transpose the input once, as the first node")
+        self.input = turned
+        return turned
 
     def _padding(self, source: Value, kernel: int, stride: int, padding: Padding | Pads,
                  most: int) -> Padding:
@@ -179,10 +503,14 @@ class Draft:
         if isinstance(own, int):
             own = (own, own, own, own)
         if isinstance(own, str):
-            if any(source.pads):
-                raise Refused("pads an input that is padded already", "use one of both")
-            return "same"
+            if not any(source.pads):
+                return "same"
+            rows, cols = (window_of(size + source.pads[at] + source.pads[at + 2], kernel, stride,
+                                    own) for at, size in enumerate(source.shape[1:]))
+            own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
         top, left, bottom, right = (a + b for a, b in zip(own, source.pads))
+        if min(top, left, bottom, right) < 0:
+            raise Refused(f"has padding {own}", "pad with numbers of at least 0")
         if top == left == bottom == right and top <= most:
             return top
         candidates: tuple[Padding, ...] = (top, "same") if top == left <= most else ("same",)
@@ -207,32 +535,39 @@ class Draft:
         return name
 
 
+def channels_first(array: FloatArray, source: Value, axis: int) -> FloatArray:
+    """Return ``array`` with one axis in the order of ``source`` here: (channel, row, col).
+
+    The foreign network counts it as (row, col, channel) if ``source`` has a ``map_shape``.
+    """
+    if source.map_shape is None:
+        return array
+    channels, rows, cols = source.map_shape
+    order = np.arange(channels * rows * cols).reshape(rows, cols, channels)
+    return np.take(array, order.transpose(2, 0, 1).reshape(-1), axis)
+
+
+def _per_channel(array: FloatArray, source: Value) -> FloatArray | None:
+    """Return one value per channel of an array that is added to ``source``; None if it has more.
+
+    The array is broadcast as NumPy does it.
+    """
+    dims = source.dims
+    axis = len(dims) - 1 if source.last else 0
+    sizes = (1,) * (len(dims) - array.ndim) + array.shape
+    if len(sizes) == len(dims) + 1 and sizes[0] == 1:
+        sizes = sizes[1:]
+    if len(sizes) != len(dims) or any(size != 1 for at, size in enumerate(sizes) if at != axis):
+        return None
+    if sizes[axis] not in (1, dims[axis]):
+        return None
+    return np.array(np.broadcast_to(array.reshape(-1), source.shape[:1]))
+
+
+def _text(sizes: Sequence[int]) -> str:
+    """Return sizes for people, with ``n`` for the number of images."""
+    return f"({', '.join('n' if size == BATCH else str(size) for size in sizes)})"
+
+
 def _float32(array: Any) -> FloatArray:
     return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _pair(value: Any) -> list[int]:
-    values = [value, value] if isinstance(value, int) else [int(v) for v in value]
-    return values * 2 if len(values) == 1 else values
-
-
-def checked_window(kernel: Any, stride: Any) -> tuple[int, int]:
-    """Return kernel and stride, each square and not larger than the engine takes.
-
-    ``layers.supported`` refuses the same later, when no foreign name is known any more.
-
-    Raises:
-        Refused: one of them is not.
-    """
-    size, step = _square(kernel, "kernel"), _square(stride, "stride")
-    for what, value, most in (("kernel", size, MAX_KERNEL), ("stride", step, MAX_STRIDE)):
-        if value > most:
-            raise Refused(f"has {what} {value}", f"use a {what} of {most} at most")
-    return size, step
-
-
-def _square(value: Any, what: str) -> int:
-    rows, cols = _pair(value)
-    if rows != cols:
-        raise Refused(f"has {what} {rows}x{cols}", f"use a square {what}")
-    return rows

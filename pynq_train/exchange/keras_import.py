@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.exchange.keras_layers import INSTEAD, LAYERS, Layer
+from pynq_train.exchange.keras_layers import INSTEAD, LAYERS, OPERATIONS, Layer
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
@@ -18,63 +19,134 @@ def from_keras(model: Any) -> Model:
 
     Maps are turned to channels first: images are given to the result as ``(n, channels, rows,
     cols)``, or as users have them, see ``prepare_images``; the weights of a Dense layer behind a
-    Flatten are put into that order. A Softmax at the end is left out, since loss and softmax
+    Flatten are put into that order. Models inside the model are taken as their layers. Layers with
+    ``trainable=False`` do not learn here either (``Model.frozen``); such a normalisation uses its
+    running statistics, as in Keras. A Softmax at the end is left out, since loss and softmax
     follow by themselves.
 
     Raises:
         BadInput: not a Keras model, or not built.
         UnsupportedModel: names every layer that has no counterpart and what could replace it.
+
+    Warns:
+        UserWarning: a layer with weights is called twice, or nothing learns.
     """
-    layers = getattr(model, "layers", None)
-    if not layers or not hasattr(model, "get_config"):
-        raise BadInput("model", expected="a Keras model", found=type(model).__name__)
+    if not getattr(model, "layers", None) or not hasattr(model, "get_config"):
+        raise BadInput("model", expected="a Keras model", found=type(model).__name__,
+                       fix="load it first: keras.models.load_model(path)")
     name = str(model.name)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if len(inputs) != 1 or len(outputs) != 1:
         raise BadInput(f"model {name!r}", expected="one input and one output",
                        found=f"{len(inputs)} and {len(outputs)}",
                        fix="build it: begin with an Input layer")
-    draft = Draft(_input_shape(name, tuple(inputs[0].shape)), name)
-    values: dict[str, Value | None] = {_source(inputs[0]): draft.input}
-    readers: dict[str, int] = {}
-    for layer in layers:
-        for tensor in _tensors(layer):
-            readers[_source(tensor)] = readers.get(_source(tensor), 0) + 1
-    for layer in layers:
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            continue
-        try:
-            if kind not in LAYERS:
-                raise Refused("", INSTEAD.get(kind, _OTHERWISE))
-            sources = [values.get(_source(tensor)) for tensor in _tensors(layer)]
-            known = [source for source in sources if source is not None]
-            if not sources:
-                raise Refused("is used more than once", "give each use a layer of its own")
-            values[layer.name] = None
-            if len(known) == len(sources):  # else it follows a refused layer
-                values[layer.name] = LAYERS[kind](Layer(layer, draft, known,
-                                                        layer.name not in readers))
-        except Refused as refused:
-            draft.refuse(layer.name, kind, refused)
-            values[layer.name] = None
-    return draft.finish(values.get(_source(outputs[0])))
+    shape = tuple(inputs[0].shape)
+    draft = Draft(_input_shape(name, shape), name, flat=len(shape) == 2)
+    calls: list[Call] = []
+    output = _flattened(model, [0], calls)[0]
+    read = {key for call in calls for key in call.sources}
+    values: dict[int, Value | None] = {0: draft.input}
+    for key, call in enumerate(calls, 1):
+        values[key] = _value(call, [values.get(source) for source in call.sources], draft,
+                             key not in read)
+    return draft.finish(values.get(output))
 
 
-def _tensors(layer: Any) -> list[Any]:
-    """Symbolic inputs of a layer; none if it has no unique ones."""
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer: what it reads (numbers of calls, 0: the input), and what it yields.
+
+    ``whole``: all of its arguments are such values; ``dims``: sizes of its output.
+    """
+
+    layer: Any
+    sources: list[int]
+    whole: bool
+    dims: tuple[Any, ...]
+
+
+def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) -> Value | None:
+    """Return what a call yields, None behind what was refused."""
+    layer, kind = call.layer, type(call.layer).__name__
+    handler = LAYERS.get(kind) if hasattr(layer, "get_weights") else OPERATIONS.get(kind)
+    known = [source for source in sources if source is not None]
     try:
-        found = layer.input
-    except (AttributeError, ValueError):
-        return []
-    return list(found) if isinstance(found, (list, tuple)) else [found]
+        if handler is None:
+            raise Refused("", INSTEAD.get(kind, _OTHERWISE))
+        if not call.whole:
+            raise Refused("computes with a constant", "fold it into the weights, or prepare the "
+                          "images before the network")
+        if len(known) < len(sources):  # it follows a refused layer
+            return None
+        return handler(Layer(layer, draft, known, ends))
+    except Refused as refused:
+        draft.refuse(str(layer.name), kind, refused)
+        dims = [size if isinstance(size, int) else 0 for size in call.dims[1:]]
+        return draft.stand_in([dims[-1], *dims[:-1]] if len(dims) == 3 else dims)
 
 
-def _source(tensor: Any) -> str:
-    """Name of the layer that yields a symbolic tensor."""
+def _flattened(model: Any, sources: list[int], calls: list[Call]) -> list[int]:
+    """Append the calls of a model, each behind what it reads, and return those of its outputs.
+
+    ``sources``: what the model reads.
+    """
+    found: dict[tuple[int, int], list[int]] = {}
+    for tensor, source in zip(model.inputs, sources):
+        found[_key(tensor)] = [source]
+    todo = list(reversed(model.outputs))
+    while todo:
+        tensor = todo[-1]
+        key = _key(tensor)
+        inputs, whole = _inputs(tensor)
+        missing = [other for other in inputs if _key(other) not in found]
+        if key in found:
+            todo.pop()
+        elif missing:
+            todo += reversed(missing)
+        else:
+            todo.pop()
+            layer = _history(tensor)[0]
+            read = [_at(found, other) for other in inputs]
+            if getattr(layer, "inputs", None) and getattr(layer, "outputs", None) and hasattr(
+                    layer, "layers"):
+                found[key] = _flattened(layer, read, calls)
+            else:
+                calls.append(Call(layer, read, whole, tuple(tensor.shape)))
+                found[key] = [len(calls)]
+    return [_at(found, tensor) for tensor in model.outputs]
+
+
+def _at(found: dict[tuple[int, int], list[int]], tensor: Any) -> int:
+    """Return the call that yields a tensor."""
+    made, place = found[_key(tensor)], _history(tensor)[2]
+    return made[place] if place < len(made) else made[0]
+
+
+def _history(tensor: Any) -> tuple[Any, int, int]:
+    """Return the layer that yields a symbolic tensor, the number of that call and of its output."""
     history = tensor._keras_history
     layer = getattr(history, "operation", None) or getattr(history, "layer", None)
-    return str(layer.name) if layer is not None else ""
+    return layer, int(history.node_index), int(history.tensor_index)
+
+
+def _key(tensor: Any) -> tuple[int, int]:
+    layer, node, _ = _history(tensor)
+    return id(layer), node
+
+
+def _inputs(tensor: Any) -> tuple[list[Any], bool]:
+    """Return the symbolic inputs of a tensor's call, and whether it has no other arguments."""
+    layer, node, _ = _history(tensor)
+    call = layer._inbound_nodes[node]
+    tensors = getattr(call, "input_tensors", None)
+    if tensors is None:
+        tensors = getattr(call, "keras_inputs", [])
+    some = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+    some = [one for one in some if hasattr(one, "_keras_history")]
+    if hasattr(layer, "get_weights"):
+        return some, True
+    arguments = getattr(call, "arguments", None)
+    return some, arguments is None or len(some) == len(arguments.args)
 
 
 def _input_shape(name: str, shape: tuple[Any, ...]) -> Shape:

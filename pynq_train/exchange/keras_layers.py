@@ -15,10 +15,11 @@ from pynq_train.exchange.activations import (
     KERAS_REMEDY,
     Numbers,
     Reader,
+    ended_by_sigmoid,
 )
-from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Dense, Dropout
-from pynq_train.graph.params import FloatArray, LayerParams
+from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
+from pynq_train.graph.params import FloatArray
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Layer:
     def label(self) -> str:
         """The layer's name."""
         return str(self.keras.name)
+
+    @property
+    def frozen(self) -> list[str]:
+        """What does not learn."""
+        return [] if getattr(self.keras, "trainable", True) else ["weight", "bias"]
 
     def weights(self) -> list[FloatArray]:
         """All arrays of the layer, as float32."""
@@ -66,6 +72,8 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
             return value
         raise Refused("has a softmax that is not at the end",
                       "remove it: softmax and loss follow by themselves")
+    if name == "sigmoid" and layer.ends:
+        raise ended_by_sigmoid(value.shape[0])
     raise Refused(f"has activation {name!r}", KERAS_REMEDY)
 
 
@@ -90,9 +98,10 @@ def _separable(layer: Layer) -> Value:
     between = layer.draft.conv(
         layer.value, _by_channel(first), None, kernel=list(k.kernel_size), stride=list(k.strides),
         padding=_padding(k), dilation=list(k.dilation_rate), groups=first.shape[2],
-        label=f"{layer.label}.depthwise")
+        label=f"{layer.label}.depthwise", owner=(id(k), 0), frozen=layer.frozen)
     out = layer.draft.conv(between, second.transpose(3, 2, 0, 1), bias[0] if bias else None,
-                           kernel=1, stride=1, padding=0, dilation=1, groups=1, label=layer.label)
+                           kernel=1, stride=1, padding=0, dilation=1, groups=1, label=layer.label,
+                           owner=(id(k), 1), frozen=layer.frozen)
     return layer.activated(out)
 
 
@@ -107,7 +116,8 @@ def _any_conv(layer: Layer, weight: FloatArray, bias: list[FloatArray], groups: 
     k = layer.keras
     out = layer.draft.conv(layer.value, weight, bias[0] if bias else None,
                            kernel=list(k.kernel_size), stride=list(k.strides), padding=_padding(k),
-                           dilation=list(k.dilation_rate), groups=groups, label=layer.label)
+                           dilation=list(k.dilation_rate), groups=groups, label=layer.label,
+                           owner=id(k), frozen=layer.frozen)
     return layer.activated(out)
 
 
@@ -117,49 +127,36 @@ def _padding(keras: Any) -> Any:
 
 def _dense(layer: Layer) -> Value:
     kernel, *bias = layer.weights()
-    if not layer.value.flat:
-        raise Refused("reads a map that is not flattened", "put Flatten before it")
-    params = LayerParams(np.ascontiguousarray(_rows_first(kernel, layer.value).T),
-                         bias[0] if bias else None)
-    out = layer.draft.add(Dense(kernel.shape[1], bool(bias)), layer.value, label=layer.label,
-                          params=params)
-    return layer.activated(out)
-
-
-def _rows_first(kernel: FloatArray, source: Value) -> FloatArray:
-    """Rows of a Dense kernel behind Flatten: (row, col, channel) -> (channel, row, col)."""
-    if source.map_shape is None:
-        return kernel
-    channels, rows, cols = source.map_shape
-    shaped = kernel.reshape(rows, cols, channels, -1).transpose(2, 0, 1, 3)
-    return shaped.reshape(kernel.shape)
+    own, value = bias[0] if bias else None, layer.value
+    if value.flat:
+        return layer.activated(layer.draft.dense(
+            value, kernel.T, own, label=layer.label, owner=id(layer.keras), frozen=layer.frozen))
+    # Of a map Keras takes each pixel by itself: that is a convolution of 1x1.
+    return layer.activated(layer.draft.conv(
+        value, kernel.T[:, :, None, None], own, kernel=1, stride=1, padding=0, dilation=1,
+        groups=1, label=layer.label, owner=id(layer.keras), frozen=layer.frozen))
 
 
 def _norm(layer: Layer) -> Value:
     k = layer.keras
     axis = k.axis[0] if isinstance(k.axis, (list, tuple)) else k.axis
-    if axis not in (-1, 3) and not layer.value.flat:
+    if axis % (len(layer.value.dims) + 1) != len(layer.value.dims):
         raise Refused(f"normalises axis {axis}", "normalise channels, axis=-1")
     arrays = layer.weights()
     mean, variance = arrays[-2:]
     gamma = arrays.pop(0) if k.scale else np.ones_like(mean)
     beta = arrays.pop(0) if k.center else np.zeros_like(mean)
-    if layer.value.map_shape is not None:
-        order = np.arange(mean.size).reshape(-1, 1)
-        index = _rows_first(order.astype(np.float32), layer.value).astype(int).ravel()
-        gamma, beta, mean, variance = (a[index] for a in (gamma, beta, mean, variance))
-    op = BatchNorm(round(1 - float(k.momentum), 9), float(k.epsilon))
-    return layer.draft.add(op, layer.value, label=layer.label,
-                           params=LayerParams(gamma, beta, mean, variance))
+    still = not getattr(k, "trainable", True)  # Keras then uses running statistics in training too
+    frozen = {*layer.frozen, *(() if k.scale else ("weight",)), *(() if k.center else ("bias",))}
+    op = BatchNorm(round(1 - float(k.momentum), 9), float(k.epsilon), still)
+    return layer.draft.norm(layer.value, op, gamma, beta, mean, variance, label=layer.label,
+                            owner=id(k), frozen=sorted(frozen))
 
 
 def _own_layer(read: Reader) -> Callable[[Layer], Value]:
     """Return what an activation that is a layer becomes."""
-    def handle(layer: Layer) -> Value:
-        out = layer.draft.add(read(_numbers(layer.keras)), layer.value, label=layer.label)
-        return replace(out, map_shape=layer.value.map_shape)
-
-    return handle
+    return lambda layer: layer.draft.add(read(_numbers(layer.keras)), layer.value,
+                                         label=layer.label)
 
 
 def _pool(layer: Layer) -> Value:
@@ -173,41 +170,44 @@ def _pool(layer: Layer) -> Value:
 def _global(layer: Layer) -> Value:
     _check_format(layer)
     out = layer.draft.global_mean(layer.value, layer.label)
-    return out if getattr(layer.keras, "keepdims", False) else replace(out, flat=True)
+    return out if getattr(layer.keras, "keepdims", False) else layer.draft.flatten(out, layer.label)
 
 
 def _flatten(layer: Layer) -> Value:
     _check_format(layer)
-    source = layer.value
-    out = layer.draft.flatten(source, layer.label)
     # Behind a Flatten Keras counts channels fastest: Dense layers need the map's shape.
-    return out if out.name == source.name else replace(out, map_shape=source.shape)
+    return layer.draft.flatten(layer.value, layer.label, last=True)
 
 
 def _reshape(layer: Layer) -> Value:
     source = layer.value
     wanted = tuple(layer.keras.target_shape)
-    whole = int(np.prod(source.shape))
     if len(wanted) == 1:
         return _flatten(layer)
-    if source.shape[1:] == (1, 1) and wanted in ((1, 1, whole), (1, 1, -1)):
-        return replace(source, flat=False)
+    if source.flat or source.shape[0] == 1 or wanted == (*source.dims[1:], source.dims[0]):
+        # Keras has channels last, values here channels first.
+        last = source if source.flat else replace(source, last=True)
+        return replace(layer.draft.reshape(last, (BATCH, *wanted), layer.label), last=False)
     raise Refused(f"reshapes to {wanted}", "only flatten")
 
 
 def _add(layer: Layer) -> Value:
-    if len({source.map_shape for source in layer.sources}) > 1:
-        raise Refused("joins vectors of maps of different shapes", "join the maps before Flatten")
     total = layer.sources[0]
     for at, other in enumerate(layer.sources[1:]):
         label = layer.label if at == len(layer.sources) - 2 else f"{layer.label}.{at + 1}"
         total = layer.draft.add(Add(), total, other, label=label)
-    return replace(total, map_shape=layer.sources[0].map_shape)
+    return total
+
+
+def _two(layer: Layer) -> Value:
+    if len(layer.sources) != 2 or layer.sources[0].shape != layer.sources[1].shape:
+        raise Refused("adds something else than two maps of one shape", "use the Add layer")
+    return _add(layer)
 
 
 def _concat(layer: Layer) -> Value:
-    flat = all(source.flat for source in layer.sources)
-    if layer.keras.axis not in ((-1, 1) if flat else (-1, 3)):
+    count = len(layer.sources[0].dims)
+    if layer.keras.axis % (count + 1) != count:
         raise Refused(f"joins along axis {layer.keras.axis}", "join channels, axis=-1")
     if any(source.map_shape is not None for source in layer.sources):
         raise Refused("joins flattened maps", "join the maps before Flatten")
@@ -215,16 +215,18 @@ def _concat(layer: Layer) -> Value:
 
 
 def _dropout(layer: Layer) -> Value:
-    out = layer.draft.add(Dropout(float(layer.keras.rate)), layer.value, label=layer.label)
-    return replace(out, map_shape=layer.value.map_shape)
+    rate = float(layer.keras.rate)
+    if rate == 0:
+        return layer.value
+    if type(layer.keras).__name__ != "Dropout":
+        raise Refused("is no plain dropout", "use Dropout")
+    return layer.draft.add(Dropout(rate), layer.value, label=layer.label)
 
 
 def _zero_padding(layer: Layer) -> Value:
     _check_format(layer)
     (top, bottom), (left, right) = layer.keras.padding
-    old = layer.value.pads
-    return replace(layer.value, pads=(old[0] + top, old[1] + left, old[2] + bottom,
-                                      old[3] + right))
+    return layer.draft.pad(layer.value, top, left, bottom, right)
 
 
 def _softmax(layer: Layer) -> Value:
@@ -234,20 +236,27 @@ def _softmax(layer: Layer) -> Value:
 
 
 def _activation(layer: Layer) -> Value:
-    return replace(_activate(layer, layer.value, layer.label), map_shape=layer.value.map_shape)
+    return _activate(layer, layer.value, layer.label)
 
 
 LAYERS: dict[str, Callable[[Layer], Value]] = {
     **{kind: _own_layer(read) for kind, read in KERAS_LAYERS.items()},
     "Activation": _activation, "Add": _add, "AveragePooling2D": _pool,
-    "BatchNormalization": lambda layer: replace(_norm(layer), map_shape=layer.value.map_shape),
+    "BatchNormalization": _norm,
     "Concatenate": _concat, "Conv2D": _conv, "Dense": _dense, "DepthwiseConv2D": _depthwise,
-    "Dropout": _dropout, "Flatten": _flatten, "GlobalAveragePooling2D": _global,
-    "MaxPooling2D": _pool,
+    "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
+    "GlobalAveragePooling2D": _global,
+    "Identity": lambda layer: layer.value, "MaxPooling2D": _pool,
     "Reshape": _reshape, "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding,
 }
 """Kinds of layers that have a counterpart."""
+
+OPERATIONS: dict[str, Callable[[Layer], Value]] = {
+    "Add": _two, "Relu": _own_layer(KERAS_FUNCTIONS["relu"]),
+    "Relu6": _own_layer(KERAS_FUNCTIONS["relu6"]),
+}
+"""Functions of ``keras.ops``, and operators of tensors, that have a counterpart."""
 
 INSTEAD = {
     **KERAS_INSTEAD,
@@ -256,7 +265,7 @@ INSTEAD = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
     **dict.fromkeys(("Rescaling", "Normalization"), "prepare the images before the network"),
     "GlobalMaxPooling2D": "use GlobalAveragePooling2D", "Conv1D": "use Conv2D",
-    "Conv2DTranspose": "use Conv2D", "SpatialDropout2D": "use Dropout",
+    "Conv2DTranspose": "use Conv2D",
     "Multiply": "leave gates and scales out",
 }
 """What could replace some of the rest."""

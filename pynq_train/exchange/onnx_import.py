@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node
+from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
+from pynq_train.exchange.onnx_constants import computed
+from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node, computes_with_batch
 from pynq_train.exchange.packages import need
+from pynq_train.files import path_text
+from pynq_train.files.read import check_regular
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported operations: " + ", ".join(sorted(NODES))
-
+_READ_SIZES = frozenset(("Reshape", "Shape"))
+"""Kinds of nodes that may read the number of images."""
+_DOMAINS = ("", "ai.onnx")
 _MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
@@ -22,24 +31,32 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
     """Return the network of an ONNX file, with its weights.
 
     The file has one input ``(n, channels, rows, cols)`` or ``(n, features)`` and one output of
-    logits; a Softmax at the end is left out, since loss and softmax follow by themselves. A
-    batch normalisation keeps its running statistics. Needs the package ``onnx``, on a PC.
+    logits; an input ``(n, rows, cols, channels)`` that is transposed first will do. A Softmax at
+    the end is left out, since loss and softmax follow by themselves. What nodes compute of
+    constants is a constant. A batch normalisation keeps its running statistics. Needs the package
+    ``onnx``, on a PC.
 
     Raises:
         BadInput: no such file, or not an ONNX file.
         UnsupportedModel: names every node that has no counterpart and what could replace it.
         MissingTool: the package ``onnx`` is not installed.
+
+    Warns:
+        UserWarning: two nodes have the same weights.
     """
+    name = path_text(path, "model file")
+    refuse_other_kinds(name, ONNX)
+    check_regular(name, "model file")
     onnx = need("onnx", "reading ONNX files")
-    name = os.fspath(path)
-    if Path(name).is_dir():
-        raise BadInput(f"model file {name!r} cannot be read (Is a directory)",
-                       fix="check the path")
-    if not Path(name).is_file():
-        raise BadInput(f"model file {name!r} does not exist", fix="check the path")
     try:
         proto = onnx.load(name)
-        onnx.checker.check_model(proto)
+        known = {entry.domain for entry in proto.opset_import}
+        checked = onnx.ModelProto()
+        checked.CopyFrom(proto)
+        # Nodes of others are refused by name below: a file that has them is not damaged.
+        for domain in {node.domain for node in proto.graph.node} - known - set(_DOMAINS):
+            checked.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+        onnx.checker.check_model(checked)
     except Exception as error:  # protobuf's and the checker's own classes
         lines = str(error).splitlines() or [type(error).__name__]
         raise BadInput(f"model file {name!r} is damaged or not a model", expected="an ONNX file",
@@ -49,48 +66,90 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
 
 def from_proto(proto: Any, name: str) -> Model:
     """Return the network of an ONNX ``ModelProto``; see :func:`from_onnx`."""
-    numpy_helper = need("onnx.numpy_helper", "reading ONNX files")
+    helper = need("onnx.numpy_helper", "reading ONNX files")
     graph = proto.graph
-    constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    constants = {entry.name: helper.to_array(entry) for entry in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise UnsupportedModel(f"network {name!r}", expected="one input and one output",
-                               found=f"{len(inputs)} and {len(graph.output)}")
-    draft = Draft(_input_shape(name, inputs[0]), name)
+                               found=f"{len(inputs)} and {len(graph.output)}",
+                               fix="export the part that yields the logits by itself")
+    shape, flat, images = _input_shape(name, inputs[0])
+    draft = Draft(shape, name, flat=flat, images=images)
     values: dict[str, Value | None] = {inputs[0].name: draft.input}
-    last = {text: at for at, node in enumerate(graph.node) for text in node.input}
+    readers = Counter(text for node in graph.node for text in node.input)
+    shapes: dict[str, tuple[int, ...]] | None = None
     for at, proto_node in enumerate(graph.node):
-        node = Node(proto_node, draft, values, constants, numpy_helper,
-                    ends=all(text not in last for text in proto_node.output))
+        node = Node(proto_node, draft, values, constants, helper, readers)
+        refusal: Refused | None = None
         try:
-            if node.kind not in NODES or proto_node.domain not in ("", "ai.onnx"):
-                raise Refused("", INSTEAD.get(node.kind, _OTHERWISE))
-            if node.reads_unknown:  # follows a refused node: its turn comes when that is mended
-                values[node.output] = None
-                continue
-            made = NODES[node.kind](node)
+            made = _made(node, proto.opset_import, constants)
         except Refused as refused:
-            draft.refuse(node.name or f"node {at}", node.kind, refused)
-            made = None
+            refusal = refused
         except _MISFITS as error:  # of NumPy, to weights and attributes that contradict each other
             text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            draft.refuse(node.name or f"node {at}", node.kind, Refused(
-                f"has values that do not fit ({text})", "export it again"))
-            made = None
-        if isinstance(made, Value) or made is None:
-            values[node.output] = made
+            refusal = Refused(f"has values that do not fit ({text})", "export it again")
+        if refusal is not None:
+            draft.refuse(node.name or f"node {at}", node.kind, refusal)
+            if shapes is None:
+                shapes = _inferred(proto)
+            made = draft.stand_in(shapes.get(node.output))
+        if isinstance(made, dict):
+            constants.update(made)
         else:
-            constants[node.output] = made
+            values[node.output] = made
     return draft.finish(values.get(graph.output[0].name))
 
 
-def _input_shape(name: str, entry: Any) -> Shape:
+def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[str, Array] | None:
+    """Return what a node yields: a value, constants by name, or None behind a refused node.
+
+    Raises:
+        Refused: it has no counterpart.
+    """
+    if node.proto.domain in _DOMAINS and node.reads_constants:
+        return computed(node.proto, opsets, {text: constants[text] for text in node.proto.input
+                                             if text})
+    if node.kind == "Sigmoid" and node.ends and not node.reads_unknown:
+        raise ended_by_sigmoid(node.value().shape[0])
+    if node.kind not in NODES or node.proto.domain not in _DOMAINS:
+        raise Refused("", INSTEAD.get(node.kind, _OTHERWISE))
+    if node.reads_unknown:  # follows a refused node: its turn comes when that is mended
+        return None
+    if node.kind not in _READ_SIZES and any(
+            computes_with_batch(constants[text]) for text in node.proto.input
+            if text in constants and constants[text].dtype.kind in "iu"):
+        raise Refused("computes with the number of images", "let it not depend on the mini-batch")
+    try:
+        made = NODES[node.kind](node)
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
+        # The checker of onnx knows which attributes there are, not how long they must be.
+        raise Refused(f"is malformed ({error})", "export it again") from None
+    return made if isinstance(made, Value) else {node.output: made}
+
+
+def _inferred(proto: Any) -> dict[str, tuple[int, ...]]:
+    """Return sizes without the mini-batch's by name, of what ONNX's own inference knows."""
+    inference = need("onnx.shape_inference", "reading ONNX files")
+    try:
+        graph = inference.infer_shapes(proto).graph
+    except Exception:  # its own classes: then nodes behind refused ones are not checked
+        return {}
+    found = {}
+    for entry in (*graph.value_info, *graph.output):
+        dims = entry.type.tensor_type.shape.dim
+        if len(dims) > 1 and all(dim.HasField("dim_value") for dim in dims[1:]):
+            found[entry.name] = tuple(int(dim.dim_value) for dim in dims[1:])
+    return found
+
+
+def _input_shape(name: str, entry: Any) -> tuple[Shape, bool, int | None]:
+    """Return channels, rows and columns; whether it is a vector; the number of images if fixed."""
     dims = [d.dim_value if d.HasField("dim_value") else 0
             for d in entry.type.tensor_type.shape.dim]
-    if len(dims) == 2 and dims[1] > 0:
-        return (dims[1], 1, 1)
-    if len(dims) == 4 and min(dims[1:]) > 0:
-        return (dims[1], dims[2], dims[3])
+    if len(dims) in (2, 4) and min(dims[1:]) > 0:
+        channels, rows, cols = (*dims[1:], 1, 1)[:3]
+        return (channels, rows, cols), len(dims) == 2, dims[0] or None
     raise UnsupportedModel(f"input {entry.name!r} of network {name!r}",
                            expected="shape (n, channels, rows, cols) or (n, features) with fixed "
                            "sizes but n", found=tuple(dims), fix="export it with fixed sizes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +10,9 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
-from pynq_train.exchange.draft import Draft, Pads, Refused, Value
-from pynq_train.graph.ops import (
-    Add,
-    BatchNorm,
-    Concat,
-    Dense,
-    Dropout,
-    PadChannels,
-)
-from pynq_train.graph.params import LayerParams
+from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.windows import pair
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
 from pynq_train.graph.shapes import Padding
 
 
@@ -27,12 +20,14 @@ class Node:
     """A node with its attributes, known inputs and constants."""
 
     def __init__(self, proto: Any, draft: Draft, values: dict[str, Value | None],
-                 constants: dict[str, Array], helper: Any, ends: bool) -> None:
+                 constants: dict[str, Array], helper: Any, readers: Mapping[str, int]) -> None:
         self.kind: str = proto.op_type
         self.name: str = proto.name or (proto.output[0] if proto.output else "")
-        self.output: str = proto.output[0]
+        self.output: str = proto.output[0] if proto.output else ""
+        self.proto = proto
         self.draft = draft
-        self.ends = ends
+        self.ends = not any(readers.get(name) for name in proto.output)
+        self._readers = readers
         self._inputs = list(proto.input)
         self._values, self._constants = values, constants
         self._attributes = {entry.name: entry for entry in proto.attribute}
@@ -43,6 +38,12 @@ class Node:
         """Whether an input comes from a refused node."""
         return any(name and self._values.get(name) is None and name not in self._constants
                    for name in self._inputs)
+
+    @property
+    def reads_constants(self) -> bool:
+        """Whether all inputs are constants, and there is one."""
+        names = [name for name in self._inputs if name]
+        return bool(names) and all(name in self._constants for name in names)
 
     @property
     def label(self) -> str:
@@ -66,10 +67,28 @@ class Node:
 
     def value(self, index: int = 0) -> Value:
         """Return a computed input."""
+        if index >= len(self._inputs):
+            raise Refused(f"has {len(self._inputs)} inputs", "give it what it reads")
         value = self._values.get(self._inputs[index])
         if value is None:
             raise Refused("reads a constant", "compute it outside the network")
         return value
+
+    def axes(self, place: int) -> list[int] | None:
+        """Return the axes that the node names as an attribute or as input ``place``, or None."""
+        axes = self.attribute("axes", None)
+        if axes is None:
+            constant = self.constant(place)
+            axes = None if constant is None else constant.reshape(-1).tolist()
+        return axes
+
+    def alone(self, index: int) -> bool:
+        """Whether nothing else reads an input."""
+        return self._readers.get(self._inputs[index], 0) == 1
+
+    def owner(self, index: int) -> str:
+        """Name of a constant input: who else names it has the same weights."""
+        return self._inputs[index]
 
     def constant(self, index: int) -> Array | None:
         """Return a constant input, None if it is left out."""
@@ -86,7 +105,7 @@ class Node:
 
     def is_constant(self, index: int) -> bool:
         """Whether an input is a constant."""
-        return self._inputs[index] in self._constants
+        return index < len(self._inputs) and self._inputs[index] in self._constants
 
     def __len__(self) -> int:
         """Return the number of inputs."""
@@ -100,20 +119,34 @@ def _padding(node: Node) -> Padding | Pads:
     if auto not in ("NOTSET", "VALID"):
         raise Refused(f"has auto_pad {auto}", "use SAME_UPPER or explicit pads")
     pads = node.attribute("pads", [0, 0, 0, 0])
-    if len(pads) != 4:
-        raise Refused("is not two-dimensional", "use images of rows and columns")
+    if not isinstance(pads, list) or len(pads) != 4 or auto == "VALID":
+        if auto == "VALID":
+            return 0
+        raise Refused(f"has pads {pads}", "give four numbers, for images of rows and columns")
     return (pads[0], pads[1], pads[2], pads[3])
+
+
+def _two(node: Node, name: str, default: list[int]) -> list[int]:
+    """Return an attribute that has a number for rows and one for columns."""
+    values = node.attribute(name, default)
+    if not isinstance(values, list) or len(values) != 2:
+        raise Refused(f"has {name} {values}", "give two numbers, for rows and columns")
+    return list(pair(values, name))
 
 
 def _conv(node: Node) -> Value:
     weight = _present(node, 1)
     if weight.ndim != 4:
         raise Refused("is not two-dimensional", "use images of rows and columns")
+    kernel = list(weight.shape[2:])
+    if node.attribute("kernel_shape", kernel) != kernel:
+        raise Refused(f"has kernel_shape {node.attribute('kernel_shape', [])} and weights of "
+                      f"{kernel}", "make them equal")
     return node.draft.conv(
-        node.value(), weight, node.constant(2), kernel=list(weight.shape[2:]),
-        stride=node.attribute("strides", [1, 1]), padding=_padding(node),
-        dilation=node.attribute("dilations", [1, 1]), groups=node.attribute("group", 1),
-        label=node.label)
+        node.value(), weight, node.constant(2), kernel=kernel,
+        stride=_two(node, "strides", [1, 1]), padding=_padding(node),
+        dilation=_two(node, "dilations", [1, 1]), groups=node.attribute("group", 1),
+        label=node.label, owner=node.owner(1))
 
 
 def _gemm(node: Node) -> Value:
@@ -121,32 +154,21 @@ def _gemm(node: Node) -> Value:
             node.attribute("transA", 0)) != (1.0, 1.0, 0):
         raise Refused("has alpha, beta or transA", "scale the weights themselves")
     weight = _present(node, 1)
-    return _dense(node, weight if node.attribute("transB", 0) else weight.T, node.constant(2))
+    return node.draft.dense(node.value(), weight if node.attribute("transB", 0) else weight.T,
+                            node.constant(2), label=node.label, owner=node.owner(1))
 
 
 def _matmul(node: Node) -> Value:
-    return _dense(node, _present(node, 1).T, None)
-
-
-def _dense(node: Node, weight: Array, bias: Array | None) -> Value:
-    source = node.value()
-    if not source.flat:
-        raise Refused("multiplies a map that is not flattened", "put Flatten before it")
-    if bias is not None:
-        bias = np.broadcast_to(bias.reshape(-1), (len(weight),))
-    params = LayerParams(np.ascontiguousarray(weight, np.float32),
-                         None if bias is None else np.array(bias, np.float32))
-    return node.draft.add(Dense(len(weight), bias is not None), source, label=node.label,
-                          params=params)
+    return node.draft.dense(node.value(), _present(node, 1).T, None, label=node.label,
+                            owner=node.owner(1))
 
 
 def _norm(node: Node) -> Value:
-    gamma, beta, mean, variance = (_present(node, i).astype(np.float32) for i in (1, 2, 3, 4))
     # ONNX keeps the part momentum of the old statistics, PyTorch and this package take it anew.
     op = BatchNorm(round(1 - node.attribute("momentum", 0.9), 9),
                    node.attribute("epsilon", 1e-5))
-    return node.draft.add(op, node.value(), label=node.label,
-                          params=LayerParams(gamma, beta, mean, variance))
+    return node.draft.norm(node.value(), op, *(_present(node, i) for i in (1, 2, 3, 4)),
+                           label=node.label)
 
 
 def _activation(read: Reader) -> Callable[[Node], Value]:
@@ -154,87 +176,87 @@ def _activation(read: Reader) -> Callable[[Node], Value]:
 
 
 def _pool(node: Node) -> Value:
-    if node.attribute("ceil_mode", 0) and _ceil_matters(node):
-        raise Refused("rounds sizes up (ceil_mode)", "use ceil_mode=0")
-    dilations = node.attribute("dilations", [1, 1])
-    if any(d != 1 for d in dilations):
-        raise Refused(f"has dilations {dilations}", "use windows without dilation")
+    if _two(node, "dilations", [1, 1]) != [1, 1]:
+        raise Refused(f"has dilations {node.attribute('dilations', [])}",
+                      "use windows without dilation")
     return node.draft.pool(
-        node.value(), largest=node.kind == "MaxPool", kernel=node.attribute("kernel_shape", [1]),
-        stride=node.attribute("strides", [1, 1]), padding=_padding(node), label=node.name,
-        counts_padding=bool(node.attribute("count_include_pad", 0)))
-
-
-def _ceil_matters(node: Node) -> bool:
-    kernel, strides = node.attribute("kernel_shape", [1]), node.attribute("strides", [1, 1])
-    pads = node.attribute("pads", [0, 0, 0, 0])
-    sizes = node.value().shape[1:]
-    return any((sizes[i] + pads[i] + pads[i + 2] - kernel[i]) % strides[i] for i in (0, 1))
+        node.value(), largest=node.kind == "MaxPool", kernel=_two(node, "kernel_shape", []),
+        stride=_two(node, "strides", [1, 1]), padding=_padding(node), label=node.name,
+        counts_padding=bool(node.attribute("count_include_pad", 0)),
+        ceil=bool(node.attribute("ceil_mode", 0)))
 
 
 def _mean(node: Node) -> Value:
-    axes = node.attribute("axes", None)
-    if axes is None:
-        constant = node.constant(1)
-        axes = [] if constant is None else constant.tolist()
-    if sorted(a % 4 for a in axes) != [2, 3]:
+    source, axes = node.value(), node.axes(1)
+    count = len(source.dims) + 1
+    pixels = {2: [], 3: [2], 4: [1, 2] if source.last else [2, 3]}[count]
+    if not pixels or sorted(axis % count for axis in axes or []) != pixels:
         raise Refused(f"reduces axes {axes}", "reduce rows and columns, axes (2, 3)")
-    return node.draft.flatten(node.draft.global_mean(node.value(), node.name), node.name) if (
-        not node.attribute("keepdims", 1)) else node.draft.global_mean(node.value(), node.name)
+    out = node.draft.global_mean(source, node.name)
+    return out if node.attribute("keepdims", 1) else node.draft.flatten(out, node.name)
 
 
 def _flatten(node: Node) -> Value:
-    if node.attribute("axis", 1) != 1:
-        raise Refused(f"flattens from axis {node.attribute('axis', 1)}", "flatten from axis 1")
-    return node.draft.flatten(node.value(), node.name)
+    source, axis = node.value(), node.attribute("axis", 1)
+    if axis % (len(source.dims) + 1) != 1:
+        raise Refused(f"flattens from axis {axis}", "flatten from axis 1")
+    return node.draft.flatten(source, node.name)
 
 
 def _reshape(node: Node) -> Value:
     source = node.value()
-    wanted = _present(node, 1).tolist()
-    whole = int(np.prod(source.shape))
-    if len(wanted) == 2 and (wanted[1] in (-1, whole) or wanted == [-1, whole]):
-        return node.draft.flatten(source, node.name)
-    if len(wanted) == 4 and wanted[1:] == [whole, 1, 1]:
-        return node.draft.flatten(source, node.name)
-    raise Refused(f"reshapes to {tuple(wanted)}", "only flatten, to (n, -1)")
+    sizes = _present(node, 1).reshape(-1).tolist()
+    if not node.attribute("allowzero", 0):
+        own = (BATCH, *source.dims)
+        sizes = [own[at] if size == 0 and at < len(own) else size for at, size in enumerate(sizes)]
+    return node.draft.reshape(source, sizes, node.name)
 
 
 def _squeeze(node: Node) -> Value:
-    if node.value().shape[1:] != (1, 1):
+    source, axes = node.value(), node.axes(1)
+    dims = (BATCH, *source.dims)
+    dropped = {at for at, size in enumerate(dims) if size == 1} if axes is None else {
+        axis % len(dims) for axis in axes}
+    if 0 in dropped or any(dims[axis] != 1 for axis in dropped):
         raise Refused("drops an axis of a map", "only drop rows and columns of size 1")
-    return node.draft.flatten(node.value(), node.name)
+    return node.draft.reshape(source, [size for at, size in enumerate(dims) if at not in dropped],
+                              node.name)
 
 
 def _unsqueeze(node: Node) -> Value:
-    axes = node.attribute("axes", None)
-    if axes is None:
-        axes = _present(node, 1).tolist()
-    if not node.value().flat or sorted(axes) not in ([2, 3], [-2, -1]):
-        raise Refused(f"adds axes {axes}", "only turn a vector into a map of one pixel, (2, 3)")
-    return replace(node.value(), flat=False)
+    source, axes = node.value(), node.axes(1) or []
+    sizes: list[int] = [BATCH, *source.dims]
+    count = len(sizes) + len(axes)
+    for axis in sorted(axis % count for axis in axes):
+        sizes.insert(axis, 1)
+    return node.draft.reshape(source, sizes, node.name)
 
 
 def _add(node: Node) -> Value:
     for index in (0, 1):
         if node.is_constant(index):
-            return node.draft.add_bias(node.value(1 - index), _present(node, index))
+            return node.draft.add_bias(node.value(1 - index), _present(node, index),
+                                       node.alone(1 - index))
     return node.draft.add(Add(), node.value(0), node.value(1), label=node.name)
 
 
 def _concat(node: Node) -> Value:
     sources = [node.value(i) for i in range(len(node))]
-    axis = node.attribute("axis", 0)
-    if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
-        raise Refused(f"joins along axis {axis}", "join channels, axis 1")
+    axis, last = node.attribute("axis", 0), all(source.last for source in sources)
+    if axis % (len(sources[0].dims) + 1) != (3 if last else 1):
+        raise Refused(f"joins along axis {axis}", f"join channels, axis {3 if last else 1}")
     if len(sources) == 1:
         return sources[0]
-    return node.draft.add(Concat(), *sources, label=node.name)
+    plain = [replace(source, last=False) for source in sources] if last else sources
+    return replace(node.draft.add(Concat(), *plain, label=node.name), last=last)
 
 
 def _dropout(node: Node) -> Value:
     ratio = node.constant(1)
     rate = float(ratio) if ratio is not None else float(node.attribute("ratio", 0.5))
+    training = node.constant(2)
+    if rate == 0 or (training is not None and not bool(training)):
+        return node.value()
     return node.draft.add(Dropout(float(str(np.float32(rate)))), node.value(), label=node.name)
 
 
@@ -242,22 +264,33 @@ def _pad(node: Node) -> Value:
     source = node.value()
     pads = node.attribute("pads", None)
     if pads is None:
-        pads = _present(node, 1).tolist()
-    fill = node.constant(2) if len(node) > 2 else None
-    if node.attribute("mode", "constant") != "constant" or (fill is not None and float(fill) != 0):
+        pads = _present(node, 1).reshape(-1).tolist()
+    fill = node.constant(2)
+    if (node.attribute("mode", "constant") != "constant" or (fill is not None and fill.any())
+            or float(node.attribute("value", 0.0)) != 0):
         raise Refused("pads with something else than zeros", "pad with zeros")
-    axes = len(pads) // 2
-    if axes not in (2, 4) or pads[0] or pads[axes] or min(pads) < 0:
-        raise Refused(f"pads {pads}", "pad channels, rows and columns only")
-    if pads[1] or pads[axes + 1]:
-        if any(pads[2:axes]) or any(pads[axes + 2:]):
+    count = len(source.dims) + 1
+    some = node.constant(3)
+    axes = list(range(count)) if some is None else [axis % count for axis in
+                                                    some.reshape(-1).tolist()]
+    if len(pads) != 2 * len(axes):
+        raise Refused(f"pads {pads}", f"give {2 * len(axes)} numbers")
+    around = {axis: (pads[at], pads[at + len(axes)]) for at, axis in enumerate(axes)}
+    sides = [around.get(axis, (0, 0)) for axis in range(count)]
+    if any(sides[0]) or min(pads) < 0:
+        raise Refused(f"pads {pads}", "pad channels, rows and columns only, by 0 or more")
+    if source.joined and any(map(any, sides)):
+        raise Refused(f"pads {pads}", "pad maps")
+    channels = sides[3 if source.last else 1]
+    pixels = [] if source.flat else sides[1:3] if source.last else sides[2:4]
+    if any(channels):
+        if any(map(any, pixels)):
             raise Refused(f"pads {pads}", "pad channels by themselves")
-        return node.draft.add(PadChannels(pads[1], pads[axes + 1]), source, label=node.name)
-    if axes == 2:
+        return node.draft.add(PadChannels(*channels), source, label=node.name)
+    if not any(map(any, pixels)):
         return source
-    old = source.pads
-    return Value(source.name, source.shape, (old[0] + pads[2], old[1] + pads[3], old[2] + pads[6],
-                                             old[3] + pads[7]), source.flat)
+    (top, bottom), (left, right) = pixels
+    return node.draft.pad(source, top, left, bottom, right)
 
 
 def _softmax(node: Node) -> Value:
@@ -278,10 +311,19 @@ def _identity(node: Node) -> Value | Array:
     return _present(node, 0) if node.is_constant(0) else node.value()
 
 
-def _transpose(node: Node) -> Array:
-    if not node.is_constant(0):
-        raise Refused("", "export with channels first (NCHW), or use from_keras")
-    return _present(node, 0).transpose(node.attribute("perm", None))
+def _transpose(node: Node) -> Value:
+    source = node.value()
+    count = len(source.dims) + 1
+    order = node.attribute("perm", None) or list(reversed(range(count)))
+    if sorted(order) != list(range(count)) or order[0] != 0:
+        raise Refused(f"puts axes in the order {order}",
+                      "only change between channels first and channels last")
+    return node.draft.permute(source, [axis - 1 for axis in order[1:]])
+
+
+def _shape(node: Node) -> Array:
+    sizes = np.array([BATCH, *node.value().dims], np.int64)
+    return sizes[node.attribute("start", 0) : node.attribute("end", None)]
 
 
 def _present(node: Node, index: int) -> Array:
@@ -289,6 +331,11 @@ def _present(node: Node, index: int) -> Array:
     if array is None:
         raise Refused("lacks its weights", "export the model with its weights")
     return array
+
+
+def computes_with_batch(array: Array) -> bool:
+    """Return whether a constant follows from the number of images, which is open."""
+    return array.dtype.kind in "iuf" and bool((np.abs(array.astype(np.float64)) > BATCH / 4).any())
 
 
 NODES: dict[str, Callable[[Node], Value | Array]] = {
@@ -299,7 +346,7 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
     "Reshape": _reshape, "Softmax": _softmax, "Squeeze": _squeeze,
-    "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+    "Shape": _shape, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }
 """Kinds of nodes that have a counterpart."""
 
@@ -312,8 +359,11 @@ INSTEAD = {
     "use BatchNormalization", "LayerNormalization": "use BatchNormalization",
     "LRN": "use BatchNormalization",
     "QuantizeLinear": "export the float model", "DequantizeLinear": "export the float model",
-    "QLinearConv": "export the float model",
-    "Shape": "flatten with flatten(x, 1), or export with a fixed batch",
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",
+                     "DynamicQuantizeLinear", "Quant", "BipolarQuant", "IntQuant", "FloatQuant",
+                     "Trunc", "MultiThreshold"), "export the float model"),
+    **dict.fromkeys(("Sub", "Div"), "prepare the images before the network, or fold it into the "
+                                    "weights"),
     "LSTM": "use convolutions over time", "GRU": "use convolutions over time",
 }
 """What could replace kinds of nodes that have no counterpart."""

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
-from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call, Size
+from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported modules: " + ", ".join(sorted(MODULES))
+_CHANGES = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod")
+"""Operators that change a tensor in place."""
+_ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod,
+               operator.truediv, operator.neg, operator.getitem,
+               *(getattr(operator, name) for name in _CHANGES)}
+"""What modules do with sizes."""
+_VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
+          "Identity", "getitem", "Dropout", "dropout"}
+"""Calls whose result may be their input: what is changed in place in one is changed in both."""
+_INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}
+"""Place of the argument ``inplace`` in functions."""
 
 
 def from_torch(module: Any, example: Any) -> Model:
@@ -19,7 +33,10 @@ def from_torch(module: Any, example: Any) -> Model:
 
     The module is traced symbolically: its ``forward`` takes one tensor of images and yields
     logits, without branches that depend on data. A Softmax at the end is left out, since loss
-    and softmax follow by themselves. Needs the package ``torch``, on a PC.
+    and softmax follow by themselves. Parameters with ``requires_grad=False``, and gamma and beta
+    of normalisations with ``affine=False``, do not learn here either (``Model.frozen``). Tensors
+    that are changed in place are so for all who read them, as in PyTorch. Needs the package
+    ``torch``, on a PC.
 
     Args:
         module: the network; it is not changed.
@@ -29,67 +46,211 @@ def from_torch(module: Any, example: Any) -> Model:
         BadInput: the example has another shape.
         UnsupportedModel: names every part that has no counterpart and what could replace it.
         MissingTool: the package ``torch`` is not installed.
+
+    Warns:
+        UserWarning: a module with weights is called twice, or nothing learns in it.
     """
     torch = need("torch", "reading PyTorch modules")
     fx = need("torch.fx", "reading PyTorch modules")
     if not isinstance(module, torch.nn.Module):
         raise BadInput("module", expected="a torch.nn.Module", found=type(module).__name__)
-    name = type(module).__name__
-    draft = Draft(_input_shape(tuple(example.shape)), name)
+    sizes = tuple(getattr(example, "shape", ()))
+    draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2, images=sizes[0])
+    reading = _Reading(torch, fx, draft, _traced(fx, module), example)
+    return draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
+
+
+class _Reading:
+    """Walks a traced module and adds its nodes to a draft.
+
+    ``values`` has for every node what it yields: a value, a constant, or None if it was refused.
+    """
+
+    def __init__(self, torch: Any, fx: Any, draft: Draft, traced: Any, example: Any) -> None:
+        self.traced = traced
+        self._torch, self._fx, self._draft, self._example = torch, fx, draft, example
+        self._modules = dict(traced.named_modules())
+        self._values: dict[Any, Any] = {}
+        self._storage: dict[Any, Any] = {}
+        self._stale: set[Any] = set()
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+
+    def run(self, others: dict[str, Any]) -> Value | None:
+        """Return what the module yields; ``others``: nodes whose arguments count instead."""
+        output: Any = None
+        for node in self.traced.graph.nodes:
+            if node.op == "output":
+                first = node.args[0]
+                output = self._values.get(first) if isinstance(first, self._fx.Node) else None
+            else:
+                self._values[node] = self._node(node, others.get(node.name, node))
+        return output if isinstance(output, Value) else None
+
+    def _node(self, node: Any, arguments: Any) -> Any:
+        """Return what a node yields: a value, a constant, or None if it was refused."""
+        self._storage[node] = node
+        if node.op == "placeholder":
+            if any(other.op == "placeholder" for other in self._values):
+                self._draft.refuse(node.name, "input", Refused("is a second input",
+                                                               "use one input"))
+                return None
+            return self._draft.input
+        if node.op == "get_attr":
+            return operator.attrgetter(node.target)(self.traced)
+        if node.op == "call_module":
+            target = self._modules[node.target]
+            kind, label = type(target).__name__, str(node.target)
+            handler = MODULES.get(kind) if type(target).__module__.startswith("torch.nn.") else None
+        else:
+            target, label = None, node.name
+            kind = node.target if isinstance(node.target, str) else node.target.__name__
+            table = {"call_function": FUNCTIONS, "call_method": METHODS}.get(node.op, {})
+            handler = table.get(kind)
+        read = node.all_input_nodes
+        known = all(self._values[other] is not None for other in read)
+        ends = all(user.op == "output" for user in node.users)
+        try:
+            if any(other in self._stale for other in read):
+                raise Refused("reads a view of a tensor that was changed in place since",
+                              "use operations that are not in place (inplace=False, x = x + y)")
+            plain = known and not any(isinstance(self._values[other], Value) for other in read)
+            if plain and node.target in _ARITHMETIC:
+                return node.target(*self._given(arguments.args, node))
+            if handler is None and kind.lower() == "sigmoid" and ends and known:
+                raise ended_by_sigmoid(self._values[read[0]].shape[0])
+            if handler is None:
+                raise Refused("", INSTEAD.get(kind.rstrip("_").lower(), _OTHERWISE))
+            if not known:
+                return None  # follows a refused node: its turn comes when that is mended
+            call = Call(self._draft, label, kind, target, self._given(node.args, node),
+                        self._given(arguments.kwargs, node), ends)
+            made = handler(call)
+        except Refused as refused:
+            self._draft.refuse(label, kind, refused)
+            return self._stand_in(node)
+        if kind in _VIEWS and read:
+            self._storage[node] = self._storage[read[0]]
+        if isinstance(made, Value) and read and _in_place(node, kind, target, call):
+            self._changed(node, read[0], made)
+        return made
+
+    def _given(self, arguments: Any, node: Any) -> Any:
+        """Return arguments with what their nodes yield."""
+        by_name = {other.name: value for other, value in self._values.items()}
+        return self._fx.node.map_arg(arguments, lambda other: by_name[other.name])
+
+    def _changed(self, node: Any, source: Any, made: Value) -> None:
+        """Let all who read a tensor that ``node`` changed in place read ``made`` from now on."""
+        old = self._values[source]
+        root = self._storage[node] = self._storage[source]
+        for other, value in self._values.items():
+            if other is node or self._storage[other] is not root or not isinstance(value, Value):
+                continue
+            if value.name == old.name:
+                # In place nothing but elements change: what is seen as a vector stays one.
+                self._values[other] = Value(made.name, value.shape, made.pads, *value.seen_as,
+                                            made.positive)
+            else:
+                self._stale.add(other)
+
+    def _stand_in(self, node: Any) -> Value | None:
+        """Return a value of the sizes that a refused node really yields."""
+        if self._shapes is None:
+            self._shapes = _run(self._torch, self._fx, self.traced, self._example)
+        shape = self._shapes.get(node.name)
+        return None if shape is None else self._draft.stand_in(shape[1:])
+
+
+def _in_place(node: Any, kind: str, module: Any, call: Call) -> bool:
+    """Return whether a call changes what it reads."""
+    if module is not None:
+        return bool(getattr(module, "inplace", False))
+    if (node.op == "call_function" and kind in _CHANGES) or kind.endswith("_"):
+        return True
+    return kind in _INPLACE and bool(call.option(_INPLACE[kind], "inplace", False))
+
+
+def _traced(fx: Any, module: Any) -> Any:
+    """Return a module as ``torch.fx`` sees it.
+
+    Raises:
+        UnsupportedModel: it cannot be traced.
+    """
     try:
-        traced = fx.symbolic_trace(module)
+        return _symbolic(fx, module)
     except Exception as error:  # whatever the module's own code raises on symbols
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UnsupportedModel(f"module {name!r} cannot be traced ({lines[0]})",
+        raise UnsupportedModel(f"module {type(module).__name__!r} cannot be traced ({lines[0]})",
                                fix="let forward() compute without conditions on its data, or "
                                    "export to ONNX and use from_onnx") from None
-    modules = dict(traced.named_modules())
-    values: dict[Any, Any] = {}
-    output: Any = None
-    for node in traced.graph.nodes:
-        if node.op == "output":
-            output = values.get(node.args[0]) if isinstance(node.args[0], fx.Node) else None
-        else:
-            values[node] = _node(node, draft, values, modules, fx)
-    return draft.finish(output if isinstance(output, Value) else None)
 
 
-def _node(node: Any, draft: Draft, values: dict[Any, Any], modules: dict[str, Any], fx: Any
-          ) -> Any:
-    """Return what a node yields: a value, sizes, or None if it was refused."""
-    if node.op == "placeholder":
-        if draft.input in values.values():
-            draft.refuse(node.name, "input", Refused("is a second input", "use one input"))
-            return None
-        return draft.input
-    if any(values[other] is None for other in node.all_input_nodes):
-        return None  # follows a refused node: its turn comes when that is mended
-    if node.op == "call_module":
-        target = modules[node.target]
-        kind, label = type(target).__name__, str(node.target)
-        handler = MODULES.get(kind) if type(target).__module__.startswith("torch.nn.") else None
-    else:
-        target, label = None, node.name
-        kind = node.target if isinstance(node.target, str) else node.target.__name__
-        table = {"call_function": FUNCTIONS, "call_method": METHODS}.get(node.op, {})
-        handler = table.get(kind)
-    args = fx.node.map_arg(node.args, lambda other: values[other])
-    kwargs = fx.node.map_arg(node.kwargs, lambda other: values[other])
-    ends = all(user.op == "output" for user in node.users)
+def _symbolic(fx: Any, module: Any) -> Any:
+    """Return what ``fx.symbolic_trace`` does, with ``x += y`` as a change of x (not ``x + y``)."""
+    def changing(name: str) -> Any:
+        function = getattr(operator, name)
+        return lambda self, other: self.tracer.create_proxy("call_function", function,
+                                                            (self, other), {})
+
+    changes = {f"__{name}__": changing(name) for name in _CHANGES}
+    proxy = type("InPlaceProxy", (fx.Proxy,), changes)
+    tracer = type("InPlaceTracer", (fx.Tracer,), {"proxy": lambda self, node: proxy(node, self)})()
+    graph = tracer.trace(module)
+    return fx.GraphModule(tracer.root, graph, type(module).__name__)
+
+
+def _functional_dropouts(fx: Any, module: Any, traced: Any) -> dict[str, Any]:
+    """Return the functional dropouts of a module in evaluation as they are in training, by name.
+
+    ``F.dropout(x, 0.5, self.training)`` is off in evaluation and shall not be lost;
+    ``F.dropout(x, 0.5, False)`` is off in both.
+    """
+    if module.training or not any(getattr(node.target, "__name__", "").endswith("dropout")
+                                  for node in traced.graph.nodes):
+        return {}
+    flags = [(part, part.training) for part in module.modules()]
     try:
-        if handler is None:
-            raise Refused("", INSTEAD.get(kind.rstrip("_").lower(), _OTHERWISE))
-        made = handler(Call(draft, label, kind, target, args, kwargs, ends))
-    except Refused as refused:
-        draft.refuse(label, kind, refused)
-        return None
-    return made if isinstance(made, (Value, Size)) else Size(made)
+        module.train()
+        nodes = list(_symbolic(fx, module).graph.nodes)
+    except Exception:  # the module's own code does something else in training
+        return {}
+    finally:
+        for part, flag in flags:
+            part.training = flag
+    if [(node.op, node.name) for node in nodes] != [(node.op, node.name)
+                                                    for node in traced.graph.nodes]:
+        return {}
+    return {node.name: node for node in nodes
+            if getattr(node.target, "__name__", "").endswith("dropout")}
+
+
+def _run(torch: Any, fx: Any, traced: Any, example: Any) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of what a copy of the module computes from the example, by node.
+
+    Of nodes that fail, and those behind them, there are none.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            result = super().run_node(n)
+            if isinstance(result, torch.Tensor):
+                found[n.name] = tuple(result.shape)
+            return result
+
+    try:
+        with torch.no_grad():
+            Recorder(copy.deepcopy(traced).eval()).run(
+                torch.as_tensor(example, dtype=torch.float32).clone())
+    except Exception:  # whatever the module's own code raises
+        return found
+    return found
 
 
 def _input_shape(shape: tuple[int, ...]) -> Shape:
-    if len(shape) == 2:
+    if len(shape) == 2 and min(shape[1:]) > 0:
         return (shape[1], 1, 1)
-    if len(shape) == 4:
+    if len(shape) == 4 and min(shape[1:]) > 0:
         return (shape[1], shape[2], shape[3])
     raise BadInput("example", expected="shape (n, channels, rows, cols) or (n, features)",
-                   found=shape)
+                   found=shape, fix="give a tensor or array of images as the module takes them")

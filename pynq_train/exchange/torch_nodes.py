@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.exchange.activations import (
@@ -13,25 +14,10 @@ from pynq_train.exchange.activations import (
     TORCH_MODULES,
     Reader,
 )
-from pynq_train.exchange.draft import Draft, Pads, Refused, Value, checked_window
-from pynq_train.graph.ops import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    Dense,
-    Dropout,
-    PadChannels,
-)
-from pynq_train.graph.params import LayerParams
+from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.windows import checked_window
+from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
 from pynq_train.graph.shapes import Padding
-
-
-@dataclass(frozen=True)
-class Size:
-    """A size or list of sizes that the module computes; only the batch's, never looked at."""
-
-    sizes: Any
 
 
 @dataclass(frozen=True)
@@ -58,6 +44,17 @@ class Call:
         """Return an argument of a function: positional, named, or the default."""
         return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
 
+    def tensor(self, place: int, name: str) -> Any:
+        """Return a constant tensor that is an argument of a function, None if there is none.
+
+        Raises:
+            Refused: the network computes it.
+        """
+        found = self.option(place, name)
+        if found is not None and not hasattr(found, "requires_grad"):
+            raise Refused(f"has a computed {name}", "make it a parameter of the module")
+        return found
+
     def number(self, name: str, place: int, default: Any = None) -> Any:
         """Return an attribute of the module or an argument of the function, or the default."""
         if self.module is not None:
@@ -72,30 +69,49 @@ def _array(tensor: Any) -> Any:
     return None if tensor is None else tensor.detach().cpu().numpy()
 
 
+def _frozen(weight: Any, bias: Any) -> list[str]:
+    """Return which of the two do not learn in PyTorch: constants, and ``requires_grad=False``."""
+    return [name for name, tensor in (("weight", weight), ("bias", bias))
+            if tensor is None or not tensor.requires_grad]
+
+
 def _conv(call: Call) -> Value:
     m = call.module
     if m.padding_mode != "zeros":
         raise Refused(f"has padding_mode {m.padding_mode!r}", "pad with zeros")
-    padding = 0 if m.padding == "valid" else m.padding
-    return call.draft.conv(call.value, _array(m.weight), _array(m.bias), kernel=m.kernel_size,
-                           stride=m.stride, padding=_pads(padding), dilation=m.dilation,
-                           groups=m.groups, label=call.label)
+    return _any_conv(call, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+
+
+def _conv_function(call: Call) -> Value:
+    return _any_conv(call, call.tensor(1, "weight"), call.tensor(2, "bias"),
+                     call.option(3, "stride", 1), call.option(4, "padding", 0),
+                     call.option(5, "dilation", 1), call.option(6, "groups", 1))
+
+
+def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
+              groups: int) -> Value:
+    if weight.ndim != 4:
+        raise Refused("is not two-dimensional", "use images of rows and columns")
+    return call.draft.conv(call.value, _array(weight), _array(bias), kernel=list(weight.shape[2:]),
+                           stride=stride, padding=_pads(0 if padding == "valid" else padding),
+                           dilation=dilation, groups=groups, label=call.label, owner=id(weight),
+                           frozen=_frozen(weight, bias))
 
 
 def _pads(padding: Any) -> Padding | Pads:
     if isinstance(padding, (int, str)):
         return padding  # type: ignore[return-value] # PyTorch knows 'same' and 'valid' only
-    rows, cols = padding
+    rows, cols = padding if len(padding) == 2 else tuple(padding) * 2
     return (rows, cols, rows, cols)
 
 
 def _linear(call: Call) -> Value:
-    source, m = call.value, call.module
-    if not source.flat:
+    weight, bias = (call.module.weight, call.module.bias) if call.module is not None else (
+        call.tensor(1, "weight"), call.tensor(2, "bias"))
+    if not call.value.flat:
         raise Refused("reads a map that is not flattened", "put torch.flatten(x, 1) before it")
-    params = LayerParams(_array(m.weight), _array(m.bias))
-    return call.draft.add(Dense(len(m.weight), m.bias is not None), source, label=call.label,
-                          params=params)
+    return call.draft.dense(call.value, _array(weight), _array(bias), label=call.label,
+                            owner=id(weight), frozen=_frozen(weight, bias))
 
 
 def _norm(call: Call) -> Value:
@@ -106,8 +122,9 @@ def _norm(call: Call) -> Value:
     mean, variance = _array(m.running_mean), _array(m.running_var)
     gamma = mean * 0 + 1 if m.weight is None else _array(m.weight)
     beta = mean * 0 if m.bias is None else _array(m.bias)
-    return call.draft.add(BatchNorm(float(m.momentum), float(m.eps)), call.value,
-                          label=call.label, params=LayerParams(gamma, beta, mean, variance))
+    return call.draft.norm(call.value, BatchNorm(float(m.momentum), float(m.eps)), gamma, beta,
+                           mean, variance, label=call.label, owner=id(m),
+                           frozen=_frozen(m.weight, m.bias))
 
 
 def _activation(read: Reader) -> Handler:
@@ -120,17 +137,14 @@ def _activations(readers: Mapping[str, Reader]) -> dict[str, Handler]:
 
 
 def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
-    stride = options["stride"] or options["kernel_size"]
-    rows, cols = (options["padding"],) * 2 if isinstance(options["padding"], int) else (
-        options["padding"])
-    if options.get("ceil_mode"):
-        raise Refused("rounds sizes up (ceil_mode)", "use ceil_mode=False")
+    kernel = options["kernel_size"]
     if options.get("dilation", 1) not in (1, (1, 1), [1, 1]) or options.get("return_indices"):
         raise Refused("has dilation or returns indices", "use plain pooling")
     if options.get("divisor_override") is not None:
         raise Refused("overrides the divisor", "leave divisor_override out")
-    return call.draft.pool(call.value, largest=largest, kernel=options["kernel_size"],
-                           stride=stride, padding=(rows, cols, rows, cols), label=call.label,
+    return call.draft.pool(call.value, largest=largest, kernel=kernel,
+                           stride=options["stride"] or kernel, padding=_pads(options["padding"]),
+                           label=call.label, ceil=bool(options.get("ceil_mode")),
                            counts_padding=bool(options.get("count_include_pad", True)))
 
 
@@ -153,45 +167,77 @@ def _pool_function(largest: bool) -> Callable[[Call], Value]:
 
 def _adaptive(call: Call) -> Value:
     size = call.module.output_size if call.module is not None else call.option(1, "output_size")
-    rows, cols = (size, size) if isinstance(size, int) else size
-    shape = call.value.shape[1:]
+    rows, cols = (size, size) if size is None or isinstance(size, int) else tuple(size) * (
+        3 - len(size))
+    shape = call.value.dims[-2:]
+    rows, cols = (shape[0] if rows is None else rows), (shape[1] if cols is None else cols)
     if (rows, cols) == (1, 1):
         return call.draft.global_mean(call.value, call.label)
-    if (rows or shape[0], cols or shape[1]) == shape:
+    if (rows, cols) == shape:
         return call.value
-    raise Refused(f"pools {shape[0]}x{shape[1]} to {rows}x{cols}", "pool to 1x1, or use AvgPool2d")
+    if rows and cols and not (shape[0] % rows or shape[1] % cols):
+        kernel = [shape[0] // rows, shape[1] // cols]
+        return call.draft.pool(call.value, largest=False, kernel=kernel, stride=kernel, padding=0,
+                               label=call.label)
+    raise Refused(f"pools {shape[0]}x{shape[1]} to {rows}x{cols}",
+                  "pool to 1x1 or to a part of the rows and columns, or use AvgPool2d")
 
 
 def _mean(call: Call) -> Value:
-    axes = call.option(1, "dim")
+    value, axes = call.value, call.option(1, "dim")
     axes = [axes] if isinstance(axes, int) else list(axes or ())
-    if sorted(axis % 4 for axis in axes) != [2, 3]:
+    count = len(value.dims) + 1
+    pixels = {2: [], 3: [2], 4: [1, 2] if value.last else [2, 3]}[count]
+    if not pixels or sorted(axis % count for axis in axes) != pixels:
         raise Refused(f"takes the mean over {tuple(axes)}", "take it over rows and columns (2, 3)")
-    out = call.draft.global_mean(call.value, call.label)
-    return out if call.option(2, "keepdim", False) else call.draft.flatten(out, call.label)
+    out = call.draft.global_mean(value, call.label)
+    if not call.option(2, "keepdim", False):
+        return call.draft.flatten(out, call.label)
+    return out
 
 
 def _flatten(call: Call) -> Value:
     first, last = (call.module.start_dim, call.module.end_dim) if call.module is not None else (
         call.option(1, "start_dim", 0), call.option(2, "end_dim", -1))
-    if first != 1 or last not in (-1, 3):
+    dims = (BATCH, *call.value.dims)
+    begin, end = first % len(dims), last % len(dims) + 1
+    if begin == 0:
         raise Refused(f"flattens axes {first} .. {last}", "flatten from axis 1")
-    return call.draft.flatten(call.value, call.label)
+    sizes = (*dims[:begin], math.prod(dims[begin:end]), *dims[end:])
+    return call.draft.reshape(call.value, sizes, call.label)
 
 
 def _view(call: Call) -> Value:
-    sizes = call.args[1:] if len(call.args) != 2 or isinstance(call.args[1], (int, Size)) else (
-        tuple(call.args[1]))
-    whole = call.value.shape[0] * call.value.shape[1] * call.value.shape[2]
-    if len(sizes) == 2 and (sizes[1] in (-1, whole) or sizes == (-1, whole)):
-        return call.draft.flatten(call.value, call.label)
-    raise Refused(f"reshapes to {sizes}", "use torch.flatten(x, 1)")
+    sizes = call.option(1, "shape") if len(call.args) < 3 else call.args[1:]
+    sizes = (sizes,) if isinstance(sizes, int) else sizes
+    if not isinstance(sizes, (tuple, list)) or not all(isinstance(size, int) for size in sizes):
+        raise Refused("reshapes to sizes that are no numbers", "use torch.flatten(x, 1)")
+    return call.draft.reshape(call.value, tuple(sizes), call.label)
 
 
 def _squeeze(call: Call) -> Value:
-    if call.value.shape[1:] != (1, 1):
+    axes, dims = call.option(1, "dim"), (BATCH, *call.value.dims)
+    some = range(1, len(dims)) if axes is None else [axes] if isinstance(axes, int) else axes
+    dropped = {axis % len(dims) for axis in some}
+    if 0 in dropped or (not any(dims[axis] == 1 for axis in dropped) and len(dims) > 2):
         raise Refused("drops an axis of a map", "use torch.flatten(x, 1)")
-    return call.draft.flatten(call.value, call.label)
+    kept = [size for at, size in enumerate(dims) if at not in dropped or size != 1]
+    return call.draft.reshape(call.value, kept, call.label)
+
+
+def _unsqueeze(call: Call) -> Value:
+    dims = [BATCH, *call.value.dims]
+    at = call.option(1, "dim") % (len(dims) + 1)
+    return call.draft.reshape(call.value, (*dims[:at], 1, *dims[at:]), call.label)
+
+
+def _permute(call: Call) -> Value:
+    axes = call.option(1, "dims") if len(call.args) < 3 else call.args[1:]
+    count = len(call.value.dims) + 1
+    order = [axis % count for axis in axes]
+    if order[:1] != [0]:
+        raise Refused("moves the axis of the images", "keep axis 0 in front")
+    return call.draft.permute(call.value, [axis - 1 for axis in order[1:]])
 
 
 def _add(call: Call) -> Value:
@@ -203,8 +249,10 @@ def _add(call: Call) -> Value:
 
 def _concat(call: Call) -> Value:
     sources = list(call.option(0, "tensors"))
+    if not sources or not all(isinstance(source, Value) for source in sources):
+        raise Refused("joins something else than maps", "compute it outside the network")
     axis = call.option(1, "dim", 0)
-    if axis != 1 and not (axis == -1 and all(s.flat for s in sources)):
+    if axis % (len(sources[0].dims) + 1) != 1:
         raise Refused(f"joins along axis {axis}", "join channels, dim=1")
     if len(sources) == 1:
         return sources[0]
@@ -212,8 +260,12 @@ def _concat(call: Call) -> Value:
 
 
 def _dropout(call: Call) -> Value:
-    rate = call.module.p if call.module is not None else call.option(1, "p", 0.5)
-    return call.draft.add(Dropout(float(rate)), call.value, label=call.label)
+    rate = float(call.number("p", 1, 0.5))
+    if rate == 0 or (call.module is None and not call.option(2, "training", True)):
+        return call.value
+    if call.kind.lower() != "dropout":
+        raise Refused("is no plain dropout", "use Dropout")
+    return call.draft.add(Dropout(rate), call.value, label=call.label)
 
 
 def _softmax(call: Call) -> Value:
@@ -226,13 +278,27 @@ def _same(call: Call) -> Value:
     return call.value
 
 
-def _size(call: Call) -> Size:
-    return Size("of the batch")
+def _shape(call: Call) -> Any:
+    sizes = (BATCH, *call.value.dims)
+    axis = call.option(1, "dim")
+    return sizes if axis is None else sizes[axis]
 
 
-def _item(call: Call) -> Size | Value:
+def _dim(call: Call) -> int:
+    return len(call.value.dims) + 1
+
+
+def _attribute(call: Call) -> Any:
+    if call.args[1] == "shape":
+        return (BATCH, *call.value.dims)
+    if call.args[1] == "ndim":
+        return _dim(call)
+    raise Refused(f"reads {call.args[1]}", "use shape alone")
+
+
+def _item(call: Call) -> Any:
     if not isinstance(call.args[0], Value):
-        return _size(call)
+        return call.args[0][call.args[1]]
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     steps = [one.step or 1 for one in index
              if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
@@ -252,39 +318,49 @@ def _pad(call: Call) -> Value:
     fill = call.option(3, "value", None)
     if call.option(2, "mode", "constant") != "constant" or fill not in (None, 0):
         raise Refused("pads with something else than zeros", "pad with zeros")
-    if min(pads) < 0 or any(pads[6:]) or ((before or after) and any(pads[:4])):
+    if any(pads[6:]) or ((before or after) and any(pads[:4])):
         raise Refused(f"pads {tuple(pads)}", "pad rows and columns, or channels by themselves")
     if before or after:
         return call.draft.add(PadChannels(before, after), call.value, label=call.label)
-    old = call.value.pads
-    return replace(call.value, pads=(old[0] + top, old[1] + left, old[2] + bottom, old[3] + right))
+    return call.draft.pad(call.value, top, left, bottom, right)
+
+
+def _pad_module(call: Call) -> Value:
+    if getattr(call.module, "value", 0) != 0:
+        raise Refused("pads with something else than zeros", "pad with zeros")
+    left, right, top, bottom = call.module.padding
+    return call.draft.pad(call.value, top, left, bottom, right)
 
 
 MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
-    "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten, "Dropout": _dropout,
-    "Identity": _same, "Softmax": _softmax, "LogSoftmax": _softmax,
+    "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
+    **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"), _dropout),
+    "ZeroPad2d": _pad_module, "ConstantPad2d": _pad_module, "Identity": _same,
+    "Softmax": _softmax, "LogSoftmax": _softmax,
 }
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
     **_activations(TORCH_FUNCTIONS),
-    "concatenate": _concat,
+    "concatenate": _concat, "conv2d": _conv_function, "linear": _linear,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
-    "mean": _mean, "reshape": _view, "squeeze": _squeeze, "dropout": _dropout,
-    "softmax": _softmax, "log_softmax": _softmax, "getattr": _size, "getitem": _item,
-    "pad": _pad,
+    "mean": _mean, "reshape": _view, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "alpha_dropout"), _dropout),
+    "softmax": _softmax, "log_softmax": _softmax, "getattr": _attribute, "getitem": _item,
+    "pad": _pad, "permute": _permute,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 
 METHODS: dict[str, Handler] = {
     **_activations(TORCH_METHODS),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
-    "mean": _mean, "squeeze": _squeeze, "contiguous": _same, "size": _size,
+    "mean": _mean, "squeeze": _squeeze, "unsqueeze": _unsqueeze, "contiguous": _same,
+    "size": _shape, "dim": _dim, "permute": _permute,
     "softmax": _softmax, "log_softmax": _softmax,
 }
 """Methods of tensors that have a counterpart."""
@@ -294,8 +370,11 @@ INSTEAD = {
     **TORCH_INSTEAD,
     **dict.fromkeys(("groupnorm", "layernorm", "instancenorm2d", "localresponsenorm",
                      "group_norm", "layer_norm"), _NORM),
+    **dict.fromkeys(("sub", "div", "truediv", "isub", "itruediv"),
+                    "prepare the images before the network, or fold it into the weights"),
+    "imul": "leave gates and scales out, or fold the scale into the weights",
     "mul": "leave gates and scales out, or fold the scale into the weights",
-    "dropout2d": "use Dropout", "adaptivemaxpool2d": "use AdaptiveAvgPool2d(1)",
+    "adaptivemaxpool2d": "use AdaptiveAvgPool2d(1)",
     "convtranspose2d": "use a convolution", "conv1d": "use Conv2d", "conv3d": "use Conv2d",
     "lstm": "use convolutions over time", "gru": "use convolutions over time",
 }

@@ -13,6 +13,7 @@ from pynq_train.graph.model import Model
 from pynq_train.graph.ops import BatchNorm, Conv, Dense, Op
 from pynq_train.graph.params import LayerParams, check_graph_params
 from pynq_train.graph.wiring import FROM_INPUT
+from pynq_train.layers.supported import check_values
 
 
 def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
@@ -30,7 +31,8 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
     Raises:
         BadInput: the parameters do not fit the graph.
         UnsupportedModel: a normalisation follows something else, or a layer that others read too;
-            all of them are named.
+            or folded weights leave the range of the engine's masters, as those of a normalisation
+            of small values do (-8 to 8). All of them are named.
     """
     check_graph_params(graph, params)
     readers: dict[int, int] = {}
@@ -57,6 +59,8 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
         raise UnsupportedModel("batch normalisations that cannot be folded: " + ", ".join(refused),
                                expected="each right behind a convolution or Dense layer of its own",
                                fix="move them there in the original network")
+    check_values(f"network {graph.name!r} with its normalisations folded",
+                 {name: folded[name] for name in biased})
     ops = tuple(_rewired(graph, op, sources, moved, biased)
                 for op, sources in zip(graph.ops, graph.sources) if op.name not in moved)
     # Names that say no more than "the operation before" are left out, as in a graph built by hand.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pynq_train.errors import UnsupportedModel
+from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.fixed import drop_threshold
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
@@ -37,7 +37,7 @@ from pynq_train.layers.supported import check_supported
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
-             "Dropout, then optionally an activation; MaxPool; GlobalAvgPool; Concat; PadChannels")
+             "Dropout, GlobalAvgPool, then optionally an activation; MaxPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -70,9 +70,10 @@ class FusedLayer:
 
     ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps, or a copy of one), ``drop`` (dropout: in training only) and ``mean`` (global average) run
-    on the vector unit, with an activation behind them; so does ``pool`` (maxima of windows),
-    without one. ``concat`` runs nowhere: its sources write where it stands.
+    maps, or a copy of one) and ``drop`` (dropout: in training only) run on the vector unit, with an
+    activation behind them; so do ``mean`` (global average) and ``pool`` (maxima of windows),
+    without one: the activation behind a mean is that of a copy. ``concat`` runs nowhere: its
+    sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
     feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
@@ -180,14 +181,41 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     reads past, and an activation; Add, Dropout and GlobalAvgPool, then an activation; other
     MaxPools (an activation behind one is taken in front of it, where nothing else may read). A
     Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it. Raises :class:`UnsupportedModel` that names the operation; all
-    operations of kinds that the engine does not run are named at once.
+    is 1x1, with nothing behind it.
+
+    Raises:
+        UnsupportedModel: names all operations that the engine does not run, or not where they
+            stand.
     """
-    check_supported(graph)
-    graph = place_concats(graph)
-    layers = _Fusing(graph).run()
-    _check_sums(layers)
-    _check_last(graph, layers)
+    problems: list[UnsupportedModel] = []
+
+    def tried(check: Callable[[], Graph | None]) -> Graph:
+        """Return what ``check`` returns, or the graph as it is; note what is wrong."""
+        try:
+            return check() or graph
+        except UnsupportedModel as error:
+            problems.append(error)
+            return graph
+
+    tried(lambda: check_supported(graph))
+    # Dropouts are named by their places in the caller's graph, which knows no copies.
+    places = {op.name: at for at, op in enumerate(graph.ops)}
+    graph = tried(lambda: place_concats(graph))
+    fusing = _Fusing(graph, places)
+    try:
+        layers = fusing.run()
+        problems += fusing.problems
+        tried(lambda: _check_sums(layers))
+        tried(lambda: _check_last(graph, layers))
+    except BadInput:
+        if not fusing.problems and not problems:
+            raise
+        problems += fusing.problems  # the rest cannot be known before these are mended
+    if len(problems) > 1:
+        raise UnsupportedModel(f"network {graph.name!r} has {len(problems)} parts that the engine "
+                               "does not run: " + "; ".join(map(str, problems)))
+    if problems:
+        raise problems[0]
     return layers
 
 
@@ -212,11 +240,18 @@ class _Fusing:
     """One pass over the operations: each begins a layer or follows one.
 
     ``_ends`` has the open layer whose output an operation yields; an operation inside a layer is
-    not in it, since nobody else may read there.
+    not in it, since nobody else may read there. ``problems`` has what does not run where it stands:
+    such operations begin a layer, so that the others can be looked at.
+
+    Args:
+        graph: the network, with its concatenations placed.
+        dropouts: place of each operation in the network as it was given, by name.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, dropouts: Mapping[str, int]) -> None:
+        self.problems: list[UnsupportedModel] = []
         self._graph = graph
+        self._dropouts = dropouts
         self._layers: list[_Open] = []
         self._ends: dict[int, _Open] = {}
         self._readers: dict[int, int] = {}
@@ -235,10 +270,16 @@ class _Fusing:
         """Return all layers, in the order of their last operations (:func:`execution_order`)."""
         for at in self._order:
             op = self._graph.ops[at]
-            if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
-                self._begin(at, op)
+            try:
+                if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
+                    self._check_begin(at, op)
+                    self._begin(at)
+            except UnsupportedModel as error:
+                self.problems.append(error)
+                self._begin(at)
         if isinstance(self._graph.ops[-1], Flatten):
-            raise _refuse(self._graph.ops[-1], "is the last operation", "end with a Dense layer")
+            self.problems.append(_refuse(self._graph.ops[-1], "is the last operation",
+                                         "end with a Dense layer"))
         # By last operations, not by first ones: a normalisation that adds a second map reads what
         # is made between the two.
         self._layers.sort(key=lambda layer: self._rank[layer.last])
@@ -269,7 +310,10 @@ class _Fusing:
                 return self._pool(layer, at, op)
             if self._windowed(layer):
                 return self._activation_behind(layer, at, op)
-            if any(isinstance(other, Activate) for other in layer.tail):
+            if self._averages(layer):
+                return False
+            if any(isinstance(other, Activate)
+                   for other in (self._graph.ops[layer.first], *layer.tail)):
                 head = self._graph.ops[layer.first].name
                 raise _refuse(op, f"is the second {op.kind} of layer {head!r}", SUPPORTED)
             self._extend(layer, at, op)
@@ -289,6 +333,10 @@ class _Fusing:
     def _windowed(self, layer: _Open) -> bool:
         """Return whether a layer is a pooling pass of its own."""
         return isinstance(self._graph.ops[layer.first], _POOLS)
+
+    def _averages(self, layer: _Open | None) -> bool:
+        """Return whether a layer is a mean, which writes no flags: an activation is a layer."""
+        return layer is not None and isinstance(self._graph.ops[layer.first], GlobalAvgPool)
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -326,18 +374,25 @@ class _Fusing:
         layer.tail.append(op)
         self._ends[at] = layer
 
-    def _begin(self, at: int, op: Op) -> None:
-        """Begin a layer with ``op``.
+    def _begin(self, at: int) -> None:
+        """Begin a layer with an operation."""
+        layer = _Open(at, at, [self._behind(place) for place in self._sources[at]], [])
+        self._layers.append(layer)
+        self._ends[at] = layer
+
+    def _check_begin(self, at: int, op: Op) -> None:
+        """Check that a layer can begin with ``op`` where it stands.
 
         Raises:
-            UnsupportedModel: no layer begins with it, or not where it stands.
+            UnsupportedModel: no layer begins with it, or not there.
         """
         sources = self._sources[at]
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
-        if isinstance(op, Activate):
-            # An activation runs on the way of a layer to memory, never by itself.
-            known = self._ends.get(sources[0])
+        known = self._ends.get(sources[0])
+        if isinstance(op, Activate) and not self._averages(known):
+            # An activation runs on the way of a layer to memory, never by itself; behind a mean on
+            # that of a copy.
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
@@ -352,9 +407,6 @@ class _Fusing:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
         if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
             raise _refuse(op, "follows the input", "begin with a convolution")
-        layer = _Open(at, at, [self._behind(place) for place in sources], [])
-        self._layers.append(layer)
-        self._ends[at] = layer
 
     def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
         """Return a layer that is complete; ``places``: of layers, by their last operations."""
@@ -368,13 +420,13 @@ class _Fusing:
             built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
-            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, layer.first))
+            built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, self._dropouts[op.name]))
         return replace(built, sources=tuple(places[place] for place in layer.reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     """Return the layer of an operation that reads a map of ``shape``, with ``tail`` behind it."""
-    activation = next((extra.activation for extra in tail if isinstance(extra, Activate)),
+    activation = next((extra.activation for extra in (op, *tail) if isinstance(extra, Activate)),
                       Activation.NONE)
     pools = [extra for extra in tail if isinstance(extra, _POOLS)]
     if isinstance(op, _POOLS):

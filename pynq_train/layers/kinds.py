@@ -32,7 +32,8 @@ class Kind:
         free_exponent: its output may have any exponent. Others are copied where a concatenation
             asks for that (``layers.concat``).
         own_mask: training keeps flags of it, with an activation behind it or not.
-        reads_masked: its backward pass can read a gradient through the flags of another layer.
+        reads_masked: its backward pass can read a gradient through the flags of another layer. A
+            mean's cannot: the pass has the pixels of its input, the flags those of its output.
     """
 
     label: str
@@ -78,7 +79,7 @@ DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vect
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
-MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True, reads_masked=True)
+MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True)
 POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)

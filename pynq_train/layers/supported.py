@@ -7,9 +7,14 @@ they still know the foreign names, from the same constants of ``hw``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import AvgPool, Conv, MaxPool, Op
+from pynq_train.graph.params import LayerParams
 from pynq_train.hw.limits import (
     MAX_KERNEL,
     MAX_POOL_KERNEL,
@@ -17,6 +22,9 @@ from pynq_train.hw.limits import (
     MAX_STRIDE,
     MIN_POOL_KERNEL,
 )
+
+MASTER_RANGE = 8
+"""Weights, biases, gamma and beta are kept as masters Q3.28: up to this, of either sign."""
 
 _ARRAY = range(1, MAX_KERNEL + 1), range(1, MAX_STRIDE + 1)
 _WINDOWS: dict[type[Op], tuple[range, range]] = {
@@ -60,3 +68,39 @@ def _choices(values: range) -> str:
         return f"{values[0]} to {values[-1]}"
     *others, last = map(str, values)
     return f"{', '.join(others)} or {last}"
+
+
+def value_problems(name: str, params: LayerParams) -> list[str]:
+    """Return what is wrong with the numbers of layer ``name``, each with a way round.
+
+    Masters hold -8 to 8; running means and variances may be of any size.
+    """
+    found = []
+    for part in ("weight", "bias", "mean", "variance"):
+        array = getattr(params, part)
+        if array is None or not array.size:
+            continue
+        largest = float(np.abs(array).max())
+        if not np.isfinite(largest):
+            found.append(f"{name} ({part}) holds NaN or infinity: train it again, with a smaller "
+                         "rate")
+        elif part in ("weight", "bias") and largest > MASTER_RANGE:
+            factor = 2 ** int(np.frexp(largest / MASTER_RANGE)[1])
+            found.append(
+                f"{name} ({part}) holds {largest:.4g}, and the engine's masters -{MASTER_RANGE} to "
+                f"{MASTER_RANGE}: divide its weights and biases by {factor} and multiply the "
+                f"weights behind it, or the images before it, by {factor}; or train with weight "
+                "decay")
+    return found
+
+
+def check_values(what: str, params: Mapping[str, LayerParams]) -> None:
+    """Check that the engine can hold all numbers of a network.
+
+    Raises:
+        UnsupportedModel: it cannot; ``what`` names the network, and all such layers are named.
+    """
+    found = [problem for name, own in params.items() for problem in value_problems(name, own)]
+    if found:
+        raise UnsupportedModel(f"{what} has {len(found)} parameter{'s' * (len(found) > 1)} that "
+                               "the engine does not hold: " + "; ".join(found))

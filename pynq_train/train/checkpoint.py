@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.exchange.file_kinds import LEARNER, refuse_other_kinds
 from pynq_train.files import parse_json, path_text, read_bytes, write_atomic
 from pynq_train.graph import Graph
 from pynq_train.layers import FusedLayer, fuse
@@ -76,6 +77,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """
     numpy_format = _safetensors()
     name = path_text(path, "model file")
+    refuse_other_kinds(name, LEARNER)
     data = read_bytes(name, "model file")
     meta = _metadata(name, data)
     try:

@@ -25,6 +25,7 @@ from pynq_train.graph.params import FloatArray
 from pynq_train.images import PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
+from pynq_train.layers.supported import check_values
 from pynq_train.quant import ExponentPolicy, Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
@@ -87,7 +88,8 @@ class Learner:
         trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
             and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
-            frozen: see :meth:`summary`.
+            frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
+            (``Model.frozen``); ``*`` does not.
 
     Raises:
         UnknownName: no such network or board.
@@ -105,6 +107,9 @@ class Learner:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         if isinstance(model, Model):
+            if isinstance(trainable, str) and trainable == "all":
+                trainable = model.trainable
+            check_values(f"model {model.graph.name!r}", model.params)
             model = model.graph
         self.graph = zoo.get(model) if isinstance(model, str) else model
         if not isinstance(self.graph, Graph):

@@ -67,6 +67,11 @@ class Bench:
         return int.from_bytes(self.image[offset:offset + 8], "little")
 
 
+def arena_sizes(rng: random.Random) -> list[int]:
+    """Return an arena size in bytes with each leading bit above those of ``ARENA_BYTES``."""
+    return [1 << bit | 8 * rng.randrange(1 << (bit - 3)) for bit in range(17, 32)]
+
+
 def random_runs(rng: random.Random, count: int, low: int = 0, high: int = ARENA_BYTES,
                 disjoint: bool = False) -> list[Run]:
     """Runs of 1 to 300 words, often contiguous, the last one marked as last.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
-from axi_bench import ARENA_BYTES, BASE, Bench, Run, item, random_runs
+from axi_bench import ARENA_BYTES, BASE, Bench, Run, arena_sizes, item, random_runs
 
 from sim.bfm.axi_memory import DECERR, OKAY, SLVERR, split_runs
 from sim.bfm.streams import StreamSink, StreamSource
@@ -121,6 +121,24 @@ async def errors(dut: Any) -> None:
         await bench.cycles(100)
         assert int(dut.rerr_o.value) == code
         bench.knobs.response = lambda address: OKAY
+
+
+@cocotb.test()
+async def end_of_large_arenas(dut: Any) -> None:
+    """The last words of an arena of any size are read, the word behind them is refused."""
+    bench = Reader(dut)
+    for size in arena_sizes(bench.rng):
+        dut.limit_i.value = size
+        bench.memory.base = BASE + size - ARENA_BYTES  # the memory holds the end of the arena
+        await bench.reset()
+        bench.sink.received.clear()
+        bench.runs.items.append(item((size - 64, 8, True)))
+        await bench.cycles(60)
+        assert bench.sink.received == [bench.word(ARENA_BYTES - 64 + 8 * k) for k in range(8)]
+        assert int(dut.rerr_o.value) == 0
+        bench.runs.items.append(item((size - 8, 2, True)))
+        await bench.cycles(20)
+        assert int(dut.rerr_o.value) == 1
 
 
 @cocotb.test()

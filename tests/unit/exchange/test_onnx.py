@@ -40,6 +40,15 @@ def close(got: np.ndarray, want: np.ndarray) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-4 * np.abs(want).max())
 
 
+def test_files_are_of_a_version_that_old_readers_take(tmp_path: Path) -> None:
+    import onnx
+
+    graph = zoo.lenet5()
+    pt.export_onnx(graph, random_params(graph, np.random.default_rng(0)), tmp_path / "n.onnx")
+    proto = onnx.load(tmp_path / "n.onnx")
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 13)
+
+
 @pytest.mark.parametrize("name", list(GRAPHS))
 def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path,
                                                        rng: np.random.Generator) -> None:
@@ -209,6 +218,20 @@ def test_files_of_other_exporters(rng: np.random.Generator, tmp_path: Path) -> N
     close(got / got.sum(1, keepdims=True), want)
 
 
+@pytest.mark.parametrize(("attributes", "momentum", "eps"), [
+    ({}, 0.1, 1e-5), ({"momentum": 0.75}, 0.25, 1e-5), ({"epsilon": 0.125}, 0.1, 0.125)])
+def test_a_normalisation_without_attributes_has_the_standards(
+        rng: np.random.Generator, attributes: dict[str, float], momentum: float, eps: float
+) -> None:
+    b = Builder(["batch", 2, 4, 4])
+    stats = [b.constant(name, np.abs(rng.normal(size=3)).astype(np.float32)) for name in "gbmv"]
+    b.add("Conv", ["x", b.constant("w", rng.normal(size=(3, 2, 4, 4)).astype(np.float32))], "c")
+    b.add("BatchNormalization", ["c", *stats], "n", **attributes)
+    b.add("Conv", ["n", b.constant("w2", rng.normal(size=(2, 3, 1, 1)).astype(np.float32))], "out")
+    op = from_proto(b.proto("out"), "given").graph.ops[1]
+    assert (op.momentum, op.eps) == (momentum, pytest.approx(eps, rel=1e-7))
+
+
 def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> None:
     b = Builder([1, 2, 8, 8])
     w = b.constant("w", rng.normal(size=(2, 2, 3, 3)).astype(np.float32))
@@ -217,7 +240,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     b.add("Conv", ["x", w], "wide", pads=[1, 0, 1, 0])
     b.add("AveragePool", ["x"], "avg", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     b.add("MaxPool", ["x"], "long", kernel_shape=[2, 3])
-    b.add("MaxPool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    b.add("AveragePool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     b.add("Conv", ["x", b.constant("w4", np.ones((2, 2, 4, 4), np.float32))], "shifted",
           pads=[2, 2, 1, 1])
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
@@ -238,9 +261,9 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
             "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
             "n_long (MaxPool) has kernel 2x3: use a square kernel",
-            "n_ceil (MaxPool) rounds sizes up (ceil_mode): use ceil_mode=0",
+            "n_ceil (AveragePool) has windows at the border that divide by fewer pixels: pool",
             "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
-            "n_outer (MaxPool) reads a padded map: pad only before a convolution",
+            "n_outer (MaxPool) reads a padded map with values below zero, so that zeros can be the",
             "n_large (Conv) has kernel 12: use a kernel of 11 at most",
             "n_far (AveragePool) has stride 5: use a stride of 4 at most",
             "n_mul (Mul): leave gates and scales out",

@@ -132,8 +132,8 @@ def test_refusals(ops: tuple[Op, ...], words: str) -> None:
 
 
 def test_no_sum_takes_a_vector_and_a_map() -> None:
-    graph = graph_of(Conv(8, 8, name="a"), Dense(8, name="b", inputs=("input",)),
-                     Add("s", ("a", "b")), Dense(3))
+    graph = graph_of(Conv(8, 1, name="c"), Conv(8, 8, name="a"),
+                     Dense(8, name="b", inputs=("c",)), Add("s", ("a", "b")), Dense(3))
     with pytest.raises(UnsupportedModel, match=r"layer 's' adds a vector and a map of one pixel: "
                        r"expected two of one kind, found a \(map\) and b \(vector\); end both"):
         fuse(graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.graph import BatchNorm, Conv, Dense, Dropout, Flatten, Graph, Relu
+from pynq_train.graph import BatchNorm, Concat, Conv, Dense, Dropout, Flatten, Graph, Relu
 from pynq_train.graph.activation import Activation
 from pynq_train.layers import fuse
 from pynq_train.layers.backward_graph import active_layers, build_backward_graph
@@ -24,6 +24,17 @@ def test_layers_and_their_shapes() -> None:
     # Flattening moves nothing: all of these see the map.
     assert {layer.in_shape for layer in found[2:]} == {(5, 4, 4)}
     assert found[2].drop is not None and found[2].drop.least == round(0.2 * 65536)
+
+
+def test_a_dropout_behind_a_concatenation_keeps_its_place_in_the_network() -> None:
+    graph = Graph.build((3, 6, 6), [
+        Conv(8, 1, name="a"), Relu(name="ar"), Conv(8, 3, 1, 1, name="b", inputs=("input",)),
+        Concat("joined", ("ar", "b")), Relu("r"), Conv(4, 1, name="c"),
+        Conv(5, 1, name="e", inputs=("r",)), Concat("again", ("c", "e")),
+        Dropout(0.5, "d"), Dense(2, name="l")])
+    fused = fuse(graph)
+    assert {layer.name for layer in fused} - {op.name for op in graph.ops}, "something is copied"
+    assert [layer.drop.place for layer in fused if layer.drop] == [8]
 
 
 def test_gradients_pass_where_elements_were_kept() -> None:

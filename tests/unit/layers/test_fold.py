@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference_models import naive_graph
@@ -10,6 +12,7 @@ from reference_models.dag_nets import batch, random_params
 import pynq_train as pt
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import Add, BatchNorm, Conv, Dense, Graph, MaxPool2x2, Op, Relu, zoo
+from pynq_train.layers import init_params
 
 NETWORKS = {
     "series": Graph.build((2, 8, 8), [
@@ -60,3 +63,16 @@ def test_refused(layers: list[Op], text: str, rng: np.random.Generator) -> None:
     graph = Graph.build((2, 8, 8), layers)
     with pytest.raises(UnsupportedModel, match=text):
         pt.fold_batchnorm(graph, random_params(graph, rng))
+
+
+def test_a_normalisation_of_small_values_does_not_fit_the_masters() -> None:
+    """Its statistics are those of inputs of some millivolts: folded weights would be of 300."""
+    graph = pt.Sequential((1, 6, 6)).conv(2, 3, bias=False, name="c").norm().dense(2).build()
+    params = dict(init_params(graph, 0))
+    norm = params["bn1"]
+    params["bn1"] = replace(norm, variance=norm.variance * 1e-6)
+    with pytest.raises(UnsupportedModel, match=r"has 1 parameter that .*: c \(weight\) holds"):
+        pt.fold_batchnorm(graph, params)
+    params["bn1"] = replace(norm, bias=norm.bias + 9)
+    with pytest.raises(UnsupportedModel, match=r"folded .*c \(bias\) holds 9, .*divide its"):
+        pt.fold_batchnorm(graph, params)

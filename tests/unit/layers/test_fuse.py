@@ -7,9 +7,12 @@ import pytest
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import (
     AvgPool,
+    BatchNorm,
+    Concat,
     Conv,
     Dense,
     Flatten,
+    GlobalAvgPool,
     Graph,
     MaxPool,
     MaxPool2x2,
@@ -19,7 +22,7 @@ from pynq_train.graph import (
     zoo,
 )
 from pynq_train.graph.activation import Activation
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, kinds
 
 
 def build(*layers: Op) -> Graph:
@@ -82,6 +85,12 @@ def test_a_relu_behind_pooling_is_taken_in_front_of_it() -> None:
     assert layers[3].sources == (2,)
 
 
+def test_a_mean_is_a_layer_that_yields_one_pixel() -> None:
+    mean = fuse(build(Conv(4, 3), Relu(), GlobalAvgPool(), Dense(3)))[1]
+    assert mean.kind == kinds.MEAN and mean.in_shape == (4, 7, 7)
+    assert mean.out_shape == mean.out_shape_before_pool == (4, 1, 1)
+
+
 REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((Relu(), Dense(3)), r"operation 'relu1' \(relu\) follows the input, .*the engine runs"),
     ((MaxPool2x2(), Relu(), Dense(3)), r"'relu1' \(relu\) follows pool1.*put it in front of"),
@@ -110,3 +119,26 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
 def test_refused_with_a_sentence(layers: tuple[Op, ...], text: str) -> None:
     with pytest.raises(UnsupportedModel, match=text):
         fuse(build(*layers))
+
+
+def test_all_that_the_engine_does_not_run_is_listed_at_once() -> None:
+    """Limits of windows, places where operations cannot stand, and the end of the network."""
+    graph = Graph.build((2, 20, 20), [
+        BatchNorm(name="first"), Conv(4, 3, name="c"), Relu(), Relu(name="again"),
+        Conv(4, 12, name="wide"), MaxPool(4, 1, name="large"), Dense(1, name="d")])
+    with pytest.raises(UnsupportedModel) as caught:
+        fuse(graph)
+    text = str(caught.value)
+    for part in ("network 'network' has 4 parts that the engine does not run: ",
+                 "wide (conv with such windows): use a kernel of 1 to 11",
+                 "large (maxpool with such windows): use a kernel of 2 or 3",
+                 "operation 'first' (batchnorm) follows the input",
+                 "operation 'again' (relu) is the second relu of layer 'c'",
+                 "the last layer 'd': expected at least 2 classes, found 1"):
+        assert part in text, (part, text)
+    joined = Graph.build((3, 8, 8), [
+        Conv(3, 1, name="a", inputs=("input",)), Conv(8, 1, name="b", inputs=("input",)),
+        Concat(name="all", inputs=("a", "b")), Dense(1, name="d")])
+    with pytest.raises(UnsupportedModel, match=r"has 2 parts .*'all' \(concat\) joins channels.*at "
+                                               "least 2 classes"):
+        fuse(joined)

@@ -160,7 +160,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, change: Change
     def wrong(unit: Any, *args: Any, **more: Any) -> Fields:
         fields = right(unit, *args, **more)
         changed = change(unit, fields, *args, *more.values())
-        return {**fields, **{key: value for key, value in changed.items() if value or key in fields}}
+        return {**fields, **{key: value for key, value in changed.items()
+                             if value or key in fields}}
 
     monkeypatch.setattr(owner, name, wrong)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import pytest
+from reference_models import concat_nets
 from reference_models.dag_nets import NETWORKS
 
 from pynq_train.errors import BadInput
@@ -23,8 +24,9 @@ NORMED = Graph.build((2, 8, 8), [
     Conv(4, 3, padding=1, name="a"), BatchNorm(), Relu(name="r"),
     Conv(4, 3, padding=1, name="b"), BatchNorm(name="n"), Add(inputs=("n", "r")), Relu6(),
     Dropout(0.3), GlobalAvgPool(), Dense(3)], "normed")
-GRAPHS = {"normed": NORMED, **{name: NETWORKS[name] for name in
-                               ("residual", "pools", "shortcut", "dropout", "multiplied")}}
+GRAPHS = {"normed": NORMED, "concat": next(iter(concat_nets.NETWORKS.values())),
+          **{name: NETWORKS[name] for name in ("residual", "pools", "shortcut", "dropout",
+                                               "multiplied")}}
 
 
 def plan_of(name: str, batch: int = 6) -> Plan:
@@ -198,6 +200,11 @@ def test_fields_of_an_evaluation(name: str) -> None:
     assert params.softmax["valid"] == 6
     valid = step_params(e, SgdStep(0.1, valid=5), plan.quant_layers, plan.backward_graph, {})
     assert valid.softmax["valid"] == 5
+
+
+def test_what_an_optimizer_does_unless_it_is_told() -> None:
+    """No momentum, decay, clipping and Nesterov; one part; all images; the first step."""
+    assert SgdStep(0.5) == SgdStep(0.5, 0.0, 0.0, None, (), None, False, 1, 0, 0, 0)
 
 
 def test_gamma_and_beta_learn_at_their_own_rates() -> None:

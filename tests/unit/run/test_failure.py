@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from pynq_train.cli.main import main
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.run import Failure, Session
-from pynq_train.run.failure import KEEP, failure_folder, keep, load, save
+from pynq_train.run.failure import KEEP, checksum, failure_folder, keep, load, save
 
 replay_module = import_module("pynq_train.check.replay")
 verify_module = import_module("pynq_train.check.verify")
@@ -298,3 +300,52 @@ def test_results_come_before_the_records_about_them(
     first = first_difference("now", failure.image, other, failure.tensors)
     assert first is not None and first.tensor == "conv1.w16" and first.bytes_differing == 2
     assert first_difference("now", other, other.copy(), failure.tensors) is None
+
+
+def test_a_difference_between_tensors_is_named_by_its_byte() -> None:
+    golden, board = np.zeros(64, np.uint8), np.zeros(64, np.uint8)
+    golden[37], board[37], board[40] = 5, 6, 1
+    first = first_difference("after all", golden, board, ())
+    assert first is not None
+    assert first.text() == ("after all: byte 37 between tensors[0] is 5 on golden, 6 on the board "
+                            "(2 bytes differ)")
+
+
+@pytest.mark.parametrize("key", ["backend", "board", "contract", "text", "request", "tensors"])
+def test_a_file_without_an_entry_is_refused(
+        key: str, net: Graph, data: Any, folder: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(net, data, folder, monkeypatch)
+    with np.load(next(folder.iterdir())) as file:
+        image, meta = file["image"], json.loads(file["meta"].tobytes())
+    del meta[key]
+    meta["sha256"] = checksum(meta, image)
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, image=image, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
+    with pytest.raises(BadInput, match=rf"bad\.npz'.*{key}"):
+        load(bad)
+
+
+class _Recorded:
+    """Notes halts and where waveforms begin."""
+
+    def __init__(self) -> None:
+        self.model, self.seen = self, []
+
+    def trace(self, path: Path) -> None:
+        """Begin waveforms."""
+        self.seen.append(str(path))
+
+    def run_step_mode(self, request: object) -> Iterator[int]:
+        """Halt behind five descriptors."""
+        for index in range(5):
+            self.seen.append(str(index))
+            yield index
+
+
+@pytest.mark.parametrize(("wanted", "seen"), [(0, "x 0"), (1, "0 x 1"), (4, "0 1 2 3 x 4")])
+def test_waveforms_begin_in_front_of_the_descriptor(wanted: int, seen: str) -> None:
+    backend = _Recorded()
+    failure: Any = SimpleNamespace(request=None)
+    replay_module._record_one(backend, failure, wanted, Path("x"))
+    assert backend.seen == seen.split()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.check import random_net, random_trainable, verify
+from pynq_train.check import verify
+from pynq_train.check.random_branches import random_branched_net
+from pynq_train.check.random_chains import random_chain
 from pynq_train.errors import BadInput, IllegalProgram
 from pynq_train.graph import Graph
 from pynq_train.layers import fuse
@@ -55,10 +57,10 @@ def test_first_step_equals_that_of_everything(train: str | tuple[str, ...]) -> N
 
 @pytest.mark.parametrize("seed", [50, 55, 57, 61, 66, 74, 82, 93])
 def test_first_step_of_random_networks(seed: int) -> None:
-    drawn = random_net(seed)
-    check_first_step(drawn.graph, drawn.batch, random_trainable(seed, drawn.graph))
+    drawn = random_chain(seed)
+    check_first_step(drawn.graph, drawn.batch, drawn.trainable)
     assert verify(drawn.graph, batch=drawn.batch, steps=1, board="golden", seed=seed,
-                  trainable=random_trainable(seed, drawn.graph)).mismatches == 0
+                  trainable=drawn.trainable).mismatches == 0
 
 
 def test_an_activation_that_is_given_away_too_early_changes_bits(
@@ -78,11 +80,11 @@ def test_a_gradient_that_is_given_away_too_early_is_refused(
 
 
 def test_random_selections_meet_every_kind() -> None:
-    drawn = [random_trainable(seed, random_net(seed).graph) for seed in range(50, 100)]
+    drawn = [random_chain(seed).trainable for seed in range(50, 100)]
     assert {"last-layer", "last-block", "bias"} < set(drawn)
     assert any(isinstance(train, tuple) for train in drawn)
-    assert all(random_trainable(seed, random_net(seed).graph) == "all"
-               for seed in (0, 49, 100, 149))
+    assert all(random_chain(seed).trainable == "all" for seed in (0, 49, 100, 149))
+    assert "norm" in [random_branched_net(seed).trainable for seed in range(100)]
 
 
 def test_frozen_layers_stay_over_a_training(net: Graph, data: Data, tmp_path: Path) -> None:

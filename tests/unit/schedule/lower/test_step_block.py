@@ -125,6 +125,23 @@ def test_what_is_not_trained_stays(trained: Trainable, weights: str, bias: str) 
     assert DEAD_UPDATE == {"momentum": 65536, "g_shift": 63}
 
 
+def test_a_layer_between_trained_ones_keeps_its_weights() -> None:
+    """Its output has a gradient, but nothing of it learns; nothing learns in an evaluation."""
+    layers = fuse(Graph.build((2, 5, 5), [Conv(4, 3), Relu(), Conv(4, 3), Relu(), Dense(3)], "n"))
+    both, bias = Trainable(True, True), Trainable(False, True)
+    plan = make_plan(layers, 2, BOARDS["pynq-z2"],
+                     trainable=(both, Trainable(False, False), both))
+    params = params_of(plan, random.Random(3))
+    assert params.update_weights[1] and params.update_bias[1]
+    block = pack_step_block(plan, params)
+    assert block[16 * 7:16 * 9] == bytes(32)
+    plan = make_plan(layers, 2, BOARDS["pynq-z2"], trainable=(bias, bias, both))
+    policy = ExponentPolicy.start(plan.quant_layers, plan.backward_graph, [0] * 3)
+    block = pack_step_block(plan, plan_params(plan, policy.exponents(2), None))
+    for layer in range(3):
+        assert block[16 * (4 * layer + 3):16 * (4 * layer + 5)] == bytes(32)
+
+
 @pytest.mark.parametrize("name", ["forward", "backward", "update_weights", "update_bias"])
 def test_parameters_of_another_network(name: str) -> None:
     plan = planned("mixed")

@@ -1,0 +1,97 @@
+"""Bins of the array's descriptors: shapes and options of convolutions, by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pynq_train.check.bins import IMAGES, ON_OFF, PARTS, Axes, Bin, digits, of_images
+from pynq_train.hw.commands import LoadMode, Pass
+from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
+from pynq_train.program.activations import GEOMETRY
+
+SLICES = ("whole", "first", "between", "last")
+_PADDINGS = ("none", "below half", "half", "above half")
+_MODES = tuple(mode.name.lower() for mode in LoadMode)
+_MASTERS = ("momentum", "plain")
+_GROUPS = ("none", "1", "2", "4", "8", "16")
+_GAPS = ("none", "read", "written", "both")
+_ACTIVATIONS = {name.removeprefix("g.g_"): name for name in GEOMETRY.values()}
+"""Fields of section g that make an activation, by their short names."""
+
+
+def group_of(d: Mapping[str, int]) -> str:
+    """Return the group of a convolution descriptor with fields ``d``: its pass."""
+    return Pass(d["g.g_pass"]).name.lower()
+
+
+def crosses() -> dict[str, dict[str, Axes]]:
+    """Return the crosses that are counted in each pass, and the values of each of their axes."""
+    return {kind.name.lower(): _crosses(kind) for kind in Pass}
+
+
+def _crosses(kind: Pass) -> dict[str, Axes]:
+    """Return the crosses of a pass."""
+    found: dict[str, Axes] = {
+        "kernel x stride": (digits(MAX_KERNEL, 1), digits(MAX_STRIDE, 1)),
+        "padding x stride": (_PADDINGS, digits(MAX_STRIDE, 1)),
+        "out channels mod 16": (digits(16),),
+        "in channels mod 16": (digits(16),),
+        "out mod 4 x in mod 4": (digits(4), digits(4)),
+        "tile pixels mod 3 x mod 4": (digits(3), digits(4)),
+        "images per tile": (IMAGES,),
+        "channels of a group": (_GROUPS,),
+    }
+    if kind == Pass.FORWARD:
+        for name in _ACTIVATIONS:
+            found[f"{name} x pool x bias"] = (ON_OFF, ON_OFF, ON_OFF)
+            found[f"{name} x pool x groups"] = (ON_OFF, ON_OFF, ON_OFF)
+        found["gaps between images"] = (_GAPS,)
+    else:
+        found["gradient operand"] = (_MODES,)
+    if kind == Pass.WEIGHT_GRADIENT:
+        found["gradient operand x bias"] = (_MODES, ON_OFF)
+        found["slice x masters"] = (SLICES, _MASTERS)
+    else:
+        found["part of the mini-batch"] = (PARTS,)
+    if kind == Pass.BACKWARD:
+        found["stride.phase"] = (tuple(
+            f"{s}.{f}" for s in range(1, MAX_STRIDE + 1) for f in range(s)),)
+    return found
+
+
+def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
+    """Return the bins of one convolution descriptor, by cross.
+
+    Args:
+        d: its fields.
+        part: which part of the mini-batch it takes.
+        slice_: which slice of its layer it is.
+    """
+    kernel, stride = d["g.g_kernel"], d["g.g_stride"]
+    pixels = d["pix.p0"] * d["pix.p1"] * d["pix.p2"]
+    m, n, pad = d["g.g_m"], d["g.g_n"], d["g.g_pad_top"]
+    half = (kernel - 1) / 2
+    padding = "none" if pad == 0 else "below half" if pad < int(half) else (
+        "above half" if pad > -int(-half // 1) else "half")
+    mode = LoadMode(d["g.g_mode"]).name.lower()
+    gaps = [d["g.g_images"] > 1 and d[f"g.g_{name}_strides0"] > -(-channels // 4) * d[
+        f"g.g_{name}_strides1"] for name, channels in (("x", n), ("y", m))]
+    return {
+        "kernel x stride": (str(kernel), str(stride)),
+        "padding x stride": (padding, str(stride)),
+        "out channels mod 16": (str(m % 16),),
+        "in channels mod 16": (str(n % 16),),
+        "out mod 4 x in mod 4": (str(m % 4), str(n % 4)),
+        "tile pixels mod 3 x mod 4": (str(pixels % 3), str(pixels % 4)),
+        "images per tile": (of_images(d["pix.p2"]),),
+        **{f"{name} x pool x {other}": (str(d[field]), str(d["g.g_pool"]), str(int(value > 0)))
+           for name, field in _ACTIVATIONS.items()
+           for other, value in (("bias", d["g.g_bias"]), ("groups", d["g.g_group"]))},
+        "gaps between images": (_GAPS[gaps[0] + 2 * gaps[1]],),
+        "part of the mini-batch": (part,),
+        "channels of a group": (str(d["g.g_group"] or "none"),),
+        "gradient operand": (mode,),
+        "gradient operand x bias": (mode, str(d["g.g_bias"])),
+        "slice x masters": (slice_, _MASTERS[d.get("u.u_plain", 0)]),
+        "stride.phase": (f"{stride}.{d['g.g_phase']}",),
+    }

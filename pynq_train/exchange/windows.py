@@ -1,0 +1,276 @@
+"""Windows of foreign convolutions and poolings, and the operation here that has the same ones.
+
+Frameworks differ in what a window does that hangs over the border: whether zeros count in a mean,
+whether the last window may lie partly outside. Here each axis of a pooling becomes a list of the
+pixels that its windows hold; an operation is right if it holds and counts the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from pynq_train.graph.ops import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
+from pynq_train.graph.shapes import Padding, Shape, window_of
+from pynq_train.hw.limits import (
+    MAX_KERNEL,
+    MAX_POOL_KERNEL,
+    MAX_POOL_STRIDE,
+    MAX_STRIDE,
+    MIN_POOL_KERNEL,
+)
+
+Pads = tuple[int, int, int, int]
+"""Zero rows above, columns left, rows below, columns right."""
+
+
+class Refused(Exception):
+    """A node that has no counterpart: why, and what could replace it."""
+
+    def __init__(self, why: str, instead: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.instead = instead
+
+
+@dataclass(frozen=True)
+class _Even:
+    """Windows of equal length at equal distances; ``stride`` is None for a single one."""
+
+    kernel: int
+    stride: int | None
+    before: int
+    count: int
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Windows of a pooling along one axis.
+
+    Attributes:
+        size: pixels of the map.
+        zeros: zeros around it that are pixels to the pooling, before and behind.
+        pads: the pooling's own padding, before and behind.
+        kernel: length of a window.
+        stride: from window to window.
+        count: windows.
+    """
+
+    size: int
+    zeros: tuple[int, int]
+    pads: tuple[int, int]
+    kernel: int
+    stride: int
+    count: int
+
+    @classmethod
+    def of(cls, size: int, zeros: tuple[int, int], pads: tuple[int, int] | None, kernel: int,
+           stride: int, ceil: bool) -> _Axis:
+        """Return the windows; ``pads`` None: "same" padding.
+
+        Raises:
+            Refused: there is no window.
+        """
+        whole = size + sum(zeros)
+        if pads is None:
+            window = window_of(whole, kernel, stride, "same")
+            return cls(size, zeros, (window.pad_before, window.pad_after), kernel, stride,
+                       window.size)
+        if min(pads) < 0 or max(pads) >= kernel:
+            raise Refused(f"has padding {pads} for a window of {kernel}",
+                          "pad with less than a window")
+        room = whole + sum(pads) - kernel
+        count = (-(-room // stride) if ceil else room // stride) + 1
+        if ceil and (count - 1) * stride >= whole + pads[0]:
+            count -= 1  # a window must begin on the map or the padding before it
+        if count < 1:
+            raise Refused(f"has a window of {kernel} on {whole} pixels with padding {pads}",
+                          "use a smaller window, more padding or fewer poolings before it")
+        return cls(size, zeros, pads, kernel, stride, count)
+
+    def spans(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Return begin and end of the windows, cut to ``low .. high``; 0 is the map's begin."""
+        first = -self.zeros[0] - self.pads[0]
+        begins = [first + at * self.stride for at in range(self.count)]
+        return [(max(begin, low), min(begin + self.kernel, high)) for begin in begins]
+
+    def pixels(self) -> list[tuple[int, int]]:
+        """Return what each window holds of the map itself."""
+        return self.spans(0, self.size)
+
+    def counted(self, counts_padding: bool) -> list[tuple[int, int]]:
+        """Return what each window counts in a mean: zeros too, or the padding as well."""
+        before, behind = self.zeros
+        own = self.pads if counts_padding else (0, 0)
+        return self.spans(-before - own[0], self.size + behind + own[1])
+
+
+def pool_maxima(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads,
+                ceil: bool) -> MaxPool | MaxPool2x2 | AvgPool:
+    """Return the pooling of maxima that has these windows; zeros and padding are never chosen.
+
+    A window of one pixel is an average of one.
+
+    Raises:
+        Refused: there is none.
+    """
+    axes = _axes(shape, zeros, kernel, stride, padding, ceil)
+    if any(begin >= end for axis in axes for begin, end in axis.pixels()):
+        raise Refused("has windows without a pixel", "use less padding")
+    as_given = [_Even(a.kernel, a.stride if a.count > 1 else None,
+                      a.zeros[0] + a.pads[0], a.count) for a in axes]
+    for even in (as_given, [_even(axis.pixels()) for axis in axes]):
+        found = _square_window(even, shape, MAX_POOL_KERNEL, MAX_POOL_STRIDE, axes[0].stride)
+        if found is None:
+            continue
+        size, step, pads = found
+        if size < MIN_POOL_KERNEL:
+            return AvgPool(size, step, pads)
+        windows = [window_of(n, size, step, pads) for n in shape[1:]]
+        if (size, step) == (2, 2) and not any(w.pad_before + w.pad_after for w in windows):
+            return MaxPool2x2()
+        return MaxPool(size, step, pads)
+    _refuse_sizes(axes, MIN_POOL_KERNEL, MAX_POOL_KERNEL, MAX_POOL_STRIDE)
+    raise Refused(_padding_text(axes), "use 'same' padding, or equal padding of half a window at "
+                  "most on all sides, and no ceil_mode")
+
+
+def averaged(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads,
+             ceil: bool, counts_padding: bool) -> AvgPool | GlobalAvgPool:
+    """Return the pooling of means that has these windows and counts what they count.
+
+    Raises:
+        Refused: there is none.
+    """
+    axes = _axes(shape, zeros, kernel, stride, padding, ceil)
+    counted = [axis.counted(counts_padding) for axis in axes]
+    if all(len(spans) == 1 for spans in counted):
+        number = 1
+        for spans in counted:
+            number *= spans[0][1] - spans[0][0]
+        held = all(axis.pixels()[0] == (0, axis.size) for axis in axes)
+        if held and number == axes[0].size * axes[1].size and number > 1:
+            return GlobalAvgPool()
+    even = [_even(spans) for spans in counted]
+    if not all(even):
+        raise Refused(
+            "leaves its padding out of the mean" if not counts_padding and not ceil
+            else "has windows at the border that divide by fewer pixels",
+            "pool without padding and ceil_mode, or count the padding (count_include_pad)")
+    found = _square_window(even, shape, MAX_KERNEL, MAX_STRIDE, axes[0].stride)
+    if found is None:
+        _refuse_sizes(axes, 1, MAX_KERNEL, MAX_STRIDE)
+        raise Refused(_padding_text(axes), "use 'same' padding, or equal padding of half a window "
+                      "at most on all sides")
+    return AvgPool(*found)
+
+
+def _axes(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads, ceil: bool
+          ) -> tuple[_Axis, _Axis]:
+    """Return the windows along rows and columns."""
+    kernels, strides = pair(kernel, "kernel"), pair(stride, "stride")
+    if isinstance(padding, int):
+        padding = (padding, padding, padding, padding)
+    own = (None, None) if isinstance(padding, str) else (
+        (padding[0], padding[2]), (padding[1], padding[3]))
+    around = (zeros[0], zeros[2]), (zeros[1], zeros[3])
+    rows, cols = (_Axis.of(shape[1 + at], around[at], own[at], kernels[at], strides[at], ceil)
+                  for at in (0, 1))
+    return rows, cols
+
+
+def _even(spans: list[tuple[int, int]]) -> _Even | None:
+    """Return windows of one length at one distance that begin on or before the map, or None."""
+    lengths = {end - begin for begin, end in spans}
+    steps = {second[0] - first[0] for first, second in pairwise(spans)}
+    if len(lengths) > 1 or len(steps) > 1 or spans[0][0] > 0 or min(lengths) < 1:
+        return None
+    step = steps.pop() if steps else None
+    return None if step == 0 else _Even(lengths.pop(), step, -spans[0][0], len(spans))
+
+
+def _square_window(even: Sequence[_Even | None], shape: Shape, most_kernel: int, most_stride: int,
+                   given: int) -> tuple[int, int, Padding] | None:
+    """Return kernel, stride and padding of the operation that has these windows, or None.
+
+    ``given``: the stride that single windows have in the foreign network.
+    """
+    rows, cols = even
+    if rows is None or cols is None or rows.kernel != cols.kernel:
+        return None
+    strides = {axis.stride for axis in (rows, cols) if axis.stride is not None}
+    if len(strides) > 1 or rows.kernel > most_kernel:
+        return None
+    wanted = [(axis.count, axis.before) for axis in (rows, cols)]
+    # The stride of a single window is any that leaves no room for a second one.
+    for stride in strides or (given, *range(1, most_stride + 1)):
+        if stride > most_stride:
+            continue
+        for padding in (*range(rows.kernel // 2 + 1), "same"):
+            windows = [window_of(size, rows.kernel, stride, padding)
+                       for size in shape[1:]]
+            if [(window.size, window.pad_before) for window in windows] == wanted:
+                return rows.kernel, stride, padding
+    return None
+
+
+def _refuse_sizes(axes: tuple[_Axis, _Axis], least: int, most_kernel: int, most_stride: int
+                  ) -> None:
+    """Refuse kernels and strides that are not square or not in the engine's limits."""
+    size = square([axis.kernel for axis in axes], "kernel")
+    step = square([axis.stride for axis in axes], "stride")
+    if not least <= size <= most_kernel:
+        raise Refused(f"has kernel {size}", f"use a kernel of {most_kernel} at most" if least < 2
+                      else f"use a kernel of {least} to {most_kernel}")
+    if step > most_stride:
+        raise Refused(f"has stride {step}", f"use a stride of {most_stride} at most")
+
+
+def _padding_text(axes: tuple[_Axis, _Axis]) -> str:
+    rows, cols = axes
+    sides = [axis.zeros[at] + axis.pads[at] for at in (0, 1) for axis in (rows, cols)]
+    return f"has padding {tuple(sides)} (top, left, bottom, right)"
+
+
+def pair(value: Any, what: str) -> tuple[int, int]:
+    """Return one number, or two of them, as two.
+
+    Raises:
+        Refused: it is something else, or below one.
+    """
+    values = [value] if isinstance(value, int) else value
+    if (not isinstance(values, (list, tuple)) or len(values) not in (1, 2)
+            or not all(isinstance(one, int) for one in values)):
+        raise Refused(f"has {what} {value}", f"give the {what} as one or two integers")
+    if min(values) < 1:
+        raise Refused(f"has {what} {value}", f"use a {what} of 1 or more")
+    return values[0], values[-1]
+
+
+def checked_window(kernel: Any, stride: Any) -> tuple[int, int]:
+    """Return kernel and stride, each square and not larger than the engine takes.
+
+    ``layers.supported`` refuses the same later, when no foreign name is known any more.
+
+    Raises:
+        Refused: one of them is not.
+    """
+    size, step = square(kernel, "kernel"), square(stride, "stride")
+    for what, value, most in (("kernel", size, MAX_KERNEL), ("stride", step, MAX_STRIDE)):
+        if value > most:
+            raise Refused(f"has {what} {value}", f"use a {what} of {most} at most")
+    return size, step
+
+
+def square(value: Any, what: str) -> int:
+    """Return the number that both of a pair are.
+
+    Raises:
+        Refused: they differ, or are no sizes.
+    """
+    rows, cols = pair(value, what)
+    if rows != cols:
+        raise Refused(f"has {what} {rows}x{cols}", f"use a square {what}")
+    return rows

@@ -1,0 +1,316 @@
+"""Habits of public PyTorch code: read as PyTorch means them, or refused with the reason."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from reference_models.lazy import Lazy
+
+import pynq_train as pt
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph.reference import FloatTrainer
+
+pytestmark = pytest.mark.oracle
+
+torch, nn, functional = Lazy("torch"), Lazy("torch.nn"), Lazy("torch.nn.functional")
+
+
+def net(forward: Any, **parts: Any) -> Any:
+    """A module whose ``forward(m, x)`` is a function of itself and the images."""
+    module = type("Net", (nn.Module,), {"forward": forward})()
+    for name, part in parts.items():
+        setattr(module, name, part)
+    return module
+
+
+def same(module: Any, x: Any) -> pt.Model:
+    """Import a module; it says what PyTorch says, in evaluation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = pt.from_torch(module, x)
+    module.eval()
+    with torch.no_grad():
+        want = module(x.clone()).numpy()
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, want.reshape(got.shape), rtol=1e-4, atol=1e-5)
+    return model
+
+
+def text_of(module: Any, x: Any) -> str:
+    with pytest.raises(UnsupportedModel) as caught:
+        pt.from_torch(module, x)
+    return str(caught.value)
+
+
+ENDS = {
+    "size()[3]": lambda y: functional.avg_pool2d(y, y.size()[3]).view(y.size(0), -1),
+    "shape[3]": lambda y: functional.avg_pool2d(y, y.shape[3]).flatten(1),
+    "size(3)": lambda y: functional.avg_pool2d(y, y.size(3)).reshape(y.shape[0], -1),
+    "shape[2:]": lambda y: functional.avg_pool2d(y, y.shape[2:]).view(-1, y.shape[1]),
+    "size()[2:]": lambda y: functional.avg_pool2d(y, kernel_size=y.size()[2:]).squeeze(),
+    "size(-1)": lambda y: functional.avg_pool2d(y, y.size(-1), 1).squeeze(3).squeeze(-1),
+    "computed": lambda y: functional.avg_pool2d(y, (y.size(2) + y.size(3)) // 2).view(
+        y.size(0), y.size(1) * 1),
+    "unpacked": lambda y: unpacked(y),
+    "joined": lambda y: y.view(y.size(0), y.size(1), -1).mean(2),
+    "joined by flatten": lambda y: torch.flatten(y, 2).mean(dim=-1),
+    "adaptive": lambda y: functional.adaptive_avg_pool2d(y, (1, 1)).view(y.size()[:2]),
+    "mean, keepdim": lambda y: y.mean([2, 3], keepdim=True).flatten(1),
+    "mean and back": lambda y: y.mean((2, 3)).unsqueeze(-1).unsqueeze(-1).reshape(-1, 8),
+}
+
+
+def unpacked(y: Any) -> Any:
+    n, c, rows, cols = y.shape
+    return functional.avg_pool2d(y, (rows, cols)).view(n, c)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_sizes_that_the_module_reads(end: str) -> None:
+    torch.manual_seed(0)
+    way = ENDS[end]
+    module = net(lambda m, x: m.dense(way(torch.relu(m.conv(x)))),
+                 conv=nn.Conv2d(3, 8, 3, padding=1), dense=nn.Linear(8, 10))
+    same(module, torch.randn(2, 3, 6, 6))
+
+
+def test_flatten_variants_of_a_map() -> None:
+    for way in (lambda y: y.view(y.size(0), -1), lambda y: y.view(-1, 8 * 16),
+                lambda y: y.reshape((y.shape[0], 128)), lambda y: y.flatten(start_dim=1),
+                lambda y: torch.reshape(y, (-1, y.shape[1] * y.shape[2] * y.shape[3])),
+                lambda y: y.flatten(2).flatten(1), lambda y: y.contiguous().view(2, -1)):
+        module = net(lambda m, x: m.dense(m.way(m.conv(x))), conv=nn.Conv2d(1, 8, 3),
+                     dense=nn.Linear(128, 3), way=way)
+        same(module, torch.randn(2, 1, 6, 6))
+    mixed = net(lambda m, x: m.dense(m.conv(x).view(x.size(0) * 2, -1)), conv=nn.Conv2d(1, 8, 3),
+                dense=nn.Linear(64, 3))
+    assert "view (view) reshapes (n, 8, 4, 4) to (" in text_of(mixed, torch.randn(2, 1, 6, 6))
+
+
+def test_images_with_channels_last_and_vectors_as_images() -> None:
+    tail = {"conv": nn.Conv2d(3, 4, 3), "dense": nn.Linear(4 * 24, 3)}
+    last = net(lambda m, x: m.dense(m.conv(x.permute(0, 3, 1, 2)).flatten(1)), **tail)
+    x = torch.randn(2, 8, 6, 3)
+    model = pt.from_torch(last, x)
+    got = FloatTrainer(model.graph, model.params).logits(x.permute(0, 3, 1, 2).numpy())
+    np.testing.assert_allclose(got, last(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+    # A Dense layer behind a map with channels last: its weights are put into another order.
+    dense = net(lambda m, x: m.dense(m.conv(x).permute(0, 2, 3, 1).flatten(1)), **tail)
+    same(dense, torch.randn(2, 3, 8, 6))
+    vector = net(lambda m, x: m.dense(m.conv(x.view(-1, 3, 8, 6)).flatten(1)), **tail)
+    model = pt.from_torch(vector, torch.randn(2, 144))
+    assert model.graph.input_shape == (3, 8, 6)
+    odd = net(lambda m, x: m.dense(m.conv(x.permute(0, 1, 3, 2)).flatten(1)), **tail)
+    assert "permute (permute) puts axes (3, 8, 6) in the order (1, 3, 2)" in text_of(
+        odd, torch.randn(2, 3, 8, 6))
+
+
+POOLS = {
+    "padding": (4, lambda: nn.AvgPool2d(4, 4, padding=1)),
+    "inception": (3, lambda: nn.AvgPool2d(3, 1, 1)),
+    "zeros do not count": (3, lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+    "ceil": (8, lambda: nn.MaxPool2d(3, 2, ceil_mode=True)),
+    "ceil without a rest": (7, lambda: nn.AvgPool2d(3, 2, ceil_mode=True)),
+    "oblong map": (5, lambda: nn.AvgPool2d((5, 5))),
+    "adaptive half": (8, lambda: nn.AdaptiveAvgPool2d(4)),
+    "zeros, then maxima": (8, lambda: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))),
+    "zeros, then means": (8, lambda: nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3, 2))),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_pools(pool: str) -> None:
+    torch.manual_seed(1)
+    size, make = POOLS[pool]
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), make(), nn.Flatten())
+    x = torch.randn(3, 1, size, size)
+    module.append(nn.Linear(module(x).shape[1], 3))
+    same(module, x)
+
+
+def test_pools_that_no_window_is_like() -> None:
+    for make, text in (
+            (lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False), "leaves its padding out"),
+            (lambda: nn.AvgPool2d(3, 2, ceil_mode=True), "divide by fewer pixels"),
+            (lambda: nn.AdaptiveAvgPool2d(3), "pools 8x8 to 3x3: pool to 1x1 or to a part"),
+            (lambda: nn.MaxPool2d(4), "has kernel 4: use a kernel of 2 to 3")):
+        assert text in text_of(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), make(), nn.Flatten()),
+                               torch.randn(1, 1, 8, 8))
+
+
+def test_zero_padding_modules() -> None:
+    torch.manual_seed(2)
+    for pad, size, kernel, stride in (((0, 1, 0, 1), 16, 3, 2), ((1, 1, 1, 1), 9, 3, 1),
+                                      (2, 8, 5, 1), ((1, 0, 1, 0), 16, 3, 2)):
+        module = nn.Sequential(nn.ZeroPad2d(pad), nn.Conv2d(1, 4, kernel, stride), nn.ReLU(),
+                               nn.Flatten())
+        x = torch.randn(2, 1, size, size)
+        module.append(nn.Linear(module(x).shape[1], 3))
+        same(module, x)
+    assert "has padding (1, 1, 0, 0) (top, left, bottom, right)" in text_of(
+        nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(1, 4, 3, 2)), torch.randn(1, 1, 15, 15))
+    for pad, text in ((nn.ConstantPad2d(1, 0.5), "pads with something else than zeros"),
+                      (nn.ZeroPad2d(-1), "cuts pixels off")):
+        assert text in text_of(nn.Sequential(pad, nn.Conv2d(1, 4, 3)), torch.randn(1, 1, 8, 8))
+
+
+def changed(way: str) -> Any:
+    """Networks that change a tensor in place while another name has it, too."""
+    def forward(m: Any, x: Any) -> Any:
+        y = torch.relu(m.a(x))
+        z = s = m.b(y)
+        if way == "+=":
+            s += y
+        elif way == "add_":
+            s.add_(y)
+        elif way == "relu_":
+            s = functional.relu(s, inplace=True)
+        elif way == "module":
+            s = m.act(s)
+        return m.d((m.c(s) + z).mean((2, 3)))
+
+    return net(forward, a=nn.Conv2d(1, 8, 3, padding=1), b=nn.Conv2d(8, 8, 3, padding=1),
+               c=nn.Conv2d(8, 8, 1), d=nn.Linear(8, 3), act=nn.ReLU(inplace=True))
+
+
+@pytest.mark.parametrize("way", ["+=", "add_", "relu_", "module"])
+def test_changes_in_place_are_seen_under_all_names(way: str) -> None:
+    torch.manual_seed(3)
+    same(changed(way), torch.randn(4, 1, 7, 7))
+
+
+def test_a_view_of_what_was_changed_is_refused() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        y = m.a(x)
+        flat = y.flatten(1)
+        y += m.b(x)
+        return m.d(flat) + m.d2(y.flatten(1))
+
+    module = net(forward, a=nn.Conv2d(1, 4, 3), b=nn.Conv2d(1, 4, 3), d=nn.Linear(64, 3),
+                 d2=nn.Linear(64, 3))
+    assert "d (Linear) reads a view of a tensor that was changed in place" in text_of(
+        module, torch.randn(1, 1, 6, 6))
+
+
+def test_dropouts_that_are_off() -> None:
+    def ops(way: Any, **modules: Any) -> list[pt.Dropout]:
+        module = net(lambda m, x: m.b(way(m, torch.relu(m.a(x)))), a=nn.Linear(8, 8),
+                     b=nn.Linear(8, 3), **modules)
+        found = []
+        for mode in (module.train(), module.eval()):
+            model = pt.from_torch(mode, torch.zeros(1, 8))
+            found.append([op for op in model.graph.ops if isinstance(op, pt.Dropout)])
+            assert all(part.training == mode.training for part in module.modules())
+        assert found[0] == found[1], "the mode of the module changes nothing"
+        return found[0]
+
+    assert not ops(lambda m, x: functional.dropout(x, 0.5, False))
+    assert not ops(lambda m, x: functional.dropout(x, p=0.5, training=False))
+    assert not ops(lambda m, x: functional.dropout(x, 0.0))
+    assert not ops(lambda m, x: functional.dropout2d(x, 0.5, False))
+    assert not ops(lambda m, x: m.drop(x), drop=nn.Dropout(0))
+    assert [op.rate for op in ops(lambda m, x: functional.dropout(x, 0.3, m.training))] == [0.3]
+    assert [op.rate for op in ops(lambda m, x: functional.dropout(x))] == [0.5]
+
+
+def moved(module: Any, x: Any) -> dict[str, float]:
+    """By how much parameters change in two epochs."""
+    with pt.Learner(pt.from_torch(module, x), batch=8, optimizer=pt.SGD(lr=0.1)) as learner:
+        before = learner.params
+        images = np.random.default_rng(0).standard_normal((16, *x.shape[1:])).astype(np.float32)
+        learner.fit(images, np.arange(16) % 4, epochs=2, progress=False)
+        after = learner.params
+    return {f"{name}.{part}": float(np.abs(getattr(after[name], part) - array).max())
+            for name, own in before.items() for part in ("weight", "bias")
+            if (array := getattr(own, part)) is not None}
+
+
+def test_parameters_that_do_not_learn() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8, affine=False), nn.ReLU(),
+                           nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 4))
+    module[0].bias.requires_grad = False
+    module[3].requires_grad_(False)
+    x = torch.zeros(1, 1, 8, 8)
+    model = pt.from_torch(module, x)
+    assert model.frozen == {"conv0.bias", "batchnorm1.weight", "batchnorm1.bias", "conv3.weight",
+                            "conv3.bias"}
+    assert model.trainable == ("conv0.weight", "dense5")
+    assert repr(model).endswith("frozen: 5 tensors>")
+    change = moved(module, x)
+    still = {name for name, by in change.items() if by == 0}
+    assert still == set(model.frozen)
+
+
+def test_a_module_in_which_nothing_learns_says_so() -> None:
+    module = nn.Sequential(nn.Linear(4, 3)).requires_grad_(False)
+    with pytest.warns(UserWarning, match="no parameter learns in the original; here all of them"):
+        model = pt.from_torch(module, torch.zeros(1, 4))
+    assert model.trainable == "all"
+
+
+def test_weights_that_are_used_twice_are_announced() -> None:
+    twice = net(lambda m, x: m.d(m.a(m.act(m.a(x))).mean((2, 3))), a=nn.Conv2d(4, 4, 3, padding=1),
+                act=nn.ReLU(), d=nn.Linear(4, 3))
+    x = torch.randn(2, 4, 6, 6)
+    with pytest.warns(UserWarning, match=r"a, a_2 share one tensor of weights; .*own copy|a copy"):
+        model = pt.from_torch(twice, x)
+    got = FloatTrainer(model.graph, model.params).logits(x.numpy())
+    np.testing.assert_allclose(got, twice(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+    tied = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    with pytest.warns(UserWarning, match="dense0, dense2 share one tensor"):
+        pt.from_torch(tied, torch.zeros(1, 4))
+    twice.a.requires_grad_(False)
+    same(twice, x)  # what does not learn does not move apart: not a word
+
+
+def test_functions_with_parameters() -> None:
+    module = net(lambda m, x: functional.linear(functional.relu(functional.conv2d(
+        x, m.w, m.b, stride=2, padding=1)).flatten(1), m.v),
+        w=nn.Parameter(torch.randn(4, 1, 3, 3)),
+        b=nn.Parameter(torch.randn(4)), v=nn.Parameter(torch.randn(3, 64)))
+    same(module, torch.randn(2, 1, 8, 8))
+
+
+def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.GELU(), nn.Conv2d(8, 8, (3, 1)), nn.Softplus(), nn.Conv2d(8, 8, 3),
+        nn.InstanceNorm2d(8), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, dilation=2), nn.Flatten(),
+        nn.Linear(4 * 20 * 16, 10))
+    with torch.no_grad():
+        module[4].weight *= 100
+        module[9].bias[2] = float("nan")
+    text = text_of(module, torch.zeros(1, 1, 16, 16))
+    for part in ("has 8 unsupported nodes: ", "1 (GELU): use ReLU", "2 (Conv2d) has kernel 3x1: ",
+                 "3 (Softplus)", "5 (InstanceNorm2d): use BatchNorm2d", "6 (PixelShuffle)",
+                 "7 (Conv2d) has dilation", "conv4 (weight) holds 11.", "dense9 (bias) holds NaN"):
+        assert part in text, (part, text)
+
+
+def test_numbers_that_the_masters_do_not_hold() -> None:
+    for change, text in (
+            ("0.weight", r"conv0 (weight) holds 40, and the engine's masters -8 to 8: divide its "
+             "weights and biases by 8 and multiply the weights behind it"),
+            ("0.bias", "conv0 (bias) holds 40"), ("1.weight", "batchnorm1 (weight) holds 40"),
+            ("1.bias", "batchnorm1 (bias) holds 40"), ("3.bias", "dense3 (bias) holds 40")):
+        module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(),
+                               nn.Linear(144, 3))
+        part, name = change.split(".")
+        with torch.no_grad():
+            getattr(module[int(part)], name).view(-1)[1] = -40
+        assert text in text_of(module, torch.zeros(1, 1, 8, 8))
+    module[3].bias.data.fill_(-7.99)
+    module[1].running_var.fill_(1e6)
+    pt.from_torch(module, torch.zeros(1, 1, 8, 8))
+
+
+def test_a_sigmoid_at_the_end() -> None:
+    text = text_of(nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()), torch.zeros(1, 4))
+    assert "two outputs" in text and "ReLU" not in text
+    text = text_of(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid()), torch.zeros(1, 4))
+    assert "5 outputs" in text and "several labels" in text and "ReLU" not in text
+    assert "use ReLU" in text_of(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 2)),
+                                 torch.zeros(1, 4))

@@ -1,0 +1,80 @@
+"""Images of a training: what is measured on them counts all channels and all chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.graph import Conv, Dense, Graph, Relu
+from pynq_train.train import images as module
+from pynq_train.train.images import ImageSource, measure_normalisation
+
+CHUNK = 2048
+"""Images that are prepared at once."""
+
+
+def images(count: int, channels: int, rows: int = 2) -> np.ndarray:
+    draw = np.random.default_rng(8)
+    x = draw.standard_normal((count, channels, rows, 3))
+    return (x * np.arange(1, channels + 1)[:, None, None]
+            + 5 * np.arange(channels)[:, None, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_normalisation_is_measured_by_channel(channels: int) -> None:
+    x = images(40, channels)
+    found = measure_normalisation(x, x.shape[1:])
+    wide = x.astype(np.float64)
+    assert np.allclose(found.mean, wide.mean(axis=(0, 2, 3)), rtol=1e-9)
+    assert np.allclose(found.std, wide.std(axis=(0, 2, 3)), rtol=1e-9)
+    taken = ImageSource(x, x.shape[1:], found).take(slice(None)).astype(np.float64)
+    assert np.allclose(taken.mean(axis=(0, 2, 3)), 0, atol=1e-5)
+    assert np.allclose(taken.std(axis=(0, 2, 3)), 1, atol=1e-5)
+
+
+def test_a_constant_channel_is_not_divided() -> None:
+    x = images(10, 3)
+    x[:, 1] = 4
+    found = measure_normalisation(x, x.shape[1:])
+    assert found.mean[1] == 4 and found.std[1] == 1 and 1 not in (found.std[0], found.std[2])
+
+
+def test_a_learner_normalises_three_channels() -> None:
+    graph = Graph.build((3, 4, 4), [Conv(4, 3), Relu(), Dense(2)])
+    x = np.random.default_rng(3).standard_normal((32, 3, 4, 4)).astype(np.float32)
+    x = x * np.float32([1, 3, 9])[:, None, None] + 1
+    learner = pt.Learner(graph, batch=8, normalise=True)
+    learner.fit(x, np.arange(32) % 2, epochs=1, progress=False)
+    assert learner.normalisation is not None
+    assert np.allclose(learner.normalisation.std, x.std(axis=(0, 2, 3)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("at", [0, CHUNK - 1, CHUNK, CHUNK + 6])
+def test_range_and_checksum_see_every_chunk(at: int) -> None:
+    assert module._CHUNK == CHUNK
+    x = np.full((CHUNK + 7, 1, 2, 2), 0.5, np.float32)
+    x[at, 0, 1, 0] = -3
+    source = ImageSource(x, (1, 2, 2), None)
+    assert source.largest == 3
+    other = x.copy()
+    other[at, 0, 1, 0] = 3
+    assert source.fingerprint != ImageSource(other, (1, 2, 2), None).fingerprint
+    assert source.fingerprint == ImageSource(x.copy(), (1, 2, 2), None).fingerprint
+
+
+def test_the_exponent_of_the_images_holds_the_last_chunk() -> None:
+    graph = Graph.build((1, 2, 2), [Dense(2)])
+    draw = np.random.default_rng(1)
+    x = draw.uniform(-1, 1, (CHUNK + 64, 1, 2, 2)).astype(np.float32)
+    x[-1, 0, 0, 0] = 50
+    learner = pt.Learner(graph, batch=512, optimizer=pt.SGD(0.001))
+    learner.fit(x, np.arange(len(x)) % 2, epochs=1, progress=False)
+    assert learner._policy.input_k >= 6 or learner._trainer.policy.input_k >= 6
+
+
+def test_normalisation_counts_every_chunk() -> None:
+    x = np.zeros((CHUNK + 1024, 1, 1, 1), np.float32)
+    x[CHUNK:] = 3
+    found = measure_normalisation(x, (1, 1, 1))
+    assert found.mean == pytest.approx((1.0,)) and found.std == pytest.approx((np.sqrt(2),))
