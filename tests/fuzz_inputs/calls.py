@@ -103,7 +103,7 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "EarlyStopping(patience)": (lambda v: pt.callbacks.EarlyStopping(patience=v), _whole(0)),
     "EarlyStopping(monitor)": (lambda v: pt.callbacks.EarlyStopping(v), _always),
     "conv(out_channels)": (lambda v: _sequential(out_channels=v), _whole(1, (1 << 31) - 1)),
-    "conv(kernel)": (lambda v: _sequential(kernel=v), _whole(1, 10)),
+    "conv(kernel)": (lambda v: _sequential(kernel=v, padding=0), _whole(1, 7)),
     "conv(stride)": (lambda v: _sequential(stride=v), lambda v: None if isinstance(
         v, (int, np.integer)) else True),
     "conv(padding)": (lambda v: _sequential(padding=v), _whole(0, 2)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import random
 import resource
 import signal
@@ -98,6 +99,7 @@ def _work(seeds: list[int], kind: str | None, pipe: Any) -> None:
     warnings.simplefilter("ignore")
     logging.disable()
     with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)  # files of odd names go there
         good = good_files(Path(name))
         for seed in seeds:
             pipe.send(one(seed, kind, Path(name), good))

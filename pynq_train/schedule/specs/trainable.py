@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -42,7 +42,10 @@ def plain_choice(choice: TrainableChoice) -> str | tuple[str, ...]:
     """
     if isinstance(choice, str):
         return choice
-    patterns = tuple(choice) if isinstance(choice, Iterable) else ()
+    try:
+        patterns = tuple(choice)
+    except TypeError:  # no list; an array without axes says so only when it is asked
+        patterns = ()
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise BadInput("trainable", expected="a keyword or a list of layer names",
                        found=repr(choice))

@@ -25,6 +25,7 @@ Y = np.arange(24) % 3
     ({"batch": np.array([1, 2])}, "batch: expected 1..4096 images"),
     ({"board": 5}, "board: expected a name"), ({"normalise": "no"}, "normalise: expected True or"),
     ({"seed": 10**30}, "seed: expected an integer"), ({"accumulate": True}, "accumulate: expected"),
+    ({"trainable": np.array(5)}, "trainable: expected a keyword or a list"),
     ({"loss": []}, r"unknown loss \[\]")])
 def test_learner_refuses(net: Graph, given: dict[str, Any], text: str) -> None:
     with pytest.raises(BadInput, match=text):
