@@ -22,7 +22,7 @@ from pynq_train.hw.words import (
 )
 from pynq_train.program.program import Fields
 
-SCALE_BITS, SUM_BITS, CODE_BITS = 24, 48, 16
+SUM_BITS, CODE_BITS = 48, 16
 _EXACT = 1 << 22
 """Products of 16-bit codes whose sum float64 holds."""
 _GROUP_ELEMENTS = 1 << 16

@@ -7,6 +7,7 @@ import numpy as np
 from pynq_train.backends.golden import norm, pool, post, scalar, vector
 from pynq_train.backends.golden.activation import Activation
 from pynq_train.hw.config import CONFIGS
+from pynq_train.hw.layouts import COEFFICIENT
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import (
     ABSENT_WEIGHT,
@@ -27,7 +28,7 @@ def test_widths() -> None:
     assert sums == {config.acc_bits for config in CONFIGS.values()}
     assert norm.MEASURE_TOP == (1 << post.ACC_BITS - 1) - 1
     assert ABSENT_WEIGHT == -(1 << scalar.MASTER_BITS - 1) < -formats.MASTER_LIMIT
-    assert vector.SCALE_BITS == policy.COEFFICIENT_BITS + 1
+    assert COEFFICIENT.at("a").field.bits == policy.COEFFICIENT_BITS + 1
 
 
 def test_scales() -> None:
