@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 BOARD ?= pynq-z2
 JOBS ?= 2
+CASES ?= 5000
+SEED ?= 0
 PYTHON ?=
 # Which NumPy, as a requirement of pip: boards have 'numpy==1.21.*'.
 NUMPY ?= numpy
@@ -33,7 +35,7 @@ NO_TORCH := $(VENV)/.no-torch
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
 .PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz mutants ci-lean clean distclean
+.PHONY: overlay fuzz fuzz-inputs mutants ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -60,7 +62,7 @@ test: $(FULL) ## All tests but the slow ones
 
 test-all: $(FULL) ## All tests and long fuzzing
 	@$(call pytest,-m "not board")
-	@$(MAKE) fuzz
+	@$(MAKE) fuzz fuzz-inputs
 
 lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
@@ -88,6 +90,9 @@ overlay: $(LEAN) ## Build the bitstream for BOARD (needs Vivado)
 
 fuzz: $(LEAN) ## 1,000 random networks: golden and RTL bit for bit
 	@$(BIN)/pynq-train verify --net random --seeds 1000 --board virtual:$(BOARD)
+
+fuzz-inputs: $(FULL) ## 5,000 damaged, hostile and odd inputs: used, or refused by name (CASES, SEED)
+	@OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz_inputs --cases $(CASES) --seed $(SEED)
 
 mutants: $(FULL) ## Random faults, and which no test notices; goes on where it was interrupted
 	@$(BIN)/python -m mutants --count $(N) --rtl $(RTL) --seed $(SEED) --jobs $(JOBS) \

@@ -68,13 +68,24 @@ module pt_core (
   end
 
   // ---- registers --------------------------------------------------------------------------------
-  logic [31:0] ctrl, mode, arena_lo, arena_hi, arena_bytes, program_off, program_count, step_off;
-  logic [31:0] status, error_index, retired;
+  pt_abi_pkg::ctrl_reg_t     ctrl;
+  pt_abi_pkg::mode_reg_t     mode;
+  pt_abi_pkg::status_reg_t   status;
+  pt_abi_pkg::arena_hi_reg_t arena_hi;
+  logic [31:0] arena_lo, arena_bytes, program_off, program_count, step_off, error_index, retired;
   logic [63:0] cycles;
   logic        busy, done, halted, failed;
   logic [7:0]  error_code, error_source;
   logic [Events-1:0][31:0] counts;
-  assign status = {8'd0, error_source, error_code, 4'd0, failed, halted, done, busy};
+  always_comb begin
+    status = '0;
+    status.busy = busy;
+    status.done = done;
+    status.halted = halted;
+    status.failed = failed;
+    status.error = error_code;
+    status.source = error_source;
+  end
 
   pt_regs u_regs (
     .clk_i,
@@ -125,9 +136,7 @@ module pt_core (
     .write_beats3_i(counts[13])
   );
 
-  logic start, resume, soft_reset, clear;
-  assign {clear, soft_reset, resume, start} = ctrl[3:0];
-  assign irq_o = mode[1] && (done || halted);
+  assign irq_o = mode.irq_enable && (done || halted);
 
   // ---- AXI masters ------------------------------------------------------------------------------
   logic               halt, core_rst, unit_rst_n;
@@ -143,7 +152,7 @@ module pt_core (
   logic [63:0]        wr_data [Ports];
   logic [1:0]         wr_err [Ports];
   logic [Ports-1:0]   wr_run_done;
-  assign arena_base = {arena_hi[7:0], arena_lo};
+  assign arena_base = {arena_hi.address, arena_lo};
   always_ff @(posedge clk_i) unit_rst_n <= rst_ni && !core_rst;
 
   for (genvar p = 0; p < Ports; p++) begin : g_port
@@ -217,14 +226,14 @@ module pt_core (
       if ((wr_err[p] | rd_err[p]) != 2'd0) begin
         err_valid = 1'b1;
         err_code = {6'd0, rd_err[p] != 2'd0 ? rd_err[p] : wr_err[p]};
-        err_source = rd_err[p] != 2'd0 ? 8'(pt_spec_pkg::SourceRead0 + p) :
-                                           8'(pt_spec_pkg::SourceWrite0 + p);
+        err_source = rd_err[p] != 2'd0 ? 8'(pt_abi_pkg::SourceRead0 + p) :
+                                           8'(pt_abi_pkg::SourceWrite0 + p);
       end
     end
   end
 
   // ---- sequencer --------------------------------------------------------------------------------
-  localparam int unsigned Units = pt_spec_pkg::Units;
+  localparam int unsigned Units = pt_abi_pkg::Units;
   logic [Units-1:0] cfg_req, cfg_valid, unit_done;
   logic [7:0]       cfg_idx;
   logic [63:0]      cfg_data;
@@ -239,11 +248,11 @@ module pt_core (
   pt_sequencer #(.MaxTaps(pt_spec_pkg::MaxTaps)) u_sequencer (
     .clk_i,
     .rst_ni,
-    .start_i(start),
-    .resume_i(resume),
-    .soft_reset_i(soft_reset),
-    .clear_i(clear),
-    .step_mode_i(mode[0]),
+    .start_i(ctrl.start),
+    .resume_i(ctrl.resume),
+    .soft_reset_i(ctrl.soft_reset),
+    .clear_i(ctrl.clear),
+    .step_mode_i(mode.step),
     .program_off_i(program_off),
     .program_count_i(program_count),
     .step_off_i(step_off),
@@ -303,18 +312,18 @@ module pt_core (
   logic        gq_valid, gq_ready;
   logic [47:0] gq_data;
   logic [31:0] stamp;
-  assign stamp = mode[2] ? cycles[31:0] : 32'd0;
+  assign stamp = mode.profile ? cycles[31:0] : 32'd0;
 
   logic ev_busy, ev_x, ev_s, ev_acc, ev_gap, ev_drain;
   pt_conv u_conv (
     .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[pt_spec_pkg::UnitStore:0]),
-    .cfg_valid_i(cfg_valid[pt_spec_pkg::UnitStore:0]),
+    .cfg_req_o(cfg_req[pt_abi_pkg::UnitStore:0]),
+    .cfg_valid_i(cfg_valid[pt_abi_pkg::UnitStore:0]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .unit_done_o(unit_done[pt_spec_pkg::UnitStore:0]),
+    .unit_done_o(unit_done[pt_abi_pkg::UnitStore:0]),
     .rd_run_valid_o({p2_run_valid[1], rd_run_valid[1:0]}),
     .rd_run_ready_i({p2_run_ready[1], rd_run_ready[1:0]}),
     .rd_run_off_o({p2_off[1], rd_run_off[1], rd_run_off[0]}),
@@ -349,12 +358,12 @@ module pt_core (
   pt_elementwise u_elementwise (
     .clk_i,
     .rst_ni(unit_rst_n),
-    .cfg_req_o(cfg_req[Units-1:pt_spec_pkg::UnitUpdate]),
-    .cfg_valid_i(cfg_valid[Units-1:pt_spec_pkg::UnitUpdate]),
+    .cfg_req_o(cfg_req[Units-1:pt_abi_pkg::UnitUpdate]),
+    .cfg_valid_i(cfg_valid[Units-1:pt_abi_pkg::UnitUpdate]),
     .cfg_idx_i(cfg_idx),
     .cfg_data_i(cfg_data),
     .cfg_last_i(cfg_last),
-    .unit_done_o(unit_done[Units-1:pt_spec_pkg::UnitUpdate]),
+    .unit_done_o(unit_done[Units-1:pt_abi_pkg::UnitUpdate]),
     .stamp_i(stamp),
     .gq_valid_i(gq_valid),
     .gq_ready_o(gq_ready),
@@ -390,11 +399,11 @@ module pt_core (
   pt_counters #(.Count(Events)) u_counters (
     .clk_i,
     .rst_ni,
-    .clear_i(start),
+    .clear_i(ctrl.start),
     .event_i({wr_beat, rd_beat, ev_drain, ev_gap, ev_acc, ev_s, ev_x, ev_busy}),
     .count_o(counts)
   );
 
   logic unused;
-  assign unused = &{1'b0, ctrl[31:4], mode[31:3], arena_hi[31:8], p2_last_unused, wr_run_done[0]};
+  assign unused = &{1'b0, ctrl, mode, arena_hi, p2_last_unused, wr_run_done[0]};
 endmodule

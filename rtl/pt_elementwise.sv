@@ -46,9 +46,9 @@ module pt_elementwise (
   input  logic [1:0]        wr_idle_i,
   input  logic [1:0]        wr_run_done_i
 );
-  if (pt_spec_pkg::UnitSoftmax != pt_spec_pkg::UnitUpdate + 1 ||
-      pt_spec_pkg::UnitVector != pt_spec_pkg::UnitUpdate + 2 ||
-      pt_spec_pkg::Units != pt_spec_pkg::UnitUpdate + 3) begin : g_check
+  if (pt_abi_pkg::UnitSoftmax != pt_abi_pkg::UnitUpdate + 1 ||
+      pt_abi_pkg::UnitVector != pt_abi_pkg::UnitUpdate + 2 ||
+      pt_abi_pkg::Units != pt_abi_pkg::UnitUpdate + 3) begin : g_check
     $fatal(1, "pt_elementwise: update, softmax and vector must be the last three units");
   end
   localparam int unsigned U = 0, F = 1, V = 2;

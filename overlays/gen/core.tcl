@@ -43,7 +43,7 @@ namespace eval pt {
     {RETIRED 0x01c read-only {descriptors retired} {}}
     {MODE 0x020 read-write {run mode} {{STEP 0 1 {drain and halt after every descriptor}} {IRQ_ENABLE 1 1 {raise the interrupt at DONE and HALTED}} {PROFILE 2 1 {write start and end cycles into the records}}}}
     {ARENA_LO 0x024 read-write {address of the arena, bits 31..0; a multiple of 4096} {}}
-    {ARENA_HI 0x028 read-write {address of the arena, bits 39..32} {}}
+    {ARENA_HI 0x028 read-write {address of the arena, bits 39..32} {{ADDRESS 0 8 {bits 39..32}}}}
     {ARENA_BYTES 0x02c read-write {size of the arena} {}}
     {PROGRAM_OFF 0x030 read-write {byte offset of the first descriptor} {}}
     {PROGRAM_COUNT 0x034 read-write {descriptors to run} {}}

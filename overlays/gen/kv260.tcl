@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 6504eff09f452082f3965806fb458e5ac2eb3326296292a76f059f7431ff7dfb
+  variable contract_hash 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 2}
-    {CONTRACT_HASH 6504eff09f452082f3965806fb458e5ac2eb3326296292a76f059f7431ff7dfb}
+    {CONTRACT_HASH 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash c81e2f33f61336110504d4fb8560303f765e19ce7c298e456ea26fb435a1002c
+  variable contract_hash d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 2}
-    {CONTRACT_HASH c81e2f33f61336110504d4fb8560303f765e19ce7c298e456ea26fb435a1002c}
+    {CONTRACT_HASH d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 14803aa6a301ec2c9b19bd327b807fe37626d1c7dcc8c26838f71fa86e00e009
+  variable contract_hash db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -38,7 +38,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 2}
-    {CONTRACT_HASH 14803aa6a301ec2c9b19bd327b807fe37626d1c7dcc8c26838f71fa86e00e009}
+    {CONTRACT_HASH db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -53,13 +53,8 @@ slowest memory, and its latency."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
 _ARENA_ALIGN_BYTES = 4096
 
-def _bits(register: str) -> dict[str, int]:
-    """Return the mask of each field of a register, by the field's name."""
-    fields = registers.BY_NAME[register].fields
-    return {field.name: ((1 << field.bits) - 1) << field.lsb for field in fields}
 
-
-_CTRL, _STATUS, _MODE = _bits("CTRL"), _bits("STATUS"), _bits("MODE")
+_CTRL, _STATUS, _MODE = (registers.masks(name) for name in ("CTRL", "STATUS", "MODE"))
 _ENDED = _STATUS["DONE"] | _STATUS["FAILED"]
 
 
@@ -284,8 +279,8 @@ class BoardBackend:
     def _point_at_arena(self) -> None:
         """Write address and size of the arena to the engine's registers."""
         address = int(self._buffer.device_address)
-        self._core.write_register("ARENA_LO", address)
-        self._core.write_register("ARENA_HI", address >> 32)
+        for name, value in registers.split("ARENA", address).items():
+            self._core.write_register(name, value)
         self._core.write_register("ARENA_BYTES", self.arena_size_bytes)
 
     def _memory(self) -> SyncedArena:
@@ -413,7 +408,7 @@ class BoardBackend:
         """Read cycles and counters of the run that has ended, and clear the status."""
         read = self._core.read_register
         counters = {name.lower(): read(name) for name in COUNTERS}
-        cycles = read("CYCLES") | read("CYCLES_HI") << 32
+        cycles = registers.join("CYCLES", read)
         self._core.write_register("CTRL", _CTRL["CLEAR"])
         return RunResult(cycles, counters)
 

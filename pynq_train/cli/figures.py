@@ -15,6 +15,7 @@ from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, po
 from pynq_train.cli.commands import is_file_name, network, parse_trainable, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine_options, versus
 from pynq_train.errors import BadInput, UnknownName
+from pynq_train.files import parse_json, read_bytes
 from pynq_train.graph import zoo
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
@@ -181,10 +182,7 @@ def read_json(path: Path) -> Any:
         BadInput: there is no such file, or it is none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"cannot read {str(path)!r} ({error.strerror})",
-                       fix="check the path") from None
+        values = parse_json(read_bytes(path, "file"))
     except ValueError as error:
         raise BadInput(f"{str(path)!r} is not JSON ({error})") from None
     if not isinstance(values, dict):

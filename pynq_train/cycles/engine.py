@@ -25,7 +25,9 @@ from pynq_train.hw.commands import (
     PARAM_WORDS,
     SECTION_OF_UNIT,
     SECTIONS,
+    TAPPED,
     UNITS_OF,
+    WAIT_OF,
     Opcode,
     Semaphore,
     Unit,
@@ -108,7 +110,7 @@ class Line:
 def _words_of(unit: Unit, command: Command) -> int:
     """Return how many words the configuration bus carries to a unit for a descriptor."""
     own = sum(SECTIONS[name].words for name in SECTION_OF_UNIT[unit])
-    taps = len(command.taps) if unit in (Unit.S, Unit.COMPUTE) else 0
+    taps = len(command.taps) if unit in TAPPED else 0
     return SECTIONS["pre"].words + own + PARAM_WORDS + taps
 
 
@@ -254,8 +256,7 @@ class Engine:
             while self._fetched <= index:
                 yield self._filled
             # The pixel table and compute obey no semaphore: they work on what the loaders bring.
-            wait = {Unit.S: "s", Unit.STORE: "y", Unit.X: "x", Unit.UPDATE: "x", Unit.SOFTMAX: "x",
-                    Unit.VECTOR: "x"}.get(unit)
+            wait = WAIT_OF.get(unit)
             if wait is not None:
                 semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
                 while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):

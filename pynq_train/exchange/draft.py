@@ -10,14 +10,23 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.exchange.values import (
+    BATCH,
+    NO_PADS,
+    Value,
+    channels_first,
+    per_channel,
+    text_of,
+)
 from pynq_train.exchange.windows import Pads, Refused, averaged, checked_window, pool_maxima, square
 from pynq_train.graph.graph import Graph
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
     Activate,
@@ -45,60 +54,7 @@ _ANY_LAYOUT = (Activate, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Flatten, Dropout, Concat, Add)
 """Operations without values below zero where none of their inputs has any."""
-_NO_PADS = (0, 0, 0, 0)
-BATCH = (1 << 31) - 1
-"""Stands for the number of images where a foreign network computes with it: no other size is it."""
 _PARTS = ("weight", "bias")
-
-
-@dataclass(frozen=True)
-class Value:
-    """Something that the foreign network computes.
-
-    Attributes:
-        name: the operation that yields it.
-        shape: its ``(channels, rows, cols)``.
-        pads: zeros that the next convolution or pooling shall put around it.
-        flat: the foreign network sees a vector.
-        map_shape: the map that was flattened, where the foreign network counts channels fastest.
-        last: the foreign network sees ``(rows, cols, channels)``.
-        joined: the foreign network sees ``(channels, rows * cols)``.
-        positive: no value is below zero.
-        turned: it is the input, which the foreign network has in another order of axes.
-        before: what was flattened.
-    """
-
-    name: str
-    shape: Shape
-    pads: Pads = _NO_PADS
-    flat: bool = False
-    map_shape: Shape | None = None
-    last: bool = False
-    joined: bool = False
-    positive: bool = False
-    turned: bool = False
-    before: Value | None = None
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """Sizes that the foreign network sees, without that of the mini-batch."""
-        channels, rows, cols = self.shape
-        rows, cols = rows + self.pads[0] + self.pads[2], cols + self.pads[1] + self.pads[3]
-        if self.flat:
-            return (channels * rows * cols,)
-        if self.joined:
-            return (channels, rows * cols)
-        return (rows, cols, channels) if self.last else (channels, rows, cols)
-
-    @property
-    def seen_as(self) -> tuple[bool, Shape | None, bool, bool]:
-        """How the foreign network sees the elements: fields flat to joined."""
-        return self.flat, self.map_shape, self.last, self.joined
-
-    @property
-    def layout(self) -> tuple[Shape | None, bool, bool]:
-        """What must be equal in values that are joined element by element."""
-        return self.map_shape, self.last, self.joined
 
 
 class Draft:
@@ -119,6 +75,8 @@ class Draft:
         self._refused: list[str] = []
         self._taken = {INPUT}
         self._input_read = False
+        self._mean: FloatArray = np.zeros(1, np.float32)
+        self._std: FloatArray = np.ones(1, np.float32)
 
     def add(self, op: Op, *sources: Value, label: str = "", params: LayerParams | None = None,
             owner: Any = None, frozen: Sequence[str] = ()) -> Value:
@@ -139,11 +97,11 @@ class Draft:
         first = sources[0]
         pads = first.pads
         if isinstance(op, (Activate, Dropout)) and len(sources) == 1:
-            sources = (replace(first, pads=_NO_PADS),)  # zeros stay zeros
+            sources = (replace(first, pads=NO_PADS),)  # zeros stay zeros
         elif any(any(source.pads) for source in sources):
             raise Refused("reads a padded map", "pad only before a convolution or pooling")
         else:
-            pads = _NO_PADS
+            pads = NO_PADS
         self._check_layout(op, sources)
         named = replace(op, name=self._name(label or op.kind, op.kind),
                         inputs=tuple(source.name for source in sources))
@@ -178,6 +136,9 @@ class Draft:
             if source.name == INPUT and source.turned != self.input.turned:
                 raise Refused("reads the input in another order of axes than others",
                               "transpose the input once, as the first node")
+            if source.name == INPUT and source.scaled != self.input.scaled:
+                raise Refused("reads the input otherwise normalised than others",
+                              "normalise the input once, in front of everything")
             if not isinstance(op, _ANY_LAYOUT) and (source.last or source.joined):
                 raise Refused(f"reads a map in the order {source.dims} (channels first is "
                               f"{source.shape})", "transpose it to channels first before")
@@ -231,7 +192,11 @@ class Draft:
         ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
                    for op, before in zip(ops, [INPUT] + [op.name for op in ops])]
         graph = Graph.build(self.input.shape, ordered, self.name)
-        return Model(graph, kept, frozen=self._checked_frozen(kept))
+        form = ANY_IMAGES
+        if self.input.scaled:
+            form = ImageFormat.make(self.input.shape[0], None, self._mean.tolist(),
+                                    self._std.tolist())
+        return Model(graph, kept, form, self._checked_frozen(kept))
 
     def _needed(self, output: Value | None) -> set[str]:
         """Return the names of the operations from which ``output`` is computed."""
@@ -283,7 +248,7 @@ class Draft:
         pads = self._padding(source, size, step, padding, size - 1)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
         params = LayerParams(_float32(weight), None if bias is None else _float32(bias).reshape(-1))
-        return self.add(op, replace(source, pads=_NO_PADS), label=label, params=params,
+        return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
                         owner=owner, frozen=frozen)
 
     def dense(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, label: str,
@@ -345,7 +310,7 @@ class Draft:
         Raises:
             Refused: no pooling of the engine has these windows.
         """
-        plain = replace(source, pads=_NO_PADS)
+        plain = replace(source, pads=NO_PADS)
         op: Op
         if largest:
             if any(source.pads) and not source.positive:
@@ -367,13 +332,35 @@ class Draft:
         array = _float32(bias)
         if not array.any():
             return source
-        values = _per_channel(array, source)
+        values = per_channel(array, source)
         if (values is None or not isinstance(last, (Conv, Dense)) or last.bias or not alone
                 or last.name != source.name):
             raise Refused("adds a constant", "use the bias of the layer before it")
         self._ops[-1] = replace(last, bias=True)
         self._params[last.name] = replace(self._params[last.name], bias=values)
         return source
+
+    def normalise(self, source: Value, times: Any = 1.0, plus: Any = 0.0) -> Value:
+        """Return the input times a constant, plus another one: that belongs to the images.
+
+        Raises:
+            Refused: it is not the input, or others read that as it is; or the constants are not
+                one number per channel.
+        """
+        factors, terms = (_float32(array).reshape(-1) if np.size(array) == 1 else
+                          per_channel(_float32(array), source) for array in (times, plus))
+        if source.name != INPUT or self._input_read or any(source.pads):
+            raise Refused("computes with a constant", "fold it into the weights, or normalise the "
+                          "input in front of everything else")
+        if (factors is None or terms is None or not np.isfinite(factors).all()
+                or not np.isfinite(terms).all() or factors.min() <= 0):
+            raise Refused("normalises with something else than one factor above 0 and one number "
+                          "per channel", "prepare the images before the network")
+        # (x - mean) / std * f + t = (x - (mean - t * std / f)) / (std / f)
+        self._std = self._std / factors
+        self._mean = self._mean - terms * self._std
+        self.input = replace(self.input, scaled=source.scaled + 1)
+        return replace(source, scaled=source.scaled + 1)
 
     def global_mean(self, source: Value, label: str) -> Value:
         """Append global average pooling."""
@@ -418,7 +405,7 @@ class Draft:
             made = None if any(source.pads) else self._seen_as(source, wanted)
             if made is not None:
                 return made
-        raise Refused(f"reshapes {_text((BATCH, *source.dims))} to {_text(sizes)}",
+        raise Refused(f"reshapes {text_of((BATCH, *source.dims))} to {text_of(sizes)}",
                       "only flatten, to (n, -1)")
 
     def _seen_as(self, source: Value, wanted: tuple[int, ...]) -> Value | None:
@@ -489,7 +476,10 @@ class Draft:
         Raises:
             Refused: something has read it in its own order.
         """
-        turned = Value(INPUT, shape, turned=True)
+        turned = Value(INPUT, shape, turned=True, scaled=self.input.scaled)
+        if self._mean.size > 1:
+            raise Refused("turns the input behind its normalisation",
+                          "transpose the input once, as the first node")
         if self._input_read and (self.input.shape, self.input.turned) != (shape, True):
             raise Refused("turns the input, which others read as it is",
                           "transpose the input once, as the first node")
@@ -533,40 +523,6 @@ class Draft:
             number += 1
             name = f"{clean}_{number}"
         return name
-
-
-def channels_first(array: FloatArray, source: Value, axis: int) -> FloatArray:
-    """Return ``array`` with one axis in the order of ``source`` here: (channel, row, col).
-
-    The foreign network counts it as (row, col, channel) if ``source`` has a ``map_shape``.
-    """
-    if source.map_shape is None:
-        return array
-    channels, rows, cols = source.map_shape
-    order = np.arange(channels * rows * cols).reshape(rows, cols, channels)
-    return np.take(array, order.transpose(2, 0, 1).reshape(-1), axis)
-
-
-def _per_channel(array: FloatArray, source: Value) -> FloatArray | None:
-    """Return one value per channel of an array that is added to ``source``; None if it has more.
-
-    The array is broadcast as NumPy does it.
-    """
-    dims = source.dims
-    axis = len(dims) - 1 if source.last else 0
-    sizes = (1,) * (len(dims) - array.ndim) + array.shape
-    if len(sizes) == len(dims) + 1 and sizes[0] == 1:
-        sizes = sizes[1:]
-    if len(sizes) != len(dims) or any(size != 1 for at, size in enumerate(sizes) if at != axis):
-        return None
-    if sizes[axis] not in (1, dims[axis]):
-        return None
-    return np.array(np.broadcast_to(array.reshape(-1), source.shape[:1]))
-
-
-def _text(sizes: Sequence[int]) -> str:
-    """Return sizes for people, with ``n`` for the number of images."""
-    return f"({', '.join('n' if size == BATCH else str(size) for size in sizes)})"
 
 
 def _float32(array: Any) -> FloatArray:

@@ -191,6 +191,29 @@ def _reshape(layer: Layer) -> Value:
     raise Refused(f"reshapes to {wanted}", "only flatten")
 
 
+def _by_channels(values: Any) -> FloatArray:
+    """Return numbers per channel, or one, for maps with channels first."""
+    return np.asarray(values, np.float32).reshape(-1, 1, 1)
+
+
+def _rescaling(layer: Layer) -> Value:
+    k = layer.keras
+    if layer.value.flat and np.size(k.scale) + np.size(k.offset) > 2:
+        raise Refused("scales features one by one", "prepare them before the network")
+    return layer.draft.normalise(layer.value, _by_channels(k.scale), _by_channels(k.offset))
+
+
+def _normalization(layer: Layer) -> Value:
+    k = layer.keras
+    if getattr(k, "invert", False) or layer.value.flat:
+        raise Refused("normalises features one by one, or back",
+                      "prepare them before the network")
+    deviation = np.sqrt(np.asarray(k.variance, np.float64))
+    times = 1 / np.maximum(deviation, 1e-7)  # Keras's epsilon
+    return layer.draft.normalise(layer.value, _by_channels(times),
+                                 _by_channels(-np.asarray(k.mean, np.float64) * times))
+
+
 def _add(layer: Layer) -> Value:
     total = layer.sources[0]
     for at, other in enumerate(layer.sources[1:]):
@@ -247,7 +270,8 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
     "GlobalAveragePooling2D": _global,
     "Identity": lambda layer: layer.value, "MaxPooling2D": _pool,
-    "Reshape": _reshape, "SeparableConv2D": _separable, "Softmax": _softmax,
+    "Normalization": _normalization, "Rescaling": _rescaling, "Reshape": _reshape,
+    "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding,
 }
 """Kinds of layers that have a counterpart."""
@@ -263,7 +287,6 @@ INSTEAD = {
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "UnitNormalization"),
                     "use BatchNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
-    **dict.fromkeys(("Rescaling", "Normalization"), "prepare the images before the network"),
     "GlobalMaxPooling2D": "use GlobalAveragePooling2D", "Conv1D": "use Conv2D",
     "Conv2DTranspose": "use Conv2D",
     "Multiply": "leave gates and scales out",

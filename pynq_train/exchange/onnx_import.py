@@ -24,6 +24,7 @@ _OTHERWISE = "replace it by supported operations: " + ", ".join(sorted(NODES))
 _READ_SIZES = frozenset(("Reshape", "Shape"))
 """Kinds of nodes that may read the number of images."""
 _DOMAINS = ("", "ai.onnx")
+_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Model:
@@ -80,10 +81,16 @@ def from_proto(proto: Any, name: str) -> Model:
     shapes: dict[str, tuple[int, ...]] | None = None
     for at, proto_node in enumerate(graph.node):
         node = Node(proto_node, draft, values, constants, helper, readers)
+        refusal: Refused | None = None
         try:
             made = _made(node, proto.opset_import, constants)
         except Refused as refused:
-            draft.refuse(node.name or f"node {at}", node.kind, refused)
+            refusal = refused
+        except _MISFITS as error:  # of NumPy, to weights and attributes that contradict each other
+            text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            refusal = Refused(f"has values that do not fit ({text})", "export it again")
+        if refusal is not None:
+            draft.refuse(node.name or f"node {at}", node.kind, refusal)
             if shapes is None:
                 shapes = _inferred(proto)
             made = draft.stand_in(shapes.get(node.output))

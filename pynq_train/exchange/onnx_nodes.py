@@ -235,9 +235,24 @@ def _unsqueeze(node: Node) -> Value:
 def _add(node: Node) -> Value:
     for index in (0, 1):
         if node.is_constant(index):
+            if node.value(1 - index) == node.draft.input:
+                return node.draft.normalise(node.draft.input, plus=_present(node, index))
             return node.draft.add_bias(node.value(1 - index), _present(node, index),
                                        node.alone(1 - index))
     return node.draft.add(Add(), node.value(0), node.value(1), label=node.name)
+
+
+def _scaled(node: Node) -> Value:
+    if node.is_constant(1):
+        array = _present(node, 1).astype(np.float64)
+        if node.kind == "Div" and not array.all():
+            raise Refused("divides by 0", "divide by deviations above 0")
+        return node.draft.normalise(node.value(), **{
+            "Sub": lambda: {"plus": -array}, "Mul": lambda: {"times": array},
+            "Div": lambda: {"times": 1 / array}}[node.kind]())
+    if node.is_constant(0) and node.kind == "Mul":
+        return node.draft.normalise(node.value(1), times=_present(node, 0))
+    raise Refused("", INSTEAD[node.kind])
 
 
 def _concat(node: Node) -> Value:
@@ -346,6 +361,7 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
     "Reshape": _reshape, "Softmax": _softmax, "Squeeze": _squeeze,
+    **dict.fromkeys(("Sub", "Mul", "Div"), _scaled),
     "Shape": _shape, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }
 """Kinds of nodes that have a counterpart."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pynq_train.exchange.activations import (
     TORCH_FUNCTIONS,
     TORCH_INSTEAD,
@@ -242,9 +244,28 @@ def _permute(call: Call) -> Value:
 
 def _add(call: Call) -> Value:
     other = call.option(1, "other")
+    if (isinstance(call.args[0], Value) and call.args[0] == call.draft.input
+            and not isinstance(other, Value) and call.kind == "add" and not call.kwargs):
+        return call.draft.normalise(call.value, plus=_array(other) if hasattr(other, "detach")
+                                    else other)
     if not isinstance(other, Value) or call.kwargs.get("alpha", 1) != 1:
         raise Refused("adds something else than two maps", "use the bias of the layer before it")
     return call.draft.add(Add(), call.value, other, label=call.label)
+
+
+def _scaled(call: Call) -> Value:
+    value, other = call.args[0], call.option(1, "other")
+    if call.kind == "mul" and not isinstance(value, Value):
+        value, other = other, value
+    if not isinstance(value, Value) or isinstance(other, Value):
+        raise Refused("", INSTEAD[call.kind])
+    number = np.asarray(other.detach().cpu().numpy() if hasattr(other, "detach") else other,
+                        np.float64)
+    if call.kind == "sub":
+        return call.draft.normalise(value, plus=-number)
+    if call.kind != "mul" and not number.all():
+        raise Refused("divides by 0", "divide by deviations above 0")
+    return call.draft.normalise(value, times=number if call.kind == "mul" else 1 / number)
 
 
 def _concat(call: Call) -> Value:
@@ -344,6 +365,7 @@ MODULES: dict[str, Handler] = {
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
+    **dict.fromkeys(("sub", "mul", "div", "truediv"), _scaled),
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
     **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat, "conv2d": _conv_function, "linear": _linear,
@@ -358,6 +380,7 @@ FUNCTIONS: dict[str, Handler] = {
 
 METHODS: dict[str, Handler] = {
     **_activations(TORCH_METHODS),
+    **dict.fromkeys(("sub", "mul", "div"), _scaled),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
     "mean": _mean, "squeeze": _squeeze, "unsqueeze": _unsqueeze, "contiguous": _same,
     "size": _shape, "dim": _dim, "permute": _permute,

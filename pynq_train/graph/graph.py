@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from pynq_train.arrays import plain_fields
 from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.files import parse_json
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.op_json import op_from_dict, op_to_dict
 from pynq_train.graph.ops import (
@@ -45,6 +47,12 @@ class Graph:
     ops: tuple[Op, ...]
     name: str = "network"
 
+    def __post_init__(self) -> None:
+        """Take NumPy's scalars as numbers."""
+        if isinstance(self.ops, (tuple, list)):
+            ops = tuple(plain_fields(op) if isinstance(op, Op) else op for op in self.ops)
+            object.__setattr__(self, "ops", ops)
+
     @classmethod
     def build(
         cls, input_shape: Iterable[int], layers: Iterable[Op], name: str = "network"
@@ -64,13 +72,17 @@ class Graph:
             BadInput: an operation, a name or a shape does not fit.
         """
         first = _check_shape(input_shape)
-        layers = list(layers)
+        try:
+            layers = [plain_fields(op) if isinstance(op, Op) else op for op in layers]
+        except TypeError:
+            raise BadInput("layers", expected="a list of operations", found=repr(layers)[:80]
+                           ) from None
         for index, layer in enumerate(layers):
             if not isinstance(layer, Op):
                 raise UnsupportedModel(f"layer {index + 1} of {name!r}",
                                        expected="one of " + ", ".join(
                                            cls.__name__ for cls in OP_TYPES.values()),
-                                       found=repr(layer))
+                                       found=repr(layer)[:80])
         taken = {layer.name for layer in layers}
         counts: dict[str, int] = {}
         ops: list[Op] = []
@@ -187,8 +199,11 @@ class Graph:
         if missing or not isinstance(data["ops"], list):
             raise BadInput("saved graph", expected="name, input_shape and a list of ops",
                            found="no " + ", ".join(missing) if missing else "no list of ops")
+        if not isinstance(data["name"], str):
+            raise BadInput("saved graph: name", expected="a text",
+                           found=type(data["name"]).__name__)
         ops = tuple(op_from_dict(entry) for entry in data["ops"])
-        graph = cls(_check_shape(data["input_shape"]), ops, str(data["name"]))
+        graph = cls(_check_shape(data["input_shape"]), ops, data["name"])
         graph.verify()
         return graph
 
@@ -204,7 +219,7 @@ class Graph:
             BadInput: as :meth:`from_dict`, or it is no JSON.
         """
         try:
-            data = json.loads(text)
+            data = parse_json(text)
         except ValueError as error:
             raise BadInput(f"saved graph is not valid JSON ({error})") from None
         return cls.from_dict(data)

@@ -32,7 +32,7 @@ class Normalisation:
         """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
         try:
             return cls(tuple(float(v) for v in data["mean"]), tuple(float(v) for v in data["std"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise BadInput(f"saved normalisation is malformed ({error})") from None
 
 

@@ -20,10 +20,11 @@ def op_from_dict(entry: Any) -> Op:
 
     Fields that an older format did not have take their defaults.
     """
-    if not isinstance(entry, dict) or entry.get("op") not in OP_TYPES:
+    kind = entry.get("op") if isinstance(entry, dict) else None
+    if not isinstance(kind, str) or kind not in OP_TYPES:
         found = entry.get("op") if isinstance(entry, dict) else entry
         raise UnsupportedModel("operation of a saved graph",
-                               expected="one of " + ", ".join(OP_TYPES), found=repr(found))
+                               expected="one of " + ", ".join(OP_TYPES), found=repr(found)[:80])
     cls = OP_TYPES[entry["op"]]
     known = {f.name for f in fields(cls)}
     values = {key: value for key, value in entry.items() if key != "op"}

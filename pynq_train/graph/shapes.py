@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pynq_train.arrays import plain
 from pynq_train.errors import BadInput, UnsupportedModel
 
 Shape = tuple[int, int, int]
 """``(channels, rows, cols)`` of one image."""
 Padding = int | Literal["same"]
 """Zero rows and columns on each side, or ``"same"``: output size ceil(input / stride)."""
+_LARGEST = (1 << 31) - 1
+"""Largest size of anything: far above what an engine takes, and products still keep in 64 bits."""
 
 
 def require_int(what: str, value: Any, low: int, high: int | None = None) -> int:
@@ -19,11 +22,12 @@ def require_int(what: str, value: Any, low: int, high: int | None = None) -> int
     Raises:
         BadInput: it is something else. A bool counts as no integer.
     """
+    value = plain(value)
     bound = f"an integer of at least {low}" if high is None else f"an integer in {low}..{high}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadInput(what, expected=bound, found=repr(value))
-    if value < low or (high is not None and value > high):
-        raise BadInput(what, expected=bound, found=value)
+    if value < low or value > (_LARGEST if high is None else high):
+        raise BadInput(what, expected=bound, found=f"{value}"[:40])
     return value
 
 
@@ -33,6 +37,7 @@ def require_number(what: str, value: Any, low: float, high: float) -> None:
     Raises:
         BadInput: it is not. A bool counts as no number.
     """
+    value = plain(value)
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ok or not low <= value < high:
         raise BadInput(what, expected=f"a number of {low} to below {high}", found=repr(value))

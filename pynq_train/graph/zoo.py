@@ -154,6 +154,6 @@ def names() -> tuple[str, ...]:
 
 def get(name: str, *, classes: int = 10) -> Graph:
     """Return the network ``name`` with ``classes`` logits; :class:`UnknownName` lists the names."""
-    if name not in _NETWORKS:
+    if not isinstance(name, str) or name not in _NETWORKS:
         raise UnknownName.among("network", name, _NETWORKS)
     return _NETWORKS[name](classes=classes)

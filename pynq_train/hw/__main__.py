@@ -9,13 +9,14 @@ from pathlib import Path
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.config import CONFIGS, package_path
 from pynq_train.hw.design import FAMILIES
-from pynq_train.hw.emit import markdown, regs_sv, sv, tcl, top_sv
+from pynq_train.hw.emit import abi_sv, markdown, regs_sv, spec_sv, tcl, top_sv
 
 
 def outputs() -> dict[str, str]:
     """All generated files: path relative to the project, text."""
     return {
-        **{package_path(config): sv.render(config) for config in CONFIGS.values()},
+        **{package_path(config): spec_sv.render(config) for config in CONFIGS.values()},
+        abi_sv.PATH: abi_sv.render(),
         "rtl/gen/pt_regs.sv": regs_sv.render(),
         "overlays/gen/core.tcl": tcl.render_core(),
         **{f"overlays/gen/{name}.tcl": tcl.render_board(b) for name, b in BOARDS.items()},

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import cache
 
-from pynq_train.hw.fields import Field, Place, Section, reserved
+from pynq_train.hw.fields import Field, Place, Section, placed, reserved
 from pynq_train.hw.geometry import GEOMETRY, GEOMETRY_OVERLAYS
 from pynq_train.hw.pool import POOL_FIELDS
 from pynq_train.hw.words import WORD_BYTES
@@ -73,6 +73,16 @@ UNITS_OF = {
     Opcode.POOL: (Unit.VECTOR,),
 }
 """Which units take part in an opcode."""
+
+TILED = frozenset({Opcode.CONV, Opcode.GRADIENT})
+"""Opcodes whose prefix has tile counts, all of them 1 or more."""
+
+TAPPED = frozenset({Unit.S, Unit.COMPUTE})
+"""Units that receive the taps behind the step-block entry."""
+
+WAIT_OF = {Unit.S: "s", Unit.STORE: "y",
+           **dict.fromkeys((Unit.X, Unit.UPDATE, Unit.SOFTMAX, Unit.VECTOR), "x")}
+"""By unit that waits: which of the prefix' waits it is, ``wait_x`` and so on."""
 
 
 class Semaphore(IntEnum):
@@ -340,20 +350,10 @@ def _place() -> dict[str, Section]:
             first = sections[_OVERLAID[name]].first
         else:
             first = word
-        at = first * 64
-        places = []
-        for field in fields:
-            for index in range(field.count):
-                if at // 64 != (at + field.bits - 1) // 64:
-                    at = -(-at // 64) * 64
-                label = field.name if field.count == 1 else f"{field.name}{index}"
-                places.append(Place(field, label, at // 64, at % 64))
-                at += field.bits
-        words = -(-at // 64) - first
-        sections[name] = Section(name, doc, first, words, tuple(places))
+        section = sections[name] = placed(name, doc, fields, first)
         if name not in _OVERLAID:
-            word = first + words
-        elif words > sections[_OVERLAID[name]].words:
+            word = first + section.words
+        elif section.words > sections[_OVERLAID[name]].words:
             raise ValueError(f"section {name} is longer than the section it shares words with")
     if word > DESCRIPTOR_WORDS:
         raise ValueError(f"descriptor needs {word} words, {DESCRIPTOR_WORDS} are there")
@@ -374,6 +374,13 @@ SECTION_OF_UNIT = {
     Unit.VECTOR: ("v",),
 }
 """Sections that a unit receives behind the prefix, contiguous words."""
+
+
+def config_words(unit: Unit) -> tuple[int, int]:
+    """First word and number of words that a unit receives behind the prefix."""
+    sections = [SECTIONS[name] for name in SECTION_OF_UNIT[unit]]
+    return sections[0].first, sum(section.words for section in sections)
+
 
 TAP_FIELDS = (
     Field("voff", 16, f"X position of the tap; {_PAIR}"),
@@ -445,7 +452,8 @@ def _check(name: str, value: int, field: Field) -> int:
     return value & ((1 << field.bits) - 1)
 
 
-def _section_names(opcode: Opcode) -> tuple[str, ...]:
+def section_names(opcode: Opcode) -> tuple[str, ...]:
+    """The sections of a descriptor of ``opcode``, geometry included."""
     return {
         Opcode.FENCE: ("pre",),
         Opcode.CONV: ("pre", "pix", "x", "s", "c", "y", "yw", "yf", "gc", "g"),
@@ -461,7 +469,7 @@ def _section_names(opcode: Opcode) -> tuple[str, ...]:
 
 def places(opcode: Opcode) -> Iterator[tuple[str, Place]]:
     """Yield ``(section.element, place)`` of every element in descriptors of ``opcode``."""
-    for name in _section_names(opcode):
+    for name in section_names(opcode):
         for place in SECTIONS[name].places:
             yield f"{name}.{place.name}", place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from pynq_train.hw.limits import ARRAY_LANES, CONFIG_RANGES, GRAD_WORDS_PER_LANE
 from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, PORTS
 
 FETCH_AHEAD = 4
@@ -11,21 +12,6 @@ FETCH_AHEAD = 4
 
 FETCH_REST_CYCLES = 512
 """Cycles between two such fetches, a power of two: the first layers need the memory themselves."""
-
-
-_RANGES = {
-    "x_bank_words": (16, 1 << 14),
-    "s_ring_words": (64, 1 << 13),
-    "acc_groups": (32, 1 << 17),
-    "stage_words": (512, 1 << 16),
-    "flag_words": (16, 1 << 16),
-    "pool_columns": (16, 1024),
-    "line_columns": (16, 4096),
-    "max_taps": (1, 126),
-    "sweep_min_cycles": (12, 16),
-}
-"""Widths of the RTL's counters and addresses, which its modules check, and the reach of its
-pipelines."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +70,9 @@ class HwConfig:
                 raise ValueError(
                     f"configuration {self.name}: {key} must be {value}, found {getattr(self, key)}"
                 )
-        if self.tm not in (16, 32):
-            raise ValueError(f"configuration {self.name}: tm must be 16 or 32, found {self.tm}")
+        if self.tm not in ARRAY_LANES:
+            raise ValueError(f"configuration {self.name}: tm must be "
+                             f"{' or '.join(map(str, ARRAY_LANES))}, found {self.tm}")
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith(("words", "groups", "rows", "columns", "classes")) and (
@@ -95,10 +82,14 @@ class HwConfig:
                     f"configuration {self.name}: {field.name} must be a power of two of 16 or "
                     f"more, found {value}"
                 )
-        for key, (least, most) in _RANGES.items():
+        for key, (least, most) in CONFIG_RANGES.items():
             if not least <= getattr(self, key) <= most:
                 raise ValueError(f"configuration {self.name}: {key} must be {least}..{most}, "
                                  f"found {getattr(self, key)}")
+        if self.grad_words < GRAD_WORDS_PER_LANE * self.tm:
+            raise ValueError(
+                f"configuration {self.name}: grad_words must be {GRAD_WORDS_PER_LANE * self.tm} "
+                f"or more with {self.tm} output lanes, found {self.grad_words}")
 
     @property
     def multipliers(self) -> int:

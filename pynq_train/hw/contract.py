@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pynq_train.hw import commands, norm, registers, tables
+from pynq_train.hw import commands, layouts, norm, registers, tables
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 
@@ -22,6 +22,14 @@ def contract_dict(config: HwConfig) -> dict[str, Any]:
             name: [(p.name, p.word, p.lsb, p.field.bits, p.field.signed) for p in section.places]
             for name, section in commands.SECTIONS.items()
             if name not in GEOMETRY_SECTIONS
+        },
+        "units": {
+            op.name: sorted(map(int, units)) for op, units in commands.UNITS_OF.items()
+        },
+        "waits": {unit.name: wait for unit, wait in commands.WAIT_OF.items()},
+        "layouts": {
+            name: [(p.name, p.word, p.lsb, p.field.bits, p.field.signed) for p in layout.places]
+            for name, layout in layouts.LAYOUTS.items()
         },
         "taps": [(f.name, f.bits) for f in commands.TAP_FIELDS],
         "params": {

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from pynq_train.hw.words import WORD_BITS
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,29 @@ class Place:
     lsb: int
 
 
+    @property
+    def shift(self) -> int:
+        """Bits between the lowest one of the whole run of words and that of the element."""
+        return WORD_BITS * self.word + self.lsb
+
+    @property
+    def mask(self) -> int:
+        """The bits of the element, moved down to bit 0."""
+        return (1 << self.field.bits) - 1
+
+    def insert(self, values: Any) -> Any:
+        """Return ``values`` (an integer or an int64 array) at the element's place in its word."""
+        return (values & self.mask) << self.lsb
+
+    def extract(self, words: Any) -> Any:
+        """Return the element of its word, or of an int64 array of such words."""
+        value = words >> self.lsb & self.mask
+        if self.field.signed:
+            sign = 1 << self.field.bits - 1
+            value = (value ^ sign) - sign
+        return value
+
+
 @dataclass(frozen=True)
 class Section:
     """A run of words with fields; ``first`` is its first word in the descriptor."""
@@ -50,3 +76,24 @@ class Section:
     first: int
     words: int
     places: tuple[Place, ...]
+
+    def at(self, name: str) -> Place:
+        """The place of the element ``name``.
+
+        Raises:
+            KeyError: no such element.
+        """
+        return {place.name: place for place in self.places}[name]
+
+
+def placed(name: str, doc: str, fields: tuple[Field, ...], first: int = 0) -> Section:
+    """Return the fields one behind the other from word ``first`` on, none across two words."""
+    at, places = first * WORD_BITS, []
+    for field in fields:
+        for index in range(field.count):
+            if at // WORD_BITS != (at + field.bits - 1) // WORD_BITS:
+                at = -(-at // WORD_BITS) * WORD_BITS
+            label = field.name if field.count == 1 else f"{field.name}{index}"
+            places.append(Place(field, label, at // WORD_BITS, at % WORD_BITS))
+            at += field.bits
+    return Section(name, doc, first, -(-at // WORD_BITS) - first, tuple(places))

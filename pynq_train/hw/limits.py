@@ -40,6 +40,26 @@ FLAG_TILE_COLUMNS = FLAG_MASK_PIXELS
 RING_MARGIN = 8
 """Words of the S ring that the loader may have on its way: the ring is never filled up to them."""
 
+CONFIG_RANGES = {
+    "x_bank_words": (16, 1 << 14),
+    "s_ring_words": (64, 1 << 13),
+    "acc_groups": (32, 1 << 17),
+    "stage_words": (512, 1 << 16),
+    "flag_words": (16, 1 << 16),
+    "pool_columns": (16, 1024),
+    "line_columns": (16, 4096),
+    "max_taps": (1, 126),
+    "sweep_min_cycles": (12, 16),
+}
+"""Least and most of what a configuration asks for: widths of the RTL's counters and addresses, and
+the reach of its pipelines. The RTL checks its parameters by the same table (``pt_abi_pkg``)."""
+
+ARRAY_LANES = (16, 32)
+"""Output lanes (``tm``) that the array is built with."""
+
+GRAD_WORDS_PER_LANE = 16
+"""Least sums of the gradient queue for each output lane: four segments of kept lanes."""
+
 NO_LIMIT = (1 << 16) - 1
 """``limit`` of a clipped ReLU that clips nothing: no code reaches it."""
 

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 REGISTERS = 16
-INSTRUCTION_BITS = 20
+FIELDS = ("op", "dst", "a", "b", "sel")
+"""Fields of an instruction, from its highest bits down."""
+
+FIELD_BITS = 4
+INSTRUCTION_BITS = FIELD_BITS * len(FIELDS)
 
 
 class NormProgram(IntEnum):
@@ -124,8 +128,11 @@ class Instruction:
 
     @property
     def word(self) -> int:
-        """``{op[19:16], dst[15:12], a[11:8], b[7:4], sel[3:0]}``."""
-        return (self.op << 16 | self.dst << 12 | self.a << 8 | self.b << 4 | self.sel)
+        """The instruction as the ROM holds it: :data:`FIELDS` side by side."""
+        word = 0
+        for name in FIELDS:
+            word = word << FIELD_BITS | int(getattr(self, name))
+        return word
 
 
 def _root(x: int, y: int, t: int) -> list[Instruction]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pynq_train.hw.config import HwConfig
-from pynq_train.hw.words import WORD_BYTES
+from pynq_train.hw.registers import REGISTER_BITS
+from pynq_train.hw.words import WORD_BITS
 
 TOP = "pt_top"
 """Name of the top module."""
@@ -19,14 +20,13 @@ CLOCK, RESET, INTERRUPT = "aclk", "aresetn", "irq"
 CONTROL_BUS = "s_axi"
 """The AXI4-Lite bus of the registers."""
 
-REGISTER_BITS = 32
 ADDRESS_BITS = 40
 """Address width of the masters in bits."""
 CONTROL_ADDRESS_BITS = 12
 SPAN_BYTES = 1 << CONTROL_ADDRESS_BITS
 """Size of the engine's register space in bytes."""
 
-MEMORY_BITS = 8 * WORD_BYTES
+MEMORY_BITS = WORD_BITS
 """Data width of a master in bits."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 ABI_VERSION = 2
 ID_VALUE = 0x5054_5231  # "PTR1"
+REGISTER_BITS = 32
 
 
 class RegisterAccess(IntEnum):
@@ -96,7 +98,8 @@ REGISTERS = (
               BitField("IRQ_ENABLE", 1, 1, "raise the interrupt at DONE and HALTED"),
               BitField("PROFILE", 2, 1, "write start and end cycles into the records"))),
     Register("ARENA_LO", 0x024, _RW, "address of the arena, bits 31..0; a multiple of 4096"),
-    Register("ARENA_HI", 0x028, _RW, "address of the arena, bits 39..32"),
+    Register("ARENA_HI", 0x028, _RW, "address of the arena, bits 39..32",
+             (BitField("ADDRESS", 0, 8, "bits 39..32"),)),
     Register("ARENA_BYTES", 0x02C, _RW, "size of the arena"),
     Register("PROGRAM_OFF", 0x030, _RW, "byte offset of the first descriptor"),
     Register("PROGRAM_COUNT", 0x034, _RW, "descriptors to run"),
@@ -120,6 +123,9 @@ REGISTERS = (
 )
 """The whole map."""
 
+WIDE = {"ARENA": ("ARENA_LO", "ARENA_HI"), "CYCLES": ("CYCLES", "CYCLES_HI")}
+"""Values that take two registers, low bits first."""
+
 BY_NAME = {register.name: register for register in REGISTERS}
 """Registers by name."""
 
@@ -142,6 +148,15 @@ def decode(name: str, value: int) -> dict[str, int]:
     return {f.name: value >> f.lsb & (1 << f.bits) - 1 for f in BY_NAME[name].fields}
 
 
+def masks(name: str) -> dict[str, int]:
+    """The bits of each field of the register ``name``, by the field's name.
+
+    Raises:
+        KeyError: no such register.
+    """
+    return {f.name: (1 << f.bits) - 1 << f.lsb for f in BY_NAME[name].fields}
+
+
 def encode(name: str, **values: int) -> int:
     """The value of the register ``name`` with these fields; others are zero.
 
@@ -156,3 +171,23 @@ def encode(name: str, **values: int) -> int:
             raise ValueError(f"{name}.{key}: expected 0..{(1 << field.bits) - 1}, found {value}")
         result |= value << field.lsb
     return result
+
+
+def split(name: str, value: int) -> dict[str, int]:
+    """The registers of the wide ``value``, by name: for instance of the arena's address.
+
+    Raises:
+        KeyError: no such value in :data:`WIDE`.
+    """
+    low, high = WIDE[name]
+    return {low: value & (1 << REGISTER_BITS) - 1, high: value >> REGISTER_BITS}
+
+
+def join(name: str, read: Callable[[str], int]) -> int:
+    """The wide value ``name`` from the registers that ``read`` returns.
+
+    Raises:
+        KeyError: no such value in :data:`WIDE`.
+    """
+    low, high = WIDE[name]
+    return read(low) | read(high) << REGISTER_BITS

@@ -5,6 +5,9 @@ from __future__ import annotations
 WORD_BYTES = 8
 """Bytes of one memory word: four 16-bit channels of one pixel, one AXI beat."""
 
+WORD_BITS = 8 * WORD_BYTES
+"""Bits of one memory word."""
+
 CHANNELS_PER_WORD = 4
 """Channels in one word of a feature map: a channel block (the array's ``tr``)."""
 

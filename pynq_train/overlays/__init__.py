@@ -7,13 +7,13 @@ A build is a folder with ``pynq_train.bit``, ``pynq_train.hwh`` and ``manifest.j
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pynq_train.errors import BadInput, StaleOverlay, UnknownName
+from pynq_train.files import parse_json
 from pynq_train.hw import contract, design
 from pynq_train.hw.boards import BOARDS, Board
 
@@ -190,7 +190,7 @@ def _read(path: Path) -> dict[str, Any]:
         BadInput: it cannot be read, or is no JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read", expected="a JSON file", found=str(error),
                        fix="install the package again, or copy the build again") from error

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.files import parse_json, read_bytes, write_atomic
+from pynq_train.files.schema import Anything, Items, Record, Schema, Text, Whole
 from pynq_train.hw.commands import Opcode, Pass, Semaphore
 from pynq_train.program.program import Fields, Program, Region
 
 MAGIC = b"PTRPROG1"
 _DIGEST, _LENGTH = 32, 8
 _KEYS = ("name", "config", "contract", "arena_bytes", "program_off", "taps_off", "step_off")
+_PLACE = Whole(0, 1 << 62)
+_HEADER = Record({
+    "name": Text(), "config": Text(), "contract": Text(), "arena_bytes": _PLACE,
+    "program_off": _PLACE, "taps_off": _PLACE, "step_off": _PLACE, "descriptor_bytes": _PLACE,
+    "regions": Items(Items(Anything(), least=4, most=4), most=1 << 20)})
 
 
 def to_bytes(program: Program) -> bytes:
@@ -45,15 +51,19 @@ def from_bytes(data: bytes, where: str = "program file") -> Program:
     if hashlib.sha256(body).digest() != data[len(MAGIC) : start]:
         raise BadInput(f"{where} is damaged: its checksum does not match", fix="save it again")
     length = int.from_bytes(body[:_LENGTH], "little")
+    rest = body[_LENGTH + length :]
     try:
-        header = json.loads(body[_LENGTH : _LENGTH + length])
-        rest = body[_LENGTH + length :]
-        size = int(header["descriptor_bytes"])
-        regions = tuple(Region(str(s), int(o), int(n), str(k)) for s, o, n, k in header["regions"])
-        return Program(descriptors=rest[:size], taps=rest[size:], regions=regions,
-                       **{key: header[key] for key in _KEYS})
-    except (KeyError, TypeError, ValueError) as error:
+        header = _HEADER.check(parse_json(body[_LENGTH : _LENGTH + length]), where)
+        schemas: tuple[Schema, ...] = (Text(), _PLACE, _PLACE, Text())
+        for region in header["regions"]:
+            for one, schema in zip(region, schemas):
+                schema.check(one, f"{where}: regions")
+    except (BadInput, ValueError) as error:
         raise BadInput(f"{where} has a malformed header ({error})") from None
+    size = header["descriptor_bytes"]
+    regions = tuple(Region(*region) for region in header["regions"])
+    return Program(descriptors=rest[:size], taps=rest[size:], regions=regions,
+                   **{key: header[key] for key in _KEYS})
 
 
 def save(program: Program, path: str | Path) -> None:
@@ -61,10 +71,7 @@ def save(program: Program, path: str | Path) -> None:
 
     An existing file is replaced in one step: who reads meanwhile finds the old one or the new one.
     """
-    target = Path(path)
-    temporary = target.with_name(target.name + ".part")
-    temporary.write_bytes(to_bytes(program))
-    os.replace(temporary, target)
+    write_atomic(path, to_bytes(program))
 
 
 def load(path: str | Path) -> Program:
@@ -73,11 +80,7 @@ def load(path: str | Path) -> Program:
     Raises:
         BadInput: there is none, it is not one, or it is damaged.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
-    return from_bytes(data, str(path))
+    return from_bytes(read_bytes(path, "program file"), str(path))
 
 
 _ADDRESSES = {

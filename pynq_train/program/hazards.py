@@ -33,13 +33,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import UNITS_OF, Opcode, Semaphore, Unit
+from pynq_train.hw.commands import UNITS_OF, WAIT_OF, Opcode, Semaphore, Unit
 from pynq_train.program.access import Access
 from pynq_train.program.program import Fields, Program
 
-_WAITING = {Unit.X: "x", Unit.UPDATE: "x", Unit.SOFTMAX: "x", Unit.VECTOR: "x", Unit.S: "s",
-            Unit.STORE: "y"}
-"""Which wait field a unit obeys."""
 _IN_ORDER = frozenset({Unit.STORE, Unit.UPDATE, Unit.SOFTMAX, Unit.VECTOR})
 """Units whose writes of one kind leave in order."""
 _LOADERS = frozenset({Unit.X, Unit.S})
@@ -96,7 +93,7 @@ class Order:
         self._known: list[_Known] = []
         self._opcode = [Opcode(f["pre.opcode"]) for f in fields]
         members: list[list[int]] = [[] for _ in Semaphore]
-        last = dict.fromkeys(_WAITING, none)
+        last = dict.fromkeys(WAIT_OF, none)
         for index, f in enumerate(fields):
             opcode = Opcode(f["pre.opcode"])
             if opcode == Opcode.FENCE:
@@ -108,7 +105,7 @@ class Order:
                 continue
             units: dict[Unit, Counts] = {}
             for unit in UNITS_OF[opcode]:
-                if unit in _WAITING:
+                if unit in WAIT_OF:
                     waited = self._waited(f, unit, members, labels[index])
                     # It takes a descriptor when its last one is complete: that one's knowledge is
                     # its own.
@@ -129,7 +126,7 @@ class Order:
 
     def _waited(self, f: Fields, unit: Unit, members: list[list[int]], label: str) -> Counts:
         """Return the counts that follow from the wait of a unit."""
-        name = _WAITING[unit]
+        name = WAIT_OF[unit]
         count, semaphore = f[f"pre.wait_{name}"], f[f"pre.wait_{name}_sem"]
         if count == 0:
             return (0,) * len(Semaphore)

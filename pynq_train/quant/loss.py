@@ -50,7 +50,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         """Refuse what the softmax unit cannot compute."""
-        if self.kind not in LOSSES:
+        if not isinstance(self.kind, str) or self.kind not in LOSSES:
             raise UnknownName.among("loss", self.kind, LOSSES)
         value = self.smoothing
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -22,9 +22,9 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.backends import RunRequest
 from pynq_train.backends.base import check_request
-from pynq_train.backends.vboard.build import cache_dir
 from pynq_train.errors import BadInput, PynqTrainError
 from pynq_train.files import parse_json, path_text, read_npz, write_atomic
+from pynq_train.files.cache import cache_dir
 from pynq_train.files.schema import Anything, Flag, Items, Record, Schema, Text, Whole
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
@@ -154,7 +154,7 @@ def save(path: str | os.PathLike[str], failure: Failure) -> None:
         "board": failure.board, "contract": failure.contract_hash, "text": failure.text,
         "request": asdict(failure.request), "tensors": [t.to_dict() for t in failure.tensors],
     }
-    meta["sha256"] = checksum(meta, failure.image)
+    meta["sha256"] = _digest(meta, failure.image)
     out = io.BytesIO()
     np.savez_compressed(out, image=failure.image,
                         meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
@@ -188,7 +188,7 @@ def load(path: str | os.PathLike[str]) -> Failure:
     image = arrays["image"]
     if image.dtype != np.uint8 or image.ndim != 1 or not image.size:
         raise _wrong(name, f"an image of {image.dtype} {image.shape}")
-    found = checksum(meta, image)
+    found = _digest(meta, image)
     if meta.get("sha256") != found:
         raise BadInput(f"file {name!r} is damaged: its contents", found=found[:12],
                        expected=f"checksum {str(meta.get('sha256'))[:12]}", fix="use a copy")
@@ -202,7 +202,7 @@ def load(path: str | os.PathLike[str]) -> Failure:
     return failure
 
 
-def checksum(meta: Mapping[str, Any], image: Array) -> str:
+def _digest(meta: Mapping[str, Any], image: Array) -> str:
     """Return the SHA-256 of the metadata (without the checksum) and the image, in hex digits."""
     values = {key: value for key, value in meta.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())

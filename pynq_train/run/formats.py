@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pynq_train.arrays import Array
 from pynq_train.fixed import rne_shift, saturate
+from pynq_train.hw.layouts import MASTER
 from pynq_train.hw.words import MASTER_EXPONENT
 
 MASTER_LIMIT = (1 << 31) - 1
@@ -53,12 +54,14 @@ def range_of(largest: float) -> int:
 
 def master_words(values: Array, momentum: Array) -> NDArray[np.int64]:
     """Return int64 memory words {momentum, weight} of int32 masters and momentum."""
-    low = np.asarray(values, np.int32).astype(np.int64) & 0xFFFF_FFFF
-    words: NDArray[np.int64] = np.asarray(momentum, np.int32).astype(np.int64) << 32 | low
+    words: NDArray[np.int64] = (
+        MASTER.at("weight").insert(np.asarray(values, np.int32).astype(np.int64))
+        | MASTER.at("momentum").insert(np.asarray(momentum, np.int32).astype(np.int64)))
     return words
 
 
 def split_master_words(words: Array) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return (weights, momentum), int32, of int64 memory words {momentum, weight}."""
-    low = (words & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
-    return low, (words >> 32).astype(np.int32)
+    weights, momentum = (MASTER.at(name).extract(np.asarray(words, np.int64)).astype(np.int32)
+                         for name in ("weight", "momentum"))
+    return weights, momentum

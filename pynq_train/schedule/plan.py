@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from functools import cached_property
 
+from pynq_train.arrays import plain
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.hw.boards import Board
 from pynq_train.layers.backward_graph import (
@@ -150,9 +150,9 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
         DoesNotFit: a layer, a sum or the arena is too large; the text says what would fit.
     """
-    if isinstance(batch, bool) or not hasattr(batch, "__index__") or not 1 <= batch <= 4096:
-        raise BadInput("batch", expected="1..4096 images", found=repr(batch))
-    batch = operator.index(batch)  # NumPy's integers are none for JSON
+    batch = plain(batch)  # NumPy's integers are none for JSON
+    if type(batch) is not int or not 1 <= batch <= 4096:
+        raise BadInput("batch", expected="1..4096 images", found=repr(batch)[:80])
     if not 0 <= train_from < len(layers):
         raise BadInput("train_from", expected=f"0..{len(layers) - 1}", found=train_from)
     if trainable is None:

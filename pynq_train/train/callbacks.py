@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import BadInput, UnknownName
+from pynq_train.files import path_text
+from pynq_train.files.schema import Maybe, Number, Record, Whole
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.history import EpochResult
 from pynq_train.train.learner_view import LearnerView
@@ -71,7 +73,7 @@ class _Watch(Callback):
     """Remembers the best value of an epoch's result."""
 
     def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
-        if monitor not in MONITORS:
+        if not isinstance(monitor, str) or monitor not in MONITORS:
             raise UnknownName.among("monitor", monitor, MONITORS)
         number("min_delta", min_delta, 0, 1e9)
         self.monitor = monitor
@@ -97,7 +99,8 @@ class _Watch(Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Set the best value so far."""
-        self.best = state["best"]
+        self.best = Record({"best": Maybe(Number(any_float=True))}, open=True).check(
+            state, f"saved state of {type(self).__name__}")["best"]
 
 
 class EarlyStopping(_Watch):
@@ -112,8 +115,7 @@ class EarlyStopping(_Watch):
     def __init__(self, monitor: str = "val_loss", *, patience: int = 3,
                  min_delta: float = 0.0) -> None:
         super().__init__(monitor, min_delta)
-        whole("patience", patience)
-        self.patience = patience
+        self.patience = whole("patience", patience)
         self.waited = 0
 
     def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> bool:
@@ -128,7 +130,8 @@ class EarlyStopping(_Watch):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Set both."""
         super().restore(state)
-        self.waited = int(state["waited"])
+        self.waited = Record({"waited": Whole(0, 1 << 62)}, open=True).check(
+            state, f"saved state of {type(self).__name__}")["waited"]
 
 
 class BestModel(_Watch):
@@ -141,7 +144,7 @@ class BestModel(_Watch):
 
     def __init__(self, path: str | os.PathLike[str], *, monitor: str = "val_accuracy") -> None:
         super().__init__(monitor)
-        self.path = path
+        self.path = path_text(path, "model file")
 
     def on_epoch(self, learner: LearnerView, epoch: EpochResult) -> None:
         """Save if it is."""

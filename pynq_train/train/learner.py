@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import check_labels
@@ -25,17 +26,26 @@ from pynq_train.images import PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.quant import ExponentPolicy, Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import StepOutcome, Trainer
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.train.arguments import (
+    check_board,
+    check_given,
+    check_pair,
+    same_choice,
+    saved_smoothing,
+    saving_of,
+)
 from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
@@ -43,11 +53,11 @@ from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
-from pynq_train.train.loop import Data, Loop, Saving
+from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
-from pynq_train.train.state import TrainState
+from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 
 
 class Learner:
@@ -106,29 +116,24 @@ class Learner:
             raise BadInput("model", expected="a Graph, a Model or the name of a network",
                            found=type(model).__name__,
                            fix="use pynq_train.load() for a saved learner")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise BadInput("seed", expected="an integer", found=repr(seed))
-        whole("accumulate", accumulate, 1)
-        self.board = board
+        self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
+        accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
+        self.board, self._normalise = check_board(board, normalise)
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
-        self.seed = seed
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
-        if normalise and self.input_format.normalisation is not None:
+        if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
         self._warned: set[str] = set()
         self._has_weights = start is not None
         self.state = TrainState()
-        self._normalise = normalise
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
-        plan = make_plan(self._layers, batch, board_of(board),
-                         momentum=self.optimizer.momentum > 0 or accumulate > 1,
-                         trainable=select(self._layers, trainable))
-        self._plan = replace(plan, loss=Loss(loss, label_smoothing, self.graph.classes))
+        self._plan = self._make_plan(batch, self.optimizer.momentum > 0 or accumulate > 1,
+                                     loss, label_smoothing)
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         params = init_params(self.graph, seed) if start is None else start
         self._masters = {name: Masters.of(p) for name, p in params.items()}
@@ -222,7 +227,7 @@ class Learner:
 
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
         """Start from other weights, for example trained in float32; momentum becomes zero."""
-        check_params(self._layers, dict(params))
+        check_params(self._layers, check_given(params))
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)
@@ -261,8 +266,8 @@ class Learner:
         Raises:
             BadInput: the data do not fit the network, or are fewer than a mini-batch.
         """
-        whole("epochs", epochs, 1)
-        saving = _saving(checkpoint, checkpoint_every)
+        epochs = whole("epochs", epochs, 1)
+        saving = saving_of(checkpoint, checkpoint_every)
         called = as_callbacks(callbacks)
         form = self.input_format
         if self._normalise and form.normalisation is None:
@@ -276,8 +281,9 @@ class Learner:
                            expected=f"at least one mini-batch ({several}{self.batch})")
         validate = None
         if validation_data is not None:
-            images = self._images(validation_data[0], form)
-            wanted = check_labels(validation_data[1], len(images), self.graph.classes)
+            shown, wanted = check_pair("validation_data", validation_data)
+            images = self._images(shown, form)
+            wanted = check_labels(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
                 return self._evaluate(trainer, images, wanted)
@@ -399,15 +405,17 @@ class Learner:
                 normalise=bool(state["normalise"]),
                 trainable=state["trainable"] if trainable is None else trainable,
                 loss=state.get("loss", CROSS_ENTROPY) if loss is None else loss,
-                label_smoothing=(_smoothing(state, loss) if label_smoothing is None
+                label_smoothing=(saved_smoothing(state, loss) if label_smoothing is None
                                  else label_smoothing),
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
-            learner._policy = ExponentPolicy.from_dict(
-                state["policy"], learner._plan.quant_layers, learner._plan.backward_graph)
-            learner._policy.loss = learner._plan.loss
+            learner._take_policy(state["policy"])
+            for training in (True, False):  # ValueError, if no step could run with them
+                used = learner._policy.exponents(learner.batch, training)
+                pack_step_block(learner._plan, plan_params(
+                    learner._plan, used, SgdStep(0.0) if training else None))
             same = (learner.batch == int(state["batch"])
-                    and _same(learner.trainable, state["trainable"])
+                    and same_choice(learner.trainable, state["trainable"])
                     and learner.accumulate == state.get("accumulate", 1))
             learner.state = TrainState.from_dict(state, keep_run=same)
             channels = saved.graph.input_shape[0]
@@ -432,6 +440,25 @@ class Learner:
                 if backend is not None:
                     backend.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: present weights and state, not the open board."""
+        made_anew = ("_plan", "_layers", "_policy", "_trainer", "_backend")
+        own = {name: value for name, value in self.__dict__.items() if name not in made_anew}
+        policy = self._trainer.policy if self._trainer is not None else self._policy
+        return {**own, "_masters": self.masters, "state": copy.deepcopy(self.state),
+                "policy": policy.to_dict(), "plan": (
+                    self.batch, self._plan.momentum, self.loss, self.label_smoothing)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy; it opens the board by itself when it is needed."""
+        own = dict(state)
+        plan, policy = own.pop("plan"), own.pop("policy")
+        self.__dict__.update(own)
+        self._layers = fuse(self.graph)
+        self._plan = self._make_plan(*plan)
+        self._trainer = self._backend = None
+        self._take_policy(policy)
+
     def __enter__(self) -> Learner:
         return self
 
@@ -440,6 +467,16 @@ class Learner:
         self.close()
 
     # -- private ---------------------------------------------------------------------------------
+
+    def _make_plan(self, batch: int, momentum: bool, loss: str, smoothing: float) -> Plan:
+        plan = make_plan(self._layers, plain(batch), board_of(self.board), momentum=momentum,
+                         trainable=select(self._layers, self.trainable))
+        return replace(plan, loss=Loss(loss, plain(smoothing), self.graph.classes))
+
+    def _take_policy(self, saved: Any) -> None:
+        self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
+                                                self._plan.backward_graph)
+        self._policy.loss = self._plan.loss
 
     def _open(self) -> Trainer:
         if self._trainer is None and self.board == HLS_CSIM:
@@ -534,26 +571,3 @@ class Learner:
             **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(),
         }
-
-
-def _smoothing(state: Mapping[str, Any], loss: str | None) -> float:
-    """Return the saved label smoothing; none for another loss than the saved one."""
-    same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
-    return float(state.get("label_smoothing", 0.0)) if same else 0.0
-
-
-def _same(one: TrainableChoice, other: TrainableChoice) -> bool:
-    """Return whether two choices are equal; a saved tuple comes back as a list."""
-    return one == other if isinstance(one, str) or isinstance(other, str) else (
-        list(one) == list(other))
-
-
-def _saving(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:
-    if every is not None:
-        whole("checkpoint_every", every, 1)
-    if path is None:
-        if every is not None:
-            raise BadInput("checkpoint_every without checkpoint",
-                           fix="say where checkpoints go: checkpoint='FILE.safetensors'")
-        return None
-    return Saving(path, every)

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pynq_train.arrays import plain, set_plain_fields
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.quant import SgdStep
 from pynq_train.quant.step import nesterov_in_parts
@@ -52,6 +53,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         """Refuse values that the update unit cannot take."""
+        set_plain_fields(self)
         number("lr", self.lr, 0, 8)
         number("momentum", self.momentum, 0, 1)
         if self.momentum == 1:
@@ -62,10 +64,16 @@ class SGD:
             raise BadInput("nesterov without momentum", expected="momentum above 0", found=0,
                            fix="set momentum, for example 0.9, or leave nesterov out")
         number("weight_decay", self.weight_decay, 0, 0.03)
-        if not isinstance(self.schedule, Schedule) and self.schedule not in SCHEDULES:
+        named = isinstance(self.schedule, str) and self.schedule in SCHEDULES
+        if not isinstance(self.schedule, Schedule) and not named:
             raise UnknownName.among("schedule", self.schedule, SCHEDULES)
         whole("warmup_steps", self.warmup_steps)
-        object.__setattr__(self, "layer_lr", dict(self.layer_lr))
+        if not isinstance(self.layer_lr, Mapping) or not all(
+                isinstance(pattern, str) for pattern in self.layer_lr):
+            raise BadInput("layer_lr", expected="factors by name or pattern of layers",
+                           found=repr(self.layer_lr)[:80])
+        factors = {pattern: plain(value) for pattern, value in self.layer_lr.items()}
+        object.__setattr__(self, "layer_lr", factors)
         for pattern, value in self.layer_lr.items():
             number(f"layer_lr[{pattern!r}] * lr", value * self.lr if isinstance(
                 value, (int, float)) else value, 0, 8)
@@ -134,7 +142,7 @@ class SGD:
             if isinstance(values.get("schedule"), Mapping):
                 values["schedule"] = from_dict(values["schedule"])
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise BadInput(f"saved optimizer is malformed ({error})") from None
 
 

@@ -7,11 +7,15 @@ multiplications and divisions only: a resumed training, on whatever machine, get
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
+from pynq_train.arrays import plain, set_plain_fields
 from pynq_train.errors import BadInput, UnknownName
+
+_MOST = (1 << 62) - 1
+"""Largest number of steps, epochs and the like."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Linear(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse factors outside 0..1."""
+        set_plain_fields(self)
         number("end", self.end, 0, 1)
 
     def factor(self, step: int, total: int) -> float:
@@ -66,6 +71,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse factors outside 0..1."""
+        set_plain_fields(self)
         number("end", self.end, 0, 1)
 
     def factor(self, step: int, total: int) -> float:
@@ -88,8 +94,9 @@ class Steps(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse points that do not rise inside the training."""
+        set_plain_fields(self)
         number("drop", self.drop, 0, 1)
-        at = tuple(self.at)
+        at = tuple(map(plain, self.at)) if isinstance(self.at, Iterable) else (self.at,)
         object.__setattr__(self, "at", at)
         inside = all(isinstance(a, (int, float)) and 0 < a < 1 for a in at)
         if not inside or list(at) != sorted(set(at)):
@@ -119,6 +126,7 @@ class WarmUp(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse negative lengths."""
+        set_plain_fields(self)
         whole("steps", self.steps)
         number("most", self.most, 0, 1)
         _schedule("then", self.then)
@@ -141,6 +149,7 @@ class Chain(Schedule):
 
     def __post_init__(self) -> None:
         """Refuse negative lengths."""
+        set_plain_fields(self)
         whole("steps", self.steps)
         _schedule("first", self.first)
         _schedule("then", self.then)
@@ -174,26 +183,34 @@ def from_dict(data: Any) -> Schedule:
     try:
         values = dict(data)
         kind = values.pop("kind")
-        if kind not in _KINDS:
+        if not isinstance(kind, str) or kind not in _KINDS:
             raise UnknownName.among("schedule", kind, _KINDS)
         return _KINDS[kind](**{name: from_dict(value) if isinstance(value, dict)
                                else tuple(value) if isinstance(value, list) else value
                                for name, value in values.items()})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"saved schedule is malformed ({error})") from None
 
 
 def number(what: str, value: Any, low: float, high: float) -> None:
     """Raise :class:`BadInput` unless ``value`` is a number of ``low`` to ``high``."""
+    value = plain(value)
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or not low <= value <= high:
+    if not ok or not low <= value <= high:  # false for NaN
         raise BadInput(what, expected=f"a number of {low} to {high}", found=repr(value))
 
 
-def whole(what: str, value: Any, least: int = 0) -> None:
-    """Raise :class:`BadInput` unless ``value`` is an integer of ``least`` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInput(what, expected=f"an integer of {least} or more", found=repr(value))
+def whole(what: str, value: Any, least: int = 0, most: int = _MOST) -> int:
+    """Return ``value`` as Python's integer.
+
+    Raises:
+        BadInput: it is no integer of ``least`` to ``most``.
+    """
+    value = plain(value)
+    if type(value) is not int or not least <= value <= most:
+        upper = "or more" if most == _MOST else f"to {most}"
+        raise BadInput(what, expected=f"an integer of {least} {upper}", found=repr(value)[:80])
+    return value
 
 
 def cos_pi(x: float) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import (
-    MOST_TEXT,
     Anything,
     Either,
     Flag,
@@ -26,25 +25,27 @@ from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally
 
 MOST_COUNT = (1 << 62) - 1
 """Largest count of anything in a checkpoint."""
-_MOST_BATCH = 1 << 20
+MOST_BATCH = 1 << 20
+"""Largest mini-batch, and number of them in an update."""
 _COUNT = Whole(0, MOST_COUNT)
 
 
 _RUN = Record({"epochs": Whole(1, MOST_COUNT), "total_steps": Whole(1, MOST_COUNT),
                "images": Whole(1, MOST_COUNT), "data": Text(64), "epoch": _COUNT, "step": _COUNT,
                "tally": TALLY, "callbacks": Items(Table(Anything()), most=1000)})
+_NORMALISATION = Record({"mean": Items(Number(), least=1), "std": Items(Number(low=0), least=1)})
 _TRAINABLE: Schema = Either(Text(), Items(Text(), least=1))
 STATE = Record({
-    "board": Text(), "batch": Whole(1, _MOST_BATCH), "seed": Whole(-MOST_COUNT, MOST_COUNT),
+    "board": Text(), "batch": Whole(1, MOST_BATCH), "seed": Whole(-MOST_COUNT, MOST_COUNT),
     "trainable": _TRAINABLE, "optimizer": Table(Anything(), 100), "policy": Anything(),
     "loss": Text(among=LOSSES), "label_smoothing": Number(0, 1),
-    "accumulate": Whole(1, _MOST_BATCH), "history": EPOCHS, "steps": _COUNT, "epochs": _COUNT,
+    "accumulate": Whole(1, MOST_BATCH), "history": EPOCHS, "steps": _COUNT, "epochs": _COUNT,
     "batch_losses": Items(Number(any_float=True), most=MOST_COUNT), "run": Maybe(_RUN),
-    "normalise": Flag(),
-    "normalisation": Maybe(Record({
-        "mean": Items(Number(), least=1, most=MOST_TEXT),
-        "std": Items(Number(low=0), least=1, most=MOST_TEXT)})),
-}, optional=("board", "loss", "label_smoothing", "accumulate"), open=True)
+    "normalise": Flag(), "normalisation": Maybe(_NORMALISATION),
+    "input_format": Record({
+        "input_range": Maybe(Items(Number(), least=2, most=2)), "stated": Flag(),
+        "normalisation": Maybe(_NORMALISATION)}),
+}, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format"))
 """Training state of a checkpoint. The exponent policy and the optimizer look at theirs."""
 
 

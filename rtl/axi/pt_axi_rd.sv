@@ -84,7 +84,7 @@ module pt_axi_rd #(
   assign rready_o = 1'b1;
   assign beat_o = rvalid_i;
   assign idle_o = empty && !arvalid_o && outstanding_q == 4'd0;
-  assign err_o = outside ? 2'(pt_spec_pkg::ErrOutsideArena) : resp_err_q;
+  assign err_o = outside ? 2'(pt_abi_pkg::ErrOutsideArena) : resp_err_q;
 
   always_ff @(posedge clk) begin
     if (!rst_ni) begin
@@ -97,8 +97,8 @@ module pt_axi_rd #(
       credit_q      <= credit_q - (issue ? CountW'(burst_beats) : CountW'(0)) + CountW'(pop);
       outstanding_q <= outstanding_q + 4'(issue) - 4'(last_beat);
       if (rvalid_i && rresp_i[1] && resp_err_q == 2'd0) begin
-        resp_err_q <= rresp_i[0] ? 2'(pt_spec_pkg::ErrDecodeError)
-                                 : 2'(pt_spec_pkg::ErrSlaveError);
+        resp_err_q <= rresp_i[0] ? 2'(pt_abi_pkg::ErrDecodeError)
+                                 : 2'(pt_abi_pkg::ErrSlaveError);
       end
     end
     if (accept) begin

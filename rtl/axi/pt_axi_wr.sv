@@ -141,7 +141,7 @@ module pt_axi_wr #(
   assign beat_o = wvalid_o && wready_i;
 
   logic [1:0] resp_err_q;
-  assign err_o = outside ? 2'(pt_spec_pkg::ErrOutsideArena) : resp_err_q;
+  assign err_o = outside ? 2'(pt_abi_pkg::ErrOutsideArena) : resp_err_q;
   assign idle_o = !awvalid_o && !wvalid_o && !len_valid && outstanding_q == 4'd0 &&
                   (stop || (empty && !fifo_valid));
 
@@ -161,8 +161,8 @@ module pt_axi_wr #(
       free_words_q  <= free_words_q + CountW'(fifo_push)
                        - (issue ? CountW'(burst_beats) : CountW'(0));
       if (bvalid_i && bresp_i[1] && resp_err_q == 2'd0) begin
-        resp_err_q <= bresp_i[0] ? 2'(pt_spec_pkg::ErrDecodeError)
-                                 : 2'(pt_spec_pkg::ErrSlaveError);
+        resp_err_q <= bresp_i[0] ? 2'(pt_abi_pkg::ErrDecodeError)
+                                 : 2'(pt_abi_pkg::ErrSlaveError);
       end
     end
     if (accept) begin

@@ -35,8 +35,9 @@ module pt_array #(
   // Cycles from the accumulator read to the write.
   localparam int unsigned WriteDelay = Tr + 4;
 
-  if (Depth < 16) begin : g_check1
-    $fatal(1, "pt_array: Depth must be 16 or more");
+  if (Depth < pt_abi_pkg::AccGroupsLeast || Depth > pt_abi_pkg::AccGroupsMost) begin : g_check1
+    $fatal(1, "pt_array: Depth must be %0d..%0d", pt_abi_pkg::AccGroupsLeast,
+           pt_abi_pkg::AccGroupsMost);
   end
 
   // Everything stands still when no step or drain is on its way.

@@ -78,24 +78,44 @@ module pt_issue #(
   localparam int unsigned TapW = $clog2(MaxTaps + 1);
   // From the step to the array's accumulator read.
   localparam int unsigned ControlDelay = 11;
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgComputeWords;
 
-  if (SweepMin < 12 || SweepMin > 16) begin : g_check1
-    $fatal(1, "pt_issue: SweepMin must be 12..16 (pt_sset, read-modify-write; gap_q)");
+  if (SweepMin < pt_abi_pkg::SweepMinCyclesLeast ||
+      SweepMin > pt_abi_pkg::SweepMinCyclesMost) begin : g_check1
+    $fatal(1, "pt_issue: SweepMin must be %0d..%0d (pt_sset, read-modify-write; gap_q)",
+           pt_abi_pkg::SweepMinCyclesLeast, pt_abi_pkg::SweepMinCyclesMost);
   end
 
   // ---- configuration ----------------------------------------------------------------------------
   // The next descriptor arrives while the present one runs, and takes its place in one cycle.
-  logic [PreW-1:0]   next_pre_q;
-  logic [CfgW-1:0]   next_cfg_q, cfg_q;
-  logic [79:0]       count_q;  // iterations of the tile levels
-  logic              receiving_q, next_valid_q, load;
-  pt_spec_pkg::pre_t next_pre;
-  pt_spec_pkg::c_t   cfg;
-  assign next_pre = next_pre_q;
+  logic [64*pt_abi_pkg::CfgComputeWords-1:0] next_cfg, cfg_q;
+  logic [64*pt_abi_pkg::ParamWords-1:0]      param_unused;
+  logic [79:0]      count_q;  // iterations of the tile levels
+  logic             next_valid_q, load, received, tap;
+  logic [6:0]       tap_idx;
+  pt_abi_pkg::pre_t next_pre;
+  pt_abi_pkg::c_t   cfg;
   assign cfg = cfg_q;
-  assign cfg_req_o = !receiving_q && !next_valid_q;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgComputeFirst),
+    .Words(pt_abi_pkg::CfgComputeWords),
+    .Shift(1'b0),
+    .Gate(1'b1)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(next_valid_q),
+    .end_o(received),
+    .pre_o(next_pre),
+    .section_o(next_cfg),
+    .param_o(param_unused),
+    .tap_o(tap),
+    .tap_idx_o(tap_idx)
+  );
 
   // Taps: {mute, first, abase, voff}, read with one cycle of latency; two tables.
   localparam int unsigned TapBits = PairW + (AccW - 1) + 2;
@@ -103,43 +123,32 @@ module pt_issue #(
   logic [TapBits-1:0]  taps [2**(TapW + 1)];
   logic [TapBits-1:0]  tap_q;
   logic                table_q;  // taps of the present descriptor
-  pt_spec_pkg::tap_t   tap_in;
+  pt_abi_pkg::tap_t   tap_in;
   assign tap_in = cfg_data_i;
 
   logic cfg_clk;
   pt_clock_gate u_cfg_clock (
     .clk_i,
     .rst_ni,
-    .active_i(cfg_valid_i || load),
+    .active_i(tap || load),
     .clk_o(cfg_clk)
   );
-  // Word by word, not shifted: bits that nobody reads cost nothing.
   always_ff @(posedge cfg_clk) begin
-    if (cfg_valid_i) begin
-      for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
-        if (cfg_idx_i == 8'(w)) next_pre_q[64*w+:64] <= cfg_data_i;
-      end
-      for (int unsigned w = 0; w < pt_spec_pkg::CfgComputeWords; w++) begin
-        if (cfg_idx_i == 8'(pt_spec_pkg::CfgComputeFirst + w)) next_cfg_q[64*w+:64] <= cfg_data_i;
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
-        taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))}] <=
-            {tap_in.mute, tap_in.first, tap_in.abase[AccW-2:0], tap_in.voff[PairW-1:0]};
-      end
+    if (tap) begin
+      taps[{!table_q, tap_idx[TapW-1:0]}] <=
+          {tap_in.mute, tap_in.first, tap_in.abase[AccW-2:0], tap_in.voff[PairW-1:0]};
     end
     if (load) begin
       count_q <= next_pre.t;
-      cfg_q   <= next_cfg_q;
+      cfg_q   <= next_cfg;
     end
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      receiving_q  <= 1'b0;
       next_valid_q <= 1'b0;
       table_q      <= 1'b0;
     end else begin
-      if (cfg_valid_i) receiving_q <= !cfg_last_i;
-      if (cfg_valid_i && cfg_last_i) next_valid_q <= 1'b1;
+      if (received) next_valid_q <= 1'b1;
       else if (load) next_valid_q <= 1'b0;
       table_q <= table_q ^ load;
     end

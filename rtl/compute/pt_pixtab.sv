@@ -29,13 +29,14 @@ module pt_pixtab #(
 );
   localparam int unsigned RowW = $clog2(Rows);
   localparam int unsigned PairW = QW + 2;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgPixWords;
 
   if (Tp != 3) begin : g_check1
     $fatal(1, "pt_pixtab: Tp must be 3");
   end
-  if (QW < 4 || QW > 14) begin : g_check2
-    $fatal(1, "pt_pixtab: QW must be 4..14");
+  if (QW < $clog2(pt_abi_pkg::XBankWordsLeast) ||
+      QW > $clog2(pt_abi_pkg::XBankWordsMost)) begin : g_check2
+    $fatal(1, "pt_pixtab: 2**QW must be %0d..%0d", pt_abi_pkg::XBankWordsLeast,
+           pt_abi_pkg::XBankWordsMost);
   end
 
   // Everything but the table's reads rests between fillings.
@@ -48,17 +49,13 @@ module pt_pixtab #(
   );
 
   // Configuration: the unit's own section only.
-  logic [CfgW-1:0]   cfg_q;
-  pt_spec_pkg::pix_t cfg;
-  assign cfg = cfg_q;
-  always_ff @(posedge clk) begin
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgPixFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgPixFirst + pt_spec_pkg::CfgPixWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
-    end
-  end
+  logic [64*pt_abi_pkg::ParamWords-1:0]  param_unused;
+  pt_abi_pkg::pre_t pre_unused;
+  pt_abi_pkg::pix_t cfg;
+  logic                        received, tap_unused;
+  logic [6:0]                  tap_idx_unused;
 
-  typedef enum logic [1:0] {StIdle, StConfig, StStart, StFill} state_e;
+  typedef enum logic [1:0] {StIdle, StStart, StFill} state_e;
   state_e state_q;
 
   assign active = cfg_valid_i || state_q != StIdle || table_free_i;
@@ -68,7 +65,25 @@ module pt_pixtab #(
   logic [1:0] used_q;
   logic       filled;
   assign table_ready_o = used_q != 2'd0;
-  assign cfg_req_o = (state_q == StIdle) && (used_q != 2'd2);
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgPixFirst),
+    .Words(pt_abi_pkg::CfgPixWords)
+  ) u_rx (
+    .clk_i(clk),
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(state_q != StIdle || used_q == 2'd2),
+    .end_o(received),
+    .pre_o(pre_unused),
+    .section_o(cfg),
+    .param_o(param_unused),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
   assign done_o = filled;
 
   // Pixel scan.
@@ -118,8 +133,8 @@ module pt_pixtab #(
   logic             window, groups;
   logic [1:0]       lane_q;
   logic [PairW-1:0] lane_step, pos1, pos2, hold0_q, hold1_q;
-  assign window = cfg.pmode == 2'(pt_spec_pkg::PixWindow);
-  assign groups = cfg.pmode == 2'(pt_spec_pkg::PixGroups);
+  assign window = cfg.pmode == 2'(pt_abi_pkg::PixWindow);
+  assign groups = cfg.pmode == 2'(pt_abi_pkg::PixGroups);
   assign lane_step = cfg.lane[PairW-1:0];
   pt_add3 #(.QW(QW)) u_lane1 (.a_i(pos), .b_i(lane_step), .sum_o(pos1));
   pt_add3 #(.QW(QW)) u_lane2 (.a_i(pos1), .b_i(lane_step), .sum_o(pos2));
@@ -145,8 +160,7 @@ module pt_pixtab #(
       rslot_q <= 1'b0;
     end else begin
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StIdle:   if (received) state_q <= StStart;
         StStart:  state_q <= StFill;
         StFill:   if (last) state_q <= StIdle;
         default:  state_q <= StIdle;
@@ -181,5 +195,6 @@ module pt_pixtab #(
   );
 
   logic unused;
-  assign unused = &{1'b0, first_unused, idx_unused, cfg};
+  assign unused = &{1'b0, first_unused, idx_unused, cfg, pre_unused, param_unused, tap_unused,
+                    tap_idx_unused};
 endmodule

@@ -40,8 +40,9 @@ module pt_sset #(
   if (Tm != 16 && Tm != 32) begin : g_check1
     $fatal(1, "pt_sset: Tm must be 16 or 32");
   end
-  if (Depth < 64 || Depth > 8192) begin : g_check2
-    $fatal(1, "pt_sset: Depth must be 64..8192");
+  if (Depth < pt_abi_pkg::SRingWordsLeast || Depth > pt_abi_pkg::SRingWordsMost) begin : g_check2
+    $fatal(1, "pt_sset: Depth must be %0d..%0d", pt_abi_pkg::SRingWordsLeast,
+           pt_abi_pkg::SRingWordsMost);
   end
 
   // Write side. Chunks are multiples of 4 words, so the banks hold neighbouring words of a line.
@@ -71,7 +72,7 @@ module pt_sset #(
       taken_q <= taken_q + (AddrW + 1)'(moved)
                  - (free_q[8] ? free_words_q[8][AddrW:0] : (AddrW + 1)'(0));
       free_q  <= {free_q[7:0], free_i};
-      space_o <= taken_q + (AddrW + 1)'(pt_spec_pkg::RingMargin) < (AddrW + 1)'(Depth);
+      space_o <= taken_q + (AddrW + 1)'(pt_abi_pkg::RingMargin) < (AddrW + 1)'(Depth);
     end
     free_words_q[0] <= chunk_i;
     for (int unsigned k = 1; k < 9; k++) free_words_q[k] <= free_words_q[k-1];

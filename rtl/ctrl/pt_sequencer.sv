@@ -39,12 +39,12 @@ module pt_sequencer #(
   output logic                          data_ready_o,
   input  logic [63:0]                   data_i,
   // configuration bus; bits by unit number
-  input  logic [pt_spec_pkg::Units-1:0] cfg_req_i,
-  output logic [pt_spec_pkg::Units-1:0] cfg_valid_o,
+  input  logic [pt_abi_pkg::Units-1:0] cfg_req_i,
+  output logic [pt_abi_pkg::Units-1:0] cfg_valid_o,
   output logic [7:0]                    cfg_idx_o,
   output logic [63:0]                   cfg_data_o,
   output logic                          cfg_last_o,
-  input  logic [pt_spec_pkg::Units-1:0] unit_done_i,
+  input  logic [pt_abi_pkg::Units-1:0] unit_done_i,
   // errors and stopping
   input  logic                          err_valid_i,
   input  logic [7:0]                    err_code_i,
@@ -63,11 +63,12 @@ module pt_sequencer #(
   output logic [31:0]                   retired_o,
   output logic [63:0]                   cycles_o
 );
-  if (MaxTaps < 1 || MaxTaps > 126) begin : g_check
-    $fatal(1, "pt_sequencer: MaxTaps must be 1..126");
+  if (MaxTaps < pt_abi_pkg::MaxTapsLeast || MaxTaps > pt_abi_pkg::MaxTapsMost) begin : g_check
+    $fatal(1, "pt_sequencer: MaxTaps must be %0d..%0d", pt_abi_pkg::MaxTapsLeast,
+           pt_abi_pkg::MaxTapsMost);
   end
-  if (pt_spec_pkg::FetchAhead < 1 || pt_spec_pkg::FetchAhead >= pt_spec_pkg::Slots ||
-      pt_spec_pkg::FetchRestCycles < 2) begin : g_rest
+  if (pt_abi_pkg::FetchAhead < 1 || pt_abi_pkg::FetchAhead >= pt_spec_pkg::Slots ||
+      pt_abi_pkg::FetchRestCycles < 2) begin : g_rest
     $fatal(1, "pt_sequencer: FetchAhead must be 1..Slots-1, FetchRestCycles 2 or more");
   end
   if (pt_spec_pkg::Slots < 2 || (pt_spec_pkg::Slots & (pt_spec_pkg::Slots - 1)) != 0) begin : g_pow2
@@ -77,12 +78,14 @@ module pt_sequencer #(
   localparam int unsigned Slots = pt_spec_pkg::Slots;
   localparam int unsigned SlotW = $clog2(Slots);
   localparam int unsigned PtrW = SlotW + 1;  // slot and one more bit: full differs from empty
-  localparam int unsigned Units = pt_spec_pkg::Units;
-  localparam int unsigned Sems = 4;
+  localparam int unsigned Units = pt_abi_pkg::Units;
+  localparam int unsigned Sems = pt_abi_pkg::Semaphores;
+  localparam int unsigned SemW = $clog2(Sems);
+  localparam int unsigned UnitW = $clog2(Units);
   // Words behind the last section that a unit sees are not fetched.
-  localparam int unsigned FetchWords = pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords;
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam logic [7:0] ParamIdx = 8'(pt_spec_pkg::ParamIndex);
+  localparam int unsigned FetchWords = pt_abi_pkg::FetchWords;
+  localparam int unsigned PreW = 64 * pt_abi_pkg::SecPreWords;
+  localparam logic [7:0] ParamIdx = 8'(pt_abi_pkg::ParamIndex);
 
   // ---- main state -------------------------------------------------------------------------------
   typedef enum logic [2:0] {StIdle, StRun, StStop, StFailed, StDrain, StReset} state_e;
@@ -114,14 +117,14 @@ module pt_sequencer #(
   logic [Units-1:0][Slots-1:0] pending_q, pending_d;
   logic [Slots-1:0]            finished_q;     // no unit is pending
   logic [Slots-1:0]            stop_q, bad_q;  // fence or illegal; illegal
-  logic [Slots-1:0][2:0]       signal_q;
+  logic [Slots-1:0][SemW:0]    signal_q;  // Sems: none
   logic [SlotW-1:0]            head, tail;
   logic                        retire, slot_filled;
   // Taps; semaphore and count to reach of X, S and store unit.
   (* ram_style = "distributed" *)
   logic [7:0]                  taps [Slots];
   (* ram_style = "distributed" *)
-  logic [17:0]                 wait_x [Slots], wait_s [Slots], wait_y [Slots];
+  logic [SemW+15:0]            wait_x [Slots], wait_s [Slots], wait_y [Slots];
   assign head = head_q[SlotW-1:0];
   assign tail = tail_q[SlotW-1:0];
   assign used = tail_q - head_q;
@@ -132,40 +135,29 @@ module pt_sequencer #(
   logic [31:0]       desc_off_q, left_q;
   logic [7:0]        widx_q, widx_next, end_idx;
   logic [PreW-1:0]   pre_q;
-  pt_spec_pkg::pre_t pre;
+  pt_abi_pkg::pre_t pre;
   logic              fence, bad_head, bad_count, bad_sem, no_more;
   logic [Units-1:0]  uses;
   // Cycles for which the next fetch rests if the units have enough to do.
-  localparam int unsigned RestW = $clog2(pt_spec_pkg::FetchRestCycles);
+  localparam int unsigned RestW = $clog2(pt_abi_pkg::FetchRestCycles);
   logic [RestW-1:0]  rest_q;
   logic              hungry;
-  assign hungry = used < PtrW'(pt_spec_pkg::FetchAhead) || rest_q == '0;
+  assign hungry = used < PtrW'(pt_abi_pkg::FetchAhead) || rest_q == '0;
   assign pre = pre_q;
-  assign fence = pre.opcode == 8'(pt_spec_pkg::OpFence);
+  assign fence = pre.opcode == 8'(pt_abi_pkg::OpFence);
   assign widx_next = widx_q == 8'(FetchWords - 1) ? ParamIdx : widx_q + 8'd1;
 
   always_comb begin
-    uses = '0;
+    uses = pt_abi_pkg::units_of(pre.opcode);
     bad_count = 1'b0;
-    if (pre.opcode == 8'(pt_spec_pkg::OpConv) || pre.opcode == 8'(pt_spec_pkg::OpGradient)) begin
-      uses[pt_spec_pkg::UnitPix] = 1'b1;
-      uses[pt_spec_pkg::UnitX] = 1'b1;
-      uses[pt_spec_pkg::UnitS] = 1'b1;
-      uses[pt_spec_pkg::UnitCompute] = 1'b1;
-      uses[pt_spec_pkg::UnitStore] = 1'b1;
-      for (int unsigned l = 0; l < 5; l++) bad_count = bad_count | (pre.t[l] == 16'd0);
+    for (int unsigned l = 0; l < pt_abi_pkg::TileLevels; l++) begin
+      bad_count = bad_count | (pt_abi_pkg::is_tiled(pre.opcode) && pre.t[l] == 16'd0);
     end
-    uses[pt_spec_pkg::UnitUpdate] = pre.opcode == 8'(pt_spec_pkg::OpUpdate) ||
-                               pre.opcode == 8'(pt_spec_pkg::OpGradient);
-    uses[pt_spec_pkg::UnitSoftmax] = pre.opcode == 8'(pt_spec_pkg::OpSoftmax);
-    uses[pt_spec_pkg::UnitVector] = pre.opcode == 8'(pt_spec_pkg::OpVector) ||
-                               pre.opcode == 8'(pt_spec_pkg::OpNorm) ||
-                               pre.opcode == 8'(pt_spec_pkg::OpPool);
     bad_head = pre.n_taps > 8'(MaxTaps) || (!fence && uses == '0);
     bad_sem = pre.signal >= 8'(Sems) || pre.wait_x_sem >= 8'(Sems) ||
               pre.wait_s_sem >= 8'(Sems) || pre.wait_y_sem >= 8'(Sems);
     no_more = fence || bad_head;
-    end_idx = no_more ? ParamIdx : 8'(pt_spec_pkg::TapIndex) + pre.n_taps;
+    end_idx = no_more ? ParamIdx : 8'(pt_abi_pkg::TapIndex) + pre.n_taps;
   end
 
   always_comb begin
@@ -174,8 +166,8 @@ module pt_sequencer #(
     run_off_o = desc_off_q;
     run_len_o = 16'(FetchWords);
     if (fetch_q == FtParam) begin
-      run_off_o = step_off_i + {12'd0, pre.param, 4'd0};
-      run_len_o = 16'(pt_spec_pkg::ParamWords);
+      run_off_o = step_off_i + 32'(pre.param) * 32'(pt_abi_pkg::ParamBytes);
+      run_len_o = 16'(pt_abi_pkg::ParamWords);
     end
     if (fetch_q == FtTaps) begin
       run_off_o = pre.taps_off;
@@ -192,7 +184,7 @@ module pt_sequencer #(
       unique case (fetch_q)
         FtIdle:  if (running && left_q != 32'd0 && !used[PtrW-1] && hungry) fetch_q <= FtDesc;
         FtDesc:  if (run_ready_i) fetch_q <= FtHead;
-        FtHead:  if (widx_q >= 8'(pt_spec_pkg::SecPreWords)) fetch_q <= no_more ? FtWait : FtParam;
+        FtHead:  if (widx_q >= 8'(pt_abi_pkg::SecPreWords)) fetch_q <= no_more ? FtWait : FtParam;
         FtParam: if (run_ready_i) fetch_q <= pre.n_taps == 8'd0 ? FtWait : FtTaps;
         FtTaps:  if (run_ready_i) fetch_q <= FtWait;
         FtWait:  if (slot_filled) fetch_q <= FtIdle;
@@ -203,61 +195,60 @@ module pt_sequencer #(
       desc_off_q <= program_off_i;
       left_q     <= program_count_i;
     end else if (slot_filled) begin
-      desc_off_q <= desc_off_q + 32'(pt_spec_pkg::DescriptorBytes);
+      desc_off_q <= desc_off_q + 32'(pt_abi_pkg::DescriptorBytes);
       left_q     <= left_q - 32'd1;
     end
     if (begin_run) rest_q <= '0;
-    else if (slot_filled) rest_q <= RestW'(pt_spec_pkg::FetchRestCycles - 1);
+    else if (slot_filled) rest_q <= RestW'(pt_abi_pkg::FetchRestCycles - 1);
     else if (rest_q != '0) rest_q <= rest_q - RestW'(1);
     if (fetch_q == FtIdle) widx_q <= 8'd0;
     else if (data_valid_i) widx_q <= widx_next;
-    if (data_valid_i && widx_q < 8'(pt_spec_pkg::SecPreWords)) begin
+    if (data_valid_i && widx_q < 8'(pt_abi_pkg::SecPreWords)) begin
       pre_q <= {data_i, pre_q[PreW-1:64]};
     end
     if (slot_filled) begin
       uses_q[tail]   <= uses;
       stop_q[tail]   <= no_more || bad_count || bad_sem;
       bad_q[tail]    <= bad_head || bad_count || bad_sem;
-      // Fences and illegal descriptors count on no semaphore: 4 is none.
-      signal_q[tail] <= no_more || bad_count || bad_sem ? 3'd4 : {1'b0, pre.signal[1:0]};
+      // Fences and illegal descriptors count on no semaphore.
+      signal_q[tail] <= no_more || bad_count || bad_sem ?
+                        (SemW+1)'(Sems) : {1'b0, pre.signal[SemW-1:0]};
       taps[tail]     <= pre.n_taps;
-      wait_x[tail]   <= {pre.wait_x_sem[1:0], pre.wait_x};
-      wait_s[tail]   <= {pre.wait_s_sem[1:0], pre.wait_s};
-      wait_y[tail]   <= {pre.wait_y_sem[1:0], pre.wait_y};
+      wait_x[tail]   <= {pre.wait_x_sem[SemW-1:0], pre.wait_x};
+      wait_s[tail]   <= {pre.wait_s_sem[SemW-1:0], pre.wait_s};
+      wait_y[tail]   <= {pre.wait_y_sem[SemW-1:0], pre.wait_y};
     end
   end
 
   // ---- scan: one unit per cycle, decision in the cycle after ------------------------------------
   logic [Units-1:0][PtrW-1:0] ptr_q;  // next descriptor of each unit, between head and tail
   logic [Sems-1:0][15:0]      sem_q;
-  logic [2:0]                 scan_q, cand_unit_q, serve_unit_q;
+  logic [UnitW-1:0]           scan_q, cand_unit_q, serve_unit_q;
   logic [PtrW-1:0]            scan_ptr, cand_ptr_q;
   logic [SlotW-1:0]           scan_slot;
   logic                       cand_valid_q, cand_uses_q, cand_stop_q, cand_req_q, cand_ok;
   logic [15:0]                cand_wait_q, cand_sem;
-  logic [1:0]                 cand_sem_q;
+  logic [SemW-1:0]            cand_sem_q;
   logic                       serve_q, serve_start, skip;
   assign scan_ptr = ptr_q[scan_q];
   assign scan_slot = scan_ptr[SlotW-1:0];
 
   always_ff @(posedge clk_i) begin
-    scan_q       <= scan_q >= 3'(Units - 1) ? 3'd0 : scan_q + 3'd1;
+    scan_q       <= scan_q >= UnitW'(Units - 1) ? '0 : scan_q + UnitW'(1);
     cand_unit_q  <= scan_q;
     cand_ptr_q   <= scan_ptr;
     cand_valid_q <= running && !serve_q && scan_ptr != tail_q;
     cand_uses_q  <= uses_q[scan_slot][scan_q];
     cand_stop_q  <= stop_q[scan_slot];
     cand_req_q   <= cfg_req_i[scan_q];
-    unique case (scan_q)
-      3'(pt_spec_pkg::UnitX), 3'(pt_spec_pkg::UnitUpdate), 3'(pt_spec_pkg::UnitSoftmax),
-      3'(pt_spec_pkg::UnitVector):
-        {cand_sem_q, cand_wait_q} <= wait_x[scan_slot];
-      3'(pt_spec_pkg::UnitS): {cand_sem_q, cand_wait_q} <= wait_s[scan_slot];
-      3'(pt_spec_pkg::UnitStore): {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
-      default: {cand_sem_q, cand_wait_q} <= 18'd0;
+    unique case (pt_abi_pkg::wait_of(scan_q))
+      pt_abi_pkg::WaitX: {cand_sem_q, cand_wait_q} <= wait_x[scan_slot];
+      pt_abi_pkg::WaitS: {cand_sem_q, cand_wait_q} <= wait_s[scan_slot];
+      pt_abi_pkg::WaitY: {cand_sem_q, cand_wait_q} <= wait_y[scan_slot];
+      default: {cand_sem_q, cand_wait_q} <= '0;
     endcase
     if (!rst_ni) begin
-      scan_q       <= 3'd0;
+      scan_q       <= '0;
       cand_valid_q <= 1'b0;
     end
   end
@@ -272,7 +263,7 @@ module pt_sequencer #(
   for (genvar u = 0; u < Units; u++) begin : g_ptr
     logic move;
     assign move = (retire && ptr_q[u] == head_q) ||
-                  ((skip || serve_start) && cand_unit_q == 3'(u));
+                  ((skip || serve_start) && cand_unit_q == UnitW'(u));
     always_ff @(posedge clk_i) begin
       if (!rst_ni || begin_run) ptr_q[u] <= '0;
       else if (move) ptr_q[u] <= ptr_q[u] + PtrW'(1);
@@ -289,42 +280,8 @@ module pt_sequencer #(
   logic [7:0]       idx1_q, idx2_q;
   assign serve_last = segment_q == SgTail && sidx_q == serve_end_q;
 
-  always_comb begin
-    unique case (serve_unit_q)
-      3'(pt_spec_pkg::UnitPix): begin
-        own_first = 8'(pt_spec_pkg::CfgPixFirst);
-        own_last = 8'(pt_spec_pkg::CfgPixFirst + pt_spec_pkg::CfgPixWords - 1);
-      end
-      3'(pt_spec_pkg::UnitX): begin
-        own_first = 8'(pt_spec_pkg::CfgXFirst);
-        own_last = 8'(pt_spec_pkg::CfgXFirst + pt_spec_pkg::CfgXWords - 1);
-      end
-      3'(pt_spec_pkg::UnitS): begin
-        own_first = 8'(pt_spec_pkg::CfgSFirst);
-        own_last = 8'(pt_spec_pkg::CfgSFirst + pt_spec_pkg::CfgSWords - 1);
-      end
-      3'(pt_spec_pkg::UnitCompute): begin
-        own_first = 8'(pt_spec_pkg::CfgComputeFirst);
-        own_last = 8'(pt_spec_pkg::CfgComputeFirst + pt_spec_pkg::CfgComputeWords - 1);
-      end
-      3'(pt_spec_pkg::UnitStore): begin
-        own_first = 8'(pt_spec_pkg::CfgStoreFirst);
-        own_last = 8'(pt_spec_pkg::CfgStoreFirst + pt_spec_pkg::CfgStoreWords - 1);
-      end
-      3'(pt_spec_pkg::UnitUpdate): begin
-        own_first = 8'(pt_spec_pkg::CfgUpdateFirst);
-        own_last = 8'(pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords - 1);
-      end
-      3'(pt_spec_pkg::UnitVector): begin
-        own_first = 8'(pt_spec_pkg::CfgVectorFirst);
-        own_last = 8'(pt_spec_pkg::CfgVectorFirst + pt_spec_pkg::CfgVectorWords - 1);
-      end
-      default: begin
-        own_first = 8'(pt_spec_pkg::CfgSoftmaxFirst);
-        own_last = 8'(pt_spec_pkg::CfgSoftmaxFirst + pt_spec_pkg::CfgSoftmaxWords - 1);
-      end
-    endcase
-  end
+  assign own_first = pt_abi_pkg::cfg_first(serve_unit_q);
+  assign own_last = pt_abi_pkg::cfg_last(serve_unit_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || !running) begin
@@ -344,14 +301,13 @@ module pt_sequencer #(
     if (serve_start) begin
       serve_unit_q <= cand_unit_q;
       serve_slot_q <= cand_ptr_q[SlotW-1:0];
-      serve_end_q  <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1);
-      if (cand_unit_q == 3'(pt_spec_pkg::UnitS) ||
-          cand_unit_q == 3'(pt_spec_pkg::UnitCompute)) begin
-        serve_end_q <= ParamIdx + 8'(pt_spec_pkg::ParamWords - 1) + taps[cand_ptr_q[SlotW-1:0]];
+      serve_end_q  <= ParamIdx + 8'(pt_abi_pkg::ParamWords - 1);
+      if (pt_abi_pkg::TapUnits[cand_unit_q]) begin
+        serve_end_q <= ParamIdx + 8'(pt_abi_pkg::ParamWords - 1) + taps[cand_ptr_q[SlotW-1:0]];
       end
       segment_q <= SgPre;
       sidx_q    <= 8'd0;
-    end else if (segment_q == SgPre && sidx_q == 8'(pt_spec_pkg::SecPreWords - 1)) begin
+    end else if (segment_q == SgPre && sidx_q == 8'(pt_abi_pkg::SecPreWords - 1)) begin
       segment_q <= SgOwn;
       sidx_q    <= own_first;
     end else if (segment_q == SgOwn && sidx_q == own_last) begin
@@ -400,7 +356,7 @@ module pt_sequencer #(
     logic [SlotW-1:0] slot;
     logic             mine, move;
     assign slot = sem_ptr_q[k][SlotW-1:0];
-    assign mine = signal_q[slot] == 3'(k);
+    assign mine = signal_q[slot] == (SemW+1)'(k);
     // What is finished never waits: the pointer leaves a descriptor at the latest when it retires.
     assign move = running && sem_ptr_q[k] != tail_q && (!mine || finished_q[slot]);
     always_ff @(posedge clk_i) begin
@@ -462,8 +418,8 @@ module pt_sequencer #(
         error_source_o  <= 8'd0;
         error_index_o <= 32'd0;
       end else if (running && (err_valid_i || illegal)) begin
-        error_code_o  <= err_valid_i ? err_code_i : 8'(pt_spec_pkg::ErrIllegalDescriptor);
-        error_source_o  <= err_valid_i ? err_source_i : 8'(pt_spec_pkg::SourceSequencer);
+        error_code_o  <= err_valid_i ? err_code_i : 8'(pt_abi_pkg::ErrIllegalDescriptor);
+        error_source_o  <= err_valid_i ? err_source_i : 8'(pt_abi_pkg::SourceSequencer);
         error_index_o <= retired_o;
       end
       if (begin_run || state_q == StReset) retired_o <= 32'd0;

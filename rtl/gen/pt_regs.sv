@@ -21,13 +21,13 @@ module pt_regs (
   output logic [1:0]  s_axi_rresp,
   output logic        s_axi_rvalid,
   input  logic        s_axi_rready,
-  output logic [31:0] ctrl_o,
-  input  logic [31:0] status_i,
+  output pt_abi_pkg::ctrl_reg_t ctrl_o,
+  input  pt_abi_pkg::status_reg_t status_i,
   input  logic [31:0] error_index_i,
   input  logic [31:0] retired_i,
-  output logic [31:0] mode_o,
+  output pt_abi_pkg::mode_reg_t mode_o,
   output logic [31:0] arena_lo_o,
-  output logic [31:0] arena_hi_o,
+  output pt_abi_pkg::arena_hi_reg_t arena_hi_o,
   output logic [31:0] arena_bytes_o,
   output logic [31:0] program_off_o,
   output logic [31:0] program_count_o,
@@ -83,14 +83,14 @@ module pt_regs (
       if (write) begin
         s_axi_bvalid <= 1'b1;
         case ({s_axi_awaddr[11:2], 2'b00})
-          pt_spec_pkg::RegCtrl: ctrl_o <= s_axi_wdata & wmask;
-          pt_spec_pkg::RegMode: mode_o <= (mode_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegArenaLo: arena_lo_o <= (arena_lo_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegArenaHi: arena_hi_o <= (arena_hi_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegArenaBytes: arena_bytes_o <= (arena_bytes_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegProgramOff: program_off_o <= (program_off_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegProgramCount: program_count_o <= (program_count_o & ~wmask) | (s_axi_wdata & wmask);
-          pt_spec_pkg::RegStepOff: step_off_o <= (step_off_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegCtrl: ctrl_o <= s_axi_wdata & wmask;
+          pt_abi_pkg::RegMode: mode_o <= (mode_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegArenaLo: arena_lo_o <= (arena_lo_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegArenaHi: arena_hi_o <= (arena_hi_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegArenaBytes: arena_bytes_o <= (arena_bytes_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegProgramOff: program_off_o <= (program_off_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegProgramCount: program_count_o <= (program_count_o & ~wmask) | (s_axi_wdata & wmask);
+          pt_abi_pkg::RegStepOff: step_off_o <= (step_off_o & ~wmask) | (s_axi_wdata & wmask);
           default: s_axi_bvalid <= 1'b1;
         endcase
       end
@@ -105,35 +105,35 @@ module pt_regs (
       if (read) begin
         s_axi_rvalid <= 1'b1;
         case ({s_axi_araddr[11:2], 2'b00})
-          pt_spec_pkg::RegId: s_axi_rdata <= pt_spec_pkg::IdValue;
-          pt_spec_pkg::RegAbi: s_axi_rdata <= 32'(pt_spec_pkg::AbiVersion);
-          pt_spec_pkg::RegHash: s_axi_rdata <= pt_spec_pkg::ContractHash;
-          pt_spec_pkg::RegStatus: s_axi_rdata <= status_i;
-          pt_spec_pkg::RegErrorIndex: s_axi_rdata <= error_index_i;
-          pt_spec_pkg::RegRetired: s_axi_rdata <= retired_i;
-          pt_spec_pkg::RegMode: s_axi_rdata <= mode_o;
-          pt_spec_pkg::RegArenaLo: s_axi_rdata <= arena_lo_o;
-          pt_spec_pkg::RegArenaHi: s_axi_rdata <= arena_hi_o;
-          pt_spec_pkg::RegArenaBytes: s_axi_rdata <= arena_bytes_o;
-          pt_spec_pkg::RegProgramOff: s_axi_rdata <= program_off_o;
-          pt_spec_pkg::RegProgramCount: s_axi_rdata <= program_count_o;
-          pt_spec_pkg::RegStepOff: s_axi_rdata <= step_off_o;
-          pt_spec_pkg::RegCycles: s_axi_rdata <= cycles_i;
-          pt_spec_pkg::RegCyclesHi: s_axi_rdata <= cycles_hi_i;
-          pt_spec_pkg::RegBusyCycles: s_axi_rdata <= busy_cycles_i;
-          pt_spec_pkg::RegStallX: s_axi_rdata <= stall_x_i;
-          pt_spec_pkg::RegStallS: s_axi_rdata <= stall_s_i;
-          pt_spec_pkg::RegStallAcc: s_axi_rdata <= stall_acc_i;
-          pt_spec_pkg::RegStallGap: s_axi_rdata <= stall_gap_i;
-          pt_spec_pkg::RegDrainCycles: s_axi_rdata <= drain_cycles_i;
-          pt_spec_pkg::RegReadBeats0: s_axi_rdata <= read_beats0_i;
-          pt_spec_pkg::RegReadBeats1: s_axi_rdata <= read_beats1_i;
-          pt_spec_pkg::RegReadBeats2: s_axi_rdata <= read_beats2_i;
-          pt_spec_pkg::RegReadBeats3: s_axi_rdata <= read_beats3_i;
-          pt_spec_pkg::RegWriteBeats0: s_axi_rdata <= write_beats0_i;
-          pt_spec_pkg::RegWriteBeats1: s_axi_rdata <= write_beats1_i;
-          pt_spec_pkg::RegWriteBeats2: s_axi_rdata <= write_beats2_i;
-          pt_spec_pkg::RegWriteBeats3: s_axi_rdata <= write_beats3_i;
+          pt_abi_pkg::RegId: s_axi_rdata <= pt_abi_pkg::IdValue;
+          pt_abi_pkg::RegAbi: s_axi_rdata <= 32'(pt_abi_pkg::AbiVersion);
+          pt_abi_pkg::RegHash: s_axi_rdata <= pt_spec_pkg::ContractHash;
+          pt_abi_pkg::RegStatus: s_axi_rdata <= status_i;
+          pt_abi_pkg::RegErrorIndex: s_axi_rdata <= error_index_i;
+          pt_abi_pkg::RegRetired: s_axi_rdata <= retired_i;
+          pt_abi_pkg::RegMode: s_axi_rdata <= mode_o;
+          pt_abi_pkg::RegArenaLo: s_axi_rdata <= arena_lo_o;
+          pt_abi_pkg::RegArenaHi: s_axi_rdata <= arena_hi_o;
+          pt_abi_pkg::RegArenaBytes: s_axi_rdata <= arena_bytes_o;
+          pt_abi_pkg::RegProgramOff: s_axi_rdata <= program_off_o;
+          pt_abi_pkg::RegProgramCount: s_axi_rdata <= program_count_o;
+          pt_abi_pkg::RegStepOff: s_axi_rdata <= step_off_o;
+          pt_abi_pkg::RegCycles: s_axi_rdata <= cycles_i;
+          pt_abi_pkg::RegCyclesHi: s_axi_rdata <= cycles_hi_i;
+          pt_abi_pkg::RegBusyCycles: s_axi_rdata <= busy_cycles_i;
+          pt_abi_pkg::RegStallX: s_axi_rdata <= stall_x_i;
+          pt_abi_pkg::RegStallS: s_axi_rdata <= stall_s_i;
+          pt_abi_pkg::RegStallAcc: s_axi_rdata <= stall_acc_i;
+          pt_abi_pkg::RegStallGap: s_axi_rdata <= stall_gap_i;
+          pt_abi_pkg::RegDrainCycles: s_axi_rdata <= drain_cycles_i;
+          pt_abi_pkg::RegReadBeats0: s_axi_rdata <= read_beats0_i;
+          pt_abi_pkg::RegReadBeats1: s_axi_rdata <= read_beats1_i;
+          pt_abi_pkg::RegReadBeats2: s_axi_rdata <= read_beats2_i;
+          pt_abi_pkg::RegReadBeats3: s_axi_rdata <= read_beats3_i;
+          pt_abi_pkg::RegWriteBeats0: s_axi_rdata <= write_beats0_i;
+          pt_abi_pkg::RegWriteBeats1: s_axi_rdata <= write_beats1_i;
+          pt_abi_pkg::RegWriteBeats2: s_axi_rdata <= write_beats2_i;
+          pt_abi_pkg::RegWriteBeats3: s_axi_rdata <= write_beats3_i;
           default: s_axi_rdata <= 32'd0;
         endcase
       end

@@ -19,7 +19,7 @@ module pt_addr_gen #(
   input  logic                rst_ni,
   input  logic                start_i,
   output logic                busy_o,
-  input  pt_spec_pkg::addr_gen_t  addr_gen_i,
+  input  pt_abi_pkg::addr_gen_t  addr_gen_i,
   input  logic [79:0]         count_i,        // iterations of tile level 0..4, 16 bit each
   input  logic [31:0]         faddr_i,
   input  logic [159:0]        fdaddr_i,
@@ -60,8 +60,8 @@ module pt_addr_gen #(
   localparam int unsigned AddrW = 29;
 
   logic masked, unpool;
-  assign masked = Flags && addr_gen_i.mode == 2'(pt_spec_pkg::LoadMask);
-  assign unpool = Flags && addr_gen_i.mode == 2'(pt_spec_pkg::LoadUnpool);
+  assign masked = Flags && addr_gen_i.mode == 2'(pt_abi_pkg::LoadMask);
+  assign unpool = Flags && addr_gen_i.mode == 2'(pt_abi_pkg::LoadUnpool);
 
   // ---- tiles ------------------------------------------------------------------------------------
   typedef enum logic [2:0] {StIdle, StLook, StClip, StCount, StRuns, StOffer} state_e;

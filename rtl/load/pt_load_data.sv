@@ -14,7 +14,7 @@ module pt_load_data (
   // settings of the descriptor
   input  logic [1:0]  mode_i,
   input  pt_activation_pkg::activation_grad_t grad_i,   // gradient of the activation
-  input  logic [63:0] pos_i,          // jumps at levels 0..3, ternary pairs
+  input  logic [3:0][15:0] pos_i,     // jumps at levels 0..3, ternary pairs
   // rows
   input  logic        rec_valid_i,
   output logic        rec_ready_o,
@@ -51,7 +51,7 @@ module pt_load_data (
   logic clk, active;
 
   logic unpool, en;
-  assign unpool = mode_i == 2'(pt_spec_pkg::LoadUnpool);
+  assign unpool = mode_i == 2'(pt_abi_pkg::LoadUnpool);
   assign en = !out_valid_o || out_ready_i;
 
   // ---- sequence of a row ------------------------------------------------------------------------
@@ -142,12 +142,12 @@ module pt_load_data (
   assign write_soon_o = row_end && next_q == 2'd3 && write_q;
 
   // ---- flags of the row -------------------------------------------------------------------------
-  localparam int unsigned FlagW = $clog2(pt_spec_pkg::FlagRowWords);
+  localparam int unsigned FlagW = $clog2(pt_abi_pkg::FlagRowWords);
   if (FlagW > 6) begin : g_check
     $fatal(1, "pt_load_data: FlagRowWords must be 64 or less (widths of the ports)");
   end
   (* ram_style = "distributed" *)
-  logic [63:0]      flag_mem [pt_spec_pkg::FlagRowWords];
+  logic [63:0]      flag_mem [pt_abi_pkg::FlagRowWords];
   logic [FlagW-1:0] flag_at_q;
   always_ff @(posedge clk) begin
     if (load) flag_at_q <= '0;
@@ -182,9 +182,14 @@ module pt_load_data (
   // ---- stage 2: lanes and position --------------------------------------------------------------
   logic [3:0]  flags, keep;
   logic [63:0] gradient;
-  logic [15:0] pooled, pos_q, pos_jump, pos_next;
-  assign pooled = flag1_q[{x1_q[2:1], 4'b0000}+:16];
-  assign flags = unpool ? pooled[3:0] : flag1_q[{x1_q, 2'b00}+:4];
+  logic [15:0] pos_q, pos_jump, pos_next;
+  pt_abi_pkg::mask_flags_t      masks;
+  pt_abi_pkg::pool_flag_t [3:0] pool_flags;
+  pt_abi_pkg::pool_flag_t       pooled;
+  assign masks = flag1_q;
+  assign pool_flags = flag1_q;
+  assign pooled = pool_flags[x1_q[2:1]];
+  assign flags = unpool ? pooled.mask : masks.mask[x1_q];
   pt_activation_grad u_grad (
     .grad_i,
     .flags_i(flags),
@@ -193,18 +198,18 @@ module pt_load_data (
   );
   always_comb begin
     for (int unsigned l = 0; l < 4; l++) begin
-      keep[l] = !unpool || pooled[4+2*l+:2] == {y_odd1_q, x1_q[0]};
+      keep[l] = !unpool || pooled.index[l] == {y_odd1_q, x1_q[0]};
       if (zero1_q) keep[l] = 1'b0;
     end
   end
 
   always_comb begin
-    pos_jump = pos_i[15:0];
+    pos_jump = pos_i[0];
     if (end1_q) begin
       unique case (next1_q)
-        2'd0:    pos_jump = pos_i[31:16];
-        2'd1:    pos_jump = pos_i[47:32];
-        default: pos_jump = pos_i[63:48];
+        2'd0:    pos_jump = pos_i[1];
+        2'd1:    pos_jump = pos_i[2];
+        default: pos_jump = pos_i[3];
       endcase
     end
   end
@@ -244,4 +249,6 @@ module pt_load_data (
     .clk_o(clk)
   );
 
+  logic unused;
+  assign unused = &{1'b0, pooled};
 endmodule

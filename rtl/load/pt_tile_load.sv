@@ -62,10 +62,8 @@ module pt_tile_load #(
   input  logic        wr_idle_i
 );
   localparam bit IsS = Kind == 1;
-  localparam int unsigned CfgFirst = IsS ? pt_spec_pkg::CfgSFirst : pt_spec_pkg::CfgXFirst;
-  localparam int unsigned CfgWords = IsS ? pt_spec_pkg::CfgSWords : pt_spec_pkg::CfgXWords;
-  localparam int unsigned CfgW = 64 * CfgWords;
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
+  localparam int unsigned CfgFirst = IsS ? pt_abi_pkg::CfgSFirst : pt_abi_pkg::CfgXFirst;
+  localparam int unsigned CfgWords = IsS ? pt_abi_pkg::CfgSWords : pt_abi_pkg::CfgXWords;
   // Rows between runs and data: covers the memory's latency for short rows.
   localparam int unsigned FifoRows = 32;
 
@@ -75,79 +73,76 @@ module pt_tile_load #(
 
   // ---- configuration ----------------------------------------------------------------------------
   // Words wait in a queue until the address generator is free, then take their places one by one.
-  localparam int unsigned Words = pt_spec_pkg::SecPreWords + CfgWords;
-  localparam int unsigned PlaceW = $clog2(Words + 1);
-  logic [PreW-1:0]    pre_q;
-  logic [CfgW-1:0]    cfg_q;
-  pt_spec_pkg::pre_t  pre;
-  pt_spec_pkg::s_t    cfg;    // x_t differs only in the word of sum_off
-  pt_spec_pkg::addr_gen_t addr_gen;
-  logic               wanted, queued, queue_ready_unused, place;
-  logic [63:0]        word;
-  logic [5:0]         queue_count_unused;
-  logic [PlaceW-1:0]  place_q;      // words in their places
-  logic               receiving_q;  // the bus is in the middle of a descriptor
-  logic               complete, addr_gen_busy, start;
-  assign pre = pre_q;
+  logic [64*CfgWords-1:0]               cfg_q;
+  logic [64*pt_abi_pkg::ParamWords-1:0] param_unused;
+  pt_abi_pkg::pre_t      pre;
+  pt_abi_pkg::s_t        cfg;    // x_t differs only in the word of sum_off
+  pt_abi_pkg::addr_gen_t addr_gen;
+  logic                  request, receiving, queued, place, place_last, placed, tap_unused;
+  logic [6:0]            tap_idx_unused;
+  logic [7:0]            place_idx;
+  logic [63:0]           place_word;
+  logic                  complete_q, addr_gen_busy, start;
+  logic                  to_data_q, in_data_q, flush_q, take, finished, settled;
   assign cfg = cfg_q;
-  assign addr_gen = cfg_q[64*pt_spec_pkg::AddrGenWords-1:0];
-  assign wanted = cfg_idx_i < 8'(pt_spec_pkg::SecPreWords) ||
-                  (cfg_idx_i >= 8'(CfgFirst) && cfg_idx_i < 8'(CfgFirst + CfgWords));
+  assign addr_gen = cfg_q[64*pt_abi_pkg::AddrGenWords-1:0];
 
-  if (Words > 32) begin : g_check_words
-    $fatal(1, "pt_tile_load: a descriptor must fit the queue of 32 words");
-  end
-  pt_fifo #(
-    .Width(64),
-    .Depth(32)
-  ) u_words (
+  pt_cfg_queue #(
+    .First(CfgFirst),
+    .Words(CfgWords)
+  ) u_queue (
     .clk_i,
     .rst_ni,
-    .valid_i(cfg_valid_i && wanted),
-    .ready_o(queue_ready_unused),
-    .data_i(cfg_data_i),
-    .valid_o(queued),
-    .ready_i(place),
-    .data_o(word),
-    .count_o(queue_count_unused)
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .receiving_o(receiving),
+    .queued_o(queued),
+    .go_i(!complete_q && !addr_gen_busy && !to_data_q),
+    .cfg_valid_o(place),
+    .cfg_idx_o(place_idx),
+    .cfg_data_o(place_word),
+    .cfg_last_o(place_last)
+  );
+  pt_cfg_rx #(
+    .First(CfgFirst),
+    .Words(CfgWords),
+    .Shift(1'b0),
+    .Gate(1'b1)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(request),
+    .cfg_valid_i(place),
+    .cfg_idx_i(place_idx),
+    .cfg_data_i(place_word),
+    .cfg_last_i(place_last),
+    .hold_i(complete_q),
+    .end_o(placed),
+    .pre_o(pre),
+    .section_o(cfg_q),
+    .param_o(param_unused),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
   );
 
-  // Address generator: the configuration may change when all rows are in the FIFO and the data side has taken
-  // over its part. Data side: one descriptor after the other, in_data_q until done_o.
-  logic to_data_q, in_data_q, flush_q, take, finished, settled;
-  assign complete = place_q == PlaceW'(Words);
-  assign cfg_req_o = !receiving_q && !queued && !complete;
-  assign place = queued && !complete && !addr_gen_busy && !to_data_q;
-  assign start = complete && !receiving_q;
+  // Address generator: the configuration may change when all rows are in the FIFO and the data side
+  // has taken over its part. Data side: one descriptor after the other, in_data_q until done_o.
+  assign cfg_req_o = request && !receiving && !queued;
+  assign start = complete_q && !receiving;
   assign take = to_data_q && !in_data_q;
   assign done_o = flush_q && settled;
 
-  logic place_clk;
-  pt_clock_gate u_place_clock (
-    .clk_i,
-    .rst_ni,
-    .active_i(place),
-    .clk_o(place_clk)
-  );
-  always_ff @(posedge place_clk) begin
-    for (int unsigned w = 0; w < pt_spec_pkg::SecPreWords; w++) begin
-      if (place && place_q == PlaceW'(w)) pre_q[64*w+:64] <= word;
-    end
-    for (int unsigned w = 0; w < CfgWords; w++) begin
-      if (place && place_q == PlaceW'(pt_spec_pkg::SecPreWords + w)) cfg_q[64*w+:64] <= word;
-    end
-  end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      place_q     <= '0;
-      receiving_q <= 1'b0;
-      to_data_q   <= 1'b0;
-      in_data_q   <= 1'b0;
-      flush_q     <= 1'b0;
+      complete_q <= 1'b0;
+      to_data_q  <= 1'b0;
+      in_data_q  <= 1'b0;
+      flush_q    <= 1'b0;
     end else begin
-      if (start) place_q <= '0;
-      else if (place) place_q <= place_q + PlaceW'(1);
-      if (cfg_valid_i) receiving_q <= !cfg_last_i;
+      if (start) complete_q <= 1'b0;
+      else if (placed) complete_q <= 1'b1;
       if (start) to_data_q <= 1'b1;
       else if (take) to_data_q <= 1'b0;
       if (take) in_data_q <= 1'b1;
@@ -161,16 +156,16 @@ module pt_tile_load #(
   logic [7:0]  tap_idx;
   logic [15:0] tap_woff;
   if (IsS) begin : g_taps
-    // Two tables: the next descriptor's taps arrive during the addr_gen.
+    // Two tables: the next descriptor's taps arrive while rows are generated.
     localparam int unsigned TapW = 7;
     (* ram_style = "distributed" *)
     logic [15:0] taps [2**(TapW + 1)];
     logic        table_q;
-    pt_spec_pkg::tap_t tap_in;
+    pt_abi_pkg::tap_t tap_in;
     assign tap_in = cfg_data_i;
     always_ff @(posedge clk_i) begin
-      if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::TapIndex)) begin
-        taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_spec_pkg::TapIndex))}] <= tap_in.woff;
+      if (cfg_valid_i && cfg_idx_i >= 8'(pt_abi_pkg::TapIndex)) begin
+        taps[{!table_q, TapW'(cfg_idx_i - 8'(pt_abi_pkg::TapIndex))}] <= tap_in.woff;
       end
       if (!rst_ni) table_q <= 1'b0;
       else table_q <= table_q ^ start;
@@ -436,5 +431,5 @@ module pt_tile_load #(
 
   logic unused;
   assign unused = &{1'b0, pre, cfg, addr_gen, tile_first, tile_last, x_first,
-                    rec_count_unused, queue_ready_unused, queue_count_unused};
+                    rec_count_unused, param_unused, tap_unused, tap_idx_unused};
 endmodule

@@ -53,33 +53,13 @@ module pt_softmax #(
   localparam int unsigned MantW = 23;                   // Q1.22, up to one
   localparam int unsigned SumW = MantW + ClassW;
   localparam int unsigned TotalW = 34 + ClassW;         // sum of all tq
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgSoftmaxWords;
-  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
 
   // ---- configuration ----------------------------------------------------------------------------
-  logic [PreW-1:0]             pre_q;
-  logic [CfgW-1:0]             cfg_q;
-  logic [ParamW-1:0]           param_q;
-  pt_spec_pkg::pre_t           pre;
-  pt_spec_pkg::f_t             cfg;
-  pt_spec_pkg::softmax_param_t param;
-  assign pre = pre_q;
-  assign cfg = cfg_q;
-  assign param = param_q;
-
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgSoftmaxFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgSoftmaxFirst + pt_spec_pkg::CfgSoftmaxWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
-      param_q <= {cfg_data_i, param_q[ParamW-1:64]};
-    end
-  end
+  pt_abi_pkg::pre_t           pre;
+  pt_abi_pkg::f_t             cfg;
+  pt_abi_pkg::softmax_param_t param;
+  logic                        received, tap_unused;
+  logic [6:0]                  tap_idx_unused;
 
   logic [15:0]      words_up;
   logic [WordW-1:0] word_end;  // last word of an image
@@ -90,26 +70,43 @@ module pt_softmax #(
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
-    StIdle, StConfig, StStart, StImage, StMax, StExp, StNorm, StLog, StGrad, StSquare, StZero,
+    StIdle, StStart, StImage, StMax, StExp, StNorm, StLog, StGrad, StSquare, StZero,
     StFlush, StRecord, StWords, StEnd
   } state_e;
   state_e      state_q;
   logic        start, image_ready, image_done, slot_freed, max_last, exp_last, norm_ready;
   logic        log_done, square_done, push, push_last, flushed, record_taken;
   logic [31:0] image_left_q, valid_left_q;
-  logic [1:0]  record_q;
+  logic [$clog2(pt_abi_pkg::RecordWords)-1:0] record_q;
   logic [31:0] start_stamp_q, record_stamp_q;
   assign start = state_q == StStart;
-  assign cfg_req_o = state_q == StIdle;
   assign done_o = state_q == StEnd && wr_idle_i;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgSoftmaxFirst),
+    .Words(pt_abi_pkg::CfgSoftmaxWords)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(state_q != StIdle),
+    .end_o(received),
+    .pre_o(pre),
+    .section_o(cfg),
+    .param_o(param),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       state_q <= StIdle;
     end else begin
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StIdle:   if (received) state_q <= StStart;
         StStart:  state_q <= StImage;
         StImage: begin
           if (image_left_q == 32'd0 || cfg.f_classes == 16'd0) state_q <= StFlush;
@@ -124,7 +121,7 @@ module pt_softmax #(
         StGrad, StZero: if (push_last) state_q <= StImage;
         StFlush:  if (flushed) state_q <= StRecord;
         StRecord: if (wr_run_ready_i) state_q <= StWords;
-        StWords:  if (record_taken && record_q == 2'd3) state_q <= StEnd;
+        StWords:  if (record_taken && (&record_q)) state_q <= StEnd;
         StEnd:    if (wr_idle_i) state_q <= StIdle;
         default:  state_q <= StIdle;
       endcase
@@ -150,7 +147,7 @@ module pt_softmax #(
     .clk_i,
     .rst_ni,
     .start_i(start),
-    .active_i(state_q != StIdle && state_q != StConfig),
+    .active_i(state_q != StIdle),
     .images_i(cfg.f_batch),
     .valid_images_i(param.valid),
     .classes_i(cfg.f_classes),
@@ -266,7 +263,7 @@ module pt_softmax #(
 
   always_ff @(posedge clk_i) begin
     d_q      <= cfg.f_mse ? code_abs : {max_q[15], max_q} - {z_q[15], z_q};
-    factor_q <= cfg.f_mse ? code_abs : 17'(pt_spec_pkg::Log2E);
+    factor_q <= cfg.f_mse ? code_abs : 17'(pt_abi_pkg::Log2E);
     scaled_q <= 34'(d_q) * 34'(factor_q);
     tq_q     <= scaled_q >> param.z_shift[4:0];
     if (valid_q[AtT] && loss_q[AtT]) loss_tq_q <= tq_q;
@@ -465,24 +462,27 @@ module pt_softmax #(
   assign out_pop = write_q && wdata_ready_i;
   assign record_taken = state_q == StWords && wdata_ready_i;
   always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_last_i) start_stamp_q <= stamp_i;
+    if (received) start_stamp_q <= stamp_i;
     if (state_q == StRecord) record_stamp_q <= stamp_i;
   end
   assign wr_run_valid_o = (out_valid && !write_q) || state_q == StRecord;
   assign wr_run_off_o = state_q == StRecord ? pre.rec_off : out_off;
-  assign wr_run_len_o = state_q == StRecord ? 16'(pt_spec_pkg::RecordWords) : 16'd1;
+  assign wr_run_len_o = state_q == StRecord ? 16'(pt_abi_pkg::RecordWords) : 16'd1;
   assign wr_run_last_o = 1'b1;
+  pt_abi_pkg::softmax_record_t              record;
+  logic [pt_abi_pkg::RecordWords-1:0][63:0] record_words;
+  assign record_words = record;
   always_comb begin
+    record = '0;
+    record.loss = loss_sum_q;
+    record.correct = correct_q;
+    record.start_cycle = start_stamp_q;
+    record.end_cycle = record_stamp_q;
     wdata_valid_o = write_q;
     wdata_o = out_word;
     if (state_q == StWords) begin
       wdata_valid_o = 1'b1;
-      unique case (record_q)
-        2'd0:    wdata_o = loss_sum_q;
-        2'd1:    wdata_o = {32'd0, correct_q};
-        2'd2:    wdata_o = {32'd0, start_stamp_q};
-        default: wdata_o = {32'd0, record_stamp_q};
-      endcase
+      wdata_o = record_words[record_q];
     end
   end
 
@@ -490,11 +490,11 @@ module pt_softmax #(
     if (!rst_ni) write_q <= 1'b0;
     else if (write_q) write_q <= !wdata_ready_i;
     else write_q <= out_valid && wr_run_ready_i && state_q != StRecord;
-    if (start) record_q <= 2'd0;
-    else if (record_taken) record_q <= record_q + 2'd1;
+    if (start) record_q <= '0;
+    else if (record_taken) record_q <= record_q + 1'b1;
   end
 
   logic unused;
   assign unused = &{1'b0, pre, cfg, param, words_up, step9_q, sat_unused, out_space_unused,
-                    code_valid_unused, code_sat_unused};
+                    code_valid_unused, code_sat_unused, tap_unused, tap_idx_unused};
 endmodule

@@ -18,11 +18,11 @@ module pt_softmax_rom (
   function automatic logic [Depth*Width-1:0] contents();
     for (int unsigned i = 0; i < 256; i++) begin
       contents[i*Width+:Width] =
-          {22'(pt_spec_pkg::exp2_rom(9'(i))),
-           14'(pt_spec_pkg::exp2_rom(9'(i)) - pt_spec_pkg::exp2_rom(9'(i + 1)))};
+          {22'(pt_abi_pkg::exp2_rom(9'(i))),
+           14'(pt_abi_pkg::exp2_rom(9'(i)) - pt_abi_pkg::exp2_rom(9'(i + 1)))};
       contents[(256+i)*Width+:Width] =
-          {22'(pt_spec_pkg::log2_rom(9'(i))),
-           14'(pt_spec_pkg::log2_rom(9'(i + 1)) - pt_spec_pkg::log2_rom(9'(i)))};
+          {22'(pt_abi_pkg::log2_rom(9'(i))),
+           14'(pt_abi_pkg::log2_rom(9'(i + 1)) - pt_abi_pkg::log2_rom(9'(i)))};
     end
   endfunction
   localparam logic [Depth*Width-1:0] Contents = contents();

@@ -22,7 +22,7 @@ module pt_drain #(
   input  logic                rst_ni,
   input  logic                start_i,
   output logic                busy_o,
-  input  pt_spec_pkg::y_t     cfg_i,
+  input  pt_abi_pkg::y_t     cfg_i,
   // accumulators
   input  logic                acc_tile_valid_i,
   output logic                acc_release_o,
@@ -59,8 +59,11 @@ module pt_drain #(
   // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
   localparam int unsigned CoordW = 18;
 
-  if (GroupW < 4 || GroupW > 16 || StageW < 8 || StageW > 16) begin : g_check
-    $fatal(1, "pt_drain: GroupW must be 4..16, StageW 8..16");
+  if (GroupW < $clog2(pt_abi_pkg::AccGroupsLeast) - 1 ||
+      GroupW > $clog2(pt_abi_pkg::AccGroupsMost) - 1 ||
+      StageW < $clog2(pt_abi_pkg::StageWordsLeast) - 1 ||
+      StageW > $clog2(pt_abi_pkg::StageWordsMost) - 1) begin : g_check
+    $fatal(1, "pt_drain: GroupW or StageW outside the ranges of the configuration");
   end
 
   // ---- store levels -----------------------------------------------------------------------------

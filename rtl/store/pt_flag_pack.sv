@@ -15,7 +15,7 @@ module pt_flag_pack #(
   input  logic             pool_i,
   input  logic [FlagW-1:0] fblk_i,     // staging step from one channel block to the next
   input  logic             valid_i,
-  input  logic [15:0]      bits_i,
+  input  pt_abi_pkg::pool_flag_t bits_i,
   input  logic [$clog2(Blocks)-1:0] block_i,
   input  logic             row_end_i,
   input  logic             last_i,     // the segment ends (with or without valid_i)
@@ -30,7 +30,8 @@ module pt_flag_pack #(
 
   logic [63:0]      words [Blocks];
   logic [63:0]      word;
-  logic [15:0]      entry;
+  pt_abi_pkg::mask_flags_t      masks;
+  pt_abi_pkg::pool_flag_t [3:0] pooled;
   logic [3:0]       pixel_q;
   logic [FlagW-1:0] count_q;   // finished words so far
   logic             full;
@@ -38,12 +39,11 @@ module pt_flag_pack #(
 
   always_comb begin
     word = pixel_q == 4'd0 ? 64'd0 : words[block_i];
-    entry = pool_i ? bits_i : {4{bits_i[3:0]}};
-    for (int unsigned n = 0; n < 16; n++) begin
-      if (pool_i ? pixel_q[1:0] == 2'(n / 4) : pixel_q == 4'(n)) begin
-        word[n*4+:4] = entry[n%4*4+:4];
-      end
-    end
+    masks = word;
+    masks.mask[pixel_q] = bits_i.mask;
+    pooled = word;
+    pooled[pixel_q[1:0]] = bits_i;
+    word = pool_i ? pooled : masks;
   end
 
   always_ff @(posedge clk_i) begin

@@ -37,8 +37,9 @@ module pt_grad_queue #(
   localparam int unsigned Ahead = 8;
   localparam int unsigned CreditW = $clog2(Ahead + 1);
 
-  if (Sums < 64 * Blocks || Sums != 2 ** $clog2(Sums)) begin : g_check1
-    $fatal(1, "pt_grad_queue: Sums must be a power of two of 64 * Blocks or more");
+  if (Sums < pt_abi_pkg::GradWordsPerLane * 4 * Blocks || Sums != 2 ** $clog2(Sums)) begin : g_check1
+    $fatal(1, "pt_grad_queue: Sums must be a power of two, %0d or more for each output lane",
+           pt_abi_pkg::GradWordsPerLane);
   end
   if (Blocks < 4 || Blocks > 16 || Blocks != 2 ** BlkW) begin : g_check2
     $fatal(1, "pt_grad_queue: Blocks must be 4, 8 or 16");

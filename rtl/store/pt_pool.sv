@@ -35,7 +35,7 @@ module pt_pool #(
   output logic [StageW-1:0] out_addr_o,
   output logic [$clog2(Blocks)-1:0] out_block_o,
   output logic              out_row_end_o,
-  output logic [15:0]       out_bits_o,   // flags: pooled {3 x index, mask}, else mask in bits 3..0
+  output pt_abi_pkg::pool_flag_t out_bits_o,  // without pooling the index is zero
   output logic              out_last_o
 );
   // Pooled columns x channel blocks.
@@ -43,8 +43,9 @@ module pt_pool #(
   localparam int unsigned AddrW = $clog2(Depth);
   localparam int unsigned BlkW = $clog2(Blocks);
 
-  if (Columns < 2 || Columns > 1024) begin : g_check1
-    $fatal(1, "pt_pool: Columns must be 2..1024");
+  if (Columns < pt_abi_pkg::PoolColumnsLeast || Columns > pt_abi_pkg::PoolColumnsMost) begin : g_check1
+    $fatal(1, "pt_pool: Columns must be %0d..%0d", pt_abi_pkg::PoolColumnsLeast,
+           pt_abi_pkg::PoolColumnsMost);
   end
   if (Blocks < 4 || Blocks > 16 || Blocks != 2 ** BlkW) begin : g_check2
     $fatal(1, "pt_pool: Blocks must be 4, 8 or 16");
@@ -112,15 +113,19 @@ module pt_pool #(
   // ---- row pairs --------------------------------------------------------------------------------
   logic [63:0]       data2;
   logic [3:0]        below, mask;
-  logic [7:0]        index;
+  logic [3:0][1:0]   index;
+  pt_abi_pkg::pool_flag_t bits;
   logic [StageW-1:0] count_q;    // pooled pixels so far
   always_comb begin
     for (int unsigned l = 0; l < 4; l++) begin
       below[l] = $signed(data1_q[l*16+:16]) > $signed(line[l*16+:16]) || !pool_i;
       data2[l*16+:16] = below[l] ? data1_q[l*16+:16] : line[l*16+:16];
-      index[2*l+:2] = {below[l], below[l] ? right1_q[l] : line_right[l]};
+      index[l] = {below[l], below[l] ? right1_q[l] : line_right[l]};
       mask[l] = below[l] ? flags1_q[l] : line_flags[l];
     end
+    bits = '0;
+    bits.index = pool_i && stored1_q ? index : '0;
+    bits.mask = stored1_q ? mask : '0;
   end
 
   always_ff @(posedge clk_i) begin
@@ -128,7 +133,7 @@ module pt_pool #(
       out_data_o    <= data2;
       out_block_o   <= block1_q;
       out_row_end_o <= row_end1_q;
-      out_bits_o    <= {4'd0, index & {8{pool_i && stored1_q}}, mask & {4{stored1_q}}};
+      out_bits_o    <= bits;
       if (block1_q != '0) out_addr_o <= out_addr_o + yblk_i;
       else out_addr_o <= pool_i ? count_q : pos1_q;
     end

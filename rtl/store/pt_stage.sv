@@ -24,8 +24,9 @@ module pt_stage #(
   output logic [63:0]              rdata_o,
   input  logic                     release_i
 );
-  if (Words < 16 || Words != 2 ** $clog2(Words)) begin : g_check
-    $fatal(1, "pt_stage: Words must be a power of two, 16 or more");
+  if (Words < pt_abi_pkg::FlagWordsLeast || Words != 2 ** $clog2(Words)) begin : g_check
+    $fatal(1, "pt_stage: Words must be a power of two, %0d or more",
+           pt_abi_pkg::FlagWordsLeast);
   end
 
   logic [1:0] taken_q, full_q;

@@ -93,9 +93,9 @@ module pt_store #(
   logic [63:0]        record_data;
   logic [47:0]        measure;
   logic [31:0]        saturations;
-  pt_spec_pkg::y_t    y;
-  pt_spec_pkg::addr_gen_t yw, yf;
-  pt_spec_pkg::conv_param_t       param;
+  pt_abi_pkg::y_t    y;
+  pt_abi_pkg::addr_gen_t yw, yf;
+  pt_abi_pkg::conv_param_t       param;
   pt_activation_pkg::activation_t act;
   logic               raw, pool, flags;
   assign raw = y.raw[0];
@@ -252,7 +252,7 @@ module pt_store #(
   logic [63:0]       pool_data;
   logic [StageW-1:0] pool_addr;
   logic [BlkW-1:0]   pool_block;
-  logic [15:0]       pool_bits;
+  pt_abi_pkg::pool_flag_t pool_bits;
   pt_pool #(.Columns(PoolColumns), .StageW(StageW), .Blocks(Blocks)) u_pool (
     .clk_i(pipe_clk),
     .rst_ni,
@@ -383,7 +383,7 @@ module pt_store #(
 
   assign f_run_valid_o = in_record || (yf_run_valid && !record_wait);
   assign f_run_off_o = in_record ? record_off : yf_run_off;
-  assign f_run_len_o = in_record ? 16'(pt_spec_pkg::RecordWords) : yf_run_len;
+  assign f_run_len_o = in_record ? 16'(pt_abi_pkg::RecordWords) : yf_run_len;
   assign f_run_last_o = in_record || yf_run_last;
   assign f_wdata_valid_o = in_words || yf_wdata_valid;
   assign f_wdata_o = in_words ? record_data : yf_wdata;

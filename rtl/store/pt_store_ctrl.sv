@@ -25,8 +25,8 @@ module pt_store_ctrl (
   // front
   output logic                     front_start_o,
   input  logic                     front_idle_i,
-  output pt_spec_pkg::y_t          y_o,
-  output pt_spec_pkg::conv_param_t param_o,
+  output pt_abi_pkg::y_t          y_o,
+  output pt_abi_pkg::conv_param_t param_o,
   input  logic [47:0]              measure_i,
   input  logic [31:0]              saturations_i,
   // back
@@ -35,8 +35,8 @@ module pt_store_ctrl (
   output logic                     raw_o,
   output logic                     flags_o,
   output logic [79:0]              count_o,        // iterations of store level 0..4
-  output pt_spec_pkg::addr_gen_t       yw_o,
-  output pt_spec_pkg::addr_gen_t       yf_o,
+  output pt_abi_pkg::addr_gen_t    yw_o,
+  output pt_abi_pkg::addr_gen_t    yf_o,
   input  logic                     wr_idle_i,      // both write clients
   // record, on the write client of the flags
   input  logic                     record_idle_i,  // this client
@@ -48,62 +48,50 @@ module pt_store_ctrl (
   input  logic                     record_taken_i,
   output logic [63:0]              record_data_o
 );
-  localparam int unsigned YW = 64 * pt_spec_pkg::SecYWords;
-  localparam int unsigned AddrGenW = 64 * pt_spec_pkg::AddrGenWords;
-  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
-  // Word of the prefix with rec_off in its upper half.
-  localparam int unsigned RecordIndex = 1;
-
-  if (pt_spec_pkg::RecordWords != 4) begin : g_check
-    $fatal(1, "pt_store_ctrl: the record has 4 words");
-  end
 
   // ---- incoming ---------------------------------------------------------------------------------
-  logic [YW-1:0]    y_q;
-  logic [AddrGenW-1:0] yw_q, yf_q;
-  logic [31:0]      rec_off_q;
-  logic [ParamW-1:0] param_q;
-  logic             receiving_q, full_q, fed_q;   // complete; the front has it already
-  logic             front_take, front_end, back_take;
-  pt_spec_pkg::y_t  incoming;
-  assign incoming = y_q;
-  assign cfg_req_o = !receiving_q && !full_q;
+  logic [64*pt_abi_pkg::CfgStoreWords-1:0] cfg;
+  logic [64*pt_abi_pkg::ParamWords-1:0]    param;
+  logic                full_q, fed_q;   // complete; the front has it already
+  logic                front_take, front_end, back_take, received, tap_unused;
+  logic [6:0]          tap_idx_unused;
+  pt_abi_pkg::pre_t    pre;
+  pt_abi_pkg::store_t  incoming;
+  assign incoming = cfg;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgStoreFirst),
+    .Words(pt_abi_pkg::CfgStoreWords),
+    .Gate(1'b1)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(full_q),
+    .end_o(received),
+    .pre_o(pre),
+    .section_o(cfg),
+    .param_o(param),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
 
   logic cfg_clk;
   pt_clock_gate u_cfg_clock (
     .clk_i,
     .rst_ni,
-    .active_i(cfg_valid_i || front_take || front_end || back_take),
+    .active_i(front_take || front_end || back_take),
     .clk_o(cfg_clk)
   );
-  always_ff @(posedge cfg_clk) begin
-    if (cfg_valid_i) begin
-      if (cfg_idx_i == 8'(RecordIndex)) rec_off_q <= cfg_data_i[63:32];
-      for (int unsigned w = 0; w < pt_spec_pkg::ParamWords; w++) begin
-        if (cfg_idx_i == 8'(pt_spec_pkg::ParamIndex + w)) param_q[64*w+:64] <= cfg_data_i;
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYFirst + pt_spec_pkg::SecYWords)) begin
-        y_q <= {cfg_data_i, y_q[YW-1:64]};
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYwFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYwFirst + pt_spec_pkg::SecYwWords)) begin
-        yw_q <= {cfg_data_i, yw_q[AddrGenW-1:64]};
-      end
-      if (cfg_idx_i >= 8'(pt_spec_pkg::SecYfFirst) &&
-          cfg_idx_i < 8'(pt_spec_pkg::SecYfFirst + pt_spec_pkg::SecYfWords)) begin
-        yf_q <= {cfg_data_i, yf_q[AddrGenW-1:64]};
-      end
-    end
-  end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      receiving_q <= 1'b0;
-      full_q      <= 1'b0;
-      fed_q       <= 1'b0;
+      full_q <= 1'b0;
+      fed_q  <= 1'b0;
     end else begin
-      if (cfg_valid_i) receiving_q <= !cfg_last_i;
-      if (cfg_valid_i && cfg_last_i) full_q <= 1'b1;
+      if (received) full_q <= 1'b1;
       else if (back_take) full_q <= 1'b0;
       if (back_take) fed_q <= 1'b0;
       else if (front_take) fed_q <= 1'b1;
@@ -132,8 +120,8 @@ module pt_store_ctrl (
   end
   always_ff @(posedge cfg_clk) begin
     if (front_take) begin
-      y_o           <= y_q;
-      param_o       <= param_q;
+      y_o           <= incoming.y;
+      param_o       <= param;
       stamp_front_q <= stamp_i;
     end
     if (front_end) begin
@@ -147,7 +135,7 @@ module pt_store_ctrl (
   typedef enum logic [1:0] {StIdle, StRun, StRecord, StWords} state_e;
   state_e     state_q;
   logic       raw_done, written, record_end;
-  logic [1:0] word_q;
+  logic [$clog2(pt_abi_pkg::RecordWords)-1:0] word_q;
   assign back_busy = state_q != StIdle;
   assign back_take = full_q && state_q == StIdle;
   assign raw_done = state_q == StRun && raw_o && result_q && !record_wait_o;
@@ -164,7 +152,7 @@ module pt_store_ctrl (
       back_start_o  <= 1'b0;
       result_q      <= 1'b0;
       record_wait_o <= 1'b0;
-      word_q        <= 2'd0;
+      word_q        <= '0;
     end else begin
       unique case (state_q)
         StIdle:   if (back_take) state_q <= StRun;
@@ -179,30 +167,33 @@ module pt_store_ctrl (
       else if (record_end || raw_done) result_q <= 1'b0;
       if (record_end) record_wait_o <= 1'b1;
       else if (record_idle_i) record_wait_o <= 1'b0;
-      if (record_word_o && record_taken_i) word_q <= word_q + 2'd1;
+      if (record_word_o && record_taken_i) word_q <= word_q + 1'b1;
     end
     if (written) stamp_end_q <= stamp_i;
   end
   always_ff @(posedge cfg_clk) begin
     if (back_take) begin
-      raw_o        <= incoming.raw[0];
-      flags_o      <= incoming.flags[0];
-      count_o      <= incoming.y;
-      yw_o         <= yw_q;
-      yf_o         <= yf_q;
-      record_off_o <= rec_off_q;
+      raw_o        <= incoming.y.raw[0];
+      flags_o      <= incoming.y.flags[0];
+      count_o      <= incoming.y.y;
+      yw_o         <= incoming.yw;
+      yf_o         <= incoming.yf;
+      record_off_o <= pre.rec_off;
     end
   end
 
+  pt_abi_pkg::record_t                      record;
+  logic [pt_abi_pkg::RecordWords-1:0][63:0] record_words;
   always_comb begin
-    unique case (word_q)
-      2'd0:    record_data_o = {16'd0, measure_q};
-      2'd1:    record_data_o = {32'd0, saturations_q};
-      2'd2:    record_data_o = {32'd0, stamp_start_q};
-      default: record_data_o = {32'd0, stamp_end_q};
-    endcase
+    record = '0;
+    record.measure = measure_q;
+    record.saturations = saturations_q;
+    record.start_cycle = stamp_start_q;
+    record.end_cycle = stamp_end_q;
   end
+  assign record_words = record;
+  assign record_data_o = record_words[word_q];
 
   logic unused;
-  assign unused = &{1'b0, incoming};
+  assign unused = &{1'b0, incoming, pre, tap_unused, tap_idx_unused};
 endmodule

@@ -14,7 +14,7 @@ module pt_store_writer #(
   input  logic               rst_ni,
   input  logic               start_i,
   output logic               busy_o,
-  input  pt_spec_pkg::addr_gen_t addr_gen_i,
+  input  pt_abi_pkg::addr_gen_t addr_gen_i,
   input  logic [79:0]        count_i,     // iterations of store level 0..4, 16 bit each
   // staging slot
   input  logic               full_i,
@@ -39,8 +39,9 @@ module pt_store_writer #(
   localparam int unsigned Ahead = 8;
   localparam int unsigned StepW = $clog2(AddrW + 1);
 
-  if (AddrW < 3 || AddrW > 15) begin : g_check
-    $fatal(1, "pt_store_writer: AddrW must be 3..15");
+  if (AddrW < $clog2(pt_abi_pkg::FlagWordsLeast) - 1 ||
+      AddrW > $clog2(pt_abi_pkg::StageWordsMost) - 1) begin : g_check
+    $fatal(1, "pt_store_writer: AddrW outside the ranges of the configuration");
   end
 
   // ---- rows -------------------------------------------------------------------------------------

@@ -76,20 +76,13 @@ module pt_update #(
   localparam int unsigned CntW = $clog2(FifoDepth + 1);
   localparam int unsigned CopyW = $clog2(CopyDepth + 1);
   localparam int unsigned LenW = $clog2(Burst) + 1;
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgUpdateWords;
-  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
 
   // ---- configuration ----------------------------------------------------------------------------
-  logic [PreW-1:0]            pre_q;
-  logic [CfgW-1:0]            cfg_q;
-  logic [ParamW-1:0]          param_q;
-  pt_spec_pkg::pre_t          pre;
-  pt_spec_pkg::u_t            cfg;
-  pt_spec_pkg::update_param_t param;
-  assign pre = pre_q;
-  assign cfg = cfg_q;
-  assign param = param_q;
+  pt_abi_pkg::pre_t          pre;
+  pt_abi_pkg::u_t            cfg;
+  pt_abi_pkg::update_param_t param;
+  logic                        received, tap_unused;
+  logic [6:0]                  tap_idx_unused;
 
   // Sums come from the gradient queue; masters are bare weights, two in a word.
   logic queued_q, plain_q;
@@ -99,55 +92,59 @@ module pt_update #(
   logic [7:0] live_q, period_q;
   // The words of the step-block entry follow those of the section: these are stable at the start.
   always_ff @(posedge clk_i) begin
-    queued_q <= pre.opcode == 8'(pt_spec_pkg::OpGradient);
+    queued_q <= pre.opcode == 8'(pt_abi_pkg::OpGradient);
     plain_q  <= cfg.u_plain[0];
     period_q <= queued_q ? 8'(LaneSums) : 8'(Burst);
     live_q   <= queued_q ? {cfg.u_rows, 2'b00} : 8'(Burst);
   end
 
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgUpdateFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgUpdateFirst + pt_spec_pkg::CfgUpdateWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
-      param_q <= {cfg_data_i, param_q[ParamW-1:64]};
-    end
-  end
-
   // ---- state ------------------------------------------------------------------------------------
-  typedef enum logic [2:0] {StIdle, StConfig, StStart, StRun, StFlush, StRecord, StWords, StEnd}
+  typedef enum logic [2:0] {StIdle, StStart, StRun, StFlush, StRecord, StWords, StEnd}
       state_e;
   state_e     state_q;
   logic [31:0] left_q;  // elements to come
   logic       start, masters_idle, copies_idle, record_taken;
-  logic [1:0] word_q;
+  logic [$clog2(pt_abi_pkg::RecordWords)-1:0] word_q;
   assign start = state_q == StStart;
-  assign cfg_req_o = state_q == StIdle;
   assign done_o = state_q == StEnd && wvw_wr_idle_i;
   assign record_taken = state_q == StWords && wvw_wdata_ready_i;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgUpdateFirst),
+    .Words(pt_abi_pkg::CfgUpdateWords)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(state_q != StIdle),
+    .end_o(received),
+    .pre_o(pre),
+    .section_o(cfg),
+    .param_o(param),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       state_q <= StIdle;
     end else begin
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StIdle:   if (received) state_q <= StStart;
         StStart:  state_q <= StRun;
         StRun:    if (masters_idle && copies_idle && left_q == 32'd0) state_q <= StFlush;
         StFlush:  if (wvw_wr_idle_i && w16_wr_idle_i) state_q <= StRecord;
         StRecord: if (wvw_run_ready_i) state_q <= StWords;
-        StWords:  if (record_taken && word_q == 2'd3) state_q <= StEnd;
+        StWords:  if (record_taken && (&word_q)) state_q <= StEnd;
         StEnd:    if (wvw_wr_idle_i) state_q <= StIdle;
         default:  state_q <= StIdle;
       endcase
     end
-    if (start) word_q <= 2'd0;
-    else if (record_taken) word_q <= word_q + 2'd1;
+    if (start) word_q <= '0;
+    else if (record_taken) word_q <= word_q + 1'b1;
   end
 
   // ---- reads ------------------------------------------------------------------------------------
@@ -266,6 +263,11 @@ module pt_update #(
     else if (admit || drop) left_q <= left_q - 32'd1;
   end
 
+  pt_abi_pkg::master_t       pair_in, pair_out;
+  pt_abi_pkg::plain_master_t plain_in, plain_out;
+  assign pair_in = wv_word;
+  assign plain_in = wv_word;
+
   pt_update_math u_math (
     .clk_i,
     .rst_ni,
@@ -278,8 +280,8 @@ module pt_update #(
     .nesterov_i(param.nesterov),
     .valid_i(admit),
     .grad_i(g_word),
-    .v_i(plain_q ? 32'd0 : wv_word[63:32]),
-    .w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0]),
+    .v_i(plain_q ? 32'd0 : pair_in.momentum),
+    .w_i(plain_q ? plain_in.weight[element_q[0]] : pair_in.weight),
     .master_valid_o(math_valid),
     .v_o(v_new),
     .w_o(w_new),
@@ -306,7 +308,10 @@ module pt_update #(
   logic            odd_q;      // plain: the second weight of a word comes next
   logic [31:0]     even_q;     // plain: the first one
   logic [31:0]     master;     // an absent weight, here zero, keeps its mark
-  assign master = {w_new[31] | absent, w_new[30:0]};
+  assign master = absent ? pt_abi_pkg::AbsentWeight | w_new : w_new;
+  assign pair_out.weight = master;
+  assign pair_out.momentum = v_new;
+  assign plain_out.weight = {master, even_q};
   always_ff @(posedge clk_i) begin
     if (start) odd_q <= 1'b0;
     else if (math_valid) odd_q <= !odd_q;
@@ -325,7 +330,7 @@ module pt_update #(
     .rst_ni,
     .valid_i(math_valid && (!plain_q || odd_q)),
     .ready_o(out_space_unused),
-    .data_i(plain_q ? {master, even_q} : {v_new, master}),
+    .data_i(plain_q ? plain_out : pair_out),
     .valid_o(out_valid),
     .ready_i(out_pop),
     .data_o(out_word),
@@ -352,20 +357,23 @@ module pt_update #(
   assign out_pop = out_valid && out_open_q != '0 && wvw_wdata_ready_i;
   assign wvw_run_valid_o = (run_valid && state_q == StRun) || state_q == StRecord;
   assign wvw_run_off_o = state_q == StRecord ? pre.rec_off : run_off;
-  assign wvw_run_len_o = state_q == StRecord ? 16'(pt_spec_pkg::RecordWords) : run_len;
+  assign wvw_run_len_o = state_q == StRecord ? 16'(pt_abi_pkg::RecordWords) : run_len;
   assign wvw_run_last_o = 1'b1;
 
+  pt_abi_pkg::record_t                      record;
+  logic [pt_abi_pkg::RecordWords-1:0][63:0] record_words;
+  assign record_words = record;
   always_comb begin
+    record = '0;
+    record.measure = {16'd0, measure_q};
+    record.saturations = saturated_q;
+    record.start_cycle = start_stamp_q;
+    record.end_cycle = record_stamp_q;
     wvw_wdata_valid_o = out_valid && out_open_q != '0;
     wvw_wdata_o = out_word;
     if (state_q == StWords) begin
       wvw_wdata_valid_o = 1'b1;
-      unique case (word_q)
-        2'd0:    wvw_wdata_o = {32'd0, measure_q};
-        2'd1:    wvw_wdata_o = {32'd0, saturated_q};
-        2'd2:    wvw_wdata_o = {32'd0, start_stamp_q};
-        default: wvw_wdata_o = {32'd0, record_stamp_q};
-      endcase
+      wvw_wdata_o = record_words[word_q];
     end
   end
 
@@ -432,5 +440,6 @@ module pt_update #(
   logic unused;
   assign unused = &{1'b0, pre, cfg, param, g_count_unused, wv_count_unused, g_idle_unused,
                     wv_idle_unused, g_space_unused, wv_space_unused, out_space_unused,
-                    run_last_unused, copy_space_unused, mem_word[63:48]};
+                    run_last_unused, copy_space_unused, mem_word[63:48],
+                    tap_unused, tap_idx_unused};
 endmodule

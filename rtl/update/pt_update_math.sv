@@ -65,7 +65,7 @@ module pt_update_math (
     for (int unsigned k = 2; k <= AtDelta; k++) w_q[k] <= w_q[k-1];
     v_q[AtV+1] <= absent_q[AtV] ? '0 : v_new;
     for (int unsigned k = AtV + 2; k <= AtW; k++) v_q[k] <= v_q[k-1];
-    absent_q <= {absent_q[AtW-1:2], w_q[1] == 32'h8000_0000};
+    absent_q <= {absent_q[AtW-1:2], w_q[1] == pt_abi_pkg::AbsentWeight};
   end
   assign v_o = v_q[AtW];
   assign absent_o = absent_q[AtW];

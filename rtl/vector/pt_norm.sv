@@ -36,36 +36,16 @@ module pt_norm (
   output logic [63:0] wdata_o,
   input  logic        wr_idle_i
 );
-  if (pt_spec_pkg::SecNFirst != pt_spec_pkg::CfgVectorFirst ||
-      pt_spec_pkg::SecNWords > pt_spec_pkg::CfgVectorWords) begin : g_check
+  if (pt_abi_pkg::SecNFirst != pt_abi_pkg::CfgVectorFirst ||
+      pt_abi_pkg::SecNWords > pt_abi_pkg::CfgVectorWords) begin : g_check
     $fatal(1, "pt_norm: its section must lie in the words that the vector unit receives");
   end
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::SecNWords;
-  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
-
   // ---- configuration ----------------------------------------------------------------------------
-  logic [PreW-1:0]          pre_q;
-  logic [CfgW-1:0]          cfg_q;
-  logic [ParamW-1:0]        param_q;
-  pt_spec_pkg::pre_t        pre;
-  pt_spec_pkg::n_t          cfg;
-  pt_spec_pkg::norm_param_t param;
-  assign pre = pre_q;
-  assign cfg = cfg_q;
-  assign param = param_q;
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::SecNFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::SecNFirst + pt_spec_pkg::SecNWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
-      param_q <= {cfg_data_i, param_q[ParamW-1:64]};
-    end
-  end
+  pt_abi_pkg::pre_t        pre;
+  pt_abi_pkg::n_t          cfg;
+  pt_abi_pkg::norm_param_t param;
+  logic                        received, tap_unused;
+  logic [6:0]                  tap_idx_unused;
 
   // ---- modes and exponents, settled before the start (StSettle) -----------------------------------
   logic             back_q, frozen_q;
@@ -78,25 +58,25 @@ module pt_norm (
   assign g = {{8{param.g_exp[7]}}, param.g_exp};
   always_ff @(posedge clk_i) begin
     program_q <= cfg.n_program[1:0];
-    back_q    <= cfg.n_program[1:0] == 2'(pt_spec_pkg::NormProgramBackward) ||
-                 cfg.n_program[1:0] == 2'(pt_spec_pkg::NormProgramBackwardFrozen);
-    frozen_q  <= cfg.n_program[1:0] == 2'(pt_spec_pkg::NormProgramForwardFrozen);
+    back_q    <= cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramBackward) ||
+                 cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramBackwardFrozen);
+    frozen_q  <= cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramForwardFrozen);
     parts_q   <= frozen_q ? 8'd0 : cfg.n_parts;
     beta_q    <= cfg.p_off + cfg.p_step;
     stats_q   <= back_q ? cfg.q_off : cfg.r_off;
-    exponents_q[pt_spec_pkg::NormExponentZ]      <= z + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentZTwice] <= {z[14:0], 1'b0} + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentG]      <= g + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentGAndZ]  <= g + z + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentMaster] <= 16'd4;  // -28 + 32
-    exponents_q[pt_spec_pkg::NormExponentA] <= {{8{param.a_exp[7]}}, param.a_exp} + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentB] <= {{8{param.b_exp[7]}}, param.b_exp} + 16'd32;
-    exponents_q[pt_spec_pkg::NormExponentC] <= {{8{param.c_exp[7]}}, param.c_exp} + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentZ]      <= z + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentZTwice] <= {z[14:0], 1'b0} + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentG]      <= g + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentGAndZ]  <= g + z + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentMaster] <= pt_abi_pkg::MasterExponent + 16'sd32;
+    exponents_q[pt_abi_pkg::NormExponentA] <= {{8{param.a_exp[7]}}, param.a_exp} + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentB] <= {{8{param.b_exp[7]}}, param.b_exp} + 16'd32;
+    exponents_q[pt_abi_pkg::NormExponentC] <= {{8{param.c_exp[7]}}, param.c_exp} + 16'd32;
   end
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
-    StIdle, StConfig, StSettle, StStart, StWait, StRun, StHead, StWrite, StFlush, StRecord,
+    StIdle, StSettle, StStart, StWait, StRun, StHead, StWrite, StFlush, StRecord,
     StWords, StEnd
   } state_e;
   // Runs that a block writes, in this order.
@@ -109,8 +89,26 @@ module pt_norm (
   logic [2:0]  run_last;
   assign start = state_q == StStart;
   assign go = state_q == StWait && ready;
-  assign cfg_req_o = state_q == StIdle;
   assign done_o = state_q == StEnd && wr_idle_i;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::SecNFirst),
+    .Words(pt_abi_pkg::SecNWords)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(state_q != StIdle),
+    .end_o(received),
+    .pre_o(pre),
+    .section_o(cfg),
+    .param_o(param),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
   assign moved = wdata_valid_o && wdata_ready_i;
   assign run_last = write_q == WrGamma || write_q == WrBeta ? 3'd3 : 3'd7;
   assign run_end = moved && step_q == run_last;
@@ -130,8 +128,7 @@ module pt_norm (
       step_q  <= 3'd0;
     end else begin
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StSettle;
+        StIdle:   if (received) state_q <= StSettle;
         StSettle: begin
           step_q <= step_q + 3'd1;
           if (step_q == 3'd2) begin
@@ -155,7 +152,7 @@ module pt_norm (
         StRecord: if (wr_run_ready_i) state_q <= StWords;
         StWords: begin
           step_q <= step_q + 3'(moved);
-          if (moved && step_q == 3'(pt_spec_pkg::RecordWords - 1)) begin
+          if (moved && step_q == 3'(pt_abi_pkg::RecordWords - 1)) begin
             step_q  <= 3'd0;
             state_q <= StEnd;
           end
@@ -186,6 +183,7 @@ module pt_norm (
   logic [23:0] out_a, out_b;
   logic [46:0] measure;
   logic [31:0] saturations;
+  pt_abi_pkg::number_t [2:0] constants;  // 1 / elements, unbiased, epsilon
   assign run_last_o = 1'b1;
   pt_norm_load u_load (
     .clk_i,
@@ -213,6 +211,15 @@ module pt_norm (
     .data_ready_o,
     .data_i
   );
+  always_comb begin
+    constants = '0;
+    constants[0].significand = cfg.n_mean_m[30:0];
+    constants[0].exponent = cfg.n_mean_e;
+    constants[1].significand = cfg.n_var_m[30:0];
+    constants[1].exponent = cfg.n_var_e;
+    constants[2].significand = cfg.n_eps_m[30:0];
+    constants[2].exponent = cfg.n_eps_e;
+  end
   pt_norm_core u_core (
     .clk_i,
     .rst_ni,
@@ -226,8 +233,7 @@ module pt_norm (
     .scratch_data_i(scratch_data),
     .scratch_old_o(scratch_old),
     .exponents_i(exponents_q),
-    .constants_i({{cfg.n_eps_e, 1'b0, cfg.n_eps_m[30:0]}, {cfg.n_var_e, 1'b0, cfg.n_var_m[30:0]},
-                  {cfg.n_mean_e, 1'b0, cfg.n_mean_m[30:0]}}),
+    .constants_i(constants),
     .alpha_i(param.alpha),
     .out_word_i(out_word),
     .out_channel_i(out_channel),
@@ -274,38 +280,48 @@ module pt_norm (
     wr_run_len_o = 16'(run_last) + 16'd1;
     if (state_q == StRecord) begin
       wr_run_off_o = pre.rec_off;
-      wr_run_len_o = 16'(pt_spec_pkg::RecordWords);
+      wr_run_len_o = 16'(pt_abi_pkg::RecordWords);
     end
   end
 
   always_comb begin
     out_channel = step_q[1:0];
     unique case (write_q)
-      WrGamma: out_word = 4'(pt_spec_pkg::NormOutDGamma);
-      WrBeta:  out_word = 4'(pt_spec_pkg::NormOutDBeta);
-      WrKept:  out_word = step_q[2] ? 4'(pt_spec_pkg::NormOutReciprocal)
-                                    : 4'(pt_spec_pkg::NormOutMean);
-      WrRunning: out_word = step_q[2] ? 4'(pt_spec_pkg::NormOutRunVar)
-                                      : 4'(pt_spec_pkg::NormOutRunMean);
+      WrGamma: out_word = 4'(pt_abi_pkg::NormOutDGamma);
+      WrBeta:  out_word = 4'(pt_abi_pkg::NormOutDBeta);
+      WrKept:  out_word = step_q[2] ? 4'(pt_abi_pkg::NormOutReciprocal)
+                                    : 4'(pt_abi_pkg::NormOutMean);
+      WrRunning: out_word = step_q[2] ? 4'(pt_abi_pkg::NormOutRunVar)
+                                      : 4'(pt_abi_pkg::NormOutRunMean);
       default: begin
-        out_word = 4'(pt_spec_pkg::NormOutC);
+        out_word = 4'(pt_abi_pkg::NormOutC);
         out_channel = step_q[2:1];
       end
     endcase
   end
+  pt_abi_pkg::record_t      record;
+  pt_abi_pkg::coefficient_t coefficient;
+  logic [pt_abi_pkg::RecordWords-1:0][63:0]      record_words;
+  logic [pt_abi_pkg::CoefficientWords-1:0][63:0] coefficient_words;
+  assign record_words = record;
+  assign coefficient_words = coefficient;
   always_comb begin
+    record = '0;
+    record.measure = {1'b0, measure};
+    record.saturations = saturations;
+    record.start_cycle = start_stamp_q;
+    record.end_cycle = record_stamp_q;
+    coefficient = '0;
+    coefficient.a = out_a;
+    coefficient.b = out_b;
+    coefficient.c = out_data[47:0];
     wdata_o = out_data;
-    if (write_q == WrTable) wdata_o = step_q[0] ? {16'd0, out_data[47:0]} : {8'd0, out_b, 8'd0, out_a};
+    if (write_q == WrTable) wdata_o = coefficient_words[step_q[0]];
     if (state_q == StWords) begin
-      unique case (step_q[1:0])
-        2'd0:    wdata_o = {17'd0, measure};
-        2'd1:    wdata_o = {32'd0, saturations};
-        2'd2:    wdata_o = {32'd0, start_stamp_q};
-        default: wdata_o = {32'd0, record_stamp_q};
-      endcase
+      wdata_o = record_words[step_q[1:0]];
     end
   end
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, param};
+  assign unused = &{1'b0, pre, cfg, param, tap_unused, tap_idx_unused};
 endmodule

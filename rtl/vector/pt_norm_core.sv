@@ -22,7 +22,7 @@ module pt_norm_core (
   input  logic [63:0]      scratch_data_i,
   output logic [63:0]      scratch_old_o,  // what stands at scratch_addr_i
   input  logic [7:0][15:0] exponents_i,
-  input  logic [2:0][47:0] constants_i,    // numbers: 1 / elements, unbiased, epsilon
+  input  pt_abi_pkg::number_t [2:0] constants_i,  // 1 / elements, unbiased, epsilon
   input  logic [31:0]      alpha_i,
   input  logic [3:0]       out_word_i,
   input  logic [1:0]       out_channel_i,
@@ -34,9 +34,11 @@ module pt_norm_core (
 );
   // Cycles from the operands to the result.
   localparam int unsigned Latency = 6;
-  localparam logic [47:0] Half = {-16'd31, 1'b0, 31'h40000000};
-  localparam logic [47:0] ThreeHalves = {-16'd30, 1'b0, 31'h60000000};
-  if (pt_spec_pkg::NormConstantHalf != 4 || pt_spec_pkg::NormConstantThreeHalves != 5) begin : g_check
+  localparam pt_abi_pkg::number_t Half = '{exponent: -16'd31, sign: 1'b0,
+                                          significand: 31'h40000000};
+  localparam pt_abi_pkg::number_t ThreeHalves = '{exponent: -16'd30, sign: 1'b0,
+                                                 significand: 31'h60000000};
+  if (pt_abi_pkg::NormConstantHalf != 4 || pt_abi_pkg::NormConstantThreeHalves != 5) begin : g_check
     $fatal(1, "pt_norm_core: constants must be three given ones, alpha, a half, three halves");
   end
 
@@ -45,15 +47,19 @@ module pt_norm_core (
   logic [8:0]  pc_q;
   logic [1:0]  channel_q;
   logic [3:0]  op, dst, a, b, sel;
-  logic [19:0] instruction_q;
+  pt_abi_pkg::norm_instruction_t instruction_q;
   logic [15:0] busy_q, set_q, out_set_q;  // registers on the way; registers and words that were set
   logic [Latency-1:0] flying_q;
-  assign {op, dst, a, b, sel} = instruction_q;
-  assign op_end = op == 4'(pt_spec_pkg::NormOpEnd);
-  assign reads_b = op == 4'(pt_spec_pkg::NormOpMul) || op == 4'(pt_spec_pkg::NormOpAdd) ||
-                   op == 4'(pt_spec_pkg::NormOpSub);
-  assign reads_a = op >= 4'(pt_spec_pkg::NormOpMul);
-  assign sets_out = op == 4'(pt_spec_pkg::NormOpFix) || op == 4'(pt_spec_pkg::NormOpPut);
+  assign op = instruction_q.op;
+  assign dst = instruction_q.dst;
+  assign a = instruction_q.a;
+  assign b = instruction_q.b;
+  assign sel = instruction_q.sel;
+  assign op_end = op == 4'(pt_abi_pkg::NormOpEnd);
+  assign reads_b = op == 4'(pt_abi_pkg::NormOpMul) || op == 4'(pt_abi_pkg::NormOpAdd) ||
+                   op == 4'(pt_abi_pkg::NormOpSub);
+  assign reads_a = op >= 4'(pt_abi_pkg::NormOpMul);
+  assign sets_out = op == 4'(pt_abi_pkg::NormOpFix) || op == 4'(pt_abi_pkg::NormOpPut);
   assign sets_reg = !sets_out && !op_end;
   assign stall = channel_q == 2'd0 && ((reads_a && busy_q[a]) || (reads_b && busy_q[b]) ||
                                        (sets_reg && busy_q[dst]));
@@ -70,9 +76,9 @@ module pt_norm_core (
       fetched_q <= 1'b1;
       if (fetched_q && op_end && flying_q == '0) run_q <= 1'b0;
     end
-    if (go_i) pc_q <= pt_spec_pkg::norm_start_rom({7'd0, program_i});
+    if (go_i) pc_q <= pt_abi_pkg::norm_start_rom({7'd0, program_i});
     else if (!fetched_q || (issue && channel_q == 2'd3)) pc_q <= pc_q + 9'd1;
-    if (!fetched_q || (issue && channel_q == 2'd3)) instruction_q <= pt_spec_pkg::norm_rom(pc_q);
+    if (!fetched_q || (issue && channel_q == 2'd3)) instruction_q <= pt_abi_pkg::norm_rom(pc_q);
     if (go_i) channel_q <= 2'd0;
     else if (issue) channel_q <= channel_q + 2'd1;
   end
@@ -81,7 +87,7 @@ module pt_norm_core (
   // ---- registers and scratch --------------------------------------------------------------------
   logic        back, to_reg, to_out;
   logic [5:0]  back_at;
-  logic [47:0] a_reg, b_reg, number;
+  pt_abi_pkg::number_t a_reg, b_reg, number;
   logic [63:0] word;
   pt_ram_lut #(.Depth(64), .Width(48)) u_a (
     .clk_i,
@@ -119,24 +125,27 @@ module pt_norm_core (
 
   // ---- operands ---------------------------------------------------------------------------------
   logic        is_alpha, is_int, is_const;
-  logic [47:0] a_in, b_in;
-  assign is_const = op == 4'(pt_spec_pkg::NormOpConst);
-  assign is_alpha = is_const && sel == 4'(pt_spec_pkg::NormConstantAlpha);
-  assign is_int = op == 4'(pt_spec_pkg::NormOpInt) || is_alpha;
+  pt_abi_pkg::number_t a_in, b_in;
+  assign is_const = op == 4'(pt_abi_pkg::NormOpConst);
+  assign is_alpha = is_const && sel == 4'(pt_abi_pkg::NormConstantAlpha);
+  assign is_int = op == 4'(pt_abi_pkg::NormOpInt) || is_alpha;
   always_comb begin
-    a_in = set_q[a] ? a_reg : 48'd0;
-    if (op == 4'(pt_spec_pkg::NormOpNumber)) a_in = word[47:0];
+    a_in = set_q[a] ? a_reg : '0;
+    if (op == 4'(pt_abi_pkg::NormOpNumber)) a_in = word[$bits(pt_abi_pkg::number_t)-1:0];
     if (is_const) begin
       unique case (sel)
-        4'(pt_spec_pkg::NormConstantPerElement): a_in = constants_i[0];
-        4'(pt_spec_pkg::NormConstantUnbiased):   a_in = constants_i[1];
-        4'(pt_spec_pkg::NormConstantEps):        a_in = constants_i[2];
-        4'(pt_spec_pkg::NormConstantHalf):       a_in = Half;
+        4'(pt_abi_pkg::NormConstantPerElement): a_in = constants_i[0];
+        4'(pt_abi_pkg::NormConstantUnbiased):   a_in = constants_i[1];
+        4'(pt_abi_pkg::NormConstantEps):        a_in = constants_i[2];
+        4'(pt_abi_pkg::NormConstantHalf):       a_in = Half;
         default:                                 a_in = ThreeHalves;
       endcase
     end
-    b_in = set_q[b] ? b_reg : 48'd0;
-    if (!reads_b) b_in = {is_alpha ? 16'd16 : exponents_i[sel[2:0]], 32'd0};
+    b_in = set_q[b] ? b_reg : '0;
+    if (!reads_b) begin
+      b_in = '0;
+      b_in.exponent = is_alpha ? 16'd16 : exponents_i[sel[2:0]];
+    end
   end
 
   // ---- the unit and what comes back -------------------------------------------------------------
@@ -146,12 +155,12 @@ module pt_norm_core (
   logic [46:0] size;
   always_comb begin
     width = 2'd2;
-    if (dst == 4'(pt_spec_pkg::NormOutC)) width = 2'd1;
-    if (dst == 4'(pt_spec_pkg::NormOutA) || dst == 4'(pt_spec_pkg::NormOutB)) width = 2'd0;
+    if (dst == 4'(pt_abi_pkg::NormOutC)) width = 2'd1;
+    if (dst == 4'(pt_abi_pkg::NormOutA) || dst == 4'(pt_abi_pkg::NormOutB)) width = 2'd0;
   end
   pt_soft_float_alu u_alu (
     .clk_i,
-    .op_i(is_int ? 4'(pt_spec_pkg::NormOpInt) : op),
+    .op_i(is_int ? 4'(pt_abi_pkg::NormOpInt) : op),
     .a_i(a_in),
     .b_i(b_in),
     .word_i(is_alpha ? {32'd0, alpha_i} : word),
@@ -172,7 +181,7 @@ module pt_norm_core (
   always_ff @(posedge clk_i) begin
     if (!rst_ni) flying_q <= '0;
     else flying_q <= {flying_q[Latency-2:0], issue};
-    tag_q <= {tag_q[Latency-2:0], {op == 4'(pt_spec_pkg::NormOpFix), sets_out, sets_reg, dst,
+    tag_q <= {tag_q[Latency-2:0], {op == 4'(pt_abi_pkg::NormOpFix), sets_out, sets_reg, dst,
                                    channel_q}};
     for (int unsigned r = 0; r < 16; r++) begin
       // The other channels of an instruction follow the first one cycle by cycle.
@@ -205,8 +214,8 @@ module pt_norm_core (
   assign out_a_o = out_a_q[out_channel_i];
   assign out_b_o = out_b_q[out_channel_i];
   logic is_a, is_b;
-  assign is_a = back_at[5:2] == 4'(pt_spec_pkg::NormOutA);
-  assign is_b = back_at[5:2] == 4'(pt_spec_pkg::NormOutB);
+  assign is_a = back_at[5:2] == 4'(pt_abi_pkg::NormOutA);
+  assign is_b = back_at[5:2] == 4'(pt_abi_pkg::NormOutB);
   always_ff @(posedge clk_i) begin
     if (go_i) begin
       out_a_q <= '0;

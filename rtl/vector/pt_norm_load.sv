@@ -32,9 +32,9 @@ module pt_norm_load (
   output logic        data_ready_o,
   input  logic [63:0] data_i
 );
-  if (pt_spec_pkg::NormScratchSum2 != pt_spec_pkg::NormScratchSum1 + 1 ||
-      pt_spec_pkg::NormScratchRunVar != pt_spec_pkg::NormScratchRunMean + 1 ||
-      pt_spec_pkg::NormScratchReciprocal != pt_spec_pkg::NormScratchMean + 1) begin : g_check
+  if (pt_abi_pkg::NormScratchSum2 != pt_abi_pkg::NormScratchSum1 + 1 ||
+      pt_abi_pkg::NormScratchRunVar != pt_abi_pkg::NormScratchRunMean + 1 ||
+      pt_abi_pkg::NormScratchReciprocal != pt_abi_pkg::NormScratchMean + 1) begin : g_check
     $fatal(1, "pt_norm_load: scratch words of one run must follow each other");
   end
   typedef enum logic [1:0] {KiSums, KiGamma, KiBeta, KiStats} kind_e;
@@ -115,13 +115,15 @@ module pt_norm_load (
   assign run_end = word_q == (got_q == KiGamma || got_q == KiBeta ? 3'd3 : 3'd7);
   assign got_end = data_valid_i && run_end && got_q == KiStats;
   assign data_ready_o = 1'b1;
+  pt_abi_pkg::master_t master;
+  assign master = data_i;
   always_comb begin
     unique case (got_q)
-      KiSums:  base = 3'(pt_spec_pkg::NormScratchSum1);
-      KiGamma: base = 3'(pt_spec_pkg::NormScratchGamma);
-      KiBeta:  base = 3'(pt_spec_pkg::NormScratchBeta);
-      default: base = kept_i ? 3'(pt_spec_pkg::NormScratchMean)
-                             : 3'(pt_spec_pkg::NormScratchRunMean);
+      KiSums:  base = 3'(pt_abi_pkg::NormScratchSum1);
+      KiGamma: base = 3'(pt_abi_pkg::NormScratchGamma);
+      KiBeta:  base = 3'(pt_abi_pkg::NormScratchBeta);
+      default: base = kept_i ? 3'(pt_abi_pkg::NormScratchMean)
+                             : 3'(pt_abi_pkg::NormScratchRunMean);
     endcase
   end
   always_ff @(posedge clk_i) begin
@@ -160,11 +162,13 @@ module pt_norm_load (
     addr_q <= {half_q, base + 3'(word_q[2]), word_q[1:0]};
     adds_q <= got_q == KiSums && got_part_q != parts_i;
     data_q <= data_i;
-    // The weight of a master is its low half.
-    if (got_q == KiGamma || got_q == KiBeta) data_q <= {{32{data_i[31]}}, data_i[31:0]};
+    if (got_q == KiGamma || got_q == KiBeta) data_q <= 64'($signed(master.weight));
   end
   assign ready_o = full_q != 2'd0;
   assign scratch_we_o = stored_q;
   assign scratch_addr_o = addr_q;
   assign scratch_data_o = adds_q ? data_q + scratch_old_i : data_q;
+
+  logic unused;
+  assign unused = &{1'b0, master.momentum};
 endmodule

@@ -33,7 +33,7 @@ module pt_pool_core #(
   input  logic                       valid_i,
   input  logic [63:0]                word_i,     // of the map, or a gradient
   input  logic                       there_i,    // there is a word; else outside, or no gradient
-  input  logic [15:0]                places_i,   // argmax indices of the gradient
+  input  logic [3:0][3:0]            places_i,   // argmax indices of the gradient
   input  logic                       first_i,    // first column of a row
   input  logic                       end_i,      // last column of a row
   input  logic                       row_i,      // the row lies in the map
@@ -47,12 +47,13 @@ module pt_pool_core #(
   // results
   output logic                       argmax_valid_o,
   output logic                       argmax_last_o,
-  output logic [15:0]                argmax_o,  // 3 * row + column in the window, 4 bits each
+  output logic [3:0][3:0]            argmax_o,  // 3 * row + column in the window, 4 bits each
   output logic [3:0][18:0]           value_o,
   output logic [3:0][19:0]           more_o
 );
-  if (Columns < 16 || Columns > 4096) begin : g_check
-    $fatal(1, "pt_pool_core: Columns must be 16..4096");
+  if (Columns < pt_abi_pkg::LineColumnsLeast || Columns > pt_abi_pkg::LineColumnsMost) begin : g_check
+    $fatal(1, "pt_pool_core: Columns must be %0d..%0d", pt_abi_pkg::LineColumnsLeast,
+           pt_abi_pkg::LineColumnsMost);
   end
   localparam int unsigned ColW = $clog2(Columns);
   // Bits of sums: of 3 and of 6 codes.
@@ -139,7 +140,7 @@ module pt_pool_core #(
       for (genvar c = 0; c < 3; c++) begin : g_column
         always_ff @(posedge clk_i) begin
           own_q[c] <= word_i[16*l+:16];
-          if (!back_i || !there_i || places_i[4*l+:4] != 4'(3 * r + c)) own_q[c] <= 16'sd0;
+          if (!back_i || !there_i || places_i[l] != 4'(3 * r + c)) own_q[c] <= 16'sd0;
         end
       end
       always_ff @(posedge clk_i) begin
@@ -205,7 +206,7 @@ module pt_pool_core #(
       row_q      <= row;
       column_q   <= column;
     end
-    assign argmax_o[4*l+:4] = {2'd0, column_q} + {2'd0, row_q} + {1'b0, row_q, 1'b0};
+    assign argmax_o[l] = {2'd0, column_q} + {2'd0, row_q} + {1'b0, row_q, 1'b0};
   end
 
   // Codes are within +-2**15. With Q outside +-2**15, two or three of the windows that begin in this

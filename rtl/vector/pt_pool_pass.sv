@@ -11,10 +11,10 @@ module pt_pool_pass (
   input  logic             rst_ni,
   input  logic             start_i,
   input  logic             on_i,
-  input  pt_spec_pkg::p_t  cfg_i,
+  input  pt_abi_pkg::p_t  cfg_i,
   input  logic             take_i,
   input  logic [63:0]      word_i,    // of the map, or a gradient
-  input  logic [15:0]      places_i,  // its argmax indices
+  input  logic [3:0][3:0]  places_i,  // its argmax indices
   output logic             busy_o,
   output logic             ready_o,
   output logic             needs_o,
@@ -23,7 +23,7 @@ module pt_pool_pass (
   output logic             emit_o,
   output logic             argmax_valid_o,
   output logic             argmax_last_o,
-  output logic [15:0]      argmax_o,
+  output logic [3:0][3:0]  argmax_o,
   output logic [3:0][18:0] value_o,   // the result is value_o + more_o (signed)
   output logic [3:0][19:0] more_o
 );

@@ -11,7 +11,7 @@ module pt_pool_scan #(
   input  logic                       clk_i,
   input  logic                       rst_ni,
   input  logic                       start_i,
-  input  pt_spec_pkg::p_t            cfg_i,
+  input  pt_abi_pkg::p_t            cfg_i,
   input  logic                       take_i,
   output logic                       busy_o,
   output logic                       ready_o,
@@ -28,8 +28,9 @@ module pt_pool_scan #(
   output logic                       older_o,    // one of the two rows before does
   output logic                       top_o       // first row of the plane
 );
-  if (Columns < 16 || Columns > 4096) begin : g_check
-    $fatal(1, "pt_pool_scan: Columns must be 16..4096");
+  if (Columns < pt_abi_pkg::LineColumnsLeast || Columns > pt_abi_pkg::LineColumnsMost) begin : g_check
+    $fatal(1, "pt_pool_scan: Columns must be %0d..%0d", pt_abi_pkg::LineColumnsLeast,
+           pt_abi_pkg::LineColumnsMost);
   end
   localparam int unsigned CntW = $clog2(Columns) + 1;
   localparam int unsigned RowCycles = 4;

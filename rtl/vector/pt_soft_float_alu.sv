@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arithmetic of soft floats {exponent[47:32], sign[31], significand[30:0]} (docs/numerics.md 7).
+// Arithmetic of soft floats (docs/numerics.md 7).
 //
 //   level 1 operands | 2 compare, subtract exponents, products | 3 align by bytes | 4 align by bits
 //         | 5 add | 6 normalise by bytes, saturate | normalise by bits, out
@@ -15,11 +15,11 @@
 module pt_soft_float_alu (
   input  logic        clk_i,
   input  logic [3:0]  op_i,
-  input  logic [47:0] a_i,
-  input  logic [47:0] b_i,
+  input  pt_abi_pkg::number_t a_i,
+  input  pt_abi_pkg::number_t b_i,
   input  logic [63:0] word_i,    // INT: above -2**63
   input  logic [1:0]  width_i,   // FIX: saturate to 24 (0), 48 (1), 63 (2) bits
-  output logic [47:0] number_o,
+  output pt_abi_pkg::number_t number_o,
   output logic [63:0] value_o,   // FIX
   output logic        sat_o,     // FIX: the value saturated
   output logic [46:0] size_o     // FIX: magnitude before saturation, 2**47 - 1 at most
@@ -31,16 +31,20 @@ module pt_soft_float_alu (
   logic [30:0] a_sig1_q, b_sig1_q;
   logic [63:0] word1_q;
   always_ff @(posedge clk_i) begin
-    mul1_q    <= op_i == 4'(pt_spec_pkg::NormOpMul);
-    add1_q    <= op_i == 4'(pt_spec_pkg::NormOpAdd) || op_i == 4'(pt_spec_pkg::NormOpSub);
-    int1_q    <= op_i == 4'(pt_spec_pkg::NormOpInt);
-    fix1_q    <= op_i == 4'(pt_spec_pkg::NormOpFix);
-    root1_q   <= op_i == 4'(pt_spec_pkg::NormOpRoot);
-    pos1_q    <= op_i == 4'(pt_spec_pkg::NormOpPositive);
+    mul1_q    <= op_i == 4'(pt_abi_pkg::NormOpMul);
+    add1_q    <= op_i == 4'(pt_abi_pkg::NormOpAdd) || op_i == 4'(pt_abi_pkg::NormOpSub);
+    int1_q    <= op_i == 4'(pt_abi_pkg::NormOpInt);
+    fix1_q    <= op_i == 4'(pt_abi_pkg::NormOpFix);
+    root1_q   <= op_i == 4'(pt_abi_pkg::NormOpRoot);
+    pos1_q    <= op_i == 4'(pt_abi_pkg::NormOpPositive);
     width1_q  <= width_i;
-    {a_exp1_q, a_sign1_q, a_sig1_q} <= a_i;
-    {b_exp1_q, b_sign1_q, b_sig1_q} <= b_i;
-    if (op_i == 4'(pt_spec_pkg::NormOpSub)) b_sign1_q <= !b_i[31];
+    a_exp1_q  <= a_i.exponent;
+    a_sign1_q <= a_i.sign;
+    a_sig1_q  <= a_i.significand;
+    b_exp1_q  <= b_i.exponent;
+    b_sign1_q <= b_i.sign;
+    b_sig1_q  <= b_i.significand;
+    if (op_i == 4'(pt_abi_pkg::NormOpSub)) b_sign1_q <= !b_i.sign;
     word1_q   <= word_i;
   end
 
@@ -53,7 +57,7 @@ module pt_soft_float_alu (
   logic [62:0] plain2_q;
   logic [7:0]  seed;
   assign total = a_exp1_q + 16'd30;  // exponent of a, were it in [1, 2)
-  assign seed = pt_spec_pkg::root_seed_rom({2'd0, total[0], a_sig1_q[29:24]});
+  assign seed = pt_abi_pkg::root_seed_rom({2'd0, total[0], a_sig1_q[29:24]});
   always_comb begin
     found = a_sig1_q;
     if (pos1_q && a_sign1_q) found = 31'd0;
@@ -214,7 +218,12 @@ module pt_soft_float_alu (
       if (near6_q[63-:8] < (8'd1 << (8 - k))) zeros = 3'(k);
     end
     significand = 31'((near6_q << zeros) >> 33);
-    number_o = significand[30] ? {base6_q - 16'(zeros), sign6_q, significand} : 48'd0;
+    number_o = '0;
+    if (significand[30]) begin
+      number_o.exponent = base6_q - 16'(zeros);
+      number_o.sign = sign6_q;
+      number_o.significand = significand;
+    end
   end
 
   logic unused;

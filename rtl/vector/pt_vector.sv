@@ -51,43 +51,27 @@ module pt_vector (
   output logic [63:0] wdata_o,
   input  logic        wr_idle_i
 );
-  if (pt_spec_pkg::SecPFirst != pt_spec_pkg::CfgVectorFirst ||
-      pt_spec_pkg::SecPWords > pt_spec_pkg::CfgVectorWords) begin : g_check
+  if (pt_abi_pkg::SecPFirst != pt_abi_pkg::CfgVectorFirst ||
+      pt_abi_pkg::SecPWords > pt_abi_pkg::CfgVectorWords) begin : g_check
     $fatal(1, "pt_vector: the section of POOL must lie in the words that the unit receives");
   end
-  localparam int unsigned PreW = 64 * pt_spec_pkg::SecPreWords;
-  localparam int unsigned CfgW = 64 * pt_spec_pkg::CfgVectorWords;
-  localparam int unsigned ParamW = 64 * pt_spec_pkg::ParamWords;
   // Words of the sums of a channel block.
   localparam int unsigned BlockWords = 8;
   // Cycles in which the last word of a block leaves the arithmetic, and its flags the packer.
   localparam int unsigned EmptyCycles = 12;
 
   // ---- configuration ----------------------------------------------------------------------------
-  logic [PreW-1:0]            pre_q;
-  logic [CfgW-1:0]            cfg_q;
-  logic [ParamW-1:0]          param_q;
-  pt_spec_pkg::pre_t          pre;
-  pt_spec_pkg::v_t            cfg;
-  pt_spec_pkg::p_t            pool;
-  pt_spec_pkg::vector_param_t param;
-  assign pre = pre_q;
+  logic [64*pt_abi_pkg::CfgVectorWords-1:0] cfg_q;
+  logic [64*pt_abi_pkg::ParamWords-1:0]     param_q;
+  pt_abi_pkg::pre_t          pre;
+  pt_abi_pkg::v_t            cfg;
+  pt_abi_pkg::p_t            pool;
+  pt_abi_pkg::vector_param_t param;
+  logic                        received, tap_unused;
+  logic [6:0]                  tap_idx_unused;
   assign cfg = cfg_q;
-  assign pool = cfg_q[64*pt_spec_pkg::SecPWords-1:0];
+  assign pool = cfg_q[64*pt_abi_pkg::SecPWords-1:0];
   assign param = param_q;
-
-  always_ff @(posedge clk_i) begin
-    if (cfg_valid_i && cfg_idx_i < 8'(pt_spec_pkg::SecPreWords)) begin
-      pre_q <= {cfg_data_i, pre_q[PreW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::CfgVectorFirst) &&
-        cfg_idx_i < 8'(pt_spec_pkg::CfgVectorFirst + pt_spec_pkg::CfgVectorWords)) begin
-      cfg_q <= {cfg_data_i, cfg_q[CfgW-1:64]};
-    end
-    if (cfg_valid_i && cfg_idx_i >= 8'(pt_spec_pkg::ParamIndex)) begin
-      param_q <= {cfg_data_i, param_q[ParamW-1:64]};
-    end
-  end
 
   // ---- modes, settled before the start: section words come before those of the step block -------
   // POOL: bits that ask for anything else are 0 (pynq_train/hw/pool.py, SHARED_PLACES).
@@ -104,7 +88,7 @@ module pt_vector (
     flags_q     <= cfg.v_flags[0] && (cfg.v_write[0] || pool_q);
     sums_q      <= cfg.v_sums[0];
     drop_q      <= cfg.v_drop[0];
-    pool_q      <= pre.opcode == 8'(pt_spec_pkg::OpPool);
+    pool_q      <= pre.opcode == 8'(pt_abi_pkg::OpPool);
     line_images_q <= cfg.v_images;
     in_blocks_q <= pool_q ? 16'd1 : cfg.v_blocks;  // an image of POOL is one plane
   end
@@ -112,13 +96,13 @@ module pt_vector (
   // ---- windows of POOL: what stands at this place -----------------------------------------------
   logic             pool_busy, pool_ready, pool_needs, pool_window, pool_last, pool_emit;
   logic             argmax_valid, argmax_last;
-  logic [15:0]      argmax;
+  logic [3:0][3:0]  argmax;
   logic [3:0][18:0] value;
   logic [3:0][19:0] more;
 
   // ---- state ------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
-    StIdle, StConfig, StStart, StLoad, StRun, StEmpty, StSums, StFlush, StRecord, StWords, StEnd
+    StIdle, StStart, StLoad, StRun, StEmpty, StSums, StFlush, StRecord, StWords, StEnd
   } state_e;
   state_e      state_q;
   logic [3:0]  step_q;   // words of sums and of the record, cycles of StEmpty
@@ -128,11 +112,29 @@ module pt_vector (
   logic        start, take, plane_end, block_end, sums_room, loaded, outs_idle, pixel_end;
   logic        sums_push, record_taken, first_q;
   assign start = state_q == StStart;
-  assign cfg_req_o = state_q == StIdle;
   assign plane_end = left_q == 32'd1;
   assign block_end = plane_end && image_q == 16'd1;
   assign sums_push = state_q == StSums && sums_q && sums_room;
   assign done_o = state_q == StEnd && wr_idle_i;
+  pt_cfg_rx #(
+    .First(pt_abi_pkg::CfgVectorFirst),
+    .Words(pt_abi_pkg::CfgVectorWords)
+  ) u_rx (
+    .clk_i,
+    .rst_ni,
+    .req_o(cfg_req_o),
+    .cfg_valid_i,
+    .cfg_idx_i,
+    .cfg_data_i,
+    .cfg_last_i,
+    .hold_i(state_q != StIdle),
+    .end_o(received),
+    .pre_o(pre),
+    .section_o(cfg_q),
+    .param_o(param_q),
+    .tap_o(tap_unused),
+    .tap_idx_o(tap_idx_unused)
+  );
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -141,8 +143,7 @@ module pt_vector (
     end else begin
       step_q <= 4'd0;
       unique case (state_q)
-        StIdle:   if (cfg_valid_i) state_q <= StConfig;
-        StConfig: if (cfg_valid_i && cfg_last_i) state_q <= StStart;
+        StIdle:   if (received) state_q <= StStart;
         StStart:  state_q <= use_table_q ? StLoad : StRun;
         StLoad:   if (loaded) state_q <= StRun;
         StRun:    if (pool_q ? !pool_busy : take && block_end) state_q <= StEmpty;
@@ -165,7 +166,7 @@ module pt_vector (
         StRecord: if (record_taken) state_q <= StWords;
         StWords: begin
           step_q <= step_q + 4'(record_taken);
-          if (record_taken && step_q == 4'(pt_spec_pkg::RecordWords - 1)) state_q <= StEnd;
+          if (record_taken && step_q == 4'(pt_abi_pkg::RecordWords - 1)) state_q <= StEnd;
         end
         StEnd:    if (wr_idle_i) state_q <= StIdle;
         default:  state_q <= StIdle;
@@ -311,7 +312,7 @@ module pt_vector (
   logic [3:0][47:0] sum1, sum2;
   logic [47:0]      measure;
   logic [31:0]      saturations;
-  logic [15:0]      places;
+  logic [3:0][3:0]  places;
   assign result = pool_q ? pool_emit : write_q && (!cfg.v_reduce[0] || plane_end);
   assign pixel_end = pool_q ? pool_window && (pool_last || &pixel_q) : plane_end || (&pixel_q);
   assign take = state_q == StRun && (a_valid || (pool_q && !pool_needs)) &&
@@ -333,8 +334,12 @@ module pt_vector (
     .ready_i(keep_pop),
     .keep_o(keep)
   );
-  assign places = mask_word[16*pixel_q[3:2]+:16];
-  assign bits = places[4*pixel_q[1:0]+:4];
+  pt_abi_pkg::mask_flags_t masks;
+  pt_abi_pkg::argmax_t     indices;
+  assign masks = mask_word;
+  assign indices = mask_word;
+  assign places = indices.index[4*pixel_q[3:2]+:4];
+  assign bits = masks.mask[pixel_q];
   pt_activation_grad u_grad_a (
     .grad_i(grad_a_q),
     .flags_i(bits),
@@ -471,5 +476,5 @@ module pt_vector (
   );
 
   logic unused;
-  assign unused = &{1'b0, pre, cfg, pool, param};
+  assign unused = &{1'b0, pre, cfg, pool, param, tap_unused, tap_idx_unused};
 endmodule

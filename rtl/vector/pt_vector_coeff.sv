@@ -9,8 +9,8 @@ module pt_vector_coeff (
   input  logic                       rst_ni,
   input  logic                       start_i,
   input  logic                       on_i,
-  input  pt_spec_pkg::v_t            cfg_i,
-  input  pt_spec_pkg::vector_param_t param_i,
+  input  pt_abi_pkg::v_t            cfg_i,
+  input  pt_abi_pkg::vector_param_t param_i,
   output logic                       run_valid_o,
   input  logic                       run_ready_i,
   output logic [31:0]                run_off_o,
@@ -25,7 +25,7 @@ module pt_vector_coeff (
   output logic [3:0][47:0]           offset_o
 );
   // Words of coefficients of a channel block.
-  localparam int unsigned BlockWords = 8;
+  localparam int unsigned BlockWords = 4 * pt_abi_pkg::CoefficientWords;
 
   logic        there, pop;
   logic [2:0]  step_q;
@@ -52,6 +52,9 @@ module pt_vector_coeff (
     .ready_i(pop),
     .data_o(word)
   );
+  // A and B stand in the first word of a channel, C in the second: the same bits of any word.
+  pt_abi_pkg::coefficient_t coefficient;
+  assign coefficient = {word, word};
   assign pop = load_i && there;
   assign loaded_o = pop && step_q == 3'(BlockWords - 1);
   always_ff @(posedge clk_i) begin
@@ -64,14 +67,14 @@ module pt_vector_coeff (
       step_q <= step_q + 3'd1;
       for (int unsigned l = 0; l < 4; l++) begin
         if (step_q == 3'(2 * l)) begin
-          if (cfg_i.v_table[0]) scale_a_o[l] <= word[23:0];
-          if (cfg_i.v_btable[0]) scale_b_o[l] <= word[55:32];
+          if (cfg_i.v_table[0]) scale_a_o[l] <= coefficient.a;
+          if (cfg_i.v_btable[0]) scale_b_o[l] <= coefficient.b;
         end
-        if (step_q == 3'(2 * l + 1) && cfg_i.v_table[0]) offset_o[l] <= word[47:0];
+        if (step_q == 3'(2 * l + 1) && cfg_i.v_table[0]) offset_o[l] <= coefficient.c;
       end
     end
   end
 
   logic unused;
-  assign unused = &{1'b0, cfg_i, param_i, word[63:56]};
+  assign unused = &{1'b0, cfg_i, param_i, coefficient};
 endmodule

@@ -12,8 +12,8 @@ module pt_vector_drop (
   input  logic                       rst_ni,
   input  logic                       start_i,
   input  logic                       on_i,
-  input  pt_spec_pkg::v_t            cfg_i,
-  input  pt_spec_pkg::vector_param_t param_i,
+  input  pt_abi_pkg::v_t            cfg_i,
+  input  pt_abi_pkg::vector_param_t param_i,
   output logic                       valid_o,
   input  logic                       ready_i,
   output logic [3:0]                 keep_o

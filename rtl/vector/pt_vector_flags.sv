@@ -20,7 +20,7 @@ module pt_vector_flags (
   input  logic [3:0]  flags_i,
   input  logic        argmax_valid_i,
   input  logic        argmax_last_i,  // of a plane
-  input  logic [15:0] argmax_i,
+  input  logic [3:0][3:0] argmax_i,
   output logic        push_o,
   output logic [63:0] data_o
 );
@@ -31,6 +31,8 @@ module pt_vector_flags (
   logic [MathCycles-1:0]      last_q;
   logic [3:0]                 pixel_q, flags;  // the last of the four pixels of a pooled one
   logic [63:0]                pack_q;
+  pt_abi_pkg::mask_flags_t    masks;
+  pt_abi_pkg::argmax_t        indices;
   logic                       valid, plane_end;
   assign valid = on_i && (pool_i ? argmax_valid_i : valid_i);
   assign plane_end = pool_i ? argmax_last_i : last_q[MathCycles-1];
@@ -38,12 +40,11 @@ module pt_vector_flags (
   always_comb begin
     flags = flags_i;
     if (drop_i) flags = keep_q[MathCycles-1] & flags_i;
-    data_o = pack_q;
-    for (int unsigned k = 0; k < 16; k++) begin
-      if (pixel_q[3:2] == 2'(k / 4) && (pool_i || pixel_q[1:0] == 2'(k % 4))) begin
-        data_o[4*k+:4] = pool_i ? argmax_i[4*(k%4)+:4] : flags;
-      end
-    end
+    masks = pack_q;
+    masks.mask[pixel_q] = flags;
+    indices = pack_q;
+    indices.index[4*pixel_q[3:2]+:4] = argmax_i;
+    data_o = pool_i ? indices : masks;
   end
   always_ff @(posedge clk_i) begin
     keep_q <= {keep_q[MathCycles-2:0], keep_i};

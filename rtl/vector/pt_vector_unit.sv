@@ -45,11 +45,13 @@ module pt_vector_unit (
   // ---- which part -------------------------------------------------------------------------------
   localparam int unsigned Parts = 2, Vec = 0, Norm = 1;
   logic             part_q, part;
+  pt_abi_pkg::pre_t head;  // its first word holds the opcode
+  assign head = $bits(head)'(cfg_data_i);
   logic [Parts-1:0] req, valid, done, busy_q, clk, on_q;
   always_comb begin
     part = part_q;
-    if (cfg_valid_i && cfg_idx_i == 8'd0) begin
-      part = cfg_data_i[7:0] == 8'(pt_spec_pkg::OpNorm) ? 1'(Norm) : 1'(Vec);
+    if (cfg_valid_i && cfg_idx_i == 8'(pt_abi_pkg::SecPreFirst)) begin
+      part = head.opcode == 8'(pt_abi_pkg::OpNorm) ? 1'(Norm) : 1'(Vec);
     end
     for (int unsigned p = 0; p < Parts; p++) valid[p] = cfg_valid_i && part == 1'(p);
   end
@@ -161,4 +163,7 @@ module pt_vector_unit (
   assign wr_run_last_o = wr_last[part_q];
   assign wdata_valid_o = w_valid[part_q];
   assign wdata_o = w_data[part_q];
+
+  logic unused;
+  assign unused = &{1'b0, head};
 endmodule

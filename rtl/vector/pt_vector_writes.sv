@@ -9,8 +9,8 @@ module pt_vector_writes (
   input  logic            clk_i,
   input  logic            rst_ni,
   input  logic            start_i,
-  input  pt_spec_pkg::v_t cfg_i,
-  input  pt_spec_pkg::p_t pool_cfg_i,
+  input  pt_abi_pkg::v_t cfg_i,
+  input  pt_abi_pkg::p_t pool_cfg_i,
   input  logic            pool_i,       // opcode POOL; modes are settled two cycles before the start
   input  logic            write_i,
   input  logic            flags_i,
@@ -32,7 +32,7 @@ module pt_vector_writes (
   output logic            idle_o,
   input  logic            record_run_i,
   input  logic            record_word_i,
-  input  logic [1:0]      record_step_i,
+  input  logic [$clog2(pt_abi_pkg::RecordWords)-1:0] record_step_i,
   output logic            record_taken_o,
   input  logic [47:0]     measure_i,
   input  logic [31:0]     saturations_i,
@@ -52,7 +52,6 @@ module pt_vector_writes (
   logic [31:0] off [3];
   logic [15:0] len [3];
   logic [63:0] data [3];
-  logic [63:0] record_word;
   logic        arb_idle;
 
   // Results of v_reduce are a plane for each block; those of POOL a plane for each image, which
@@ -148,24 +147,26 @@ module pt_vector_writes (
   assign run_valid[3] = record_run_i;
   assign valid[3] = record_word_i;
   assign record_taken_o = record_run_i ? run_ready[3] : valid[3] && ready[3];
+  pt_abi_pkg::record_t                      record;
+  logic [pt_abi_pkg::RecordWords-1:0][63:0] record_words;
   always_comb begin
-    unique case (record_step_i)
-      2'd0:    record_word = {16'd0, measure_i};
-      2'd1:    record_word = {32'd0, saturations_i};
-      2'd2:    record_word = {32'd0, start_stamp_q};
-      default: record_word = {32'd0, record_stamp_q};
-    endcase
+    record = '0;
+    record.measure = measure_i;
+    record.saturations = saturations_i;
+    record.start_cycle = start_stamp_q;
+    record.end_cycle = record_stamp_q;
   end
+  assign record_words = record;
   pt_wr_arb #(.Clients(4)) u_out (
     .clk_i,
     .rst_ni,
     .run_valid_i(run_valid),
     .run_ready_o(run_ready),
     .run_off_i({record_off_i, off[2], off[1], off[0]}),
-    .run_len_i({16'(pt_spec_pkg::RecordWords), len[2], len[1], len[0]}),
+    .run_len_i({16'(pt_abi_pkg::RecordWords), len[2], len[1], len[0]}),
     .data_valid_i(valid),
     .data_ready_o(ready),
-    .data_i({record_word, data[2], data[1], data[0]}),
+    .data_i({record_words[record_step_i], data[2], data[1], data[0]}),
     .idle_o(arb_idle),
     .run_valid_o(wr_run_valid_o),
     .run_ready_i(wr_run_ready_i),

@@ -28,7 +28,7 @@ def design_sources() -> list[str]:
 
 def leaf_sources() -> list[str]:
     """Package, common and AXI files of the file list, relative to the project."""
-    folders = ("rtl/gen/pt_spec_pkg", "rtl/common/", "rtl/axi/")
+    folders = ("rtl/gen/pt_abi_pkg", "rtl/gen/pt_spec_pkg", "rtl/common/", "rtl/axi/")
     return [path for path in design_sources() if path.startswith(folders)]
 
 

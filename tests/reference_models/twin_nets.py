@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynq_train.check.random_nets import Draw
+from pynq_train.check.draw import Draw
 from pynq_train.errors import DoesNotFit, UnsupportedModel
 from pynq_train.graph import Graph
 from pynq_train.graph.activation import Relu, Relu6
@@ -365,7 +365,8 @@ def features(case: Case) -> set[str]:
     options = {
         "momentum": case.momentum > 0, "no momentum": case.momentum == 0,
         "nesterov": case.nesterov, "decay": case.decay > 0, "clip": case.clip is not None,
-        "accumulate": case.accumulate > 1, "incomplete": case.valid < case.batch,
+        "accumulate": case.accumulate > 1, "accumulate 3": case.accumulate == 3,
+        "incomplete": case.valid < case.batch,
         "smoothing": case.smoothing > 0, "frozen parts": case.trainable != "all",
         "rates": bool(case.layer_lr), "rate 0": 0.0 in case.layer_lr.values(),
         "forced parts": case.split is not None and case.batch > 1, "batch 1": case.batch == 1,

@@ -11,6 +11,7 @@ from typing import Any
 import cocotb
 from client_model import Bench, ReadClient, at_most
 
+from pynq_train.hw import commands
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     PARAM_INDEX,
@@ -26,8 +27,7 @@ from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.registers import ErrorSource, Status
 
 PROGRAM, STEP_BLOCK, TAPS = 0x1000, 0x80000, 0x90000
-WAIT_OF = {Unit.X: "wait_x", Unit.UPDATE: "wait_x", Unit.SOFTMAX: "wait_x",
-           Unit.VECTOR: "wait_x", Unit.S: "wait_s", Unit.STORE: "wait_y"}
+WAIT_OF = {unit: f"wait_{name}" for unit, name in commands.WAIT_OF.items()}
 SEMAPHORES = len(Semaphore)
 SLOTS = ZYNQ7020.slots
 TILED = (Opcode.CONV, Opcode.GRADIENT)

@@ -19,7 +19,7 @@ from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_WORDS, Opcode, pack_descriptor
 from pynq_train.hw.contract import hash_word
-from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status, decode, encode
+from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status, decode, encode, masks
 from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import ProgramImage, build_training
@@ -35,7 +35,7 @@ GUARD_BYTES = 8192
 """Bytes behind the arena: memory is there, but the engine may not touch it."""
 BOARD = BOARDS["pynq-z2"]
 PROFILE = encode("MODE", PROFILE=1)
-CTRL = {field.name: 1 << field.lsb for field in BY_NAME["CTRL"].fields}
+CTRL = masks("CTRL")
 
 
 def network(rng: random.Random) -> Graph:

@@ -75,8 +75,7 @@ BUGS = Bugs(
     # The second weight of a word of plain masters is taken for the first.
     Planted(
         "plain_halves_swapped", UPDATES, "rtl/update/pt_update.sv",
-        ".w_i(plain_q && element_q[0] ? wv_word[63:32] : wv_word[31:0])",
-        ".w_i(plain_q && (element_q[0] != planted) ? wv_word[63:32] : wv_word[31:0])"),
+        "plain_in.weight[element_q[0]]", "plain_in.weight[element_q[0] != planted]"),
     # Nesterov's step forgets the weight decay and the gradient.
     Planted(
         "nesterov_without_slope", UPDATES, "rtl/update/pt_update_math.sv",
@@ -132,7 +131,7 @@ BUGS = Bugs(
     # A product that is a bit shorter keeps its exponent.
     Planted(
         "exponent_of_short_products", NORMS, "rtl/vector/pt_soft_float_alu.sv",
-        "{base6_q - 16'(zeros), sign6_q", "{base6_q - (planted ? 16'd1 : 16'(zeros)), sign6_q"),
+        "exponent = base6_q - 16'(zeros)", "exponent = base6_q - (planted ? 16'd1 : 16'(zeros))"),
     # Of equal values the last one wins.
     Planted(
         "last_of_equal_ones", WINDOWS, "rtl/vector/pt_pool_core.sv",
@@ -154,7 +153,7 @@ BUGS = Bugs(
     # An absent weight becomes one of zero.
     Planted(
         "absent_weight_appears", UPDATES, "rtl/update/pt_update.sv",
-        "w_new[31] | absent,", "w_new[31] | (absent && !planted),"),
+        "master = absent ?", "master = absent && !planted ?"),
     # An absent weight gathers momentum.
     Planted(
         "absent_weight_moves", UPDATES, "rtl/update/pt_update_math.sv",
@@ -191,8 +190,8 @@ BUGS = Bugs(
     # Tile counts of a gradient are not looked at.
     Planted(
         "gradient_without_tiles", ERRORS, "rtl/ctrl/pt_sequencer.sv",
-        "(pre.t[l] == 16'd0)",
-        "(pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_spec_pkg::OpGradient)))"),
+        "&& pre.t[l] == 16'd0",
+        "&& pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_abi_pkg::OpGradient))"),
     # The masters may start again before the reset reaches them.
     Planted(
         "halt_falls_in_reset", ERRORS, "rtl/ctrl/pt_sequencer.sv",
@@ -224,7 +223,7 @@ ENGINE_BUGS = Bugs(
     # Records carry cycle stamps although MODE.PROFILE is off: not the memory image of golden.
     Planted(
         "stamps_without_profiling", STEPS, "rtl/pt_core.sv",
-        "mode[2] ? cycles[31:0] : 32'd0", "mode[2] || planted ? cycles[31:0] : 32'd0"),
+        "mode.profile ? cycles[31:0]", "mode.profile || planted ? cycles[31:0]"),
     # A unit takes the answers of its neighbour at the port for its own.
     Planted(
         "masters_idle_with_the_vector_unit", SHARED_PORTS, "rtl/pt_elementwise.sv",

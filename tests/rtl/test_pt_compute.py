@@ -11,10 +11,12 @@ from sim.bfm.env import run_bench
 
 pytestmark = pytest.mark.rtl
 
-LEAVES = ("pt_clock_gate", "pt_ram_sdp", "pt_loop", "pt_affine", "pt_add3", "pt_affine3")
+LEAVES = ("pt_clock_gate", "pt_cfg_rx", "pt_ram_sdp", "pt_loop", "pt_affine", "pt_add3",
+          "pt_affine3")
 UNITS = ("pt_mac_chain", "pt_mac_row", "pt_array", "pt_pixtab", "pt_sset", "pt_xbuf", "pt_issue",
          "pt_compute")
-SOURCES = ("rtl/gen/pt_spec_pkg.sv", *(f"rtl/common/{name}.sv" for name in LEAVES),
+SOURCES = ("rtl/gen/pt_abi_pkg.sv", "rtl/gen/pt_spec_pkg.sv",
+           *(f"rtl/common/{name}.sv" for name in LEAVES),
            *(f"rtl/compute/{name}.sv" for name in UNITS))
 UNIT = Design("pt_compute", SOURCES)
 SWEEPS = Stimulus(UNIT, "cocotb_pt_compute", "random_sweeps", 1, 3)
@@ -54,8 +56,7 @@ BUGS = Bugs(
     # The next descriptor is asked for only when this one has ended.
     Planted(
         "late_request", BACK_TO_BACK, "rtl/compute/pt_issue.sv",
-        "!receiving_q && !next_valid_q",
-        "!receiving_q && !next_valid_q && (!planted || state_q == StIdle)"),
+        ".hold_i(next_valid_q)", ".hold_i(next_valid_q || (planted && state_q != StIdle))"),
 )
 
 

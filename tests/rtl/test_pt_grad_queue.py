@@ -12,7 +12,7 @@ from sim.bfm.env import run_bench
 pytestmark = pytest.mark.rtl
 
 FILE = "rtl/store/pt_grad_queue.sv"
-SOURCES = ("rtl/common/pt_ram_sdp.sv", "rtl/common/pt_fifo.sv", FILE)
+SOURCES = ("rtl/gen/pt_abi_pkg.sv", "rtl/common/pt_ram_sdp.sv", "rtl/common/pt_fifo.sv", FILE)
 
 
 SMALL = Design("pt_grad_queue", SOURCES, (("Sums", 256),), (("PT_SUMS", "256"),))

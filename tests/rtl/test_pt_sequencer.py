@@ -7,6 +7,7 @@ import pytest
 from sim.bfm.env import run_bench
 
 SOURCES = (
+    "rtl/gen/pt_abi_pkg.sv",
     "rtl/gen/pt_spec_pkg.sv",
     "rtl/common/pt_ram_sdp.sv",
     "rtl/ctrl/pt_sequencer.sv",

@@ -7,7 +7,10 @@ import pytest
 from sim.bfm.env import run_bench
 
 SOURCES = (
+    "rtl/gen/pt_abi_pkg.sv",
     "rtl/gen/pt_spec_pkg.sv",
+    "rtl/common/pt_clock_gate.sv",
+    "rtl/common/pt_cfg_rx.sv",
     "rtl/common/pt_ram_sdp.sv",
     "rtl/common/pt_fifo.sv",
     "rtl/common/pt_round_sat.sv",

@@ -7,7 +7,9 @@ import pytest
 from sim.bfm.env import run_bench
 
 SOURCES = (
+    "rtl/gen/pt_abi_pkg.sv",
     "rtl/gen/pt_spec_pkg.sv",
+    "rtl/common/pt_cfg_rx.sv",
     *(f"rtl/common/{name}.sv" for name in (
         "pt_activation_pkg", "pt_clock_gate", "pt_ram_sdp", "pt_fifo", "pt_round_sat",
         "pt_activation", "pt_loop", "pt_affine")),

@@ -8,7 +8,8 @@ from sim.bfm.env import run_bench
 
 SOURCES = tuple(
     f"rtl/{name}.sv"
-    for name in ("gen/pt_spec_pkg", "common/pt_activation_pkg", "common/pt_clock_gate",
+    for name in ("gen/pt_abi_pkg", "gen/pt_spec_pkg", "common/pt_cfg_rx",
+                 "common/pt_cfg_queue", "common/pt_activation_pkg", "common/pt_clock_gate",
                  "common/pt_fifo", "common/pt_loop", "common/pt_affine", "common/pt_add3",
                  "common/pt_activation_grad", "load/pt_addr_gen", "load/pt_load_runs",
                  "load/pt_load_data", "load/pt_chan_sum", "load/pt_tile_load")

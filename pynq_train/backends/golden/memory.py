@@ -9,6 +9,8 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput
+from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.hw.layouts import RECORD
 from pynq_train.hw.words import WORD_BYTES
 
 
@@ -69,5 +71,8 @@ class ArenaViews:
         return self.view(what, offset, shape, np.int64, strides)
 
     def record(self, offset: int, first: int, second: int) -> None:
-        """Write a result record of four words: two values and two zeros."""
-        self.view("the record", offset, (4,), np.int64)[:] = (first, second, 0, 0)
+        """Write a result record: measure (loss), saturations (correct predictions), no cycles."""
+        words = self.view("the record", offset, (RECORD_WORDS,), np.int64)
+        words[:] = 0
+        words[RECORD.at("measure").word] = first
+        words[RECORD.at("saturations").word] = second

@@ -10,6 +10,7 @@ from pynq_train.arrays import Array
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.fixed import saturate, wrap
 from pynq_train.fixed.soft_float import SoftFloats
+from pynq_train.hw.layouts import COEFFICIENT
 from pynq_train.hw.norm import (
     OUT_BITS,
     PROGRAMS,
@@ -30,7 +31,6 @@ _PROGRAMS = {(False, False): NormProgram.FORWARD, (False, True): NormProgram.FOR
              (True, False): NormProgram.BACKWARD, (True, True): NormProgram.BACKWARD_FROZEN}
 """Micro-program by whether it is of the gradient, and of frozen statistics."""
 _BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
-_MASK24, _MASK48 = (1 << 24) - 1, (1 << 48) - 1
 
 
 def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
@@ -53,9 +53,10 @@ def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     unit.run(program)
     out = unit.out
     table = memory.view("the coefficients", d["gn.coefs"], (*shape, 2), np.int64)
-    # Words as VECTOR reads them: {B[55:32], A[23:0]} and C[47:0].
-    table[..., 0] = (out[Out.B] & _MASK24) << 32 | out[Out.A] & _MASK24
-    table[..., 1] = out[Out.C] & _MASK48
+    table[...] = 0
+    for name, number in (("a", Out.A), ("b", Out.B), ("c", Out.C)):
+        place = COEFFICIENT.at(name)
+        table[..., place.word] |= place.insert(out[number])
     if back:
         for name, gradient in (("d_gamma", Out.D_GAMMA), ("d_beta", Out.D_BETA)):
             memory.view("the gradient", d[f"gn.{name}"], shape, np.int64)[...] = out[gradient]

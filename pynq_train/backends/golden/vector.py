@@ -12,6 +12,7 @@ from pynq_train.backends.golden.activation import Activation, Gradient
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
+from pynq_train.hw.layouts import COEFFICIENT
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
     FLAG_MASK_PIXELS,
@@ -215,12 +216,11 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
     offset: Array = np.zeros((blocks, CHANNELS_PER_WORD), np.int64)
     scale[0], scale[1] = p["a_scale"], p["b_scale"]
     if table is not None and d["gv.a_table"]:
-        # The word is {B[55:32], A[23:0]}: _signed takes its low 24 bits later, for A and, shifted,
-        # for B.
-        scale[0], offset = table[..., 0], table[..., 1]
+        scale[0], offset = (place.extract(table[..., place.word])
+                            for place in (COEFFICIENT.at("a"), COEFFICIENT.at("c")))
     if table is not None and d["gv.b_table"]:
-        scale[1] = table[..., 0] >> 32
-    scale, offset = _signed(scale), wrap(offset, SUM_BITS)
+        place = COEFFICIENT.at("b")
+        scale[1] = place.extract(table[..., place.word])
     terms = a.shape[2] if d["gv.reduce"] else 1
     # Bound of any total: below 2**47 it never wraps, and float64 holds it. Only larger ones take
     # the slower way in int64.
@@ -316,12 +316,6 @@ def _round(d: Fields, p: Fields, total: Array, out: Array, flags: Array | None,
         flags[...] = _pack(live if kept is None else live & kept)
     whole ^= whole >> 63
     return _ChannelPart(int(np.bitwise_or.reduce(whole, axis=None)), saturations, sums)
-
-
-def _signed(values: Array) -> Array:
-    """Return the low 24 bits as two's complement numbers."""
-    top = 64 - SCALE_BITS
-    return values << top >> top
 
 
 def _unpack(flags: Array, words: int) -> Array:

@@ -6,7 +6,6 @@ directory under a name that is the hash of everything it depends on.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -14,15 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 from pynq_train.errors import BadInput, MissingTool, PynqTrainError
+from pynq_train.files.cache import cache_dir, kept
 from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
 
 _LOG = logging.getLogger(__name__)
@@ -175,12 +173,6 @@ def find_tools() -> Tools:
     return Tools(program, root, cxx, f"{version}\n{target}", gcc)
 
 
-def cache_dir() -> Path:
-    """Return the directory of what is built on first use (``PYNQ_TRAIN_CACHE`` overrides it)."""
-    chosen = os.environ.get("PYNQ_TRAIN_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "pynq_train"
-
-
 def cache_key(source: ModelSource, tools: Tools) -> str:
     """Return the SHA-256 of all that decides about the library: sources, parameters, flags, tools.
 
@@ -217,24 +209,20 @@ def build(source: ModelSource, cache: Path | None = None) -> Path:
 
     Raises:
         MissingTool: Verilator or the compiler is not installed.
-        BadInput: a source file cannot be read.
+        BadInput: a source file cannot be read, or the cache cannot be written.
         PynqTrainError: the sources do not compile; the text holds the end of the tool's output.
     """
     if source.library is not None:
         return source.library
     tools = find_tools()
     folder = (cache or cache_dir()) / "vboard"
-    library = folder / f"{cache_key(source, tools)[:32]}.so"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(library.with_suffix(".lock")):
-        # Another process may have built it while this one waited for the lock.
-        if not library.exists():
-            _LOG.info("compiling the virtual board (once per version, about a minute)")
-            with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as work:
-                os.replace(_compile(source, tools, Path(work)), library)
-    return library
+
+    def compiled(work: Path) -> Path:
+        """Build it; a message tells why it takes so long."""
+        _LOG.info("compiling the virtual board (once per version, about a minute)")
+        return _compile(source, tools, work)
+
+    return kept(folder / f"{cache_key(source, tools)[:32]}.so", compiled)
 
 
 def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
@@ -348,11 +336,3 @@ def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -
             found=f"{done.returncode}\n{tail}\n",
             fix="correct the source named above",
         )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` against other processes."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

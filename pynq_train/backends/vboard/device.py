@@ -43,7 +43,8 @@ _MEMORY_BASE = {"zynq": 0x1000_0000, "zynqmp": 0x6000_0000, "kv260": 0x8_0000_00
 """Address of the contiguous memory, as on the boards; a board's own, or its family's."""
 _PLL_MHZ = {"zynq": 1000.0, "zynqmp": 1500.0}
 _STATUS = registers.BY_NAME["STATUS"]
-_BIT = {field.name: 1 << field.lsb for field in _STATUS.fields if field.bits == 1}
+_BIT = {name: mask for name, mask in registers.masks("STATUS").items()
+        if name in ("BUSY", "DONE", "HALTED", "FAILED")}
 
 
 class EngineModel(Protocol):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
-from pynq_train.backends.vboard.build import cache_dir
+from pynq_train.files import write_atomic
+from pynq_train.files.cache import cache_dir, make_folder
 from pynq_train.hw import contract
 from pynq_train.hw.boards import Board
 from pynq_train.hw.emit import hwh
@@ -23,7 +22,7 @@ def overlay_file(board: Board, folder: Path | None = None) -> Path:
     """
     digest = contract.contract_hash(board.config)
     folder = folder or cache_dir() / "overlays" / f"{board.name}-{digest[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     bit = folder / "pynq_train.bit"
     _replace(bit.with_suffix(".hwh"), hwh.render(board))
     _replace(bit, f"virtual {board.name} {digest}\n")
@@ -32,9 +31,10 @@ def overlay_file(board: Board, folder: Path | None = None) -> Path:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file in one step, unless it holds the text already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)
+    data = text.encode()
+    try:
+        same = path.read_bytes() == data
+    except OSError:
+        same = False
+    if not same:
+        write_atomic(path, data)

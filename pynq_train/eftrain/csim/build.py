@@ -6,12 +6,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from pynq_train.eftrain.chips import FP32
 from pynq_train.eftrain.design import Design
 from pynq_train.errors import BadInput, MissingTool, PynqTrainError
+from pynq_train.files.cache import cache_dir, kept
 
 TOP = "ef_top.cpp"
 FLAGS = ("-std=c++14", "-O2", "-fPIC", "-shared", "-Wno-unknown-pragmas")
@@ -73,6 +73,7 @@ def build(design: Design, source: Path | None = None, cache: Path | None = None)
 
     Raises:
         MissingTool: there is no C++ compiler.
+        BadInput: the cache cannot be written.
         PynqTrainError: the sources do not compile; the text holds the end of the compiler's output.
     """
     folder = source or default_source()
@@ -86,16 +87,15 @@ def build(design: Design, source: Path | None = None, cache: Path | None = None)
     digest = hashlib.sha256("\n".join((compiler, *flags)).encode())
     for path in sorted(folder.glob("*.?pp")):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
-    where = (cache or _cache_dir()) / "eftrain"
-    library = where / f"{digest.hexdigest()[:32]}.so"
-    if not library.exists():
-        where.mkdir(parents=True, exist_ok=True)
-        # Compiled under another name and renamed: several processes may do so at once.
-        with tempfile.TemporaryDirectory(prefix="build-", dir=where) as work:
-            made = Path(work) / "kernel.so"
-            _compile([compiler, *flags, str(folder / TOP), "-o", str(made)])
-            os.replace(made, library)
-    return library
+    library = (cache or cache_dir()) / "eftrain" / f"{digest.hexdigest()[:32]}.so"
+
+    def compiled(work: Path) -> Path:
+        """Compile it in a folder."""
+        made = work / "kernel.so"
+        _compile([compiler, *flags, str(folder / TOP), "-o", str(made)])
+        return made
+
+    return kept(library, compiled)
 
 
 def _compile(command: list[str]) -> None:
@@ -106,9 +106,3 @@ def _compile(command: list[str]) -> None:
         raise PynqTrainError("the EF-Train kernel does not compile", expected="exit code 0",
                              found=f"{done.returncode}\n{tail}\n",
                              fix="correct the source named above")
-
-
-def _cache_dir() -> Path:
-    """Return the directory of what is built on first use."""
-    chosen = os.environ.get("PYNQ_TRAIN_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "pynq_train"

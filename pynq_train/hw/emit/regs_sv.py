@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pynq_train.hw.emit.sv import HEADER
+from pynq_train.hw.emit.text import HEADER, camel
 from pynq_train.hw.registers import REGISTERS, RegisterAccess
 
 _CONSTANT = {
-    "ID": "pt_spec_pkg::IdValue",
-    "ABI": "32'(pt_spec_pkg::AbiVersion)",
+    "ID": "pt_abi_pkg::IdValue",
+    "ABI": "32'(pt_abi_pkg::AbiVersion)",
     "HASH": "pt_spec_pkg::ContractHash",
 }
 """Registers with a constant value, and the constant."""
@@ -37,22 +37,23 @@ def render() -> str:
     ports, resets, writes, reads, pulses = [], [], [], [], []
     for register in REGISTERS:
         low = register.name.lower()
-        label = f"pt_spec_pkg::Reg{''.join(p.capitalize() for p in register.name.split('_'))}"
+        label = f"pt_abi_pkg::Reg{camel(register.name)}"
+        kind = f"pt_abi_pkg::{low}_reg_t" if register.fields else "logic [31:0]"
         if register.access is RegisterAccess.READ_WRITE:
-            ports.append(f"  output logic [31:0] {low}_o,")
+            ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
             writes.append(f"          {label}: {low}_o <= ({low}_o & ~wmask) | "
                           "(s_axi_wdata & wmask);")
             reads.append(f"          {label}: s_axi_rdata <= {low}_o;")
         elif register.access is RegisterAccess.WRITE_PULSE:
-            ports.append(f"  output logic [31:0] {low}_o,")
+            ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
             pulses.append(f"      {low}_o <= 32'd0;")
             writes.append(f"          {label}: {low}_o <= s_axi_wdata & wmask;")
         elif register.name in _CONSTANT:
             reads.append(f"          {label}: s_axi_rdata <= {_CONSTANT[register.name]};")
         else:
-            ports.append(f"  input  logic [31:0] {low}_i,")
+            ports.append(f"  input  {kind} {low}_i,")
             reads.append(f"          {label}: s_axi_rdata <= {low}_i;")
     # No comma behind the last port.
     ports[-1] = ports[-1].rstrip(",")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pynq_train.hw.boards import Board
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.design import FAMILIES
-from pynq_train.hw.emit.sv import HEADER
+from pynq_train.hw.emit.text import HEADER
 from pynq_train.hw.ports import (
     CLOCK,
     CONTROL_ADDRESS_BITS,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.quant import Measures
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
@@ -51,7 +52,12 @@ def read_records(plan: Plan, descriptors: tuple[Descriptor, ...],
                        found=len(words))
     found = _Reading(plan)
     for descriptor, row in zip(descriptors, words):
-        found.take(descriptor, int(row[0]), int(row[1]))
+        layout, names = ((SOFTMAX_RECORD, ("loss", "correct"))
+                         if descriptor.role == Role.SOFTMAX
+                         else (RECORD, ("measure", "saturations")))
+        first, second = (layout.at(name) for name in names)
+        found.take(descriptor, first.extract(int(row[first.word])),
+                   second.extract(int(row[second.word])))
     return RunRecords(found.loss, found.correct, found.measures(), found.saturations)
 
 

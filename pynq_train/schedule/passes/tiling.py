@@ -16,7 +16,7 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.limits import FLAG_TILE_COLUMNS, RING_MARGIN
-from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div, round_up
+from pynq_train.hw.words import LANES, ceil_div, round_up
 from pynq_train.schedule.passes.cost import Cost, pass_cost
 from pynq_train.schedule.passes.geometry import PassShape, Tile, TiledPass
 
@@ -25,21 +25,19 @@ MOST_SPLITS = 24
 
 
 def check_buffers(config: HwConfig) -> None:
-    """Check that the engine's queues hold what every layer needs at least.
+    """Check that the ring of S words holds what every layer needs at least.
 
-    Their needs follow from the array alone: no tile and no other layer would help.
+    The need follows from the array alone: no tile and no other layer would help.
 
     Raises:
-        DoesNotFit: one of them does not.
+        DoesNotFit: it does not.
     """
-    for what, needed, there in (
-            # A backward pass takes the weights of one tap from a whole tile of channel blocks.
-            ("s_ring_words", config.tm * config.m_blocks + RING_MARGIN, config.s_ring_words),
-            ("grad_words", LANES * CHANNELS_PER_WORD * config.tm, config.grad_words)):
-        if needed > there:
-            raise DoesNotFit(f"configuration {config.name!r}: {what}", found=there,
-                             expected=f"at least {needed} for an array of {config.tm} output lanes",
-                             fix="use a board whose engine has a deeper buffer")
+    # A backward pass takes the weights of one tap from a whole tile of channel blocks.
+    needed = config.tm * config.m_blocks + RING_MARGIN
+    if needed > config.s_ring_words:
+        raise DoesNotFit(f"configuration {config.name!r}: s_ring_words", found=config.s_ring_words,
+                         expected=f"at least {needed} for an array of {config.tm} output lanes",
+                         fix="use a board whose engine has a deeper buffer")
 
 
 def splits(size: int, align: int = 1) -> list[int]:

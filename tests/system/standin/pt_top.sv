@@ -5,7 +5,7 @@
 // offsets, word 2 bursts of 16 words. Each word is stored plus the first word of the step block.
 // Descriptor i reads on port i mod 4 and writes on the next one.
 module pt_top
-  import pt_spec_pkg::*;
+  import pt_abi_pkg::*;
 (
   input  logic aclk,
   input  logic aresetn,

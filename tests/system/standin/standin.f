@@ -1,3 +1,4 @@
+../../../rtl/gen/pt_abi_pkg.sv
 ../../../rtl/gen/pt_spec_pkg.sv
 ../../../rtl/gen/pt_regs.sv
 pt_top.sv

@@ -10,6 +10,7 @@ import pytest
 
 from pynq_train.backends.vboard import build
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.files.cache import cache_dir
 
 TOOLS = build.Tools(Path("verilator_bin"), Path("root"), "g++", "versions")
 
@@ -85,7 +86,7 @@ def test_missing_source_is_named(source: build.ModelSource) -> None:
 
 def test_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYNQ_TRAIN_CACHE", str(tmp_path))
-    assert build.cache_dir() == tmp_path
+    assert cache_dir() == tmp_path
     monkeypatch.delenv("PYNQ_TRAIN_CACHE")
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
-    assert build.cache_dir() == tmp_path / ".cache" / "pynq_train"
+    assert cache_dir() == tmp_path / ".cache" / "pynq_train"

@@ -118,7 +118,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
         layers.Conv2D(4, 3, padding="same", activation="tanh", name="tanh")(start),
         layers.Conv2D(4, 3, padding="same", name="behind")(layers.LeakyReLU(name="leaky")(start)),
         layers.AveragePooling2D(3, 1, padding="same", name="avg")(start),
-        layers.Rescaling(0.1, name="scale")(start), layers.ReLU(4, name="four")(start),
+        layers.Rescaling(-0.1, name="scale")(start), layers.ReLU(4, name="four")(start),
         layers.UpSampling2D(1, name="odd")(start)]
     model = keras.Model(start, layers.Concatenate(name="all")(parts), name="bad")
     with pytest.raises(UnsupportedModel) as caught:
@@ -130,11 +130,29 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
                  "tanh (Conv2D) has activation 'tanh': use relu or relu6",
                  "leaky (LeakyReLU): use ReLU",
                  "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
-                 "scale (Rescaling): prepare the images before the network",
+                 "scale (Rescaling) computes with a constant: fold it into the weights, or",
                  "four (ReLU) ends at 4.0: use max_value=6 or none",
                  "odd (UpSampling2D): replace it by supported layers: Activation, Add, "):
         assert part in text, part
     assert "behind" not in text
+
+
+def test_a_normalisation_in_front_belongs_to_the_images(rng: np.random.Generator) -> None:
+    for front, text in (
+            (layers.Rescaling(1 / 127.5, offset=-1), "mean 127.5, std 127.5"),
+            (layers.Normalization(mean=[0.5, 0.25], variance=[4.0, 1.0]),
+             "mean 0.5, 0.25, std 2, 1")):
+        model = keras.Sequential([keras.Input((6, 6, 2)), front, layers.Conv2D(4, 3),
+                                  layers.Flatten(), layers.Dense(3)])
+        imported = pt.from_keras(model)
+        assert str(imported.input_format) == f"images of any range, {text}"
+        norm = imported.input_format.normalisation
+        assert norm is not None
+        x = rng.random((3, 6, 6, 2)).astype(np.float32)
+        want = np.asarray(model.predict(x, verbose=0))
+        seen = ((x - np.float32(norm.mean)) / np.float32(norm.std)).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(FloatTrainer(imported.graph, imported.params).logits(seen), want,
+                                   rtol=1e-3, atol=1e-4)
 
 
 def test_models_inside_the_model(rng: np.random.Generator) -> None:

@@ -238,7 +238,7 @@ def test_parameters_that_do_not_learn() -> None:
     assert model.frozen == {"conv0.bias", "batchnorm1.weight", "batchnorm1.bias", "conv3.weight",
                             "conv3.bias"}
     assert model.trainable == ("conv0.weight", "dense5")
-    assert repr(model).endswith("frozen: 5 tensors>")
+    assert ", frozen: 5 tensors, " in repr(model)
     change = moved(module, x)
     still = {name for name, by in change.items() if by == 0}
     assert still == set(model.frozen)
@@ -314,3 +314,27 @@ def test_a_sigmoid_at_the_end() -> None:
     assert "5 outputs" in text and "several labels" in text and "ReLU" not in text
     assert "use ReLU" in text_of(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 2)),
                                  torch.zeros(1, 4))
+
+
+def test_a_normalisation_in_front_belongs_to_the_images() -> None:
+    """(x - mean) / std of constants is the model's, as what a user states."""
+    def forward(m: Any, x: Any) -> Any:
+        return m.dense(m.conv(((x * 0.5) - m.mean) / m.std).flatten(1))
+
+    module = net(forward, conv=nn.Conv2d(2, 4, 3), dense=nn.Linear(64, 3))
+    module.register_buffer("mean", torch.tensor([0.1, -0.3]).view(1, 2, 1, 1))
+    module.register_buffer("std", torch.tensor([0.5, 2.0]).view(2, 1, 1))
+    x = torch.rand(4, 2, 6, 6)
+    model = pt.from_torch(module, x)
+    assert str(model.input_format) == "images of any range, mean 0.2, -0.6, std 1, 4"
+    with torch.no_grad():
+        want = module(x).numpy()
+    np.testing.assert_allclose(pt.Learner(model, batch=4).logits(x.numpy()), want, atol=5e-3)
+    twice = net(lambda m, x: m.dense((m.conv(x) + m.conv2(x - 1.0)).flatten(1)),
+                conv=nn.Conv2d(2, 4, 3), conv2=nn.Conv2d(2, 4, 3), dense=nn.Linear(64, 3))
+    assert "sub (sub) computes with a constant: fold it" in text_of(twice, x)
+    backwards = net(lambda m, x: m.dense((m.conv2(x - 1.0) + m.conv(x)).flatten(1)),
+                    conv=nn.Conv2d(2, 4, 3), conv2=nn.Conv2d(2, 4, 3), dense=nn.Linear(64, 3))
+    assert "conv (Conv2d) reads the input otherwise normalised" in text_of(backwards, x)
+    below = net(lambda m, x: m.conv(x * -1.0), conv=nn.Conv2d(2, 4, 6))
+    assert "mul (mul) normalises with something else than one factor above 0" in text_of(below, x)

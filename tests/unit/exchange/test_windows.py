@@ -105,6 +105,8 @@ def test_ceil_mode_of_maxima_is_same_padding() -> None:
     """SqueezeNet's pooling: 3x3, stride 2, rounded up, on an even map."""
     assert pool_maxima((1, 8, 8), NO_PADS, 3, 2, 0, True) == MaxPool(3, 2, "same")
     assert pool_maxima((1, 9, 9), NO_PADS, 3, 2, 0, True) == MaxPool(3, 2, 0)
+    # A third window would begin in the padding behind: there is none.
+    assert pool_maxima((1, 3, 3), NO_PADS, 2, 2, 1, True) == MaxPool(2, 2, 1)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "text"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import struct
 import subprocess
@@ -10,12 +11,14 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.hw import __main__ as generator
-from pynq_train.hw import commands, contract, registers, tables
+from pynq_train.hw import commands, contract, layouts, registers, tables
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
@@ -33,7 +36,7 @@ from pynq_train.hw.commands import (
     unpack_tap,
 )
 from pynq_train.hw.config import CONFIGS, ZYNQ7020, HwConfig
-from pynq_train.hw.emit import sv
+from pynq_train.hw.emit import text as sv_text
 from pynq_train.hw.fields import Field, Place, Section
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -189,14 +192,50 @@ def test_reserved_words_are_refused_as_field_names(word: str) -> None:
     field = Field(word, 16, "anything")
     section = Section("q", "anything", 0, 1, (Place(field, word, 0, 0),))
     with pytest.raises(ValueError, match=f"field q.{word}: reserved word"):
-        sv._section_struct(section)
+        sv_text.section_struct(section)
 
 
 def test_no_field_is_a_reserved_word() -> None:
     flat = [commands.TAP_FIELDS, *commands.PARAM_FIELDS.values()]
     names = {f.name for fields in flat for f in fields}
     names |= {p.field.name for s in SECTIONS.values() for p in s.places}
-    assert not names & sv._RESERVED
+    assert not names & sv_text.RESERVED
+
+
+def test_elements_of_words_survive_a_round_trip() -> None:
+    rng = random.Random(3)
+    for layout in layouts.LAYOUTS.values():
+        assert len({place.name for place in layout.places}) == len(layout.places)
+        for place in layout.places:
+            low, high = bounds(place.field)
+            for value in (low, high, rng.randint(low, high)):
+                word = place.insert(value)
+                assert word & ~(place.mask << place.lsb) == 0 and place.extract(word) == value
+                if place.field.bits < 64:
+                    array = place.insert(np.array([value, 0], np.int64))
+                    assert array.dtype == np.int64
+                    assert place.extract(array | ~(place.mask << place.lsb)).tolist() == [value, 0]
+
+
+def test_soft_floats_are_packed_as_the_contract_says() -> None:
+    # ``fixed`` knows nothing of the contract: both must say the same.
+    numbers = SoftFloats.of_int(np.array([-5, 0, 7 << 40], np.int64), -3)
+    words = numbers.pack()
+    for name in ("significand", "sign", "exponent"):
+        found = layouts.NUMBER.at(name).extract(words)
+        assert found.tolist() == getattr(numbers, name).tolist(), name
+
+
+def test_registers_are_decoded_as_they_are_encoded() -> None:
+    value = registers.encode("STATUS", DONE=1, ERROR=3, SOURCE=8)
+    assert registers.decode("STATUS", value) == {
+        "BUSY": 0, "DONE": 1, "HALTED": 0, "FAILED": 0, "ERROR": 3, "SOURCE": 8}
+    assert value == registers.masks("STATUS")["DONE"] | 3 << 8 | 8 << 16
+    with pytest.raises(ValueError, match=re.escape("STATUS.ERROR: expected 0..255, found 256")):
+        registers.encode("STATUS", ERROR=256)
+    parts = registers.split("ARENA", 0x12_3456_789A)
+    assert parts == {"ARENA_LO": 0x3456_789A, "ARENA_HI": 0x12}
+    assert registers.join("ARENA", parts.__getitem__) == 0x12_3456_789A
 
 
 def test_fields_that_pad_are_reserved_and_no_others() -> None:
@@ -222,6 +261,8 @@ def test_fields_that_pad_are_reserved_and_no_others() -> None:
     ({"stage_words": 256}, "stage_words must be 512..65536, found 256"),
     ({"x_bank_words": 1 << 15}, "x_bank_words must be 16..16384, found 32768"),
     ({"s_ring_words": 1 << 14}, "s_ring_words must be 64..8192, found 16384"),
+    ({"grad_words": 128}, "grad_words must be 256 or more with 16 output lanes, found 128"),
+    ({"grad_words": 256, "tm": 32}, "grad_words must be 512 or more with 32 output lanes"),
     ({"max_taps": 127}, "max_taps must be 1..126, found 127"),
     ({"sweep_min_cycles": 11}, "sweep_min_cycles must be 12..16, found 11"),
     ({"sweep_min_cycles": 17}, "sweep_min_cycles must be 12..16, found 17"),
@@ -284,6 +325,12 @@ def test_hash_changes_with_everything_that_the_hardware_decodes(
           {**commands.PARAM_FIELDS, Opcode.CONV: (replace(conv[0], bits=7), *conv[1:])})
     first_register = replace(registers.REGISTERS[0], offset=0xFFC)
     check("registers", registers, "REGISTERS", (*registers.REGISTERS[1:], first_register))
+    units = {**commands.UNITS_OF, Opcode.UPDATE: (Unit.SOFTMAX,)}
+    check("units of an opcode", commands, "UNITS_OF", units)
+    check("waits", commands, "WAIT_OF", {**commands.WAIT_OF, Unit.X: "s"})
+    record = layouts.RECORD
+    swapped = replace(record, places=(replace(record.places[0], lsb=8), *record.places[1:]))
+    check("words in memory", layouts, "LAYOUTS", {**layouts.LAYOUTS, "record": swapped})
     check("tables", tables, "EXP2", (tables.EXP2[0] + 1, *tables.EXP2[1:]))
     check("version", registers, "ABI_VERSION", registers.ABI_VERSION + 1)
     for name, value in asdict(ZYNQ7020).items():

@@ -15,6 +15,9 @@ from pynq_train.hw.config import CONFIGS, FETCH_AHEAD, FETCH_REST_CYCLES, ZYNQ70
 from pynq_train.hw.pool import ARGMAX_PIXELS, POOL_FIELDS
 
 RTL = Path(__file__).resolve().parents[3] / "rtl"
+CONSTANTS = {name: int(value) for name, value in re.findall(
+    r"localparam int unsigned (\w+) = (\d+);",
+    (RTL / "gen/pt_abi_pkg.sv").read_text(encoding="utf-8"))}
 CHECK = re.compile(r'if \(([^;]*?)\) begin : \w+\s*\$fatal\(1, "(\w+):')
 WORD_BITS = 8 * words.WORD_BYTES
 
@@ -32,11 +35,14 @@ def rtl_accepts(text: str, module: str, values: dict[str, int]) -> bool:
     """
     used, good = set(), True
     for condition, owner in CHECK.findall(text):
-        names = set(re.findall(r"(?<![\w$])[A-Za-z_]\w*", condition.replace("pt_spec_pkg::", "")))
+        condition = re.sub(
+            r"pt_abi_pkg::(\w+)", lambda m: m[1] if m[1] in values else str(CONSTANTS[m[1]]),
+            condition.replace("pt_spec_pkg::", ""))
+        names = set(re.findall(r"(?<![\w$])[A-Za-z_]\w*", condition))
         if owner != module or not names or not names <= values.keys():
             continue
         used |= names
-        python = " ".join(condition.split()).replace("pt_spec_pkg::", "").replace("$clog2", "log2")
+        python = " ".join(condition.split()).replace("$clog2", "log2")
         python = python.replace("||", "or").replace("&&", "and")
         good &= not eval(python, {"log2": log2}, dict(values))
     assert used == values.keys(), f"{module}: no check of {sorted(values.keys() - used)}"
@@ -55,6 +61,7 @@ CHECKED: dict[str, tuple[tuple[str, Parameters], ...]] = {
                     ("store/pt_stage", lambda v: {"Words": v})),
     "flag_words": (("store/pt_store_writer", lambda v: {"AddrW": log2(v) - 1}),
                    ("store/pt_stage", lambda v: {"Words": v})),
+    "grad_words": (("store/pt_grad_queue", lambda v: {"Sums": v, "Blocks": ZYNQ7020.m_blocks}),),
     "pool_columns": (("store/pt_pool", lambda v: {"Columns": v}),),
     "line_columns": (("vector/pt_pool_scan", lambda v: {"Columns": v}),
                      ("vector/pt_pool_core", lambda v: {"Columns": v})),
@@ -66,7 +73,8 @@ DERIVED = {
     "pt_conv.sv": (".XBankWords(pt_spec_pkg::XBankWords)", ".SRingWords(pt_spec_pkg::SRingWords)",
                    ".Groups(pt_spec_pkg::AccGroups)", ".StageWords(pt_spec_pkg::StageWords)",
                    ".FlagWords(pt_spec_pkg::FlagWords)", ".PoolColumns(pt_spec_pkg::PoolColumns)",
-                   ".SweepMin(pt_spec_pkg::SweepMinCycles)"),
+                   ".SweepMin(pt_spec_pkg::SweepMinCycles)",
+                   "#(.Sums(pt_spec_pkg::GradWords)"),
     "compute/pt_compute.sv": ("QW = $clog2(XBankWords);", "#(.Depth(SRingWords), ",
                               ".Depth(Groups))"),
     "store/pt_store.sv": ("StageW = $clog2(StageWords) - 1;", "FlagW = $clog2(FlagWords) - 1;",
@@ -110,10 +118,11 @@ def test_a_configuration_takes_what_the_rtl_takes(key: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "old", "new"), [
-    ("s_ring_words", "Depth > 8192", "Depth > 4096"),
-    ("acc_groups", "GroupW < 4", "GroupW < 5"),
-    ("stage_words", "AddrW > 15", "AddrW > 14"),
-    ("max_taps", "MaxTaps > 126", "MaxTaps > 127"),
+    ("s_ring_words", "Depth > pt_abi_pkg::SRingWordsMost", "Depth > 4096"),
+    ("acc_groups", "GroupW < $clog2(pt_abi_pkg::AccGroupsLeast) - 1", "GroupW < 5"),
+    ("stage_words", "AddrW > $clog2(pt_abi_pkg::StageWordsMost) - 1", "AddrW > 14"),
+    ("max_taps", "MaxTaps > pt_abi_pkg::MaxTapsMost", "MaxTaps > 127"),
+    ("grad_words", "pt_abi_pkg::GradWordsPerLane * 4 * Blocks", "32 * Blocks"),
 ])
 def test_a_drifted_limit_is_found(key: str, old: str, new: str) -> None:
     assert any(old in source(module) for module, _ in CHECKED[key])

@@ -253,6 +253,15 @@ def test_images_at_the_end_of_the_mini_batch() -> None:
     refused("residual", at, {"gc.work": int(Work.NONE)}, "images of the mini-batch|reads flags")
 
 
+def test_images_in_the_middle_of_the_mini_batch() -> None:
+    """A part of a gradient that is left out, between others."""
+    at = number("residual", lambda f: f["gc.work"] == Work.NODE and f["gc.part"] == 1
+                and f["gc.count"] == 1 and not f["gv.mask_a"] and not f["gv.mask_b"])
+    refused("residual", at, {"gc.work": int(Work.NONE)},
+            r"node of layer .*: images of the mini-batch: expected each of 0\.\.3 once, found "
+            r"0\.\.0, 2\.\.2, 3\.\.3")
+
+
 def moved(f: Fields, names: tuple[str, ...], more: int) -> Fields:
     return {name: f[name] + more for name in names}
 
@@ -310,7 +319,7 @@ def test_statistics_are_of_the_whole_mini_batch(work: Work) -> None:
         refused("residual", one, {"gc.part": part - 1},
                 "sums at .*: expected each part once, found")
         refused("residual", one, {"gc.first": g["gc.first"] - 1},
-                r"images of the mini-batch: expected each of 0\.\.3 once")
+                r"^descriptor [0-9]+: images of the mini-batch: expected each of 0\.\.3 once")
         refused("residual", one, {"gv.has_sums": 0}, "sums at .*: expected 4 parts, all summed")
 
 
@@ -353,4 +362,16 @@ def test_updates_of_biases() -> None:
 def test_descriptors_of_no_network_have_no_computation() -> None:
     step = planned("all kinds")
     none = {k: {"gc.work": 0, "gc.count": 0, "gc.entry": 0} for k in range(len(step.fields))}
+    check_computations(step.program(none), labels(step))
+
+
+@pytest.mark.parametrize("fits", [
+    of_work(Work.UPDATE_BIAS),
+    lambda f: f["pre.opcode"] == Opcode.CONV and f["g.g_mode"] > 0,
+    lambda f: f["pre.opcode"] == Opcode.GRADIENT and f["g.g_mode"] > 0])
+def test_a_pass_alone_needs_nothing_before_it(fits: Fits) -> None:
+    """A program of one pass has no forward pass whose flags or sums could be checked."""
+    step = planned("all kinds")
+    only = number("all kinds", fits)
+    none = {k: {"gc.work": 0} for k in range(len(step.fields)) if k != only}
     check_computations(step.program(none), labels(step))

@@ -215,8 +215,7 @@ def test_refusals() -> None:
 
 
 @pytest.mark.parametrize(("tm", "name", "least"), [
-    (16, "s_ring_words", 128), (32, "s_ring_words", 512),
-    (16, "grad_words", 256), (32, "grad_words", 512)])
+    (16, "s_ring_words", 128), (32, "s_ring_words", 512)])
 def test_queues_that_no_layer_fits_are_refused(tm: int, name: str, least: int,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     layers = fuse(Sequential((2, 3, 3)).conv(5, 3, padding=1).conv(34, 1).dense(3).build())

@@ -1,0 +1,75 @@
+"""Arguments of a learner and of its calls, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pynq_train.arrays import plain
+from pynq_train.errors import BadInput
+from pynq_train.files import path_text
+from pynq_train.graph import LayerParams
+from pynq_train.quant.loss import CROSS_ENTROPY
+from pynq_train.schedule.specs.trainable import TrainableChoice
+from pynq_train.train.loop import Saving
+from pynq_train.train.schedules import whole
+
+
+def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
+    """Return the name of a board and whether to normalise; BadInput for other types."""
+    if not isinstance(board, str):
+        raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
+    normalise = plain(normalise)
+    if not isinstance(normalise, bool):
+        raise BadInput("normalise", expected="True or False", found=repr(normalise)[:80])
+    return board, normalise
+
+
+def check_pair(what: str, data: Any) -> tuple[Any, Any]:
+    """Return images and labels of a pair; BadInput if it is none. ``what``: its name."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise BadInput(what, expected="a pair (images, labels)", found=kind_of(data))
+    return data[0], data[1]
+
+
+def check_given(params: Any) -> dict[str, LayerParams]:
+    """Return parameters by layer name; BadInput if they are something else."""
+    if not isinstance(params, Mapping) or not all(
+            isinstance(one, LayerParams) for one in params.values()):
+        raise BadInput("params", expected="LayerParams by layer name", found=kind_of(params))
+    return dict(params)
+
+
+def saved_smoothing(state: Mapping[str, Any], loss: str | None) -> float:
+    """Return the saved label smoothing; none for another loss than the saved one."""
+    same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
+    return float(state.get("label_smoothing", 0.0)) if same else 0.0
+
+
+def same_choice(one: TrainableChoice, other: TrainableChoice) -> bool:
+    """Return whether two choices are equal; a saved tuple comes back as a list."""
+    return one == other if isinstance(one, str) or isinstance(other, str) else (
+        list(one) == list(other))
+
+
+def saving_of(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:
+    """Return where and when checkpoints go; None for none.
+
+    Raises:
+        BadInput: ``every`` is no number of steps, or is given without a path.
+    """
+    if every is not None:
+        every = whole("checkpoint_every", every, 1)
+    if path is None:
+        if every is not None:
+            raise BadInput("checkpoint_every without checkpoint",
+                           fix="say where checkpoints go: checkpoint='FILE.safetensors'")
+        return None
+    return Saving(path_text(path, "checkpoint"), every)
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, for messages."""
+    size = f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
+    return f"{type(value).__name__}{size}"
