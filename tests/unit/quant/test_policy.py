@@ -152,11 +152,11 @@ def test_checkpoint() -> None:
     with pytest.raises(BadInput, match="version"):
         ExponentPolicy.from_dict({"version": 0}, *network)
     broken = policy.to_dict()
-    broken["w16"] = [1]
+    broken["w16"] = [-15]
     with pytest.raises(BadInput, match="3 layers"):
         ExponentPolicy.from_dict(broken, *network)
     del broken["w16"]
-    with pytest.raises(BadInput, match="malformed"):
+    with pytest.raises(BadInput, match="expected w16, found nothing"):
         ExponentPolicy.from_dict(broken, *network)
 
 
