@@ -92,7 +92,7 @@ def scratch_layer(spec: LayerSpec) -> LayerSpec:
 
 def _is_scratch(spec: LayerSpec) -> bool:
     """Return whether it is a :func:`scratch_layer`: its input does not move."""
-    return spec.x.block_stride == 0
+    return spec.x.image_stride == 0
 
 
 def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: int,

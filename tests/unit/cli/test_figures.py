@@ -148,7 +148,7 @@ def test_roofline_of_predictions_and_of_a_benchmark(
     (["plan", "vgg"], 2, "unknown network 'vgg': expected one of 1x, alexnet-conv"),
     (["plan", "1x", "--measured", "b.json"], 2, "add --roofline FILE.png"),
     (["plan", "digits", "--roofline", "r.png", "--measured", "/none.json"], 2,
-     "cannot read '/none.json' (No such file or directory); check the path"),
+     "file '/none.json' does not exist; check the path"),
     (["plan", "digits", "--roofline", "r.png", "--measured", "list.json"], 2,
      "'list.json': expected a JSON object, found list"),
     (["plan", "digits", "--roofline", "r.png", "--measured", "other.json"], 2,

@@ -96,6 +96,7 @@ def test_onnx_without_its_package(command: tuple[str, ...], data: Path, tmp_path
                                   capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     more = () if command == ("plan",) else ("--data", data)
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x08")
     assert run(*command, tmp_path / "a.onnx", *more) != 0
     assert capsys.readouterr().err == (
         "pynq-train: reading ONNX files needs the package 'onnx': expected onnx, found none; "

@@ -7,7 +7,8 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.graph import Conv, Dense, Graph, Relu
-from pynq_train.train import images as module
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
+from pynq_train.images import images_together
 from pynq_train.train.images import ImageSource, measure_normalisation
 
 CHUNK = 2048
@@ -24,11 +25,12 @@ def images(count: int, channels: int, rows: int = 2) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_normalisation_is_measured_by_channel(channels: int) -> None:
     x = images(40, channels)
-    found = measure_normalisation(x, x.shape[1:])
+    found = measure_normalisation(x, x.shape[1:], ANY_IMAGES)
     wide = x.astype(np.float64)
     assert np.allclose(found.mean, wide.mean(axis=(0, 2, 3)), rtol=1e-9)
     assert np.allclose(found.std, wide.std(axis=(0, 2, 3)), rtol=1e-9)
-    taken = ImageSource(x, x.shape[1:], found).take(slice(None)).astype(np.float64)
+    source = ImageSource(x, x.shape[1:], ImageFormat(None, found))
+    taken = source.take(slice(None)).astype(np.float64)
     assert np.allclose(taken.mean(axis=(0, 2, 3)), 0, atol=1e-5)
     assert np.allclose(taken.std(axis=(0, 2, 3)), 1, atol=1e-5)
 
@@ -36,7 +38,7 @@ def test_normalisation_is_measured_by_channel(channels: int) -> None:
 def test_a_constant_channel_is_not_divided() -> None:
     x = images(10, 3)
     x[:, 1] = 4
-    found = measure_normalisation(x, x.shape[1:])
+    found = measure_normalisation(x, x.shape[1:], ANY_IMAGES)
     assert found.mean[1] == 4 and found.std[1] == 1 and 1 not in (found.std[0], found.std[2])
 
 
@@ -52,15 +54,15 @@ def test_a_learner_normalises_three_channels() -> None:
 
 @pytest.mark.parametrize("at", [0, CHUNK - 1, CHUNK, CHUNK + 6])
 def test_range_and_checksum_see_every_chunk(at: int) -> None:
-    assert module._CHUNK == CHUNK
+    assert images_together(16) == CHUNK
     x = np.full((CHUNK + 7, 1, 2, 2), 0.5, np.float32)
     x[at, 0, 1, 0] = -3
-    source = ImageSource(x, (1, 2, 2), None)
+    source = ImageSource(x, (1, 2, 2), ANY_IMAGES)
     assert source.largest == 3
     other = x.copy()
     other[at, 0, 1, 0] = 3
-    assert source.fingerprint != ImageSource(other, (1, 2, 2), None).fingerprint
-    assert source.fingerprint == ImageSource(x.copy(), (1, 2, 2), None).fingerprint
+    assert source.fingerprint != ImageSource(other, (1, 2, 2), ANY_IMAGES).fingerprint
+    assert source.fingerprint == ImageSource(x.copy(), (1, 2, 2), ANY_IMAGES).fingerprint
 
 
 def test_the_exponent_of_the_images_holds_the_last_chunk() -> None:
@@ -76,5 +78,5 @@ def test_the_exponent_of_the_images_holds_the_last_chunk() -> None:
 def test_normalisation_counts_every_chunk() -> None:
     x = np.zeros((CHUNK + 1024, 1, 1, 1), np.float32)
     x[CHUNK:] = 3
-    found = measure_normalisation(x, (1, 1, 1))
+    found = measure_normalisation(x, (1, 1, 1), ANY_IMAGES)
     assert found.mean == pytest.approx((1.0,)) and found.std == pytest.approx((np.sqrt(2),))
