@@ -6,6 +6,7 @@ import pytest
 from reference_models.twin_nets import Case
 from reference_models.twin_run import TwinRun
 
+from pynq_train.check.verify import verify
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph import Add, Conv, Dense, GlobalAvgPool, Graph, Relu, Relu6
 from pynq_train.graph.activation import Activation
@@ -25,8 +26,20 @@ def two_means() -> Graph:
         Add("sum", ("ma", "mb")), Relu("relu"), Dense(4, name="logits")])
 
 
-@pytest.mark.parametrize("graph", [behind_a_mean([Relu("relu")]), behind_a_mean([Relu6("relu")]),
-                                   two_means()])
+def read_twice() -> Graph:
+    """The mean is read with its activation, and without."""
+    return behind_a_mean([Relu("relu"), Add("sum", ("relu", "mean"))])
+
+
+GRAPHS = [behind_a_mean([Relu("relu")]), behind_a_mean([Relu6("relu")]), two_means(), read_twice()]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_programs_are_legal(graph: Graph) -> None:
+    assert verify(graph, batch=5, steps=1, board="golden").mismatches == 0
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_training_is_that_of_the_float_twin(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(graph, batch=5, valid=5, steps=2, lr=0.05, momentum=0.9, decay=0.0, nesterov=False,
                 clip=None, accumulate=1, layer_lr={}, trainable="all", loss="cross-entropy",
