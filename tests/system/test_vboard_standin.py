@@ -220,7 +220,7 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0]
     assert len(names) == 1 and Path(names.pop().decode().strip()).is_file()
     left = {path.suffix for path in (tmp_path / "vboard").iterdir()}
-    assert left == {".so", ".lock"}
+    assert left == {".so", ".lock", ".sha256"}
 
 
 def test_rtl_that_does_not_compile_shows_the_message(tmp_path: Path) -> None:

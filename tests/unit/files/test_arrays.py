@@ -155,7 +155,8 @@ def test_training_on_more_images_than_memory_holds(kind: str, tmp_path: Path) ->
         source = tmp_path
     code = ("import resource\nimport pynq_train as pt\n"
             "from pynq_train.files import arrays\n"
-            "arrays.MAP_FROM = pt.data._PART_BYTES = 1 << 20\n"
+            "from pynq_train import images\n"
+            "arrays.MAP_FROM = images._PART_BYTES = 1 << 20\n"
             f"net = pt.Sequential({shape}).conv(1, 4, stride=4).dense(2).build()\n"
             "learner = pt.Learner(net, batch=16, normalise=True)\n"
             "import tqdm, safetensors.numpy\n"

@@ -214,7 +214,9 @@ def test_elements_of_words_survive_a_round_trip() -> None:
                 if place.field.bits < 64:
                     array = place.insert(np.array([value, 0], np.int64))
                     assert array.dtype == np.int64
-                    assert place.extract(array | ~(place.mask << place.lsb)).tolist() == [value, 0]
+                    others = ~(place.mask << place.lsb) & (1 << 64) - 1
+                    full = array | np.array(others, np.uint64).astype(np.int64)
+                    assert place.extract(full).tolist() == [value, 0]
 
 
 def test_soft_floats_are_packed_as_the_contract_says() -> None:
