@@ -25,6 +25,8 @@ REFUSED_TIMES = 16.0
 """Values this many half ranges away from the middle of the range are refused."""
 WARNED_TIMES = 3.0
 """Values this many half ranges away get a warning."""
+LARGEST_VALUE = 32767
+"""Largest magnitude of a 16-bit code, and of images and feature maps: exponents end at 0."""
 _PART_BYTES = 1 << 25
 """Bytes of images, as float32, that are looked at together."""
 _MOST_TOGETHER = 2048

@@ -57,6 +57,13 @@ _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Flatten, Dropout, Co
 _PARTS = ("weight", "bias")
 
 
+def flattens_input(graph: Graph) -> bool:
+    """Return whether all that reads the images of a graph flattens them."""
+    readers = [op for at, op in enumerate(graph.ops)
+               if INPUT in op.inputs or (at == 0 and not op.inputs)]
+    return bool(readers) and all(isinstance(op, Flatten) for op in readers)
+
+
 class Draft:
     """Collects operations of a network that reads images of ``input_shape``, or vectors (``flat``).
 
@@ -192,6 +199,10 @@ class Draft:
         ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
                    for op, before in zip(ops, [INPUT] + [op.name for op in ops])]
         graph = Graph.build(self.input.shape, ordered, self.name)
+        rows, cols, last = graph.input_shape
+        # Gray images, channels last, that are flattened: in either order the features are the same.
+        if last == 1 < min(rows, cols) and not self.input.scaled and flattens_input(graph):
+            graph = Graph.build((1, rows, cols), ordered, self.name)
         form = ANY_IMAGES
         if self.input.scaled:
             form = ImageFormat.make(self.input.shape[0], None, self._mean.tolist(),

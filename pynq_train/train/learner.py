@@ -22,7 +22,7 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import PIXEL_RANGES, warn_once
+from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
@@ -496,6 +496,10 @@ class Learner:
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
         if source.dtype == np.uint8:
             self._check_uint8(form)
+        if source.largest > LARGEST_VALUE:
+            warn_once("large", f"images: expected values of at most {LARGEST_VALUE} behind mean "
+                      f"and deviation, found {source.largest:.4g}: they saturate; scale the images",
+                      self._warned)
         return source
 
     def _check_uint8(self, form: ImageFormat) -> None:
@@ -517,7 +521,7 @@ class Learner:
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
                 outcome, logits = trainer.evaluate(source.take(part))
-                self._check_logits(outcome)
+                self._check_saturation(outcome)
                 yield logits
 
     def _parts(self, count: int) -> list[slice]:
@@ -541,13 +545,13 @@ class Learner:
         finally:
             trainer.policy = saved
 
-    def _check_logits(self, outcome: StepOutcome) -> None:
-        """Warn once if logits saturate: the largest exponent does not hold them."""
-        last = f"{self._plan.specs[-1].name}.y"
-        if outcome.tensors.get(last, 0):
-            warn_once("logits", f"{outcome.tensors[last]} logits are larger than the engine holds "
-                      f"(32767): they saturate; scale the images, or say mean= and std= of them "
-                      "where the learner is made", self._warned)
+    def _check_saturation(self, outcome: StepOutcome) -> None:
+        """Warn once if values saturate that even the largest exponent does not hold."""
+        found = ", ".join(f"{count} of {name}" for name, count in outcome.tensors.items() if count)
+        if found:
+            warn_once("saturated", f"values larger than the engine holds ({LARGEST_VALUE}) saturate"
+                      f": {found}; scale the images, or say mean= and std= of them where the "
+                      "learner is made", self._warned)
 
     def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
                   ) -> Evaluation:
@@ -555,7 +559,7 @@ class Learner:
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
                 outcome, _ = trainer.evaluate(source.take(part), labels[part])
-                self._check_logits(outcome)
+                self._check_saturation(outcome)
                 loss += outcome.loss_sum
                 correct += outcome.correct
                 again += outcome.again

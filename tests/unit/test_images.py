@@ -260,3 +260,16 @@ def test_an_evaluation_that_leaves_the_ranges_is_run_again(net: pt.Graph) -> Non
     assert learner.evaluate(x[:8] * np.float32(0.02), y[:8]).again == 0
     learner.calibrate(x)
     assert learner.evaluate(x, y).again == 0
+
+
+def test_values_that_no_exponent_holds_get_one_warning(net: pt.Graph) -> None:
+    x = np.random.default_rng(0).standard_normal((8, 1, 6, 6)).astype(np.float32)
+    learner = pt.Learner(net, batch=8)
+    with pytest.warns(DataWarning, match="images: expected values of at most 32767 behind mean"):
+        learner.logits(x * 1e5)
+    with pytest.warns(DataWarning, match=r"larger than the engine holds \(32767\) saturate: "
+                                         r"[1-9][0-9]* of conv1\.y"):
+        pt.Learner(net, batch=8).logits(np.clip(x * 3e4, -32767, 32767))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pt.Learner(net, batch=8).logits(x)
