@@ -9,12 +9,14 @@ VIRTUAL = "virtual:"
 """Prefix of a virtual board."""
 HLS_CSIM = "hls-csim"
 """Name of the board that is the EF-Train kernel, compiled by a C++ compiler."""
+GOLDEN = "golden"
+"""The NumPy model: it has no board."""
 GOLDEN_BOARD = "pynq-z2"
 """Board whose plan the golden backend runs, and whose chip the EF-Train kernel is built for."""
 
 def backend_names() -> list[str]:
     """Return all names that ``open_backend`` takes."""
-    return ["golden", *sorted(BOARDS), *(VIRTUAL + name for name in sorted(BOARDS))]
+    return [GOLDEN, *sorted(BOARDS), *(VIRTUAL + name for name in sorted(BOARDS))]
 
 
 def board_of(name: str) -> Board:
@@ -26,5 +28,5 @@ def board_of(name: str) -> Board:
     known = [*backend_names(), HLS_CSIM]
     if name not in known:
         raise UnknownName.among("board", name, known)
-    hostless = name in ("golden", HLS_CSIM)
+    hostless = name in (GOLDEN, HLS_CSIM)
     return BOARDS[GOLDEN_BOARD if hostless else name.removeprefix(VIRTUAL)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import HLS_CSIM, board_of
+from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
 from pynq_train.data import check_labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
@@ -58,6 +58,7 @@ from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
+from pynq_train.train.turns import Turns, in_turn
 
 
 class Learner:
@@ -126,7 +127,7 @@ class Learner:
         if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
-        self._warned: set[str] = set()
+        self._turns, self._warned = Turns(), set[str]()
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
@@ -219,12 +220,14 @@ class Learner:
         return {name: own.params() for name, own in self.masters.items()}
 
     @property
+    @in_turn
     def masters(self) -> dict[str, Masters]:
         """Present weights and momentum, bit for bit as the engine keeps them."""
         if self._trainer is not None:
             self._masters = self._trainer.read_masters()
         return self._masters
 
+    @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
         """Start from other weights, for example trained in float32; momentum becomes zero."""
         check_params(self._layers, check_given(params))
@@ -235,6 +238,7 @@ class Learner:
 
     # -- training --------------------------------------------------------------------------------
 
+    @in_turn
     def fit(self, x: Any, y: Any, epochs: int = 1, *,
             validation_data: tuple[Any, Any] | None = None, progress: bool = True,
             resume: bool = False, callbacks: Sequence[UserCallback] = (),
@@ -300,20 +304,24 @@ class Learner:
 
     # -- use -------------------------------------------------------------------------------------
 
+    @in_turn
     def evaluate(self, x: Any, y: Any) -> Evaluation:
         """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
         source = self._images(x)
         return self._evaluate(self._open(), source,
                               check_labels(y, len(source), self.graph.classes))
 
+    @in_turn
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Return the most likely class of each image, ``(n,)``."""
         return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
 
+    @in_turn
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
         return np.concatenate(list(self._outputs(x)))
 
+    @in_turn
     def calibrate(self, x: Any) -> None:
         """Take the ranges of all feature maps from images, without training.
 
@@ -338,6 +346,7 @@ class Learner:
 
     # -- keeping ---------------------------------------------------------------------------------
 
+    @in_turn
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, weights, momentum and training state to a .safetensors file.
 
@@ -346,6 +355,7 @@ class Learner:
         """
         save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
 
+    @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
@@ -429,6 +439,7 @@ class Learner:
                            fix="save it again, or use a copy") from None
         return learner
 
+    @in_turn
     def close(self) -> None:
         """Read the weights back and release the board; the learner opens it again when needed."""
         trainer, backend = self._trainer, self._backend
@@ -477,6 +488,13 @@ class Learner:
         self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
                                                 self._plan.backward_graph)
         self._policy.loss = self._plan.loss
+
+    def _check_process(self) -> None:
+        """Refuse a board that another process has opened; golden's memory is this one's own."""
+        if self._backend is not None and self.board != GOLDEN:
+            raise BadInput(f"learner on {self.board} in a forked process",
+                           expected="the process that has opened the board",
+                           fix="close it before the fork, or load a saved one in the new process")
 
     def _open(self) -> Trainer:
         if self._trainer is None and self.board == HLS_CSIM:

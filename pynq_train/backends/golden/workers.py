@@ -60,13 +60,15 @@ class Workers:
         self.threads = threads or default_threads()
         self.scratch = ThreadBuffers()
         self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
 
     def map(self, function: Callable[[T], R], chunks: Sequence[T]) -> list[R]:
         """Return the results of ``function`` for all chunks, in the order of the chunks."""
         if len(chunks) < 2 or self.threads < 2:
             return [function(chunk) for chunk in chunks]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, "golden")
+        if self._pool is None or self._process != os.getpid():
+            # A forked process has no threads of the one that it comes from.
+            self._pool, self._process = ThreadPoolExecutor(self.threads, "golden"), os.getpid()
         return list(self._pool.map(function, chunks))
 
     def close(self) -> None:
