@@ -15,7 +15,7 @@ from pynq_train.errors import BadInput, MissingTool
 from pynq_train.files import path_text, read_npy, read_npz
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
-from pynq_train.images import as_array, images_together
+from pynq_train.images import as_array, check_finite, images_together
 
 Labels = npt.NDArray[np.int64]
 
@@ -237,15 +237,7 @@ def _check_numbers(what: str, array: Array, first_image: int = 0) -> None:
     """
     if array.dtype.kind not in "uif":
         raise BadInput(what, expected="integers or floats", found=f"dtype {array.dtype}")
-    if array.dtype.kind == "f":
-        bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN compares false
-        if bad.any():
-            first = np.unravel_index(int(bad.argmax()), array.shape)
-            image, *rest = (int(i) for i in first)
-            where = ", ".join(map(str, (image + first_image, *rest)))
-            raise BadInput(what, expected="finite float32 numbers",
-                           found=f"{array[first]} at [{where}] ({int(bad.sum())} in all)",
-                           fix="remove or replace these samples")
+    check_finite(array, first_image, what)
 
 
 def _check_label_type(what: str, array: Array) -> None:

@@ -183,10 +183,10 @@ def to_network(values: FloatArray, form: ImageFormat, channels: int) -> FloatArr
     return np.ascontiguousarray(values)
 
 
-def check_finite(array: Array, first_image: int = 0) -> None:
+def check_finite(array: Array, first_image: int = 0, what: str = "images") -> None:
     """Check that floats are finite in float32.
 
-    ``first_image``: number of the array's first image, for the text.
+    ``first_image``: number of the array's first image, ``what``: what it is, for the text.
 
     Raises:
         BadInput: they are not; the text names the first bad place.
@@ -198,7 +198,7 @@ def check_finite(array: Array, first_image: int = 0) -> None:
         first = np.unravel_index(int(bad.argmax()), array.shape)
         image, *rest = (int(i) for i in first)
         where = ", ".join(map(str, (image + first_image, *rest)))
-        raise BadInput("images", expected="finite float32 numbers",
+        raise BadInput(what, expected="finite float32 numbers",
                        found=f"{array[first]} at [{where}] ({int(bad.sum())} in all)",
                        fix="remove or replace these samples")
 

@@ -555,7 +555,7 @@ class Learner:
         if any(trainer.policy.feature):
             yield
             return
-        saved = copy.deepcopy(trainer.policy)
+        saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
         try:
             trainer.prepare(source.take(self._parts(len(source))[0]), None,
                             range_of(source.largest))
