@@ -38,10 +38,10 @@ from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
 from pynq_train.train.arguments import (
+    changed_options,
     check_board,
     check_given,
     check_pair,
-    same_choice,
     saved_smoothing,
     saving_of,
 )
@@ -433,10 +433,11 @@ class Learner:
                 used = learner._policy.exponents(learner.batch, training)
                 pack_step_block(learner._plan, plan_params(
                     learner._plan, used, SgdStep(0.0) if training else None))
-            same = (learner.batch == int(state["batch"])
-                    and same_choice(learner.trainable, state["trainable"])
-                    and learner.accumulate == state.get("accumulate", 1))
-            learner.state = TrainState.from_dict(state, keep_run=same)
+            changed = changed_options({
+                "batch": (state["batch"], learner.batch),
+                "trainable": (state["trainable"], learner.trainable),
+                "accumulate": (state.get("accumulate", 1), learner.accumulate)})
+            learner.state = TrainState.from_dict(state, changed)
             channels = saved.graph.input_shape[0]
             learner._has_weights = True
             # Files of earlier releases have the normalisation alone.

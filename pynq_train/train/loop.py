@@ -93,6 +93,7 @@ class Loop:
         self._trainer.prepare(source.take(first), self._data.labels[first],
                               input_range(source, self._trainer, state.steps))
         state.history.batch_losses = []
+        state.changed = ""
         state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
         self._save()
 
@@ -103,6 +104,10 @@ class Loop:
             BadInput: there is none, or data or callbacks are not those that it began with.
         """
         run = self._state.run
+        if run is None and self._state.changed:
+            raise BadInput("resume: options of the interrupted training",
+                           expected="those that it was saved with", found=self._state.changed,
+                           fix="load it without them, or call fit without resume")
         if run is None:
             raise BadInput("nothing to resume: the last training ran to its end",
                            fix="call fit without resume")
