@@ -61,6 +61,10 @@ class DataWarning(UserWarning):
     """Data that are used as they are, but look as if something else was meant."""
 
 
+class ModelWarning(UserWarning):
+    """A network that is imported, but trains or answers otherwise than the original."""
+
+
 class UnsupportedModel(BadInput):
     """The network holds an operation or an order of operations that the engine does not run."""
 

@@ -229,8 +229,14 @@ class Learner:
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
-        """Start from other weights, for example trained in float32; momentum becomes zero."""
+        """Start from other weights, for example trained in float32; momentum becomes zero.
+
+        Raises:
+            BadInput: they do not fit the network, or are no finite numbers.
+            UnsupportedModel: the engine's formats do not hold them; layers and values are named.
+        """
         check_params(self._layers, check_given(params))
+        check_values(f"network {self.graph.name!r}", params)
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)
@@ -359,17 +365,15 @@ class Learner:
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
-        Its input are images as float32 ``(n, channels, rows, cols)`` before normalisation (uint8
-        divided by 255). The file holds the weights that are trained, as float32. Needs the
-        package ``onnx``, on a PC.
+        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range, before
+        normalisation; the metadata say so (docs/images.md). The file holds the weights that are
+        trained, as float32. Needs the package ``onnx``, on a PC.
 
         Raises:
             BadInput: the folder cannot be written.
             MissingTool: the package ``onnx`` is not installed.
         """
-        norm = self.normalisation
-        export_onnx(self.graph, self.params, path, mean=norm.mean if norm else None,
-                    std=norm.std if norm else None)
+        export_onnx(self.graph, self.params, path, input_format=self.input_format)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.

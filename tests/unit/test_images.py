@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, DataWarning
-from pynq_train.graph.image_format import ImageFormat
+from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.images import (
     REFUSED_TIMES,
     WARNED_TIMES,
@@ -82,6 +83,47 @@ def test_every_layout_is_found_by_brute_force() -> None:
             assert sorted(found.ravel()) == sorted(array.ravel())
 
 
+def test_the_models_layout_decides_where_sizes_leave_a_choice() -> None:
+    shape = (4, 4, 4)
+    many = np.arange(2 * 64).reshape(2, 4, 4, 4)
+    assert np.array_equal(find_layout(many.shape, shape).apply(many), many)
+    last = find_layout(many.shape, shape, CHANNELS_LAST)
+    assert np.array_equal(last.apply(many), many.transpose(0, 3, 1, 2))
+    # Sizes that leave no choice are not overruled.
+    for own in (CHANNELS_FIRST, CHANNELS_LAST):
+        assert find_layout((2, 3, 5, 4), COLOUR, own).axes == (0, 1, 2)
+        assert find_layout((2, 5, 4, 3), COLOUR, own).axes == (2, 0, 1)
+    net = pt.Sequential(shape).conv(4, 3).dense(3).build()
+    model = pt.Model(net, pt.Learner(net).params)
+    x = many.astype(np.float32) / 128
+    wanted = pt.Learner(model).logits(x.transpose(0, 3, 1, 2))
+    assert np.array_equal(pt.Learner(model.with_images(layout="channels last")).logits(x), wanted)
+    assert not np.array_equal(pt.Learner(model).logits(x), wanted)
+    with pytest.raises(BadInput, match="layout: expected 'channels first' or 'channels last', fo"):
+        model.with_images(layout="NHWC")
+
+
+def test_the_layout_stays_through_training_and_files(net: pt.Graph, tmp_path: Path) -> None:
+    x, y = data_of()
+    model = pt.Model(net, pt.Learner(net).params).with_images(layout=CHANNELS_LAST)
+    learner = pt.Learner(model, batch=8, normalise=True)
+    learner.fit(x, y, progress=False)
+    assert learner.input_format.layout == CHANNELS_LAST
+    learner.save(tmp_path / "m.safetensors")
+    assert pt.load(tmp_path / "m.safetensors").input_format == learner.input_format
+    assert copy.deepcopy(learner).input_format == learner.input_format
+
+
+@pytest.mark.parametrize(("mean", "std", "wanted"), [
+    (0, 255, (0, 255)), (127.5, 127.5, (0, 255)), (33.3, 78.6, (0, 255)), (0.13, 0.3, (0, 1)),
+    (0.5, 0.5, (0, 1)), (0, 1, (0, 1)), (-40, 20, None), (0.5, 2, None), (300, 80, None),
+    (0, 0.01, (0, 1))])
+def test_a_normalisation_says_which_pixels_it_is_for(mean: float, std: float, wanted: Any) -> None:
+    form = ImageFormat.make(1, None, mean, std)
+    assert form.implied().input_range == wanted
+    assert form.with_given(1, (-1, 1), None, None).implied().input_range == (-1, 1)
+
+
 def test_images_are_padded_where_that_is_asked_for() -> None:
     out = pad_images(pixels(2, 1, 5, 4).astype(np.float32), 7, 6)
     assert out.shape == (2, 1, 7, 6) and not out[:, :, 0].any() and out[:, :, 1, 1:5].any()
@@ -119,7 +161,8 @@ def test_values_that_are_no_numbers() -> None:
     good = np.zeros((2, 1, 4, 4))
     for bad, text in ((good + np.inf, "expected finite float32 numbers, found inf"),
                       (good + np.nan, "found nan at"), (good.astype(complex), "dtype complex128"),
-                      (good.astype(str), "found dtype <U"), (good.astype(object), "dtype object")):
+                      (good.astype(str), "found dtype <U"), (good.astype(object), "dtype object"),
+                      (np.inf, r"found shape \(\)")):
         with pytest.raises(BadInput, match=text):
             prepare_images(bad, (1, 4, 4))
 
@@ -206,7 +249,7 @@ def test_a_refused_first_training_leaves_no_format(net: pt.Graph) -> None:
 def test_a_stated_format_is_part_of_the_model(net: pt.Graph, tmp_path: Path) -> None:
     x, _ = data_of()
     learner = pt.Learner(net, batch=8, input_range=(0, 255), mean=128, std=64)
-    assert str(learner.input_format) == "images of 0..255, mean 128, std 64"
+    assert str(learner.input_format) == "images of 0..255, mean 128, std 64, channels first"
     wanted = learner.logits(x.astype(np.float32))
     for same in (x, x.astype(np.int64), x.astype(np.float64), x[:, None], x[..., None]):
         assert np.array_equal(learner.logits(same), wanted)
