@@ -351,15 +351,14 @@ def worst(found: dict[str, float]) -> float:
 def page(results: dict[str, dict[str, float]]) -> str:
     """Return the page of all results."""
     names = [name for name, found in results.items() if found]
-    lines = [_INTRO, "| network | data | values | from, by | trained with |",
+    lines = [_INTRO, "| network | data | values | from, by | images x epochs |",
              "|---|---|---|---|---|"]
     for name in names:
         task = TASKS[name]
         low, high = task.values
         norm = ", mean and deviation" if task.mean else ""
         lines.append(f"| {name}: {NETWORKS[name]} | {SETS[task.data]} | {low:g}..{high:g}{norm} | "
-                     f"{task.framework}, {task.way} | {task.images} training images, "
-                     f"{task.epochs} epochs |")
+                     f"{task.framework}, {task.way} | {task.images} x {task.epochs} |")
     lines += ["", "Accuracy on the whole test set [%]:", "",
               "| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     lines.append("| original | " + " | ".join(f"{100 * results[name]['original']:.2f}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.errors import BadInput, DataWarning
+from pynq_train.errors import BadInput, DataWarning, UnsupportedModel
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.images import (
     REFUSED_TIMES,
@@ -305,6 +307,42 @@ def test_an_evaluation_that_leaves_the_ranges_is_run_again(net: pt.Graph) -> Non
     assert learner.evaluate(x, y).again == 0
 
 
+def test_a_models_sample_gives_it_its_ranges(net: pt.Graph, tmp_path: Path) -> None:
+    x, _ = data_of(40)
+    model = pt.Model(net, pt.Learner(net, seed=3).params).with_images(input_range=(0, 1))
+    by_hand = pt.Learner(model, batch=8)
+    assert not by_hand.calibrated
+    by_hand.predict(x)
+    assert not by_hand.calibrated
+    by_hand.calibrate(x[:16])
+    learner = pt.Learner(model.with_images(calibrate=x[:16]), batch=8)
+    assert np.array_equal(learner.logits(x[16:]), by_hand.logits(x[16:]))
+    assert by_hand.calibrated and learner.calibrated
+    saved = pt.Learner(model.with_images(calibrate=x[:16]), batch=8)
+    saved.save(tmp_path / "m.safetensors")
+    loaded = pt.load(tmp_path / "m.safetensors", board="golden")
+    assert loaded.calibrated
+    assert np.array_equal(loaded.logits(x[16:]), by_hand.logits(x[16:]))
+    with pytest.raises(BadInput, match="images: expected shape"):
+        pt.Learner(model.with_images(calibrate=x[:, :3]), batch=8).predict(x)
+
+
+def test_given_parameters_that_no_master_holds_are_refused(net: pt.Graph) -> None:
+    learner = pt.Learner(net, batch=8)
+    x, _ = data_of()
+    params, before = learner.params, learner.logits(x)
+    for part, value in (("weight", 8.5), ("bias", -9.0), ("weight", 1e38)):
+        array = getattr(params["conv1"], part).copy()
+        array.flat[-1] = value
+        bad = {**params, "conv1": replace(params["conv1"], **{part: array})}
+        text = f"that the engine does not hold: conv1 .{part}. holds {abs(value):.4g}"
+        with pytest.raises(UnsupportedModel, match=re.escape(text).replace(r"\.", ".")):
+            learner.set_params(bad)
+        assert np.array_equal(learner.logits(x), before)
+    learner.set_params(params)
+    assert np.array_equal(learner.logits(x), before)
+
+
 def test_values_that_no_exponent_holds_get_one_warning(net: pt.Graph) -> None:
     x = np.random.default_rng(0).standard_normal((8, 1, 6, 6)).astype(np.float32)
     learner = pt.Learner(net, batch=8)
@@ -313,6 +351,11 @@ def test_values_that_no_exponent_holds_get_one_warning(net: pt.Graph) -> None:
     with pytest.warns(DataWarning, match=r"larger than the engine holds \(32767\) saturate: "
                                          r"[1-9][0-9]* of conv1\.y"):
         pt.Learner(net, batch=8).logits(np.clip(x * 3e4, -32767, 32767))
+    params = pt.Learner(net).params
+    params["dense1"] = replace(params["dense1"], weight=params["dense1"].weight * 50)
+    with pytest.warns(DataWarning, match=r"of dense1\.y \(up to [0-9]+\); .*; "
+                      r"dense1\.y are the logits, so answers may be wrong: divide weights and"):
+        pt.Learner(pt.Model(net, params), batch=8).logits(x * 4e3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pt.Learner(net, batch=8).logits(x)
