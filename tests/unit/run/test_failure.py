@@ -352,3 +352,13 @@ def test_waveforms_begin_in_front_of_the_descriptor(wanted: int, seen: str) -> N
     failure: Any = SimpleNamespace(request=None)
     replay_module._record_one(backend, failure, wanted, Path("x"))
     assert backend.seen == seen.split()
+
+
+@pytest.mark.parametrize("found", [0, 2, None])
+def test_a_halt_elsewhere_is_a_fault(found: int | None) -> None:
+    """In front of the descriptor, behind it, or none."""
+    runs = [iter([1]), iter([] if found is None else [found])]
+    replay_module._advance(runs, 1, 0)
+    with pytest.raises(HardwareFault, match=f"expected a halt after descriptor 1, found one after "
+                                            f"{found}"):
+        replay_module._advance(runs, 1, 1)
