@@ -49,7 +49,7 @@ def test_begins(tmp_path: Path, content: bytes, said: str) -> None:
 
 def test_a_letter_may_be_cut_off_where_a_head_ends(tmp_path: Path) -> None:
     path = tmp_path / "m"
-    path.write_bytes("[".encode() + "ä".encode() * 5000)
+    path.write_bytes(b"[" + "ä".encode() * 5000)
     assert kind(path).startswith("a JSON text")
     for size in (4094, 4095):
         path.write_bytes(b"[" * size + "ä".encode() * 9)
@@ -105,7 +105,8 @@ def test_headers_of_safetensors(tmp_path: Path, header: bytes, said: str) -> Non
 
 @pytest.mark.parametrize(("entries", "said"), [
     (["config.json"], "a Keras file; use"), (["model.weights.h5"], "a Keras file; use"),
-    (["a/data.pkl"], "a PyTorch file"), (["a.npy"], "a NumPy archive"), (["a.txt"], "a zip archive;"),
+    (["a/data.pkl"], "a PyTorch file"), (["a.npy"], "a NumPy archive"),
+    (["a.txt"], "a zip archive; unpack"),
     (["a/constants.pkl", "config.json"], "a TorchScript archive"), ([], "a zip archive; unpack")])
 def test_one_entry_of_an_archive_is_enough(tmp_path: Path, entries: list[str], said: str) -> None:
     path = tmp_path / "m"
