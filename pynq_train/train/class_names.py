@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,10 @@ class ClassNames:
         """
         if names is None:
             return cls()
-        found = () if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+        try:
+            found = () if isinstance(names, str) else tuple(names)
+        except TypeError:  # no list; an array without axes says so only when it is asked
+            found = ()
         if len(found) != classes or not all(isinstance(name, str) for name in found):
             raise BadInput("class_names", expected=f"a list of {classes} names, one for each class",
                            found=repr(names)[:80])

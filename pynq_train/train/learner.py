@@ -41,6 +41,7 @@ from pynq_train.train.arguments import (
     check_board,
     check_given,
     check_pair,
+    flag,
     saved_smoothing,
     saving_of,
 )
@@ -354,8 +355,9 @@ class Learner:
         Raises:
             BadInput: the images do not fit, or names are wanted and no class has one.
         """
+        named = self._names.answers if names is None else flag("names", names)
         found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
-        if self._names.answers if names is None else names:
+        if named:
             return self._names.named(found, self.graph.classes)
         return found
 
