@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
-from pynq_train.data import check_labels
+from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
@@ -41,6 +41,7 @@ from pynq_train.train.arguments import (
     check_board,
     check_given,
     check_pair,
+    flag,
     saved_smoothing,
     saving_of,
 )
@@ -48,6 +49,7 @@ from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import (
@@ -96,6 +98,8 @@ class Learner:
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
             frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
             (``Model.frozen``); ``*`` does not.
+        class_names: names of all classes, in the order of the outputs (default: those of the
+            training labels, if these are names).
 
     Raises:
         UnknownName: no such network or board.
@@ -109,7 +113,8 @@ class Learner:
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
-                 std: float | Sequence[float] | None = None) -> None:
+                 std: float | Sequence[float] | None = None,
+                 class_names: Sequence[str] | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         self._sample = model.sample if isinstance(model, Model) else None
@@ -133,6 +138,7 @@ class Learner:
         if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
+        self._names = ClassNames.given(class_names, self.graph.classes)
         self._turns, self._warned = Turns(), set[str]()
         self._has_weights = start is not None
         self.state = TrainState()
@@ -151,8 +157,9 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
+        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps>")
+                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -204,6 +211,19 @@ class Learner:
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
         return self.input_format.normalisation
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the first output on; they may be set, all at once.
+
+        Raises:
+            BadInput: not as many names as classes.
+        """
+        return self._names.names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._names = ClassNames.given(names, self.graph.classes)
 
     @property
     def history(self) -> History:
@@ -267,7 +287,8 @@ class Learner:
         Args:
             x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
                 ``(n, channels, rows, cols)``.
-            y: integer labels ``(n,)`` from 0.
+            y: labels ``(n,)``: integers from 0, or names of the classes (strings), which are kept:
+                see :attr:`class_names`.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
@@ -290,8 +311,8 @@ class Learner:
             form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
                                                                      form))
         source = self._images(x, form)
-        labels = check_labels(y, len(source), self.graph.classes)
-        check_classes(labels, self.graph.classes, self._warned)
+        labels, names = self._numbered(y, len(source), learn=True)
+        check_classes(labels, self.graph.classes, self._warned, names.names)
         check_outliers(source, self._warned)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
@@ -301,13 +322,13 @@ class Learner:
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
             images = self._images(shown, form)
-            wanted = check_labels(wanted, len(images), self.graph.classes)
+            wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return answers.evaluate(trainer, images, wanted, self._warned)
+                return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
         trainer = self._open()
-        self.input_format = trained_format(source)
+        self.input_format, self._names = trained_format(source), names
         loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
                     self._warned)
         if resume:
@@ -321,15 +342,31 @@ class Learner:
 
     @in_turn
     def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
+        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images.
+
+        Labels are integers, or names of classes.
+        """
         source = self._images(x)
-        labels = check_labels(y, len(source), self.graph.classes)
-        return answers.evaluate(self._ready(), source, labels, self._warned)
+        labels, names = self._numbered(y, len(source))
+        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
 
     @in_turn
-    def predict(self, x: Any) -> NDArray[np.int64]:
-        """Return the most likely class of each image, ``(n,)``."""
-        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+    def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
+        """Return the most likely class of each image, ``(n,)``.
+
+        Args:
+            x: images as for :meth:`fit`.
+            names: True: as names (str), False: as numbers (int64). Default: what the labels of
+                the training were.
+
+        Raises:
+            BadInput: the images do not fit, or names are wanted and no class has one.
+        """
+        named = self._names.answers if names is None else flag("names", names)
+        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+        if named:
+            return self._names.named(found, self.graph.classes)
+        return found
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
@@ -451,6 +488,7 @@ class Learner:
                 "accumulate": (state.get("accumulate", 1), learner.accumulate),
                 "images": (str(form), str(learner.input_format))})
             learner.state = TrainState.from_dict(state, changed)
+            learner._names = ClassNames.from_state(state, saved.graph.classes)
             learner._has_weights = True
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
@@ -542,6 +580,11 @@ class Learner:
         check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
 
+    def _numbered(self, y: Any, count: int, learn: bool = False) -> tuple[Labels, ClassNames]:
+        """Return labels as class numbers, and the names that are known then."""
+        return self._names.numbered(y, count, self.graph.classes, learn=learn,
+                                    foreign=self._has_weights or self.steps > 0)
+
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
         source = self._images(x)
@@ -557,4 +600,5 @@ class Learner:
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(),
+            **self._names.to_state(),
         }
