@@ -307,7 +307,7 @@ class ExponentPolicy:
             done = self._round(sources, [targets[group] for group in groups], training)
             # Sums may end above what their group wants: the others have to follow.
             joined = [(group, own.y) for i, (group, own) in enumerate(zip(groups, done))
-                      if own.y != targets[group] and groups.count(group) > 1]
+                      if own.y != targets[group] and self.layers[group].kind.joins]
             if not joined:
                 return done
             for group, y in joined:
