@@ -547,7 +547,7 @@ def _target(history: Sequence[int], start: int) -> int:
 
 def _widen(history: list[int], bits: int, exponent: int) -> None:
     """Make a measured range, if it is the widest of a history, the newest of it."""
-    if bits and bits.bit_length() + exponent > max(history, default=-1 << 16):
+    if all(bits.bit_length() + exponent > known for known in history):
         _push(history, bits, exponent)
 
 
