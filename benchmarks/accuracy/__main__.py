@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.accuracy import store
@@ -55,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is not None:
         try:
             campaign({name: TASKS[name] for name in options.tasks}, options.data, options.board,
-                     options.minutes)
+                     options.minutes, after_pair=write_pages)
         except Interrupted:
             interrupted = True
     write_pages()
+    print(f"written: {PAGE}, {README}")
     if interrupted:
         return 130
     found = {name: compare(results) for name, results in stored().items()}
@@ -68,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def campaign(tasks: Mapping[str, Task], data: Path, board: str = "golden",
              minutes: float = float("inf"), results: Path = store.FOLDER,
-             work: Path = ROOT / "build" / "accuracy") -> None:
+             work: Path = ROOT / "build" / "accuracy",
+             after_pair: Callable[[], None] | None = None) -> None:
     """Train pairs in turn, one of each task after the other, until no task wants another.
 
     Args:
@@ -78,6 +80,7 @@ def campaign(tasks: Mapping[str, Task], data: Path, board: str = "golden",
         minutes: no new pair begins after these.
         results: folder of results.
         work: folder of trainings under way.
+        after_pair: what is called after each pair.
 
     Raises:
         Interrupted: by Ctrl-C.
@@ -91,6 +94,8 @@ def campaign(tasks: Mapping[str, Task], data: Path, board: str = "golden",
             if time.monotonic() >= end:
                 return
             Pair(name, task.recipe, seed, data, work, results).run(board)
+            if after_pair is not None:
+                after_pair()
 
 
 def stored() -> dict[str, Results]:
@@ -103,7 +108,6 @@ def write_pages() -> None:
     tables = stored()
     PAGE.write_text(page(tables), encoding="utf-8")
     README.write_text(in_readme(README.read_text(encoding="utf-8"), tables), encoding="utf-8")
-    print(f"written: {PAGE}, {README}")
 
 
 if __name__ == "__main__":

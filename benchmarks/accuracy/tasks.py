@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import pynq_train as pt
+from pynq_train.data import load_digits
+from pynq_train.errors import BadInput
+from pynq_train.graph import Graph, zoo
+from pynq_train.graph.ops import Op
 from pynq_train.images import pad_images, repeat_channels
 
 Array = NDArray[Any]
@@ -21,8 +26,8 @@ class Recipe:
     """How a pair is trained; results of another recipe are not counted.
 
     Attributes:
-        net: name of a network of the zoo.
-        data: key of :data:`LOADERS`.
+        net: name for :func:`network`.
+        data: key of :data:`DATA_SETS`.
         train_images: images that train, drawn by the seed where the set has more.
         epochs: passes that each arithmetic trains.
         batch: images of a mini-batch.
@@ -71,6 +76,8 @@ _STEEP = ("four epochs end on the steep part of the curve, where seeds differ by
           "either way; the line with the shared part answers the question for this network")
 
 TASKS = {
+    "digits": Task(Recipe("digits", "digits", 1437, 8, 32, 0.05, weight_decay=0.0), 20, 40),
+    "residual-digits": Task(Recipe("small_residual", "digits", 1437, 6, 32, 0.05), 20, 40),
     "1x-mnist": Task(Recipe("1x", "mnist", 10000, 3, 64, 0.02), 10, 20),
     "1x-fashion": Task(Recipe("1x", "fashion", 10000, 3, 64, 0.02), 10, 20),
     "ds-cnn-digits": Task(Recipe("ds_cnn_s", "speech", 2100, 8, 60, 0.1), 10, 20),
@@ -82,15 +89,72 @@ TASKS = {
                               _STEEP),
     "resnet20-cifar": Task(Recipe("resnet20", "cifar", 4000, 4, 50, 0.1), 5, 5, _STEEP),
 }
-"""Tasks by name. A short training is one of at most ten minutes a pair: ten pairs, else five."""
+"""Tasks by name. Twenty pairs of a training of seconds, ten of one of minutes, else five."""
 
-TITLES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "speech": "spoken digits, six speakers",
-          "doodles": "Quick, Draw! doodles, ten classes", "cifar": "CIFAR-10 subset"}
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set.
+
+    Attributes:
+        title: its name for people.
+        tested: test images.
+        load: reads training and test samples from a folder.
+    """
+
+    title: str
+    tested: int
+    load: Callable[[Path], tuple[Samples, Samples]]
+
+
+def network(name: str) -> Graph:
+    """Return a network of the zoo, or ``small_residual``."""
+    return small_residual() if name == "small_residual" else zoo.get(name)
+
+
+def small_residual() -> Graph:
+    """Return two residual blocks with normalisation, of 8 and 16 channels, for 8x8 digits.
+
+    It trains in seconds: what normalisations and residuals cost shows in many pairs.
+    """
+    ops: list[Op] = []
+
+    def normed(name: str, channels: int, stride: int, before: str, kernel: int = 3) -> str:
+        """Append a convolution and its normalisation; return the latter's name."""
+        ops.append(pt.Conv(channels, kernel, stride, kernel // 2, False, name,
+                           inputs=(before,)))
+        ops.append(pt.BatchNorm(name=f"{name}.bn"))
+        return f"{name}.bn"
+
+    def relu(name: str) -> str:
+        ops.append(pt.Relu(name))
+        return name
+
+    normed("first", 8, 1, "input")
+    before = relu("first.relu")
+    for name, channels, stride in (("a", 8, 1), ("b", 16, 2)):
+        normed(f"{name}1", channels, stride, before)
+        skip_from, before = before, relu(f"{name}1.relu")
+        main = normed(f"{name}2", channels, 1, before)
+        skip = normed(f"{name}3", channels, stride, skip_from, 1) if stride > 1 else skip_from
+        ops.append(pt.Add(f"{name}.add", (main, skip)))
+        before = relu(f"{name}.relu")
+    ops += [pt.GlobalAvgPool("mean"), pt.Dense(10, name="fc")]
+    return Graph.build((1, 8, 8), ops, "small_residual")
 
 
 def samples(recipe: Recipe, folder: Path, seed: int) -> tuple[Samples, Samples]:
-    """Return training and test samples; which images of a large set train follows from the seed."""
-    (x, y), test = LOADERS[recipe.data](folder)
+    """Return training and test samples; which images of a large set train follows from the seed.
+
+    Raises:
+        BadInput: it is another data set than that of the stored results.
+    """
+    data_set = DATA_SETS[recipe.data]
+    (x, y), test = data_set.load(folder)
+    if len(test[1]) != data_set.tested or len(x) < recipe.train_images:
+        raise BadInput(f"data set {data_set.title}", fix="use the files that were compared with",
+                       expected=f"{data_set.tested} test images, at least {recipe.train_images} "
+                                "others", found=f"{len(test[1])}, {len(x)}")
     chosen = np.random.default_rng(seed).permutation(len(x))[:recipe.train_images]
     return (x[chosen], y[chosen]), test
 
@@ -131,6 +195,18 @@ def _speech(folder: Path) -> tuple[Samples, Samples]:
         return (d["x"][~test], d["y"][~test]), (d["x"][test], d["y"][test])
 
 
-LOADERS: dict[str, Callable[[Path], tuple[Samples, Samples]]] = {
-    "mnist": _idx("mnist.npz"), "fashion": _idx("fashion_mnist.npz"), "cifar": _cifar,
-    "doodles": _doodles, "speech": _speech}
+def _digits(folder: Path) -> tuple[Samples, Samples]:
+    """Return the digits of the demo, as normalised floats; the folder does not matter."""
+    data = load_digits()
+    assert data.train.y is not None and data.test is not None and data.test.y is not None
+    return (data.train.x, data.train.y), (data.test.x, data.test.y)
+
+
+DATA_SETS = {
+    "digits": DataSet("digits of scikit-learn", 360, _digits),
+    "mnist": DataSet("MNIST", 10000, _idx("mnist.npz")),
+    "fashion": DataSet("Fashion-MNIST", 10000, _idx("fashion_mnist.npz")),
+    "speech": DataSet("spoken digits, six speakers", 900, _speech),
+    "doodles": DataSet("Quick, Draw! doodles, ten classes", 5000, _doodles),
+    "cifar": DataSet("CIFAR-10 subset", 4000, _cifar)}
+"""Data sets by the names that recipes use."""

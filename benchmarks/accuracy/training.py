@@ -17,12 +17,12 @@ import numpy as np
 import pynq_train as pt
 from benchmarks.accuracy import store
 from benchmarks.accuracy.store import FIXED, FLOAT, SHARED, Run
-from benchmarks.accuracy.tasks import Recipe, Samples, samples
+from benchmarks.accuracy.tasks import Array, Recipe, Samples, network, samples
 from pynq_train.data import batches
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.files import write_atomic
-from pynq_train.graph import Graph, LayerParams, zoo
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
+from pynq_train.graph import Graph, LayerParams
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.layers import init_params
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.images import ImageSource, measure_normalisation
@@ -57,7 +57,7 @@ class Pair:
         of_recipe = hashlib.sha256(json.dumps(asdict(recipe)).encode()).hexdigest()[:8]
         self._stem = f"{task}-{seed}-{of_recipe}"
         self._work = work
-        self._graph = zoo.get(recipe.net)
+        self._graph = network(recipe.net)
 
     def run(self, board: str = "golden") -> None:
         """Train what is not stored yet, and store each training when it ends.
@@ -70,17 +70,23 @@ class Pair:
             return
         self._work.mkdir(parents=True, exist_ok=True)
         train, test = samples(self.recipe, self._data, self.seed)
-        norm = measure_normalisation(train[0], self._graph.input_shape, ANY_IMAGES)
+        form = self._format(train[0])
         try:
-            start = self._shared(found, train, test, norm) if self.recipe.float_epochs else None
+            start = self._shared(found, train, test, form) if self.recipe.float_epochs else None
             if FIXED not in found:
-                self._store(FIXED, self._fixed(start, train, test, norm, board))
+                self._store(FIXED, self._fixed(start, train, test, form, board))
                 self._file("safetensors").unlink()
             if FLOAT not in found:
-                self._store(FLOAT, self._float(start, train, test, norm))
+                self._store(FLOAT, self._float(start, train, test, form))
         except KeyboardInterrupt:
             raise Interrupted from None
         self._file("npz").unlink(missing_ok=True)
+
+    def _format(self, x: Array) -> ImageFormat:
+        """Return what the network takes: pixels are normalised, floats have been already."""
+        if x.dtype != np.uint8:
+            return ANY_IMAGES
+        return ImageFormat((0, 1), measure_normalisation(x, self._graph.input_shape, ANY_IMAGES))
 
     def _optimizer(self) -> pt.SGD:
         """Return the optimizer of both arithmetics: behind a shared part, the end of its line."""
@@ -89,7 +95,7 @@ class Pair:
                        weight_decay=recipe.weight_decay)
         return replace(first, warmup_steps=0) if recipe.float_epochs else first
 
-    def _fixed(self, start: Params | None, train: Samples, test: Samples, norm: Normalisation,
+    def _fixed(self, start: Params | None, train: Samples, test: Samples, form: ImageFormat,
                board: str) -> Run:
         """Train in fixed point; an interrupted training goes on from its checkpoint."""
         path, cpu = self._file("safetensors"), CpuTime()
@@ -97,9 +103,11 @@ class Pair:
             learner = pt.load(path, board=board)
         else:
             model = self._graph if start is None else pt.Model(self._graph, start)
+            norm = form.normalisation
             learner = pt.Learner(model, board=board, optimizer=self._optimizer(),
-                                 batch=self.recipe.batch, seed=self.seed, input_range=(0, 1),
-                                 mean=norm.mean, std=norm.std)
+                                 batch=self.recipe.batch, seed=self.seed,
+                                 input_range=form.input_range, mean=norm.mean if norm else None,
+                                 std=norm.std if norm else None)
         with learner:
             if not path.exists() or learner.state.run is not None:
                 learner.fit(*train, epochs=self.recipe.epochs, validation_data=test,
@@ -110,17 +118,17 @@ class Pair:
             # Killed between its end and the storing of its result: the seconds are lost.
             return _run_of(learner.history, cpu.seconds or None)
 
-    def _float(self, start: Params | None, train: Samples, test: Samples, norm: Normalisation
+    def _float(self, start: Params | None, train: Samples, test: Samples, form: ImageFormat
                ) -> Run:
         """Train the float32 twin."""
         began = time.process_time()
         history = pt.fit_float(
             self._graph, *train, epochs=self.recipe.epochs, optimizer=self._optimizer(),
-            batch=self.recipe.batch, seed=self.seed, validation_data=test, input_range=(0, 1),
-            normalisation=norm, params=start)
+            batch=self.recipe.batch, seed=self.seed, validation_data=test,
+            input_range=form.input_range, normalisation=form.normalisation, params=start)
         return _run_of(history, time.process_time() - began)
 
-    def _shared(self, found: store.Pair, train: Samples, test: Samples, norm: Normalisation
+    def _shared(self, found: store.Pair, train: Samples, test: Samples, form: ImageFormat
                 ) -> Params:
         """Return the weights that both arithmetics begin with.
 
@@ -135,7 +143,7 @@ class Pair:
                 return params
         began = time.process_time()
         params, accuracy = shared_training(self._graph, self.recipe, self.seed, train, test,
-                                           ImageFormat((0, 1), norm))
+                                           form)
         run = Run((round(accuracy, 5),), round(time.process_time() - began, 1),
                   weights_hash(params))
         if SHARED not in found or found[SHARED].weights != run.weights:

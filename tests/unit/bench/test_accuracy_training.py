@@ -14,9 +14,10 @@ from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import store, tasks, training
 from benchmarks.accuracy.page import FAILURES
 from benchmarks.accuracy.store import FIXED, FLOAT, SHARED, Run
-from benchmarks.accuracy.tasks import Recipe, Samples, Task
+from benchmarks.accuracy.tasks import DataSet, Recipe, Samples, Task
 from benchmarks.accuracy.training import CpuTime, Interrupted, Pair, weights_hash
 from pynq_train.data import batches
+from pynq_train.errors import BadInput
 from pynq_train.graph import Graph, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.reference import FloatTrainer
@@ -41,7 +42,7 @@ def squares(folder: Path) -> tuple[Samples, Samples]:
 
 @pytest.fixture(autouse=True)
 def _data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tasks.LOADERS, "squares", squares)
+    monkeypatch.setitem(tasks.DATA_SETS, "squares", DataSet("squares", 30, squares))
 
 
 def make(folder: Path, recipe: Recipe = RECIPE, seed: int = 3) -> Pair:
@@ -117,6 +118,14 @@ def test_a_checkpoint_of_another_recipe_is_not_taken_up(
     other = replace(RECIPE, epochs=1)
     make(tmp_path, other).run()
     assert len(read(tmp_path, other)[FIXED].accuracy) == 1
+
+
+@pytest.mark.parametrize(("tested", "train_images"), [(31, 40), (30, 61)])
+def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tested: int,
+                                train_images: int) -> None:
+    monkeypatch.setitem(tasks.DATA_SETS, "squares", DataSet("squares", tested, squares))
+    with pytest.raises(BadInput, match=r"data set squares.*expected .* found 30, 60"):
+        make(tmp_path, replace(RECIPE, train_images=train_images)).run()
 
 
 def test_what_is_stored_is_not_trained_again(tmp_path: Path) -> None:
@@ -243,9 +252,15 @@ def test_a_campaign_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(Pair, "run", run)
     both = {"first": Task(RECIPE, pairs=1, most=1), "second": Task(RECIPE, pairs=2, most=5)}
+    shown: list[int] = []
+
+    def after_pair() -> None:
+        shown.append(len(begun))
+
     with pytest.raises(Interrupted):
-        command.campaign(both, tmp_path, results=tmp_path, work=tmp_path)
-    command.campaign(both, tmp_path, results=tmp_path, work=tmp_path)
+        command.campaign(both, tmp_path, results=tmp_path, work=tmp_path, after_pair=after_pair)
+    command.campaign(both, tmp_path, results=tmp_path, work=tmp_path, after_pair=after_pair)
+    assert shown == [1, 2, 4, 5, 6]
     # Differences of 0 and -1 point: a standard error of 0.5, 0.33, 0.29.
     assert begun == [("first", 0), ("second", 0), ("second", 1),
                      ("second", 1), ("second", 2), ("second", 3)]
