@@ -234,8 +234,8 @@ pairs, in points, and its standard error.
 """
 
 _WORDS = """*holds*: there are as many pairs as wanted (twenty of a training of seconds, ten of a
-short one, five of a long one), the mean difference plus two standard errors is not below zero, and the
-standard error is at most 0.3. *A LOSS*: that sum is below zero: fixed point is worse, if within the
-bar of -0.5 point. *BELOW THE BAR*: the sum is below -0.5. *too wide a spread*: the standard error
-is above 0.3; these pairs show no loss, and could not show a small one. Lines with fewer pairs than
-wanted say nothing yet: the campaign goes on by the command above."""
+short one, five of a long one), the mean difference plus two standard errors is not below zero, and
+the standard error is at most 0.3. *A LOSS*: that sum is below zero: fixed point is worse, if within
+the bar of -0.5 point. *BELOW THE BAR*: the sum is below -0.5. *too wide a spread*: the standard
+error is above 0.3; these pairs show no loss, and could not show a small one. Lines with fewer pairs
+than wanted say nothing yet: the campaign goes on by the command above."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,19 @@ def test_a_pair_equals_what_learner_and_twin_reach(tmp_path: Path) -> None:
     assert not list((tmp_path / "work").iterdir()), "nothing is left behind"
 
 
+@pytest.mark.parametrize("in_order", [True, False])
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_order: bool) -> None:
+    """By Ctrl-C, for which the learner ends its step, or by anything worse."""
     make(tmp_path / "whole").run()
     count, real = [0], CpuTime.on_step
 
     def counted(self: CpuTime, *arguments: Any) -> None:
         real(self, *arguments)
         count[0] += 1
-        if count[0] == 6:
+        if count[0] == 6 and in_order:
+            signal.raise_signal(signal.SIGINT)
+        elif count[0] == 6:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(CpuTime, "on_step", counted)
