@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ID_VALUE = 0x5054_5231  # "PTR1"
 REGISTER_BITS = 32
 
@@ -27,6 +27,7 @@ class Status(IntEnum):
     SLAVE_ERROR = 2
     DECODE_ERROR = 3
     ILLEGAL_DESCRIPTOR = 4
+    STRAY_ANSWER = 5
 
 
 class ErrorSource(IntEnum):
@@ -87,6 +88,7 @@ REGISTERS = (
             BitField("DONE", 1, 1, "the program has ended"),
             BitField("HALTED", 2, 1, "step mode: waits for RESUME"),
             BitField("FAILED", 3, 1, "the program has ended with an error"),
+            BitField("STRAY", 4, 1, "STRAYS is not zero"),
             BitField("ERROR", 8, 8, "what happened", Status),
             BitField("SOURCE", 16, 8, "where: an AXI port or the sequencer", ErrorSource),
         ),
@@ -104,6 +106,13 @@ REGISTERS = (
     Register("PROGRAM_OFF", 0x030, _RW, "byte offset of the first descriptor"),
     Register("PROGRAM_COUNT", 0x034, _RW, "descriptors to run"),
     Register("STEP_OFF", 0x038, _RW, "byte offset of the step block"),
+    Register(
+        "STRAYS", 0x03C, _RO, "answers that nobody had asked for, since START or a soft reset",
+        (
+            BitField("PORTS", 0, 8, "bit SOURCE: port and direction where that was"),
+            BitField("COUNT", 16, 16, "words and write responses, at most 65535"),
+        ),
+    ),
     Register("CYCLES", 0x040, _RO, "cycles of the program, bits 31..0"),
     Register("CYCLES_HI", 0x044, _RO, "cycles of the program, bits 63..32"),
     Register("BUSY_CYCLES", 0x048, _RO, "cycles in which the array multiplied"),

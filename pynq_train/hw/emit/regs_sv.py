@@ -42,7 +42,7 @@ def render() -> str:
         if register.access is RegisterAccess.READ_WRITE:
             ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
-            writes.append(f"          {label}: {low}_o <= ({low}_o & ~wmask) | "
+            writes.append(f"          {label}: if (!lock_i) {low}_o <= ({low}_o & ~wmask) | "
                           "(s_axi_wdata & wmask);")
             reads.append(f"          {label}: s_axi_rdata <= {low}_o;")
         elif register.access is RegisterAccess.WRITE_PULSE:
@@ -58,10 +58,12 @@ def render() -> str:
     # No comma behind the last port.
     ports[-1] = ports[-1].rstrip(",")
     newline = "\n"
-    return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects.
+    return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects. While lock_i is high
+// only commands can be written.
 module pt_regs (
   input  logic        clk_i,
   input  logic        rst_ni,
+  input  logic        lock_i,
   input  logic [11:0] s_axi_awaddr,
   input  logic        s_axi_awvalid,
   output logic        s_axi_awready,
