@@ -225,22 +225,22 @@ module pt_core (
 
   // Answers that nobody asked for. Behind a soft reset, which drops what was counted, come those that
   // a stray has taken the place of.
-  pt_abi_pkg::strays_reg_t strays_kept;
-  logic [3:0]              stray_now;
-  logic [16:0]             stray_count;
-  assign strays_kept = core_rst || ctrl.start ? '0 : strays;
+  logic        strays_clear;
+  logic [3:0]  stray_now;
+  logic [16:0] stray_count;
+  assign strays_clear = core_rst || ctrl.start;
   always_comb begin
     stray_now = 4'd0;
     for (int unsigned p = 0; p < Ports; p++) begin
       stray_now = stray_now + 4'(rd_stray[p]) + 4'(wr_stray[p]);
     end
-    stray_count = {1'b0, strays_kept.count} + 17'(stray_now);
+    stray_count = {1'b0, strays_clear ? 16'd0 : strays.count} + 17'(stray_now);
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       strays <= '0;
     end else begin
-      strays.ports <= strays_kept.ports | {wr_stray, rd_stray};
+      strays.ports <= (strays_clear ? 8'd0 : strays.ports) | {wr_stray, rd_stray};
       strays.count <= stray_count[16] ? 16'hffff : stray_count[15:0];
     end
   end

@@ -30,6 +30,7 @@ from pynq_train.backends.fault import (
     broken,
     capture,
     fault,
+    idle,
     late,
     silent,
     state_of,
@@ -378,10 +379,14 @@ class BoardBackend:
             status = int(self._core.read_register("STATUS"))
             if status & (_STATUS["FAILED"] | _STATUS["STRAY"]):
                 raise fault(self.name, self._state(request))
+            if not status & _AWAKE:
+                raise idle(self.name, self._state(request))
             if status & wanted:
                 self._retired = self._core.read_register("RETIRED")
                 # STATUS may still show the halt in front of RESUME: only more retired descriptors
                 # tell of a new one.
+                if status & _ENDED and self._retired != request.descriptor_count:
+                    raise idle(self.name, self._state(request))
                 if status & _ENDED or self._retired > seen:
                     return status
             if expired:

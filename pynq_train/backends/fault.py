@@ -127,6 +127,16 @@ def awake(board: str, state: EngineState) -> HardwareFault:
     return error
 
 
+def idle(board: str, state: EngineState) -> HardwareFault:
+    """Return the error of an engine that rests before its program has ended."""
+    error = HardwareFault(
+        f"{board}: the engine rests before its program has ended",
+        expected=f"{state.count} descriptors retired", found=state.text(),
+        fix="end what else writes to its registers, and run it again")
+    error.state = state
+    return error
+
+
 def broken(board: str, why: Exception) -> HardwareFault:
     """Return the error of a run in which pynq failed with ``why``."""
     return HardwareFault(f"{board}: the engine cannot be reached", expected="registers and memory "

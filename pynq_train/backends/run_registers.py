@@ -16,6 +16,10 @@ WRITABLE = tuple(r.name for r in registers.REGISTERS if r.access is RegisterAcce
 """Names of all registers that keep what is written."""
 
 
+_TRIES = 3
+"""So often registers are written until they hold the values."""
+
+
 class Core(Protocol):
     """Registers by name, as ``PtCore`` has them."""
 
@@ -27,7 +31,8 @@ class Core(Protocol):
 class RunRegisters:
     """What the driver has written to the registers of an engine, so that others' writes show.
 
-    The engine keeps these registers while it runs, so what is compared before is what a run uses.
+    The engine starts only with what is compared here: a write behind it disarms START, and while a
+    program runs the registers keep their values.
 
     Args:
         board: the board's name, for messages.
@@ -42,7 +47,7 @@ class RunRegisters:
         self._known = {}
 
     def set(self, core: Core, wanted: Mapping[str, int]) -> None:
-        """Let all registers hold what a run wants; warn of those that somebody else has changed.
+        """Let all registers hold what a run wants, and arm START; warn of others' writes.
 
         Args:
             core: the registers of an engine at rest.
@@ -51,23 +56,25 @@ class RunRegisters:
         Raises:
             HardwareFault: a register does not hold what was written to it.
         """
-        found = {name: core.read_register(name) for name in WRITABLE} if self._known else {}
-        strange = {name: value for name, value in found.items() if value != self._known[name]}
-        if strange:
+        write = {name: value for name, value in wanted.items() if self._known.get(name) != value}
+        self._known = {}
+        for _ in range(_TRIES):
+            for name, value in write.items():
+                if name != registers.ARMED_BY:
+                    core.write_register(name, value)
+            core.write_register(registers.ARMED_BY, wanted[registers.ARMED_BY])
+            found = {name: core.read_register(name) for name in WRITABLE}
+            write = {name: wanted[name] for name in WRITABLE if found[name] != wanted[name]}
+            if not write:
+                self._known = dict(wanted)
+                return
             _LOG.warning("%s: somebody else has written to the registers of the engine, they are "
-                         "written anew: expected %s, found %s", self._board,
-                         _text({name: self._known[name] for name in strange}), _text(strange))
-        written = {name: wanted[name] for name in WRITABLE if found.get(name) != wanted[name]}
-        for name, value in written.items():
-            core.write_register(name, value)
-        held = {name: core.read_register(name) for name in written}
-        wrong = {name: value for name, value in held.items() if value != written[name]}
-        if wrong:
-            raise HardwareFault(
-                f"{self._board}: registers of the engine do not hold what is written",
-                expected=_text({name: written[name] for name in wrong}), found=_text(wrong),
-                fix="end what else writes to them; if nothing does, restart the board")
-        self._known = dict(wanted)
+                         "written anew: expected %s, found %s", self._board, _text(write),
+                         _text({name: found[name] for name in write}))
+        raise HardwareFault(
+            f"{self._board}: registers of the engine do not hold what is written",
+            expected=_text(write), found=_text({name: found[name] for name in write}),
+            fix="end what else writes to them; if nothing does, restart the board")
 
 
 def _text(values: Mapping[str, int]) -> str:

@@ -75,7 +75,8 @@ REGISTERS = (
     Register(
         "CTRL", 0x010, _WP, "commands; reads as zero",
         (
-            BitField("START", 0, 1, "run the program"),
+            BitField("START", 0, 1, "run the program, if PROGRAM_COUNT was written once since the "
+                     "last START, and no other register behind it"),
             BitField("RESUME", 1, 1, "step mode: go on with the next descriptor"),
             BitField("SOFT_RESET", 2, 1, "complete outstanding bursts, then reset the engine"),
             BitField("CLEAR", 3, 1, "clear DONE and the interrupt"),
@@ -134,6 +135,11 @@ REGISTERS = (
 
 WIDE = {"ARENA": ("ARENA_LO", "ARENA_HI"), "CYCLES": ("CYCLES", "CYCLES_HI")}
 """Values that take two registers, low bits first."""
+
+ARMED_BY = "PROGRAM_COUNT"
+"""Register that arms START. Each other write disarms it, as do a second one and START itself: a
+START that nobody meant runs no program again, and none runs with values that nobody has compared.
+"""
 
 BY_NAME = {register.name: register for register in REGISTERS}
 """Registers by name."""

@@ -79,9 +79,9 @@ module pt_axi_rd #(
   logic [3:0]        outstanding_q;
   logic              issue, pop, last_beat, accept;
 
-  // Words that the memory owes: those of requests that it has taken.
-  localparam int unsigned OwedW = $clog2(16 * MaxOutstanding + 1);
-  logic [OwedW-1:0]  owed_q;
+  // Words that the memory owes: those of requests that it has taken. The credits bound them; strays
+  // that end a burst let MaxOutstanding be exceeded.
+  logic [CountW-1:0] owed_q;
   logic              asked, take;
   assign asked = arvalid_o && arready_i;
   assign take = rvalid_i && owed_q != '0;
@@ -110,8 +110,8 @@ module pt_axi_rd #(
       if (accept) arvalid_o <= issue;
       credit_q      <= credit_q - (issue ? CountW'(burst_beats) : CountW'(0)) + CountW'(pop);
       outstanding_q <= outstanding_q + 4'(issue) - 4'(last_beat);
-      owed_q        <= owed_q + (asked ? OwedW'(arlen_o[3:0]) + OwedW'(1) : OwedW'(0)) -
-                       OwedW'(take);
+      owed_q        <= owed_q + (asked ? CountW'(arlen_o[3:0]) + CountW'(1) : CountW'(0)) -
+                       CountW'(take);
       stray_o       <= rvalid_i && !take;
       if (take && rresp_i[1] && resp_err_q == 2'd0) begin
         resp_err_q <= rresp_i[0] ? 2'(pt_abi_pkg::ErrDecodeError)

@@ -498,7 +498,7 @@ package pt_abi_pkg;
     logic clear;  // clear DONE and the interrupt
     logic soft_reset;  // complete outstanding bursts, then reset the engine
     logic resume;  // step mode: go on with the next descriptor
-    logic start;  // run the program
+    logic start;  // run the program, if PROGRAM_COUNT was written once since the last START, and no
   } ctrl_reg_t;
 
   // STATUS: state

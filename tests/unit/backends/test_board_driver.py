@@ -45,12 +45,12 @@ def test_register_transactions_of_open_and_run(tmp_path: Path) -> None:
         assert engine.writes() == [("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", 1 << 16)]
         result = board.run(REQUEST)
         assert engine.writes() == [
-            ("MODE", 0), ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", 1 << 16),
-            ("PROGRAM_OFF", 0x100), ("PROGRAM_COUNT", 2), ("STEP_OFF", 0x4000), ("CTRL", START),
+            ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", 1 << 16), ("MODE", 0),
+            ("PROGRAM_OFF", 0x100), ("STEP_OFF", 0x4000), ("PROGRAM_COUNT", 2), ("CTRL", START),
             ("CTRL", CLEAR),
         ]  # fmt: skip
         board.run(REQUEST)
-        assert engine.writes() == [("CTRL", START), ("CTRL", CLEAR)]
+        assert engine.writes() == [("PROGRAM_COUNT", 2), ("CTRL", START), ("CTRL", CLEAR)]
         assert result.cycles == 1000
         assert set(result.counters) >= {"busy_cycles", "stall_x", "read_beats0", "write_beats3"}
     assert not engine.closed and engine.writes() == []

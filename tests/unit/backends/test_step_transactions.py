@@ -35,8 +35,8 @@ Call = tuple[Any, ...]
 def transactions(plan: Plan) -> list[Call]:
     """A step whose program has ended when STATUS is read for the first time."""
     return [
-        # Input, labels, step block. Lines that are written in part are read first. Of each span that
-        # is flushed a line is read again, to see that memory holds it.
+        # Input, labels, step block. Lines that are written in part are read first. Of each span
+        # that is flushed some lines are read again, to see that memory holds them.
         ("invalidate", *last_line(plan, "labels")),
         ("invalidate", *last_line(plan, "step_block")),
         ("flush", lines(plan, "step_block")[0], lines(plan, "labels")[1]),  # neighbours
@@ -45,6 +45,7 @@ def transactions(plan: Plan) -> list[Call]:
         ("witness",),
         # The engine rests, and its registers hold what the step before has written.
         ("read STATUS",),
+        ("write PROGRAM_COUNT", len(plan.train)),  # which arms START
         *((f"read {name}",) for name in WRITABLE),
         ("write CTRL", START),
         ("read STATUS",),
