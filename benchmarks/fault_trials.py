@@ -46,12 +46,14 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.trials: dict[tuple[str, int, int], dict[str, Any]] = {}
-        for line in lines:
-            if line.endswith("}"):  # else it was cut by a kill
-                self._take(json.loads(line))
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
         path.parent.mkdir(parents=True, exist_ok=True)
+        if whole != text:  # the last line was cut by a kill
+            path.write_text(whole, encoding="utf-8")
+        self.trials: dict[tuple[str, int, int], dict[str, Any]] = {}
+        for line in whole.splitlines():
+            self._take(json.loads(line))
 
     def add(self, kind: str, seed: int, number: int, wrong: str, text: str = "") -> None:
         """Write a trial down: what was ``wrong`` is empty if it was clean."""
