@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/k26/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1
+  variable contract_hash 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,8 +37,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 2}
-    {CONTRACT_HASH 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1}
+    {ABI 3}
+    {CONTRACT_HASH 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}

@@ -7,7 +7,7 @@ namespace eval pt {
   # contract package of the configuration
   variable package rtl/gen/wide32/pt_spec_pkg.sv
   # contract that the engine decodes
-  variable contract_hash db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a
+  variable contract_hash ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad
   # name of the design
   variable design pynq_train
   # instance of the engine
@@ -37,8 +37,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION wide32}
-    {ABI 2}
-    {CONTRACT_HASH db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a}
+    {ABI 3}
+    {CONTRACT_HASH ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad}
     {CLOCK_MHZ 100.0}
   }
   # instance, type, {property value ...}
