@@ -1,11 +1,6 @@
-"""The parts of a processing system that ``pynq`` talks to: clocks and interrupts."""
+"""The part of a processing system that ``pynq`` talks to: its clock registers."""
 
 from __future__ import annotations
-
-import asyncio
-import warnings
-from collections.abc import Callable
-from typing import Any
 
 _ZYNQ_CLOCK = (1 << 20) | (10 << 8)
 _ZYNQMP_CLOCK = (1 << 24) | (1 << 16) | (15 << 8)
@@ -51,82 +46,3 @@ class PsRegisters:
     def write32(self, address: int, value: int) -> None:
         """Store a value at an absolute address."""
         self._values[address] = value
-
-
-class Uio:
-    """What ``pynq.interrupt`` expects of a UIO file: ``add_event``.
-
-    Args:
-        advance: runs the engine until its interrupt, when somebody starts to wait.
-    """
-
-    def __init__(self, advance: Callable[[], None]) -> None:
-        self._advance = advance
-        self._events: list[Any] = []
-        self._loop: object = None
-
-    def add_event(self, event: Any, number: int) -> None:
-        """Set ``event`` at the next interrupt."""
-        try:
-            loop: object = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if self._loop is not None and loop is not self._loop:
-            warnings.warn(
-                "an interrupt is awaited on a second event loop: this hangs on a real board",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        self._loop = loop
-        self._events.append(event)
-        self._advance()
-
-    def fire(self) -> None:
-        """Set all waiting events: the interrupt line of the processing system is high."""
-        events, self._events = self._events, []
-        for event in events:
-            event.set()
-
-
-class InterruptController:
-    """The registers of an axi_intc that ``pynq.interrupt`` uses.
-
-    Args:
-        fire: called when the controller's output is high.
-    """
-
-    ISR, IPR, IER, IAR, SIE, CIE, MER = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x14, 0x1C
-
-    def __init__(self, fire: Callable[[], None]) -> None:
-        self._fire = fire
-        self._pending = self._enabled = self._master = self._lines = 0
-
-    def read32(self, offset: int) -> int:
-        """Return the value of the register at ``offset``."""
-        return {
-            self.ISR: self._pending,
-            self.IPR: self._pending & self._enabled,
-            self.IER: self._enabled,
-            self.MER: self._master,
-        }.get(offset, 0)
-
-    def write32(self, offset: int, value: int) -> None:
-        """Write the register at ``offset``."""
-        if offset == self.IER:
-            self._enabled = value
-        elif offset == self.IAR:
-            self._pending &= ~value
-        elif offset == self.SIE:
-            self._enabled |= value
-        elif offset == self.CIE:
-            self._enabled &= ~value
-        elif offset == self.MER:
-            self._master = value
-        self.lines(self._lines)
-
-    def lines(self, levels: int) -> None:
-        """Set the levels of the interrupt inputs; pending bits follow rising edges."""
-        self._pending |= levels & ~self._lines
-        self._lines = levels
-        if self._pending & self._enabled and self._master & 1:
-            self._fire()

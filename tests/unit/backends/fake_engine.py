@@ -24,7 +24,6 @@ class FakeEngine:
         self.work = work
         self.run_cycles = 1000
         self.cycles = 0
-        self.irq = False
         self.closed = False
         self.stuck = False  # a burst stays open: a soft reset has no effect
         self.silent = False  # the clock stands still
