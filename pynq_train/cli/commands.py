@@ -152,7 +152,8 @@ def write_json(path: Path, values: Any) -> None:
 
 def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
-             "schedule": options.schedule, "nesterov": options.nesterov or None}
+             "schedule": options.schedule, "warmup_steps": options.warmup_steps,
+             "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
     trainable = None if options.trainable is None else parse_trainable(options.trainable)
     more = training_options(options)

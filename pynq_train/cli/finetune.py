@@ -20,7 +20,7 @@ from pynq_train.cli.commands import (
 from pynq_train.errors import BadInput
 from pynq_train.schedule.predict import predict
 
-TRAINABLE, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
+TRAINABLE, EPOCHS, BATCH, LR, WARMUP = "last-block", 30, 10, 0.02, 5
 
 
 def finetune(options: argparse.Namespace) -> int:
@@ -68,8 +68,11 @@ def finetune(options: argparse.Namespace) -> int:
 def _learner(options: argparse.Namespace) -> pt.Learner:
     if options.resume:
         return pt.Learner.load(options.model, board=options.board)
+    warmup = options.warmup_steps
+    if warmup is None and options.schedule != "constant":
+        warmup = WARMUP
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
-                       weight_decay=options.weight_decay, warmup_steps=5,
+                       weight_decay=options.weight_decay, warmup_steps=warmup,
                        nesterov=options.nesterov)
     trainable, more = parse_trainable(options.trainable), training_options(options)
     if is_onnx(options.model):

@@ -22,7 +22,6 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
@@ -32,17 +31,17 @@ from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.run.trainer import StepOutcome, Trainer
+from pynq_train.run.trainer import Trainer
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
 from pynq_train.train.arguments import (
+    changed_options,
     check_board,
     check_given,
     check_pair,
-    same_choice,
     saved_smoothing,
     saving_of,
 )
@@ -52,13 +51,20 @@ from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import (
+    ImageSource,
+    check_outliers,
+    measure_normalisation,
+    trained_format,
+)
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
+from pynq_train.train.value_warnings import check_images, check_outcome
+from pynq_train.train.watch import check_classes
 
 
 class Learner:
@@ -279,6 +285,8 @@ class Learner:
                                                                      form))
         source = self._images(x, form)
         labels = check_labels(y, len(source), self.graph.classes)
+        check_classes(labels, self.graph.classes, self._warned)
+        check_outliers(source, self._warned)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
             raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -294,7 +302,8 @@ class Learner:
 
         trainer = self._open()
         self.input_format = trained_format(source)
-        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
+        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
+                    self._warned)
         if resume:
             loop.resume()
         else:
@@ -424,10 +433,11 @@ class Learner:
                 used = learner._policy.exponents(learner.batch, training)
                 pack_step_block(learner._plan, plan_params(
                     learner._plan, used, SgdStep(0.0) if training else None))
-            same = (learner.batch == int(state["batch"])
-                    and same_choice(learner.trainable, state["trainable"])
-                    and learner.accumulate == state.get("accumulate", 1))
-            learner.state = TrainState.from_dict(state, keep_run=same)
+            changed = changed_options({
+                "batch": (state["batch"], learner.batch),
+                "trainable": (state["trainable"], learner.trainable),
+                "accumulate": (state.get("accumulate", 1), learner.accumulate)})
+            learner.state = TrainState.from_dict(state, changed)
             channels = saved.graph.input_shape[0]
             learner._has_weights = True
             # Files of earlier releases have the normalisation alone.
@@ -512,26 +522,8 @@ class Learner:
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
-        if source.dtype == np.uint8:
-            self._check_uint8(form)
-        if source.largest > LARGEST_VALUE:
-            warn_once("large", f"images: expected values of at most {LARGEST_VALUE} behind mean "
-                      f"and deviation, found {source.largest:.4g}: they saturate; scale the images",
-                      self._warned)
+        check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
-
-    def _check_uint8(self, form: ImageFormat) -> None:
-        """Warn once where uint8 images meet weights that may have been trained on others."""
-        if form.input_range is None:
-            if self._has_weights and self.steps == 0:
-                warn_once("uint8", "images: nobody has said which values this model was made for: "
-                          "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) "
-                          "where the learner is made", self._warned)
-        elif not form.stated and form.input_range not in PIXEL_RANGES:
-            low, high = form.input_range
-            warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
-                      "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
-                      "the learner is made", self._warned)
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
@@ -539,7 +531,7 @@ class Learner:
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
                 outcome, logits = trainer.evaluate(source.take(part))
-                self._check_saturation(outcome)
+                check_outcome(outcome, self._warned)
                 yield logits
 
     def _parts(self, count: int) -> list[slice]:
@@ -563,21 +555,13 @@ class Learner:
         finally:
             trainer.policy = saved
 
-    def _check_saturation(self, outcome: StepOutcome) -> None:
-        """Warn once if values saturate that even the largest exponent does not hold."""
-        found = ", ".join(f"{count} of {name}" for name, count in outcome.tensors.items() if count)
-        if found:
-            warn_once("saturated", f"values larger than the engine holds ({LARGEST_VALUE}) saturate"
-                      f": {found}; scale the images, or say mean= and std= of them where the "
-                      "learner is made", self._warned)
-
     def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
                   ) -> Evaluation:
         loss, correct, again = 0.0, 0, 0
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
                 outcome, _ = trainer.evaluate(source.take(part), labels[part])
-                self._check_saturation(outcome)
+                check_outcome(outcome, self._warned)
                 loss += outcome.loss_sum
                 correct += outcome.correct
                 again += outcome.again
