@@ -198,6 +198,7 @@ proc pt::add_processing_system {with_board} {
   variable processing_system
   variable processing_system_type
   variable preset
+  variable external
   set cell [create_bd_cell -type ip -vlnv $processing_system_type $processing_system]
   if {$with_board} {
     set rule "xilinx.com:bd_rule:[lindex [split $processing_system_type :] end]"
@@ -208,6 +209,11 @@ proc pt::add_processing_system {with_board} {
     lappend properties {*}$pair
   }
   set_property -dict $properties $cell
+  foreach row $external {
+    lassign $row name type pin
+    connect_bd_intf_net [create_bd_intf_port -mode Master -vlnv $type $name] \
+      [one get_bd_intf_pins $pin]
+  }
 }
 
 proc pt::ask_for_clock {clock} {
@@ -281,7 +287,6 @@ proc pt::block_design {out} {
   variable library
   variable core_name
   variable core_version
-  variable external
   variable interfaces
   variable nets
   variable addresses
@@ -290,11 +295,6 @@ proc pt::block_design {out} {
   update_ip_catalog
   add_processing_system $with_board
   create_bd_cell -type ip -vlnv $vendor:$library:$core_name:$core_version $engine
-  foreach row $external {
-    lassign $row name type pin
-    connect_bd_intf_net [create_bd_intf_port -mode Master -vlnv $type $name] \
-      [one get_bd_intf_pins $pin]
-  }
   foreach row $interfaces {
     lassign $row master slave
     connect_bd_intf_net [one get_bd_intf_pins $master] [one get_bd_intf_pins $slave]

@@ -139,7 +139,7 @@ class VirtualDevice(Device):
         self._strict_cache = strict_cache
         self._host_copies: dict[int, np.ndarray] = {}
         self._rng = np.random.RandomState(seed & 0xFFFF_FFFF)
-        self._ps = ps.PsRegisters(board.family)
+        self._ps = ps.PsRegisters(board.family, board.preset.pll_mhz)
         self._core_range = range(0)
         # Read by pynq before the first download.
         self.bitfile_name = self.timestamp = None
