@@ -81,7 +81,7 @@ gen: $(LEAN) ## Rewrite the files generated from the hardware contract, and the 
 	@$(BIN)/python -m pynq_train.hw
 	@$(BIN)/python -m pynq_train.selftest
 
-synth: $(FULL) ## Synthesise the whole design of BOARD; compare with budget and stored figures
+synth: $(FULL) ## Synthesise what is built for BOARD (or all); compare with budget and stored figures
 	@$(BIN)/python sim/synth.py --board $(BOARD)
 
 boards: $(FULL) ## Rewrite docs/boards.md from stored figures and the cycle model

@@ -2,8 +2,9 @@
 
 ``python sim/synth.py --board pynq-z2`` synthesises the IP of the board on its processing system, as
 it is built, writes ``build/synth/<board>.json`` and exits with 1 when a figure is
-over the budget or departs from ``overlays/resources.json`` (``--store`` writes that file). The cell
-delay is Yosys' static timing analysis without routing.
+over the budget or departs from ``overlays/resources.json`` (``--store`` writes that file);
+``--board all`` does so for one board of every design. The cell delay is Yosys' static timing
+analysis without routing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ CELL_DELAY_BUDGET_NS = 4.8
 """Most nanoseconds that a path may take in cells alone; at 100 MHz routing has the other half."""
 TOLERANCE = 0.03
 """Share by which a figure may depart from the stored one: Yosys versions differ, designs more."""
+
+ALL = "all"
+"""Name that stands for one board of every design."""
 
 FIGURES = ("dsp", "bram36", "lut", "ff", "cell_delay_ns")
 """Figures that are stored and compared."""
@@ -193,16 +197,23 @@ def departures(figures: dict[str, float], expected: dict[str, float]) -> list[st
     ]
 
 
-def main() -> int:
-    """Synthesise, print and store what the command line asks for; return 1 if a figure is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
-    parser.add_argument("--top", help="a module of the engine instead of the whole design")
-    parser.add_argument("--store", action="store_true", help="store the figures as the expected")
-    args = parser.parse_args()
-    board = BOARDS[args.board]
-    whole = top_sv.board_module(board.family)
-    top = args.top or whole
+def designs() -> list[Board]:
+    """Return one board of every design."""
+    return list({key(board): board for board in reversed(list(BOARDS.values()))}.values())[::-1]
+
+
+def check(board: Board, top: str, *, store: bool = False) -> list[str]:
+    """Synthesise ``top`` for a board, print and write its figures; return what is wrong with them.
+
+    Args:
+        board: the board.
+        top: name of the module.
+        store: store the figures of a whole design as the expected ones.
+
+    Raises:
+        RuntimeError: Yosys failed; the message ends with its last lines.
+    """
+    whole = top == top_sv.board_module(board.family)
     result = synthesise(board, top, ROOT / "build" / "synth" / board.name / top)
     figures = {name: float(str(result[name])) for name in FIGURES}
     budget = {
@@ -211,24 +222,41 @@ def main() -> int:
     }
     report = {"board": board.name, "part": board.part, "top": top, **result, "budget": budget}
     path = ROOT / "build" / "synth" / (
-        f"{board.name}.json" if top == whole else f"{board.name}-{top}.json")
+        f"{board.name}.json" if whole else f"{board.name}-{top}.json")
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     known = stored() if STORED.exists() else {}
-    if args.store and top == whole:
+    if store and whole:
         known[key(board)] = figures
         text = json.dumps(dict(sorted(known.items())), indent=1)
         STORED.write_text(text + "\n", encoding="utf-8")
-    expected = known.get(key(board)) if top == whole else None
+    expected = known.get(key(board)) if whole else None
+    sys.stdout.write(f"{board.name}, {key(board)}, {top}\n")
     for name, limit in budget.items():
         usual = f", stored {expected[name]:g}" if expected else ""
         sys.stdout.write(f"{name:14} {figures[name]:>10g} of {limit:g}{usual}\n")
+    sys.stdout.flush()
     wrong = [f"{name}: over the budget of {board.name}, expected {limit:g} at most, found "
              f"{figures[name]:g}" for name, limit in budget.items() if figures[name] > limit]
     if expected:
         wrong += departures(figures, expected)
-    elif top == whole:
+    elif whole:
         wrong.append(f"no figures of {key(board)} are stored: run sim/synth.py --board "
                      f"{board.name} --store")
+    return wrong
+
+
+def main() -> int:
+    """Synthesise, print and store what the command line asks for; return 1 if a figure is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--board", default="pynq-z2", choices=[ALL, *sorted(BOARDS)],
+                        help="a board, or one board of every design")
+    parser.add_argument("--top", help="a module of the engine instead of the whole design")
+    parser.add_argument("--store", action="store_true", help="store the figures as the expected")
+    args = parser.parse_args()
+    wrong = []
+    for board in designs() if args.board == ALL else [BOARDS[args.board]]:
+        top = args.top or top_sv.board_module(board.family)
+        wrong += check(board, top, store=args.store)
     for line in wrong:
         sys.stderr.write(line + "\n")
     return 1 if wrong else 0

