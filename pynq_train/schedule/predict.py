@@ -66,15 +66,19 @@ class Prediction:
 
 def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
             memory: MemoryTiming | None = None) -> Prediction:
-    """Return the predicted run of a program of a plan.
+    """Return the predicted run of a program of a plan, which keeps it for the next one who asks.
 
     Args:
         plan: the plan.
         descriptors: ``plan.train`` or ``plan.evaluate``.
         memory: timing of the device memory (default: that of the board).
     """
-    build = build_training if descriptors == plan.train else build_evaluation
-    return predict_program(build(plan), plan.board, plan.batch, memory)
+    build = build_evaluation if descriptors is plan.evaluate else build_training
+    key = (predict, build, memory or MemoryTiming(plan.board.dram_bytes_per_cycle))
+    if key not in plan.kept:
+        plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory)
+    found: Prediction = plan.kept[key]
+    return found
 
 
 def predict_program(program: ProgramImage, board: Board, batch: int,
