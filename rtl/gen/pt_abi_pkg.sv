@@ -413,7 +413,7 @@ package pt_abi_pkg;
     logic [7:0] shift;  // right shift of the requantisation, 0..47
   } conv_param_t;
 
-  // step-block entry of UPDATE
+  // step-block entry of UPDATE, GRADIENT
   typedef struct packed {
     logic [31:0] decay;  // weight decay, unsigned Q0.20, below 65536
     logic [31:0] momentum;  // momentum factor, unsigned Q0.16, up to 65536
@@ -437,20 +437,7 @@ package pt_abi_pkg;
     logic [7:0] z_shift;  // minus the exponent of the logits, 0..31
   } softmax_param_t;
 
-  // step-block entry of GRADIENT
-  typedef struct packed {
-    logic [31:0] decay;  // weight decay, unsigned Q0.20, below 65536
-    logic [31:0] momentum;  // momentum factor, unsigned Q0.16, up to 65536
-    logic [15:0] u_pad2;  // zero
-    logic [15:0] lr;  // learning rate mantissa, unsigned
-    logic [6:0] u_pad;  // zero
-    logic [0:0] nesterov;  // step by g + decay * w + momentum * v'; else by v'
-    logic [7:0] lr_shift;  // right shift of lr * momentum to Q3.28, 0..47
-    logic [7:0] w_shift;  // right shift of the Q3.28 master to the 16-bit copy, 0..31
-    logic [7:0] g_shift;  // right shift of the gradient sum to Q7.24, plus 16; 0..63
-  } gradient_param_t;
-
-  // step-block entry of VECTOR
+  // step-block entry of VECTOR, POOL
   typedef struct packed {
     logic [23:0] b_scale;  // B of all channels, within +-(2**23 - 1)
     logic [23:0] a_scale;  // A of all channels, within +-(2**23 - 1)
@@ -471,16 +458,6 @@ package pt_abi_pkg;
     logic [7:0] g_exp;  // exponent of its gradient
     logic [7:0] z_exp;  // exponent of the normalised map
   } norm_param_t;
-
-  // step-block entry of POOL
-  typedef struct packed {
-    logic [23:0] b_scale;  // B of all channels, within +-(2**23 - 1)
-    logic [23:0] a_scale;  // A of all channels, within +-(2**23 - 1)
-    logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768
-    logic [31:0] drop_seed;  // v_drop: seed of the training, first word of the key
-    logic [23:0] drop_step;  // v_drop: training step, second word of the random bits' key
-    logic [7:0] shift;  // right shift of the requantisation, 0..47
-  } pool_param_t;
 
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegAbi = 12'h004;

@@ -15,7 +15,7 @@ from pynq_train.hw.emit.text import (
     rom,
     section_struct,
 )
-from pynq_train.hw.fields import Section
+from pynq_train.hw.fields import Field, Section
 from pynq_train.hw.geometry import GEOMETRY_SECTIONS
 from pynq_train.hw.registers import Register
 from pynq_train.hw.words import ABSENT_WEIGHT, MASTER_EXPONENT
@@ -90,9 +90,12 @@ def _sections() -> list[str]:
     lines += [f"    {'y' if name == 'y' else 'addr_gen'}_t {name};"
               for name in reversed(commands.SECTION_OF_UNIT[commands.Unit.STORE])]
     lines += ["  } store_t;", "", "  // one tap", *flat_struct("tap_t", commands.TAP_FIELDS, 1)]
+    users: dict[tuple[Field, ...], list[str]] = {}
     for op, fields in commands.PARAM_FIELDS.items():
-        lines += ["", f"  // step-block entry of {op.name}",
-                  *flat_struct(f"{op.name.lower()}_param_t", fields, commands.PARAM_WORDS)]
+        users.setdefault(fields, []).append(op.name)
+    for fields, names in users.items():
+        lines += ["", f"  // step-block entry of {', '.join(names)}",
+                  *flat_struct(f"{names[0].lower()}_param_t", fields, commands.PARAM_WORDS)]
     return lines
 
 
