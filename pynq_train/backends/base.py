@@ -30,6 +30,7 @@ class RunRequest:
         profile: let the records carry start and end cycles in words 2 and 3 (MODE.PROFILE);
             backends without a clock leave them zero.
         names: what each descriptor does, for messages (may be empty).
+        counters: read the counter registers behind the run: an access for each.
     """
 
     program_offset: int
@@ -38,6 +39,7 @@ class RunRequest:
     expected_cycles: int
     profile: bool = False
     names: tuple[str, ...] = ()
+    counters: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class RunResult:
 
     Attributes:
         cycles: cycles between the first and the last of the run (0: the backend has no clock).
-        counters: counter registers by lower-case name (empty: the backend has none).
+        counters: counter registers by lower-case name (empty: the backend has none, or nobody has
+            asked for them).
         status: ``Status.OK``; every other status is raised as an error.
     """
 
@@ -105,8 +108,14 @@ class Backend(Protocol):
         """
         ...
 
-    def run(self, request: RunRequest) -> RunResult:
+    def run(self, request: RunRequest,
+            meanwhile: Callable[[], None] | None = None) -> RunResult:
         """Run a Program to its end.
+
+        Args:
+            request: the run.
+            meanwhile: is called once while the engine works; it must not touch the arena. What it
+                raises ends the run.
 
         Raises:
             HardwareFault: the engine stopped with an error status.

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -168,10 +168,15 @@ class BoardBackend:
         check_span(offset, nbytes, self.arena_size_bytes)
         return self._memory().read(offset, nbytes)
 
-    def run(self, request: RunRequest) -> RunResult:
+    def run(self, request: RunRequest,
+            meanwhile: Callable[[], None] | None = None) -> RunResult:
         """Run a Program to its end.
 
         However it ends, the engine is at rest behind it.
+
+        Args:
+            request: the run.
+            meanwhile: is called once while the engine works; it must not touch the arena.
 
         Raises:
             HardwareFault: the engine stopped with an error status.
@@ -180,8 +185,10 @@ class BoardBackend:
         self._prepare(request)
         try:
             self._start(request, step=False)
+            if meanwhile is not None:
+                meanwhile()
             self._wait(_ENDED, request)
-            return self._result()
+            return self._result(request.counters)
         # Also for KeyboardInterrupt: an engine that goes on would write into memory that somebody
         # else gets.
         except BaseException as error:
@@ -404,10 +411,10 @@ class BoardBackend:
         except HardwareFault:
             return None
 
-    def _result(self) -> RunResult:
-        """Read cycles and counters of the run that has ended, and clear the status."""
+    def _result(self, counted: bool) -> RunResult:
+        """Read cycles (and counters) of the run that has ended, and clear the status."""
         read = self._core.read_register
-        counters = {name.lower(): read(name) for name in COUNTERS}
+        counters = {name.lower(): read(name) for name in (COUNTERS if counted else ())}
         cycles = registers.join("CYCLES", read)
         self._core.write_register("CTRL", _CTRL["CLEAR"])
         return RunResult(cycles, counters)
