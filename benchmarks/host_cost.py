@@ -25,6 +25,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,10 @@ from pynq_train.data import Labels
 from pynq_train.graph import zoo
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS
+from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.callbacks import Callback
 from pynq_train.train.learner import Learner
+from pynq_train.train.learner_view import LearnerView
 
 BOARD = BOARDS["pynq-z2"]
 DEFAULT = ("digits:32", "lenet5:32", "1x:128", "ds_cnn_s:16", "resnet20:16")
@@ -116,9 +120,9 @@ class Recording:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
-    def run(self, request: RunRequest, *args: Any) -> RunResult:
+    def run(self, request: RunRequest) -> RunResult:
         """Run, and keep what the records say."""
-        result = self.backend.run(request, *args)
+        result = self.backend.run(request)
         offset, nbytes = self.where[request.program_offset]
         self.runs.setdefault(request.program_offset, []).append(
             (offset, self.backend.read(offset, nbytes)))
@@ -183,7 +187,7 @@ class RestingBoard(BoardBackend):
         super().close()
         self._device.lock_file.unlink(missing_ok=True)
 
-    def run(self, request: RunRequest, meanwhile: Callable[[], None] | None = None) -> RunResult:
+    def run(self, request: RunRequest) -> RunResult:
         """Run as the driver does; the engine's part and what is done beside it are timed."""
         def beside() -> None:
             began = time.process_time()
@@ -193,11 +197,11 @@ class RestingBoard(BoardBackend):
                 self._buffer.view(np.ndarray)[offset : offset + data.nbytes] = data
             ended = time.process_time()
             self.engine += ended - began
-            if meanwhile is not None:
-                meanwhile()
+            if request.meanwhile is not None:
+                request.meanwhile()
                 self.hidden += time.process_time() - ended
 
-        return super().run(request, beside)
+        return super().run(replace(request, meanwhile=beside))
 
     def _start(self, request: RunRequest, *, step: bool) -> None:
         super()._start(request, step=step)
@@ -218,7 +222,7 @@ class Resting(Learner):
         said.where = {memory[f"{name}.program"].offset: (memory[f"{name}.records"].offset,
                                                          memory[f"{name}.records"].nbytes)
                       for name in ("train", "evaluate")}
-        return said  # type: ignore[return-value]
+        return said
 
 
 # -- measuring -----------------------------------------------------------------------------------
@@ -226,8 +230,12 @@ class Resting(Learner):
 class Marks(Callback):
     """Calls a function behind each training step."""
 
-    def __init__(self, mark: Callable[..., None]) -> None:
-        self.on_step = mark
+    def __init__(self, mark: Callable[[], None]) -> None:
+        self._mark = mark
+
+    def on_step(self, learner: LearnerView, outcome: StepOutcome) -> None:
+        """Call the function."""
+        self._mark()
 
 
 class FirstDoorbell(Exception):
@@ -249,10 +257,8 @@ def start_seconds(path: Path, x: Images, y: Labels) -> float:
     opened: list[Stopping] = []
     began = time.process_time()
     learner = Started.load(path)
-    try:
+    with suppress(FirstDoorbell):
         learner.evaluate(x, y)
-    except FirstDoorbell:
-        pass
     opened[0].close()
     return opened[0].started - began
 
@@ -288,7 +294,7 @@ def measure(net: str, batch: int) -> dict[str, Any]:
             assert isinstance(board, RestingBoard)
             marks: list[tuple[float, float]] = []
 
-            def mark(*_: Any, board: RestingBoard = board,
+            def mark(board: RestingBoard = board,
                      marks: list[tuple[float, float]] = marks) -> None:
                 marks.append((time.process_time() - board.engine, board.hidden))
 

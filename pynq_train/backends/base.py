@@ -31,6 +31,8 @@ class RunRequest:
             backends without a clock leave them zero.
         names: what each descriptor does, for messages (may be empty).
         counters: read the counter registers behind the run: an access for each.
+        meanwhile: is called once while the engine works (by golden before it begins); it must not
+            touch the arena. What it raises ends the run.
     """
 
     program_offset: int
@@ -40,6 +42,7 @@ class RunRequest:
     profile: bool = False
     names: tuple[str, ...] = ()
     counters: bool = True
+    meanwhile: Callable[[], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -108,14 +111,8 @@ class Backend(Protocol):
         """
         ...
 
-    def run(self, request: RunRequest,
-            meanwhile: Callable[[], None] | None = None) -> RunResult:
+    def run(self, request: RunRequest) -> RunResult:
         """Run a Program to its end.
-
-        Args:
-            request: the run.
-            meanwhile: is called once while the engine works; it must not touch the arena. What it
-                raises ends the run.
 
         Raises:
             HardwareFault: the engine stopped with an error status.

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -168,15 +168,10 @@ class BoardBackend:
         check_span(offset, nbytes, self.arena_size_bytes)
         return self._memory().read(offset, nbytes)
 
-    def run(self, request: RunRequest,
-            meanwhile: Callable[[], None] | None = None) -> RunResult:
+    def run(self, request: RunRequest) -> RunResult:
         """Run a Program to its end.
 
         However it ends, the engine is at rest behind it.
-
-        Args:
-            request: the run.
-            meanwhile: is called once while the engine works; it must not touch the arena.
 
         Raises:
             HardwareFault: the engine stopped with an error status.
@@ -185,8 +180,8 @@ class BoardBackend:
         self._prepare(request)
         try:
             self._start(request, step=False)
-            if meanwhile is not None:
-                meanwhile()
+            if request.meanwhile is not None:
+                request.meanwhile()
             self._wait(_ENDED, request)
             return self._result(request.counters)
         # Also for KeyboardInterrupt: an engine that goes on would write into memory that somebody

@@ -47,6 +47,16 @@ class Exponents:
     gradients: Ints
 
 
+@dataclass
+class ArrayState:
+    """A copy of the state: ranges by place and slot, next place, and what belongs to weights."""
+
+    ranges: Ints
+    next: Ints
+    weight_k: Ints
+    w16: Ints
+
+
 def handles(policy: ExponentPolicy) -> bool:
     """Return whether a policy's network can be computed in arrays: it joins no maps.
 
@@ -193,6 +203,16 @@ class ArrayPolicy:
                 policy.extra[name] = lists[slot]
         policy.weight_k[:] = self._weight_k.tolist()
         policy.w16[:] = self._w16.tolist()
+
+    def state(self) -> ArrayState:
+        """Return a copy of the present state."""
+        return ArrayState(self._ranges.copy(), self._next.copy(), self._weight_k.copy(),
+                          self._w16.copy())
+
+    def take_back(self, state: ArrayState) -> None:
+        """Go back to a state; it must not be used again."""
+        self._ranges, self._next = state.ranges, state.next
+        self._weight_k, self._w16 = state.weight_k, state.w16
 
     # -- exponents -------------------------------------------------------------------------------
 

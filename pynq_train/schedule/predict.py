@@ -73,7 +73,7 @@ def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
         descriptors: ``plan.train`` or ``plan.evaluate``.
         memory: timing of the device memory (default: that of the board).
     """
-    build = build_evaluation if descriptors is plan.evaluate else build_training
+    build = build_training if descriptors == plan.train else build_evaluation
     key = (predict, build, memory or MemoryTiming(plan.board.dram_bytes_per_cycle))
     if key not in plan.kept:
         plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory)

@@ -340,9 +340,9 @@ class Learner:
         if any(trainer.policy.feature):
             others = [first, *others]
         else:
-            trainer.prepare(source.take(first), None, range_of(source.largest))
+            trainer.prepare(source.batch(first), None, range_of(source.largest))
         for part in others:
-            trainer.widen(source.take(part))
+            trainer.widen(source.batch(part))
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -541,7 +541,7 @@ class Learner:
         source, trainer = self._images(x), self._open()
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
-                outcome, logits = trainer.evaluate(source.take(part))
+                outcome, logits = trainer.evaluate(source.batch(part))
                 self._check_saturation(outcome)
                 yield logits
 
@@ -560,7 +560,7 @@ class Learner:
             return
         saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
         try:
-            trainer.prepare(source.take(self._parts(len(source))[0]), None,
+            trainer.prepare(source.batch(self._parts(len(source))[0]), None,
                             range_of(source.largest))
             yield
         finally:
@@ -579,7 +579,7 @@ class Learner:
         loss, correct, again = 0.0, 0, 0
         with self._ranges(trainer, source):
             for part in self._parts(len(source)):
-                outcome, _ = trainer.evaluate(source.take(part), labels[part])
+                outcome, _ = trainer.evaluate(source.batch(part), labels[part])
                 self._check_saturation(outcome)
                 loss += outcome.loss_sum
                 correct += outcome.correct

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
+from pynq_train.run.batch import Batch
 from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
 from pynq_train.run.trainer import Trainer
@@ -85,7 +87,7 @@ class Loop:
         """Start a run: exponents for the first mini-batch, state and first checkpoint."""
         source, state = self._data.source, self._state
         first = next(iter(self._order()))
-        self._trainer.prepare(source.take(first), self._data.labels[first],
+        self._trainer.prepare(source.batch(first), self._data.labels[first],
                               input_range(source, self._trainer, state.steps))
         state.history.batch_losses = []
         state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
@@ -140,12 +142,10 @@ class Loop:
         skip = run.step - run.epoch * self._per_epoch
         with _bar(self._progress, self._per_epoch, skip,
                   f"epoch {run.epoch + 1}/{run.epochs}") as bar:
-            for number, index in enumerate(self._order()):
-                if number < skip:
-                    continue
-                if interrupt.pending or number == self._per_epoch:
+            for index, images, then in self._batches(skip):
+                if interrupt.pending:
                     break
-                self._step(run, index)
+                self._step(run, index, images, then)
                 tally = run.tally
                 bar.update(1)
                 bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
@@ -175,13 +175,25 @@ class Loop:
         if run.epoch < run.epochs:
             self._save()
 
-    def _step(self, run: Run, index: NDArray[np.int64]) -> None:
+    def _batches(self, skip: int) -> Iterator[tuple[NDArray[np.int64], Batch, Batch | None]]:
+        """Yield numbers and images of the epoch's mini-batches, and the images of the next one."""
+        rest = islice(self._order(), skip, self._per_epoch)
+        index = next(rest, None)
+        images = None if index is None else self._data.source.batch(index)
+        while index is not None and images is not None:
+            following = next(rest, None)
+            then = None if following is None else self._data.source.batch(following)
+            yield index, images, then
+            index, images = following, then
+
+    def _step(self, run: Run, index: NDArray[np.int64], images: Batch, then: Batch | None
+              ) -> None:
         sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names,
                                          self._learner.accumulate)
         sgd = replace(sgd, seed=self._learner.seed, step=self._state.steps)
-        images, labels = self._data.source.take(index), self._data.labels[index]
+        labels = self._data.labels[index]
         outcome = self._trainer.protected(
-            lambda: self._trainer.train_step(images, labels, sgd))
+            lambda: self._trainer.train_step(images, labels, sgd, then))
         self._state.steps += 1
         run.step += 1
         run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,

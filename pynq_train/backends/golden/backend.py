@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
@@ -83,19 +83,14 @@ class GoldenBackend:
         arena, _ = self._opened()
         return arena[offset : offset + nbytes].copy()
 
-    def run(self, request: RunRequest,
-            meanwhile: Callable[[], None] | None = None) -> RunResult:
+    def run(self, request: RunRequest) -> RunResult:
         """Run a Program to its end; the result has 0 cycles and no counters.
-
-        Args:
-            request: the run.
-            meanwhile: is called first: nothing works beside NumPy.
 
         Raises:
             HardwareFault: an illegal descriptor, or a tensor outside the arena.
         """
-        if meanwhile is not None:
-            meanwhile()
+        if request.meanwhile is not None:
+            request.meanwhile()
         for _ in self.run_step_mode(request):
             pass
         return RunResult(0)

@@ -21,7 +21,14 @@ from pynq_train.hw.commands import PARAM_FIELDS, PARAM_WORDS, RECORD_WORDS, Opco
 from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.hw.words import MASTER_EXPONENT, WORD_BITS
 from pynq_train.layers import kinds, nodes
-from pynq_train.quant.array_policy import NOTHING, ArrayPolicy, Exponents, Ints, handles
+from pynq_train.quant.array_policy import (
+    NOTHING,
+    ArrayPolicy,
+    ArrayState,
+    Exponents,
+    Ints,
+    handles,
+)
 from pynq_train.quant.policy import FRACTION_BITS, ExponentPolicy, keep_scale, mean_scale
 from pynq_train.quant.step import (
     GRADIENT_PRESHIFT,
@@ -198,6 +205,14 @@ class StepArrays:
         """Take the state of the exponents from a policy of the same network and loss."""
         self._policy = policy
         self._ranges.load(policy)
+
+    def state(self) -> ArrayState:
+        """Return a copy of the state of the exponents."""
+        return self._ranges.state()
+
+    def take_back(self, state: ArrayState) -> None:
+        """Go back to a state; it must not be used again."""
+        self._ranges.take_back(state)
 
     def store(self) -> None:
         """Write the state of the exponents to the policy that it was taken from."""
