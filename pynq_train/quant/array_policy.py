@@ -174,6 +174,8 @@ class ArrayPolicy:
             self._next[slot] = len(history) % rules.HISTORY_STEPS
         self._weight_k = np.array(policy.weight_k, np.int64)
         self._w16 = np.array(policy.w16, np.int64)
+        self._seen: tuple[bytes, ...] = ()
+        self._found: Exponents | None = None
         self._guess = np.full(count + 2, _UNKNOWN, np.int64)
         self._guess_back = np.full(len(self._graph) + 1, _UNKNOWN, np.int64)
 
@@ -222,6 +224,14 @@ class ArrayPolicy:
         None where they do not settle: the policy itself has to be asked.
         """
         ranges = self._ranges.max(axis=0)
+        # Few steps change the largest ranges of a small network.
+        seen = ranges.tobytes(), self._weight_k.tobytes(), self._w16.tobytes()
+        if seen == self._seen:
+            return self._found
+        self._seen, self._found = seen, self._compute(ranges)
+        return self._found
+
+    def _compute(self, ranges: Ints) -> Exponents | None:
         measured = ranges > _NONE
         want = ranges + (rules.MARGIN - rules.FRACTION_BITS)
         forward = self._forward(ranges, measured, want)
@@ -322,26 +332,30 @@ class ArrayPolicy:
 
     # -- measures --------------------------------------------------------------------------------
 
-    def observe(self, slots: Ints, ranges: Ints, weights: Ints, weight_bits: Ints,
-                w_next: Ints) -> None:
-        """Take the measures of a training step.
+    def observe(self, slots: Ints, ranges: Ints) -> None:
+        """Take what was measured in a training step.
 
         Args:
             slots: histories, each at most once.
             ranges: what was measured for each; :data:`NOTHING` where all was zero.
-            weights: layers whose weights were updated.
-            weight_bits: bits of their masters; 0 where all are zero.
-            w_next: exponents of their new 16-bit copies.
         """
         seen = ranges > _NONE
         at = slots[seen]
         place = self._next[at]
         self._ranges[place, at] = ranges[seen]
         self._next[at] = (place + 1) % rules.HISTORY_STEPS
-        if len(weights):
-            self._weight_k[weights] = np.where(weight_bits > 0, weight_bits + MASTER_EXPONENT,
-                                               self._weight_k[weights])
-            self._w16[weights] = w_next
+
+    def learn(self, layers: Ints, bits: Ints, w_next: Ints) -> None:
+        """Take what an update has made of weights.
+
+        Args:
+            layers: whose weights.
+            bits: of their masters; 0 where all are zero.
+            w_next: exponents of their new 16-bit copies.
+        """
+        self._weight_k[layers] = np.where(bits > 0, bits + MASTER_EXPONENT,
+                                          self._weight_k[layers])
+        self._w16[layers] = w_next
 
 
 NOTHING = _NONE

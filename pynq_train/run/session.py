@@ -96,6 +96,7 @@ class Session:
         self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
+        self._places: dict[str, tuple[int, int]] = {}
         layout = plan.input_layout
         self._map_shape = (plan.batch, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD)
         self._spans = spans_of(plan.memory, _WEIGHT_KINDS)
@@ -477,13 +478,13 @@ class Session:
         self._write_batch(as_batch(images), labels)
         self._put("step_block", pack_step_block(self.plan, params))
 
-    def request(self, program: ProgramImage, count: int | None = None) -> RunRequest:
+    def request(self, program: ProgramImage, count: int | None = None,
+                meanwhile: Callable[[], None] | None = None) -> RunRequest:
         """The run of a program, or of its first ``count`` descriptors."""
-        memory = self.plan.memory
-        return RunRequest(memory[f"{program.name}.program"].offset,
+        return RunRequest(self._place(f"{program.name}.program")[0],
                           program.count if count is None else count,
-                          memory["step_block"].offset, self._cycles[program.name],
-                          names=self._names[program.name], counters=self.counters)
+                          self._place("step_block")[0], self._cycles[program.name], False,
+                          self._names[program.name], self.counters, meanwhile)
 
     def records(self, program: ProgramImage) -> RunRecords:
         """What a program's last run reported."""
@@ -497,10 +498,9 @@ class Session:
 
     def _run(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
              ) -> RunResult:
-        request = self.request(program)
+        request = self.request(program, meanwhile=meanwhile)
         try:
-            return self.backend.run(request if meanwhile is None else
-                                    replace(request, meanwhile=meanwhile))
+            return self.backend.run(request)
         except HardwareFault as error:
             image = self.backend.read(0, self.plan.memory.nbytes)
             if self._mark is not None:
@@ -508,19 +508,27 @@ class Session:
                 for symbol, data in self._weights().items():
                     at = self.plan.memory[symbol].offset
                     image[at : at + data.nbytes] = data
-            path = keep(Failure.of(self.plan, self.backend.name, request, image, str(error)))
+            path = keep(Failure.of(self.plan, self.backend.name, self.request(program), image,
+                                   str(error)))
             if path is not None:
                 error.add(advice(path))
             raise
 
     # -- private ---------------------------------------------------------------------------------
 
+    def _place(self, symbol: str) -> tuple[int, int]:
+        """Return offset and bytes of a symbol; every step asks for the same few."""
+        found = self._places.get(symbol)
+        if found is None:
+            region = self.plan.memory[symbol]
+            found = self._places[symbol] = region.offset, region.nbytes
+        return found
+
     def _put(self, symbol: str, data: Any) -> None:
-        self.backend.write(self.plan.memory[symbol].offset, data)
+        self.backend.write(self._place(symbol)[0], data)
 
     def _get(self, symbol: str, dtype: Any) -> Array:
-        region = self.plan.memory[symbol]
-        return self.backend.read(region.offset, region.nbytes).view(dtype)
+        return self.backend.read(*self._place(symbol)).view(dtype)
 
     def _weights(self) -> dict[str, Array]:
         """Read what a training step carries over: neighbours in memory at once."""

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -146,11 +146,12 @@ class Loop:
                 if interrupt.pending:
                     break
                 self._step(run, index, images, then)
-                tally = run.tally
-                bar.update(1)
-                bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
-                                    f"accuracy {100 * tally.correct / tally.images:.1f} %",
-                                    refresh=False)
+                if self._progress:
+                    tally = run.tally
+                    bar.update(1)
+                    bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
+                                        f"accuracy {100 * tally.correct / tally.images:.1f} %",
+                                        refresh=False)
                 last = run.step == (run.epoch + 1) * self._per_epoch
                 if self._saving and self._saving.every and not last and (
                         run.step % self._saving.every == 0):
@@ -188,9 +189,9 @@ class Loop:
 
     def _step(self, run: Run, index: NDArray[np.int64], images: Batch, then: Batch | None
               ) -> None:
-        sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names,
-                                         self._learner.accumulate)
-        sgd = replace(sgd, seed=self._learner.seed, step=self._state.steps)
+        learner = self._learner
+        sgd = learner.optimizer.at(run.step, run.total_steps, self._names, learner.accumulate,
+                                   learner.seed, self._state.steps)
         labels = self._data.labels[index]
         outcome = self._trainer.protected(
             lambda: self._trainer.train_step(images, labels, sgd, then))

@@ -9,7 +9,7 @@ one, is left to them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -188,6 +188,7 @@ class StepArrays:
         self._plan, self._policy = plan, policy
         self._ranges = ArrayPolicy(policy, plan.batch)
         self._used: Exponents | None = None
+        self._same_for = (0, 0)
         self._template = np.zeros(plan.step_block.entries * PARAM_WORDS, np.int64)
         self._forward_tables()
         self._update_tables()
@@ -327,28 +328,36 @@ class StepArrays:
         Raises:
             BadInput: a value of the optimizer is out of the range of its field.
         """
-        e = self._used = self._ranges.exponents()
-        if e is None or e.y.min() < -_TABLE or e.y.max() >= _TABLE:
+        e = self._ranges.exponents()
+        if e is None:
             return None
         halvings = sgd.parts.bit_length() - 1
         scale = halvings
         if sgd.clip is not None:
             bounds = e.dx[e.dx != 0] + FRACTION_BITS
             scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
-        packed = self._fields.pack([*self._layer_values(e), *self._update_values(e, scale),
-                                    *self._node_values(e)])
-        if packed is None:
-            return None
-        words = self._template.copy()
-        words[self._fields.targets] |= packed
         valid = self._plan.batch if sgd.valid is None else sgd.valid
-        words[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
-            self._policy.loss, int(e.y[-1]), valid)
+        # Exponents that have not changed make the same words; the rates come on top.
+        if e is not self._used or self._same_for != (scale, valid):
+            self._used = None
+            if e.y.min() < -_TABLE or e.y.max() >= _TABLE:
+                return None
+            packed = self._fields.pack([*self._layer_values(e), *self._update_values(e, scale),
+                                        *self._node_values(e)])
+            if packed is None:
+                return None
+            fixed = self._template.copy()
+            fixed[self._fields.targets] |= packed
+            fixed[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
+                self._policy.loss, int(e.y[-1]), valid)
+            self._words, self._used, self._same_for = fixed, e, (scale, valid)
+            self._exponent_table = np.concatenate(
+                (e.total, e.w, e.sums, e.sums - e.gradients[self._reads]))[self._exponents]
+            self._next_weights = e.w_next[self._weight_layers]
+        words = self._words.copy()
+        fold = self._policy.loss.fold(self._plan.batch) * ((1 << halvings) / sgd.parts)
         for factor, decays, at in self._rate_groups(sgd.factors):
-            words[at] |= _rate_words(replace(sgd, factors=(), seed=0, step=0, clip=None,
-                                             valid=None),
-                                     self._policy.loss.fold(self._plan.batch)
-                                     * ((1 << halvings) / sgd.parts), factor, decays)
+            words[at] |= _rate_words(sgd, fold, factor, decays)
         for entry in self._dropped:
             drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
             words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
@@ -457,13 +466,13 @@ class StepArrays:
                                           self._measure_starts)
         bits = np.frexp(measured.astype(np.float64))[1].astype(np.int64)
         count = len(self._slots)
-        exponents = np.concatenate((e.total, e.w, e.sums, e.sums - e.gradients[self._reads]))
-        ranges = np.where(measured[:count] > 0, bits[:count] + exponents[self._exponents], NOTHING)
-        at = self._weight_layers
-        for number, chosen in enumerate(self._rounds):
-            some = at if number == 0 else at[:0]
-            self._ranges.observe(self._slots[chosen], ranges[chosen], some,
-                                 bits[count:] if number == 0 else bits[:0], e.w_next[some])
+        ranges = np.where(measured[:count] > 0, bits[:count] + self._exponent_table, NOTHING)
+        self._ranges.learn(self._weight_layers, bits[count:], self._next_weights)
+        if len(self._rounds) == 1:
+            self._ranges.observe(self._slots, ranges)
+        else:
+            for chosen in self._rounds:
+                self._ranges.observe(self._slots[chosen], ranges[chosen])
         loss, correct = self._results.softmax(words)
         return StepResult(loss * self._policy.loss.unit(int(e.y[-1])), correct,
                           self._results.saturations(words))
@@ -490,7 +499,9 @@ def _rounds(slots: Sequence[int]) -> list[Ints]:
 
 def _scales(above: Ints) -> Ints:
     """Return ``2**above``, 0 where that is below one; as ``quant.step`` has it for one map."""
-    return np.where(above >= 0, np.left_shift(1, np.clip(above, 0, 62)), 0)
+    if not len(above):
+        return above
+    return np.where(above >= 0, np.left_shift(1, np.minimum(np.maximum(above, 0), 62)), 0)
 
 
 def _limit_tables(activations: Sequence[object]) -> tuple[Ints, list[int]]:
@@ -511,9 +522,13 @@ def _softmax(loss: object, logits: int, valid: int) -> Ints:
     return np.frombuffer(pack_params(Opcode.SOFTMAX, values), "<i8")
 
 
-@lru_cache(maxsize=64)
 def _rate_words(sgd: SgdStep, fold: float, factor: float, decays: bool) -> Ints:
     """Return the words with the optimizer's fields of an update, at their places."""
-    fields = sgd_fields(sgd, fold, factor)
-    return np.frombuffer(pack_params(
-        Opcode.UPDATE, fields if decays else {**fields, "decay": 0}), "<i8")
+    words = [0] * PARAM_WORDS
+    for name, value in sgd_fields(sgd, fold, factor).items():
+        word, lsb, bits, _ = _place(Opcode.UPDATE, name)
+        if not 0 <= value < 1 << bits:
+            raise ValueError(f"field {name}: expected 0..{(1 << bits) - 1}, found {value}")
+        if decays or name != "decay":
+            words[word] |= value << lsb
+    return np.array(words, np.int64)
