@@ -556,7 +556,7 @@ class Learner:
         if self._trainer is None and self.board == HLS_CSIM:
             self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
         if self._trainer is None:
-            backend = open_backend(self.board, self._plan.memory.nbytes)
+            backend = self._open_backend(self._plan.memory.nbytes)
             try:
                 self._trainer = Session(self._plan, backend, self._masters, self._policy)
             except BaseException:
@@ -573,6 +573,9 @@ class Learner:
                 answers.calibrate(trainer, self._images(self._sample))
             self._sample = None
         return trainer
+
+    def _open_backend(self, nbytes: int) -> Backend:
+        return open_backend(self.board, nbytes)
 
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
