@@ -62,7 +62,9 @@ class ImageSource:
                  warned: set[str] | None = None) -> None:
         array = as_array("images", x)
         self._together = images_together(4 * math.prod(input_shape))
-        if array.ndim == 0 or array.size == 0:
+        if array.ndim == 0:
+            raise BadInput("images", expected="an array", found=type(x).__name__)
+        if array.size == 0:
             raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
         check_dtype(array, form)
         self._layout = find_layout(array.shape, input_shape, form.layout)
