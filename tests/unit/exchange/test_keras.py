@@ -139,13 +139,13 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
 
 def test_a_normalisation_in_front_belongs_to_the_images(rng: np.random.Generator) -> None:
     for front, text in (
-            (layers.Rescaling(1 / 127.5, offset=-1), "mean 127.5, std 127.5"),
+            (layers.Rescaling(1 / 127.5, offset=-1), "images of 0..255, mean 127.5, std 127.5"),
             (layers.Normalization(mean=[0.5, 0.25], variance=[4.0, 1.0]),
-             "mean 0.5, 0.25, std 2, 1")):
+             "images of any range, mean 0.5, 0.25, std 2, 1")):
         model = keras.Sequential([keras.Input((6, 6, 2)), front, layers.Conv2D(4, 3),
                                   layers.Flatten(), layers.Dense(3)])
         imported = pt.from_keras(model)
-        assert str(imported.input_format) == f"images of any range, {text}"
+        assert str(imported.input_format) == f"{text}, channels last"
         norm = imported.input_format.normalisation
         assert norm is not None
         x = rng.random((3, 6, 6, 2)).astype(np.float32)
@@ -176,7 +176,7 @@ def test_layers_with_weights_that_are_called_twice_are_announced(rng: np.random.
     conv = layers.Conv2D(4, 3, padding="same", name="both")
     model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(
         conv(layers.ReLU()(conv(start))))), name="tied")
-    with pytest.warns(UserWarning, match="'tied': both, both_2 share one tensor of weights"):
+    with pytest.warns(pt.ModelWarning, match="'tied': both, both_2 share one tensor of weights"):
         compare(randomised(model, rng), rng, softmax=False)
 
 

@@ -84,7 +84,7 @@ def test_normalisation_is_part_of_the_file(tmp_path: Path, rng: np.random.Genera
     close(runtime(tmp_path / "n.onnx", x), FloatTrainer(graph, params).logits((x - 0.5) / 2))
     again = pt.from_onnx(tmp_path / "n.onnx")
     assert [op.kind for op in again.graph.ops] == [op.kind for op in graph.ops]
-    assert str(again.input_format) == "images of any range, mean 0.5, std 2"
+    assert str(again.input_format) == "images of any range, mean 0.5, std 2, channels first"
 
 
 def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> None:

@@ -139,6 +139,17 @@ def test_no_sum_takes_a_vector_and_a_map() -> None:
         fuse(graph)
 
 
+@pytest.mark.parametrize("before", [
+    (GlobalAvgPool(name="v"),), (Dense(8, name="v"),),
+    (GlobalAvgPool(name="m"), BatchNorm(name="v"))])
+def test_a_vector_has_no_mean(before: tuple[Op, ...]) -> None:
+    """Its pixels would be the images of the mini-batch: the engine would add these up."""
+    graph = graph_of(Conv(4, 3, name="a"), *before, GlobalAvgPool(name="w"), Dense(3))
+    with pytest.raises(UnsupportedModel, match=r"layer 'w' is the mean of a vector: expected a map "
+                       r"before it, found [a-z0-9]+, whose values are one pixel each; leave it"):
+        fuse(graph)
+
+
 def test_gradients_of_a_concatenation_are_parts_of_its_own() -> None:
     """What else is handed to a source is added where its part stands."""
     layers = fuse(NETWORKS["dense block"])
