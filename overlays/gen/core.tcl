@@ -21,8 +21,8 @@ namespace eval pt {
     {ID 0x000 read-only {constant 0x50545231} {}}
     {ABI 0x004 read-only {version of registers and descriptors} {}}
     {HASH 0x008 read-only {first 32 bit of the contract hash} {}}
-    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
-    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
+    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program, if PROGRAM_COUNT was written once since the last START, and no other register behind it}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
+    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {STRAY 4 1 {STRAYS is not zero}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
     {ERROR_INDEX 0x018 read-only {number of the descriptor of the error} {}}
     {RETIRED 0x01c read-only {descriptors retired} {}}
     {MODE 0x020 read-write {run mode} {{STEP 0 1 {drain and halt after every descriptor}} {IRQ_ENABLE 1 1 {raise the interrupt at DONE and HALTED}} {PROFILE 2 1 {write start and end cycles into the records}}}}
@@ -32,6 +32,7 @@ namespace eval pt {
     {PROGRAM_OFF 0x030 read-write {byte offset of the first descriptor} {}}
     {PROGRAM_COUNT 0x034 read-write {descriptors to run} {}}
     {STEP_OFF 0x038 read-write {byte offset of the step block} {}}
+    {STRAYS 0x03c read-only {answers that nobody had asked for, since START or a soft reset} {{PORTS 0 8 {bit SOURCE: port and direction where that was}} {COUNT 16 16 {words and write responses, at most 65535}}}}
     {CYCLES 0x040 read-only {cycles of the program, bits 31..0} {}}
     {CYCLES_HI 0x044 read-only {cycles of the program, bits 63..32} {}}
     {BUSY_CYCLES 0x048 read-only {cycles in which the array multiplied} {}}

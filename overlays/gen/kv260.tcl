@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:kv260_som:part0
   # contract that the engine decodes
-  variable contract_hash 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1
+  variable contract_hash 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -133,8 +133,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 2}
-    {CONTRACT_HASH 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1}
+    {ABI 3}
+    {CONTRACT_HASH 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash 7dd58244df7c4292016ed3238f4f8c67ea27bf9590ff1ca84f18eb712d175825
+  variable contract_hash 627f0f35178c083b00e900bd9d08afa08a4f02363bdbaab6c5ced94da09c2116
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -133,8 +133,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION small}
-    {ABI 2}
-    {CONTRACT_HASH 7dd58244df7c4292016ed3238f4f8c67ea27bf9590ff1ca84f18eb712d175825}
+    {ABI 3}
+    {CONTRACT_HASH 627f0f35178c083b00e900bd9d08afa08a4f02363bdbaab6c5ced94da09c2116}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

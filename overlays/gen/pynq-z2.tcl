@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4
+  variable contract_hash d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -133,8 +133,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION zynq7020}
-    {ABI 2}
-    {CONTRACT_HASH d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4}
+    {ABI 3}
+    {CONTRACT_HASH d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:zcu104:part0
   # contract that the engine decodes
-  variable contract_hash db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a
+  variable contract_hash ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -133,8 +133,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION wide32}
-    {ABI 2}
-    {CONTRACT_HASH db40e12ee4186e62d3d03908cb20fd05a5dfa0d6b6d009ee4028785720c9760a}
+    {ABI 3}
+    {CONTRACT_HASH ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

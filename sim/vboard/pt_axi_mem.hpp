@@ -90,6 +90,14 @@ class AxiMem {
     (write ? port_[port].mute_write : port_[port].mute_read) = {true, skip};
   }
 
+  // Answers that nobody asked for, after `after` more cycles: words (the last one with RLAST if
+  // `last`), or write responses.
+  void stray(int port, bool write, uint64_t after, uint32_t count, bool last) {
+    Port& p = port_[port];
+    (write ? p.stray_write : p.stray_read) = {now_ + after, count, last};
+    p.rests = false;
+  }
+
   const char* violation() const { return violation_; }
   const PortCounters& counters(int port) const { return port_[port].count; }
   uint64_t turns() const { return turns_; }
@@ -181,6 +189,17 @@ class AxiMem {
     bool now() const { return armed && !skip; }
     void beat() { skip -= skip != 0; }
   };
+  struct Strays {
+    uint64_t due = 0;
+    uint32_t left = 0;
+    bool last = false;
+    bool now = false;  // one stands at the pins
+    bool next(uint64_t cycle) {
+      now = left && due <= cycle;
+      left -= now;
+      return now;
+    }
+  };
   // What a channel offered and the slave did not take: it must stand still.
   struct Held {
     bool held = false;
@@ -204,6 +223,7 @@ class AxiMem {
     bool write_begun = false;
     Injection inject_read, inject_write;
     Mute mute_read, mute_write;
+    Strays stray_read, stray_write;
     Held held_ar, held_aw, held_w;
     bool rests = false;  // until the master offers something
     PortCounters count{};
@@ -215,14 +235,17 @@ class AxiMem {
     Outputs& out = p.out;
     if (out.rvalid && *pin.rready) {
       out.rvalid = 0;
-      if (out.rlast) {
+      if (p.stray_read.now) {
+        p.stray_read.now = false;
+      } else if (out.rlast) {
         --p.reads_open;
         p.read_free = now_ + 1 + c_.burst_cycles;
       }
     }
     if (out.bvalid && *pin.bready) {
-      --p.writes_open;
       out.bvalid = 0;
+      p.writes_open -= !p.stray_write.now;
+      p.stray_write.now = false;
     }
     if (*pin.arvalid || p.held_ar.held) {
       const uint64_t payload = *pin.araddr << 8 | *pin.arlen;
@@ -256,7 +279,7 @@ class AxiMem {
   bool idle(const Port& p) const {
     const Outputs& out = p.out;
     return !stalls_ && !p.reads_open && !p.writes_open && p.write_fifo.empty() &&
-           out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
+           !p.stray_read.left && !p.stray_write.left && out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
            !p.held_ar.held && !p.held_aw.held && !p.held_w.held;
   }
 
@@ -364,6 +387,16 @@ class AxiMem {
     const uint64_t draw = stalls_ ? random() : ~0ull;
     const auto go = [&](int channel) { return (draw >> 12 * channel & 4095) >= stalls_; };
     Outputs& out = p.out;
+    if (!out.rvalid && p.stray_read.next(now_ + 1)) {
+      out.rvalid = 1;
+      out.rdata = random();
+      out.rresp = kOkay;
+      out.rlast = p.stray_read.last && !p.stray_read.left;
+    }
+    if (!out.bvalid && p.stray_write.next(now_ + 1)) {
+      out.bvalid = 1;
+      out.bresp = kOkay;
+    }
     if (!out.rvalid && !p.read_fifo.empty() && p.read_free <= now_ + 1 && go(0)) {
       const ReadBeat& beat = p.read_fifo.front();
       out.rvalid = 1;

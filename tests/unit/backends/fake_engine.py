@@ -35,6 +35,7 @@ class FakeEngine:
             "STATUS": 0,
         }
         self._end = 0
+        self._armed = False
 
     def read32(self, at: int) -> int:
         name = next(r.name for r in registers.REGISTERS if r.offset == at)
@@ -47,8 +48,13 @@ class FakeEngine:
         self.log.append((f"write {name}", value))
         self._answer()
         if name != "CTRL":
-            self.values[name] = value
+            if not self.values["STATUS"] & BUSY:
+                self.values[name] = value
+                self._armed = name == registers.ARMED_BY and not self._armed
+        elif value == START and not self._armed:
+            return
         elif value == START:
+            self._armed = False
             self.values.update(STATUS=BUSY, RETIRED=0)
             self._end = self.cycles + self.run_cycles
         elif value == RESUME:

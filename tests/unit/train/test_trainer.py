@@ -134,6 +134,9 @@ def test_what_the_hls_trainer_says_of_a_step_and_an_evaluation(
             self.rates.append(lr)
             return Said(loss_sum=2.5, correct=3)
 
+        def read(self) -> dict[str, object]:
+            return {}
+
         def evaluate(self, images: Array, labels: Array) -> tuple[Said, Array]:
             said = Said(loss_sum=1.5, correct=int((labels == 0).sum()))
             return said, np.ones((len(images), 2), np.float32)
