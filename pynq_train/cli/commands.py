@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 import pynq_train as pt
 from pynq_train.check import Coverage, VerifyReport, random_net
-from pynq_train.data import Splits
+from pynq_train.data import Dataset, Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
@@ -25,6 +26,8 @@ RANDOM = "random"
 INTERRUPTED = 130
 DEFAULT_BATCH, VERIFY_BATCH = 32, 4
 """Mini-batches of ``train`` for a new learner, and of ``verify``."""
+CALIBRATION_IMAGES = 256
+"""Training images, at most, from which an imported network takes its ranges."""
 
 
 def train(options: argparse.Namespace) -> int:
@@ -32,7 +35,8 @@ def train(options: argparse.Namespace) -> int:
     data = load_data(options.data)
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = _learner(options, int(data.train.y.max()) + 1)
+    learner = _learner(options, data)
+    data = named(data, learner, options)
     out = options.out or _default_out(options.model)
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
@@ -63,15 +67,27 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = (pt.Learner(pt.from_onnx(options.model), board=options.board)
+    given = image_options(options)
+    learner = (pt.Learner(pt.from_onnx(options.model, **given), board=options.board)
                if is_onnx(options.model)
-               else pt.Learner.load(options.model, board=options.board))
+               else pt.Learner.load(options.model, board=options.board, **given))
+    data = named(data, learner, options)
+    images = data.train if data.test is None else data.test
     with learner:
+        calibrate(learner, data)
         result = learner.evaluate(images.x, images.y)
-    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
+        taken = str(learner.input_format)
+    again = f", {result.again} images run again with wider ranges" if result.again else ""
+    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %"
+          f"{again}")
+    if result.class_names:
+        print(result.text())
     if options.json:
-        write_json(options.json, {"images": len(images), "loss": result.loss,
-                                  "accuracy": result.accuracy})
+        write_json(options.json, {
+            "images": len(images), "loss": result.loss, "accuracy": result.accuracy,
+            "again": result.again, "input_format": taken,
+            "classes": {name: {"images": count, "right": right}
+                        for name, (count, right) in result.by_class().items()}})
     return 0
 
 
@@ -110,6 +126,41 @@ def load_data(name: str) -> Splits:
     return pt.load_digits() if name == DIGITS else pt.load_data(name)
 
 
+def given_names(data: Splits, options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the names of all classes that the command line or the data file has."""
+    if options.class_names is None:
+        return data.class_names
+    return tuple(name.strip() for name in options.class_names.split(","))
+
+
+def named(data: Splits, learner: pt.Learner, options: argparse.Namespace) -> Splits:
+    """Let a learner know the names of its classes; return the data with names as labels.
+
+    A learner that has names keeps them: the file's labels are matched by name, whatever their
+    numbers are.
+
+    Raises:
+        BadInput: not as many names as the network has classes.
+    """
+    names = given_names(data, options)
+    if not names:
+        return data
+    if not learner.class_names:
+        learner.class_names = names
+
+    def matched(part: Dataset | None) -> Dataset | None:
+        if part is None or part.y is None or part.y.dtype.kind == "U":
+            return part
+        if part.y.max() >= len(names):
+            raise BadInput("labels", expected=f"classes of the {len(names)} that have names",
+                           found=part.y.max(), fix="name all classes")
+        return replace(part, y=np.array(names)[part.y])
+
+    train = matched(data.train)
+    assert train is not None
+    return replace(data, train=train, test=matched(data.test))
+
+
 def network(name: str) -> Graph:
     """Return a network of the zoo, or that of a saved model or an ONNX file.
 
@@ -140,6 +191,23 @@ def training_options(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def image_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said on the command line of the images that a model takes."""
+    given = {name: getattr(options, name) for name in ("input_range", "mean", "std")}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def calibrate(learner: pt.Learner, data: Splits) -> None:
+    """Take the ranges of a network that was never trained here from training images."""
+    if learner.calibrated:
+        return
+    x = data.train.x
+    chosen = np.unique(np.linspace(0, len(x) - 1, CALIBRATION_IMAGES).astype(np.int64))
+    learner.calibrate(x[chosen])
+    print(f"ranges of the feature maps from {len(chosen)} of {len(x)} images: "
+          f"{learner.input_format}", flush=True)
+
+
 def print_epoch(epoch: pt.EpochResult) -> None:
     """Print one line for each epoch, above the progress bar: a callback of ``fit``."""
     tqdm.write(epoch.text())
@@ -150,18 +218,26 @@ def write_json(path: Path, values: Any) -> None:
     write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
+def _learner(options: argparse.Namespace, data: Splits) -> pt.Learner:
+    assert data.train.y is not None
+    if names := given_names(data, options):
+        classes = len(names)
+    elif data.train.y.dtype.kind == "U":
+        classes = len(np.unique(data.train.y))
+    else:
+        classes = int(data.train.y.max()) + 1
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
-             "schedule": options.schedule, "nesterov": options.nesterov or None}
+             "schedule": options.schedule, "warmup_steps": options.warmup_steps,
+             "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
     trainable = None if options.trainable is None else parse_trainable(options.trainable)
-    more = training_options(options)
+    more = {**training_options(options), **image_options(options)}
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
                  else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
         return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
                           batch=options.batch or DEFAULT_BATCH, seed=options.seed,
-                          normalise=not is_onnx(options.model),
+                          normalise=not is_onnx(options.model) and not {"mean", "std"} & set(more),
                           trainable="all" if trainable is None else trainable, **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())

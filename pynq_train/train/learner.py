@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -16,33 +15,33 @@ from numpy.typing import NDArray
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
-from pynq_train.data import check_labels
+from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
 from pynq_train.quant import ExponentPolicy, Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
-from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.run.trainer import StepOutcome, Trainer
+from pynq_train.run.trainer import Trainer
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.train import answers
 from pynq_train.train.arguments import (
+    changed_options,
     check_board,
     check_given,
     check_pair,
-    same_choice,
+    flag,
     saved_smoothing,
     saving_of,
 )
@@ -50,15 +49,23 @@ from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import (
+    ImageSource,
+    check_outliers,
+    measure_normalisation,
+    trained_format,
+)
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
+from pynq_train.train.value_warnings import check_images
+from pynq_train.train.watch import check_classes
 
 
 class Learner:
@@ -91,6 +98,8 @@ class Learner:
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
             frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
             (``Model.frozen``); ``*`` does not.
+        class_names: names of all classes, in the order of the outputs (default: those of the
+            training labels, if these are names).
 
     Raises:
         UnknownName: no such network or board.
@@ -104,9 +113,11 @@ class Learner:
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
-                 std: float | Sequence[float] | None = None) -> None:
+                 std: float | Sequence[float] | None = None,
+                 class_names: Sequence[str] | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
+        self._sample = model.sample if isinstance(model, Model) else None
         if isinstance(model, Model):
             if isinstance(trainable, str) and trainable == "all":
                 trainable = model.trainable
@@ -127,6 +138,7 @@ class Learner:
         if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
+        self._names = ClassNames.given(class_names, self.graph.classes)
         self._turns, self._warned = Turns(), set[str]()
         self._has_weights = start is not None
         self.state = TrainState()
@@ -145,8 +157,9 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
+        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps>")
+                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -200,6 +213,19 @@ class Learner:
         return self.input_format.normalisation
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the first output on; they may be set, all at once.
+
+        Raises:
+            BadInput: not as many names as classes.
+        """
+        return self._names.names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._names = ClassNames.given(names, self.graph.classes)
+
+    @property
     def history(self) -> History:
         """Epochs so far."""
         return self.state.history
@@ -229,8 +255,14 @@ class Learner:
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
-        """Start from other weights, for example trained in float32; momentum becomes zero."""
+        """Start from other weights, for example trained in float32; momentum becomes zero.
+
+        Raises:
+            BadInput: they do not fit the network, or are no finite numbers.
+            UnsupportedModel: the engine's formats do not hold them; layers and values are named.
+        """
         check_params(self._layers, check_given(params))
+        check_values(f"network {self.graph.name!r}", params)
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)
@@ -255,7 +287,8 @@ class Learner:
         Args:
             x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
                 ``(n, channels, rows, cols)``.
-            y: integer labels ``(n,)`` from 0.
+            y: labels ``(n,)``: integers from 0, or names of the classes (strings), which are kept:
+                see :attr:`class_names`.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
@@ -278,7 +311,9 @@ class Learner:
             form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
                                                                      form))
         source = self._images(x, form)
-        labels = check_labels(y, len(source), self.graph.classes)
+        labels, names = self._numbered(y, len(source), learn=True)
+        check_classes(labels, self.graph.classes, self._warned, names.names)
+        check_outliers(source, self._warned)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
             raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -287,14 +322,15 @@ class Learner:
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
             images = self._images(shown, form)
-            wanted = check_labels(wanted, len(images), self.graph.classes)
+            wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return self._evaluate(trainer, images, wanted)
+                return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
         trainer = self._open()
-        self.input_format = trained_format(source)
-        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
+        self.input_format, self._names = trained_format(source), names
+        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
+                    self._warned)
         if resume:
             loop.resume()
         else:
@@ -306,28 +342,51 @@ class Learner:
 
     @in_turn
     def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
+        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images.
+
+        Labels are integers, or names of classes.
+        """
         source = self._images(x)
-        return self._evaluate(self._open(), source,
-                              check_labels(y, len(source), self.graph.classes))
+        labels, names = self._numbered(y, len(source))
+        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
 
     @in_turn
-    def predict(self, x: Any) -> NDArray[np.int64]:
-        """Return the most likely class of each image, ``(n,)``."""
-        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+    def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
+        """Return the most likely class of each image, ``(n,)``.
+
+        Args:
+            x: images as for :meth:`fit`.
+            names: True: as names (str), False: as numbers (int64). Default: what the labels of
+                the training were.
+
+        Raises:
+            BadInput: the images do not fit, or names are wanted and no class has one.
+        """
+        named = self._names.answers if names is None else flag("names", names)
+        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+        if named:
+            return self._names.named(found, self.graph.classes)
+        return found
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
         return np.concatenate(list(self._outputs(x)))
 
+    @property
+    @in_turn
+    def calibrated(self) -> bool:
+        """Whether the ranges of all feature maps are known: from a training or a calibration."""
+        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
+                       .feature))
+
     @in_turn
     def calibrate(self, x: Any) -> None:
         """Take the ranges of all feature maps from images, without training.
 
         A network that was trained here knows its ranges, and gets room for these images as well;
-        an imported one measures them anew in each call until it is calibrated or trained. They are
-        saved with the learner.
+        an imported one measures them anew in each call until it is calibrated or trained (it is by
+        itself if the model has a ``sample``). They are saved with the learner.
 
         Args:
             x: images as for :meth:`fit`; a hundred typical ones do.
@@ -335,14 +394,8 @@ class Learner:
         Raises:
             BadInput: they do not fit the network.
         """
-        source, trainer = self._images(x), self._open()
-        first, *others = self._parts(len(source))
-        if any(trainer.policy.feature):
-            others = [first, *others]
-        else:
-            trainer.prepare(source.take(first), None, range_of(source.largest))
-        for part in others:
-            trainer.widen(source.take(part))
+        source = self._images(x)
+        answers.calibrate(self._ready(), source)
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -353,23 +406,23 @@ class Learner:
         The file is replaced as a whole or not at all. A learner loaded from it goes on with the
         same bits.
         """
+        if self._sample is not None:
+            self._ready()
         save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
 
     @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
-        Its input are images as float32 ``(n, channels, rows, cols)`` before normalisation (uint8
-        divided by 255). The file holds the weights that are trained, as float32. Needs the
-        package ``onnx``, on a PC.
+        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range, before
+        normalisation; the metadata say so (docs/images.md). The file holds the weights that are
+        trained, as float32. Needs the package ``onnx``, on a PC.
 
         Raises:
             BadInput: the folder cannot be written.
             MissingTool: the package ``onnx`` is not installed.
         """
-        norm = self.normalisation
-        export_onnx(self.graph, self.params, path, mean=norm.mean if norm else None,
-                    std=norm.std if norm else None)
+        export_onnx(self.graph, self.params, path, input_format=self.input_format)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
@@ -399,7 +452,8 @@ class Learner:
             loss, label_smoothing: another loss than the saved one.
             accumulate: another number of mini-batches for an update (an interrupted training can
                 then not be resumed).
-            input_range, mean, std: another format of the images than the saved one.
+            input_range, mean, std: another format of the images than the saved one (an interrupted
+                training can then not be resumed).
 
         Raises:
             BadInput: no such file, damaged, or not a saved learner.
@@ -424,16 +478,18 @@ class Learner:
                 used = learner._policy.exponents(learner.batch, training)
                 pack_step_block(learner._plan, plan_params(
                     learner._plan, used, SgdStep(0.0) if training else None))
-            same = (learner.batch == int(state["batch"])
-                    and same_choice(learner.trainable, state["trainable"])
-                    and learner.accumulate == state.get("accumulate", 1))
-            learner.state = TrainState.from_dict(state, keep_run=same)
             channels = saved.graph.input_shape[0]
-            learner._has_weights = True
             # Files of earlier releases have the normalisation alone.
-            learner.input_format = ImageFormat.from_dict(
-                state.get("input_format", state), channels).with_given(
-                    channels, input_range, mean, std)
+            form = ImageFormat.from_dict(state.get("input_format", state), channels)
+            learner.input_format = form.with_given(channels, input_range, mean, std)
+            changed = changed_options({
+                "batch": (state["batch"], learner.batch),
+                "trainable": (state["trainable"], learner.trainable),
+                "accumulate": (state.get("accumulate", 1), learner.accumulate),
+                "images": (str(form), str(learner.input_format))})
+            learner.state = TrainState.from_dict(state, changed)
+            learner._names = ClassNames.from_state(state, saved.graph.classes)
+            learner._has_weights = True
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
@@ -509,79 +565,31 @@ class Learner:
             self._backend = backend
         return self._trainer
 
+    def _ready(self) -> Trainer:
+        """Return the open trainer; the first time it takes its ranges from the model's sample."""
+        trainer = self._open()
+        if self._sample is not None:
+            if not self.calibrated:
+                answers.calibrate(trainer, self._images(self._sample))
+            self._sample = None
+        return trainer
+
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
-        if source.dtype == np.uint8:
-            self._check_uint8(form)
-        if source.largest > LARGEST_VALUE:
-            warn_once("large", f"images: expected values of at most {LARGEST_VALUE} behind mean "
-                      f"and deviation, found {source.largest:.4g}: they saturate; scale the images",
-                      self._warned)
+        check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
 
-    def _check_uint8(self, form: ImageFormat) -> None:
-        """Warn once where uint8 images meet weights that may have been trained on others."""
-        if form.input_range is None:
-            if self._has_weights and self.steps == 0:
-                warn_once("uint8", "images: nobody has said which values this model was made for: "
-                          "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) "
-                          "where the learner is made", self._warned)
-        elif not form.stated and form.input_range not in PIXEL_RANGES:
-            low, high = form.input_range
-            warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
-                      "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
-                      "the learner is made", self._warned)
+    def _numbered(self, y: Any, count: int, learn: bool = False) -> tuple[Labels, ClassNames]:
+        """Return labels as class numbers, and the names that are known then."""
+        return self._names.numbered(y, count, self.graph.classes, learn=learn,
+                                    foreign=self._has_weights or self.steps > 0)
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
-        source, trainer = self._images(x), self._open()
-        with self._ranges(trainer, source):
-            for part in self._parts(len(source)):
-                outcome, logits = trainer.evaluate(source.take(part))
-                self._check_saturation(outcome)
-                yield logits
-
-    def _parts(self, count: int) -> list[slice]:
-        return [slice(begin, min(begin + self.batch, count))
-                for begin in range(0, count, self.batch)]
-
-    @contextmanager
-    def _ranges(self, trainer: Trainer, source: ImageSource) -> Iterator[None]:
-        """Give a network that has no ranges yet those of the images, for this call alone.
-
-        They are not kept: what a network answers may not depend on which images came first.
-        """
-        if any(trainer.policy.feature):
-            yield
-            return
-        saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
-        try:
-            trainer.prepare(source.take(self._parts(len(source))[0]), None,
-                            range_of(source.largest))
-            yield
-        finally:
-            trainer.policy = saved
-
-    def _check_saturation(self, outcome: StepOutcome) -> None:
-        """Warn once if values saturate that even the largest exponent does not hold."""
-        found = ", ".join(f"{count} of {name}" for name, count in outcome.tensors.items() if count)
-        if found:
-            warn_once("saturated", f"values larger than the engine holds ({LARGEST_VALUE}) saturate"
-                      f": {found}; scale the images, or say mean= and std= of them where the "
-                      "learner is made", self._warned)
-
-    def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
-                  ) -> Evaluation:
-        loss, correct, again = 0.0, 0, 0
-        with self._ranges(trainer, source):
-            for part in self._parts(len(source)):
-                outcome, _ = trainer.evaluate(source.take(part), labels[part])
-                self._check_saturation(outcome)
-                loss += outcome.loss_sum
-                correct += outcome.correct
-                again += outcome.again
-        return Evaluation(loss / len(source), correct / len(source), again)
+        source = self._images(x)
+        for _, logits in answers.outputs(self._ready(), source, self._warned):
+            yield logits
 
     def _state(self) -> dict[str, Any]:
         policy = self._trainer.policy if self._trainer is not None else self._policy
@@ -592,4 +600,5 @@ class Learner:
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(),
+            **self._names.to_state(),
         }

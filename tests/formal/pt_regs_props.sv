@@ -20,6 +20,7 @@ module pt_regs_props (
   input logic [3:0]  arlen_i,
   input logic        arvalid_i,
   input logic        rready_i,
+  input logic        lock_i,
   input logic [31:0] status_i,
   input logic [31:0] cycles_i
 );
@@ -86,6 +87,7 @@ module pt_regs_props (
   pt_regs u_regs (
     .clk_i,
     .rst_ni,
+    .lock_i,
     .s_axi_awaddr(m_awaddr),
     .s_axi_awvalid(m_awvalid),
     .s_axi_awready(m_awready),
@@ -117,6 +119,8 @@ module pt_regs_props (
   logic [11:0] waddr_q, raddr_q;
   logic        w_all_q;                     // all its words are taken
   logic [2:0]  late_w_q, late_r_q;          // cycles for which the processor waits
+  logic        armed_before_q;
+  logic        armed_q;                     // only PROGRAM_COUNT was written since START, once
   logic [31:0] step_q, shown_q;             // STEP_OFF; its value, or a status, when it was read
   logic [31:0] mask;
   logic        stored;                      // pt_regs takes a write
@@ -134,6 +138,7 @@ module pt_regs_props (
   assign r_wants = reading_q || arvalid_i;
   always_ff @(posedge clk_i) begin
     started_q <= 1'b1;
+    armed_before_q <= rst_ni && armed_q;
     aw_wait_q <= rst_ni && awvalid_i && !awready;
     w_wait_q <= rst_ni && wvalid_i && !wready;
     ar_wait_q <= rst_ni && arvalid_i && !arready;
@@ -151,6 +156,7 @@ module pt_regs_props (
       late_w_q <= '0;
       late_r_q <= '0;
       step_q <= '0;
+      armed_q <= 1'b0;
     end else begin
       if (awvalid_i && awready) begin
         writing_q <= 1'b1;
@@ -178,7 +184,16 @@ module pt_regs_props (
       late_w_q <= !w_wants || (awvalid_i && awready) || (wvalid_i && wready) || bvalid ? '0
                   : late_w_q + 3'd1;
       late_r_q <= !r_wants || (arvalid_i && arready) || rvalid ? '0 : late_r_q + 3'd1;
-      if (stored && {waddr_q[11:2], 2'b00} == pt_abi_pkg::RegStepOff) begin
+      if (stored && {waddr_q[11:2], 2'b00} == pt_abi_pkg::RegCtrl) begin
+        if (m_wdata[0] && mask[0]) armed_q <= 1'b0;
+      end else if (stored && !lock_i && {waddr_q[11:2], 2'b00} == pt_abi_pkg::RegProgramCount) begin
+        armed_q <= !armed_q;
+      end else if (stored && !lock_i && ({waddr_q[11:2], 2'b00} == pt_abi_pkg::RegMode ||
+                   ({waddr_q[11:2], 2'b00} >= pt_abi_pkg::RegArenaLo &&
+                    {waddr_q[11:2], 2'b00} <= pt_abi_pkg::RegStepOff))) begin
+        armed_q <= 1'b0;
+      end
+      if (stored && !lock_i && {waddr_q[11:2], 2'b00} == pt_abi_pkg::RegStepOff) begin
         step_q <= (step_q & ~mask) | (m_wdata & mask);
       end
     end
@@ -205,6 +220,9 @@ module pt_regs_props (
       if (r_wait_q) assert (rvalid && r_q == 64'({rid, rdata, rresp, rlast}));
       // What a register is written it has; the engine's state is shown; nothing is shown elsewhere.
       assert (u_regs.step_off_o == step_q);
+      // A run starts behind one write of PROGRAM_COUNT, the register that is compared last.
+      assert (u_regs.armed_q == armed_q);
+      if (ctrl.start) assert (armed_before_q);
       if (rvalid) begin
         if ({raddr_q[11:2], 2'b00} == pt_abi_pkg::RegId) assert (rdata == pt_abi_pkg::IdValue);
         if ({raddr_q[11:2], 2'b00} == pt_abi_pkg::RegStepOff ||

@@ -25,6 +25,11 @@ PLANTED = {
         REGISTERS, "if (s_axi_rready) s_axi_rvalid <= 1'b0;", "s_axi_rvalid <= 1'b0;"),
     "all bytes are written": (
         REGISTERS, "(step_off_o & ~wmask) | (s_axi_wdata & wmask)", "s_axi_wdata"),
+    "a register changes during a run": (
+        REGISTERS, "pt_abi_pkg::RegStepOff: if (!lock_i) begin", "pt_abi_pkg::RegStepOff: begin"),
+    "a start that nothing armed": (
+        REGISTERS, "s_axi_wdata[0] && wmask[0] && armed_q", "s_axi_wdata[0] && wmask[0]"),
+    "armed twice": (REGISTERS, "armed_q <= !armed_q;", "armed_q <= 1'b1;"),
     "something is read where nothing is": (
         REGISTERS, "default: s_axi_rdata <= 32'd0", "default: s_axi_rdata <= status_i"),
     "a burst is answered after its first word": (

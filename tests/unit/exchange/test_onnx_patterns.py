@@ -258,7 +258,7 @@ def test_weights_of_two_nodes_are_announced(tmp_path: Path) -> None:
     square = DRAW.normal(size=(4, 4, 1, 1)).astype(np.float32)
     nodes = [node(*FIRST), node("Conv", "c w4", "e"), node("Conv", "e w4", "g"), *tail("g")]
     path = written(tmp_path, nodes, {"w": CONV, "d": DENSE, "w4": square})
-    with pytest.warns(UserWarning, match="n_e, n_g share one tensor of weights"):
+    with pytest.warns(pt.ModelWarning, match="n_e, n_g share one tensor of weights"):
         pt.load(path)
 
 
@@ -330,3 +330,17 @@ def test_a_damaged_file_is_still_damaged(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(BadInput, match="is damaged or not a model: expected an ONNX file"):
         pt.load(path)
+
+
+def test_a_mean_of_means_is_one_mean(tmp_path: Path) -> None:
+    """Also one whose window is as large as the map, and with what does not move values between."""
+    for first, between in (
+            (node("GlobalAveragePool", "c", "m"), node("Dropout", "m", "b")),
+            (node("AveragePool", "c", "m", kernel_shape=[10, 10], strides=[2, 2], ceil_mode=1),
+             node("Relu", "m", "b"))):
+        nodes = [node(*FIRST), first, between, node("GlobalAveragePool", "b", "g"), *tail("g")]
+        model = same(written(tmp_path, nodes, {"w": CONV, "d": DENSE[:, :4]}), X)
+        assert sum(isinstance(op, pt.GlobalAvgPool) for op in model.graph.ops) == 1
+        want = FloatTrainer(model.graph, model.params).logits(X)
+        got = pt.Learner(model, batch=4).logits(X)
+        np.testing.assert_allclose(got, want, atol=2e-3 * np.abs(want).max())
