@@ -36,6 +36,7 @@ class StepOutcome:
         tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``, of
             those that have any.
         again: images of an evaluation that were run again with more room for their ranges.
+        beyond: of an evaluation: by tensor that still saturates, a bound of its values.
     """
 
     loss_sum: float
@@ -46,6 +47,7 @@ class StepOutcome:
     counters: Mapping[str, int]
     tensors: Mapping[str, int] = field(default_factory=dict)
     again: int = 0
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer(Protocol):

@@ -11,7 +11,6 @@ from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
 from pynq_train.quant.loss import CROSS_ENTROPY
-from pynq_train.schedule.specs.trainable import TrainableChoice
 from pynq_train.train.loop import Saving
 from pynq_train.train.schedules import whole
 
@@ -47,10 +46,16 @@ def saved_smoothing(state: Mapping[str, Any], loss: str | None) -> float:
     return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
-def same_choice(one: TrainableChoice, other: TrainableChoice) -> bool:
-    """Return whether two choices are equal; a saved tuple comes back as a list."""
-    return one == other if isinstance(one, str) or isinstance(other, str) else (
-        list(one) == list(other))
+def changed_options(options: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what was changed of options that a run under way depends on; empty for nothing.
+
+    ``options``: saved and present value by name. A saved tuple comes back as a list.
+    """
+    def text(value: Any) -> str:
+        return repr(list(value) if isinstance(value, tuple) else value)
+
+    return ", ".join(f"{name}={text(now)} (saved with {text(saved)})"
+                     for name, (saved, now) in options.items() if text(saved) != text(now))
 
 
 def saving_of(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:

@@ -22,8 +22,9 @@ EPOCHS = Items(Record({
     "epoch": Whole(1, _MOST), "loss": _ANY, "accuracy": Number(0, 1), "val_loss": Maybe(_ANY),
     "val_accuracy": Maybe(Number(0, 1)), "images": _COUNT, "cycles": _COUNT, "saturations": _COUNT,
     "seconds": Number(0), "tensors": Table(Record({
-        "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT}))},
-    optional=("tensors",)), most=1 << 20)
+        "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT})),
+    "clipped": Table(_COUNT, MOST_TEXT)},
+    optional=("tensors", "clipped")), most=1 << 20)
 """Saved epochs. Files of earlier releases hold all of them."""
 TALLY = Record({"loss": _ANY, "correct": _COUNT, "images": _COUNT, "cycles": _COUNT,
                 "saturations": _COUNT, "seconds": Number(0), "tensors": Table(_COUNT, MOST_TEXT)})
@@ -67,6 +68,8 @@ class EpochResult:
         seconds: wall clock, validation included.
         tensors: by tensor (``conv1.y``, ``conv1.dy``, ``conv1.w``): ``range`` k, the largest
             magnitude of the last steps is below 2**k, and ``saturations`` of the epoch.
+        clipped: by layer, where there are any: weights and biases that stand at the limit of their
+            format at the end of the epoch, or whose momentum does.
     """
 
     epoch: int
@@ -79,6 +82,7 @@ class EpochResult:
     saturations: int
     seconds: float
     tensors: dict[str, dict[str, int]] = field(default_factory=dict)
+    clipped: dict[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return one line for people: loss and accuracy in percent."""
@@ -165,10 +169,12 @@ class Tally:
             raise BadInput(f"saved training state is malformed ({error})") from None
 
     def result(self, epoch: int, validation: Evaluation | None,
-               tensors: dict[str, dict[str, int]] | None = None) -> EpochResult:
+               tensors: dict[str, dict[str, int]] | None = None,
+               clipped: dict[str, int] | None = None) -> EpochResult:
         """Return the result of the epoch: means over its images."""
         images = max(self.images, 1)
         return EpochResult(
             epoch, self.loss / images, self.correct / images,
             validation.loss if validation else None, validation.accuracy if validation else None,
-            self.images, self.cycles, self.saturations, self.seconds, tensors or {})
+            self.images, self.cycles, self.saturations, self.seconds, tensors or {},
+            clipped or {})

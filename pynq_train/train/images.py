@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.errors import BadInput
+from pynq_train.errors import BadInput, OutlierWarning, warn_once
 from pynq_train.graph import Shape
 from pynq_train.graph.image_format import UINT8_RANGE, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
@@ -29,6 +30,12 @@ from pynq_train.run.batch import Batch, FloatBatch, PixelTable
 
 _CHECKED_BYTES = 1 << 22
 """Bytes whose checksum is taken together."""
+_SAMPLE = 256
+"""Images that show what is usual among the others."""
+OUTLIER_TIMES = 512.0
+"""A value so many times the largest one of a usual image leaves that 6 bits of 15 at most."""
+LARGE = "large"
+"""Kind of the warning of values that no exponent holds."""
 
 
 class ImageSource:
@@ -58,7 +65,7 @@ class ImageSource:
         if array.ndim == 0 or array.size == 0:
             raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
         check_dtype(array, form)
-        self._layout = find_layout(array.shape, input_shape)
+        self._layout = find_layout(array.shape, input_shape, form.layout)
         self._given, self._x = array, self._layout.apply(array)
         self._table: PixelTable | None = None
         self._shape = input_shape
@@ -121,6 +128,18 @@ class ImageSource:
             self._table = PixelTable(seen[:, :, 0, 0])
         return self._table
 
+    @property
+    def place_of_largest(self) -> str:
+        """Where the largest magnitude stands, for messages: image, channel, row, column."""
+        begin = 0
+        for chunk in self.chunks():
+            magnitudes = np.abs(chunk)
+            if magnitudes.max() >= self.largest:
+                image, *rest = np.unravel_index(int(magnitudes.argmax()), chunk.shape)
+                return f"image {begin + int(image)} at {tuple(map(int, rest))}"
+            begin += len(chunk)
+        return "an image"  # the caller's array has changed meanwhile
+
     def chunks(self) -> Iterator[FloatArray]:
         """Yield the prepared images in order, as many at a time as memory surely holds."""
         for begin in range(0, len(self._x), self._together):
@@ -160,6 +179,31 @@ class _SourceBatch:
         return table.range_k(self._source.pixels(self._index))
 
 
+def check_outliers(source: ImageSource, warned: set[str]) -> None:
+    """Warn where a few values of training images leave hardly any bits for the others.
+
+    All images have one exponent, which follows the largest value.
+
+    Args:
+        source: the images.
+        warned: kinds of warnings given so far.
+    """
+    if source.dtype == np.uint8 or LARGE in warned:
+        return
+    index = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64))
+    each = np.abs(source.take(index)).reshape(len(index), -1).max(axis=1)
+    if not each.any():
+        return
+    typical = float(np.median(each[each > 0]))
+    if source.largest > OUTLIER_TIMES * typical:
+        bits = max(15 - math.ceil(math.log2(source.largest / typical)), 0)
+        warn_once(OutlierWarning, f"images: expected values of one size, found {source.largest:.4g}"
+                  f" in {source.place_of_largest}, where other images end at {typical:.4g}"
+                  f"{'' if source.form.normalisation is None else ' (behind mean and deviation)'}: "
+                  f"{bits} of 15 bits are left for these; remove or replace such samples, or clip "
+                  "the images", warned)
+
+
 def trained_format(source: ImageSource) -> ImageFormat:
     """Return the format of a model that was trained with ``source``.
 
@@ -181,12 +225,12 @@ def trained_format(source: ImageSource) -> ImageFormat:
                 measured = (least, most)
         if low == high:
             measured = (low - 1.0, high + 1.0)
-    return ImageFormat(measured, form.normalisation, stated=False)
+    return replace(form, input_range=measured, stated=False)
 
 
 def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
-    source = ImageSource(x, input_shape, ImageFormat(form.input_range, None, form.stated))
+    source = ImageSource(x, input_shape, replace(form, normalisation=None))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
         wide = chunk.astype(np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -22,27 +21,27 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
 from pynq_train.quant import ExponentPolicy, Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
-from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
-from pynq_train.run.trainer import StepOutcome, Trainer
+from pynq_train.run.trainer import Trainer
+from pynq_train.schedule.compiled import Programs, build_programs, fitting, to_saved
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.train import answers
 from pynq_train.train.arguments import (
+    changed_options,
     check_board,
     check_given,
     check_pair,
-    same_choice,
     saved_smoothing,
     saving_of,
 )
@@ -52,13 +51,20 @@ from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import (
+    ImageSource,
+    check_outliers,
+    measure_normalisation,
+    trained_format,
+)
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
+from pynq_train.train.value_warnings import check_images
+from pynq_train.train.watch import check_classes
 
 
 class Learner:
@@ -104,9 +110,11 @@ class Learner:
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
-                 std: float | Sequence[float] | None = None) -> None:
+                 std: float | Sequence[float] | None = None,
+                 _saved: Checkpoint | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
+        self._sample = model.sample if isinstance(model, Model) else None
         if isinstance(model, Model):
             if isinstance(trainable, str) and trainable == "all":
                 trainable = model.trainable
@@ -132,12 +140,18 @@ class Learner:
         self.state = TrainState()
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
+        self._compiled = None if _saved is None else _saved.compiled
+        self._programs: Programs | None = None
+        self._whole_plan: Plan | None = None
         # The momentum holds what is accumulated.
         self._plan = self._make_plan(batch, self.optimizer.momentum > 0 or accumulate > 1,
                                      loss, label_smoothing)
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
-        params = init_params(self.graph, seed) if start is None else start
-        self._masters = {name: Masters.of(p) for name, p in params.items()}
+        if _saved is None:
+            params = init_params(self.graph, seed) if start is None else start
+            self._masters = {name: Masters.of(p) for name, p in params.items()}
+        else:
+            self._masters = dict(_saved.masters)
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None
         self._trainer: Trainer | None = None
@@ -184,15 +198,26 @@ class Learner:
     @property
     def plan(self) -> Plan:
         """Layers, tiles and memory on the board; :meth:`summary` shows it."""
-        return self._plan
+        if self._whole_plan is None:  # a compiled one knows no tiles
+            self._whole_plan = self._plan if self._programs is None else self._new_plan(
+                self.batch, self._plan.momentum, self._plan.loss)
+        return self._whole_plan
 
     def summary(self) -> str:
         """Return tables of the plan for people: tiles, predicted cycles, memory, frozen layers."""
-        return table(self._plan)
+        return table(self.plan)
 
     def predicted_step(self) -> Prediction:
         """Return the cycles and traffic that the cycle model predicts for a training step."""
-        return predict(self._plan, self._plan.train)
+        return predict(self.plan, self.plan.train)
+
+    @in_turn
+    def compile(self) -> None:
+        """Make the programs now, so that a file holds them from now on.
+
+        A learner that is loaded from it, for the same board and training, starts without planning.
+        """
+        self._compiled = to_saved(self.plan, build_programs(self.plan))
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -229,8 +254,14 @@ class Learner:
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
-        """Start from other weights, for example trained in float32; momentum becomes zero."""
+        """Start from other weights, for example trained in float32; momentum becomes zero.
+
+        Raises:
+            BadInput: they do not fit the network, or are no finite numbers.
+            UnsupportedModel: the engine's formats do not hold them; layers and values are named.
+        """
         check_params(self._layers, check_given(params))
+        check_values(f"network {self.graph.name!r}", params)
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)
@@ -279,6 +310,8 @@ class Learner:
                                                                      form))
         source = self._images(x, form)
         labels = check_labels(y, len(source), self.graph.classes)
+        check_classes(labels, self.graph.classes, self._warned)
+        check_outliers(source, self._warned)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
             raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -290,11 +323,12 @@ class Learner:
             wanted = check_labels(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return self._evaluate(trainer, images, wanted)
+                return answers.evaluate(trainer, images, wanted, self._warned)
 
         trainer = self._open()
         self.input_format = trained_format(source)
-        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
+        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
+                    self._warned)
         if resume:
             loop.resume()
         else:
@@ -308,8 +342,8 @@ class Learner:
     def evaluate(self, x: Any, y: Any) -> Evaluation:
         """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
         source = self._images(x)
-        return self._evaluate(self._open(), source,
-                              check_labels(y, len(source), self.graph.classes))
+        labels = check_labels(y, len(source), self.graph.classes)
+        return answers.evaluate(self._ready(), source, labels, self._warned)
 
     @in_turn
     def predict(self, x: Any) -> NDArray[np.int64]:
@@ -321,13 +355,20 @@ class Learner:
         """Return the network's output for each image, ``(n, classes)``."""
         return np.concatenate(list(self._outputs(x)))
 
+    @property
+    @in_turn
+    def calibrated(self) -> bool:
+        """Whether the ranges of all feature maps are known: from a training or a calibration."""
+        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
+                       .feature))
+
     @in_turn
     def calibrate(self, x: Any) -> None:
         """Take the ranges of all feature maps from images, without training.
 
         A network that was trained here knows its ranges, and gets room for these images as well;
-        an imported one measures them anew in each call until it is calibrated or trained. They are
-        saved with the learner.
+        an imported one measures them anew in each call until it is calibrated or trained (it is by
+        itself if the model has a ``sample``). They are saved with the learner.
 
         Args:
             x: images as for :meth:`fit`; a hundred typical ones do.
@@ -335,14 +376,8 @@ class Learner:
         Raises:
             BadInput: they do not fit the network.
         """
-        source, trainer = self._images(x), self._open()
-        first, *others = self._parts(len(source))
-        if any(trainer.policy.feature):
-            others = [first, *others]
-        else:
-            trainer.prepare(source.batch(first), None, range_of(source.largest))
-        for part in others:
-            trainer.widen(source.batch(part))
+        source = self._images(x)
+        answers.calibrate(self._ready(), source)
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -353,23 +388,23 @@ class Learner:
         The file is replaced as a whole or not at all. A learner loaded from it goes on with the
         same bits.
         """
-        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
+        if self._sample is not None:
+            self._ready()
+        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state(), self._compiled))
 
     @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
-        Its input are images as float32 ``(n, channels, rows, cols)`` before normalisation (uint8
-        divided by 255). The file holds the weights that are trained, as float32. Needs the
-        package ``onnx``, on a PC.
+        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range, before
+        normalisation; the metadata say so (docs/images.md). The file holds the weights that are
+        trained, as float32. Needs the package ``onnx``, on a PC.
 
         Raises:
             BadInput: the folder cannot be written.
             MissingTool: the package ``onnx`` is not installed.
         """
-        norm = self.normalisation
-        export_onnx(self.graph, self.params, path, mean=norm.mean if norm else None,
-                    std=norm.std if norm else None)
+        export_onnx(self.graph, self.params, path, input_format=self.input_format)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
@@ -386,7 +421,7 @@ class Learner:
              label_smoothing: float | None = None, accumulate: int | None = None,
              input_range: Sequence[float] | None = None,
              mean: float | Sequence[float] | None = None,
-             std: float | Sequence[float] | None = None) -> Learner:
+             std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
         Args:
@@ -399,12 +434,16 @@ class Learner:
             loss, label_smoothing: another loss than the saved one.
             accumulate: another number of mini-batches for an update (an interrupted training can
                 then not be resumed).
-            input_range, mean, std: another format of the images than the saved one.
+            input_range, mean, std: another format of the images than the saved one (an interrupted
+                training can then not be resumed).
+            compiled: False: plan anew, also if the file holds compiled programs.
 
         Raises:
-            BadInput: no such file, damaged, or not a saved learner.
+            BadInput: no such file, damaged, or not a saved learner; or its compiled programs are
+                of another version or for another board.
         """
         saved = load_checkpoint(path)
+        saved = saved if compiled else replace(saved, compiled=None)
         state = saved.state
         name = os.fspath(path)
         try:
@@ -417,23 +456,24 @@ class Learner:
                 loss=state.get("loss", CROSS_ENTROPY) if loss is None else loss,
                 label_smoothing=(saved_smoothing(state, loss) if label_smoothing is None
                                  else label_smoothing),
-                accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
-            learner._masters = dict(saved.masters)
+                accumulate=state.get("accumulate", 1) if accumulate is None else accumulate,
+                _saved=saved)
             learner._take_policy(state["policy"])
             for training in (True, False):  # ValueError, if no step could run with them
                 used = learner._policy.exponents(learner.batch, training)
                 pack_step_block(learner._plan, plan_params(
                     learner._plan, used, SgdStep(0.0) if training else None))
-            same = (learner.batch == int(state["batch"])
-                    and same_choice(learner.trainable, state["trainable"])
-                    and learner.accumulate == state.get("accumulate", 1))
-            learner.state = TrainState.from_dict(state, keep_run=same)
             channels = saved.graph.input_shape[0]
-            learner._has_weights = True
             # Files of earlier releases have the normalisation alone.
-            learner.input_format = ImageFormat.from_dict(
-                state.get("input_format", state), channels).with_given(
-                    channels, input_range, mean, std)
+            form = ImageFormat.from_dict(state.get("input_format", state), channels)
+            learner.input_format = form.with_given(channels, input_range, mean, std)
+            changed = changed_options({
+                "batch": (state["batch"], learner.batch),
+                "trainable": (state["trainable"], learner.trainable),
+                "accumulate": (state.get("accumulate", 1), learner.accumulate),
+                "images": (str(form), str(learner.input_format))})
+            learner.state = TrainState.from_dict(state, changed)
+            learner._has_weights = True
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
@@ -453,7 +493,8 @@ class Learner:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle holds: present weights and state, not the open board."""
-        made_anew = ("_plan", "_layers", "_policy", "_trainer", "_backend")
+        made_anew = ("_plan", "_whole_plan", "_programs", "_layers", "_policy", "_trainer",
+                     "_backend")
         own = {name: value for name, value in self.__dict__.items() if name not in made_anew}
         policy = self._trainer.policy if self._trainer is not None else self._policy
         return {**own, "_masters": self.masters, "state": copy.deepcopy(self.state),
@@ -466,6 +507,7 @@ class Learner:
         plan, policy = own.pop("plan"), own.pop("policy")
         self.__dict__.update(own)
         self._layers = fuse(self.graph)
+        self._programs = self._whole_plan = None
         self._plan = self._make_plan(*plan)
         self._trainer = self._backend = None
         self._take_policy(policy)
@@ -480,9 +522,21 @@ class Learner:
     # -- private ---------------------------------------------------------------------------------
 
     def _make_plan(self, batch: int, momentum: bool, loss: str, smoothing: float) -> Plan:
+        kind = Loss(loss, plain(smoothing), self.graph.classes)
+        if self._compiled is not None:
+            wanted = batch, momentum, select(self._layers, self.trainable), kind.mse
+            found = fitting(self._compiled, self._layers, board_of(self.board), self.graph.name,
+                            wanted)
+            if found is not None:
+                self._programs = found[1]
+                return replace(found[0], loss=kind)
+            self._compiled = None  # they are of another training
+        return self._new_plan(batch, momentum, kind)
+
+    def _new_plan(self, batch: int, momentum: bool, loss: Loss) -> Plan:
         plan = make_plan(self._layers, plain(batch), board_of(self.board), momentum=momentum,
                          trainable=select(self._layers, self.trainable))
-        return replace(plan, loss=Loss(loss, plain(smoothing), self.graph.classes))
+        return replace(plan, loss=loss)
 
     def _take_policy(self, saved: Any) -> None:
         self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
@@ -502,7 +556,8 @@ class Learner:
         if self._trainer is None:
             backend = self._open_backend(self._plan.memory.nbytes)
             try:
-                self._trainer = Session(self._plan, backend, self._masters, self._policy)
+                self._trainer = Session(self._plan, backend, self._masters, self._policy,
+                                        programs=self._programs)
             except BaseException:
                 backend.close()
                 raise
@@ -512,79 +567,26 @@ class Learner:
     def _open_backend(self, nbytes: int) -> Backend:
         return open_backend(self.board, nbytes)
 
+    def _ready(self) -> Trainer:
+        """Return the open trainer; the first time it takes its ranges from the model's sample."""
+        trainer = self._open()
+        if self._sample is not None:
+            if not self.calibrated:
+                answers.calibrate(trainer, self._images(self._sample))
+            self._sample = None
+        return trainer
+
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
-        if source.dtype == np.uint8:
-            self._check_uint8(form)
-        if source.largest > LARGEST_VALUE:
-            warn_once("large", f"images: expected values of at most {LARGEST_VALUE} behind mean "
-                      f"and deviation, found {source.largest:.4g}: they saturate; scale the images",
-                      self._warned)
+        check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
-
-    def _check_uint8(self, form: ImageFormat) -> None:
-        """Warn once where uint8 images meet weights that may have been trained on others."""
-        if form.input_range is None:
-            if self._has_weights and self.steps == 0:
-                warn_once("uint8", "images: nobody has said which values this model was made for: "
-                          "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) "
-                          "where the learner is made", self._warned)
-        elif not form.stated and form.input_range not in PIXEL_RANGES:
-            low, high = form.input_range
-            warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
-                      "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
-                      "the learner is made", self._warned)
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
-        source, trainer = self._images(x), self._open()
-        with self._ranges(trainer, source):
-            for part in self._parts(len(source)):
-                outcome, logits = trainer.evaluate(source.batch(part))
-                self._check_saturation(outcome)
-                yield logits
-
-    def _parts(self, count: int) -> list[slice]:
-        return [slice(begin, min(begin + self.batch, count))
-                for begin in range(0, count, self.batch)]
-
-    @contextmanager
-    def _ranges(self, trainer: Trainer, source: ImageSource) -> Iterator[None]:
-        """Give a network that has no ranges yet those of the images, for this call alone.
-
-        They are not kept: what a network answers may not depend on which images came first.
-        """
-        if any(trainer.policy.feature):
-            yield
-            return
-        saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
-        try:
-            trainer.prepare(source.batch(self._parts(len(source))[0]), None,
-                            range_of(source.largest))
-            yield
-        finally:
-            trainer.policy = saved
-
-    def _check_saturation(self, outcome: StepOutcome) -> None:
-        """Warn once if values saturate that even the largest exponent does not hold."""
-        found = ", ".join(f"{count} of {name}" for name, count in outcome.tensors.items() if count)
-        if found:
-            warn_once("saturated", f"values larger than the engine holds ({LARGEST_VALUE}) saturate"
-                      f": {found}; scale the images, or say mean= and std= of them where the "
-                      "learner is made", self._warned)
-
-    def _evaluate(self, trainer: Trainer, source: ImageSource, labels: NDArray[np.int64]
-                  ) -> Evaluation:
-        loss, correct, again = 0.0, 0, 0
-        with self._ranges(trainer, source):
-            for part in self._parts(len(source)):
-                outcome, _ = trainer.evaluate(source.batch(part), labels[part])
-                self._check_saturation(outcome)
-                loss += outcome.loss_sum
-                correct += outcome.correct
-                again += outcome.again
-        return Evaluation(loss / len(source), correct / len(source), again)
+        source = self._images(x)
+        for _, logits in answers.outputs(self._ready(), source, self._warned):
+            yield logits
 
     def _state(self) -> dict[str, Any]:
         policy = self._trainer.policy if self._trainer is not None else self._policy

@@ -133,10 +133,14 @@ class WarmUp(Schedule):
 
     def factor(self, step: int, total: int) -> float:
         """Return ``(step + 1) / steps`` while it rises, then the factor of the other schedule."""
-        rising = min(self.steps, int(total * self.most))
+        rising = self.rising(total)
         if step < rising:
             return (step + 1) / rising
         return self.then.factor(step - rising, total - rising)
+
+    def rising(self, total: int) -> int:
+        """Return the steps over which the rate rises in a training of ``total``."""
+        return min(self.steps, int(total * self.most))
 
 
 @dataclass(frozen=True)

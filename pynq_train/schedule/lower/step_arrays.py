@@ -304,6 +304,8 @@ class StepArrays:
         for name in ("z_exp", "g_exp", "a_exp", "b_exp", "c_exp"):
             self._fields.column(Opcode.NORM, name,
                                 [plan.step_block.node(at, True) for at in norms])
+        self._named = np.array(sorted({last[node.target] for node in graph if node.target}),
+                               np.int64)
         self._shifted, self._node_scaled, self._node_sums, self._node_norms = (
             np.array(one, np.int64) for one in (shifted, scaled, sums, norms))
         self._written = np.array([last[graph[at].target] for at in shifted], np.int64)
@@ -334,7 +336,7 @@ class StepArrays:
         halvings = sgd.parts.bit_length() - 1
         scale = halvings
         if sgd.clip is not None:
-            bounds = e.dx[e.dx != 0] + FRACTION_BITS
+            bounds = e.gradients[self._named] + FRACTION_BITS
             scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
         valid = self._plan.batch if sgd.valid is None else sgd.valid
         # Exponents that have not changed make the same words; the rates come on top.

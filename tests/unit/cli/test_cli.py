@@ -49,7 +49,8 @@ def run(*arguments: object) -> int:
 def refused(capsys: Capture, *arguments: object) -> tuple[int, str]:
     """Exit code and message of a refused command: one line, no traceback."""
     code = run(*arguments)
-    error = capsys.readouterr().err
+    error = "".join(line for line in capsys.readouterr().err.splitlines(keepends=True)
+                    if not line.startswith("pynq-train: warning: "))
     assert code != 0 and error.startswith("pynq-train: ") and error.count("\n") == 1
     return code, error.removeprefix("pynq-train: ").rstrip("\n")
 

@@ -1,0 +1,85 @@
+"""What a network answers, mini-batch by mini-batch, and the ranges of maps that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.graph.params import FloatArray
+from pynq_train.run.formats import range_of
+from pynq_train.run.trainer import StepOutcome, Trainer
+from pynq_train.train.history import Evaluation
+from pynq_train.train.images import ImageSource
+from pynq_train.train.value_warnings import check_outcome
+
+
+def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
+            labels: NDArray[np.int64] | None = None) -> Iterator[tuple[StepOutcome, FloatArray]]:
+    """Yield outcome and logits of the images, mini-batch by mini-batch.
+
+    Args:
+        trainer: computes them; its state stays as it is.
+        source: the images.
+        warned: kinds of warnings that have been given; values that saturate add one.
+        labels: of the images, ``(n,)``; without them the outcome's loss means nothing.
+    """
+    with _ranges(trainer, source):
+        for part in _parts(trainer, source):
+            outcome, logits = trainer.evaluate(source.batch(part),
+                                               None if labels is None else labels[part])
+            check_outcome(outcome, f"{trainer.plan.specs[-1].name}.y", warned)
+            yield outcome, logits
+
+
+def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str]
+             ) -> Evaluation:
+    """Return loss, accuracy and the number of images that were run again; see :func:`outputs`."""
+    loss, correct, again = 0.0, 0, 0
+    for outcome, _ in outputs(trainer, source, warned, labels):
+        loss += outcome.loss_sum
+        correct += outcome.correct
+        again += outcome.again
+    return Evaluation(loss / len(source), correct / len(source), again)
+
+
+def calibrate(trainer: Trainer, source: ImageSource) -> None:
+    """Let a trainer's policy have room for images; known ranges are never narrowed."""
+    first, *others = _parts(trainer, source)
+    if calibrated(trainer):
+        others = [first, *others]
+    else:
+        trainer.prepare(source.batch(first), None, range_of(source.largest))
+    for part in others:
+        trainer.widen(source.batch(part))
+
+
+def calibrated(trainer: Trainer) -> bool:
+    """Return whether ranges of feature maps are known, from a training or a calibration."""
+    return any(map(bool, trainer.policy.feature))
+
+
+def _parts(trainer: Trainer, source: ImageSource) -> list[slice]:
+    batch = trainer.plan.batch
+    return [slice(begin, min(begin + batch, len(source)))
+            for begin in range(0, len(source), batch)]
+
+
+@contextmanager
+def _ranges(trainer: Trainer, source: ImageSource) -> Iterator[None]:
+    """Give a network that has no ranges yet those of the images, for this call alone.
+
+    They are not kept: what a network answers may not depend on which images came first.
+    """
+    if calibrated(trainer):
+        yield
+        return
+    saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
+    try:
+        trainer.prepare(source.batch(_parts(trainer, source)[0]), None, range_of(source.largest))
+        yield
+    finally:
+        trainer.policy = saved
