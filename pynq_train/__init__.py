@@ -18,7 +18,7 @@ from typing import Any, overload
 from pynq_train import data
 from pynq_train.check import verify
 from pynq_train.data import load_data, load_digits, load_npy, load_npz
-from pynq_train.errors import BadInput, DataWarning, PynqTrainError, TrainingWarning
+from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.files import path_text
 from pynq_train.graph import (
@@ -79,6 +79,7 @@ __all__ = [
     "MaxPool",
     "MaxPool2x2",
     "Model",
+    "ModelWarning",
     "PadChannels",
     "PynqTrainError",
     "Relu",
@@ -146,7 +147,8 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
             others than the saved ones, see :meth:`Learner.load`.
 
     Raises:
-        BadInput: no such file, damaged, of another kind; or an option with an ONNX file.
+        BadInput: no such file, damaged, of another kind; or an option of learners with an ONNX
+            file.
         MissingTool: an ONNX file, and the package ``onnx`` is not installed.
         UnsupportedModel: an ONNX file with operations that have no counterpart here.
     """
@@ -156,9 +158,12 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     if not path_text(path, "model file").lower().endswith(".onnx"):
         return Learner.load(path, **options)
+    images = {name: options.pop(name) for name in ("input_range", "mean", "std")
+              if name in options}
     if options:
         name = next(iter(options))
         raise BadInput(f"load of an ONNX file with {name}={options[name]!r}",
-                       expected="the path alone: the file is a model, not a learner",
+                       expected="the path, and what its images are: the file is a model, not a "
+                       "learner",
                        fix=f"use Learner(pynq_train.load(path), {name}=...)")
-    return from_onnx(path)
+    return from_onnx(path, **images)

@@ -119,6 +119,10 @@ def warn_once(category: type[UserWarning], text: str, warned: set[str]) -> None:
         warn_user(category, text)
 
 
+class ModelWarning(UserWarning):
+    """A network that is imported, but trains or answers otherwise than the original."""
+
+
 class UnsupportedModel(BadInput):
     """The network holds an operation or an order of operations that the engine does not run."""
 

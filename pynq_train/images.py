@@ -14,11 +14,17 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, DataWarning, warn_user
-from pynq_train.graph.image_format import UINT8_RANGE, ImageFormat
+from pynq_train.graph.image_format import (
+    BYTE_RANGE,
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    UINT8_RANGE,
+    ImageFormat,
+)
 from pynq_train.graph.ops import Shape
 from pynq_train.graph.params import FloatArray
 
-PIXEL_RANGES = (UINT8_RANGE, (0.0, 255.0))
+PIXEL_RANGES = (UINT8_RANGE, BYTE_RANGE)
 """Ranges of pixels; one that a training has measured is taken for the one that holds it."""
 REFUSED_TIMES = 16.0
 """Values this many half ranges away from the middle of the range are refused."""
@@ -78,18 +84,20 @@ class Layout:
         return many
 
 
+_LAST = (2, 0, 1)
 _LAYOUTS = (
     Layout("(n, channels, rows, cols)", False, (0, 1, 2)),
-    Layout("(n, rows, cols, channels)", False, (2, 0, 1)),
+    Layout("(n, rows, cols, channels)", False, _LAST),
     Layout("(n, rows, cols)", False, (None, 0, 1)),
     Layout("(channels, rows, cols)", True, (0, 1, 2)),
-    Layout("(rows, cols, channels)", True, (2, 0, 1)),
+    Layout("(rows, cols, channels)", True, _LAST),
     Layout("(rows, cols)", True, (None, 0, 1)),
     Layout("(n, features)", False, (0, None, None)),
 )
 
 
-def find_layout(shape: tuple[int, ...], input_shape: Shape) -> Layout:
+def find_layout(shape: tuple[int, ...], input_shape: Shape, axes: str = CHANNELS_FIRST
+                ) -> Layout:
     """Return how an array of ``shape`` holds images for a network.
 
     Images have the network's rows and columns, and its channels or one, which is repeated.
@@ -97,6 +105,8 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape) -> Layout:
     Args:
         shape: shape of the array.
         input_shape: (channels, rows, cols) of the network's input.
+        axes: their order, ``channels first`` or ``channels last``, where their sizes leave a
+            choice: that of the model's format.
 
     Raises:
         BadInput: it fits in no way, or in several that are not the same.
@@ -121,10 +131,11 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape) -> Layout:
             expected=f"images of {channels}x{rows}x{cols} in one layout",
             fix="give a single image an axis more in front: image[None], and gray images one of "
                 "channels: images[:, None]")
-    # The same number of images of the same channels: where axes are of equal length, the first
-    # layout of the list is what the documentation says.
+    # The same number of images of the same channels: where axes are of equal length, the model's
+    # layout decides, or the first one of the list, as the documentation says.
     (ways,) = found.values()
-    return ways[0]
+    wanted = [way for way in ways if way.axes == _LAST] if axes == CHANNELS_LAST else []
+    return [*wanted, *ways][0]
 
 
 def _no_layout(shape: tuple[int, ...], input_shape: Shape) -> BadInput:
@@ -162,7 +173,7 @@ def values_of(array: Array, form: ImageFormat) -> FloatArray:
     if array.dtype != np.uint8:
         return array.astype(np.float32)
     low, high = UINT8_RANGE if form.input_range is None else form.input_range
-    if (low, high) == (0.0, 255.0):
+    if (low, high) == BYTE_RANGE:
         return array.astype(np.float32)
     values = array.astype(np.float32) / np.float32(255)
     if (low, high) == UINT8_RANGE:
@@ -263,8 +274,8 @@ def prepare_images(x: Any, input_shape: Shape, *, mean: float | Sequence[float] 
     form = ImageFormat.make(input_shape[0], input_range, mean, std)
     array = as_array("images", x)
     check_dtype(array, form)
-    check_finite(array)
     images = find_layout(array.shape, input_shape).apply(array)
+    check_finite(array)
     return to_network(values_of(images, form), form, input_shape[0])
 
 

@@ -26,6 +26,8 @@ RANDOM = "random"
 INTERRUPTED = 130
 DEFAULT_BATCH, VERIFY_BATCH = 32, 4
 """Mini-batches of ``train`` for a new learner, and of ``verify``."""
+CALIBRATION_IMAGES = 256
+"""Training images, at most, from which an imported network takes its ranges."""
 
 
 def train(options: argparse.Namespace) -> int:
@@ -65,19 +67,25 @@ def evaluate(options: argparse.Namespace) -> int:
     images = data.test if data.test is not None else data.train
     if images.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = (pt.Learner(pt.from_onnx(options.model), board=options.board)
+    given = image_options(options)
+    learner = (pt.Learner(pt.from_onnx(options.model, **given), board=options.board)
                if is_onnx(options.model)
-               else pt.Learner.load(options.model, board=options.board))
+               else pt.Learner.load(options.model, board=options.board, **given))
     data = named(data, learner, options)
     images = data.train if data.test is None else data.test
     with learner:
+        calibrate(learner, data)
         result = learner.evaluate(images.x, images.y)
-    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %")
+        taken = str(learner.input_format)
+    again = f", {result.again} images run again with wider ranges" if result.again else ""
+    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %"
+          f"{again}")
     if result.class_names:
         print(result.text())
     if options.json:
         write_json(options.json, {
             "images": len(images), "loss": result.loss, "accuracy": result.accuracy,
+            "again": result.again, "input_format": taken,
             "classes": {name: {"images": count, "right": right}
                         for name, (count, right) in result.by_class().items()}})
     return 0
@@ -183,6 +191,23 @@ def training_options(options: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def image_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said on the command line of the images that a model takes."""
+    given = {name: getattr(options, name) for name in ("input_range", "mean", "std")}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def calibrate(learner: pt.Learner, data: Splits) -> None:
+    """Take the ranges of a network that was never trained here from training images."""
+    if learner.calibrated:
+        return
+    x = data.train.x
+    chosen = np.unique(np.linspace(0, len(x) - 1, CALIBRATION_IMAGES).astype(np.int64))
+    learner.calibrate(x[chosen])
+    print(f"ranges of the feature maps from {len(chosen)} of {len(x)} images: "
+          f"{learner.input_format}", flush=True)
+
+
 def print_epoch(epoch: pt.EpochResult) -> None:
     """Print one line for each epoch, above the progress bar: a callback of ``fit``."""
     tqdm.write(epoch.text())
@@ -206,13 +231,13 @@ def _learner(options: argparse.Namespace, data: Splits) -> pt.Learner:
              "nesterov": options.nesterov or None}
     changes = {key: value for key, value in given.items() if value is not None}
     trainable = None if options.trainable is None else parse_trainable(options.trainable)
-    more = training_options(options)
+    more = {**training_options(options), **image_options(options)}
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
                  else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
         return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
                           batch=options.batch or DEFAULT_BATCH, seed=options.seed,
-                          normalise=not is_onnx(options.model),
+                          normalise=not is_onnx(options.model) and not {"mean", "std"} & set(more),
                           trainable="all" if trainable is None else trainable, **more)
     if not is_file_name(options.model):
         raise UnknownName.among("network", options.model, pt.zoo.names())

@@ -9,6 +9,8 @@ from typing import Any
 import pynq_train as pt
 from pynq_train.cli.commands import (
     INTERRUPTED,
+    calibrate,
+    image_options,
     is_file_name,
     is_onnx,
     load_data,
@@ -45,6 +47,8 @@ def finetune(options: argparse.Namespace) -> int:
               f"{learner.batch}, {options.epochs} epochs")
         run = learner.state.run
         began = learner.steps - (run.step if options.resume and run is not None else 0)
+        if not options.resume:
+            calibrate(learner, data)
         before = None if options.resume else learner.evaluate(checked.x, checked.y)
         history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
                               progress=not options.no_progress, resume=options.resume,
@@ -69,15 +73,17 @@ def finetune(options: argparse.Namespace) -> int:
 
 
 def _learner(options: argparse.Namespace) -> pt.Learner:
+    given = image_options(options)
     if options.resume:
-        return pt.Learner.load(options.model, board=options.board)
+        return pt.Learner.load(options.model, board=options.board, **given)
     warmup = options.warmup_steps
     if warmup is None and options.schedule != "constant":
         warmup = WARMUP
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
                        weight_decay=options.weight_decay, warmup_steps=warmup,
                        nesterov=options.nesterov)
-    trainable, more = parse_trainable(options.trainable), training_options(options)
+    trainable = parse_trainable(options.trainable)
+    more = {**training_options(options), **given}
     if is_onnx(options.model):
         return pt.Learner(pt.from_onnx(options.model), board=options.board, optimizer=optimizer,
                           batch=options.batch, trainable=trainable, **more)

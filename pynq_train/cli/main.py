@@ -119,6 +119,7 @@ def _train(to: Any) -> None:
                    help="a network of the zoo ({}), a saved model, or an ONNX file".format(
                        ", ".join(pt.zoo.names())))
     _data(p)
+    _images(p)
     _board(p, "golden")
     _epochs(p, 5)
     _batch(p, None, f"{commands.DEFAULT_BATCH}, or as saved")
@@ -137,6 +138,7 @@ def _finetune(to: Any) -> None:
     p = to.add_parser("finetune", help="adapt a saved model to new data, in part or as a whole")
     p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
     _data(p)
+    _images(p)
     _board(p, "golden")
     _trainable(p, tuning.TRAINABLE)
     p.set_defaults(trainable=tuning.TRAINABLE)
@@ -171,6 +173,7 @@ def _evaluate(to: Any) -> None:
     p = to.add_parser("evaluate", help="loss and accuracy of a saved model")
     p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
     _data(p)
+    _images(p)
     _board(p, "golden")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.evaluate)
@@ -333,6 +336,18 @@ def _data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--class-names", metavar="NAMES", help="names of all classes with commas "
                    "between, in the order of the network's outputs (default: as saved, or as the "
                    "data have them)")
+
+
+def _images(p: argparse.ArgumentParser) -> None:
+    """Add what the images of a model are; see docs/images.md."""
+    p.add_argument("--input-range", type=_number, nargs=2, metavar=("LOW", "HIGH"),
+                   help="lowest and highest value of the images that the model takes, such as 0 "
+                   "255; uint8 images are spread over it (default: as saved or in the ONNX file, "
+                   "else 0..1 for uint8 images)")
+    for name, what in (("mean", "is taken from the images"), ("std", "divides them then")):
+        p.add_argument(f"--{name}", type=_number, nargs="+", metavar="V",
+                       help=f"what {what}: a number, or one for each channel, in the units of the "
+                       "range (default: as saved or in the ONNX file)")
 
 
 def _count(text: str) -> int:

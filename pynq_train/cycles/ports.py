@@ -64,7 +64,6 @@ class ReadPort:
     """One port's read side: requests in order, bursts outstanding, words to the reader.
 
     Attributes:
-        number: place among the read ports.
         room: wakes when few requests wait.
         beats: words that have been read so far.
         due: issued bursts in order, each ``[cycle of its first word, beats, reader, beats left]``.
@@ -75,7 +74,6 @@ class ReadPort:
     def __init__(self, clock: Clock, dram: Dram) -> None:
         self._clock = clock
         self._dram = dram
-        self.number = len(dram.readers)
         dram.readers.append(self)
         self.room = Condition(clock)
         self.beats = 0
@@ -294,7 +292,6 @@ class WritePort:
     """One port's write side: bursts whose words are complete, in order.
 
     Attributes:
-        number: place among the write ports.
         beats: words that the memory has stored so far.
         due: bursts in order, each ``[cycle of its last word, beats, writer, beats left]``.
         queued: words of the bursts that are not on their way to the memory.
@@ -306,7 +303,6 @@ class WritePort:
     def __init__(self, clock: Clock, dram: Dram) -> None:
         self._clock = clock
         self._dram = dram
-        self.number = len(dram.writers)
         dram.writers.append(self)
         self.room = Condition(clock)
         self.beats = 0

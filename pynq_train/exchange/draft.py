@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
 from pynq_train.exchange.values import (
     BATCH,
     NO_PADS,
@@ -26,7 +26,7 @@ from pynq_train.exchange.values import (
 )
 from pynq_train.exchange.windows import Pads, Refused, averaged, checked_window, pool_maxima, square
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
+from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
     Activate,
@@ -68,12 +68,14 @@ class Draft:
     """Collects operations of a network that reads images of ``input_shape``, or vectors (``flat``).
 
     ``images``: size of the mini-batch that the foreign network is fixed to, None if it is not.
+    ``layout``: order of the axes of the images that it takes.
     """
 
-    def __init__(self, input_shape: Shape, name: str, *, flat: bool, images: int | None = None
-                 ) -> None:
+    def __init__(self, input_shape: Shape, name: str, *, flat: bool, images: int | None = None,
+                 layout: str = CHANNELS_FIRST) -> None:
         self.name = name
         self.images = images
+        self._layout = layout
         self.input = Value(INPUT, input_shape, flat=flat)
         self._ops: list[Op] = []
         self._params: dict[str, LayerParams] = {}
@@ -203,10 +205,10 @@ class Draft:
         # Gray images, channels last, that are flattened: in either order the features are the same.
         if last == 1 < min(rows, cols) and not self.input.scaled and flattens_input(graph):
             graph = Graph.build((1, rows, cols), ordered, self.name)
-        form = ANY_IMAGES
+        form = ImageFormat(layout=self._layout)
         if self.input.scaled:
             form = ImageFormat.make(self.input.shape[0], None, self._mean.tolist(),
-                                    self._std.tolist())
+                                    self._std.tolist(), self._layout).implied()
         return Model(graph, kept, form, self._checked_frozen(kept))
 
     def _needed(self, output: Value | None) -> set[str]:
@@ -232,11 +234,12 @@ class Draft:
                 warnings.warn(
                     f"network {self.name!r}: {', '.join(shared)} share one tensor of weights; here "
                     "each has a copy of its own, and training moves them apart: freeze them "
-                    "(trainable=) or give each use a layer of its own", stacklevel=4)
+                    "(trainable=) or give each use a layer of its own", ModelWarning, stacklevel=4)
         if frozen == parts:
             if parts:
                 warnings.warn(f"network {self.name!r}: no parameter learns in the original; here "
-                              "all of them do unless trainable= says otherwise", stacklevel=4)
+                              "all of them do unless trainable= says otherwise", ModelWarning,
+                              stacklevel=4)
             return frozenset()
         return frozenset(frozen)
 
@@ -456,6 +459,7 @@ class Draft:
             if order == (2, 0, 1) and source.last:
                 return replace(source, last=False)
             if order == (2, 0, 1) and source.name == INPUT and not source.turned:
+                self._layout = CHANNELS_LAST
                 return self._turned((channels, rows, cols))
             if order == (1, 2, 0) and not source.last:
                 return replace(source, last=True)

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.keras_layers import INSTEAD, LAYERS, OPERATIONS, Layer
+from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported layers: " + ", ".join(sorted(LAYERS))
 
 
-def from_keras(model: Any) -> Model:
+def from_keras(model: Any, *,
+               input_range: Sequence[float] | None = None,
+               mean: float | Sequence[float] | None = None,
+               std: float | Sequence[float] | None = None, layout: str | None = None,
+               calibrate: Any = None) -> Model:
     """Return the network of a built Sequential or functional Keras model, with its weights.
 
     Maps are turned to channels first: images are given to the result as ``(n, channels, rows,
-    cols)``, or as users have them, see ``prepare_images``; the weights of a Dense layer behind a
+    cols)``, or as users have them, see ``prepare_images`` (channels last where the sizes leave a
+    choice); the weights of a Dense layer behind a
     Flatten are put into that order. Models inside the model are taken as their layers. Layers with
     ``trainable=False`` do not learn here either (``Model.frozen``); such a normalisation uses its
     running statistics, as in Keras. A Softmax at the end is left out, since loss and softmax
     follow by themselves.
 
+    Args:
+        model: the network.
+        input_range, mean, std, layout, calibrate: the images that it was made for, and typical
+            ones: see :meth:`~pynq_train.graph.model.Model.with_images`.
+
     Raises:
-        BadInput: not a Keras model, or not built.
+        BadInput: not a Keras model, or not built; or odd numbers of the images.
         UnsupportedModel: names every layer that has no counterpart and what could replace it.
 
     Warns:
-        UserWarning: a layer with weights is called twice, or nothing learns.
+        ModelWarning: a layer with weights is called twice, or nothing learns.
     """
     if not getattr(model, "layers", None) or not hasattr(model, "get_config"):
         raise BadInput("model", expected="a Keras model", found=type(model).__name__,
@@ -41,7 +53,8 @@ def from_keras(model: Any) -> Model:
                        found=f"{len(inputs)} and {len(outputs)}",
                        fix="build it: begin with an Input layer")
     shape = tuple(inputs[0].shape)
-    draft = Draft(_input_shape(name, shape), name, flat=len(shape) == 2)
+    draft = Draft(_input_shape(name, shape), name, flat=len(shape) == 2,
+                  layout=CHANNELS_LAST if len(shape) == 4 else CHANNELS_FIRST)
     calls: list[Call] = []
     output = _flattened(model, [0], calls)[0]
     read = {key for call in calls for key in call.sources}
@@ -49,7 +62,8 @@ def from_keras(model: Any) -> Model:
     for key, call in enumerate(calls, 1):
         values[key] = _value(call, [values.get(source) for source in call.sources], draft,
                              key not in read)
-    return draft.finish(values.get(output))
+    return draft.finish(values.get(output)).with_images(
+        input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
 
 
 @dataclass(frozen=True)

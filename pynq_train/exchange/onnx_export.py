@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from pynq_train.exchange.activations import write_onnx
+from pynq_train.exchange.onnx_metadata import write_metadata
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
 from pynq_train.graph.graph import Graph
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.ops import (
     Activate,
     Add,
@@ -41,36 +43,41 @@ _PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
 
 
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
-                *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-                ) -> None:
+                *, mean: float | Sequence[float] | None = None,
+                std: float | Sequence[float] | None = None,
+                input_format: ImageFormat | None = None) -> None:
     """Write a network to an ONNX file; ``path`` holds either the old file or all of the new one.
 
     The file has one input ``input``, float32 ``(n, channels, rows, cols)``, and one output
-    ``logits``, float32 ``(n, classes)``. Needs the package ``onnx``, on a PC.
+    ``logits``, float32 ``(n, classes)``. Its metadata say which images it takes (docs/images.md).
+    Needs the package ``onnx``, on a PC.
 
     Args:
         graph: the network.
         params: its parameters by layer name.
         path: the file.
-        mean: taken from every image, per channel; None for no normalisation.
-        std: divides every image then, per channel.
+        mean: taken from every image, a number or one per channel; None for no normalisation.
+        std: divides every image then, likewise.
+        input_format: the images that the network was made for (``Model.input_format``).
 
     Raises:
-        BadInput: parameters that do not fit, or a folder that cannot be written.
+        BadInput: parameters that do not fit, odd numbers, or a folder that cannot be written.
         MissingTool: the package ``onnx`` is not installed.
     """
-    write_atomic(path, to_proto(graph, params, mean, std).SerializeToString())
+    form = (ANY_IMAGES if input_format is None else input_format).with_given(
+        graph.input_shape[0], None, mean, std)
+    write_atomic(path, to_proto(graph, params, form).SerializeToString())
 
 
-def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[float] | None = None,
-             std: Sequence[float] | None = None) -> Any:
+def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat = ANY_IMAGES
+             ) -> Any:
     """Return the ONNX ``ModelProto`` of a network; see :func:`export_onnx`."""
     onnx = need("onnx", "writing ONNX files")
     check_graph_params(graph, params)
     writer = _Writer(onnx, graph)
     first = INPUT
-    if mean is not None or std is not None:
-        first = writer.normalise(mean or (0.0,), std or (1.0,))
+    if form.normalisation is not None:
+        first = writer.normalise(form.normalisation.mean, form.normalisation.std)
     for op, sources in zip(graph.ops, graph.sources):
         writer.node(op, [first if place == FROM_INPUT else graph.ops[place].name
                          for place in sources], params.get(op.name))
@@ -88,6 +95,7 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], mean: Sequence[flo
             writer.constants),
         producer_name="pynq_train", opset_imports=[helper.make_opsetid("", OPSET)])
     proto.ir_version = IR_VERSION
+    write_metadata(proto, form)
     onnx.checker.check_model(proto)
     return proto
 

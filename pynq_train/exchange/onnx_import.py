@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
 from pynq_train.exchange.onnx_constants import computed
+from pynq_train.exchange.onnx_metadata import with_metadata
 from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node, computes_with_batch
 from pynq_train.exchange.packages import need
 from pynq_train.files import path_text
@@ -27,22 +29,32 @@ _DOMAINS = ("", "ai.onnx")
 _MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
-def from_onnx(path: str | os.PathLike[str]) -> Model:
+def from_onnx(path: str | os.PathLike[str], *,
+              input_range: Sequence[float] | None = None,
+              mean: float | Sequence[float] | None = None,
+              std: float | Sequence[float] | None = None, layout: str | None = None,
+              calibrate: Any = None) -> Model:
     """Return the network of an ONNX file, with its weights.
 
     The file has one input ``(n, channels, rows, cols)`` or ``(n, features)`` and one output of
     logits; an input ``(n, rows, cols, channels)`` that is transposed first will do. A Softmax at
     the end is left out, since loss and softmax follow by themselves. What nodes compute of
-    constants is a constant. A batch normalisation keeps its running statistics. Needs the package
-    ``onnx``, on a PC.
+    constants is a constant. A batch normalisation keeps its running statistics. What the file's
+    metadata say of the images counts (docs/images.md). Needs the package ``onnx``, on a PC.
+
+    Args:
+        path: the file.
+        input_range, mean, std, layout, calibrate: the images that it was made for, and typical
+            ones: see :meth:`~pynq_train.graph.model.Model.with_images`.
 
     Raises:
-        BadInput: no such file, or not an ONNX file.
+        BadInput: no such file, or not an ONNX file; or odd numbers of the images.
         UnsupportedModel: names every node that has no counterpart and what could replace it.
         MissingTool: the package ``onnx`` is not installed.
 
     Warns:
-        UserWarning: two nodes have the same weights.
+        ModelWarning: two nodes have the same weights, or the metadata say something of the images
+            that the network does not hold to.
     """
     name = path_text(path, "model file")
     refuse_other_kinds(name, ONNX)
@@ -61,7 +73,8 @@ def from_onnx(path: str | os.PathLike[str]) -> Model:
         lines = str(error).splitlines() or [type(error).__name__]
         raise BadInput(f"model file {name!r} is damaged or not a model", expected="an ONNX file",
                        found=lines[0], fix="export it again") from None
-    return from_proto(proto, Path(name).stem)
+    return from_proto(proto, Path(name).stem).with_images(
+        input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
 
 
 def from_proto(proto: Any, name: str) -> Model:
@@ -98,7 +111,7 @@ def from_proto(proto: Any, name: str) -> Model:
             constants.update(made)
         else:
             values[node.output] = made
-    return draft.finish(values.get(graph.output[0].name))
+    return with_metadata(draft.finish(values.get(graph.output[0].name)), proto)
 
 
 def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[str, Array] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -28,7 +29,11 @@ _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}
 """Place of the argument ``inplace`` in functions."""
 
 
-def from_torch(module: Any, example: Any) -> Model:
+def from_torch(module: Any, example: Any, *,
+               input_range: Sequence[float] | None = None,
+               mean: float | Sequence[float] | None = None,
+               std: float | Sequence[float] | None = None, layout: str | None = None,
+               calibrate: Any = None) -> Model:
     """Return the network of a ``torch.nn.Module``, with its weights.
 
     The module is traced symbolically: its ``forward`` takes one tensor of images and yields
@@ -41,14 +46,16 @@ def from_torch(module: Any, example: Any) -> Model:
     Args:
         module: the network; it is not changed.
         example: an input ``(n, channels, rows, cols)`` or ``(n, features)``, a tensor or array.
+        input_range, mean, std, layout, calibrate: the images that it was made for, and typical
+            ones: see :meth:`~pynq_train.graph.model.Model.with_images`.
 
     Raises:
-        BadInput: the example has another shape.
+        BadInput: the example has another shape; or odd numbers of the images.
         UnsupportedModel: names every part that has no counterpart and what could replace it.
         MissingTool: the package ``torch`` is not installed.
 
     Warns:
-        UserWarning: a module with weights is called twice, or nothing learns in it.
+        ModelWarning: a module with weights is called twice, or nothing learns in it.
     """
     torch = need("torch", "reading PyTorch modules")
     fx = need("torch.fx", "reading PyTorch modules")
@@ -57,7 +64,9 @@ def from_torch(module: Any, example: Any) -> Model:
     sizes = tuple(getattr(example, "shape", ()))
     draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2, images=sizes[0])
     reading = _Reading(torch, fx, draft, _traced(fx, module), example)
-    return draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
+    made = draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
+    return made.with_images(
+        input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
 
 
 class _Reading:

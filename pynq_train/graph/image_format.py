@@ -1,4 +1,4 @@
-"""What images a network was made for: range of the values, mean and deviation per channel.
+"""What images a network was made for: range, mean and deviation per channel, order of axes.
 
 It belongs to the model as the weights do: it is imported, saved, shown and exported with them.
 """
@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
 
 UINT8_RANGE = (0.0, 1.0)
 """Range over which uint8 images are spread where nobody has said another one: division by 255."""
+BYTE_RANGE = (0.0, 255.0)
+CHANNELS_FIRST, CHANNELS_LAST = LAYOUTS = ("channels first", "channels last")
+"""Order of the axes of images."""
+_LEAST_BYTE_STD = 16.0
+"""A network that divides its images by this or more was not made for images of 0..1."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,19 @@ class ImageFormat:
         input_range: lowest and highest value; None: nobody has said one, nor has it been trained.
         normalisation: None to leave the values as they are.
         stated: somebody has said the range; else it is that of the images of a training.
+        layout: order of the axes, which counts where their sizes leave a choice.
     """
 
     input_range: tuple[float, float] | None = None
     normalisation: Normalisation | None = None
     stated: bool = True
+    layout: str = CHANNELS_FIRST
 
     @classmethod
     def make(cls, channels: int, input_range: Sequence[float] | None = None,
              mean: float | Sequence[float] | None = None,
-             std: float | Sequence[float] | None = None) -> ImageFormat:
+             std: float | Sequence[float] | None = None, layout: str = CHANNELS_FIRST
+             ) -> ImageFormat:
         """Return the format of what a user says.
 
         Args:
@@ -64,10 +72,14 @@ class ImageFormat:
             input_range: lowest and highest value, None for an unknown range.
             mean: a number, or one per channel, in the units of the range (default: 0).
             std: likewise, above 0 (default: 1).
+            layout: ``channels first`` or ``channels last``.
 
         Raises:
-            BadInput: numbers that are not finite, not in order, or not as many as channels.
+            BadInput: numbers that are not finite, not in order, or not as many as channels; or
+                another layout.
         """
+        if layout not in LAYOUTS:
+            raise BadInput("layout", expected=" or ".join(map(repr, LAYOUTS)), found=repr(layout))
         span = None
         if input_range is not None:
             values = _numbers("input_range", input_range)
@@ -76,25 +88,40 @@ class ImageFormat:
                                found=repr(input_range), fix="for pixels: input_range=(0, 255)")
             span = (values[0], values[1])
         if mean is None and std is None:
-            return cls(span)
+            return cls(span, layout=layout)
         means, stds = (_each("mean", 0.0 if mean is None else mean, channels),
                        _each("std", 1.0 if std is None else std, channels))
         if min(stds) <= 0:
             raise BadInput("std", expected="numbers above 0", found=repr(std))
-        return cls(span, Normalisation(means, stds))
+        return cls(span, Normalisation(means, stds), layout=layout)
 
     def with_given(self, channels: int, input_range: Sequence[float] | None,
-                   mean: float | Sequence[float] | None, std: float | Sequence[float] | None
-                   ) -> ImageFormat:
+                   mean: float | Sequence[float] | None, std: float | Sequence[float] | None,
+                   layout: str | None = None) -> ImageFormat:
         """Return this format with what a user says instead; None leaves a part as it is.
 
         Raises:
             BadInput: as of :meth:`make`.
         """
-        given = self.make(channels, input_range, mean, std)
+        given = self.make(channels, input_range, mean, std, layout or self.layout)
         stated = self.stated or input_range is not None
         return ImageFormat(given.input_range or self.input_range,
-                           given.normalisation or self.normalisation, stated)
+                           given.normalisation or self.normalisation, stated, given.layout)
+
+    def implied(self) -> ImageFormat:
+        """Return this format with the range of pixels that its normalisation is for.
+
+        Mean and deviation that are those of bytes, or of bytes divided by 255, say so; of others no
+        range is known.
+        """
+        norm = self.normalisation
+        if norm is None or self.input_range is not None or min(norm.mean) < 0:
+            return self
+        if max(norm.mean) <= BYTE_RANGE[1] and min(norm.std) >= _LEAST_BYTE_STD:
+            return replace(self, input_range=BYTE_RANGE)
+        if max(norm.mean) <= UINT8_RANGE[1] and max(norm.std) <= UINT8_RANGE[1]:
+            return replace(self, input_range=UINT8_RANGE)
+        return self
 
     def __str__(self) -> str:
         """Return the format in words: ``images of 0..1, mean 0.5, std 0.25``."""
@@ -105,13 +132,14 @@ class ImageFormat:
         if self.normalisation is not None:
             text += (f", mean {_list(self.normalisation.mean)}"
                      f", std {_list(self.normalisation.std)}")
-        return text
+        return f"{text}, {self.layout}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint or the metadata of an ONNX file."""
         norm = self.normalisation
         return {"input_range": None if self.input_range is None else list(self.input_range),
-                "stated": self.stated, "normalisation": None if norm is None else norm.to_dict()}
+                "stated": self.stated, "normalisation": None if norm is None else norm.to_dict(),
+                "layout": self.layout}
 
     @classmethod
     def from_dict(cls, data: Any, channels: int) -> ImageFormat:
@@ -122,17 +150,18 @@ class ImageFormat:
         """
         try:
             span, norm = data.get("input_range"), data.get("normalisation")
-            made = cls.make(channels, span)
+            layout = data.get("layout", CHANNELS_FIRST)
+            made = cls.make(channels, span, layout=layout)
             if norm is not None:
                 normalisation = Normalisation.from_dict(norm)
-                made = cls.make(channels, span, normalisation.mean, normalisation.std)
+                made = cls.make(channels, span, normalisation.mean, normalisation.std, layout)
             stated = data.get("stated", True)
         except (AttributeError, TypeError) as error:
             raise BadInput(f"saved format of the images is malformed ({error})") from None
         if not isinstance(stated, bool):
             raise BadInput("saved format of the images: stated", expected="true or false",
                            found=repr(stated))
-        return cls(made.input_range, made.normalisation, stated)
+        return replace(made, stated=stated)
 
 
 ANY_IMAGES = ImageFormat()

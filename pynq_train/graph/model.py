@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.graph import Graph
@@ -21,6 +22,8 @@ class Model:
         input_format: the images that it was made for.
         frozen: parameters that a learner leaves as they are unless they are named for it
             (``trainable="*"``): ``conv1.weight``.
+        sample: typical images, as users have them: a learner takes the ranges of its feature maps
+            from them (``Learner.calibrate``) before it first evaluates. None for none.
 
     Raises:
         BadInput: the parameters do not fit the graph, or ``frozen`` names something else.
@@ -30,6 +33,7 @@ class Model:
     params: Mapping[str, LayerParams]
     input_format: ImageFormat = ANY_IMAGES
     frozen: frozenset[str] = frozenset()
+    sample: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -38,6 +42,26 @@ class Model:
         if unknown:
             raise BadInput("frozen", expected="names of parameters: LAYER.weight, LAYER.bias",
                            found=", ".join(unknown))
+
+    def with_images(self, *, input_range: Sequence[float] | None = None,
+                    mean: float | Sequence[float] | None = None,
+                    std: float | Sequence[float] | None = None, layout: str | None = None,
+                    calibrate: Any = None) -> Model:
+        """Return this model with what a user says of its images; None leaves a part as it is.
+
+        Args:
+            input_range: lowest and highest value, such as ``(0, 255)``.
+            mean, std: a number or one per channel: the network sees ``(image - mean) / std``.
+            layout: ``channels last`` or ``channels first``, where sizes leave a choice.
+            calibrate: typical images, for ``sample``.
+
+        Raises:
+            BadInput: numbers that are none, or not as many as channels; another layout.
+        """
+        form = self.input_format.with_given(self.graph.input_shape[0], input_range, mean, std,
+                                            layout)
+        return replace(self, input_format=form,
+                       sample=self.sample if calibrate is None else calibrate)
 
     def _parts(self) -> set[str]:
         """Return the names of all parameters that can learn."""

@@ -7,34 +7,37 @@ from dataclasses import replace
 
 import numpy as np
 
-from pynq_train.errors import UnsupportedModel
+from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import BatchNorm, Conv, Dense, Op
-from pynq_train.graph.params import LayerParams, check_graph_params
+from pynq_train.graph.params import LayerParams
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers.supported import check_values
 
 
-def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
+def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | None = None
+                   ) -> Model:
     """Return the network without batch normalisations, with the same output in evaluation.
 
     Each is folded, with its running statistics, into the convolution or Dense layer that it reads:
     ``W' = W * s`` and ``b' = beta + (b - mean) * s`` with ``s = gamma / sqrt(variance + eps)`` per
     output channel. That layer keeps its name and gets a bias. Training then goes on as with frozen
-    normalisations.
+    normalisations. The images of a model stay those that it was made for; weights that were frozen
+    stay frozen, a new bias is frozen where beta was (and the bias before it, if there was one).
 
     Args:
-        graph: the network.
-        params: its parameters by layer name; they stay as they are.
+        network: a model, which stays as it is; or a graph.
+        params: of a graph: its parameters by layer name.
 
     Raises:
-        BadInput: the parameters do not fit the graph.
+        BadInput: the parameters do not fit the graph, or are missing, or given beside a model's.
         UnsupportedModel: a normalisation follows something else, or a layer that others read too;
             or folded weights leave the range of the engine's masters, as those of a normalisation
             of small values do (-8 to 8). All of them are named.
     """
-    check_graph_params(graph, params)
+    model = _given(network, params)
+    graph, params = model.graph, model.params
     readers: dict[int, int] = {}
     for sources in graph.sources:
         for place in sources:
@@ -42,6 +45,7 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
     moved: dict[str, str] = {}
     folded = dict(params)
     biased: set[str] = set()
+    frozen = model.frozen
     refused: list[str] = []
     for op, (place, *_) in zip(graph.ops, graph.sources):
         if not isinstance(op, BatchNorm):
@@ -52,7 +56,8 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
         elif readers[place] > 1:
             refused.append(f"{op.name} ({before.name} is read by others too)")
         else:
-            folded[before.name] = _folded(folded[before.name], folded.pop(op.name), op.eps)
+            folded[before.name] = _folded(params[before.name], folded.pop(op.name), op.eps)
+            frozen = _frozen(frozen, before, op)
             moved[op.name] = before.name
             biased.add(before.name)
     if refused:
@@ -66,7 +71,25 @@ def fold_batchnorm(graph: Graph, params: Mapping[str, LayerParams]) -> Model:
     # Names that say no more than "the operation before" are left out, as in a graph built by hand.
     plain = tuple(replace(op, inputs=()) if op.inputs == (ops[at - 1].name if at else "input",)
                   else op for at, op in enumerate(ops))
-    return Model(Graph.build(graph.input_shape, plain, graph.name), folded)
+    return replace(model, graph=Graph.build(graph.input_shape, plain, graph.name), params=folded,
+                   frozen=frozen)
+
+
+def _given(network: Model | Graph, params: Mapping[str, LayerParams] | None) -> Model:
+    """Return what the caller has given as a model; see :func:`fold_batchnorm`."""
+    if isinstance(network, Model) and params is None:
+        return network
+    if isinstance(network, Graph) and params is not None:
+        return Model(network, params)
+    raise BadInput("fold_batchnorm", expected="a Model alone, or a Graph and its parameters",
+                   found=f"{type(network).__name__} and {type(params).__name__}")
+
+
+def _frozen(frozen: frozenset[str], layer: Conv | Dense, norm: BatchNorm) -> frozenset[str]:
+    """Return the names of frozen parameters behind folding ``norm`` into ``layer``."""
+    biases = {f"{norm.name}.bias", *([f"{layer.name}.bias"] if layer.bias else [])}
+    kept = frozen - {f"{norm.name}.weight", *biases}
+    return kept | {f"{layer.name}.bias"} if biases <= frozen else kept
 
 
 def _rewired(graph: Graph, op: Op, sources: tuple[int, ...], moved: Mapping[str, str],

@@ -270,8 +270,9 @@ class Session:
             Outcome, and logits ``(images, classes)``.
         """
         _, used, result, again = self._settled(images, labels)
-        outcome = replace(_outcome(self.records(self.evaluation), result, len(images), used),
-                          again=again)
+        said = self.records(self.evaluation)
+        outcome = replace(_outcome(said, result, len(images), used), again=again,
+                          beyond=self._beyond(said, used))
         shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
         raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
@@ -381,6 +382,12 @@ class Session:
         params = plan_params(self.plan, used, None)
         params = replace(params, softmax={**params.softmax, "valid": len(images)})
         self._put("step_block", pack_step_block(self.plan, params))
+
+    def _beyond(self, said: RunRecords, used: StepExponents) -> dict[str, float]:
+        """Return powers of two that bound the values of layers that saturate."""
+        return {f"{spec.name}.y": float(np.ldexp(1.0, bits.bit_length() + own.forward_sum))
+                for spec, bits, own in zip(self.plan.specs, said.measures.forward, used.layers)
+                if said.saturations.get(f"{spec.name}.y")}
 
     def _check_unchanged(self, before: Mapping[str, Array]) -> None:
         for symbol, data in self.snapshot().items():

@@ -34,6 +34,7 @@ class StepOutcome:
         counters: counter registers of the run.
         tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
         again: images of an evaluation that were run again with more room for their ranges.
+        beyond: of an evaluation: by tensor that still saturates, a bound of its values.
     """
 
     loss_sum: float
@@ -44,6 +45,7 @@ class StepOutcome:
     counters: Mapping[str, int]
     tensors: Mapping[str, int] = field(default_factory=dict)
     again: int = 0
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer(Protocol):

@@ -31,7 +31,7 @@ def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
         for part in _parts(trainer, source):
             outcome, logits = trainer.evaluate(source.take(part),
                                                None if labels is None else labels[part])
-            check_outcome(outcome, warned)
+            check_outcome(outcome, f"{trainer.plan.specs[-1].name}.y", warned)
             yield outcome, logits
 
 

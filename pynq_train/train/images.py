@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class ImageSource:
         if array.ndim == 0 or array.size == 0:
             raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
         check_dtype(array, form)
-        self._given, self._x = array, find_layout(array.shape, input_shape).apply(array)
+        self._given, self._x = array, find_layout(
+            array.shape, input_shape, form.layout).apply(array)
         self._shape = input_shape
         self.form = form
         low, high, largest = np.inf, -np.inf, 0.0
@@ -169,12 +171,12 @@ def trained_format(source: ImageSource) -> ImageFormat:
                 measured = (least, most)
         if low == high:
             measured = (low - 1.0, high + 1.0)
-    return ImageFormat(measured, form.normalisation, stated=False)
+    return replace(form, input_range=measured, stated=False)
 
 
 def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
-    source = ImageSource(x, input_shape, ImageFormat(form.input_range, None, form.stated))
+    source = ImageSource(x, input_shape, replace(form, normalisation=None))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
         wide = chunk.astype(np.float64)

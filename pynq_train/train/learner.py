@@ -39,9 +39,9 @@ from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
     check_board,
+    check_count,
     check_given,
     check_pair,
-    flag,
     saved_smoothing,
     saving_of,
 )
@@ -117,6 +117,7 @@ class Learner:
                  class_names: Sequence[str] | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
+        self._sample = model.sample if isinstance(model, Model) else None
         if isinstance(model, Model):
             if isinstance(trainable, str) and trainable == "all":
                 trainable = model.trainable
@@ -156,9 +157,8 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
-        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
+                f"trainable {chosen}, {self.steps} steps{self._names}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -254,8 +254,14 @@ class Learner:
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
-        """Start from other weights, for example trained in float32; momentum becomes zero."""
+        """Start from other weights, for example trained in float32; momentum becomes zero.
+
+        Raises:
+            BadInput: they do not fit the network, or are no finite numbers.
+            UnsupportedModel: the engine's formats do not hold them; layers and values are named.
+        """
         check_params(self._layers, check_given(params))
+        check_values(f"network {self.graph.name!r}", params)
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)
@@ -307,10 +313,7 @@ class Learner:
         labels, names = self._numbered(y, len(source), learn=True)
         check_classes(labels, self.graph.classes, self._warned, names.names)
         check_outliers(source, self._warned)
-        if len(source) < self.batch * self.accumulate:
-            several = "" if self.accumulate == 1 else f"{self.accumulate} of "
-            raise BadInput("training images", found=len(source), fix="use a smaller batch",
-                           expected=f"at least one mini-batch ({several}{self.batch})")
+        check_count(len(source), self.batch, self.accumulate)
         validate = None
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
@@ -341,7 +344,7 @@ class Learner:
         """
         source = self._images(x)
         labels, names = self._numbered(y, len(source))
-        return answers.evaluate(self._open(), source, labels, self._warned, names.names)
+        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
 
     @in_turn
     def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
@@ -355,24 +358,28 @@ class Learner:
         Raises:
             BadInput: the images do not fit, or names are wanted and no class has one.
         """
-        named = self._names.answers if names is None else flag("names", names)
-        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
-        if named:
-            return self._names.named(found, self.graph.classes)
-        return found
+        answer = self._names.answer(names, self.graph.classes)
+        return answer(np.concatenate([part.argmax(axis=1) for part in self._outputs(x)]))
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
         """Return the network's output for each image, ``(n, classes)``."""
         return np.concatenate(list(self._outputs(x)))
 
+    @property
+    @in_turn
+    def calibrated(self) -> bool:
+        """Whether the ranges of all feature maps are known: from a training or a calibration."""
+        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
+                       .feature))
+
     @in_turn
     def calibrate(self, x: Any) -> None:
         """Take the ranges of all feature maps from images, without training.
 
         A network that was trained here knows its ranges, and gets room for these images as well;
-        an imported one measures them anew in each call until it is calibrated or trained. They are
-        saved with the learner.
+        an imported one measures them anew in each call until it is calibrated or trained (it is by
+        itself if the model has a ``sample``). They are saved with the learner.
 
         Args:
             x: images as for :meth:`fit`; a hundred typical ones do.
@@ -381,7 +388,7 @@ class Learner:
             BadInput: they do not fit the network.
         """
         source = self._images(x)
-        answers.calibrate(self._open(), source)
+        answers.calibrate(self._ready(), source)
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -392,23 +399,23 @@ class Learner:
         The file is replaced as a whole or not at all. A learner loaded from it goes on with the
         same bits.
         """
+        if self._sample is not None:
+            self._ready()
         save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
 
     @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
-        Its input are images as float32 ``(n, channels, rows, cols)`` before normalisation (uint8
-        divided by 255). The file holds the weights that are trained, as float32. Needs the
-        package ``onnx``, on a PC.
+        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range, before
+        normalisation; the metadata say so (docs/images.md). The file holds the weights that are
+        trained, as float32. Needs the package ``onnx``, on a PC.
 
         Raises:
             BadInput: the folder cannot be written.
             MissingTool: the package ``onnx`` is not installed.
         """
-        norm = self.normalisation
-        export_onnx(self.graph, self.params, path, mean=norm.mean if norm else None,
-                    std=norm.std if norm else None)
+        export_onnx(self.graph, self.params, path, input_format=self.input_format)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.
@@ -438,7 +445,8 @@ class Learner:
             loss, label_smoothing: another loss than the saved one.
             accumulate: another number of mini-batches for an update (an interrupted training can
                 then not be resumed).
-            input_range, mean, std: another format of the images than the saved one.
+            input_range, mean, std: another format of the images than the saved one (an interrupted
+                training can then not be resumed).
 
         Raises:
             BadInput: no such file, damaged, or not a saved learner.
@@ -463,18 +471,18 @@ class Learner:
                 used = learner._policy.exponents(learner.batch, training)
                 pack_step_block(learner._plan, plan_params(
                     learner._plan, used, SgdStep(0.0) if training else None))
+            channels = saved.graph.input_shape[0]
+            # Files of earlier releases have the normalisation alone.
+            form = ImageFormat.from_dict(state.get("input_format", state), channels)
+            learner.input_format = form.with_given(channels, input_range, mean, std)
             changed = changed_options({
                 "batch": (state["batch"], learner.batch),
                 "trainable": (state["trainable"], learner.trainable),
-                "accumulate": (state.get("accumulate", 1), learner.accumulate)})
+                "accumulate": (state.get("accumulate", 1), learner.accumulate),
+                "images": (str(form), str(learner.input_format))})
             learner.state = TrainState.from_dict(state, changed)
             learner._names = ClassNames.from_state(state, saved.graph.classes)
-            channels = saved.graph.input_shape[0]
             learner._has_weights = True
-            # Files of earlier releases have the normalisation alone.
-            learner.input_format = ImageFormat.from_dict(
-                state.get("input_format", state), channels).with_given(
-                    channels, input_range, mean, std)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
@@ -550,6 +558,15 @@ class Learner:
             self._backend = backend
         return self._trainer
 
+    def _ready(self) -> Trainer:
+        """Return the open trainer; the first time it takes its ranges from the model's sample."""
+        trainer = self._open()
+        if self._sample is not None:
+            if not self.calibrated:
+                answers.calibrate(trainer, self._images(self._sample))
+            self._sample = None
+        return trainer
+
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
@@ -564,7 +581,7 @@ class Learner:
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
         source = self._images(x)
-        for _, logits in answers.outputs(self._open(), source, self._warned):
+        for _, logits in answers.outputs(self._ready(), source, self._warned):
             yield logits
 
     def _state(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pynq_train.files.schema import (
     Text,
     Whole,
 )
+from pynq_train.graph.image_format import LAYOUTS
 from pynq_train.quant.loss import LOSSES
 from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally
 
@@ -45,7 +46,8 @@ STATE = Record({
     "normalise": Flag(), "normalisation": Maybe(_NORMALISATION),
     "input_format": Record({
         "input_range": Maybe(Items(Number(), least=2, most=2)), "stated": Flag(),
-        "normalisation": Maybe(_NORMALISATION)}),
+        "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS)},
+        optional=("layout",)),
     "class_names": Items(Text(MOST_NAME), most=MOST_COUNT), "names_answer": Flag(),
 }, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format",
              "class_names", "names_answer"))

@@ -36,15 +36,21 @@ def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
                   "saturate; scale the images", warned)
 
 
-def check_outcome(outcome: StepOutcome, warned: set[str]) -> None:
+def check_outcome(outcome: StepOutcome, logits: str, warned: set[str]) -> None:
     """Warn if values of an evaluation saturate that even the largest exponent does not hold.
 
     Args:
         outcome: of the evaluation, when its ranges were as wide as they can be.
+        logits: name of the tensor that holds the logits.
         warned: kinds of warnings given so far; a new one is added.
     """
-    found = ", ".join(f"{count} of {name}" for name, count in outcome.tensors.items() if count)
-    if found:
-        warn_once("saturated", f"values larger than the engine holds ({LARGEST_VALUE}) saturate: "
-                  f"{found}; scale the images, or say mean= and std= of them where the learner is "
-                  "made", warned)
+    found = [f"{count} of {name}" + (
+        f" (up to {outcome.beyond[name]:.6g})" if name in outcome.beyond else "")
+        for name, count in outcome.tensors.items() if count]
+    if not found:
+        return
+    wrong = (f"; {logits} are the logits, so answers may be wrong: divide weights and biases of "
+             "that layer, which changes no answer" if outcome.tensors.get(logits) else "")
+    warn_once("saturated logits" if wrong else "saturated", "values larger than the engine holds "
+              f"({LARGEST_VALUE}) saturate: {', '.join(found)}; scale the images, or say mean= and "
+              f"std= of them where the learner is made{wrong}", warned)

@@ -1,4 +1,4 @@
-"""Cycles of forty random networks, as predicted and as counted by the RTL, kept in a file.
+"""Programs, bins and cycles of forty random networks, as predicted and as counted, kept in a file.
 
 The fast tests hold the cycle model to the file, to the cycle; ``PYTHONPATH=tests python -m
 reference_models.recorded_cycles`` writes it anew from the compiled RTL.
@@ -11,11 +11,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from pynq_train.check import Coverage
 from pynq_train.check.random_nets import random_net
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.layers.fuse import fuse
-from pynq_train.schedule.lower.program import ProgramImage, build_training
+from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict_program
 
@@ -45,12 +46,20 @@ def training(seed: int) -> tuple[Plan, ProgramImage]:
 def predicted(seed: int) -> dict[str, Any]:
     """What schedule and cycle model say of a network; all of it is exact."""
     plan, program = training(seed)
+    evaluation = build_evaluation(plan)
+    coverage = Coverage()
+    for image in (program, evaluation):
+        coverage.add_program(image, plan)
+    bins = sorted(item for item in coverage.counts.items() if item[1])
     board = board_of(seed)
     memory = MemoryTiming(board.dram_bytes_per_cycle, read_latency_cycles=latency_of(seed))
     found = predict_program(program, board, plan.batch, memory)
     return {
         "descriptors": program.count, "memory_bytes": plan.memory.nbytes,
         "program": _digest(program.program + program.taps),
+        "evaluation": _digest(evaluation.program + evaluation.taps),
+        "regions": _digest(repr(plan.memory.regions).encode()),
+        "bins": _digest(repr(bins).encode()),
         "cycles": found.cycles, "macs": found.macs,
         "bytes_read": found.bytes_read, "bytes_written": found.bytes_written,
         "times": _digest(repr((found.starts, found.ends, found.arrays)).encode()),

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pynq_train as pt
+
 pytestmark = pytest.mark.medium
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "personalise_speaker.py"
@@ -61,3 +63,28 @@ def test_refusals(tmp_path: Path, arrays: dict[str, np.ndarray], text: str) -> N
     np.savez(data, **arrays)
     done = run(tmp_path, "--data", str(data))
     assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.needs("onnx")
+def test_a_network_from_an_onnx_file(tmp_path: Path) -> None:
+    rng = np.random.RandomState(0)
+    y = np.arange(90) % 3
+    x = rng.randint(0, 60, (90, 6, 6)).astype(np.uint8)
+    for i, label in enumerate(y):
+        x[i, 2 * label] += 150
+    np.savez(tmp_path / "data.npz", x_train=x[:60], y_train=y[:60], x_test=x[60:], y_test=y[60:])
+    net = pt.Sequential((1, 6, 6), "small").conv(4, 3).relu().dense(3).build()
+    learner = pt.Learner(net, batch=10, input_range=(0, 255), mean=64, std=64)
+    learner.fit(x[:60], y[:60], epochs=6, progress=False)
+    wanted = learner.evaluate(x[60:], y[60:]).accuracy
+    learner.export(tmp_path / "m.onnx")
+    script = EXAMPLE.with_name("import_network.py")
+    done = subprocess.run([sys.executable, str(script), "--model", str(tmp_path / "m.onnx"),
+                           "--data", str(tmp_path / "data.npz"), "--epochs", "1",
+                           "--out", str(tmp_path / "m.safetensors")],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "images of 0..255, mean 64, std 64, channels first>" in done.stdout
+    assert f"accuracy as imported: {wanted:.4f} of 30 images, 0 of them" in done.stdout
+    assert "accuracy behind 1 epochs: " in done.stdout
+    assert pt.load(tmp_path / "m.safetensors").calibrated

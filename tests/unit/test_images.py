@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,8 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.errors import BadInput, DataWarning
-from pynq_train.graph.image_format import ImageFormat
+from pynq_train.errors import BadInput, DataWarning, UnsupportedModel
+from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.images import (
     REFUSED_TIMES,
     WARNED_TIMES,
@@ -82,6 +85,47 @@ def test_every_layout_is_found_by_brute_force() -> None:
             assert sorted(found.ravel()) == sorted(array.ravel())
 
 
+def test_the_models_layout_decides_where_sizes_leave_a_choice() -> None:
+    shape = (4, 4, 4)
+    many = np.arange(2 * 64).reshape(2, 4, 4, 4)
+    assert np.array_equal(find_layout(many.shape, shape).apply(many), many)
+    last = find_layout(many.shape, shape, CHANNELS_LAST)
+    assert np.array_equal(last.apply(many), many.transpose(0, 3, 1, 2))
+    # Sizes that leave no choice are not overruled.
+    for own in (CHANNELS_FIRST, CHANNELS_LAST):
+        assert find_layout((2, 3, 5, 4), COLOUR, own).axes == (0, 1, 2)
+        assert find_layout((2, 5, 4, 3), COLOUR, own).axes == (2, 0, 1)
+    net = pt.Sequential(shape).conv(4, 3).dense(3).build()
+    model = pt.Model(net, pt.Learner(net).params)
+    x = many.astype(np.float32) / 128
+    wanted = pt.Learner(model).logits(x.transpose(0, 3, 1, 2))
+    assert np.array_equal(pt.Learner(model.with_images(layout="channels last")).logits(x), wanted)
+    assert not np.array_equal(pt.Learner(model).logits(x), wanted)
+    with pytest.raises(BadInput, match="layout: expected 'channels first' or 'channels last', fo"):
+        model.with_images(layout="NHWC")
+
+
+def test_the_layout_stays_through_training_and_files(net: pt.Graph, tmp_path: Path) -> None:
+    x, y = data_of()
+    model = pt.Model(net, pt.Learner(net).params).with_images(layout=CHANNELS_LAST)
+    learner = pt.Learner(model, batch=8, normalise=True)
+    learner.fit(x, y, progress=False)
+    assert learner.input_format.layout == CHANNELS_LAST
+    learner.save(tmp_path / "m.safetensors")
+    assert pt.load(tmp_path / "m.safetensors").input_format == learner.input_format
+    assert copy.deepcopy(learner).input_format == learner.input_format
+
+
+@pytest.mark.parametrize(("mean", "std", "wanted"), [
+    (0, 255, (0, 255)), (127.5, 127.5, (0, 255)), (33.3, 78.6, (0, 255)), (0.13, 0.3, (0, 1)),
+    (0.5, 0.5, (0, 1)), (0, 1, (0, 1)), (-40, 20, None), (0.5, 2, None), (300, 80, None),
+    (0, 0.01, (0, 1))])
+def test_a_normalisation_says_which_pixels_it_is_for(mean: float, std: float, wanted: Any) -> None:
+    form = ImageFormat.make(1, None, mean, std)
+    assert form.implied().input_range == wanted
+    assert form.with_given(1, (-1, 1), None, None).implied().input_range == (-1, 1)
+
+
 def test_images_are_padded_where_that_is_asked_for() -> None:
     out = pad_images(pixels(2, 1, 5, 4).astype(np.float32), 7, 6)
     assert out.shape == (2, 1, 7, 6) and not out[:, :, 0].any() and out[:, :, 1, 1:5].any()
@@ -119,7 +163,8 @@ def test_values_that_are_no_numbers() -> None:
     good = np.zeros((2, 1, 4, 4))
     for bad, text in ((good + np.inf, "expected finite float32 numbers, found inf"),
                       (good + np.nan, "found nan at"), (good.astype(complex), "dtype complex128"),
-                      (good.astype(str), "found dtype <U"), (good.astype(object), "dtype object")):
+                      (good.astype(str), "found dtype <U"), (good.astype(object), "dtype object"),
+                      (np.inf, r"found shape \(\)")):
         with pytest.raises(BadInput, match=text):
             prepare_images(bad, (1, 4, 4))
 
@@ -206,7 +251,7 @@ def test_a_refused_first_training_leaves_no_format(net: pt.Graph) -> None:
 def test_a_stated_format_is_part_of_the_model(net: pt.Graph, tmp_path: Path) -> None:
     x, _ = data_of()
     learner = pt.Learner(net, batch=8, input_range=(0, 255), mean=128, std=64)
-    assert str(learner.input_format) == "images of 0..255, mean 128, std 64"
+    assert str(learner.input_format) == "images of 0..255, mean 128, std 64, channels first"
     wanted = learner.logits(x.astype(np.float32))
     for same in (x, x.astype(np.int64), x.astype(np.float64), x[:, None], x[..., None]):
         assert np.array_equal(learner.logits(same), wanted)
@@ -262,6 +307,42 @@ def test_an_evaluation_that_leaves_the_ranges_is_run_again(net: pt.Graph) -> Non
     assert learner.evaluate(x, y).again == 0
 
 
+def test_a_models_sample_gives_it_its_ranges(net: pt.Graph, tmp_path: Path) -> None:
+    x, _ = data_of(40)
+    model = pt.Model(net, pt.Learner(net, seed=3).params).with_images(input_range=(0, 1))
+    by_hand = pt.Learner(model, batch=8)
+    assert not by_hand.calibrated
+    by_hand.predict(x)
+    assert not by_hand.calibrated
+    by_hand.calibrate(x[:16])
+    learner = pt.Learner(model.with_images(calibrate=x[:16]), batch=8)
+    assert np.array_equal(learner.logits(x[16:]), by_hand.logits(x[16:]))
+    assert by_hand.calibrated and learner.calibrated
+    saved = pt.Learner(model.with_images(calibrate=x[:16]), batch=8)
+    saved.save(tmp_path / "m.safetensors")
+    loaded = pt.load(tmp_path / "m.safetensors", board="golden")
+    assert loaded.calibrated
+    assert np.array_equal(loaded.logits(x[16:]), by_hand.logits(x[16:]))
+    with pytest.raises(BadInput, match="images: expected shape"):
+        pt.Learner(model.with_images(calibrate=x[:, :3]), batch=8).predict(x)
+
+
+def test_given_parameters_that_no_master_holds_are_refused(net: pt.Graph) -> None:
+    learner = pt.Learner(net, batch=8)
+    x, _ = data_of()
+    params, before = learner.params, learner.logits(x)
+    for part, value in (("weight", 8.5), ("bias", -9.0), ("weight", 1e38)):
+        array = getattr(params["conv1"], part).copy()
+        array.flat[-1] = value
+        bad = {**params, "conv1": replace(params["conv1"], **{part: array})}
+        text = f"that the engine does not hold: conv1 .{part}. holds {abs(value):.4g}"
+        with pytest.raises(UnsupportedModel, match=re.escape(text).replace(r"\.", ".")):
+            learner.set_params(bad)
+        assert np.array_equal(learner.logits(x), before)
+    learner.set_params(params)
+    assert np.array_equal(learner.logits(x), before)
+
+
 def test_values_that_no_exponent_holds_get_one_warning(net: pt.Graph) -> None:
     x = np.random.default_rng(0).standard_normal((8, 1, 6, 6)).astype(np.float32)
     learner = pt.Learner(net, batch=8)
@@ -270,6 +351,11 @@ def test_values_that_no_exponent_holds_get_one_warning(net: pt.Graph) -> None:
     with pytest.warns(DataWarning, match=r"larger than the engine holds \(32767\) saturate: "
                                          r"[1-9][0-9]* of conv1\.y"):
         pt.Learner(net, batch=8).logits(np.clip(x * 3e4, -32767, 32767))
+    params = pt.Learner(net).params
+    params["dense1"] = replace(params["dense1"], weight=params["dense1"].weight * 50)
+    with pytest.warns(DataWarning, match=r"of dense1\.y \(up to [0-9]+\); .*; "
+                      r"dense1\.y are the logits, so answers may be wrong: divide weights and"):
+        pt.Learner(pt.Model(net, params), batch=8).logits(x * 4e3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pt.Learner(net, batch=8).logits(x)

@@ -139,13 +139,13 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
 
 def test_a_normalisation_in_front_belongs_to_the_images(rng: np.random.Generator) -> None:
     for front, text in (
-            (layers.Rescaling(1 / 127.5, offset=-1), "mean 127.5, std 127.5"),
+            (layers.Rescaling(1 / 127.5, offset=-1), "images of 0..255, mean 127.5, std 127.5"),
             (layers.Normalization(mean=[0.5, 0.25], variance=[4.0, 1.0]),
-             "mean 0.5, 0.25, std 2, 1")):
+             "images of any range, mean 0.5, 0.25, std 2, 1")):
         model = keras.Sequential([keras.Input((6, 6, 2)), front, layers.Conv2D(4, 3),
                                   layers.Flatten(), layers.Dense(3)])
         imported = pt.from_keras(model)
-        assert str(imported.input_format) == f"images of any range, {text}"
+        assert str(imported.input_format) == f"{text}, channels last"
         norm = imported.input_format.normalisation
         assert norm is not None
         x = rng.random((3, 6, 6, 2)).astype(np.float32)
@@ -176,7 +176,7 @@ def test_layers_with_weights_that_are_called_twice_are_announced(rng: np.random.
     conv = layers.Conv2D(4, 3, padding="same", name="both")
     model = keras.Model(start, layers.Dense(3)(layers.GlobalAveragePooling2D()(
         conv(layers.ReLU()(conv(start))))), name="tied")
-    with pytest.warns(UserWarning, match="'tied': both, both_2 share one tensor of weights"):
+    with pytest.warns(pt.ModelWarning, match="'tied': both, both_2 share one tensor of weights"):
         compare(randomised(model, rng), rng, softmax=False)
 
 
@@ -276,3 +276,26 @@ def test_pooling_of_any_window_runs_on_the_engine(rng: np.random.Generator) -> N
     assert [(p.kernel, p.stride, p.pad_top, p.pad_left) for p in pools] == [(3, 2, 0, 1),
                                                                            (2, 1, 0, 0)]
     assert pools[0].out_shape == (4, 5, 5)
+
+
+def test_layers_keep_their_names() -> None:
+    start = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, use_bias=False, name="one")(start)
+    x = layers.BatchNormalization(name="two")(x)
+    x = skip = layers.ReLU(max_value=6.0, name="three")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="four", activation="relu")(x)
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="relu", name="five")(x)
+    x = layers.Add(name="six")([x, skip, x])
+    x = layers.Activation("relu", name="seven")(x)
+    x = layers.Concatenate(name="eight")([x, skip])
+    x = layers.MaxPooling2D(2, name="nine")(x)
+    x = layers.AveragePooling2D(3, strides=1, name="ten")(x)
+    x = layers.Dropout(0.5, name="eleven")(x)
+    y = layers.GlobalAveragePooling2D(name="twelve")(x)
+    x = layers.Flatten(name="thirteen")(x)
+    x = layers.Add(name="fifteen")([layers.Dense(16, activation="relu", name="fourteen")(x), y])
+    x = layers.Dense(3, name="sixteen")(x)
+    assert [op.name for op in pt.from_keras(keras.Model(start, x)).graph.ops] == [
+        "one", "two", "three", "four", "four.act", "five.depthwise", "five", "five.act", "six.1",
+        "six", "seven", "eight", "nine", "ten", "eleven", "thirteen", "fourteen", "fourteen.act",
+        "twelve", "fifteen", "sixteen"]

@@ -65,6 +65,8 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
+    assert ({op.name for op in again.graph.ops if op.kind != "flatten"}
+            == {op.name for op in graph.ops if op.kind != "flatten"})
     if name in CONCATENATED:
         assert len(fuse(again.graph)) == len(fuse(graph))
     norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)
@@ -82,7 +84,7 @@ def test_normalisation_is_part_of_the_file(tmp_path: Path, rng: np.random.Genera
     close(runtime(tmp_path / "n.onnx", x), FloatTrainer(graph, params).logits((x - 0.5) / 2))
     again = pt.from_onnx(tmp_path / "n.onnx")
     assert [op.kind for op in again.graph.ops] == [op.kind for op in graph.ops]
-    assert str(again.input_format) == "images of any range, mean 0.5, std 2"
+    assert str(again.input_format) == "images of any range, mean 0.5, std 2, channels first"
 
 
 def test_a_trained_learner_predicts_the_same_in_onnx_runtime(tmp_path: Path) -> None:

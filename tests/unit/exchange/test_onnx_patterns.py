@@ -258,7 +258,7 @@ def test_weights_of_two_nodes_are_announced(tmp_path: Path) -> None:
     square = DRAW.normal(size=(4, 4, 1, 1)).astype(np.float32)
     nodes = [node(*FIRST), node("Conv", "c w4", "e"), node("Conv", "e w4", "g"), *tail("g")]
     path = written(tmp_path, nodes, {"w": CONV, "d": DENSE, "w4": square})
-    with pytest.warns(UserWarning, match="n_e, n_g share one tensor of weights"):
+    with pytest.warns(pt.ModelWarning, match="n_e, n_g share one tensor of weights"):
         pt.load(path)
 
 

@@ -246,7 +246,7 @@ def test_parameters_that_do_not_learn() -> None:
 
 def test_a_module_in_which_nothing_learns_says_so() -> None:
     module = nn.Sequential(nn.Linear(4, 3)).requires_grad_(False)
-    with pytest.warns(UserWarning, match="no parameter learns in the original; here all of them"):
+    with pytest.warns(pt.ModelWarning, match="no parameter learns in the original; here all of"):
         model = pt.from_torch(module, torch.zeros(1, 4))
     assert model.trainable == "all"
 
@@ -255,13 +255,13 @@ def test_weights_that_are_used_twice_are_announced() -> None:
     twice = net(lambda m, x: m.d(m.a(m.act(m.a(x))).mean((2, 3))), a=nn.Conv2d(4, 4, 3, padding=1),
                 act=nn.ReLU(), d=nn.Linear(4, 3))
     x = torch.randn(2, 4, 6, 6)
-    with pytest.warns(UserWarning, match=r"a, a_2 share one tensor of weights; .*own copy|a copy"):
+    with pytest.warns(pt.ModelWarning, match="a, a_2 share one tensor of weights; .*a copy of its"):
         model = pt.from_torch(twice, x)
     got = FloatTrainer(model.graph, model.params).logits(x.numpy())
     np.testing.assert_allclose(got, twice(x).detach().numpy(), rtol=1e-4, atol=1e-5)
     tied = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
     tied[2].weight = tied[0].weight
-    with pytest.warns(UserWarning, match="dense0, dense2 share one tensor"):
+    with pytest.warns(pt.ModelWarning, match="dense0, dense2 share one tensor"):
         pt.from_torch(tied, torch.zeros(1, 4))
     twice.a.requires_grad_(False)
     same(twice, x)  # what does not learn does not move apart: not a word
@@ -326,7 +326,8 @@ def test_a_normalisation_in_front_belongs_to_the_images() -> None:
     module.register_buffer("std", torch.tensor([0.5, 2.0]).view(2, 1, 1))
     x = torch.rand(4, 2, 6, 6)
     model = pt.from_torch(module, x)
-    assert str(model.input_format) == "images of any range, mean 0.2, -0.6, std 1, 4"
+    assert str(model.input_format) == ("images of any range, mean 0.2, -0.6, std 1, 4, "
+                                       "channels first")
     with torch.no_grad():
         want = module(x).numpy()
     np.testing.assert_allclose(pt.Learner(model, batch=4).logits(x.numpy()), want, atol=5e-3)

@@ -10,8 +10,9 @@ from reference_models import naive_graph
 from reference_models.dag_nets import batch, random_params
 
 import pynq_train as pt
-from pynq_train.errors import UnsupportedModel
+from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph import Add, BatchNorm, Conv, Dense, Graph, MaxPool2x2, Op, Relu, zoo
+from pynq_train.graph.image_format import CHANNELS_LAST, ImageFormat
 from pynq_train.layers import init_params
 
 NETWORKS = {
@@ -76,3 +77,27 @@ def test_a_normalisation_of_small_values_does_not_fit_the_masters() -> None:
     params["bn1"] = replace(norm, bias=norm.bias + 9)
     with pytest.raises(UnsupportedModel, match=r"folded .*c \(bias\) holds 9, .*divide its"):
         pt.fold_batchnorm(graph, params)
+
+
+def test_what_belongs_to_the_model_stays(rng: np.random.Generator) -> None:
+    graph = (pt.Sequential((1, 6, 6)).conv(2, 3, bias=False, name="a").norm().conv(2, 3, name="b")
+             .norm().dense(2, name="d").build())
+    form = ImageFormat.make(1, (0, 255), 128, 64, CHANNELS_LAST)
+    images = np.zeros((4, 6, 6), np.uint8)
+    model = pt.Model(graph, random_params(graph, rng), form, frozenset(
+        {"a.weight", "bn1.weight", "bn1.bias", "b.bias", "bn2.weight", "d.bias"}), images)
+    folded = pt.fold_batchnorm(model)
+    assert folded.input_format == form and folded.sample is images
+    # b's bias was frozen and beta was not: the new one, which is both, learns.
+    assert folded.frozen == {"a.weight", "a.bias", "d.bias"}
+    both = replace(model, frozen=model.frozen | {"bn2.bias"})
+    assert pt.fold_batchnorm(both).frozen == {"a.weight", "a.bias", "b.bias", "d.bias"}
+    assert pt.fold_batchnorm(replace(model, frozen=frozenset())).frozen == set()
+
+
+def test_a_graph_comes_with_parameters_and_a_model_without(rng: np.random.Generator) -> None:
+    graph = NETWORKS["last"]
+    params = random_params(graph, rng)
+    for wrong in ((graph,), (pt.Model(graph, params), params), ("last", params)):
+        with pytest.raises(BadInput, match="expected a Model alone, or a Graph and its param"):
+            pt.fold_batchnorm(*wrong)  # type: ignore[arg-type]

@@ -67,7 +67,8 @@ def test_load_returns_a_learner_or_a_model(net: Graph, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         pt.load("net.onnx", board="golden")
     assert str(caught.value) == (
-        "load of an ONNX file with board='golden': expected the path alone: the file is a model, "
+        "load of an ONNX file with board='golden': expected the path, and what its images are: "
+        "the file is a model, "
         "not a learner; use Learner(pynq_train.load(path), board=...)")
 
 
@@ -95,7 +96,7 @@ def test_texts_for_people_are_one_line(net: Graph, data: Data) -> None:
     assert repr(history).endswith(" %, interrupted>")
     model = pt.Model(net, init_params(net, 0))
     assert repr(model) == ("<Model small: input 1x6x6, 5 operations, 151 parameters, "
-                           "images of any range>")
+                           "images of any range, channels first>")
     assert repr(pt.data.Dataset(*data)) == "<Dataset: 52 images (1, 6, 6) float32, labels>"
     assert repr(pt.data.Dataset(data[0], None)).endswith("float32, no labels>")
 
