@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pynq_train.arrays import plain
+from pynq_train.backends.names import GOLDEN
 from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
@@ -20,6 +21,17 @@ def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
     if not isinstance(board, str):
         raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
     return board, flag("normalise", normalise)
+
+
+def refuse_fork(board: str) -> None:
+    """Raise BadInput, in a forked process, unless the board is golden: its memory is the process's.
+
+    ``board``: what the process that was forked has opened.
+    """
+    if board != GOLDEN:
+        raise BadInput(f"learner on {board} in a forked process",
+                       expected="the process that has opened the board",
+                       fix="close it before the fork, or load a saved one in the new process")
 
 
 def check_count(images: int, batch: int, accumulate: int) -> None:

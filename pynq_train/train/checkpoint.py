@@ -17,7 +17,10 @@ from pynq_train.exchange.file_kinds import LEARNER, refuse_other_kinds
 from pynq_train.files import parse_json, path_text, read_bytes, write_atomic
 from pynq_train.graph import Graph
 from pynq_train.layers import FusedLayer, fuse
+from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.run.masters import Masters
+from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
+from pynq_train.schedule.plan import Plan
 from pynq_train.train.state import STATE
 
 FORMAT = "pynq_train.learner"
@@ -103,6 +106,17 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if version == 2 and isinstance(state, dict) and "train" in state:
         state["trainable"] = state.pop("train")
     return Checkpoint(graph, masters, STATE.check(state, f"model file {name!r}: training state"))
+
+
+def check_exponents(plan: Plan, policy: ExponentPolicy) -> None:
+    """Check that steps can run with the exponents of a file.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    for training in (True, False):
+        used = policy.exponents(plan.batch, training)
+        pack_step_block(plan, plan_params(plan, used, SgdStep(0.0) if training else None))
 
 
 def _safetensors() -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
+from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
@@ -25,13 +25,12 @@ from pynq_train.images import check_units
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss, SgdStep
+from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -43,11 +42,12 @@ from pynq_train.train.arguments import (
     check_count,
     check_given,
     check_pair,
+    refuse_fork,
     saved_smoothing,
     saving_of,
 )
 from pynq_train.train.callbacks import UserCallback, as_callbacks
-from pynq_train.train.checkpoint import Checkpoint
+from pynq_train.train.checkpoint import Checkpoint, check_exponents
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.class_names import ClassNames
@@ -469,10 +469,7 @@ class Learner:
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
             learner._masters = dict(saved.masters)
             learner._take_policy(state["policy"])
-            for training in (True, False):  # ValueError, if no step could run with them
-                used = learner._policy.exponents(learner.batch, training)
-                pack_step_block(learner._plan, plan_params(
-                    learner._plan, used, SgdStep(0.0) if training else None))
+            check_exponents(learner._plan, learner._policy)
             channels = saved.graph.input_shape[0]
             # Files of earlier releases have the normalisation alone.
             form = ImageFormat.from_dict(state.get("input_format", state), channels)
@@ -543,10 +540,8 @@ class Learner:
 
     def _check_process(self) -> None:
         """Refuse a board that another process has opened; golden's memory is this one's own."""
-        if self._backend is not None and self.board != GOLDEN:
-            raise BadInput(f"learner on {self.board} in a forked process",
-                           expected="the process that has opened the board",
-                           fix="close it before the fork, or load a saved one in the new process")
+        if self._backend is not None:
+            refuse_fork(self.board)
 
     def _open(self) -> Trainer:
         if self._trainer is None and self.board == HLS_CSIM:
