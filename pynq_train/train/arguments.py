@@ -21,6 +21,14 @@ def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
     return board, flag("normalise", normalise)
 
 
+def check_count(images: int, batch: int, accumulate: int) -> None:
+    """Raise BadInput if there are fewer training images than those of an update."""
+    if images < batch * accumulate:
+        several = "" if accumulate == 1 else f"{accumulate} of "
+        raise BadInput("training images", found=images, fix="use a smaller batch",
+                       expected=f"at least one mini-batch ({several}{batch})")
+
+
 def flag(what: str, value: Any) -> bool:
     """Return True or False; BadInput for something else. ``what``: its name."""
     value = plain(value)

@@ -124,6 +124,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                       compiled)
 
 
+
 def _safetensors() -> Any:
     try:
         import safetensors.numpy

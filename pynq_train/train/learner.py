@@ -39,9 +39,9 @@ from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
     check_board,
+    check_count,
     check_given,
     check_pair,
-    flag,
     saving_of,
 )
 from pynq_train.train.callbacks import UserCallback, as_callbacks
@@ -167,9 +167,8 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
-        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
+                f"trainable {chosen}, {self.steps} steps{self._names}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -332,10 +331,7 @@ class Learner:
         labels, names = self._numbered(y, len(source), learn=True)
         check_classes(labels, self.graph.classes, self._warned, names.names)
         check_outliers(source, self._warned)
-        if len(source) < self.batch * self.accumulate:
-            several = "" if self.accumulate == 1 else f"{self.accumulate} of "
-            raise BadInput("training images", found=len(source), fix="use a smaller batch",
-                           expected=f"at least one mini-batch ({several}{self.batch})")
+        check_count(len(source), self.batch, self.accumulate)
         validate = None
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
@@ -380,11 +376,8 @@ class Learner:
         Raises:
             BadInput: the images do not fit, or names are wanted and no class has one.
         """
-        named = self._names.answers if names is None else flag("names", names)
-        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
-        if named:
-            return self._names.named(found, self.graph.classes)
-        return found
+        answer = self._names.answer(names, self.graph.classes)
+        return answer(np.concatenate([part.argmax(axis=1) for part in self._outputs(x)]))
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
