@@ -18,7 +18,7 @@ from typing import Any, overload
 from pynq_train import data
 from pynq_train.check import verify
 from pynq_train.data import load_data, load_digits, load_npy, load_npz
-from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError
+from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.files import path_text
 from pynq_train.graph import (
@@ -85,6 +85,7 @@ __all__ = [
     "Relu",
     "Relu6",
     "Sequential",
+    "TrainingWarning",
     "__version__",
     "callbacks",
     "data",

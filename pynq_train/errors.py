@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+_HERE = str(Path(__file__).parent)
 
 
 class PynqTrainError(Exception):
@@ -59,6 +64,59 @@ class BadInput(PynqTrainError):
 
 class DataWarning(UserWarning):
     """Data that are used as they are, but look as if something else was meant."""
+
+
+class LabelWarning(DataWarning):
+    """Labels from which not all classes can be learnt."""
+
+
+class OutlierWarning(DataWarning):
+    """A few values are so large that 16 bits hold next to nothing of the others."""
+
+
+class TrainingWarning(UserWarning):
+    """A training that runs, but does not do what trainings are for."""
+
+
+class DivergenceWarning(TrainingWarning):
+    """The loss rises, is stuck far above its start, or is no number any more."""
+
+
+class SaturationWarning(TrainingWarning):
+    """Values of a tensor saturate step after step."""
+
+
+class ClippingWarning(TrainingWarning):
+    """Weights, biases or their momentum stand at the limit of their format."""
+
+
+class StandstillWarning(TrainingWarning):
+    """Nothing, or a layer, does not learn: the rate is too small, or no gradient arrives."""
+
+
+class NormalisationWarning(TrainingWarning):
+    """A normalisation measures mean and deviation on too few values."""
+
+
+def warn_user(category: type[UserWarning], text: str) -> None:
+    """Warn at the line of the user's program that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+def warn_once(category: type[UserWarning], text: str, warned: set[str]) -> None:
+    """Warn of a kind of thing once.
+
+    Args:
+        category: class of the warning.
+        text: what was expected, what was found, and what to do.
+        warned: names of the classes that have been given; this one is added.
+    """
+    if category.__name__ not in warned:
+        warned.add(category.__name__)
+        warn_user(category, text)
 
 
 class ModelWarning(UserWarning):

@@ -7,7 +7,6 @@ way than it was meant gives a wrong answer without a word.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.arrays import Array
-from pynq_train.errors import BadInput, DataWarning
+from pynq_train.errors import BadInput, DataWarning, warn_user
 from pynq_train.graph.image_format import (
     BYTE_RANGE,
     CHANNELS_FIRST,
@@ -289,7 +288,7 @@ def warn_once(kind: str, text: str, warned: set[str]) -> None:
     """Warn, unless a warning of this kind has been given."""
     if kind not in warned:
         warned.add(kind)
-        warnings.warn(text, DataWarning, stacklevel=4)
+        warn_user(DataWarning, text)
 
 
 def prepare_images(x: Any, input_shape: Shape, *, mean: float | Sequence[float] | None = None,

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
                          seed=options.seed)
     print(f"{learner.graph.summary()}\n"
           f"{len(data.train)} training images, {len(data.test)} test images, mini-batch "
-          f"{options.batch}, {options.epochs} epochs, learning rate {options.lr} falling to 0\n"
+          f"{options.batch}, {options.epochs} epochs, learning rate {options.lr}\n"
           f"board {options.board}: forward, backward and update of every layer run there "
           "(a virtual board is built first, about a minute)", flush=True)
     with learner:

@@ -14,6 +14,7 @@ from pynq_train.cli.commands import (
     is_file_name,
     is_onnx,
     load_data,
+    named,
     parse_trainable,
     print_epoch,
     training_options,
@@ -22,7 +23,7 @@ from pynq_train.cli.commands import (
 from pynq_train.errors import BadInput
 from pynq_train.schedule.predict import predict
 
-TRAINABLE, EPOCHS, BATCH, LR = "last-block", 30, 10, 0.02
+TRAINABLE, EPOCHS, BATCH, LR, WARMUP = "last-block", 30, 10, 0.02, 5
 
 
 def finetune(options: argparse.Namespace) -> int:
@@ -39,9 +40,9 @@ def finetune(options: argparse.Namespace) -> int:
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
                        fix="create it, or choose another --out")
-    checked = data.train if data.test is None or data.test.y is None else data.test
-    assert checked.y is not None
     with _learner(options) as learner:
+        data = named(data, learner, options)
+        checked = data.train if data.test is None or data.test.y is None else data.test
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
               f"{learner.batch}, {options.epochs} epochs")
         run = learner.state.run
@@ -59,6 +60,8 @@ def finetune(options: argparse.Namespace) -> int:
         result = _result(learner, before, after, len(checked), checked is data.train,
                          learner.steps - began)
     _print(result, learner)
+    if after.class_names:
+        print(after.text())
     print(f"saved {out} after {learner.steps} steps")
     if options.json:
         write_json(options.json, result)
@@ -73,8 +76,11 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
     given = image_options(options)
     if options.resume:
         return pt.Learner.load(options.model, board=options.board, **given)
+    warmup = options.warmup_steps
+    if warmup is None and options.schedule != "constant":
+        warmup = WARMUP
     optimizer = pt.SGD(lr=options.lr, momentum=options.momentum, schedule=options.schedule,
-                       weight_decay=options.weight_decay, warmup_steps=5,
+                       weight_decay=options.weight_decay, warmup_steps=warmup,
                        nesterov=options.nesterov)
     trainable = parse_trainable(options.trainable)
     more = {**training_options(options), **given}

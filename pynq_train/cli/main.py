@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
+
+from tqdm import tqdm
 
 import pynq_train as pt
 from pynq_train.backends.names import backend_names
@@ -25,6 +28,7 @@ from pynq_train.layers import layer_lists
 from pynq_train.overlays import this_machine
 from pynq_train.quant.loss import LOSSES
 from pynq_train.schedule.specs.trainable import KEYWORDS
+from pynq_train.train.optimizer import DEFAULT_SCHEDULE, DEFAULT_WARMUP
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -54,8 +58,10 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     try:
-        options = parser().parse_args(arguments)
-        code: int = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            options = parser().parse_args(arguments)
+            code: int = options.run(options)
         return code
     except PynqTrainError as error:
         print(f"pynq-train: {error}", file=sys.stderr)
@@ -66,6 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _say(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+         file: TextIO | None = None, line: str | None = None) -> None:
+    """Show a warning as a sentence, above the progress bar: no line of a program led to it."""
+    tqdm.write(f"pynq-train: warning: {message}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,7 +104,9 @@ def _demo(to: Any) -> None:
     _board(p, "virtual:pynq-z2")
     _epochs(p, demo.EPOCHS)
     _batch(p, demo.BATCH)
-    p.add_argument("--lr", type=_number, default=demo.LR, metavar="RATE", help="learning rate")
+    p.add_argument("--lr", type=_number, default=demo.LR, metavar="RATE",
+                   help=f"learning rate at its peak: it rises over {DEFAULT_WARMUP} steps, then "
+                   "falls to 0 in a straight line")
     _seed(p)
     p.add_argument("--out", type=Path, default=Path("build/demo"), metavar="FOLDER",
                    help="where picture, model and result.json go")
@@ -130,7 +144,7 @@ def _finetune(to: Any) -> None:
     p.set_defaults(trainable=tuning.TRAINABLE)
     _epochs(p, tuning.EPOCHS)
     _batch(p, tuning.BATCH)
-    _optimizer(p, pt.SGD(lr=tuning.LR, schedule="cosine"))
+    _optimizer(p, pt.SGD(lr=tuning.LR, schedule="cosine", warmup_steps=tuning.WARMUP))
     p.add_argument("--out", type=Path, metavar="FILE",
                    help="where the adapted model goes (default: MODEL-tuned.safetensors)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
@@ -295,7 +309,7 @@ def _optimizer(p: argparse.ArgumentParser, default: pt.SGD | None) -> None:
     """Add the options of SGD; without a default they are those of a new learner, or as saved."""
     shown = pt.SGD() if default is None else default
     saved = ", or as saved" if default is None else ""
-    for name, kind, text in (("lr", "RATE", "learning rate"),
+    for name, kind, text in (("lr", "RATE", "learning rate at its peak"),
                              ("momentum", "FACTOR", "momentum, 0 to below 1"),
                              ("weight_decay", "FACTOR", "L2 factor of weights, not of biases")):
         value = getattr(shown, name)
@@ -304,15 +318,24 @@ def _optimizer(p: argparse.ArgumentParser, default: pt.SGD | None) -> None:
                        help=f"{text} (default: {value}{saved})")
     p.add_argument("--schedule", choices=tuple(pt.schedules.NAMED),
                    default=None if default is None else default.schedule,
-                   help="what the learning rate does over the training "
-                   f"(default: {shown.schedule}{saved})")
+                   help="what the learning rate does: linear and cosine fall to 0 over the "
+                   "training, step falls to a tenth at half and at three quarters of it, constant "
+                   f"stays (default: {shown.schedule or DEFAULT_SCHEDULE}{saved})")
+    warmup = DEFAULT_WARMUP if shown.warmup_steps is None else shown.warmup_steps
+    p.add_argument("--warmup-steps", type=_count_from_0, metavar="STEPS",
+                   help="steps over which the rate rises to its peak first, a quarter of the "
+                   f"training at most (default: {warmup}{saved}; constant: 0)")
 
 
 def _data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", required=True, metavar="FILE",
                    help="an .npz file with x and y, or x_train, y_train, x_test, y_test; a folder "
                    "of .npy files of these names (they may be larger than memory); "
-                   "or 'digits' for scikit-learn's handwritten digits")
+                   "or 'digits' for scikit-learn's handwritten digits. Labels are integers or "
+                   "names of classes; an array 'classes' names numbered ones")
+    p.add_argument("--class-names", metavar="NAMES", help="names of all classes with commas "
+                   "between, in the order of the network's outputs (default: as saved, or as the "
+                   "data have them)")
 
 
 def _images(p: argparse.ArgumentParser) -> None:
@@ -335,6 +358,10 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, found {text!r}")
     return value
+
+
+def _count_from_0(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _number(text: str) -> float:

@@ -94,7 +94,7 @@ class SegmentWrite:
 
 def numbers_or_zeros(fields: Fields, name: str, count: int) -> list[int]:
     """Return elements 0 .. count - 1 of a field; those that are not there are zero."""
-    return [fields.get(f"{name}{i}", 0) for i in range(count)]
+    return [fields[f"{name}{i}"] for i in range(count)]
 
 
 def signed(value: int) -> int:
@@ -122,23 +122,23 @@ class AddressGenerator:
                  taps: Sequence[int] = (), joins: bool = True) -> None:
         self.joins = joins
         self.counts = list(counts)
-        self.reuse = fields.get(f"{name}.reuse", 0)
-        self.mode = LoadMode(fields.get(f"{name}.mode", 0))
-        self.align = bool(fields.get(f"{name}.align", 0))
+        self.reuse = fields[f"{name}.reuse"]
+        self.mode = LoadMode(fields[f"{name}.mode"])
+        self.align = bool(fields[f"{name}.align"])
         self.n = numbers_or_zeros(fields, f"{name}.n", 4)
         self.drow = [signed(v) for v in numbers_or_zeros(fields, f"{name}.drow", 3)]
         self.fdrow = [signed(v) for v in numbers_or_zeros(fields, f"{name}.fdrow", 3)]
         self.lim = numbers_or_zeros(fields, f"{name}.lim", 4)
         self.start = numbers_or_zeros(fields, f"{name}.c", 4)
-        self.taps = list(taps) if fields.get(f"{name}.taps", 0) else []
-        self._addr = fields.get(f"{name}.addr", 0)
-        self._faddr = fields.get(f"{name}.faddr", 0)
+        self.taps = list(taps) if fields[f"{name}.taps"] else []
+        self._addr = fields[f"{name}.addr"]
+        self._faddr = fields[f"{name}.faddr"]
         levels = range(TILE_LEVELS)
-        self._move = strides_of(counts, [signed(fields.get(f"{name}.daddr{t}", 0))
+        self._move = strides_of(counts, [signed(fields[f"{name}.daddr{t}"])
                                          for t in levels])
-        self._fmove = strides_of(counts, [signed(fields.get(f"{name}.fdaddr{t}", 0))
+        self._fmove = strides_of(counts, [signed(fields[f"{name}.fdaddr{t}"])
                                           for t in levels])
-        self._cmove = [strides_of(counts, [fields.get(f"{name}.dc{4 * t + i}", 0) for t in levels])
+        self._cmove = [strides_of(counts, [fields[f"{name}.dc{4 * t + i}"] for t in levels])
                        for i in range(4)]
         self.tiles = 1
         for level in range(self.reuse, TILE_LEVELS):

@@ -129,14 +129,14 @@ class Sweeps:
         """Read them from the descriptor's fields; ``sweep_min``: shortest period in cycles."""
         counts = numbers_or_zeros(fields, "pre.t", TILE_LEVELS)
         levels = numbers_or_zeros(fields, "c.l", 5)
-        if fields.get("c.wu", 0):
+        if fields["c.wu"]:
             steps = levels[0] * levels[1] * levels[2] * levels[3]
             sweeps = levels[4]
         else:
             steps = levels[0]
             sweeps = levels[1] * levels[2] * levels[3] * levels[4]
         return cls(counts, steps, sweeps, max(steps, sweep_min), max(fields["c.s_sets"], 1),
-                   fields["c.s_chunk"], fields.get("c.xreuse", 0), fields.get("c.red", 0))
+                   fields["c.s_chunk"], fields["c.xreuse"], fields["c.red"])
 
     def inner(self, levels: int) -> int:
         """Return the iterations of the inner ``levels`` tile levels together."""

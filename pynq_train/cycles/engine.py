@@ -258,8 +258,8 @@ class Engine:
             # The pixel table and compute obey no semaphore: they work on what the loaders bring.
             wait = WAIT_OF.get(unit)
             if wait is not None:
-                semaphore = Semaphore(command.fields.get(f"pre.wait_{wait}_sem", 0))
-                while self._counts[semaphore] < command.fields.get(f"pre.wait_{wait}", 0):
+                semaphore = Semaphore(command.fields[f"pre.wait_{wait}_sem"])
+                while self._counts[semaphore] < command.fields[f"pre.wait_{wait}"]:
                     yield self._moved
             while waiting or (not early and self._lines[unit].busy):
                 yield self._taken[unit]
@@ -334,7 +334,7 @@ class Engine:
             # A semaphore counts its own descriptors in order. With ``own_order`` it passes over
             # those of other semaphores, finished or not.
             while at < last:
-                mine = self.commands[at].fields.get("pre.signal", 0) == semaphore
+                mine = self.commands[at].fields["pre.signal"] == semaphore
                 if mine and self._pending[at]:
                     break
                 self._counts[semaphore] += mine
@@ -371,7 +371,7 @@ class Engine:
         elif unit == Unit.S:
             generator = self.conv(index)[1]
             sums = None
-            if fields.get("s.sum", 0):
+            if fields["s.sum"]:
                 counts = generator.counts
                 sums = Sums(counts[0] * counts[1] * counts[2], counts[3])
             yield from self.s.request(generator, start, sums)

@@ -71,7 +71,7 @@ class _Lanes:
     """
 
     def __init__(self, fields: Fields, lane_sums: int) -> None:
-        self.per_word = 2 if fields.get("u.u_plain", 0) else 1
+        self.per_word = 2 if fields["u.u_plain"] else 1
         if fields["pre.opcode"] == Opcode.GRADIENT:
             self.sums = lane_sums
             self.live = CHANNELS_PER_WORD * fields["u.u_rows"]
@@ -164,7 +164,7 @@ class Update:
         if clock.now < start:
             yield start
         gradient = fields["pre.opcode"] == Opcode.GRADIENT
-        copy = bool(fields.get("u.u_copy", 0))
+        copy = bool(fields["u.u_copy"])
         lanes = self._lanes = _Lanes(fields, self._queue.lane_sums)
         self.active, self.index = True, index
         self._done = copied = 0
@@ -247,7 +247,7 @@ class Softmax:
         if clock.now < start:
             yield start
         images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
-        gradient, mse = bool(fields.get("f.f_grad", 0)), bool(fields.get("f.f_mse", 0))
+        gradient, mse = bool(fields["f.f_grad"]), bool(fields["f.f_mse"])
         asked = 0
         # Two images are held: one is computed while the next one comes.
         for _ in range(min(2, images)):

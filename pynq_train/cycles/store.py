@@ -85,7 +85,7 @@ class Segments:
     def of(cls, fields: Fields, m_tile: int) -> Segments:
         """Read them from the descriptor's fields; ``m_tile``: output channels of the array."""
         counts = numbers_or_zeros(fields, "y.y", TILE_LEVELS)
-        segs, raw = fields.get("y.segs", 0), bool(fields.get("y.raw", 0))
+        segs, raw = fields["y.segs"], bool(fields["y.raw"])
         queued = fields["pre.opcode"] == Opcode.GRADIENT
         total = per_tile = 1
         for level, count in enumerate(counts):
@@ -103,16 +103,16 @@ class Segments:
         else:
             groups = q[3] * ceil_div(pixels, LANES)
             words = pixels * q[3] * blocks
-            if fields.get("y.single", 0):
+            if fields["y.single"]:
                 groups, cycles = q[3] * pixels, SINGLE_CYCLES
                 words = cycles * groups
-        flags = bool(fields.get("y.flags", 0)) and not raw
-        moves = strides_of(counts, [fields.get(f"y.ydc{4 * t}", 0) for t in range(TILE_LEVELS)])
+        flags = bool(fields["y.flags"]) and not raw
+        moves = strides_of(counts, [fields[f"y.ydc{4 * t}"] for t in range(TILE_LEVELS)])
         return cls(total, per_tile, groups, cycles, words, queued, flags,
-                   bool(fields.get("y.bias", 0)) and not raw,
+                   bool(fields["y.bias"]) and not raw,
                    None if queued else AddressGenerator(fields, "yw", counts),
                    AddressGenerator(fields, "yf", counts, joins=False) if flags else None,
-                   counts, fields.get("y.yc0", 0), moves, fields.get("y.ylim0", 0))
+                   counts, fields["y.yc0"], moves, fields["y.ylim0"])
 
     def kept(self, segment: int) -> int:
         """Return how many lanes of a segment have sums that are weights; the rest is dropped."""

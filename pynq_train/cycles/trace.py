@@ -10,17 +10,29 @@ from pynq_train.hw.words import BURST_BEATS
 from pynq_train.program.program import Fields
 
 
+class Zeros(dict[str, int]):
+    """Fields of a descriptor, those that its opcode does not have included: they are zero."""
+
+    def __missing__(self, name: str) -> int:
+        """Return zero."""
+        return 0
+
+
 @dataclass(frozen=True)
 class Command:
     """One descriptor as the cycle model reads it.
 
     Attributes:
-        fields: all fields of the descriptor, by ``section.name``.
+        fields: all fields of the descriptor, by ``section.name``; others are zero.
         taps: weight offset (``woff``) of each tap of its tap table.
     """
 
     fields: Fields
     taps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let units read fields that the descriptor does not have."""
+        object.__setattr__(self, "fields", Zeros(self.fields))
 
     @property
     def opcode(self) -> Opcode:

@@ -13,6 +13,7 @@ from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.pool import runs, stretches
 from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.cycles.trace import Zeros
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.limits import MAP_QUEUE_WORDS
 from pynq_train.hw.memory_timing import MemoryTiming
@@ -225,11 +226,11 @@ class Vector:
         images, blocks, words = f["v.v_images"], f["v.v_blocks"], f["v.v_words"]
         rows = f["v.m_words"]
         planes = images * blocks
-        spread, reduce = f.get("v.v_spread", 0), f.get("v.v_reduce", 0)
-        sums, write = f.get("v.v_sums", 0), f.get("v.v_write", 0)
-        flags = f.get("v.v_flags", 0) and write
-        masked = (f.get("v.v_mask_a", 0) or f.get("v.v_mask_b", 0)) and not f.get("v.v_flags", 0)
-        table = f.get("v.v_table", 0) or f.get("v.v_btable", 0)
+        spread, reduce = f["v.v_spread"], f["v.v_reduce"]
+        sums, write = f["v.v_sums"], f["v.v_write"]
+        flags = f["v.v_flags"] and write
+        masked = (f["v.v_mask_a"] or f["v.v_mask_b"]) and not f["v.v_flags"]
+        table = f["v.v_table"] or f["v.v_btable"]
         at = clock.now + FIRST_CYCLES
         self._a.begin(_planes(planes, words), at)
         used = [self._a]
@@ -237,7 +238,7 @@ class Vector:
             self._table.begin(_planes(blocks, BLOCK_WORDS), at)
         if masked:
             self._mask.begin(_planes(planes, rows), at)
-        if f.get("v.v_b", 0):
+        if f["v.v_b"]:
             used.append(self._b)
             self._b.begin(_planes(blocks, images) if spread else _planes(planes, words), at)
         # The unit takes a word of each map per cycle, so a chunk ends when the last word of the
@@ -300,7 +301,7 @@ class Vector:
     def _pool(self, f: Fields) -> Steps:
         """Do a POOL descriptor, stretch by stretch."""
         clock, out = self._clock, self._out
-        images, back, keep = f["p.p_images"], f["p.p_back"], f.get("p.p_argmax", 0)
+        images, back, keep = f["p.p_images"], f["p.p_back"], f["p.p_argmax"]
         self._a.begin(_planes(images, f["p.i_words"]), clock.now + FIRST_CYCLES)
         used = [(self._a, 0)]
         if back:
@@ -370,7 +371,7 @@ def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
     dram = Dram(clock, memory)
     unit = Vector(clock, SharedReadPort(clock, dram), SharedReadPort(clock, dram),
                   WritePort(clock, dram))
-    clock.start(unit.run(fields, 0))
+    clock.start(unit.run(Zeros(fields), 0))
     clock.run()
     return clock.now
 

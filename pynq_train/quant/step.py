@@ -15,7 +15,7 @@ from pynq_train.graph.activation import Activation
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
-from pynq_train.layers.backward_graph import BackwardGraph, BackwardNode
+from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.quant.policy import (
     FRACTION_BITS,
     MAX_SHIFT,
@@ -251,7 +251,8 @@ def clip_shift(exponents: StepExponents, limit: int) -> int:
     last steps. The shift takes the largest of these bounds to ``2**limit``; it is 0 if none is
     above.
     """
-    bounds = [e.dx + FRACTION_BITS for e in exponents.layers if e.dx]
+    bounds = [exponent + FRACTION_BITS for name, exponent in exponents.gradients.items()
+              if name != DLOGITS]
     return max(0, max(bounds, default=limit) - limit)
 
 

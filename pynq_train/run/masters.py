@@ -99,6 +99,26 @@ class Masters:
                            None if self.bias is None else from_master(self.bias),
                            _unpack(self.mean), _unpack(self.variance))
 
+    @property
+    def count(self) -> int:
+        """Number of weights and biases."""
+        return self.weight.size + (0 if self.bias is None else self.bias.size)
+
+    @property
+    def clipped(self) -> int:
+        """Number of weights and biases that stand at their limit, or whose momentum does.
+
+        The update unit clips there; a value that is the limit by chance is not told apart.
+        """
+        total = 0
+        for values, momentum in ((self.weight, self.weight_momentum),
+                                 (self.bias, self.bias_momentum)):
+            if values is not None and momentum is not None:
+                at_limit = (values == MASTER_LIMIT) | (values <= -MASTER_LIMIT)
+                at_limit |= (momentum == MASTER_LIMIT) | (momentum <= -MASTER_LIMIT)
+                total += int(np.count_nonzero(at_limit))
+        return total
+
     def same_bits(self, other: Masters) -> bool:
         """Return whether all numbers are equal, bit for bit."""
         pairs = ((self.weight, other.weight), (self.weight_momentum, other.weight_momentum),

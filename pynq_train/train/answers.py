@@ -9,13 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.graph.image_format import ImageFormat
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
 from pynq_train.run.formats import range_of
 from pynq_train.run.trainer import StepOutcome, Trainer
 from pynq_train.train.history import Evaluation
 from pynq_train.train.images import ImageSource
+from pynq_train.train.value_warnings import check_outcome
 
 
 def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
@@ -32,19 +31,26 @@ def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
         for part in _parts(trainer, source):
             outcome, logits = trainer.evaluate(source.take(part),
                                                None if labels is None else labels[part])
-            _check_saturation(trainer, outcome, warned)
+            check_outcome(outcome, f"{trainer.plan.specs[-1].name}.y", warned)
             yield outcome, logits
 
 
-def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str]
-             ) -> Evaluation:
-    """Return loss, accuracy and the number of images that were run again; see :func:`outputs`."""
-    loss, correct, again = 0.0, 0, 0
-    for outcome, _ in outputs(trainer, source, warned, labels):
+def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str],
+             names: tuple[str, ...] = ()) -> Evaluation:
+    """Return loss, accuracy, confusions and the number of images that were run again.
+
+    ``names``: of the classes, as far as they are known. See :func:`outputs`.
+    """
+    loss, correct, again, begin = 0.0, 0, 0, 0
+    classes = trainer.plan.classes
+    confusion = np.zeros((classes, classes), np.int64)
+    for outcome, logits in outputs(trainer, source, warned, labels):
         loss += outcome.loss_sum
         correct += outcome.correct
         again += outcome.again
-    return Evaluation(loss / len(source), correct / len(source), again)
+        np.add.at(confusion, (labels[begin : begin + len(logits)], logits.argmax(axis=1)), 1)
+        begin += len(logits)
+    return Evaluation(loss / len(source), correct / len(source), again, confusion, names)
 
 
 def calibrate(trainer: Trainer, source: ImageSource) -> None:
@@ -61,23 +67,6 @@ def calibrate(trainer: Trainer, source: ImageSource) -> None:
 def calibrated(trainer: Trainer) -> bool:
     """Return whether ranges of feature maps are known, from a training or a calibration."""
     return any(map(bool, trainer.policy.feature))
-
-
-def check_uint8(form: ImageFormat, foreign: bool, warned: set[str]) -> None:
-    """Warn once where uint8 images meet weights that may have been trained on others.
-
-    ``foreign``: the weights come from elsewhere.
-    """
-    if form.input_range is None:
-        if foreign:
-            warn_once("uint8", "images: nobody has said which values this model was made for: "
-                      "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) "
-                      "where the learner is made", warned)
-    elif not form.stated and form.input_range not in PIXEL_RANGES:
-        low, high = form.input_range
-        warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: "
-                  "uint8 images are spread over that range; say input_range=(LOW, HIGH) where "
-                  "the learner is made", warned)
 
 
 def _parts(trainer: Trainer, source: ImageSource) -> list[slice]:
@@ -101,18 +90,3 @@ def _ranges(trainer: Trainer, source: ImageSource) -> Iterator[None]:
         yield
     finally:
         trainer.policy = saved
-
-
-def _check_saturation(trainer: Trainer, outcome: StepOutcome, warned: set[str]) -> None:
-    """Warn once if values saturate that even the largest exponent does not hold."""
-    found = [f"{count} of {name}" + (
-        f" (up to {outcome.beyond[name]:.6g})" if name in outcome.beyond else "")
-        for name, count in outcome.tensors.items() if count]
-    if not found:
-        return
-    logits = f"{trainer.plan.specs[-1].name}.y"
-    wrong = (f"; {logits} are the logits, so answers may be wrong: divide weights and biases of "
-             "that layer, which changes no answer" if outcome.tensors.get(logits) else "")
-    warn_once("saturated logits" if wrong else "saturated", "values larger than the engine holds "
-              f"({LARGEST_VALUE}) saturate: {', '.join(found)}; scale the images, or say mean= and "
-              f"std= of them where the learner is made{wrong}", warned)

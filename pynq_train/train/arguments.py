@@ -10,8 +10,8 @@ from pynq_train.arrays import plain
 from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
+from pynq_train.graph.image_format import ImageFormat
 from pynq_train.quant.loss import CROSS_ENTROPY
-from pynq_train.schedule.specs.trainable import TrainableChoice
 from pynq_train.train.loop import Saving
 from pynq_train.train.schedules import whole
 
@@ -20,10 +20,30 @@ def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
     """Return the name of a board and whether to normalise; BadInput for other types."""
     if not isinstance(board, str):
         raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
-    normalise = plain(normalise)
-    if not isinstance(normalise, bool):
-        raise BadInput("normalise", expected="True or False", found=repr(normalise)[:80])
-    return board, normalise
+    return board, flag("normalise", normalise)
+
+
+def flag(what: str, value: Any) -> bool:
+    """Return True or False; BadInput for something else. ``what``: its name."""
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise BadInput(what, expected="True or False", found=repr(value)[:80])
+    return value
+
+
+def check_enough(images: int, batch: int, accumulate: int) -> None:
+    """Check that training images fill the mini-batches of an update; BadInput if not."""
+    if images < batch * accumulate:
+        several = "" if accumulate == 1 else f"{accumulate} of "
+        raise BadInput("training images", found=images, fix="use a smaller batch",
+                       expected=f"at least one mini-batch ({several}{batch})")
+
+
+def check_normalise(normalise: bool, form: ImageFormat) -> None:
+    """Check that mean and deviation are not both measured and said; BadInput if they are."""
+    if normalise and form.normalisation is not None:
+        raise BadInput("normalise", expected="False: mean and deviation of the images are "
+                       f"known ({form})", found=True)
 
 
 def check_pair(what: str, data: Any) -> tuple[Any, Any]:
@@ -47,10 +67,16 @@ def saved_smoothing(state: Mapping[str, Any], loss: str | None) -> float:
     return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
-def same_choice(one: TrainableChoice, other: TrainableChoice) -> bool:
-    """Return whether two choices are equal; a saved tuple comes back as a list."""
-    return one == other if isinstance(one, str) or isinstance(other, str) else (
-        list(one) == list(other))
+def changed_options(options: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what was changed of options that a run under way depends on; empty for nothing.
+
+    ``options``: saved and present value by name. A saved tuple comes back as a list.
+    """
+    def text(value: Any) -> str:
+        return repr(list(value) if isinstance(value, tuple) else value)
+
+    return ", ".join(f"{name}={text(now)} (saved with {text(saved)})"
+                     for name, (saved, now) in options.items() if text(saved) != text(now))
 
 
 def saving_of(path: str | os.PathLike[str] | None, every: int | None) -> Saving | None:

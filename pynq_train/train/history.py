@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import MOST_TEXT, Items, Maybe, Number, Record, Table, Whole
 
@@ -22,8 +25,9 @@ EPOCHS = Items(Record({
     "epoch": Whole(1, _MOST), "loss": _ANY, "accuracy": Number(0, 1), "val_loss": Maybe(_ANY),
     "val_accuracy": Maybe(Number(0, 1)), "images": _COUNT, "cycles": _COUNT, "saturations": _COUNT,
     "seconds": Number(0), "tensors": Table(Record({
-        "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT}))},
-    optional=("tensors",)), most=1 << 20)
+        "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT})),
+    "clipped": Table(_COUNT, MOST_TEXT)},
+    optional=("tensors", "clipped")), most=1 << 20)
 """Saved epochs. Files of earlier releases hold all of them."""
 TALLY = Record({"loss": _ANY, "correct": _COUNT, "images": _COUNT, "cycles": _COUNT,
                 "saturations": _COUNT, "seconds": Number(0), "tensors": Table(_COUNT, MOST_TEXT)})
@@ -40,15 +44,46 @@ class Evaluation(_Scores):
 
     Attributes:
         again: images that were run again, since they left the ranges known before.
+        confusion: int64 ``(classes, classes)``: images of each class (row) that were taken for
+            each class (column); without any where answers were not looked at.
+        class_names: names of the classes from 0 on, as far as they are known.
     """
 
     again: int
+    confusion: NDArray[np.int64]
+    class_names: tuple[str, ...]
 
-    def __new__(cls, loss: float, accuracy: float, again: int = 0) -> Evaluation:
+    def __new__(cls, loss: float, accuracy: float, again: int = 0,
+                confusion: NDArray[np.int64] | None = None, class_names: tuple[str, ...] = ()
+                ) -> Evaluation:
         """Return the pair of loss and accuracy."""
         self = super().__new__(cls, loss, accuracy)
-        self.again = again
+        self.again, self.class_names = again, class_names
+        self.confusion = np.zeros((0, 0), np.int64) if confusion is None else confusion
         return self
+
+    def by_class(self) -> dict[str, tuple[int, int]]:
+        """Return (images, right answers) of each class that occurs, by its name or number."""
+        return {self._name(at): (int(row.sum()), int(row[at]))
+                for at, row in enumerate(self.confusion) if row.any()}
+
+    def text(self) -> str:
+        """Return lines for people: each class, and what it was mostly taken for where wrong."""
+        lines = []
+        width = max(map(len, self.by_class()), default=0)
+        for at, row in enumerate(self.confusion):
+            images, right = int(row.sum()), int(row[at])
+            if images:
+                line = f"{self._name(at):{width}}  {right} of {images} right"
+                others = row.copy()
+                others[at] = 0
+                if others.any():
+                    line += f", {others.max()} taken for {self._name(int(others.argmax()))}"
+                lines.append(line)
+        return "\n".join(lines)
+
+    def _name(self, at: int) -> str:
+        return self.class_names[at] if at < len(self.class_names) else str(at)
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,8 @@ class EpochResult:
         seconds: wall clock, validation included.
         tensors: by tensor (``conv1.y``, ``conv1.dy``, ``conv1.w``): ``range`` k, the largest
             magnitude of the last steps is below 2**k, and ``saturations`` of the epoch.
+        clipped: by layer, where there are any: weights and biases that stand at the limit of their
+            format at the end of the epoch, or whose momentum does.
     """
 
     epoch: int
@@ -79,6 +116,7 @@ class EpochResult:
     saturations: int
     seconds: float
     tensors: dict[str, dict[str, int]] = field(default_factory=dict)
+    clipped: dict[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return one line for people: loss and accuracy in percent."""
@@ -165,10 +203,12 @@ class Tally:
             raise BadInput(f"saved training state is malformed ({error})") from None
 
     def result(self, epoch: int, validation: Evaluation | None,
-               tensors: dict[str, dict[str, int]] | None = None) -> EpochResult:
+               tensors: dict[str, dict[str, int]] | None = None,
+               clipped: dict[str, int] | None = None) -> EpochResult:
         """Return the result of the epoch: means over its images."""
         images = max(self.images, 1)
         return EpochResult(
             epoch, self.loss / images, self.correct / images,
             validation.loss if validation else None, validation.accuracy if validation else None,
-            self.images, self.cycles, self.saturations, self.seconds, tensors or {})
+            self.images, self.cycles, self.saturations, self.seconds, tensors or {},
+            clipped or {})

@@ -86,7 +86,7 @@ class HlsTrainer:
 
         Raises:
             BadInput: momentum, weight decay, rates per layer or clipping, which the kernel's update
-                does not have.
+                does not have; or a loss or weight that is no finite number any more.
         """
         if any(factor != 1 for pair in sgd.factors for factor in pair):
             raise BadInput(f"{HLS_CSIM}: layer_lr", expected="none: EF-Train has one rate",
@@ -102,6 +102,14 @@ class HlsTrainer:
                 raise BadInput(f"{HLS_CSIM}: {what}", expected="0: EF-Train's update is plain SGD",
                                found=value, fix=f"use SGD({what}=0)")
         said = self._network.step(images, labels, sgd.lr)
+        values = [value for own in self._network.read().values()
+                  for value in (own.weight, own.bias) if value is not None]
+        if not (np.isfinite(said.loss_sum) and all(np.isfinite(one).all() for one in values)):
+            raise BadInput(f"{HLS_CSIM}: loss and weights behind a step", expected="finite numbers",
+                           found=f"loss {said.loss_sum / len(images)}, largest weight "
+                           f"{max(float(np.abs(value).max()) for value in values)}",
+                           fix="begin anew with a lower learning rate; the weights are those "
+                           "before the step")
         return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {})
 
     def evaluate(self, images: Array, labels: Array | None = None

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
-from pynq_train.data import check_labels
+from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import LARGEST_VALUE, check_units, warn_once
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
@@ -38,10 +37,13 @@ from pynq_train.schedule.report import table
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
 from pynq_train.train import answers
 from pynq_train.train.arguments import (
+    changed_options,
     check_board,
+    check_enough,
     check_given,
+    check_normalise,
     check_pair,
-    same_choice,
+    flag,
     saved_smoothing,
     saving_of,
 )
@@ -49,15 +51,23 @@ from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import (
+    ImageSource,
+    check_outliers,
+    measure_normalisation,
+    trained_format,
+)
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
+from pynq_train.train.value_warnings import check_images
+from pynq_train.train.watch import check_classes
 
 
 class Learner:
@@ -90,6 +100,8 @@ class Learner:
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
             frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
             (``Model.frozen``); ``*`` does not.
+        class_names: names of all classes, in the order of the outputs (default: those of the
+            training labels, if these are names).
 
     Raises:
         UnknownName: no such network or board.
@@ -103,7 +115,8 @@ class Learner:
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
-                 std: float | Sequence[float] | None = None) -> None:
+                 std: float | Sequence[float] | None = None,
+                 class_names: Sequence[str] | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         self._sample = model.sample if isinstance(model, Model) else None
@@ -125,10 +138,8 @@ class Learner:
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
-        check_units(self.input_format, self._warned)
-        if self._normalise and self.input_format.normalisation is not None:
-            raise BadInput("normalise", expected="False: mean and deviation of the images are "
-                           f"known ({self.input_format})", found=True)
+        check_normalise(self._normalise, self.input_format)
+        self._names = ClassNames.given(class_names, self.graph.classes)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
@@ -146,8 +157,9 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
+        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps>")
+                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -199,6 +211,19 @@ class Learner:
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
         return self.input_format.normalisation
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the first output on; they may be set, all at once.
+
+        Raises:
+            BadInput: not as many names as classes.
+        """
+        return self._names.names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._names = ClassNames.given(names, self.graph.classes)
 
     @property
     def history(self) -> History:
@@ -262,7 +287,8 @@ class Learner:
         Args:
             x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
                 ``(n, channels, rows, cols)``.
-            y: integer labels ``(n,)`` from 0.
+            y: labels ``(n,)``: integers from 0, or names of the classes (strings), which are kept:
+                see :attr:`class_names`.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
@@ -285,23 +311,23 @@ class Learner:
             form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
                                                                      form))
         source = self._images(x, form)
-        labels = check_labels(y, len(source), self.graph.classes)
-        if len(source) < self.batch * self.accumulate:
-            several = "" if self.accumulate == 1 else f"{self.accumulate} of "
-            raise BadInput("training images", found=len(source), fix="use a smaller batch",
-                           expected=f"at least one mini-batch ({several}{self.batch})")
+        labels, names = self._numbered(y, len(source), learn=True)
+        check_classes(labels, self.graph.classes, self._warned, names.names)
+        check_outliers(source, self._warned)
+        check_enough(len(source), self.batch, self.accumulate)
         validate = None
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
             images = self._images(shown, form)
-            wanted = check_labels(wanted, len(images), self.graph.classes)
+            wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return answers.evaluate(trainer, images, wanted, self._warned)
+                return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
         trainer = self._open()
-        self.input_format = trained_format(source)
-        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress)
+        self.input_format, self._names = trained_format(source), names
+        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
+                    self._warned)
         if resume:
             loop.resume()
         else:
@@ -313,15 +339,31 @@ class Learner:
 
     @in_turn
     def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
+        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images.
+
+        Labels are integers, or names of classes.
+        """
         source = self._images(x)
-        labels = check_labels(y, len(source), self.graph.classes)
-        return answers.evaluate(self._ready(), source, labels, self._warned)
+        labels, names = self._numbered(y, len(source))
+        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
 
     @in_turn
-    def predict(self, x: Any) -> NDArray[np.int64]:
-        """Return the most likely class of each image, ``(n,)``."""
-        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+    def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
+        """Return the most likely class of each image, ``(n,)``.
+
+        Args:
+            x: images as for :meth:`fit`.
+            names: True: as names (str), False: as numbers (int64). Default: what the labels of
+                the training were.
+
+        Raises:
+            BadInput: the images do not fit, or names are wanted and no class has one.
+        """
+        named = self._names.answers if names is None else flag("names", names)
+        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+        if named:
+            return self._names.named(found, self.graph.classes)
+        return found
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
@@ -332,8 +374,7 @@ class Learner:
     @in_turn
     def calibrated(self) -> bool:
         """Whether the ranges of all feature maps are known: from a training or a calibration."""
-        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
-                       .feature))
+        return any((self._policy if self._trainer is None else self._trainer.policy).feature)
 
     @in_turn
     def calibrate(self, x: Any) -> None:
@@ -437,11 +478,13 @@ class Learner:
             # Files of earlier releases have the normalisation alone.
             form = ImageFormat.from_dict(state.get("input_format", state), channels)
             learner.input_format = form.with_given(channels, input_range, mean, std)
-            check_units(learner.input_format, learner._warned)
-            same = (learner.input_format == form and learner.batch == int(state["batch"])
-                    and same_choice(learner.trainable, state["trainable"])
-                    and learner.accumulate == state.get("accumulate", 1))
-            learner.state = TrainState.from_dict(state, keep_run=same)
+            changed = changed_options({
+                "batch": (state["batch"], learner.batch),
+                "trainable": (state["trainable"], learner.trainable),
+                "accumulate": (state.get("accumulate", 1), learner.accumulate),
+                "images": (str(form), str(learner.input_format))})
+            learner.state = TrainState.from_dict(state, changed)
+            learner._names = ClassNames.from_state(state, saved.graph.classes)
             learner._has_weights = True
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
@@ -530,14 +573,13 @@ class Learner:
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
-        if source.dtype == np.uint8:
-            foreign = self._has_weights and self.steps == 0
-            answers.check_uint8(form, foreign, self._warned)
-        if source.largest > LARGEST_VALUE:
-            warn_once("large", f"images: expected values of at most {LARGEST_VALUE} behind mean "
-                      f"and deviation, found {source.largest:.4g}: they saturate; scale the images",
-                      self._warned)
+        check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
+
+    def _numbered(self, y: Any, count: int, learn: bool = False) -> tuple[Labels, ClassNames]:
+        """Return labels as class numbers, and the names that are known then."""
+        return self._names.numbered(y, count, self.graph.classes, learn=learn,
+                                    foreign=self._has_weights or self.steps > 0)
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
@@ -554,4 +596,5 @@ class Learner:
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(),
+            **self._names.to_state(),
         }

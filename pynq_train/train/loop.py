@@ -22,7 +22,9 @@ from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource
 from pynq_train.train.interrupt import DeferredInterrupt
 from pynq_train.train.learner_view import LearnerView
+from pynq_train.train.rate_line import say_rate
 from pynq_train.train.state import Run
+from pynq_train.train.watch import Watch
 
 Labels = NDArray[np.int64]
 
@@ -68,14 +70,16 @@ class Loop:
         callbacks: in the order in which they are called.
         saving: where and when checkpoints go, None for none.
         progress: show a bar.
+        warned: kinds of warnings that the learner has given; new ones are added.
     """
 
     def __init__(self, learner: LearnerView, trainer: Trainer, data: Data,
                  validate: Callable[[], Evaluation] | None, callbacks: Sequence[Callback],
-                 saving: Saving | None, progress: bool) -> None:
+                 saving: Saving | None, progress: bool, warned: set[str]) -> None:
         self._learner, self._trainer, self._data = learner, trainer, data
         self._validate, self._callbacks = validate, callbacks
-        self._saving, self._progress = saving, progress
+        self._saving, self._progress, self._warned = saving, progress, warned
+        self._watch = Watch(trainer.plan, data.labels, learner.optimizer, warned)
         self._state = learner.state
         self._names = [spec.name for spec in trainer.plan.specs]
         group = learner.batch * learner.accumulate
@@ -84,10 +88,12 @@ class Loop:
     def begin(self, epochs: int) -> None:
         """Start a run: exponents for the first mini-batch, state and first checkpoint."""
         source, state = self._data.source, self._state
+        self._say_rate(self._per_epoch * epochs, begins=True)
         first = next(iter(self._order()))
         self._trainer.prepare(source.take(first), self._data.labels[first],
                               input_range(source, self._trainer, state.steps))
         state.history.batch_losses = []
+        state.changed = ""
         state.run = Run(epochs, self._per_epoch * epochs, len(source), self._data.fingerprint)
         self._save()
 
@@ -98,6 +104,10 @@ class Loop:
             BadInput: there is none, or data or callbacks are not those that it began with.
         """
         run = self._state.run
+        if run is None and self._state.changed:
+            raise BadInput("resume: options of the interrupted training",
+                           expected="those that it was saved with", found=self._state.changed,
+                           fix="load it without them, or call fit without resume")
         if run is None:
             raise BadInput("nothing to resume: the last training ran to its end",
                            fix="call fit without resume")
@@ -113,12 +123,18 @@ class Loop:
                            found=len(self._callbacks), fix="pass the same callbacks as before")
         for callback, state in zip(self._callbacks, run.callbacks):
             callback.restore(state)
+        self._say_rate(run.total_steps, begins=False)
+
+    def _say_rate(self, total_steps: int, begins: bool) -> None:
+        say_rate(self._learner.optimizer, total_steps, accumulate=self._learner.accumulate,
+                 begins=begins, progress=self._progress, warned=self._warned)
 
     def run(self) -> None:
         """Run to the end, to the end that a callback wants, or to Ctrl-C."""
         run = self._current()
         history = self._state.history
         history.interrupted = False
+        self._watch.begin(self._trainer.read_masters())
         for callback in self._callbacks:
             callback.on_begin(self._learner)
         try:
@@ -131,6 +147,7 @@ class Loop:
         history.interrupted = run.epoch < run.epochs
         if not history.interrupted:
             self._state.run = None
+            self._watch.end(history.batch_losses)
             for callback in self._callbacks:
                 callback.on_end(self._learner)
         self._save()
@@ -160,10 +177,13 @@ class Loop:
             run.tally.seconds += time.monotonic() - began
             if not done:
                 return
+            # What may fail stands in front of what a resumed training would not find undone.
+            stats = tensor_stats(self._trainer.plan, self._trainer.policy, run.tally.tensors)
+            clipped = self._watch.epoch(state.history.batch_losses, run.tally.tensors,
+                                        self._trainer.read_masters())
             state.epochs += 1
             run.epoch += 1
-            stats = tensor_stats(self._trainer.plan, self._trainer.policy, run.tally.tensors)
-            epoch = run.tally.result(state.epochs, result, stats)
+            epoch = run.tally.result(state.epochs, result, stats, clipped)
             run.tally = Tally()
             state.history.epochs.append(epoch)
             if result is not None:
@@ -187,6 +207,7 @@ class Loop:
         run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
                       outcome.tensors)
         self._state.history.batch_losses.append(outcome.loss_sum / outcome.images)
+        self._watch.step(self._state.history.batch_losses, outcome.tensors)
         for callback in self._callbacks:
             callback.on_step(self._learner, outcome)
 

@@ -12,9 +12,19 @@ from pynq_train.arrays import plain, set_plain_fields
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.quant import SgdStep
 from pynq_train.quant.step import nesterov_in_parts
-from pynq_train.train.schedules import NAMED, Schedule, WarmUp, from_dict, number, whole
+from pynq_train.train.schedules import (
+    NAMED,
+    Constant,
+    Schedule,
+    WarmUp,
+    from_dict,
+    number,
+    whole,
+)
 
 SCHEDULES = tuple(NAMED)
+DEFAULT_SCHEDULE, DEFAULT_WARMUP = "linear", 50
+"""What the rate does where nobody says it; a rate that stays has no warm-up."""
 _WARMUP_PART = 0.25
 """The warm-up takes at most this part of a training."""
 _PARTS = ("weight", "bias")
@@ -30,10 +40,12 @@ class SGD:
         lr: learning rate at its peak.
         momentum: 0 to below 1.
         weight_decay: L2 factor, not applied to biases.
-        schedule: what the rate does after the warm-up: ``constant``, ``linear``, ``cosine`` (both
-            reach zero at the end of the training), ``step`` (a tenth at half and three quarters of
-            it), or a :class:`~pynq_train.train.schedules.Schedule`.
+        schedule: what the rate does after the warm-up, in each call of ``fit`` from the beginning:
+            ``constant``, ``linear``, ``cosine`` (both reach zero at the end of the call), ``step``
+            (a tenth at half and three quarters of it), or a
+            :class:`~pynq_train.train.schedules.Schedule`. Default: ``linear``; ``fit`` says so.
         warmup_steps: steps over which the rate rises from zero; a quarter of the training at most.
+            Default: 50, and none where the schedule is ``constant``.
         layer_lr: factors of the learning rate, by ``fnmatch`` pattern of layers (``conv*``) or
             parameters (``*.bias``); the first pattern that matches counts, 1 where none does.
         clip: bound of the gradients of all feature maps behind hidden layers, rounded down to a
@@ -45,8 +57,8 @@ class SGD:
     _: KW_ONLY
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: str | Schedule = "linear"
-    warmup_steps: int = 50
+    schedule: str | Schedule | None = None
+    warmup_steps: int | None = None
     layer_lr: Mapping[str, float] = field(default_factory=dict, hash=False)
     clip: float | None = None
     nesterov: bool = False
@@ -65,9 +77,10 @@ class SGD:
                            fix="set momentum, for example 0.9, or leave nesterov out")
         number("weight_decay", self.weight_decay, 0, 0.03)
         named = isinstance(self.schedule, str) and self.schedule in SCHEDULES
-        if not isinstance(self.schedule, Schedule) and not named:
+        if not (self.schedule is None or isinstance(self.schedule, Schedule) or named):
             raise UnknownName.among("schedule", self.schedule, SCHEDULES)
-        whole("warmup_steps", self.warmup_steps)
+        if self.warmup_steps is not None:
+            whole("warmup_steps", self.warmup_steps)
         if not isinstance(self.layer_lr, Mapping) or not all(
                 isinstance(pattern, str) for pattern in self.layer_lr):
             raise BadInput("layer_lr", expected="factors by name or pattern of layers",
@@ -82,9 +95,53 @@ class SGD:
 
     def rate(self, step: int, total_steps: int) -> float:
         """Return the learning rate of step ``step`` (from 0) of a training of ``total_steps``."""
-        then = self.schedule if isinstance(self.schedule, Schedule) else NAMED[self.schedule]
-        warm = WarmUp(self.warmup_steps, then=then, most=_WARMUP_PART)
-        return self.lr * warm.factor(step, total_steps)
+        return self.lr * self._warm_up.factor(step, total_steps)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the rate is the same from the first step to the last."""
+        return self._warm_up.steps == 0 and isinstance(self._shape, Constant)
+
+    @property
+    def stated(self) -> bool:
+        """Whether the user has said all that the rate does."""
+        return self.stays or (self.schedule is not None and self.warmup_steps is not None)
+
+    def describe(self, total_steps: int, step: str = "step") -> str:
+        """Return one line for people: what the rate does in a training of ``total_steps``.
+
+        ``step``: what a step is called.
+        """
+        text = f"SGD(lr={self.lr:g}): "
+        if self.stays:
+            return f"{text}a constant rate"
+        rising = self._warm_up.rising(total_steps)
+        if rising:
+            text += (f"warm-up over {rising} {step}{'s' * (rising > 1)} from "
+                     f"{self.rate(0, total_steps):.2g}, then ")
+        if isinstance(self._shape, Constant):
+            return f"{text}constant"
+        if not isinstance(self.schedule, Schedule):
+            name = self.schedule or DEFAULT_SCHEDULE
+        else:
+            name = type(self.schedule).__name__.lower()
+        return (f"{text}{name} to {self.rate(total_steps - 1, total_steps):.2g} in {step} "
+                f"{total_steps}, the last")
+
+    @property
+    def _shape(self) -> Schedule:
+        """What the rate does behind the warm-up."""
+        if isinstance(self.schedule, Schedule):
+            return self.schedule
+        return NAMED[DEFAULT_SCHEDULE if self.schedule is None else self.schedule]
+
+    @property
+    def _warm_up(self) -> WarmUp:
+        """The whole schedule, warm-up included."""
+        steps = self.warmup_steps
+        if steps is None:
+            steps = 0 if isinstance(self._shape, Constant) else DEFAULT_WARMUP
+        return WarmUp(steps, then=self._shape, most=_WARMUP_PART)
 
     def factors(self, layers: Sequence[str]) -> tuple[tuple[float, float], ...]:
         """Return the factors of the rate for weights and bias of each layer.

@@ -94,9 +94,10 @@ def _epoch_table(epochs: Iterable[EpochResult]) -> str:
         return "" if value is None else f"{value:.4f}"
 
     return _table(("epoch", "loss", "accuracy", "validation loss", "validation accuracy", "images",
-                   "cycles", "saturations", "seconds"),
+                   "cycles", "saturations", "clipped weights", "seconds"),
                   [(e.epoch, number(e.loss), number(e.accuracy), number(e.val_loss),
                     number(e.val_accuracy), e.images, e.cycles or "", e.saturations,
+                    ", ".join(f"{count} of {name}" for name, count in e.clipped.items()) or 0,
                     f"{e.seconds:.2f}") for e in epochs])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pynq_train.data import MOST_NAME
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import (
     Anything,
@@ -47,7 +48,9 @@ STATE = Record({
         "input_range": Maybe(Items(Number(), least=2, most=2)), "stated": Flag(),
         "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS)},
         optional=("layout",)),
-}, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format"))
+    "class_names": Items(Text(MOST_NAME), most=MOST_COUNT), "names_answer": Flag(),
+}, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format",
+             "class_names", "names_answer"))
 """Training state of a checkpoint. The exponent policy and the optimizer look at theirs."""
 
 
@@ -88,12 +91,14 @@ class TrainState:
         steps: training steps of all calls.
         epochs: epochs of all calls; with the seed it names the order of the images.
         run: the call under way, None after its end.
+        changed: options that a saved run could not go on with, for the message; not saved.
     """
 
     history: History = field(default_factory=History)
     steps: int = 0
     epochs: int = 0
     run: Run | None = None
+    changed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""
@@ -102,8 +107,8 @@ class TrainState:
                 "run": None if self.run is None else asdict(self.run)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], keep_run: bool = True) -> TrainState:
-        """Rebuild from :meth:`to_dict`; ``keep_run``: with the run under way.
+    def from_dict(cls, data: Mapping[str, Any], changed: str = "") -> TrainState:
+        """Rebuild from :meth:`to_dict`; without the run under way if options were ``changed``.
 
         Raises:
             BadInput: it is malformed.
@@ -113,7 +118,9 @@ class TrainState:
             history.batch_losses = [float(loss) for loss in data["batch_losses"]]
             run = data["run"]
             state = cls(history, int(data["steps"]), int(data["epochs"]))
-            if run is not None and keep_run:
+            if run is not None and changed:
+                state.changed = changed
+            elif run is not None:
                 state.run = Run.from_dict(run)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"saved training state is malformed ({error})") from None

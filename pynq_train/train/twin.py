@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pynq_train.data import batches, check_labels
+from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.graph import check_graph
@@ -16,12 +17,16 @@ from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
+from pynq_train.quant.loss import Loss as LossKind
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History, Tally
-from pynq_train.train.images import ImageSource
+from pynq_train.train.images import ImageSource, check_outliers
 from pynq_train.train.optimizer import SGD, check_optimizer
+from pynq_train.train.rate_line import say_rate
 from pynq_train.train.schedules import whole
+from pynq_train.train.watch import LossWatch, check_classes, check_rate, check_values
 
 
 def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD | None = None,
@@ -69,11 +74,15 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     check_graph(graph)
     form = ImageFormat(input_range, normalisation)
     source = ImageSource(x, graph.input_shape, form)
-    labels = check_labels(y, len(source), graph.classes)
+    labels, names = ClassNames().numbered(y, len(source), graph.classes, learn=True)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
     whole("accumulate", accumulate, 1)
+    warned: set[str] = set()
+    check_classes(labels, graph.classes, warned, names.names)
+    check_outliers(source, warned)
+    check_values(_measuring_norms(graph, trainable), batch, warned)
     batch *= accumulate
     if len(source) < batch:
         raise BadInput("training images", found=len(source), fix="use a smaller batch",
@@ -85,6 +94,10 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     trainer.steps = epochs_before * (len(source) // batch) * accumulate  # they draw dropouts
     factors = _factors(graph, list(start), optimizer, trainable)
     total = len(source) // batch * epochs
+    check_rate(optimizer, any(map(any, factors.values())), warned)
+    say_rate(optimizer, total, accumulate=1, begins=True, progress=progress, warned=warned)
+    watch = LossWatch(LossKind(loss, label_smoothing, graph.classes), labels,
+                      f"SGD(lr={optimizer.lr:g})", warned)
     history = History()
     step = 0
     with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
@@ -96,16 +109,26 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 step += 1
                 tally.add(result.loss * result.images, result.correct, result.images)
                 history.batch_losses.append(result.loss)
+                watch.step(history.batch_losses)
                 bar.update(1)
             validation = None
             if validation_data is not None:
-                validation = _evaluate(trainer, graph, validation_data, form)
+                validation = _evaluate(trainer, graph, validation_data, form, names)
+            watch.epoch(history.batch_losses)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
             ended = [is_true(function(history.epochs[-1])) for function in called]
             if any(ended):  # all have seen the epoch first
                 break
+    watch.end(history.batch_losses)
     return history
+
+
+def _measuring_norms(graph: Graph, trainable: TrainableChoice) -> list[tuple[str, int]]:
+    """Return name, and pixels of a channel, of the normalisations that measure in training."""
+    return [(op.name, math.prod(shape[1:])) for op, shape in zip(
+        _with_frozen_norms(graph, trainable).ops, graph.shapes)
+        if isinstance(op, BatchNorm) and not op.frozen]
 
 
 def _with_frozen_norms(graph: Graph, trainable: TrainableChoice) -> Graph:
@@ -139,9 +162,9 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
 
 
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
-              form: ImageFormat) -> Evaluation:
+              form: ImageFormat, names: ClassNames) -> Evaluation:
     source = ImageSource(data[0], graph.input_shape, form)
-    labels = check_labels(data[1], len(source), graph.classes)
+    labels, _ = names.numbered(data[1], len(source), graph.classes)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():
         part = labels[at : at + len(chunk)]

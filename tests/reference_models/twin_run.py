@@ -341,13 +341,10 @@ class TwinRun:
         return twin.Codes(maps, gradients, used.gradients["dlogits"])
 
     def _clip_scale(self, used: StepExponents) -> float:
-        """Return what clipping multiplies gradients by (docs/training.md, "Clipping").
-
-        As it is: gradients in front of a normalisation are not counted (test_clipping_bound.py).
-        """
+        """Return what clipping multiplies gradients by (docs/training.md, "Clipping")."""
         assert self.case.clip is not None
         bound = 2.0 ** np.floor(np.log2(self.case.clip))
-        ranges = [2.0 ** (e.dx + 15) for e in used.layers if e.dx]
+        ranges = [2.0 ** (e + 15) for name, e in used.gradients.items() if name != "dlogits"]
         return min(1.0, bound / max(ranges, default=bound))
 
     def _logits(self, used: StepExponents) -> np.ndarray:

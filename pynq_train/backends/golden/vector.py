@@ -330,9 +330,6 @@ def _unpack(flags: Array, words: int) -> Array:
 def _pack(live: Array) -> Array:
     """Return flags as whole words, uint64 ``[block, image, flag word]``; the rest is zero."""
     blocks, images, words, lanes = live.shape
-    row = round_up(words, FLAG_MASK_PIXELS)
-    bits: Array = live
-    if row != words:
-        bits = np.zeros((blocks, images, row, lanes), bool)
-        bits[:, :, :words] = live
+    bits = np.zeros((blocks, images, round_up(words, FLAG_MASK_PIXELS), lanes), bool)
+    bits[:, :, :words] = live
     return np.packbits(bits.reshape(blocks, images, -1), axis=-1, bitorder="little").view(np.uint64)

@@ -10,11 +10,13 @@ import pytest
 
 from pynq_train.backends import Backend, RunRequest, RunResult, open_backend
 from pynq_train.check import random_net, verify
-from pynq_train.errors import BadInput
+from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.hw.boards import BOARDS
-from pynq_train.layers import fuse
+from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep, StepExponents, StepParams
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import new_policy
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.lower.step_block import plan_params
 from pynq_train.schedule.plan import Plan, make_plan
@@ -137,3 +139,32 @@ def test_random_networks_run_on_golden(seed: int) -> None:
     drawn = random_net(seed)
     assert verify(drawn.graph, batch=drawn.batch, steps=1, board="golden",
                   seed=seed, trainable=drawn.trainable).mismatches == 0
+
+
+@pytest.mark.parametrize("hashes", [(1, 2), (2, 1)])
+def test_modes_that_end_differently_are_a_fault(net: Graph, hashes: tuple[int, int],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both backends agree in each mode: only the memory at the end of a step tells."""
+    ends = iter((0, hashes[0], 0, hashes[1]))
+    monkeypatch.setattr(module._Pair, "_hash", lambda pair: next(ends))
+    with pytest.raises(HardwareFault, match="step mode and free-running mode differ: expected the "
+                                            "same memory, found another one after step 2"):
+        verify(net, batch=3, steps=2, board="golden", seed=1)
+
+
+def test_exponents_are_measured_before_the_first_step(net: Graph,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guess would leave half of the words at the ends of their range: few bits to compare."""
+    used: list[StepExponents] = []
+
+    def params(plan: Plan, exponents: StepExponents, sgd: SgdStep | None) -> StepParams:
+        used.append(exponents)
+        return plan_params(plan, exponents, sgd)
+
+    monkeypatch.setattr(module, "plan_params", params)
+    verify(net, batch=3, steps=1, board="golden", seed=1)
+    plan = make_plan(fuse(net), 3, BOARDS["pynq-z2"])
+    masters = {name: Masters.of(p) for name, p in init_params(plan.layers, 1).items()}
+    guessed = new_policy(plan, masters, module.INPUT_START).exponents(3)
+    assert [e.y for e in used[0].layers] != [e.y for e in guessed.layers]
+    assert used[0].layers == used[1].layers, "both modes start from the same"

@@ -276,3 +276,26 @@ def test_pooling_of_any_window_runs_on_the_engine(rng: np.random.Generator) -> N
     assert [(p.kernel, p.stride, p.pad_top, p.pad_left) for p in pools] == [(3, 2, 0, 1),
                                                                            (2, 1, 0, 0)]
     assert pools[0].out_shape == (4, 5, 5)
+
+
+def test_layers_keep_their_names() -> None:
+    start = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, use_bias=False, name="one")(start)
+    x = layers.BatchNormalization(name="two")(x)
+    x = skip = layers.ReLU(max_value=6.0, name="three")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="four", activation="relu")(x)
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="relu", name="five")(x)
+    x = layers.Add(name="six")([x, skip, x])
+    x = layers.Activation("relu", name="seven")(x)
+    x = layers.Concatenate(name="eight")([x, skip])
+    x = layers.MaxPooling2D(2, name="nine")(x)
+    x = layers.AveragePooling2D(3, strides=1, name="ten")(x)
+    x = layers.Dropout(0.5, name="eleven")(x)
+    y = layers.GlobalAveragePooling2D(name="twelve")(x)
+    x = layers.Flatten(name="thirteen")(x)
+    x = layers.Add(name="fifteen")([layers.Dense(16, activation="relu", name="fourteen")(x), y])
+    x = layers.Dense(3, name="sixteen")(x)
+    assert [op.name for op in pt.from_keras(keras.Model(start, x)).graph.ops] == [
+        "one", "two", "three", "four", "four.act", "five.depthwise", "five", "five.act", "six.1",
+        "six", "seven", "eight", "nine", "ten", "eleven", "thirteen", "fourteen", "fourteen.act",
+        "twelve", "fifteen", "sixteen"]

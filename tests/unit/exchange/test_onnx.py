@@ -65,6 +65,8 @@ def test_written_file_computes_the_same_and_reads_back(name: str, tmp_path: Path
     kinds = [op.kind for op in graph.ops if op.kind != "flatten"]
     assert [op.kind for op in again.graph.ops if op.kind != "flatten"] == kinds
     assert [op.name for op in again.graph.ops if op.name in params] == list(params)
+    assert ({op.name for op in again.graph.ops if op.kind != "flatten"}
+            == {op.name for op in graph.ops if op.kind != "flatten"})
     if name in CONCATENATED:
         assert len(fuse(again.graph)) == len(fuse(graph))
     norms, read = ([x for op in g.ops if isinstance(op, pt.BatchNorm)

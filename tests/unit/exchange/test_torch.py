@@ -210,3 +210,27 @@ def test_pooling_of_any_window_runs_on_the_engine() -> None:
     assert [str(layer.kind) for layer in layers] == ["conv", "norm", "pool", "conv", "pool", "pool",
                                                 "dense"]
     assert verify(model.graph, batch=3, steps=1, board="golden", seed=1).mismatches == 0
+
+
+def test_operations_keep_their_names() -> None:
+    class Net(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+            self.three, self.four = nn.ReLU6(), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+            self.nine, self.ten = nn.MaxPool2d(2), nn.AvgPool2d(3, 1)
+            self.eleven, self.twelve = nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1)
+            self.thirteen, self.fourteen = nn.Flatten(), nn.Linear(144, 16)
+            self.sixteen = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = skip = self.three(self.two(self.one(x)))
+            x = torch.cat([torch.relu(self.four(x)) + skip, skip], 1)
+            x = self.eleven(self.ten(self.nine(x)))
+            mean = self.twelve(x).flatten(1)
+            return self.sixteen(torch.relu(self.fourteen(self.thirteen(x))) + mean)
+
+    model = pt.from_torch(Net().eval(), torch.zeros(1, 3, 12, 12))
+    assert [op.name for op in model.graph.ops] == [
+        "one", "two", "three", "four", "relu", "add", "cat", "nine", "ten", "eleven", "twelve",
+        "thirteen", "fourteen", "relu_1", "add_1", "sixteen"]

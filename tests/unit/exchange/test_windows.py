@@ -128,3 +128,10 @@ def test_pairs() -> None:
     for wrong in ([1, 2, 3], "ab", None, [1.5, 2]):
         with pytest.raises(Refused, match="has kernel"):
             pair(wrong, "kernel")
+
+
+@pytest.mark.parametrize(("given", "stride"), [(1, 1), (2, 2), (3, 3), (9, 1)])
+def test_a_single_window_keeps_its_stride_or_takes_the_least(given: int, stride: int) -> None:
+    """Its stride changes no value, but what the engine does: one of 1 has one phase."""
+    found = pool_maxima((1, 3, 3), NO_PADS, 3, given, NO_PADS, False)
+    assert found == MaxPool(3, stride, 0)

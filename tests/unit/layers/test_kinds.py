@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pynq_train.graph import zoo
@@ -27,3 +29,36 @@ def test_layers_have_rows_of_the_table() -> None:
     found = {layer.kind for name in ("digits", "resnet20") for layer in fuse(zoo.get(name))}
     assert found == {kinds.CONV, kinds.DENSE, kinds.NORM, kinds.MEAN}
     assert found < set(KINDS) and len({str(kind) for kind in KINDS}) == len(KINDS)
+
+
+def of(name: str, rows: tuple[Any, ...] = KINDS) -> set[str]:
+    """Labels of the rows in which a property holds."""
+    return {str(row) for row in rows if getattr(row, name)}
+
+
+def test_what_each_kind_of_layer_does() -> None:
+    """The table the other way round: by property."""
+    assert {str(kind): kind.opcode for kind in KINDS} == {
+        "conv": Opcode.CONV, "dense": Opcode.CONV, "norm": Opcode.VECTOR, "add": Opcode.VECTOR,
+        "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None}
+    assert {str(kind): str(kind.backward) for kind in KINDS} == {
+        "conv": "backward", "dense": "backward", "norm": "norm", "add": "None", "mean": "spread",
+        "pool": "unpool", "drop": "drop", "concat": "view"}
+    assert of("fully_connected") == {"dense"} and of("convolves") == {"conv"}
+    assert of("normalises") == {"norm"} and of("reduces") == {"mean"}
+    assert of("to_vector") == {"dense", "mean"}
+    assert of("wordwise") == {"norm", "add", "drop", "concat"}
+    assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat"}
+    assert of("own_mask") == {"drop"} and of("reads_masked") == {"norm", "add"}
+
+
+def test_what_each_kind_of_node_does() -> None:
+    rows = tuple(row for row in vars(nodes).values() if isinstance(row, nodes.NodeKind))
+    assert {str(row): row.opcode for row in rows} == {
+        "backward": Opcode.CONV, "sum": Opcode.VECTOR, "mask": Opcode.VECTOR,
+        "norm": Opcode.VECTOR, "spread": Opcode.VECTOR, "drop": Opcode.VECTOR,
+        "unpool": Opcode.POOL, "view": None}
+    assert of("on_vector_unit", rows) == {"sum", "mask", "norm", "spread", "drop", "unpool"}
+    assert of("through", rows) == {"backward", "norm", "spread", "unpool"}
+    assert of("of_output", rows) == {"sum", "mask", "view"}
+    assert of("copies", rows) == {"mask", "view"}

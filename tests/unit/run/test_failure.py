@@ -24,7 +24,7 @@ from pynq_train.cli.main import main
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.run import Failure, Session
-from pynq_train.run.failure import KEEP, failure_folder, keep, load, save
+from pynq_train.run.failure import KEEP, META, failure_folder, keep, load, save
 
 replay_module = import_module("pynq_train.check.replay")
 verify_module = import_module("pynq_train.check.verify")
@@ -352,3 +352,62 @@ def test_waveforms_begin_in_front_of_the_descriptor(wanted: int, seen: str) -> N
     failure: Any = SimpleNamespace(request=None)
     replay_module._record_one(backend, failure, wanted, Path("x"))
     assert backend.seen == seen.split()
+
+
+@pytest.mark.parametrize("found", [0, 2, None])
+def test_a_halt_elsewhere_is_a_fault(found: int | None) -> None:
+    """In front of the descriptor, behind it, or none."""
+    runs = [iter([1]), iter([] if found is None else [found])]
+    replay_module._advance(runs, 1, 0)
+    with pytest.raises(HardwareFault, match=f"expected a halt after descriptor 1, found one after "
+                                            f"{found}"):
+        replay_module._advance(runs, 1, 1)
+
+
+def test_a_changed_entry_is_noticed(net: Graph, data: Any, folder: Path, tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(net, data, folder, monkeypatch)
+    with np.load(next(folder.iterdir())) as file:
+        image, meta = file["image"], json.loads(file["meta"].tobytes())
+    bad = tmp_path / "bad.npz"
+    for key in ("backend", "board", "contract", "text", "request", "tensors"):
+        value = meta[key][:-1] if key != "request" else {**meta[key], "profile": True}
+        changed = json.dumps({**meta, key: value}).encode()
+        np.savez(bad, image=image, meta=np.frombuffer(changed, np.uint8))
+        with pytest.raises(BadInput, match="expected checksum "):
+            load(bad)
+
+
+_AXIS = ["row", 2, 1, 1]
+_TENSOR = {"symbol": "a", "offset": 0, "nbytes": 2, "dtype": "<i2", "axes": [_AXIS]}
+_REQUEST = {"program_offset": 0, "descriptor_count": 1, "step_block_offset": 0,
+            "expected_cycles": 1, "profile": False, "names": ["a"]}
+_META = {"backend": "golden", "board": "pynq-z2", "contract": "0", "text": "t",
+         "request": _REQUEST, "tensors": [_TENSOR]}
+
+
+def _with(changes: dict[str, Any], inside: str) -> dict[str, Any]:
+    """Metadata with values changed: of themselves, the request, or the only tensor."""
+    if inside == "tensors":
+        return {**_META, "tensors": [{**_TENSOR, **changes}]}
+    return {**_META, **({inside: {**_REQUEST, **changes}} if inside else changes)}
+
+
+@pytest.mark.parametrize(("inside", "name", "largest", "beyond"), [
+    ("", "text", "t" * (1 << 20), "t" * ((1 << 20) + 1)),
+    ("request", "program_offset", 1 << 62, (1 << 62) + 1), ("request", "program_offset", 0, -1),
+    ("request", "descriptor_count", 1 << 32, (1 << 32) + 1),
+    ("request", "descriptor_count", 1, 0), ("request", "step_block_offset", 1 << 62, -1),
+    ("request", "expected_cycles", 1 << 62, (1 << 62) + 1), ("request", "expected_cycles", 1, 0),
+    ("request", "profile", True, 1), ("request", "names", [], [3]),
+    ("tensors", "offset", 1 << 62, (1 << 62) + 1), ("tensors", "nbytes", 0, -1),
+    ("tensors", "dtype", "<i8", "<c8"), ("tensors", "axes", [_AXIS] * 32, [_AXIS] * 33),
+    ("tensors", "axes", [["row", 1, 0, 0]], [["row", 2, 0, 0]]),
+    ("tensors", "axes", [["row", 2, 1, 0]], [["row", 2, 1]]),
+    ("tensors", "axes", [["row", 2, 1 << 62, 1 << 62]], [["row", 2, 1, 1, 1]]),
+    ("tensors", "axes", [["", 2, 1, 1]], [[1, 2, 1, 1]]),
+    ("tensors", "axes", [["row", 0, 0, 0]], [["row", -1, 1, 1]])])
+def test_values_of_a_file_have_limits(inside: str, name: str, largest: Any, beyond: Any) -> None:
+    META.check(_with({name: largest}, inside), "file")
+    with pytest.raises(BadInput, match="file"):
+        META.check(_with({name: beyond}, inside), "file")

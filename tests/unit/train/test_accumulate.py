@@ -98,7 +98,7 @@ def test_an_interrupted_update_goes_on_with_the_same_bits(
     for name, own in whole.masters.items():
         assert own.same_bits(again.masters[name])
     other = pt.Learner.load(path, accumulate=2)
-    with pytest.raises(BadInput, match="nothing to resume"):
+    with pytest.raises(BadInput, match=r"found accumulate=2 \(saved with 3\)"):
         other.fit(*data, progress=False, resume=True)
 
 

@@ -46,6 +46,17 @@ def test_strides_many_tiles_and_two_dense_layers(data: Data) -> None:
     assert loss == pytest.approx(wanted[0], abs=1e-5)
 
 
+def test_a_loss_that_is_no_number_ends_the_training(data: Data) -> None:
+    net = Sequential((1, 6, 6))
+    for _ in range(4):
+        net = net.conv(8, 3, padding=1).relu()
+    one = learner(net.dense(3).build(), optimizer=pt.SGD(8.0, momentum=0, schedule="constant"))
+    text = "loss and weights behind a step: expected finite numbers"
+    with np.errstate(all="ignore"), pytest.raises(BadInput, match=text):
+        one.fit(data[0] * np.float32(1000), data[1], epochs=8, progress=False)
+    assert all(np.isfinite(own.weight).all() for own in one.params.values())
+
+
 @pytest.mark.medium
 def test_reaches_the_accuracy_of_float32_on_digits(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +162,31 @@ def test_a_failed_step_leaves_the_weights(net: Graph, data: Data,
     assert same(before, trained.masters)
     assert trained._trainer is not None and policies == [trained._trainer.policy.to_dict()]
     assert trained.history.interrupted
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    ({"batch": 4}, "batch=4 (saved with 8)"),
+    ({"trainable": ["dense1"]}, "trainable=['dense1'] (saved with 'all')"),
+    ({"batch": 4, "accumulate": 2}, "batch=4 (saved with 8), accumulate=2 (saved with 1)"),
+    ({"batch": 8, "trainable": "all"}, "")])
+def test_a_run_that_other_options_cannot_resume(
+        net: Graph, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        options: dict[str, Any], text: str) -> None:
+    stopped = learner(net)
+    with monkeypatch.context() as patch:
+        _InterruptAt(patch, 4)
+        stopped.fit(*data, epochs=2, progress=False)
+    stopped.save(tmp_path / "part.safetensors")
+    again = pt.load(tmp_path / "part.safetensors", board="golden", **options)
+    if text:
+        with pytest.raises(BadInput) as caught:
+            again.fit(*data, epochs=2, progress=False, resume=True)
+        assert f"expected those that it was saved with, found {text}; load it" in str(caught.value)
+        again.fit(*data, epochs=1, progress=False)  # a new training has nothing to do with it
+        with pytest.raises(BadInput, match="nothing to resume"):
+            again.fit(*data, epochs=1, progress=False, resume=True)
+    else:
+        assert len(again.fit(*data, epochs=2, progress=False, resume=True).epochs) == 2
 
 
 def test_nothing_to_resume(net: Graph, data: Data) -> None:

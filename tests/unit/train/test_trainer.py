@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace as Said
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.run import Masters, Session, StepOutcome, Trainer
 from pynq_train.run.session import new_policy
 from pynq_train.schedule.plan import Plan
+from pynq_train.train import hls
 from pynq_train.train.hls import HlsTrainer
 
 Array = NDArray[Any]
@@ -119,3 +121,33 @@ def test_a_narrower_range_is_for_new_networks_alone(net: Graph, data: Data) -> N
     fresh.evaluate(8 * data[0], data[1])
     fresh.fit(*data, progress=False)
     assert board.policy.input_k == wide - 3
+
+
+def test_what_the_hls_trainer_says_of_a_step_and_an_evaluation(
+        net: Graph, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is the kernel's: no cycles, no saturations, no counters."""
+    class Network:
+        def __init__(self, *_: object) -> None:
+            self.rates: list[float] = []
+
+        def step(self, images: Array, labels: Array, lr: float) -> Said:
+            self.rates.append(lr)
+            return Said(loss_sum=2.5, correct=3)
+
+        def read(self) -> dict[str, object]:
+            return {}
+
+        def evaluate(self, images: Array, labels: Array) -> tuple[Said, Array]:
+            said = Said(loss_sum=1.5, correct=int((labels == 0).sum()))
+            return said, np.ones((len(images), 2), np.float32)
+
+    monkeypatch.setattr(hls, "EfNetwork", Network)
+    plan = pt.Learner(pt.Sequential((2, 8, 8), "small").conv(4, 3, padding=1).relu().pool()
+                      .dense(3).build(), batch=4).plan
+    trainer = HlsTrainer(plan, {}, cast(ExponentPolicy, None))
+    images, labels = np.zeros((3, 2, 8, 8), np.float32), np.array([0, 1, 2])
+    assert trainer.train_step(images, labels, SgdStep(0.25)) == StepOutcome(2.5, 3, 3, 0, 0, {})
+    assert cast(Any, trainer)._network.rates == [0.25]
+    outcome, logits = trainer.evaluate(images, labels)
+    assert outcome == StepOutcome(1.5, 1, 3, 0, 0, {}) and logits.shape == (3, 2)
+    assert trainer.evaluate(images)[0] == StepOutcome(1.5, 3, 3, 0, 0, {})

@@ -1,0 +1,57 @@
+"""Warnings of images and of values that the engine does not hold, once for each learner."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, check_units, warn_once
+from pynq_train.run.trainer import StepOutcome
+from pynq_train.train.images import LARGE, ImageSource
+
+
+def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
+    """Warn where uint8 images may be of another range than the model's, or values are too large.
+
+    Args:
+        source: the images.
+        foreign: whether the weights were trained elsewhere, on images of which nobody may have
+            said the range.
+        warned: kinds of warnings given so far; new ones are added.
+    """
+    form = source.form
+    check_units(form, warned)
+    if source.dtype == np.uint8 and form.input_range is None:
+        if foreign:
+            warn_once("uint8", "images: nobody has said which values this model was made for: "
+                      "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) where "
+                      "the learner is made", warned)
+    elif source.dtype == np.uint8 and not form.stated and form.input_range not in PIXEL_RANGES:
+        assert form.input_range is not None
+        low, high = form.input_range
+        warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: uint8 "
+                  "images are spread over that range; say input_range=(LOW, HIGH) where the "
+                  "learner is made", warned)
+    if source.largest > LARGEST_VALUE:
+        warn_once(LARGE, f"images: expected values of at most {LARGEST_VALUE} behind mean and "
+                  f"deviation, found {source.largest:.4g} in {source.place_of_largest}: they "
+                  "saturate; scale the images", warned)
+
+
+def check_outcome(outcome: StepOutcome, logits: str, warned: set[str]) -> None:
+    """Warn if values of an evaluation saturate that even the largest exponent does not hold.
+
+    Args:
+        outcome: of the evaluation, when its ranges were as wide as they can be.
+        logits: name of the tensor that holds the logits.
+        warned: kinds of warnings given so far; a new one is added.
+    """
+    found = [f"{count} of {name}" + (
+        f" (up to {outcome.beyond[name]:.6g})" if name in outcome.beyond else "")
+        for name, count in outcome.tensors.items() if count]
+    if not found:
+        return
+    wrong = (f"; {logits} are the logits, so answers may be wrong: divide weights and biases of "
+             "that layer, which changes no answer" if outcome.tensors.get(logits) else "")
+    warn_once("saturated logits" if wrong else "saturated", "values larger than the engine holds "
+              f"({LARGEST_VALUE}) saturate: {', '.join(found)}; scale the images, or say mean= and "
+              f"std= of them where the learner is made{wrong}", warned)
