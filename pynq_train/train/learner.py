@@ -210,7 +210,7 @@ class Learner:
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
-        return self.input_format.normalisation
+        return self.input_format.seen
 
     @property
     def class_names(self) -> tuple[str, ...]:
