@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,7 +196,7 @@ def network(name: str) -> Graph:
 
 def is_file_name(name: str) -> bool:
     """Return whether a model argument means a file and not a network of the zoo."""
-    return "/" in name or name.endswith(".safetensors") or is_onnx(name) or Path(name).exists()
+    return "/" in name or name.endswith(".safetensors") or is_onnx(name) or os.path.exists(name)
 
 
 def is_onnx(name: str) -> bool:

@@ -10,6 +10,7 @@ from pynq_train.arrays import plain
 from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
+from pynq_train.graph.image_format import ImageFormat
 from pynq_train.train.loop import Saving
 from pynq_train.train.schedules import whole
 
@@ -35,6 +36,13 @@ def flag(what: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise BadInput(what, expected="True or False", found=repr(value)[:80])
     return value
+
+
+def check_normalise(normalise: bool, form: ImageFormat) -> None:
+    """Check that mean and deviation are not both measured and said; BadInput if they are."""
+    if normalise and form.normalisation is not None:
+        raise BadInput("normalise", expected="False: mean and deviation of the images are "
+                       f"known ({form})", found=True)
 
 
 def check_pair(what: str, data: Any) -> tuple[Any, Any]:

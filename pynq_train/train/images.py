@@ -232,7 +232,7 @@ def trained_format(source: ImageSource) -> ImageFormat:
 
 def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
-    source = ImageSource(x, input_shape, replace(form, normalisation=None))
+    source = ImageSource(x, input_shape, replace(form, normalisation=None, gain=1.0))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
         wide = chunk.astype(np.float64)

@@ -21,7 +21,6 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import check_units
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
@@ -41,6 +40,7 @@ from pynq_train.train.arguments import (
     check_board,
     check_count,
     check_given,
+    check_normalise,
     check_pair,
     saving_of,
 )
@@ -138,10 +138,7 @@ class Learner:
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
-        check_units(self.input_format, self._warned)
-        if self._normalise and self.input_format.normalisation is not None:
-            raise BadInput("normalise", expected="False: mean and deviation of the images are "
-                           f"known ({self.input_format})", found=True)
+        check_normalise(self._normalise, self.input_format)
         self._names = ClassNames.given(class_names, self.graph.classes)
         self._has_weights = start is not None
         self.state = TrainState()
@@ -227,7 +224,7 @@ class Learner:
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
-        return self.input_format.normalisation
+        return self.input_format.seen
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -388,8 +385,7 @@ class Learner:
     @in_turn
     def calibrated(self) -> bool:
         """Whether the ranges of all feature maps are known: from a training or a calibration."""
-        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
-                       .feature))
+        return any((self._policy if self._trainer is None else self._trainer.policy).feature)
 
     @in_turn
     def calibrate(self, x: Any) -> None:
@@ -484,7 +480,6 @@ class Learner:
         check_exponents(self._plan, self._policy)
         form = format_of(state, self.graph.input_shape[0])
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
-        check_units(self.input_format, self._warned)
         self.state = TrainState.from_dict(state, changed_options({
             "batch": (state["batch"], self.batch),
             "trainable": (state["trainable"], self.trainable),
