@@ -6,11 +6,12 @@ the other, in the order of the cycles, so that a run always gives the same resul
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 
 Action = Callable[[], None]
-NEVER = 1 << 62
+NEVER = sys.maxsize
 """Cycle of what does not happen; larger than any real one."""
 
 

@@ -64,3 +64,13 @@ async def rate(dut: Any) -> None:
                   "v.v_mask_a": 1}
     cycles = await run_vector(bench, everything, 2, 2, 1000)
     assert cycles < 4000 + 2 * 40 + 4 * 90, f"{cycles} cycles for 4000 words"
+
+
+@cocotb.test()
+async def many_blocks(dut: Any) -> None:
+    """So many channel blocks that counters reach 2**13, and with coefficients 2**11."""
+    bench = await start(dut)
+    bench.stall, bench.latency = 0.0, 1
+    plain = {f"v.{name}": 0 for name in MODES}
+    for modes, blocks in (({}, 8200), ({"v.v_table": 1}, 2100)):
+        await run_vector(bench, {**plain, "v.v_write": 1, **modes}, 1, blocks, 1)

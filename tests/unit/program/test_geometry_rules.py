@@ -10,7 +10,7 @@ from reference_models.dag_nets import NETWORKS
 from scheduled import Fields, Scheduled, all_kinds
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.graph import Conv, Dense, Graph, MaxPool
+from pynq_train.graph import BatchNorm, Conv, Dense, Graph, MaxPool
 from pynq_train.hw.commands import Opcode, Pass, places
 from pynq_train.hw.geometry import Work
 from pynq_train.program import verify_program
@@ -375,3 +375,20 @@ def test_a_pass_alone_needs_nothing_before_it(fits: Fits) -> None:
     only = number("all kinds", fits)
     none = {k: {"gc.work": 0} for k in range(len(step.fields)) if k != only}
     check_computations(step.program(none), labels(step))
+
+
+@pytest.mark.parametrize("elements", [1, 2, 3])
+def test_variances_of_few_elements(elements: int) -> None:
+    """One element has no variance of its own: nothing is divided by 0."""
+    graph = Graph.build((2, 1, elements), [Conv(4, 1, name="c"), BatchNorm(name="n"),
+                                           Dense(3, name="d")])
+    step = Scheduled.of(graph, 1)
+    verify_program(step.program())
+    number = next(k for k, f in enumerate(step.fields) if f["pre.opcode"] == Opcode.NORM
+                  and not f["gn.back"])
+    factor = step.fields[number]["n.n_var_m"] * 2.0 ** step.fields[number]["n.n_var_e"]
+    assert factor == pytest.approx(elements / (elements - 1) if elements > 1 else 0)
+    for change in (1, -1):
+        with pytest.raises(IllegalProgram, match=rf"elements / \(elements - 1\) of {elements}"):
+            verify_program(step.program({number: {
+                "n.n_var_e": step.fields[number]["n.n_var_e"] + change}}))

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 from reference_models.dag_nets import NETWORKS
 from scheduled import BOARD, Fields, Scheduled, all_kinds
@@ -15,7 +16,7 @@ from pynq_train.errors import IllegalProgram
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import Opcode, pair
 from pynq_train.hw.words import LANES
-from pynq_train.program.gradients import check_gradient
+from pynq_train.program.gradients import _GradientChecks, check_gradient
 from pynq_train.program.spans import unpair
 
 NETS = ("all kinds", "kernel5", "strides", "wide", "depthwise", "residual", "multiplied")
@@ -177,3 +178,17 @@ def test_groups_along_the_diagonal() -> None:
     assert found
     for f, taps in found:
         check(f, taps)
+
+
+@pytest.mark.parametrize("reuse", range(6))
+def test_an_operand_moves_only_with_the_loops_that_load_it(reuse: int) -> None:
+    """By what the address moves when the inner loops begin anew, and the loop goes on."""
+    fields = {**{f"pre.t{t}": count for t, count in enumerate((2, 3, 1, 4, 5))},
+              **{f"pix.p{i}": 1 for i in range(3)}, "x.reuse": reuse,
+              **{f"x.daddr{t}": value for t, value in enumerate((8, 100, 0, 1000, 30000))}}
+    checks = _GradientChecks("one", fields, (), BOARD.config)
+    chunk, m_tile = np.arange(4), np.full(4, 2)
+    # A jump takes the way back of the loops inside with it: 1 x 8, 2 x 108 and 3 x 1224 bytes.
+    strides = 1000 + 8 + 2 * 108, 30000 + 8 + 2 * 108 + 3 * 1224
+    want = (strides[0] if reuse <= 3 else 0) * chunk + (strides[1] if reuse <= 4 else 0) * m_tile
+    assert checks._moved("x", chunk, m_tile).tolist() == want.tolist()

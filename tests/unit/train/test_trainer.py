@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace as Said
 from typing import Any, cast
 
@@ -163,3 +164,19 @@ def test_an_epoch_takes_the_time_between_two_looks_at_the_clock(
     monkeypatch.setattr(loop, "time", Said(monotonic=lambda: float(next(clock))))
     history = learner.fit(*data, epochs=3, progress=False)
     assert [epoch.seconds for epoch in history.epochs] == [7.0] * 3
+
+
+@pytest.mark.parametrize(("every", "saved"), [
+    (None, [0, 3, 6]), (1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 2, 3, 4, 6]), (4, [0, 3, 4, 6]),
+    (9, [0, 3, 6])])
+def test_checkpoints_within_an_epoch_and_at_its_end(
+        every: int | None, saved: list[int], net: Graph, data: Data, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps an epoch; the start is saved too, and what ends an epoch once."""
+    learner = pt.Learner(net, optimizer=pt.SGD(0.1, momentum=0.0), batch=8)
+    learner._trainer = FloatBoard(learner)
+    steps: list[int] = []
+    monkeypatch.setattr(pt.Learner, "save", lambda one, path: steps.append(one.steps))
+    learner.fit(data[0][:24], data[1][:24], epochs=2, progress=False, checkpoint=tmp_path / "c",
+                checkpoint_every=every)
+    assert steps == saved
