@@ -21,6 +21,7 @@ from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
+from pynq_train.images import check_units
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
@@ -134,12 +135,13 @@ class Learner:
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
+        self._turns, self._warned = Turns(), set[str]()
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        check_units(self.input_format, self._warned)
         if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
         self._names = ClassNames.given(class_names, self.graph.classes)
-        self._turns, self._warned = Turns(), set[str]()
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
@@ -482,6 +484,7 @@ class Learner:
             # Files of earlier releases have the normalisation alone.
             form = ImageFormat.from_dict(state.get("input_format", state), channels)
             learner.input_format = form.with_given(channels, input_range, mean, std)
+            check_units(learner.input_format, learner._warned)
             changed = changed_options({
                 "batch": (state["batch"], learner.batch),
                 "trainable": (state["trainable"], learner.trainable),
@@ -556,7 +559,7 @@ class Learner:
         if self._trainer is None and self.board == HLS_CSIM:
             self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
         if self._trainer is None:
-            backend = open_backend(self.board, self._plan.memory.nbytes)
+            backend = self._open_backend(self._plan.memory.nbytes)
             try:
                 self._trainer = Session(self._plan, backend, self._masters, self._policy)
             except BaseException:
@@ -573,6 +576,9 @@ class Learner:
                 answers.calibrate(trainer, self._images(self._sample))
             self._sample = None
         return trainer
+
+    def _open_backend(self, nbytes: int) -> Backend:
+        return open_backend(self.board, nbytes)
 
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
