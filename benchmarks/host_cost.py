@@ -285,6 +285,7 @@ def measure(net: str, batch: int) -> dict[str, Any]:
     units, steps, hidden, evaluations, starts = [], [], [], [], []
     with tempfile.TemporaryDirectory() as folder, learner:
         path = Path(folder, "learner.safetensors")
+        learner.compile()
         learner.save(path)
         for _ in range(REPEATS):
             units.append(n_body_seconds())
