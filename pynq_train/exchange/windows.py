@@ -35,6 +35,20 @@ class Refused(Exception):
         self.instead = instead
 
 
+MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What NumPy, PyTorch and Keras raise where weights and arguments of a node contradict each other.
+"""
+
+
+def refused_for(error: BaseException) -> Refused:
+    """Return the refusal of a node that ended in ``error``: that itself, or one of :data:`MISFITS`.
+    """
+    if isinstance(error, Refused):
+        return error
+    text = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return Refused(f"has arguments that do not fit ({text})", "check them in the original network")
+
+
 @dataclass(frozen=True)
 class _Even:
     """Windows of equal length at equal distances; ``stride`` is None for a single one."""
@@ -43,6 +57,10 @@ class _Even:
     stride: int | None
     before: int
     count: int
+
+
+MOST_PIXELS = 1 << 16
+"""Pixels in a row or column, with padding, that importers look at: no board holds more."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +89,12 @@ class _Axis:
         """Return the windows; ``pads`` None: "same" padding.
 
         Raises:
-            Refused: there is no window.
+            Refused: there is no window, or no board holds so many.
         """
         whole = size + sum(zeros)
+        if whole + sum(pads or ()) > MOST_PIXELS:
+            raise Refused(f"reads {whole + sum(pads or ())} pixels in a row",
+                          "make the map smaller")
         if pads is None:
             window = window_of(whole, kernel, stride, "same")
             return cls(size, zeros, (window.pad_before, window.pad_after), kernel, stride,
