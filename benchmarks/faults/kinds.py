@@ -167,16 +167,18 @@ def silence_twice(bench: Bench, rng: random.Random, action: str) -> Iterator[Non
         with _patched(BoardBackend, "_soft_reset", stopped):
             yield
     else:
-        download, left = bench.device.download, [1]
+        download, silenced = bench.device.download, list[Any]()
 
         def silent(*args: Any, **more: Any) -> None:
             download(*args, **more)
-            if left[0]:
-                left[0] -= 1
+            if not silenced:
+                silenced.append(bench.model)
                 bench.model.silence(port, rng.randrange(40), write=write)
 
         with _patched(bench.device, "download", silent):
             yield
+        if silenced == [bench.model]:  # the action was shorter
+            bench.model.silence(port, _NEVER, write=write)
 
 
 @contextmanager
