@@ -1,1 +1,1 @@
-"""Measurements and campaigns that are run by hand."""
+"""Benchmarks: what is measured, and the pages that are written from it."""

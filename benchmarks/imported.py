@@ -80,7 +80,7 @@ TASKS = {
 NETWORKS = {
     "cnn-mnist": "2 convolutions, 2 max poolings, dense",
     "norm-fashion": "3 convolutions with normalisations, average pooling, dense",
-    "residual-cifar": "residual blocks of 16 and 32 channels, normalisations",
+    "residual-cifar": "residual blocks, normalisations",
     "separable-doodles": "channels last, `Rescaling`, separable convolutions, normalisations",
     "ds-cnn-speech": "depthwise separable convolutions, normalisations, ReLU6",
 }

@@ -100,14 +100,19 @@ class ImageFormat:
                    layout: str | None = None) -> ImageFormat:
         """Return this format with what a user says instead; None leaves a part as it is.
 
+        Mean and deviation of bytes say the range too, where nobody does.
+
         Raises:
             BadInput: as of :meth:`make`.
         """
         given = self.make(channels, input_range, mean, std,
                           self.layout if layout is None else layout)
         stated = self.stated or input_range is not None
-        return ImageFormat(given.input_range or self.input_range,
+        made = ImageFormat(given.input_range or self.input_range,
                            given.normalisation or self.normalisation, stated, given.layout)
+        # What is said of bytes says the range too; values up to 1 may be of anything.
+        implied = made.implied() if given.normalisation is not None else made
+        return implied if implied.input_range == BYTE_RANGE else made
 
     def implied(self) -> ImageFormat:
         """Return this format with the range of pixels that its normalisation is for.
@@ -196,7 +201,9 @@ def _numbers(what: str, value: Any) -> tuple[float, ...]:
         BadInput: there are others, or one is not finite.
     """
     try:
-        many = [value] if not hasattr(value, "__len__") or isinstance(value, str) else list(value)
+        single = isinstance(value, str) or not hasattr(value, "__len__") or (
+            getattr(value, "ndim", 1) == 0)
+        many = [value] if single else list(value)
         values = tuple(float(one) for one in many if not isinstance(one, (str, bytes, bool)))
         good = len(values) == len(many) and all(math.isfinite(one) for one in values)
     except (TypeError, ValueError, OverflowError):

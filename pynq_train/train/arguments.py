@@ -10,7 +10,6 @@ from pynq_train.arrays import plain
 from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
-from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.train.loop import Saving
 from pynq_train.train.schedules import whole
 
@@ -43,12 +42,6 @@ def check_given(params: Any) -> dict[str, LayerParams]:
             isinstance(one, LayerParams) for one in params.values()):
         raise BadInput("params", expected="LayerParams by layer name", found=kind_of(params))
     return dict(params)
-
-
-def saved_smoothing(state: Mapping[str, Any], loss: str | None) -> float:
-    """Return the saved label smoothing; none for another loss than the saved one."""
-    same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
-    return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
 def changed_options(options: Mapping[str, tuple[Any, Any]]) -> str:

@@ -9,7 +9,8 @@
 // writes 1) or, while the other one waits, for `turn_quantum` cycles. FIFOs decouple the ports: a
 // port moves 8 bytes per cycle each way and pauses `burst_cycles` after a burst. A write burst is
 // written when all its data have arrived. The first beat of a read comes `read_latency` cycles
-// after its address, the answer of a write `write_latency` cycles after its last beat.
+// after its address, the answer of a write `write_latency` cycles after its last beat. A port takes
+// `outstanding` bursts each way that have no answer; an address beyond them waits.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,7 @@ struct MemConfig {
   uint32_t bytes_per_cycle;
   uint32_t read_latency, write_latency;
   uint32_t burst_cycles, turn_cycles, turn_quantum;
+  uint32_t outstanding;  // 1..kOutstanding
   uint64_t seed;
 };
 
@@ -409,8 +411,8 @@ class AxiMem {
       out.bresp = p.answers.front().resp;
       p.answers.pop();
     }
-    out.arready = p.reads_open < kOutstanding && go(2);
-    out.awready = p.writes_open < kOutstanding && go(3);
+    out.arready = p.reads_open < c_.outstanding && go(2);
+    out.awready = p.writes_open < c_.outstanding && go(3);
     out.wready = p.write_fifo.size() < kWriteFifo && p.write_free <= now_ + 1 && go(4);
   }
 

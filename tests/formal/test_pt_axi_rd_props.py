@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sby import FAIL, PASS, prove
-
-from sim.bfm.env import ROOT, mutant
+from prover import Proof
 
 pytestmark = pytest.mark.rtl
 
-RTL = ROOT / "rtl"
-READER = RTL / "axi" / "pt_axi_rd.sv"
-OTHERS = [RTL / name for name in (
-    "gen/pt_abi_pkg.sv", "common/pt_clock_gate.sv", "common/pt_ram_sdp.sv", "common/pt_fifo.sv",
-    "common/pt_fifo_bram.sv", "axi/pt_burst.sv")]
-PROPERTIES = ROOT / "tests" / "formal" / "pt_axi_rd_props.sv"
+READER = "rtl/axi/pt_axi_rd.sv"
+PROOF = Proof("pt_axi_rd_props", (
+    "rtl/gen/pt_abi_pkg.sv", "rtl/common/pt_clock_gate.sv", "rtl/common/pt_ram_sdp.sv",
+    "rtl/common/pt_fifo.sv", "rtl/common/pt_fifo_bram.sv", "rtl/axi/pt_burst.sv", READER),
+    steps=8)
 PLANTED = {
     "a stray is data": ("take = rvalid_i && owed_q != '0;", "take = rvalid_i;"),
     "owed before the memory has taken the request": (
@@ -30,11 +27,10 @@ PLANTED = {
 
 def test_holds_for_ever(tmp_path: Path) -> None:
     """Words, strays, requests and credits, from reset on, whatever the memory answers."""
-    assert prove(READER, PROPERTIES, {}, tmp_path, OTHERS) == PASS
+    PROOF.assert_holds(tmp_path)
 
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_caught(bug: str, tmp_path: Path) -> None:
     """The proof fails for each of a few planted bugs."""
-    changed = mutant(READER, *PLANTED[bug], tmp_path)
-    assert prove(changed, PROPERTIES, {}, tmp_path, OTHERS) == FAIL
+    PROOF.assert_broken(tmp_path, READER, *PLANTED[bug], steps=12)

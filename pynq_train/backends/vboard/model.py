@@ -45,6 +45,7 @@ class _Config(ctypes.Structure):
         ("burst_cycles", ctypes.c_uint32),
         ("turn_cycles", ctypes.c_uint32),
         ("turn_quantum", ctypes.c_uint32),
+        ("outstanding", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
     )
 
@@ -115,7 +116,7 @@ class VerilatedModel:
         config = _Config(
             dram.ctypes.data, dram_base, dram.nbytes, timing.bytes_per_cycle,
             timing.read_latency_cycles, timing.write_latency_cycles, timing.burst_cycles,
-            timing.turn_cycles, timing.turn_quantum_cycles, seed,
+            timing.turn_cycles, timing.turn_quantum_cycles, timing.outstanding_bursts, seed,
         )  # fmt: skip
         self._board = self._lib.ptv_create(ctypes.byref(config))
         if not self._board:

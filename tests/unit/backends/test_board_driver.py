@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from pynq_train.errors import (
     Timeout,
     UnknownName,
 )
+from pynq_train.hw.boards import Board
 from pynq_train.hw.registers import Status
 
 REQUEST = RunRequest(
@@ -236,6 +238,26 @@ def test_register_map_clocks_and_unmapped_addresses(tmp_path: Path) -> None:
             assert pynq.Clocks.fclk0_mhz == pytest.approx(Z2.clock_mhz)
         with pytest.raises(RuntimeError, match="a real board would hang"):
             pynq.MMIO(0x5000_0000, 0x1000, device=board._device).read(0)
+
+
+@pytest.mark.parametrize("board", [
+    replace(Z2, clock_mhz=90.909091), replace(Z2, clock_mhz=83.333333),
+    replace(Z2, preset=replace(Z2.preset, pll_multiplier=32)),
+], ids=["1000 / 11", "1000 / 12", "1600 / 16"])  # fmt: skip
+def test_the_clock_follows_divisors_and_pll(
+        board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divisors of the description, on the PLL that the boot loader sets, give the board's clock."""
+    import pynq
+
+    from pynq_train.doctor.examine import clock_mhz
+
+    if pynq.__version__.startswith("3.0"):
+        pytest.skip("the clocks of pynq 3.0 look at the host's processor")
+    if "_real_instance" in vars(pynq.Clocks):  # the clocks of the first device of this process
+        del pynq.Clocks._real_instance
+    monkeypatch.setattr(pynq.Clocks, "device", None, raising=False)
+    with fake_board(FakeEngine(), tmp_path, board=board):
+        assert clock_mhz() == pytest.approx(board.clock_mhz, rel=1e-3)
 
 
 def test_unknown_boards_are_named() -> None:
