@@ -14,6 +14,10 @@ LINE_BYTES = 64
 """Cache line: the longest of the supported processors."""
 
 
+_MOST_PARTS = 64
+"""Spans of the buffer that are kept."""
+
+
 class SyncedArena:
     """A cacheable buffer shared with the engine.
 
@@ -31,6 +35,7 @@ class SyncedArena:
         self._buffer = buffer
         self._host = buffer.view(np.ndarray)
         self._ranged = ranged
+        self._parts: dict[tuple[int, int], Any] = {}
         self._dirty: list[tuple[int, int]] = []
         self._stale = False
 
@@ -59,7 +64,7 @@ class SyncedArena:
             self._buffer.flush()
         else:
             for low, high in _merged(self._dirty):
-                self._buffer[low:high].flush()
+                self._part(low, high).flush()
         self._dirty.clear()
 
     def after_run(self) -> None:
@@ -67,13 +72,22 @@ class SyncedArena:
         # Nothing is invalidated yet: only what is read later has to be.
         self._stale = True
 
+    def _part(self, low: int, high: int) -> Any:
+        """Return bytes low .. high - 1 of the buffer; every step asks for the same few."""
+        found = self._parts.get((low, high))
+        if found is None:
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts.clear()
+            found = self._parts[low, high] = self._buffer[low:high]
+        return found
+
     def _refresh(self, low: int, high: int) -> None:
         """Let the processor see cache lines low .. high - 1 (bytes) as they stand in memory."""
         if not self._stale or low == high:
             return
         self.before_run()  # an invalidate may drop lines that were not flushed
         if self._ranged:
-            self._buffer[low:high].invalidate()
+            self._part(low, high).invalidate()
         else:
             self._buffer.invalidate()
             # The whole buffer was invalidated, not only the range. With ranges other parts stay

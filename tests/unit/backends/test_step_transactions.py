@@ -32,14 +32,14 @@ Call = tuple[Any, ...]
 
 def transactions(plan: Plan) -> list[Call]:
     """A step whose program has ended when STATUS is read for the first time."""
+    written = sorted(lines(plan, symbol) for symbol in ("input", "labels", "step_block"))
+    spans = written[:1]
+    for low, high in written[1:]:
+        spans[-1:] = [(spans[-1][0], high)] if low == spans[-1][1] else [spans[-1], (low, high)]
     return [
-        # Input, labels, step block. Lines that are written in part are read first, and whatever
-        # was written before is flushed before anything is read.
-        ("flush", *lines(plan, "input")),
-        ("invalidate", *last_line(plan, "labels")),
-        ("flush", *lines(plan, "labels")),
-        ("invalidate", *last_line(plan, "step_block")),
-        ("flush", *lines(plan, "step_block")),
+        # Input, labels, step block: whole cache lines, of which nothing has to be read; those that
+        # touch are one span.
+        *(("flush", *span) for span in spans),
         ("write CTRL", CLEAR),
         ("write MODE", 0),
         ("write PROGRAM_OFF", plan.memory["train.program"].offset),
@@ -59,13 +59,6 @@ def lines(plan: Plan, symbol: str) -> tuple[int, int]:
     """Whole cache lines of a region: first byte, and the one behind the last."""
     region = plan.memory[symbol]
     return region.offset // LINE * LINE, -(-region.end // LINE) * LINE
-
-
-def last_line(plan: Plan, symbol: str) -> tuple[int, int]:
-    """The line that holds the end of a region, and something else behind it."""
-    _, end = lines(plan, symbol)
-    assert end != plan.memory[symbol].end
-    return end - LINE, end
 
 
 def test_a_training_step_is_exactly_these_transactions(tmp_path: Path) -> None:
