@@ -121,8 +121,7 @@ def load(path: str | os.PathLike[str], *, batch: int | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
-         std: float | Sequence[float] | None = None, compiled: bool = True
-         ) -> Learner | Model: ...
+         std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model: ...
 def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
@@ -157,7 +156,7 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
     given = {"board": board, "batch": batch, "optimizer": optimizer, "trainable": trainable,
              "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate,
              "input_range": input_range, "mean": mean, "std": std,
-             "compiled": None if compiled is True else compiled}
+             "compiled": None if compiled else False}
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     if not path_text(path, "model file").lower().endswith(".onnx"):
         return Learner.load(path, **options)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, ceil_div, round_up
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -324,7 +324,8 @@ class Session:
         return codes
 
     def _label_words(self, labels: Array | None) -> NDArray[np.int64]:
-        words = np.zeros(self.plan.batch, np.int64)
+        # Whole cache lines, behind which the region has nothing: the driver need not look at them.
+        words = np.zeros(round_up(self.plan.batch, LINE_WORDS), np.int64)
         if labels is not None:
             words[: len(labels)] = labels
         return words
