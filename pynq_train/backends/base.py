@@ -30,6 +30,9 @@ class RunRequest:
         profile: let the records carry start and end cycles in words 2 and 3 (MODE.PROFILE);
             backends without a clock leave them zero.
         names: what each descriptor does, for messages (may be empty).
+        counters: read the counter registers behind the run: an access for each.
+        meanwhile: is called once while the engine works (by golden before it begins); it must not
+            touch the arena. What it raises ends the run.
     """
 
     program_offset: int
@@ -38,6 +41,8 @@ class RunRequest:
     expected_cycles: int
     profile: bool = False
     names: tuple[str, ...] = ()
+    counters: bool = True
+    meanwhile: Callable[[], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class RunResult:
 
     Attributes:
         cycles: cycles between the first and the last of the run (0: the backend has no clock).
-        counters: counter registers by lower-case name (empty: the backend has none).
+        counters: counter registers by lower-case name (empty: the backend has none, or nobody has
+            asked for them).
         status: ``Status.OK``; every other status is raised as an error.
     """
 

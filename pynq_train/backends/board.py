@@ -201,8 +201,10 @@ class BoardBackend:
         self._prepare(request)
         try:
             self._start(request, step=False)
+            if request.meanwhile is not None:
+                request.meanwhile()
             self._wait(_ENDED, request)
-            return self._result()
+            return self._result(request.counters)
         # Also for KeyboardInterrupt: an engine that goes on would write into memory that somebody
         # else gets.
         except BaseException as error:
@@ -484,10 +486,10 @@ class BoardBackend:
             _LOG.debug("%s: STATUS: %s", self.name, error)
             return None
 
-    def _result(self) -> RunResult:
-        """Read cycles and counters of the run that has ended, and clear the status."""
+    def _result(self, counted: bool) -> RunResult:
+        """Read cycles (and counters) of the run that has ended, and clear the status."""
         read = self._core.read_register
-        counters = {name.lower(): read(name) for name in COUNTERS}
+        counters = {name.lower(): read(name) for name in (COUNTERS if counted else ())}
         cycles = registers.join("CYCLES", read)
         self._core.write_register("CTRL", _CTRL["CLEAR"])
         return RunResult(cycles, counters)

@@ -181,7 +181,7 @@ def _update_fields(exponents: StepExponents, sgd: SgdStep | None
             continue
         bias[at] = _bias_fields(sgd, fold, of_bias, e, scale)
         if e.total is None:
-            weights[at] = {**_sgd_fields(sgd, fold, of_weights),
+            weights[at] = {**sgd_fields(sgd, fold, of_weights),
                            "w_shift": e.w_next - MASTER_EXPONENT,
                            "g_shift": _gradient_shift(e.gradient_sum - scale)}
         else:  # gamma of a normalisation learns as biases do
@@ -259,7 +259,7 @@ def clip_shift(exponents: StepExponents, limit: int) -> int:
 def _bias_fields(sgd: SgdStep, fold: float, factor: float, e: LayerExponents, scale: int
                  ) -> dict[str, int]:
     """Return the update of biases, whose gradients are sums: no decay, no 16-bit copy."""
-    return {**_sgd_fields(sgd, fold, factor), "decay": 0,
+    return {**sgd_fields(sgd, fold, factor), "decay": 0,
             "w_shift": max(e.w_next - MASTER_EXPONENT, 0), "g_shift": _gradient_shift(e.dy - scale)}
 
 
@@ -276,7 +276,7 @@ def nesterov_in_parts(parts: int) -> BadInput:
                     "momentum alone", found=parts, fix="use nesterov=False, or accumulate=1")
 
 
-def _sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
+def sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
     """Return the optimizer's fields of an update.
 
     Args:

@@ -152,7 +152,9 @@ def save(path: str | os.PathLike[str], failure: Failure) -> None:
     meta = {
         "format": FORMAT, "version": FORMAT_VERSION, "backend": failure.backend,
         "board": failure.board, "contract": failure.contract_hash, "text": failure.text,
-        "request": asdict(failure.request), "tensors": [t.to_dict() for t in failure.tensors],
+        "request": {name: value for name, value in asdict(failure.request).items()
+                    if name not in ("counters", "meanwhile")},
+        "tensors": [t.to_dict() for t in failure.tensors],
     }
     meta["sha256"] = _digest(meta, failure.image)
     out = io.BytesIO()

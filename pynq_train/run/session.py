@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
-from pynq_train.program import Program, verify_program
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -23,27 +23,20 @@ from pynq_train.quant import (
     StepParams,
 )
 from pynq_train.quant.policy import range_of_master
+from pynq_train.run.batch import Batch, Images, as_batch
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import (
-    master_words,
-    operand_copy,
-    quantise,
-    range_of,
-    split_master_words,
-)
+from pynq_train.run.formats import master_words, operand_copy, split_master_words
+from pynq_train.run.journal import Journal, Mark, Step, golden_weights, spans_of
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
-from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.compiled import Programs, build_programs
+from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.records import RunRecords, read_records
-from pynq_train.schedule.lower.step_block import (
-    DEAD_UPDATE,
-    pack_step_block,
-    plan_params,
-)
+from pynq_train.schedule.lower.step_arrays import ArrayState, ResultTable, StepArrays
+from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_params
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
-from pynq_train.schedule.predict import estimate
-from pynq_train.schedule.specs.layout import pack_maps, unpack_dense
+from pynq_train.schedule.specs.layout import unpack_dense
 from pynq_train.schedule.specs.spec import LayerSpec
 
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
@@ -70,33 +63,65 @@ class Session:
         masters: weights by layer name.
         policy: exponent state that belongs to the masters; the session moves it on.
         fill_seed: fills the arena with random bytes first (tests of what is really written).
+        programs: the plan's programs, if they have been compiled already.
+
+    Attributes:
+        counters: read the engine's counters behind each run; outcomes have none otherwise.
     """
 
     def __init__(self, plan: Plan, backend: Backend, masters: Mapping[str, Masters],
-                 policy: ExponentPolicy, *, fill_seed: int | None = None) -> None:
+                 policy: ExponentPolicy, *, fill_seed: int | None = None,
+                 programs: Programs | None = None) -> None:
         self.plan = plan
         self.backend = backend
-        self.policy = policy
-        self.training = build_training(plan)
-        self.evaluation = build_evaluation(plan)
-        self._cycles = {p.name: estimate(plan, p.descriptors)
-                        for p in (self.training, self.evaluation)}
+        self.counters = False
+        self._policy = policy
+        programs = build_programs(plan) if programs is None else programs
+        self.training, self.evaluation = programs.training, programs.evaluation
+        self._cycles = programs.cycles
         self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"
                                      for one in p.descriptors)
                        for p in (self.training, self.evaluation)}
-        self._before: Mapping[str, Array] = {}
+        self._journal = Journal()
+        self._mark: Mark | None = None
+        self._behind = False  # the journal's last steps have to be done again
+        self._arrays = StepArrays.of(plan, self.training.descriptors, policy)
+        self._arrays_lead = False  # the arrays have gone on where the policy stood
+        self._arrays_know = True   # they have what the policy has
+        self._ahead: tuple[Batch, int, NDArray[np.int16]] | None = None
+        self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
+        self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
+        self._results = ResultTable(plan, self.evaluation.descriptors)
+        self._places: dict[str, tuple[int, int]] = {}
+        layout = plan.input_layout
+        self._map_shape = (plan.batch, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD)
+        self._spans = spans_of(plan.memory, _WEIGHT_KINDS)
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
         for program in (self.training, self.evaluation):
-            verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
-                                        plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
         for region in plan.memory:
             if region.symbol == ZEROS or region.kind == "scratch":
                 backend.write(region.offset, np.zeros(region.nbytes, np.uint8))
         self.write_masters(masters)
+
+    @property
+    def policy(self) -> ExponentPolicy:
+        """Exponent state that belongs to the masters; training steps move it on."""
+        if self._arrays is not None and self._arrays_lead:
+            self._arrays.store()
+        # Whoever gets it may change it.
+        self._arrays_lead = self._arrays_know = False
+        self._settled_for.clear()
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExponentPolicy) -> None:
+        self._policy = policy
+        self._arrays_lead = self._arrays_know = False
+        self._settled_for.clear()
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -105,6 +130,8 @@ class Session:
 
         Masters of frozen weights stay here: the engine needs their copies alone.
         """
+        self._behind = False
+        self._journal.forget()
         self._frozen = masters = with_averages(self.plan, masters)
         for spec, exponent in zip(self.plan.specs, self.policy.w16):
             if not spec.on_array:
@@ -124,6 +151,7 @@ class Session:
 
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
+        self._catch_up()
         result = {}
         for layer, spec, trained in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
             if not spec.on_array:
@@ -169,30 +197,51 @@ class Session:
 
     def snapshot(self) -> dict[str, Array]:
         """Bytes of everything that a training step carries over to the next."""
-        return {region.symbol: self.backend.read(region.offset, region.nbytes)
-                for region in self.plan.memory if region.kind in _WEIGHT_KINDS}
+        self._catch_up()
+        return self._weights()
 
     def restore(self, saved: Mapping[str, Array]) -> None:
         """Undo every step since :meth:`snapshot` (the policy is the caller's)."""
+        self._behind = False
+        self._journal.forget()
         for symbol, data in saved.items():
             self._put(symbol, data)
 
     def protected(self, work: Callable[[], T]) -> T:
         """Do what runs programs; if it fails, weights, momentum and policy are as before it."""
-        saved, policy = self.snapshot(), copy.deepcopy(self.policy)
-        self._before = saved
+        self._catch_up()
+        if self._journal.full:
+            self._journal.begin(self._weights())
+        mark, state = self._journal.mark(), self._state()
+        outer, self._mark = self._mark, mark
         try:
             return work()
         except BaseException:
-            self.policy = policy
-            self.restore(saved)
+            self._restore_state(state)
+            self._go_back(mark)
             raise
         finally:
-            self._before = {}
+            self._mark = outer
+            self._journal.release(mark)
+
+    def _state(self) -> ExponentPolicy | ArrayState:
+        """Return a copy of the exponent state."""
+        if self._arrays is not None and self._arrays_lead:
+            return self._arrays.state()
+        return copy.deepcopy(self._policy)
+
+    def _restore_state(self, state: ExponentPolicy | ArrayState) -> None:
+        if isinstance(state, ExponentPolicy):
+            self.policy = state
+        elif self._arrays is not None:
+            # The object is the same, and the ranges of images do not move with the steps.
+            self._arrays.take_back(state)
+            self._arrays_lead = self._arrays_know = True
+            self._settled_for.clear()
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+    def prepare(self, images: Images, labels: Array | None, input_k: int) -> None:
         """Find exponents for images below ``2**input_k``, measured on a first mini-batch.
 
         Without labels forward passes alone are measured, for evaluations.
@@ -203,22 +252,121 @@ class Session:
         else:
             self.calibrate(images, labels)
 
-    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
+    def train_step(self, images: Images, labels: Array, sgd: SgdStep,
+                   then: Batch | None = None) -> StepOutcome:
         """Run one training step: one doorbell.
 
         Args:
-            images: float32 ``(batch, channels, rows, cols)``.
+            images: a batch, or float32 ``(batch, channels, rows, cols)``.
             labels: ``(batch,)`` class numbers.
             sgd: learning rate, momentum and decay of this step.
+            then: images of the next step, which are made ready while the engine works.
         """
-        used = self.policy.exponents(self.plan.batch)
-        self.write_training(images, labels, plan_params(self.plan, used, sgd))
-        result = self.run(self.training)
-        said = self.records(self.training)
-        self.policy.observe(used, said.measures)
-        return _outcome(said, result, self.plan.batch, used)
+        self._catch_up()
+        block, used = self._step_block(sgd)
+        step = Step(self._codes(as_batch(images)), self._label_words(labels), block)
+        with self._journal.writing(step):
+            for symbol, words in step.written:
+                self._put(symbol, words)
+            result = self._run(self.training,
+                               None if then is None else partial(self._prepare, then))
+        if used is not None:
+            said = self.records(self.training)
+            self._policy.observe(used, said.measures)
+            outcome = _outcome(said, result, self.plan.batch, used)
+        else:
+            assert self._arrays is not None
+            found = self._arrays.take(self._get(f"{self.training.name}.records", np.uint8))
+            self._arrays_lead = True
+            outcome = StepOutcome(found.loss_sum, found.correct, self.plan.batch, result.cycles,
+                                  sum(found.saturations.values()), result.counters,
+                                  found.saturations)
+        self._settled_for.clear()
+        return outcome
 
-    def calibrate(self, images: Array, labels: Array) -> int:
+    def _step_block(self, sgd: SgdStep) -> tuple[NDArray[np.int64], StepExponents | None]:
+        """Return the words of a step block, and its exponents unless the arrays have them."""
+        if self._arrays is not None:
+            if not self._arrays_know:
+                self._arrays.load(self._policy)
+                self._arrays_know = True
+            block = self._arrays.block(sgd)
+            if block is not None:
+                return block, None
+        policy = self.policy  # from here on the policy leads
+        used = policy.exponents(self.plan.batch)
+        packed = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
+        return np.frombuffer(packed, np.int64), used
+
+    def _prepare(self, batch: Batch) -> None:
+        """Make the codes of the next batch; what fails is found out when it is needed."""
+        exponent = self._policy.input_exponent
+        codes = self._journal.room(self._map_shape)
+        try:
+            batch.fill(exponent, codes)
+        except Exception:
+            self._journal.give_back(codes)
+        else:
+            self._ahead = batch, exponent, codes
+
+    def _codes(self, batch: Batch, exponent: int | None = None) -> NDArray[np.int16]:
+        """Return the codes of a batch, which may be smaller than the plan's, as the arena has them.
+        """
+        exponent = self._policy.input_exponent if exponent is None else exponent
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead[0] is batch and ahead[1] == exponent:
+                return ahead[2]
+            self._journal.give_back(ahead[2])
+        codes = self._journal.room(self._map_shape)
+        batch.fill(exponent, codes[: len(batch)])
+        codes[len(batch):] = 0
+        return codes
+
+    def _label_words(self, labels: Array | None) -> NDArray[np.int64]:
+        words = np.zeros(self.plan.batch, np.int64)
+        if labels is not None:
+            words[: len(labels)] = labels
+        return words
+
+    # -- going back ------------------------------------------------------------------------------
+
+    def _go_back(self, mark: Mark) -> None:
+        """Bring the weights to where they were at a mark."""
+        if not mark.undone:
+            mark.undone = True
+            self._journal.back_to(mark)
+            self._behind = True
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Do the journal's steps once more, if the engine has not done them since a failure."""
+        if not self._behind:
+            return
+        self._behind = False
+        try:
+            try:
+                self._again()
+            except HardwareFault:
+                # The engine does not work; golden's steps have the same bits.
+                for symbol, data in golden_weights(self.plan, self.training, self._journal,
+                                                   self.request(self.training)).items():
+                    self._put(symbol, data)
+        except BaseException:
+            self._behind = True  # whoever needs the weights next tries again
+            raise
+
+    def _again(self) -> None:
+        for symbol, data in self._journal.saved.items():
+            self._put(symbol, data)
+        for step in self._journal.steps:
+            for symbol, data in step.written:
+                self._put(symbol, data)
+            self.backend.run(self.request(self.training))
+
+    # -- calibration and evaluation --------------------------------------------------------------
+
+    def calibrate(self, images: Images, labels: Array) -> int:
         """Find exponents for this batch: run the training step with a dead update until they hold.
 
         Weights and momentum stay as they are. Returns the number of runs.
@@ -228,13 +376,13 @@ class Session:
         """
         return self.protected(lambda: self._calibrate(images, labels))
 
-    def _calibrate(self, images: Array, labels: Array) -> int:
+    def _calibrate(self, images: Images, labels: Array) -> int:
         before = self.snapshot()
         limit = 2 * len(self.plan.specs) + 2
         runs, trial = 0, self._fresh()
         while runs < limit:
             used = trial.exponents(self.plan.batch)
-            params = _dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
+            params = dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
             self.write_training(images, labels, params)
             self.run(self.training)
             runs += 1
@@ -245,7 +393,7 @@ class Session:
         self.policy = trial
         return runs
 
-    def calibrate_forward(self, images: Array) -> int:
+    def calibrate_forward(self, images: Images) -> int:
         """The same for evaluation of a network that was never trained: forward passes only."""
         limit = len(self.plan.specs) + 2
         runs, trial = 0, self._fresh()
@@ -260,7 +408,7 @@ class Session:
         self.policy = trial
         return runs
 
-    def evaluate(self, images: Array, labels: Array | None = None
+    def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """Run the forward pass of at most one mini-batch; no history is touched.
 
@@ -269,57 +417,69 @@ class Session:
         Returns:
             Outcome, and logits ``(images, classes)``.
         """
-        _, used, result, again = self._settled(images, labels)
-        said = self.records(self.evaluation)
-        outcome = replace(_outcome(said, result, len(images), used), again=again,
-                          beyond=self._beyond(said, used))
+        _, used, result, records, again = self._settled(as_batch(images), labels)
+        loss, correct = self._results.softmax(records)
+        saturations = self._results.saturations(records)
+        outcome = StepOutcome(loss * used.loss.unit(used.logits), correct, len(images),
+                              result.cycles, sum(saturations.values()), result.counters,
+                              saturations, again,
+                              self._beyond(used, saturations) if saturations else {})
         shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
         raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
         return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
 
-    def widen(self, images: Array) -> None:
+    def widen(self, images: Images) -> None:
         """Give the policy room for at most a mini-batch of images; it is never narrowed."""
-        self.policy = self._settled(images, None)[0]
+        self.policy = self._settled(as_batch(images), None)[0]
 
-    def _settled(self, images: Array, labels: Array | None
-                 ) -> tuple[ExponentPolicy, StepExponents, RunResult, int]:
+    def _settled(self, batch: Batch, labels: Array | None
+                 ) -> tuple[ExponentPolicy, StepExponents, RunResult, NDArray[np.int64], int]:
         """Evaluate images until nothing saturates that a wider range would hold.
 
         Returns:
-            The policy with room for them, its exponents, the last run, and how many of the images
-            were run more than once.
+            The policy with room for them, its exponents, the last run, the words of its records,
+            and how many of the images were run more than once.
         """
-        policy, again = self.policy.widened(input_k=range_of(float(np.abs(images).max()))), 0
-        used = policy.exponents(self.plan.batch, training=False)
+        policy, used = self._for_range(batch.range_k(self._policy.input_k))
+        again = 0
         # Each run widens at least one range, and what a layer hides shows when those before it fit.
         while True:
-            self._write_evaluation(images, labels, used)
-            result = self.run(self.evaluation)
-            said = self.records(self.evaluation)
-            if not any(said.saturations.values()):
+            self._write_evaluation(batch, labels, used)
+            result = self._run(self.evaluation)
+            records = self._results.words(
+                self._get(f"{self.evaluation.name}.records", np.uint8))
+            if not self._results.saturations(records):
                 break
-            wide = policy.widened(used, said.measures)
+            wide = policy.widened(used, self.records(self.evaluation).measures)
             wider = wide.exponents(self.plan.batch, training=False)
             if wider == used:  # at the largest exponents
                 break
-            policy, used, again = wide, wider, len(images)
-        return policy, used, result, again
+            policy, used, again = wide, wider, len(batch)
+        return policy, used, result, records, again
+
+    def _for_range(self, input_k: int) -> tuple[ExponentPolicy, StepExponents]:
+        """Return the policy with room for images below ``2**input_k``, and its exponents."""
+        input_k = max(input_k, self._policy.input_k)
+        if input_k not in self._settled_for:
+            policy = self.policy.widened(input_k=input_k)
+            self._settled_for[input_k] = policy, policy.exponents(self.plan.batch, training=False)
+        return self._settled_for[input_k]
 
     # -- pieces that verification uses too -------------------------------------------------------
 
-    def write_training(self, images: Array, labels: Array, params: StepParams) -> None:
+    def write_training(self, images: Images, labels: Array, params: StepParams) -> None:
         """Write input, labels and step block of a training step."""
-        self._write_batch(images, labels)
+        self._write_batch(as_batch(images), labels)
         self._put("step_block", pack_step_block(self.plan, params))
 
-    def request(self, program: ProgramImage, count: int | None = None) -> RunRequest:
+    def request(self, program: ProgramImage, count: int | None = None,
+                meanwhile: Callable[[], None] | None = None) -> RunRequest:
         """The run of a program, or of its first ``count`` descriptors."""
-        memory = self.plan.memory
-        return RunRequest(memory[f"{program.name}.program"].offset,
+        return RunRequest(self._place(f"{program.name}.program")[0],
                           program.count if count is None else count,
-                          memory["step_block"].offset, self._cycles[program.name],
-                          names=self._names[program.name])
+                          self._place("step_block")[0], self._cycles[program.name], False,
+                          self._names[program.name], self.counters, meanwhile)
 
     def records(self, program: ProgramImage) -> RunRecords:
         """What a program's last run reported."""
@@ -328,27 +488,51 @@ class Session:
 
     def run(self, program: ProgramImage) -> RunResult:
         """Run a program; if that fails, program and memory are kept for ``pynq-train replay``."""
-        request = self.request(program)
+        self._catch_up()
+        return self._run(program)
+
+    def _run(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
+             ) -> RunResult:
+        request = self.request(program, meanwhile=meanwhile)
         try:
             return self.backend.run(request)
         except HardwareFault as error:
             image = self.backend.read(0, self.plan.memory.nbytes)
-            for symbol, data in self._before.items():
-                at = self.plan.memory[symbol].offset
-                image[at : at + data.nbytes] = data
-            path = keep(Failure.of(self.plan, self.backend.name, request, image, str(error)))
+            if self._mark is not None:
+                self._go_back(self._mark)
+                for symbol, data in self._weights().items():
+                    at = self.plan.memory[symbol].offset
+                    image[at : at + data.nbytes] = data
+            path = keep(Failure.of(self.plan, self.backend.name, self.request(program), image,
+                                   str(error)))
             if path is not None:
                 error.add(advice(path))
             raise
 
     # -- private ---------------------------------------------------------------------------------
 
+    def _place(self, symbol: str) -> tuple[int, int]:
+        """Return offset and bytes of a symbol; every step asks for the same few."""
+        found = self._places.get(symbol)
+        if found is None:
+            region = self.plan.memory[symbol]
+            found = self._places[symbol] = region.offset, region.nbytes
+        return found
+
     def _put(self, symbol: str, data: Any) -> None:
-        self.backend.write(self.plan.memory[symbol].offset, data)
+        self.backend.write(self._place(symbol)[0], data)
 
     def _get(self, symbol: str, dtype: Any) -> Array:
-        region = self.plan.memory[symbol]
-        return self.backend.read(region.offset, region.nbytes).view(dtype)
+        return self.backend.read(*self._place(symbol)).view(dtype)
+
+    def _weights(self) -> dict[str, Array]:
+        """Read what a training step carries over: neighbours in memory at once."""
+        found: dict[str, Array] = {}
+        for first, end, symbols in self._spans:
+            data = self.backend.read(first, end - first)
+            for symbol, at, nbytes in symbols:
+                found[symbol] = data[at - first : at - first + nbytes]
+        return found
 
     def _fresh(self, used: StepExponents | None = None, measures: Measures | None = None
                ) -> ExponentPolicy:
@@ -363,31 +547,30 @@ class Session:
         fresh.w16 = list(policy.w16)
         return fresh
 
-    def _write_batch(self, images: Array, labels: Array | None,
+    def _write_batch(self, batch: Batch, labels: Array | None,
                      exponent: int | None = None) -> None:
-        batch = self.plan.batch
-        codes = quantise(images, self.policy.input_exponent if exponent is None else exponent)
-        if len(codes) < batch:
-            full = np.zeros((batch, *codes.shape[1:]), np.int16)
-            full[: len(codes)] = codes
-            codes = full
-        self._put("input", pack_maps(codes))
-        words = np.zeros(batch, np.int64)
-        if labels is not None:
-            words[: len(labels)] = labels
-        self._put("labels", words)
+        codes = self._codes(batch, exponent)
+        self._put("input", codes)
+        self._journal.give_back(codes)
+        self._put("labels", self._label_words(labels))
 
-    def _write_evaluation(self, images: Array, labels: Array | None, used: StepExponents) -> None:
-        self._write_batch(images, labels, used.layers[0].x)
-        params = plan_params(self.plan, used, None)
-        params = replace(params, softmax={**params.softmax, "valid": len(images)})
-        self._put("step_block", pack_step_block(self.plan, params))
+    def _write_evaluation(self, images: Images, labels: Array | None, used: StepExponents) -> None:
+        batch = as_batch(images)
+        self._write_batch(batch, labels, used.layers[0].x)
+        known, block = self._blocks.get(len(batch), (None, b""))
+        if known is not used:
+            params = plan_params(self.plan, used, None)
+            params = replace(params, softmax={**params.softmax, "valid": len(batch)})
+            block = pack_step_block(self.plan, params)
+            self._blocks[len(batch)] = used, block
+        self._put("step_block", block)
 
-    def _beyond(self, said: RunRecords, used: StepExponents) -> dict[str, float]:
-        """Return powers of two that bound the values of layers that saturate."""
+    def _beyond(self, used: StepExponents, saturations: Mapping[str, int]) -> dict[str, float]:
+        """Return powers of two that bound the values of layers that saturate in an evaluation."""
+        measures = self.records(self.evaluation).measures.forward
         return {f"{spec.name}.y": float(np.ldexp(1.0, bits.bit_length() + own.forward_sum))
-                for spec, bits, own in zip(self.plan.specs, said.measures.forward, used.layers)
-                if said.saturations.get(f"{spec.name}.y")}
+                for spec, bits, own in zip(self.plan.specs, measures, used.layers)
+                if saturations.get(f"{spec.name}.y")}
 
     def _check_unchanged(self, before: Mapping[str, Array]) -> None:
         for symbol, data in self.snapshot().items():
@@ -401,18 +584,3 @@ def _outcome(said: RunRecords, result: RunResult, images: int, used: StepExponen
     return StepOutcome(said.loss_sum * used.loss.unit(used.logits), said.correct, images,
                        result.cycles, sum(said.saturations.values()), result.counters,
                        said.saturations)
-
-
-def _dry(params: StepParams, used: StepExponents) -> StepParams:
-    """Keep weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
-
-    def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
-        if not values:
-            return values
-        return {**DEAD_UPDATE, "w_shift": max(exponent - MASTER_EXPONENT, 0)}
-
-    layers = used.layers
-    return replace(
-        params,
-        update_weights=tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
-        update_bias=tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))

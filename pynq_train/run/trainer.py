@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.run.batch import Batch, Images
 from pynq_train.run.formats import Array
 from pynq_train.run.masters import Masters
 from pynq_train.schedule.plan import Plan
@@ -31,8 +32,9 @@ class StepOutcome:
         images: valid images.
         cycles: cycles of the run (0 if the trainer has no clock).
         saturations: saturated elements of all stored tensors.
-        counters: counter registers of the run.
-        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``.
+        counters: counter registers of the run, if the trainer was asked for them.
+        tensors: saturated elements by tensor, ``<layer>.y``, ``<layer>.dx``, ``<layer>.w``, of
+            those that have any.
         again: images of an evaluation that were run again with more room for their ranges.
         beyond: of an evaluation: by tensor that still saturates, a bound of its values.
     """
@@ -51,8 +53,9 @@ class StepOutcome:
 class Trainer(Protocol):
     """Trains the network of a plan, mini-batch by mini-batch, and keeps its weights.
 
-    Images are float32 ``(n, channels, rows, cols)``, prepared for the network's input; labels are
-    class numbers ``(n,)``; ``n`` is the plan's mini-batch in training, at most that in evaluations.
+    Images are a :class:`~pynq_train.run.batch.Batch`, or float32 ``(n, channels, rows, cols)``,
+    prepared for the network's input; labels are class numbers ``(n,)``; ``n`` is the plan's
+    mini-batch in training, at most that in evaluations.
     """
 
     @property
@@ -67,7 +70,7 @@ class Trainer(Protocol):
     def policy(self, policy: ExponentPolicy) -> None:
         """Set it: to one that it had before."""
 
-    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+    def prepare(self, images: Images, labels: Array | None, input_k: int) -> None:
         """Make ready for images of a new range, with a first mini-batch as the sample.
 
         Weights and momentum stay as they are.
@@ -78,10 +81,15 @@ class Trainer(Protocol):
             input_k: the elements of all images that follow are below ``2**input_k`` in magnitude.
         """
 
-    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
-        """Run one training step on a whole mini-batch, with the rates and factors of ``sgd``."""
+    def train_step(self, images: Images, labels: Array, sgd: SgdStep,
+                   then: Batch | None = None) -> StepOutcome:
+        """Run one training step on a whole mini-batch, with the rates and factors of ``sgd``.
 
-    def evaluate(self, images: Array, labels: Array | None = None
+        ``then`` are the images of the step that will probably follow: they may be made ready while
+        this one runs.
+        """
+
+    def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """Run the forward pass; return the outcome, and logits ``(n, classes)``.
 
@@ -90,7 +98,7 @@ class Trainer(Protocol):
         nothing.
         """
 
-    def widen(self, images: Array) -> None:
+    def widen(self, images: Images) -> None:
         """Give the policy room for at most a mini-batch of images; it is never narrowed."""
 
     def read_masters(self) -> dict[str, Masters]:

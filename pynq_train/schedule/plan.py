@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pynq_train.arrays import plain
 from pynq_train.errors import BadInput, DoesNotFit
@@ -87,6 +89,11 @@ class Plan:
         """Layout of the input images."""
         channels, rows, cols = self.layers[0].in_shape
         return MapLayout.feature(self.batch, channels, rows, cols)
+
+    @cached_property
+    def kept(self) -> dict[Hashable, Any]:
+        """What takes long to find out of this plan, under a key of whoever did: predictions."""
+        return {}
 
     @cached_property
     def macs_per_step(self) -> int:

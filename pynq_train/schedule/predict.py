@@ -66,7 +66,7 @@ class Prediction:
 
 def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
             memory: MemoryTiming | None = None) -> Prediction:
-    """Return the predicted run of a program of a plan.
+    """Return the predicted run of a program of a plan, which keeps it for the next one who asks.
 
     Args:
         plan: the plan.
@@ -74,7 +74,11 @@ def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
         memory: timing of the device memory (default: that of the board).
     """
     build = build_training if descriptors == plan.train else build_evaluation
-    return predict_program(build(plan), plan.board, plan.batch, memory)
+    key = (predict, build, memory or MemoryTiming(plan.board.dram_bytes_per_cycle))
+    if key not in plan.kept:
+        plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory)
+    found: Prediction = plan.kept[key]
+    return found
 
 
 def predict_program(program: ProgramImage, board: Board, batch: int,

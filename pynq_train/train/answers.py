@@ -29,7 +29,7 @@ def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
     """
     with _ranges(trainer, source):
         for part in _parts(trainer, source):
-            outcome, logits = trainer.evaluate(source.take(part),
+            outcome, logits = trainer.evaluate(source.batch(part),
                                                None if labels is None else labels[part])
             check_outcome(outcome, f"{trainer.plan.specs[-1].name}.y", warned)
             yield outcome, logits
@@ -59,9 +59,9 @@ def calibrate(trainer: Trainer, source: ImageSource) -> None:
     if calibrated(trainer):
         others = [first, *others]
     else:
-        trainer.prepare(source.take(first), None, range_of(source.largest))
+        trainer.prepare(source.batch(first), None, range_of(source.largest))
     for part in others:
-        trainer.widen(source.take(part))
+        trainer.widen(source.batch(part))
 
 
 def calibrated(trainer: Trainer) -> bool:
@@ -86,7 +86,7 @@ def _ranges(trainer: Trainer, source: ImageSource) -> Iterator[None]:
         return
     saved = replace(trainer.policy)  # preparing sets its range, and makes a new one
     try:
-        trainer.prepare(source.take(_parts(trainer, source)[0]), None, range_of(source.largest))
+        trainer.prepare(source.batch(_parts(trainer, source)[0]), None, range_of(source.largest))
         yield
     finally:
         trainer.policy = saved

@@ -18,6 +18,7 @@ from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.run.batch import Batch, Images, floats
 from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
@@ -73,16 +74,19 @@ class HlsTrainer:
         params = {name: own.params() for name, own in masters.items()}
         self._network = EfNetwork(plan.layers, params, plan.batch)
 
-    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+    def prepare(self, images: Images, labels: Array | None, input_k: int) -> None:
         """Keep the range of the images for boards that go on; floating point needs no other."""
         self.policy.input_k = input_k
 
-    def widen(self, images: Array) -> None:
+    def widen(self, images: Images) -> None:
         """Keep the range of the images, as :meth:`prepare` does."""
-        self.policy = self.policy.widened(input_k=range_of(float(np.abs(images).max())))
+        self.policy = self.policy.widened(input_k=range_of(float(np.abs(floats(images)).max())))
 
-    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
+    def train_step(self, images: Images, labels: Array, sgd: SgdStep,
+                   then: Batch | None = None) -> StepOutcome:
         """Run one training step.
+
+        ``then`` is of no use here: nothing runs beside the kernel.
 
         Raises:
             BadInput: momentum, weight decay, rates per layer or clipping, which the kernel's update
@@ -101,7 +105,7 @@ class HlsTrainer:
             if value:
                 raise BadInput(f"{HLS_CSIM}: {what}", expected="0: EF-Train's update is plain SGD",
                                found=value, fix=f"use SGD({what}=0)")
-        said = self._network.step(images, labels, sgd.lr)
+        said = self._network.step(floats(images), labels, sgd.lr)
         values = [value for own in self._network.read().values()
                   for value in (own.weight, own.bias) if value is not None]
         if not (np.isfinite(said.loss_sum) and all(np.isfinite(one).all() for one in values)):
@@ -112,11 +116,11 @@ class HlsTrainer:
                            "before the step")
         return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {})
 
-    def evaluate(self, images: Array, labels: Array | None = None
+    def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """Run the forward pass; return the outcome, and logits ``(images, classes)``."""
         known = np.zeros(len(images), np.int64) if labels is None else labels
-        said, logits = self._network.evaluate(images, known)
+        said, logits = self._network.evaluate(floats(images), known)
         return StepOutcome(said.loss_sum, said.correct, len(images), 0, 0, {}), logits
 
     def write_masters(self, masters: Mapping[str, Masters]) -> None:

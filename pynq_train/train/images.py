@@ -26,6 +26,7 @@ from pynq_train.images import (
     to_network,
     values_of,
 )
+from pynq_train.run.batch import Batch, FloatBatch, PixelTable
 
 _CHECKED_BYTES = 1 << 22
 """Bytes whose checksum is taken together."""
@@ -66,8 +67,9 @@ class ImageSource:
         if array.size == 0:
             raise BadInput("images", expected="at least one", found=f"shape {array.shape}")
         check_dtype(array, form)
-        self._given, self._x = array, find_layout(
-            array.shape, input_shape, form.layout).apply(array)
+        self._layout = find_layout(array.shape, input_shape, form.layout)
+        self._given, self._x = array, self._layout.apply(array)
+        self._table: PixelTable | None = None
         self._shape = input_shape
         self.form = form
         low, high, largest = np.inf, -np.inf, 0.0
@@ -109,6 +111,25 @@ class ImageSource:
         """Return prepared images: float32 ``(n, channels, rows, cols)``."""
         return to_network(values_of(self._x[index], self.form), self.form, self._shape[0])
 
+    def batch(self, index: NDArray[np.int64] | slice) -> Batch:
+        """Return images of these numbers, which are prepared when they are needed."""
+        return _SourceBatch(self, index)
+
+    def pixels(self, index: NDArray[np.int64] | slice) -> NDArray[np.uint8]:
+        """Return uint8 images as the user has them: ``(n, channels or 1, rows, cols)``."""
+        if self._layout.single or isinstance(index, slice):
+            return self._x[index]
+        return self._layout.apply(self._given.take(index, axis=0))
+
+    @property
+    def table(self) -> PixelTable:
+        """What the network sees of uint8 values."""
+        if self._table is None:
+            values = np.arange(256, dtype=np.uint8)[:, None, None, None]
+            seen = to_network(values_of(values, self.form), self.form, self._shape[0])
+            self._table = PixelTable(seen[:, :, 0, 0])
+        return self._table
+
     @property
     def place_of_largest(self) -> str:
         """Where the largest magnitude stands, for messages: image, channel, row, column."""
@@ -125,6 +146,39 @@ class ImageSource:
         """Yield the prepared images in order, as many at a time as memory surely holds."""
         for begin in range(0, len(self._x), self._together):
             yield self.take(slice(begin, begin + self._together))
+
+
+class _SourceBatch:
+    """Some images of a source, by their numbers."""
+
+    def __init__(self, source: ImageSource, index: NDArray[np.int64] | slice) -> None:
+        self._source, self._index = source, index
+        self._count = len(range(*index.indices(len(source))) if isinstance(index, slice)
+                          else index)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self._count
+
+    def values(self) -> FloatArray:
+        """Return the prepared images."""
+        return self._source.take(self._index)
+
+    def fill(self, exponent: int, out: NDArray[np.int16]) -> None:
+        """Write the codes of an exponent; uint8 images go through a table."""
+        if self._source.dtype == np.uint8:
+            self._source.table.fill(exponent, self._source.pixels(self._index), out)
+        else:
+            FloatBatch(self.values()).fill(exponent, out)
+
+    def range_k(self, known: int) -> int:
+        """Return the range of the images."""
+        if self._source.dtype != np.uint8:
+            return FloatBatch(self.values()).range_k(known)
+        table = self._source.table
+        if table.largest_k <= known:
+            return known
+        return table.range_k(self._source.pixels(self._index))
 
 
 def check_outliers(source: ImageSource, warned: set[str]) -> None:

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
+from pynq_train.run.batch import Batch
 from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
 from pynq_train.run.trainer import Trainer
@@ -90,7 +92,7 @@ class Loop:
         source, state = self._data.source, self._state
         self._say_rate(self._per_epoch * epochs, begins=True)
         first = next(iter(self._order()))
-        self._trainer.prepare(source.take(first), self._data.labels[first],
+        self._trainer.prepare(source.batch(first), self._data.labels[first],
                               input_range(source, self._trainer, state.steps))
         state.history.batch_losses = []
         state.changed = ""
@@ -157,17 +159,16 @@ class Loop:
         skip = run.step - run.epoch * self._per_epoch
         with _bar(self._progress, self._per_epoch, skip,
                   f"epoch {run.epoch + 1}/{run.epochs}") as bar:
-            for number, index in enumerate(self._order()):
-                if number < skip:
-                    continue
-                if interrupt.pending or number == self._per_epoch:
+            for index, images, then in self._batches(skip):
+                if interrupt.pending:
                     break
-                self._step(run, index)
-                tally = run.tally
-                bar.update(1)
-                bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
-                                    f"accuracy {100 * tally.correct / tally.images:.1f} %",
-                                    refresh=False)
+                self._step(run, index, images, then)
+                if self._progress:
+                    tally = run.tally
+                    bar.update(1)
+                    bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
+                                        f"accuracy {100 * tally.correct / tally.images:.1f} %",
+                                        refresh=False)
                 last = run.step == (run.epoch + 1) * self._per_epoch
                 if self._saving and self._saving.every and not last and (
                         run.step % self._saving.every == 0):
@@ -195,13 +196,25 @@ class Loop:
         if run.epoch < run.epochs:
             self._save()
 
-    def _step(self, run: Run, index: NDArray[np.int64]) -> None:
-        sgd = self._learner.optimizer.at(run.step, run.total_steps, self._names,
-                                         self._learner.accumulate)
-        sgd = replace(sgd, seed=self._learner.seed, step=self._state.steps)
-        images, labels = self._data.source.take(index), self._data.labels[index]
+    def _batches(self, skip: int) -> Iterator[tuple[NDArray[np.int64], Batch, Batch | None]]:
+        """Yield numbers and images of the epoch's mini-batches, and the images of the next one."""
+        rest = islice(self._order(), skip, self._per_epoch)
+        index = next(rest, None)
+        images = None if index is None else self._data.source.batch(index)
+        while index is not None and images is not None:
+            following = next(rest, None)
+            then = None if following is None else self._data.source.batch(following)
+            yield index, images, then
+            index, images = following, then
+
+    def _step(self, run: Run, index: NDArray[np.int64], images: Batch, then: Batch | None
+              ) -> None:
+        learner = self._learner
+        sgd = learner.optimizer.at(run.step, run.total_steps, self._names, learner.accumulate,
+                                   learner.seed, self._state.steps)
+        labels = self._data.labels[index]
         outcome = self._trainer.protected(
-            lambda: self._trainer.train_step(images, labels, sgd))
+            lambda: self._trainer.train_step(images, labels, sgd, then))
         self._state.steps += 1
         run.step += 1
         run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,

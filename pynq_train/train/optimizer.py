@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from pynq_train.arrays import plain, set_plain_fields
@@ -135,7 +136,7 @@ class SGD:
             return self.schedule
         return NAMED[DEFAULT_SCHEDULE if self.schedule is None else self.schedule]
 
-    @property
+    @cached_property
     def _warm_up(self) -> WarmUp:
         """The whole schedule, warm-up included."""
         steps = self.warmup_steps
@@ -171,18 +172,20 @@ class SGD:
             raise nesterov_in_parts(accumulate)
 
     def at(self, step: int, total_steps: int, layers: Sequence[str] = (),
-           accumulate: int = 1) -> SgdStep:
+           accumulate: int = 1, seed: int = 0, drawn: int = 0) -> SgdStep:
         """Return the values of step ``step`` (from 0) of a training of ``total_steps``.
 
         ``layers``: names of the layers, for ``layer_lr``. Of ``accumulate`` steps in a row the
         mean gradient is taken, and the rate is that of their number among all such groups.
+        ``seed`` of the training and ``drawn``, the steps before this one, name the dropouts.
         """
         return SgdStep(
             self.rate(step // accumulate, total_steps // accumulate), self.momentum,
             self.weight_decay,
             factors=self.factors(layers) if self.layer_lr else (),
             clip=None if self.clip is None else math.frexp(self.clip)[1] - 1,
-            nesterov=self.nesterov, parts=accumulate, part=step % accumulate)
+            nesterov=self.nesterov, parts=accumulate, part=step % accumulate, seed=seed,
+            step=drawn)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for a checkpoint."""

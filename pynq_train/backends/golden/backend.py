@@ -89,6 +89,8 @@ class GoldenBackend:
         Raises:
             HardwareFault: an illegal descriptor, or a tensor outside the arena.
         """
+        if request.meanwhile is not None:
+            request.meanwhile()
         for _ in self.run_step_mode(request):
             pass
         return RunResult(0)

@@ -139,30 +139,27 @@ def best_tile(shape: PassShape, board: Board, traffic: float = LIGHT_TRAFFIC,
     Raises:
         DoesNotFit: no tile fits; the text names layer, need and limit.
     """
-    if shape.spec.origin is None:
-        return _search(shape, board, traffic, between)
-    # Where a section stands in its layer changes no cycle: without it equal sections share one
-    # search.
-    alike = replace(shape, spec=replace(shape.spec, origin=None))
-    tiled, cost = _search_once(alike, board, traffic, between)
-    return TiledPass(shape, tiled.tile), cost
+    # Where a layer or a section stands changes no cycle: without it equal ones share a search.
+    alike = replace(shape, spec=replace(shape.spec, index=0, name="", origin=None))
+    found = _search(alike, board, traffic, between)
+    if found is None:
+        raise _refuse(shape, board.config)
+    return TiledPass(shape, found[0]), found[1]
 
 
+# Networks repeat their layers, and plans of one network are made several times.
+@lru_cache(maxsize=1 << 12)
 def _search(shape: PassShape, board: Board, traffic: float,
-            between: bool) -> tuple[TiledPass, Cost]:
-    """Try all candidates; DoesNotFit if there are none."""
-    best: tuple[TiledPass, Cost] | None = None
+            between: bool) -> tuple[Tile, Cost] | None:
+    """Try all candidates and return the best tile and its cost; None if there is no candidate."""
+    best: tuple[Tile, Cost] | None = None
+    least: tuple[float, int] | None = None
     for tiled in candidates(shape, board.config):
         cost = pass_cost(tiled, board)
-        if best is None or cost.key(traffic, between) < best[1].key(traffic, between):
-            best = tiled, cost
-    if best is None:
-        raise _refuse(shape, board.config)
+        key = cost.key(traffic, between)
+        if least is None or key < least:
+            best, least = (tiled.tile, cost), key
     return best
-
-
-# A grouped layer has many sections that differ in their places only.
-_search_once = lru_cache(maxsize=64)(_search)
 
 
 def _refuse(shape: PassShape, config: HwConfig) -> DoesNotFit:

@@ -28,7 +28,6 @@ from pynq_train.schedule.plan import Plan, make_plan
 LINE = 64
 BASE = 0x1000_0000
 BATCH = 4
-COUNTERS = [r.name for r in registers.REGISTERS if r.offset > registers.offset("CYCLES_HI")]
 Call = tuple[Any, ...]
 
 
@@ -50,7 +49,6 @@ def transactions(plan: Plan) -> list[Call]:
         ("write CTRL", START),
         ("read STATUS",),
         ("read RETIRED",),
-        *((f"read {name}",) for name in COUNTERS),
         ("read CYCLES",),
         ("read CYCLES_HI",),
         ("write CTRL", CLEAR),

@@ -24,7 +24,8 @@ def test_every_memory_of_the_table_was_counted() -> None:
                              for latency in table.LATENCIES}
         for latency in table.LATENCIES:
             cycles = [runs[table.memory_key(n, latency)]["counted"] for n in (8, 4, 2)]
-            assert cycles == sorted(cycles), "fewer bursts cannot be faster"
+            # Fewer bursts wait; that they come in another order may gain a few cycles.
+            assert cycles[0] < 1.002 * cycles[1] < 1.002 * cycles[2]
         # The cycle model follows: within 1 % of what boards have, 10 % of what they do not.
         for key, run in runs.items():
             most = 0.01 if key.startswith("outstanding 8") else 0.10

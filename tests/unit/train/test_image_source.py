@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,22 @@ def test_the_range_of_bytes_is_that_of_bytes() -> None:
     whole = trained(x)
     assert whole.input_range == (0, 1) and not whole.stated
     assert trained(x, (0.0, 255.0)).input_range == (0, 255)
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(-2.0, 3.0, "-2..3"), (0.0, 1.0, ""),
+                                                   (0.0, 200.0, "")])
+def test_bytes_for_a_network_of_floats_are_announced_once(low: float, high: float, said: str
+                                                          ) -> None:
+    graph = Graph.build((1, 4, 4), [Conv(4, 3), Relu(), Dense(2)])
+    x = np.linspace(low, high, 256, dtype=np.float32).reshape(16, 1, 4, 4)
+    learner = pt.Learner(graph, batch=8)
+    learner.fit(x, np.arange(16) % 2, epochs=1, progress=False)
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 1, 4, 4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.predict(pixels)
+        learner.predict(pixels)
+    texts = [str(one.message) for one in caught if "uint8 images are" in str(one.message)]
+    assert len(texts) == (1 if said else 0)
+    assert all(f"images: the model was trained with floats of {said}: uint8 images are spread over "
+               "that range" in text for text in texts)

@@ -16,9 +16,10 @@ from pynq_train.graph import Graph
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.run import Masters, Session, StepOutcome, Trainer
+from pynq_train.run.batch import Batch, Images, floats
 from pynq_train.run.session import new_policy
 from pynq_train.schedule.plan import Plan
-from pynq_train.train import hls
+from pynq_train.train import hls, loop
 from pynq_train.train.hls import HlsTrainer
 
 Array = NDArray[Any]
@@ -38,21 +39,22 @@ class FloatBoard:
         self._graph = learner.graph
         self.write_masters(learner.masters)
 
-    def prepare(self, images: Array, labels: Array | None, input_k: int) -> None:
+    def prepare(self, images: Images, labels: Array | None, input_k: int) -> None:
         self.policy.input_k = input_k
         self.prepared.append((len(images), labels is not None))
 
-    def train_step(self, images: Array, labels: Array, sgd: SgdStep) -> StepOutcome:
-        said = self._float.step(images, labels, sgd.lr)
+    def train_step(self, images: Images, labels: Array, sgd: SgdStep,
+                   then: Batch | None = None) -> StepOutcome:
+        said = self._float.step(floats(images), labels, sgd.lr)
         if self.broken:
             raise pt.PynqTrainError("the board went away")
         return StepOutcome(said.loss * said.images, said.correct, said.images, 0, 0, {})
 
-    def evaluate(self, images: Array, labels: Array | None = None
+    def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, np.ndarray[Any, np.dtype[np.float32]]]:
-        logits = self._float.logits(images)
+        logits = self._float.logits(floats(images))
         known = logits.argmax(1) if labels is None else labels
-        loss, accuracy = self._float.evaluate(images, known)
+        loss, accuracy = self._float.evaluate(floats(images), known)
         count = len(images)
         return StepOutcome(loss * count, round(accuracy * count), count, 0, 0, {}), logits
 
@@ -151,3 +153,13 @@ def test_what_the_hls_trainer_says_of_a_step_and_an_evaluation(
     outcome, logits = trainer.evaluate(images, labels)
     assert outcome == StepOutcome(1.5, 1, 3, 0, 0, {}) and logits.shape == (3, 2)
     assert trainer.evaluate(images)[0] == StepOutcome(1.5, 3, 3, 0, 0, {})
+
+
+def test_an_epoch_takes_the_time_between_two_looks_at_the_clock(
+        net: Graph, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = pt.Learner(net, optimizer=pt.SGD(0.1, momentum=0.0), batch=8)
+    learner._trainer = FloatBoard(learner)
+    clock = iter(range(0, 1000, 7))
+    monkeypatch.setattr(loop, "time", Said(monotonic=lambda: float(next(clock))))
+    history = learner.fit(*data, epochs=3, progress=False)
+    assert [epoch.seconds for epoch in history.epochs] == [7.0] * 3

@@ -1,6 +1,6 @@
 """Tables of plans, line by line: who changes schedule or cycle model reads what changes here.
 
-``PYTHONPATH=tests/unit/schedule python -m test_report`` writes the file of the texts anew.
+``PYTHONPATH=tests/unit/schedule python -m test_plan_tables`` writes the file of the texts anew.
 """
 
 from __future__ import annotations
@@ -94,6 +94,11 @@ def test_values_for_json_are_those_of_the_text(rows: tuple[PlanRow, ...]) -> Non
             str(found["predicted_cycles"]), f"{found['array_use']:.3f}", found["limit"])
         assert found["array_use"] == pytest.approx(
             found["macs"] / found["predicted_cycles"] / BOARD.config.multipliers, abs=1e-5)
+
+
+def test_reference_networks_and_their_mini_batches() -> None:
+    assert report.REFERENCES == (("1x", 128), ("1x", 1), ("resnet20-conv", 16), ("vgg16-conv", 1),
+                                 ("alexnet-conv", 16))
 
 
 def test_what_does_not_fit_is_refused_or_noted(monkeypatch: pytest.MonkeyPatch) -> None:
