@@ -275,7 +275,7 @@ class Draft:
                           "give one for each output channel")
         pads = self._padding(source, size, step, padding, size - 1)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
-        params = LayerParams(_float32(weight), None if bias is None else _float32(bias).reshape(-1))
+        params = LayerParams(_float32(weight), None if bias is None else _float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
                         owner=owner, frozen=frozen)
 
@@ -296,7 +296,7 @@ class Draft:
                           "give one for each unit")
         params = LayerParams(
             _float32(channels_first(weight, source, axis=1)),
-            None if bias is None else _float32(np.broadcast_to(bias.reshape(-1), len(weight))))
+            None if bias is None else _float32(np.broadcast_to(bias.ravel(), len(weight))))
         plain = replace(source, map_shape=None)
         return replace(self.add(Dense(len(weight), bias is not None), plain, label=label,
                                 params=params, owner=owner, frozen=frozen), flat=True)
@@ -309,7 +309,7 @@ class Draft:
             Refused: the arrays do not fit.
         """
         channels = source.shape[0]
-        arrays = [np.asarray(array, np.float32).reshape(-1)
+        arrays = [np.asarray(array, np.float32).ravel()
                   for array in (gamma, beta, mean, variance)]
         if any(array.size != channels for array in arrays):
             raise Refused(f"has {', '.join(str(a.size) for a in arrays)} values of gamma, beta, "
@@ -375,7 +375,7 @@ class Draft:
             Refused: it is not the input, or others read that as it is; or the constants are not
                 one number per channel.
         """
-        factors, terms = (_float32(array).reshape(-1) if np.size(array) == 1 else
+        factors, terms = (_float32(array).ravel() if np.size(array) == 1 else
                           per_channel(_float32(array), source) for array in (times, plus))
         if source.name != INPUT or self._input_read or any(source.pads):
             raise Refused("computes with a constant", "fold it into the weights, or normalise the "

@@ -67,11 +67,11 @@ def computed(proto: Any, opsets: Any, inputs: dict[str, Array]) -> dict[str, Arr
 def _elements(kind: str, inputs: list[Array]) -> float:
     """Return the most values that the result has."""
     if kind in ("ConstantOfShape", "Expand", "Tile") and inputs:
-        sizes = [abs(float(size)) for size in inputs[-1].reshape(-1)]
+        sizes = [abs(float(size)) for size in inputs[-1].ravel()]
         before = max(inputs[0].size, 1) if kind != "ConstantOfShape" else 1
         return math.prod(max(size, 1) for size in sizes) * before
     if kind == "Range" and len(inputs) == 3:
-        begin, end, step = (float(one.reshape(-1)[0]) if one.size else 0 for one in inputs)
+        begin, end, step = (float(one.ravel()[0]) if one.size else 0 for one in inputs)
         return abs(end - begin) / abs(step) if step else math.inf
     if kind in ("Concat", "Gather"):
         if kind == "Gather" and len(inputs) > 1:

@@ -166,7 +166,7 @@ class _Writer:
             pads = np.zeros((2, axes), np.int64)
             pads[:, 1] = op.before, op.after
             self.constants.append(self.onnx.numpy_helper.from_array(
-                pads.reshape(-1), f"{op.name}/pads"))
+                pads.ravel(), f"{op.name}/pads"))
             self.raw("Pad", [*inputs, f"{op.name}/pads"], op.name)
         elif isinstance(op, Dropout):
             rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))

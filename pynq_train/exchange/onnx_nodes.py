@@ -79,7 +79,7 @@ class Node:
         axes = self.attribute("axes", None)
         if axes is None:
             constant = self.constant(place)
-            axes = None if constant is None else constant.reshape(-1).tolist()
+            axes = None if constant is None else constant.ravel().tolist()
         return axes
 
     def alone(self, index: int) -> bool:
@@ -205,7 +205,7 @@ def _flatten(node: Node) -> Value:
 
 def _reshape(node: Node) -> Value:
     source = node.value()
-    sizes = _present(node, 1).reshape(-1).tolist()
+    sizes = _present(node, 1).ravel().tolist()
     if not node.attribute("allowzero", 0):
         own = (BATCH, *source.dims)
         sizes = [own[at] if size == 0 and at < len(own) else size for at, size in enumerate(sizes)]
@@ -279,7 +279,7 @@ def _pad(node: Node) -> Value:
     source = node.value()
     pads = node.attribute("pads", None)
     if pads is None:
-        pads = _present(node, 1).reshape(-1).tolist()
+        pads = _present(node, 1).ravel().tolist()
     fill = node.constant(2)
     if (node.attribute("mode", "constant") != "constant" or (fill is not None and fill.any())
             or float(node.attribute("value", 0.0)) != 0):
@@ -287,7 +287,7 @@ def _pad(node: Node) -> Value:
     count = len(source.dims) + 1
     some = node.constant(3)
     axes = list(range(count)) if some is None else [axis % count for axis in
-                                                    some.reshape(-1).tolist()]
+                                                    some.ravel().tolist()]
     if len(pads) != 2 * len(axes):
         raise Refused(f"pads {pads}", f"give {2 * len(axes)} numbers")
     around = {axis: (pads[at], pads[at + len(axes)]) for at, axis in enumerate(axes)}

@@ -77,7 +77,7 @@ def channels_first(array: FloatArray, source: Value, axis: int) -> FloatArray:
         return array
     channels, rows, cols = source.map_shape
     order = np.arange(channels * rows * cols).reshape(rows, cols, channels)
-    return np.take(array, order.transpose(2, 0, 1).reshape(-1), axis)
+    return np.take(array, order.transpose(2, 0, 1).ravel(), axis)
 
 
 def per_channel(array: FloatArray, source: Value) -> FloatArray | None:
@@ -94,7 +94,7 @@ def per_channel(array: FloatArray, source: Value) -> FloatArray | None:
         return None
     if sizes[axis] not in (1, dims[axis]):
         return None
-    return np.array(np.broadcast_to(array.reshape(-1), source.shape[:1]))
+    return np.array(np.broadcast_to(array.ravel(), source.shape[:1]))
 
 
 def text_of(sizes: Sequence[int]) -> str:

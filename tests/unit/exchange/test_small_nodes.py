@@ -75,8 +75,10 @@ def test_other_axes_are_not_dropped(tmp_path: Path, axes: list[int]) -> None:
 @pytest.mark.parametrize("axes", [[2, 3], [3, 2], [-1, -2], [2, -1]])
 def test_axes_of_one_are_put_in(tmp_path: Path, axes: list[int]) -> None:
     nodes = [node("GlobalAveragePool", "c", "m"), node("Flatten", "m", "f"),
-             node("Unsqueeze", "f axes", "u")]
-    same(around(tmp_path, nodes, "u", {"axes": np.array(axes, np.int64)}), X)
+             node("Unsqueeze", "f axes", "u"), node("Squeeze", "u last", "s"),
+             node("Unsqueeze", "s last", "d")]
+    same(around(tmp_path, nodes, "d", {"axes": np.array(axes, np.int64),
+                                       "last": np.array([2, 3], np.int64)}), X)
 
 
 @pytest.mark.parametrize(("kind", "inputs", "array"), [
