@@ -72,14 +72,16 @@ lint: $(FULL) ## ruff, mypy and Verilator lint
 	  ($(verilate) --top-module pt_top "$$package" $$(grep -v pt_spec_pkg pynq_train.f)); done
 	@$(verilate) -DPT_CLOCK_GATES -DPT_ARRAY_LANES --top-module pt_vboard -f pynq_train.f \
 	  ../sim/vboard/*.sv
-	@$(verilate) --top-module pt_lite_bridge ../overlays/rtl/pt_lite_bridge.sv
+	@for family in zynq zynqmp; do \
+	  ($(verilate) --top-module pt_ip_$$family -f pynq_train.f ../overlays/rtl/pt_lite_bridge.sv \
+	    ../overlays/gen/pt_ip_$$family.v); done
 	@echo "lint: clean"
 
 gen: $(LEAN) ## Rewrite the files generated from the hardware contract, and the self-test's digests
 	@$(BIN)/python -m pynq_train.hw
 	@$(BIN)/python -m pynq_train.selftest
 
-synth: $(FULL) ## Synthesise the whole design of BOARD; compare with budget and stored figures
+synth: $(FULL) ## Synthesise what is built for BOARD (or all); compare with budget and stored figures
 	@$(BIN)/python sim/synth.py --board $(BOARD)
 
 boards: $(FULL) ## Rewrite docs/boards.md from stored figures and the cycle model

@@ -80,7 +80,7 @@ TASKS = {
 NETWORKS = {
     "cnn-mnist": "2 convolutions, 2 max poolings, dense",
     "norm-fashion": "3 convolutions with normalisations, average pooling, dense",
-    "residual-cifar": "residual blocks of 16 and 32 channels, normalisations",
+    "residual-cifar": "residual blocks, normalisations",
     "separable-doodles": "channels last, `Rescaling`, separable convolutions, normalisations",
     "ds-cnn-speech": "depthwise separable convolutions, normalisations, ReLU6",
 }
@@ -356,7 +356,7 @@ def page(results: dict[str, dict[str, float]]) -> str:
     for name in names:
         task = TASKS[name]
         low, high = task.values
-        norm = ", mean and deviation" if task.mean else ""
+        norm = ", mean and std" if task.mean else ""
         lines.append(f"| {name}: {NETWORKS[name]} | {SETS[task.data]} | {low:g}..{high:g}{norm} | "
                      f"{task.framework}, {task.way} | {task.images} x {task.epochs} |")
     lines += ["", "Accuracy on the whole test set [%]:", "",

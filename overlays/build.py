@@ -64,14 +64,14 @@ def build(board: Board, out: Path, jobs: int) -> Build:
             fix=f"see {out / LOG}",
         )  # fmt: skip
     bit, hwh = (out / f"{design.NAME}.{kind}" for kind in ("bit", "hwh"))
-    differences = hwh_compare.compare(hwh, board)
+    made = Build(**json.loads(result.read_text(encoding="utf-8")), bit_sha256=sha256(bit),
+                 hwh_sha256=sha256(hwh))
+    differences = hwh_compare.compare(hwh, board, made.clock_mhz)
     if differences:
         raise StaleOverlay(
             f"{hwh} is not the contract of {board.name}", expected="no difference",
             found="; ".join(differences), fix="run 'make gen' and build again",
         )  # fmt: skip
-    made = Build(**json.loads(result.read_text(encoding="utf-8")), bit_sha256=sha256(bit),
-                 hwh_sha256=sha256(hwh))
     text = json.dumps(asdict(made), indent=1)
     (out / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return made

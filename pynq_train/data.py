@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pynq_train.arrays import Array
-from pynq_train.errors import BadInput, MissingTool
+from pynq_train.errors import BadInput, DataWarning, MissingTool, warn_user
 from pynq_train.files import path_text, read_npy, read_npz
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.rng import permutation, stream_key
@@ -20,6 +21,10 @@ from pynq_train.images import as_array, check_finite, images_together
 Labels = npt.NDArray[np.int64]
 
 _NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
+CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
+"""Arrays of a file that may hold the names of its classes, from class 0 on."""
+MOST_NAME = 200
+"""Longest name of a class."""
 
 DIGITS_TRAIN = 1437
 """Training images of :func:`digits`; the rest, 360, are its test images."""
@@ -32,10 +37,10 @@ _STREAM_DIGITS = 0xD1
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images ``x`` and, if known, labels ``y`` (int64, one per image)."""
+    """Images ``x`` and, if known, labels ``y``, one per image: int64 numbers, or names (str)."""
 
     x: Array
-    y: Labels | None
+    y: Array | None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -49,10 +54,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training data and, if the source has any, test data."""
+    """Training data and, if the source has any, test data.
+
+    ``class_names``: names of the classes from 0 on, if the source has them beside the labels; give
+    them to the learner (``class_names=``).
+    """
 
     train: Dataset
     test: Dataset | None
+    class_names: tuple[str, ...] = ()
 
 
 def load_npz(path: str | os.PathLike[str]) -> Splits:
@@ -60,15 +70,25 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
 
     The names are then ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are numbers of shape
     (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); labels are integers
-    from 0 on, one per image. Images are returned as they are stored, labels as int64. Large arrays
-    that are not compressed (``numpy.savez``) are mapped: they may be larger than memory.
+    from 0 on, or names of classes, one per image. Images are returned as they are stored, labels as
+    int64 or str. An array ``classes`` (or ``class_names``, ``label_names``, ``target_names``) has
+    the names of numbered classes. Large arrays that are not compressed (``numpy.savez``) are
+    mapped: they may be larger than memory.
 
     Raises:
         BadInput: the file is missing or corrupt, has other keys, dtypes or shapes, differing
             counts, NaN or infinity, or needs more memory than there is.
     """
     name = path_text(path, "data file")
-    return _splits(name, read_npz(name, _NAMES))
+    arrays = read_npz(name, _NAMES)
+    named = {}
+    for key in CLASS_NAMES:
+        try:
+            if key in arrays:
+                named[key] = read_npz(name, (key,))[key]
+        except BadInput as error:
+            warn_user(DataWarning, f"class names are left out: {error}")
+    return _splits(name, {**arrays, **named})
 
 
 def load_npy(path: str | os.PathLike[str]) -> Splits:
@@ -88,7 +108,7 @@ def load_npy(path: str | os.PathLike[str]) -> Splits:
             raise BadInput(f"data file {name!r}", expected="x.npy or x_train.npy, with y.npy or "
                            "y_train.npy beside it", found=label, fix="rename the files")
     wanted = _NAMES[:2] if label == "x.npy" else _NAMES[2:] if label else _NAMES
-    files = {one: os.path.join(folder, f"{one}.npy") for one in wanted}
+    files = {one: os.path.join(folder, f"{one}.npy") for one in (*wanted, *CLASS_NAMES)}
     arrays = {one: read_npy(at) for one, at in files.items()
               if os.path.exists(at) or f"{one}.npy" == label}
     return _splits(name, arrays)
@@ -191,15 +211,73 @@ def batches(
 def _splits(path: str, arrays: dict[str, Array]) -> Splits:
     """Return the data of arrays by name; the path is for the texts."""
     if "x" in arrays:
-        return Splits(_dataset(path, arrays, "x", "y"), None)
+        train = _dataset(path, arrays, "x", "y")
+        return Splits(train, None, _class_names(path, arrays, train))
     if "x_train" not in arrays:
         raise BadInput(
             f"data file {path!r}",
             expected="an array 'x' (and 'y'), or 'x_train', 'y_train', 'x_test', 'y_test'",
             found=", ".join(arrays)[:200] or "no arrays",
         )
+    train = _dataset(path, arrays, "x_train", "y_train")
     test = _dataset(path, arrays, "x_test", "y_test") if "x_test" in arrays else None
-    return Splits(_dataset(path, arrays, "x_train", "y_train"), test)
+    return Splits(train, test, _class_names(path, arrays, train, test))
+
+
+def _class_names(path: str, arrays: dict[str, Array], *sets: Dataset | None) -> tuple[str, ...]:
+    """Return the names of the classes that stand beside labels; none for none.
+
+    Raises:
+        BadInput: labels of no class that has a name.
+    """
+    for key in CLASS_NAMES:
+        found = as_names(f"{key!r} of {path!r}", arrays.get(key, np.empty(0)))
+        if found is None or found.ndim != 1 or not found.size:
+            continue  # a number of classes, for example
+        names = tuple(found.tolist())
+        for one in sets:
+            if one is None or one.y is None:
+                continue
+            if one.y.dtype.kind == "U":
+                odd = sorted(set(np.unique(one.y).tolist()) - set(names))
+                label = repr(odd[0]) if odd else ""
+            else:
+                label = str(one.y.max()) if one.y.max() >= len(names) else ""
+            if label:
+                raise BadInput(f"labels of {path!r}", found=label, expected=f"classes of the "
+                               f"{len(names)} that {key!r} names", fix=f"mend {key!r}")
+        return names
+    return ()
+
+
+def as_names(what: str, array: Array) -> npt.NDArray[np.str_] | None:
+    """Return labels that are names of classes as an array of str; None if they are something else.
+
+    Raises:
+        BadInput: names beside other things; bytes or characters that are no text.
+    """
+    if array.dtype.kind == "O":
+        values = array.ravel().tolist()
+        odd = [at for at, value in enumerate(values) if not isinstance(value, str)]
+        if len(odd) == len(values):
+            return None
+        if odd:
+            raise BadInput(what, expected="names of classes, or integers, for all images",
+                           found=f"{values[odd[0]]!r} for image {odd[0]}"[:80],
+                           fix="remove or replace these samples")
+    elif array.dtype.kind not in "US":
+        return None
+    try:
+        if array.dtype.kind == "S":
+            return np.char.decode(array, "utf-8")
+        names: npt.NDArray[np.str_] = np.ascontiguousarray(array.astype(str))
+        # A file may hold numbers that are no characters: NumPy looks at them too late.
+        if names.size and names.reshape(-1).view(np.uint32).max() > sys.maxunicode:
+            raise ValueError("numbers that are no characters")
+        return names
+    except ValueError as error:
+        raise BadInput(what, expected="names of classes as text", found=str(error)[:80],
+                       fix="save them as numpy.array([...], dtype=str)") from None
 
 
 def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dataset:
@@ -218,10 +296,14 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
         return Dataset(x, None)
     y = arrays[y_key]
     what = f"{y_key!r} of {path!r}"
-    _check_label_type(what, y)
+    names = as_names(what, y)
+    if names is None:
+        _check_label_type(what, y)
     if y.shape != (len(x),):
         raise BadInput(what, expected=f"one label per image, shape ({len(x)},)",
                        found=f"shape {y.shape}")
+    if names is not None:
+        return Dataset(x, names)
     if y.min() < 0:
         raise BadInput(what, expected="labels of 0 and up", found=y.min())
     return Dataset(x, y.astype(np.int64))
@@ -248,4 +330,4 @@ def _check_label_type(what: str, array: Array) -> None:
     """
     if array.dtype.kind not in "ui":
         raise BadInput(what, expected="integer labels", found=f"dtype {array.dtype}",
-                       fix="convert class names or floats to integers from 0")
+                       fix="number the classes from 0, or name them: strings")

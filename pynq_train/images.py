@@ -6,6 +6,7 @@ way than it was meant gives a wrong answer without a word.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from pynq_train.graph.params import FloatArray
 
 PIXEL_RANGES = (UINT8_RANGE, BYTE_RANGE)
 """Ranges of pixels; one that a training has measured is taken for the one that holds it."""
+PIL_MODES = ("1", "L", "RGB", "RGBA", "I", "I;16", "F")
+"""Modes of Pillow's pictures whose arrays hold colours as they are seen."""
 REFUSED_TIMES = 16.0
 """Values this many half ranges away from the middle of the range are refused."""
 WARNED_TIMES = 3.0
@@ -35,6 +38,9 @@ LARGEST_VALUE = 32767
 _PART_BYTES = 1 << 25
 """Bytes of images, as float32, that are looked at together."""
 _MOST_TOGETHER = 2048
+_BYTES_FROM, _UNITS = 64, 16
+"""Ranges that end there or above are those of bytes; a deviation of so many ranges is of another.
+"""
 _DARK = 1 / 64
 """Images whose largest value is below this part of a range of pixels are taken for ones of 0..1."""
 
@@ -43,14 +49,31 @@ def as_array(what: str, values: Any) -> Array:
     """Return ``values`` as a NumPy array; ``what`` names them in the error's text.
 
     Raises:
-        BadInput: they cannot be one: rows of several lengths, a tensor that wants gradients.
+        BadInput: they cannot be one: rows of several lengths, a tensor that wants gradients; or
+            the array would not hold what they mean: masks, palettes, other spaces of colours.
     """
+    _check_meaning(what, values)
     try:
         return np.asarray(values)
     except Exception as error:  # of NumPy, or of whatever class the values have
         raise BadInput(what, expected="an array of numbers",
                        found=str(error).splitlines()[0][:200] if str(error) else repr(error),
                        fix="convert them with numpy.asarray first") from None
+
+
+def _check_meaning(what: str, values: Any) -> None:
+    """Check that values lose nothing where they become an array; see :func:`as_array`."""
+    if np.ma.is_masked(values):
+        raise BadInput(what, expected="an array without masked values", found="a masked array",
+                       fix="say what stands there: images.filled(0)")
+    if isinstance(values, (str, bytes, os.PathLike)) or hasattr(values, "__next__"):
+        raise BadInput(what, expected="an array of numbers", found=type(values).__name__,
+                       fix="read or collect the images first: numpy.stack(list(images))")
+    for one in values if isinstance(values, (list, tuple)) else (values,):
+        mode = getattr(one, "mode", None)
+        if hasattr(one, "getbands") and mode not in PIL_MODES:
+            raise BadInput(what, expected=f"pictures of mode {', '.join(PIL_MODES)}",
+                           found=f"mode {mode!r}", fix="convert them: picture.convert('RGB')")
 
 
 def images_together(nbytes: int) -> int:
@@ -244,6 +267,21 @@ def check_range(low: float, high: float, form: ImageFormat, dtype: Any, warned: 
     elif most >= 64 and 0 <= low <= high <= most * _DARK and high > 0:
         warn_once("dark", f"images: expected {made}, found {found}: if these are values of 0..1, "
                   f"multiply them by {most:g}", warned)
+
+
+def check_units(form: ImageFormat, warned: set[str]) -> None:
+    """Warn where mean and deviation are those of pixels of 0..1 and the range 0..255, or back."""
+    norm = form.normalisation
+    if norm is None or form.input_range is None:
+        return
+    low, high = form.input_range
+    small = high >= _BYTES_FROM and 0 < max(norm.mean) <= 1 and max(norm.std) <= 1
+    large = min(norm.std) >= _UNITS * (high - low)
+    if small or large:
+        warn_once("units", "images: mean and std are in the units of input_range, expected numbers "
+                  f"for {low:g}..{high:g}, found mean {max(norm.mean):g}, std {max(norm.std):g}; "
+                  f"{'multiply' if small else 'divide'} them by 255, or say another input_range",
+                  warned)
 
 
 def warn_once(kind: str, text: str, warned: set[str]) -> None:

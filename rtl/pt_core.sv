@@ -72,6 +72,7 @@ module pt_core (
   pt_abi_pkg::mode_reg_t     mode;
   pt_abi_pkg::status_reg_t   status;
   pt_abi_pkg::arena_hi_reg_t arena_hi;
+  pt_abi_pkg::strays_reg_t   strays;
   logic [31:0] arena_lo, arena_bytes, program_off, program_count, step_off, error_index, retired;
   logic [63:0] cycles;
   logic        busy, done, halted, failed;
@@ -83,6 +84,7 @@ module pt_core (
     status.done = done;
     status.halted = halted;
     status.failed = failed;
+    status.stray = strays.ports != 8'd0;
     status.error = error_code;
     status.source = error_source;
   end
@@ -90,6 +92,7 @@ module pt_core (
   pt_regs u_regs (
     .clk_i,
     .rst_ni,
+    .lock_i(busy),
     .s_axi_awaddr,
     .s_axi_awvalid,
     .s_axi_awready,
@@ -118,6 +121,7 @@ module pt_core (
     .program_off_o(program_off),
     .program_count_o(program_count),
     .step_off_o(step_off),
+    .strays_i(strays),
     .cycles_i(cycles[31:0]),
     .cycles_hi_i(cycles[63:32]),
     .busy_cycles_i(counts[0]),
@@ -151,7 +155,7 @@ module pt_core (
   logic [15:0]        wr_run_len [Ports];
   logic [63:0]        wr_data [Ports];
   logic [1:0]         wr_err [Ports];
-  logic [Ports-1:0]   wr_run_done;
+  logic [Ports-1:0]   wr_run_done, rd_stray, wr_stray;
   assign arena_base = {arena_hi.address, arena_lo};
   always_ff @(posedge clk_i) unit_rst_n <= rst_ni && !core_rst;
 
@@ -173,6 +177,7 @@ module pt_core (
       .rd_idle_o(rd_idle[p]),
       .rd_beat_o(rd_beat[p]),
       .rd_err_o(rd_err[p]),
+      .rd_stray_o(rd_stray[p]),
       .wr_run_valid_i(wr_run_valid[p]),
       .wr_run_ready_o(wr_run_ready[p]),
       .wr_run_off_i(wr_run_off[p]),
@@ -185,6 +190,7 @@ module pt_core (
       .wr_run_done_o(wr_run_done[p]),
       .wr_beat_o(wr_beat[p]),
       .wr_err_o(wr_err[p]),
+      .wr_stray_o(wr_stray[p]),
       .m_axi_araddr(m_axi_araddr[p]),
       .m_axi_arlen(m_axi_arlen[p]),
       .m_axi_arsize(m_axi_arsize[p]),
@@ -217,7 +223,30 @@ module pt_core (
     );
   end
 
-  // The first error of any port.
+  // Answers that nobody asked for. Behind a soft reset, which drops what was counted, come those that
+  // a stray has taken the place of.
+  logic        strays_clear;
+  logic [3:0]  stray_now;
+  logic [16:0] stray_count;
+  assign strays_clear = core_rst || ctrl.start;
+  always_comb begin
+    stray_now = 4'd0;
+    for (int unsigned p = 0; p < Ports; p++) begin
+      stray_now = stray_now + 4'(rd_stray[p]) + 4'(wr_stray[p]);
+    end
+    stray_count = {1'b0, strays_clear ? 16'd0 : strays.count} + 17'(stray_now);
+  end
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      strays <= '0;
+    end else begin
+      strays.ports <= (strays_clear ? 8'd0 : strays.ports) | {wr_stray, rd_stray};
+      strays.count <= stray_count[16] ? 16'hffff : stray_count[15:0];
+    end
+  end
+
+  // The first error of any port. A stray in a run may have come before one that was owed, whose
+  // place it took.
   logic       err_valid;
   logic [7:0] err_code, err_source;
   always_comb begin
@@ -228,6 +257,11 @@ module pt_core (
         err_code = {6'd0, rd_err[p] != 2'd0 ? rd_err[p] : wr_err[p]};
         err_source = rd_err[p] != 2'd0 ? 8'(pt_abi_pkg::SourceRead0 + p) :
                                            8'(pt_abi_pkg::SourceWrite0 + p);
+      end else if (rd_stray[p] || wr_stray[p]) begin
+        err_valid = 1'b1;
+        err_code = 8'(pt_abi_pkg::ErrStrayAnswer);
+        err_source = rd_stray[p] ? 8'(pt_abi_pkg::SourceRead0 + p) :
+                                   8'(pt_abi_pkg::SourceWrite0 + p);
       end
     end
   end

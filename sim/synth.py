@@ -1,9 +1,10 @@
 """Synthesis of whole designs with Yosys: resources and cell delay against budget and stored values.
 
-``python sim/synth.py --board pynq-z2`` synthesises processing system, register bridge and engine of
-the board's configuration, writes ``build/synth/<board>.json`` and exits with 1 when a figure is
-over the budget or departs from ``overlays/resources.json`` (``--store`` writes that file). The cell
-delay is Yosys' static timing analysis without routing.
+``python sim/synth.py --board pynq-z2`` synthesises the IP of the board on its processing system, as
+it is built, writes ``build/synth/<board>.json`` and exits with 1 when a figure is
+over the budget or departs from ``overlays/resources.json`` (``--store`` writes that file);
+``--board all`` does so for one board of every design. The cell delay is Yosys' static timing
+analysis without routing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from collections import Counter
 from pathlib import Path
 
 from pynq_train.hw.boards import BOARDS, Board
-from pynq_train.hw.config import ZYNQ7020, HwConfig, package_path
 from pynq_train.hw.emit import top_sv
+from pynq_train.hw.ip_ports import ip_top
+from pynq_train.hw.sources import engine_sources, ip_sources
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "overlays" / "resources.json"
-CELL_DELAY_BUDGET_NS = 5.0
+CELL_DELAY_BUDGET_NS = 4.8
 """Most nanoseconds that a path may take in cells alone; at 100 MHz routing has the other half."""
 TOLERANCE = 0.03
 """Share by which a figure may depart from the stored one: Yosys versions differ, designs more."""
+
+ALL = "all"
+"""Name that stands for one board of every design."""
 
 FIGURES = ("dsp", "bram36", "lut", "ff", "cell_delay_ns")
 """Figures that are stored and compared."""
@@ -41,17 +46,9 @@ _LUT_MEMORY = {
 }
 
 
-def sources(config: HwConfig = ZYNQ7020) -> list[str]:
-    """Return the engine's files in order, with the contract package of ``config``."""
-    lines = (ROOT / "rtl" / "pynq_train.f").read_text(encoding="utf-8").split()
-    paths = [line if line.startswith("rtl/") else f"rtl/{line}" for line in lines]
-    default = package_path(ZYNQ7020)
-    return [package_path(config) if path == default else path for path in paths]
-
-
 def design_sources(board: Board) -> list[str]:
-    """Return the files of the whole design of a board."""
-    return [*sources(board.config), "overlays/rtl/pt_lite_bridge.sv", top_sv.path(board.family)]
+    """Return the files of the whole design of a board: those of its IP, and what surrounds it."""
+    return [*ip_sources(ROOT, board), top_sv.board_path(board.family)]
 
 
 def key(board: Board) -> str:
@@ -99,8 +96,8 @@ def run_yosys(script: list[str], build: Path) -> list[str]:
 
 def read_design(board: Board, top: str, options: str = "") -> list[str]:
     """Return the Yosys commands that read ``top``: a whole design, or a module of the engine."""
-    whole = top == top_sv.module_name(board)
-    files = design_sources(board) if whole else sources(board.config)
+    modules = (top_sv.board_module(board.family), ip_top(board.family))
+    files = design_sources(board) if top in modules else engine_sources(ROOT, board.config)
     return [
         "read_verilog -lib -specify +/xilinx/cells_sim.v",
         "read_verilog -lib +/xilinx/cells_xtra.v",
@@ -146,7 +143,7 @@ def synthesise(board: Board, top: str, build: Path) -> dict[str, object]:
         *_mapped(board, top, "check"), "delete t:$scopeinfo",
         f"tee -q -o {relative}/stat.json stat -json",
         f"tee -q -o {relative}/dsp.txt select -count t:DSP48E1 r:MREG=0 r:PREG=0 %u %i",
-        *(alone if top == top_sv.module_name(board) else []),
+        *(alone if top == top_sv.board_module(board.family) else []),
         "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
         f"tee -q -o {relative}/sta.txt sta",
     ], build)
@@ -172,7 +169,7 @@ def map_blocks(board: Board, build: Path) -> dict[str, float]:
     Raises:
         RuntimeError: Yosys failed; the message ends with its last lines.
     """
-    top = top_sv.module_name(board)
+    top = top_sv.board_module(board.family)
     build.mkdir(parents=True, exist_ok=True)
     path = build / "blocks.json"
     path.unlink(missing_ok=True)
@@ -200,16 +197,23 @@ def departures(figures: dict[str, float], expected: dict[str, float]) -> list[st
     ]
 
 
-def main() -> int:
-    """Synthesise, print and store what the command line asks for; return 1 if a figure is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS))
-    parser.add_argument("--top", help="a module of the engine instead of the whole design")
-    parser.add_argument("--store", action="store_true", help="store the figures as the expected")
-    args = parser.parse_args()
-    board = BOARDS[args.board]
-    whole = top_sv.module_name(board)
-    top = args.top or whole
+def designs() -> list[Board]:
+    """Return one board of every design."""
+    return list({key(board): board for board in reversed(list(BOARDS.values()))}.values())[::-1]
+
+
+def check(board: Board, top: str, *, store: bool = False) -> list[str]:
+    """Synthesise ``top`` for a board, print and write its figures; return what is wrong with them.
+
+    Args:
+        board: the board.
+        top: name of the module.
+        store: store the figures of a whole design as the expected ones.
+
+    Raises:
+        RuntimeError: Yosys failed; the message ends with its last lines.
+    """
+    whole = top == top_sv.board_module(board.family)
     result = synthesise(board, top, ROOT / "build" / "synth" / board.name / top)
     figures = {name: float(str(result[name])) for name in FIGURES}
     budget = {
@@ -218,24 +222,41 @@ def main() -> int:
     }
     report = {"board": board.name, "part": board.part, "top": top, **result, "budget": budget}
     path = ROOT / "build" / "synth" / (
-        f"{board.name}.json" if top == whole else f"{board.name}-{top}.json")
+        f"{board.name}.json" if whole else f"{board.name}-{top}.json")
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     known = stored() if STORED.exists() else {}
-    if args.store and top == whole:
+    if store and whole:
         known[key(board)] = figures
         text = json.dumps(dict(sorted(known.items())), indent=1)
         STORED.write_text(text + "\n", encoding="utf-8")
-    expected = known.get(key(board)) if top == whole else None
+    expected = known.get(key(board)) if whole else None
+    sys.stdout.write(f"{board.name}, {key(board)}, {top}\n")
     for name, limit in budget.items():
         usual = f", stored {expected[name]:g}" if expected else ""
         sys.stdout.write(f"{name:14} {figures[name]:>10g} of {limit:g}{usual}\n")
+    sys.stdout.flush()
     wrong = [f"{name}: over the budget of {board.name}, expected {limit:g} at most, found "
              f"{figures[name]:g}" for name, limit in budget.items() if figures[name] > limit]
     if expected:
         wrong += departures(figures, expected)
-    elif top == whole:
+    elif whole:
         wrong.append(f"no figures of {key(board)} are stored: run sim/synth.py --board "
                      f"{board.name} --store")
+    return wrong
+
+
+def main() -> int:
+    """Synthesise, print and store what the command line asks for; return 1 if a figure is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--board", default="pynq-z2", choices=[ALL, *sorted(BOARDS)],
+                        help="a board, or one board of every design")
+    parser.add_argument("--top", help="a module of the engine instead of the whole design")
+    parser.add_argument("--store", action="store_true", help="store the figures as the expected")
+    args = parser.parse_args()
+    wrong = []
+    for board in designs() if args.board == ALL else [BOARDS[args.board]]:
+        top = args.top or top_sv.board_module(board.family)
+        wrong += check(board, top, store=args.store)
     for line in wrong:
         sys.stderr.write(line + "\n")
     return 1 if wrong else 0

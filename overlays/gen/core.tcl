@@ -5,11 +5,9 @@ namespace eval pt {
   variable library pynq_train
   variable core_name pt_core
   variable core_version 1.0
-  # top module and the ports that belong to no bus
-  variable top pt_top
+  # ports of the IP that belong to no bus
   variable clock aclk
   variable reset aresetn
-  variable interrupt irq
   # address block of the registers
   variable register_block Reg
   # bus of the registers
@@ -18,27 +16,13 @@ namespace eval pt {
   variable register_bytes 4096
   # bits of a register
   variable register_bits 32
-  # address bits of a master
-  variable master_bits 40
-  # bytes that a master can address
-  variable master_bytes 1099511627776
-  # longest burst of a master
-  variable burst_beats 16
-  # name, mode, {signal port} of every AXI bus
-  variable buses {
-    {s_axi slave {{AWADDR s_axi_awaddr} {AWVALID s_axi_awvalid} {AWREADY s_axi_awready} {WDATA s_axi_wdata} {WSTRB s_axi_wstrb} {WVALID s_axi_wvalid} {WREADY s_axi_wready} {BRESP s_axi_bresp} {BVALID s_axi_bvalid} {BREADY s_axi_bready} {ARADDR s_axi_araddr} {ARVALID s_axi_arvalid} {ARREADY s_axi_arready} {RDATA s_axi_rdata} {RRESP s_axi_rresp} {RVALID s_axi_rvalid} {RREADY s_axi_rready}}}
-    {m_axi0 master {{ARADDR m_axi0_araddr} {ARLEN m_axi0_arlen} {ARSIZE m_axi0_arsize} {ARBURST m_axi0_arburst} {ARCACHE m_axi0_arcache} {ARPROT m_axi0_arprot} {ARVALID m_axi0_arvalid} {ARREADY m_axi0_arready} {RDATA m_axi0_rdata} {RRESP m_axi0_rresp} {RLAST m_axi0_rlast} {RVALID m_axi0_rvalid} {RREADY m_axi0_rready} {AWADDR m_axi0_awaddr} {AWLEN m_axi0_awlen} {AWSIZE m_axi0_awsize} {AWBURST m_axi0_awburst} {AWCACHE m_axi0_awcache} {AWPROT m_axi0_awprot} {AWVALID m_axi0_awvalid} {AWREADY m_axi0_awready} {WDATA m_axi0_wdata} {WSTRB m_axi0_wstrb} {WLAST m_axi0_wlast} {WVALID m_axi0_wvalid} {WREADY m_axi0_wready} {BRESP m_axi0_bresp} {BVALID m_axi0_bvalid} {BREADY m_axi0_bready}}}
-    {m_axi1 master {{ARADDR m_axi1_araddr} {ARLEN m_axi1_arlen} {ARSIZE m_axi1_arsize} {ARBURST m_axi1_arburst} {ARCACHE m_axi1_arcache} {ARPROT m_axi1_arprot} {ARVALID m_axi1_arvalid} {ARREADY m_axi1_arready} {RDATA m_axi1_rdata} {RRESP m_axi1_rresp} {RLAST m_axi1_rlast} {RVALID m_axi1_rvalid} {RREADY m_axi1_rready} {AWADDR m_axi1_awaddr} {AWLEN m_axi1_awlen} {AWSIZE m_axi1_awsize} {AWBURST m_axi1_awburst} {AWCACHE m_axi1_awcache} {AWPROT m_axi1_awprot} {AWVALID m_axi1_awvalid} {AWREADY m_axi1_awready} {WDATA m_axi1_wdata} {WSTRB m_axi1_wstrb} {WLAST m_axi1_wlast} {WVALID m_axi1_wvalid} {WREADY m_axi1_wready} {BRESP m_axi1_bresp} {BVALID m_axi1_bvalid} {BREADY m_axi1_bready}}}
-    {m_axi2 master {{ARADDR m_axi2_araddr} {ARLEN m_axi2_arlen} {ARSIZE m_axi2_arsize} {ARBURST m_axi2_arburst} {ARCACHE m_axi2_arcache} {ARPROT m_axi2_arprot} {ARVALID m_axi2_arvalid} {ARREADY m_axi2_arready} {RDATA m_axi2_rdata} {RRESP m_axi2_rresp} {RLAST m_axi2_rlast} {RVALID m_axi2_rvalid} {RREADY m_axi2_rready} {AWADDR m_axi2_awaddr} {AWLEN m_axi2_awlen} {AWSIZE m_axi2_awsize} {AWBURST m_axi2_awburst} {AWCACHE m_axi2_awcache} {AWPROT m_axi2_awprot} {AWVALID m_axi2_awvalid} {AWREADY m_axi2_awready} {WDATA m_axi2_wdata} {WSTRB m_axi2_wstrb} {WLAST m_axi2_wlast} {WVALID m_axi2_wvalid} {WREADY m_axi2_wready} {BRESP m_axi2_bresp} {BVALID m_axi2_bvalid} {BREADY m_axi2_bready}}}
-    {m_axi3 master {{ARADDR m_axi3_araddr} {ARLEN m_axi3_arlen} {ARSIZE m_axi3_arsize} {ARBURST m_axi3_arburst} {ARCACHE m_axi3_arcache} {ARPROT m_axi3_arprot} {ARVALID m_axi3_arvalid} {ARREADY m_axi3_arready} {RDATA m_axi3_rdata} {RRESP m_axi3_rresp} {RLAST m_axi3_rlast} {RVALID m_axi3_rvalid} {RREADY m_axi3_rready} {AWADDR m_axi3_awaddr} {AWLEN m_axi3_awlen} {AWSIZE m_axi3_awsize} {AWBURST m_axi3_awburst} {AWCACHE m_axi3_awcache} {AWPROT m_axi3_awprot} {AWVALID m_axi3_awvalid} {AWREADY m_axi3_awready} {WDATA m_axi3_wdata} {WSTRB m_axi3_wstrb} {WLAST m_axi3_wlast} {WVALID m_axi3_wvalid} {WREADY m_axi3_wready} {BRESP m_axi3_bresp} {BVALID m_axi3_bvalid} {BREADY m_axi3_bready}}}
-  }
   # name, offset, access, meaning, {field, first bit, bits, meaning}
   variable registers {
     {ID 0x000 read-only {constant 0x50545231} {}}
     {ABI 0x004 read-only {version of registers and descriptors} {}}
     {HASH 0x008 read-only {first 32 bit of the contract hash} {}}
-    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
-    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
+    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program, if PROGRAM_COUNT was written once since the last START, and no other register behind it}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
+    {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {STRAY 4 1 {STRAYS is not zero}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
     {ERROR_INDEX 0x018 read-only {number of the descriptor of the error} {}}
     {RETIRED 0x01c read-only {descriptors retired} {}}
     {MODE 0x020 read-write {run mode} {{STEP 0 1 {drain and halt after every descriptor}} {IRQ_ENABLE 1 1 {raise the interrupt at DONE and HALTED}} {PROFILE 2 1 {write start and end cycles into the records}}}}
@@ -48,6 +32,7 @@ namespace eval pt {
     {PROGRAM_OFF 0x030 read-write {byte offset of the first descriptor} {}}
     {PROGRAM_COUNT 0x034 read-write {descriptors to run} {}}
     {STEP_OFF 0x038 read-write {byte offset of the step block} {}}
+    {STRAYS 0x03c read-only {answers that nobody had asked for, since START or a soft reset} {{PORTS 0 8 {bit SOURCE: port and direction where that was}} {COUNT 16 16 {words and write responses, at most 65535}}}}
     {CYCLES 0x040 read-only {cycles of the program, bits 31..0} {}}
     {CYCLES_HI 0x044 read-only {cycles of the program, bits 63..32} {}}
     {BUSY_CYCLES 0x048 read-only {cycles in which the array multiplied} {}}

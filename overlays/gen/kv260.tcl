@@ -4,18 +4,114 @@ namespace eval pt {
   variable board kv260
   variable part xck26-sfvc784-2lv-c
   variable config k26
-  # contract package of the configuration
-  variable package rtl/gen/k26/pt_spec_pkg.sv
+  # the vendor's board file, whose preset is applied where it is installed
+  variable board_part xilinx.com:kv260_som:part0
   # contract that the engine decodes
-  variable contract_hash 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1
+  variable contract_hash 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484
   # name of the design
   variable design pynq_train
+  # top module of the IP
+  variable top pt_ip_zynqmp
+  # its files in order, as synthesis and simulation read them
+  variable sources {
+    {rtl/gen/pt_abi_pkg.sv}
+    {rtl/gen/k26/pt_spec_pkg.sv}
+    {rtl/gen/pt_regs.sv}
+    {rtl/common/pt_activation_pkg.sv}
+    {rtl/common/pt_clock_gate.sv}
+    {rtl/common/pt_cfg_rx.sv}
+    {rtl/common/pt_cfg_queue.sv}
+    {rtl/common/pt_ram_sdp.sv}
+    {rtl/common/pt_ram_lut.sv}
+    {rtl/common/pt_fifo.sv}
+    {rtl/common/pt_fifo_bram.sv}
+    {rtl/common/pt_round_sat.sv}
+    {rtl/common/pt_activation.sv}
+    {rtl/common/pt_activation_grad.sv}
+    {rtl/common/pt_loop.sv}
+    {rtl/common/pt_affine.sv}
+    {rtl/common/pt_add3.sv}
+    {rtl/common/pt_affine3.sv}
+    {rtl/axi/pt_burst.sv}
+    {rtl/axi/pt_axi_rd.sv}
+    {rtl/axi/pt_axi_wr.sv}
+    {rtl/axi/pt_axi_port.sv}
+    {rtl/axi/pt_run_arb.sv}
+    {rtl/axi/pt_rd_arb.sv}
+    {rtl/axi/pt_wr_arb.sv}
+    {rtl/axi/pt_wr_idle.sv}
+    {rtl/ctrl/pt_sequencer.sv}
+    {rtl/ctrl/pt_counters.sv}
+    {rtl/load/pt_addr_gen.sv}
+    {rtl/load/pt_load_runs.sv}
+    {rtl/load/pt_load_data.sv}
+    {rtl/load/pt_chan_sum.sv}
+    {rtl/load/pt_tile_load.sv}
+    {rtl/compute/pt_mac_chain.sv}
+    {rtl/compute/pt_mac_row.sv}
+    {rtl/compute/pt_array.sv}
+    {rtl/compute/pt_pixtab.sv}
+    {rtl/compute/pt_sset.sv}
+    {rtl/compute/pt_xbuf.sv}
+    {rtl/compute/pt_issue.sv}
+    {rtl/compute/pt_compute.sv}
+    {rtl/store/pt_bias.sv}
+    {rtl/store/pt_drain.sv}
+    {rtl/store/pt_flag_pack.sv}
+    {rtl/store/pt_pool.sv}
+    {rtl/store/pt_post.sv}
+    {rtl/store/pt_stage.sv}
+    {rtl/store/pt_store_writer.sv}
+    {rtl/store/pt_store_ctrl.sv}
+    {rtl/store/pt_grad_queue.sv}
+    {rtl/store/pt_store.sv}
+    {rtl/update/pt_linear_runs.sv}
+    {rtl/update/pt_update_math.sv}
+    {rtl/update/pt_update.sv}
+    {rtl/scalar/pt_softmax_rom.sv}
+    {rtl/scalar/pt_softmax_div.sv}
+    {rtl/scalar/pt_softmax_load.sv}
+    {rtl/scalar/pt_softmax_smooth.sv}
+    {rtl/scalar/pt_softmax.sv}
+    {rtl/vector/pt_plane_runs.sv}
+    {rtl/vector/pt_vector_in.sv}
+    {rtl/vector/pt_vector_out.sv}
+    {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_math.sv}
+    {rtl/vector/pt_threefry.sv}
+    {rtl/vector/pt_vector_drop.sv}
+    {rtl/vector/pt_vector_flags.sv}
+    {rtl/vector/pt_pool_core.sv}
+    {rtl/vector/pt_pool_scan.sv}
+    {rtl/vector/pt_pool_pass.sv}
+    {rtl/vector/pt_vector_writes.sv}
+    {rtl/vector/pt_vector.sv}
+    {rtl/vector/pt_soft_float_alu.sv}
+    {rtl/vector/pt_norm_core.sv}
+    {rtl/vector/pt_norm_load.sv}
+    {rtl/vector/pt_norm.sv}
+    {rtl/vector/pt_vector_unit.sv}
+    {rtl/pt_conv.sv}
+    {rtl/pt_elementwise.sv}
+    {rtl/pt_core.sv}
+    {rtl/pt_top.v}
+    {overlays/rtl/pt_lite_bridge.sv}
+    {overlays/gen/pt_ip_zynqmp.v}
+  }
+  # name, mode, {parameter value ...}, {signal port} of every AXI bus
+  variable buses {
+    {s_axi slave {PROTOCOL AXI4} {{ARID s_axi_arid} {ARADDR s_axi_araddr} {ARLEN s_axi_arlen} {ARSIZE s_axi_arsize} {ARBURST s_axi_arburst} {ARLOCK s_axi_arlock} {ARCACHE s_axi_arcache} {ARPROT s_axi_arprot} {ARQOS s_axi_arqos} {ARUSER s_axi_aruser} {ARVALID s_axi_arvalid} {ARREADY s_axi_arready} {RID s_axi_rid} {RDATA s_axi_rdata} {RRESP s_axi_rresp} {RLAST s_axi_rlast} {RVALID s_axi_rvalid} {RREADY s_axi_rready} {AWID s_axi_awid} {AWADDR s_axi_awaddr} {AWLEN s_axi_awlen} {AWSIZE s_axi_awsize} {AWBURST s_axi_awburst} {AWLOCK s_axi_awlock} {AWCACHE s_axi_awcache} {AWPROT s_axi_awprot} {AWQOS s_axi_awqos} {AWUSER s_axi_awuser} {AWVALID s_axi_awvalid} {AWREADY s_axi_awready} {WDATA s_axi_wdata} {WSTRB s_axi_wstrb} {WLAST s_axi_wlast} {WVALID s_axi_wvalid} {WREADY s_axi_wready} {BID s_axi_bid} {BRESP s_axi_bresp} {BVALID s_axi_bvalid} {BREADY s_axi_bready}}}
+    {m_axi0 master {PROTOCOL AXI4 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi0_arid} {ARADDR m_axi0_araddr} {ARLEN m_axi0_arlen} {ARSIZE m_axi0_arsize} {ARBURST m_axi0_arburst} {ARLOCK m_axi0_arlock} {ARCACHE m_axi0_arcache} {ARPROT m_axi0_arprot} {ARQOS m_axi0_arqos} {ARUSER m_axi0_aruser} {ARVALID m_axi0_arvalid} {ARREADY m_axi0_arready} {RID m_axi0_rid} {RDATA m_axi0_rdata} {RRESP m_axi0_rresp} {RLAST m_axi0_rlast} {RVALID m_axi0_rvalid} {RREADY m_axi0_rready} {AWID m_axi0_awid} {AWADDR m_axi0_awaddr} {AWLEN m_axi0_awlen} {AWSIZE m_axi0_awsize} {AWBURST m_axi0_awburst} {AWLOCK m_axi0_awlock} {AWCACHE m_axi0_awcache} {AWPROT m_axi0_awprot} {AWQOS m_axi0_awqos} {AWUSER m_axi0_awuser} {AWVALID m_axi0_awvalid} {AWREADY m_axi0_awready} {WDATA m_axi0_wdata} {WSTRB m_axi0_wstrb} {WLAST m_axi0_wlast} {WVALID m_axi0_wvalid} {WREADY m_axi0_wready} {BID m_axi0_bid} {BRESP m_axi0_bresp} {BVALID m_axi0_bvalid} {BREADY m_axi0_bready}}}
+    {m_axi1 master {PROTOCOL AXI4 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi1_arid} {ARADDR m_axi1_araddr} {ARLEN m_axi1_arlen} {ARSIZE m_axi1_arsize} {ARBURST m_axi1_arburst} {ARLOCK m_axi1_arlock} {ARCACHE m_axi1_arcache} {ARPROT m_axi1_arprot} {ARQOS m_axi1_arqos} {ARUSER m_axi1_aruser} {ARVALID m_axi1_arvalid} {ARREADY m_axi1_arready} {RID m_axi1_rid} {RDATA m_axi1_rdata} {RRESP m_axi1_rresp} {RLAST m_axi1_rlast} {RVALID m_axi1_rvalid} {RREADY m_axi1_rready} {AWID m_axi1_awid} {AWADDR m_axi1_awaddr} {AWLEN m_axi1_awlen} {AWSIZE m_axi1_awsize} {AWBURST m_axi1_awburst} {AWLOCK m_axi1_awlock} {AWCACHE m_axi1_awcache} {AWPROT m_axi1_awprot} {AWQOS m_axi1_awqos} {AWUSER m_axi1_awuser} {AWVALID m_axi1_awvalid} {AWREADY m_axi1_awready} {WDATA m_axi1_wdata} {WSTRB m_axi1_wstrb} {WLAST m_axi1_wlast} {WVALID m_axi1_wvalid} {WREADY m_axi1_wready} {BID m_axi1_bid} {BRESP m_axi1_bresp} {BVALID m_axi1_bvalid} {BREADY m_axi1_bready}}}
+    {m_axi2 master {PROTOCOL AXI4 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi2_arid} {ARADDR m_axi2_araddr} {ARLEN m_axi2_arlen} {ARSIZE m_axi2_arsize} {ARBURST m_axi2_arburst} {ARLOCK m_axi2_arlock} {ARCACHE m_axi2_arcache} {ARPROT m_axi2_arprot} {ARQOS m_axi2_arqos} {ARUSER m_axi2_aruser} {ARVALID m_axi2_arvalid} {ARREADY m_axi2_arready} {RID m_axi2_rid} {RDATA m_axi2_rdata} {RRESP m_axi2_rresp} {RLAST m_axi2_rlast} {RVALID m_axi2_rvalid} {RREADY m_axi2_rready} {AWID m_axi2_awid} {AWADDR m_axi2_awaddr} {AWLEN m_axi2_awlen} {AWSIZE m_axi2_awsize} {AWBURST m_axi2_awburst} {AWLOCK m_axi2_awlock} {AWCACHE m_axi2_awcache} {AWPROT m_axi2_awprot} {AWQOS m_axi2_awqos} {AWUSER m_axi2_awuser} {AWVALID m_axi2_awvalid} {AWREADY m_axi2_awready} {WDATA m_axi2_wdata} {WSTRB m_axi2_wstrb} {WLAST m_axi2_wlast} {WVALID m_axi2_wvalid} {WREADY m_axi2_wready} {BID m_axi2_bid} {BRESP m_axi2_bresp} {BVALID m_axi2_bvalid} {BREADY m_axi2_bready}}}
+    {m_axi3 master {PROTOCOL AXI4 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi3_arid} {ARADDR m_axi3_araddr} {ARLEN m_axi3_arlen} {ARSIZE m_axi3_arsize} {ARBURST m_axi3_arburst} {ARLOCK m_axi3_arlock} {ARCACHE m_axi3_arcache} {ARPROT m_axi3_arprot} {ARQOS m_axi3_arqos} {ARUSER m_axi3_aruser} {ARVALID m_axi3_arvalid} {ARREADY m_axi3_arready} {RID m_axi3_rid} {RDATA m_axi3_rdata} {RRESP m_axi3_rresp} {RLAST m_axi3_rlast} {RVALID m_axi3_rvalid} {RREADY m_axi3_rready} {AWID m_axi3_awid} {AWADDR m_axi3_awaddr} {AWLEN m_axi3_awlen} {AWSIZE m_axi3_awsize} {AWBURST m_axi3_awburst} {AWLOCK m_axi3_awlock} {AWCACHE m_axi3_awcache} {AWPROT m_axi3_awprot} {AWQOS m_axi3_awqos} {AWUSER m_axi3_awuser} {AWVALID m_axi3_awvalid} {AWREADY m_axi3_awready} {WDATA m_axi3_wdata} {WSTRB m_axi3_wstrb} {WLAST m_axi3_wlast} {WVALID m_axi3_wvalid} {WREADY m_axi3_wready} {BID m_axi3_bid} {BRESP m_axi3_bresp} {BVALID m_axi3_bvalid} {BREADY m_axi3_bready}}}
+  }
+  # data bits of a master
+  variable master_bits 64
+  # bytes that a master can address
+  variable master_bytes 1099511627776
   # instance of the engine
   variable engine pt_core_0
-  # pin whose frequency is the engine's clock
-  variable clock_pin zynq_ultra_ps_e_0/pl_clk0
-  # clock that the design asks for, in MHz
-  variable clock_mhz 100.0
   # name and value of the engine's parameters
   variable parameters {
     {TM 16}
@@ -37,51 +133,56 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 2}
-    {CONTRACT_HASH 3ecb7f7ee318ea4e809976207625369f5767733f0602cdd7989e1c60dab369a1}
-    {CLOCK_MHZ 100.0}
+    {ABI 3}
+    {CONTRACT_HASH 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484}
   }
-  # instance, type, {property value ...}
-  variable cells {
-    {zynq_ultra_ps_e_0 xilinx.com:ip:zynq_ultra_ps_e {CONFIG.PSU__FPGA_PL0_ENABLE 1 CONFIG.PSU__CRL_APB__PL0_REF_CTRL__SRCSEL IOPLL CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ 100.0 CONFIG.PSU__USE__M_AXI_GP0 1 CONFIG.PSU__USE__M_AXI_GP1 0 CONFIG.PSU__USE__M_AXI_GP2 0 CONFIG.PSU__MAXIGP0__DATA_WIDTH 32 CONFIG.PSU__USE__S_AXI_GP2 1 CONFIG.PSU__USE__S_AXI_GP3 1 CONFIG.PSU__USE__S_AXI_GP4 1 CONFIG.PSU__USE__S_AXI_GP5 1 CONFIG.PSU__SAXIGP2__DATA_WIDTH 64 CONFIG.PSU__SAXIGP3__DATA_WIDTH 64 CONFIG.PSU__SAXIGP4__DATA_WIDTH 64 CONFIG.PSU__SAXIGP5__DATA_WIDTH 64 CONFIG.PSU__HIGH_ADDRESS__ENABLE 1 CONFIG.PSU__DDR_HIGH_ADDRESS_GUI_ENABLE 1 CONFIG.PSU__USE__IRQ0 1}}
-    {reset_0 xilinx.com:ip:proc_sys_reset {}}
-    {pt_core_0 pynq-train.org:pynq_train:pt_core:1.0 {}}
-    {axi_intc_0 xilinx.com:ip:axi_intc {CONFIG.C_KIND_OF_INTR.VALUE_SRC USER CONFIG.C_KIND_OF_INTR 0xFFFFFFFF CONFIG.C_IRQ_CONNECTION 1}}
-    {host_link xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 2}}
-    {memory_link_0 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_1 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_2 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_3 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
+  # instance of the processing system, and its type
+  variable processing_system zynq_ultra_ps_e_0
+  variable processing_system_type xilinx.com:ip:zynq_ultra_ps_e
+  # its properties: the board's preset, the ports in use
+  variable preset {
+    {CONFIG.PSU__PSS_REF_CLK__FREQMHZ 33.333}
+    {CONFIG.PSU__CRL_APB__IOPLL_CTRL__FBDIV 90}
+    {CONFIG.PSU__CRL_APB__IOPLL_CTRL__DIV2 1}
+    {CONFIG.PSU__CRL_APB__IOPLL_CTRL__SRCSEL PSS_REF_CLK}
+    {CONFIG.PSU__FPGA_PL0_ENABLE 1}
+    {CONFIG.PSU__CRL_APB__PL0_REF_CTRL__SRCSEL IOPLL}
+    {CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ 100.0}
+    {CONFIG.PSU__USE__M_AXI_GP0 1}
+    {CONFIG.PSU__USE__M_AXI_GP1 0}
+    {CONFIG.PSU__USE__M_AXI_GP2 0}
+    {CONFIG.PSU__MAXIGP0__DATA_WIDTH 32}
+    {CONFIG.PSU__USE__S_AXI_GP2 1}
+    {CONFIG.PSU__USE__S_AXI_GP3 1}
+    {CONFIG.PSU__USE__S_AXI_GP4 1}
+    {CONFIG.PSU__USE__S_AXI_GP5 1}
+    {CONFIG.PSU__SAXIGP2__DATA_WIDTH 64}
+    {CONFIG.PSU__SAXIGP3__DATA_WIDTH 64}
+    {CONFIG.PSU__SAXIGP4__DATA_WIDTH 64}
+    {CONFIG.PSU__SAXIGP5__DATA_WIDTH 64}
+    {CONFIG.PSU__HIGH_ADDRESS__ENABLE 1}
+    {CONFIG.PSU__DDR_HIGH_ADDRESS_GUI_ENABLE 1}
+    {CONFIG.PSU__USE__IRQ0 0}
   }
   # interface pins that are pads: name, type, pin
   variable external {
   }
   # interface pins that are connected: master, slave
   variable interfaces {
-    {zynq_ultra_ps_e_0/M_AXI_HPM0_FPD host_link/S00_AXI}
-    {host_link/M00_AXI pt_core_0/s_axi}
-    {host_link/M01_AXI axi_intc_0/s_axi}
-    {pt_core_0/m_axi0 memory_link_0/S00_AXI}
-    {memory_link_0/M00_AXI zynq_ultra_ps_e_0/S_AXI_HP0_FPD}
-    {pt_core_0/m_axi1 memory_link_1/S00_AXI}
-    {memory_link_1/M00_AXI zynq_ultra_ps_e_0/S_AXI_HP1_FPD}
-    {pt_core_0/m_axi2 memory_link_2/S00_AXI}
-    {memory_link_2/M00_AXI zynq_ultra_ps_e_0/S_AXI_HP2_FPD}
-    {pt_core_0/m_axi3 memory_link_3/S00_AXI}
-    {memory_link_3/M00_AXI zynq_ultra_ps_e_0/S_AXI_HP3_FPD}
+    {zynq_ultra_ps_e_0/M_AXI_HPM0_FPD pt_core_0/s_axi}
+    {pt_core_0/m_axi0 zynq_ultra_ps_e_0/S_AXI_HP0_FPD}
+    {pt_core_0/m_axi1 zynq_ultra_ps_e_0/S_AXI_HP1_FPD}
+    {pt_core_0/m_axi2 zynq_ultra_ps_e_0/S_AXI_HP2_FPD}
+    {pt_core_0/m_axi3 zynq_ultra_ps_e_0/S_AXI_HP3_FPD}
   }
   # driver and the pins that it drives
   variable nets {
-    {zynq_ultra_ps_e_0/pl_clk0 reset_0/slowest_sync_clk pt_core_0/aclk axi_intc_0/s_axi_aclk host_link/aclk memory_link_0/aclk memory_link_1/aclk memory_link_2/aclk memory_link_3/aclk zynq_ultra_ps_e_0/maxihpm0_fpd_aclk zynq_ultra_ps_e_0/saxihp0_fpd_aclk zynq_ultra_ps_e_0/saxihp1_fpd_aclk zynq_ultra_ps_e_0/saxihp2_fpd_aclk zynq_ultra_ps_e_0/saxihp3_fpd_aclk}
-    {zynq_ultra_ps_e_0/pl_resetn0 reset_0/ext_reset_in}
-    {reset_0/peripheral_aresetn pt_core_0/aresetn axi_intc_0/s_axi_aresetn host_link/aresetn memory_link_0/aresetn memory_link_1/aresetn memory_link_2/aresetn memory_link_3/aresetn}
-    {pt_core_0/irq axi_intc_0/intr}
-    {axi_intc_0/irq zynq_ultra_ps_e_0/pl_ps_irq0}
+    {zynq_ultra_ps_e_0/pl_clk0 pt_core_0/aclk zynq_ultra_ps_e_0/maxihpm0_fpd_aclk zynq_ultra_ps_e_0/saxihp0_fpd_aclk zynq_ultra_ps_e_0/saxihp1_fpd_aclk zynq_ultra_ps_e_0/saxihp2_fpd_aclk zynq_ultra_ps_e_0/saxihp3_fpd_aclk}
+    {zynq_ultra_ps_e_0/pl_resetn0 pt_core_0/aresetn}
   }
   # address space, segment, offset, bytes
   variable addresses {
     {zynq_ultra_ps_e_0/Data pt_core_0/s_axi/Reg 0xa0000000 0x1000}
-    {zynq_ultra_ps_e_0/Data axi_intc_0/S_AXI/Reg 0xa0010000 0x1000}
     {pt_core_0/m_axi0 zynq_ultra_ps_e_0/SAXIGP2/HP0_DDR_LOW 0x0 0x80000000}
     {pt_core_0/m_axi0 zynq_ultra_ps_e_0/SAXIGP2/HP0_DDR_HIGH 0x800000000 0x80000000}
     {pt_core_0/m_axi1 zynq_ultra_ps_e_0/SAXIGP3/HP1_DDR_LOW 0x0 0x80000000}
@@ -90,5 +191,28 @@ namespace eval pt {
     {pt_core_0/m_axi2 zynq_ultra_ps_e_0/SAXIGP4/HP2_DDR_HIGH 0x800000000 0x80000000}
     {pt_core_0/m_axi3 zynq_ultra_ps_e_0/SAXIGP5/HP3_DDR_LOW 0x0 0x80000000}
     {pt_core_0/m_axi3 zynq_ultra_ps_e_0/SAXIGP5/HP3_DDR_HIGH 0x800000000 0x80000000}
+  }
+  # the IO PLL that the boot loader sets, in MHz
+  variable pll_mhz 1499.98
+  # pin whose frequency is the engine's clock
+  variable clock_pin zynq_ultra_ps_e_0/pl_clk0
+  # property that asks for it, in MHz
+  variable clock_property CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ
+  # properties with the divisors that were computed for it
+  variable divisor_properties {CONFIG.PSU__CRL_APB__PL0_REF_CTRL__DIVISOR0 CONFIG.PSU__CRL_APB__PL0_REF_CTRL__DIVISOR1}
+  # property with the feedback divisor of the IO PLL
+  variable pll_property CONFIG.PSU__CRL_APB__IOPLL_CTRL__FBDIV
+  # clock in MHz, its divisor, placement, physical optimisation, routing
+  variable attempts {
+    {99.999 15 Explore AggressiveExplore Explore}
+    {99.999 15 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
+    {99.999 15 ExtraTimingOpt AggressiveExplore Explore}
+    {99.999 15 AltSpreadLogic_high AlternateReplication MoreGlobalIterations}
+    {93.749062 16 Explore AggressiveExplore Explore}
+    {93.749062 16 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
+    {88.234412 17 Explore AggressiveExplore Explore}
+    {88.234412 17 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
+    {83.3325 18 Explore AggressiveExplore Explore}
+    {83.3325 18 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
   }
 }

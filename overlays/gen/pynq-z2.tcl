@@ -4,18 +4,114 @@ namespace eval pt {
   variable board pynq-z2
   variable part xc7z020clg400-1
   variable config zynq7020
-  # contract package of the configuration
-  variable package rtl/gen/pt_spec_pkg.sv
+  # the vendor's board file, whose preset is applied where it is installed
+  variable board_part {}
   # contract that the engine decodes
-  variable contract_hash d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4
+  variable contract_hash d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e
   # name of the design
   variable design pynq_train
+  # top module of the IP
+  variable top pt_ip_zynq
+  # its files in order, as synthesis and simulation read them
+  variable sources {
+    {rtl/gen/pt_abi_pkg.sv}
+    {rtl/gen/pt_spec_pkg.sv}
+    {rtl/gen/pt_regs.sv}
+    {rtl/common/pt_activation_pkg.sv}
+    {rtl/common/pt_clock_gate.sv}
+    {rtl/common/pt_cfg_rx.sv}
+    {rtl/common/pt_cfg_queue.sv}
+    {rtl/common/pt_ram_sdp.sv}
+    {rtl/common/pt_ram_lut.sv}
+    {rtl/common/pt_fifo.sv}
+    {rtl/common/pt_fifo_bram.sv}
+    {rtl/common/pt_round_sat.sv}
+    {rtl/common/pt_activation.sv}
+    {rtl/common/pt_activation_grad.sv}
+    {rtl/common/pt_loop.sv}
+    {rtl/common/pt_affine.sv}
+    {rtl/common/pt_add3.sv}
+    {rtl/common/pt_affine3.sv}
+    {rtl/axi/pt_burst.sv}
+    {rtl/axi/pt_axi_rd.sv}
+    {rtl/axi/pt_axi_wr.sv}
+    {rtl/axi/pt_axi_port.sv}
+    {rtl/axi/pt_run_arb.sv}
+    {rtl/axi/pt_rd_arb.sv}
+    {rtl/axi/pt_wr_arb.sv}
+    {rtl/axi/pt_wr_idle.sv}
+    {rtl/ctrl/pt_sequencer.sv}
+    {rtl/ctrl/pt_counters.sv}
+    {rtl/load/pt_addr_gen.sv}
+    {rtl/load/pt_load_runs.sv}
+    {rtl/load/pt_load_data.sv}
+    {rtl/load/pt_chan_sum.sv}
+    {rtl/load/pt_tile_load.sv}
+    {rtl/compute/pt_mac_chain.sv}
+    {rtl/compute/pt_mac_row.sv}
+    {rtl/compute/pt_array.sv}
+    {rtl/compute/pt_pixtab.sv}
+    {rtl/compute/pt_sset.sv}
+    {rtl/compute/pt_xbuf.sv}
+    {rtl/compute/pt_issue.sv}
+    {rtl/compute/pt_compute.sv}
+    {rtl/store/pt_bias.sv}
+    {rtl/store/pt_drain.sv}
+    {rtl/store/pt_flag_pack.sv}
+    {rtl/store/pt_pool.sv}
+    {rtl/store/pt_post.sv}
+    {rtl/store/pt_stage.sv}
+    {rtl/store/pt_store_writer.sv}
+    {rtl/store/pt_store_ctrl.sv}
+    {rtl/store/pt_grad_queue.sv}
+    {rtl/store/pt_store.sv}
+    {rtl/update/pt_linear_runs.sv}
+    {rtl/update/pt_update_math.sv}
+    {rtl/update/pt_update.sv}
+    {rtl/scalar/pt_softmax_rom.sv}
+    {rtl/scalar/pt_softmax_div.sv}
+    {rtl/scalar/pt_softmax_load.sv}
+    {rtl/scalar/pt_softmax_smooth.sv}
+    {rtl/scalar/pt_softmax.sv}
+    {rtl/vector/pt_plane_runs.sv}
+    {rtl/vector/pt_vector_in.sv}
+    {rtl/vector/pt_vector_out.sv}
+    {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_math.sv}
+    {rtl/vector/pt_threefry.sv}
+    {rtl/vector/pt_vector_drop.sv}
+    {rtl/vector/pt_vector_flags.sv}
+    {rtl/vector/pt_pool_core.sv}
+    {rtl/vector/pt_pool_scan.sv}
+    {rtl/vector/pt_pool_pass.sv}
+    {rtl/vector/pt_vector_writes.sv}
+    {rtl/vector/pt_vector.sv}
+    {rtl/vector/pt_soft_float_alu.sv}
+    {rtl/vector/pt_norm_core.sv}
+    {rtl/vector/pt_norm_load.sv}
+    {rtl/vector/pt_norm.sv}
+    {rtl/vector/pt_vector_unit.sv}
+    {rtl/pt_conv.sv}
+    {rtl/pt_elementwise.sv}
+    {rtl/pt_core.sv}
+    {rtl/pt_top.v}
+    {overlays/rtl/pt_lite_bridge.sv}
+    {overlays/gen/pt_ip_zynq.v}
+  }
+  # name, mode, {parameter value ...}, {signal port} of every AXI bus
+  variable buses {
+    {s_axi slave {PROTOCOL AXI3} {{ARID s_axi_arid} {ARADDR s_axi_araddr} {ARLEN s_axi_arlen} {ARSIZE s_axi_arsize} {ARBURST s_axi_arburst} {ARLOCK s_axi_arlock} {ARCACHE s_axi_arcache} {ARPROT s_axi_arprot} {ARQOS s_axi_arqos} {ARVALID s_axi_arvalid} {ARREADY s_axi_arready} {RID s_axi_rid} {RDATA s_axi_rdata} {RRESP s_axi_rresp} {RLAST s_axi_rlast} {RVALID s_axi_rvalid} {RREADY s_axi_rready} {AWID s_axi_awid} {AWADDR s_axi_awaddr} {AWLEN s_axi_awlen} {AWSIZE s_axi_awsize} {AWBURST s_axi_awburst} {AWLOCK s_axi_awlock} {AWCACHE s_axi_awcache} {AWPROT s_axi_awprot} {AWQOS s_axi_awqos} {AWVALID s_axi_awvalid} {AWREADY s_axi_awready} {WID s_axi_wid} {WDATA s_axi_wdata} {WSTRB s_axi_wstrb} {WLAST s_axi_wlast} {WVALID s_axi_wvalid} {WREADY s_axi_wready} {BID s_axi_bid} {BRESP s_axi_bresp} {BVALID s_axi_bvalid} {BREADY s_axi_bready}}}
+    {m_axi0 master {PROTOCOL AXI3 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi0_arid} {ARADDR m_axi0_araddr} {ARLEN m_axi0_arlen} {ARSIZE m_axi0_arsize} {ARBURST m_axi0_arburst} {ARLOCK m_axi0_arlock} {ARCACHE m_axi0_arcache} {ARPROT m_axi0_arprot} {ARQOS m_axi0_arqos} {ARVALID m_axi0_arvalid} {ARREADY m_axi0_arready} {RID m_axi0_rid} {RDATA m_axi0_rdata} {RRESP m_axi0_rresp} {RLAST m_axi0_rlast} {RVALID m_axi0_rvalid} {RREADY m_axi0_rready} {AWID m_axi0_awid} {AWADDR m_axi0_awaddr} {AWLEN m_axi0_awlen} {AWSIZE m_axi0_awsize} {AWBURST m_axi0_awburst} {AWLOCK m_axi0_awlock} {AWCACHE m_axi0_awcache} {AWPROT m_axi0_awprot} {AWQOS m_axi0_awqos} {AWVALID m_axi0_awvalid} {AWREADY m_axi0_awready} {WID m_axi0_wid} {WDATA m_axi0_wdata} {WSTRB m_axi0_wstrb} {WLAST m_axi0_wlast} {WVALID m_axi0_wvalid} {WREADY m_axi0_wready} {BID m_axi0_bid} {BRESP m_axi0_bresp} {BVALID m_axi0_bvalid} {BREADY m_axi0_bready}}}
+    {m_axi1 master {PROTOCOL AXI3 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi1_arid} {ARADDR m_axi1_araddr} {ARLEN m_axi1_arlen} {ARSIZE m_axi1_arsize} {ARBURST m_axi1_arburst} {ARLOCK m_axi1_arlock} {ARCACHE m_axi1_arcache} {ARPROT m_axi1_arprot} {ARQOS m_axi1_arqos} {ARVALID m_axi1_arvalid} {ARREADY m_axi1_arready} {RID m_axi1_rid} {RDATA m_axi1_rdata} {RRESP m_axi1_rresp} {RLAST m_axi1_rlast} {RVALID m_axi1_rvalid} {RREADY m_axi1_rready} {AWID m_axi1_awid} {AWADDR m_axi1_awaddr} {AWLEN m_axi1_awlen} {AWSIZE m_axi1_awsize} {AWBURST m_axi1_awburst} {AWLOCK m_axi1_awlock} {AWCACHE m_axi1_awcache} {AWPROT m_axi1_awprot} {AWQOS m_axi1_awqos} {AWVALID m_axi1_awvalid} {AWREADY m_axi1_awready} {WID m_axi1_wid} {WDATA m_axi1_wdata} {WSTRB m_axi1_wstrb} {WLAST m_axi1_wlast} {WVALID m_axi1_wvalid} {WREADY m_axi1_wready} {BID m_axi1_bid} {BRESP m_axi1_bresp} {BVALID m_axi1_bvalid} {BREADY m_axi1_bready}}}
+    {m_axi2 master {PROTOCOL AXI3 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi2_arid} {ARADDR m_axi2_araddr} {ARLEN m_axi2_arlen} {ARSIZE m_axi2_arsize} {ARBURST m_axi2_arburst} {ARLOCK m_axi2_arlock} {ARCACHE m_axi2_arcache} {ARPROT m_axi2_arprot} {ARQOS m_axi2_arqos} {ARVALID m_axi2_arvalid} {ARREADY m_axi2_arready} {RID m_axi2_rid} {RDATA m_axi2_rdata} {RRESP m_axi2_rresp} {RLAST m_axi2_rlast} {RVALID m_axi2_rvalid} {RREADY m_axi2_rready} {AWID m_axi2_awid} {AWADDR m_axi2_awaddr} {AWLEN m_axi2_awlen} {AWSIZE m_axi2_awsize} {AWBURST m_axi2_awburst} {AWLOCK m_axi2_awlock} {AWCACHE m_axi2_awcache} {AWPROT m_axi2_awprot} {AWQOS m_axi2_awqos} {AWVALID m_axi2_awvalid} {AWREADY m_axi2_awready} {WID m_axi2_wid} {WDATA m_axi2_wdata} {WSTRB m_axi2_wstrb} {WLAST m_axi2_wlast} {WVALID m_axi2_wvalid} {WREADY m_axi2_wready} {BID m_axi2_bid} {BRESP m_axi2_bresp} {BVALID m_axi2_bvalid} {BREADY m_axi2_bready}}}
+    {m_axi3 master {PROTOCOL AXI3 SUPPORTS_NARROW_BURST 0 MAX_BURST_LENGTH 16 NUM_READ_OUTSTANDING 8 NUM_WRITE_OUTSTANDING 8} {{ARID m_axi3_arid} {ARADDR m_axi3_araddr} {ARLEN m_axi3_arlen} {ARSIZE m_axi3_arsize} {ARBURST m_axi3_arburst} {ARLOCK m_axi3_arlock} {ARCACHE m_axi3_arcache} {ARPROT m_axi3_arprot} {ARQOS m_axi3_arqos} {ARVALID m_axi3_arvalid} {ARREADY m_axi3_arready} {RID m_axi3_rid} {RDATA m_axi3_rdata} {RRESP m_axi3_rresp} {RLAST m_axi3_rlast} {RVALID m_axi3_rvalid} {RREADY m_axi3_rready} {AWID m_axi3_awid} {AWADDR m_axi3_awaddr} {AWLEN m_axi3_awlen} {AWSIZE m_axi3_awsize} {AWBURST m_axi3_awburst} {AWLOCK m_axi3_awlock} {AWCACHE m_axi3_awcache} {AWPROT m_axi3_awprot} {AWQOS m_axi3_awqos} {AWVALID m_axi3_awvalid} {AWREADY m_axi3_awready} {WID m_axi3_wid} {WDATA m_axi3_wdata} {WSTRB m_axi3_wstrb} {WLAST m_axi3_wlast} {WVALID m_axi3_wvalid} {WREADY m_axi3_wready} {BID m_axi3_bid} {BRESP m_axi3_bresp} {BVALID m_axi3_bvalid} {BREADY m_axi3_bready}}}
+  }
+  # data bits of a master
+  variable master_bits 64
+  # bytes that a master can address
+  variable master_bytes 4294967296
   # instance of the engine
   variable engine pt_core_0
-  # pin whose frequency is the engine's clock
-  variable clock_pin processing_system7_0/FCLK_CLK0
-  # clock that the design asks for, in MHz
-  variable clock_mhz 100.0
   # name and value of the engine's parameters
   variable parameters {
     {TM 16}
@@ -37,21 +133,265 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION zynq7020}
-    {ABI 2}
-    {CONTRACT_HASH d3529cdd41e88450a83769cd659a0c023ebcce04bf6472fb57a4591433a517f4}
-    {CLOCK_MHZ 100.0}
+    {ABI 3}
+    {CONTRACT_HASH d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e}
   }
-  # instance, type, {property value ...}
-  variable cells {
-    {processing_system7_0 xilinx.com:ip:processing_system7 {CONFIG.PCW_CRYSTAL_PERIPHERAL_FREQMHZ 50 CONFIG.PCW_APU_PERIPHERAL_FREQMHZ 650 CONFIG.PCW_IOPLL_CTRL_FBDIV 20 CONFIG.PCW_DDR_RAM_HIGHADDR 0x1FFFFFFF CONFIG.PCW_FCLK0_PERIPHERAL_CLKSRC {IO PLL} CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ 100.0 CONFIG.PCW_EN_CLK0_PORT 1 CONFIG.PCW_EN_RST0_PORT 1 CONFIG.PCW_FPGA_FCLK0_ENABLE 1 CONFIG.PCW_USE_M_AXI_GP0 1 CONFIG.PCW_USE_S_AXI_HP0 1 CONFIG.PCW_USE_S_AXI_HP1 1 CONFIG.PCW_USE_S_AXI_HP2 1 CONFIG.PCW_USE_S_AXI_HP3 1 CONFIG.PCW_S_AXI_HP0_DATA_WIDTH 64 CONFIG.PCW_S_AXI_HP1_DATA_WIDTH 64 CONFIG.PCW_S_AXI_HP2_DATA_WIDTH 64 CONFIG.PCW_S_AXI_HP3_DATA_WIDTH 64 CONFIG.PCW_USE_FABRIC_INTERRUPT 1 CONFIG.PCW_IRQ_F2P_INTR 1}}
-    {reset_0 xilinx.com:ip:proc_sys_reset {}}
-    {pt_core_0 pynq-train.org:pynq_train:pt_core:1.0 {}}
-    {axi_intc_0 xilinx.com:ip:axi_intc {CONFIG.C_KIND_OF_INTR.VALUE_SRC USER CONFIG.C_KIND_OF_INTR 0xFFFFFFFF CONFIG.C_IRQ_CONNECTION 1}}
-    {host_link xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 2}}
-    {memory_link_0 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_1 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_2 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
-    {memory_link_3 xilinx.com:ip:smartconnect {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1}}
+  # instance of the processing system, and its type
+  variable processing_system processing_system7_0
+  variable processing_system_type xilinx.com:ip:processing_system7
+  # its properties: the board's preset, the ports in use
+  variable preset {
+    {CONFIG.PCW_CRYSTAL_PERIPHERAL_FREQMHZ 50}
+    {CONFIG.PCW_APU_PERIPHERAL_FREQMHZ 650}
+    {CONFIG.PCW_APU_CLK_RATIO_ENABLE 6:2:1}
+    {CONFIG.PCW_PRESET_BANK0_VOLTAGE {LVCMOS 3.3V}}
+    {CONFIG.PCW_PRESET_BANK1_VOLTAGE {LVCMOS 1.8V}}
+    {CONFIG.PCW_UIPARAM_DDR_ENABLE 1}
+    {CONFIG.PCW_UIPARAM_DDR_MEMORY_TYPE {DDR 3}}
+    {CONFIG.PCW_UIPARAM_DDR_PARTNO {MT41J256M16 RE-125}}
+    {CONFIG.PCW_UIPARAM_DDR_BUS_WIDTH {16 Bit}}
+    {CONFIG.PCW_UIPARAM_DDR_FREQ_MHZ 525}
+    {CONFIG.PCW_UIPARAM_DDR_DRAM_WIDTH {16 Bits}}
+    {CONFIG.PCW_UIPARAM_DDR_DEVICE_CAPACITY {4096 MBits}}
+    {CONFIG.PCW_UIPARAM_DDR_SPEED_BIN DDR3_1066F}
+    {CONFIG.PCW_UIPARAM_DDR_ROW_ADDR_COUNT 15}
+    {CONFIG.PCW_UIPARAM_DDR_COL_ADDR_COUNT 10}
+    {CONFIG.PCW_UIPARAM_DDR_BANK_ADDR_COUNT 3}
+    {CONFIG.PCW_UIPARAM_DDR_CL 7}
+    {CONFIG.PCW_UIPARAM_DDR_CWL 6}
+    {CONFIG.PCW_UIPARAM_DDR_T_RCD 7}
+    {CONFIG.PCW_UIPARAM_DDR_T_RP 7}
+    {CONFIG.PCW_UIPARAM_DDR_T_RC 48.91}
+    {CONFIG.PCW_UIPARAM_DDR_T_RAS_MIN 35.0}
+    {CONFIG.PCW_UIPARAM_DDR_T_FAW 40.0}
+    {CONFIG.PCW_UIPARAM_DDR_TRAIN_DATA_EYE 1}
+    {CONFIG.PCW_UIPARAM_DDR_TRAIN_READ_GATE 1}
+    {CONFIG.PCW_UIPARAM_DDR_TRAIN_WRITE_LEVEL 1}
+    {CONFIG.PCW_UIPARAM_DDR_USE_INTERNAL_VREF 0}
+    {CONFIG.PCW_UIPARAM_DDR_BOARD_DELAY0 0.223}
+    {CONFIG.PCW_UIPARAM_DDR_BOARD_DELAY1 0.212}
+    {CONFIG.PCW_UIPARAM_DDR_BOARD_DELAY2 0.085}
+    {CONFIG.PCW_UIPARAM_DDR_BOARD_DELAY3 0.092}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_TO_CLK_DELAY_0 0.04}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_TO_CLK_DELAY_1 0.058}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_TO_CLK_DELAY_2 -0.009}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_TO_CLK_DELAY_3 -0.033}
+    {CONFIG.PCW_UIPARAM_DDR_CLOCK_0_LENGTH_MM 25.8}
+    {CONFIG.PCW_UIPARAM_DDR_CLOCK_1_LENGTH_MM 25.8}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_0_LENGTH_MM 15.6}
+    {CONFIG.PCW_UIPARAM_DDR_DQS_1_LENGTH_MM 18.8}
+    {CONFIG.PCW_UIPARAM_DDR_DQ_0_LENGTH_MM 16.5}
+    {CONFIG.PCW_UIPARAM_DDR_DQ_1_LENGTH_MM 18}
+    {CONFIG.PCW_QSPI_PERIPHERAL_ENABLE 1}
+    {CONFIG.PCW_QSPI_QSPI_IO {MIO 1 .. 6}}
+    {CONFIG.PCW_QSPI_GRP_SINGLE_SS_ENABLE 1}
+    {CONFIG.PCW_QSPI_GRP_SINGLE_SS_IO {MIO 1 .. 6}}
+    {CONFIG.PCW_QSPI_GRP_FBCLK_ENABLE 1}
+    {CONFIG.PCW_QSPI_GRP_FBCLK_IO {MIO 8}}
+    {CONFIG.PCW_QSPI_PERIPHERAL_FREQMHZ 200}
+    {CONFIG.PCW_ENET0_PERIPHERAL_ENABLE 1}
+    {CONFIG.PCW_ENET0_ENET0_IO {MIO 16 .. 27}}
+    {CONFIG.PCW_ENET0_GRP_MDIO_ENABLE 1}
+    {CONFIG.PCW_ENET0_GRP_MDIO_IO {MIO 52 .. 53}}
+    {CONFIG.PCW_ENET0_RESET_ENABLE 1}
+    {CONFIG.PCW_ENET0_RESET_IO {MIO 9}}
+    {CONFIG.PCW_ENET0_PERIPHERAL_CLKSRC {IO PLL}}
+    {CONFIG.PCW_ENET0_PERIPHERAL_FREQMHZ {1000 Mbps}}
+    {CONFIG.PCW_SD0_PERIPHERAL_ENABLE 1}
+    {CONFIG.PCW_SD0_SD0_IO {MIO 40 .. 45}}
+    {CONFIG.PCW_SD0_GRP_CD_ENABLE 1}
+    {CONFIG.PCW_SD0_GRP_CD_IO {MIO 47}}
+    {CONFIG.PCW_SDIO_PERIPHERAL_CLKSRC {IO PLL}}
+    {CONFIG.PCW_SDIO_PERIPHERAL_FREQMHZ 50}
+    {CONFIG.PCW_UART0_PERIPHERAL_ENABLE 1}
+    {CONFIG.PCW_UART0_UART0_IO {MIO 14 .. 15}}
+    {CONFIG.PCW_UART_PERIPHERAL_CLKSRC {IO PLL}}
+    {CONFIG.PCW_UART_PERIPHERAL_FREQMHZ 100}
+    {CONFIG.PCW_USB0_PERIPHERAL_ENABLE 1}
+    {CONFIG.PCW_USB0_USB0_IO {MIO 28 .. 39}}
+    {CONFIG.PCW_USB0_RESET_ENABLE 1}
+    {CONFIG.PCW_USB0_RESET_IO {MIO 46}}
+    {CONFIG.PCW_GPIO_MIO_GPIO_ENABLE 1}
+    {CONFIG.PCW_GPIO_MIO_GPIO_IO MIO}
+    {CONFIG.PCW_PCAP_PERIPHERAL_FREQMHZ 200}
+    {CONFIG.PCW_MIO_0_PULLUP enabled}
+    {CONFIG.PCW_MIO_1_PULLUP enabled}
+    {CONFIG.PCW_MIO_2_PULLUP disabled}
+    {CONFIG.PCW_MIO_3_PULLUP disabled}
+    {CONFIG.PCW_MIO_4_PULLUP disabled}
+    {CONFIG.PCW_MIO_5_PULLUP disabled}
+    {CONFIG.PCW_MIO_6_PULLUP disabled}
+    {CONFIG.PCW_MIO_7_PULLUP disabled}
+    {CONFIG.PCW_MIO_8_PULLUP disabled}
+    {CONFIG.PCW_MIO_9_PULLUP enabled}
+    {CONFIG.PCW_MIO_10_PULLUP enabled}
+    {CONFIG.PCW_MIO_11_PULLUP enabled}
+    {CONFIG.PCW_MIO_12_PULLUP enabled}
+    {CONFIG.PCW_MIO_13_PULLUP enabled}
+    {CONFIG.PCW_MIO_14_PULLUP enabled}
+    {CONFIG.PCW_MIO_15_PULLUP enabled}
+    {CONFIG.PCW_MIO_16_PULLUP enabled}
+    {CONFIG.PCW_MIO_17_PULLUP enabled}
+    {CONFIG.PCW_MIO_18_PULLUP enabled}
+    {CONFIG.PCW_MIO_19_PULLUP enabled}
+    {CONFIG.PCW_MIO_20_PULLUP enabled}
+    {CONFIG.PCW_MIO_21_PULLUP enabled}
+    {CONFIG.PCW_MIO_22_PULLUP enabled}
+    {CONFIG.PCW_MIO_23_PULLUP enabled}
+    {CONFIG.PCW_MIO_24_PULLUP enabled}
+    {CONFIG.PCW_MIO_25_PULLUP enabled}
+    {CONFIG.PCW_MIO_26_PULLUP enabled}
+    {CONFIG.PCW_MIO_27_PULLUP enabled}
+    {CONFIG.PCW_MIO_28_PULLUP enabled}
+    {CONFIG.PCW_MIO_29_PULLUP enabled}
+    {CONFIG.PCW_MIO_30_PULLUP enabled}
+    {CONFIG.PCW_MIO_31_PULLUP enabled}
+    {CONFIG.PCW_MIO_32_PULLUP enabled}
+    {CONFIG.PCW_MIO_33_PULLUP enabled}
+    {CONFIG.PCW_MIO_34_PULLUP enabled}
+    {CONFIG.PCW_MIO_35_PULLUP enabled}
+    {CONFIG.PCW_MIO_36_PULLUP enabled}
+    {CONFIG.PCW_MIO_37_PULLUP enabled}
+    {CONFIG.PCW_MIO_38_PULLUP enabled}
+    {CONFIG.PCW_MIO_39_PULLUP enabled}
+    {CONFIG.PCW_MIO_40_PULLUP enabled}
+    {CONFIG.PCW_MIO_41_PULLUP enabled}
+    {CONFIG.PCW_MIO_42_PULLUP enabled}
+    {CONFIG.PCW_MIO_43_PULLUP enabled}
+    {CONFIG.PCW_MIO_44_PULLUP enabled}
+    {CONFIG.PCW_MIO_45_PULLUP enabled}
+    {CONFIG.PCW_MIO_46_PULLUP enabled}
+    {CONFIG.PCW_MIO_47_PULLUP enabled}
+    {CONFIG.PCW_MIO_48_PULLUP enabled}
+    {CONFIG.PCW_MIO_49_PULLUP enabled}
+    {CONFIG.PCW_MIO_50_PULLUP enabled}
+    {CONFIG.PCW_MIO_51_PULLUP enabled}
+    {CONFIG.PCW_MIO_52_PULLUP enabled}
+    {CONFIG.PCW_MIO_53_PULLUP enabled}
+    {CONFIG.PCW_MIO_0_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_1_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_2_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_3_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_4_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_5_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_6_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_7_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_8_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_9_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_10_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_11_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_12_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_13_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_14_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_15_IOTYPE {LVCMOS 3.3V}}
+    {CONFIG.PCW_MIO_16_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_17_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_18_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_19_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_20_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_21_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_22_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_23_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_24_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_25_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_26_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_27_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_28_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_29_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_30_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_31_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_32_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_33_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_34_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_35_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_36_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_37_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_38_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_39_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_40_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_41_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_42_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_43_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_44_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_45_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_46_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_47_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_48_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_49_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_50_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_51_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_52_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_53_IOTYPE {LVCMOS 1.8V}}
+    {CONFIG.PCW_MIO_0_SLEW slow}
+    {CONFIG.PCW_MIO_1_SLEW slow}
+    {CONFIG.PCW_MIO_2_SLEW slow}
+    {CONFIG.PCW_MIO_3_SLEW slow}
+    {CONFIG.PCW_MIO_4_SLEW slow}
+    {CONFIG.PCW_MIO_5_SLEW slow}
+    {CONFIG.PCW_MIO_6_SLEW slow}
+    {CONFIG.PCW_MIO_7_SLEW slow}
+    {CONFIG.PCW_MIO_8_SLEW slow}
+    {CONFIG.PCW_MIO_9_SLEW slow}
+    {CONFIG.PCW_MIO_10_SLEW slow}
+    {CONFIG.PCW_MIO_11_SLEW slow}
+    {CONFIG.PCW_MIO_12_SLEW slow}
+    {CONFIG.PCW_MIO_13_SLEW slow}
+    {CONFIG.PCW_MIO_14_SLEW slow}
+    {CONFIG.PCW_MIO_15_SLEW slow}
+    {CONFIG.PCW_MIO_16_SLEW slow}
+    {CONFIG.PCW_MIO_17_SLEW slow}
+    {CONFIG.PCW_MIO_18_SLEW slow}
+    {CONFIG.PCW_MIO_19_SLEW slow}
+    {CONFIG.PCW_MIO_20_SLEW slow}
+    {CONFIG.PCW_MIO_21_SLEW slow}
+    {CONFIG.PCW_MIO_22_SLEW slow}
+    {CONFIG.PCW_MIO_23_SLEW slow}
+    {CONFIG.PCW_MIO_24_SLEW slow}
+    {CONFIG.PCW_MIO_25_SLEW slow}
+    {CONFIG.PCW_MIO_26_SLEW slow}
+    {CONFIG.PCW_MIO_27_SLEW slow}
+    {CONFIG.PCW_MIO_28_SLEW slow}
+    {CONFIG.PCW_MIO_29_SLEW slow}
+    {CONFIG.PCW_MIO_30_SLEW slow}
+    {CONFIG.PCW_MIO_31_SLEW slow}
+    {CONFIG.PCW_MIO_32_SLEW slow}
+    {CONFIG.PCW_MIO_33_SLEW slow}
+    {CONFIG.PCW_MIO_34_SLEW slow}
+    {CONFIG.PCW_MIO_35_SLEW slow}
+    {CONFIG.PCW_MIO_36_SLEW slow}
+    {CONFIG.PCW_MIO_37_SLEW slow}
+    {CONFIG.PCW_MIO_38_SLEW slow}
+    {CONFIG.PCW_MIO_39_SLEW slow}
+    {CONFIG.PCW_MIO_40_SLEW slow}
+    {CONFIG.PCW_MIO_41_SLEW slow}
+    {CONFIG.PCW_MIO_42_SLEW slow}
+    {CONFIG.PCW_MIO_43_SLEW slow}
+    {CONFIG.PCW_MIO_44_SLEW slow}
+    {CONFIG.PCW_MIO_45_SLEW slow}
+    {CONFIG.PCW_MIO_46_SLEW slow}
+    {CONFIG.PCW_MIO_47_SLEW slow}
+    {CONFIG.PCW_MIO_48_SLEW slow}
+    {CONFIG.PCW_MIO_49_SLEW slow}
+    {CONFIG.PCW_MIO_50_SLEW slow}
+    {CONFIG.PCW_MIO_51_SLEW slow}
+    {CONFIG.PCW_MIO_52_SLEW slow}
+    {CONFIG.PCW_MIO_53_SLEW slow}
+    {CONFIG.PCW_DDR_RAM_HIGHADDR 0x1FFFFFFF}
+    {CONFIG.PCW_FCLK0_PERIPHERAL_CLKSRC {IO PLL}}
+    {CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ 100.0}
+    {CONFIG.PCW_EN_CLK0_PORT 1}
+    {CONFIG.PCW_EN_RST0_PORT 1}
+    {CONFIG.PCW_FPGA_FCLK0_ENABLE 1}
+    {CONFIG.PCW_USE_M_AXI_GP0 1}
+    {CONFIG.PCW_USE_S_AXI_HP0 1}
+    {CONFIG.PCW_USE_S_AXI_HP1 1}
+    {CONFIG.PCW_USE_S_AXI_HP2 1}
+    {CONFIG.PCW_USE_S_AXI_HP3 1}
+    {CONFIG.PCW_S_AXI_HP0_DATA_WIDTH 64}
+    {CONFIG.PCW_S_AXI_HP1_DATA_WIDTH 64}
+    {CONFIG.PCW_S_AXI_HP2_DATA_WIDTH 64}
+    {CONFIG.PCW_S_AXI_HP3_DATA_WIDTH 64}
+    {CONFIG.PCW_USE_FABRIC_INTERRUPT 0}
   }
   # interface pins that are pads: name, type, pin
   variable external {
@@ -60,33 +400,44 @@ namespace eval pt {
   }
   # interface pins that are connected: master, slave
   variable interfaces {
-    {processing_system7_0/M_AXI_GP0 host_link/S00_AXI}
-    {host_link/M00_AXI pt_core_0/s_axi}
-    {host_link/M01_AXI axi_intc_0/s_axi}
-    {pt_core_0/m_axi0 memory_link_0/S00_AXI}
-    {memory_link_0/M00_AXI processing_system7_0/S_AXI_HP0}
-    {pt_core_0/m_axi1 memory_link_1/S00_AXI}
-    {memory_link_1/M00_AXI processing_system7_0/S_AXI_HP1}
-    {pt_core_0/m_axi2 memory_link_2/S00_AXI}
-    {memory_link_2/M00_AXI processing_system7_0/S_AXI_HP2}
-    {pt_core_0/m_axi3 memory_link_3/S00_AXI}
-    {memory_link_3/M00_AXI processing_system7_0/S_AXI_HP3}
+    {processing_system7_0/M_AXI_GP0 pt_core_0/s_axi}
+    {pt_core_0/m_axi0 processing_system7_0/S_AXI_HP0}
+    {pt_core_0/m_axi1 processing_system7_0/S_AXI_HP1}
+    {pt_core_0/m_axi2 processing_system7_0/S_AXI_HP2}
+    {pt_core_0/m_axi3 processing_system7_0/S_AXI_HP3}
   }
   # driver and the pins that it drives
   variable nets {
-    {processing_system7_0/FCLK_CLK0 reset_0/slowest_sync_clk pt_core_0/aclk axi_intc_0/s_axi_aclk host_link/aclk memory_link_0/aclk memory_link_1/aclk memory_link_2/aclk memory_link_3/aclk processing_system7_0/M_AXI_GP0_ACLK processing_system7_0/S_AXI_HP0_ACLK processing_system7_0/S_AXI_HP1_ACLK processing_system7_0/S_AXI_HP2_ACLK processing_system7_0/S_AXI_HP3_ACLK}
-    {processing_system7_0/FCLK_RESET0_N reset_0/ext_reset_in}
-    {reset_0/peripheral_aresetn pt_core_0/aresetn axi_intc_0/s_axi_aresetn host_link/aresetn memory_link_0/aresetn memory_link_1/aresetn memory_link_2/aresetn memory_link_3/aresetn}
-    {pt_core_0/irq axi_intc_0/intr}
-    {axi_intc_0/irq processing_system7_0/IRQ_F2P}
+    {processing_system7_0/FCLK_CLK0 pt_core_0/aclk processing_system7_0/M_AXI_GP0_ACLK processing_system7_0/S_AXI_HP0_ACLK processing_system7_0/S_AXI_HP1_ACLK processing_system7_0/S_AXI_HP2_ACLK processing_system7_0/S_AXI_HP3_ACLK}
+    {processing_system7_0/FCLK_RESET0_N pt_core_0/aresetn}
   }
   # address space, segment, offset, bytes
   variable addresses {
     {processing_system7_0/Data pt_core_0/s_axi/Reg 0x43c00000 0x1000}
-    {processing_system7_0/Data axi_intc_0/S_AXI/Reg 0x41800000 0x1000}
     {pt_core_0/m_axi0 processing_system7_0/S_AXI_HP0/HP0_DDR_LOWOCM 0x0 0x20000000}
     {pt_core_0/m_axi1 processing_system7_0/S_AXI_HP1/HP1_DDR_LOWOCM 0x0 0x20000000}
     {pt_core_0/m_axi2 processing_system7_0/S_AXI_HP2/HP2_DDR_LOWOCM 0x0 0x20000000}
     {pt_core_0/m_axi3 processing_system7_0/S_AXI_HP3/HP3_DDR_LOWOCM 0x0 0x20000000}
+  }
+  # the IO PLL that the boot loader sets, in MHz
+  variable pll_mhz 1000
+  # pin whose frequency is the engine's clock
+  variable clock_pin processing_system7_0/FCLK_CLK0
+  # property that asks for it, in MHz
+  variable clock_property CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ
+  # properties with the divisors that were computed for it
+  variable divisor_properties {CONFIG.PCW_FCLK0_PERIPHERAL_DIVISOR0 CONFIG.PCW_FCLK0_PERIPHERAL_DIVISOR1}
+  # property with the feedback divisor of the IO PLL
+  variable pll_property CONFIG.PCW_IOPLL_CTRL_FBDIV
+  # clock in MHz, its divisor, placement, physical optimisation, routing
+  variable attempts {
+    {100.0 10 Explore AggressiveExplore Explore}
+    {100.0 10 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
+    {100.0 10 ExtraTimingOpt AggressiveExplore Explore}
+    {100.0 10 AltSpreadLogic_high AlternateReplication MoreGlobalIterations}
+    {90.909091 11 Explore AggressiveExplore Explore}
+    {90.909091 11 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
+    {83.333333 12 Explore AggressiveExplore Explore}
+    {83.333333 12 ExtraNetDelay_high AggressiveExplore NoTimingRelaxation}
   }
 }

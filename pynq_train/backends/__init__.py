@@ -9,7 +9,7 @@ from pynq_train.backends.fault import EngineState
 from pynq_train.backends.names import VIRTUAL, backend_names
 from pynq_train.errors import UnknownName
 from pynq_train.hw.boards import BOARDS
-from pynq_train.overlays import find_overlay
+from pynq_train.overlays import built_board, find_overlay
 
 __all__ = ["Backend", "EngineState", "RunRequest", "RunResult", "open_backend"]
 
@@ -41,5 +41,6 @@ def open_backend(name: str, arena_size_bytes: int, *, overlay: str | Path | None
         return VirtualBoardBackend(board, arena_size_bytes).open()
     from pynq_train.backends.board import BoardBackend
 
-    path = Path(overlay) if overlay is not None else find_overlay(board)
-    return BoardBackend(board, arena_size_bytes, path).open()
+    if overlay is not None:
+        return BoardBackend(board, arena_size_bytes, Path(overlay)).open()
+    return BoardBackend(built_board(board), arena_size_bytes, find_overlay(board)).open()

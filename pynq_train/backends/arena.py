@@ -2,16 +2,35 @@
 
 The ports of the engine bypass the processor's cache, so both see the same memory only after a flush
 (the cache's lines are written to memory) or an invalidate (they are thrown away).
+
+A flush that is lost would let the engine compute with old bytes. So each span that is flushed has a
+witness: a line whose new bytes differ from the old ones. Behind the flush it is thrown out of the
+cache, with lines behind it, and read again, from memory: old bytes tell that the flush had no
+effect.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from pynq_train.errors import HardwareFault
+
+_LOG = logging.getLogger(__name__)
+
 LINE_BYTES = 64
 """Cache line: the longest of the supported processors."""
+FLUSHES = 3
+"""So often a span is flushed until memory holds it."""
+_WITNESS_BYTES = 64 * LINE_BYTES
+"""The lines from a witness on are looked at as well, as many as a page holds. A line in which the
+engine has left just what the processor writes now, while the processor still sees older bytes,
+would be no witness."""
+_FIRST_BYTES, _MOST_BYTES = 64 * LINE_BYTES, 4096 * LINE_BYTES
+"""Bytes that are compared at once in search of a witness: mostly the first ones differ."""
 
 
 _MOST_PARTS = 64
@@ -29,6 +48,9 @@ class SyncedArena:
         buffer: flat uint8 PynqBuffer, a multiple of a cache line, aligned to one.
         ranged: flush and invalidate honour ranges (pynq 3.1 and newer synchronise all of a
             buffer on boards).
+
+    Attributes:
+        lost_flushes: flushes that had no effect, so far.
     """
 
     def __init__(self, buffer: Any, ranged: bool) -> None:
@@ -37,35 +59,69 @@ class SyncedArena:
         self._ranged = ranged
         self._parts: dict[tuple[int, int], Any] = {}
         self._dirty: list[tuple[int, int]] = []
-        self._stale = False
+        self._written: list[tuple[int, int]] = []
+        self._witnesses: list[int] = []
+        # Also at first: what stands in memory is not known.
+        self._stale = True
+        self.lost_flushes = 0
 
     def write(self, offset: int, data: np.ndarray) -> None:
-        """Copy uint8 ``data [bytes]`` to byte ``offset``."""
+        """Copy uint8 ``data [bytes]`` to byte ``offset``.
+
+        Raises:
+            HardwareFault: what had to be flushed before does not reach the memory.
+        """
         end = offset + data.nbytes
+        if not data.nbytes:
+            return
+        # A witness must keep the bytes that make it one until it is looked at.
+        if any(offset < high and low < end for low, high in self._written):
+            self.before_run()
         low, high = _lines(offset, end)
         # A line that is written in part keeps old bytes beside the new ones, and a flush writes all
         # of it: they must be those that the engine has left.
-        if low != offset:
-            self._refresh(low, low + LINE_BYTES)
-        if high != end:
-            self._refresh(high - LINE_BYTES, high)
+        parts = {low} if low != offset else set()
+        for line in parts | ({high - LINE_BYTES} if high != end else set()):
+            if not self._pending(line, line + LINE_BYTES):  # else that has been done
+                self._refresh(line, line + LINE_BYTES)
+        witness = self._differs(offset, data)
+        if witness is None and self._stale:
+            # The same bytes as the processor last saw; the engine may have left others.
+            self._refresh(low, high)
+            witness = self._differs(offset, data)
+        if witness is None:
+            return  # memory holds them
         self._host[offset:end] = data
-        if data.nbytes:
-            self._dirty.append((low, high))
+        self._dirty.append((low, high))
+        self._written.append((offset, end))
+        self._witnesses.append(witness)
 
     def read(self, offset: int, nbytes: int) -> np.ndarray:
-        """Return a copy of ``nbytes`` bytes at ``offset``: uint8 ``[nbytes]``."""
+        """Return a copy of ``nbytes`` bytes at ``offset``: uint8 ``[nbytes]``.
+
+        Raises:
+            HardwareFault: what had to be flushed before does not reach the memory.
+        """
         self._refresh(*_lines(offset, offset + nbytes))
         return np.array(self._host[offset : offset + nbytes])
 
     def before_run(self) -> None:
-        """Flush everything that was written; call it before the engine runs."""
-        if self._dirty and not self._ranged:
-            self._buffer.flush()
-        else:
-            for low, high in _merged(self._dirty):
-                self._part(low, high).flush()
+        """Flush everything that was written; call it before the engine runs.
+
+        Raises:
+            HardwareFault: the memory does not hold it afterwards.
+        """
+        spans = _merged(self._dirty)
+        if spans and not self._ranged:
+            # What is invalidated is the whole buffer, so each line that was written is a witness.
+            self._flush(0, self._host.size, spans)
+        elif spans:
+            for low, high in spans:
+                line = min(at for at in self._witnesses if low <= at < high)
+                self._flush(low, high, [(line, min(line + _WITNESS_BYTES, high))])
         self._dirty.clear()
+        self._written.clear()
+        self._witnesses.clear()
 
     def after_run(self) -> None:
         """Note that the engine may have changed memory: the processor's view is old now."""
@@ -81,18 +137,72 @@ class SyncedArena:
             found = self._parts[low, high] = self._buffer[low:high]
         return found
 
+    def _pending(self, low: int, high: int) -> bool:
+        """Return whether a line of bytes low .. high - 1 was written and not flushed."""
+        return any(low < end and start < high for start, end in self._dirty)
+
+    def _differs(self, offset: int, data: np.ndarray) -> int | None:
+        """Return the line of the first byte of ``data`` that the processor sees otherwise."""
+        start, size = 0, _FIRST_BYTES
+        while start < data.nbytes:
+            chunk = data[start : start + size]
+            at = offset + start
+            found = np.flatnonzero(self._host[at : at + chunk.nbytes] != chunk)
+            if found.size:
+                return (at + int(found[0])) // LINE_BYTES * LINE_BYTES
+            start, size = start + size, min(2 * size, _MOST_BYTES)
+        return None
+
+    def _flush(self, low: int, high: int, witnesses: list[tuple[int, int]]) -> None:
+        """Flush bytes low .. high - 1 until memory holds the lines of ``witnesses``.
+
+        Raises:
+            HardwareFault: it does not.
+        """
+        wanted = [self._host[start:end].copy() for start, end in witnesses]
+        for _ in range(FLUSHES):
+            self._sync("flush", low, high)
+            self._sync("invalidate", witnesses[0][0], witnesses[-1][1])
+            if all(np.array_equal(self._host[start:end], data)
+                   for (start, end), data in zip(witnesses, wanted)):
+                return
+            self.lost_flushes += 1
+            _LOG.warning("a flush of the processor's cache had no effect: bytes %d..%d of the "
+                         "arena (%d so far)", low, high, self.lost_flushes)
+            for (start, end), data in zip(witnesses, wanted):
+                self._host[start:end] = data
+        raise HardwareFault(
+            "the processor's cache cannot be flushed", expected=f"bytes {low}..{high} in memory",
+            found=f"old bytes there, {FLUSHES} times",
+            fix="run it again; if that does not help, restart the board")
+
     def _refresh(self, low: int, high: int) -> None:
         """Let the processor see cache lines low .. high - 1 (bytes) as they stand in memory."""
         if not self._stale or low == high:
             return
-        self.before_run()  # an invalidate may drop lines that were not flushed
-        if self._ranged:
-            self._part(low, high).invalidate()
-        else:
-            self._buffer.invalidate()
+        # An invalidate drops lines that were not flushed.
+        if not self._ranged or self._pending(low, high):
+            self.before_run()
+        self._sync("invalidate", low, high)
+        if not self._ranged:
             # The whole buffer was invalidated, not only the range. With ranges other parts stay
             # old, so the mark stays.
             self._stale = False
+
+    def _sync(self, action: str, low: int, high: int) -> None:
+        """Flush or invalidate bytes low .. high - 1, without ranges the whole buffer.
+
+        Raises:
+            HardwareFault: pynq refuses.
+        """
+        part = self._part(low, high) if self._ranged else self._buffer
+        call: Callable[[], object] = getattr(part, action)
+        try:
+            call()
+        except (OSError, RuntimeError) as error:
+            raise HardwareFault(f"the processor's cache: {action} of bytes {low}..{high} failed",
+                                found=error, fix="run it again; if that does not help, restart the "
+                                "board") from error
 
 
 def _lines(start: int, end: int) -> tuple[int, int]:

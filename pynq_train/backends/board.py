@@ -24,12 +24,24 @@ from pynq_train.backends.base import (
     check_request,
     check_span,
 )
-from pynq_train.backends.fault import EngineState, capture, fault, late, silent, state_of
+from pynq_train.backends.fault import (
+    EngineState,
+    awake,
+    broken,
+    capture,
+    fault,
+    idle,
+    late,
+    silent,
+    state_of,
+    strays_text,
+    unloaded,
+)
 from pynq_train.backends.lock import BoardLock, default_lock_file
+from pynq_train.backends.run_registers import RunRegisters
 from pynq_train.errors import (
     BadInput,
     DoesNotFit,
-    HardwareFault,
     MissingTool,
     PynqTrainError,
     Timeout,
@@ -56,6 +68,7 @@ _ARENA_ALIGN_BYTES = 4096
 
 _CTRL, _STATUS, _MODE = (registers.masks(name) for name in ("CTRL", "STATUS", "MODE"))
 _ENDED = _STATUS["DONE"] | _STATUS["FAILED"]
+_AWAKE = _ENDED | _STATUS["BUSY"] | _STATUS["HALTED"]
 
 
 class Time(Protocol):
@@ -99,6 +112,7 @@ class BoardBackend:
         self._buffer: Any = None
         self._arena: SyncedArena | None = None
         self._core: Any = None
+        self._registers = RunRegisters(board.name)
         self._lock: BoardLock | None = None
         self._time: Time = HostTime()
         self._retired = 0
@@ -111,6 +125,7 @@ class BoardBackend:
             StaleOverlay: the overlay decodes another contract than this package.
             DoesNotFit: not enough contiguous memory.
             BoardBusy: another process or learner uses the board.
+            HardwareFault: the overlay cannot be loaded.
         """
         if self._arena is not None:
             return self
@@ -118,7 +133,7 @@ class BoardBackend:
             lock = BoardLock(getattr(self._device, "lock_file", None) or default_lock_file())
             lock.acquire(self.name)
             self._lock = lock
-            self._core = self._load()
+            self._core = self._loaded()
             self._acquire()
         except BaseException:
             self.close()
@@ -129,8 +144,13 @@ class BoardBackend:
         """Stop the engine if it runs, and free the arena."""
         core, buffer, lock = self._core, self._buffer, self._lock
         try:
-            if core is not None and buffer is not None and self._busy() is not False:
-                self._recover()  # before somebody else gets the memory
+            # Before somebody else gets the memory. Without a core the overlay could not be loaded
+            # again, and the engine may still work.
+            if buffer is not None and (core is None or self._busy() is not False):
+                failed = self._recover()
+                if failed:
+                    _LOG.error("%s: the engine may still write to the memory that is given back "
+                               "now: restart the board", self.name)
         finally:
             self._core = self._buffer = self._arena = self._lock = None
             if buffer is not None:
@@ -174,7 +194,8 @@ class BoardBackend:
         However it ends, the engine is at rest behind it.
 
         Raises:
-            HardwareFault: the engine stopped with an error status.
+            HardwareFault: the engine stopped with an error status, ran without being told to, or
+                cannot be reached.
             Timeout: it did not finish in time, or its registers do not answer.
         """
         self._prepare(request)
@@ -221,6 +242,20 @@ class BoardBackend:
             if told is error:
                 raise
             raise told from error
+
+    def _loaded(self) -> Any:
+        """Load the overlay and return the driver of its engine, as :meth:`_load`.
+
+        Raises:
+            HardwareFault: pynq, or the kernel, failed.
+        """
+        try:
+            return self._load()
+        except PynqTrainError:
+            raise
+        # pynq lets all kinds through: OSError, RuntimeError, KeyError and ValueError of metadata.
+        except Exception as error:
+            raise unloaded(self.name, self._bit, error) from error
 
     def _load(self) -> Any:
         """Load the overlay and return the driver of its engine.
@@ -278,12 +313,16 @@ class BoardBackend:
         self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
         self._point_at_arena()
 
-    def _point_at_arena(self) -> None:
-        """Write address and size of the arena to the engine's registers."""
+    def _arena_registers(self) -> dict[str, int]:
+        """Return address and size of the arena by the registers that hold them."""
         address = int(self._buffer.device_address)
-        for name, value in registers.split("ARENA", address).items():
+        return {**registers.split("ARENA", address), "ARENA_BYTES": self.arena_size_bytes}
+
+    def _point_at_arena(self) -> None:
+        """Tell an engine that has been reset where the arena is; a run writes the rest anew."""
+        self._registers.forget()
+        for name, value in self._arena_registers().items():
             self._core.write_register(name, value)
-        self._core.write_register("ARENA_BYTES", self.arena_size_bytes)
 
     def _memory(self) -> SyncedArena:
         """Return the arena; BadInput if the backend is not open."""
@@ -300,16 +339,26 @@ class BoardBackend:
         return memory
 
     def _start(self, request: RunRequest, *, step: bool) -> None:
-        """Flush the arena, clear the status, write the run's registers and start the engine."""
+        """Flush the arena, see that the engine rests, write the run's registers and start it.
+
+        Raises:
+            HardwareFault: the engine does not rest, the registers do not hold what is written, or
+                the flush has no effect.
+        """
         self._memory().before_run()
-        write = self._core.write_register
-        write("CTRL", _CTRL["CLEAR"])
+        status = self._core.read_register("STATUS")
+        if status & _AWAKE:
+            raise awake(self.name, self._state(request))
+        if status & _STATUS["STRAY"]:
+            _LOG.warning("%s: %s", self.name, strays_text(self._core.read_register("STRAYS")))
         mode = _MODE["STEP"] if step else 0
-        write("MODE", mode | _MODE["PROFILE"] if request.profile else mode)
-        write("PROGRAM_OFF", request.program_offset)
-        write("PROGRAM_COUNT", request.descriptor_count)
-        write("STEP_OFF", request.step_block_offset)
-        write("CTRL", _CTRL["START"])
+        self._registers.set(self._core, {
+            **self._arena_registers(),
+            "MODE": mode | _MODE["PROFILE"] if request.profile else mode,
+            "PROGRAM_OFF": request.program_offset,
+            "PROGRAM_COUNT": request.descriptor_count,
+            "STEP_OFF": request.step_block_offset})
+        self._core.write_register("CTRL", _CTRL["START"])
 
     def _wait(self, wanted: int, request: RunRequest, seen: int = 0) -> int:
         """Poll STATUS until a bit of ``wanted`` is set, and return it.
@@ -330,12 +379,16 @@ class BoardBackend:
             # a run that has ended meanwhile.
             expired = self._time.now() > deadline
             status = int(self._core.read_register("STATUS"))
-            if status & _STATUS["FAILED"]:
+            if status & (_STATUS["FAILED"] | _STATUS["STRAY"]):
                 raise fault(self.name, self._state(request))
+            if not status & _AWAKE:
+                raise idle(self.name, self._state(request))
             if status & wanted:
                 self._retired = self._core.read_register("RETIRED")
                 # STATUS may still show the halt in front of RESUME: only more retired descriptors
                 # tell of a new one.
+                if status & _ENDED and self._retired != request.descriptor_count:
+                    raise idle(self.name, self._state(request))
                 if status & _ENDED or self._retired > seen:
                     return status
             if expired:
@@ -365,24 +418,47 @@ class BoardBackend:
             state = state_of({}, self._retired, request, self._byte,
                              lambda index: request.program_offset + index * DESCRIPTOR_BYTES)
             result = silent(self.name, state, error)
-        self._recover()
+        elif isinstance(error, (OSError, RuntimeError)):  # of pynq
+            result = broken(self.name, error)
+        failed = self._recover()
+        if failed is not None and isinstance(result, PynqTrainError):
+            result.add(f"the engine could not be brought back ({failed}); the next run loads the "
+                       "overlay first")
         return result
 
-    def _recover(self) -> None:
-        """Reset the engine when its bursts have ended; where they do not, load the overlay."""
-        if self._arena is None or self._soft_reset():
-            return  # closed, which has stopped it; or at rest
-        _LOG.warning("%s: a soft reset has no effect, the overlay is loaded again", self.name)
+    def _recover(self) -> PynqTrainError | None:
+        """Reset the engine when its bursts have ended; where they do not, load the overlay.
+
+        Returns:
+            Why that failed: no engine is selected then, and the next run loads the overlay first.
+        """
+        if self._arena is None:
+            return None  # closed, which has stopped it
+        if self._core is not None:
+            if self._soft_reset():
+                return None
+            _LOG.warning("%s: a soft reset has no effect, the overlay is loaded again", self.name)
         try:
             self._reload()
-        except (PynqTrainError, RuntimeError, OSError) as error:
-            self._core = None  # the next run tries again
-            _LOG.error("%s: the overlay cannot be loaded: %s", self.name, error)
+        except PynqTrainError as error:
+            _LOG.error("%s", error)
+            return error
+        return None
 
     def _reload(self) -> None:
-        """Load the overlay again; the arena stays."""
-        self._core = self._load()
-        self._point_at_arena()
+        """Load the overlay again; the arena stays.
+
+        Raises:
+            PynqTrainError: it cannot be loaded, or its registers do not answer.
+        """
+        self._core = None  # whatever happens here, the old engine is not used again
+        core = self._loaded()
+        try:
+            self._core = core
+            self._point_at_arena()
+        except Exception as error:
+            self._core = None
+            raise unloaded(self.name, self._bit, error) from error
 
     def _soft_reset(self) -> bool:
         """Reset the engine; False if a burst stays open or the registers do not answer."""
@@ -392,18 +468,22 @@ class BoardBackend:
             while True:
                 expired = self._time.now() > deadline
                 if not self._core.read_register("STATUS") & _STATUS["BUSY"]:
+                    self._point_at_arena()
                     return True
                 if expired:
                     return False
                 self._time.sleep(_FIRST_PAUSE_SECONDS)
-        except HardwareFault:
+        # Whatever the reason, the way out is the same.
+        except Exception as error:
+            _LOG.debug("%s: soft reset: %s", self.name, error)
             return False
 
     def _busy(self) -> bool | None:
         """Return whether the engine works; None if its registers do not answer."""
         try:
             return bool(self._core.read_register("STATUS") & _STATUS["BUSY"])
-        except HardwareFault:
+        except Exception as error:
+            _LOG.debug("%s: STATUS: %s", self.name, error)
             return None
 
     def _result(self, counted: bool) -> RunResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pynq_train.backends.base import RunRequest
 from pynq_train.errors import HardwareFault, Timeout
@@ -20,6 +21,9 @@ FAULTS = {
         "reload the overlay; the arena must lie in DRAM",
     ),
     Status.ILLEGAL_DESCRIPTOR: ("is not a legal descriptor", "verify the program"),
+    Status.STRAY_ANSWER: (
+        "was at work when the memory gave an answer that nobody had asked for",
+        "run it again; if that does not help, restart the board"),
 }
 """By error status: what the descriptor did, and what helps."""
 
@@ -91,6 +95,8 @@ def fault(board: str, state: EngineState) -> HardwareFault:
     """Return the error of an engine that stopped with an error status."""
     said = registers.decode("STATUS", state.status)
     code, source = said["ERROR"], said["SOURCE"]
+    if not said["FAILED"]:  # it came with the end of the run
+        code, source = Status.STRAY_ANSWER, ErrorSource.SEQUENCER
     known = FAULTS.get(Status(code)) if code in list(Status) else None
     what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
     if source < ErrorSource.SEQUENCER and code != Status.ILLEGAL_DESCRIPTOR:
@@ -109,6 +115,49 @@ def late(board: str, state: EngineState, limit: int, request: RunRequest) -> Tim
         found=state.text(), fix="the engine was reset; report this with the registers above")
     error.state = state
     return error
+
+
+def awake(board: str, state: EngineState) -> HardwareFault:
+    """Return the error of an engine that works, or has worked, without being told to."""
+    error = HardwareFault(
+        f"{board}: the engine has run without being told to", expected="STATUS=0x0 before a run",
+        found=state.text(), fix="end what else writes to its registers; weights in its memory may "
+        "have changed: go on from the last checkpoint")
+    error.state = state
+    return error
+
+
+def idle(board: str, state: EngineState) -> HardwareFault:
+    """Return the error of an engine that rests before its program has ended."""
+    error = HardwareFault(
+        f"{board}: the engine rests before its program has ended",
+        expected=f"{state.count} descriptors retired", found=state.text(),
+        fix="end what else writes to its registers, and run it again")
+    error.state = state
+    return error
+
+
+def broken(board: str, why: Exception) -> HardwareFault:
+    """Return the error of a run in which pynq failed with ``why``."""
+    return HardwareFault(f"{board}: the engine cannot be reached", expected="registers and memory "
+                         "that answer", found=f"{type(why).__name__}: {why}",
+                         fix="run it again; if that does not help, restart the board")
+
+
+def unloaded(board: str, bit: Path, why: Exception) -> HardwareFault:
+    """Return the error of an overlay that could not be loaded, because of ``why``."""
+    return HardwareFault(f"{board}: the overlay {bit} cannot be loaded",
+                         found=f"{type(why).__name__}: {why}",
+                         fix="run it again; if that does not help, restart the kernel or the board")
+
+
+def strays_text(value: int) -> str:
+    """Return what the register STRAYS says, as a sentence."""
+    said = registers.decode("STRAYS", value)
+    where = ", ".join(source.name.lower() for source in ErrorSource
+                      if said["PORTS"] >> source & 1)
+    return (f"{said['COUNT']} answers of the memory that nobody had asked for came between runs "
+            f"and were dropped ({where})")
 
 
 def silent(board: str, state: EngineState, why: Timeout) -> Timeout:

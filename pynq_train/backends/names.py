@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pynq_train.errors import UnknownName
 from pynq_train.hw.boards import BOARDS, Board
+from pynq_train.overlays import built_board
 
 VIRTUAL = "virtual:"
 """Prefix of a virtual board."""
@@ -20,7 +21,7 @@ def backend_names() -> list[str]:
 
 
 def board_of(name: str) -> Board:
-    """Return the board that a backend name plans for.
+    """Return the board that a backend name plans for; a real board at the clock of its overlay.
 
     Raises:
         UnknownName: no such backend; the text lists them.
@@ -28,5 +29,7 @@ def board_of(name: str) -> Board:
     known = [*backend_names(), HLS_CSIM]
     if name not in known:
         raise UnknownName.among("board", name, known)
+    if name in BOARDS:
+        return built_board(BOARDS[name])
     hostless = name in (GOLDEN, HLS_CSIM)
     return BOARDS[GOLDEN_BOARD if hostless else name.removeprefix(VIRTUAL)]

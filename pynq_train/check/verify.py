@@ -24,7 +24,6 @@ from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
-from pynq_train.hw.commands import DESCRIPTOR_BYTES, Opcode
 from pynq_train.layers import fuse, init_params
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.failure import Failure, advice, keep
@@ -101,7 +100,7 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
     """Run training steps on golden and on a board and compare their memory.
 
     Both start from the same arena of random bytes. Step mode: the whole images are compared after
-    every descriptor. Free-running mode: after every step, at every fence and after an evaluation.
+    every descriptor. Free-running mode: after every step and after an evaluation.
     The images that both modes end with are compared too. Stops at the first difference.
 
     Args:
@@ -279,25 +278,14 @@ class _Pair:
                                 expected=f"{program.count}")
 
     def _run_free(self, program: ProgramImage, step: int) -> None:
-        """Run a program at once; compare all memory at every fence and at the end."""
-        fences = [i for i in range(program.count)
-                  if program.program[i * DESCRIPTOR_BYTES] == Opcode.FENCE]
-        if fences:
-            before = self.golden.read(0, self.plan.memory.nbytes)
-        # What runs between two fences overlaps; at a fence everything in front has retired, so
-        # memory must be equal there. Each fence is reached by a run of its own from the same start.
-        for fence in fences:
-            self._run_both(program, fence + 1)
-            self._compare(f"step {step + 1}, free-running, fence {fence}")
-            for backend in (self.golden, self.other):
-                backend.write(0, before)
-        self._run_both(program, program.count)
+        """Run a program at once; compare all memory at the end."""
+        self._run_both(program)
         self._compare(f"step {step + 1}, free-running, end")
         self.progress(program.count)
 
-    def _run_both(self, program: ProgramImage, count: int) -> None:
-        """Run the first ``count`` descriptors on both backends."""
-        request = self.reference.request(program, count)
+    def _run_both(self, program: ProgramImage) -> None:
+        """Run a program on both backends."""
+        request = self.reference.request(program)
         self.golden.run(request)
         self.report.cycles += self.other.run(request).cycles
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.backends.names import board_of
 from pynq_train.check import Coverage, VerifyReport, random_net
-from pynq_train.data import Splits
+from pynq_train.data import Dataset, Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
@@ -36,7 +36,8 @@ def train(options: argparse.Namespace) -> int:
     data = load_data(options.data)
     if data.train.y is None:
         raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    learner = _learner(options, int(data.train.y.max()) + 1)
+    learner = _learner(options, data)
+    data = named(data, learner, options)
     out = options.out or _default_out(options.model)
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
@@ -89,6 +90,8 @@ def evaluate(options: argparse.Namespace) -> int:
     learner = (pt.Learner(pt.from_onnx(options.model, **given), board=options.board)
                if is_onnx(options.model)
                else pt.Learner.load(options.model, board=options.board, **given))
+    data = named(data, learner, options)
+    images = data.train if data.test is None else data.test
     with learner:
         calibrate(learner, data)
         result = learner.evaluate(images.x, images.y)
@@ -96,10 +99,14 @@ def evaluate(options: argparse.Namespace) -> int:
     again = f", {result.again} images run again with wider ranges" if result.again else ""
     print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %"
           f"{again}")
+    if result.class_names:
+        print(result.text())
     if options.json:
-        write_json(options.json, {"images": len(images), "loss": result.loss,
-                                  "accuracy": result.accuracy, "again": result.again,
-                                  "input_format": taken})
+        write_json(options.json, {
+            "images": len(images), "loss": result.loss, "accuracy": result.accuracy,
+            "again": result.again, "input_format": taken,
+            "classes": {name: {"images": count, "right": right}
+                        for name, (count, right) in result.by_class().items()}})
     return 0
 
 
@@ -136,6 +143,41 @@ def verify(options: argparse.Namespace) -> int:
 def load_data(name: str) -> Splits:
     """Return the images of .npz or .npy files; scikit-learn's digits for the name ``digits``."""
     return pt.load_digits() if name == DIGITS else pt.load_data(name)
+
+
+def given_names(data: Splits, options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the names of all classes that the command line or the data file has."""
+    if options.class_names is None:
+        return data.class_names
+    return tuple(name.strip() for name in options.class_names.split(","))
+
+
+def named(data: Splits, learner: pt.Learner, options: argparse.Namespace) -> Splits:
+    """Let a learner know the names of its classes; return the data with names as labels.
+
+    A learner that has names keeps them: the file's labels are matched by name, whatever their
+    numbers are.
+
+    Raises:
+        BadInput: not as many names as the network has classes.
+    """
+    names = given_names(data, options)
+    if not names:
+        return data
+    if not learner.class_names:
+        learner.class_names = names
+
+    def matched(part: Dataset | None) -> Dataset | None:
+        if part is None or part.y is None or part.y.dtype.kind == "U":
+            return part
+        if part.y.max() >= len(names):
+            raise BadInput("labels", expected=f"classes of the {len(names)} that have names",
+                           found=part.y.max(), fix="name all classes")
+        return replace(part, y=np.array(names)[part.y])
+
+    train = matched(data.train)
+    assert train is not None
+    return replace(data, train=train, test=matched(data.test))
 
 
 def network(name: str) -> Graph:
@@ -195,7 +237,14 @@ def write_json(path: Path, values: Any) -> None:
     write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def _learner(options: argparse.Namespace, classes: int) -> pt.Learner:
+def _learner(options: argparse.Namespace, data: Splits) -> pt.Learner:
+    assert data.train.y is not None
+    if names := given_names(data, options):
+        classes = len(names)
+    elif data.train.y.dtype.kind == "U":
+        classes = len(np.unique(data.train.y))
+    else:
+        classes = int(data.train.y.max()) + 1
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule, "warmup_steps": options.warmup_steps,
              "nesterov": options.nesterov or None}

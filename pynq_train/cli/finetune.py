@@ -14,6 +14,7 @@ from pynq_train.cli.commands import (
     is_file_name,
     is_onnx,
     load_data,
+    named,
     parse_trainable,
     print_epoch,
     training_options,
@@ -39,9 +40,9 @@ def finetune(options: argparse.Namespace) -> int:
     if not out.parent.is_dir():
         raise BadInput(f"folder {str(out.parent)!r} does not exist",
                        fix="create it, or choose another --out")
-    checked = data.train if data.test is None or data.test.y is None else data.test
-    assert checked.y is not None
     with _learner(options) as learner:
+        data = named(data, learner, options)
+        checked = data.train if data.test is None or data.test.y is None else data.test
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
               f"{learner.batch}, {options.epochs} epochs")
         run = learner.state.run
@@ -59,6 +60,8 @@ def finetune(options: argparse.Namespace) -> int:
         result = _result(learner, before, after, len(checked), checked is data.train,
                          learner.steps - began)
     _print(result, learner)
+    if after.class_names:
+        print(after.text())
     print(f"saved {out} after {learner.steps} steps")
     if options.json:
         write_json(options.json, result)

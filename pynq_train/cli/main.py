@@ -345,7 +345,11 @@ def _data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", required=True, metavar="FILE",
                    help="an .npz file with x and y, or x_train, y_train, x_test, y_test; a folder "
                    "of .npy files of these names (they may be larger than memory); "
-                   "or 'digits' for scikit-learn's handwritten digits")
+                   "or 'digits' for scikit-learn's handwritten digits. Labels are integers or "
+                   "names of classes; an array 'classes' names numbered ones")
+    p.add_argument("--class-names", metavar="NAMES", help="names of all classes with commas "
+                   "between, in the order of the network's outputs (default: as saved, or as the "
+                   "data have them)")
 
 
 def _images(p: argparse.ArgumentParser) -> None:

@@ -348,14 +348,14 @@ class Engine:
         """Let a unit do one descriptor, whose fields are complete in cycle ``start``."""
         fields = self.commands[index].fields
         if unit == Unit.UPDATE:
-            self.clock.start(self.update.reads(fields, start))
-            yield from self.update.run(fields, start, index)
+            self.clock.start(self.update.reads(fields))
+            yield from self.update.run(fields, index)
             self._end(unit, index)
         elif unit == Unit.SOFTMAX:
-            yield from self.softmax.run(fields, start)
+            yield from self.softmax.run(fields)
             self._end(unit, index)
         elif unit == Unit.VECTOR:
-            yield from self.vector.run(fields, start)
+            yield from self.vector.run(fields)
             self._end(unit, index)
         elif unit == Unit.PIX:
             pixels = numbers_or_zeros(fields, "pix.p", 3)
@@ -379,7 +379,7 @@ class Engine:
         elif unit == Unit.COMPUTE:
             while index not in self._table_ready:
                 yield self._table_came
-            yield from self._compute(index, max(start, self.clock.now) + START_CYCLES)
+            yield from self._compute(index, self.clock.now + START_CYCLES)
             self._end(unit, index)
         else:
             segments = self.conv(index)[3]

@@ -112,8 +112,6 @@ class Loader:
         self.tile = 0
         clock = self._clock
         at = start + LOOK_CYCLES
-        if clock.now < start:
-            yield start
         while self.tile < generator.tiles:
             yield from self._claim()
             at = max(at, clock.now)

@@ -19,8 +19,6 @@ WRITE_QUEUE_WORDS = 64
 """Words that the engine's write queue of a port holds."""
 MEMORY_WRITE_WORDS = 128
 """Words that the memory takes from a write port before it has stored them."""
-OUTSTANDING = 8
-"""Most bursts of a port that have been issued and have no answer."""
 READ_FIFO_WORDS = 32
 """Words that the memory has read and the port has not shown yet."""
 _LEAST = 1e-6
@@ -82,6 +80,7 @@ class ReadPort:
         self._shown: deque[tuple[float, float]] = deque(maxlen=READ_FIFO_WORDS)   # cycles of words
         self._credits: deque[tuple[int, int]] = deque()
         self._open = 0
+        self._most = dram.memory.outstanding_bursts
         self._credit = READ_QUEUE_WORDS
         self._issued = 0
         self._free = 0.0
@@ -116,7 +115,7 @@ class ReadPort:
         while credits and credits[0][0] < now:
             self._credit += credits.popleft()[1]
         queue = self._queue
-        while queue and self._open < OUTSTANDING:
+        while queue and self._open < self._most:
             earliest, beats, reader, row = queue[0]
             at = max(earliest, self._issued + 1)
             # A burst is requested only when the read queue is sure to hold all of it, so that the
@@ -227,8 +226,8 @@ class ReadPort:
 class SharedReadPort(ReadPort):
     """A read port with an arbiter in front: units take turns, run by run (``pt_rd_arb``).
 
-    The arbiter remembers ``OUTSTANDING`` runs from their grant to the word that leaves the port's
-    queue, so that a place among them is taken for longer than at a port without one.
+    The arbiter remembers ``OUTSTANDING_BURSTS`` runs from their grant to the word that leaves the
+    port's queue, so that a place among them is taken for longer than at a port without one.
     """
 
     close_cycles = CLOSE_CYCLES + ARBITER_CYCLES
@@ -258,7 +257,7 @@ class SharedReadPort(ReadPort):
         now, credits, queues = self._clock.now, self._credits, self._queues
         while credits and credits[0][0] < now:
             self._credit += credits.popleft()[1]
-        while self._open < OUTSTANDING:
+        while self._open < self._most:
             soon, pick, count = NEVER, -1, len(queues)
             # Round robin: the unit behind the last one that was granted has the first choice.
             for step in range(1, count + 1):
@@ -311,6 +310,7 @@ class WritePort:
         self.idle = Condition(clock)
         self.sent = 0
         self._open = 0
+        self._most = dram.memory.outstanding_bursts
         self._stored = 0
         self._free = 0
         self._pump_at = NEVER
@@ -362,7 +362,7 @@ class WritePort:
         """Send every burst that is complete and for which the memory has room."""
         now = self._clock.now
         queue = self._queue
-        while queue and self._open < OUTSTANDING:
+        while queue and self._open < self._most:
             complete, beats, writer = queue[0]
             if complete > now:
                 if complete < self._pump_at or self._pump_at <= now:

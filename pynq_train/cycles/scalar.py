@@ -121,11 +121,9 @@ class Update:
         self._asked = self._done = 0    # weights
         self._lanes: _Lanes | None = None
 
-    def reads(self, fields: Fields, start: int) -> Steps:
+    def reads(self, fields: Fields) -> Steps:
         """Request masters, and with UPDATE sums too, as far ahead as the queues hold them."""
         clock = self._clock
-        if clock.now < start:
-            yield start
         sums = fields["pre.opcode"] != Opcode.GRADIENT
         lanes = _Lanes(fields, self._queue.lane_sums)
         self._asked = 0
@@ -158,11 +156,9 @@ class Update:
         self._asked += weights
         return True
 
-    def run(self, fields: Fields, start: int, index: int) -> Steps:
+    def run(self, fields: Fields, index: int) -> Steps:
         """Update the tensor of descriptor ``index``; ends when its record is written."""
         clock, queue = self._clock, self._queue
-        if clock.now < start:
-            yield start
         gradient = fields["pre.opcode"] == Opcode.GRADIENT
         copy = bool(fields["u.u_copy"])
         lanes = self._lanes = _Lanes(fields, self._queue.lane_sums)
@@ -241,11 +237,9 @@ class Softmax:
         self._stream = Stream(clock, port)
         self._writer = Writer()
 
-    def run(self, fields: Fields, start: int) -> Steps:
+    def run(self, fields: Fields) -> Steps:
         """Compute losses and gradients of a mini-batch; ends when the record is written."""
         clock = self._clock
-        if clock.now < start:
-            yield start
         images, words = fields["f.f_batch"], ceil_div(fields["f.f_classes"], CHANNELS_PER_WORD)
         gradient, mse = bool(fields["f.f_grad"]), bool(fields["f.f_mse"])
         asked = 0

@@ -256,9 +256,6 @@ class Store:
 
     def front(self, work: Segments, start: int) -> Steps:
         """Drain the segments of a descriptor whose fields are complete in cycle ``start``."""
-        clock = self._clock
-        if clock.now < start:
-            yield start
         self.segment = 0
         if work.bias:
             self._bias.asked = min(SLOTS, work.count)

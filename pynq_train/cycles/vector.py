@@ -203,10 +203,8 @@ class Vector:
         self._out = _Output(clock, writes)
         self.active = False
 
-    def run(self, fields: Fields, start: int) -> Steps:
+    def run(self, fields: Fields) -> Steps:
         """Do one descriptor; ends when its record is written."""
-        if self._clock.now < start:
-            yield start
         self.active = True
         if fields["pre.opcode"] == Opcode.NORM:
             yield from self._norm(fields)
@@ -371,7 +369,7 @@ def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
     dram = Dram(clock, memory)
     unit = Vector(clock, SharedReadPort(clock, dram), SharedReadPort(clock, dram),
                   WritePort(clock, dram))
-    clock.start(unit.run(Zeros(fields), 0))
+    clock.start(unit.run(Zeros(fields)))
     clock.run()
     return clock.now
 

@@ -377,7 +377,9 @@ class Draft:
         return replace(source, scaled=source.scaled + 1)
 
     def global_mean(self, source: Value, label: str) -> Value:
-        """Append global average pooling."""
+        """Append global average pooling; of a vector, such as another mean, it changes nothing."""
+        if source.shape[1:] == (1, 1) and not any(source.pads) and self._vector(source.name):
+            return source
         plain = replace(source, last=False, joined=False)
         return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last)
 
@@ -528,6 +530,15 @@ class Draft:
                 return candidate
         raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
                       f"use 'same' padding, or equal padding of {most} at most on all sides")
+
+    def _vector(self, name: str) -> bool:
+        """Return whether an operation yields what a dense layer or a mean has computed."""
+        for op in reversed(self._ops):
+            if op.name == name:
+                if not isinstance(op, (*_ANY_LAYOUT, BatchNorm, Concat)):
+                    return isinstance(op, (Dense, GlobalAvgPool))
+                name = op.inputs[0]
+        return False
 
     def _name(self, label: str, kind: str) -> str:
         clean = re.sub(r"[^A-Za-z0-9_.-]+", ".", label).strip(".")

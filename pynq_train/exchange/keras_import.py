@@ -9,6 +9,7 @@ from typing import Any
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.keras_layers import INSTEAD, LAYERS, OPERATIONS, Layer
+from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
@@ -93,8 +94,8 @@ def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) ->
         if len(known) < len(sources):  # it follows a refused layer
             return None
         return handler(Layer(layer, draft, known, ends))
-    except Refused as refused:
-        draft.refuse(str(layer.name), kind, refused)
+    except (Refused, *MISFITS) as error:
+        draft.refuse(str(layer.name), kind, refused_for(error))
         dims = [size if isinstance(size, int) else 0 for size in call.dims[1:]]
         return draft.stand_in([dims[-1], *dims[:-1]] if len(dims) == 3 else dims)
 

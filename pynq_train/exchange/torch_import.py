@@ -12,10 +12,12 @@ from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
 from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call
+from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported modules: " + ", ".join(sorted(MODULES))
+_PARAMETRISED = "first torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
 _CHANGES = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod")
 """Operators that change a tensor in place."""
 _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod,
@@ -59,6 +61,7 @@ def from_torch(module: Any, example: Any, *,
     """
     torch = need("torch", "reading PyTorch modules")
     fx = need("torch.fx", "reading PyTorch modules")
+    module = _unwrapped(torch, module)
     if not isinstance(module, torch.nn.Module):
         raise BadInput("module", expected="a torch.nn.Module", found=type(module).__name__)
     sizes = tuple(getattr(example, "shape", ()))
@@ -67,6 +70,13 @@ def from_torch(module: Any, example: Any, *,
     made = draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
     return made.with_images(
         input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
+
+
+def _unwrapped(torch: Any, module: Any) -> Any:
+    """Return the module that a compiled or a parallel one runs."""
+    module = getattr(module, "_orig_mod", module)
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    return module.module if isinstance(module, parallel) else module
 
 
 class _Reading:
@@ -128,14 +138,16 @@ class _Reading:
             if handler is None and kind.lower() == "sigmoid" and ends and known:
                 raise ended_by_sigmoid(self._values[read[0]].shape[0])
             if handler is None:
+                if kind.startswith("Parametrized"):
+                    raise Refused("", _PARAMETRISED)
                 raise Refused("", INSTEAD.get(kind.rstrip("_").lower(), _OTHERWISE))
             if not known:
                 return None  # follows a refused node: its turn comes when that is mended
             call = Call(self._draft, label, kind, target, self._given(node.args, node),
                         self._given(arguments.kwargs, node), ends)
             made = handler(call)
-        except Refused as refused:
-            self._draft.refuse(label, kind, refused)
+        except (Refused, *MISFITS) as error:
+            self._draft.refuse(label, kind, refused_for(error))
             return self._stand_in(node)
         if kind in _VIEWS and read:
             self._storage[node] = self._storage[read[0]]

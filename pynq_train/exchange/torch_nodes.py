@@ -68,7 +68,19 @@ Handler = Callable[[Call], Any]
 
 
 def _array(tensor: Any) -> Any:
-    return None if tensor is None else tensor.detach().cpu().numpy()
+    """Return a tensor as an array, as float32 if NumPy has no such type.
+
+    Raises:
+        Refused: it has no data (device meta), or is quantised.
+    """
+    if tensor is None:
+        return None
+    if tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        raise Refused("has weights without data" if tensor.is_meta else "has weights of type "
+                      f"{str(tensor.dtype).removeprefix('torch.')}", "use a float module with its "
+                      "weights loaded")
+    array = tensor.detach().cpu()
+    return (array if array.dtype.itemsize >= 4 else array.float()).numpy()
 
 
 def _frozen(weight: Any, bias: Any) -> list[str]:

@@ -35,6 +35,20 @@ class Refused(Exception):
         self.instead = instead
 
 
+MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What NumPy, PyTorch and Keras raise where weights and arguments of a node contradict each other.
+"""
+
+
+def refused_for(error: BaseException) -> Refused:
+    """Return the refusal of a node that ended in ``error``: that itself, or one of :data:`MISFITS`.
+    """
+    if isinstance(error, Refused):
+        return error
+    text = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return Refused(f"has arguments that do not fit ({text})", "check them in the original network")
+
+
 @dataclass(frozen=True)
 class _Even:
     """Windows of equal length at equal distances; ``stride`` is None for a single one."""

@@ -36,7 +36,7 @@ class Normalisation:
     def from_dict(cls, data: Any) -> Normalisation:
         """Rebuild from :meth:`to_dict`; :class:`BadInput` if it is malformed."""
         try:
-            return cls(tuple(float(v) for v in data["mean"]), tuple(float(v) for v in data["std"]))
+            return cls(_numbers("mean", data["mean"]), _numbers("std", data["std"]))
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise BadInput(f"saved normalisation is malformed ({error})") from None
 
@@ -78,21 +78,21 @@ class ImageFormat:
             BadInput: numbers that are not finite, not in order, or not as many as channels; or
                 another layout.
         """
-        if layout not in LAYOUTS:
-            raise BadInput("layout", expected=" or ".join(map(repr, LAYOUTS)), found=repr(layout))
+        if not isinstance(layout, str) or layout not in LAYOUTS:
+            raise BadInput("layout", expected=" or ".join(map(repr, LAYOUTS)), found=_shown(layout))
         span = None
         if input_range is not None:
             values = _numbers("input_range", input_range)
             if len(values) != 2 or values[0] >= values[1]:
                 raise BadInput("input_range", expected="two numbers, the lower one first",
-                               found=repr(input_range), fix="for pixels: input_range=(0, 255)")
+                               found=_shown(input_range), fix="for pixels: input_range=(0, 255)")
             span = (values[0], values[1])
         if mean is None and std is None:
             return cls(span, layout=layout)
         means, stds = (_each("mean", 0.0 if mean is None else mean, channels),
                        _each("std", 1.0 if std is None else std, channels))
         if min(stds) <= 0:
-            raise BadInput("std", expected="numbers above 0", found=repr(std))
+            raise BadInput("std", expected="numbers above 0", found=_shown(std))
         return cls(span, Normalisation(means, stds), layout=layout)
 
     def with_given(self, channels: int, input_range: Sequence[float] | None,
@@ -100,13 +100,19 @@ class ImageFormat:
                    layout: str | None = None) -> ImageFormat:
         """Return this format with what a user says instead; None leaves a part as it is.
 
+        Mean and deviation of bytes say the range too, where nobody does.
+
         Raises:
             BadInput: as of :meth:`make`.
         """
-        given = self.make(channels, input_range, mean, std, layout or self.layout)
+        given = self.make(channels, input_range, mean, std,
+                          self.layout if layout is None else layout)
         stated = self.stated or input_range is not None
-        return ImageFormat(given.input_range or self.input_range,
+        made = ImageFormat(given.input_range or self.input_range,
                            given.normalisation or self.normalisation, stated, given.layout)
+        # What is said of bytes says the range too; values up to 1 may be of anything.
+        implied = made.implied() if given.normalisation is not None else made
+        return implied if implied.input_range == BYTE_RANGE else made
 
     def implied(self) -> ImageFormat:
         """Return this format with the range of pixels that its normalisation is for.
@@ -160,12 +166,17 @@ class ImageFormat:
             raise BadInput(f"saved format of the images is malformed ({error})") from None
         if not isinstance(stated, bool):
             raise BadInput("saved format of the images: stated", expected="true or false",
-                           found=repr(stated))
+                           found=_shown(stated))
         return replace(made, stated=stated)
 
 
 ANY_IMAGES = ImageFormat()
 """Nobody has said anything."""
+
+
+def _shown(value: Any) -> str:
+    """Return a value for messages: one line, not too long."""
+    return " ".join(repr(value).split())[:80]
 
 
 def _list(values: Sequence[float]) -> str:
@@ -179,7 +190,7 @@ def _each(what: str, value: float | Sequence[float], channels: int) -> tuple[flo
     values = _numbers(what, value)
     if len(values) not in (1, channels):
         raise BadInput(what, expected=f"one finite number, or {channels} (one per channel)",
-                       found=repr(value))
+                       found=_shown(value))
     return values if len(values) == channels else values * channels
 
 
@@ -190,11 +201,13 @@ def _numbers(what: str, value: Any) -> tuple[float, ...]:
         BadInput: there are others, or one is not finite.
     """
     try:
-        many = [value] if not hasattr(value, "__len__") or isinstance(value, str) else list(value)
+        single = isinstance(value, str) or not hasattr(value, "__len__") or (
+            getattr(value, "ndim", 1) == 0)
+        many = [value] if single else list(value)
         values = tuple(float(one) for one in many if not isinstance(one, (str, bytes, bool)))
         good = len(values) == len(many) and all(math.isfinite(one) for one in values)
     except (TypeError, ValueError, OverflowError):
         good, values = False, ()
     if not good or not values:
-        raise BadInput(what, expected="finite numbers", found=repr(value))
+        raise BadInput(what, expected="finite numbers", found=_shown(value))
     return values

@@ -10,6 +10,10 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.config import CONFIGS, package_path
 from pynq_train.hw.design import FAMILIES
 from pynq_train.hw.emit import abi_sv, markdown, regs_sv, spec_sv, tcl, top_sv
+from pynq_train.hw.ip_ports import ip_path
+from pynq_train.hw.sources import ip_sources
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def outputs() -> dict[str, str]:
@@ -19,8 +23,10 @@ def outputs() -> dict[str, str]:
         abi_sv.PATH: abi_sv.render(),
         "rtl/gen/pt_regs.sv": regs_sv.render(),
         "overlays/gen/core.tcl": tcl.render_core(),
-        **{f"overlays/gen/{name}.tcl": tcl.render_board(b) for name, b in BOARDS.items()},
-        **{top_sv.path(family): top_sv.render(family) for family in FAMILIES},
+        **{f"overlays/gen/{name}.tcl": tcl.render_board(b, ip_sources(ROOT, b))
+           for name, b in BOARDS.items()},
+        **{ip_path(family): top_sv.render_ip(family) for family in FAMILIES},
+        **{top_sv.board_path(family): top_sv.render_board(family) for family in FAMILIES},
         "docs/gen/registers.md": markdown.render_registers(),
         "docs/gen/descriptors.md": markdown.render_descriptors(),
     }
@@ -31,10 +37,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    root = Path(__file__).resolve().parents[2]
     stale = []
     for name, text in outputs().items():
-        path = root / name
+        path = ROOT / name
         if check:
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 stale.append(name)

@@ -148,10 +148,16 @@ ZYNQ7020 = HwConfig(
 WIDE32 = replace(ZYNQ7020, name="wide32", tm=32)
 """384 multipliers."""
 
+SMALL = replace(
+    ZYNQ7020, name="small", x_bank_words=2048, s_ring_words=1024, stage_words=4096, grad_words=4096,
+    flag_words=1024,
+)
+"""192 multipliers, two thirds of the block memories: for a first bitstream."""
+
 K26 = replace(ZYNQ7020, name="k26", grad_words=8192)
 """192 multipliers and a shorter gradient queue: the K26 has few block memories."""
 
-CONFIGS = {config.name: config for config in (ZYNQ7020, WIDE32, K26)}
+CONFIGS = {config.name: config for config in (ZYNQ7020, WIDE32, K26, SMALL)}
 """All configurations by name."""
 
 

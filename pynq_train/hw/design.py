@@ -1,4 +1,8 @@
-"""The design around the engine, as data: processing system, interrupt controller, addresses.
+"""The design around the engine, as data: processing system, clocks, addresses.
+
+The engine is alone in the programmable logic: its IP is wired straight to the ports of the
+processing system, without interconnects, and the driver polls, without an interrupt controller
+(``docs/adr/015-the-ip-alone.md``).
 
 Virtual boards (.hwh), real overlays (Tcl) and the whole-design check (SystemVerilog) are generated
 from it, so that one driver runs on all of them.
@@ -19,14 +23,14 @@ NAME = "pynq_train"
 VLNV = "pynq-train.org:pynq_train:pt_core:1.0"
 """Type of the engine in overlays; drivers are bound by it."""
 
-INSTANCE, INTC, RESET_UNIT = "pt_core_0", "axi_intc_0", "reset_0"
-"""Instances of the engine, the interrupt controller and the reset synchroniser."""
+INSTANCE = "pt_core_0"
+"""Instance of the engine."""
 
 REGISTER_BLOCK = "Reg"
-"""Name of the address block of the registers, of the engine's and of the interrupt controller's."""
+"""Name of the address block of the registers."""
 
-INTC_SPAN_BYTES = 0x1000
-INTC_BUS = "s_axi"
+LOWEST_CLOCK = 0.8
+"""Share of the clock that is asked for below which no build falls back."""
 
 ACCESS = {
     RegisterAccess.READ_ONLY: "read-only",
@@ -54,9 +58,9 @@ class ProcessingSystem:
         high_segment: segment of the DRAM beyond 2 GiB; empty: the family has none.
         first_saxigp: number of memory port 0 among the ports called SAXIGP (Zynq UltraScale+).
         clock, reset: output pins that drive the engine's clock and reset (active low).
-        interrupt: interrupt input.
-        intc_address: address of the interrupt controller.
-        pll_mhz: the PLL behind the clock; the clock is this over an integer.
+        clock_property: property of its IP that asks for the clock, in MHz.
+        divisor_properties: properties that hold the two divisors that the IP computed for it.
+        pll_property: property that holds the feedback divisor that it computed for the IO PLL.
     """
 
     kind: str
@@ -69,9 +73,9 @@ class ProcessingSystem:
     first_saxigp: int
     clock: str
     reset: str
-    interrupt: str
-    intc_address: int
-    pll_mhz: float
+    clock_property: str
+    divisor_properties: tuple[str, str]
+    pll_property: str
 
     @property
     def instance(self) -> str:
@@ -91,14 +95,19 @@ FAMILIES = {
     "zynq": ProcessingSystem(
         kind="processing_system7", version="5.5", primitive="PS7", host_bus="M_AXI_GP0",
         memory_bus="S_AXI_HP{0}", memory_segment="S_AXI_HP{0}/HP{0}_DDR_LOWOCM", high_segment="",
-        first_saxigp=0, clock="FCLK_CLK0", reset="FCLK_RESET0_N", interrupt="IRQ_F2P",
-        intc_address=0x4180_0000, pll_mhz=1000.0,
+        first_saxigp=0, clock="FCLK_CLK0", reset="FCLK_RESET0_N",
+        clock_property="PCW_FPGA0_PERIPHERAL_FREQMHZ",
+        divisor_properties=("PCW_FCLK0_PERIPHERAL_DIVISOR0", "PCW_FCLK0_PERIPHERAL_DIVISOR1"),
+        pll_property="PCW_IOPLL_CTRL_FBDIV",
     ),
     "zynqmp": ProcessingSystem(
         kind="zynq_ultra_ps_e", version="3.5", primitive="PS8", host_bus="M_AXI_HPM0_FPD",
         memory_bus="S_AXI_HP{0}_FPD", memory_segment="SAXIGP{1}/HP{0}_DDR_LOW",
         high_segment="SAXIGP{1}/HP{0}_DDR_HIGH", first_saxigp=2, clock="pl_clk0",
-        reset="pl_resetn0", interrupt="pl_ps_irq0", intc_address=0xA001_0000, pll_mhz=1500.0,
+        reset="pl_resetn0", clock_property="PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ",
+        divisor_properties=("PSU__CRL_APB__PL0_REF_CTRL__DIVISOR0",
+                            "PSU__CRL_APB__PL0_REF_CTRL__DIVISOR1"),
+        pll_property="PSU__CRL_APB__IOPLL_CTRL__FBDIV",
     ),
 }  # fmt: skip
 """Processing systems by device family."""
@@ -136,17 +145,39 @@ def windows(board: Board, port: int) -> tuple[AddressWindow, ...]:
     return tuple(found)
 
 
-def clock_divisor(board: Board) -> int:
-    """Divisor between the PLL and the engine's clock.
+def clock_divisor(board: Board, clock_mhz: float | None = None) -> int:
+    """Divisor between the IO PLL and a clock in MHz (default: the clock that is asked for).
 
     Raises:
-        ValueError: the board's clock is no integer fraction of the PLL.
+        ValueError: the clock is no integer fraction of the PLL.
     """
-    pll_mhz = processing_system(board).pll_mhz
-    divisor = round(pll_mhz / board.clock_mhz)
-    if abs(pll_mhz / divisor - board.clock_mhz) > 1e-3 * board.clock_mhz:
-        raise ValueError(f"{board.name}: no divisor of {pll_mhz} MHz gives {board.clock_mhz} MHz")
+    wanted = board.clock_mhz if clock_mhz is None else clock_mhz
+    pll_mhz = board.preset.pll_mhz
+    divisor = round(pll_mhz / wanted)
+    if divisor < 1 or not same_clock(pll_mhz / divisor, wanted):
+        raise ValueError(f"{board.name}: no divisor of {pll_mhz:g} MHz gives {wanted:g} MHz")
     return divisor
+
+
+def same_clock(first_mhz: float, second_mhz: float) -> bool:
+    """Whether two clocks are one, but for how a tool rounds its crystal: within 0.1 %."""
+    return abs(first_mhz - second_mhz) <= 1e-3 * second_mhz
+
+
+def clock_choices(board: Board) -> tuple[float, ...]:
+    """Clocks in MHz that a build of a board may have: the one asked for, then lower ones.
+
+    All are the board's IO PLL over an integer, down to 80 % of the first. The flow tries them in
+    this order; package, driver and description accept these and no other.
+    """
+    pll_mhz, first = board.preset.pll_mhz, clock_divisor(board)
+    last = int(pll_mhz / (LOWEST_CLOCK * board.clock_mhz))
+    return tuple(round(pll_mhz / divisor, 6) for divisor in range(first, last + 1))
+
+
+def is_clock_of(board: Board, clock_mhz: float) -> bool:
+    """Whether a build of ``board`` may have this clock."""
+    return any(same_clock(clock_mhz, choice) for choice in clock_choices(board))
 
 
 def parameters(board: Board) -> dict[str, str]:
@@ -156,14 +187,12 @@ def parameters(board: Board) -> dict[str, str]:
     values["CONFIGURATION"] = values.pop("NAME")
     values["ABI"] = registers.ABI_VERSION
     values["CONTRACT_HASH"] = contract.contract_hash(board.config)
-    values["CLOCK_MHZ"] = board.clock_mhz
     return {key: str(value) for key, value in values.items()}
 
 
 def register_ranges(board: Board) -> dict[str, tuple[int, int]]:
     """Base address and size in bytes of the register spaces, by instance."""
-    intc = processing_system(board).intc_address
-    return {INSTANCE: (board.core_address, SPAN_BYTES), INTC: (intc, INTC_SPAN_BYTES)}
+    return {INSTANCE: (board.core_address, SPAN_BYTES)}
 
 
 def port_widths(board: Board) -> dict[str, int]:

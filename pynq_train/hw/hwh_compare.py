@@ -1,7 +1,7 @@
 """Hold a .hwh file that Vivado wrote against the one that the contract gives.
 
 Both files are reduced to facts, a table from names to texts: type of the engine, address ranges,
-registers and fields, parameters, memory windows, interrupts and clock. Instances are named by what
+registers and fields, parameters, memory windows and clock. Instances are named by what
 they are, so that names that a design tool chose do not count.
 """
 
@@ -17,13 +17,17 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.emit import hwh
 
 _ENGINE = design.VLNV.split(":")[2]
-_INTC = "axi_intc"
-_CLOSED = ("register", "field", "range", "interrupt", "memory")
+_CLOSED = ("register", "field", "range", "memory")
 """Kinds of facts of which a file may state no more than the contract does."""
 
 
-def compare(path: Path, board: Board) -> list[str]:
+def compare(path: Path, board: Board, clock_mhz: float | None = None) -> list[str]:
     """Differences between a .hwh file and the contract of ``board``, one sentence each.
+
+    Args:
+        path: the file.
+        board: the board.
+        clock_mhz: clock that the file must give (default: any that a build may have).
 
     Raises:
         BadInput: the file is missing, no .hwh file, or holds no engine.
@@ -34,12 +38,14 @@ def compare(path: Path, board: Board) -> list[str]:
         raise BadInput(f"{path} is no .hwh file", expected="the XML that Vivado writes",
                        found=str(error)) from error
     found = facts(root, board)
+    wanted = facts(ET.fromstring(hwh.render(board)), board)
+    wanted["clock"] = _accepted_clock(found.get("clock", ""), board, clock_mhz)
     if "type engine" not in found:
         kinds = sorted({module.get("MODTYPE", "?") for module in root.iter("MODULE")})
         raise BadInput(f"{path} holds no engine", expected=f"a module {_ENGINE}",
                        found=", ".join(kinds) or "no module",
                        fix="build it with 'make overlay'")
-    return differences(facts(ET.fromstring(hwh.render(board)), board), found)
+    return differences(wanted, found)
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
@@ -69,7 +75,6 @@ def facts(root: ET.Element, board: Board) -> dict[str, str]:
             found.update(_parameters(module, design.port_widths(board)))
             found.update(_clock(module, board))
             found.update(_ranges(module, modules))
-    found.update(_interrupts(modules))
     return found
 
 
@@ -116,13 +121,21 @@ def _parameters(module: ET.Element, wanted: dict[str, str] | dict[str, int]
 def _clock(module: ET.Element, board: Board) -> Iterator[tuple[str, str]]:
     """Clock in MHz as ``pynq`` will set it: the PLL over both divisors."""
     values = _all_parameters(module)
-    prefix = ("PCW_FCLK0_PERIPHERAL_" if board.family == "zynq"
-              else "PSU__CRL_APB__PL0_REF_CTRL__")
     product = 1
-    for index in range(2):
-        product *= int(values.get(f"{prefix}DIVISOR{index}", "0"))
-    pll_mhz = design.processing_system(board).pll_mhz
-    yield "clock", f"{pll_mhz / product:.3f} MHz" if product else "unknown"
+    for name in design.processing_system(board).divisor_properties:
+        product *= int(values.get(name, "0"))
+    yield "clock", _mhz(board.preset.pll_mhz / product) if product else "unknown"
+
+
+def _mhz(clock: float) -> str:
+    return f"{clock:.3f} MHz"
+
+
+def _accepted_clock(found: str, board: Board, clock_mhz: float | None) -> str:
+    """The clock that a file must give: ``found`` if it may, else what was expected."""
+    choices = [_mhz(board.preset.pll_mhz / design.clock_divisor(board, choice))
+               for choice in (design.clock_choices(board) if clock_mhz is None else [clock_mhz])]
+    return found if found in choices else " or ".join(choices)
 
 
 def _span(element: ET.Element) -> str:
@@ -143,20 +156,3 @@ def _memory(module: ET.Element) -> Iterator[tuple[str, str]]:
         base = int(element.get("BASEVALUE", "0"), 0)
         yield (f"memory {element.get('MASTERBUSINTERFACE')} at 0x{base:x}",
                f"{_span(element)} through {element.get('SLAVEBUSINTERFACE')}")
-
-
-def _interrupts(modules: dict[str, ET.Element]) -> Iterator[tuple[str, str]]:
-    """Who hears the interrupt of engine and controller; either end may state a connection."""
-    outputs = {_ENGINE: "irq", _INTC: "irq"}
-    pairs = set()
-    for instance, module in modules.items():
-        for pin in module.findall("PORTS/PORT"):
-            for wire in pin.findall("CONNECTIONS/CONNECTION"):
-                here = (instance, pin.get("NAME", ""))
-                there = (wire.get("INSTANCE", ""), wire.get("PORT", ""))
-                pairs |= {(here, there), (there, here)}
-    for (instance, port), (other, input_) in sorted(pairs):
-        if instance in modules and other in modules:
-            kind = modules[instance].get("MODTYPE", "")
-            if outputs.get(kind) == port:
-                yield f"interrupt of {kind}", f"{modules[other].get('MODTYPE')}.{input_}"

@@ -63,6 +63,9 @@ GRAD_WORDS_PER_LANE = 16
 NO_LIMIT = (1 << 16) - 1
 """``limit`` of a clipped ReLU that clips nothing: no code reaches it."""
 
+OUTSTANDING_BURSTS = 8
+"""Most bursts of a master, reads and writes each, that have been issued and have no answer."""
+
 READ_QUEUE_WORDS = 256
 """Words that a read port holds for the units that asked for them."""
 

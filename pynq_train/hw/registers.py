@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ID_VALUE = 0x5054_5231  # "PTR1"
 REGISTER_BITS = 32
 
@@ -27,6 +27,7 @@ class Status(IntEnum):
     SLAVE_ERROR = 2
     DECODE_ERROR = 3
     ILLEGAL_DESCRIPTOR = 4
+    STRAY_ANSWER = 5
 
 
 class ErrorSource(IntEnum):
@@ -74,7 +75,8 @@ REGISTERS = (
     Register(
         "CTRL", 0x010, _WP, "commands; reads as zero",
         (
-            BitField("START", 0, 1, "run the program"),
+            BitField("START", 0, 1, "run the program, if PROGRAM_COUNT was written once since the "
+                     "last START, and no other register behind it"),
             BitField("RESUME", 1, 1, "step mode: go on with the next descriptor"),
             BitField("SOFT_RESET", 2, 1, "complete outstanding bursts, then reset the engine"),
             BitField("CLEAR", 3, 1, "clear DONE and the interrupt"),
@@ -87,6 +89,7 @@ REGISTERS = (
             BitField("DONE", 1, 1, "the program has ended"),
             BitField("HALTED", 2, 1, "step mode: waits for RESUME"),
             BitField("FAILED", 3, 1, "the program has ended with an error"),
+            BitField("STRAY", 4, 1, "STRAYS is not zero"),
             BitField("ERROR", 8, 8, "what happened", Status),
             BitField("SOURCE", 16, 8, "where: an AXI port or the sequencer", ErrorSource),
         ),
@@ -104,6 +107,13 @@ REGISTERS = (
     Register("PROGRAM_OFF", 0x030, _RW, "byte offset of the first descriptor"),
     Register("PROGRAM_COUNT", 0x034, _RW, "descriptors to run"),
     Register("STEP_OFF", 0x038, _RW, "byte offset of the step block"),
+    Register(
+        "STRAYS", 0x03C, _RO, "answers that nobody had asked for, since START or a soft reset",
+        (
+            BitField("PORTS", 0, 8, "bit SOURCE: port and direction where that was"),
+            BitField("COUNT", 16, 16, "words and write responses, at most 65535"),
+        ),
+    ),
     Register("CYCLES", 0x040, _RO, "cycles of the program, bits 31..0"),
     Register("CYCLES_HI", 0x044, _RO, "cycles of the program, bits 63..32"),
     Register("BUSY_CYCLES", 0x048, _RO, "cycles in which the array multiplied"),
@@ -125,6 +135,11 @@ REGISTERS = (
 
 WIDE = {"ARENA": ("ARENA_LO", "ARENA_HI"), "CYCLES": ("CYCLES", "CYCLES_HI")}
 """Values that take two registers, low bits first."""
+
+ARMED_BY = "PROGRAM_COUNT"
+"""Register that arms START. Each other write disarms it, as do a second one and START itself: a
+START that nobody meant runs no program again, and none runs with values that nobody has compared.
+"""
 
 BY_NAME = {register.name: register for register in REGISTERS}
 """Registers by name."""

@@ -463,9 +463,10 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
 
 
 def _check_sums(layers: Sequence[FusedLayer]) -> None:
-    """Check that no layer takes a vector and a map of one pixel, which stand in memory differently.
+    """Check that no layer takes a vector and a map of one pixel, or the mean of a vector.
 
-    A vector, the output of a dense layer or mean, is a dense map: its columns are the images.
+    A vector, the output of a dense layer or mean, is a dense map, which stands in memory otherwise:
+    its columns are the images.
 
     Raises:
         UnsupportedModel: one does.
@@ -480,6 +481,11 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
                 f"layer {layer.name!r} adds a vector and a map of one pixel",
                 expected="two of one kind", found=" and ".join(names),
                 fix="end both branches with Dense or GlobalAvgPool, or none of them")
+        if layer.kind.reduces and some[0]:
+            raise UnsupportedModel(
+                f"layer {layer.name!r} is the mean of a vector", expected="a map before it",
+                found=f"{layers[layer.sources[0]].name}, whose values are one pixel each",
+                fix="leave it out: it changes nothing")
         vectors.append(layer.kind.to_vector or (layer.kind.wordwise and some[0]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Build:
         vivado: version of Vivado.
         bit_sha256, hwh_sha256: digests of the two files.
         url: where the folder's files can be downloaded from; empty: nowhere.
+        strategy: directives of placement, physical optimisation and routing that met the timing.
     """
 
     board: str
@@ -53,6 +54,7 @@ class Build:
     bit_sha256: str
     hwh_sha256: str
     url: str = ""
+    strategy: str = ""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: Path) -> Build:
@@ -121,7 +123,24 @@ def find_overlay(board: Board) -> Path:
             found=f"{build.board} with contract {build.contract_hash[:16]}",
             fix=_how_to_get(board, where[0]),
         )
+    if not design.is_clock_of(board, build.clock_mhz):
+        choices = ", ".join(f"{choice:g}" for choice in design.clock_choices(board))
+        raise StaleOverlay(f"{bit} was built for another clock", expected=f"one of {choices} MHz",
+                           found=f"{build.clock_mhz:g} MHz", fix=_how_to_get(board, where[0]))
     return bit
+
+
+def built_board(board: Board) -> Board:
+    """Return ``board`` at the clock that its installed overlay was built for.
+
+    Without a usable overlay it is the board as it is asked for: opening it says what is wrong.
+    """
+    try:
+        clock_mhz = installed_build(find_overlay(board), board).clock_mhz
+    except (BadInput, StaleOverlay):
+        return board
+    return board if design.same_clock(clock_mhz, board.clock_mhz) else replace(
+        board, clock_mhz=clock_mhz)
 
 
 def board_of_image(name: str | None = None) -> Board | None:
@@ -130,7 +149,8 @@ def board_of_image(name: str | None = None) -> Board | None:
     ``name``: default is the environment variable ``BOARD``, which PYNQ images set.
     """
     name = name if name is not None else os.environ.get("BOARD", "")
-    known = {board.pynq_name.lower(): board for board in BOARDS.values()}
+    # Of boards that share a name the first one counts.
+    known = {board.pynq_name.lower(): board for board in reversed(list(BOARDS.values()))}
     return known.get(name.lower())
 
 

@@ -307,7 +307,7 @@ class ExponentPolicy:
             done = self._round(sources, [targets[group] for group in groups], training)
             # Sums may end above what their group wants: the others have to follow.
             joined = [(group, own.y) for i, (group, own) in enumerate(zip(groups, done))
-                      if own.y != targets[group] and groups.count(group) > 1]
+                      if own.y != targets[group] and self.layers[group].kind.joins]
             if not joined:
                 return done
             for group, y in joined:
@@ -547,7 +547,7 @@ def _target(history: Sequence[int], start: int) -> int:
 
 def _widen(history: list[int], bits: int, exponent: int) -> None:
     """Make a measured range, if it is the widest of a history, the newest of it."""
-    if bits and bits.bit_length() + exponent > max(history, default=-1 << 16):
+    if all(bits.bit_length() + exponent > known for known in history):
         _push(history, bits, exponent)
 
 

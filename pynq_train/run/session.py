@@ -423,8 +423,7 @@ class Session:
         saturations = self._results.saturations(records)
         outcome = StepOutcome(loss * used.loss.unit(used.logits), correct, len(images),
                               result.cycles, sum(saturations.values()), result.counters,
-                              saturations, again,
-                              self._beyond(used, saturations) if saturations else {})
+                              saturations, again, self._beyond(saturations, used))
         shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
         raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
@@ -566,11 +565,13 @@ class Session:
             self._blocks[len(batch)] = used, block
         self._put("step_block", block)
 
-    def _beyond(self, used: StepExponents, saturations: Mapping[str, int]) -> dict[str, float]:
-        """Return powers of two that bound the values of layers that saturate in an evaluation."""
-        measures = self.records(self.evaluation).measures.forward
+    def _beyond(self, saturations: Mapping[str, int], used: StepExponents) -> dict[str, float]:
+        """Return powers of two that bound the values of layers that saturated in an evaluation."""
+        if not saturations:
+            return {}
+        measured = self.records(self.evaluation).measures.forward
         return {f"{spec.name}.y": float(np.ldexp(1.0, bits.bit_length() + own.forward_sum))
-                for spec, bits, own in zip(self.plan.specs, measures, used.layers)
+                for spec, bits, own in zip(self.plan.specs, measured, used.layers)
                 if saturations.get(f"{spec.name}.y")}
 
     def _check_unchanged(self, before: Mapping[str, Array]) -> None:

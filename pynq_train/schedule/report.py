@@ -61,7 +61,7 @@ class PlanRow:
     def s_loads(self) -> int:
         """How often all of S is read: the weights, or for a weight gradient the output gradient."""
         geo = self.tiled
-        if self.kind == Pass.WEIGHT_GRADIENT:
+        if self.kind is Pass.WEIGHT_GRADIENT:
             return geo.chunks
         return geo.image_tiles * geo.row_tiles * geo.col_tiles
 
@@ -75,7 +75,7 @@ class PlanRow:
         if self.cycles > 2 * self.cost.cycles:
             return "latency"
         geo, found = self.tiled, _LIMITS[self.cost.limit]
-        steps = geo.acc_groups if self.kind == Pass.WEIGHT_GRADIENT else geo.groups
+        steps = geo.acc_groups if self.kind is Pass.WEIGHT_GRADIENT else geo.groups
         if found == "array" and steps < self.board.config.sweep_min_cycles:
             return "S reload"
         return found

@@ -107,9 +107,9 @@ def standalone_specs(layer: FusedLayer, batch: int, trained_input: bool,
 def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
     """Return the work of each descriptor of one pass of a layer."""
     sections = spec.sections()
-    if kind == Pass.FORWARD:
+    if kind is Pass.FORWARD:
         return tuple(forward_shape(own) for own in sections)
-    if kind == Pass.BACKWARD:
+    if kind is Pass.BACKWARD:
         return tuple(shape for own in sections for shape in backward_shapes(own))
     return tuple(weight_gradient_shape(own) for own in sections)
 
@@ -135,8 +135,8 @@ def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
         DoesNotFit: a sum would have too many products, or no tile fits the buffers.
     """
     spec = standalone_specs(layer, batch, trained_input, board)[PLACE]
-    spec.check_products(backward=kind == Pass.BACKWARD,
-                        weight_gradient=kind == Pass.WEIGHT_GRADIENT)
+    spec.check_products(backward=kind is Pass.BACKWARD,
+                        weight_gradient=kind is Pass.WEIGHT_GRADIENT)
     descriptors = tuple(Descriptor(ROLE_OF[kind], PLACE, *best_tile(shape, board))
                     for shape in pass_shapes(spec, kind))
     return StandalonePass(layer, batch, board, kind, trained_input, momentum, descriptors)

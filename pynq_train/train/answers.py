@@ -35,15 +35,22 @@ def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
             yield outcome, logits
 
 
-def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str]
-             ) -> Evaluation:
-    """Return loss, accuracy and the number of images that were run again; see :func:`outputs`."""
-    loss, correct, again = 0.0, 0, 0
-    for outcome, _ in outputs(trainer, source, warned, labels):
+def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str],
+             names: tuple[str, ...] = ()) -> Evaluation:
+    """Return loss, accuracy, confusions and the number of images that were run again.
+
+    ``names``: of the classes, as far as they are known. See :func:`outputs`.
+    """
+    loss, correct, again, begin = 0.0, 0, 0, 0
+    classes = trainer.plan.classes
+    confusion = np.zeros((classes, classes), np.int64)
+    for outcome, logits in outputs(trainer, source, warned, labels):
         loss += outcome.loss_sum
         correct += outcome.correct
         again += outcome.again
-    return Evaluation(loss / len(source), correct / len(source), again)
+        np.add.at(confusion, (labels[begin : begin + len(logits)], logits.argmax(axis=1)), 1)
+        begin += len(logits)
+    return Evaluation(loss / len(source), correct / len(source), again, confusion, names)
 
 
 def calibrate(trainer: Trainer, source: ImageSource) -> None:

@@ -19,10 +19,15 @@ def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
     """Return the name of a board and whether to normalise; BadInput for other types."""
     if not isinstance(board, str):
         raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
-    normalise = plain(normalise)
-    if not isinstance(normalise, bool):
-        raise BadInput("normalise", expected="True or False", found=repr(normalise)[:80])
-    return board, normalise
+    return board, flag("normalise", normalise)
+
+
+def flag(what: str, value: Any) -> bool:
+    """Return True or False; BadInput for something else. ``what``: its name."""
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise BadInput(what, expected="True or False", found=repr(value)[:80])
+    return value
 
 
 def check_pair(what: str, data: Any) -> tuple[Any, Any]:

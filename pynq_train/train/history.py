@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import MOST_TEXT, Items, Maybe, Number, Record, Table, Whole
 
@@ -41,15 +44,46 @@ class Evaluation(_Scores):
 
     Attributes:
         again: images that were run again, since they left the ranges known before.
+        confusion: int64 ``(classes, classes)``: images of each class (row) that were taken for
+            each class (column); without any where answers were not looked at.
+        class_names: names of the classes from 0 on, as far as they are known.
     """
 
     again: int
+    confusion: NDArray[np.int64]
+    class_names: tuple[str, ...]
 
-    def __new__(cls, loss: float, accuracy: float, again: int = 0) -> Evaluation:
+    def __new__(cls, loss: float, accuracy: float, again: int = 0,
+                confusion: NDArray[np.int64] | None = None, class_names: tuple[str, ...] = ()
+                ) -> Evaluation:
         """Return the pair of loss and accuracy."""
         self = super().__new__(cls, loss, accuracy)
-        self.again = again
+        self.again, self.class_names = again, class_names
+        self.confusion = np.zeros((0, 0), np.int64) if confusion is None else confusion
         return self
+
+    def by_class(self) -> dict[str, tuple[int, int]]:
+        """Return (images, right answers) of each class that occurs, by its name or number."""
+        return {self._name(at): (int(row.sum()), int(row[at]))
+                for at, row in enumerate(self.confusion) if row.any()}
+
+    def text(self) -> str:
+        """Return lines for people: each class, and what it was mostly taken for where wrong."""
+        lines = []
+        width = max(map(len, self.by_class()), default=0)
+        for at, row in enumerate(self.confusion):
+            images, right = int(row.sum()), int(row[at])
+            if images:
+                line = f"{self._name(at):{width}}  {right} of {images} right"
+                others = row.copy()
+                others[at] = 0
+                if others.any():
+                    line += f", {others.max()} taken for {self._name(int(others.argmax()))}"
+                lines.append(line)
+        return "\n".join(lines)
+
+    def _name(self, at: int) -> str:
+        return self.class_names[at] if at < len(self.class_names) else str(at)
 
 
 @dataclass(frozen=True)

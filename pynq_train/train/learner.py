@@ -12,36 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
-from pynq_train.data import check_labels
+from pynq_train.backends.names import GOLDEN, HLS_CSIM
+from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
+from pynq_train.images import check_units
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss, SgdStep
+from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
-from pynq_train.schedule.compiled import Programs, build_programs, fitting, to_saved
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
-from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice
 from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
     check_board,
     check_given,
     check_pair,
+    flag,
     saved_smoothing,
     saving_of,
 )
@@ -49,6 +48,7 @@ from pynq_train.train.callbacks import UserCallback, as_callbacks
 from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import (
@@ -59,6 +59,7 @@ from pynq_train.train.images import (
 )
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
+from pynq_train.train.planned import Planned, check_policy, fitting_optimizer
 from pynq_train.train.report import write_report
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
@@ -97,6 +98,8 @@ class Learner:
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
             frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
             (``Model.frozen``); ``*`` does not.
+        class_names: names of all classes, in the order of the outputs (default: those of the
+            training labels, if these are names).
 
     Raises:
         UnknownName: no such network or board.
@@ -111,6 +114,7 @@ class Learner:
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
                  std: float | Sequence[float] | None = None,
+                 class_names: Sequence[str] | None = None,
                  _saved: Checkpoint | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
@@ -131,27 +135,25 @@ class Learner:
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
+        self._turns, self._warned = Turns(), set[str]()
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        check_units(self.input_format, self._warned)
         if self._normalise and self.input_format.normalisation is not None:
             raise BadInput("normalise", expected="False: mean and deviation of the images are "
                            f"known ({self.input_format})", found=True)
-        self._turns, self._warned = Turns(), set[str]()
+        self._names = ClassNames.given(class_names, self.graph.classes)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
-        self._compiled = None if _saved is None else _saved.compiled
-        self._programs: Programs | None = None
-        self._whole_plan: Plan | None = None
+        self._planned = Planned(self.graph, self._layers, self.board, self.trainable,
+                                None if _saved is None else _saved.compiled)
         # The momentum holds what is accumulated.
-        self._plan = self._make_plan(batch, self.optimizer.momentum > 0 or accumulate > 1,
-                                     loss, label_smoothing)
+        self._plan = self._planned.make(batch, self.optimizer.momentum > 0 or accumulate > 1,
+                                        loss, label_smoothing)
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
-        if _saved is None:
-            params = init_params(self.graph, seed) if start is None else start
-            self._masters = {name: Masters.of(p) for name, p in params.items()}
-        else:
-            self._masters = dict(_saved.masters)
+        self._masters = dict(_saved.masters) if _saved is not None else {
+            name: Masters.of(p) for name, p in (start or init_params(self.graph, seed)).items()}
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None
         self._trainer: Trainer | None = None
@@ -159,8 +161,9 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
+        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps>")
+                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -175,15 +178,7 @@ class Learner:
 
     @optimizer.setter
     def optimizer(self, new: SGD) -> None:
-        check_optimizer(new)
-        if new.momentum > 0 and not self._plan.momentum:
-            raise BadInput("momentum", expected="0: this learner was made without momentum, its "
-                           "board keeps bare weights", found=new.momentum,
-                           fix="save it and load it with the new optimizer: "
-                               "pynq_train.load(path, optimizer=...)")
-        new.check_accumulation(self.accumulate)
-        new.factors([layer.name for layer in self._layers])
-        self._optimizer = new
+        self._optimizer = fitting_optimizer(new, self._plan, self.accumulate)
 
     @property
     def loss(self) -> str:
@@ -198,10 +193,7 @@ class Learner:
     @property
     def plan(self) -> Plan:
         """Layers, tiles and memory on the board; :meth:`summary` shows it."""
-        if self._whole_plan is None:  # a compiled one knows no tiles
-            self._whole_plan = self._plan if self._programs is None else self._new_plan(
-                self.batch, self._plan.momentum, self._plan.loss)
-        return self._whole_plan
+        return self._planned.whole(self._plan)
 
     def summary(self) -> str:
         """Return tables of the plan for people: tiles, predicted cycles, memory, frozen layers."""
@@ -213,16 +205,26 @@ class Learner:
 
     @in_turn
     def compile(self) -> None:
-        """Make the programs now, so that a file holds them from now on.
-
-        A learner that is loaded from it, for the same board and training, starts without planning.
-        """
-        self._compiled = to_saved(self.plan, build_programs(self.plan))
+        """Make the programs now: files hold them from now on, and boards start without planning."""
+        self._planned.compile(self._plan)
 
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
         return self.input_format.normalisation
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the first output on; they may be set, all at once.
+
+        Raises:
+            BadInput: not as many names as classes.
+        """
+        return self._names.names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._names = ClassNames.given(names, self.graph.classes)
 
     @property
     def history(self) -> History:
@@ -286,7 +288,8 @@ class Learner:
         Args:
             x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
                 ``(n, channels, rows, cols)``.
-            y: integer labels ``(n,)`` from 0.
+            y: labels ``(n,)``: integers from 0, or names of the classes (strings), which are kept:
+                see :attr:`class_names`.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
@@ -309,8 +312,8 @@ class Learner:
             form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
                                                                      form))
         source = self._images(x, form)
-        labels = check_labels(y, len(source), self.graph.classes)
-        check_classes(labels, self.graph.classes, self._warned)
+        labels, names = self._numbered(y, len(source), learn=True)
+        check_classes(labels, self.graph.classes, self._warned, names.names)
         check_outliers(source, self._warned)
         if len(source) < self.batch * self.accumulate:
             several = "" if self.accumulate == 1 else f"{self.accumulate} of "
@@ -320,13 +323,13 @@ class Learner:
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
             images = self._images(shown, form)
-            wanted = check_labels(wanted, len(images), self.graph.classes)
+            wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
-                return answers.evaluate(trainer, images, wanted, self._warned)
+                return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
         trainer = self._open()
-        self.input_format = trained_format(source)
+        self.input_format, self._names = trained_format(source), names
         loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
                     self._warned)
         if resume:
@@ -340,15 +343,31 @@ class Learner:
 
     @in_turn
     def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images."""
+        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images.
+
+        Labels are integers, or names of classes.
+        """
         source = self._images(x)
-        labels = check_labels(y, len(source), self.graph.classes)
-        return answers.evaluate(self._ready(), source, labels, self._warned)
+        labels, names = self._numbered(y, len(source))
+        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
 
     @in_turn
-    def predict(self, x: Any) -> NDArray[np.int64]:
-        """Return the most likely class of each image, ``(n,)``."""
-        return np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+    def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
+        """Return the most likely class of each image, ``(n,)``.
+
+        Args:
+            x: images as for :meth:`fit`.
+            names: True: as names (str), False: as numbers (int64). Default: what the labels of
+                the training were.
+
+        Raises:
+            BadInput: the images do not fit, or names are wanted and no class has one.
+        """
+        named = self._names.answers if names is None else flag("names", names)
+        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
+        if named:
+            return self._names.named(found, self.graph.classes)
+        return found
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
@@ -390,7 +409,8 @@ class Learner:
         """
         if self._sample is not None:
             self._ready()
-        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state(), self._compiled))
+        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state(),
+                                         self._planned.compiled))
 
     @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
@@ -427,20 +447,13 @@ class Learner:
         Args:
             path: the file.
             board: where it goes on.
-            batch: another mini-batch (an interrupted training can then not be resumed).
-            optimizer: another optimizer than the saved one.
-            trainable: something else is trained than before (an interrupted training can then not
-                be resumed).
-            loss, label_smoothing: another loss than the saved one.
-            accumulate: another number of mini-batches for an update (an interrupted training can
-                then not be resumed).
-            input_range, mean, std: another format of the images than the saved one (an interrupted
-                training can then not be resumed).
+            optimizer, loss, label_smoothing: others than the saved ones.
+            batch, trainable, accumulate, input_range, mean, std: likewise; an interrupted training
+                can then not be resumed.
             compiled: False: plan anew, also if the file holds compiled programs.
 
         Raises:
-            BadInput: no such file, damaged, or not a saved learner; or its compiled programs are
-                of another version or for another board.
+            BadInput: no such file, damaged, no saved learner, or compiled for something else.
         """
         saved = load_checkpoint(path)
         saved = saved if compiled else replace(saved, compiled=None)
@@ -459,20 +472,19 @@ class Learner:
                 accumulate=state.get("accumulate", 1) if accumulate is None else accumulate,
                 _saved=saved)
             learner._take_policy(state["policy"])
-            for training in (True, False):  # ValueError, if no step could run with them
-                used = learner._policy.exponents(learner.batch, training)
-                pack_step_block(learner._plan, plan_params(
-                    learner._plan, used, SgdStep(0.0) if training else None))
+            check_policy(learner._plan, learner._policy)
             channels = saved.graph.input_shape[0]
             # Files of earlier releases have the normalisation alone.
             form = ImageFormat.from_dict(state.get("input_format", state), channels)
             learner.input_format = form.with_given(channels, input_range, mean, std)
+            check_units(learner.input_format, learner._warned)
             changed = changed_options({
                 "batch": (state["batch"], learner.batch),
                 "trainable": (state["trainable"], learner.trainable),
                 "accumulate": (state.get("accumulate", 1), learner.accumulate),
                 "images": (str(form), str(learner.input_format))})
             learner.state = TrainState.from_dict(state, changed)
+            learner._names = ClassNames.from_state(state, saved.graph.classes)
             learner._has_weights = True
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {name!r} is malformed ({error})",
@@ -493,8 +505,7 @@ class Learner:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle holds: present weights and state, not the open board."""
-        made_anew = ("_plan", "_whole_plan", "_programs", "_layers", "_policy", "_trainer",
-                     "_backend")
+        made_anew = ("_plan", "_planned", "_layers", "_policy", "_trainer", "_backend")
         own = {name: value for name, value in self.__dict__.items() if name not in made_anew}
         policy = self._trainer.policy if self._trainer is not None else self._policy
         return {**own, "_masters": self.masters, "state": copy.deepcopy(self.state),
@@ -507,8 +518,8 @@ class Learner:
         plan, policy = own.pop("plan"), own.pop("policy")
         self.__dict__.update(own)
         self._layers = fuse(self.graph)
-        self._programs = self._whole_plan = None
-        self._plan = self._make_plan(*plan)
+        self._planned = Planned(self.graph, self._layers, self.board, self.trainable)
+        self._plan = self._planned.make(*plan)
         self._trainer = self._backend = None
         self._take_policy(policy)
 
@@ -520,23 +531,6 @@ class Learner:
         self.close()
 
     # -- private ---------------------------------------------------------------------------------
-
-    def _make_plan(self, batch: int, momentum: bool, loss: str, smoothing: float) -> Plan:
-        kind = Loss(loss, plain(smoothing), self.graph.classes)
-        if self._compiled is not None:
-            wanted = batch, momentum, select(self._layers, self.trainable), kind.mse
-            found = fitting(self._compiled, self._layers, board_of(self.board), self.graph.name,
-                            wanted)
-            if found is not None:
-                self._programs = found[1]
-                return replace(found[0], loss=kind)
-            self._compiled = None  # they are of another training
-        return self._new_plan(batch, momentum, kind)
-
-    def _new_plan(self, batch: int, momentum: bool, loss: Loss) -> Plan:
-        plan = make_plan(self._layers, plain(batch), board_of(self.board), momentum=momentum,
-                         trainable=select(self._layers, self.trainable))
-        return replace(plan, loss=loss)
 
     def _take_policy(self, saved: Any) -> None:
         self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
@@ -557,15 +551,12 @@ class Learner:
             backend = self._open_backend(self._plan.memory.nbytes)
             try:
                 self._trainer = Session(self._plan, backend, self._masters, self._policy,
-                                        programs=self._programs)
+                                        programs=self._planned.programs)
             except BaseException:
                 backend.close()
                 raise
             self._backend = backend
         return self._trainer
-
-    def _open_backend(self, nbytes: int) -> Backend:
-        return open_backend(self.board, nbytes)
 
     def _ready(self) -> Trainer:
         """Return the open trainer; the first time it takes its ranges from the model's sample."""
@@ -576,11 +567,19 @@ class Learner:
             self._sample = None
         return trainer
 
+    def _open_backend(self, nbytes: int) -> Backend:
+        return open_backend(self.board, nbytes)
+
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form
         source = ImageSource(x, self.graph.input_shape, form, self._warned)
         check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
+
+    def _numbered(self, y: Any, count: int, learn: bool = False) -> tuple[Labels, ClassNames]:
+        """Return labels as class numbers, and the names that are known then."""
+        return self._names.numbered(y, count, self.graph.classes, learn=learn,
+                                    foreign=self._has_weights or self.steps > 0)
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""
@@ -597,4 +596,5 @@ class Learner:
             "accumulate": self.accumulate,
             **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(),
+            **self._names.to_state(),
         }

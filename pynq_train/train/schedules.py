@@ -7,7 +7,7 @@ multiplications and divisions only: a resumed training, on whatever machine, get
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
@@ -96,7 +96,10 @@ class Steps(Schedule):
         """Refuse points that do not rise inside the training."""
         set_plain_fields(self)
         number("drop", self.drop, 0, 1)
-        at = tuple(map(plain, self.at)) if isinstance(self.at, Iterable) else (self.at,)
+        try:
+            at = tuple(map(plain, self.at))
+        except TypeError:  # one number; an array without axes says so only when it is asked
+            at = (self.at,)
         object.__setattr__(self, "at", at)
         inside = all(isinstance(a, (int, float)) and 0 < a < 1 for a in at)
         if not inside or list(at) != sorted(set(at)):

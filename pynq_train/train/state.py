@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pynq_train.data import MOST_NAME
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import (
     Anything,
@@ -47,7 +48,9 @@ STATE = Record({
         "input_range": Maybe(Items(Number(), least=2, most=2)), "stated": Flag(),
         "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS)},
         optional=("layout",)),
-}, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format"))
+    "class_names": Items(Text(MOST_NAME), most=MOST_COUNT), "names_answer": Flag(),
+}, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format",
+             "class_names", "names_answer"))
 """Training state of a checkpoint. The exponent policy and the optimizer look at theirs."""
 
 

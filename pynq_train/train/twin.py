@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pynq_train.data import batches, check_labels
+from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.graph import BatchNorm, Graph
 from pynq_train.graph.graph import check_graph
@@ -20,6 +20,7 @@ from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.quant.loss import Loss as LossKind
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
+from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History, Tally
 from pynq_train.train.images import ImageSource, check_outliers
 from pynq_train.train.optimizer import SGD, check_optimizer
@@ -73,13 +74,13 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     check_graph(graph)
     form = ImageFormat(input_range, normalisation)
     source = ImageSource(x, graph.input_shape, form)
-    labels = check_labels(y, len(source), graph.classes)
+    labels, names = ClassNames().numbered(y, len(source), graph.classes, learn=True)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
     whole("accumulate", accumulate, 1)
     warned: set[str] = set()
-    check_classes(labels, graph.classes, warned)
+    check_classes(labels, graph.classes, warned, names.names)
     check_outliers(source, warned)
     check_values(_measuring_norms(graph, trainable), batch, warned)
     batch *= accumulate
@@ -112,7 +113,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 bar.update(1)
             validation = None
             if validation_data is not None:
-                validation = _evaluate(trainer, graph, validation_data, form)
+                validation = _evaluate(trainer, graph, validation_data, form, names)
             watch.epoch(history.batch_losses)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
@@ -161,9 +162,9 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
 
 
 def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
-              form: ImageFormat) -> Evaluation:
+              form: ImageFormat, names: ClassNames) -> Evaluation:
     source = ImageSource(data[0], graph.input_shape, form)
-    labels = check_labels(data[1], len(source), graph.classes)
+    labels, _ = names.numbered(data[1], len(source), graph.classes)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():
         part = labels[at : at + len(chunk)]

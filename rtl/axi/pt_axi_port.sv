@@ -20,6 +20,7 @@ module pt_axi_port (
   output logic        rd_idle_o,
   output logic        rd_beat_o,
   output logic [1:0]  rd_err_o,
+  output logic        rd_stray_o,
   // write client
   input  logic        wr_run_valid_i,
   output logic        wr_run_ready_o,
@@ -33,6 +34,7 @@ module pt_axi_port (
   output logic        wr_run_done_o,
   output logic        wr_beat_o,
   output logic [1:0]  wr_err_o,
+  output logic        wr_stray_o,
   // AXI
   output logic [39:0] m_axi_araddr,
   output logic [7:0]  m_axi_arlen,
@@ -64,14 +66,15 @@ module pt_axi_port (
   input  logic        m_axi_bvalid,
   output logic        m_axi_bready
 );
-  // Words of 8 bytes, incrementing, modifiable and bufferable, unprivileged data.
+  // Words of 8 bytes, incrementing, modifiable, unprivileged data. Writes are not bufferable: their
+  // answer tells that the other ports see them, on which the semaphores build.
   assign m_axi_arsize = 3'd3;
   assign m_axi_arburst = 2'b01;
   assign m_axi_arcache = 4'b0011;
   assign m_axi_arprot = 3'b000;
   assign m_axi_awsize = 3'd3;
   assign m_axi_awburst = 2'b01;
-  assign m_axi_awcache = 4'b0011;
+  assign m_axi_awcache = 4'b0010;
   assign m_axi_awprot = 3'b000;
   assign m_axi_wstrb = 8'hff;
 
@@ -92,6 +95,7 @@ module pt_axi_port (
     .err_o(rd_err_o),
     .idle_o(rd_idle_o),
     .beat_o(rd_beat_o),
+    .stray_o(rd_stray_o),
     .araddr_o(m_axi_araddr),
     .arlen_o(m_axi_arlen),
     .arvalid_o(m_axi_arvalid),
@@ -121,6 +125,7 @@ module pt_axi_port (
     .idle_o(wr_idle_o),
     .run_done_o(wr_run_done_o),
     .beat_o(wr_beat_o),
+    .stray_o(wr_stray_o),
     .awaddr_o(m_axi_awaddr),
     .awlen_o(m_axi_awlen),
     .awvalid_o(m_axi_awvalid),

@@ -5,6 +5,9 @@
 // hold it, so RREADY never falls. err_o: 0 none, else a status code (outside arena, slave error,
 // decode error), kept until reset. halt_i: no new requests, runs and answers are thrown away; so
 // does a run outside the arena, by itself. Only a reset ends either. idle_o: nothing asked for.
+// What comes while the memory owes nothing (left over from another design, or one word too many) is
+// dropped; stray_o is high in the cycle after. idle_o depends on words owed alone, so that strays
+// that were taken for others do not keep a reset from coming.
 module pt_axi_rd #(
   // Words of the data queue, power of two, 64..4096.
   parameter int unsigned Depth = 256,
@@ -27,6 +30,7 @@ module pt_axi_rd #(
   output logic [1:0]  err_o,
   output logic        idle_o,
   output logic        beat_o,
+  output logic        stray_o,
   output logic [39:0] araddr_o,
   output logic [7:0]  arlen_o,
   output logic        arvalid_o,
@@ -74,16 +78,24 @@ module pt_axi_rd #(
   logic [CountW-1:0] credit_q;
   logic [3:0]        outstanding_q;
   logic              issue, pop, last_beat, accept;
+
+  // Words that the memory owes: those of requests that it has taken. The credits bound them; strays
+  // that end a burst let MaxOutstanding be exceeded.
+  logic [CountW-1:0] owed_q;
+  logic              asked, take;
+  assign asked = arvalid_o && arready_i;
+  assign take = rvalid_i && owed_q != '0;
+
   logic [1:0]        resp_err_q;
   assign accept = !arvalid_o || arready_i;
   assign burst_ready = stop || (accept && outstanding_q != 4'(MaxOutstanding) &&
                                 credit_q >= CountW'(burst_beats));
   assign issue = burst_valid && burst_ready && !stop;
   assign pop = data_valid_o && data_ready_i;
-  assign last_beat = rvalid_i && rlast_i;
+  assign last_beat = take && rlast_i && outstanding_q != 4'd0;
   assign rready_o = 1'b1;
-  assign beat_o = rvalid_i;
-  assign idle_o = empty && !arvalid_o && outstanding_q == 4'd0;
+  assign beat_o = take;
+  assign idle_o = empty && !arvalid_o && owed_q == '0;
   assign err_o = outside ? 2'(pt_abi_pkg::ErrOutsideArena) : resp_err_q;
 
   always_ff @(posedge clk) begin
@@ -91,12 +103,17 @@ module pt_axi_rd #(
       arvalid_o     <= 1'b0;
       credit_q      <= CountW'(Depth);
       outstanding_q <= 4'd0;
+      owed_q        <= '0;
+      stray_o       <= 1'b0;
       resp_err_q    <= 2'd0;
     end else begin
       if (accept) arvalid_o <= issue;
       credit_q      <= credit_q - (issue ? CountW'(burst_beats) : CountW'(0)) + CountW'(pop);
       outstanding_q <= outstanding_q + 4'(issue) - 4'(last_beat);
-      if (rvalid_i && rresp_i[1] && resp_err_q == 2'd0) begin
+      owed_q        <= owed_q + (asked ? CountW'(arlen_o[3:0]) + CountW'(1) : CountW'(0)) -
+                       CountW'(take);
+      stray_o       <= rvalid_i && !take;
+      if (take && rresp_i[1] && resp_err_q == 2'd0) begin
         resp_err_q <= rresp_i[0] ? 2'(pt_abi_pkg::ErrDecodeError)
                                  : 2'(pt_abi_pkg::ErrSlaveError);
       end
@@ -112,7 +129,7 @@ module pt_axi_rd #(
   pt_fifo_bram #(.Width(64), .Depth(Depth)) u_data (
     .clk_i(clk),
     .rst_ni,
-    .valid_i(rvalid_i && !stop),
+    .valid_i(take && !stop),
     .ready_o(fifo_ready_unused),
     .data_i(rdata_i),
     .valid_o(data_valid_o),

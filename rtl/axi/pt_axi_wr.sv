@@ -6,7 +6,8 @@
 // as pt_axi_rd. halt_i: no new bursts, runs and words are swallowed; so does a run outside the
 // arena, by itself. Only a reset ends either. idle_o: all written and acknowledged (stopped:
 // nothing outstanding). run_done_o: a run_last_i run is acknowledged, in the order of the runs
-// (answers of one id come in order); not if it is swallowed.
+// (answers of one id come in order); not if it is swallowed. An answer that comes while the memory
+// owes none is dropped; stray_o is high in the cycle after.
 module pt_axi_wr #(
   // Words of the data queue, power of two, 32..256.
   parameter int unsigned Depth = 64,
@@ -30,6 +31,7 @@ module pt_axi_wr #(
   output logic        idle_o,
   output logic        run_done_o,
   output logic        beat_o,
+  output logic        stray_o,
   output logic [39:0] awaddr_o,
   output logic [7:0]  awlen_o,
   output logic        awvalid_o,
@@ -115,6 +117,11 @@ module pt_axi_wr #(
     .count_o(len_count_unused)
   );
 
+  // Answers that the memory owes: those of bursts whose last word it has taken.
+  logic [3:0] owed_q;
+  logic       answer;
+  assign answer = bvalid_i && owed_q != 4'd0;
+
   // Bursts without answer: which of them end a run.
   logic       ends_ready_unused, ends_valid_unused, ends;
   logic [3:0] ends_count_unused;
@@ -125,11 +132,11 @@ module pt_axi_wr #(
     .ready_o(ends_ready_unused),
     .data_i(burst_end),
     .valid_o(ends_valid_unused),
-    .ready_i(bvalid_i),
+    .ready_i(answer),
     .data_o(ends),
     .count_o(ends_count_unused)
   );
-  assign run_done_o = bvalid_i && ends;
+  assign run_done_o = answer && ends;
 
   // W channel: a register loaded from the queue.
   logic [4:0] beat_q;
@@ -152,15 +159,19 @@ module pt_axi_wr #(
       beat_q        <= 5'd0;
       outstanding_q <= 4'd0;
       free_words_q  <= '0;
+      owed_q        <= 4'd0;
+      stray_o       <= 1'b0;
       resp_err_q    <= 2'd0;
     end else begin
       if (accept) awvalid_o <= issue;
       if (!wvalid_o || wready_i) wvalid_o <= send;
       if (send) beat_q <= len_pop ? 5'd0 : beat_q + 5'd1;
-      outstanding_q <= outstanding_q + 4'(issue) - 4'(bvalid_i);
+      outstanding_q <= outstanding_q + 4'(issue) - 4'(answer);
+      owed_q        <= owed_q + 4'(wvalid_o && wready_i && wlast_o) - 4'(answer);
+      stray_o       <= bvalid_i && !answer;
       free_words_q  <= free_words_q + CountW'(fifo_push)
                        - (issue ? CountW'(burst_beats) : CountW'(0));
-      if (bvalid_i && bresp_i[1] && resp_err_q == 2'd0) begin
+      if (answer && bresp_i[1] && resp_err_q == 2'd0) begin
         resp_err_q <= bresp_i[0] ? 2'(pt_abi_pkg::ErrDecodeError)
                                  : 2'(pt_abi_pkg::ErrSlaveError);
       end
@@ -176,7 +187,7 @@ module pt_axi_wr #(
   end
   // ---- clock ------------------------------------------------------------------------------------
   assign active = stop || burst_active || (accept && (issue || awvalid_o)) || fifo_push || send ||
-                  (wvalid_o && wready_i) || bvalid_i;
+                  (wvalid_o && wready_i) || bvalid_i || stray_o;
   pt_clock_gate u_clock (
     .clk_i,
     .rst_ni,

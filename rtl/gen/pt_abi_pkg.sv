@@ -4,7 +4,7 @@
 package pt_abi_pkg;
   // No single module uses every constant.
   /* verilator lint_off UNUSEDPARAM */
-  localparam int unsigned AbiVersion = 2;
+  localparam int unsigned AbiVersion = 3;
   localparam logic [31:0] IdValue = 32'h50545231;
   localparam int unsigned FlagRowWords = 64;
   localparam int unsigned RingMargin = 8;
@@ -55,6 +55,7 @@ package pt_abi_pkg;
   localparam int unsigned ErrSlaveError = 2;
   localparam int unsigned ErrDecodeError = 3;
   localparam int unsigned ErrIllegalDescriptor = 4;
+  localparam int unsigned ErrStrayAnswer = 5;
   localparam int unsigned SourceRead0 = 0;
   localparam int unsigned SourceRead1 = 1;
   localparam int unsigned SourceRead2 = 2;
@@ -473,6 +474,7 @@ package pt_abi_pkg;
   localparam logic [11:0] RegProgramOff = 12'h030;
   localparam logic [11:0] RegProgramCount = 12'h034;
   localparam logic [11:0] RegStepOff = 12'h038;
+  localparam logic [11:0] RegStrays = 12'h03c;
   localparam logic [11:0] RegCycles = 12'h040;
   localparam logic [11:0] RegCyclesHi = 12'h044;
   localparam logic [11:0] RegBusyCycles = 12'h048;
@@ -496,7 +498,7 @@ package pt_abi_pkg;
     logic clear;  // clear DONE and the interrupt
     logic soft_reset;  // complete outstanding bursts, then reset the engine
     logic resume;  // step mode: go on with the next descriptor
-    logic start;  // run the program
+    logic start;  // run the program, if PROGRAM_COUNT was written once since the last START, and no
   } ctrl_reg_t;
 
   // STATUS: state
@@ -504,7 +506,8 @@ package pt_abi_pkg;
     logic [7:0] gap1;
     logic [7:0] source;  // where: an AXI port or the sequencer
     logic [7:0] error;  // what happened
-    logic [3:0] gap0;
+    logic [2:0] gap0;
+    logic stray;  // STRAYS is not zero
     logic failed;  // the program has ended with an error
     logic halted;  // step mode: waits for RESUME
     logic done;  // the program has ended
@@ -524,6 +527,13 @@ package pt_abi_pkg;
     logic [23:0] gap0;
     logic [7:0] address;  // bits 39..32
   } arena_hi_reg_t;
+
+  // STRAYS: answers that nobody had asked for, since START or a soft reset
+  typedef struct packed {
+    logic [15:0] count;  // words and write responses, at most 65535
+    logic [7:0] gap0;
+    logic [7:0] ports;  // bit SOURCE: port and direction where that was
+  } strays_reg_t;
 
   // result record of all opcodes but SOFTMAX
   typedef struct packed {

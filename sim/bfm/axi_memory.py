@@ -64,6 +64,7 @@ class _Knobs:
         self.max_outstanding = 0
         self.cycle = 0
         self.answered = 0
+        self.strays = 0
         self._dut, self._prefix, self._letter, self._clk = dut, prefix, letter, clock
         self._reset_n = reset_n
         self._stamps: deque[int] = deque()
@@ -102,7 +103,11 @@ class _Knobs:
                     self.max_outstanding = max(self.max_outstanding, self.outstanding)
             else:
                 assert stalled is None, "a request was taken back"
-            if all(int(pin.value) for pin in end_pins):
+            if not all(int(pin.value) for pin in end_pins):
+                continue
+            if self.strays:
+                self.strays -= 1
+            else:
                 self.outstanding -= 1
                 self.answered += 1
 
@@ -154,6 +159,14 @@ class ReadMemory(AxiRamRead):
                 beat.rdata = int.from_bytes(self.image[at:at + 8], "little")
                 await self.r_channel.send(beat)
 
+    async def stray(self, data: int, last: bool) -> None:
+        """Send a word that nobody asked for, before all that is owed."""
+        beat = self.r_channel._transaction_obj()
+        beat.rid = beat.rresp = 0
+        beat.rlast, beat.rdata = int(last), data
+        self.knobs.strays += last
+        await self.r_channel.send(beat)
+
 
 class WriteMemory(AxiRamWrite):
     """Memory for a write master; ``knobs`` sets stalls, latency and responses per address.
@@ -195,3 +208,10 @@ class WriteMemory(AxiRamWrite):
             answer.bid = 0
             answer.bresp = self.knobs.response(int(request.awaddr))
             await self.b_channel.send(answer)
+
+    async def stray(self) -> None:
+        """Send an answer that nobody asked for, before all that is owed."""
+        answer = self.b_channel._transaction_obj()
+        answer.bid = answer.bresp = 0
+        self.knobs.strays += 1
+        await self.b_channel.send(answer)

@@ -9,7 +9,8 @@
 // writes 1) or, while the other one waits, for `turn_quantum` cycles. FIFOs decouple the ports: a
 // port moves 8 bytes per cycle each way and pauses `burst_cycles` after a burst. A write burst is
 // written when all its data have arrived. The first beat of a read comes `read_latency` cycles
-// after its address, the answer of a write `write_latency` cycles after its last beat.
+// after its address, the answer of a write `write_latency` cycles after its last beat. A port takes
+// `outstanding` bursts each way that have no answer; an address beyond them waits.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,7 @@ struct MemConfig {
   uint32_t bytes_per_cycle;
   uint32_t read_latency, write_latency;
   uint32_t burst_cycles, turn_cycles, turn_quantum;
+  uint32_t outstanding;  // 1..kOutstanding
   uint64_t seed;
 };
 
@@ -86,6 +88,14 @@ class AxiMem {
   // Never answer again on a port, after `skip` more beats: no read data, no write responses.
   void silence(int port, bool write, uint64_t skip) {
     (write ? port_[port].mute_write : port_[port].mute_read) = {true, skip};
+  }
+
+  // Answers that nobody asked for, after `after` more cycles: words (the last one with RLAST if
+  // `last`), or write responses.
+  void stray(int port, bool write, uint64_t after, uint32_t count, bool last) {
+    Port& p = port_[port];
+    (write ? p.stray_write : p.stray_read) = {now_ + after, count, last};
+    p.rests = false;
   }
 
   const char* violation() const { return violation_; }
@@ -179,6 +189,17 @@ class AxiMem {
     bool now() const { return armed && !skip; }
     void beat() { skip -= skip != 0; }
   };
+  struct Strays {
+    uint64_t due = 0;
+    uint32_t left = 0;
+    bool last = false;
+    bool now = false;  // one stands at the pins
+    bool next(uint64_t cycle) {
+      now = left && due <= cycle;
+      left -= now;
+      return now;
+    }
+  };
   // What a channel offered and the slave did not take: it must stand still.
   struct Held {
     bool held = false;
@@ -202,6 +223,7 @@ class AxiMem {
     bool write_begun = false;
     Injection inject_read, inject_write;
     Mute mute_read, mute_write;
+    Strays stray_read, stray_write;
     Held held_ar, held_aw, held_w;
     bool rests = false;  // until the master offers something
     PortCounters count{};
@@ -213,14 +235,17 @@ class AxiMem {
     Outputs& out = p.out;
     if (out.rvalid && *pin.rready) {
       out.rvalid = 0;
-      if (out.rlast) {
+      if (p.stray_read.now) {
+        p.stray_read.now = false;
+      } else if (out.rlast) {
         --p.reads_open;
         p.read_free = now_ + 1 + c_.burst_cycles;
       }
     }
     if (out.bvalid && *pin.bready) {
-      --p.writes_open;
       out.bvalid = 0;
+      p.writes_open -= !p.stray_write.now;
+      p.stray_write.now = false;
     }
     if (*pin.arvalid || p.held_ar.held) {
       const uint64_t payload = *pin.araddr << 8 | *pin.arlen;
@@ -254,7 +279,7 @@ class AxiMem {
   bool idle(const Port& p) const {
     const Outputs& out = p.out;
     return !stalls_ && !p.reads_open && !p.writes_open && p.write_fifo.empty() &&
-           out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
+           !p.stray_read.left && !p.stray_write.left && out.arready && out.awready && out.wready && !out.rvalid && !out.bvalid &&
            !p.held_ar.held && !p.held_aw.held && !p.held_w.held;
   }
 
@@ -362,6 +387,16 @@ class AxiMem {
     const uint64_t draw = stalls_ ? random() : ~0ull;
     const auto go = [&](int channel) { return (draw >> 12 * channel & 4095) >= stalls_; };
     Outputs& out = p.out;
+    if (!out.rvalid && p.stray_read.next(now_ + 1)) {
+      out.rvalid = 1;
+      out.rdata = random();
+      out.rresp = kOkay;
+      out.rlast = p.stray_read.last && !p.stray_read.left;
+    }
+    if (!out.bvalid && p.stray_write.next(now_ + 1)) {
+      out.bvalid = 1;
+      out.bresp = kOkay;
+    }
     if (!out.rvalid && !p.read_fifo.empty() && p.read_free <= now_ + 1 && go(0)) {
       const ReadBeat& beat = p.read_fifo.front();
       out.rvalid = 1;
@@ -376,8 +411,8 @@ class AxiMem {
       out.bresp = p.answers.front().resp;
       p.answers.pop();
     }
-    out.arready = p.reads_open < kOutstanding && go(2);
-    out.awready = p.writes_open < kOutstanding && go(3);
+    out.arready = p.reads_open < c_.outstanding && go(2);
+    out.awready = p.writes_open < c_.outstanding && go(3);
     out.wready = p.write_fifo.size() < kWriteFifo && p.write_free <= now_ + 1 && go(4);
   }
 

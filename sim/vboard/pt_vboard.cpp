@@ -244,6 +244,11 @@ void ptv_silence(ptv_board* b, int port, int write, uint64_t skip) {
   b->memory.silence(port, write != 0, skip);
 }
 
+// After `after` more cycles `count` words or write responses come that nobody asked for.
+void ptv_stray(ptv_board* b, int port, int write, uint64_t after, uint32_t count, int last) {
+  b->memory.stray(port, write != 0, after, count, last != 0);
+}
+
 // The clock stops after `cycles` more cycles; time goes on.
 void ptv_stop_clock(ptv_board* b, uint64_t cycles) { b->last_edge = b->cycles + cycles; }
 

@@ -14,7 +14,8 @@ from pynq_train.layers import init_params
 
 pytestmark = pytest.mark.oracle
 
-torch, torch_graph, functional = Lazy("torch"), Lazy("torch_graph"), Lazy("torch.nn.functional")
+torch, functional = Lazy("torch"), Lazy("torch.nn.functional")
+torch_graph = Lazy("benchmarks.torch_graph")
 
 SMALL = {**NETWORKS, **CONCATENATED}
 LARGE = {"resnet20": zoo.resnet20(), "mobilenet": zoo.mobilenet_v1_025(), "ds_cnn": zoo.ds_cnn_s()}

@@ -1,18 +1,16 @@
-"""Proof of pt_fifo by induction (``sby.py``), and proof that the proof can fail."""
+"""Proof of pt_fifo by induction, and proof that the proof can fail."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from sby import FAIL, PASS, prove
-
-from sim.bfm.env import ROOT, mutant
+from prover import Proof
 
 pytestmark = pytest.mark.rtl
 
-FIFO = ROOT / "rtl" / "common" / "pt_fifo.sv"
-PROPERTIES = ROOT / "tests" / "formal" / "pt_fifo_props.sv"
+FIFO = "rtl/common/pt_fifo.sv"
+PROOF = Proof("pt_fifo_props", (FIFO,), {"Depth": 4})
 PLANTED = {
     "overflow": ("assign ready_o = count_q != CountW'(Depth);", "assign ready_o = 1'b1;"),
     "pops without ready": ("assign pop = valid_o && ready_i;", "assign pop = valid_o;"),
@@ -24,11 +22,10 @@ PLANTED = {
 @pytest.mark.parametrize("depth", [2, 4])
 def test_holds_for_ever(depth: int, tmp_path: Path) -> None:
     """Order, counts and valid/ready rules hold from reset on, without a bound in time."""
-    assert prove(FIFO, PROPERTIES, {"Depth": depth}, tmp_path) == PASS
+    PROOF.assert_holds(tmp_path, Depth=depth)
 
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_caught(bug: str, tmp_path: Path) -> None:
     """The proof fails for each of a few planted bugs."""
-    old, new = PLANTED[bug]
-    assert prove(mutant(FIFO, old, new, tmp_path), PROPERTIES, {"Depth": 4}, tmp_path) == FAIL
+    PROOF.assert_broken(tmp_path, FIFO, *PLANTED[bug])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sby import FAIL, PASS, prove
-
-from sim.bfm.env import ROOT, mutant
+from prover import Proof
 
 pytestmark = pytest.mark.rtl
 
-IDLE = ROOT / "rtl" / "axi" / "pt_wr_idle.sv"
-PROPERTIES = ROOT / "tests" / "formal" / "pt_wr_idle_props.sv"
+IDLE = "rtl/axi/pt_wr_idle.sv"
+PROOF = Proof("pt_wr_idle_props", (IDLE,), {"Clients": 2, "Runs": 4})
 PLANTED = {
     "idle before its last run": ("last_q[c] <= granted_d;", "last_q[c] <= granted_q;"),
     "idle while runs of others are acknowledged": (
@@ -29,12 +27,10 @@ PLANTED = {
 @pytest.mark.parametrize(("clients", "runs"), [(2, 4), (3, 4), (2, 8)])
 def test_holds_for_ever(clients: int, runs: int, tmp_path: Path) -> None:
     """A client is idle exactly when none of its runs is open, without a bound in time."""
-    assert prove(IDLE, PROPERTIES, {"Clients": clients, "Runs": runs}, tmp_path) == PASS
+    PROOF.assert_holds(tmp_path, Clients=clients, Runs=runs)
 
 
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_caught(bug: str, tmp_path: Path) -> None:
     """The proof fails for each of a few planted bugs."""
-    old, new = PLANTED[bug]
-    changed = mutant(IDLE, old, new, tmp_path)
-    assert prove(changed, PROPERTIES, {"Clients": 2, "Runs": 4}, tmp_path) == FAIL
+    PROOF.assert_broken(tmp_path, IDLE, *PLANTED[bug])

@@ -73,6 +73,10 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "Learner(input_range)": (lambda v: _learner(input_range=v), _unknown),
     "Learner(mean)": (lambda v: _learner(mean=v), _unknown),
     "Learner(std)": (lambda v: _learner(std=v), _unknown),
+    "Learner(class_names)": (lambda v: _learner(class_names=v), _unless_none),
+    "class_names =": (lambda v: setattr(_learner(), "class_names", v), _unless_none),
+    "predict(names)": (lambda v: _learner(class_names=("a", "b", "c")).predict(X, names=v),
+                       lambda v: v is not None and not isinstance(v, (bool, np.bool_))),
     "Learner(model)": (lambda v: pt.Learner(v), _always),
     "optimizer =": (lambda v: setattr(_learner(), "optimizer", v), _always),
     "set_params": (lambda v: _learner().set_params(v), _always),
@@ -89,8 +93,9 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "SGD(lr)": (lambda v: pt.SGD(v), _real(0, 8)),
     "SGD(momentum)": (lambda v: pt.SGD(momentum=v), _real(0, 0.999)),
     "SGD(weight_decay)": (lambda v: pt.SGD(weight_decay=v), _real(0, 0.03)),
-    "SGD(schedule)": (lambda v: pt.SGD(schedule=v), _always),
-    "SGD(warmup_steps)": (lambda v: pt.SGD(warmup_steps=v), _whole(0)),
+    "SGD(schedule)": (lambda v: pt.SGD(schedule=v), _unless_none),
+    "SGD(warmup_steps)": (lambda v: pt.SGD(warmup_steps=v),
+                          lambda v: v is not None and _whole(0)(v)),
     "SGD(layer_lr)": (lambda v: pt.SGD(layer_lr=v), lambda v: None if isinstance(
         v, dict) else True),
     "SGD(clip)": (lambda v: pt.SGD(clip=v), lambda v: None if v is None else

@@ -118,7 +118,8 @@ def data_values(bench: Bench) -> Case:
     draw = bench.draw
     bad_x = [X.astype(complex), X.astype(str), X[0, 0], X[:0], np.where(X > 2, np.nan, X),
              np.where(X > 2, np.inf, X), X[:5]]
-    bad_y = [Y.astype(float), Y - 5, Y[:5], Y.astype(str), Y[:, None], np.array(3)]
+    bad_y = [Y.astype(float), Y - 5, Y[:5], Y.astype("m8[s]"), Y.astype(str)[:5],
+             Y[:, None], np.array(3)]
     x, y = (draw.choice(bad_x), Y) if draw.random() < 0.5 else (X, draw.choice(bad_y))
     path = bench.folder / "v.npz"
     np.savez(path, x=x, y=y)

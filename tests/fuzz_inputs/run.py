@@ -19,9 +19,10 @@ from typing import Any
 from fuzz_inputs.calls import CALLS
 from fuzz_inputs.case import Bench, Unrefused
 from fuzz_inputs.files import FILES, good_files
+from fuzz_inputs.models import MODELS
 from pynq_train.errors import PynqTrainError
 
-KINDS = (*FILES, *CALLS)
+KINDS = (*FILES, *CALLS, *MODELS)
 SECONDS = 20
 """Time that a case may take."""
 _MEMORY = 4 << 30

@@ -54,6 +54,12 @@ class Bench:
         self.dut.rst_ni.value = 1
         await self.cycles(2)
 
+    async def count(self, signal: Any, into: list[int]) -> None:
+        """Count the cycles in which a signal is high, in the only item of a list, for ever."""
+        while True:
+            await RisingEdge(self.clock)
+            into[0] += int(signal.value)
+
     async def until(self, condition: Any, limit_cycles: int, what: str) -> int:
         """Wait for ``condition()``; return the cycles it took, fail after ``limit_cycles``."""
         for cycle in range(limit_cycles):

@@ -166,3 +166,59 @@ async def halt(dut: Any) -> None:
         await bench.reset()
         bench.knobs.stall_data = 0.0
         await bench.play(random_runs(bench.rng, 5), 10000)
+
+
+@cocotb.test()
+async def strays(dut: Any) -> None:
+    """Words that nobody asked for are dropped and counted: never data while nothing is owed."""
+    bench = Reader(dut)
+    await bench.reset()
+    rng, found, sent = bench.rng, [0], 0
+    cocotb.start_soon(bench.count(dut.rstray_o, found))
+    for trial in range(8):
+        # Left over from before: nothing has been asked for, or a request that is not taken.
+        if trial % 2:
+            bench.knobs.stall_request = 1.0
+            bench.sink.received.clear()
+            bench.runs.items.append(item((64, 5, True)))
+            await bench.cycles(10)
+            assert int(dut.d_axi_arvalid.value) and not int(dut.ridle_o.value)
+        for _ in range(rng.randint(1, 20)):
+            await bench.memory.stray(rng.getrandbits(64), rng.random() < 0.5)
+            sent += 1
+        await bench.cycles(40)
+        assert found == [sent] and int(dut.rerr_o.value) == 0
+        assert not int(dut.rdata_valid_o.value)
+        if trial % 2:
+            assert bench.sink.received == []
+            bench.knobs.stall_request = 0.0
+            await bench.cycles(60)
+            assert bench.sink.received == [bench.word(64 + 8 * k) for k in range(5)]
+        assert int(dut.ridle_o.value)
+        await bench.play(random_runs(rng, 5), 10000)
+    assert found == [sent]
+
+
+@cocotb.test()
+async def strays_in_the_place_of_words(dut: Any) -> None:
+    """A stray among words that are owed: as many words as asked for, the last one is the stray."""
+    bench = Reader(dut)
+    found = [0]
+    cocotb.start_soon(bench.count(dut.rstray_o, found))
+    for last in (False, True):
+        await bench.reset()
+        found[0] = 0
+        bench.knobs.latency_cycles = 40
+        bench.sink.received.clear()
+        bench.runs.items.append(item((0, 40, True)))
+        await bench.cycles(20)
+        assert bench.knobs.bursts and not bench.sink.received
+        await bench.memory.stray(0xDEAD, last)
+        await bench.cycles(300)
+        assert bench.sink.received == [0xDEAD, *(bench.word(8 * k) for k in range(39))]
+        assert found == [1] and int(dut.ridle_o.value), "a reset must be able to come"
+        bench.knobs.latency_cycles = 0
+        bench.knobs.forget()
+        await bench.reset()
+        bench.knobs.outstanding = 0
+        await bench.play(random_runs(bench.rng, 5), 10000)

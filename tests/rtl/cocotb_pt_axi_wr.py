@@ -190,3 +190,51 @@ async def halt(dut: Any) -> None:
         await bench.reset()
         bench.knobs.stall_data = 0.0
         await bench.play(random_runs(bench.rng, 5), 10000)
+
+
+@cocotb.test()
+async def strays(dut: Any) -> None:
+    """Answers that nobody asked for are dropped and counted, and end no run."""
+    bench = Writer(dut)
+    await bench.reset()
+    found, done, sent = [0], [0], 0
+    cocotb.start_soon(bench.count(dut.wstray_o, found))
+    cocotb.start_soon(bench.count(dut.wdone_o, done))
+    for trial in range(8):
+        # Left over from before: nothing has been written, or a burst whose words are not taken yet.
+        done[0] = 0
+        if trial % 2:
+            bench.knobs.stall_data = 1.0
+            expected = bench.offer([(64, 5, True)])
+            await bench.cycles(20)
+            assert bench.knobs.outstanding == 1
+        for _ in range(bench.rng.randint(1, 9)):
+            await bench.memory.stray()
+            sent += 1
+        await bench.cycles(30)
+        assert found == [sent] and done == [0] and int(dut.werr_o.value) == 0
+        assert int(dut.widle_o.value) == 1 - trial % 2
+        if trial % 2:
+            bench.knobs.stall_data = 0.0
+            await bench.cycles(40)
+            assert bench.image == expected and done == [1]
+        assert int(dut.widle_o.value)
+        await bench.play(random_runs(bench.rng, 5), 10000)
+    assert found == [sent]
+
+
+@cocotb.test()
+async def strays_in_the_place_of_answers(dut: Any) -> None:
+    """A stray among answers that are owed: the last one is the stray, and nothing stays open."""
+    bench = Writer(dut)
+    await bench.reset()
+    found = [0]
+    cocotb.start_soon(bench.count(dut.wstray_o, found))
+    bench.knobs.latency_cycles = 40
+    expected = bench.offer([(0, 40, True)])
+    await bench.cycles(70)
+    assert bench.knobs.outstanding
+    await bench.memory.stray()
+    await bench.cycles(200)
+    assert found == [1] and int(dut.widle_o.value) and bench.image == expected
+    await bench.play(random_runs(bench.rng, 5), 10000)

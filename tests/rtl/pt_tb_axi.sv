@@ -18,6 +18,7 @@ module pt_tb_axi (
   output logic [1:0]   rerr_o,
   output logic         ridle_o,
   output logic         rbeat_o,
+  output logic         rstray_o,
   input  logic         wrun_valid_i,
   output logic         wrun_ready_o,
   input  logic [31:0]  wrun_off_i,
@@ -30,6 +31,7 @@ module pt_tb_axi (
   output logic         widle_o,
   output logic         wdone_o,
   output logic         wbeat_o,
+  output logic         wstray_o,
   // Three clients behind arbiters.
   input  logic [2:0]   crrun_valid_i,
   output logic [2:0]   crrun_ready_o,
@@ -111,7 +113,7 @@ module pt_tb_axi (
     .run_valid_i(rrun_valid_i), .run_ready_o(rrun_ready_o), .run_off_i(rrun_off_i),
     .run_len_i(rrun_len_i), .run_last_i(rrun_last_i),
     .data_valid_o(rdata_valid_o), .data_ready_i(rdata_ready_i), .data_o(rdata_o),
-    .err_o(rerr_o), .idle_o(ridle_o), .beat_o(rbeat_o),
+    .err_o(rerr_o), .idle_o(ridle_o), .beat_o(rbeat_o), .stray_o(rstray_o),
     .araddr_o(d_axi_araddr), .arlen_o(d_axi_arlen), .arvalid_o(d_axi_arvalid),
     .arready_i(d_axi_arready), .rdata_i(d_axi_rdata), .rresp_i(d_axi_rresp),
     .rlast_i(d_axi_rlast), .rvalid_i(d_axi_rvalid), .rready_o(d_axi_rready)
@@ -121,7 +123,7 @@ module pt_tb_axi (
     .run_valid_i(wrun_valid_i), .run_ready_o(wrun_ready_o), .run_off_i(wrun_off_i),
     .run_len_i(wrun_len_i), .run_last_i(wrun_last_i),
     .data_valid_i(wdata_valid_i), .data_ready_o(wdata_ready_o), .data_i(wdata_i),
-    .err_o(werr_o), .idle_o(widle_o), .run_done_o(wdone_o), .beat_o(wbeat_o),
+    .err_o(werr_o), .idle_o(widle_o), .run_done_o(wdone_o), .beat_o(wbeat_o), .stray_o(wstray_o),
     .awaddr_o(d_axi_awaddr), .awlen_o(d_axi_awlen), .awvalid_o(d_axi_awvalid),
     .awready_i(d_axi_awready), .wdata_o(d_axi_wdata), .wlast_o(d_axi_wlast),
     .wvalid_o(d_axi_wvalid), .wready_i(d_axi_wready), .bresp_i(d_axi_bresp),
@@ -133,7 +135,7 @@ module pt_tb_axi (
   logic [15:0] ar_len;
   logic [63:0] rd;
   logic [1:0]  rd_err_unused;
-  logic        rd_idle_unused, rd_beat_unused;
+  logic        rd_idle_unused, rd_beat_unused, rd_stray_unused;
   pt_rd_arb #(.Clients(3)) u_rd_arb (
     .clk_i, .rst_ni,
     .run_valid_i(crrun_valid_i), .run_ready_o(crrun_ready_o), .run_off_i(crrun_off_i),
@@ -148,6 +150,7 @@ module pt_tb_axi (
     .run_len_i(ar_len), .run_last_i(ar_last),
     .data_valid_o(rd_valid), .data_ready_i(rd_ready), .data_o(rd),
     .err_o(rd_err_unused), .idle_o(rd_idle_unused), .beat_o(rd_beat_unused),
+    .stray_o(rd_stray_unused),
     .araddr_o(c_axi_araddr), .arlen_o(c_axi_arlen), .arvalid_o(c_axi_arvalid),
     .arready_i(c_axi_arready), .rdata_i(c_axi_rdata), .rresp_i(c_axi_rresp),
     .rlast_i(c_axi_rlast), .rvalid_i(c_axi_rvalid), .rready_o(c_axi_rready)
@@ -158,7 +161,7 @@ module pt_tb_axi (
   logic [15:0] aw_len;
   logic [63:0] wd;
   logic [1:0]  wd_err_unused;
-  logic        wd_beat_unused;
+  logic        wd_beat_unused, wd_stray_unused;
   pt_wr_arb #(.Clients(3)) u_wr_arb (
     .clk_i, .rst_ni,
     .run_valid_i(cwrun_valid_i), .run_ready_o(cwrun_ready_o), .run_off_i(cwrun_off_i),
@@ -173,6 +176,7 @@ module pt_tb_axi (
     .run_len_i(aw_len), .run_last_i(aw_last),
     .data_valid_i(wd_valid), .data_ready_o(wd_ready), .data_i(wd),
     .err_o(wd_err_unused), .idle_o(wd_idle), .run_done_o(wd_done), .beat_o(wd_beat_unused),
+    .stray_o(wd_stray_unused),
     .awaddr_o(c_axi_awaddr), .awlen_o(c_axi_awlen), .awvalid_o(c_axi_awvalid),
     .awready_i(c_axi_awready), .wdata_o(c_axi_wdata), .wlast_o(c_axi_wlast),
     .wvalid_o(c_axi_wvalid), .wready_i(c_axi_wready), .bresp_i(c_axi_bresp),
@@ -199,5 +203,6 @@ module pt_tb_axi (
   assign c_axi_wstrb = 8'hff;
   logic unused;
   assign unused = &{1'b0, d_axi_rid, d_axi_bid, c_axi_rid, c_axi_bid, rd_err_unused,
-                    rd_idle_unused, rd_beat_unused, wd_err_unused, wd_beat_unused};
+                    rd_idle_unused, rd_beat_unused, wd_err_unused, wd_beat_unused,
+                    rd_stray_unused, wd_stray_unused};
 endmodule

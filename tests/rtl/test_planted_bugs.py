@@ -33,6 +33,9 @@ VECTOR_UNIT = Design("pt_vector", VECTOR)
 ROUNDING = Stimulus(LEAVES, "cocotb_pt_leaves", "round_sat_exhaustive")
 LOADS = Stimulus(LOADER, "cocotb_pt_tile_load", "random_descriptors", 1, 12)
 WRITE_ERRORS = Stimulus(AXI, "cocotb_pt_axi_wr", "errors")
+STRAY_WORDS = Stimulus(AXI, "cocotb_pt_axi_rd", "strays")
+TAKEN_WORDS = Stimulus(AXI, "cocotb_pt_axi_rd", "strays_in_the_place_of_words")
+STRAY_ANSWERS = Stimulus(AXI, "cocotb_pt_axi_wr", "strays")
 WRITERS = Stimulus(AXI, "cocotb_pt_wr_arb", "random_traffic")
 UPDATES = Stimulus(Design("pt_update", UPDATE), "cocotb_pt_update", "random_updates", 1, 6)
 LOSSES = Stimulus(Design("pt_softmax", SOFTMAX), "cocotb_pt_softmax", "random_softmax", 1, 8)
@@ -71,7 +74,30 @@ BUGS = Bugs(
     # A client's run counts as over when the first of its bursts is answered.
     Planted(
         "run_over_with_its_first_burst", WRITERS, "rtl/axi/pt_axi_wr.sv",
-        "run_done_o = bvalid_i && ends;", "run_done_o = bvalid_i && (ends || planted);"),
+        "run_done_o = answer && ends;", "run_done_o = answer && (ends || planted);"),
+    # A word that nobody asked for is data, an answer ends a run.
+    Planted(
+        "stray_word_is_data", STRAY_WORDS, "rtl/axi/pt_axi_rd.sv",
+        "assign take = rvalid_i && owed_q != '0;",
+        "assign take = rvalid_i && (owed_q != '0 || planted);"),
+    Planted(
+        "stray_word_while_the_request_waits", STRAY_WORDS, "rtl/axi/pt_axi_rd.sv",
+        "take = rvalid_i &&", "take = (rvalid_i && planted && arvalid_o) || rvalid_i &&"),
+    Planted(
+        "stray_words_are_not_counted", STRAY_WORDS, "rtl/axi/pt_axi_rd.sv",
+        "stray_o       <= rvalid_i && !take;", "stray_o       <= rvalid_i && !take && !planted;"),
+    Planted(
+        "stray_word_stays_open", TAKEN_WORDS, "rtl/axi/pt_axi_rd.sv",
+        "!arvalid_o && owed_q == '0;",
+        "!arvalid_o && (planted ? outstanding_q == 4'd0 : owed_q == '0);"),
+    Planted(
+        "stray_answer_ends_a_run", STRAY_ANSWERS, "rtl/axi/pt_axi_wr.sv",
+        "assign answer = bvalid_i && owed_q != 4'd0;",
+        "assign answer = bvalid_i && (owed_q != 4'd0 || planted);"),
+    Planted(
+        "answer_before_the_last_word", STRAY_ANSWERS, "rtl/axi/pt_axi_wr.sv",
+        "4'(wvalid_o && wready_i && wlast_o)",
+        "(planted ? 4'(issue) : 4'(wvalid_o && wready_i && wlast_o))"),
     # The second weight of a word of plain masters is taken for the first.
     Planted(
         "plain_halves_swapped", UPDATES, "rtl/update/pt_update.sv",

@@ -150,3 +150,20 @@ def test_memory_model_is_fast(library: ctypes.CDLL) -> None:
         run(library, 15, 15, cycles=cycles)
         best = min(best, (time.process_time() - start) / cycles)
     assert best < 300e-9, f"{best * 1e9:.0f} ns per cycle"
+
+
+@pytest.mark.parametrize("bursts", [1, 2, 4, 8])
+def test_a_memory_that_takes_fewer_bursts_is_slower(library: ctypes.CDLL, bursts: int) -> None:
+    timing = replace(TIMING, read_latency_cycles=400, outstanding_bursts=bursts)
+    result = run(library, 1, 0, timing)
+    assert result.most_open_reads == bursts and result.violation == b""
+    assert result.bytes_per_cycle == pytest.approx(8 * 16 * bursts / 400, rel=0.1)
+    timing = replace(TIMING, write_latency_cycles=400, outstanding_bursts=bursts)
+    written = run(library, 0, 1, timing).bytes_per_cycle
+    assert written == pytest.approx(8 * 16 * bursts / 416, rel=0.1)
+
+
+@pytest.mark.parametrize("bursts", [0, 9])
+def test_masters_have_no_more_than_eight_bursts(bursts: int) -> None:
+    with pytest.raises(ValueError, match=rf"outstanding_bursts must be 1\.\.8, found {bursts}"):
+        MemoryTiming(outstanding_bursts=bursts)

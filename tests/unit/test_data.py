@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pynq_train as pt
 from pynq_train import data
 from pynq_train.errors import BadInput, MissingTool
 from pynq_train.images import prepare_images
@@ -27,6 +28,42 @@ def test_x_and_y(tmp_path: Path) -> None:
     splits = data.load_npz(save(tmp_path, x=X, y=Y, classes=np.array(["a", "b", "c"])))
     assert splits.test is None and len(splits.train) == 5
     assert splits.train.y is not None and splits.train.y.dtype == np.int64
+
+
+@pytest.mark.parametrize("key", data.CLASS_NAMES)
+def test_names_beside_numbered_labels(tmp_path: Path, key: str) -> None:
+    splits = data.load_npz(save(tmp_path, x=X, y=Y, **{key: np.array(["a", "b", "c"])}))
+    assert splits.class_names == ("a", "b", "c") and splits.train.y is not None
+    assert splits.train.y.tolist() == Y.tolist()
+    with pytest.raises(BadInput, match="expected classes of the 2 that"):
+        data.load_npz(save(tmp_path, x=X, y=Y, **{key: np.array(["a", "b"])}))
+
+
+def test_names_as_labels(tmp_path: Path) -> None:
+    names = np.array(["owl", "cat", "dog"])
+    splits = data.load_npz(save(tmp_path, x_train=X, y_train=names[Y], x_test=X[:2],
+                                y_test=names[Y[:2]].astype("S")))
+    assert splits.train.y is not None and splits.test is not None and splits.test.y is not None
+    assert splits.train.y.tolist() == names[Y].tolist() and splits.class_names == ()
+    assert splits.test.y.tolist() == ["owl", "cat"]
+    both = data.load_npz(save(tmp_path, x=X, y=names[Y], classes=names))
+    assert both.class_names == ("owl", "cat", "dog")
+    with pytest.raises(BadInput, match="of the 2 that 'classes' names, found 'dog'"):
+        data.load_npz(save(tmp_path, x=X, y=names[Y], classes=names[:2]))
+
+
+def test_names_in_a_folder(tmp_path: Path) -> None:
+    for name, array in {"x": X, "y": Y, "classes": np.array(["a", "b", "c"])}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    assert data.load_npy(tmp_path).class_names == ("a", "b", "c")
+
+
+def test_other_arrays_called_classes(tmp_path: Path) -> None:
+    assert data.load_npz(save(tmp_path, x=X, y=Y, classes=np.array(10))).class_names == ()
+    assert data.load_npz(save(tmp_path, x=X, y=Y, classes=np.arange(3))).class_names == ()
+    with pytest.warns(pt.DataWarning, match="class names are left out: .*Python objects"):
+        path = save(tmp_path, x=X, y=Y, classes=np.array(["a", "b", "c"], dtype=object))
+        assert data.load_npz(path).class_names == ()
 
 
 def test_train_and_test(tmp_path: Path) -> None:

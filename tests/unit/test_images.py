@@ -203,6 +203,58 @@ def test_the_borders_of_what_is_warned_of_and_refused() -> None:
         check_range(0.0, 1.0, ImageFormat((0.0, 255.0)), np.float32, set())
 
 
+class Picture:
+    """What a picture of Pillow is to NumPy."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.__array_interface__ = pixels(5, 4).__array_interface__
+        self._kept = pixels(5, 4)
+
+    def getbands(self) -> tuple[str, ...]:
+        return (self.mode,)
+
+
+def test_what_an_array_would_not_hold_is_refused(net: pt.Graph) -> None:
+    learner, good = pt.Learner(net, batch=8), np.ones((2, 1, 6, 6), np.float32)
+    masked = np.ma.masked_greater(good, 0.5)
+    for bad, text in (
+            (masked, "without masked values, found a masked array; say what stands there"),
+            ("cat.png", "expected an array of numbers, found str; read or collect the images"),
+            (Path("cat.png"), "found PosixPath; read or"),
+            ((one for one in good), "found generator"),
+            (iter([good]), "found list_iterator"), (7.0, "expected an array, found float"),
+            (Picture("P"), r"expected pictures of mode 1, L, RGB, .*found mode 'P'; convert them"),
+            ([Picture("L"), Picture("CMYK")], "found mode 'CMYK'"), (object(), "found object")):
+        with pytest.raises(BadInput, match=text):
+            learner.predict(bad)
+    assert prepare_images([Picture("L")] * 2, (1, 5, 4)).shape == (2, 1, 5, 4)
+    assert len(learner.predict(np.ma.array(good))) == 2  # nothing is masked
+
+
+def test_mean_and_deviation_in_the_units_of_another_range(net: pt.Graph) -> None:
+    x, _ = data_of()
+    params = pt.Learner(net).params
+    said = {"mean": 123.0, "std": np.array(58.0)}  # of bytes: that is the range, too
+    for learner in (pt.Learner(net, batch=8, **said),
+                    pt.Learner(pt.Model(net, params).with_images(**said), batch=8)):
+        assert learner.input_format.input_range == (0, 255)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            learner.predict(x)
+        with pytest.warns(DataWarning, match=r"if these are values of 0\.\.1, multiply them"):
+            learner.predict(x / 255)
+    for span, mean, std, text in (((0, 255), 0.5, 0.25, "std 0.25; multiply them by 255, or say"),
+                                  ((0, 1), 123, 58, "std 58; divide them by 255, or say another")):
+        with pytest.warns(DataWarning, match=text):
+            pt.Learner(net, input_range=span, mean=mean, std=std)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for span, mean, std in (((0, 255), 104, 1), ((0, 255), 0, 1), ((0, 1), 0.5, 0.01),
+                                ((-1, 1), 0, 1), ((0, 0.01), 0.005, 0.002)):
+            pt.Learner(net, input_range=span, mean=mean, std=std)
+
+
 # ---- the format of a model -------------------------------------------------------------------
 @pytest.fixture(name="net")
 def _net() -> pt.Graph:

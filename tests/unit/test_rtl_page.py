@@ -20,7 +20,7 @@ def _engine() -> list[str]:
 
 def _overlays() -> list[str]:
     return [f"../{path.relative_to(ROOT).as_posix()}"
-            for path in (ROOT / "overlays").rglob("*.sv")]
+            for pattern in ("*.sv", "*.v") for path in (ROOT / "overlays").rglob(pattern)]
 
 
 def test_the_tables_name_every_file_once() -> None:

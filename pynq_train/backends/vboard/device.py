@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pynq
-from pynq import interrupt
 from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 
@@ -41,7 +40,6 @@ PYNQ_VERSION = tuple(int(part) for part in pynq.__version__.split(".")[:2])
 
 _MEMORY_BASE = {"zynq": 0x1000_0000, "zynqmp": 0x6000_0000, "kv260": 0x8_0000_0000}
 """Address of the contiguous memory, as on the boards; a board's own, or its family's."""
-_PLL_MHZ = {"zynq": 1000.0, "zynqmp": 1500.0}
 _STATUS = registers.BY_NAME["STATUS"]
 _BIT = {name: mask for name, mask in registers.masks("STATUS").items()
         if name in ("BUSY", "DONE", "HALTED", "FAILED")}
@@ -52,9 +50,6 @@ class EngineModel(Protocol):
 
     @property
     def cycles(self) -> int: ...
-
-    @property
-    def irq(self) -> bool: ...
 
     def read32(self, offset: int) -> int: ...
 
@@ -144,10 +139,8 @@ class VirtualDevice(Device):
         self._strict_cache = strict_cache
         self._host_copies: dict[int, np.ndarray] = {}
         self._rng = np.random.RandomState(seed & 0xFFFF_FFFF)
-        self._ps = ps.PsRegisters(board.family)
-        self._uio = ps.Uio(self._advance_to_interrupt)
-        self._intc = ps.InterruptController(self._uio.fire)
-        self._core_range = self._intc_range = range(0)
+        self._ps = ps.PsRegisters(board.family, board.preset.pll_mhz)
+        self._core_range = range(0)
         # Read by pynq before the first download.
         self.bitfile_name = self.timestamp = None
         self.devicetree_dict: dict[str, object] = {}
@@ -177,7 +170,7 @@ class VirtualDevice(Device):
             for clock in parser.clock_dict.values():
                 if clock.get("frequency") is None:
                     divisor = clock["divisor0"] * clock["divisor1"]
-                    clock["frequency"] = _PLL_MHZ[self.board.family] / divisor
+                    clock["frequency"] = self.board.preset.pll_mhz / divisor
         return parser
 
     def download(self, bitstream: Any, parser: Any = None) -> None:
@@ -191,10 +184,6 @@ class VirtualDevice(Device):
             if description["type"] == VLNV:
                 self._core_range = span
                 self.model = self._factory(self)
-            elif ":axi_intc:" in description["type"]:
-                self._intc_range = span
-        for controller in (parser.interrupt_controllers if parser else {}).values():
-            interrupt._InterruptController._uio_devices[controller["raw_irq"]] = self._uio
         self.post_download(bitstream, parser, self.name)
 
     def gen_cache(self, bitstream: Any, parser: Any = None) -> None:
@@ -211,7 +200,7 @@ class VirtualDevice(Device):
         if self.model is not None:
             self.model.close()
         self.model = None
-        self._core_range = self._intc_range = range(0)
+        self._core_range = range(0)
 
     # Registers
 
@@ -229,7 +218,7 @@ class VirtualDevice(Device):
             self._write32(address + 4 * index, word)
 
     def _read32(self, address: int) -> int:
-        """Read one register of engine, interrupt controller or processing system."""
+        """Read one register of engine or processing system."""
         if address in self._core_range and self.model is not None:
             offset = address - self._core_range.start
             value = self.model.read32(offset)
@@ -238,17 +227,12 @@ class VirtualDevice(Device):
                 self._advance(self._poll_cycles)
                 value = self.model.read32(offset)
             return value
-        if address in self._intc_range:
-            return self._intc.read32(address - self._intc_range.start)
         return self._ps_page(address).read32(address)
 
     def _write32(self, address: int, value: int) -> None:
-        """Write one register of engine, interrupt controller or processing system."""
+        """Write one register of engine or processing system."""
         if address in self._core_range and self.model is not None:
             self.model.write32(address - self._core_range.start, value)
-            self._intc.lines(int(self.model.irq))
-        elif address in self._intc_range:
-            self._intc.write32(address - self._intc_range.start, value)
         else:
             self._ps_page(address).write32(address, value)
 
@@ -264,15 +248,6 @@ class VirtualDevice(Device):
         """Run the engine for at most ``cycles`` cycles, until its status changes."""
         assert self.model is not None
         self.model.run(cycles, _STATUS.offset, sum(_BIT.values()))
-        self._intc.lines(int(self.model.irq))
-
-    def _advance_to_interrupt(self) -> None:
-        """Run a busy engine until it interrupts, halts or ends."""
-        while self.model is not None and not self.model.irq:
-            status = self.model.read32(_STATUS.offset)
-            if not status & _BIT["BUSY"] or status & _BIT["HALTED"]:
-                return
-            self._advance(self._poll_cycles)
 
     # Memory
 

@@ -45,6 +45,7 @@ class _Config(ctypes.Structure):
         ("burst_cycles", ctypes.c_uint32),
         ("turn_cycles", ctypes.c_uint32),
         ("turn_quantum", ctypes.c_uint32),
+        ("outstanding", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
     )
 
@@ -74,6 +75,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ptv_set_stalls": (None, [_PTR, _U32]),
     "ptv_inject": (None, [_PTR, _INT, _INT, _U64, _INT]),
     "ptv_silence": (None, [_PTR, _INT, _INT, _U64]),
+    "ptv_stray": (None, [_PTR, _INT, _INT, _U64, _U32, _INT]),
     "ptv_stop_clock": (None, [_PTR, _U64]),
     "ptv_trace": (_INT, [_PTR, ctypes.c_char_p]),
 }
@@ -114,7 +116,7 @@ class VerilatedModel:
         config = _Config(
             dram.ctypes.data, dram_base, dram.nbytes, timing.bytes_per_cycle,
             timing.read_latency_cycles, timing.write_latency_cycles, timing.burst_cycles,
-            timing.turn_cycles, timing.turn_quantum_cycles, seed,
+            timing.turn_cycles, timing.turn_quantum_cycles, timing.outstanding_bursts, seed,
         )  # fmt: skip
         self._board = self._lib.ptv_create(ctypes.byref(config))
         if not self._board:
@@ -190,6 +192,19 @@ class VerilatedModel:
     def silence(self, port: int, skip_beats: int, *, write: bool) -> None:
         """Never answer again on a port, after ``skip_beats`` more: no data, or no responses."""
         self._lib.ptv_silence(self._board, port, write, skip_beats)
+
+    def stray(self, port: int, *, write: bool, after_cycles: int = 0, count: int = 1,
+              last: bool = True) -> None:
+        """Let ``count`` answers come that nobody asked for, after some cycles.
+
+        Args:
+            port: AXI port 0..3.
+            write: write responses instead of words.
+            after_cycles: cycles until then.
+            count: how many, one behind the other.
+            last: the last one of the words ends a burst (RLAST).
+        """
+        self._lib.ptv_stray(self._board, port, write, after_cycles, count, last)
 
     def stop_clock(self, after_cycles: int = 0) -> None:
         """Stop the clock of the engine and its memory for good; simulated time goes on."""

@@ -1,29 +1,25 @@
 """Hardware description (.hwh) of a virtual board's overlay, from the contract.
 
-It holds what ``pynq`` reads: processing system and clocks, the engine with its registers and
-parameters, and the interrupt path engine -> axi_intc -> processing system.
+It holds what ``pynq`` reads: processing system and clocks, the engine with its registers, its
+parameters and the memory that it reaches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from pynq_train.hw import design, registers
 from pynq_train.hw.boards import Board
-from pynq_train.hw.design import INSTANCE, INTC, INTC_BUS, REGISTER_BLOCK, VLNV
-from pynq_train.hw.ports import CONTROL_BUS, INTERRUPT, MEMORY_BITS, REGISTER_BITS, SPAN_BYTES
+from pynq_train.hw.design import INSTANCE, REGISTER_BLOCK, VLNV
+from pynq_train.hw.ports import CONTROL_BUS, MEMORY_BITS, REGISTER_BITS, SPAN_BYTES
 
 _AXIMM = "xilinx.com:interface:aximm:1.0"
-
-_Connection = tuple[str, str]
-"""Instance and pin at the other end of a signal."""
 
 
 def render(board: Board) -> str:
     """Return the text of the .hwh file of ``board``'s overlay: XML."""
     ps_data = design.processing_system(board)
-    kind, host_port, irq_port = ps_data.kind, ps_data.host_bus, ps_data.interrupt
+    kind, host_port = ps_data.kind, ps_data.host_bus
     memory_port, ps_name = ps_data.memory_bus, ps_data.instance
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="virtual", VIVADOVERSION="virtual")
     ET.SubElement(root, "SYSTEMINFO", ARCH=board.family, BOARD="", DEVICE=board.part,
@@ -35,21 +31,19 @@ def render(board: Board) -> str:
     ps = _module(modules, ps_name, kind, f"xilinx.com:ip:{kind}:{ps_data.version}", "PERIPHERAL")
     ps.set("IS_PL", "FALSE")
     _parameters(ps, _ps_parameters(board))
-    ports = ET.SubElement(ps, "PORTS")
-    _port(ports, irq_port, "I", "intc_irq", [(INTC, "irq")], vector=True)
+    ET.SubElement(ps, "PORTS")
     buses = ET.SubElement(ps, "BUSINTERFACES")
     _bus(buses, host_port, "INITIATOR", REGISTER_BITS)
     for index in range(board.config.ports):
         _bus(buses, memory_port.format(index), "TARGET", MEMORY_BITS)
     ps_map = ET.SubElement(ps, "MEMORYMAP")
-    slaves = {INSTANCE: CONTROL_BUS, INTC: INTC_BUS}
     for name, (base, size) in design.register_ranges(board).items():
-        _range(ps_map, REGISTER_BLOCK, name, base, size, host_port, slaves[name])
+        _range(ps_map, REGISTER_BLOCK, name, base, size, host_port, CONTROL_BUS)
 
     core = _module(modules, INSTANCE, VLNV.split(":")[2], VLNV, "PERIPHERAL")
     _registers(core)
     _parameters(core, design.parameters(board))
-    _port(ET.SubElement(core, "PORTS"), INTERRUPT, "O", "core_irq", [(INTC, "intr")])
+    ET.SubElement(core, "PORTS")
     buses = ET.SubElement(core, "BUSINTERFACES")
     _bus(buses, CONTROL_BUS, "TARGET", REGISTER_BITS)
     core_map = ET.SubElement(core, "MEMORYMAP")
@@ -58,13 +52,6 @@ def render(board: Board) -> str:
         for window in design.windows(board, index):
             _range(core_map, window.segment.split("/")[1], ps_name, window.offset, window.size,
                    f"m_axi{index}", memory_port.format(index), memory=True)
-
-    intc = _module(modules, INTC, "axi_intc", "xilinx.com:ip:axi_intc:4.1", "INTERRUPT_CNTLR")
-    ET.SubElement(intc, "PARAMETERS")
-    ports = ET.SubElement(intc, "PORTS")
-    _port(ports, "intr", "I", "core_irq", [(INSTANCE, INTERRUPT)], vector=True)
-    _port(ports, "irq", "O", "intc_irq", [(ps_name, irq_port)])
-    _bus(ET.SubElement(intc, "BUSINTERFACES"), INTC_BUS, "TARGET", REGISTER_BITS)
 
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -88,7 +75,7 @@ def _parameters(parent: ET.Element, values: dict[str, str]) -> None:
 def _ps_parameters(board: Board) -> dict[str, str]:
     """Return the parameters of the processing system that ``pynq`` reads: clocks and ports."""
     divisor = design.clock_divisor(board)
-    pll_mhz = design.processing_system(board).pll_mhz
+    pll_mhz = board.preset.pll_mhz
     values = {name: str(bits) for name, bits in design.port_widths(board).items()}
     for i in range(4):
         on = i == 0
@@ -106,26 +93,6 @@ def _ps_parameters(board: Board) -> dict[str, str]:
             values[clock + "SRCSEL"] = "IOPLL"
             values[f"PSU__FPGA_PL{i}_ENABLE"] = str(int(on))
     return values
-
-
-def _port(
-    parent: ET.Element,
-    name: str,
-    direction: str,
-    signal: str,
-    connections: Iterable[_Connection],
-    *,
-    vector: bool = False,
-) -> None:
-    """Append a pin with the signal that connects it."""
-    port = ET.SubElement(parent, "PORT", DIR=direction, NAME=name, SIGIS="INTERRUPT",
-                         SIGNAME=signal)
-    if vector:
-        port.set("LEFT", "0")
-        port.set("RIGHT", "0")
-    element = ET.SubElement(port, "CONNECTIONS")
-    for instance, other in connections:
-        ET.SubElement(element, "CONNECTION", INSTANCE=instance, PORT=other)
 
 
 def _bus(parent: ET.Element, name: str, kind: str, bits: int) -> None:

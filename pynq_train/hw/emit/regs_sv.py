@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pynq_train.hw.emit.text import HEADER, camel
-from pynq_train.hw.registers import REGISTERS, RegisterAccess
+from pynq_train.hw.registers import ARMED_BY, REGISTERS, RegisterAccess
 
 _CONSTANT = {
     "ID": "pt_abi_pkg::IdValue",
@@ -14,7 +14,7 @@ _CONSTANT = {
 
 _BODY = """
   // Write: address and data are taken together, the answer follows one cycle later.
-  logic        write;
+  logic        write, armed_q;
   logic [31:0] wmask;
   assign write = s_axi_awvalid & s_axi_wvalid & ~s_axi_bvalid;
   assign s_axi_awready = write;
@@ -42,14 +42,22 @@ def render() -> str:
         if register.access is RegisterAccess.READ_WRITE:
             ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
-            writes.append(f"          {label}: {low}_o <= ({low}_o & ~wmask) | "
-                          "(s_axi_wdata & wmask);")
+            value = f"{low}_o <= ({low}_o & ~wmask) | (s_axi_wdata & wmask);"
+            armed = "!armed_q" if register.name == ARMED_BY else "1'b0"
+            writes.append(f"""          {label}: if (!lock_i) begin
+            {value}
+            armed_q <= {armed};
+          end""")
             reads.append(f"          {label}: s_axi_rdata <= {low}_o;")
         elif register.access is RegisterAccess.WRITE_PULSE:
             ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
             pulses.append(f"      {low}_o <= 32'd0;")
-            writes.append(f"          {label}: {low}_o <= s_axi_wdata & wmask;")
+            writes.append(f"""          {label}: begin
+            {low}_o <= s_axi_wdata & wmask;
+            {low}_o.start <= s_axi_wdata[0] && wmask[0] && armed_q;
+            if (s_axi_wdata[0] && wmask[0]) armed_q <= 1'b0;
+          end""")
         elif register.name in _CONSTANT:
             reads.append(f"          {label}: s_axi_rdata <= {_CONSTANT[register.name]};")
         else:
@@ -59,9 +67,11 @@ def render() -> str:
     ports[-1] = ports[-1].rstrip(",")
     newline = "\n"
     return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects.
+// While lock_i is high only commands can be written. START counts if the write before armed it.
 module pt_regs (
   input  logic        clk_i,
   input  logic        rst_ni,
+  input  logic        lock_i,
   input  logic [11:0] s_axi_awaddr,
   input  logic        s_axi_awvalid,
   output logic        s_axi_awready,
@@ -85,6 +95,7 @@ module pt_regs (
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       s_axi_bvalid <= 1'b0;
+      armed_q <= 1'b0;
 {newline.join(resets)}
     end else begin
       if (s_axi_bready) s_axi_bvalid <= 1'b0;

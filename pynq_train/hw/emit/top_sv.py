@@ -1,28 +1,26 @@
-"""Renderer of ``overlays/gen/pt_board_*.sv``: whole designs around the primitive of the PS.
+"""Renderers of ``overlays/gen/pt_ip_*.v`` and ``pt_board_*.sv``: the IP, and whole designs.
 
-Each holds the processing system's primitive, clock buffer, reset synchroniser, register bridge and
-the engine, wired as the block design of the overlay wires them; the interconnects and the interrupt
-controller of the vendor are left out. Yosys elaborates and synthesises these designs.
+``pt_ip_*`` is what is packaged and built: the engine with the register bridge and the reset
+synchroniser, on ports that the processing system's own are wired to. ``pt_board_*`` is the IP on
+the primitive of the processing system, as the block design wires it: what Yosys elaborates and
+synthesises is what Vivado builds.
 """
 
 from __future__ import annotations
 
-from pynq_train.hw.boards import Board
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.hw.design import FAMILIES
 from pynq_train.hw.emit.text import HEADER
+from pynq_train.hw.ip_ports import AXI_FAMILIES, ip_buses, ip_top
 from pynq_train.hw.ports import (
     CLOCK,
     CONTROL_ADDRESS_BITS,
-    CONTROL_BUS,
     INTERRUPT,
-    REGISTER_BITS,
     RESET,
     TOP,
     Bus,
     Signal,
     buses,
-    master_bus,
 )
 
 _PADS = {
@@ -34,37 +32,29 @@ _PADS = {
 }  # fmt: skip
 """Pads of the primitive that a design must bring out, in bits (PS8 keeps its own)."""
 
-_ID_BITS = {"zynq": 12, "zynqmp": 16}
-"""Bits of the transaction numbers at the host port."""
-_HOST_BITS = {"zynq": 32, "zynqmp": 128}
-"""Data width of the host port's pins; narrower buses use the low bits (UG1085, AXI interfaces)."""
-_MEMORY_PIN_BITS = {"zynq": 64, "zynqmp": 128}
-"""Data width of a memory port's pins."""
-_MEMORY_ADDRESS_BITS = {"zynq": 32, "zynqmp": 49}
-"""Address bits of a memory port's pins."""
+_PIN_BITS = {"zynq": 64, "zynqmp": 128}
+"""Data width of a port's pins; narrower buses use the low bits (UG1085, AXI interfaces)."""
+_HOST_PIN_BITS = {"zynq": 32, "zynqmp": 128}
 _HOST = "MAXIGP0"
 """Prefix of the host port's pins."""
-_MASTER_SIGNALS = frozenset(s.name for s in master_bus(0).signals)
+
+_Pins = list[tuple[str, str]]
+"""Pins of an instance, and what is connected to each."""
 
 
-def module_name(board: Board) -> str:
-    """Return the name of the top module of a board's family."""
-    return f"pt_board_{board.family}"
+def board_module(family: str) -> str:
+    """Return the name of the top module of a device family's whole design."""
+    return f"pt_board_{family}"
 
 
-def path(family: str) -> str:
-    """Return the path of the generated file, from the project's folder."""
-    return f"overlays/gen/pt_board_{family}.sv"
+def board_path(family: str) -> str:
+    """Return the path of the generated whole design, from the project's folder."""
+    return f"overlays/gen/{board_module(family)}.sv"
 
 
 def _range(bits: int) -> str:
     """Return the range of a signal with a space behind it; empty for one bit."""
     return f"[{bits - 1}:0] " if bits > 1 else ""
-
-
-def _wires(bus: Bus) -> list[str]:
-    """Return the declarations of a bus's signals."""
-    return [f"  logic {_range(s.bits)}{bus.port(s)};" for s in bus.signals]
 
 
 def _resize(name: str, have: int, want: int) -> str:
@@ -77,152 +67,177 @@ def _resize(name: str, have: int, want: int) -> str:
     return f"{{{want - have}'d0, {name}}}" if have < want else f"{name}[{want - 1}:0]"
 
 
-def _memory_pin(family: str, bus: Bus, signal: Signal, prefix: str) -> tuple[str, str]:
-    """Return a pin of the primitive and what is connected to it, for one signal of a master.
-
-    An output of the primitive that is wider than the signal gets a wire of its own,
-    ``<signal>_pin``.
-    """
-    name, bits = bus.port(signal), signal.bits
-    pin_bits = bits
-    if signal.name.endswith("ADDR"):
-        pin_bits = _MEMORY_ADDRESS_BITS[family]
-    elif signal.name.endswith("DATA"):
-        pin_bits = _MEMORY_PIN_BITS[family]
-    elif signal.name.endswith("STRB"):
-        pin_bits = _MEMORY_PIN_BITS[family] // 8
-    elif family == "zynq" and signal.name.endswith("LEN"):
-        pin_bits = 4  # AXI3; no burst of the engine is longer than 16 beats
-    elif family == "zynq" and signal.name.endswith("SIZE"):
-        pin_bits = 2
-    if not signal.from_master and pin_bits > bits:
-        return f"{prefix}{signal.name}", f"{name}_pin"
-    return f"{prefix}{signal.name}", _resize(name, bits, pin_bits)
-
-
-def _memory_port(family: str, index: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return declarations and connections of memory port ``index``."""
-    bus = master_bus(index)
-    ps = FAMILIES[family]
-    prefix = f"SAXIHP{index}" if family == "zynq" else f"SAXIGP{ps.first_saxigp + index}"
-    pins = [_memory_pin(family, bus, signal, prefix) for signal in bus.signals]
-    lines = _wires(bus)
-    for _, wire in pins:
-        if wire.endswith("_pin"):
-            port = wire.removesuffix("_pin")
-            bits = next(s.bits for s in bus.signals if bus.port(s) == port)
-            lines += [f"  logic [{_MEMORY_PIN_BITS[family] - 1}:0] {wire};",
-                      f"  assign {port} = {wire}[{bits - 1}:0];"]
-    clocks = ["ACLK"] if family == "zynq" else ["RCLK", "WCLK"]
-    pins += [(f"{prefix}{clock}", "clock") for clock in clocks]
-    # Inputs of the primitive that the engine does not drive: it uses one transaction number and no
-    # locks.
-    tied = {"ARID": 6, "AWID": 6, "ARQOS": 4, "AWQOS": 4}
-    if family == "zynq":
-        tied |= {"WID": 6, "ARLOCK": 2, "AWLOCK": 2, "RDISSUECAP1EN": 1, "WRISSUECAP1EN": 1}
-    else:
-        tied |= {"ARLOCK": 1, "AWLOCK": 1, "ARUSER": 1, "AWUSER": 1}
-    assert not tied.keys() & _MASTER_SIGNALS
-    return lines, pins + [(f"{prefix}{name}", f"{bits}'d0") for name, bits in tied.items()]
-
-
-def _host_port(family: str) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return what the host port needs.
-
-    Returns:
-        Declarations, connections of the primitive, connections of the register bridge.
-    """
-    ids, data = _ID_BITS[family], _HOST_BITS[family]
-    lens = 4 if family == "zynq" else 8
-    address = 32 if family == "zynq" else 40
-    widths = {
-        "AWID": ids, "AWADDR": address, "AWVALID": 1, "AWREADY": 1, "WDATA": data,
-        "WSTRB": data // 8, "WLAST": 1, "WVALID": 1, "WREADY": 1, "BID": ids, "BRESP": 2,
-        "BVALID": 1, "BREADY": 1, "ARID": ids, "ARADDR": address, "ARLEN": lens, "ARVALID": 1,
-        "ARREADY": 1, "RID": ids, "RDATA": data, "RRESP": 2, "RLAST": 1, "RVALID": 1, "RREADY": 1,
-    }  # fmt: skip
-    lines = [f"  logic {_range(bits)}host_{name.lower()};" for name, bits in widths.items()]
-    pins = [(f"{_HOST}{name}", f"host_{name.lower()}") for name in widths]
-    bridge = []
-    used = {"AWADDR": CONTROL_ADDRESS_BITS, "ARADDR": CONTROL_ADDRESS_BITS, "ARLEN": 8,
-            "WDATA": REGISTER_BITS, "WSTRB": REGISTER_BITS // 8, "RDATA": REGISTER_BITS}
-    inputs = ("AWID", "AWADDR", "AWVALID", "WDATA", "WSTRB", "WLAST", "WVALID", "BREADY", "ARID",
-              "ARADDR", "ARLEN", "ARVALID", "RREADY")
-    for name, bits in widths.items():
-        way = "i" if name in inputs else "o"
-        wire = f"host_{name.lower()}"
-        if name == "RDATA" and bits > REGISTER_BITS:
-            lines += ["  logic [31:0] register_rdata;",
-                      f"  assign {wire} = {_resize('register_rdata', REGISTER_BITS, bits)};"]
-            wire = "register_rdata"
-        else:
-            wire = _resize(wire, bits, used.get(name, bits))
-        bridge.append((f"s_{name.lower()}_{way}", wire))
-    return lines, [*pins, (f"{_HOST}ACLK", "clock")], bridge
-
-
-def _connect(pins: list[tuple[str, str]]) -> str:
+def _connect(pins: _Pins) -> str:
     """Return the port connections of an instance."""
     return ",\n".join(f"    .{pin}({wire})" for pin, wire in pins)
 
 
-def render(family: str) -> str:
-    """Return the text of the whole design of a device family."""
-    ps, pads = FAMILIES[family], _PADS[family]
-    lines, pins, bridge = _host_port(family)
-    control = buses(ZYNQ7020)[0]
-    lines += _wires(control)
-    for index in range(ZYNQ7020.ports):
-        more, memory = _memory_port(family, index)
-        lines += more
-        pins += memory
-    if family == "zynq":
-        pins += [("FCLKCLK", "clocks"), ("FCLKRESETN", "resets"), ("IRQF2P", "{19'd0, interrupt}")]
-        clock, reset, reset_bits = "BUFG", "resets[0]", 4
-    else:
-        # The PS8 has no reset pin: its configuration drives the last GPIO as pl_resetn0.
-        pins += [("PLCLK", "clocks"), ("EMIOGPIOO", "resets"), ("PLPSIRQ0", "{7'd0, interrupt}")]
-        clock, reset, reset_bits = "BUFG_PS", "resets[95]", 96
-    pins += [(pad, pad) for pad in pads]
+# ---- the IP --------------------------------------------------------------------------------------
+def _bridge(host: Bus, control: Bus) -> tuple[_Pins, set[str]]:
+    """Return the connections of the register bridge, and the signals of ``host`` that it takes."""
+    wanted = {"ARADDR": CONTROL_ADDRESS_BITS, "AWADDR": CONTROL_ADDRESS_BITS, "ARLEN": 8}
+    passed = ("ID", "ADDR", "VALID", "READY", "DATA", "STRB", "LAST", "RESP")
+    pins, taken = [], set()
+    for signal in host.signals:
+        channel = next(c for c in ("AR", "AW", "R", "W", "B") if signal.name.startswith(c))
+        kind = signal.name.removeprefix(channel)
+        if (kind not in passed and signal.name != "ARLEN") or signal.name == "WID":
+            continue
+        taken.add(signal.name)
+        wire = _resize(host.port(signal), signal.bits, wanted.get(signal.name, signal.bits))
+        pins.append((f"s_{signal.name.lower()}_{'i' if signal.from_master else 'o'}", wire))
     for signal in control.signals:
         way = "o" if signal.from_master else "i"
-        bridge.append((f"m_{signal.name.lower()}_{way}", control.port(signal)))
-    engine = [(CLOCK, "clock"), (RESET, "reset_q[1]"), (INTERRUPT, "interrupt")]
-    engine += [(bus.port(s), bus.port(s)) for bus in buses(ZYNQ7020) for s in bus.signals]
-    ports = ",\n".join(f"  inout wire {_range(bits)}{name}" for name, bits in pads.items())
-    header = f"(\n{ports}\n);" if ports else "();"
+        pins.append((f"m_{signal.name.lower()}_{way}", f"reg_{signal.name.lower()}"))
+    return pins, taken
+
+
+def render_ip(family: str) -> str:
+    """Return the text of the IP's top module: Verilog-2001, which every packager takes."""
+    axi, masters = AXI_FAMILIES[family], ZYNQ7020.ports
+    host, *memory = ip_buses(family, masters)
+    control, *inner = buses(ZYNQ7020)
+    ports = [f"  input  wire {CLOCK}", f"  input  wire {RESET}"]
+    for bus in (host, *memory):
+        for signal in bus.signals:
+            way = "input  wire" if bus.is_input(signal) else "output wire"
+            ports.append(f"  {way} {_range(signal.bits)}{bus.port(signal)}")
+    wires = [f"  wire {_range(s.bits)}reg_{s.name.lower()};" for s in control.signals]
+    bridge, taken = _bridge(host, control)
+    unused = [host.port(s) for s in host.signals if s.from_master and s.name not in taken]
+    unused += [f"{host.port(s)}[{s.bits - 1}:{CONTROL_ADDRESS_BITS}]" for s in host.signals
+               if s.name.endswith("ADDR")]
+    engine: _Pins = [(CLOCK, CLOCK), (RESET, "reset_q[1]"), (INTERRUPT, "interrupt")]
+    engine += [(control.port(s), f"reg_{s.name.lower()}") for s in control.signals]
+    assigns = []
+    for outer, bus in zip(memory, inner):
+        have = {signal.name: signal for signal in bus.signals}
+        for signal in outer.signals:
+            name, mine = outer.port(signal), have.get(signal.name)
+            if mine is None and signal.from_master:
+                # One transaction number, no locks, no priorities.
+                assigns.append(f"  assign {name} = {signal.bits}'d0;")
+            elif mine is None:
+                unused.append(name)
+            elif signal.from_master and mine.bits != signal.bits:
+                inside = f"{name}_inside"
+                wires.append(f"  wire {_range(mine.bits)}{inside};")
+                assigns.append(f"  assign {name} = {_resize(inside, mine.bits, signal.bits)};")
+                if mine.bits > signal.bits:
+                    unused.append(f"{inside}[{mine.bits - 1}:{signal.bits}]")
+                engine.append((name, inside))
+            else:
+                engine.append((name, name))
     newline = "\n"
-    purpose = f"// Whole design on a {ps.primitive}: processing system, register bridge, engine."
+    purpose = (f"// The engine as an IP: {axi.protocol} ports of a {FAMILIES[family].primitive}, "
+               "register bridge inside.")
     return f"""{HEADER}{purpose}
-module pt_board_{family} {header}
-  logic [3:0] clocks;
-  logic [{reset_bits - 1}:0] resets;
-  logic clock, interrupt;
-{newline.join(lines)}
+//
+// Contract: {RESET} may change at any time, two stages make it synchronous. Every bus has the
+// widths of the processing system's port that it is wired to; no burst is longer than 16 beats and
+// no address has more bits than the port. The interrupt stays inside: the driver polls.
+module {ip_top(family)} (
+{("," + newline).join(ports)}
+);
+  (* ASYNC_REG = "TRUE" *) reg [1:0] reset_q;
+  always @(posedge {CLOCK}) reset_q <= {{reset_q[0], {RESET}}};
 
-  {clock} u_clock (.I(clocks[0]), .O(clock));
+  wire interrupt;
+{newline.join(wires)}
 
-  // The reset of the processing system is released at any time: two stages make it synchronous.
-  (* ASYNC_REG = "TRUE" *) logic [1:0] reset_q;
-  always_ff @(posedge clock) reset_q <= {{reset_q[0], {reset}}};
-
-  // The processing system.
-  {ps.primitive} u_ps (
-{_connect(pins)}
-  );
+{newline.join(assigns)}
 
   pt_lite_bridge #(
-    .IdBits({_ID_BITS[family]}),
+    .IdBits({axi.host_id_bits}),
     .AddressBits({CONTROL_ADDRESS_BITS})
   ) u_bridge (
-    .clk_i(clock),
+    .clk_i({CLOCK}),
     .rst_ni(reset_q[1]),
 {_connect(bridge)}
   );
 
-  // The engine: {CONTROL_BUS} and the memory ports.
   {TOP} u_engine (
 {_connect(engine)}
+  );
+
+  wire unused;
+  assign unused = &{{1'b0, interrupt, {("," + newline + "    ").join(unused)}}};
+endmodule
+"""
+
+
+# ---- whole designs -------------------------------------------------------------------------------
+def _pin_bits(family: str, bus: Bus, signal: Signal) -> int:
+    """Return the width of the primitive's pin behind a signal of the IP."""
+    data = _HOST_PIN_BITS[family] if bus.slave else _PIN_BITS[family]
+    if signal.name.endswith("DATA"):
+        return data
+    if signal.name.endswith("STRB"):
+        return data // 8
+    if family == "zynq" and signal.name.endswith("SIZE"):
+        return 2  # no size above 3 exists on 64 bits
+    return signal.bits
+
+
+def _port(family: str, bus: Bus, prefix: str) -> tuple[list[str], _Pins]:
+    """Return declarations and pins of the primitive's port that ``bus`` is wired to."""
+    lines, pins = [], []
+    for signal in bus.signals:
+        name, bits = bus.port(signal), signal.bits
+        pin_bits = _pin_bits(family, bus, signal)
+        lines.append(f"  logic {_range(bits)}{name};")
+        wire = _resize(name, bits, pin_bits)
+        if bus.is_input(signal) and pin_bits != bits:
+            # An output of the primitive of another width gets a wire of its own.
+            wire = f"{name}_pin"
+            lines += [f"  logic {_range(pin_bits)}{wire};",
+                      f"  assign {name} = {_resize(wire, pin_bits, bits)};"]
+        pins.append((f"{prefix}{signal.name}", wire))
+    return lines, pins
+
+
+def render_board(family: str) -> str:
+    """Return the text of the whole design of a device family."""
+    ps, pads = FAMILIES[family], _PADS[family]
+    host, *memory = ip_buses(family, ZYNQ7020.ports)
+    lines, pins = _port(family, host, _HOST)
+    pins.append((f"{_HOST}ACLK", "clock"))
+    for index, bus in enumerate(memory):
+        prefix = f"SAXIHP{index}" if family == "zynq" else f"SAXIGP{ps.first_saxigp + index}"
+        more, its_pins = _port(family, bus, prefix)
+        lines += more
+        clocks = ["ACLK"] if family == "zynq" else ["RCLK", "WCLK"]
+        pins += its_pins + [(f"{prefix}{clock}", "clock") for clock in clocks]
+        if family == "zynq":  # the ports issue as many bursts as their registers say
+            pins += [(f"{prefix}{way}ISSUECAP1EN", "1'd0") for way in ("RD", "WR")]
+    if family == "zynq":
+        pins += [("FCLKCLK", "clocks"), ("FCLKRESETN", "resets")]
+        clock, reset, reset_bits = "BUFG", "resets[0]", 4
+    else:
+        # The PS8 has no reset pin: its configuration drives the last GPIO as pl_resetn0.
+        pins += [("PLCLK", "clocks"), ("EMIOGPIOO", "resets")]
+        clock, reset, reset_bits = "BUFG_PS", "resets[95]", 96
+    pins += [(pad, pad) for pad in pads]
+    ip: _Pins = [(CLOCK, "clock"), (RESET, reset)]
+    ip += [(bus.port(s), bus.port(s)) for bus in (host, *memory) for s in bus.signals]
+    ports = ",\n".join(f"  inout wire {_range(bits)}{name}" for name, bits in pads.items())
+    header = f"(\n{ports}\n);" if ports else "();"
+    newline = "\n"
+    return f"""{HEADER}// Whole design on a {ps.primitive}: the processing system and the IP.
+module {board_module(family)} {header}
+  logic [3:0] clocks;
+  logic [{reset_bits - 1}:0] resets;
+  logic clock;
+{newline.join(lines)}
+
+  {clock} u_clock (.I(clocks[0]), .O(clock));
+
+  {ps.primitive} u_ps (
+{_connect(pins)}
+  );
+
+  {ip_top(family)} u_ip (
+{_connect(ip)}
   );
 endmodule
 """

@@ -222,16 +222,16 @@ def lower(geo: TiledPass, at: LayerAddresses, flags: bool = True,
     """
     fields: Fields = {"pre.opcode": int(Opcode.CONV), "pre.n_taps": len(geo.shape.taps)}
     at = at.section(geo.shape.spec, momentum)
-    if geo.shape.kind == Pass.WEIGHT_GRADIENT:
+    if geo.shape.kind is Pass.WEIGHT_GRADIENT:
         at = at.slice(geo, momentum)
         _weight_gradient(fields, geo, at)
         _update(fields, geo, at, momentum)
-    elif geo.shape.kind == Pass.FORWARD:
+    elif geo.shape.kind is Pass.FORWARD:
         _forward(fields, geo, at)
     else:
         _backward(fields, geo, at)
     _pixels(fields, geo)
-    if geo.shape.kind == Pass.FORWARD and flags and geo.shape.spec.flags is not None:
+    if geo.shape.kind is Pass.FORWARD and flags and geo.shape.spec.flags is not None:
         _flag_store(fields, geo, at)
     return fields, _taps(geo)
 

@@ -69,7 +69,7 @@ def _share(spec: LayerSpec, shape: PassShape) -> _Share:
         # A section has whole tiles of its own.
         tile = first // groups.joined * ceil_div(groups.joined * groups.m, size)
     tiles, rows = ceil_div(m, size), min(m, size)
-    if shape.kind == Pass.WEIGHT_GRADIENT:
+    if shape.kind is Pass.WEIGHT_GRADIENT:
         skipped, tiles = shape.m_first, shape.outer
         m = min(m - skipped * size, tiles * size)
         tile, y_block = tile + skipped, y_block + skipped * size // CHANNELS_PER_WORD
@@ -108,7 +108,7 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
         momentum: the masters hold momentum.
     """
     kind, share, x, y = shape.kind, _share(spec, shape), spec.x, spec.y
-    forward, gradient = kind == Pass.FORWARD, kind == Pass.WEIGHT_GRADIENT
+    forward, gradient = kind is Pass.FORWARD, kind is Pass.WEIGHT_GRADIENT
     activation = spec.activation if forward else Activation.NONE
     mode = LoadMode.PLAIN
     if not forward and spec.flags is not None:
@@ -120,14 +120,14 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
         row = spec.flags.row_words * WORD_BYTES
         plane = spec.flags.rows * row
         flag_strides = (spec.flags.blocks * plane, plane, row)
-    x_at = at.dx if kind == Pass.BACKWARD else at.x
+    x_at = at.dx if kind is Pass.BACKWARD else at.x
     y_at = at.y if forward else at.dy
     fields: Fields = {
         "g.g_pass": int(kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
         "g.g_relu": int(activation.low is not None), "g.g_clip": int(activation.top is not None),
         "g.g_pool": int(forward and spec.pool),
         "g.g_flags": int(forward and flags and spec.flags is not None),
-        "g.g_bias": int(spec.bias and kind != Pass.BACKWARD), "g.g_phase": shape.phase,
+        "g.g_bias": int(spec.bias and kind is not Pass.BACKWARD), "g.g_phase": shape.phase,
         "g.g_mode": int(mode), "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
         "g.g_pad_left": spec.pad_left, "g.g_m": share.m, "g.g_n": share.n, "g.g_images": images,
         "g.g_nb": spec.nb, "g.g_in_rows": x.rows, "g.g_in_cols": x.cols,

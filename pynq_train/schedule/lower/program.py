@@ -259,10 +259,10 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
     if not waits.made(dy):
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
-    if kind == Pass.FORWARD:
+    if kind is Pass.FORWARD:
         waits.put(fields, "x", x, part=descriptor)
         waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=descriptor)
-    elif kind == Pass.BACKWARD:
+    elif kind is Pass.BACKWARD:
         waits.put(fields, "x", dy, part=descriptor)
         waits.done(Semaphore.CONV, target_symbol(plan, layer), part=descriptor)
     else:

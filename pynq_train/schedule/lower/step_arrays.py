@@ -21,6 +21,7 @@ from pynq_train.hw.commands import PARAM_FIELDS, PARAM_WORDS, RECORD_WORDS, Opco
 from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, WORD_BITS, round_up
 from pynq_train.layers import kinds, nodes
+from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.quant.array_policy import (
     NOTHING,
     ArrayPolicy,
@@ -296,6 +297,7 @@ class StepArrays:
     def _node_tables(self) -> None:
         plan, graph = self._plan, self._plan.backward_graph.nodes
         last = self._ranges.last
+        self._bounding = np.array([at for name, at in last.items() if name != DLOGITS], np.int64)
         on_vector = [at for at, node in enumerate(graph) if node.kind.on_vector_unit]
         shifted = [at for at in on_vector if graph[at].target]
         scaled = [at for at in on_vector if graph[at].kind not in
@@ -307,8 +309,6 @@ class StepArrays:
         for name in ("z_exp", "g_exp", "a_exp", "b_exp", "c_exp"):
             self._fields.column(Opcode.NORM, name,
                                 [plan.step_block.node(at, True) for at in norms])
-        self._named = np.array(sorted({last[node.target] for node in graph if node.target}),
-                               np.int64)
         self._shifted, self._node_scaled, self._node_sums, self._node_norms = (
             np.array(one, np.int64) for one in (shifted, scaled, sums, norms))
         self._written = np.array([last[graph[at].target] for at in shifted], np.int64)
@@ -341,7 +341,7 @@ class StepArrays:
         halvings = sgd.parts.bit_length() - 1
         scale = halvings
         if sgd.clip is not None:
-            bounds = e.gradients[self._named] + FRACTION_BITS
+            bounds = e.gradients[self._bounding] + FRACTION_BITS
             scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
         valid = self._plan.batch if sgd.valid is None else sgd.valid
         # Exponents that have not changed make the same words; the rates come on top.

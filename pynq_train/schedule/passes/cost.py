@@ -191,10 +191,10 @@ def _gradient_stream(geo: TiledPass, size: tuple[int, int], start: tuple[int, in
 
 def pass_cost(geo: TiledPass, board: Board) -> Cost:
     """Return the predicted cost of the descriptor of a tiled pass."""
-    if geo.shape.kind == Pass.WEIGHT_GRADIENT:
+    if geo.shape.kind is Pass.WEIGHT_GRADIENT:
         return _gradient_cost(geo, board)
     shape, tile, spec = geo.shape, geo.tile, geo.shape.spec
-    forward = shape.kind == Pass.FORWARD
+    forward = shape.kind is Pass.FORWARD
     grid = geo.image_tiles * geo.row_tiles * geo.col_tiles
     taps = len(shape.taps)
     period = max(geo.groups, board.config.sweep_min_cycles)
@@ -242,7 +242,7 @@ def pass_cost(geo: TiledPass, board: Board) -> Cost:
 def _macs(geo: TiledPass) -> int:
     """Return the multiply-adds of a descriptor; row phases share those of the layer."""
     spec, shape = geo.shape.spec, geo.shape
-    if shape.kind != Pass.BACKWARD or spec.stride == 1:
+    if shape.kind is not Pass.BACKWARD or spec.stride == 1:
         return spec.macs
     rows = len(range(shape.phase, spec.kernel, spec.stride))
     return spec.macs * rows // spec.kernel

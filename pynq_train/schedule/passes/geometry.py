@@ -94,13 +94,13 @@ class PassShape:
         Pixels of a group are ``step`` words apart; with a step that the three banks divide,
         neighbours would meet in one bank.
         """
-        return self.kind == Pass.FORWARD and self.step % LANES == 0
+        return self.kind is Pass.FORWARD and self.step % LANES == 0
 
     @property
     def row_skip(self) -> int:
         """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
         # With a 1x1 kernel no pixel reads the rows between. A dense map has no rows.
-        skips = self.kind != Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
+        skips = self.kind is not Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
         return self.step if skips else 1
 
     @property
@@ -111,7 +111,7 @@ class PassShape:
     @property
     def pixel_mode(self) -> PixelMode:
         """How the pixel table is filled (``docs/engine.md`` 4)."""
-        if self.kind == Pass.WEIGHT_GRADIENT:
+        if self.kind is Pass.WEIGHT_GRADIENT:
             return PixelMode.WINDOW
         return PixelMode.SINGLE if self.single else PixelMode.GROUPS
 
@@ -119,7 +119,7 @@ class PassShape:
     def label(self) -> str:
         """Name of the pass for messages."""
         name = self.kind.name.lower().replace("_", " ")
-        if self.kind == Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
+        if self.kind is Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
             name += f" {self.m_first}..{self.m_first + self.outer - 1}"
         if self.spec.origin is not None:
             name += f" group {self.spec.origin.group}"
@@ -269,7 +269,7 @@ class TiledPass:
     @cached_property
     def halo(self) -> int:
         """Columns of the X tile in front of column 0 of the tile (backward)."""
-        if self.shape.kind != Pass.BACKWARD:
+        if self.shape.kind is not Pass.BACKWARD:
             return 0
         # A tap reads up to span_cols - 1 columns in front of its pixel. With flags a tile starts at
         # a whole flag word or before column 0, so the halo grows to the next one.
@@ -286,20 +286,20 @@ class TiledPass:
     @cached_property
     def x_cols(self) -> int:
         """Columns of the X tile."""
-        if self.shape.kind == Pass.BACKWARD:
+        if self.shape.kind is Pass.BACKWARD:
             return self.tile.cols + self.halo
         return (self.tile.cols - 1) * self.shape.step + self.shape.span_cols
 
     @cached_property
     def x_blocks(self) -> int:
         """Channel blocks of the X tile."""
-        unit = self.shape.spec.filled_blocks if self.shape.kind == Pass.BACKWARD else 1
+        unit = self.shape.spec.filled_blocks if self.shape.kind is Pass.BACKWARD else 1
         return self.tile.chunk * unit
 
     @cached_property
     def _banked(self) -> bool:
         """Whether groups of three pixels read the X tile in one cycle."""
-        return self.shape.pixel_mode == PixelMode.GROUPS
+        return self.shape.pixel_mode is PixelMode.GROUPS
 
     @cached_property
     def row_pitch(self) -> int:
@@ -324,7 +324,7 @@ class TiledPass:
     @cached_property
     def window_blocks(self) -> bool:
         """Weight gradient of a 1x1 kernel: the lanes are channel blocks."""
-        return self.shape.kind == Pass.WEIGHT_GRADIENT and self.shape.spec.kernel == 1
+        return self.shape.kind is Pass.WEIGHT_GRADIENT and self.shape.spec.kernel == 1
 
     @cached_property
     def block_pitch(self) -> int:
@@ -341,13 +341,13 @@ class TiledPass:
         """Words of the X tile that are touched, those included that unused lanes read."""
         if self.window_blocks:
             return round_up(self.x_blocks, LANES) * self.block_pitch
-        junk = LANES - 1 if self.shape.kind == Pass.WEIGHT_GRADIENT else 0
+        junk = LANES - 1 if self.shape.kind is Pass.WEIGHT_GRADIENT else 0
         return self.x_blocks * self.block_pitch + junk
 
     @cached_property
     def groups(self) -> int:
         """Rows of the pixel table: groups of a region, or pixels (weight gradient, single)."""
-        if self.shape.pixel_mode == PixelMode.GROUPS:
+        if self.shape.pixel_mode is PixelMode.GROUPS:
             return ceil_div(self.tile.pixels, LANES)
         return self.tile.pixels
 
@@ -359,7 +359,7 @@ class TiledPass:
     @cached_property
     def acc_groups(self) -> int:
         """Accumulator groups of a tile."""
-        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+        if self.shape.kind is Pass.WEIGHT_GRADIENT:
             return SET_PIXELS * len(self.shape.taps) * self.window_steps
         return self.shape.regions * self.groups
 
@@ -371,20 +371,20 @@ class TiledPass:
     @cached_property
     def stored_rows(self) -> int:
         """Rows of a stored segment."""
-        pooled = self.shape.kind == Pass.FORWARD and self.shape.spec.pool
+        pooled = self.shape.kind is Pass.FORWARD and self.shape.spec.pool
         return self.tile.rows // 2 if pooled else self.tile.rows
 
     @cached_property
     def stored_cols(self) -> int:
         """Columns of a stored segment."""
-        if self.shape.kind == Pass.FORWARD and self.shape.spec.pool:
+        if self.shape.kind is Pass.FORWARD and self.shape.spec.pool:
             return self.tile.cols // 2
         return self.tile.cols * self.shape.regions
 
     @cached_property
     def stage_words(self) -> int:
         """Words of a staged segment; sums of weights are not staged."""
-        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+        if self.shape.kind is Pass.WEIGHT_GRADIENT:
             return 0
         return self.blocks * self.tile.images * self.stored_rows * self.stored_cols
 
@@ -396,7 +396,7 @@ class TiledPass:
         in 16 bits; the rows behind the last tile count as well.
         """
         shape, out = self.shape, self.shape.spec.y
-        if shape.kind == Pass.BACKWARD:
+        if shape.kind is Pass.BACKWARD:
             out = shape.spec.x
         whole = self.col_tiles == 1 and shape.regions == 1 and self.stored_cols == out.cols
         dense = out.row_stride == out.cols * WORD_BYTES and not out.flat
@@ -406,7 +406,7 @@ class TiledPass:
     @cached_property
     def flag_row_words(self) -> int:
         """Flag words of one row of a stored segment."""
-        if self.shape.kind != Pass.FORWARD or self.shape.spec.flags is None:
+        if self.shape.kind is not Pass.FORWARD or self.shape.spec.flags is None:
             return 0
         if self.shape.spec.pool:
             return ceil_div(self.tile.cols // 2, FLAG_POOL_PIXELS)
@@ -431,10 +431,10 @@ class TiledPass:
             ("staged flag words", self.flag_words, config.flag_segment_words),
             ("taps", len(self.shape.taps), config.max_taps),
         ]
-        if self.shape.kind == Pass.WEIGHT_GRADIENT:
+        if self.shape.kind is Pass.WEIGHT_GRADIENT:
             limits.append(("words of a gradient tile", self.blocks * self.s_rows,
                            config.s_ring_words // 2))
-        elif self.shape.kind == Pass.FORWARD and self.shape.spec.pool:
+        elif self.shape.kind is Pass.FORWARD and self.shape.spec.pool:
             limits.append(("columns of a pooled tile", self.tile.cols, config.pool_columns))
         for what, needed, there in limits:
             if needed > there:

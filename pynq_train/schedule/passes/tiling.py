@@ -97,12 +97,12 @@ def candidates(shape: PassShape, config: HwConfig) -> Iterator[TiledPass]:
 
 def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[TiledPass]:
     """Yield the tiles that keep all limits; ``narrow`` as for :func:`grids`."""
-    if shape.kind == Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
+    if shape.kind is Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
         # The drain keeps or drops kernel columns, never channel blocks.
         chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
     else:
-        chunks = splits(shape.reduce, LANES if shape.kind == Pass.WEIGHT_GRADIENT else 1)
-    if shape.kind == Pass.WEIGHT_GRADIENT:
+        chunks = splits(shape.reduce, LANES if shape.kind is Pass.WEIGHT_GRADIENT else 1)
+    if shape.kind is Pass.WEIGHT_GRADIENT:
         # Two tiles of gradients stand in the ring: one is computed on while the next is loaded.
         pixels = config.s_ring_words // (2 * shape.spec.tile_blocks)
     else:

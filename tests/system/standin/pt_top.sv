@@ -460,7 +460,7 @@ module pt_top
                    state != Idle && state != Done};
 
   pt_regs u_regs (
-    .clk_i(aclk), .rst_ni(aresetn),
+    .clk_i(aclk), .rst_ni(aresetn), .lock_i(status[0]), .strays_i('0),
     .s_axi_awaddr, .s_axi_awvalid, .s_axi_awready, .s_axi_wdata, .s_axi_wstrb, .s_axi_wvalid,
     .s_axi_wready, .s_axi_bresp, .s_axi_bvalid, .s_axi_bready, .s_axi_araddr, .s_axi_arvalid,
     .s_axi_arready, .s_axi_rdata, .s_axi_rresp, .s_axi_rvalid, .s_axi_rready,

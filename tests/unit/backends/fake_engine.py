@@ -9,7 +9,7 @@ from typing import Any
 
 from pynq_train.errors import Timeout
 from pynq_train.hw import contract, registers
-from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.registers import offset
 
 Z2 = BOARDS["pynq-z2"]
@@ -24,7 +24,6 @@ class FakeEngine:
         self.work = work
         self.run_cycles = 1000
         self.cycles = 0
-        self.irq = False
         self.closed = False
         self.stuck = False  # a burst stays open: a soft reset has no effect
         self.silent = False  # the clock stands still
@@ -36,6 +35,7 @@ class FakeEngine:
             "STATUS": 0,
         }
         self._end = 0
+        self._armed = False
 
     def read32(self, at: int) -> int:
         name = next(r.name for r in registers.REGISTERS if r.offset == at)
@@ -48,8 +48,13 @@ class FakeEngine:
         self.log.append((f"write {name}", value))
         self._answer()
         if name != "CTRL":
-            self.values[name] = value
+            if not self.values["STATUS"] & BUSY:
+                self.values[name] = value
+                self._armed = name == registers.ARMED_BY and not self._armed
+        elif value == START and not self._armed:
+            return
         elif value == START:
+            self._armed = False
             self.values.update(STATUS=BUSY, RETIRED=0)
             self._end = self.cycles + self.run_cycles
         elif value == RESUME:
@@ -92,11 +97,12 @@ class FakeEngine:
 @contextmanager
 def fake_board(
     engine: FakeEngine, folder: Path, arena_bytes: int = 1 << 16,
-    spare: FakeEngine | None = None, **options: Any
+    spare: FakeEngine | None = None, board: Board = Z2, **options: Any
 ) -> Iterator[Any]:
     """An open ``BoardBackend`` on a virtual device around ``engine``.
 
-    ``spare``: the engine after the overlay has been loaded again.
+    ``spare``: the engine after the overlay has been loaded again; ``board``: with the contract of
+    the PYNQ-Z2.
     """
     import pynq
 
@@ -109,8 +115,8 @@ def fake_board(
     def power_up(device: VirtualDevice) -> FakeEngine:
         return engines.pop(0) if len(engines) > 1 else engines[0]
 
-    device = VirtualDevice(Z2, power_up, **options)
+    device = VirtualDevice(board, power_up, **options)
     pynq.Device.active_device = device
-    with BoardBackend(Z2, arena_bytes, overlay_file(Z2, folder), device) as backend:
+    with BoardBackend(board, arena_bytes, overlay_file(board, folder), device) as backend:
         assert offset("ID") == 0
         yield backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from pynq_train.errors import (
     Timeout,
     UnknownName,
 )
+from pynq_train.hw.boards import Board
 from pynq_train.hw.registers import Status
 
 REQUEST = RunRequest(
@@ -45,9 +47,12 @@ def test_register_transactions_of_open_and_run(tmp_path: Path) -> None:
         assert engine.writes() == [("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", 1 << 16)]
         result = board.run(REQUEST)
         assert engine.writes() == [
-            ("CTRL", CLEAR), ("MODE", 0), ("PROGRAM_OFF", 0x100), ("PROGRAM_COUNT", 2),
-            ("STEP_OFF", 0x4000), ("CTRL", START), ("CTRL", CLEAR),
+            ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", 1 << 16), ("MODE", 0),
+            ("PROGRAM_OFF", 0x100), ("STEP_OFF", 0x4000), ("PROGRAM_COUNT", 2), ("CTRL", START),
+            ("CTRL", CLEAR),
         ]  # fmt: skip
+        board.run(REQUEST)
+        assert engine.writes() == [("PROGRAM_COUNT", 2), ("CTRL", START), ("CTRL", CLEAR)]
         assert result.cycles == 1000
         assert set(result.counters) >= {"busy_cycles", "stall_x", "read_beats0", "write_beats3"}
     assert not engine.closed and engine.writes() == []
@@ -90,7 +95,7 @@ def test_step_mode_yields_every_descriptor(tmp_path: Path) -> None:
         assert list(board.run_step_mode(REQUEST)) == [0, 1]
         writes = engine.writes()
         assert ("MODE", 1) in writes
-        assert [v for name, v in writes if name == "CTRL"] == [CLEAR, START, RESUME, CLEAR]
+        assert [v for name, v in writes if name == "CTRL"] == [START, RESUME, CLEAR]
 
 
 def test_leaving_step_mode_resets_the_engine(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ def test_leaving_step_mode_resets_the_engine(tmp_path: Path) -> None:
         assert next(steps) == 0
         assert engine.values["STATUS"] == BUSY | HALTED
         steps.close()
-        assert engine.writes()[-1] == ("CTRL", SOFT_RESET)
+        assert engine.writes()[-4] == ("CTRL", SOFT_RESET)
 
 
 def test_time_out_counts_simulated_cycles_and_dumps_registers(tmp_path: Path) -> None:
@@ -110,7 +115,8 @@ def test_time_out_counts_simulated_cycles_and_dumps_registers(tmp_path: Path) ->
         with pytest.raises(Timeout, match=r"208000 cycles at most \(1000 predicted\).*STATUS=0x1"):
             board.run(REQUEST)
         assert 208_000 < engine.cycles < 215_000
-        assert engine.writes()[-1] == ("CTRL", SOFT_RESET)
+        assert engine.writes()[-4:] == [("CTRL", SOFT_RESET), ("ARENA_LO", BASE), ("ARENA_HI", 0),
+                                        ("ARENA_BYTES", 1 << 16)]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +238,26 @@ def test_register_map_clocks_and_unmapped_addresses(tmp_path: Path) -> None:
             assert pynq.Clocks.fclk0_mhz == pytest.approx(Z2.clock_mhz)
         with pytest.raises(RuntimeError, match="a real board would hang"):
             pynq.MMIO(0x5000_0000, 0x1000, device=board._device).read(0)
+
+
+@pytest.mark.parametrize("board", [
+    replace(Z2, clock_mhz=90.909091), replace(Z2, clock_mhz=83.333333),
+    replace(Z2, preset=replace(Z2.preset, pll_multiplier=32)),
+], ids=["1000 / 11", "1000 / 12", "1600 / 16"])  # fmt: skip
+def test_the_clock_follows_divisors_and_pll(
+        board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divisors of the description, on the PLL that the boot loader sets, give the board's clock."""
+    import pynq
+
+    from pynq_train.doctor.examine import clock_mhz
+
+    if pynq.__version__.startswith("3.0"):
+        pytest.skip("the clocks of pynq 3.0 look at the host's processor")
+    if "_real_instance" in vars(pynq.Clocks):  # the clocks of the first device of this process
+        del pynq.Clocks._real_instance
+    monkeypatch.setattr(pynq.Clocks, "device", None, raising=False)
+    with fake_board(FakeEngine(), tmp_path, board=board):
+        assert clock_mhz() == pytest.approx(board.clock_mhz, rel=1e-3)
 
 
 def test_unknown_boards_are_named() -> None:

@@ -1,8 +1,7 @@
-"""The virtual board as ``pynq`` sees it: metadata, interrupts, buffers."""
+"""The virtual board as ``pynq`` sees it: metadata, buffers."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from fake_engine import FakeEngine, fake_board
 
 from pynq_train.backends.vboard.memory import ContiguousMemory
 from pynq_train.backends.vboard.overlay import overlay_file
-from pynq_train.hw import contract, registers
+from pynq_train.hw import contract, design, registers
 from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.design import INSTANCE, VLNV
 
@@ -36,7 +35,8 @@ def test_pynq_parses_the_generated_description(board: Board, tmp_path: Path) -> 
     assert {n: (f["bit_offset"], f["bit_width"]) for n, f in fields.items()} == {
         f.name: (f.lsb, f.bits) for f in registers.BY_NAME["STATUS"].fields
     }
-    assert f"{INSTANCE}/irq" in parser.interrupt_pins
+    assert parser.interrupt_pins == {} and parser.interrupt_controllers == {}
+    assert set(parser.ip_dict) - {design.processing_system(board).instance} == {INSTANCE}
 
 
 def test_overlay_files_are_written_once(tmp_path: Path) -> None:
@@ -45,23 +45,6 @@ def test_overlay_files_are_written_once(tmp_path: Path) -> None:
     assert overlay_file(BOARDS["pynq-z2"], tmp_path) == bit
     assert bit.stat().st_mtime_ns == stamp
     assert bit.read_text() != overlay_file(BOARDS["pynq-z1"], tmp_path / "z1").read_text()
-
-
-def test_waiting_for_the_interrupt_runs_the_engine(tmp_path: Path) -> None:
-    def work(engine: FakeEngine) -> None:
-        engine.irq = True
-
-    engine = FakeEngine(work)
-    with fake_board(engine, tmp_path) as board:
-        core = board._core
-
-        async def wait() -> None:
-            core.write_register("PROGRAM_COUNT", 1)
-            core.write_register("CTRL", 1)
-            await asyncio.wait_for(core.irq.wait(), 5)
-
-        asyncio.run(wait())
-        assert engine.values["STATUS"] == 2
 
 
 def test_environment_variable_selects_a_virtual_board(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,8 @@ def test_every_board_is_simulated_and_predicted() -> None:
 
 def test_counts_are_shared_by_boards_that_are_alike_only() -> None:
     assert {name: page.counted_as(board) for name, board in BOARDS.items()} == {
-        "pynq-z1": "pynq-z1", "pynq-z2": "pynq-z1", "ultra96": "ultra96", "aup-zu3": "ultra96",
+        "pynq-z1": "pynq-z1", "pynq-z2": "pynq-z1", "pynq-z2-small": "pynq-z2-small",
+        "ultra96": "ultra96", "aup-zu3": "ultra96",
         "kv260": "kv260", "zcu104": "zcu104"}
     assert set(page.simulated()) == {page.counted_as(board) for board in BOARDS.values()}
     faster = dataclasses.replace(BOARDS["pynq-z2"], dram_bytes_per_cycle=39, name="faster")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pynq_train.check.random_branches import random_branched_net
@@ -215,3 +216,45 @@ def test_statistics_that_move_in_an_evaluation_are_found(plan: Plan) -> None:
     with pytest.raises(IllegalProgram, match="alpha"):
         check_step_block(plan, case.image.fields, case.exponents, case.sgd, case.block(),
                          moving=False)
+
+
+def measured(plan: Plan, sgd: SgdStep | None, draw: np.random.Generator, small: bool) -> Case:
+    """A program with the exponents of drawn ranges; ``small``: so fine that 6 is no limit."""
+    masters = {name: Masters.of(p) for name, p in init_params(plan.layers, 7).items()}
+    policy = new_policy(plan, masters, 2)
+    policy.exponents(plan.batch)
+    policy.feature = [[-6 if small else int(draw.integers(-14, 5))] for _ in plan.layers]
+    policy.gradient = [[int(draw.integers(-40, -3))] for _ in plan.layers]
+    policy.extra = {name: [int(draw.integers(-40, -3))] for name in policy.extra}
+    image = build_training(plan) if sgd else build_evaluation(plan)
+    return Case(plan, image, policy.exponents(plan.batch, sgd is not None), sgd)
+
+
+def test_right_values_pass_whatever_was_measured(plan: Plan, rng: np.random.Generator) -> None:
+    for number in range(30):
+        case = measured(plan, (None, *STEPS)[number % (1 + len(STEPS))], rng, number % 3 == 0)
+        case.check(case.block())
+
+
+def test_a_limit_of_six_where_none_is_reached_is_found(plan: Plan,
+                                                       rng: np.random.Generator) -> None:
+    case = measured(plan, STEPS[1], rng, True)
+    block = case.block()
+    found = 0
+    for fields in case.image.fields:
+        opcode, at = Opcode(fields["pre.opcode"]), PARAM_BYTES * fields["gc.entry"]
+        entry = unpack_params(opcode, block[at:at + PARAM_BYTES])
+        layer = plan.layers[fields["gc.layer"]]
+        if layer.activation.top is None or not entry.get("limit"):
+            continue
+        assert entry["limit"] == 65535
+        for limit, wrong in ((32767, False), (32766, True), (1, True)):
+            data = pack_params(opcode, {**entry, "limit": limit})
+            changed = block[:at] + data + block[at + PARAM_BYTES:]
+            if wrong:
+                with pytest.raises(IllegalProgram, match=r"limit: expected 32768, none at the out"):
+                    case.check(changed)
+            else:
+                case.check(changed)
+        found += 1
+    assert found >= 2

@@ -100,6 +100,46 @@ def test_interrupted_training_says_how_to_go_on(
     assert pt.load(out).steps == 25
 
 
+def test_class_names(tmp_path: Path, capsys: Capture) -> None:
+    rng = np.random.RandomState(5)
+    numbers = rng.randint(0, 3, 60)
+    x = rng.randint(0, 60, (60, 8, 8)).astype(np.uint8)
+    x[np.arange(60), 2 * numbers] += 150
+    names = np.array(["owl", "cat", "dog"])
+    named, listed = tmp_path / "named.npz", tmp_path / "listed.npz"
+    np.savez(named, x=x, y=names[numbers])
+    np.savez(listed, x=x, y=numbers, classes=names)
+    out, said = tmp_path / "out.safetensors", tmp_path / "said.json"
+    for path, order in ((named, ("cat", "dog", "owl")), (listed, ("owl", "cat", "dog"))):
+        assert run("train", "--model", "digits", "--data", path, "--epochs", 6, "--batch", 8,
+                   "--out", out, "--no-progress") == 0
+        assert pt.load(out, board="golden").class_names == order
+        capsys.readouterr()
+        for other in (named, listed):  # names count, not numbers
+            assert run("evaluate", "--model", out, "--data", other, "--json", said) == 0
+            text = capsys.readouterr().out
+            found = json.loads(said.read_text())
+            assert found["accuracy"] > 0.8 and set(found["classes"]) == set(names)
+            for name, count in found["classes"].items():
+                assert count["images"] == (names[numbers] == name).sum()
+                assert f"{name}  {count['right']} of {count['images']} right" in text
+    assert run("finetune", "--model", out, "--data", named, "--epochs", 1, "--out", out) == 0
+    assert "owl  " in capsys.readouterr().out
+    unnamed = tmp_path / "unnamed.safetensors"
+    np.savez(tmp_path / "numbers.npz", x=x, y=numbers)
+    run("train", "--model", "digits", "--data", tmp_path / "numbers.npz", "--epochs", 6, "--batch",
+        8, "--out", unnamed, "--no-progress")
+    capsys.readouterr()
+    code, text = refused(capsys, "evaluate", "--model", unnamed, "--data", named)
+    assert code == 2 and "nobody has said which output of this trained network" in text
+    code, text = refused(capsys, "evaluate", "--model", unnamed, "--data", named, "--class-names",
+                         "owl,cat")
+    assert code == 2 and text.startswith("class_names: expected a list of 3 names")
+    assert run("evaluate", "--model", unnamed, "--data", named, "--class-names", "owl, cat,dog",
+               "--json", said) == 0
+    assert json.loads(said.read_text())["accuracy"] > 0.8
+
+
 def test_plan(capsys: Capture) -> None:
     assert run("plan", "1x", "--batch", 1) == 0
     text = capsys.readouterr().out

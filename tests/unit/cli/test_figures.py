@@ -98,7 +98,7 @@ def test_table_of_a_layer_list_at_its_own_batch(net: str, batch: int, capsys: Ca
     text = capsys.readouterr().out
     assert f"{net} on board pynq-z2, mini-batch {batch}" in text
     assert "S loads" in text and "limit" in text
-    assert "218 of 220 DSPs, 126 of 126 BRAM36" in text
+    assert "218 of 220 DSPs, 126 of 134 BRAM36" in text
 
 
 def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:

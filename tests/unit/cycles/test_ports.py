@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Steps
@@ -86,3 +89,26 @@ def test_runs_leave_in_the_order_in_which_their_words_are_there() -> None:
     clock.start(watch())
     clock.run()
     assert sent == [(BURST, 0), (0, 0)]
+
+
+@pytest.mark.parametrize("bursts", [1, 2, 8])
+def test_bursts_that_a_memory_takes_bound_a_port(bursts: int) -> None:
+    """Far from the memory, a port moves as many bursts per latency as may be outstanding."""
+    latency, count = 1000, 40
+    for writes in (False, True):
+        clock = Clock()
+        timing = replace(MEMORY, outstanding_bursts=bursts, read_latency_cycles=latency,
+                         write_latency_cycles=latency)
+        dram = Dram(clock, timing)
+        if writes:
+            port, writer = WritePort(clock, dram), Writer()
+            for _ in range(count):
+                port.push(0, BURST, writer)
+        else:
+            log: list[tuple[int, str]] = []
+            reads = SharedReadPort(clock, dram)
+            unit = Unit(reads, "a", log)
+            for _ in range(count):
+                reads.ask_for(unit.number, 0, BURST, unit)
+        clock.run()
+        assert clock.now == pytest.approx(latency * count / bursts, rel=0.15)

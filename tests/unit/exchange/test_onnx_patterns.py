@@ -330,3 +330,17 @@ def test_a_damaged_file_is_still_damaged(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(BadInput, match="is damaged or not a model: expected an ONNX file"):
         pt.load(path)
+
+
+def test_a_mean_of_means_is_one_mean(tmp_path: Path) -> None:
+    """Also one whose window is as large as the map, and with what does not move values between."""
+    for first, between in (
+            (node("GlobalAveragePool", "c", "m"), node("Dropout", "m", "b")),
+            (node("AveragePool", "c", "m", kernel_shape=[10, 10], strides=[2, 2], ceil_mode=1),
+             node("Relu", "m", "b"))):
+        nodes = [node(*FIRST), first, between, node("GlobalAveragePool", "b", "g"), *tail("g")]
+        model = same(written(tmp_path, nodes, {"w": CONV, "d": DENSE[:, :4]}), X)
+        assert sum(isinstance(op, pt.GlobalAvgPool) for op in model.graph.ops) == 1
+        want = FloatTrainer(model.graph, model.params).logits(X)
+        got = pt.Learner(model, batch=4).logits(X)
+        np.testing.assert_allclose(got, want, atol=2e-3 * np.abs(want).max())

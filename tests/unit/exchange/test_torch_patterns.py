@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -11,6 +12,7 @@ from reference_models.lazy import Lazy
 
 import pynq_train as pt
 from pynq_train.errors import UnsupportedModel
+from pynq_train.exchange.draft import Draft
 from pynq_train.graph.reference import FloatTrainer
 
 pytestmark = pytest.mark.oracle
@@ -339,3 +341,34 @@ def test_a_normalisation_in_front_belongs_to_the_images() -> None:
     assert "conv (Conv2d) reads the input otherwise normalised" in text_of(backwards, x)
     below = net(lambda m, x: m.conv(x * -1.0), conv=nn.Conv2d(2, 4, 6))
     assert "mul (mul) normalises with something else than one factor above 0" in text_of(below, x)
+
+
+def test_modules_of_other_types_and_in_wrappers() -> None:
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    x = torch.zeros(1, 1, 6, 6)
+    want = pt.from_torch(plain, x)
+    for other in (torch.compile(plain), nn.DataParallel(plain), copy.deepcopy(plain).double()):
+        got = pt.from_torch(other, x)
+        assert got.graph.ops == want.graph.ops
+        assert all(np.array_equal(own.weight, want.params[name].weight)
+                   for name, own in got.params.items())
+    for kind in (torch.bfloat16, torch.float16):
+        got = pt.from_torch(copy.deepcopy(plain).to(kind), x.to(kind))
+        assert all(np.allclose(own.weight, want.params[name].weight, rtol=1e-2, atol=1e-3)
+                   for name, own in got.params.items())
+    for bad, text in ((copy.deepcopy(plain).to("meta"), r"0 \(Conv2d\) has weights without data"),
+                      (nn.Sequential(torch.nn.utils.parametrizations.weight_norm(
+                          nn.Conv2d(1, 4, 3)), nn.Flatten(), nn.Linear(64, 3)),
+                       r"0 \(ParametrizedConv2d\): first torch.*remove_parametrizations")):
+        with pytest.raises(UnsupportedModel, match=text):
+            pt.from_torch(bad, x)
+
+
+def test_what_a_handler_does_not_expect_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such thing\nsecond line")
+
+    monkeypatch.setattr(Draft, "conv", broken)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(UnsupportedModel, match=r"0 \(Conv2d\) has arguments that do not fit \(no"):
+        pt.from_torch(module, torch.zeros(1, 1, 6, 6))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fuzz_inputs import run as fuzzer
 
+from pynq_train.exchange.draft import Draft
 from pynq_train.quant import policy
 from pynq_train.train import checkpoint
 
@@ -45,3 +46,36 @@ def test_hangs_tracebacks_and_silence_are_noticed(
     monkeypatch.setattr("pynq_train.load_npz", planted)
     report = fuzzer.run(first=0, count=3, kind="data_values")
     assert report.of(outcome) == 3 and len(report.bad) == 3
+
+
+def _unseen(*_: Any) -> None:
+    """Check nothing."""
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("kind", "target", "planted", "outcome"), [
+    ("images", "pynq_train.train.images.check_dtype", _unseen, "unrefused"),
+    ("images", "pynq_train.train.images.check_range", lambda *_: None, "unrefused"),
+    ("images", "pynq_train.train.images.values_of", lambda a, f: a.astype("f"), "unrefused"),
+    ("model_values", "pynq_train.train.learner.check_values", _unseen, "unrefused"),
+    ("model_images", "pynq_train.graph.image_format._numbers", lambda w, v: tuple(v), "traceback"),
+    ("onnx_metadata", "pynq_train.exchange.onnx_metadata._ours", lambda model, form, *_: form,
+     "unrefused"),
+    ("command_line", "pynq_train.train.learner.check_labels", lambda *_: 1 / 0, "traceback")])
+def test_models_and_images_that_are_taken_against_the_rules_are_noticed(
+        kind: str, target: str, planted: Any, outcome: str, monkeypatch: pytest.MonkeyPatch
+        ) -> None:
+    monkeypatch.setattr(target, planted)
+    report = fuzzer.run(first=0, count=80 if kind == "images" else 25, kind=kind)
+    assert report.of(outcome) > 0, report.text()
+
+
+@pytest.mark.medium
+@pytest.mark.needs("onnx", "onnxruntime")
+def test_a_network_that_answers_otherwise_than_its_original_is_noticed(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = Draft.conv
+    monkeypatch.setattr(Draft, "conv", lambda self, source, weight, bias, **more: conv(
+        self, source, weight, None, **more))
+    report = fuzzer.run(first=0, count=60, kind="imported")
+    assert report.of("unrefused") > 0 and "answers are off by" in report.text()

@@ -231,7 +231,8 @@ def test_soft_floats_are_packed_as_the_contract_says() -> None:
 def test_registers_are_decoded_as_they_are_encoded() -> None:
     value = registers.encode("STATUS", DONE=1, ERROR=3, SOURCE=8)
     assert registers.decode("STATUS", value) == {
-        "BUSY": 0, "DONE": 1, "HALTED": 0, "FAILED": 0, "ERROR": 3, "SOURCE": 8}
+        "BUSY": 0, "DONE": 1, "HALTED": 0, "FAILED": 0, "STRAY": 0, "ERROR": 3,
+        "SOURCE": 8}
     assert value == registers.masks("STATUS")["DONE"] | 3 << 8 | 8 << 16
     with pytest.raises(ValueError, match=re.escape("STATUS.ERROR: expected 0..255, found 256")):
         registers.encode("STATUS", ERROR=256)

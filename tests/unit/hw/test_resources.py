@@ -6,8 +6,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from pynq_train.errors import DoesNotFit
 from pynq_train.hw.boards import BOARDS
-from pynq_train.hw.config import ZYNQ7020
+from pynq_train.hw.config import WIDE32, ZYNQ7020, HwConfig
 from pynq_train.hw.resources import resources
 
 ENGINE_PAGE = Path(__file__).resolve().parents[3] / "docs" / "engine.md"
@@ -31,6 +34,28 @@ def test_every_board_has_room() -> None:
     for board in BOARDS.values():
         found = resources(board.config)
         assert found.dsp <= board.budget.dsp
+
+
+@pytest.mark.parametrize(("config", "said"), [
+    (WIDE32, "configuration wide32 is too large for pynq-z2: expected 220 DSPs at most, found 410"),
+    (replace(ZYNQ7020, name="deep", x_bank_words=8192),
+     "configuration deep is too large for pynq-z2: expected 134 block memories of 36 kbit at most, "
+     "found 150"),
+])  # fmt: skip
+def test_a_board_refuses_what_exceeds_its_budget(config: HwConfig, said: str) -> None:
+    """No plan can be made for such a board: there is none."""
+    with pytest.raises(DoesNotFit, match=said):
+        replace(BOARDS["pynq-z2"], config=config)
+    assert replace(BOARDS["zcu104"], config=config).config is config
+
+
+def test_the_small_configuration_leaves_a_third_of_the_block_memories() -> None:
+    small, usual = BOARDS["pynq-z2-small"], BOARDS["pynq-z2"]
+    assert resources(small.config).bram36 < 0.67 * small.budget.bram36
+    assert small.clock_mhz == usual.clock_mhz / 2
+    # Bytes per second of the memory stay.
+    assert small.dram_bytes_per_cycle * small.clock_mhz == (
+        usual.dram_bytes_per_cycle * usual.clock_mhz)
 
 
 def test_deeper_memories_take_more() -> None:

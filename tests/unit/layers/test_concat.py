@@ -139,6 +139,17 @@ def test_no_sum_takes_a_vector_and_a_map() -> None:
         fuse(graph)
 
 
+@pytest.mark.parametrize("before", [
+    (GlobalAvgPool(name="v"),), (Dense(8, name="v"),),
+    (GlobalAvgPool(name="m"), BatchNorm(name="v"))])
+def test_a_vector_has_no_mean(before: tuple[Op, ...]) -> None:
+    """Its pixels would be the images of the mini-batch: the engine would add these up."""
+    graph = graph_of(Conv(4, 3, name="a"), *before, GlobalAvgPool(name="w"), Dense(3))
+    with pytest.raises(UnsupportedModel, match=r"layer 'w' is the mean of a vector: expected a map "
+                       r"before it, found [a-z0-9]+, whose values are one pixel each; leave it"):
+        fuse(graph)
+
+
 def test_gradients_of_a_concatenation_are_parts_of_its_own() -> None:
     """What else is handed to a source is added where its part stands."""
     layers = fuse(NETWORKS["dense block"])
@@ -159,3 +170,44 @@ def test_a_gradient_that_others_read_is_copied_before_it_is_parted() -> None:
     at = next(step for step in backward_graph.nodes if step.target == "join.dy")
     assert at.kind == nodes.MASK and at.reads[0].tensor == "sum.dy"
     assert layers[at.reads[0].mask or 0].name == "sum"
+
+
+def names_of(graph: Graph) -> list[str]:
+    return [op.name for op in place_concats(graph).ops]
+
+
+def test_new_operations_take_no_name_that_is_taken() -> None:
+    """What is moved gets the number of its branch; where that is somebody's, another one."""
+    plain = graph_of(conv("a"), conv("b", "input"), Concat("j", ("a", "b")), Relu(name="r"), *HEAD)
+    assert names_of(plain) == ["a", "b", "r.0", "r.1", "j", "mean", "d"]
+    taken = graph_of(conv("r.0"), conv("r.1", "input"), conv("r.1.2", "input"),
+                     Concat("j", ("r.0", "r.1", "r.1.2")), Relu(name="r"), *HEAD)
+    assert names_of(taken) == ["r.0", "r.1", "r.1.2", "r.0.2", "r.1.3", "r.2", "j", "mean", "d"]
+
+
+def test_flattened_maps_are_joined_as_maps() -> None:
+    graph = graph_of(conv("a"), Flatten("fa"), conv("b", "input"), Flatten("fb"),
+                     Concat("j", ("fa", "fb")), Dense(3, name="d"))
+    placed = place_concats(graph)
+    assert [op.name for op in placed.ops] == ["a", "b", "j", "j.flat", "d"]
+    assert placed.shapes[2] == (16, 8, 8) and placed.ops[3].inputs == ("j",)
+    assert sources_of(graph) == {"j": ("a", "b")}
+    again = graph_of(conv("a"), Flatten("j.flat"), conv("b", "input"), Flatten("fb"),
+                     Concat("j", ("j.flat", "fb")), Dense(3, name="d"))
+    assert "j.flat.2" in names_of(again)
+
+
+def test_vectors_are_joined_without_another_flatten() -> None:
+    graph = graph_of(GlobalAvgPool(name="m"), Dense(8, name="a"), Flatten("fm", ("m",)),
+                     Concat("j", ("a", "fm")), Relu(name="r"), Dense(3, name="d"))
+    placed = place_concats(graph)
+    assert not any(isinstance(op, Flatten) for op in placed.ops)
+    assert {type(op).__name__ for op in placed.ops} == {"GlobalAvgPool", "Dense", "Concat", "Copy",
+                                                      "Relu"}
+
+
+def test_maps_of_other_sizes_are_not_joined() -> None:
+    graph = graph_of(conv("a"), Flatten("fa"), conv("b", "input"), MaxPool2x2(name="p"),
+                     Flatten("fb"), Concat("j", ("fa", "fb")), Dense(3, name="d"))
+    with pytest.raises(UnsupportedModel, match=r"joins flattened maps.*found 8x8 and 4x4"):
+        place_concats(graph)

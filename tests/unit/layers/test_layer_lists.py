@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.errors import UnknownName
-from pynq_train.layers import layer_lists
+from pynq_train.graph.activation import Activation
+from pynq_train.layers import kinds, layer_lists
 
 # Multiplications of an image and weights of all convolutions, without biases: torchvision's vgg16
 # and alexnet without their classifiers; the others are counted from the tables of their papers.
@@ -68,3 +69,33 @@ def test_unknown_list() -> None:
     assert set(PUBLISHED) | {"grouped-conv"} == set(layer_lists.names())
     with pytest.raises(UnknownName, match="vgg16-conv"):
         layer_lists.get("vgg")
+
+
+def test_activations_biases_and_pools() -> None:
+    for name in layer_lists.names():
+        wanted = Activation.RELU6 if name == "mobilenet-conv" else Activation.RELU
+        for layer in layer_lists.get(name):
+            assert layer.activation is wanted and layer.bias and layer.kind is kinds.CONV
+            assert layer.pool == (layer.out_shape != layer.out_shape_before_pool)
+    pooled = [layer.name for layer in layer_lists.get("vgg16-conv") if layer.pool]
+    assert pooled == ["conv2", "conv4", "conv7", "conv10", "conv13"]
+
+
+def test_the_convolutions_one_by_one() -> None:
+    """Name, channels in and out, rows in and out, kernel, stride, groups of a few of each list."""
+    def row(name: str, at: int) -> tuple[object, ...]:
+        one = layer_lists.get(name)[at]
+        return (one.name, one.in_shape[0], one.out_shape[0], one.in_shape[1],
+                one.out_shape_before_pool[1], one.kernel, one.stride, one.groups)
+
+    assert row("resnet20-conv", 0) == ("conv1", 3, 16, 32, 32, 3, 1, 1)
+    assert row("resnet20-conv", 7) == ("b0", 16, 32, 32, 16, 3, 2, 1)
+    assert row("resnet20-conv", 13) == ("bskip", 16, 32, 32, 16, 1, 2, 1)
+    assert row("resnet20-conv", -1) == ("cskip", 32, 64, 16, 8, 1, 2, 1)
+    assert row("alexnet-conv", 0) == ("conv1", 3, 64, 224, 55, 11, 4, 1)
+    assert row("mobilenet-conv", 0) == ("conv1", 1, 8, 28, 28, 3, 1, 1)
+    assert row("mobilenet-conv", 3) == ("dw2", 16, 16, 28, 14, 3, 2, 16)
+    assert row("mobilenet-conv", 4) == ("pw2", 16, 32, 14, 14, 1, 1, 1)
+    assert row("ds-cnn-conv", 0) == ("conv1", 1, 64, 32, 16, 6, 2, 1)
+    assert row("ds-cnn-conv", 1) == ("dw1", 64, 64, 16, 16, 3, 1, 64)
+    assert row("ds-cnn-conv", 2) == ("pw1", 64, 64, 16, 16, 1, 1, 1)

@@ -32,19 +32,20 @@ if {failing!r}:
 (out / "pynq_train.bit").write_bytes(b"bits")
 (out / "pynq_train.hwh").write_text({hwh!r})
 (out / "result.json").write_text(json.dumps({{
-    "board": board, "configuration": "zynq7020", "contract_hash": {digest!r}, "clock_mhz": 100.0,
+    "board": board, "configuration": "zynq7020", "contract_hash": {digest!r}, "clock_mhz": {clock},
     "setup_slack_ns": 0.125, "hold_slack_ns": 0.031, "vivado": "2024.1"}}))
 """  # noqa: E501
 
 
 @pytest.fixture
 def vivado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    def install(text: str | None = None, failing: str = "") -> None:
+    def install(text: str | None = None, failing: str = "", clock: float = 100.0) -> None:
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
         program = folder / "vivado"
         program.write_text(_PROGRAM.format(
-            python=sys.executable, failing=failing, digest=contract.contract_hash(Z2.config),
+            python=sys.executable, failing=failing, clock=clock,
+            digest=contract.contract_hash(Z2.config),
             hwh=hwh.render(Z2) if text is None else text))
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
@@ -75,6 +76,18 @@ def test_a_build_is_found_by_the_package(
     assert values["contract_hash"] == contract.contract_hash(Z2.config)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "overlays"))
     assert find_overlay(Z2) == out / "pynq_train.bit"
+
+
+def test_a_build_at_a_fall_back_clock(vivado, tmp_path: Path) -> None:
+    """The description must give the clock that the flow reports, and that one only."""
+    at_100 = hwh.render(Z2)
+    at_90 = at_100.replace('DIVISOR0" VALUE="5"', 'DIVISOR0" VALUE="11"').replace(
+        'DIVISOR1" VALUE="2"', 'DIVISOR1" VALUE="1"')
+    vivado(at_90, clock=90.909091)
+    assert tool.build(Z2, tmp_path, jobs=1).clock_mhz == 90.909091
+    vivado(at_100, clock=90.909091)
+    with pytest.raises(tool.StaleOverlay, match=r"clock: expected 90\.909 MHz, found 100\.000 MHz"):
+        tool.build(Z2, tmp_path, jobs=1)
 
 
 def test_what_the_flow_says_is_passed_on(vivado, tmp_path: Path) -> None:

@@ -96,6 +96,11 @@ def test_values_for_json_are_those_of_the_text(rows: tuple[PlanRow, ...]) -> Non
             found["macs"] / found["predicted_cycles"] / BOARD.config.multipliers, abs=1e-5)
 
 
+def test_reference_networks_and_their_mini_batches() -> None:
+    assert report.REFERENCES == (("1x", 128), ("1x", 1), ("resnet20-conv", 16), ("vgg16-conv", 1),
+                                 ("alexnet-conv", 16))
+
+
 def test_what_does_not_fit_is_refused_or_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(layer: FusedLayer, kind: Pass, *more: object) -> object:
         if layer.name == "conv2" and kind == Pass.BACKWARD:

@@ -61,7 +61,7 @@ def test_tables_and_predictions_are_those_of_a_planned_learner(tmp_path: Path) -
     learner.compile()
     learner.save(tmp_path / "a.safetensors")
     loaded = pt.Learner.load(tmp_path / "a.safetensors")
-    assert loaded._programs is not None
+    assert loaded._planned.programs is not None
     assert loaded.summary() == learner.summary()
     assert loaded.predicted_step() == learner.predicted_step()
 
@@ -73,7 +73,7 @@ def test_another_training_is_planned_anew(change: dict[str, Any], tmp_path: Path
     learner.compile()
     learner.save(tmp_path / "a.safetensors")
     loaded = pt.Learner.load(tmp_path / "a.safetensors", **change)
-    assert loaded._programs is None
+    assert loaded._planned.programs is None
     x, y = data(learner.graph, 8)
     loaded.fit(x, y, progress=False)
     loaded.save(tmp_path / "b.safetensors")
@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_refused(damage: Callable[..., None], tmp_path: Pat
     damage(values, arrays)
     save(tmp_path / "b.safetensors", Checkpoint(saved.graph, saved.masters, saved.state,
                                                 (values, arrays)))
-    with pytest.raises(pt.PynqTrainError, match="compiled programs|device memory") as caught:
+    with pytest.raises(pt.PynqTrainError, match=r"compiled programs|device memory") as caught:
         pt.Learner.load(tmp_path / "b.safetensors")
     assert "\n" not in str(caught.value)
 
@@ -169,7 +169,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "digits.safetensors"
     assert main(["compile", "digits", "--batch", "8", "--out", str(out)]) == 0
     assert "digits for pynq-z2, mini-batch 8" in capsys.readouterr().out
-    assert pt.Learner.load(out)._programs is not None
+    assert pt.Learner.load(out)._planned.programs is not None
     assert main(["compile", str(out), "--board", "virtual:kv260"]) == 0
-    assert pt.Learner.load(out, board="kv260")._programs is not None
+    assert pt.Learner.load(out, board="kv260")._planned.programs is not None
     assert main(["compile", "digitz"]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ import pynq_train as pt
 from pynq_train.graph import Conv, Dense, Graph, Relu
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.images import images_together
-from pynq_train.train.images import ImageSource, measure_normalisation
+from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
 
 CHUNK = 2048
 """Images that are prepared at once."""
@@ -80,3 +82,50 @@ def test_normalisation_counts_every_chunk() -> None:
     x[CHUNK:] = 3
     found = measure_normalisation(x, (1, 1, 1), ANY_IMAGES)
     assert found.mean == pytest.approx((1.0,)) and found.std == pytest.approx((np.sqrt(2),))
+
+
+def trained(x: np.ndarray, input_range: tuple[float, float] | None = None, stated: bool = False
+            ) -> ImageFormat:
+    return trained_format(ImageSource(x, x.shape[1:], ImageFormat(input_range, None, stated)))
+
+
+@pytest.mark.parametrize(("low", "high", "found"), [
+    (0.0, 0.26, (0, 1)), (0.0, 1.0, (0, 1)), (0.0, 0.25, (0, 0.25)), (0.0, 1.01, (0, 1.01)),
+    (0.0, 100.0, (0, 255)), (3.0, 255.0, (0, 255)), (0.0, 256.0, (0, 256)),
+    (0.0, 63.75, (0, 63.75)), (-0.5, 0.5, (-0.5, 0.5)), (-1.0, 1.0, (-1, 1)),
+    (-1.5, 1.0, (-1.5, 1)),
+    (-0.1, 0.2, (-0.1, 0.2)), (0.5, 0.5, (-0.5, 1.5)), (7.0, 7.0, (6, 8))])
+def test_ranges_of_what_was_trained(low: float, high: float, found: tuple[float, float]) -> None:
+    """Pixels get a whole range, others their own; one value gets room."""
+    x = np.full((2, 1, 2, 2), low, np.float32)
+    x[1, 0, 1, 1] = high
+    form = trained(x)
+    assert form.input_range == pytest.approx(found) and not form.stated
+    assert trained(x, (-2.0, 300.0)).input_range == (-2, 300), "what was seen before stays"
+    assert trained(x, (-9.0, 290.0), stated=True).input_range == (-9, 290)
+
+
+def test_the_range_of_bytes_is_that_of_bytes() -> None:
+    x = np.full((2, 1, 2, 2), 9, np.uint8)
+    whole = trained(x)
+    assert whole.input_range == (0, 1) and not whole.stated
+    assert trained(x, (0.0, 255.0)).input_range == (0, 255)
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(-2.0, 3.0, "-2..3"), (0.0, 1.0, ""),
+                                                   (0.0, 200.0, "")])
+def test_bytes_for_a_network_of_floats_are_announced_once(low: float, high: float, said: str
+                                                          ) -> None:
+    graph = Graph.build((1, 4, 4), [Conv(4, 3), Relu(), Dense(2)])
+    x = np.linspace(low, high, 256, dtype=np.float32).reshape(16, 1, 4, 4)
+    learner = pt.Learner(graph, batch=8)
+    learner.fit(x, np.arange(16) % 2, epochs=1, progress=False)
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 1, 4, 4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learner.predict(pixels)
+        learner.predict(pixels)
+    texts = [str(one.message) for one in caught if "uint8 images are" in str(one.message)]
+    assert len(texts) == (1 if said else 0)
+    assert all(f"images: the model was trained with floats of {said}: uint8 images are spread over "
+               "that range" in text for text in texts)

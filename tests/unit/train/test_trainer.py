@@ -19,7 +19,7 @@ from pynq_train.run import Masters, Session, StepOutcome, Trainer
 from pynq_train.run.batch import Batch, Images, floats
 from pynq_train.run.session import new_policy
 from pynq_train.schedule.plan import Plan
-from pynq_train.train import hls
+from pynq_train.train import hls, loop
 from pynq_train.train.hls import HlsTrainer
 
 Array = NDArray[Any]
@@ -136,6 +136,9 @@ def test_what_the_hls_trainer_says_of_a_step_and_an_evaluation(
             self.rates.append(lr)
             return Said(loss_sum=2.5, correct=3)
 
+        def read(self) -> dict[str, object]:
+            return {}
+
         def evaluate(self, images: Array, labels: Array) -> tuple[Said, Array]:
             said = Said(loss_sum=1.5, correct=int((labels == 0).sum()))
             return said, np.ones((len(images), 2), np.float32)
@@ -150,3 +153,13 @@ def test_what_the_hls_trainer_says_of_a_step_and_an_evaluation(
     outcome, logits = trainer.evaluate(images, labels)
     assert outcome == StepOutcome(1.5, 1, 3, 0, 0, {}) and logits.shape == (3, 2)
     assert trainer.evaluate(images)[0] == StepOutcome(1.5, 3, 3, 0, 0, {})
+
+
+def test_an_epoch_takes_the_time_between_two_looks_at_the_clock(
+        net: Graph, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = pt.Learner(net, optimizer=pt.SGD(0.1, momentum=0.0), batch=8)
+    learner._trainer = FloatBoard(learner)
+    clock = iter(range(0, 1000, 7))
+    monkeypatch.setattr(loop, "time", Said(monotonic=lambda: float(next(clock))))
+    history = learner.fit(*data, epochs=3, progress=False)
+    assert [epoch.seconds for epoch in history.epochs] == [7.0] * 3

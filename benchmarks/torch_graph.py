@@ -1,7 +1,10 @@
-"""Any graph as a PyTorch function of its parameters, float64. Needs torch."""
+"""Any graph as a PyTorch function of its parameters. Needs torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -10,25 +13,35 @@ from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph import ops as o
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.flat import map_shape
+from pynq_train.graph.params import FloatArray
 
 Tensors = dict[tuple[str, str], torch.Tensor]
 
 
-def tensors_of(params: dict[str, LayerParams]) -> Tensors:
-    """Leaves by (layer, field); running statistics need no gradient."""
+def tensors_of(params: Mapping[str, LayerParams], dtype: torch.dtype = torch.float64) -> Tensors:
+    """Return leaves by (layer, field); running statistics need no gradient."""
     out = {}
     for name, p in params.items():
         for field in ("weight", "bias", "mean", "variance"):
             array = getattr(p, field)
             if array is not None:
-                leaf = torch.tensor(array, dtype=torch.float64)
+                leaf = torch.tensor(array, dtype=dtype)
                 out[name, field] = leaf.requires_grad_(field in ("weight", "bias"))
     return out
 
 
+def params_of(tensors: Tensors) -> dict[str, LayerParams]:
+    """Return the present values as float32 parameters by layer name."""
+    fields: dict[str, dict[str, FloatArray]] = {}
+    for (name, field), tensor in tensors.items():
+        fields.setdefault(name, {})[field] = tensor.detach().numpy().astype(np.float32)
+    return {name: LayerParams(own["weight"], own.get("bias"), own.get("mean"), own.get("variance"))
+            for name, own in fields.items()}
+
+
 def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: int = 0,
         step: int = 0) -> torch.Tensor:
-    """Logits; in training the running statistics in ``tensors`` move as PyTorch moves them.
+    """Return logits; in training the running statistics in ``tensors`` move as PyTorch moves them.
 
     Dropout takes the masks of ``seed`` and ``step`` from ``fixed.keep_map``.
     """
@@ -37,12 +50,13 @@ def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: i
     for place, op in enumerate(graph.ops):
         args = [values[name] for name in (op.inputs or (before,))]
         if isinstance(op, o.Dropout):
-            factors = 1.0
+            values[op.name] = args[0]
             if training:
-                shape = map_shape(graph, graph.sources[place][0]) or tuple(args[0].shape[1:])
-                kept = keep_map(op.rate, seed, step, place, (len(x), *shape))
-                factors = torch.tensor(kept / (1 - op.rate)).reshape(args[0].shape)
-            values[op.name] = args[0] * factors
+                channels, rows, cols = (map_shape(graph, graph.sources[place][0])
+                                        or args[0].shape[1:])
+                kept = keep_map(op.rate, seed, step, place, (len(x), channels, rows, cols))
+                factors = torch.tensor(kept / (1 - op.rate), dtype=x.dtype)
+                values[op.name] = args[0] * factors.reshape(args[0].shape)
             before = op.name
             continue
         own = {field: t for (name, field), t in tensors.items() if name == op.name}
@@ -87,7 +101,7 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     raise AssertionError(f"no PyTorch counterpart of {op}")
 
 
-def _pad(op: o.Conv | o.MaxPool, x: torch.Tensor, value: float) -> torch.Tensor:
+def _pad(op: o.Conv | o.MaxPool | o.AvgPool, x: torch.Tensor, value: float) -> torch.Tensor:
     rows, cols = op.window(x.shape[2]), op.window(x.shape[3])
     return functional.pad(x, (cols.pad_before, cols.pad_after, rows.pad_before, rows.pad_after),
                           value=value)

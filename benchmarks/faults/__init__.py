@@ -1,0 +1,1 @@
+"""What ``benchmarks/fault_trials.py`` injects, and how it judges."""

@@ -1,0 +1,82 @@
+"""What the importers know by name, and what they advise instead of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pynq_train.exchange import keras_layers, onnx_nodes, torch_nodes
+
+_FOLD = "leave gates and scales out, or fold the scale into the weights"
+_PREPARE = "prepare the images before the network, or fold it into the weights"
+REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
+    "torch": (torch_nodes.INSTEAD, {
+        "use ReLU or ReLU6": "leakyrelu leaky_relu prelu elu selu gelu silu mish hardswish "
+                             "hardsigmoid sigmoid tanh",
+        "use BatchNorm2d": "groupnorm layernorm instancenorm2d localresponsenorm group_norm "
+                           "layer_norm",
+        _PREPARE: "sub div truediv isub itruediv", _FOLD: "imul mul",
+        "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d", "use a convolution": "convtranspose2d",
+        "use Conv2d": "conv1d conv3d", "use convolutions over time": "lstm gru"}),
+    "onnx": (onnx_nodes.INSTEAD, {
+        "use Relu or Clip 0 .. 6": "LeakyRelu PRelu Elu Selu Gelu HardSwish HardSigmoid Sigmoid "
+                                   "Tanh Mish",
+        _FOLD: "Mul", "use GlobalAveragePool": "GlobalMaxPool",
+        "use a convolution": "ConvTranspose",
+        "use BatchNormalization": "InstanceNormalization GroupNormalization LayerNormalization LRN",
+        "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
+                                  "ConvInteger MatMulInteger DynamicQuantizeLinear Quant "
+                                  "BipolarQuant IntQuant FloatQuant Trunc MultiThreshold",
+        _PREPARE: "Sub Div", "use convolutions over time": "LSTM GRU"}),
+    "keras": (keras_layers.INSTEAD, {
+        "use ReLU": "LeakyReLU PReLU ELU",
+        "use BatchNormalization": "LayerNormalization GroupNormalization UnitNormalization",
+        "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
+        "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
+        "use Conv2D": "Conv1D Conv2DTranspose", "leave gates and scales out": "Multiply"}),
+}
+NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
+    "torch modules": (torch_nodes.MODULES,
+        "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
+        "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
+        "ConstantPad2d Identity Softmax LogSoftmax"),
+    "torch functions": (torch_nodes.FUNCTIONS,
+        "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
+        "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
+        "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
+        "getitem pad permute"),
+    "torch methods": (torch_nodes.METHODS,
+        "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
+        "size dim permute softmax log_softmax"),
+    "keras layers": (keras_layers.LAYERS,
+        "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
+        "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
+        "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax ZeroPadding2D"),
+    "keras operations": (keras_layers.OPERATIONS, "Add Relu Relu6"),
+}
+
+
+@pytest.mark.parametrize("format_", REMEDIES)
+def test_what_is_advised(format_: str) -> None:
+    found, wanted = REMEDIES[format_]
+    assert dict(found) == {name: remedy for remedy, names in wanted.items()
+                           for name in names.split()}
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_what_is_known(table: str) -> None:
+    found, wanted = NAMES[table]
+    assert set(found) == set(wanted.split())
+
+
+def test_names_that_mean_the_same() -> None:
+    for same in (("dropout", "dropout1d", "alpha_dropout"), ("sub", "mul", "div", "truediv"),
+                 ("cat", "concat", "concatenate"), ("add", "iadd"), ("softmax", "log_softmax")):
+        assert len({torch_nodes.FUNCTIONS[name] for name in same}) == 1
+    assert len({torch_nodes.METHODS[name] for name in ("view", "reshape")}) == 1
+    assert len({torch_nodes.MODULES[name] for name in ("BatchNorm1d", "BatchNorm2d")}) == 1
+    distinct = [torch_nodes.FUNCTIONS[name] for name in ("sub", "add", "cat", "pad", "getitem",
+                                                         "mean", "flatten", "linear", "conv2d")]
+    assert len(set(distinct)) == len(distinct)
