@@ -14,6 +14,7 @@ from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
+_PACKAGES = ("keras", "tf_keras", "tensorflow")
 _OTHERWISE = "replace it by supported layers: " + ", ".join(sorted(LAYERS))
 
 
@@ -85,6 +86,8 @@ def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) ->
     layer, kind = call.layer, type(call.layer).__name__
     handler = LAYERS.get(kind) if hasattr(layer, "get_weights") else OPERATIONS.get(kind)
     known = [source for source in sources if source is not None]
+    if type(layer).__module__.partition(".")[0] not in _PACKAGES:
+        handler = None  # a class of the user's, whatever it is called
     try:
         if handler is None:
             raise Refused("", INSTEAD.get(kind, _OTHERWISE))

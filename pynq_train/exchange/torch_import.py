@@ -137,6 +137,8 @@ class _Reading:
                 return node.target(*self._given(arguments.args, node))
             if handler is None and kind.lower() == "sigmoid" and ends and known:
                 raise ended_by_sigmoid(self._values[read[0]].shape[0])
+            if getattr(target, "_forward_hooks", None):
+                raise Refused("has a hook, which is not read", "put it into forward()")
             if handler is None:
                 if kind.startswith("Parametrized"):
                     raise Refused("", _PARAMETRISED)

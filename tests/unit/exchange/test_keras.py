@@ -299,3 +299,10 @@ def test_layers_keep_their_names() -> None:
         "one", "two", "three", "four", "four.act", "five.depthwise", "five", "five.act", "six.1",
         "six", "seven", "eight", "nine", "ten", "eleven", "thirteen", "fourteen", "fourteen.act",
         "twelve", "fifteen", "sixteen"]
+
+
+def test_a_layer_of_the_users_is_none_of_keras() -> None:
+    own = type("Dense", (layers.Dense,), {"call": lambda self, x: 2 * layers.Dense.call(self, x)})
+    model = keras.Sequential([keras.Input((4,)), own(3, name="twice")])
+    with pytest.raises(UnsupportedModel, match=r"twice \(Dense\): replace it by supported layers"):
+        pt.from_keras(model)

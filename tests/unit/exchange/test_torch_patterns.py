@@ -372,3 +372,10 @@ def test_what_a_handler_does_not_expect_is_refused_by_name(monkeypatch: pytest.M
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(UnsupportedModel, match=r"0 \(Conv2d\) has arguments that do not fit \(no"):
         pt.from_torch(module, torch.zeros(1, 1, 6, 6))
+
+
+def test_a_forward_hook_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    module[0].register_forward_hook(lambda own, given, made: made * 2)
+    with pytest.raises(UnsupportedModel, match=r"0 \(Conv2d\) has a hook, which is not read"):
+        pt.from_torch(module, torch.zeros(1, 1, 6, 6))
