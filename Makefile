@@ -35,7 +35,7 @@ NO_TORCH := $(VENV)/.no-torch
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
 .PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz fuzz-inputs mutants ci-lean clean distclean
+.PHONY: overlay fuzz fuzz-inputs mutants coverage ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -99,6 +99,9 @@ fuzz-inputs: $(FULL) ## 5,000 damaged, hostile and odd inputs: used, or refused 
 mutants: $(FULL) ## Random faults, and which no test notices; goes on where it was interrupted
 	@$(BIN)/python -m mutants --count $(N) --rtl $(RTL) --seed $(SEED) --jobs $(JOBS) \
 	  --fast "$(FAST)" $(MUTANTS_ARGS)
+
+coverage: $(FULL) ## Lines and toggles of the RTL that its benches reach; goes on where it was interrupted
+	@$(BIN)/python -m sim.coverage
 
 ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits
 	@scripts/ci_lean.sh

@@ -58,6 +58,7 @@ STEPS = 32
 """Steps of an epoch that is measured."""
 REPEATS = 5
 """Measurements, of which the fastest counts."""
+_DONE = registers.masks("STATUS")["DONE"]
 Images = np.ndarray
 
 
@@ -141,13 +142,18 @@ class _NoDevice:
         return name == "MEMORY_MAPPED"
 
     def mmap(self, address: int, length: int) -> np.ndarray:
-        """Return the registers of an engine that has ended its run."""
+        """Return the registers of an engine at rest."""
         words = np.zeros(length // 4, np.uint32)
         for name, value in (("ID", registers.ID_VALUE), ("ABI", registers.ABI_VERSION),
-                            ("HASH", contract.hash_word(BOARD.config)),
-                            ("STATUS", registers.masks("STATUS")["DONE"]), ("CYCLES", 1000)):
+                            ("HASH", contract.hash_word(BOARD.config)), ("CYCLES", 1000)):
             words[registers.offset(name) // 4] = value
+        self.registers = words
         return words
+
+    def ended(self, retired: int) -> None:
+        """Let the registers say that a run of so many descriptors has ended; 0: none has begun."""
+        self.registers[registers.offset("STATUS") // 4] = _DONE if retired else 0
+        self.registers[registers.offset("RETIRED") // 4] = retired
 
     def flush(self, bo: int, offset: int, address: int, nbytes: int) -> None:
         """Do nothing: there is no cache."""
@@ -201,10 +207,15 @@ class RestingBoard(BoardBackend):
                 request.meanwhile()
                 self.hidden += time.process_time() - ended
 
-        return super().run(replace(request, meanwhile=beside))
+        began = time.process_time()
+        wrapped = replace(request, meanwhile=beside)
+        self.engine += time.process_time() - began
+        return super().run(wrapped)
 
     def _start(self, request: RunRequest, *, step: bool) -> None:
+        self._device.ended(0)
         super()._start(request, step=step)
+        self._device.ended(request.descriptor_count)
         self.started = time.process_time()
 
 
@@ -285,6 +296,7 @@ def measure(net: str, batch: int) -> dict[str, Any]:
     units, steps, hidden, evaluations, starts = [], [], [], [], []
     with tempfile.TemporaryDirectory() as folder, learner:
         path = Path(folder, "learner.safetensors")
+        learner.compile()
         learner.save(path)
         for _ in range(REPEATS):
             units.append(n_body_seconds())

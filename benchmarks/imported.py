@@ -81,8 +81,8 @@ NETWORKS = {
     "cnn-mnist": "2 convolutions, 2 max poolings, dense",
     "norm-fashion": "3 convolutions with normalisations, average pooling, dense",
     "residual-cifar": "residual blocks, normalisations",
-    "separable-doodles": "channels last, `Rescaling`, separable convolutions, normalisations",
-    "ds-cnn-speech": "depthwise separable convolutions, normalisations, ReLU6",
+    "separable-doodles": "channels last, `Rescaling`, separable convolutions",
+    "ds-cnn-speech": "depthwise convolutions, normalisations folded",
 }
 SETS = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "cifar": "CIFAR-10 subset",
         "doodles": "Quick, Draw! doodles", "speech": "spoken digits, log-mel"}

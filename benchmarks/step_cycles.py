@@ -49,6 +49,7 @@ def main() -> None:
                           read_latency_cycles=args.latency)
     with VirtualBoardBackend(board, plan.memory.nbytes, timing=timing) as backend:
         session = Session(plan, backend, masters, new_policy(plan, masters, INPUT_RANGE))
+        session.counters = True
         began = time.process_time()
         outcome = session.train_step(images, labels, SgdStep(lr=0.01, momentum=0.9, decay=0.0))
         seconds = time.process_time() - began

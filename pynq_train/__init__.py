@@ -114,20 +114,20 @@ def load(path: str | os.PathLike[str], *, board: str, batch: int | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
-         std: float | Sequence[float] | None = None) -> Learner: ...
+         std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner: ...
 @overload
 def load(path: str | os.PathLike[str], *, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
-         std: float | Sequence[float] | None = None) -> Learner | Model: ...
+         std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model: ...
 def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
-         std: float | Sequence[float] | None = None) -> Learner | Model:
+         std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model:
     """Return what a file holds: a learner that goes on, or a model to begin with.
 
     ==================  ======================  ====================================
@@ -145,6 +145,7 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
         board: where the learner goes on (default: ``golden``).
         batch, optimizer, trainable, loss, label_smoothing, accumulate, input_range, mean, std:
             others than the saved ones, see :meth:`Learner.load`.
+        compiled: False: plan anew, also if the file holds compiled programs.
 
     Raises:
         BadInput: no such file, damaged, of another kind; or an option of learners with an ONNX
@@ -154,7 +155,8 @@ def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int |
     """
     given = {"board": board, "batch": batch, "optimizer": optimizer, "trainable": trainable,
              "loss": loss, "label_smoothing": label_smoothing, "accumulate": accumulate,
-             "input_range": input_range, "mean": mean, "std": std}
+             "input_range": input_range, "mean": mean, "std": std,
+             "compiled": None if compiled else False}
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     if not path_text(path, "model file").lower().endswith(".onnx"):
         return Learner.load(path, **options)

@@ -208,7 +208,7 @@ def values_of(array: Array, form: ImageFormat) -> FloatArray:
 def to_network(values: FloatArray, form: ImageFormat, channels: int) -> FloatArray:
     """Return values ``(n, 1 or channels, rows, cols)`` as the network takes them, C-contiguous."""
     values = repeat_channels(values, channels)
-    norm = form.normalisation
+    norm = form.seen
     if norm is not None:
         mean, std = (np.asarray(each, np.float32)[None, :, None, None]
                      for each in (norm.mean, norm.std))

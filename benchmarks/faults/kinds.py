@@ -20,6 +20,8 @@ RAW = (RuntimeError, OSError, ValueError, KeyError, TypeError, PermissionError, 
 """What pynq and the kernel raise when an overlay cannot be loaded."""
 _ACCESSES = 40
 """Register accesses of a run, and some more."""
+_NEVER = 1 << 60
+"""Beats or cycles until a fault that is not to come any more."""
 Fault = Callable[[Bench, random.Random, str], AbstractContextManager[None]]
 
 
@@ -85,23 +87,31 @@ def _at_access(bench: Bench, number: int, work: Callable[[], None], rng: random.
 def axi_error(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
     """SLVERR or DECERR in place of OKAY."""
     port, write, beat = bench.beat(rng, action)
-    bench.model.inject_error(port, beat, rng.choice(list(Response)), write=write)
+    model = bench.model
+    model.inject_error(port, beat, rng.choice(list(Response)), write=write)
     yield
+    model.inject_error(port, _NEVER, Response.SLVERR, write=write)
 
 
 @contextmanager
 def silence(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
     """A port never answers again."""
     port, write, beat = bench.beat(rng, action)
-    bench.model.silence(port, beat, write=write)
+    model = bench.model
+    model.silence(port, beat, write=write)
     yield
+    if bench.model is model:  # the action was shorter
+        model.silence(port, _NEVER, write=write)
 
 
 @contextmanager
 def stopped_clock(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
     """The engine's clock stops for good."""
-    bench.model.stop_clock(rng.randrange(bench.cycles(action)))
+    model = bench.model
+    model.stop_clock(rng.randrange(bench.cycles(action)))
     yield
+    if bench.model is model:  # the action was shorter
+        model.stop_clock(_NEVER)
 
 
 @contextmanager
@@ -157,16 +167,18 @@ def silence_twice(bench: Bench, rng: random.Random, action: str) -> Iterator[Non
         with _patched(BoardBackend, "_soft_reset", stopped):
             yield
     else:
-        download, left = bench.device.download, [1]
+        download, silenced = bench.device.download, list[Any]()
 
         def silent(*args: Any, **more: Any) -> None:
             download(*args, **more)
-            if left[0]:
-                left[0] -= 1
+            if not silenced:
+                silenced.append(bench.model)
                 bench.model.silence(port, rng.randrange(40), write=write)
 
         with _patched(bench.device, "download", silent):
             yield
+        if silenced == [bench.model]:  # the action was shorter
+            bench.model.silence(port, _NEVER, write=write)
 
 
 @contextmanager
@@ -292,9 +304,12 @@ def refused(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
 @contextmanager
 def stray_in_a_run(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
     """Answers that nobody asked for, somewhere in a run."""
-    bench.model.stray(rng.randrange(4), write=rng.random() < 0.5, count=rng.choice((1, 1, 3, 40)),
-                      after_cycles=rng.randrange(bench.cycles(action)), last=rng.random() < 0.5)
+    port, write, model = rng.randrange(4), rng.random() < 0.5, bench.model
+    model.stray(port, write=write, count=rng.choice((1, 1, 3, 40)), last=rng.random() < 0.5,
+                after_cycles=rng.randrange(bench.cycles(action)))
     yield
+    if bench.model is model:  # the action was shorter
+        model.stray(port, write=write, count=0)
 
 
 @contextmanager

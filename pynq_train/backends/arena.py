@@ -33,6 +33,10 @@ _FIRST_BYTES, _MOST_BYTES = 64 * LINE_BYTES, 4096 * LINE_BYTES
 """Bytes that are compared at once in search of a witness: mostly the first ones differ."""
 
 
+_MOST_PARTS = 64
+"""Spans of the buffer that are kept."""
+
+
 class SyncedArena:
     """A cacheable buffer shared with the engine.
 
@@ -53,6 +57,7 @@ class SyncedArena:
         self._buffer = buffer
         self._host = buffer.view(np.ndarray)
         self._ranged = ranged
+        self._parts: dict[tuple[int, int], Any] = {}
         self._dirty: list[tuple[int, int]] = []
         self._written: list[tuple[int, int]] = []
         self._witnesses: list[int] = []
@@ -162,6 +167,15 @@ class SyncedArena:
             found=f"old bytes there, {FLUSHES} times",
             fix="run it again; if that does not help, restart the board")
 
+    def _part(self, low: int, high: int) -> Any:
+        """Return bytes low .. high - 1 of the buffer; every step asks for the same few."""
+        found = self._parts.get((low, high))
+        if found is None:
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts.clear()
+            found = self._parts[low, high] = self._buffer[low:high]
+        return found
+
     def _refresh(self, low: int, high: int) -> None:
         """Let the processor see cache lines low .. high - 1 (bytes) as they stand in memory."""
         if not self._stale or low == high:
@@ -181,7 +195,7 @@ class SyncedArena:
         Raises:
             HardwareFault: pynq refuses.
         """
-        part = self._buffer[low:high] if self._ranged else self._buffer
+        part = self._part(low, high) if self._ranged else self._buffer
         call: Callable[[], object] = getattr(part, action)
         try:
             call()

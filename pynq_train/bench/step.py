@@ -117,7 +117,8 @@ def run_step(plan: Plan, backend: Backend, momentum: float) -> tuple[Counts, NDA
     used = session.policy.exponents(plan.batch)
     values = plan_params(plan, used, SgdStep(LEARNING_RATE, momentum))
     session.write_training(images, labels, values)
-    result = backend.run(replace(session.request(session.training), profile=True))
+    result = backend.run(replace(session.request(session.training), profile=True,
+                                 counters=True))
     return Counts(result.cycles, result.counters), read_stamps(plan, backend)
 
 

@@ -1,9 +1,10 @@
-"""The commands train, evaluate and verify."""
+"""The commands train, evaluate, compile and verify."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import pynq_train as pt
+from pynq_train.backends.names import board_of
 from pynq_train.check import Coverage, VerifyReport, random_net
 from pynq_train.data import Dataset, Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
@@ -58,6 +60,24 @@ def train(options: argparse.Namespace) -> int:
         print("interrupted: go on with "
               f"'pynq-train train --model {out} --data {options.data} --resume'")
         return INTERRUPTED
+    return 0
+
+
+def compile_model(options: argparse.Namespace) -> int:
+    """Run ``pynq-train compile``: plan, verify the programs, save them with the model."""
+    name = options.model
+    if is_onnx(name) or name in pt.zoo.names():
+        learner = pt.Learner(pt.from_onnx(name) if is_onnx(name) else name, board=options.board,
+                             batch=options.batch or DEFAULT_BATCH)
+    elif is_file_name(name):
+        learner = pt.Learner.load(name, board=options.board, batch=options.batch, compiled=False)
+    else:
+        raise UnknownName.among("network", name, pt.zoo.names())
+    out = options.out or _default_out(name)
+    learner.compile()
+    learner.save(out)
+    print(f"saved {out}: {learner.graph.name} for {board_of(options.board).name}, "
+          f"mini-batch {learner.batch}")
     return 0
 
 
@@ -176,7 +196,7 @@ def network(name: str) -> Graph:
 
 def is_file_name(name: str) -> bool:
     """Return whether a model argument means a file and not a network of the zoo."""
-    return "/" in name or name.endswith(".safetensors") or is_onnx(name) or Path(name).exists()
+    return "/" in name or name.endswith(".safetensors") or is_onnx(name) or os.path.exists(name)
 
 
 def is_onnx(name: str) -> bool:

@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     _bench(commands_)
     _verify(commands_)
     _replay(commands_)
+    _compile(commands_)
     _doctor(commands_)
     _hwh(commands_)
     return top
@@ -255,6 +256,19 @@ def _verify(to: Any) -> None:
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=commands.verify)
+
+
+def _compile(to: Any) -> None:
+    p = to.add_parser("compile", help="put plan and programs into a saved model, so that a board "
+                      "starts without planning")
+    p.add_argument("model", metavar="MODEL",
+                   help="a saved model, a network of the zoo ({}), or an ONNX file".format(
+                       ", ".join(pt.zoo.names())))
+    _board(p, "pynq-z2")
+    _batch(p, None, f"that of the model, else {commands.DEFAULT_BATCH}")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="where it goes (default: the saved model itself, else NET.safetensors)")
+    p.set_defaults(run=commands.compile_model)
 
 
 def _doctor(to: Any) -> None:

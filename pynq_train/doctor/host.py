@@ -103,7 +103,7 @@ def check_board(host: Host, board: Board, virtual: bool) -> Check:
         here = f"this machine is a {host.image}" if host.image else "this machine is no PYNQ board"
         return ok("board", f"virtual {board.pynq_name}, the engine's RTL simulated ({here})")
     found = board_of_image(host.image)
-    if found is not None and found.name == board.name:
+    if found is not None and found.pynq_name == board.pynq_name:  # several overlays of one board
         return ok("board", f"{board.pynq_name}, {board.part}")
     if not host.image:
         return wrong("board", f"expected a {board.pynq_name}, found no PYNQ board: neither $BOARD "

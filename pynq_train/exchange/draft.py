@@ -46,7 +46,7 @@ from pynq_train.graph.ops import (
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Padding, Shape, window_of
 from pynq_train.graph.wiring import INPUT
-from pynq_train.layers.supported import value_problems
+from pynq_train.layers.supported import value_problems, with_room
 
 __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
@@ -187,6 +187,7 @@ class Draft:
         needed = self._needed(output)
         # Nothing is left out of what a refused node might have needed.
         kept = {name: own for name, own in self._params.items() if name in needed or self._refused}
+        kept, gain = with_room(self._input_layers(needed), kept)
         refused = [*self._refused, *(problem for name, own in kept.items()
                                      for problem in value_problems(name, own))]
         if refused:
@@ -209,7 +210,12 @@ class Draft:
         if self.input.scaled:
             form = ImageFormat.make(self.input.shape[0], None, self._mean.tolist(),
                                     self._std.tolist(), self._layout).implied()
-        return Model(graph, kept, form, self._checked_frozen(kept))
+        if gain != 1:
+            warnings.warn(f"network {self.name!r}: the weights that read the images are larger "
+                          f"than the engine's masters: they are divided by {gain:g}, and the "
+                          "images multiplied by it (Model.input_format); outputs are the same",
+                          ModelWarning, stacklevel=4)
+        return Model(graph, kept, replace(form, gain=gain), self._checked_frozen(kept))
 
     def _needed(self, output: Value | None) -> set[str]:
         """Return the names of the operations from which ``output`` is computed."""
@@ -222,6 +228,14 @@ class Draft:
                 found.add(name)
                 todo += inputs[name]
         return found
+
+    def _input_layers(self, needed: set[str]) -> list[str]:
+        """Return the layers that read the images, if these have weights of their own, all of them.
+        """
+        readers = [op for op in self._ops if INPUT in op.inputs and op.name in needed]
+        shared = {name for names in self._owners.values() if len(names) > 1 for name in names}
+        alone = all(isinstance(op, (Conv, Dense)) and op.name not in shared for op in readers)
+        return [op.name for op in readers] if alone else []
 
     def _checked_frozen(self, params: dict[str, LayerParams]) -> frozenset[str]:
         """Return what does not learn, and warn of what the foreign network does otherwise."""

@@ -76,8 +76,8 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat 
     check_graph_params(graph, params)
     writer = _Writer(onnx, graph)
     first = INPUT
-    if form.normalisation is not None:
-        first = writer.normalise(form.normalisation.mean, form.normalisation.std)
+    if form.seen is not None:
+        first = writer.normalise(form.seen.mean, form.seen.std)
     for op, sources in zip(graph.ops, graph.sources):
         writer.node(op, [first if place == FROM_INPUT else graph.ops[place].name
                          for place in sources], params.get(op.name))

@@ -81,7 +81,14 @@ def from_proto(proto: Any, name: str) -> Model:
     """Return the network of an ONNX ``ModelProto``; see :func:`from_onnx`."""
     helper = need("onnx.numpy_helper", "reading ONNX files")
     graph = proto.graph
-    constants = {entry.name: helper.to_array(entry) for entry in graph.initializer}
+    constants: dict[str, Array] = {}
+    for entry in graph.initializer:
+        try:
+            constants[entry.name] = helper.to_array(entry)
+        except _MISFITS as error:
+            raise BadInput(f"model file of network {name!r}: tensor {entry.name!r} is damaged",
+                           expected=f"values of shape {tuple(entry.dims)}",
+                           found=str(error).splitlines()[0][:200], fix="export it again") from None
     inputs = [entry for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise UnsupportedModel(f"network {name!r}", expected="one input and one output",

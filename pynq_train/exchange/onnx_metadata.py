@@ -41,7 +41,7 @@ def write_metadata(proto: Any, form: ImageFormat) -> None:
     for dim, axis in zip(dims, _AXES[CHANNELS_FIRST]):
         dim.denotation = axis
     entry = replace(form, layout=CHANNELS_FIRST).to_dict()
-    if form.normalisation is not None:
+    if form.seen is not None:
         entry["in_graph"] = True
     _put(proto, ENTRY, json.dumps(entry))
     for name, span in _RANGES.items():
@@ -89,9 +89,10 @@ def _ours(model: Model, form: ImageFormat, text: str, channels: int) -> ImageFor
     except BadInput as error:
         error.add(f"{what} holds it: export it again, or remove the entry")
         raise
-    done, wanted = form.normalisation, own.normalisation
-    if wanted is not None and data.get("in_graph") is True:
-        if done is None or not _equal(done, wanted):
+    done, wanted, gain = form.normalisation, own.normalisation, own.gain
+    if own.seen is not None and data.get("in_graph") is True:
+        if done is None or not _equal(done, own.seen):
+            gain = 1.0
             _warn(model, f"its metadata say that it takes {own}, and its nodes do not normalise so:"
                   " the nodes count")
             wanted = done
@@ -100,9 +101,11 @@ def _ours(model: Model, form: ImageFormat, text: str, channels: int) -> ImageFor
               "more: the nodes alone count; say mean= and std= if that is wrong")
         wanted = done
     span = own.input_range or form.input_range
-    return ImageFormat(span, wanted if wanted is not None else done,
+    kept = wanted if wanted is not None or (gain != 1 and data.get("in_graph") is True) else done
+    return ImageFormat(span, kept,
                        own.stated if own.input_range is not None else form.stated,
-                       form.layout if form.layout == CHANNELS_LAST else own.layout)
+                       form.layout if form.layout == CHANNELS_LAST else own.layout,
+                       form.gain * gain)
 
 
 def _equal(one: Normalisation, other: Normalisation) -> bool:

@@ -59,6 +59,10 @@ class _Even:
     count: int
 
 
+MOST_PIXELS = 1 << 16
+"""Pixels in a row or column, with padding, that importers look at: no board holds more."""
+
+
 @dataclass(frozen=True)
 class _Axis:
     """Windows of a pooling along one axis.
@@ -85,9 +89,12 @@ class _Axis:
         """Return the windows; ``pads`` None: "same" padding.
 
         Raises:
-            Refused: there is no window.
+            Refused: there is no window, or no board holds so many.
         """
         whole = size + sum(zeros)
+        if whole + sum(pads or ()) > MOST_PIXELS:
+            raise Refused(f"reads {whole + sum(pads or ())} pixels in a row",
+                          "make the map smaller")
         if pads is None:
             window = window_of(whole, kernel, stride, "same")
             return cls(size, zeros, (window.pad_before, window.pad_after), kernel, stride,

@@ -17,6 +17,7 @@ UINT8_RANGE = (0.0, 1.0)
 BYTE_RANGE = (0.0, 255.0)
 CHANNELS_FIRST, CHANNELS_LAST = LAYOUTS = ("channels first", "channels last")
 """Order of the axes of images."""
+_MOST_GAIN = 2.0**20
 _LEAST_BYTE_STD = 16.0
 """A network that divides its images by this or more was not made for images of 0..1."""
 
@@ -53,12 +54,23 @@ class ImageFormat:
         normalisation: None to leave the values as they are.
         stated: somebody has said the range; else it is that of the images of a training.
         layout: order of the axes, which counts where their sizes leave a choice.
+        gain: a power of two by which the network sees them multiplied, in the end: an importer's,
+            where weights that read the images are larger than the engine's masters.
     """
 
     input_range: tuple[float, float] | None = None
     normalisation: Normalisation | None = None
     stated: bool = True
     layout: str = CHANNELS_FIRST
+    gain: float = 1.0
+
+    @property
+    def seen(self) -> Normalisation | None:
+        """Mean and deviation behind which the network sees the images: the gain is in them."""
+        if self.gain == 1:
+            return self.normalisation
+        norm = self.normalisation or Normalisation((0.0,), (1.0,))
+        return Normalisation(norm.mean, tuple(one / self.gain for one in norm.std))
 
     @classmethod
     def make(cls, channels: int, input_range: Sequence[float] | None = None,
@@ -109,7 +121,8 @@ class ImageFormat:
                           self.layout if layout is None else layout)
         stated = self.stated or input_range is not None
         made = ImageFormat(given.input_range or self.input_range,
-                           given.normalisation or self.normalisation, stated, given.layout)
+                           given.normalisation or self.normalisation, stated, given.layout,
+                           self.gain)
         # What is said of bytes says the range too; values up to 1 may be of anything.
         implied = made.implied() if given.normalisation is not None else made
         return implied if implied.input_range == BYTE_RANGE else made
@@ -138,6 +151,8 @@ class ImageFormat:
         if self.normalisation is not None:
             text += (f", mean {_list(self.normalisation.mean)}"
                      f", std {_list(self.normalisation.std)}")
+        if self.gain != 1:
+            text += f", times {self.gain:g}"
         return f"{text}, {self.layout}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,7 +160,7 @@ class ImageFormat:
         norm = self.normalisation
         return {"input_range": None if self.input_range is None else list(self.input_range),
                 "stated": self.stated, "normalisation": None if norm is None else norm.to_dict(),
-                "layout": self.layout}
+                "layout": self.layout, **({} if self.gain == 1 else {"gain": self.gain})}
 
     @classmethod
     def from_dict(cls, data: Any, channels: int) -> ImageFormat:
@@ -162,12 +177,16 @@ class ImageFormat:
                 normalisation = Normalisation.from_dict(norm)
                 made = cls.make(channels, span, normalisation.mean, normalisation.std, layout)
             stated = data.get("stated", True)
+            gain, *more = _numbers("gain", data.get("gain", 1.0))
         except (AttributeError, TypeError) as error:
             raise BadInput(f"saved format of the images is malformed ({error})") from None
         if not isinstance(stated, bool):
             raise BadInput("saved format of the images: stated", expected="true or false",
                            found=_shown(stated))
-        return replace(made, stated=stated)
+        if more or math.frexp(gain)[0] != 0.5 or not 1 <= gain <= _MOST_GAIN:
+            raise BadInput("saved format of the images: gain", expected="a power of two of 1 to "
+                           f"{_MOST_GAIN:g}", found=_shown(data["gain"]))
+        return replace(made, stated=stated, gain=gain)
 
 
 ANY_IMAGES = ImageFormat()

@@ -24,6 +24,8 @@ PORTS = 4
 BURST_BEATS = 16
 """Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
 
+LINE_WORDS = 8
+"""Words of the longest cache line of the supported processors; regions begin with a line."""
 TENSOR_ALIGN_BYTES = WORD_BYTES * BURST_BEATS
 """Alignment of every tensor in the arena: one burst."""
 

@@ -13,7 +13,7 @@ from pynq_train.graph.model import Model
 from pynq_train.graph.ops import BatchNorm, Conv, Dense, Op
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.wiring import FROM_INPUT
-from pynq_train.layers.supported import check_values
+from pynq_train.layers.supported import check_values, with_room
 
 
 def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | None = None
@@ -64,6 +64,10 @@ def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | N
         raise UnsupportedModel("batch normalisations that cannot be folded: " + ", ".join(refused),
                                expected="each right behind a convolution or Dense layer of its own",
                                fix="move them there in the original network")
+    firsts = [op for op, sources in zip(graph.ops, graph.sources) if FROM_INPUT in sources]
+    gain = 1.0
+    if all(isinstance(op, (Conv, Dense)) for op in firsts):
+        folded, gain = with_room([op.name for op in firsts], folded)
     check_values(f"network {graph.name!r} with its normalisations folded",
                  {name: folded[name] for name in biased})
     ops = tuple(_rewired(graph, op, sources, moved, biased)
@@ -72,7 +76,8 @@ def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | N
     plain = tuple(replace(op, inputs=()) if op.inputs == (ops[at - 1].name if at else "input",)
                   else op for at, op in enumerate(ops))
     return replace(model, graph=Graph.build(graph.input_shape, plain, graph.name), params=folded,
-                   frozen=frozen)
+                   frozen=frozen, input_format=replace(model.input_format, gain=gain
+                                                       * model.input_format.gain))
 
 
 def _given(network: Model | Graph, params: Mapping[str, LayerParams] | None) -> Model:

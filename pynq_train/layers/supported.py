@@ -7,7 +7,8 @@ they still know the foreign names, from the same constants of ``hw``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from pynq_train.hw.limits import (
     MIN_POOL_KERNEL,
 )
 
+_MOST_GAIN = 1 << 10
+"""By which images are multiplied at most where weights are larger than masters: others are refused.
+"""
 MASTER_RANGE = 8
 """Weights, biases, gamma and beta are kept as masters Q3.28: up to this, of either sign."""
 
@@ -92,6 +96,22 @@ def value_problems(name: str, params: LayerParams) -> list[str]:
                 f"weights behind it, or the images before it, by {factor}; or train with weight "
                 "decay")
     return found
+
+
+def with_room(readers: Sequence[str], params: Mapping[str, LayerParams]
+              ) -> tuple[dict[str, LayerParams], float]:
+    """Return parameters whose layers ``readers`` fit the masters, and what the images are times.
+
+    These layers alone read the images: weights divided by a power of two and images multiplied by
+    it give the same outputs, to the bit of float32.
+    """
+    largest = max((float(np.abs(params[name].weight).max()) for name in readers
+                   if params[name].weight.size), default=0.0)
+    if not MASTER_RANGE < largest <= MASTER_RANGE * _MOST_GAIN:
+        return dict(params), 1.0
+    gain = 2.0 ** int(np.ceil(np.log2(largest / MASTER_RANGE)))
+    return {**params, **{name: replace(params[name], weight=(params[name].weight / np.float64(gain))
+                                       .astype(np.float32)) for name in readers}}, gain
 
 
 def check_values(what: str, params: Mapping[str, LayerParams]) -> None:

@@ -128,5 +128,5 @@ class PixelTable:
                     into |= table[lane].take(part[:, lane])
 
 
-_PIXELS_TOGETHER = 1 << 14
-"""Pixels that are looked up together: their words take 128 KB."""
+_PIXELS_TOGETHER = 1 << 13
+"""Pixels that are looked up together: their words take 64 KB, which the allocator keeps."""

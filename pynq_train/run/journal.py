@@ -80,10 +80,10 @@ class Journal:
     @property
     def full(self) -> bool:
         """Whether weights have to be read before the next step."""
-        if not self.saved:
+        count = len(self.steps)
+        if not self.saved or count >= MOST_STEPS:
             return True
-        held = sum(step.codes.nbytes for step in self.steps)
-        return len(self.steps) >= MOST_STEPS or held >= MOST_BYTES
+        return count > 0 and count * self.steps[0].codes.nbytes >= MOST_BYTES
 
     def begin(self, saved: Mapping[str, Array]) -> None:
         """Start anew with the present weights."""

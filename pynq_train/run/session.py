@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.words import CHANNELS_PER_WORD, MASTER_EXPONENT, ceil_div
-from pynq_train.program import Program, verify_program
+from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, ceil_div, round_up
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -30,17 +29,13 @@ from pynq_train.run.formats import master_words, operand_copy, split_master_word
 from pynq_train.run.journal import Journal, Mark, Step, golden_weights, spans_of
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
-from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.compiled import Programs, build_programs
+from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_arrays import ArrayState, ResultTable, StepArrays
-from pynq_train.schedule.lower.step_block import (
-    DEAD_UPDATE,
-    pack_step_block,
-    plan_params,
-)
+from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_params
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
-from pynq_train.schedule.predict import estimate
 from pynq_train.schedule.specs.layout import unpack_dense
 from pynq_train.schedule.specs.spec import LayerSpec
 
@@ -68,21 +63,22 @@ class Session:
         masters: weights by layer name.
         policy: exponent state that belongs to the masters; the session moves it on.
         fill_seed: fills the arena with random bytes first (tests of what is really written).
+        programs: the plan's programs, if they have been compiled already.
 
     Attributes:
         counters: read the engine's counters behind each run; outcomes have none otherwise.
     """
 
     def __init__(self, plan: Plan, backend: Backend, masters: Mapping[str, Masters],
-                 policy: ExponentPolicy, *, fill_seed: int | None = None) -> None:
+                 policy: ExponentPolicy, *, fill_seed: int | None = None,
+                 programs: Programs | None = None) -> None:
         self.plan = plan
         self.backend = backend
         self.counters = False
         self._policy = policy
-        self.training = build_training(plan)
-        self.evaluation = build_evaluation(plan)
-        self._cycles = {p.name: estimate(plan, p.descriptors)
-                        for p in (self.training, self.evaluation)}
+        programs = build_programs(plan) if programs is None else programs
+        self.training, self.evaluation = programs.training, programs.evaluation
+        self._cycles = programs.cycles
         self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"
                                      for one in p.descriptors)
                        for p in (self.training, self.evaluation)}
@@ -104,8 +100,6 @@ class Session:
             junk = np.random.Generator(np.random.Philox(fill_seed))
             backend.write(0, junk.integers(0, 256, plan.memory.nbytes, np.uint8))
         for program in (self.training, self.evaluation):
-            verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
-                                        plan.memory.nbytes, plan.board.config))
             self._put(f"{program.name}.program", program.program)
             self._put(f"{program.name}.taps", program.taps)
         for region in plan.memory:
@@ -330,7 +324,8 @@ class Session:
         return codes
 
     def _label_words(self, labels: Array | None) -> NDArray[np.int64]:
-        words = np.zeros(self.plan.batch, np.int64)
+        # Whole cache lines, behind which the region has nothing: the driver need not look at them.
+        words = np.zeros(round_up(self.plan.batch, LINE_WORDS), np.int64)
         if labels is not None:
             words[: len(labels)] = labels
         return words
@@ -388,7 +383,7 @@ class Session:
         runs, trial = 0, self._fresh()
         while runs < limit:
             used = trial.exponents(self.plan.batch)
-            params = _dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
+            params = dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
             self.write_training(images, labels, params)
             self.run(self.training)
             runs += 1
@@ -428,7 +423,8 @@ class Session:
         saturations = self._results.saturations(records)
         outcome = StepOutcome(loss * used.loss.unit(used.logits), correct, len(images),
                               result.cycles, sum(saturations.values()), result.counters,
-                              saturations, again, self._beyond(saturations, used))
+                              saturations, again,
+                              self._beyond(used, saturations) if saturations else {})
         shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
         raw = self._get("logits", np.int16).reshape(shape)
         logits = unpack_dense(raw, self.plan.classes)[: len(images)]
@@ -570,13 +566,11 @@ class Session:
             self._blocks[len(batch)] = used, block
         self._put("step_block", block)
 
-    def _beyond(self, saturations: Mapping[str, int], used: StepExponents) -> dict[str, float]:
-        """Return powers of two that bound the values of layers that saturated in an evaluation."""
-        if not saturations:
-            return {}
-        measured = self.records(self.evaluation).measures.forward
+    def _beyond(self, used: StepExponents, saturations: Mapping[str, int]) -> dict[str, float]:
+        """Return powers of two that bound the values of layers that saturate in an evaluation."""
+        measures = self.records(self.evaluation).measures.forward
         return {f"{spec.name}.y": float(np.ldexp(1.0, bits.bit_length() + own.forward_sum))
-                for spec, bits, own in zip(self.plan.specs, measured, used.layers)
+                for spec, bits, own in zip(self.plan.specs, measures, used.layers)
                 if saturations.get(f"{spec.name}.y")}
 
     def _check_unchanged(self, before: Mapping[str, Array]) -> None:
@@ -591,18 +585,3 @@ def _outcome(said: RunRecords, result: RunResult, images: int, used: StepExponen
     return StepOutcome(said.loss_sum * used.loss.unit(used.logits), said.correct, images,
                        result.cycles, sum(said.saturations.values()), result.counters,
                        said.saturations)
-
-
-def _dry(params: StepParams, used: StepExponents) -> StepParams:
-    """Keep weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
-
-    def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
-        if not values:
-            return values
-        return {**DEAD_UPDATE, "w_shift": max(exponent - MASTER_EXPONENT, 0)}
-
-    layers = used.layers
-    return replace(
-        params,
-        update_weights=tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
-        update_bias=tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))

@@ -10,7 +10,7 @@ from pynq_train.arrays import plain
 from pynq_train.errors import BadInput
 from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
-from pynq_train.quant.loss import CROSS_ENTROPY
+from pynq_train.graph.image_format import ImageFormat
 from pynq_train.train.loop import Saving
 from pynq_train.train.schedules import whole
 
@@ -22,12 +22,27 @@ def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
     return board, flag("normalise", normalise)
 
 
+def check_count(images: int, batch: int, accumulate: int) -> None:
+    """Raise BadInput if there are fewer training images than those of an update."""
+    if images < batch * accumulate:
+        several = "" if accumulate == 1 else f"{accumulate} of "
+        raise BadInput("training images", found=images, fix="use a smaller batch",
+                       expected=f"at least one mini-batch ({several}{batch})")
+
+
 def flag(what: str, value: Any) -> bool:
     """Return True or False; BadInput for something else. ``what``: its name."""
     value = plain(value)
     if not isinstance(value, bool):
         raise BadInput(what, expected="True or False", found=repr(value)[:80])
     return value
+
+
+def check_normalise(normalise: bool, form: ImageFormat) -> None:
+    """Check that mean and deviation are not both measured and said; BadInput if they are."""
+    if normalise and form.normalisation is not None:
+        raise BadInput("normalise", expected="False: mean and deviation of the images are "
+                       f"known ({form})", found=True)
 
 
 def check_pair(what: str, data: Any) -> tuple[Any, Any]:
@@ -43,12 +58,6 @@ def check_given(params: Any) -> dict[str, LayerParams]:
             isinstance(one, LayerParams) for one in params.values()):
         raise BadInput("params", expected="LayerParams by layer name", found=kind_of(params))
     return dict(params)
-
-
-def saved_smoothing(state: Mapping[str, Any], loss: str | None) -> float:
-    """Return the saved label smoothing; none for another loss than the saved one."""
-    same = loss is None or loss == state.get("loss", CROSS_ENTROPY)
-    return float(state.get("label_smoothing", 0.0)) if same else 0.0
 
 
 def changed_options(options: Mapping[str, tuple[Any, Any]]) -> str:

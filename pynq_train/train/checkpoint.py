@@ -24,17 +24,27 @@ FORMAT = "pynq_train.learner"
 FORMAT_VERSION = 3
 """Version that is written. Version 2 is read too: there the choice ``trainable`` is ``train``."""
 _READABLE = (2, FORMAT_VERSION)
+_PROGRAM = "compiled/"
+"""Begins the names of tensors with programs; no name of a layer has a slash."""
 _ENTRY = "pynq_train"
 """Key of the JSON text in the file's metadata."""
 
 
+Compiled = tuple[Any, Mapping[str, NDArray[np.uint8]]]
+"""Compiled programs as a file holds them (:func:`pynq_train.schedule.compiled.to_saved`)."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds: network, weights with momentum, and the state of the training."""
+    """What a file holds: network, weights with momentum, state of the training, programs.
+
+    The programs (``schedule.compiled``) are there if somebody has compiled them.
+    """
 
     graph: Graph
     masters: Mapping[str, Masters]
     state: Mapping[str, Any]
+    compiled: Compiled | None = None
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
@@ -49,11 +59,16 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
             tensors[f"{name}.bias.momentum"] = own.bias_momentum
         if own.mean is not None and own.variance is not None:
             tensors[f"{name}.mean"], tensors[f"{name}.variance"] = own.mean, own.variance
+    compiled: dict[str, Any] = {}
+    if checkpoint.compiled is not None:
+        compiled["compiled"], programs = checkpoint.compiled
+        tensors.update({f"{_PROGRAM}{name}": array for name, array in programs.items()})
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     meta = {
         "format": FORMAT, "version": FORMAT_VERSION,
         "numbers": {"weight": "int32 Q3.28", "momentum": "int32 Q7.24"},
-        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state)}
+        "graph": checkpoint.graph.to_dict(), "state": dict(checkpoint.state),
+        **compiled}
     text = json.dumps({**meta, "sha256": checksum(meta, arrays)})
     write_atomic(path, numpy_format.save(arrays, metadata={_ENTRY: text}))
 
@@ -102,7 +117,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     state = meta.get("state")
     if version == 2 and isinstance(state, dict) and "train" in state:
         state["trainable"] = state.pop("train")
-    return Checkpoint(graph, masters, STATE.check(state, f"model file {name!r}: training state"))
+    programs = {key[len(_PROGRAM):]: array for key, array in arrays.items()
+                if key.startswith(_PROGRAM) and array.dtype == np.uint8}
+    compiled = (meta["compiled"], programs) if "compiled" in meta else None
+    return Checkpoint(graph, masters, STATE.check(state, f"model file {name!r}: training state"),
+                      compiled)
+
 
 
 def _safetensors() -> Any:

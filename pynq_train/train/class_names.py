@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynq_train.data import MOST_NAME, Labels, as_names, check_labels
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.images import as_array
+from pynq_train.train.arguments import flag
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,28 @@ class ClassNames:
         """Return the name of a class; its number where it has none."""
         return self.names[number] if number < len(self.names) else f"{number}"
 
-    def named(self, numbers: NDArray[np.int64], classes: int) -> NDArray[np.str_]:
-        """Return class numbers as names.
+    def answer(self, wanted: Any, classes: int) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
+        """Return what makes answers of class numbers.
+
+        Args:
+            wanted: True: names, False: numbers, None: what the training labels were.
+            classes: outputs of the network.
 
         Raises:
-            BadInput: no class has a name.
+            BadInput: another value, or no class has a name.
         """
+        if not (self.answers if wanted is None else flag("names", wanted)):
+            return lambda numbers: numbers
         if not self.names:
             raise BadInput("names=True", expected="classes that have names", found="none",
                            fix="train with names as labels, or say class_names=[...]")
-        table: NDArray[np.str_] = np.array([self.of(number) for number in range(classes)])
-        return table[numbers]
+        table = np.array([self.of(number) for number in range(classes)])
+        return lambda numbers: table[numbers]
+
+    def __str__(self) -> str:
+        """Return a part of a line: the first names, if there are any."""
+        names = ", ".join(self.names[:4]) + ", ..." * (len(self.names) > 4)
+        return f", classes {names}" if names else ""
 
 
 def _checked(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -111,18 +111,6 @@ class ImageSource:
         """Return prepared images: float32 ``(n, channels, rows, cols)``."""
         return to_network(values_of(self._x[index], self.form), self.form, self._shape[0])
 
-    @property
-    def place_of_largest(self) -> str:
-        """Where the largest magnitude stands, for messages: image, channel, row, column."""
-        begin = 0
-        for chunk in self.chunks():
-            magnitudes = np.abs(chunk)
-            if magnitudes.max() >= self.largest:
-                image, *rest = np.unravel_index(int(magnitudes.argmax()), chunk.shape)
-                return f"image {begin + int(image)} at {tuple(map(int, rest))}"
-            begin += len(chunk)
-        return "an image"  # the caller's array has changed meanwhile
-
     def batch(self, index: NDArray[np.int64] | slice) -> Batch:
         """Return images of these numbers, which are prepared when they are needed."""
         return _SourceBatch(self, index)
@@ -142,35 +130,22 @@ class ImageSource:
             self._table = PixelTable(seen[:, :, 0, 0])
         return self._table
 
+    @property
+    def place_of_largest(self) -> str:
+        """Where the largest magnitude stands, for messages: image, channel, row, column."""
+        begin = 0
+        for chunk in self.chunks():
+            magnitudes = np.abs(chunk)
+            if magnitudes.max() >= self.largest:
+                image, *rest = np.unravel_index(int(magnitudes.argmax()), chunk.shape)
+                return f"image {begin + int(image)} at {tuple(map(int, rest))}"
+            begin += len(chunk)
+        return "an image"  # the caller's array has changed meanwhile
+
     def chunks(self) -> Iterator[FloatArray]:
         """Yield the prepared images in order, as many at a time as memory surely holds."""
         for begin in range(0, len(self._x), self._together):
             yield self.take(slice(begin, begin + self._together))
-
-
-def check_outliers(source: ImageSource, warned: set[str]) -> None:
-    """Warn where a few values of training images leave hardly any bits for the others.
-
-    All images have one exponent, which follows the largest value.
-
-    Args:
-        source: the images.
-        warned: kinds of warnings given so far.
-    """
-    if source.dtype == np.uint8 or LARGE in warned:
-        return
-    index = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64))
-    each = np.abs(source.take(index)).reshape(len(index), -1).max(axis=1)
-    if not each.any():
-        return
-    typical = float(np.median(each[each > 0]))
-    if source.largest > OUTLIER_TIMES * typical:
-        bits = max(15 - math.ceil(math.log2(source.largest / typical)), 0)
-        warn_once(OutlierWarning, f"images: expected values of one size, found {source.largest:.4g}"
-                  f" in {source.place_of_largest}, where other images end at {typical:.4g}"
-                  f"{'' if source.form.normalisation is None else ' (behind mean and deviation)'}: "
-                  f"{bits} of 15 bits are left for these; remove or replace such samples, or clip "
-                  "the images", warned)
 
 
 class _SourceBatch:
@@ -206,6 +181,31 @@ class _SourceBatch:
         return table.range_k(self._source.pixels(self._index))
 
 
+def check_outliers(source: ImageSource, warned: set[str]) -> None:
+    """Warn where a few values of training images leave hardly any bits for the others.
+
+    All images have one exponent, which follows the largest value.
+
+    Args:
+        source: the images.
+        warned: kinds of warnings given so far.
+    """
+    if source.dtype == np.uint8 or LARGE in warned:
+        return
+    index = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64))
+    each = np.abs(source.take(index)).reshape(len(index), -1).max(axis=1)
+    if not each.any():
+        return
+    typical = float(np.median(each[each > 0]))
+    if source.largest > OUTLIER_TIMES * typical:
+        bits = max(15 - math.ceil(math.log2(source.largest / typical)), 0)
+        warn_once(OutlierWarning, f"images: expected values of one size, found {source.largest:.4g}"
+                  f" in {source.place_of_largest}, where other images end at {typical:.4g}"
+                  f"{'' if source.form.normalisation is None else ' (behind mean and deviation)'}: "
+                  f"{bits} of 15 bits are left for these; remove or replace such samples, or clip "
+                  "the images", warned)
+
+
 def trained_format(source: ImageSource) -> ImageFormat:
     """Return the format of a model that was trained with ``source``.
 
@@ -232,7 +232,7 @@ def trained_format(source: ImageSource) -> ImageFormat:
 
 def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
-    source = ImageSource(x, input_shape, replace(form, normalisation=None))
+    source = ImageSource(x, input_shape, replace(form, normalisation=None, gain=1.0))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
     for chunk in source.chunks():
         wide = chunk.astype(np.float64)

@@ -14,36 +14,34 @@ from numpy.typing import NDArray
 
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import GOLDEN, HLS_CSIM, board_of
+from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model, zoo
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
-from pynq_train.images import check_units
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss, SgdStep
+from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
-from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
-from pynq_train.schedule.plan import Plan, make_plan
+from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice
 from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
     check_board,
+    check_count,
     check_given,
+    check_normalise,
     check_pair,
-    flag,
-    saved_smoothing,
     saving_of,
 )
 from pynq_train.train.callbacks import UserCallback, as_callbacks
@@ -61,7 +59,9 @@ from pynq_train.train.images import (
 )
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
+from pynq_train.train.planning import Planned, Training
 from pynq_train.train.report import write_report
+from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
@@ -115,7 +115,8 @@ class Learner:
                  accumulate: int = 1, input_range: Sequence[float] | None = None,
                  mean: float | Sequence[float] | None = None,
                  std: float | Sequence[float] | None = None,
-                 class_names: Sequence[str] | None = None) -> None:
+                 class_names: Sequence[str] | None = None,
+                 _saved: Checkpoint | None = None) -> None:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         self._sample = model.sample if isinstance(model, Model) else None
@@ -137,21 +138,25 @@ class Learner:
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
-        check_units(self.input_format, self._warned)
-        if self._normalise and self.input_format.normalisation is not None:
-            raise BadInput("normalise", expected="False: mean and deviation of the images are "
-                           f"known ({self.input_format})", found=True)
+        check_normalise(self._normalise, self.input_format)
         self._names = ClassNames.given(class_names, self.graph.classes)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
-        self._plan = self._make_plan(batch, self.optimizer.momentum > 0 or accumulate > 1,
-                                     loss, label_smoothing)
+        self._planned = Planned(Training(
+            self._layers, self.graph.name, board_of(self.board), plain(batch), self.trainable,
+            self.optimizer.momentum > 0 or accumulate > 1,
+            Loss(loss, plain(label_smoothing), self.graph.classes)),
+            None if _saved is None else _saved.compiled)
+        self._plan = self._planned.plan
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
-        params = init_params(self.graph, seed) if start is None else start
-        self._masters = {name: Masters.of(p) for name, p in params.items()}
+        if _saved is None:
+            params = init_params(self.graph, seed) if start is None else start
+            self._masters = {name: Masters.of(p) for name, p in params.items()}
+        else:
+            self._masters = dict(_saved.masters)
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
         self._backend: Backend | None = None
         self._trainer: Trainer | None = None
@@ -159,9 +164,8 @@ class Learner:
     def __repr__(self) -> str:
         """Return one line: network, board, mini-batch, what is trained, steps so far."""
         chosen = self.trainable if isinstance(self.trainable, str) else ", ".join(self.trainable)
-        names = ", ".join(self.class_names[:4]) + ", ..." * (len(self.class_names) > 4)
         return (f"<Learner {self.graph.name} on {self.board}: mini-batch {self.batch}, "
-                f"trainable {chosen}, {self.steps} steps{f', classes {names}' if names else ''}>")
+                f"trainable {chosen}, {self.steps} steps{self._names}>")
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -199,20 +203,28 @@ class Learner:
     @property
     def plan(self) -> Plan:
         """Layers, tiles and memory on the board; :meth:`summary` shows it."""
-        return self._plan
+        return self._planned.whole
 
     def summary(self) -> str:
         """Return tables of the plan for people: tiles, predicted cycles, memory, frozen layers."""
-        return table(self._plan)
+        return table(self.plan)
 
     def predicted_step(self) -> Prediction:
         """Return the cycles and traffic that the cycle model predicts for a training step."""
-        return predict(self._plan, self._plan.train)
+        return predict(self.plan, self.plan.train)
+
+    @in_turn
+    def compile(self) -> None:
+        """Make the programs now, so that a file holds them from now on.
+
+        A learner that is loaded from it, for the same board and training, starts without planning.
+        """
+        self._planned.compile()
 
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and deviation that are taken from, and divide, every image; None without."""
-        return self.input_format.normalisation
+        return self.input_format.seen
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -316,10 +328,7 @@ class Learner:
         labels, names = self._numbered(y, len(source), learn=True)
         check_classes(labels, self.graph.classes, self._warned, names.names)
         check_outliers(source, self._warned)
-        if len(source) < self.batch * self.accumulate:
-            several = "" if self.accumulate == 1 else f"{self.accumulate} of "
-            raise BadInput("training images", found=len(source), fix="use a smaller batch",
-                           expected=f"at least one mini-batch ({several}{self.batch})")
+        check_count(len(source), self.batch, self.accumulate)
         validate = None
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
@@ -364,11 +373,8 @@ class Learner:
         Raises:
             BadInput: the images do not fit, or names are wanted and no class has one.
         """
-        named = self._names.answers if names is None else flag("names", names)
-        found = np.concatenate([part.argmax(axis=1) for part in self._outputs(x)])
-        if named:
-            return self._names.named(found, self.graph.classes)
-        return found
+        answer = self._names.answer(names, self.graph.classes)
+        return answer(np.concatenate([part.argmax(axis=1) for part in self._outputs(x)]))
 
     @in_turn
     def logits(self, x: Any) -> FloatArray:
@@ -379,8 +385,7 @@ class Learner:
     @in_turn
     def calibrated(self) -> bool:
         """Whether the ranges of all feature maps are known: from a training or a calibration."""
-        return any(map(bool, (self._policy if self._trainer is None else self._trainer.policy)
-                       .feature))
+        return any((self._policy if self._trainer is None else self._trainer.policy).feature)
 
     @in_turn
     def calibrate(self, x: Any) -> None:
@@ -410,15 +415,15 @@ class Learner:
         """
         if self._sample is not None:
             self._ready()
-        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state()))
+        compiled = self._planned.compiled
+        save_checkpoint(path, Checkpoint(self.graph, self.masters, self._state(), compiled))
 
     @in_turn
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write network and present weights to an ONNX file, normalisation included.
 
-        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range, before
-        normalisation; the metadata say so (docs/images.md). The file holds the weights that are
-        trained, as float32. Needs the package ``onnx``, on a PC.
+        Its input are images as float32 ``(n, channels, rows, cols)`` in the model's range
+        (docs/images.md), its weights those that are trained. Needs ``onnx``, on a PC.
 
         Raises:
             BadInput: the folder cannot be written.
@@ -441,92 +446,76 @@ class Learner:
              label_smoothing: float | None = None, accumulate: int | None = None,
              input_range: Sequence[float] | None = None,
              mean: float | Sequence[float] | None = None,
-             std: float | Sequence[float] | None = None) -> Learner:
+             std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner:
         """Return the learner that :meth:`save` wrote.
 
         Args:
             path: the file.
             board: where it goes on.
-            batch: another mini-batch (an interrupted training can then not be resumed).
-            optimizer: another optimizer than the saved one.
-            trainable: something else is trained than before (an interrupted training can then not
-                be resumed).
-            loss, label_smoothing: another loss than the saved one.
-            accumulate: another number of mini-batches for an update (an interrupted training can
-                then not be resumed).
-            input_range, mean, std: another format of the images than the saved one (an interrupted
-                training can then not be resumed).
+            optimizer, loss, label_smoothing: others than the saved ones.
+            batch, trainable, accumulate, input_range, mean, std: others than the saved ones; an
+                interrupted training can then not be resumed.
+            compiled: False: plan anew, also if the file holds compiled programs.
 
         Raises:
-            BadInput: no such file, damaged, or not a saved learner.
+            BadInput: no such file, damaged, or not a saved learner; or its compiled programs are
+                of another version or for another board.
         """
         saved = load_checkpoint(path)
-        state = saved.state
-        name = os.fspath(path)
+        saved = saved if compiled else replace(saved, compiled=None)
         try:
-            learner = cls(
-                saved.graph, board=board,
-                optimizer=optimizer or SGD.from_dict(state["optimizer"]),
-                batch=int(state["batch"]) if batch is None else batch, seed=int(state["seed"]),
-                normalise=bool(state["normalise"]),
-                trainable=state["trainable"] if trainable is None else trainable,
-                loss=state.get("loss", CROSS_ENTROPY) if loss is None else loss,
-                label_smoothing=(saved_smoothing(state, loss) if label_smoothing is None
-                                 else label_smoothing),
-                accumulate=state.get("accumulate", 1) if accumulate is None else accumulate)
-            learner._masters = dict(saved.masters)
-            learner._take_policy(state["policy"])
-            for training in (True, False):  # ValueError, if no step could run with them
-                used = learner._policy.exponents(learner.batch, training)
-                pack_step_block(learner._plan, plan_params(
-                    learner._plan, used, SgdStep(0.0) if training else None))
-            channels = saved.graph.input_shape[0]
-            # Files of earlier releases have the normalisation alone.
-            form = ImageFormat.from_dict(state.get("input_format", state), channels)
-            learner.input_format = form.with_given(channels, input_range, mean, std)
-            check_units(learner.input_format, learner._warned)
-            changed = changed_options({
-                "batch": (state["batch"], learner.batch),
-                "trainable": (state["trainable"], learner.trainable),
-                "accumulate": (state.get("accumulate", 1), learner.accumulate),
-                "images": (str(form), str(learner.input_format))})
-            learner.state = TrainState.from_dict(state, changed)
-            learner._names = ClassNames.from_state(state, saved.graph.classes)
-            learner._has_weights = True
+            learner = cls(saved.graph, board=board, _saved=saved, **options_of(
+                saved.state, batch=batch, optimizer=optimizer, trainable=trainable, loss=loss,
+                label_smoothing=label_smoothing, accumulate=accumulate))
+            learner._restore(saved.state, input_range, mean, std)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"training state of {name!r} is malformed ({error})",
+            raise BadInput(f"training state of {os.fspath(path)!r} is malformed ({error})",
                            fix="save it again, or use a copy") from None
         return learner
+
+    def _restore(self, state: Mapping[str, Any], input_range: Sequence[float] | None,
+                 mean: float | Sequence[float] | None, std: float | Sequence[float] | None) -> None:
+        """Take what a checkpoint holds beside the weights; the format of images may be another."""
+        self._take_policy(state["policy"])
+        check_exponents(self._plan, self._policy)
+        form = format_of(state, self.graph.input_shape[0])
+        self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        self.state = TrainState.from_dict(state, changed_options({
+            "batch": (state["batch"], self.batch),
+            "trainable": (state["trainable"], self.trainable),
+            "accumulate": (state.get("accumulate", 1), self.accumulate),
+            "images": (str(form), str(self.input_format))}))
+        self._names = ClassNames.from_state(state, self.graph.classes)
+        self._has_weights = True
 
     @in_turn
     def close(self) -> None:
         """Read the weights back and release the board; the learner opens it again when needed."""
         trainer, backend = self._trainer, self._backend
         self._trainer = self._backend = None
-        if trainer is not None:
-            try:
+        try:
+            if trainer is not None:
                 self._masters, self._policy = trainer.read_masters(), trainer.policy
-            finally:
-                if backend is not None:
-                    backend.close()
+        finally:
+            if backend is not None:
+                backend.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle holds: present weights and state, not the open board."""
-        made_anew = ("_plan", "_layers", "_policy", "_trainer", "_backend")
+        made_anew = ("_plan", "_planned", "_layers", "_policy", "_trainer", "_backend")
         own = {name: value for name, value in self.__dict__.items() if name not in made_anew}
         policy = self._trainer.policy if self._trainer is not None else self._policy
         return {**own, "_masters": self.masters, "state": copy.deepcopy(self.state),
-                "policy": policy.to_dict(), "plan": (
-                    self.batch, self._plan.momentum, self.loss, self.label_smoothing)}
+                "policy": policy.to_dict(), "planned": self._planned.kept()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy; it opens the board by itself when it is needed."""
         own = dict(state)
-        plan, policy = own.pop("plan"), own.pop("policy")
+        planned, policy = own.pop("planned"), own.pop("policy")
         self.__dict__.update(own)
         self._layers = fuse(self.graph)
-        self._plan = self._make_plan(*plan)
-        self._trainer = self._backend = None
+        self._planned = Planned.again(self._layers, planned)
+        self._plan, self._trainer, self._backend = self._planned.plan, None, None
         self._take_policy(policy)
 
     def __enter__(self) -> Learner:
@@ -538,22 +527,10 @@ class Learner:
 
     # -- private ---------------------------------------------------------------------------------
 
-    def _make_plan(self, batch: int, momentum: bool, loss: str, smoothing: float) -> Plan:
-        plan = make_plan(self._layers, plain(batch), board_of(self.board), momentum=momentum,
-                         trainable=select(self._layers, self.trainable))
-        return replace(plan, loss=Loss(loss, plain(smoothing), self.graph.classes))
-
     def _take_policy(self, saved: Any) -> None:
         self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
                                                 self._plan.backward_graph)
         self._policy.loss = self._plan.loss
-
-    def _check_process(self) -> None:
-        """Refuse a board that another process has opened; golden's memory is this one's own."""
-        if self._backend is not None and self.board != GOLDEN:
-            raise BadInput(f"learner on {self.board} in a forked process",
-                           expected="the process that has opened the board",
-                           fix="close it before the fork, or load a saved one in the new process")
 
     def _open(self) -> Trainer:
         if self._trainer is None and self.board == HLS_CSIM:
@@ -561,12 +538,16 @@ class Learner:
         if self._trainer is None:
             backend = self._open_backend(self._plan.memory.nbytes)
             try:
-                self._trainer = Session(self._plan, backend, self._masters, self._policy)
+                self._trainer = Session(self._plan, backend, self._masters, self._policy,
+                                        programs=self._planned.programs)
             except BaseException:
                 backend.close()
                 raise
             self._backend = backend
         return self._trainer
+
+    def _open_backend(self, nbytes: int) -> Backend:
+        return open_backend(self.board, nbytes)
 
     def _ready(self) -> Trainer:
         """Return the open trainer; the first time it takes its ranges from the model's sample."""
@@ -576,9 +557,6 @@ class Learner:
                 answers.calibrate(trainer, self._images(self._sample))
             self._sample = None
         return trainer
-
-    def _open_backend(self, nbytes: int) -> Backend:
-        return open_backend(self.board, nbytes)
 
     def _images(self, x: Any, form: ImageFormat | None = None) -> ImageSource:
         form = self.input_format if form is None else form

@@ -43,5 +43,4 @@ def say_rate(optimizer: SGD, total_steps: int, *, accumulate: int, begins: bool,
         from tqdm import tqdm
 
         tqdm.write(f"{text}, as in the call before" if again else text, file=sys.stderr)
-    if begins:
-        warned.add(kind)
+    warned.add(kind)

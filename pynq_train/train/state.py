@@ -46,8 +46,8 @@ STATE = Record({
     "normalise": Flag(), "normalisation": Maybe(_NORMALISATION),
     "input_format": Record({
         "input_range": Maybe(Items(Number(), least=2, most=2)), "stated": Flag(),
-        "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS)},
-        optional=("layout",)),
+        "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS),
+        "gain": Number(1)}, optional=("layout", "gain")),
     "class_names": Items(Text(MOST_NAME), most=MOST_COUNT), "names_answer": Flag(),
 }, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format",
              "class_names", "names_answer"))

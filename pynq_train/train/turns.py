@@ -9,6 +9,9 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from pynq_train.backends.names import GOLDEN
+from pynq_train.errors import BadInput
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -44,12 +47,18 @@ class Turns:
 def in_turn(method: Method) -> Method:
     """Make the calls of a method wait for each other, and for others of the same object.
 
-    The object has ``_turns``, and a method ``_check_process`` for what a forked process may do.
+    The object has ``_turns``, and ``board`` and ``_backend``, which is None while it is closed: a
+    forked process is refused a board that the first one has opened; golden's memory is its own.
+
+    Raises:
+        BadInput: the process was forked, and the board is open.
     """
     @wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._turns.forked:
-            self._check_process()
+        if self._turns.forked and self._backend is not None and self.board != GOLDEN:
+            raise BadInput(f"learner on {self.board} in a forked process",
+                           expected="the process that has opened the board", fix="close it "
+                           "before the fork, or load a saved one in the new process")
         with self._turns:
             return method(self, *args, **kwargs)
 

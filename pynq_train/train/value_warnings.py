@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, warn_once
+from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, check_units, warn_once
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.images import LARGE, ImageSource
 
@@ -19,6 +19,7 @@ def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
         warned: kinds of warnings given so far; new ones are added.
     """
     form = source.form
+    check_units(form, warned)
     if source.dtype == np.uint8 and form.input_range is None:
         if foreign:
             warn_once("uint8", "images: nobody has said which values this model was made for: "

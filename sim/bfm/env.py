@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cocotb_tools.check_results import get_results
 from sim.bfm.simulators import CACHE, ROOT, Model, simulate
 
 WAVES = CACHE / "waves"
+# Environment variable: the folder for counts of lines and toggles, one file for each run.
+COVERAGE = "PT_COVERAGE"
 
 
 class BenchFailed(AssertionError):
@@ -71,8 +74,10 @@ def run_bench(
     """
     if waves is None:
         waves = os.environ.get("PT_WAVES", "0") not in ("", "0")
+    counts = os.environ.get(COVERAGE)
     model = Model(top, tuple(ROOT / path for path in sources),
-                  tuple(sorted((parameters or {}).items())), optimise, waves, tuple(visible))
+                  tuple(sorted((parameters or {}).items())), optimise, waves, tuple(visible),
+                  coverage=bool(counts))
     for folder in (ROOT, ROOT / "tests", ROOT / "tests" / "rtl"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
@@ -83,6 +88,8 @@ def run_bench(
     with tempfile.TemporaryDirectory() as scratch:
         results = simulate(model, test_module, Path(scratch), plusargs, variables)
         ran, failed = get_results(results)
+        if counts:
+            shutil.move(Path(scratch) / "coverage.dat", Path(counts) / f"{uuid.uuid4().hex}.dat")
         recorded = _kept(Path(scratch) / "dump.vcd", f"{test_module}-{seed}") if waves else None
     assert ran > 0, f"{test_module}: no test ran"
     if failed:

@@ -40,6 +40,7 @@ CACHE = ROOT / "build" / "bench"
 _VERILATOR_ARGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-public-flat-rw",
                    "--output-split", "0")
 _VCD_ARGS, _TRACE = ("--trace-vcd", "--trace-structs"), ("--trace",)
+_COVERAGE_ARGS = ("--coverage-line", "--coverage-toggle")
 _QUICK, _FAST = ("OPT_FAST=-O0", "OPT_SLOW=-O0"), ("OPT_FAST=-O1", "OPT_SLOW=-O0")
 # Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty and calls
 # a "python3" that many machines have only in a virtual environment.
@@ -59,6 +60,7 @@ class Model:
         waves: can record waveforms.
         visible: ``module.variable`` of what a bench uses beside the variables of the top module;
             both parts may hold ``*``.
+        coverage: counts lines and toggles, and leaves them as ``coverage.dat``.
     """
 
     top: str
@@ -67,6 +69,7 @@ class Model:
     optimise: bool = False
     waves: bool = False
     visible: tuple[str, ...] = ()
+    coverage: bool = False
 
     def control(self) -> str:
         """Text of the file that tells Verilator which variables a bench may use."""
@@ -78,7 +81,8 @@ class Model:
 
     def verilator_args(self) -> list[str]:
         """Further arguments of Verilator."""
-        return [*_VERILATOR_ARGS, *(_VCD_ARGS if self.waves else ())]
+        return [*_VERILATOR_ARGS, *(_VCD_ARGS if self.waves else ()),
+                *(_COVERAGE_ARGS if self.coverage else ())]
 
     def make_args(self) -> list[str]:
         """Arguments of the C++ compilation."""
@@ -197,7 +201,7 @@ def _compile(model: Model, folder: Path) -> None:
     """Leave the program and the log of its compilation in an empty folder."""
     ready = []
     if model.top != _NOTHING:
-        for file in _runtime(model.waves).glob("*.o"):
+        for file in _runtime(model.waves, model.coverage).glob("*.o"):
             os.link(file, folder / file.name)
             ready += ["-o", file.name]  # not to be made, although the makefile is newer
     control = folder / "visible.vlt"
@@ -219,15 +223,16 @@ def _compile(model: Model, folder: Path) -> None:
             path.unlink()
 
 
-def _runtime(waves: bool) -> Path:
+def _runtime(waves: bool, coverage: bool) -> Path:
     """Objects that are the same in all simulators, by compiling one of an empty design."""
     def compile_empty(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as source:
             file = Path(source) / f"{_NOTHING}.sv"
             file.write_text(f"module {_NOTHING} (input logic clk_i); endmodule\n", encoding="utf-8")
-            _compile(Model(_NOTHING, (file,), waves=waves), folder)
+            _compile(Model(_NOTHING, (file,), waves=waves, coverage=coverage), folder)
 
-    key = hashlib.sha256(repr((waves, tools(), _MAKE_ARGS, _VERILATOR_ARGS)).encode()).hexdigest()
+    parts = (waves, coverage, tools(), _MAKE_ARGS, _VERILATOR_ARGS)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()
     return made(CACHE / f"runtime-{key[:16]}", compile_empty)
 
 

@@ -78,6 +78,22 @@ class Proof:
             f"{self.top}: expected a counterexample, found none for {new!r} in place of {old!r}; "
             f"state what goes wrong as a property\n{said}")
 
+    def assert_not_inductive(self, folder: Path, file: str, old: str, new: str) -> None:
+        """Fail unless induction fails for a planted bug, from a state that the invariants allow.
+
+        For designs in which a trace from the reset to the bug is too long for the solver.
+
+        Args:
+            folder: where the tools work.
+            file: the design file with the bug, relative to the project.
+            old: text that stands there exactly once.
+            new: what it becomes.
+        """
+        said = _smtbmc(self._design(folder, self.parameters, {file: ((old, new),)}), 1, "-i")
+        assert re.search(r"Status: FAILED", said) and "Assert failed" in said, (
+            f"{self.top}: expected induction to fail, found that it holds with {new!r} in place of "
+            f"{old!r}; state what goes wrong as a property\n{said}")
+
     def _design(self, folder: Path, parameters: Mapping[str, int],
                 bugs: Mapping[str, tuple[tuple[str, str], ...]] | None = None) -> Path:
         """Write the design with its properties for the solver; return the file."""

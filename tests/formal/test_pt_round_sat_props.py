@@ -27,7 +27,8 @@ PLANTED = {
 
 @pytest.mark.parametrize(
     ("in_bits", "out_bits", "shift_bits", "lanes"),
-    [(8, 8, 4, 1), (16, 8, 4, 2), (48, 16, 6, 1), (64, 32, 6, 1)])
+    [(8, 8, 4, 1), (16, 8, 4, 2), (48, 16, 6, 1),
+     pytest.param(64, 32, 6, 1, marks=pytest.mark.slow)])
 def test_holds_for_ever(
         in_bits: int, out_bits: int, shift_bits: int, lanes: int, tmp_path: Path) -> None:
     """Every value with every shift gives the nearest result, the even one of two, or saturates."""

@@ -118,7 +118,8 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "prepare_images(mean)": (lambda v: pt.prepare_images(X, (1, 8, 8), mean=v), _unknown),
     "prepare_images(std)": (lambda v: pt.prepare_images(X, (1, 8, 8), std=v), _unknown),
     "save": (lambda v: _learner().save(v), lambda v: None if isinstance(v, (str, bytes)) else True),
-    "load": (lambda v: pt.load(v), _always),
+    # Another case may have written a file of that name.
+    "load": (lambda v: pt.load(v), lambda v: None if isinstance(v, (str, bytes)) else True),
     "load_npz": (lambda v: pt.load_npz(v), _always),
     "load_data": (lambda v: pt.load_data(v), _always),
     "Graph.from_dict": (lambda v: pt.Graph.from_dict(v), _always),

@@ -123,6 +123,8 @@ def model_values(bench: Bench) -> Case:
     if part == "variance" and value < 0:
         wrong = True
     way = draw.choice(("model", "set_params", "fold", "file"))
+    if way == "file" and (name, part) == ("conv1", "weight") and 8 < abs(value) <= 8192:
+        wrong = False  # an importer divides these weights, and multiplies the images
 
     def act() -> None:
         if way == "set_params":

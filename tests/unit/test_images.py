@@ -247,12 +247,12 @@ def test_mean_and_deviation_in_the_units_of_another_range(net: pt.Graph) -> None
     for span, mean, std, text in (((0, 255), 0.5, 0.25, "std 0.25; multiply them by 255, or say"),
                                   ((0, 1), 123, 58, "std 58; divide them by 255, or say another")):
         with pytest.warns(DataWarning, match=text):
-            pt.Learner(net, input_range=span, mean=mean, std=std)
+            pt.Learner(net, input_range=span, mean=mean, std=std).predict(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for span, mean, std in (((0, 255), 104, 1), ((0, 255), 0, 1), ((0, 1), 0.5, 0.01),
                                 ((-1, 1), 0, 1), ((0, 0.01), 0.005, 0.002)):
-            pt.Learner(net, input_range=span, mean=mean, std=std)
+            pt.Learner(net, input_range=span, mean=mean, std=std).predict(x)
 
 
 # ---- the format of a model -------------------------------------------------------------------

@@ -19,9 +19,8 @@ from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.hw.commands import PARAM_FIELDS, PARAM_WORDS, RECORD_WORDS, Opcode, pack_params
 from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
-from pynq_train.hw.words import MASTER_EXPONENT, WORD_BITS
+from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, WORD_BITS, round_up
 from pynq_train.layers import kinds, nodes
-from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.quant.array_policy import (
     NOTHING,
     ArrayPolicy,
@@ -190,7 +189,10 @@ class StepArrays:
         self._ranges = ArrayPolicy(policy, plan.batch)
         self._used: Exponents | None = None
         self._same_for = (0, 0)
-        self._template = np.zeros(plan.step_block.entries * PARAM_WORDS, np.int64)
+        # Whole cache lines: the driver need not look at what stands behind the last entry, where a
+        # region has nothing.
+        self._template = np.zeros(round_up(plan.step_block.entries * PARAM_WORDS, LINE_WORDS),
+                                  np.int64)
         self._forward_tables()
         self._update_tables()
         self._node_tables()
@@ -289,12 +291,11 @@ class StepArrays:
                     (0, len(array), Opcode.GRADIENT), (len(array), len(weights), Opcode.UPDATE),
                     (len(weights), len(entries), Opcode.UPDATE)):
                 self._fields.column(opcode, name, entries[first:last])
-        self._rates: dict[tuple[tuple[float, float], ...], list[tuple[float, bool, Ints]]] = {}
+        self._rates: dict[tuple[tuple[float, float], ...], list[tuple[float, Ints, Ints]]] = {}
 
     def _node_tables(self) -> None:
         plan, graph = self._plan, self._plan.backward_graph.nodes
         last = self._ranges.last
-        self._bounding = np.array([at for name, at in last.items() if name != DLOGITS], np.int64)
         on_vector = [at for at, node in enumerate(graph) if node.kind.on_vector_unit]
         shifted = [at for at in on_vector if graph[at].target]
         scaled = [at for at in on_vector if graph[at].kind not in
@@ -306,6 +307,8 @@ class StepArrays:
         for name in ("z_exp", "g_exp", "a_exp", "b_exp", "c_exp"):
             self._fields.column(Opcode.NORM, name,
                                 [plan.step_block.node(at, True) for at in norms])
+        self._named = np.array(sorted({last[node.target] for node in graph if node.target}),
+                               np.int64)
         self._shifted, self._node_scaled, self._node_sums, self._node_norms = (
             np.array(one, np.int64) for one in (shifted, scaled, sums, norms))
         self._written = np.array([last[graph[at].target] for at in shifted], np.int64)
@@ -327,6 +330,8 @@ class StepArrays:
     def block(self, sgd: SgdStep) -> Ints | None:
         """Return the words of the step block of the next step; None where a value is unusual.
 
+        They go on with zeros to the end of the region's last cache line.
+
         Raises:
             BadInput: a value of the optimizer is out of the range of its field.
         """
@@ -336,7 +341,7 @@ class StepArrays:
         halvings = sgd.parts.bit_length() - 1
         scale = halvings
         if sgd.clip is not None:
-            bounds = e.gradients[self._bounding] + FRACTION_BITS
+            bounds = e.gradients[self._named] + FRACTION_BITS
             scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
         valid = self._plan.batch if sgd.valid is None else sgd.valid
         # Exponents that have not changed make the same words; the rates come on top.
@@ -358,8 +363,8 @@ class StepArrays:
             self._next_weights = e.w_next[self._weight_layers]
         words = self._words.copy()
         fold = self._policy.loss.fold(self._plan.batch) * ((1 << halvings) / sgd.parts)
-        for factor, decays, at in self._rate_groups(sgd.factors):
-            words[at] |= _rate_words(sgd, fold, factor, decays)
+        for factor, at, places in self._rate_groups(sgd.factors):
+            words[at] |= np.array(_rate_words(sgd, fold, factor), np.int64)[places]
         for entry in self._dropped:
             drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
             words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
@@ -395,18 +400,18 @@ class StepArrays:
                 x, read, sums[norms] - read, sums[norms] - x, sums[norms])
 
     def _rate_groups(self, factors: tuple[tuple[float, float], ...]
-                     ) -> list[tuple[float, bool, Ints]]:
-        """Return (factor, decays, words) of the updates that have the same rate and decay."""
+                     ) -> list[tuple[float, Ints, Ints]]:
+        """Return (factor, words, their places among the rate's words) of equal rates."""
         found = self._rates.get(factors)
         if found is None:
-            groups: dict[tuple[float, bool], list[int]] = {}
+            groups: dict[float, tuple[list[int], list[int]]] = {}
             for layer, which, entry, decays in self._updates:
-                factor = factors[layer][which] if factors else 1.0
-                groups.setdefault((factor, decays), []).extend(
-                    range(PARAM_WORDS * entry, PARAM_WORDS * (entry + 1)))
+                at, places = groups.setdefault(factors[layer][which] if factors else 1.0, ([], []))
+                at += range(PARAM_WORDS * entry, PARAM_WORDS * (entry + 1))
+                places += range(0 if decays else PARAM_WORDS, (1 if decays else 2) * PARAM_WORDS)
             self._rates.clear()
-            found = self._rates[factors] = [(factor, decays, np.array(at).reshape(-1, PARAM_WORDS))
-                                            for (factor, decays), at in groups.items()]
+            found = self._rates[factors] = [(factor, np.array(at), np.array(places))
+                                            for factor, (at, places) in groups.items()]
         return found
 
     # -- records ---------------------------------------------------------------------------------
@@ -524,13 +529,17 @@ def _softmax(loss: object, logits: int, valid: int) -> Ints:
     return np.frombuffer(pack_params(Opcode.SOFTMAX, values), "<i8")
 
 
-def _rate_words(sgd: SgdStep, fold: float, factor: float, decays: bool) -> Ints:
-    """Return the words with the optimizer's fields of an update, at their places."""
+def _rate_words(sgd: SgdStep, fold: float, factor: float) -> list[int]:
+    """Return the words with the optimizer's fields of an update: with decay, then without."""
     words = [0] * PARAM_WORDS
-    for name, value in sgd_fields(sgd, fold, factor).items():
+    fields = sgd_fields(sgd, fold, factor)
+    decay = fields.pop("decay")
+    for name, value in fields.items():
         word, lsb, bits, _ = _place(Opcode.UPDATE, name)
         if not 0 <= value < 1 << bits:
             raise ValueError(f"field {name}: expected 0..{(1 << bits) - 1}, found {value}")
-        if decays or name != "decay":
-            words[word] |= value << lsb
-    return np.array(words, np.int64)
+        words[word] |= value << lsb
+    word, lsb, _, _ = _place(Opcode.UPDATE, "decay")
+    with_decay = list(words)
+    with_decay[word] |= decay << lsb
+    return with_decay + words

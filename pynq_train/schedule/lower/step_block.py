@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from pynq_train.errors import BadInput
 from pynq_train.hw.commands import PARAM_BYTES, Opcode, pack_params
+from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.quant import (
     SgdStep,
     StepExponents,
@@ -74,3 +78,18 @@ def pack_step_block(plan: Plan, params: StepParams) -> bytes:
         entries[layout.node(number, True)] = pack_params(Opcode.NORM, values)
     blank = bytes(PARAM_BYTES)
     return b"".join(entries.get(i, blank) for i in range(layout.entries))
+
+
+def dry(params: StepParams, used: StepExponents) -> StepParams:
+    """Keep weights and momentum: momentum factor 1, no gradient, no decay, rate 0."""
+
+    def dead(values: Mapping[str, int], exponent: int) -> Mapping[str, int]:
+        if not values:
+            return values
+        return {**DEAD_UPDATE, "w_shift": max(exponent - MASTER_EXPONENT, 0)}
+
+    layers = used.layers
+    return replace(
+        params,
+        update_weights=tuple(dead(v, e.w) for v, e in zip(params.update_weights, layers)),
+        update_bias=tuple(dead(v, e.w) for v, e in zip(params.update_bias, layers)))

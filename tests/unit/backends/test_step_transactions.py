@@ -33,15 +33,14 @@ Call = tuple[Any, ...]
 
 def transactions(plan: Plan) -> list[Call]:
     """A step whose program has ended when STATUS is read for the first time."""
+    written = sorted(lines(plan, symbol) for symbol in ("input", "labels", "step_block"))
+    spans = written[:1]
+    for low, high in written[1:]:
+        spans[-1:] = [(spans[-1][0], high)] if low == spans[-1][1] else [spans[-1], (low, high)]
     return [
-        # Input, labels, step block. Lines that are written in part are read first. Of each span
-        # that is flushed some lines are read again, to see that memory holds them.
-        ("invalidate", *last_line(plan, "labels")),
-        ("invalidate", *last_line(plan, "step_block")),
-        ("flush", lines(plan, "step_block")[0], lines(plan, "labels")[1]),  # neighbours
-        ("witness",),
-        ("flush", *lines(plan, "input")),
-        ("witness",),
+        # Input, labels, step block: whole cache lines; those that touch are one span. Of each some
+        # lines are read again, to see that memory holds them.
+        *(call for span in spans for call in (("flush", *span), ("witness",))),
         # The engine rests, and its registers hold what the step before has written.
         ("read STATUS",),
         ("write PROGRAM_COUNT", len(plan.train)),  # which arms START
@@ -60,13 +59,6 @@ def lines(plan: Plan, symbol: str) -> tuple[int, int]:
     """Whole cache lines of a region: first byte, and the one behind the last."""
     region = plan.memory[symbol]
     return region.offset // LINE * LINE, -(-region.end // LINE) * LINE
-
-
-def last_line(plan: Plan, symbol: str) -> tuple[int, int]:
-    """The line that holds the end of a region, and something else behind it."""
-    _, end = lines(plan, symbol)
-    assert end != plan.memory[symbol].end
-    return end - LINE, end
 
 
 def test_a_training_step_is_exactly_these_transactions(tmp_path: Path) -> None:

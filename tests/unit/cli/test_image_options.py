@@ -63,7 +63,7 @@ def test_evaluation_of_an_onnx_file(data: Path, tmp_path: Path, capsys: Capture)
     learner = pt.Learner(NET, batch=8)
     pt.export_onnx(NET, learner.params, model)
     assert run("evaluate", "--model", model, "--data", data) == 0
-    assert "warning: images: nobody has said which values" in capsys.readouterr().err
+    assert "pynq-train: warning: images: nobody has said which" in capsys.readouterr().err
     said = pt.Learner(pt.from_onnx(model), input_range=(-1, 1), mean=(-0.25, 0.5), std=0.5)
     with np.load(data) as arrays:
         said.calibrate(arrays["x_train"])

@@ -90,6 +90,8 @@ def test_board() -> None:
     other = host.check_board(ON_Z2, U96, False)
     assert other.found == "expected a Ultra96, found a Pynq-Z2"
     assert other.fix == "use --board pynq-z2"
+    small = host.check_board(ON_Z2, BOARDS["pynq-z2-small"], False)
+    assert small.state == State.OK, "another overlay of the same board"
     strange = host.check_board(replace(ON_Z2, image="RFSoC2x2"), Z2, False)
     assert strange.state == State.WRONG and strange.fix == "this board has no overlay here"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pynq_train as pt
 from pynq_train.errors import BadInput
 from pynq_train.exchange.onnx_metadata import COLOURS, ENTRY, RANGE
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
+from pynq_train.graph.reference import FloatTrainer
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.needs("onnx")
@@ -41,7 +43,8 @@ def changed(path: Path, **entries: Any) -> str:
 
 FORMATS = [ImageFormat(), ImageFormat((0.0, 255.0)), ImageFormat((-1.0, 1.0), stated=False),
            ImageFormat.make(3, (0, 1), [0.1307, 0.2, 0.3], [0.3081, 0.1, 1.7]),
-           ImageFormat.make(3, (-80, 0), -40, 20)]
+           ImageFormat.make(3, (-80, 0), -40, 20), ImageFormat((0.0, 1.0), gain=64.0),
+           replace(ImageFormat.make(3, (0, 0.01), [0.001, 0.002, 0], 0.5), gain=8.0)]
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=str)
@@ -120,7 +123,8 @@ def test_metadata_that_contradict_the_nodes(tmp_path: Path) -> None:
     ("3", "is malformed"), ('{"input_range": "x"}', "input_range: expected"),
     ('{"input_range": [1, 0]}', "the lower one first"), ('{"stated": 3}', "true or false"),
     ('{"normalisation": {"mean": [1]}}', "malformed"), ('{"layout": 7}', "layout: expected"),
-    ('{"layout": ["channels last"]}', "layout: expected"),
+    ('{"layout": ["channels last"]}', "layout: expected"), ('{"gain": 3}', "a power of two"),
+    ('{"gain": 0.5}', "a power of two of 1 to"), ('{"gain": "x"}', "gain: expected finite"),
     ('{"normalisation": {"mean": [1, 2], "std": [1, 2]}}', "one finite number, or 3")])
 def test_malformed_entries_are_refused(text: str, error: str, tmp_path: Path) -> None:
     written(tmp_path / "a.onnx", ImageFormat())
@@ -147,3 +151,27 @@ def test_numbers_per_channel_of_an_export_are_checked(tmp_path: Path) -> None:
         "images of 0..1, mean 0.5, std 0.5, channels first")
     with pytest.raises(BadInput, match=r"mean: expected one finite number, or 3 \(one per cha"):
         pt.export_onnx(NET, params, tmp_path / "a.onnx", mean=[1, 2])
+
+
+def test_large_weights_behind_the_images_are_left_to_the_images(tmp_path: Path) -> None:
+    params = pt.Learner(NET).params
+    params["conv1"] = replace(params["conv1"], weight=params["conv1"].weight * np.float32(50))
+    x = X.astype(np.float32) / 255 * np.float32(0.01)
+    pt.export_onnx(NET, params, tmp_path / "a.onnx")
+    with pytest.warns(pt.ModelWarning, match="are divided by 8, and the images multiplied by it"):
+        model = pt.from_onnx(tmp_path / "a.onnx", input_range=(0, 0.01))
+    assert model.input_format.gain == 8
+    want = FloatTrainer(NET, params).logits(x.transpose(0, 3, 1, 2))
+    learner = pt.Learner(model, batch=8)
+    for images in (x, X):
+        np.testing.assert_allclose(learner.logits(images), want, atol=2e-3 * np.abs(want).max())
+    learner.save(tmp_path / "a.safetensors")
+    learner.export(tmp_path / "b.onnx")
+    assert pt.load(tmp_path / "a.safetensors").input_format == learner.input_format
+    again = pt.from_onnx(tmp_path / "b.onnx")
+    assert again.input_format == learner.input_format
+    np.testing.assert_array_equal(pt.Learner(again, batch=8).logits(X), learner.logits(X))
+    params["conv1"] = replace(params["conv1"], weight=params["conv1"].weight * np.float32(1e4))
+    pt.export_onnx(NET, params, tmp_path / "a.onnx")
+    with pytest.raises(pt.PynqTrainError, match=r"conv1 \(weight\) holds"):
+        pt.from_onnx(tmp_path / "a.onnx")

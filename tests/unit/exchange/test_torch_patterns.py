@@ -294,7 +294,7 @@ def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
 
 def test_numbers_that_the_masters_do_not_hold() -> None:
     for change, text in (
-            ("0.weight", r"conv0 (weight) holds 40, and the engine's masters -8 to 8: divide its "
+            ("3.weight", r"dense3 (weight) holds 40, and the engine's masters -8 to 8: divide its "
              "weights and biases by 8 and multiply the weights behind it"),
             ("0.bias", "conv0 (bias) holds 40"), ("1.weight", "batchnorm1 (weight) holds 40"),
             ("1.bias", "batchnorm1 (bias) holds 40"), ("3.bias", "dense3 (bias) holds 40")):

@@ -68,7 +68,8 @@ def test_refused(layers: list[Op], text: str, rng: np.random.Generator) -> None:
 
 def test_a_normalisation_of_small_values_does_not_fit_the_masters() -> None:
     """Its statistics are those of inputs of some millivolts: folded weights would be of 300."""
-    graph = pt.Sequential((1, 6, 6)).conv(2, 3, bias=False, name="c").norm().dense(2).build()
+    graph = (pt.Sequential((1, 6, 6)).conv(2, 3, name="b").conv(2, 3, bias=False, name="c").norm()
+             .dense(2).build())
     params = dict(init_params(graph, 0))
     norm = params["bn1"]
     params["bn1"] = replace(norm, variance=norm.variance * 1e-6)
@@ -101,3 +102,23 @@ def test_a_graph_comes_with_parameters_and_a_model_without(rng: np.random.Genera
     for wrong in ((graph,), (pt.Model(graph, params), params), ("last", params)):
         with pytest.raises(BadInput, match="expected a Model alone, or a Graph and its param"):
             pt.fold_batchnorm(*wrong)  # type: ignore[arg-type]
+
+
+def test_large_weights_behind_the_images_are_left_to_the_images(rng: np.random.Generator) -> None:
+    graph = (pt.Sequential((1, 6, 6)).conv(2, 3, bias=False, name="c").norm().relu().dense(2)
+             .build())
+    params = dict(init_params(graph, 0))
+    params["bn1"] = replace(params["bn1"], variance=params["bn1"].variance * 1e-5)
+    x = rng.random((4, 6, 6)).astype(np.float32) * 0.01
+    form = ImageFormat.make(1, (0, 0.01), 0.005)
+    plain = pt.Model(graph, params, form)
+    folded = pt.fold_batchnorm(plain)
+    gain = folded.input_format.gain
+    assert gain >= 32 and np.abs(folded.params["c"].weight).max() <= 8
+    assert str(folded.input_format) == (
+        f"images of 0..0.01, mean 0.005, std 1, times {gain:g}, channels first")
+    want, got = (pt.Learner(model, batch=4).logits(x) for model in (plain, folded))
+    np.testing.assert_allclose(got, want, atol=2e-3 * np.abs(want).max())
+    # A mean that is said later goes with it.
+    other = folded.with_images(mean=0.0)
+    assert other.input_format.gain == gain

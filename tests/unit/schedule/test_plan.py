@@ -224,7 +224,7 @@ def test_queues_that_no_layer_fits_are_refused(tm: int, name: str, least: int,
         changes: dict[str, int] = {"tm": tm, name: words}
         config = replace(BOARD.config, **changes)
         monkeypatch.setitem(CONFIGS, config.name, config)
-        return make_plan(layers, 3, replace(BOARD, config=config))
+        return make_plan(layers, 3, replace(BOARD, config=config, budget=BOARDS["zcu104"].budget))
 
     image = build_training(made := plan(least))
     verify_program(Program.make(image.name, image.program, image.taps, made.memory,

@@ -62,7 +62,7 @@ def test_numerals_are_in_the_order_of_their_values() -> None:
     assert names.names == ("2", "9", "10") and labels.tolist() == [2, 1, 0, 2]
     labels, names = names.numbered(np.array(["3", "2", "2", "3"]), 4, 5, learn=True)
     assert names.names == ("2", "9", "10", "3") and labels.tolist() == [3, 0, 0, 3]
-    assert names.named(np.array([4, 3]), 5).tolist() == ["4", "3"]
+    assert names.answer(True, 5)(np.array([4, 3])).tolist() == ["4", "3"]
 
 
 def test_a_network_that_was_trained_elsewhere_wants_to_know(net: Graph, data: Data) -> None:

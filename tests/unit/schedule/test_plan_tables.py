@@ -1,6 +1,6 @@
 """Tables of plans, line by line: who changes schedule or cycle model reads what changes here.
 
-``PYTHONPATH=tests/unit/schedule python -m test_report`` writes the file of the texts anew.
+``PYTHONPATH=tests/unit/schedule python -m test_plan_tables`` writes the file of the texts anew.
 """
 
 from __future__ import annotations
