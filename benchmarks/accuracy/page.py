@@ -57,6 +57,8 @@ class Comparison:
 
     def text(self) -> str:
         """Return the mean difference and its standard error: ``-0.02 ± 0.03``."""
+        if math.isinf(self.error):
+            return f"{self.difference:+.2f}, one pair"
         return f"{self.difference:+.2f} ± {self.error:.2f}"
 
 

@@ -72,6 +72,7 @@ def test_a_pair_under_way_does_not_count() -> None:
     assert found is not None
     assert (found.pairs, found.difference) == (1, 0.0)
     assert math.isinf(found.error)
+    assert found.text() == "+0.00, one pair"
     del pairs[0][FIXED]
     assert page.compare(pairs) is None
 
