@@ -43,9 +43,11 @@ def test_fast_and_plain_model_agree_in_every_cycle(seed: int) -> None:
         with VirtualBoardBackend(board, plan.memory.nbytes, source=source, seed=seed) as backend:
             backend.write(0, np.zeros(plan.memory.nbytes, np.uint8))
             session = Session(plan, backend, masters, new_policy(plan, masters, 2))
+            session.counters = True
             for probability in STALLS:
                 backend.model.set_random_stalls(probability)
                 outcome = session.train_step(images, labels, SgdStep(0.01, 0.9, 0.0))
+                assert outcome.counters
                 seen += [outcome.cycles, outcome.counters, backend.model.cycles,
                          backend.model.turns, *map(backend.model.port_counters, range(4))]
             return seen, backend.read(0, plan.memory.nbytes).copy()
