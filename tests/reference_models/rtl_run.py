@@ -76,8 +76,8 @@ def run_memory(dram: np.ndarray, place: Place, bytes_per_cycle: int, latency: in
     try:
         for name, value in (
                 ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", place.arena_bytes),
-                ("MODE", 0), ("PROGRAM_OFF", place.program), ("PROGRAM_COUNT", place.count),
-                ("STEP_OFF", place.step_block), ("CTRL", 1)):
+                ("MODE", 0), ("PROGRAM_OFF", place.program), ("STEP_OFF", place.step_block),
+                ("PROGRAM_COUNT", place.count), ("CTRL", 1)):  # the count arms START
             model.write32(registers.offset(name), value)
         status = registers.offset("STATUS")
         model.run(LONGEST_RUN, status, DONE)

@@ -102,7 +102,7 @@ def test_a_design_that_does_not_compile_is_an_error(model: Model, tmp_path: Path
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a failed bench: the end of the compiler's log is in the text."""
     monkeypatch.setattr(simulators, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(simulators, "_runtime", lambda waves: tmp_path)
+    monkeypatch.setattr(simulators, "_runtime", lambda *_: tmp_path)
     model.sources[0].write_text("module a; assign nothing; endmodule\n", encoding="utf-8")
     with pytest.raises(RuntimeError, match=r"a does not compile(.|\n)*syntax error"):
         simulators.simulator(model)

@@ -57,11 +57,13 @@ def test_illegal_descriptor_is_named_and_the_engine_recovers(board: VirtualBoard
     board.run(REQUEST)
 
 
-def test_program_outside_the_arena_is_refused_by_the_hardware(board: VirtualBoardBackend) -> None:
-    board._core.write_register("ARENA_BYTES", 2048)
+def test_program_outside_the_arena_is_refused_by_the_hardware(
+        board: VirtualBoardBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = board._arena_registers()
+    monkeypatch.setattr(board, "_arena_registers", lambda: {**own, "ARENA_BYTES": 2048})
     with pytest.raises(HardwareFault, match=r"outside the arena \(read port"):
         board.run(REQUEST)
-    board._core.write_register("ARENA_BYTES", 1 << 20)
+    monkeypatch.undo()
     board.run(REQUEST)
 
 

@@ -191,11 +191,13 @@ def test_a_plain_notebook_runs_on_the_virtual_board() -> None:
         registers.ARENA_HI = 0
         registers.ARENA_BYTES = ARENA_BYTES
         registers.PROGRAM_OFF = 0
-        registers.PROGRAM_COUNT = 1
         registers.STEP_OFF = STEP
+        registers.PROGRAM_COUNT = 1  # which arms START
         registers.CTRL = 1
-        while not registers.STATUS.DONE:
-            pass
+        for _ in range(10_000):
+            if registers.STATUS.DONE:
+                break
+        assert registers.STATUS.DONE
         arena.invalidate()
         assert (arena[OUTPUT // 8 : OUTPUT // 8 + WORDS] == np.arange(1, WORDS + 1)).all()
     device.close()

@@ -61,7 +61,7 @@ def _unseen(*_: Any) -> None:
     ("model_images", "pynq_train.graph.image_format._numbers", lambda w, v: tuple(v), "traceback"),
     ("onnx_metadata", "pynq_train.exchange.onnx_metadata._ours", lambda model, form, *_: form,
      "unrefused"),
-    ("command_line", "pynq_train.train.learner.check_labels", lambda *_: 1 / 0, "traceback")])
+    ("command_line", "pynq_train.train.class_names.check_labels", lambda *_: 1 / 0, "traceback")])
 def test_models_and_images_that_are_taken_against_the_rules_are_noticed(
         kind: str, target: str, planted: Any, outcome: str, monkeypatch: pytest.MonkeyPatch
         ) -> None:
