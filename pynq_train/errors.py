@@ -165,10 +165,12 @@ class HardwareFault(PynqTrainError):
 
     Attributes:
         state: what the registers said (``backends.EngineState``), None where there are none.
+        engine_lost: the engine could not be brought back; the next run loads the overlay first.
     """
 
     exit_code = 6
     state: Any = None
+    engine_lost = False
 
 
 class Timeout(HardwareFault):

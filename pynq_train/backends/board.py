@@ -42,6 +42,7 @@ from pynq_train.backends.run_registers import RunRegisters
 from pynq_train.errors import (
     BadInput,
     DoesNotFit,
+    HardwareFault,
     MissingTool,
     PynqTrainError,
     Timeout,
@@ -424,6 +425,8 @@ class BoardBackend:
         if failed is not None and isinstance(result, PynqTrainError):
             result.add(f"the engine could not be brought back ({failed}); the next run loads the "
                        "overlay first")
+            if isinstance(result, HardwareFault):
+                result.engine_lost = True
         return result
 
     def _recover(self) -> PynqTrainError | None:

@@ -332,24 +332,26 @@ class Session:
 
     # -- going back ------------------------------------------------------------------------------
 
-    def _go_back(self, mark: Mark) -> None:
+    def _go_back(self, mark: Mark, engine_lost: bool = False) -> None:
         """Bring the weights to where they were at a mark."""
         if not mark.undone:
             mark.undone = True
             self._journal.back_to(mark)
             self._behind = True
-            self._catch_up()
+            self._catch_up(engine_lost)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, engine_lost: bool = False) -> None:
         """Do the journal's steps once more, if the engine has not done them since a failure."""
         if not self._behind:
             return
         self._behind = False
         try:
             try:
-                self._again()
+                if not engine_lost:
+                    self._again()
             except HardwareFault:
-                # The engine does not work; golden's steps have the same bits.
+                engine_lost = True
+            if engine_lost:  # golden's steps have the same bits
                 for symbol, data in golden_weights(self.plan, self.training, self._journal,
                                                    self.request(self.training)).items():
                     self._put(symbol, data)
@@ -500,7 +502,7 @@ class Session:
         except HardwareFault as error:
             image = self.backend.read(0, self.plan.memory.nbytes)
             if self._mark is not None:
-                self._go_back(self._mark)
+                self._go_back(self._mark, error.engine_lost)
                 for symbol, data in self._weights().items():
                     at = self.plan.memory[symbol].offset
                     image[at : at + data.nbytes] = data
