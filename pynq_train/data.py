@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,11 @@ def load_data(path: str | os.PathLike[str]) -> Splits:
     """Return the data of an .npz file, or of .npy files: see :func:`load_npz`, :func:`load_npy`."""
     name = path_text(path, "data file")
     return load_npy(name) if os.path.isdir(name) or name.endswith(".npy") else load_npz(name)
+
+
+def class_name(names: Sequence[str], number: int) -> str:
+    """Return the name of a class; its number where it has none."""
+    return names[number] if number < len(names) else str(number)
 
 
 def check_labels(y: Any, count: int, classes: int) -> Labels:

@@ -106,16 +106,18 @@ def warn_user(category: type[UserWarning], text: str) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
-def warn_once(category: type[UserWarning], text: str, warned: set[str]) -> None:
+def warn_once(category: type[UserWarning], text: str, warned: set[str], kind: str = "") -> None:
     """Warn of a kind of thing once.
 
     Args:
         category: class of the warning.
         text: what was expected, what was found, and what to do.
-        warned: names of the classes that have been given; this one is added.
+        warned: kinds that have been given; this one is added.
+        kind: its name (default: that of the class, where a class is of one kind).
     """
-    if category.__name__ not in warned:
-        warned.add(category.__name__)
+    kind = kind or category.__name__
+    if kind not in warned:
+        warned.add(kind)
         warn_user(category, text)
 
 

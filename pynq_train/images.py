@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.arrays import Array
-from pynq_train.errors import BadInput, DataWarning, warn_user
+from pynq_train.errors import BadInput, DataWarning, warn_once
 from pynq_train.graph.image_format import (
     BYTE_RANGE,
     CHANNELS_FIRST,
@@ -262,11 +262,11 @@ def check_range(low: float, high: float, form: ImageFormat, dtype: Any, warned: 
                "input_range=(LOW, HIGH) where the learner is made")
         raise BadInput("images", expected=made, found=found, fix=fix)
     if times > WARNED_TIMES:
-        warn_once("outside", f"images: expected {made}, found {found}: they are used as they are",
-                  warned)
+        warn_once(DataWarning, f"images: expected {made}, found {found}: they are used as they "
+                  "are", warned, "outside")
     elif most >= 64 and 0 <= low <= high <= most * _DARK and high > 0:
-        warn_once("dark", f"images: expected {made}, found {found}: if these are values of 0..1, "
-                  f"multiply them by {most:g}", warned)
+        warn_once(DataWarning, f"images: expected {made}, found {found}: if these are values of "
+                  f"0..1, multiply them by {most:g}", warned, "dark")
 
 
 def check_units(form: ImageFormat, warned: set[str]) -> None:
@@ -278,17 +278,10 @@ def check_units(form: ImageFormat, warned: set[str]) -> None:
     small = high >= _BYTES_FROM and 0 < max(norm.mean) <= 1 and max(norm.std) <= 1
     large = min(norm.std) >= _UNITS * (high - low)
     if small or large:
-        warn_once("units", "images: mean and std are in the units of input_range, expected numbers "
-                  f"for {low:g}..{high:g}, found mean {max(norm.mean):g}, std {max(norm.std):g}; "
-                  f"{'multiply' if small else 'divide'} them by 255, or say another input_range",
-                  warned)
-
-
-def warn_once(kind: str, text: str, warned: set[str]) -> None:
-    """Warn, unless a warning of this kind has been given."""
-    if kind not in warned:
-        warned.add(kind)
-        warn_user(DataWarning, text)
+        warn_once(DataWarning, "images: mean and std are in the units of input_range, expected "
+                  f"numbers for {low:g}..{high:g}, found mean {max(norm.mean):g}, std "
+                  f"{max(norm.std):g}; {'multiply' if small else 'divide'} them by 255, or say "
+                  "another input_range", warned, "units")
 
 
 def prepare_images(x: Any, input_shape: Shape, *, mean: float | Sequence[float] | None = None,

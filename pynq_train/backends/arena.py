@@ -31,8 +31,6 @@ engine has left just what the processor writes now, while the processor still se
 would be no witness."""
 _FIRST_BYTES, _MOST_BYTES = 64 * LINE_BYTES, 4096 * LINE_BYTES
 """Bytes that are compared at once in search of a witness: mostly the first ones differ."""
-
-
 _MOST_PARTS = 64
 """Spans of the buffer that are kept."""
 

@@ -29,7 +29,6 @@ _PROGRAM = "compiled/"
 _ENTRY = "pynq_train"
 """Key of the JSON text in the file's metadata."""
 
-
 Compiled = tuple[Any, Mapping[str, NDArray[np.uint8]]]
 """Compiled programs as a file holds them (:func:`pynq_train.schedule.compiled.to_saved`)."""
 
@@ -122,7 +121,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     compiled = (meta["compiled"], programs) if "compiled" in meta else None
     return Checkpoint(graph, masters, STATE.check(state, f"model file {name!r}: training state"),
                       compiled)
-
 
 
 def _safetensors() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import MOST_NAME, Labels, as_names, check_labels
+from pynq_train.data import MOST_NAME, Labels, as_names, check_labels, class_name
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.images import as_array
 from pynq_train.train.arguments import flag
@@ -110,7 +110,7 @@ class ClassNames:
 
     def of(self, number: int) -> str:
         """Return the name of a class; its number where it has none."""
-        return self.names[number] if number < len(self.names) else f"{number}"
+        return class_name(self.names, number)
 
     def answer(self, wanted: Any, classes: int) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
         """Return what makes answers of class numbers.

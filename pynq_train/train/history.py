@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.data import class_name
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import MOST_TEXT, Items, Maybe, Number, Record, Table, Whole
 
@@ -64,7 +65,7 @@ class Evaluation(_Scores):
 
     def by_class(self) -> dict[str, tuple[int, int]]:
         """Return (images, right answers) of each class that occurs, by its name or number."""
-        return {self._name(at): (int(row.sum()), int(row[at]))
+        return {class_name(self.class_names, at): (int(row.sum()), int(row[at]))
                 for at, row in enumerate(self.confusion) if row.any()}
 
     def text(self) -> str:
@@ -74,16 +75,14 @@ class Evaluation(_Scores):
         for at, row in enumerate(self.confusion):
             images, right = int(row.sum()), int(row[at])
             if images:
-                line = f"{self._name(at):{width}}  {right} of {images} right"
+                line = f"{class_name(self.class_names, at):{width}}  {right} of {images} right"
                 others = row.copy()
                 others[at] = 0
                 if others.any():
-                    line += f", {others.max()} taken for {self._name(int(others.argmax()))}"
+                    taken = class_name(self.class_names, int(others.argmax()))
+                    line += f", {others.max()} taken for {taken}"
                 lines.append(line)
         return "\n".join(lines)
-
-    def _name(self, at: int) -> str:
-        return self.class_names[at] if at < len(self.class_names) else str(at)
 
 
 @dataclass(frozen=True)

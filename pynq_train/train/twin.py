@@ -19,6 +19,7 @@ from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.quant.loss import Loss as LossKind
 from pynq_train.schedule.specs.trainable import TrainableChoice, select
+from pynq_train.train.arguments import check_count
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
 from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History, Tally
@@ -84,9 +85,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     check_outliers(source, warned)
     check_values(_measuring_norms(graph, trainable), batch, warned)
     batch *= accumulate
-    if len(source) < batch:
-        raise BadInput("training images", found=len(source), fix="use a smaller batch",
-                       expected=f"at least one mini-batch ({batch})")
+    check_count(len(source), batch, accumulate=1)
     start = init_params(graph, seed) if params is None else params
     trainer = FloatTrainer(_with_frozen_norms(graph, trainable), start, optimizer.lr,
                            optimizer.momentum, optimizer.weight_decay, loss, label_smoothing, seed,

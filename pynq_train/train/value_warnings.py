@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, check_units, warn_once
+from pynq_train.errors import DataWarning, warn_once
+from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, check_units
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.images import LARGE, ImageSource
 
@@ -22,19 +23,19 @@ def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
     check_units(form, warned)
     if source.dtype == np.uint8 and form.input_range is None:
         if foreign:
-            warn_once("uint8", "images: nobody has said which values this model was made for: "
+            warn_once(DataWarning, "images: nobody has said which values this model was made for: "
                       "uint8 images are divided by 255; say input_range=(0, 255) or (0, 1) where "
-                      "the learner is made", warned)
+                      "the learner is made", warned, "uint8")
     elif source.dtype == np.uint8 and not form.stated and form.input_range not in PIXEL_RANGES:
         assert form.input_range is not None
         low, high = form.input_range
-        warn_once("uint8", f"images: the model was trained with floats of {low:g}..{high:g}: uint8 "
-                  "images are spread over that range; say input_range=(LOW, HIGH) where the "
-                  "learner is made", warned)
+        warn_once(DataWarning, f"images: the model was trained with floats of {low:g}..{high:g}: "
+                  "uint8 images are spread over that range; say input_range=(LOW, HIGH) where the "
+                  "learner is made", warned, "uint8")
     if source.largest > LARGEST_VALUE:
-        warn_once(LARGE, f"images: expected values of at most {LARGEST_VALUE} behind mean and "
-                  f"deviation, found {source.largest:.4g} in {source.place_of_largest}: they "
-                  "saturate; scale the images", warned)
+        warn_once(DataWarning, f"images: expected values of at most {LARGEST_VALUE} behind mean "
+                  f"and deviation, found {source.largest:.4g} in {source.place_of_largest}: they "
+                  "saturate; scale the images", warned, LARGE)
 
 
 def check_outcome(outcome: StepOutcome, logits: str, warned: set[str]) -> None:
@@ -52,6 +53,6 @@ def check_outcome(outcome: StepOutcome, logits: str, warned: set[str]) -> None:
         return
     wrong = (f"; {logits} are the logits, so answers may be wrong: divide weights and biases of "
              "that layer, which changes no answer" if outcome.tensors.get(logits) else "")
-    warn_once("saturated logits" if wrong else "saturated", "values larger than the engine holds "
-              f"({LARGEST_VALUE}) saturate: {', '.join(found)}; scale the images, or say mean= and "
-              f"std= of them where the learner is made{wrong}", warned)
+    warn_once(DataWarning, f"values larger than the engine holds ({LARGEST_VALUE}) saturate: "
+              f"{', '.join(found)}; scale the images, or say mean= and std= of them where the "
+              f"learner is made{wrong}", warned, "saturated logits" if wrong else "saturated")

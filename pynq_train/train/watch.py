@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.data import class_name
 from pynq_train.errors import (
     ClippingWarning,
     DivergenceWarning,
@@ -77,7 +78,7 @@ def check_classes(labels: NDArray[np.int64], classes: int, warned: set[str],
     absent = np.flatnonzero(count == 0)
     if not len(absent) or len(labels) < classes:  # so few images cannot show all
         return
-    called = [names[at] if at < len(names) else str(at) for at in range(classes)]
+    called = [class_name(names, at) for at in range(classes)]
     if len(absent) == classes - 1:
         text = (f"labels: expected several classes, found {called[int(labels[0])]} for all "
                 f"{len(labels)} images: a network that says nothing else is right; add images of "
