@@ -39,15 +39,16 @@ ALLOWED: dict[str, set[str]] = {
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "images", "exchange", "eftrain", *MACHINE},
+    "fleet": {"train", "data", "images", *MACHINE},
     "bench": {"eftrain", *MACHINE},
     "doctor": MACHINE,
     "selftest": {"doctor", *MACHINE},
     "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "check", "train", "bench", "doctor", "eftrain", "data", "images", "exchange",
-            *MACHINE},
+    "cli": {"", "check", "train", "fleet", "bench", "doctor", "eftrain", "data", "images",
+            "exchange", *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
-    "": {"check", "train", "data", "images", "exchange", *MACHINE},
+    "": {"check", "train", "fleet", "data", "images", "exchange", *MACHINE},
 }
 
 

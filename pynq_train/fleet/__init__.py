@@ -1,0 +1,6 @@
+"""One network over several boards: segments, their members, splits, blocks and trees of networks.
+
+A network is cut into segments at named edges; each segment is trained by one member, and only
+integers travel between members: maps with their exponents, and measured ranges. Cutting changes no
+bit of the masters.
+"""
