@@ -50,11 +50,13 @@ class Codes:
         maps: of what an operation writes.
         gradients: of the gradient of what it writes.
         logits: of the logit gradients.
+        factors: of what a normalisation multiplies by, gamma over the deviation.
     """
 
     maps: Mapping[str, int]
     gradients: Mapping[str, int]
     logits: int
+    factors: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class Peaks:
 
     maps: dict[str, float]
     gradients: dict[str, float]
+    factors: dict[str, float]
 
 
 def least(peaks: Sequence[Peaks]) -> Peaks:
     """Return the smallest of several peaks: what is surely reached, with noise or without."""
     return Peaks(*({name: min(getattr(one, label)[name] for one in peaks)
-                    for name in getattr(peaks[0], label)} for label in ("maps", "gradients")))
+                    for name in getattr(peaks[0], label)} for label in ("maps", "gradients", "factors")))
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,16 @@ class Network:
                       params.get(op.name), map_shape(graph, graph.sources[place][0]))
                  for place, (op, shapes) in enumerate(zip(graph.ops, graph.in_shapes))]
         maps = {FROM_INPUT: np.ascontiguousarray(images.transpose(0, 2, 3, 1))}
-        mode, traces, peaks = Mode(training, self.seed, step), [], Peaks({}, {})
+        mode, traces, peaks = Mode(training, self.seed, step), [], Peaks({}, {}, {})
         for at, (site, sources) in enumerate(zip(sites, graph.sources)):
             made, trace = KERNELS[type(site.op)][0](site, [maps[place] for place in sources], mode)
             if noise is not None and codes is not None and site.op.name in codes.maps:
                 made = noise.on(made, codes.maps[site.op.name])
             maps[at] = made
             peaks.maps[site.op.name] = float(np.abs(made).max())
+            if isinstance(site.op, BatchNorm):
+                peaks.factors[site.op.name] = float(
+                    np.abs(site.params.weight * trace.inverse).max())
             if isinstance(site.op, (Activate, MaxPool2x2, MaxPool)):
                 # What the layer stores: rows that no window reaches are not even computed.
                 before = graph.name_at(sources[0])

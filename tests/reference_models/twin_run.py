@@ -121,9 +121,9 @@ class TwinRun:
         used = session.policy.exponents(case.batch)
         # A calibration has the dropouts of step 0 and seed 0, and all images count.
         params = self._operands(self._state(session.read_masters()).params, used)
-        seen = [twin.least([replace(self.network, seed=0).run(
+        seen = {-1: twin.least([replace(self.network, seed=0).run(
             params, self._codes_of(self.images), self.labels, replace(self.loss, valid=None), 0,
-            self._codes(used), noise).peaks for noise in _noises(_FEW)])]
+            self._codes(used), noise).peaks for noise in _noises(_FEW)])}
         lr = self._rate()
         draw = np.random.default_rng((6, case.seed))
         names = [layer.name for layer in session.plan.layers]
@@ -153,13 +153,14 @@ class TwinRun:
             rate = min(rate, 0.02 * float(np.abs(value).max()) / max(moves, 1e-30))
         return rate
 
-    def _ranges(self, step: int, used: StepExponents, seen: list[twin.Peaks]) -> Iterator[Said]:
+    def _ranges(self, step: int, used: StepExponents, seen: dict[int, twin.Peaks]
+                ) -> Iterator[Said]:
         """Check that every exponent holds twice the largest value that steps so far had."""
         codes = self._codes(used)
         last = self.case.graph.ops[-1].name
         for what, exponents, peaks in (
-                ("map", codes.maps, [one.maps for one in seen]),
-                ("gradient", codes.gradients, [one.gradients for one in seen])):
+                ("map", codes.maps, [one.maps for one in seen.values()]),
+                ("gradient", codes.gradients, [one.gradients for one in seen.values()])):
             for name, exponent in exponents.items():
                 peak = max(one[name] for one in peaks)
                 most = _LARGEST[what]  # above it there is no exponent
@@ -170,7 +171,7 @@ class TwinRun:
                            0.9 * peak / 2.0**(exponent + 14))
 
     def _step(self, step: int, images: np.ndarray, before: dict[str, Masters],
-              used: StepExponents, outcome: StepOutcome, lr: float, seen: list[twin.Peaks]
+              used: StepExponents, outcome: StepOutcome, lr: float, seen: dict[int, twin.Peaks]
               ) -> Iterator[Said]:
         case, loss = self.case, outcome.loss_sum
         state = self._state(before)
@@ -189,8 +190,10 @@ class TwinRun:
             plain, *noisy = [self.network.run(operands, images, self.labels, self.loss, step,
                                               codes, noise) for noise in _noises(count)]
             wanted = update.apply(case.graph, state, plain)
-            seen[step + 1:] = [twin.least([plain.peaks, *(one.peaks for one in noisy)])]
+            seen[step] = twin.least([plain.peaks, *(one.peaks for one in noisy)])
             if outcome.saturations and self._outgrown(codes, plain.peaks):
+                # What follows a value that was cut is smaller than the twin's: no range to keep.
+                del seen[step]
                 return [Said(f"step {step}: not compared", 0.0)]
             behind = [update.apply(case.graph, state, one) for one in noisy]
             said = [self._off(f"step {step}: logits", found_logits, plain.logits, None,
@@ -225,7 +228,8 @@ class TwinRun:
         """Return whether some value of the twin's is above what its codes hold."""
         return any(found[name] > 0.99 * 2.0**(exponent + 15)
                    for exponents, found in ((codes.maps, peaks.maps),
-                                            (codes.gradients, peaks.gradients))
+                                            (codes.gradients, peaks.gradients),
+                                            (codes.factors, peaks.factors))
                    for name, exponent in exponents.items() if name in found)
 
     # -- comparisons -----------------------------------------------------------------------------
@@ -338,7 +342,9 @@ class TwinRun:
             maps[twin.rounded_at(self.case.graph, spec.name, len(layer.sources) > 1)] = own.y
             if own.dy:
                 gradients[spec.name] = own.dy
-        return twin.Codes(maps, gradients, used.gradients["dlogits"])
+        factors = {spec.name: own.w for spec, own in zip(self.session.plan.specs, used.layers)
+                   if spec.name in self._norms}
+        return twin.Codes(maps, gradients, used.gradients["dlogits"], factors)
 
     def _clip_scale(self, used: StepExponents) -> float:
         """Return what clipping multiplies gradients by (docs/training.md, "Clipping")."""
