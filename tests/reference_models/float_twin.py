@@ -88,7 +88,8 @@ class Peaks:
 def least(peaks: Sequence[Peaks]) -> Peaks:
     """Return the smallest of several peaks: what is surely reached, with noise or without."""
     return Peaks(*({name: min(getattr(one, label)[name] for one in peaks)
-                    for name in getattr(peaks[0], label)} for label in ("maps", "gradients", "factors")))
+                    for name in getattr(peaks[0], label)}
+                   for label in ("maps", "gradients", "factors")))
 
 
 @dataclass(frozen=True)
