@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
     ended_by_sigmoid,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.values import without_softmax
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
 from pynq_train.graph.params import FloatArray
 
@@ -68,10 +69,7 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
     if name in KERAS_FUNCTIONS:
         return layer.draft.add(KERAS_FUNCTIONS[name](_numbers(function)), value, label=label)
     if name in ("softmax", "log_softmax"):
-        if layer.ends:
-            return value
-        raise Refused("has a softmax that is not at the end",
-                      "remove it: softmax and loss follow by themselves")
+        return without_softmax(value, None, layer.ends, "layer")
     if name == "sigmoid" and layer.ends:
         raise ended_by_sigmoid(value.shape[0])
     raise Refused(f"has activation {name!r}", KERAS_REMEDY)
@@ -253,9 +251,7 @@ def _zero_padding(layer: Layer) -> Value:
 
 
 def _softmax(layer: Layer) -> Value:
-    if not layer.ends:
-        raise Refused("is not the last layer", "remove it: softmax and loss follow by themselves")
-    return layer.value
+    return without_softmax(layer.value, layer.keras.axis, layer.ends, "layer")
 
 
 def _activation(layer: Layer) -> Value:

@@ -11,6 +11,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import pair
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
 from pynq_train.graph.shapes import Padding
@@ -309,9 +310,7 @@ def _pad(node: Node) -> Value:
 
 
 def _softmax(node: Node) -> Value:
-    if not node.ends:
-        raise Refused("is not the last node", "remove it: softmax and loss follow by themselves")
-    return node.value()
+    return without_softmax(node.value(), node.attribute("axis", None), node.ends, "node")
 
 
 def _constant(node: Node) -> Array:

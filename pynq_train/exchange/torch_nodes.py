@@ -17,6 +17,7 @@ from pynq_train.exchange.activations import (
     Reader,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
 from pynq_train.graph.shapes import Padding
@@ -302,9 +303,7 @@ def _dropout(call: Call) -> Value:
 
 
 def _softmax(call: Call) -> Value:
-    if not call.ends:
-        raise Refused("is not the last part", "remove it: softmax and loss follow by themselves")
-    return call.value
+    return without_softmax(call.value, call.number("dim", 1), call.ends, "part")
 
 
 def _same(call: Call) -> Value:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pynq_train.exchange.windows import Pads
+from pynq_train.exchange.windows import Pads, Refused
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.shapes import Shape
 
@@ -95,6 +95,30 @@ def per_channel(array: FloatArray, source: Value) -> FloatArray | None:
     if sizes[axis] not in (1, dims[axis]):
         return None
     return np.array(np.broadcast_to(array.ravel(), source.shape[:1]))
+
+
+def without_softmax(value: Value, axis: int | None, ends: bool, part: str) -> Value:
+    """Return what a softmax reads: at the end it goes, since loss and softmax follow by themselves.
+
+    Args:
+        value: what it reads.
+        axis: over which axis it goes, that of the mini-batch counted; None if it does not say.
+        ends: nothing reads it.
+        part: what the foreign network calls its pieces.
+
+    Raises:
+        Refused: it is not the last one, or does not go over the classes of each image.
+    """
+    if not ends:
+        raise Refused(f"is not the last {part}", "remove it: softmax and loss follow by themselves")
+    sizes = (1, *value.dims)
+    place = None if axis is None else axis + len(sizes) * (axis < 0)
+    if place is not None and not (0 < place < len(sizes)
+                                  and sizes[place] == int(np.prod(sizes))):
+        raise Refused(f"goes over axis {axis} of what has {len(sizes)} axes, not over the classes "
+                      "of an image", "take the axis of the classes, that is axis 1 behind a dense "
+                      "layer")
+    return value
 
 
 def text_of(sizes: Sequence[int]) -> str:
