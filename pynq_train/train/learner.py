@@ -65,7 +65,7 @@ from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
-from pynq_train.train.value_warnings import check_images
+from pynq_train.train.value_warnings import check_images, check_weights
 from pynq_train.train.watch import check_classes
 
 
@@ -137,6 +137,7 @@ class Learner:
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
+        check_weights(start or {}, self._warned)
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
         check_normalise(self._normalise, self.input_format)
         self._names = ClassNames.given(class_names, self.graph.classes)
@@ -277,6 +278,7 @@ class Learner:
         """
         check_params(self._layers, check_given(params))
         check_values(f"network {self.graph.name!r}", params)
+        check_weights(params, self._warned)
         self.close()
         self._masters = {name: Masters.of(p) for name, p in params.items()}
         self._policy = new_policy(self._plan, self._masters, self._policy.input_k)

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from pynq_train.errors import DataWarning, warn_once
+from pynq_train.errors import DataWarning, ModelWarning, warn_once
+from pynq_train.graph.params import LayerParams
 from pynq_train.images import LARGEST_VALUE, PIXEL_RANGES, check_units
+from pynq_train.quant.policy import FEATURE_FLOOR, WEIGHT_FLOOR
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.images import LARGE, ImageSource
+
+_FEW_STEPS = 32
+"""What is below so many steps of the finest format is rounded by more than a hundredth."""
+
+
+def check_weights(params: Mapping[str, LayerParams], warned: set[str]) -> None:
+    """Warn of layers all of whose weights are so small that the engine's finest format is coarse.
+
+    Weights that are all zero are what they are; coefficients of normalisations have exponents of
+    their own.
+
+    Args:
+        params: weights by layer name.
+        warned: kinds of warnings given so far; a new one is added.
+    """
+    largest = {name: float(np.abs(own.weight).max()) for name, own in params.items()
+               if own.weight.size and own.variance is None}
+    small = [f"{value:.3g} in {name}" for name, value in largest.items()
+             if 0 < value < _FEW_STEPS * 2.0**WEIGHT_FLOOR]
+    if small:
+        warn_once(ModelWarning, "weights: expected the largest of a layer to be at least "
+                  f"{_FEW_STEPS * 2.0**WEIGHT_FLOOR:.3g}, found {', '.join(small)}: the engine "
+                  f"reads weights in steps of {2.0**WEIGHT_FLOOR:.3g} at the finest, so these lose "
+                  "most of their digits; multiply them, and divide the weights behind them or the "
+                  "normalisation's running statistics", warned, "small weights")
 
 
 def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
@@ -36,6 +65,12 @@ def check_images(source: ImageSource, foreign: bool, warned: set[str]) -> None:
         warn_once(DataWarning, f"images: expected values of at most {LARGEST_VALUE} behind mean "
                   f"and deviation, found {source.largest:.4g} in {source.place_of_largest}: they "
                   "saturate; scale the images", warned, LARGE)
+    elif 0 < source.largest < _FEW_STEPS * 2.0**FEATURE_FLOOR:
+        warn_once(DataWarning, "images: expected some value of at least "
+                  f"{_FEW_STEPS * 2.0**FEATURE_FLOOR:.3g} behind mean and deviation, found "
+                  f"{source.largest:.3g} at most: the engine reads images in steps of "
+                  f"{2.0**FEATURE_FLOOR:.3g} at the finest; multiply the images, or say std= of "
+                  "them where the learner is made", warned, "small images")
 
 
 def check_outcome(outcome: StepOutcome, logits: str, warned: set[str]) -> None:
