@@ -24,6 +24,7 @@ from pynq_train.files import write_atomic
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.layers import init_params
+from pynq_train.layers.supported import MASTER_RANGE
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.images import ImageSource, measure_normalisation
 from pynq_train.train.learner_view import LearnerView
@@ -197,7 +198,7 @@ def shared_training(graph: Graph, recipe: Recipe, seed: int, train: Samples, tes
     """Train in float32 with PyTorch up to where the arithmetics part.
 
     The rate rises over 50 steps and then falls on the line that ends in zero behind the last
-    epoch of the arithmetics.
+    epoch of the arithmetics. Weights stay within what the engine's masters hold, as they do there.
 
     Returns:
         The parameters, and their accuracy on the test set (0..1).
@@ -227,6 +228,7 @@ def shared_training(graph: Graph, recipe: Recipe, seed: int, train: Samples, tes
         {"params": group, "weight_decay": recipe.weight_decay if decayed else 0.0}
         for decayed, group in groups.items()]
     optimizer = torch.optim.SGD(decays, lr=recipe.lr, momentum=recipe.momentum)
+    learned = [tensor for group in groups.values() for tensor in group]
     total, step = len(labels) // recipe.batch * recipe.float_epochs, 0
     for epoch in range(recipe.float_epochs):
         for index in batches(len(labels), recipe.batch, seed, epoch, drop_last=True):
@@ -237,6 +239,9 @@ def shared_training(graph: Graph, recipe: Recipe, seed: int, train: Samples, tes
                                      seed, step)
             functional.cross_entropy(logits, torch.from_numpy(labels[index])).backward()
             optimizer.step()
+            with torch.no_grad():
+                for tensor in learned:
+                    tensor.clamp_(-MASTER_RANGE, MASTER_RANGE)
             step += 1
     shown, right, at = ImageSource(test[0], graph.input_shape, form), 0, 0
     with torch.no_grad():
