@@ -122,7 +122,8 @@ def test_bits_are_compared_in_every_part() -> None:
 def test_running_statistics_come_back_bit_for_bit(values: list[float]) -> None:
     """A soft float has more bits than a float32, at any exponent."""
     mean = np.array(values, np.float32)
-    params = LayerParams(np.ones(4, np.float32), np.zeros(4, np.float32), mean, np.abs(mean))
+    params = LayerParams(np.ones(4, np.float32), np.full(4, 0.5, np.float32), mean,
+                         np.abs(mean))
     made = Masters.of(params)
     made.check("bn")
     assert made.mean is not None and made.mean.dtype == np.int64
@@ -130,6 +131,7 @@ def test_running_statistics_come_back_bit_for_bit(values: list[float]) -> None:
     assert back.mean is not None and back.variance is not None
     assert back.mean.tolist() == mean.tolist()
     assert back.variance.tolist() == np.abs(mean).tolist()
-    assert made.bias is not None and not made.bias.any() and not made.weight_momentum.any()
-    assert made.bias_momentum is not None and made.bias_momentum.shape == (4,)
-    assert back.weight.tolist() == [1.0] * 4
+    assert made.bias is not None and made.bias_momentum is not None
+    assert back.weight.tolist() == [1.0] * 4 and made.bias.tolist() == [1 << 27] * 4
+    for momentum in (made.weight_momentum, made.bias_momentum):
+        assert momentum.tolist() == [0] * 4 and momentum.dtype == np.int32
