@@ -12,6 +12,16 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.graph import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    GlobalAvgPool,
+    Graph,
+    MaxPool,
+    Relu,
+)
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse, init_params
 from pynq_train.quant.loss import Loss
@@ -19,7 +29,14 @@ from pynq_train.run.formats import MASTER_LIMIT
 from pynq_train.run.masters import Masters
 from pynq_train.schedule.plan import make_plan
 from pynq_train.schedule.specs.trainable import select
-from pynq_train.train.watch import LossWatch, Watch, check_classes, check_rate, check_values
+from pynq_train.train.watch import (
+    LossWatch,
+    Watch,
+    check_classes,
+    check_rate,
+    check_values,
+    guessing,
+)
 
 LABELS = np.arange(100) % 10
 GUESSING = float(np.log(10))
@@ -113,6 +130,15 @@ def test_where_there_is_nothing_to_guess_nothing_stands_still() -> None:
     """Of one class, or of losses that are no numbers."""
     assert not looked("end", [0.0] * 30, labels=np.zeros(40, np.int64))
     assert not looked("end", [float("nan")] * 30)
+
+
+def test_guessing_knows_classes_that_never_occur() -> None:
+    """With smoothing they are a part of what is wanted."""
+    labels = np.array([0, 0, 1])
+    soft = np.array([2 / 3, 1 / 3, 0, 0]) * 0.8 + 0.05
+    assert guessing(Loss(smoothing=0.2, classes=4), labels) == pytest.approx(
+        -(soft * np.log(soft)).sum())
+    assert guessing(Loss("mse", classes=4), labels) == pytest.approx(4 / 9 / 4)
 
 
 # -- what is known before the first step --------------------------------------------
@@ -302,3 +328,21 @@ def test_values_at_their_limit_are_told_where_they_learn() -> None:
     assert re.search(r"found 3 of conv1, 2 of dense1 at these limits \(of 550\)", text)
     text = said(lambda warned: found.append(work(warned, "last-layer")))
     assert found[1] == {"dense1": 2} and "found 2 of dense1 at these limits (of 510)" in text
+
+
+def test_layers_without_parameters_learn_nothing() -> None:
+    """Averages and pools have constant masters, or none: they stand still, and that is right."""
+    layers = fuse(Graph.build((4, 12, 12), [
+        Conv(4, 3), Relu(), MaxPool(3, 1), AvgPool(2, 2), Conv(4, 3), BatchNorm(), Relu(),
+        GlobalAvgPool(), Dense(3)]))
+    plan = replace(make_plan(layers, 8, BOARDS["pynq-z2"]), loss=Loss(classes=3))
+    masters = {name: Masters.of(one) for name, one in init_params(layers, 0).items()}
+    assert len(masters) < len(layers)
+
+    def work(warned: set[str]) -> None:
+        watch = Watch(plan, np.arange(60) % 3, pt.SGD(0.1, schedule="constant"), warned)
+        watch.begin(masters)
+        epoch(watch, {name: moved(own, 4, 3) for name, own in masters.items()})
+        watch.end(LOSSES)
+
+    assert not said(work)
