@@ -237,3 +237,16 @@ def test_a_run_says_what_it_is_of(session: Session) -> None:
     assert (part.program_offset, part.step_block_offset) == (
         memory["train.program"].offset, memory["step_block"].offset)
     assert len(part.names) == session.training.count and part.names[0] == "forward of conv1"
+
+
+def test_a_snapshot_is_gone_back_to(session: Session) -> None:
+    """Whatever the journal knows: weights, momentum and copies are what they were."""
+    session.protected(partial(session.train_step, Images(1), LABELS, SGD))
+    saved = {name: data.copy() for name, data in session.snapshot().items()}
+    before = session.read_masters()
+    session.protected(partial(session.train_step, Images(2), LABELS, SGD))
+    assert not all(own.same_bits(before[name]) for name, own in session.read_masters().items())
+    session.restore(saved)
+    assert all(own.same_bits(before[name]) for name, own in session.read_masters().items())
+    assert all(np.array_equal(saved[name], data) for name, data in session.snapshot().items())
+    assert session._journal.full, "its steps are none of these weights"
