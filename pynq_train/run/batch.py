@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -110,14 +109,15 @@ class PixelTable:
 
     def fill(self, exponent: int, planes: NDArray[np.uint8], out: Codes) -> None:
         """Write the codes of pixels ``(n, channels or 1, rows, cols)`` (:meth:`Batch.fill`)."""
-        words, table = out.view(np.int64).squeeze(axis=-1), self._words(exponent)
+        words, table = out.view(np.int64)[..., 0], self._words(exponent)
         channels = table.shape[0]
-        step = _images_together(math.prod(planes.shape[2:]))
+        # Some images at a time: what is in the processor's cache need not come from memory again.
+        step = max(_PIXELS_TOGETHER // max(words[0, 0].size, 1), 1)
         for block in range(ceil_div(channels, CHANNELS_PER_WORD)):
             lanes = range(CHANNELS_PER_WORD * block,
                           min(CHANNELS_PER_WORD * (block + 1), channels))
             if planes.shape[1] == 1:
-                both = np.bitwise_or.reduce(table[lanes.start : lanes.stop])
+                both = np.bitwise_or.reduce(table[lanes.start : lanes.stop], axis=0)
                 words[:, block] = both.take(planes[:, 0])
                 continue
             for first in range(0, len(planes), step):
@@ -130,11 +130,3 @@ class PixelTable:
 
 _PIXELS_TOGETHER = 1 << 13
 """Pixels that are looked up together: their words take 64 KB, which the allocator keeps."""
-
-
-def _images_together(pixels: int) -> int:
-    """Return how many images of so many pixels are looked up together, at least one.
-
-    What is in the processor's cache need not come from memory again.
-    """
-    return max(_PIXELS_TOGETHER // pixels, 1)

@@ -80,8 +80,10 @@ class Journal:
     @property
     def full(self) -> bool:
         """Whether weights have to be read before the next step."""
-        return (not self.saved or len(self.steps) >= MOST_STEPS
-                or sum(step.codes.nbytes for step in self.steps) >= MOST_BYTES)
+        count = len(self.steps)
+        if not self.saved or count >= MOST_STEPS:
+            return True
+        return count > 0 and count * self.steps[0].codes.nbytes >= MOST_BYTES
 
     def begin(self, saved: Mapping[str, Array]) -> None:
         """Start anew with the present weights."""

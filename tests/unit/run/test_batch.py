@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pynq_train.hw.words import ceil_div
-from pynq_train.run import batch as module
 from pynq_train.run.batch import FloatBatch, PixelTable, as_batch, floats
 from pynq_train.run.formats import range_of
 
@@ -41,22 +40,6 @@ def test_pixels_have_the_codes_of_their_floats(images: int, channels: int, rows:
         out = np.full(shape, 99, np.int16)
         table.fill(exponent, planes, out)
         assert np.array_equal(out, codes_of(batch, exponent, shape)), exponent
-
-
-def test_pixels_are_looked_up_in_parts_that_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 64 KB of words, and one image at least."""
-    sizes = {1: 8192, 2: 4096, 784: 10, 4096: 2, 4097: 1, 8192: 1, 8193: 1, 50176: 1}
-    assert {pixels: module._images_together(pixels) for pixels in sizes} == sizes
-    seen: list[int] = []
-
-    def note(pixels: int) -> int:
-        seen.append(pixels)
-        return 1
-
-    monkeypatch.setattr(module, "_images_together", note)
-    PixelTable(seen_of(2)).fill(-9, np.zeros((3, 2, 5, 7), np.uint8), np.zeros((3, 1, 5, 7, 4),
-                                                                             np.int16))
-    assert seen == [35]
 
 
 def test_codes_of_one_exponent_are_kept() -> None:
