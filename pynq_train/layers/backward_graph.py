@@ -83,8 +83,8 @@ def inference_mode_norms(layers: Sequence[FusedLayer], trainable: Sequence[bool]
         trainable: whether each is trained.
         active: whether each layer's output has a gradient (:func:`active_layers`).
     """
-    return tuple(layer.kind.normalises and not own
-                 and not (layer.sources[0] >= 0 and active[layer.sources[0]])
+    # A normalisation stands behind some layer: it never reads the images.
+    return tuple(layer.kind.normalises and not own and not active[layer.sources[0]]
                  for layer, own in zip(layers, trainable))
 
 

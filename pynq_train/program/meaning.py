@@ -80,24 +80,18 @@ class Meaning:
             step = g["stride"]
             first = (g["phase"] - g["pad_top"]) % step
             start, rows = start + first * strides[2], max(0, ceil_div(rows - first, step))
-        if rows == 0:
-            return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["n"], CHANNELS_PER_WORD), rows, g["in_cols"])
         return strided_words(start, counts, (strides[0], strides[1], strides[2] * step, strides[3]))
 
     def y(self) -> Spans:
         """Return the bytes of the layer's output, or of its gradient, at pooled size."""
         g = self.g
-        if self._rows == 0 or self._cols == 0:
-            return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._cols)
         return strided_words(g["y"], counts, numbers(self._f, "g.g_y_strides", 4))
 
     def flags(self) -> Spans:
         """Return the bytes of the layer's flags."""
         g = self.g
-        if self._rows == 0 or self._cols == 0:
-            return Spans.one(0, 0)
         counts = (g["images"], ceil_div(g["m"], CHANNELS_PER_WORD), self._rows, self._flag_words)
         return strided_words(g["flag"], counts,
                              (*numbers(self._f, "g.g_flag_strides", 3), WORD_BYTES))

@@ -267,7 +267,7 @@ class Watch:
                ) -> Iterator[tuple[str, list[tuple[NDArray[np.int32], NDArray[np.int32]]]]]:
         """Yield name, and old and new values of what learns, of each layer that does."""
         for name, (weights, bias) in self._learning.items():
-            if name not in before or name not in after or not (weights or bias):
+            if not (weights or bias):
                 continue
             old, new = before[name], after[name]
             pairs = [(old.weight, new.weight)] if weights else []

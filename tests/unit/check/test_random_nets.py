@@ -27,6 +27,7 @@ from pynq_train.graph.ops import (
 )
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse
+from pynq_train.quant import Loss, SgdStep
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
 from pynq_train.schedule.specs.trainable import select
@@ -105,11 +106,25 @@ def test_every_option_is_drawn_with_and_without_momentum() -> None:
 
 
 def test_only_the_last_mini_batch_is_incomplete() -> None:
-    options = next(one for one in map(Options.of, range(64)) if one.missing == 2)
-    assert options.valid(9, last=False) == 9
-    assert options.valid(9, last=True) == 7
-    assert options.valid(2, last=True) == 2, "one image counts at least"
-    assert options.sgd(seed=5, step=3, valid=7).valid == 7
+    """It lacks what the options say, unless none would be left."""
+    for missing in range(4):
+        options = replace(Options.of(0), missing=missing)
+        for batch in range(1, 10):
+            assert options.valid(batch, last=False) == batch
+            left = batch - missing
+            assert options.valid(batch, last=True) == (left if left > 0 else batch)
+
+
+def test_steps_are_what_options_say() -> None:
+    options = Options(0.9, False, "mse", 0.0, 3, 0)
+    assert options.loss_of(7) == Loss("mse", 0.0, 7)
+    assert Options(0.9, False, "cross-entropy", 0.1, 1, 0).loss_of(7) == Loss(smoothing=0.1,
+                                                                              classes=7)
+    for step in range(7):
+        assert options.sgd(seed=5, step=step, valid=6) == SgdStep(
+            lr=0.01, momentum=0.9, decay=1e-3, valid=6, parts=3, part=step % 3, seed=5, step=step)
+    one = replace(options, momentum=0.0, nesterov=True, accumulate=1).sgd(1, 4, 2)
+    assert (one.nesterov, one.momentum, one.parts, one.part) == (True, 0.0, 1, 0)
 
 
 def test_an_activation_never_stands_behind_another_one() -> None:

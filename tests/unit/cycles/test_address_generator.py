@@ -59,6 +59,30 @@ def test_a_tile_is_read_alike_whatever_was_read_before(mode: LoadMode,
     assert kept > NETS // 2, "tiles that differ only in their address are calculated once"
 
 
+@pytest.mark.parametrize("mode", list(LoadMode))
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("border", ["low", "high", "none"])
+def test_tiles_with_nothing_in_common_but_their_place_in_a_page(
+        mode: LoadMode, axis: int, border: str) -> None:
+    """Those at a border hang over it by other widths, others begin at even and odd places."""
+    n, lim = [6, 4, 5, 4], [30, 12, 11, 12]
+    start = {"low": -4, "high": lim[axis] - n[axis], "none": 0}[border]
+    # Rows of one tile end one page and begin the next.
+    fields = Zeros({"x.mode": int(mode), "x.addr": PAGE_BYTES - 10 * WORD_BYTES,
+                    "x.daddr0": PAGE_BYTES, "x.fdaddr0": PAGE_BYTES, f"x.dc{axis}": 1,
+                    f"x.c{axis}": start})
+    for i in range(4):
+        fields.update({f"x.n{i}": n[i], f"x.lim{i}": lim[i]})
+    for i in range(3):
+        fields.update({f"x.drow{i}": WORD_BYTES * 3, f"x.fdrow{i}": WORD_BYTES * 3})
+    counts = [5] + [1] * (TILE_LEVELS - 1)
+    walk = AddressGenerator(fields, "x", counts)
+    tiles = [walk.read(tile) for tile in range(walk.tiles)]
+    assert tiles == [AddressGenerator(fields, "x", counts).read(tile)
+                     for tile in range(walk.tiles)]
+    assert border == "none" or len({sum(one.beats for one in tile.bursts) for tile in tiles}) > 2
+
+
 def test_a_segment_is_written_alike_whatever_was_written_before(rng: np.random.Generator) -> None:
     for fields, counts in loaders(LoadMode.PLAIN, rng):
         for joins in (False, True):

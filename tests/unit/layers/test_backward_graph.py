@@ -17,7 +17,12 @@ from pynq_train.graph import (
     zoo,
 )
 from pynq_train.layers import fuse
-from pynq_train.layers.backward_graph import BackwardGraph, active_layers, build_backward_graph
+from pynq_train.layers.backward_graph import (
+    BackwardGraph,
+    active_layers,
+    build_backward_graph,
+    inference_mode_norms,
+)
 
 
 def graph_of(*ops: Op, trainable: tuple[str, ...] = ()) -> tuple[list[str], BackwardGraph]:
@@ -109,3 +114,28 @@ def test_every_gradient_is_written_before_it_is_read(name: str) -> None:
         written.add(step.target)
     assert {ref.tensor for ref in graph.of_layer.values()} <= written
     assert set(graph.of_layer) == set(range(len(layers)))
+
+
+@pytest.mark.parametrize(("trained", "keep"), [
+    ("d", "n m"), ("b d", "n"), ("a d", ""), ("n d", ""), ("m d", "n"), ("a b n m d", "")])
+def test_normalisations_keep_their_statistics_above_all_that_learns(trained: str, keep: str
+                                                                    ) -> None:
+    """What they read, or they themselves."""
+    layers = fuse(Graph.build((4, 8, 8), [
+        conv("a"), BatchNorm(name="n"), Relu(name="r"), conv("b"),
+        BatchNorm(name="m"), Add("s", ("m", "r")), Relu(), GlobalAvgPool(), Dense(2, name="d")]))
+    wanted = [layer.name in trained.split() for layer in layers]
+    assert sum(wanted) == len(trained.split())
+    found = inference_mode_norms(layers, wanted, active_layers(layers, wanted))
+    assert [layer.name for layer, one in zip(layers, found) if one] == keep.split()
+
+
+def test_a_map_that_is_added_moves_no_statistics() -> None:
+    """Of the two branches only the one that a normalisation adds to its own learns."""
+    layers = fuse(Graph.build((4, 8, 8), [
+        conv("side"), conv("own", "input"), BatchNorm(name="n"), Add("s", ("n", "side")),
+        GlobalAvgPool(), Dense(2, name="d")]))
+    for trained, keep in (("side", True), ("own", False), ("d", True)):
+        wanted = [layer.name == trained for layer in layers]
+        found = inference_mode_norms(layers, wanted, active_layers(layers, wanted))
+        assert [layer.name for layer, one in zip(layers, found) if one] == ["n"] * keep
