@@ -7,8 +7,7 @@ weights and doing the steps behind them once more. The same bytes give the same 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,14 +107,8 @@ class Journal:
         """Hold what was there at a mark."""
         self.saved, self.steps = mark.saved, list(mark.steps)
 
-    @contextmanager
-    def writing(self, step: Step) -> Iterator[None]:
-        """A step: it is kept if it ends well; else nothing is known of the weights."""
-        try:
-            yield
-        except BaseException:
-            self.forget()
-            raise
+    def add(self, step: Step) -> None:
+        """Keep a step that has ended well."""
         if self.saved:
             self.steps.append(step)
         else:

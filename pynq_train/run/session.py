@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,13 +87,16 @@ class Session:
         self._arrays = StepArrays.of(plan, self.training.descriptors, policy)
         self._arrays_lead = False  # the arrays have gone on where the policy stood
         self._arrays_know = True   # they have what the policy has
+        self._then: Batch | None = None
         self._ahead: tuple[Batch, int, NDArray[np.int16]] | None = None
+        self._requests: dict[tuple[str, bool, bool], RunRequest] = {}
         self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
         self._places: dict[str, tuple[int, int]] = {}
         layout = plan.input_layout
         self._map_shape = (plan.batch, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD)
+        self._label_count = round_up(plan.batch, LINE_WORDS)
         self._spans = spans_of(plan.memory, _WEIGHT_KINDS)
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
@@ -265,11 +267,14 @@ class Session:
         self._catch_up()
         block, used = self._step_block(sgd)
         step = Step(self._codes(as_batch(images)), self._label_words(labels), block)
-        with self._journal.writing(step):
+        try:
             for symbol, words in step.written:
                 self._put(symbol, words)
-            result = self._run(self.training,
-                               None if then is None else partial(self._prepare, then))
+            result = self._run(self.training, then)
+        except BaseException:
+            self._journal.forget()  # nothing is known of the weights
+            raise
+        self._journal.add(step)
         if used is not None:
             said = self.records(self.training)
             self._policy.observe(used, said.measures)
@@ -298,8 +303,11 @@ class Session:
         packed = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
         return np.frombuffer(packed, np.int64), used
 
-    def _prepare(self, batch: Batch) -> None:
+    def _prepare(self) -> None:
         """Make the codes of the next batch; what fails is found out when it is needed."""
+        batch, self._then = self._then, None
+        if batch is None:
+            return
         exponent = self._policy.input_exponent
         codes = self._journal.room(self._map_shape)
         try:
@@ -325,7 +333,7 @@ class Session:
 
     def _label_words(self, labels: Array | None) -> NDArray[np.int64]:
         # Whole cache lines, behind which the region has nothing: the driver need not look at them.
-        words = np.zeros(round_up(self.plan.batch, LINE_WORDS), np.int64)
+        words = np.zeros(self._label_count, np.int64)
         if labels is not None:
             words[: len(labels)] = labels
         return words
@@ -494,9 +502,14 @@ class Session:
         self._catch_up()
         return self._run(program)
 
-    def _run(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
-             ) -> RunResult:
-        request = self.request(program, meanwhile=meanwhile)
+    def _run(self, program: ProgramImage, then: Batch | None = None) -> RunResult:
+        """Run a program; the codes of the images ``then`` are made meanwhile."""
+        key = program.name, then is not None, self.counters
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = self.request(
+                program, meanwhile=None if then is None else self._prepare)
+        self._then = then
         try:
             return self.backend.run(request)
         except HardwareFault as error:
