@@ -120,10 +120,10 @@ def test_a_device_says_whether_its_calls_honour_ranges(
     for call in calls(part):
         call()
     assert seen == [("flush", *where), ("invalidate", *where)]
-    device.flush = lambda *where: seen.append("patched")  # the device is asked at each call
+    device.flush = lambda *where: seen.append(("patched",))  # the device is asked at each call
     calls(part)[0]()
-    assert seen[-1] == "patched"
+    assert seen[-1] == ("patched",)
     part.coherent = True  # memory without a cache in between
     for call in calls(part):
         call()
-    assert seen[-1] == "patched"
+    assert seen[-1] == ("patched",)
