@@ -9,11 +9,15 @@ exponents, step block and records, cache and register accesses of the driver. It
 in nb, the CPU time of 1,000 iterations of the N-body benchmark in pure Python, measured in the same
 run. A Cortex-A9 at 650 MHz is taken to need 140 ms for an nb (docs/performance.md says why).
 
-* ``step_nb``, ``evaluate_nb``: a training step; the evaluation of a mini-batch.
+* ``step_nb``, ``evaluate_nb``: a training step; the evaluation of a mini-batch. What stands in for
+  the engine is measured by itself and taken off.
 * ``start_nb``: from a saved, compiled learner to the first doorbell: load, open, write the arena.
 * ``engine_ms``: a training step by the cycle model, at the board's clock.
-* ``board_step_ms``: a step of engine and Cortex-A9. While the engine runs, the host prepares the
-  next mini-batch; the rest of its work comes between two runs.
+* ``hidden_nb``: of ``step_nb``, what is done while the engine runs: the next mini-batch.
+* ``polls``, ``late_ms``: how often the driver looks whether such a run has ended, and how long
+  behind its end it finds out, on average, by its own pauses and the time that a look takes it.
+* ``board_step_ms``: a step of engine and Cortex-A9: the longer one of engine and what is done
+  beside it, ``late_ms``, and the rest of the host's work.
 """
 # ruff: noqa: T201
 
@@ -22,9 +26,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
@@ -36,13 +40,15 @@ from pynq import MMIO
 
 from pynq_train.backends import Backend, RunRequest, RunResult, open_backend
 from pynq_train.backends.arena import LINE_BYTES, SyncedArena
-from pynq_train.backends.board import BoardBackend
+from pynq_train.backends.board import BoardBackend, Time
 from pynq_train.backends.buffer import PynqBuffer
+from pynq_train.backends.cache_calls import calls_for
 from pynq_train.backends.core import PtCore
 from pynq_train.data import Labels
 from pynq_train.graph import zoo
 from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS
+from pynq_train.run.session import Session
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.callbacks import Callback
 from pynq_train.train.learner import Learner
@@ -59,6 +65,7 @@ STEPS = 32
 REPEATS = 5
 """Measurements, of which the fastest counts."""
 _DONE = registers.masks("STATUS")["DONE"]
+_STATUS_AT, _RETIRED_AT = (registers.offset(name) // 4 for name in ("STATUS", "RETIRED"))
 Images = np.ndarray
 
 
@@ -152,8 +159,12 @@ class _NoDevice:
 
     def ended(self, retired: int) -> None:
         """Let the registers say that a run of so many descriptors has ended; 0: none has begun."""
-        self.registers[registers.offset("STATUS") // 4] = _DONE if retired else 0
-        self.registers[registers.offset("RETIRED") // 4] = retired
+        self.registers[_STATUS_AT] = _DONE if retired else 0
+        self.registers[_RETIRED_AT] = retired
+
+    def busy(self) -> None:
+        """Let them say that a run is under way."""
+        self.registers[_STATUS_AT] = registers.masks("STATUS")["BUSY"]
 
     def flush(self, bo: int, offset: int, address: int, nbytes: int) -> None:
         """Do nothing: there is no cache."""
@@ -165,14 +176,14 @@ class RestingBoard(BoardBackend):
     """The driver of a board whose engine ends every run at once, with recorded results.
 
     Attributes:
-        engine: CPU seconds of what the engine would have done: not the host's.
-        hidden: CPU seconds of what was done while the engine ran.
-        started: CPU time at the last doorbell.
+        timed: measure what is done while the engine runs.
+        hidden: CPU seconds of it.
     """
 
     def __init__(self, nbytes: int, said: Recording | None) -> None:
         super().__init__(BOARD, nbytes, Path(), _NoDevice())
-        self.engine = self.hidden = self.started = 0.0
+        self.timed = False
+        self.hidden = 0.0
         self._said = {place: cycle(runs) for place, runs in said.runs.items()} if said else {}
 
     def _load(self) -> PtCore:
@@ -184,7 +195,8 @@ class RestingBoard(BoardBackend):
         nbytes = -(-self.arena_size_bytes // LINE_BYTES) * LINE_BYTES
         self._buffer = PynqBuffer(nbytes, np.uint8, device=self._device, device_address=1 << 28)
         self._buffer[:] = 0
-        self._arena = SyncedArena(self._buffer, True)
+        self._arena = SyncedArena(self._buffer, *calls_for(self._buffer, self._device, (3, 0)))
+        self._host = self._buffer.view(np.ndarray)
         self._point_at_arena()
 
     def close(self) -> None:
@@ -194,29 +206,91 @@ class RestingBoard(BoardBackend):
         self._device.lock_file.unlink(missing_ok=True)
 
     def run(self, request: RunRequest) -> RunResult:
-        """Run as the driver does; the engine's part and what is done beside it are timed."""
+        """Run as the driver does; what is done beside the engine is timed."""
+        meanwhile = request.meanwhile
+        if not self.timed or meanwhile is None:
+            return super().run(request)
+
         def beside() -> None:
             began = time.process_time()
-            runs = self._said.get(request.program_offset)
-            if runs is not None:
-                offset, data = next(runs)
-                self._buffer.view(np.ndarray)[offset : offset + data.nbytes] = data
-            ended = time.process_time()
-            self.engine += ended - began
-            if request.meanwhile is not None:
-                request.meanwhile()
-                self.hidden += time.process_time() - ended
+            meanwhile()
+            self.hidden += time.process_time() - began
 
-        began = time.process_time()
-        wrapped = replace(request, meanwhile=beside)
-        self.engine += time.process_time() - began
-        return super().run(wrapped)
+        return super().run(replace(request, meanwhile=beside))
 
     def _start(self, request: RunRequest, *, step: bool) -> None:
         self._device.ended(0)
         super()._start(request, step=step)
+        self.engine(request)
+
+    def engine(self, request: RunRequest) -> None:
+        """What the engine would do."""
         self._device.ended(request.descriptor_count)
-        self.started = time.process_time()
+        runs = self._said.get(request.program_offset)
+        if runs is not None:
+            offset, data = next(runs)
+            self._host[offset : offset + data.nbytes] = data
+
+    def engine_seconds(self, request: RunRequest) -> float:
+        """Return the CPU seconds of what stands in for the engine in a run."""
+        began = time.process_time()
+        for _ in range(100):
+            self._device.ended(0)
+            self.engine(request)
+        return (time.process_time() - began) / 100
+
+
+class _Waiting(Time):
+    """Time that a wait of the driver takes: its pauses, and each look at STATUS.
+
+    Args:
+        device: whose run ends.
+        request: the run.
+        end: seconds when that is.
+        look: seconds of a look.
+    """
+
+    def __init__(self, device: _NoDevice, request: RunRequest, end: float, look: float) -> None:
+        self._device, self._request, self._end, self._look = device, request, end, look
+        self.seconds, self.looks = 0.0, 0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds + self._look
+        self.looks += 1
+        if self.seconds >= self._end:
+            self._device.ended(self._request.descriptor_count)
+
+
+class WaitingBoard(RestingBoard):
+    """How the driver waits for an engine that takes its time."""
+
+    def lateness(self, request: RunRequest, engine: float, beside: float, look: float
+             ) -> tuple[float, float]:
+        """Return the seconds behind the end of a run when the driver has found out, and its looks.
+
+        Args:
+            request: the run.
+            engine: seconds of it.
+            beside: seconds of what the driver does meanwhile.
+            look: seconds of a look.
+        """
+        late, looks = [], []
+        draw = random.Random(0)
+        for _ in range(64):  # runs of one program differ by what else the memory has to do
+            took = engine * (1 + draw.uniform(-0.002, 0.002))
+            self._took[request.program_offset, request.descriptor_count] = engine
+            self._time = waiting = _Waiting(self._device, request, took, look)
+            waiting.seconds = beside
+            self._device.busy()
+            if beside >= took:
+                self._device.ended(request.descriptor_count)
+            self._wait(_DONE, request, began=0.0)
+            late.append(waiting.seconds - max(took, beside))
+            looks.append(waiting.looks + 1)
+        return sum(late) / len(late), sum(looks) / len(looks)
 
 
 class Resting(Learner):
@@ -239,14 +313,14 @@ class Resting(Learner):
 # -- measuring -----------------------------------------------------------------------------------
 
 class Marks(Callback):
-    """Calls a function behind each training step."""
+    """Notes the CPU time behind each training step."""
 
-    def __init__(self, mark: Callable[[], None]) -> None:
-        self._mark = mark
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
 
     def on_step(self, learner: LearnerView, outcome: StepOutcome) -> None:
-        """Call the function."""
-        self._mark()
+        """Note it."""
+        self.seconds.append(time.process_time())
 
 
 class FirstDoorbell(Exception):
@@ -256,8 +330,11 @@ class FirstDoorbell(Exception):
 def start_seconds(path: Path, x: Images, y: Labels) -> float:
     """Return the CPU seconds from a saved learner to the first doorbell."""
     class Stopping(RestingBoard):
+        started = 0.0
+
         def _start(self, request: RunRequest, *, step: bool) -> None:
             super()._start(request, step=step)
+            self.started = time.process_time()
             raise FirstDoorbell
 
     class Started(Resting):
@@ -298,35 +375,61 @@ def measure(net: str, batch: int) -> dict[str, Any]:
         path = Path(folder, "learner.safetensors")
         learner.compile()
         learner.save(path)
+        learner.fit(x[: 2 * batch], y[: 2 * batch], progress=False)
+        board, session = learner._backend, learner._trainer
+        assert isinstance(board, RestingBoard) and isinstance(session, Session)
+        training, evaluation = (session.request(one) for one in (session.training,
+                                                                 session.evaluation))
+        own = min(board.engine_seconds(training) for _ in range(REPEATS))
+        own_evaluation = min(board.engine_seconds(evaluation) for _ in range(REPEATS))
+        clock = min(_clock_seconds() for _ in range(REPEATS))
         for _ in range(REPEATS):
             units.append(n_body_seconds())
             starts.append(start_seconds(path, x[:batch], y[:batch]))
-            learner.fit(x[: 2 * batch], y[: 2 * batch], progress=False)
-            board = learner._backend
-            assert isinstance(board, RestingBoard)
-            marks: list[tuple[float, float]] = []
-
-            def mark(board: RestingBoard = board,
-                     marks: list[tuple[float, float]] = marks) -> None:
-                marks.append((time.process_time() - board.engine, board.hidden))
-
-            learner.fit(x, y, progress=False, callbacks=[Marks(mark)])
-            count = len(marks) - 1
-            steps.append((marks[-1][0] - marks[0][0]) / count)
-            hidden.append((marks[-1][1] - marks[0][1]) / count)
-            began, away = time.process_time(), board.engine
+            timed = Marks()
+            learner.fit(x, y, progress=False, callbacks=[timed])
+            marks = timed.seconds
+            steps.append((marks[-1] - marks[0]) / (len(marks) - 1) - own - clock)
+            board.timed, board.hidden = True, 0.0
+            learner.fit(x, y, progress=False)
+            hidden.append(board.hidden / (STEPS - 1) - clock)
+            board.timed = False
+            began = time.process_time()
             learner.evaluate(x, y)
-            evaluations.append((time.process_time() - began - board.engine + away) / STEPS)
-    unit, best = min(units), int(np.argmin(steps))
-    prediction = learner.predicted_step()
-    engine_ms = prediction.cycles / (1e3 * BOARD.clock_mhz)
-    step_nb, hidden_nb = steps[best] / unit, hidden[best] / unit
-    board_ms = max(engine_ms, A9_MS_PER_NB * hidden_nb) + A9_MS_PER_NB * (step_nb - hidden_nb)
+            evaluations.append((time.process_time() - began) / STEPS - own_evaluation)
+        unit = min(units)
+        engine_ms = learner.predicted_step().cycles / (1e3 * BOARD.clock_mhz)
+        step_nb, hidden_nb = min(steps) / unit, min(hidden) / unit
+        look = _look_seconds(board) / unit * A9_MS_PER_NB / 1e3
+    waits = WaitingBoard(board.arena_size_bytes, None)
+    with waits:
+        late, polls = waits.lateness(training, engine_ms / 1e3, A9_MS_PER_NB * hidden_nb / 1e3,
+                                     look)
+    board_ms = (max(engine_ms, A9_MS_PER_NB * hidden_nb) + 1e3 * late
+                + A9_MS_PER_NB * (step_nb - hidden_nb))
     return {"net": net, "batch": batch, "step_nb": round(step_nb, 4),
             "evaluate_nb": round(min(evaluations) / unit, 4),
             "start_nb": round(min(starts) / unit, 1), "engine_ms": round(engine_ms, 3),
             "board_step_ms": round(board_ms, 2), "hidden_nb": round(hidden_nb, 4),
+            "polls": round(polls, 1), "late_ms": round(1e3 * late, 3),
             "nb_ms": round(1e3 * unit, 3)}
+
+
+def _clock_seconds() -> float:
+    """Return the CPU seconds that it takes to ask for them."""
+    began = time.process_time()
+    for _ in range(99):
+        time.process_time()
+    return (time.process_time() - began) / 100
+
+
+def _look_seconds(board: RestingBoard) -> float:
+    """Return the CPU seconds of a look of the driver at STATUS."""
+    began = time.process_time()
+    for _ in range(1000):
+        board._time.now()
+        board._core.read_register("STATUS")
+    return (time.process_time() - began) / 1000
 
 
 def main() -> None:

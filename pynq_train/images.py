@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,15 @@ class Layout:
     def apply(self, array: Array) -> Array:
         """Return images ``(n, channels, rows, cols)``, a view, of ``array`` in this layout."""
         many = array[None] if self.single else array
+        order, index = self._view
+        return many.transpose(order)[index]
+
+    @cached_property
+    def _view(self) -> tuple[tuple[int, ...], tuple[slice | None, ...]]:
+        """The order of the axes, and an index that adds those that are not there."""
         kept = [axis + 1 for axis in self.axes if axis is not None]
-        many = many.transpose(0, *kept)
-        for place, axis in enumerate(self.axes):
-            if axis is None:
-                many = np.expand_dims(many, place + 1)
-        return many
+        added = [None if axis is None else slice(None) for axis in self.axes]
+        return (0, *kept), (slice(None), *added)
 
 
 _LAST = (2, 0, 1)

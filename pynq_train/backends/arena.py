@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.backends.cache_calls import Calls, own_calls
 from pynq_train.errors import HardwareFault
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ would be no witness."""
 _FIRST_BYTES, _MOST_BYTES = 64 * LINE_BYTES, 4096 * LINE_BYTES
 """Bytes that are compared at once in search of a witness: mostly the first ones differ."""
 _MOST_PARTS = 64
-"""Spans of the buffer that are kept."""
+"""Spans of the buffer whose calls are kept."""
 
 
 class SyncedArena:
@@ -44,18 +45,20 @@ class SyncedArena:
 
     Args:
         buffer: flat uint8 PynqBuffer, a multiple of a cache line, aligned to one.
-        ranged: flush and invalidate honour ranges (pynq 3.1 and newer synchronise all of a
-            buffer on boards).
+        ranged: flush and invalidate honour ranges; else each is of the whole buffer.
+        calls: returns what flushes and what invalidates a part of the buffer.
 
     Attributes:
         lost_flushes: flushes that had no effect, so far.
     """
 
-    def __init__(self, buffer: Any, ranged: bool) -> None:
+    def __init__(self, buffer: Any, ranged: bool,
+                 calls: Callable[[Any], Calls] = own_calls) -> None:
         self._buffer = buffer
         self._host = buffer.view(np.ndarray)
         self._ranged = ranged
-        self._parts: dict[tuple[int, int], Any] = {}
+        self._calls = calls
+        self._parts: dict[tuple[int, int], Calls] = {}
         self._dirty: list[tuple[int, int]] = []
         self._written: list[tuple[int, int]] = []
         self._witnesses: list[int] = []
@@ -70,18 +73,20 @@ class SyncedArena:
             HardwareFault: what had to be flushed before does not reach the memory.
         """
         end = offset + data.nbytes
-        if not data.nbytes:
+        if end == offset:
             return
         # A witness must keep the bytes that make it one until it is looked at.
-        if any(offset < high and low < end for low, high in self._written):
-            self.before_run()
+        for first, behind in self._written:
+            if offset < behind and first < end:
+                self.before_run()
+                break
         low, high = _lines(offset, end)
         # A line that is written in part keeps old bytes beside the new ones, and a flush writes all
         # of it: they must be those that the engine has left.
-        parts = {low} if low != offset else set()
-        for line in parts | ({high - LINE_BYTES} if high != end else set()):
-            if not self._pending(line, line + LINE_BYTES):  # else that has been done
-                self._refresh(line, line + LINE_BYTES)
+        if low != offset and not self._pending(low, low + LINE_BYTES):  # else that has been done
+            self._refresh(low, low + LINE_BYTES)
+        if high != end and not self._pending(high - LINE_BYTES, high):
+            self._refresh(high - LINE_BYTES, high)
         witness = self._differs(offset, data)
         if witness is None and self._stale:
             # The same bytes as the processor last saw; the engine may have left others.
@@ -109,13 +114,14 @@ class SyncedArena:
         Raises:
             HardwareFault: the memory does not hold it afterwards.
         """
-        spans = _merged(self._dirty)
-        if spans and not self._ranged:
+        if not self._dirty:
+            return
+        spans = _merged(self._dirty, self._witnesses)
+        if not self._ranged:
             # What is invalidated is the whole buffer, so each line that was written is a witness.
-            self._flush(0, self._host.size, spans)
-        elif spans:
-            for low, high in spans:
-                line = min(at for at in self._witnesses if low <= at < high)
+            self._flush(0, self._host.size, [(low, high) for low, high, _ in spans])
+        else:
+            for low, high, line in spans:
                 self._flush(low, high, [(line, min(line + _WITNESS_BYTES, high))])
         self._dirty.clear()
         self._written.clear()
@@ -136,9 +142,10 @@ class SyncedArena:
         while start < data.nbytes:
             chunk = data[start : start + size]
             at = offset + start
-            found = np.flatnonzero(self._host[at : at + chunk.nbytes] != chunk)
-            if found.size:
-                return (at + int(found[0])) // LINE_BYTES * LINE_BYTES
+            other = self._host[at : at + chunk.nbytes] != chunk
+            first = int(other.argmax())
+            if other[first]:
+                return (at + first) // LINE_BYTES * LINE_BYTES
             start, size = start + size, min(2 * size, _MOST_BYTES)
         return None
 
@@ -148,30 +155,30 @@ class SyncedArena:
         Raises:
             HardwareFault: it does not.
         """
-        wanted = [self._host[start:end].copy() for start, end in witnesses]
+        host = self._host
+        wanted = [host[start:end].tobytes() for start, end in witnesses]
         for _ in range(FLUSHES):
             self._sync("flush", low, high)
             self._sync("invalidate", witnesses[0][0], witnesses[-1][1])
-            if all(np.array_equal(self._host[start:end], data)
-                   for (start, end), data in zip(witnesses, wanted)):
+            if [host[start:end].tobytes() for start, end in witnesses] == wanted:
                 return
             self.lost_flushes += 1
             _LOG.warning("a flush of the processor's cache had no effect: bytes %d..%d of the "
                          "arena (%d so far)", low, high, self.lost_flushes)
             for (start, end), data in zip(witnesses, wanted):
-                self._host[start:end] = data
+                host[start:end] = np.frombuffer(data, np.uint8)
         raise HardwareFault(
             "the processor's cache cannot be flushed", expected=f"bytes {low}..{high} in memory",
             found=f"old bytes there, {FLUSHES} times",
             fix="run it again; if that does not help, restart the board")
 
-    def _part(self, low: int, high: int) -> Any:
-        """Return bytes low .. high - 1 of the buffer; every step asks for the same few."""
+    def _of_part(self, low: int, high: int) -> Calls:
+        """Return what synchronises bytes low .. high - 1; every step asks for the same few."""
         found = self._parts.get((low, high))
         if found is None:
             if len(self._parts) >= _MOST_PARTS:
                 self._parts.clear()
-            found = self._parts[low, high] = self._buffer[low:high]
+            found = self._parts[low, high] = self._calls(self._buffer[low:high])
         return found
 
     def _refresh(self, low: int, high: int) -> None:
@@ -193,10 +200,9 @@ class SyncedArena:
         Raises:
             HardwareFault: pynq refuses.
         """
-        part = self._part(low, high) if self._ranged else self._buffer
-        call: Callable[[], object] = getattr(part, action)
+        calls = self._of_part(low, high) if self._ranged else self._of_part(0, self._host.size)
         try:
-            call()
+            calls[action == "invalidate"]()
         except (OSError, RuntimeError) as error:
             raise HardwareFault(f"the processor's cache: {action} of bytes {low}..{high} failed",
                                 found=error, fix="run it again; if that does not help, restart the "
@@ -208,12 +214,13 @@ def _lines(start: int, end: int) -> tuple[int, int]:
     return start // LINE_BYTES * LINE_BYTES, -(-end // LINE_BYTES) * LINE_BYTES
 
 
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the union of spans, sorted; spans that touch become one."""
-    merged: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
+def _merged(spans: list[tuple[int, int]], witnesses: list[int]) -> list[tuple[int, int, int]]:
+    """Return the union of spans, sorted, each with a witness; spans that touch become one."""
+    merged: list[tuple[int, int, int]] = []
+    for (low, high), witness in sorted(zip(spans, witnesses)):
         if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            first, end, line = merged[-1]
+            merged[-1] = first, max(high, end), line
         else:
-            merged.append((low, high))
+            merged.append((low, high, witness))
     return merged

@@ -140,7 +140,10 @@ COUNTERS = tuple(
 def as_bytes(data: Data) -> np.ndarray:
     """View ``data`` as a flat uint8 array, without a copy when it is contiguous."""
     if isinstance(data, np.ndarray):
-        return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        if data.dtype == np.uint8 and data.ndim == 1 and data.flags.c_contiguous:
+            return data
+        flat = data if data.flags.c_contiguous else np.ascontiguousarray(data)
+        return flat.reshape(-1).view(np.uint8)
     return np.frombuffer(data, np.uint8)
 
 

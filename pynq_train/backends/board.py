@@ -24,6 +24,7 @@ from pynq_train.backends.base import (
     check_request,
     check_span,
 )
+from pynq_train.backends.cache_calls import calls_for
 from pynq_train.backends.fault import (
     EngineState,
     awake,
@@ -64,6 +65,13 @@ RESET_CYCLES = 100_000
 """Time for a soft reset. It waits for at most 4 ports x 2 x 8 bursts of 16 words: 512 cycles of the
 slowest memory, and its latency."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 20e-6, 2e-3
+_SURE = 0.98
+"""Part of what the same run took the last time that it takes at least: until then one pause is
+enough."""
+_LOOKS = 256
+"""Behind that, there is a look at STATUS for each such part of what it took."""
+_MOST_KNOWN = 64
+"""Runs of which is kept how long they took."""
 _ARENA_ALIGN_BYTES = 4096
 
 
@@ -114,6 +122,8 @@ class BoardBackend:
         self._arena: SyncedArena | None = None
         self._core: Any = None
         self._registers = RunRegisters(board.name)
+        self._where: dict[str, int] = {}
+        self._took: dict[tuple[int, int], float] = {}
         self._lock: BoardLock | None = None
         self._time: Time = HostTime()
         self._retired = 0
@@ -202,10 +212,16 @@ class BoardBackend:
         self._prepare(request)
         try:
             self._start(request, step=False)
+            began = self._time.now()
             if request.meanwhile is not None:
                 request.meanwhile()
-            self._wait(_ENDED, request)
-            return self._result(request.counters)
+            self._wait(_ENDED, request, began=began)
+            result = self._result(request.counters)
+            if len(self._took) >= _MOST_KNOWN:
+                self._took.clear()
+            self._took[request.program_offset, request.descriptor_count] = (
+                result.cycles / (self.board.clock_mhz * 1e6))
+            return result
         # Also for KeyboardInterrupt: an engine that goes on would write into memory that somebody
         # else gets.
         except BaseException as error:
@@ -311,7 +327,7 @@ class BoardBackend:
             ) from error
         device_span(self._buffer, _ARENA_ALIGN_BYTES, ADDRESS_BITS)
         version = tuple(int(part) for part in pynq.__version__.split(".")[:2])
-        self._arena = SyncedArena(self._buffer, getattr(device, "ranged_sync", version < (3, 1)))
+        self._arena = SyncedArena(self._buffer, *calls_for(self._buffer, device, version))
         self._point_at_arena()
 
     def _arena_registers(self) -> dict[str, int]:
@@ -322,7 +338,8 @@ class BoardBackend:
     def _point_at_arena(self) -> None:
         """Tell an engine that has been reset where the arena is; a run writes the rest anew."""
         self._registers.forget()
-        for name, value in self._arena_registers().items():
+        self._where = self._arena_registers()
+        for name, value in self._where.items():
             self._core.write_register(name, value)
 
     def _memory(self) -> SyncedArena:
@@ -354,18 +371,20 @@ class BoardBackend:
             _LOG.warning("%s: %s", self.name, strays_text(self._core.read_register("STRAYS")))
         mode = _MODE["STEP"] if step else 0
         self._registers.set(self._core, {
-            **self._arena_registers(),
+            **self._where,
             "MODE": mode | _MODE["PROFILE"] if request.profile else mode,
             "PROGRAM_OFF": request.program_offset,
             "PROGRAM_COUNT": request.descriptor_count,
             "STEP_OFF": request.step_block_offset})
         self._core.write_register("CTRL", _CTRL["START"])
 
-    def _wait(self, wanted: int, request: RunRequest, seen: int = 0) -> int:
+    def _wait(self, wanted: int, request: RunRequest, seen: int = 0, began: float | None = None
+              ) -> int:
         """Poll STATUS until a bit of ``wanted`` is set, and return it.
 
         A halt in step mode counts only when more than ``seen`` descriptors have retired: the bit of
-        the last halt may still be set.
+        the last halt may still be set. A whole run that began at ``began`` takes about as long as
+        the last time.
 
         Raises:
             HardwareFault: the engine stopped with an error status.
@@ -374,11 +393,17 @@ class BoardBackend:
         limit = TIMEOUT_FACTOR * request.expected_cycles + TIMEOUT_FLOOR_CYCLES
         deadline = self._deadline(limit)
         pause = _FIRST_PAUSE_SECONDS
+        sure = usual = float("-inf")
+        if began is not None:
+            took = self._took.get((request.program_offset, request.descriptor_count), 0.0)
+            sure, usual = min(began + _SURE * took, deadline), began + took
+            pause = min(max(pause, took / _LOOKS), _LONGEST_PAUSE_SECONDS)
         self._retired = seen
         while True:
             # Looked at before STATUS: a process that slept too long must not report a time-out for
             # a run that has ended meanwhile.
-            expired = self._time.now() > deadline
+            now = self._time.now()
+            expired = now > deadline
             status = int(self._core.read_register("STATUS"))
             if status & (_STATUS["FAILED"] | _STATUS["STRAY"]):
                 raise fault(self.name, self._state(request))
@@ -394,9 +419,10 @@ class BoardBackend:
                     return status
             if expired:
                 raise late(self.name, self._state(request), limit, request)
-            self._time.sleep(pause)
+            self._time.sleep(max(pause, sure - now))
             # Short runs are noticed at once, long ones cost the processor little.
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            if now >= usual:
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _deadline(self, cycles: int) -> float:
         """Return the time at which ``cycles`` cycles of the engine's clock have passed from now."""

@@ -56,18 +56,19 @@ class RunRegisters:
         Raises:
             HardwareFault: a register does not hold what was written to it.
         """
-        write = {name: value for name, value in wanted.items() if self._known.get(name) != value}
-        self._known = {}
+        known, self._known = self._known, {}
+        write = {} if known == wanted else {
+            name: value for name, value in wanted.items() if known.get(name) != value}
         for _ in range(_TRIES):
             for name, value in write.items():
                 if name != registers.ARMED_BY:
                     core.write_register(name, value)
             core.write_register(registers.ARMED_BY, wanted[registers.ARMED_BY])
             found = {name: core.read_register(name) for name in WRITABLE}
-            write = {name: wanted[name] for name in WRITABLE if found[name] != wanted[name]}
-            if not write:
-                self._known = dict(wanted)
+            if found == wanted:
+                self._known = found
                 return
+            write = {name: wanted[name] for name in WRITABLE if found[name] != wanted[name]}
             _LOG.warning("%s: somebody else has written to the registers of the engine, they are "
                          "written anew: expected %s, found %s", self._board, _text(write),
                          _text({name: found[name] for name in write}))

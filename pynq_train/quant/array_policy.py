@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.quant import policy as rules
@@ -47,14 +46,8 @@ class Exponents:
     gradients: Ints
 
 
-@dataclass
-class ArrayState:
-    """A copy of the state: ranges by place and slot, next place, and what belongs to weights."""
-
-    ranges: Ints
-    next: Ints
-    weight_k: Ints
-    w16: Ints
+ArrayState = Ints
+"""A copy of the state; see :class:`ArrayPolicy`."""
 
 
 def handles(policy: ExponentPolicy) -> bool:
@@ -166,15 +159,19 @@ class ArrayPolicy:
     def load(self, policy: ExponentPolicy) -> None:
         """Take the state of a policy, which is one of the same network."""
         self._policy, count = policy, len(self._layers)
-        size = count + len(self._place)
-        self._ranges = np.full((rules.HISTORY_STEPS, size), _NONE, np.int64)
-        self._next = np.zeros(size, np.int64)
+        size, steps = count + len(self._place), rules.HISTORY_STEPS
+        # All in one array, which is copied before each step: ranges by place and slot; of each slot
+        # where, in this array, the next range goes; what belongs to weights.
+        self._words = np.full((steps + 3, size), _NONE, np.int64)
+        self._flat, self._size, self._end = self._words.reshape(-1), size, steps * size
+        self._ranges, self._next = self._words[:steps], self._words[steps]
+        self._weight_k, self._w16 = self._words[steps + 1, :count], self._words[steps + 2, :count]
+        self._next[:] = np.arange(size)
         for slot, history in self._histories():
             self._ranges[: len(history), slot] = history
-            self._next[slot] = len(history) % rules.HISTORY_STEPS
-        self._weight_k = np.array(policy.weight_k, np.int64)
-        self._w16 = np.array(policy.w16, np.int64)
-        self._seen: tuple[bytes, ...] = ()
+            self._next[slot] = len(history) % steps * size + slot
+        self._weight_k[:], self._w16[:] = policy.weight_k, policy.w16
+        self._seen = b""
         self._found: Exponents | None = None
         self._guess = np.full(count + 2, _UNKNOWN, np.int64)
         self._guess_back = np.full(len(self._graph) + 1, _UNKNOWN, np.int64)
@@ -193,7 +190,7 @@ class ArrayPolicy:
     def store(self) -> None:
         """Write the present state to the policy's lists."""
         policy, count = self._policy, len(self._layers)
-        newest = (self._next[None, :] + np.arange(rules.HISTORY_STEPS)[:, None]
+        newest = (self._next[None, :] // self._size + np.arange(rules.HISTORY_STEPS)[:, None]
                   ) % rules.HISTORY_STEPS
         ordered = np.take_along_axis(self._ranges, newest, 0).T.tolist()
         lists = [[value for value in row if value != _NONE] for row in ordered]
@@ -208,13 +205,11 @@ class ArrayPolicy:
 
     def state(self) -> ArrayState:
         """Return a copy of the present state."""
-        return ArrayState(self._ranges.copy(), self._next.copy(), self._weight_k.copy(),
-                          self._w16.copy())
+        return self._words.copy()
 
     def take_back(self, state: ArrayState) -> None:
-        """Go back to a state; it must not be used again."""
-        self._ranges, self._next = state.ranges, state.next
-        self._weight_k, self._w16 = state.weight_k, state.w16
+        """Go back to a state."""
+        self._words[:] = state
 
     # -- exponents -------------------------------------------------------------------------------
 
@@ -223,9 +218,9 @@ class ArrayPolicy:
 
         None where they do not settle: the policy itself has to be asked.
         """
-        ranges = self._ranges.max(axis=0)
+        ranges = np.maximum.reduce(self._ranges, axis=0)
         # Few steps change the largest ranges of a small network.
-        seen = ranges.tobytes(), self._weight_k.tobytes(), self._w16.tobytes()
+        seen = ranges.tobytes() + self._words[-2:].tobytes()
         if seen == self._seen:
             return self._found
         self._seen, self._found = seen, self._compute(ranges)
@@ -332,34 +327,24 @@ class ArrayPolicy:
 
     # -- measures --------------------------------------------------------------------------------
 
+    def slots_of_weights(self, layers: Ints) -> tuple[Ints, Ints]:
+        """Return the places, for :meth:`learn`, of ranges and of exponents of layers' weights."""
+        return layers + (self._end + self._size), layers + (self._end + 2 * self._size)
+
     def observe(self, slots: Ints, ranges: Ints) -> None:
         """Take what was measured in a training step.
 
         Args:
             slots: histories, each at most once.
-            ranges: what was measured for each; :data:`NOTHING` where all was zero.
+            ranges: what was measured for each.
         """
-        seen = ranges > _NONE
-        at = slots[seen]
-        place = self._next[at]
-        self._ranges[place, at] = ranges[seen]
-        self._next[at] = (place + 1) % rules.HISTORY_STEPS
+        at = self._next.take(slots)
+        self._flat[at] = ranges
+        self._next[slots] = (at + self._size) % self._end
 
-    def learn(self, layers: Ints, bits: Ints, w_next: Ints) -> None:
-        """Take what an update has made of weights.
-
-        Args:
-            layers: whose weights.
-            bits: of their masters; 0 where all are zero.
-            w_next: exponents of their new 16-bit copies.
-        """
-        self._weight_k[layers] = np.where(bits > 0, bits + MASTER_EXPONENT,
-                                          self._weight_k[layers])
-        self._w16[layers] = w_next
-
-
-NOTHING = _NONE
-"""The range of a tensor that is all zero: its history stays as it is."""
+    def learn(self, places: Ints, values: Ints) -> None:
+        """Take what an update has made of weights, by their places."""
+        self._flat[places] = values
 
 
 def _most(layer: QuantLayer) -> int:

@@ -297,12 +297,20 @@ def sgd_fields(sgd: SgdStep, fold: float, factor: float) -> dict[str, int]:
     if not 0 <= decay < 1 << 16:
         raise BadInput("weight decay", expected=f"0 or more, below {min(0.03, fold / 16):.2g}",
                        found=sgd.decay)
-    lr, shift = learning_rate_fields(sgd.lr * factor * fold)
-    if sgd.part < sgd.parts - 1:
-        # The momentum gathers the gradients of all parts; only the last part moves the weights.
-        lr = shift = 0
+    lr, shift = rate_fields(sgd, fold, factor)
     momentum = round(sgd.momentum * (1 << 16))
     if sgd.part:
         momentum, decay = 1 << 16, 0
     return {"lr": lr, "lr_shift": shift, "momentum": momentum, "decay": decay,
             "nesterov": int(sgd.nesterov)}
+
+
+def rate_fields(sgd: SgdStep, fold: float, factor: float) -> tuple[int, int]:
+    """Return the fields of the rate alone, ``lr`` and ``lr_shift``, as :func:`sgd_fields` does.
+
+    Raises:
+        BadInput: the rate is negative, too large or no number.
+    """
+    lr, shift = learning_rate_fields(sgd.lr * factor * fold)
+    # The momentum gathers the gradients of all parts; only the last part moves the weights.
+    return (0, 0) if sgd.part < sgd.parts - 1 else (lr, shift)

@@ -89,6 +89,7 @@ class PixelTable:
         self._seen = seen
         self.largest_k = range_of(float(np.abs(seen).max()))
         self._codes: dict[int, NDArray[np.int64]] = {}
+        self._at, self._more = np.empty(0, np.intp), np.empty(0, np.int64)
 
     def range_k(self, planes: NDArray[np.uint8]) -> int:
         """Return the range of pixels ``(n, channels or 1, rows, cols)``."""
@@ -110,23 +111,28 @@ class PixelTable:
     def fill(self, exponent: int, planes: NDArray[np.uint8], out: Codes) -> None:
         """Write the codes of pixels ``(n, channels or 1, rows, cols)`` (:meth:`Batch.fill`)."""
         words, table = out.view(np.int64)[..., 0], self._words(exponent)
-        channels = table.shape[0]
+        channels, alike = table.shape[0], planes.shape[1] == 1
         # Some images at a time: what is in the processor's cache need not come from memory again.
-        step = max(_PIXELS_TOGETHER // max(words[0, 0].size, 1), 1)
+        step = min(max(_PIXELS_TOGETHER // max(words[0, 0].size, 1), 1), len(planes))
+        if self._at.shape != (step, *planes.shape[2:]):
+            self._at = np.empty((step, *planes.shape[2:]), np.intp)
+            self._more = np.empty(self._at.shape, np.int64)
         for block in range(ceil_div(channels, CHANNELS_PER_WORD)):
             lanes = range(CHANNELS_PER_WORD * block,
                           min(CHANNELS_PER_WORD * (block + 1), channels))
-            if planes.shape[1] == 1:
-                both = np.bitwise_or.reduce(table[lanes.start : lanes.stop], axis=0)
-                words[:, block] = both.take(planes[:, 0])
-                continue
+            rows = [np.bitwise_or.reduce(table[lanes.start : lanes.stop])] if alike else [
+                table[lane] for lane in lanes]
             for first in range(0, len(planes), step):
                 part = planes[first : first + step]
-                into = words[first : first + step, block]
-                into[...] = table[lanes[0]].take(part[:, lanes[0]])
-                for lane in lanes[1:]:
-                    into |= table[lane].take(part[:, lane])
+                into, at = words[first : first + step, block], self._at[: len(part)]
+                for number, row in enumerate(rows):
+                    np.copyto(at, part[:, 0 if alike else lanes[number]])
+                    # No index needs wrapping; "raise" would look at each, and copy what it finds.
+                    if not number:
+                        row.take(at, out=into, mode="wrap")
+                    else:
+                        into |= row.take(at, out=self._more[: len(part)], mode="wrap")
 
 
-_PIXELS_TOGETHER = 1 << 13
-"""Pixels that are looked up together: their words take 64 KB, which the allocator keeps."""
+_PIXELS_TOGETHER = 1 << 14
+"""Pixels that are looked up together: their indices and words take 256 KB."""

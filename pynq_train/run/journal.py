@@ -7,17 +7,14 @@ weights and doing the steps behind them once more. The same bytes give the same 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pynq_train.arrays import Array
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.backends.names import GOLDEN
 from pynq_train.hw.words import TENSOR_ALIGN_BYTES
+from pynq_train.run.frame import Frame
 from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.memory.arena import MemoryMap
 from pynq_train.schedule.plan import Plan
@@ -26,26 +23,6 @@ MOST_STEPS = 16
 """Steps from one reading of the weights to the next."""
 MOST_BYTES = 8 << 20
 """Bytes of images that are kept; of large mini-batches fewer steps are."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was written for one training step.
-
-    Attributes:
-        codes: images, int16, as they stand in the arena.
-        labels: words of the labels.
-        block: words of the step block.
-    """
-
-    codes: NDArray[np.int16]
-    labels: NDArray[np.int64]
-    block: NDArray[np.int64]
-
-    @property
-    def written(self) -> tuple[tuple[str, Array], ...]:
-        """Symbols of the arena, and what was written there."""
-        return ("input", self.codes), ("labels", self.labels), ("step_block", self.block)
 
 
 @dataclass(eq=False)
@@ -59,7 +36,7 @@ class Mark:
     """
 
     saved: Mapping[str, Array]
-    steps: tuple[Step, ...]
+    steps: tuple[Frame, ...]
     undone: bool = False
 
 
@@ -68,14 +45,18 @@ class Journal:
 
     Attributes:
         saved: bytes by symbol; empty where nothing is known.
-        steps: steps since, all of which ended well.
+        steps: what was written for the steps since, all of which ended well.
+
+    Args:
+        plan: the plan of the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self.saved: Mapping[str, Array] = {}
-        self.steps: list[Step] = []
+        self.steps: list[Frame] = []
         self._marks: list[Mark] = []
-        self._spare: list[NDArray[np.int16]] = []
+        self._spare: list[Frame] = []
 
     @property
     def full(self) -> bool:
@@ -88,7 +69,7 @@ class Journal:
     def begin(self, saved: Mapping[str, Array]) -> None:
         """Start anew with the present weights."""
         if not self._marks:  # else somebody may need the old steps again
-            self._spare += [step.codes for step in self.steps]
+            self._spare += self.steps
         self.saved, self.steps = saved, []
 
     def forget(self) -> None:
@@ -108,33 +89,23 @@ class Journal:
         """Hold what was there at a mark."""
         self.saved, self.steps = mark.saved, list(mark.steps)
 
-    @contextmanager
-    def writing(self, step: Step) -> Iterator[None]:
-        """A step: it is kept if it ends well; else nothing is known of the weights."""
-        try:
-            yield
-        except BaseException:
-            self.forget()
-            raise
+    def add(self, step: Frame) -> None:
+        """Keep a step that has ended well."""
         if self.saved:
             self.steps.append(step)
         else:
-            self.give_back(step.codes)
+            self.give_back(step)
 
-    def room(self, shape: tuple[int, ...]) -> NDArray[np.int16]:
-        """Return an array for the images of a step, one of an earlier step if there is one.
+    def frame(self) -> Frame:
+        """Return a frame for the next step, one of an earlier step if there is one.
 
         Memory that is used again is already there, and in the processor's cache.
         """
-        while self._spare:
-            found = self._spare.pop()
-            if found.shape == shape:
-                return found
-        return np.empty(shape, np.int16)
+        return self._spare.pop() if self._spare else Frame(self._plan)
 
-    def give_back(self, codes: NDArray[np.int16]) -> None:
-        """Take back an array that no step has used."""
-        self._spare.append(codes)
+    def give_back(self, frame: Frame) -> None:
+        """Take back a frame that no step needs."""
+        self._spare.append(frame)
 
 
 def golden_weights(plan: Plan, program: ProgramImage, journal: Journal, request: RunRequest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, ceil_div, round_up
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -26,7 +25,8 @@ from pynq_train.quant.policy import range_of_master
 from pynq_train.run.batch import Batch, Images, as_batch
 from pynq_train.run.failure import Failure, advice, keep
 from pynq_train.run.formats import master_words, operand_copy, split_master_words
-from pynq_train.run.journal import Journal, Mark, Step, golden_weights, spans_of
+from pynq_train.run.frame import Frame
+from pynq_train.run.journal import Journal, Mark, golden_weights, spans_of
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.compiled import Programs, build_programs
@@ -82,19 +82,19 @@ class Session:
         self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"
                                      for one in p.descriptors)
                        for p in (self.training, self.evaluation)}
-        self._journal = Journal()
+        self._journal = Journal(plan)
         self._mark: Mark | None = None
         self._behind = False  # the journal's last steps have to be done again
         self._arrays = StepArrays.of(plan, self.training.descriptors, policy)
         self._arrays_lead = False  # the arrays have gone on where the policy stood
         self._arrays_know = True   # they have what the policy has
-        self._ahead: tuple[Batch, int, NDArray[np.int16]] | None = None
+        self._then: Batch | None = None
+        self._ahead: tuple[Batch, int, Frame] | None = None
+        self._requests: dict[tuple[str, bool, bool], RunRequest] = {}
         self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
         self._places: dict[str, tuple[int, int]] = {}
-        layout = plan.input_layout
-        self._map_shape = (plan.batch, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD)
         self._spans = spans_of(plan.memory, _WEIGHT_KINDS)
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
@@ -264,12 +264,15 @@ class Session:
         """
         self._catch_up()
         block, used = self._step_block(sgd)
-        step = Step(self._codes(as_batch(images)), self._label_words(labels), block)
-        with self._journal.writing(step):
-            for symbol, words in step.written:
-                self._put(symbol, words)
-            result = self._run(self.training,
-                               None if then is None else partial(self._prepare, then))
+        step = self._frame(as_batch(images), labels)
+        step.block[: len(block)] = block
+        try:
+            self._put_frame(step)
+            result = self._run(self.training, then)
+        except BaseException:
+            self._journal.forget()  # nothing is known of the weights
+            raise
+        self._journal.add(step)
         if used is not None:
             said = self.records(self.training)
             self._policy.observe(used, said.measures)
@@ -298,37 +301,37 @@ class Session:
         packed = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
         return np.frombuffer(packed, np.int64), used
 
-    def _prepare(self, batch: Batch) -> None:
+    def _prepare(self) -> None:
         """Make the codes of the next batch; what fails is found out when it is needed."""
+        batch, self._then = self._then, None
+        if batch is None:
+            return
         exponent = self._policy.input_exponent
-        codes = self._journal.room(self._map_shape)
+        frame = self._journal.frame()
         try:
-            batch.fill(exponent, codes)
+            batch.fill(exponent, frame.codes)
         except Exception:
-            self._journal.give_back(codes)
+            self._journal.give_back(frame)
         else:
-            self._ahead = batch, exponent, codes
+            self._ahead = batch, exponent, frame
 
-    def _codes(self, batch: Batch, exponent: int | None = None) -> NDArray[np.int16]:
-        """Return the codes of a batch, which may be smaller than the plan's, as the arena has them.
-        """
+    def _frame(self, batch: Batch, labels: Array | None, exponent: int | None = None) -> Frame:
+        """Return a frame with a batch, which may be smaller than the plan's, and its labels."""
         exponent = self._policy.input_exponent if exponent is None else exponent
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            if ahead[0] is batch and ahead[1] == exponent:
-                return ahead[2]
-            self._journal.give_back(ahead[2])
-        codes = self._journal.room(self._map_shape)
-        batch.fill(exponent, codes[: len(batch)])
-        codes[len(batch):] = 0
-        return codes
+        if ahead is not None and ahead[0] is batch and ahead[1] == exponent:
+            frame = ahead[2]
+        else:
+            frame = self._journal.frame() if ahead is None else ahead[2]
+            count = len(batch)
+            batch.fill(exponent, frame.codes[:count])
+            frame.codes[count:] = 0
+        frame.set_labels(labels)
+        return frame
 
-    def _label_words(self, labels: Array | None) -> NDArray[np.int64]:
-        # Whole cache lines, behind which the region has nothing: the driver need not look at them.
-        words = np.zeros(round_up(self.plan.batch, LINE_WORDS), np.int64)
-        if labels is not None:
-            words[: len(labels)] = labels
-        return words
+    def _put_frame(self, frame: Frame) -> None:
+        for symbol, data in frame.written:
+            self._put(symbol, data)
 
     # -- going back ------------------------------------------------------------------------------
 
@@ -363,8 +366,7 @@ class Session:
         for symbol, data in self._journal.saved.items():
             self._put(symbol, data)
         for step in self._journal.steps:
-            for symbol, data in step.written:
-                self._put(symbol, data)
+            self._put_frame(step)
             self.backend.run(self.request(self.training))
 
     # -- calibration and evaluation --------------------------------------------------------------
@@ -473,8 +475,7 @@ class Session:
 
     def write_training(self, images: Images, labels: Array, params: StepParams) -> None:
         """Write input, labels and step block of a training step."""
-        self._write_batch(as_batch(images), labels)
-        self._put("step_block", pack_step_block(self.plan, params))
+        self._write(as_batch(images), labels, pack_step_block(self.plan, params))
 
     def request(self, program: ProgramImage, count: int | None = None,
                 meanwhile: Callable[[], None] | None = None) -> RunRequest:
@@ -494,9 +495,14 @@ class Session:
         self._catch_up()
         return self._run(program)
 
-    def _run(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
-             ) -> RunResult:
-        request = self.request(program, meanwhile=meanwhile)
+    def _run(self, program: ProgramImage, then: Batch | None = None) -> RunResult:
+        """Run a program; the codes of the images ``then`` are made meanwhile."""
+        key = program.name, then is not None, self.counters
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = self.request(
+                program, meanwhile=None if then is None else self._prepare)
+        self._then = then
         try:
             return self.backend.run(request)
         except HardwareFault as error:
@@ -550,23 +556,22 @@ class Session:
         fresh.w16 = list(policy.w16)
         return fresh
 
-    def _write_batch(self, batch: Batch, labels: Array | None,
-                     exponent: int | None = None) -> None:
-        codes = self._codes(batch, exponent)
-        self._put("input", codes)
-        self._journal.give_back(codes)
-        self._put("labels", self._label_words(labels))
+    def _write(self, batch: Batch, labels: Array | None, block: bytes, exponent: int | None = None
+               ) -> None:
+        frame, words = self._frame(batch, labels, exponent), np.frombuffer(block, np.int64)
+        frame.block[: len(words)] = words
+        self._put_frame(frame)
+        self._journal.give_back(frame)
 
     def _write_evaluation(self, images: Images, labels: Array | None, used: StepExponents) -> None:
         batch = as_batch(images)
-        self._write_batch(batch, labels, used.layers[0].x)
         known, block = self._blocks.get(len(batch), (None, b""))
         if known is not used:
             params = plan_params(self.plan, used, None)
             params = replace(params, softmax={**params.softmax, "valid": len(batch)})
             block = pack_step_block(self.plan, params)
             self._blocks[len(batch)] = used, block
-        self._put("step_block", block)
+        self._write(batch, labels, block, used.layers[0].x)
 
     def _beyond(self, used: StepExponents, saturations: Mapping[str, int]) -> dict[str, float]:
         """Return powers of two that bound the values of layers that saturate in an evaluation."""

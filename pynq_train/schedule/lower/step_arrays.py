@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, WORD_BITS, round_up
 from pynq_train.layers import kinds, nodes
 from pynq_train.quant.array_policy import (
-    NOTHING,
     ArrayPolicy,
     ArrayState,
     Exponents,
@@ -35,6 +35,7 @@ from pynq_train.quant.step import (
     MOMENTUM_EXPONENT,
     SgdStep,
     limit_code,
+    rate_fields,
     sgd_fields,
 )
 from pynq_train.schedule.lower.step_block import DEAD_UPDATE
@@ -51,6 +52,8 @@ _COUNTED = {**{role: what for role, what in _MEASURED.items() if what != "node"}
 """By role: of which tensor of a layer a record counts the saturations."""
 _MEASURE, _SATURATIONS = RECORD.at("measure").mask, RECORD.at("saturations").mask
 _LOSS, _CORRECT = SOFTMAX_RECORD.at("loss"), SOFTMAX_RECORD.at("correct")
+_ALL = (slice(None),)
+"""All pushes at once."""
 _TABLE = 128
 """Exponents of outputs, either way, of which a table has the clipping limit."""
 Words = NDArray[np.uint64]
@@ -146,31 +149,33 @@ class ResultTable:
                 tensors.setdefault(name, []).append(number)
         self._count = len(descriptors)
         self._tensors = list(tensors)
-        self._rows, self._starts = _joined(list(tensors.values()))
+        rows, self._starts = _joined(list(tensors.values()))
+        self._counts = RECORD_WORDS * rows + RECORD.at("saturations").word
 
     def words(self, records: NDArray[np.uint8]) -> Ints:
-        """Return the words of records, int64 ``[descriptors, 4]``.
+        """Return the words of records, int64: four of each descriptor.
 
         Raises:
             BadInput: there are not as many records as descriptors.
         """
-        words = records.view("<i8").reshape(-1, RECORD_WORDS)
-        if len(words) != self._count:
+        words = records.view(np.int64)
+        if len(words) != self._count * RECORD_WORDS:
             raise BadInput("records", expected=f"{self._count} of {RECORD_WORDS} words",
-                           found=len(words))
+                           found=f"{len(words)} words")
         return words
 
     def softmax(self, words: Ints) -> tuple[int, int]:
         """Return the sum of the losses, in units of ``Loss.unit``, and the right answers."""
-        row = words[self._softmax]
-        return (int(_LOSS.extract(int(row[_LOSS.word]))),
-                int(_CORRECT.extract(int(row[_CORRECT.word]))))
+        first = RECORD_WORDS * self._softmax
+        return (_LOSS.extract(words.item(first + _LOSS.word)),
+                _CORRECT.extract(words.item(first + _CORRECT.word)))
 
     def saturations(self, words: Ints) -> dict[str, int]:
         """Return the saturated elements by tensor, of tensors that have any."""
-        counts = np.add.reduceat(words[self._rows, 1] & _SATURATIONS, self._starts)
-        if not counts.any():
+        each = words.take(self._counts)
+        if not np.count_nonzero(each):
             return {}
+        counts = np.add.reduceat(each & _SATURATIONS, self._starts)
         return {self._tensors[at]: int(counts[at]) for at in np.flatnonzero(counts)}
 
 
@@ -282,16 +287,16 @@ class StepArrays:
         self._weights, self._gammas, self._biases = (
             np.array(one, np.int64) for one in (array, gammas, biases))
         # One entry for weights or gamma, one for biases or beta; the first few decay.
-        self._updates = [(at, 0, param_index(Role.WEIGHT_GRADIENT, at), at in array)
+        updates = [(at, 0, param_index(Role.WEIGHT_GRADIENT, at), at in array)
                          for at in (*array, *gammas)]
-        self._updates += [(at, 1, param_index(Role.UPDATE_BIAS, at), False) for at in biases]
-        entries = [entry for _, _, entry, _ in self._updates]
+        updates += [(at, 1, param_index(Role.UPDATE_BIAS, at), False) for at in biases]
+        entries = [entry for _, _, entry, _ in updates]
         for name in ("w_shift", "g_shift"):
             for first, last, opcode in (
                     (0, len(array), Opcode.GRADIENT), (len(array), len(weights), Opcode.UPDATE),
                     (len(weights), len(entries), Opcode.UPDATE)):
                 self._fields.column(opcode, name, entries[first:last])
-        self._rates: dict[tuple[tuple[float, float], ...], list[tuple[float, Ints, Ints]]] = {}
+        self._rates = RateWords(updates, len(self._template))
 
     def _node_tables(self) -> None:
         plan, graph = self._plan, self._plan.backward_graph.nodes
@@ -358,13 +363,12 @@ class StepArrays:
             fixed[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
                 self._policy.loss, int(e.y[-1]), valid)
             self._words, self._used, self._same_for = fixed, e, (scale, valid)
+            # What is added to the bits of a measure for its range.
             self._exponent_table = np.concatenate(
-                (e.total, e.w, e.sums, e.sums - e.gradients[self._reads]))[self._exponents]
+                (e.total, e.w, e.sums, e.sums - e.gradients[self._reads],
+                 [MASTER_EXPONENT]))[self._exponents]
             self._next_weights = e.w_next[self._weight_layers]
-        words = self._words.copy()
-        fold = self._policy.loss.fold(self._plan.batch) * ((1 << halvings) / sgd.parts)
-        for factor, at, places in self._rate_groups(sgd.factors):
-            words[at] |= np.array(_rate_words(sgd, fold, factor), np.int64)[places]
+        words = self._words + self._rates.words(sgd, self._policy.loss.fold(self._plan.batch))
         for entry in self._dropped:
             drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
             words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
@@ -398,21 +402,6 @@ class StepArrays:
                 _scales(g[self._read_a] - sums[self._node_scaled]),
                 _scales(g[self._read_b] - sums[self._node_sums]),
                 x, read, sums[norms] - read, sums[norms] - x, sums[norms])
-
-    def _rate_groups(self, factors: tuple[tuple[float, float], ...]
-                     ) -> list[tuple[float, Ints, Ints]]:
-        """Return (factor, words, their places among the rate's words) of equal rates."""
-        found = self._rates.get(factors)
-        if found is None:
-            groups: dict[float, tuple[list[int], list[int]]] = {}
-            for layer, which, entry, decays in self._updates:
-                at, places = groups.setdefault(factors[layer][which] if factors else 1.0, ([], []))
-                at += range(PARAM_WORDS * entry, PARAM_WORDS * (entry + 1))
-                places += range(0 if decays else PARAM_WORDS, (1 if decays else 2) * PARAM_WORDS)
-            self._rates.clear()
-            found = self._rates[factors] = [(factor, np.array(at), np.array(places))
-                                            for factor, (at, places) in groups.items()]
-        return found
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -456,10 +445,14 @@ class StepArrays:
                 pushes.append((rows, slot(node.target), 2 * count + number))
         self._weight_layers = np.array(weights, np.int64)
         groups = [rows for rows, _, _ in pushes] + [measures["w", layer] for layer in weights]
-        self._measure_rows, self._measure_starts = _joined(groups)
+        records, starts = _joined(groups)
+        self._measures = RECORD_WORDS * records + RECORD.at("measure").word
+        self._measure_starts = None if len(starts) == len(records) else starts
         self._rounds = _rounds([place for _, place, _ in pushes])
         self._slots = np.array([place for _, place, _ in pushes], np.int64)
-        self._exponents = np.array([at for _, _, at in pushes], np.int64)
+        self._exponents = np.array([at for _, _, at in pushes] + [-1] * len(weights), np.int64)
+        self._weight_places, self._copy_places = self._ranges.slots_of_weights(
+            self._weight_layers)
 
     def take(self, records: NDArray[np.uint8]) -> StepResult:
         """Take note of the records of the step whose block was made last.
@@ -469,17 +462,24 @@ class StepArrays:
         """
         e, words = self._used, self._results.words(records)
         assert e is not None, "block was called before"
-        measured = np.bitwise_or.reduceat(words[self._measure_rows, 0] & _MEASURE,
-                                          self._measure_starts)
-        bits = np.frexp(measured.astype(np.float64))[1].astype(np.int64)
-        count = len(self._slots)
-        ranges = np.where(measured[:count] > 0, bits[:count] + self._exponent_table, NOTHING)
-        self._ranges.learn(self._weight_layers, bits[count:], self._next_weights)
-        if len(self._rounds) == 1:
-            self._ranges.observe(self._slots, ranges)
-        else:
-            for chosen in self._rounds:
-                self._ranges.observe(self._slots[chosen], ranges[chosen])
+        measured = words.take(self._measures) & _MEASURE
+        if self._measure_starts is not None:
+            measured = np.bitwise_or.reduceat(measured, self._measure_starts)
+        bits = np.frexp(measured)[1]
+        found, count = bits + self._exponent_table, len(self._slots)
+        ranges, slots, weights, places = (found[:count], self._slots, found[count:],
+                                          self._weight_places)
+        rounds: Sequence[Any] = self._rounds
+        if np.count_nonzero(bits) < len(bits):  # what is all zero leaves its history as it is
+            seen = bits > 0
+            weights, places = weights[seen[count:]], places[seen[count:]]
+            rounds = [chosen[seen[chosen]] for chosen in rounds]
+        elif len(rounds) == 1:
+            rounds = _ALL
+        for chosen in rounds:
+            self._ranges.observe(slots[chosen], ranges[chosen])
+        self._ranges.learn(places, weights)
+        self._ranges.learn(self._copy_places, self._next_weights)
         loss, correct = self._results.softmax(words)
         return StepResult(loss * self._policy.loss.unit(int(e.y[-1])), correct,
                           self._results.saturations(words))
@@ -529,17 +529,63 @@ def _softmax(loss: object, logits: int, valid: int) -> Ints:
     return np.frombuffer(pack_params(Opcode.SOFTMAX, values), "<i8")
 
 
-def _rate_words(sgd: SgdStep, fold: float, factor: float) -> list[int]:
-    """Return the words with the optimizer's fields of an update: with decay, then without."""
-    words = [0] * PARAM_WORDS
-    fields = sgd_fields(sgd, fold, factor)
-    decay = fields.pop("decay")
-    for name, value in fields.items():
-        word, lsb, bits, _ = _place(Opcode.UPDATE, name)
-        if not 0 <= value < 1 << bits:
-            raise ValueError(f"field {name}: expected 0..{(1 << bits) - 1}, found {value}")
-        words[word] |= value << lsb
-    word, lsb, _, _ = _place(Opcode.UPDATE, "decay")
-    with_decay = list(words)
-    with_decay[word] |= decay << lsb
-    return with_decay + words
+class RateWords:
+    """The optimizer's fields of all updates of a step block.
+
+    Args:
+        updates: of each: layer, 0 for weights (or gamma) or 1 for biases (or beta), entry of the
+            step block, and whether it decays.
+        count: words of the step block.
+    """
+
+    def __init__(self, updates: Sequence[tuple[int, int, int, bool]], count: int) -> None:
+        self._updates, self._count = updates, count
+        self._same_for: tuple[object, ...] = ()
+        self._fixed = np.zeros(0, np.int64)
+        self._groups: list[tuple[float, Ints]] = []
+        (self._word, self._rate, *_), (word, self._shift, *_) = (
+            _place(Opcode.UPDATE, name) for name in ("lr", "lr_shift"))
+        if word != self._word:
+            raise ValueError("fields lr and lr_shift of UPDATE: expected both in one word")
+
+    def words(self, sgd: SgdStep, fold: float) -> Ints:
+        """Return the words of a step block with these fields alone.
+
+        Args:
+            sgd: the optimizer's values.
+            fold: factor that the gradients of the loss lack.
+
+        Raises:
+            BadInput: a value is out of the range of its field.
+        """
+        fold *= (1 << sgd.parts.bit_length() - 1) / sgd.parts
+        # All but the rate is mostly the same from step to step.
+        key = (sgd.momentum, sgd.decay, sgd.nesterov, sgd.part, sgd.parts, fold, sgd.factors)
+        if key != self._same_for:
+            self._same_for = ()
+            self._prepare(sgd, fold)
+            self._same_for = key
+        words = self._fixed
+        for factor, pattern in self._groups:
+            rate, shift = rate_fields(sgd, fold, factor)
+            words = words + pattern * (rate << self._rate | shift << self._shift)
+        return words
+
+    def _prepare(self, sgd: SgdStep, fold: float) -> None:
+        """Make the words without the rates, and the pattern of the words that have a rate."""
+        self._fixed = np.zeros(self._count, np.int64)
+        patterns: dict[float, Ints] = {}
+        for layer, which, entry, decays in self._updates:
+            factor = sgd.factors[layer][which] if sgd.factors else 1.0
+            pattern = patterns.setdefault(factor, np.zeros(self._count, np.int64))
+            values = sgd_fields(sgd, fold, factor)
+            values.update(lr=0, lr_shift=0)
+            if not decays:
+                values["decay"] = 0
+            for name, value in values.items():
+                word, lsb, bits, _ = _place(Opcode.UPDATE, name)
+                if not 0 <= value < 1 << bits:
+                    raise ValueError(f"field {name}: expected 0..{(1 << bits) - 1}, found {value}")
+                self._fixed[PARAM_WORDS * entry + word] |= value << lsb
+            pattern[PARAM_WORDS * entry + self._word] = 1
+        self._groups = list(patterns.items())

@@ -1,0 +1,55 @@
+"""What the host writes for a run: step block, labels and images.
+
+They stand side by side in the arena, so that one array holds all three and one write takes it
+there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pynq_train.arrays import Array
+from pynq_train.hw.commands import PARAM_WORDS
+from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, WORD_BYTES, round_up
+from pynq_train.schedule.plan import Plan
+
+_SYMBOLS = "step_block", "labels", "input"
+
+
+class Frame:
+    """Words of a run's step block, labels and images, which are written again and again.
+
+    Args:
+        plan: the plan.
+
+    Attributes:
+        block: int64, words of the step block; zeros behind it up to the end of a cache line.
+        labels: int64, class numbers ``(batch,)``; zeros behind them as well.
+        codes: int16 ``(batch, channel blocks, rows, cols, 4)``, images as they stand in the arena.
+        written: symbols of the arena, and the bytes that go there.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        layout = plan.input_layout
+        shape = plan.batch, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD
+        # Whole cache lines, behind which a region has nothing: the driver need not look at them.
+        counts = (round_up(plan.step_block.entries * PARAM_WORDS, LINE_WORDS),
+                  round_up(plan.batch, LINE_WORDS), int(np.prod(shape[:-1])))
+        words = np.zeros(sum(counts), np.int64)
+        self.block, self.labels, images = np.split(words, np.cumsum(counts[:-1]))
+        self.codes: NDArray[np.int16] = images.view(np.int16).reshape(shape)
+        places = [plan.memory[symbol].offset for symbol in _SYMBOLS]
+        ends = [at + WORD_BYTES * count for at, count in zip(places, counts)]
+        parts = [("step_block", words)] if ends[:-1] == places[1:] else list(
+            zip(_SYMBOLS, (self.block, self.labels, images)))
+        self.written: tuple[tuple[str, Array], ...] = tuple(
+            (symbol, part.view(np.uint8)) for symbol, part in parts)
+
+    def set_labels(self, labels: Array | None) -> None:
+        """Set class numbers ``(n,)`` of at most a mini-batch, and zeros for those that lack."""
+        count = 0 if labels is None else len(labels)
+        if count:
+            self.labels[:count] = labels
+        if count < len(self.labels):
+            self.labels[count:] = 0
