@@ -219,6 +219,29 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     return layers
 
 
+@dataclass(frozen=True)
+class Edge:
+    """An operation of a network and the layer that runs it.
+
+    Attributes:
+        layer: position of the layer.
+        end: operation whose output that layer yields: the operation itself, or one behind it.
+    """
+
+    layer: int
+    end: str
+
+
+def edges(graph: Graph) -> dict[str, Edge]:
+    """Return where the outputs of the operations of a verified graph are made, by their names.
+
+    Raises:
+        UnsupportedModel: the engine does not run the network.
+    """
+    fuse(graph)
+    return _Fusing(place_concats(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
+
+
 @dataclass
 class _Open:
     """A layer that is being put together.
@@ -286,6 +309,21 @@ class _Fusing:
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
         return tuple(self._finish(layer, places) for layer in self._layers)
+
+    def edges(self) -> dict[str, Edge]:
+        """Return the layer of each operation; what runs nowhere belongs to what it reads."""
+        self.run()
+        ops = self._graph.ops
+        found = {ops[layer.last].name: Edge(number, ops[layer.last].name)
+                 for number, layer in enumerate(self._layers)}
+        for number, layer in enumerate(self._layers):
+            for op in (ops[layer.first], *layer.tail):
+                found.setdefault(op.name, Edge(number, ops[layer.last].name))
+        for at, op in enumerate(ops):
+            place = self._behind(self._value(at))
+            if op.name not in found and place != FROM_INPUT:
+                found[op.name] = Edge(found[ops[place].name].layer, op.name)
+        return found
 
     def _value(self, place: int) -> int:
         """Return the position of what is read at ``place``: a dropout of rate 0 is left out."""

@@ -14,7 +14,7 @@ from pynq_train.hw.commands import LoadMode, Opcode, Pass
 from pynq_train.hw.geometry import Work
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.program.meaning import Meaning
-from pynq_train.program.program import Fields, Program
+from pynq_train.program.program import Fields, Program, Region
 from pynq_train.program.spans import Spans
 from pynq_train.program.unit_meaning import flag_spans, touched_by_units
 
@@ -27,18 +27,24 @@ _SUMMED_BY = {Work.COEFFICIENTS: Work.STATISTICS, Work.GRADIENT_COEFFICIENTS: Wo
 _OF_A_NODE = (Work.GRADIENT_SUMS, Work.GRADIENT_COEFFICIENTS, Work.NODE)
 
 
-def check_computations(program: Program, labels: Sequence[str]) -> None:
+def check_computations(program: Program, labels: Sequence[str], before: Program | None = None,
+                       given: Sequence[Region] = ()) -> None:
     """Check that every computation of a program is whole and follows what it needs.
 
     Args:
         program: the program; its descriptors agree with their geometry.
         labels: names of the descriptors for messages.
+        before: the program that always runs before it, in the same arena.
+        given: spans of flags that another engine has made.
 
     Raises:
         IllegalProgram: the first rule that it breaks.
     """
-    checks = _Computations(program)
-    for fields, label in zip(program.fields, labels):
+    earlier = [] if before is None else [(f, f"descriptor {f['pre.number']} of {before.name!r}")
+                                         for f in before.fields]
+    both = [*earlier, *zip(program.fields, labels)]
+    checks = _Computations(program, [fields for fields, _ in both], given)
+    for fields, label in both:
         if fields["pre.opcode"] != Opcode.FENCE and fields["gc.work"] != Work.NONE:
             checks.take(fields, label)
     checks.finish()
@@ -59,9 +65,12 @@ class _Computations:
 
     Args:
         program: the program.
+        fields: its descriptors, and those of what runs before it.
+        given: spans of flags that are there.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, fields: Sequence[Fields], given: Sequence[Region]
+                 ) -> None:
         self._program = program
         self._images: dict[tuple[int, ...], _Images] = {}
         self._entries: dict[int, tuple[tuple[int, ...], str]] = {}
@@ -69,10 +78,11 @@ class _Computations:
         self._sums: dict[tuple[int, int, int], list[tuple[Fields, str]]] = {}
         # By layer: bytes of the flags that its forward pass has written and of the sums of its
         # biases; the descriptor that leaves the gradients of gamma and beta.
-        self._flags: dict[int, list[Spans]] = {}
+        self._flags: dict[int, list[Spans]] = {
+            -1 - number: [Spans.one(one.offset, one.nbytes)] for number, one in enumerate(given)}
         self._biases: dict[int, list[Spans]] = {}
         self._norms: dict[int, Fields] = {}
-        self._forward = {f["gc.layer"] for f in program.fields
+        self._forward = {f["gc.layer"] for f in fields
                          if f["pre.opcode"] != Opcode.FENCE and f["gc.work"] == Work.FORWARD}
 
     def take(self, f: Fields, label: str) -> None:

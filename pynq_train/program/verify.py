@@ -26,7 +26,7 @@ from pynq_train.program.hazards import check_hazards, check_signals
 from pynq_train.program.limits import Limits
 from pynq_train.program.meaning import Meaning
 from pynq_train.program.pooling import check_pool
-from pynq_train.program.program import Fields, Program
+from pynq_train.program.program import Fields, Program, Region
 from pynq_train.program.spans import Spans
 from pynq_train.program.unit_meaning import agreements, touched_by_units
 from pynq_train.program.vectors import check_norm, check_vector
@@ -38,8 +38,15 @@ _CONSTANT_KINDS = ("program", "taps", "step block")
 _MAX_COUNT = 1 << 16
 
 
-def verify_program(program: Program) -> None:
+def verify_program(program: Program, before: Program | None = None,
+                   given: Sequence[Region] = ()) -> None:
     """Check a program before it runs.
+
+    Args:
+        program: the program.
+        before: the program that always runs before it, in the same arena: the forward half of a
+            step, of which it is the backward half.
+        given: spans of flags that another engine has made.
 
     Raises:
         IllegalProgram: the first rule that it breaks; the text names descriptor and tensor.
@@ -87,7 +94,7 @@ def verify_program(program: Program) -> None:
     check_hazards(program, labels, touched)
     for fields, label, found in zip(program.fields, labels, touched):
         _check_unit(program, label, fields, found)
-    check_computations(program, labels)
+    check_computations(program, labels, before, given)
 
 
 def _check_count(label: str, what: str, found: int, low: int, high: int | None,

@@ -23,12 +23,13 @@ from pynq_train.quant import (
 )
 from pynq_train.quant.policy import range_of_master
 from pynq_train.run.batch import Batch, Images, as_batch
+from pynq_train.run.calibration import calibrated
 from pynq_train.run.failure import Failure, advice, keep
-from pynq_train.run.formats import master_words, operand_copy, split_master_words
 from pynq_train.run.frame import Frame
 from pynq_train.run.journal import Journal, Mark, golden_weights, spans_of
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
+from pynq_train.run.weights import read_weights, write_weights
 from pynq_train.schedule.compiled import Programs, build_programs
 from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.records import RunRecords, read_records
@@ -37,7 +38,6 @@ from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_para
 from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import unpack_dense
-from pynq_train.schedule.specs.spec import LayerSpec
 
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
 
@@ -133,67 +133,12 @@ class Session:
         self._behind = False
         self._journal.forget()
         self._frozen = masters = with_averages(self.plan, masters)
-        for spec, exponent in zip(self.plan.specs, self.policy.w16):
-            if not spec.on_array:
-                if spec.kind.normalises:
-                    self._write_norm(spec, masters[spec.name])
-                continue
-            own = masters[spec.name]
-            if self.plan.trainable[spec.index].weights:
-                words = (master_words(own.weight, own.weight_momentum) if self.plan.momentum
-                         else own.weight)
-                self._put(f"{spec.name}.wv", spec.pack_masters(words))
-            copy = operand_copy(own.weight, exponent)
-            self._put(f"{spec.name}.w16", spec.pack_weights(copy))
-            if own.bias is not None and own.bias_momentum is not None:
-                self._put(f"{spec.name}.bias",
-                          spec.pack_bias(master_words(own.bias, own.bias_momentum)))
+        write_weights(self._put, self.plan, range(len(self.plan.specs)), masters, self.policy.w16)
 
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         self._catch_up()
-        result = {}
-        for layer, spec, trained in zip(self.plan.layers, self.plan.specs, self.plan.trainable):
-            if not spec.on_array:
-                if spec.kind.normalises:
-                    result[spec.name] = self._read_norm(spec)
-                continue
-            if layer.average:
-                continue
-            frozen = self._frozen[spec.name]
-            if not trained.weights:
-                weight, weight_v = frozen.weight, frozen.weight_momentum
-            elif self.plan.momentum:
-                words = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int64))
-                weight, weight_v = split_master_words(words)
-            else:
-                weight = spec.unpack_weights(self._get(f"{spec.name}.wv", np.int32))
-                weight_v = np.zeros_like(weight)
-            bias, bias_v = frozen.bias, frozen.bias_momentum
-            if trained.bias:
-                words = spec.unpack_bias(self._get(f"{spec.name}.bias", np.int64))
-                bias, bias_v = split_master_words(words)
-            result[spec.name] = Masters(weight, weight_v, bias, bias_v)
-        return result
-
-    def _write_norm(self, spec: LayerSpec, own: Masters) -> None:
-        assert own.bias is not None and own.bias_momentum is not None
-        assert own.mean is not None and own.variance is not None
-        both = [spec.pack_bias(master_words(*pair)) for pair in (
-            (own.weight, own.weight_momentum), (own.bias, own.bias_momentum))]
-        self._put(f"{spec.name}.bias", np.concatenate(both))
-        running = np.zeros((2, spec.m_blocks * CHANNELS_PER_WORD), np.int64)
-        running[:, :spec.m] = own.mean, own.variance
-        blocks = running.reshape(2, spec.m_blocks, CHANNELS_PER_WORD).transpose(1, 0, 2)
-        self._put(f"{spec.name}.running", np.ascontiguousarray(blocks))
-
-    def _read_norm(self, spec: LayerSpec) -> Masters:
-        words = self._get(f"{spec.name}.bias", np.int64).reshape(2, -1)[:, :spec.m]
-        (gamma, gamma_v), (beta, beta_v) = (split_master_words(row) for row in words)
-        blocks = self._get(f"{spec.name}.running", np.int64)
-        running = blocks.reshape(spec.m_blocks, 2, CHANNELS_PER_WORD).transpose(1, 0, 2)
-        mean, variance = running.reshape(2, -1)[:, :spec.m].copy()
-        return Masters(gamma, gamma_v, beta, beta_v, mean, variance)
+        return read_weights(self._get, self.plan, range(len(self.plan.specs)), self._frozen)
 
     def snapshot(self) -> dict[str, Array]:
         """Bytes of everything that a training step carries over to the next."""
@@ -383,33 +328,27 @@ class Session:
 
     def _calibrate(self, images: Images, labels: Array) -> int:
         before = self.snapshot()
-        limit = 2 * len(self.plan.specs) + 2
-        runs, trial = 0, self._fresh()
-        while runs < limit:
-            used = trial.exponents(self.plan.batch)
+
+        def run(used: StepExponents) -> Measures:
             params = dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
             self.write_training(images, labels, params)
             self.run(self.training)
-            runs += 1
-            trial = self._fresh(used, self.records(self.training).measures)
-            if trial.exponents(self.plan.batch) == used:
-                break
+            return self.records(self.training).measures
+
+        trial, runs = calibrated(self.policy, self.plan.batch, 2 * len(self.plan.specs) + 2, run)
         self._check_unchanged(before)
         self.policy = trial
         return runs
 
     def calibrate_forward(self, images: Images) -> int:
         """The same for evaluation of a network that was never trained: forward passes only."""
-        limit = len(self.plan.specs) + 2
-        runs, trial = 0, self._fresh()
-        while runs < limit:
-            used = trial.exponents(self.plan.batch, training=False)
+        def run(used: StepExponents) -> Measures:
             self._write_evaluation(images, None, used)
             self.run(self.evaluation)
-            runs += 1
-            trial = self._fresh(used, self.records(self.evaluation).measures)
-            if trial.exponents(self.plan.batch, training=False) == used:
-                break
+            return self.records(self.evaluation).measures
+
+        trial, runs = calibrated(self.policy, self.plan.batch, len(self.plan.specs) + 2, run,
+                                 training=False)
         self.policy = trial
         return runs
 
@@ -542,19 +481,6 @@ class Session:
             for symbol, at, nbytes in symbols:
                 found[symbol] = data[at - first : at - first + nbytes]
         return found
-
-    def _fresh(self, used: StepExponents | None = None, measures: Measures | None = None
-               ) -> ExponentPolicy:
-        """The same weights and input, and no history but ``measures``."""
-        policy = self.policy
-        fresh = ExponentPolicy.start(policy.layers, policy.backward_graph, policy.weight_k,
-                                     policy.input_k)
-        fresh.loss = policy.loss
-        if used is not None and measures is not None:
-            fresh.observe(used, measures)
-            fresh.weight_k = list(policy.weight_k)
-        fresh.w16 = list(policy.w16)
-        return fresh
 
     def _write(self, batch: Batch, labels: Array | None, block: bytes, exponent: int | None = None
                ) -> None:

@@ -140,7 +140,7 @@ class Plan:
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
-              trainable: tuple[Trainable, ...] | None = None) -> Plan:
+              trainable: tuple[Trainable, ...] | None = None, fits: bool = True) -> Plan:
     """Return the plan of a network: tiles, order of descriptors, places in the arena.
 
     Args:
@@ -152,6 +152,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
             bytes per weight.
         trainable: what is trained of each layer
             (:func:`pynq_train.schedule.specs.trainable.select`).
+        fits: the arena must fit the board's memory; False where only parts of it will stand there.
 
     Raises:
         BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
@@ -192,6 +193,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     memory = place(Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
                            split.most),
                    {"train": train, "evaluate": evaluate})
-    check_fits(memory, board.cma_bytes, board.name, batch)
+    if fits:
+        check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
                 trainable, split.most)

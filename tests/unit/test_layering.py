@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "images", "exchange", "eftrain", *MACHINE},
-    "fleet": {"train", "data", "images", *MACHINE},
+    "fleet": {"check", "train", "data", "images", *MACHINE},
     "bench": {"eftrain", *MACHINE},
     "doctor": MACHINE,
     "selftest": {"doctor", *MACHINE},

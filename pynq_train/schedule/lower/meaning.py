@@ -32,6 +32,8 @@ _WORKS = {
     Role.NORM_SUMS: Work.STATISTICS, Role.NORM_COEFFICIENTS: Work.COEFFICIENTS,
     Role.BACKWARD_SUMS: Work.GRADIENT_SUMS, Role.BACKWARD_NORM: Work.GRADIENT_COEFFICIENTS,
     Role.BACKWARD_VECTOR: Work.NODE, Role.UNPOOL: Work.NODE, Role.CONCAT_BARRIER: Work.BARRIER}
+TRAINING, EVALUATION = "train", "evaluate"
+"""Names of the programs of a training step and of an evaluation."""
 _OF_A_NODE = (Work.GRADIENT_SUMS, Work.GRADIENT_COEFFICIENTS, Work.NODE)
 _SUMS_BYTES = 2 * CHANNELS_PER_WORD * WORD_BYTES
 """Bytes of two int64 sums for each channel of a channel block."""
@@ -62,7 +64,7 @@ class Meanings:
 
     Attributes:
         plan: the plan.
-        name: ``train`` or ``evaluate``.
+        name: :data:`EVALUATION`, or any other for a training step or a part of one.
     """
 
     plan: Plan
@@ -99,7 +101,7 @@ class Meanings:
 
     @property
     def _training(self) -> bool:
-        return self.name == "train"
+        return self.name != EVALUATION
 
     def _entry(self, work: Work, descriptor: Descriptor) -> int:
         """Return the index of the step-block entry.

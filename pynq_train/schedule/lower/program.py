@@ -22,7 +22,7 @@ from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
-from pynq_train.schedule.lower.meaning import Meanings
+from pynq_train.schedule.lower.meaning import EVALUATION, TRAINING, Meanings
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.memory.place import ZEROS
@@ -42,7 +42,7 @@ class ProgramImage:
     """One program as bytes; symbols say where in the arena they belong.
 
     Attributes:
-        name: ``train`` or ``evaluate``.
+        name: :data:`TRAINING`, :data:`EVALUATION`, or that of a part of a training step.
         descriptors: what each descriptor does.
         fields: the fields of each descriptor.
         program: bytes of the descriptors, at symbol ``<name>.program``.
@@ -184,16 +184,22 @@ def scratch_addresses(plan: Plan, layer: int) -> LayerAddresses:
 
 def build_training(plan: Plan) -> ProgramImage:
     """Return the program of one training step of a plan."""
-    return _build(plan, "train", plan.train)
+    return build_program(plan, TRAINING, plan.train)
 
 
 def build_evaluation(plan: Plan) -> ProgramImage:
     """Return the program of one evaluation of a plan: no flags, no gradients."""
-    return _build(plan, "evaluate", plan.evaluate)
+    return build_program(plan, EVALUATION, plan.evaluate)
 
 
-def _build(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:
-    """Return the program of ``descriptors`` under the name ``train`` or ``evaluate``."""
+def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:
+    """Return the program of some descriptors of a plan.
+
+    Args:
+        plan: the plan; its arena has regions for a program of this name.
+        name: :data:`EVALUATION`, or any other for a training step or a part of one.
+        descriptors: in program order.
+    """
     waits, meanings = _Waits(_parts(plan)), Meanings(plan, name)
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
@@ -230,14 +236,14 @@ def _parts(plan: Plan) -> dict[str, tuple[str, ...]]:
 def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
     """Return fields and taps of a descriptor; ``waits`` is told what it waits for and produces."""
     if descriptor.role == Role.SOFTMAX:
-        return _softmax(plan, name == "train", waits), ()
+        return _softmax(plan, name != EVALUATION, waits), ()
     if descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
         return _update_bias(plan, descriptor, waits), ()
     if descriptor.role.opcode == Opcode.POOL:
-        return _pool(plan, name == "train", descriptor, waits), ()
+        return _pool(plan, name != EVALUATION, descriptor, waits), ()
     if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM):
-        return _vector(plan, name == "train", descriptor, waits), ()
-    return _conv(plan, name == "train", descriptor, waits)
+        return _vector(plan, name != EVALUATION, descriptor, waits), ()
+    return _conv(plan, name != EVALUATION, descriptor, waits)
 
 
 def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:

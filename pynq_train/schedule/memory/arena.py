@@ -5,8 +5,8 @@ All offsets are in bytes from the arena's beginning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from pynq_train.errors import DoesNotFit, UnknownName
@@ -55,6 +55,55 @@ class MemoryMap:
     def offset(self, symbol: str) -> int:
         """Return the byte offset of a symbol, 0 if there is none."""
         return self[symbol].offset if symbol in self else 0
+
+    def only(self, symbols: Collection[str]) -> MemoryMap:
+        """Return an arena with the regions in which some tensors stand, closed up.
+
+        Args:
+            symbols: the tensors; those that are not here are left out. Whatever shares a region
+                with one of them stays.
+        """
+        wanted = {self.shared.get(symbol, symbol) for symbol in symbols}
+        wanted |= {self._holder(view).symbol for symbol, view in self.views.items()
+                   if symbol in wanted}
+        moved: dict[str, Region] = {}
+        end = 0
+        for region in self:
+            if region.symbol in wanted:
+                moved[region.symbol] = replace(region, offset=end)
+                end = round_up(end + max(region.nbytes, 1), TENSOR_ALIGN_BYTES)
+        views = {}
+        for symbol, view in self.views.items():
+            holder = self._holder(view)
+            if holder.symbol in moved:
+                shift = moved[holder.symbol].offset - holder.offset
+                views[symbol] = replace(view, offset=view.offset + shift)
+        shared = {symbol: region for symbol, region in self.shared.items() if region in moved}
+        return MemoryMap(MappingProxyType(moved), end, MappingProxyType(shared),
+                         MappingProxyType(views))
+
+    def kinds(self, kinds: Collection[str], other: bool = False) -> MemoryMap:
+        """Return an arena with the regions of some kinds, closed up; ``other``: all but these."""
+        return self.only({one.symbol for one in self if (one.kind in kinds) is not other})
+
+    def moved(self, by: int) -> MemoryMap:
+        """Return this arena ``by`` bytes further on."""
+        def moved(spans: Mapping[str, Region]) -> Mapping[str, Region]:
+            return MappingProxyType({symbol: replace(span, offset=span.offset + by)
+                                     for symbol, span in spans.items()})
+
+        return MemoryMap(moved(self.regions), self.nbytes + by, self.shared, moved(self.views))
+
+    def beside(self, other: MemoryMap) -> MemoryMap:
+        """Return one arena with the regions of both, which are disjoint."""
+        return MemoryMap(MappingProxyType({**self.regions, **other.regions}),
+                         max(self.nbytes, other.nbytes),
+                         MappingProxyType({**self.shared, **other.shared}),
+                         MappingProxyType({**self.views, **other.views}))
+
+    def _holder(self, view: Region) -> Region:
+        """Return the region in which a tensor view stands."""
+        return next(one for one in self if one.offset <= view.offset and view.end <= one.end)
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return the bytes of the regions of each kind."""

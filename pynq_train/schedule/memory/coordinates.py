@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pynq_train.hw.commands import DESCRIPTOR_WORDS, PARAM_BYTES, RECORD_WORDS
+from pynq_train.hw.commands import DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, PARAM_BYTES, RECORD_WORDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import MapLayout
@@ -118,9 +118,13 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
                              PARAM_BYTES // WORD_BYTES),
         "input": _map(plan.input_layout),
     }
-    for name, descriptors in (("train", plan.train), ("evaluate", plan.evaluate)):
-        found[f"{name}.program"] = _words("descriptor", len(descriptors), DESCRIPTOR_WORDS)
-        found[f"{name}.records"] = _words("descriptor", len(descriptors), RECORD_WORDS)
+    for region in plan.memory:
+        name = region.symbol.rpartition(".")[0]
+        if region.kind != "program":
+            continue
+        count = region.nbytes // DESCRIPTOR_BYTES
+        found[f"{name}.program"] = _words("descriptor", count, DESCRIPTOR_WORDS)
+        found[f"{name}.records"] = _words("descriptor", count, RECORD_WORDS)
         taps = plan.memory[f"{name}.taps"].nbytes // WORD_BYTES
         found[f"{name}.taps"] = (Axis("tap", taps, WORD_BYTES),)
     for spec in plan.specs:

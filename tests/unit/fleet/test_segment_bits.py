@@ -1,0 +1,76 @@
+"""A network that is cut has the bits of one that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from pynq_train.check.random_nets import random_net
+from pynq_train.fleet.cut import legal_edges
+from pynq_train.fleet.proof import verify_cut
+from pynq_train.graph import (
+    Add,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    GlobalAvgPool,
+    Graph,
+    MaxPool,
+    Relu,
+    zoo,
+)
+
+
+def residual(name: str = "residual") -> Graph:
+    """Return a network with a skip, normalisations, a dropout, a concatenation and pooling."""
+    return Graph.build((3, 8, 8), [
+        Conv(8, 3, 1, 1, False, "conv1"), BatchNorm(name="bn1"), Relu("relu1"),
+        Conv(8, 3, 1, 1, False, "conv2"), BatchNorm(name="bn2"), Relu("relu2"),
+        Conv(8, 3, 1, 1, False, "conv3"), BatchNorm(name="bn3"),
+        Add("add", ("bn3", "relu1")), Relu("relu3"), Dropout(0.25, "drop"),
+        MaxPool(3, 2, name="pool"), Conv(4, 3, 1, 1, name="left"),
+        Conv(8, 1, name="right", inputs=("pool",)), Concat("cat", ("left", "right")),
+        Conv(8, 3, 1, 1, name="conv4"), Relu("relu4"), GlobalAvgPool("mean"),
+        Dense(5, name="dense")], name)
+
+
+@pytest.mark.parametrize(("seed", "edge"), [*enumerate(legal_edges(residual()))])
+def test_one_cut_anywhere_changes_no_bit(seed: int, edge: str) -> None:
+    """Options of many seeds: with and without momentum, both losses, accumulation."""
+    report = verify_cut(residual(), [edge], batch=4, steps=3, seed=seed)
+    assert report.differences == []
+    assert report.compared > 3 * 2000
+
+
+def test_a_cut_everywhere_changes_no_bit() -> None:
+    """As many segments as there can be: some have a single layer, one only a dropout."""
+    after = legal_edges(residual())
+    assert len(after) == 11
+    assert verify_cut(residual(), after, batch=3, steps=3, seed=2).differences == []
+
+
+@pytest.mark.parametrize("trainable", ["last-layer", "bias", "norm", ["conv3", "*.bias"]])
+def test_a_cut_of_a_frozen_network_changes_no_bit(trainable: str | list[str]) -> None:
+    """Segments below the lowest trained layer have no backward half."""
+    report = verify_cut(residual(), ["relu1", "relu3", "cat"], batch=4, steps=2, seed=4,
+                        trainable=trainable)
+    assert report.differences == []
+
+
+def test_a_chain_without_vector_unit_changes_no_bit() -> None:
+    """Maps take turns in two regions where nothing below is trained."""
+    net = zoo.get("digits")
+    for trainable in ("all", "last-layer", ["conv2"]):
+        report = verify_cut(net, ["pool1", "pool2"], batch=8, steps=3, seed=1,
+                            trainable=trainable)
+        assert report.differences == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks_with_random_cuts(seed: int) -> None:
+    """Every edge of a random network where a cut is possible, all at once."""
+    drawn = random_net(seed)
+    report = verify_cut(drawn.graph, legal_edges(drawn.graph), batch=drawn.batch, steps=2,
+                        seed=seed)
+    assert report.differences == []
