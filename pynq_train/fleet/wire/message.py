@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,7 +112,7 @@ def encode(message: Message, most_bytes: int = MOST_BYTES) -> bytes:
                              found=f"{name!r} of {plain.dtype}")
         little = plain.astype(_DTYPES[plain.dtype.name], copy=False)
         listed.append({"name": name, "dtype": plain.dtype.name, "shape": list(plain.shape)})
-        parts.append(memoryview(little.reshape(-1).view(np.uint8)))
+        parts.append(little.reshape(-1).view(np.uint8).data)
     try:
         head = _HEAD.check({"kind": message.kind, "name": message.name, "values": message.values,
                             "session": message.session, "number": message.number,
@@ -197,12 +196,6 @@ def decode(data: bytes, most_bytes: int = MOST_BYTES) -> Message:
                              found=f"{name!r} {list(shape)}") from None
         at += count * dtype.itemsize
     return replace(head.message, arrays=arrays)
-
-
-def shapes(arrays: Mapping[str, Array]) -> str:
-    """Return types and shapes of arrays, for error texts."""
-    return ", ".join(f"{name} {array.dtype}{list(array.shape)}"
-                     for name, array in sorted(arrays.items())) or "no arrays"
 
 
 def _label(message: Message) -> str:
