@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +29,17 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=KINDS)
-def fleet(request: pytest.FixtureRequest, keys: Path) -> Iterator[Fleet]:
-    """A fleet over each transport."""
+@pytest.fixture
+def fleet_of(keys: Path) -> Iterator[Callable[[str], Fleet]]:
+    """Makes fleets over a transport."""
     with contextlib.ExitStack() as stack:
-        yield Fleet(request.param, keys, stack)
+        yield lambda kind: Fleet(kind, keys, stack)
+
+
+@pytest.fixture(params=KINDS)
+def fleet(fleet_of: Callable[[str], Fleet], request: pytest.FixtureRequest) -> Fleet:
+    """A fleet over each transport."""
+    return fleet_of(request.param)
 
 
 @pytest.fixture

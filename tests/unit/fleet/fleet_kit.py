@@ -87,6 +87,13 @@ class Child:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
+        assert until(self._stands), "the process has not stopped"
+
+    def _stands(self) -> bool:
+        """Whether all threads have stopped: the signal takes its time on a busy machine."""
+        states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+                  for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
+        return set(states) == {"T"}
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
