@@ -55,8 +55,7 @@ from pynq_train.train import (
     fit_float,
     schedules,
 )
-
-__version__ = "0.1.0"
+from pynq_train.version import VERSION as __version__
 
 __all__ = [
     "SGD",

@@ -195,3 +195,59 @@ class BoardBusy(PynqTrainError):
     """Another process, or another learner of this one, uses the board."""
 
     exit_code = 9
+
+
+class FleetError(PynqTrainError):
+    """Something went wrong between the members of a fleet."""
+
+    exit_code = 10
+
+
+class BadMessage(FleetError):
+    """A message of a fleet is malformed, damaged, too large, or is no answer to what was asked."""
+
+
+class JoinRefused(FleetError):
+    """A member or a coordinator is not let in: certificate, version or hardware contract."""
+
+    exit_code = 11
+
+
+class MemberLost(FleetError):
+    """A member is dead, hung, or cut off; what it was asked for may have been done or not.
+
+    Attributes:
+        member: its name.
+    """
+
+    exit_code = 12
+
+    def __init__(self, what: str, *, member: str = "", fix: str | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.member = member
+
+
+class Overdue(MemberLost):
+    """A member lives, but has not answered by the deadline."""
+
+
+class MemberBusy(FleetError):
+    """A member's queue is full, or as many questions are under way as one coordinator may have."""
+
+
+class SessionEnded(FleetError):
+    """Another coordinator has taken the member over; its segments are gone."""
+
+
+class MemberFailed(FleetError):
+    """A member has answered with an error of its own.
+
+    Attributes:
+        member: its name.
+        kind: name of the error's class at the member, such as ``DoesNotFit``.
+    """
+
+    def __init__(self, what: str, *, member: str = "", kind: str = "") -> None:
+        super().__init__(what)
+        self.member = member
+        self.kind = kind

@@ -17,6 +17,7 @@ from pynq_train.backends.names import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
 from pynq_train.cli import commands, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
+from pynq_train.cli import fleet as fleets
 from pynq_train.cli import replay as replaying
 from pynq_train.cli.doctor import doctor
 from pynq_train.cli.versus import ENGINES
@@ -97,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     _compile(commands_)
     _doctor(commands_)
     _hwh(commands_)
+    _member(commands_)
+    _fleet(commands_)
     return top
 
 
@@ -288,6 +291,61 @@ def _hwh(to: Any) -> None:
     p.add_argument("--board", default="pynq-z2", choices=sorted(BOARDS), metavar="BOARD",
                    help=f"one of {', '.join(sorted(BOARDS))}")
     p.set_defaults(run=overlay.hwh)
+
+
+def _member(to: Any) -> None:
+    p = to.add_parser("member", help="make this machine's board a member of a fleet")
+    p.add_argument("--board", default=this_machine(), metavar="BOARD",
+                   help=f"one of {', '.join(backend_names())} (default: that of this machine, "
+                   f"here {this_machine()})")
+    p.add_argument("--name", required=True, metavar="NAME", help="as in its certificate")
+    p.add_argument("--listen", default=fleets.LISTEN, metavar="HOST:PORT",
+                   help="where coordinators find it")
+    _links(p)
+    p.add_argument("--unit", action="store_true",
+                   help="print a systemd unit that starts this command, and do nothing else")
+    p.set_defaults(run=fleets.member)
+
+
+def _fleet(to: Any) -> None:
+    p = to.add_parser("fleet", help="members of a fleet: how they are, certificates, links")
+    actions = p.add_subparsers(title="actions", metavar="ACTION", required=True,
+                               parser_class=_Parser)
+    q = actions.add_parser("status", help="show members: board, version, what they do")
+    _members(q)
+    q.add_argument("--json", type=Path, metavar="FILE", help="write what they say as JSON")
+    q.set_defaults(run=fleets.status)
+    q = actions.add_parser("keys", help="make certificates: of the fleet, of its members, and of "
+                           "the machine that commands them")
+    q.add_argument("folder", type=Path, metavar="FOLDER", help="where they go; the authority stays")
+    q.add_argument("names", nargs="*", metavar="NAME", help="names of members")
+    q.add_argument("--coordinator", default=fleets.COORDINATOR, metavar="NAME",
+                   help="name of who commands; made if it has no certificate yet")
+    q.set_defaults(run=fleets.keys)
+    q = actions.add_parser("bench", help="measure latency and bandwidth of the links to members")
+    _members(q)
+    q.add_argument("--rounds", type=_count, default=20, metavar="N", help="messages of each size")
+    q.add_argument("--kbytes", type=_count, default=1024, metavar="N",
+                   help="size of the large messages in KB")
+    q.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    q.set_defaults(run=fleets.bench)
+
+
+def _members(p: argparse.ArgumentParser) -> None:
+    """Add the members that a coordinator calls, and how."""
+    p.add_argument("members", nargs="+", metavar="NAME=HOST:PORT", help="members of the fleet")
+    p.add_argument("--name", default=fleets.COORDINATOR, metavar="NAME",
+                   help="whose certificate this machine has")
+    p.add_argument("--seconds", type=_number, default=5.0, metavar="S",
+                   help="after which a member that does not answer is given up")
+    _links(p)
+
+
+def _links(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--keys", type=Path, required=True, metavar="FOLDER",
+                   help="folder with the certificates, see 'pynq-train fleet keys'")
+    p.add_argument("--transport", choices=fleets.TRANSPORTS, default=fleets.TRANSPORTS[0],
+                   help="tls needs nothing else, zenoh the package eclipse-zenoh; the same for all")
 
 
 def _board(p: argparse.ArgumentParser, default: str) -> None:

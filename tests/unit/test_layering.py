@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "pynq_train"
 # In the order in which data flows: each part may use those above it, and no others.
 COMPILER = {"hw", "fixed", "graph", "layers", "quant", "program", "cycles", "schedule"}
 MACHINE = {*COMPILER, "overlays", "backends", "run"}
-BASE = {"errors", "arrays", "files"}
+BASE = {"errors", "arrays", "files", "version"}
 """Parts that all may use; they use each other alone."""
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
     "files": set(),
+    "version": set(),
     "hw": set(),
     "fixed": set(),
     "graph": {"fixed"},
