@@ -5,30 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import pynq_train as pt
 from pynq_train.run import journal as module
-from pynq_train.run.journal import MOST_BYTES, MOST_STEPS, Journal, Step, spans_of
+from pynq_train.run.frame import Frame
+from pynq_train.run.journal import MOST_STEPS, Journal, spans_of
 from pynq_train.schedule.memory.arena import Allocator
 
-SHAPE = (2, 1, 3, 3, 4)
 WEIGHTS = {"conv.wv": np.arange(8, dtype=np.uint8)}
+PLAN = pt.Learner("digits", batch=2).plan
 
 
-def step(journal: Journal, shape: tuple[int, ...] = SHAPE) -> Step:
-    """A step whose images stand in an array of the journal's."""
-    return Step(journal.room(shape), np.zeros(2, np.int64), np.zeros(4, np.int64))
-
-
-def take(journal: Journal, count: int, shape: tuple[int, ...] = SHAPE) -> list[Step]:
+def take(journal: Journal, count: int) -> list[Frame]:
     """Take steps that end well; return them."""
-    steps = [step(journal, shape) for _ in range(count)]
+    steps = [journal.frame() for _ in range(count)]
     for one in steps:
-        with journal.writing(one):
-            pass
+        journal.add(one)
     return steps
 
 
 def test_weights_are_read_before_the_first_step_and_every_few() -> None:
-    journal = Journal()
+    journal = Journal(PLAN)
     assert journal.full and not journal.saved and not journal.steps
     journal.begin(WEIGHTS)
     assert not journal.full
@@ -42,15 +38,16 @@ def test_weights_are_read_before_the_first_step_and_every_few() -> None:
     assert journal.full and not journal.saved
 
 
-@pytest.mark.parametrize(("nbytes", "count"), [
-    (MOST_BYTES, 1), (2 * MOST_BYTES, 1), (MOST_BYTES - 2, 2), (MOST_BYTES // 4, 4)])
-def test_of_large_images_few_are_kept(nbytes: int, count: int) -> None:
+@pytest.mark.parametrize(("images", "count"), [(1, 1), (2, 1), (1.5, 1), (0.9, 2), (0.25, 4)])
+def test_of_large_images_few_are_kept(images: float, count: int, monkeypatch: pytest.MonkeyPatch
+                                      ) -> None:
     """Images of at least MOST_BYTES in all, but one step whatever it takes."""
-    journal = Journal()
+    journal = Journal(PLAN)
+    monkeypatch.setattr(module, "MOST_BYTES", int(journal.frame().codes.nbytes / images))
     journal.begin(WEIGHTS)
     for _ in range(count):
         assert not journal.full
-        take(journal, 1, (nbytes // 2,))
+        take(journal, 1)
     assert journal.full
 
 
@@ -60,20 +57,19 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_memory_of_old_steps_is_used_again() -> None:
-    journal = Journal()
+    journal = Journal(PLAN)
     journal.begin(WEIGHTS)
     old = take(journal, 2)
-    assert all(one is not journal.room(SHAPE) for one in (old[0].codes, old[1].codes))
+    assert all(journal.frame() is not one for one in old)
     journal.begin(WEIGHTS)
-    again = [journal.room(SHAPE) for _ in range(3)]
-    assert {id(codes) for codes in again} > {id(one.codes) for one in old}
-    assert all(codes.shape == SHAPE and codes.dtype == np.int16 for codes in again)
+    again = [journal.frame() for _ in range(3)]
+    assert set(map(id, again)) > set(map(id, old))
     journal.give_back(again[0])
-    assert journal.room(SHAPE) is again[0]
+    assert journal.frame() is again[0]
 
 
 def test_steps_that_a_mark_needs_are_not_overwritten() -> None:
-    journal = Journal()
+    journal = Journal(PLAN)
     journal.begin(WEIGHTS)
     first, = take(journal, 1)
     mark = journal.mark()
@@ -81,18 +77,18 @@ def test_steps_that_a_mark_needs_are_not_overwritten() -> None:
     take(journal, 1)
     later = {"conv.wv": np.zeros(8, np.uint8)}
     journal.begin(later)
-    assert journal.room(SHAPE) is not first.codes and journal.saved is later
+    assert journal.frame() is not first and journal.saved is later
     journal.back_to(mark)
     assert journal.saved is WEIGHTS and journal.steps == [first]
     take(journal, 1)
     assert mark.steps == (first,), "steps behind a mark are none of it"
     journal.release(mark)
     journal.begin(WEIGHTS)
-    assert any(journal.room(SHAPE) is first.codes for _ in range(2))
+    assert any(journal.frame() is first for _ in range(2))
 
 
 def test_of_several_marks_each_is_released_by_itself() -> None:
-    journal = Journal()
+    journal = Journal(PLAN)
     journal.begin(WEIGHTS)
     outer = journal.mark()
     old, = take(journal, 1)
@@ -100,30 +96,35 @@ def test_of_several_marks_each_is_released_by_itself() -> None:
     assert (len(outer.steps), len(inner.steps)) == (0, 1)
     journal.release(outer)
     journal.begin(WEIGHTS)
-    assert journal.room(SHAPE) is not old.codes, "the inner mark is there still"
-
-
-def test_behind_a_failed_step_nothing_is_known() -> None:
-    journal = Journal()
-    journal.begin(WEIGHTS)
-    take(journal, 2)
-    with pytest.raises(KeyboardInterrupt), journal.writing(step(journal)):
-        raise KeyboardInterrupt
-    assert not journal.saved and not journal.steps and journal.full
+    assert journal.frame() is not old, "the inner mark is there still"
 
 
 def test_without_weights_no_step_is_kept() -> None:
     """A step's images go back at once: nobody could do it again."""
-    journal = Journal()
+    journal = Journal(PLAN)
     one, = take(journal, 1)
-    assert not journal.steps and journal.room(SHAPE) is one.codes
+    assert not journal.steps and journal.frame() is one
 
 
 def test_a_step_names_what_it_writes() -> None:
-    one = Step(np.ones(SHAPE, np.int16), np.array([3, 4]), np.array([5]))
-    assert [symbol for symbol, _ in one.written] == ["input", "labels", "step_block"]
-    assert [data is own for (_, data), own in zip(one.written, (one.codes, one.labels, one.block))
-            ] == [True] * 3
+    """Block, labels and images, each where the arena has it."""
+    one, memory = Frame(PLAN), PLAN.memory
+    one.block[:] = 5
+    one.set_labels(np.array([3]))
+    one.codes[:] = 7
+
+    def part(name: str, dtype: type) -> list[int]:
+        arena = np.zeros(memory.nbytes, np.uint8)
+        for symbol, data in one.written:
+            at = memory[symbol].offset
+            arena[at:at + len(data)] = data
+        at = memory[name].offset
+        return list(np.unique(arena[at:at + memory[name].nbytes].view(dtype)))
+
+    assert part("step_block", np.int64) == [5] and part("input", np.int16) == [7]
+    assert part("labels", np.int64) == [0, 3]
+    one.set_labels(None)
+    assert part("labels", np.int64) == [0]
 
 
 def test_neighbours_are_read_at_once() -> None:

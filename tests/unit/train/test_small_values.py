@@ -22,8 +22,8 @@ def scaled(name: str, factor: float) -> pt.Model:
 @pytest.mark.parametrize("name", ["conv1", "dense1"])
 def test_weights_that_are_too_small(name: str) -> None:
     model = scaled(name, 2.0**-18)
-    with pytest.warns(ModelWarning, match=f"at least 1.53e-05, found .*e-0[67] in {name}: the engine "
-                      "reads weights in steps of 4.77e-07"):
+    with pytest.warns(ModelWarning, match=f"at least 1.53e-05, found .*e-0[67] in {name}: the "
+                      "engine reads weights in steps of 4.77e-07"):
         learner = pt.Learner(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
