@@ -292,8 +292,18 @@ def test_python_m_is_the_command(tmp_path: Path) -> None:
 
 
 def subparsers() -> dict[str, argparse.ArgumentParser]:
-    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
+    """All commands by name, those of a command of several (``fleet keys``) too."""
+    found: dict[str, argparse.ArgumentParser] = {}
+
+    def add(prefix: str, one: argparse.ArgumentParser) -> None:
+        groups = [a for a in one._actions if isinstance(a, argparse._SubParsersAction)]
+        if not groups:
+            found[prefix] = one
+        for name, below in (groups[0].choices.items() if groups else ()):
+            add(f"{prefix} {name}".strip(), below)
+
+    add("", parser())
+    return found
 
 
 @pytest.mark.parametrize("command", sorted(subparsers()))

@@ -206,7 +206,7 @@ def test_calibration_ends_in_any_case(session: Session, labelled: bool,
         fresh.feature[0].append(len(calls) % 2)
         return fresh
 
-    monkeypatch.setattr(session, "_fresh", restless)
+    monkeypatch.setattr("pynq_train.run.calibration.fresh", restless)
     runs: list[RunRequest] = []
     run = session.backend.run
 
