@@ -21,6 +21,7 @@ from pynq_train.data import load_data, load_digits, load_npy, load_npz
 from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.files import path_text
+from pynq_train.fleet.boards import Boards, split
 from pynq_train.graph import (
     Add,
     AvgPool,
@@ -63,6 +64,7 @@ __all__ = [
     "Add",
     "AvgPool",
     "BatchNorm",
+    "Boards",
     "Concat",
     "Conv",
     "DataWarning",
@@ -102,13 +104,15 @@ __all__ = [
     "pad_images",
     "prepare_images",
     "schedules",
+    "split",
     "verify",
     "zoo",
 ]
 
 
 @overload
-def load(path: str | os.PathLike[str], *, board: str, batch: int | None = None,
+def load(path: str | os.PathLike[str], *, board: str | Boards,
+         batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
@@ -121,7 +125,8 @@ def load(path: str | os.PathLike[str], *, batch: int | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
          std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model: ...
-def load(path: str | os.PathLike[str], *, board: str | None = None, batch: int | None = None,
+def load(path: str | os.PathLike[str], *, board: str | Boards | None = None,
+         batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,

@@ -121,7 +121,7 @@ def verify(options: argparse.Namespace) -> int:
     coverage = Coverage()
     show = tqdm(total=None, unit="descriptor", desc="verify", dynamic_ncols=True)
     with show as bar:
-        for graph, batch, seed, trainable in _cases(options):
+        for graph, batch, seed, trainable in cases(options):
             report = pt.verify(graph, batch=batch, steps=options.steps, board=options.board,
                                seed=seed, progress=bar.update, stalls=options.stalls,
                                trainable=trainable)
@@ -279,11 +279,21 @@ def _default_out(model: str) -> Path:
 
 def parse_trainable(text: str) -> TrainableChoice:
     """Return what is trainable, from a keyword, or names and patterns with commas between."""
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = names_of(text)
     return parts if len(parts) > 1 else parts[0] if parts else text
 
 
-def _cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, TrainableChoice]]:
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the names of a list with commas between."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, TrainableChoice]]:
+    """Yield network, mini-batch, seed and what is trained of each run of a verification.
+
+    Raises:
+        UnknownName: no such network.
+    """
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.backends.names import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
-from pynq_train.cli import commands, demo, figures, overlay
+from pynq_train.cli import commands, cutting, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
 from pynq_train.cli import fleet as fleets
 from pynq_train.cli import replay as replaying
@@ -255,10 +255,14 @@ def _verify(to: Any) -> None:
     p.add_argument("--seeds", type=_count, default=1, metavar="N",
                    help="seeds to run, from --seed up")
     _trainable(p, "all; random: drawn, often all")
+    p.add_argument("--cut", metavar="EDGES", help="compare the network, cut after these "
+                   "operations (names with commas between, or 'random') with the whole on golden; "
+                   "--board then runs one segment, the others golden, or names with commas "
+                   "between are one for each segment")
     p.add_argument("--stalls", type=_number, default=0.0, metavar="P",
                    help="probability of random memory stalls (virtual boards)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
-    p.set_defaults(run=commands.verify)
+    p.set_defaults(run=cutting.verify)
 
 
 def _compile(to: Any) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import open_backend
 from pynq_train.backends.names import GOLDEN, board_of
+from pynq_train.check.draw import Draw
 from pynq_train.check.options import Options
 from pynq_train.errors import BadInput
 from pynq_train.fleet.build import SegmentPlans
-from pynq_train.fleet.cut import Cut
+from pynq_train.fleet.cut import Cut, legal_edges
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
@@ -30,6 +31,8 @@ from pynq_train.schedule.specs.trainable import TrainableChoice, describe_traina
 
 _STREAM = 0xC7
 """Stream of random numbers of images and labels."""
+_CUTS = 0xC8
+"""Stream of random cuts; the next one draws the segment that is not on golden."""
 
 
 @dataclass
@@ -124,6 +127,23 @@ def verify_cut(graph: Graph, after: Sequence[str], *, boards: str | Sequence[str
                            fill_seed=(seed + 1) & 0xFFFF_FFFF)
         _compare(whole, parts, report, progress or (lambda _: None))
     return report
+
+
+def random_cut(graph: Graph, seed: int, most: int = 4) -> tuple[str, ...]:
+    """Return edges for a cut into 2 to ``most`` segments, drawn by a seed.
+
+    A network with fewer edges where a cut is possible is cut at all of them.
+    """
+    edges, draw = list(legal_edges(graph)), Draw(seed, _CUTS)
+    count = min(draw.between(1, most - 1), len(edges))
+    return tuple(edges.pop(draw.below(len(edges))) for _ in range(count))
+
+
+def boards_with_one(board: str, segments: int, seed: int) -> tuple[str, ...]:
+    """Return golden for all segments but one, which a seed draws; that one is on ``board``."""
+    names = [GOLDEN] * segments
+    names[Draw(seed, _CUTS + 1).below(segments)] = board
+    return tuple(names)
 
 
 def _compare(whole: Trainer, parts: Trainer, report: CutReport, progress: Callable[[int], None]

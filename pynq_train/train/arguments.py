@@ -12,14 +12,21 @@ from pynq_train.files import path_text
 from pynq_train.graph import LayerParams
 from pynq_train.graph.image_format import ImageFormat
 from pynq_train.train.loop import Saving
+from pynq_train.train.planning import Place
 from pynq_train.train.schedules import whole
 
 
-def check_board(board: Any, normalise: Any) -> tuple[str, bool]:
-    """Return the name of a board and whether to normalise; BadInput for other types."""
-    if not isinstance(board, str):
+def check_board(board: Any, normalise: Any) -> tuple[str, Place | None, bool]:
+    """Return the name of a board or place, the place, and whether to normalise.
+
+    BadInput for other types.
+    """
+    normalise = flag("normalise", normalise)
+    if isinstance(board, str):
+        return board, None, normalise
+    if not callable(getattr(board, "planned", None)):
         raise BadInput("board", expected="a name such as 'golden'", found=repr(board)[:80])
-    return board, flag("normalise", normalise)
+    return board.name, board, normalise
 
 
 def check_count(images: int, batch: int, accumulate: int) -> None:

@@ -59,7 +59,7 @@ from pynq_train.train.images import (
 )
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
-from pynq_train.train.planning import Planned, Training
+from pynq_train.train.planning import Closable, Place, Training, planned
 from pynq_train.train.report import write_report
 from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
@@ -77,8 +77,9 @@ class Learner:
     Args:
         model: a :class:`~pynq_train.graph.Graph`, a :class:`~pynq_train.graph.Model` (it begins
             with the model's weights), or the name of a network of the zoo.
-        board: ``golden`` (NumPy), ``virtual:pynq-z2`` (the simulated board), ``pynq-z2``, or
-            ``hls-csim`` (the EF-Train kernel, float32 and plain SGD).
+        board: ``golden`` (NumPy), ``virtual:pynq-z2`` (the simulated board), ``pynq-z2``,
+            ``hls-csim`` (the EF-Train kernel, float32 and plain SGD), or several boards at once
+            (:class:`~pynq_train.fleet.boards.Boards`).
         optimizer: SGD with its schedule.
         batch: images of a mini-batch.
         seed: names the initial weights and the order of the images.
@@ -108,7 +109,7 @@ class Learner:
         DoesNotFit: the network with this batch is too large for the board.
     """
 
-    def __init__(self, model: Graph | Model | str, *, board: str = "golden",
+    def __init__(self, model: Graph | Model | str, *, board: str | Place = "golden",
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
                  normalise: bool = False, trainable: TrainableChoice = "all",
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
@@ -132,7 +133,8 @@ class Learner:
                            fix="use pynq_train.load() for a saved learner")
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
         accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
-        self.board, self._normalise = check_board(board, normalise)
+        self.board, place, self._normalise = check_board(board, normalise)
+        self._place = place
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
@@ -146,11 +148,11 @@ class Learner:
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
-        self._planned = Planned(Training(
-            self._layers, self.graph.name, board_of(self.board), plain(batch), self.trainable,
-            self.optimizer.momentum > 0 or accumulate > 1,
+        self._planned = planned(Training(
+            self._layers, self.graph.name, board_of(self.board) if place is None else place.board,
+            plain(batch), self.trainable, self.optimizer.momentum > 0 or accumulate > 1,
             Loss(loss, plain(label_smoothing), self.graph.classes)),
-            None if _saved is None else _saved.compiled)
+            None if _saved is None else _saved.compiled, self.graph, place)
         self._plan = self._planned.plan
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         if _saved is None:
@@ -159,7 +161,7 @@ class Learner:
         else:
             self._masters = dict(_saved.masters)
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
-        self._backend: Backend | None = None
+        self._backend: Closable | None = None
         self._trainer: Trainer | None = None
 
     def __repr__(self) -> str:
@@ -442,7 +444,7 @@ class Learner:
         write_report(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, board: str = "golden",
+    def load(cls, path: str | os.PathLike[str], *, board: str | Place = "golden",
              batch: int | None = None, optimizer: SGD | None = None,
              trainable: TrainableChoice | None = None, loss: str | None = None,
              label_smoothing: float | None = None, accumulate: int | None = None,
@@ -513,10 +515,10 @@ class Learner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy; it opens the board by itself when it is needed."""
         own = dict(state)
-        planned, policy = own.pop("planned"), own.pop("policy")
+        kept, policy = own.pop("planned"), own.pop("policy")
         self.__dict__.update(own)
         self._layers = fuse(self.graph)
-        self._planned = Planned.again(self._layers, planned)
+        self._planned = planned(kept[0], kept[1], self.graph, self._place)
         self._plan, self._trainer, self._backend = self._planned.plan, None, None
         self._take_policy(policy)
 
@@ -535,6 +537,9 @@ class Learner:
         self._policy.loss = self._plan.loss
 
     def _open(self) -> Trainer:
+        opened = None if self._trainer else self._planned.open(self._masters, self._policy)
+        if opened is not None:
+            self._trainer, self._backend = opened
         if self._trainer is None and self.board == HLS_CSIM:
             self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
         if self._trainer is None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
-from pynq_train.layers.fuse import FusedLayer
-from pynq_train.quant import Loss
+from pynq_train.layers.fuse import FusedLayer, fuse
+from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.run.masters import Masters
+from pynq_train.run.trainer import Trainer
 from pynq_train.schedule.compiled import Programs, build_programs, fitting, to_saved
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.specs.trainable import TrainableChoice, select
+from pynq_train.schedule.specs.trainable import Trainable, TrainableChoice, select
 from pynq_train.train.checkpoint import Compiled
 
 
@@ -35,6 +40,11 @@ class Training:
     momentum: bool
     loss: Loss
 
+    @property
+    def chosen(self) -> tuple[Trainable, ...]:
+        """What is trained of each layer."""
+        return select(self.layers, self.trainable)
+
     def plan(self) -> Plan:
         """Return a new plan.
 
@@ -42,8 +52,55 @@ class Training:
             DoesNotFit: the network with this mini-batch is too large for the board.
         """
         plan = make_plan(self.layers, self.batch, self.board, momentum=self.momentum,
-                         trainable=select(self.layers, self.trainable))
+                         trainable=self.chosen)
         return replace(plan, loss=self.loss)
+
+
+def planned(training: Training, compiled: Compiled | None, graph: Graph, place: Place | None
+            ) -> Planned:
+    """Return the plan of a training, at a place or on one board.
+
+    Args:
+        training: what the plan is of; without layers they are those of the graph.
+        compiled: what a file holds of it; of no use at a place.
+        graph: the network.
+        place: where it is trained, None: on the training's board.
+
+    Raises:
+        PynqTrainError: the network cannot be trained there; the text says why.
+    """
+    if not training.layers:
+        training = replace(training, layers=fuse(graph))
+    return Planned(training, compiled) if place is None else place.planned(graph, training)
+
+
+class Closable(Protocol):
+    """Something that is open."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+class Place(Protocol):
+    """Where a network is trained, if that is not one board: several boards at once.
+
+    It is a plain value, which a copy of a learner shares.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a checkpoint and messages call it."""
+
+    @property
+    def board(self) -> Board:
+        """The board for which the whole network is planned; it need not fit there."""
+
+    def planned(self, graph: Graph, training: Training) -> Planned:
+        """Return the plan of a training there.
+
+        Raises:
+            PynqTrainError: the network cannot be trained there; the text says why.
+        """
 
 
 class Planned:
@@ -72,7 +129,7 @@ class Planned:
         self.compiled = compiled
         if compiled is not None:
             found = fitting(compiled, training.layers, training.board, training.name, (
-                training.batch, training.momentum, select(training.layers, training.trainable),
+                training.batch, training.momentum, training.chosen,
                 training.loss.mse))
             if found is not None:
                 self.plan, self.programs = replace(found[0], loss=training.loss), found[1]
@@ -87,6 +144,12 @@ class Planned:
             self._whole = self.training.plan()
         return self._whole
 
+    def open(self, masters: Mapping[str, Masters], policy: ExponentPolicy
+             ) -> tuple[Trainer, Closable] | None:
+        """Return an open trainer and what is closed behind it; None: the learner opens its board.
+        """
+        return None
+
     def compile(self) -> None:
         """Make the programs that the next file holds."""
         self.compiled = to_saved(self.whole, build_programs(self.whole))
@@ -94,9 +157,3 @@ class Planned:
     def kept(self) -> tuple[Training, Compiled | None]:
         """Return what a copy or a pickle holds: what was asked for, not what was made."""
         return replace(self.training, layers=()), self.compiled
-
-    @classmethod
-    def again(cls, layers: tuple[FusedLayer, ...], kept: tuple[Training, Compiled | None]
-              ) -> Planned:
-        """Make from :meth:`kept`, and the network's layers, what was there."""
-        return cls(replace(kept[0], layers=layers), kept[1])

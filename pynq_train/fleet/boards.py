@@ -1,0 +1,146 @@
+"""Several boards as the place where a learner trains one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from pynq_train.backends.names import GOLDEN, board_of
+from pynq_train.errors import BadInput
+from pynq_train.fleet.build import SegmentPlans
+from pynq_train.fleet.cut import Cut
+from pynq_train.fleet.pipeline import Pipeline
+from pynq_train.fleet.segment import Stage
+from pynq_train.graph import Graph, Model
+from pynq_train.hw.boards import Board
+from pynq_train.quant import ExponentPolicy
+from pynq_train.run.masters import Masters
+from pynq_train.train.learner import Learner
+from pynq_train.train.planning import Planned, Training
+
+
+@dataclass(frozen=True)
+class Boards:
+    """Boards of this machine, each for a segment of the network.
+
+    It is what ``board=`` of a learner takes: ``Learner(net, board=Boards(["relu3"], "golden"))``.
+
+    Attributes:
+        after: operations behind which the network is cut.
+        boards: backend of each segment, in order; one name stands for all.
+    """
+
+    after: tuple[str, ...]
+    boards: str | tuple[str, ...] = GOLDEN
+
+    @property
+    def name(self) -> str:
+        """The names of the boards."""
+        return self.boards if isinstance(self.boards, str) else "+".join(self.boards)
+
+    @property
+    def board(self) -> Board:
+        """The first segment's board."""
+        return board_of(self.boards if isinstance(self.boards, str) else self.boards[0])
+
+    def planned(self, graph: Graph, training: Training) -> Planned:
+        """Return the plan of a training on these boards.
+
+        Raises:
+            UnknownName, BadInput: the network cannot be cut there, or there are not as many boards
+                as segments.
+            DoesNotFit: a segment is too large for its board.
+        """
+        return CutPlanned(Cut.of(graph, self.after), self.boards, training)
+
+
+class CutPlanned(Planned):
+    """The plan of a training whose network is cut.
+
+    Args:
+        cut: the network and where it is cut.
+        boards: backend of each segment; one name stands for all.
+        training: what the plan is of.
+
+    Attributes:
+        segments: plans of the segments.
+
+    Raises:
+        BadInput, DoesNotFit: as :meth:`Boards.planned`.
+    """
+
+    def __init__(self, cut: Cut, boards: str | Sequence[str], training: Training) -> None:
+        self.training, self.compiled, self.programs = training, None, None
+        self.segments = SegmentPlans.of(cut, boards, training.batch, momentum=training.momentum,
+                                        trainable=training.chosen, loss=training.loss)
+        self.plan = self._whole = self.segments.whole
+
+    def open(self, masters: Mapping[str, Masters], policy: ExponentPolicy
+             ) -> tuple[Pipeline, ExitStack]:
+        """Return the segments on open backends, and what closes these."""
+        with ExitStack() as stack:
+            pipeline = self.segments.open(stack, masters, policy)
+            return pipeline, stack.pop_all()
+
+    def compile(self) -> None:
+        """Refuse: a file holds programs of one board.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput("compile of a network in segments", expected="a learner on one board",
+                       found=f"{self.segments.parts[0].cut.count} segments",
+                       fix="leave it out: each segment is planned where it is opened")
+
+
+class SplitLearner(Learner):
+    """A learner whose network is cut over several boards; :func:`split` makes one.
+
+    It trains, evaluates, saves and loads as any other, with the bits of one board.
+    """
+
+    @property
+    def cut(self) -> Cut:
+        """Where the network is cut."""
+        return self._cut_plan.segments.parts[0].cut
+
+    @property
+    def segments(self) -> tuple[Stage, ...]:
+        """The segments, open, in order."""
+        trainer = self._open()
+        assert isinstance(trainer, Pipeline)
+        return trainer.stages
+
+    @property
+    def _cut_plan(self) -> CutPlanned:
+        assert isinstance(self._planned, CutPlanned)
+        return self._planned
+
+
+def split(model: Graph | Model | str, after: Sequence[str], *,
+          boards: str | Sequence[str] = GOLDEN, **options: Any) -> SplitLearner:
+    """Return a learner whose network is cut into segments, each on a board of its own.
+
+    Cutting changes no bit: weights, momentum and exponents are those of one board.
+
+    Args:
+        model: the network, as for :class:`~pynq_train.train.Learner`.
+        after: names of the operations behind which it is cut, in any order. A cut inside a
+            residual block carries both maps.
+        boards: backend of each segment, in order; one name stands for all.
+        options: those of a learner, but ``board``.
+
+    Raises:
+        UnknownName: no such network, operation or board; the text lists them.
+        BadInput: the network cannot be cut there; the text says why and where it can; or there are
+            not as many boards as segments.
+        DoesNotFit: a segment is too large for its board.
+    """
+    if isinstance(after, str):
+        raise BadInput("after", expected="a list of names of operations", found=repr(after)[:80],
+                       fix=f"use after=[{after!r}]")
+    if not isinstance(boards, str):
+        boards = tuple(boards)
+    return SplitLearner(model, board=Boards(tuple(after), boards), **options)
