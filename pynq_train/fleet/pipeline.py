@@ -253,7 +253,7 @@ class Pipeline:
         order = self.parts[::-1] if half == BACKWARD else self.parts
         for part in order:
             reads = [one.symbol for one in part.incoming(half)]
-            if part.first and half != BACKWARD:
+            if part.reads_images(half):
                 reads.append(INPUT)
             makes = {one.symbol: one for one in part.outgoing(half)}
             if part.last and half == EVALUATION:

@@ -189,7 +189,7 @@ class Segment:
             raise BadInput(f"{self.name}: slot", expected=f"0..{slots - 1}", found=request.slot)
         plan, program = part.slots[request.slot], self._programs[request.slot].get(half)
         reads = list(part.incoming(half))
-        if part.first and half != BACKWARD:
+        if part.reads_images(half):
             reads.append(Carried(INPUT, -1, "map", -1, frozenset()))
         for one in reads:
             self._write_map(plan, one, request.maps.get(one.symbol))

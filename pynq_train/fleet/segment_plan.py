@@ -87,10 +87,12 @@ class SegmentPlan:
         """Positions of the segment's layers."""
         return self.cut.layers_of(self.number)
 
-    @property
-    def first(self) -> bool:
-        """Whether any layer of the segment reads the images."""
-        return _reads_images(self.plan, self.layers)
+    def reads_images(self, half: str) -> bool:
+        """Return whether a program reads the images; an evaluation reads past dropouts.
+
+        ``half``: one of :data:`HALVES`. What a backward half reads of them is there already.
+        """
+        return half != BACKWARD and _reads_images(self.plan, self.layers, half)
 
     @property
     def last(self) -> bool:
@@ -129,8 +131,9 @@ class SegmentPlan:
         return estimate(self.plan, self.descriptors[name])
 
 
-def _reads_images(plan: Plan, layers: Iterable[int]) -> bool:
-    return any(place < 0 for at in layers for place in plan.sources[at])
+def _reads_images(plan: Plan, layers: Iterable[int], half: str) -> bool:
+    sources = plan.evaluation_sources if half == EVALUATION else plan.sources
+    return any(place < 0 for at in layers for place in sources[at])
 
 
 def _symbols(whole: Plan, cut: Cut, routes: Routes, number: int) -> set[str]:
@@ -144,7 +147,7 @@ def _symbols(whole: Plan, cut: Cut, routes: Routes, number: int) -> set[str]:
                                            *routes.outgoing(half, number))}
     symbols |= {node.target for node, own in zip(whole.backward_graph.nodes, routes.nodes)
                 if own == number}
-    if _reads_images(whole, cut.layers_of(number)):
+    if any(_reads_images(whole, cut.layers_of(number), half) for half in HALVES):
         symbols.add("input")
     if number == cut.count - 1:
         symbols |= {"labels", "logits", DLOGITS}

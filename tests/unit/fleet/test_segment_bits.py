@@ -74,3 +74,11 @@ def test_random_networks_with_random_cuts(seed: int) -> None:
     report = verify_cut(drawn.graph, legal_edges(drawn.graph), batch=drawn.batch, steps=2,
                         seed=seed)
     assert report.differences == []
+
+
+def test_a_dropout_of_the_images_alone_in_a_segment() -> None:
+    """In training it makes what the next segment reads; an evaluation reads the images there."""
+    net = Graph.build((3, 8, 8), [
+        Dropout(0.5, "drop"), Conv(8, 3, 1, 1, name="conv1"), Relu("relu1"),
+        Dense(5, name="dense")], "dropped")
+    assert verify_cut(net, ["drop"], batch=4, steps=2, seed=0).differences == []
