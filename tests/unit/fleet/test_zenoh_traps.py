@@ -160,7 +160,7 @@ def test_the_certificates_name_is_compared(fleet: Fleet, monkeypatch: pytest.Mon
     monkeypatch.setattr(zenoh_session, "probe", lambda *arguments, **options: None)
     transport = fleet.transport("b1")
     listener = transport.listen("b0", free_address(), lambda data, answer: answer(data))
-    with pytest.raises(JoinRefused, match="of member .b0.: expected its name, found b1"):
+    with pytest.raises(JoinRefused, match="expected its name, found b1"):
         fleet.transport("coordinator").connect("b0", listener.address)
     with pytest.raises(MemberLost, match="no member of this name listens there"):
         fleet.transport("coordinator").connect("b2", listener.address)
