@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import threading
 import time
 from typing import Any
@@ -32,6 +31,7 @@ _CHANNEL = 2
 """Requests that zenoh holds for a member that takes them at once, and replies for a caller."""
 _PREFIX = "pynq_train"
 _HELLO_S = 2.0
+_ATTEMPT_S = 1.0
 _TRY_S = 0.05
 
 
@@ -84,15 +84,10 @@ class ZenohTransport:
         probe(self._credentials, name, address, seconds)
         settings = self._settings("client")
         settings["connect/endpoints"] = [f"tls/{address}"]
-        settings["connect/timeout_ms"] = max(1, math.ceil(1000 * seconds))
         settings["connect/exit_on_failure"] = True
         settings["transport/link/tls/connect_certificate"] = str(self._credentials.certificate)
         settings["transport/link/tls/connect_private_key"] = str(self._credentials.key)
-        try:
-            session = self._session(settings)
-        except self._zenoh.ZError as error:
-            probe(self._credentials, name, address, seconds, listen_s=_HELLO_S)
-            raise lost(name, _short(error)) from None
+        session = self._opened(settings, name, address, seconds)
         try:
             connection = _Connection(self._zenoh, session, name)
         except BaseException:
@@ -100,6 +95,27 @@ class ZenohTransport:
             raise
         self._open.append(connection)
         return connection
+
+    def _opened(self, settings: dict[str, Any], name: str, address: str, seconds: float) -> Any:
+        """Return the session of a connection.
+
+        Zenoh tries until its time is over, also where it is refused: it gets little at a time, and
+        ssl is asked in between.
+
+        Raises:
+            MemberLost: there is no connection within ``seconds``.
+            JoinRefused: the member refuses this side's certificate.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            left = max(_ATTEMPT_S, end - time.monotonic())
+            settings["connect/timeout_ms"] = round(1000 * min(left, _ATTEMPT_S))
+            try:
+                return self._session(settings)
+            except self._zenoh.ZError as error:
+                probe(self._credentials, name, address, _ATTEMPT_S, listen_s=_ATTEMPT_S)
+                if time.monotonic() > end:
+                    raise lost(name, _short(error)) from None
 
     def _settings(self, mode: str) -> dict[str, Any]:
         """Return what both sides have in common."""
