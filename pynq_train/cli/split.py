@@ -14,9 +14,11 @@ from pynq_train.cli.figures import engine_board
 from pynq_train.errors import BadInput
 from pynq_train.fleet.link import Link
 from pynq_train.fleet.power import GACOIN, Power
+from pynq_train.fleet.simulation.pipeline import Failures, Pipeline
+from pynq_train.fleet.simulation.simulate import MOST_BOARDS, need_simpy, simulate
 from pynq_train.fleet.splits import paper
 from pynq_train.fleet.splits.picture import draw_splits, need_matplotlib
-from pynq_train.fleet.splits.report import Accuracies, make_report
+from pynq_train.fleet.splits.report import Accuracies, Report, make_report
 from pynq_train.fleet.splits.search import OBJECTIVES, Searcher
 from pynq_train.fleet.splits.split import Setting
 from pynq_train.hw.boards import BOARDS, Board
@@ -25,6 +27,8 @@ from pynq_train.layers import fuse
 DEVICES = 2
 LINK = "100mbit"
 JOULES_PER_WH = 3600.0
+NOTICE_S, REPAIR_S = 2.0, 60.0
+"""Simulated seconds until a dead board is noticed, and until its pipeline runs again."""
 
 
 def add_options(p: argparse.ArgumentParser, count: Callable[[str], int],
@@ -66,6 +70,17 @@ def add_options(p: argparse.ArgumentParser, count: Callable[[str], int],
                    help="accuracy of the network, 0 to 1, for the column P")
     p.add_argument("--split-accuracy", type=number, metavar="A",
                    help="accuracy of the network with branches")
+    p.add_argument("--simulate", type=count, metavar="FRAMES",
+                   help="simulate the best split, or that of --after, with so many frames")
+    p.add_argument("--fleet", type=count, metavar="N", help="boards that are simulated, up to "
+                   f"{MOST_BOARDS}: as many pipelines as that makes (default: one pipeline)")
+    p.add_argument("--interval-ms", type=number, default=0.0, metavar="MS",
+                   help="simulated time from one frame to the next; 0: the next one is there")
+    p.add_argument("--mtbf", type=number, metavar="S",
+                   help="mean simulated time until a board fails (default: never)")
+    p.add_argument("--repair", type=number, default=REPAIR_S, metavar="S",
+                   help="simulated time from a failure until the pipeline runs again")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="names the failures")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.add_argument("--picture", type=Path, metavar="FILE",
                    help="draw stage times, link times and energy per device (PNG)")
@@ -96,10 +111,36 @@ def split(options: argparse.Namespace) -> int:
             accuracies=accuracies,
             battery_j=None if options.battery is None else JOULES_PER_WH * options.battery)
     print(report.text())
+    values = report.to_dict()
+    if options.simulate:
+        values["simulation"] = _simulate(options, report)
     if options.picture:
         draw_splits(options.picture, report)
         print(f"drawn to {options.picture}")
-    return _written(options, report.to_dict())
+    return _written(options, values)
+
+
+def _simulate(options: argparse.Namespace, report: Report) -> dict[str, Any]:
+    """Simulate a split; print and return what it does."""
+    chosen = report.rows[-1].split if options.after else report.best
+    if chosen is None:
+        raise BadInput("--simulate", expected="a split that fits its boards", found="none")
+    pipeline = Pipeline.of(chosen)
+    copies = 1 if options.fleet is None else options.fleet // pipeline.boards
+    if not copies:
+        raise BadInput("--fleet", expected=f"{pipeline.boards} boards or more, as the split has",
+                       found=options.fleet)
+    failures = None
+    if options.mtbf is not None:
+        failures = Failures(options.mtbf, NOTICE_S, options.repair, options.seed)
+    battery = None if options.battery is None else JOULES_PER_WH * options.battery
+    found = simulate(pipeline, options.simulate, copies=copies,
+                     interval_s=options.interval_ms / 1e3, failures=failures, battery_j=battery)
+    print(f"{copies} x {chosen.kind}, {pipeline.queue} messages a connection, host "
+          f"{1e3 * pipeline.host_s:g} ms per message")
+    print(found.text())
+    return {"pipelines": copies, "kind": chosen.kind, "queue": pipeline.queue,
+            "host_s_per_message": pipeline.host_s, **found.to_dict()}
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -109,6 +150,11 @@ def _check(options: argparse.Namespace) -> None:
                        fix="leave network and --picture out")
     if not options.paper and not options.net:
         raise BadInput("split", expected="a network, or --paper", found="neither")
+    if options.simulate:
+        need_simpy()
+    elif options.fleet or options.mtbf is not None or options.interval_ms:
+        raise BadInput("--fleet, --interval-ms and --mtbf are for simulations",
+                       fix="add --simulate FRAMES")
     if options.picture:
         need_matplotlib()
     for name, path in (("--json", options.json), ("--picture", options.picture)):

@@ -95,3 +95,34 @@ def test_picture_without_matplotlib(tmp_path: Path, capsys: Capture,
     assert run("digits", "--picture", tmp_path / "x.png") == 8
     captured = capsys.readouterr()
     assert "splits are drawn by matplotlib" in captured.err and captured.out == ""
+
+
+@pytest.mark.needs("simpy")
+def test_simulation(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "split.json"
+    assert run("digits", "--after", "conv1", "--simulate", 50, "--fleet", 7, "--host-ms", 0.1,
+               "--json", file) == 0
+    text = capsys.readouterr().out
+    assert "3 x 2 segments, 2 messages a connection, host 0.1 ms per message" in text
+    values = json.loads(file.read_text())
+    found, split = values["simulation"], values["rows"][1]
+    assert found["boards"] == 6 and found["images"] == 150
+    assert found["images_per_s"] == pytest.approx(3 * split["images_per_s"], rel=0.02)
+
+
+@pytest.mark.needs("simpy")
+def test_simulation_of_failures(capsys: Capture) -> None:
+    assert run("digits", "--after", "conv1", "--simulate", 4000, "--mtbf", 0.05, "--repair", 1) == 0
+    assert " failures, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["--fleet", "4"], "--fleet, --interval-ms and --mtbf are for simulations"),
+    (["--after", "conv1", "--simulate", "3", "--fleet", "1"], "expected 2 boards or more"),
+    (["--after", "conv1", "--simulate", "3", "--fleet", "1002"], "expected at most 1000"),
+    (["--after", "conv1", "--simulate", "3", "--mtbf", "0"], "expected more than 0 seconds"),
+    (["--simulate", "0"], "expected an integer of 1 or more"),
+])
+def test_refused_simulations(arguments: list[str], text: str, capsys: Capture) -> None:
+    assert run("digits", *arguments) == 2
+    assert text in capsys.readouterr().err.splitlines()[-1]
