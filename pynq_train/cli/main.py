@@ -19,6 +19,7 @@ from pynq_train.cli import commands, cutting, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
 from pynq_train.cli import fleet as fleets
 from pynq_train.cli import replay as replaying
+from pynq_train.cli import split as splitting
 from pynq_train.cli.doctor import doctor
 from pynq_train.cli.versus import ENGINES
 from pynq_train.doctor import DEFAULT_NET
@@ -93,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     _evaluate(commands_)
     _plan(commands_)
     _bench(commands_)
+    _split(commands_)
     _verify(commands_)
     _replay(commands_)
     _compile(commands_)
@@ -222,6 +224,12 @@ def _bench(to: Any) -> None:
                    "EF-Train, which has none, 0)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     p.set_defaults(run=figures.bench)
+
+
+def _split(to: Any) -> None:
+    p = to.add_parser("split", help="cut a network into segments for several boards: what each "
+                      "split costs, which is best")
+    splitting.add_options(p, _count, _number, ", ".join(pt.zoo.names()))
 
 
 def _net(p: argparse.ArgumentParser) -> None:
