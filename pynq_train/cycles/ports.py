@@ -17,8 +17,6 @@ from pynq_train.hw.limits import READ_QUEUE_WORDS
 
 WRITE_QUEUE_WORDS = 64
 """Words that the engine's write queue of a port holds."""
-MEMORY_WRITE_WORDS = 128
-"""Words that the memory takes from a write port before it has stored them."""
 READ_FIFO_WORDS = 32
 """Words that the memory has read and the port has not shown yet."""
 _LEAST = 1e-6
@@ -135,10 +133,6 @@ class ReadPort:
                 if at < self._pump_at or self._pump_at <= now:
                     self._pump_at = at
                     self._clock.at(at, self.pump)
-                return
-            while credits and credits[0][0] < now:
-                self._credit += credits.popleft()[1]
-            if beats > self._credit:
                 return
             queue.popleft()
             self._issue(now, beats, reader)
@@ -311,7 +305,6 @@ class WritePort:
         self.sent = 0
         self._open = 0
         self._most = dram.memory.outstanding_bursts
-        self._stored = 0
         self._free = 0
         self._pump_at = NEVER
         self.queued = 0
@@ -359,7 +352,7 @@ class WritePort:
         return self.sent + self.queued - words - WRITE_QUEUE_WORDS
 
     def _pump(self) -> None:
-        """Send every burst that is complete and for which the memory has room."""
+        """Send every burst that is complete, as long as the memory takes more of them."""
         now = self._clock.now
         queue = self._queue
         while queue and self._open < self._most:
@@ -369,12 +362,9 @@ class WritePort:
                     self._pump_at = complete
                     self._clock.at(complete, self._pump)
                 return
-            if self._stored + beats > MEMORY_WRITE_WORDS:
-                return
             queue.popleft()
             self._open += 1
             writer.open += 1
-            self._stored += beats
             end = max(now + 1, self._free) + beats
             self._free = end + self._dram.memory.burst_cycles
             self.due.append([end - 1, beats, writer, beats])
@@ -407,7 +397,6 @@ class WritePort:
         if not head[3]:
             self.due.popleft()
             self.beats += head[1]
-            self._stored -= head[1]
             self._clock.at(ceil(time + cycles) + self._dram.memory.write_latency_cycles,
                            self._acked(head[2]))
             self._pump()

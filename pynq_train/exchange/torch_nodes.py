@@ -328,9 +328,7 @@ def _attribute(call: Call) -> Any:
     raise Refused(f"reads {call.args[1]}", "use shape alone")
 
 
-def _item(call: Call) -> Any:
-    if not isinstance(call.args[0], Value):
-        return call.args[0][call.args[1]]
+def _item(call: Call) -> Value:
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     steps = [one.step or 1 for one in index
              if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -110,10 +111,10 @@ class PixelTable:
 
     def fill(self, exponent: int, planes: NDArray[np.uint8], out: Codes) -> None:
         """Write the codes of pixels ``(n, channels or 1, rows, cols)`` (:meth:`Batch.fill`)."""
-        words, table = out.view(np.int64)[..., 0], self._words(exponent)
+        words, table = out.view(np.int64).squeeze(axis=-1), self._words(exponent)
         channels, alike = table.shape[0], planes.shape[1] == 1
         # Some images at a time: what is in the processor's cache need not come from memory again.
-        step = min(max(_PIXELS_TOGETHER // max(words[0, 0].size, 1), 1), len(planes))
+        step = min(max(_PIXELS_TOGETHER // math.prod(planes.shape[2:]), 1), len(planes))
         if self._at.shape != (step, *planes.shape[2:]):
             self._at = np.empty((step, *planes.shape[2:]), np.intp)
             self._more = np.empty(self._at.shape, np.int64)

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from pynq_train.cycles.dram import Dram
-from pynq_train.cycles.kernel import Clock, Steps
-from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.cycles.kernel import NEVER, Clock, Steps
+from pynq_train.cycles.ports import (
+    READ_FIFO_WORDS,
+    ReadPort,
+    SharedReadPort,
+    WritePort,
+    Writer,
+)
+from pynq_train.hw.limits import READ_QUEUE_WORDS
 from pynq_train.hw.memory_timing import MemoryTiming
 
 MEMORY = MemoryTiming(16)
@@ -112,3 +119,119 @@ def test_bursts_that_a_memory_takes_bound_a_port(bursts: int) -> None:
                 reads.ask_for(unit.number, 0, BURST, unit)
         clock.run()
         assert clock.now == pytest.approx(latency * count / bursts, rel=0.15)
+
+
+class Slow:
+    """Takes words when it is told to, and rows in cycles that are given."""
+
+    def __init__(self, *rows: int | None) -> None:
+        self.came: list[int] = []
+        self.rows = rows
+
+    def arrive(self, cycle: int, beats: int) -> None:
+        self.came.append(cycle)
+
+    def passed(self, row: int) -> int | None:
+        return self.rows[row]
+
+
+class Noted(ReadPort):
+    """Notes the cycles in which it issues."""
+
+    issues: list[int]
+
+    def _issue(self, now: int, beats: int, reader: object) -> None:
+        self.issues.append(now)
+        super()._issue(now, beats, reader)  # type: ignore[arg-type]
+
+
+class NotedShared(SharedReadPort):
+    """Likewise, with an arbiter in front."""
+
+    issues: list[int]
+
+    def _issue(self, now: int, beats: int, reader: object) -> None:
+        self.issues.append(now)
+        super()._issue(now, beats, reader)  # type: ignore[arg-type]
+
+
+FULL = READ_QUEUE_WORDS // BURST
+"""Bursts that the read queue of a port holds."""
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_full_read_queue_holds_requests_back(shared: bool) -> None:
+    """A burst is requested in the cycle behind that in which the last of its room is made."""
+    clock, reader = Clock(), Slow()
+    dram = Dram(clock, MEMORY)
+    port = NotedShared(clock, dram) if shared else Noted(clock, dram)
+    port.issues = []
+    if isinstance(port, NotedShared):
+        port.unit()
+    for _ in range(FULL + 3):
+        if isinstance(port, NotedShared):
+            port.ask_for(0, 0, BURST, reader)
+        else:
+            port.ask(0, BURST, reader)
+
+    def take() -> Steps:
+        yield 5000
+        assert len(port.issues) == FULL and len(reader.came) == FULL
+        port.consumed(5100, BURST - 1)
+        yield 5200
+        assert len(port.issues) == FULL, "a word is lacking still"
+        port.consumed(5300, 1)
+        yield 5400
+        assert port.issues[FULL:] == [5301]
+        port.consumed(5350, 2 * BURST)  # room that was made before now
+        yield 5500
+
+    clock.start(take())
+    clock.run()
+    apart = 2 if shared else 1
+    assert port.issues[:4] == [apart, 2 * apart, 3 * apart, 4 * apart]
+    assert port.issues[FULL:] == [5301, 5400, 5400 + apart]
+
+
+def test_rows_that_are_not_taken_in_hold_requests_back() -> None:
+    clock, reader = Clock(), Slow(7, 300, 200)
+    port = Noted(clock, Dram(clock, MEMORY))
+    port.issues = []
+    for row in (0, 1, 2, -1):
+        port.ask(10, BURST, reader, row)
+    clock.run()
+    assert port.issues == [10, 300, 301, 302] and not port.waiting
+    unknown = Slow(None)
+    port.ask(500, BURST, unknown, 0)
+    port.ask(500, BURST, unknown)
+    clock.run()
+    assert port.waiting == 2, "in order, as soon as somebody knows"
+    unknown.rows = (600,)
+    clock.at(clock.now, port.pump)
+    clock.run()
+    assert port.issues[4:] == [600, 601]
+
+
+def test_room_of_a_fifo_is_that_of_its_newest_words() -> None:
+    clock = Clock()
+    port = ReadPort(clock, Dram(clock, MEMORY))
+    port._free, port._shown = 101.0, type(port._shown)([(60.0, 69.0), (81.0, 100.0)])
+    assert port.room_at(80.0) == 80.0, "as few words are left as there are cycles"
+    assert port.room_at(69.0) == 69.0
+    assert port.room_at(60.0) == 60.0, "30 words in all: there is room in any case"
+    port._shown.appendleft((10.0, 50.0))
+    # Of 32 words the last 20 and 10 are newer than cycle 60: two more, those of 49 and 50.
+    assert port.room_at(40.0) == 49.0
+    assert port.room_at(49.5) == 49.5
+    assert [port._room(time) for time in (101.0, 100.0, 99.0, 81.0, 80.0, 75.0, 68.0)] == [
+        READ_FIFO_WORDS - words for words in (0, 0, 1, 19, 20, 20, 21)]
+
+
+def test_a_clock_without_actions_has_no_next_one() -> None:
+    clock = Clock()
+    assert clock.next() == NEVER
+    clock.at(5, lambda: None)
+    clock.at(3, lambda: None)
+    assert clock.next() == 3
+    clock.run()
+    assert clock.next() == NEVER and clock.now == 5

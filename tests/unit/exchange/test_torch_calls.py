@@ -157,3 +157,52 @@ def test_a_normalisation_without_gamma_and_beta(affine: bool) -> None:
                      conv=nn.Conv2d(3, 3, 1)).eval(), torch.randn(2, 3, 8, 8))
     (found,) = (op for op in model.graph.ops if isinstance(op, pt.BatchNorm))
     assert (found.eps, found.momentum) == (0.1, 0.3)
+
+
+@pytest.mark.parametrize("prepare", [
+    lambda x: x * 2.0, lambda x: 2.0 * x, lambda x: x + 0.5, lambda x: 2 * x + 0.5,
+    lambda x: (x - 0.5) / 0.25, lambda x: torch.add(x, torch.full((3, 1, 1), 0.5)),
+    lambda x: torch.mul(torch.tensor(2.0), x)])
+def test_images_are_prepared_by_constants(prepare: Any) -> None:
+    """On either side of the images: it becomes mean and deviation of the model."""
+    torch.manual_seed(2)
+    module = net(lambda m, x: m.last(m.conv(prepare(x)).flatten(1)), conv=nn.Conv2d(3, 4, 3),
+                 last=nn.Linear(144, 3)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    model = pt.from_torch(module, x)
+    assert model.input_format.seen is not None
+    with torch.no_grad():
+        want = module(x).numpy()
+    learner = pt.Learner(model)
+    assert abs(learner.logits(x.numpy()) - want).max() < 0.01 * abs(want).max()
+
+
+def test_a_second_input_is_refused() -> None:
+    module = net(lambda m, x, y: m.conv(x).flatten(1), conv=nn.Conv2d(3, 4, 3)).eval()
+    module.forward = type(module).forward.__get__(module)
+    assert "is a second input: use one input" in text_of(module, torch.randn(2, 3, 8, 8))
+
+
+def dropped(forward: Any) -> list[float]:
+    """Rates of the dropouts of a model whose last part is what ``forward`` makes of a map."""
+    module = net(lambda m, x: forward(m, m.conv(x)).flatten(1), conv=nn.Conv2d(3, 4, 3)).eval()
+    return [op.rate for op in pt.from_torch(module, torch.randn(2, 3, 8, 8)).graph.ops
+            if isinstance(op, pt.graph.Dropout)]
+
+
+def unlike(m: Any, y: Any) -> Any:
+    """Something else in training."""
+    return functional.dropout(torch.relu(y) if m.training else y, 0.5, m.training)
+
+
+def untraceable(m: Any, y: Any) -> Any:
+    """Something that cannot be traced in training."""
+    return functional.dropout(y if not m.training or y.sum() > 0 else -y, 0.5, m.training)
+
+
+@pytest.mark.parametrize(("forward", "rates"), [
+    (lambda m, y: functional.dropout(y, 0.25, m.training), [0.25]),
+    (lambda m, y: functional.dropout(y, 0.25), [0.25]),
+    (lambda m, y: functional.dropout(y, 0.25, False), []), (unlike, []), (untraceable, [])])
+def test_dropouts_of_modules_that_train_as_they_answer(forward: Any, rates: list[float]) -> None:
+    assert dropped(forward) == rates

@@ -42,6 +42,20 @@ def test_pixels_have_the_codes_of_their_floats(images: int, channels: int, rows:
         assert np.array_equal(out, codes_of(batch, exponent, shape)), exponent
 
 
+@pytest.mark.parametrize(("images", "rows", "cols", "together"), [
+    (9000, 2, 1, 8192), (9000, 2, 3, 2730), (50, 20, 50, 16), (3, 100, 200, 1), (7, 4, 4, 7)])
+def test_pixels_are_looked_up_in_parts_that_a_cache_holds(images: int, rows: int, cols: int,
+                                                          together: int) -> None:
+    """At most 256 KB of indices and words, or one image."""
+    table = PixelTable(seen_of(1))
+    planes = np.zeros((images, 1, rows, cols), np.uint8)
+    table.fill(-9, planes, np.zeros((images, 1, rows, cols, 4), np.int16))
+    assert table._at.shape == table._more.shape == (together, rows, cols)
+    nbytes = table._at.nbytes + table._more.nbytes
+    assert together == 1 or nbytes <= 256 << 10
+    assert together == images or nbytes + 16 * rows * cols > 256 << 10
+
+
 def test_codes_of_one_exponent_are_kept() -> None:
     """A training has one; the table of a few hundred words is made once for it."""
     table = PixelTable(seen_of(3))

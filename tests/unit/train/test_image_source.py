@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ import pynq_train as pt
 from pynq_train.graph import Conv, Dense, Graph, Relu
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.images import images_together
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import (
+    ImageSource,
+    check_outliers,
+    measure_normalisation,
+    trained_format,
+)
 
 CHUNK = 2048
 """Images that are prepared at once."""
@@ -129,3 +135,35 @@ def test_bytes_for_a_network_of_floats_are_announced_once(low: float, high: floa
     assert len(texts) == (1 if said else 0)
     assert all(f"images: the model was trained with floats of {said}: uint8 images are spread over "
                "that range" in text for text in texts)
+
+
+@pytest.mark.parametrize("at", [3, CHUNK - 1, CHUNK, CHUNK + 5])
+def test_where_the_largest_value_stands(at: int) -> None:
+    """Image, channel, row and column, in whatever part of the images."""
+    x = np.zeros((CHUNK + 9, 2, 3, 4), np.float32)
+    x[at, 1, 2, 3] = -7.0
+    source = ImageSource(x, (2, 3, 4), ImageFormat())
+    assert source.largest == 7.0
+    assert source.place_of_largest == f"image {at} at (1, 2, 3)"
+    x[at] = 0
+    assert source.place_of_largest == "an image", "the array has changed meanwhile"
+
+
+def test_black_images_have_no_outliers() -> None:
+    """None of the usual images says what is usual."""
+    x = np.zeros((600, 1, 2, 2), np.float32)
+    x[1] = 9.0  # not among the 256 that are looked at
+    source, warned = ImageSource(x, (1, 2, 2), ImageFormat()), set[str]()
+    check_outliers(source, warned)
+    assert not warned
+
+
+@pytest.mark.parametrize(("dtype", "known", "wanted"), [
+    (np.float32, 8, 1), (np.uint8, 9, 9), (np.uint8, 8, 8), (np.uint8, 7, 7), (np.uint8, 2, 7)])
+def test_the_range_of_a_mini_batch(dtype: Any, known: int, wanted: int) -> None:
+    """What is known counts where all pixels are within; else those of the batch, and of floats."""
+    x = np.full((3, 1, 2, 2), 1.5 if dtype == np.float32 else 127, dtype)
+    source = ImageSource(x, (1, 2, 2), ImageFormat(input_range=(0, 255)))
+    batch = source.batch(slice(0, 2))
+    assert len(batch) == 2 and batch.range_k(known) == wanted
+    assert source.table.largest_k == 8

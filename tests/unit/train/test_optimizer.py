@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,3 +192,10 @@ def test_patterns_are_checked_when_they_are_given(net: Graph) -> None:
     learner = pt.Learner(net)
     with pytest.raises(BadInput, match="layer_lr: 'conv7' matches nothing"):
         learner.optimizer = SGD(layer_lr={"conv7": 0.1})
+
+
+@pytest.mark.parametrize("at", [0.5, (0.5,), [0.5], np.float64(0.5), np.array([0.5])])
+def test_one_point_of_steps_needs_no_list(at: Any) -> None:
+    steps = Steps(at=at, drop=0.25)
+    assert [steps.factor(step, 8) for step in (0, 3, 4, 7)] == [1.0, 1.0, 0.25, 0.25]
+    assert steps == Steps(at=(0.5,), drop=0.25)

@@ -315,8 +315,9 @@ def test_a_loss_that_is_done_moves_nothing() -> None:
 
 
 def test_values_at_their_limit_are_told_where_they_learn() -> None:
-    def work(warned: set[str], trainable: str) -> dict[str, int]:
-        watch, masters = watched(warned, trainable)
+    def work(warned: set[str], trainable: str, layer_lr: Mapping[str, float] | None = None
+             ) -> dict[str, int]:
+        watch, masters = watched(warned, trainable, layer_lr)
         after = {name: moved(own, 30, 4) for name, own in masters.items()}
         for own, count in zip(after.values(), (3, 2)):
             own.weight.flat[:count] = MASTER_LIMIT
@@ -328,6 +329,10 @@ def test_values_at_their_limit_are_told_where_they_learn() -> None:
     assert re.search(r"found 3 of conv1, 2 of dense1 at these limits \(of 550\)", text)
     text = said(lambda warned: found.append(work(warned, "last-layer")))
     assert found[1] == {"dense1": 2} and "found 2 of dense1 at these limits (of 510)" in text
+    for part in ("weight", "bias"):  # a layer that learns in one of them may be at fault
+        said(lambda warned, part=part: found.append(  # type: ignore[misc]
+            work(warned, "all", {f"conv1.{part}": 0, "dense1": 0})))
+        assert found[-1] == {"conv1": 3}
 
 
 def test_layers_without_parameters_learn_nothing() -> None:
