@@ -13,6 +13,7 @@
 #define EF_ARRAY_HPP
 
 #include "ef_config.hpp"
+#include "ef_write.hpp"
 
 namespace ef {
 
@@ -90,7 +91,7 @@ inline void multiply_add(const Number x[Lanes], N::Sum sum[Lanes], N::Grad wei[L
 
 // One step: read the banks, multiply, write the partial sums back.
 inline void step(const IfmBuffer ifm, int x_at, OfmBuffer ofm, int o_at, WeiBuffer wei, int w_at,
-                 bool wide) {
+                 bool wide, Writes<EF_WRITE_DELAY>& writes) {
 #pragma HLS INLINE
   Number x[Lanes];
   N::Sum sum[Lanes];
@@ -102,13 +103,10 @@ inline void step(const IfmBuffer ifm, int x_at, OfmBuffer ofm, int o_at, WeiBuff
     for (int n = 0; n < Lanes; n++) taps[m][n] = wei[m][n][w_at];
   }
   multiply_add(x, sum, taps, wide);
-  for (int m = 0; m < Lanes; m++) {
-#pragma HLS UNROLL
-    if (!wide) ofm[m][o_at] = sum[m];
-    for (int n = 0; n < Lanes; n++) {
-      if (wide) wei[m][n][w_at] = taps[m][n];
-    }
-  }
+  if (wide)
+    writes.taps(wei, w_at, taps);
+  else
+    writes.sums(ofm, o_at, sum);
 }
 
 // One tile of input channels and one tile of output channels: all positions and taps of a tile.
@@ -120,23 +118,28 @@ inline void compute(const IfmBuffer ifm, OfmBuffer ofm, WeiBuffer wei, int slot,
   const int taps = kernel * kernel;
   const int outer = wide ? rows.count[0] * cols.count[0] : taps;
   int kr = 0, kc = 0, r = 0, c = 0;
+  Writes<EF_WRITE_DELAY> writes;
 outer:
   for (int o = 0; o < outer; o++) {
     const int inner = wide ? taps : rows.count[kr] * cols.count[kc];
-    // A short loop waits for its own sums.
+    // A short loop waits for its own sums. Within the loop no sum comes twice; the next loop begins
+    // with the same sums in the same order, so it comes back to each after these steps or more.
     const int steps = inner < AddDistance ? AddDistance : inner;
   inner:
     for (int i = 0; i < steps; i++) {
 #pragma HLS PIPELINE II=1
-#pragma HLS DEPENDENCE variable=ofm inter false
-#pragma HLS DEPENDENCE variable=wei inter false
+// The distance is AddDistance; the pragma wants a literal.
+#pragma HLS DEPENDENCE variable=ofm type=inter direction=RAW distance=8 dependent=true
+#pragma HLS DEPENDENCE variable=wei type=inter direction=RAW distance=8 dependent=true
+#pragma HLS DEPENDENCE variable=bias type=inter direction=RAW distance=8 dependent=true
+      writes.tick();
       const int in_row = rows.from[kr] + r * rows.in_step;
       const int in_col = cols.from[kc] + c * cols.in_step;
       const int out_row = rows.first[kr] + r * rows.out_step;
       const int out_col = cols.first[kc] + c * cols.out_step;
       const int o_at = out_row * ofm_cols + out_col;
       if (i < inner) {
-        step(ifm, in_row * ifm_cols + in_col, ofm, o_at, wei, slot + kr * kernel + kc, wide);
+        step(ifm, in_row * ifm_cols + in_col, ofm, o_at, wei, slot + kr * kernel + kc, wide, writes);
         if (with_bias && i == 0) {
           for (int m = 0; m < Lanes; m++) {
 #pragma HLS UNROLL

@@ -41,7 +41,8 @@ const int OfmWords = EF_OFM_WORDS;
 const int WeiWords = EF_WEI_WORDS;
 const int BiasTiles = EF_BIAS_TILES;
 const int MaxKernel = 11;
-// Cycles between two additions to one partial sum: the latency of an FP32 adder at 100 MHz.
+// Cycles between two additions to one partial sum, from the read of its memory to the write: the
+// latency of an FP32 adder at 100 MHz and that of the memory. Pragmas of ef_array.hpp say so too.
 const int AddDistance = 8;
 
 static_assert(Lanes % PerWord == 0, "EF_WORDS_PER_CYCLE must divide EF_LANES");
