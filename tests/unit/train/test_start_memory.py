@@ -58,7 +58,8 @@ class Started(pt.Learner):
 def test_the_start_of_a_training_takes_little_memory(
         net: str | Graph, batch: int, shape: tuple[int, ...], dtype: type, normalise: bool) -> None:
     graph = zoo.get(net) if isinstance(net, str) else net
-    x: np.ndarray = np.resize(np.random.default_rng(1).integers(0, 2, 9973, np.uint8), shape).astype(dtype)
+    bits = np.random.default_rng(1).integers(0, 2, 9973, np.uint8)
+    x: np.ndarray = np.resize(bits, shape).astype(dtype)
     learner = Started(graph, batch=batch, normalise=normalise)
     y = np.arange(len(x)) % graph.classes
     tracemalloc.start()
