@@ -36,8 +36,8 @@ WARNED_TIMES = 3.0
 """Values this many half ranges away get a warning."""
 LARGEST_VALUE = 32767
 """Largest magnitude of a 16-bit code, and of images and feature maps: exponents end at 0."""
-_PART_BYTES = 1 << 25
-"""Bytes of images, as float32, that are looked at together."""
+_PART_BYTES = 1 << 21
+"""Bytes of images, as float32, that are looked at together: a board has little memory."""
 _MOST_TOGETHER = 2048
 _BYTES_FROM, _UNITS = 64, 16
 """Ranges that end there or above are those of bytes; a deviation of so many ranges is of another.

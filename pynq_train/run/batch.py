@@ -87,7 +87,7 @@ class PixelTable:
     """
 
     def __init__(self, seen: NDArray[np.float32]) -> None:
-        self._seen = seen
+        self.seen = seen
         self.largest_k = range_of(float(np.abs(seen).max()))
         self._codes: dict[int, NDArray[np.int64]] = {}
         self._at, self._more = np.empty(0, np.intp), np.empty(0, np.int64)
@@ -95,7 +95,7 @@ class PixelTable:
     def range_k(self, planes: NDArray[np.uint8]) -> int:
         """Return the range of pixels ``(n, channels or 1, rows, cols)``."""
         # What is seen rises with the value: the extremes of the one are those of the other.
-        ends = [self._seen[end(planes, axis=(0, 2, 3)), np.arange(self._seen.shape[1])]
+        ends = [self.seen[end(planes, axis=(0, 2, 3)), np.arange(self.seen.shape[1])]
                 for end in (np.min, np.max)]
         return range_of(float(np.abs(ends).max()))
 
@@ -103,7 +103,7 @@ class PixelTable:
         """Return the words with the code of each value in a channel's lane: ``(channels, 256)``."""
         found = self._codes.get(exponent)
         if found is None:
-            codes = quantise(self._seen, exponent).astype(np.int64) & 0xFFFF
+            codes = quantise(self.seen, exponent).astype(np.int64) & 0xFFFF
             lanes = 16 * (np.arange(codes.shape[1]) % CHANNELS_PER_WORD)
             self._codes.clear()  # a training has one exponent
             found = self._codes[exponent] = np.ascontiguousarray((codes << lanes).T)

@@ -73,15 +73,36 @@ class ImageSource:
         self._shape = input_shape
         self.form = form
         low, high, largest = np.inf, -np.inf, 0.0
-        for begin in range(0, len(self._x), self._together):
-            part = self._x[begin : begin + self._together]
-            check_finite(part, begin)
+        for part in self._extremes():
             values = values_of(part, form)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             seen = to_network(values, form, input_shape[0])
             largest = max(largest, float(np.abs(seen).max()))
         self.value_range, self.largest = (low, high), largest
         check_range(low, high, form, array.dtype, set() if warned is None else warned)
+
+    def _extremes(self) -> Iterator[NDArray[Any]]:
+        """Yield images that have the smallest and the largest values of all, by channel.
+
+        Raises:
+            BadInput: NaN or infinity.
+        """
+        if self.dtype != np.uint8:
+            for begin, part in self._parts():
+                check_finite(part, begin)
+                yield part
+            return
+        # What the network sees rises with the value: the extremes of bytes are those of all.
+        low = high = self._x[0]
+        for _, part in self._parts():
+            low = np.minimum(low, np.minimum.reduce(part, axis=0))
+            high = np.maximum(high, np.maximum.reduce(part, axis=0))
+        yield np.stack([low.min(axis=(1, 2)), high.max(axis=(1, 2))], axis=1)[None, :, :, None]
+
+    def _parts(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield number of the first, and images as the user has them, as many as memory holds."""
+        for begin in range(0, len(self._x), self._together):
+            yield begin, self._x[begin : begin + self._together]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -111,6 +132,12 @@ class ImageSource:
         """Return prepared images: float32 ``(n, channels, rows, cols)``."""
         return to_network(values_of(self._x[index], self.form), self.form, self._shape[0])
 
+    def some(self, index: NDArray[np.int64] | slice) -> Iterator[FloatArray]:
+        """Yield the prepared images of these numbers, as many at a time as memory surely holds."""
+        numbers = np.arange(*index.indices(len(self))) if isinstance(index, slice) else index
+        for begin in range(0, len(numbers), self._together):
+            yield self.take(numbers[begin : begin + self._together])
+
     def batch(self, index: NDArray[np.int64] | slice) -> Batch:
         """Return images of these numbers, which are prepared when they are needed."""
         return _SourceBatch(self, index)
@@ -120,6 +147,15 @@ class ImageSource:
         if self._layout.single or isinstance(index, slice):
             return self._x[index]
         return self._layout.apply(self._given.take(index, axis=0))
+
+    def histogram(self) -> NDArray[np.int64]:
+        """Return how often each value of uint8 images stands in each channel: ``(channels, 256)``.
+        """
+        times = np.zeros((self._x.shape[1], 256), np.int64)
+        for _, part in self._parts():
+            for channel, row in enumerate(times):
+                row += np.bincount(part[:, channel].reshape(-1), minlength=256)
+        return times.repeat(self._shape[0] // len(times), axis=0)
 
     @property
     def table(self) -> PixelTable:
@@ -144,8 +180,8 @@ class ImageSource:
 
     def chunks(self) -> Iterator[FloatArray]:
         """Yield the prepared images in order, as many at a time as memory surely holds."""
-        for begin in range(0, len(self._x), self._together):
-            yield self.take(slice(begin, begin + self._together))
+        for begin, part in self._parts():
+            yield self.take(slice(begin, begin + len(part)))
 
 
 class _SourceBatch:
@@ -168,13 +204,16 @@ class _SourceBatch:
         """Write the codes of an exponent; uint8 images go through a table."""
         if self._source.dtype == np.uint8:
             self._source.table.fill(exponent, self._source.pixels(self._index), out)
-        else:
-            FloatBatch(self.values()).fill(exponent, out)
+            return
+        begin = 0
+        for part in self._source.some(self._index):
+            FloatBatch(part).fill(exponent, out[begin : begin + len(part)])
+            begin += len(part)
 
     def range_k(self, known: int) -> int:
         """Return the range of the images."""
         if self._source.dtype != np.uint8:
-            return FloatBatch(self.values()).range_k(known)
+            return max(FloatBatch(part).range_k(known) for part in self._source.some(self._index))
         table = self._source.table
         if table.largest_k <= known:
             return known
@@ -193,7 +232,8 @@ def check_outliers(source: ImageSource, warned: set[str]) -> None:
     if source.dtype == np.uint8 or LARGE in warned:
         return
     index = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64))
-    each = np.abs(source.take(index)).reshape(len(index), -1).max(axis=1)
+    each = np.concatenate([np.abs(part).reshape(len(part), -1).max(axis=1)
+                           for part in source.some(index)])
     if not each.any():
         return
     typical = float(np.median(each[each > 0]))
@@ -234,11 +274,16 @@ def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Norm
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
     source = ImageSource(x, input_shape, replace(form, normalisation=None, gain=1.0))
     count, total, squares = 0, np.zeros(input_shape[0]), np.zeros(input_shape[0])
-    for chunk in source.chunks():
-        wide = chunk.astype(np.float64)
-        count += wide[:, 0].size
-        total += wide.sum(axis=(0, 2, 3))
-        squares += np.multiply(wide, wide, out=wide).sum(axis=(0, 2, 3))
+    if source.dtype == np.uint8:
+        values, times = source.table.seen.T.astype(np.float64), source.histogram()
+        count = int(times[0].sum())
+        total, squares = ((power * times).sum(axis=1) for power in (values, values * values))
+    else:
+        for chunk in source.chunks():
+            wide = chunk.astype(np.float64)
+            count += wide[:, 0].size
+            total += wide.sum(axis=(0, 2, 3))
+            squares += np.multiply(wide, wide, out=wide).sum(axis=(0, 2, 3))
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
     std = np.where(std > 1e-6, std, 1.0)
