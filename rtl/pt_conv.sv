@@ -49,6 +49,17 @@ module pt_conv (
   localparam int unsigned GroupW = $clog2(pt_spec_pkg::AccGroups) - 1;
   localparam int unsigned GroupBits = pt_spec_pkg::Tp * pt_spec_pkg::Tm * pt_spec_pkg::AccBits;
 
+  // ---- resets -----------------------------------------------------------------------------------
+  localparam int unsigned RstX = 0, RstS = 1, RstCompute = 2, RstStore = 3, RstRest = 4;
+  logic [RstRest:0] rst_n;
+  for (genvar k = 0; k <= RstRest; k++) begin : g_reset
+    pt_reset u_reset (
+      .clk_i,
+      .rst_ni,
+      .rst_no(rst_n[k])
+    );
+  end
+
   // ---- loaders ----------------------------------------------------------------------------------
   logic        x_slot_free, x_take, x_tile, x_we, x_slot, s_space, s_we;
   logic [1:0]  x_bank, s_skip;
@@ -74,7 +85,7 @@ module pt_conv (
 
   pt_tile_load #(.Kind(0), .ClaimAhead(1'b1)) u_x_load (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstX]),
     .cfg_req_o(cfg_req_o[pt_abi_pkg::UnitX]),
     .cfg_valid_i(cfg_valid_i[pt_abi_pkg::UnitX]),
     .cfg_idx_i,
@@ -114,7 +125,7 @@ module pt_conv (
 
   pt_tile_load #(.Kind(1)) u_s_load (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstS]),
     .cfg_req_o(cfg_req_o[pt_abi_pkg::UnitS]),
     .cfg_valid_i(cfg_valid_i[pt_abi_pkg::UnitS]),
     .cfg_idx_i,
@@ -170,7 +181,7 @@ module pt_conv (
     .Tp(pt_spec_pkg::Tp)
   ) u_compute (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstCompute]),
     .pix_req_o(cfg_req_o[pt_abi_pkg::UnitPix]),
     .pix_cfg_valid_i(cfg_valid_i[pt_abi_pkg::UnitPix]),
     .pix_done_o(unit_done_o[pt_abi_pkg::UnitPix]),
@@ -221,7 +232,7 @@ module pt_conv (
     .Blocks(pt_spec_pkg::Tm / 4)
   ) u_store (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstStore]),
     .cfg_req_o(cfg_req_o[pt_abi_pkg::UnitStore]),
     .cfg_valid_i(cfg_valid_i[pt_abi_pkg::UnitStore]),
     .cfg_idx_i,
@@ -275,7 +286,7 @@ module pt_conv (
 
   pt_grad_queue #(.Sums(pt_spec_pkg::GradWords), .Blocks(pt_spec_pkg::Tm / 4)) u_grad_queue (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstRest]),
     .room_o(gq_room),
     .push_valid_i(gq_push_valid),
     .push_sums_i(gq_push_sums),
@@ -291,7 +302,7 @@ module pt_conv (
 
   pt_wr_arb #(.Clients(2)) u_port1_wr (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstRest]),
     .run_valid_i(p1_run_valid),
     .run_ready_o(p1_run_ready),
     .run_off_i(p1_off),
@@ -311,7 +322,7 @@ module pt_conv (
   );
   pt_wr_idle #(.Clients(2)) u_port1_idle (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[RstRest]),
     .grant_i(p1_run_valid & p1_run_ready),
     .done_i(wr_run_done_i),
     .drained_i(p1_order_idle && wr_idle_i[1]),

@@ -69,6 +69,7 @@ module pt_core (
 
   // ---- registers --------------------------------------------------------------------------------
   pt_abi_pkg::ctrl_reg_t     ctrl;
+  logic                      unarmed;
   pt_abi_pkg::mode_reg_t     mode;
   pt_abi_pkg::status_reg_t   status;
   pt_abi_pkg::arena_hi_reg_t arena_hi;
@@ -111,6 +112,7 @@ module pt_core (
     .s_axi_rvalid,
     .s_axi_rready,
     .ctrl_o(ctrl),
+    .unarmed_o(unarmed),
     .status_i(status),
     .error_index_i(error_index),
     .retired_i(retired),
@@ -159,10 +161,17 @@ module pt_core (
   assign arena_base = {arena_hi.address, arena_lo};
   always_ff @(posedge clk_i) unit_rst_n <= rst_ni && !core_rst;
 
+  // Each block has its own copy of the reset, a cycle later.
+  logic [Ports-1:0] port_rst_n;
   for (genvar p = 0; p < Ports; p++) begin : g_port
-    pt_axi_port u_port (
+    pt_reset u_reset (
       .clk_i,
       .rst_ni(unit_rst_n),
+      .rst_no(port_rst_n[p])
+    );
+    pt_axi_port u_port (
+      .clk_i,
+      .rst_ni(port_rst_n[p]),
       .halt_i(halt),
       .base_i(arena_base),
       .limit_i(arena_bytes),
@@ -283,6 +292,7 @@ module pt_core (
     .clk_i,
     .rst_ni,
     .start_i(ctrl.start),
+    .unarmed_i(unarmed),
     .resume_i(ctrl.resume),
     .soft_reset_i(ctrl.soft_reset),
     .clear_i(ctrl.clear),
@@ -323,7 +333,7 @@ module pt_core (
 
   pt_rd_arb #(.Clients(4)) u_port2_rd (
     .clk_i,
-    .rst_ni(unit_rst_n),
+    .rst_ni(port_rst_n[2]),
     .run_valid_i(p2_run_valid),
     .run_ready_o(p2_run_ready),
     .run_off_i({p2_off[3], p2_off[2], p2_off[1], p2_off[0]}),

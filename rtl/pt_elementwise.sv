@@ -51,21 +51,31 @@ module pt_elementwise (
       pt_abi_pkg::Units != pt_abi_pkg::UnitUpdate + 3) begin : g_check
     $fatal(1, "pt_elementwise: update, softmax and vector must be the last three units");
   end
-  localparam int unsigned U = 0, F = 1, V = 2;
+  localparam int unsigned U = 0, F = 1, V = 2, Rest = 3;
+
+  // ---- resets -----------------------------------------------------------------------------------
+  logic [Rest:0] rst_n;
+  for (genvar k = 0; k <= Rest; k++) begin : g_reset
+    pt_reset u_reset (
+      .clk_i,
+      .rst_ni,
+      .rst_no(rst_n[k])
+    );
+  end
 
   // ---- clocks: from a descriptor's first word to its end ------------------------------------------
   logic [2:0] active, clk;
   logic [2:1] busy_q;
   logic       update_active;
   always_ff @(posedge clk_i) begin
-    busy_q <= rst_ni ? cfg_valid_i[2:1] | (busy_q & ~unit_done_o[2:1]) : '0;
+    busy_q <= rst_n[Rest] ? cfg_valid_i[2:1] | (busy_q & ~unit_done_o[2:1]) : '0;
   end
   // The update unit waits for the array most of the time; Rest covers its pipeline.
   assign active = cfg_valid_i | {busy_q, update_active};
   for (genvar u = 0; u < 3; u++) begin : g_clock
     pt_clock_gate #(.Rest(32)) u_clock (
       .clk_i,
-      .rst_ni,
+      .rst_ni(rst_n[Rest]),
       .active_i(active[u]),
       .clk_o(clk[u])
     );
@@ -93,7 +103,7 @@ module pt_elementwise (
 
   pt_update u_update (
     .clk_i(clk[U]),
-    .rst_ni,
+    .rst_ni(rst_n[U]),
     .cfg_req_o(cfg_req_o[U]),
     .cfg_valid_i(cfg_valid_i[U]),
     .cfg_idx_i,
@@ -144,7 +154,7 @@ module pt_elementwise (
   // ---- softmax unit -----------------------------------------------------------------------------
   pt_softmax #(.MaxClasses(pt_spec_pkg::MaxClasses)) u_softmax (
     .clk_i(clk[F]),
-    .rst_ni,
+    .rst_ni(rst_n[F]),
     .cfg_req_o(cfg_req_o[F]),
     .cfg_valid_i(cfg_valid_i[F]),
     .cfg_idx_i,
@@ -174,7 +184,7 @@ module pt_elementwise (
   // ---- vector unit, with normalisation ----------------------------------------------------------
   pt_vector_unit u_vector (
     .clk_i(clk[V]),
-    .rst_ni,
+    .rst_ni(rst_n[V]),
     .cfg_req_o(cfg_req_o[V]),
     .cfg_valid_i(cfg_valid_i[V]),
     .cfg_idx_i,
@@ -212,7 +222,7 @@ module pt_elementwise (
   // ---- shared ports -----------------------------------------------------------------------------
   pt_rd_arb #(.Clients(3)) u_port3_rd (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[Rest]),
     .run_valid_i(p3_rd_valid),
     .run_ready_o(p3_rd_ready),
     .run_off_i({p3_rd_off[2], p3_rd_off[1], p3_rd_off[0]}),
@@ -231,7 +241,7 @@ module pt_elementwise (
   );
   pt_wr_arb #(.Clients(2)) u_port2_wr (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[Rest]),
     .run_valid_i(p2_wr_valid),
     .run_ready_o(p2_wr_ready),
     .run_off_i({p2_wr_off[1], p2_wr_off[0]}),
@@ -251,7 +261,7 @@ module pt_elementwise (
   );
   pt_wr_arb #(.Clients(2)) u_port3_wr (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[Rest]),
     .run_valid_i(p3_wr_valid),
     .run_ready_o(p3_wr_ready),
     .run_off_i({p3_wr_off[1], p3_wr_off[0]}),
@@ -271,7 +281,7 @@ module pt_elementwise (
   );
   pt_wr_idle #(.Clients(2)) u_port2_idle (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[Rest]),
     .grant_i(p2_wr_valid & p2_wr_ready),
     .done_i(wr_run_done_i[0]),
     .drained_i(p2_order_idle && wr_idle_i[0]),
@@ -279,7 +289,7 @@ module pt_elementwise (
   );
   pt_wr_idle #(.Clients(2)) u_port3_idle (
     .clk_i,
-    .rst_ni,
+    .rst_ni(rst_n[Rest]),
     .grant_i(p3_wr_valid & p3_wr_ready),
     .done_i(wr_run_done_i[1]),
     .drained_i(p3_order_idle && wr_idle_i[1]),

@@ -3,6 +3,7 @@ gen/pt_spec_pkg.sv
 gen/pt_regs.sv
 common/pt_activation_pkg.sv
 common/pt_clock_gate.sv
+common/pt_reset.sv
 common/pt_cfg_rx.sv
 common/pt_cfg_queue.sv
 common/pt_ram_sdp.sv

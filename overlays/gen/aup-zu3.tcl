@@ -19,6 +19,7 @@ namespace eval pt {
     {rtl/gen/pt_regs.sv}
     {rtl/common/pt_activation_pkg.sv}
     {rtl/common/pt_clock_gate.sv}
+    {rtl/common/pt_reset.sv}
     {rtl/common/pt_cfg_rx.sv}
     {rtl/common/pt_cfg_queue.sv}
     {rtl/common/pt_ram_sdp.sv}

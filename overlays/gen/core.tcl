@@ -21,7 +21,7 @@ namespace eval pt {
     {ID 0x000 read-only {constant 0x50545231} {}}
     {ABI 0x004 read-only {version of registers and descriptors} {}}
     {HASH 0x008 read-only {first 32 bit of the contract hash} {}}
-    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program, if PROGRAM_COUNT was written once since the last START, and no other register behind it}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
+    {CTRL 0x010 write-only {commands; reads as zero} {{START 0 1 {run the program, if one write of PROGRAM_COUNT, the last of all, armed it; else fail with NOT_ARMED, if at rest}} {RESUME 1 1 {step mode: go on with the next descriptor}} {SOFT_RESET 2 1 {complete outstanding bursts, then reset the engine}} {CLEAR 3 1 {clear DONE and the interrupt}}}}
     {STATUS 0x014 read-only state {{BUSY 0 1 {a program is running}} {DONE 1 1 {the program has ended}} {HALTED 2 1 {step mode: waits for RESUME}} {FAILED 3 1 {the program has ended with an error}} {STRAY 4 1 {STRAYS is not zero}} {ERROR 8 8 {what happened}} {SOURCE 16 8 {where: an AXI port or the sequencer}}}}
     {ERROR_INDEX 0x018 read-only {number of the descriptor of the error} {}}
     {RETIRED 0x01c read-only {descriptors retired} {}}

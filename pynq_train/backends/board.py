@@ -33,6 +33,7 @@ from pynq_train.backends.fault import (
     fault,
     idle,
     late,
+    not_armed,
     silent,
     state_of,
     strays_text,
@@ -365,6 +366,11 @@ class BoardBackend:
         """
         self._memory().before_run()
         status = self._core.read_register("STATUS")
+        if not_armed(status):
+            _LOG.warning("%s: somebody else has written START to the engine, which refused it: "
+                         "PROGRAM_COUNT had not been written for it", self.name)
+            self._soft_reset()
+            status = self._core.read_register("STATUS")
         if status & _AWAKE:
             raise awake(self.name, self._state(request))
         if status & _STATUS["STRAY"]:

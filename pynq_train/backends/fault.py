@@ -24,8 +24,17 @@ FAULTS = {
     Status.STRAY_ANSWER: (
         "was at work when the memory gave an answer that nobody had asked for",
         "run it again; if that does not help, restart the board"),
+    Status.NOT_ARMED: (
+        "was not started: somebody else wrote to the registers in between",
+        "end what else writes to its registers, and run it again"),
 }
-"""By error status: what the descriptor did, and what helps."""
+"""By error status: what the descriptor (NOT_ARMED: the program) did, and what helps."""
+
+
+def not_armed(status: int) -> bool:
+    """Return whether STATUS tells of a START that nothing had armed: no program has run."""
+    said = registers.decode("STATUS", status)
+    return bool(said["FAILED"]) and said["ERROR"] == Status.NOT_ARMED
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,9 @@ class EngineState:
         """Return one line: the descriptor in flight, then all registers that are not zero."""
         values = (f"{name}=0x{value:x}" for name, value in self.registers.items() if value)
         what = f"{self.opcode}, {self.what}" if self.what else self.opcode
-        return " ".join((f"descriptor {self.descriptor} of {self.count} in flight ({what}),",
-                         *values))
+        flight = (f"none of {self.count} descriptors in flight," if not_armed(self.status) else
+                  f"descriptor {self.descriptor} of {self.count} in flight ({what}),")
+        return " ".join((flight, *values))
 
 
 def capture(read_register: Callable[[str], int], read_memory: Callable[[int], int],
@@ -99,10 +109,11 @@ def fault(board: str, state: EngineState) -> HardwareFault:
         code, source = Status.STRAY_ANSWER, ErrorSource.SEQUENCER
     known = FAULTS.get(Status(code)) if code in list(Status) else None
     what, fix = known or (f"failed with unknown status {code}", "reload the overlay")
-    if source < ErrorSource.SEQUENCER and code != Status.ILLEGAL_DESCRIPTOR:
+    if source < ErrorSource.SEQUENCER and code not in (Status.ILLEGAL_DESCRIPTOR, Status.NOT_ARMED):
         what += f" ({'read' if source < ErrorSource.WRITE0 else 'write'} port {source % PORTS})"
-    error = HardwareFault(f"{board}: descriptor {state.descriptor} {what}",
-                          expected="a run without errors", found=state.text(), fix=fix)
+    who = "the program" if code == Status.NOT_ARMED else f"descriptor {state.descriptor}"
+    error = HardwareFault(f"{board}: {who} {what}", expected="a run without errors",
+                          found=state.text(), fix=fix)
     error.state = state
     return error
 

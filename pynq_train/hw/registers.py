@@ -28,6 +28,7 @@ class Status(IntEnum):
     DECODE_ERROR = 3
     ILLEGAL_DESCRIPTOR = 4
     STRAY_ANSWER = 5
+    NOT_ARMED = 6
 
 
 class ErrorSource(IntEnum):
@@ -75,8 +76,8 @@ REGISTERS = (
     Register(
         "CTRL", 0x010, _WP, "commands; reads as zero",
         (
-            BitField("START", 0, 1, "run the program, if PROGRAM_COUNT was written once since the "
-                     "last START, and no other register behind it"),
+            BitField("START", 0, 1, "run the program, if one write of PROGRAM_COUNT, the last of "
+                     "all, armed it; else fail with NOT_ARMED, if at rest"),
             BitField("RESUME", 1, 1, "step mode: go on with the next descriptor"),
             BitField("SOFT_RESET", 2, 1, "complete outstanding bursts, then reset the engine"),
             BitField("CLEAR", 3, 1, "clear DONE and the interrupt"),
@@ -139,6 +140,7 @@ WIDE = {"ARENA": ("ARENA_LO", "ARENA_HI"), "CYCLES": ("CYCLES", "CYCLES_HI")}
 ARMED_BY = "PROGRAM_COUNT"
 """Register that arms START. Each other write disarms it, as do a second one and START itself: a
 START that nobody meant runs no program again, and none runs with values that nobody has compared.
+A START that is not armed fails with :attr:`Status.NOT_ARMED`.
 """
 
 BY_NAME = {register.name: register for register in REGISTERS}

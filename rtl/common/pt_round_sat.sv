@@ -70,7 +70,8 @@ module pt_round_sat #(
     logic signed [InW-1:0] whole;
     logic [7:0]            fraction, fine_lost_mask;
     logic                  guard, sticky;
-    logic signed [InW:0]   rounded_q;
+    logic signed [OutW:0]  rounded_q;
+    logic                  sign_q, fits, fits_q;  // whole is a result, but for the last rounding
     assign fine = coarse_q >>> fine_q;
     assign whole = fine[InW+7:8];
     assign fraction = fine[7:0];
@@ -78,17 +79,24 @@ module pt_round_sat #(
     assign guard = fraction[7];
     assign sticky = (|fraction[6:0]) | (|(coarse_q[7:0] & fine_lost_mask)) | lost_q;
 
+    // The carry of rounding runs through the bits of a result only: what lies above them tells
+    // whether the value is one at all.
+    assign fits = whole[InW-1:OutW-1] == {(InW - OutW + 1) {whole[InW-1]}};
+
     // Stage 3.
     logic                  high, low;
     logic [OutW-1:0]       result_q;
     logic                  sat_q;
-    assign high = rounded_q > (InW + 1)'(Max);
-    assign low = rounded_q < -(InW + 1)'(Max);
+    assign high = fits_q ? rounded_q > (OutW + 1)'(Max) : !sign_q;
+    assign low = fits_q ? rounded_q < -(OutW + 1)'(Max) : sign_q;
 
     always_ff @(posedge clk_i) begin
       coarse_q  <= coarse;
       lost_q    <= lost;
-      rounded_q <= (InW + 1)'(whole) + $signed({{InW{1'b0}}, guard & (sticky | whole[0])});
+      rounded_q <= (OutW + 1)'($signed(whole[OutW-1:0])) +
+                   $signed({{OutW{1'b0}}, guard & (sticky | whole[0])});
+      sign_q    <= whole[InW-1];
+      fits_q    <= fits;
       if (high) result_q <= Max;
       else if (low) result_q <= -Max;
       else result_q <= rounded_q[OutW-1:0];

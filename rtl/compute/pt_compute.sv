@@ -79,7 +79,8 @@ module pt_compute #(
   logic                 window, mute;
   logic [1:0]           quarter;
   logic [15:0]          chunk, s_offset, s_stride;
-  logic                 s_avail, s_go, s_free, s_col;
+  logic                 s_go, s_free, s_col;
+  logic [15:0]          s_words;
   logic [2:0]           s_live;
   logic                 step, drain, clear, swap, tile_done, tile_written, x_free;
   logic [AccW-1:0]      acc;
@@ -142,7 +143,7 @@ module pt_compute #(
     .mute_o(mute),
     .quarter_o(quarter),
     .chunk_o(chunk),
-    .s_avail_i(s_avail),
+    .s_words_i(s_words),
     .s_go_o(s_go),
     .s_offset_o(s_offset),
     .s_free_o(s_free),
@@ -206,7 +207,7 @@ module pt_compute #(
     .skip_i(s_skip_i),
     .space_o(s_space_o),
     .chunk_i(chunk),
-    .avail_o(s_avail),
+    .words_o(s_words),
     .go_i(s_go),
     .offset_i(s_offset),
     .free_i(s_free),

@@ -43,7 +43,7 @@ module pt_issue #(
   output logic [1:0]                  quarter_o,
   // S ring
   output logic [15:0]                 chunk_o,
-  input  logic                        s_avail_i,
+  input  logic [15:0]                 s_words_i,
   output logic                        s_go_o,
   output logic [15:0]                 s_offset_o,
   output logic                        s_free_o,
@@ -156,6 +156,8 @@ module pt_issue #(
 
   typedef enum logic [1:0] {StIdle, StStart, StRun} state_e;
   state_e state_q;
+  logic   running;
+  assign running = state_q == StRun;
   assign load = state_q == StIdle && next_valid_q && table_ready_i;
 
   // ---- loops ------------------------------------------------------------------------------------
@@ -227,9 +229,9 @@ module pt_issue #(
     .value_o(row_o)
   );
   logic [PairW-1:0] offset, slot_base;
-  logic             slot_q, slot_next;
-  assign slot_next = slot_q ^ x_free_o;
-  assign slot_base = {slot_next, {(QW - 1) {1'b0}}, 2'b00};
+  logic             slot_q;
+  // Loaded at the end of a tile or in front of the first one, so x_last alone tells the next slot.
+  assign slot_base = {slot_q ^ (running && x_last), {(QW - 1) {1'b0}}, 2'b00};
   pt_affine3 #(.Levels(5), .QW(QW)) u_offset (
     .clk_i,
     .load_i(begin_tile),
@@ -246,15 +248,21 @@ module pt_issue #(
   logic             sweep_first, tile_first, sweep_ok, tile_ok, half_ok, quad_first;
   logic [1:0]       halves_q;   // halves that hold a finished tile
   logic [1:0]       written_q;  // tiles issued but not yet written
-  logic             half_q, rhalf_q, chunk_first, running;
-  assign running = state_q == StRun;
+  logic             half_q, rhalf_q, chunk_first, avail_q;
   assign sweep_first = cfg.wu ? (&l_first[3:0]) : l_first[0];
   assign tile_first = &l_first;
   assign quad_first = !cfg.wu || l_first[0];
   assign chunk_first = set_q == 16'd0;
   assign half_ok = halves_q + written_q < 2'd2;
   assign tile_ok = !tile_first || ((!x_first || x_ready_i) && (!red_first || half_ok));
-  assign sweep_ok = !sweep_first || ((!chunk_first || s_avail_i) && gap_q == 4'd0);
+  assign sweep_ok = !sweep_first || ((!chunk_first || avail_q) && gap_q == 4'd0);
+
+  // The chunk has arrived: compared a cycle ahead, for both of what s_free_o may do in this one.
+  logic [16:0] chunk_twice;
+  assign chunk_twice = {cfg.s_chunk, 1'b0};
+  always_ff @(posedge clk_i) begin
+    avail_q <= s_free_o ? {1'b0, s_words_i} >= chunk_twice : s_words_i >= cfg.s_chunk;
+  end
 
   logic drain_slot;
   assign drain_slot = drain_req_valid_i && (!running || quad_first);
@@ -263,7 +271,7 @@ module pt_issue #(
   assign busy_o = step;
   assign stall_x_o = running && !drain_slot && tile_first && x_first && !x_ready_i;
   assign stall_acc_o = running && !drain_slot && !stall_x_o && !tile_ok;
-  assign stall_s_o = running && !drain_slot && tile_ok && sweep_first && chunk_first && !s_avail_i;
+  assign stall_s_o = running && !drain_slot && tile_ok && sweep_first && chunk_first && !avail_q;
   assign stall_gap_o = running && !drain_slot && tile_ok && !stall_s_o && !sweep_ok;
 
   // ---- S sets -----------------------------------------------------------------------------------
@@ -303,7 +311,7 @@ module pt_issue #(
         StRun:   if (pass_end) state_q <= StIdle;
         default: state_q <= StIdle;
       endcase
-      slot_q <= slot_next;
+      if (x_free_o) slot_q <= ~slot_q;
       if (hand_over) half_q <= ~half_q;
       if (acc_release_i) rhalf_q <= ~rhalf_q;
       halves_q  <= halves_q + 2'(tile_written_i) - 2'(acc_release_i);

@@ -2,8 +2,8 @@
 // One accumulator's multiply-add: acc + sum over t of S[t] * V[t], a cascade of Taps DSPs.
 //
 // Contract: lane t takes v_i of its skewed column t (one cycle later than column t-1) and keeps S in
-// its input register until swap_i[t]. acc_i is sampled two cycles after v_i[0]; sum_o appears
-// Taps + 2 cycles after v_i[0]. No handshake: values flow every cycle.
+// its input register until swap_i[t]. acc_i is sampled two cycles after v_i[0], as zero with
+// clear_i; sum_o appears Taps + 2 cycles after v_i[0]. No handshake: values flow every cycle.
 (* keep_hierarchy *)
 module pt_mac_chain #(
   // Multipliers in the cascade, 1..8.
@@ -17,6 +17,7 @@ module pt_mac_chain #(
   input  logic [Taps*OpW-1:0] v_i,
   input  logic [Taps*OpW-1:0] s_i,
   input  logic [Taps-1:0]     swap_i,
+  input  logic                clear_i,
   input  logic [AccW-1:0]     acc_i,
   output logic [AccW-1:0]     sum_o
 );
@@ -33,7 +34,11 @@ module pt_mac_chain #(
   logic [AccW-1:0] acc_q;
   logic [AccW-1:0] chain [Taps+1];
 
-  always_ff @(posedge clk_i) acc_q <= acc_i;
+  // The DSP's C register with its reset: clearing takes no LUT.
+  always_ff @(posedge clk_i) begin
+    if (clear_i) acc_q <= '0;
+    else acc_q <= acc_i;
+  end
   assign chain[0] = acc_q;
 
   for (genvar t = 0; t < Taps; t++) begin : g_tap

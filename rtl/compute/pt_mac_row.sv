@@ -35,7 +35,6 @@ module pt_mac_row #(
 
   logic [Tp*AccW-1:0] sums;
   logic [Tp*AccW-1:0] sums_q;
-  logic [Tp*AccW-1:0] start;
 
   pt_ram_sdp #(
     .Depth(Depth),
@@ -51,8 +50,6 @@ module pt_mac_row #(
     .rdata_o(group_o)
   );
 
-  assign start = clear_i ? '0 : group_o;
-
   for (genvar p = 0; p < Tp; p++) begin : g_lane
     pt_mac_chain #(
       .Taps(Tr),
@@ -63,7 +60,8 @@ module pt_mac_row #(
       .v_i(v_i[p*Tr*OpW+:Tr*OpW]),
       .s_i,
       .swap_i,
-      .acc_i(start[p*AccW+:AccW]),
+      .clear_i,
+      .acc_i(group_o[p*AccW+:AccW]),
       .sum_o(sums[p*AccW+:AccW])
     );
   end

@@ -5,7 +5,8 @@
 //   column form: word 4i + t -> S[m = 4i .. 4i+3][t]
 //
 // Contract: words enter in order (we_i; skip_i moves the write position without data). space_o is low when
-// fewer than RingMargin words are free. avail_o: chunk_i words have arrived. go_i starts the transfer of the set at
+// fewer than RingMargin words are free. words_o: words that have arrived and are not given back, without free_i
+// those of the next cycle. go_i starts the transfer of the set at
 // ring position offset_i behind the current chunk; s_o is complete GoLatency = 12 cycles later and must not be
 // changed by another go_i for 12 cycles. free_i (with or after the last go_i of a chunk) gives the chunk back.
 module pt_sset #(
@@ -21,7 +22,7 @@ module pt_sset #(
   input  logic [1:0]          skip_i,
   output logic                space_o,
   input  logic [15:0]         chunk_i,
-  output logic                avail_o,
+  output logic [15:0]         words_o,
   input  logic                go_i,
   input  logic [15:0]         offset_i,
   input  logic                free_i,
@@ -49,15 +50,17 @@ module pt_sset #(
   logic [AddrW-1:0] wptr_q;
   logic [AddrW:0]   ready_q;   // words that have arrived and are not consumed
   logic [AddrW:0]   taken_q;   // words that occupy the ring
+  logic [AddrW:0]   arrived;
   logic [2:0]       moved;
   logic [15:0]      freed;
   assign moved = 3'(we_i) + 3'(skip_i);
   assign freed = free_i ? chunk_i : 16'd0;
+  assign arrived = ready_q + (AddrW + 1)'(moved);
 
   // A chunk is given back to the writer only when its last set has been read.
   logic [8:0]       free_q;
   logic [15:0]      free_words_q [9];
-  assign avail_o = ready_q >= chunk_i[AddrW:0];
+  assign words_o = 16'(arrived);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -68,7 +71,7 @@ module pt_sset #(
       space_o <= 1'b0;
     end else begin
       wptr_q  <= wptr_q + AddrW'(moved);
-      ready_q <= ready_q + (AddrW + 1)'(moved) - freed[AddrW:0];
+      ready_q <= arrived - freed[AddrW:0];
       taken_q <= taken_q + (AddrW + 1)'(moved)
                  - (free_q[8] ? free_words_q[8][AddrW:0] : (AddrW + 1)'(0));
       free_q  <= {free_q[7:0], free_i};

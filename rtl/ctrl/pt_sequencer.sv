@@ -11,9 +11,9 @@
 // and all earlier ones with the same signal have counted, its semaphore counts, at most one
 // descriptor per semaphore and cycle; it retires when it is the oldest. A fence (and with
 // step_mode_i every descriptor) holds all later ones back until it has retired. An illegal
-// descriptor fails when it is the oldest. After an error only soft_reset_i leads back to work.
-// halt_o stays high from the error or soft reset to the end of core_rst_o, which waits for
-// axi_idle_i and lasts four cycles.
+// descriptor fails when it is the oldest, a START that nothing armed at once. After an error only
+// soft_reset_i leads back to work. halt_o stays high from the error or soft reset to the end of
+// core_rst_o, which waits for axi_idle_i and lasts four cycles.
 module pt_sequencer #(
   // Longest tap table, 1..126 (8-bit index on the configuration bus).
   parameter int unsigned MaxTaps = 121
@@ -22,6 +22,7 @@ module pt_sequencer #(
   input  logic                          rst_ni,
   // commands (pulses) and program, stable while busy
   input  logic                          start_i,
+  input  logic                          unarmed_i,  // in place of start_i
   input  logic                          resume_i,
   input  logic                          soft_reset_i,
   input  logic                          clear_i,
@@ -90,16 +91,18 @@ module pt_sequencer #(
   // ---- main state -------------------------------------------------------------------------------
   typedef enum logic [2:0] {StIdle, StRun, StStop, StFailed, StDrain, StReset} state_e;
   state_e state_q, state_d;
-  logic   running, begin_run, illegal, stop_done, program_end, halted_q, done_q;
+  logic   running, begin_run, refused, illegal, stop_done, program_end, halted_q, done_q;
   logic [3:0] settle_q;  // cycles in the state, saturating
   assign running = state_q == StRun;
+  assign refused = state_q == StIdle && unarmed_i && !soft_reset_i;
   assign begin_run = state_q == StIdle && start_i && !soft_reset_i;
   assign stop_done = settle_q[3] && axi_idle_i;  // 8 cycles until halt_o has acted everywhere
 
   always_comb begin
     state_d = state_q;
     unique case (state_q)
-      StIdle:  if (begin_run) state_d = StRun;
+      StIdle:  if (refused) state_d = StStop;
+               else if (begin_run) state_d = StRun;
       StRun:   if (err_valid_i || illegal) state_d = StStop;
                else if (program_end) state_d = StIdle;
       StStop:  if (stop_done) state_d = StFailed;
@@ -229,7 +232,7 @@ module pt_sequencer #(
   logic                       cand_valid_q, cand_uses_q, cand_stop_q, cand_req_q, cand_ok;
   logic [15:0]                cand_wait_q, cand_sem;
   logic [SemW-1:0]            cand_sem_q;
-  logic                       serve_q, serve_start, skip;
+  logic                       serve_q, serve_start, skip, last1_q;
   assign scan_ptr = ptr_q[scan_q];
   assign scan_slot = scan_ptr[SlotW-1:0];
 
@@ -237,7 +240,7 @@ module pt_sequencer #(
     scan_q       <= scan_q >= UnitW'(Units - 1) ? '0 : scan_q + UnitW'(1);
     cand_unit_q  <= scan_q;
     cand_ptr_q   <= scan_ptr;
-    cand_valid_q <= running && !serve_q && scan_ptr != tail_q;
+    cand_valid_q <= running && !serve_q && !last1_q && scan_ptr != tail_q;
     cand_uses_q  <= uses_q[scan_slot][scan_q];
     cand_stop_q  <= stop_q[scan_slot];
     cand_req_q   <= cfg_req_i[scan_q];
@@ -275,10 +278,16 @@ module pt_sequencer #(
   segment_e         segment_q;
   logic [SlotW-1:0] serve_slot_q;
   logic [7:0]       sidx_q, own_first, own_last, serve_end_q;
-  logic             serve_last, last1_q, last2_q;
+  logic             serve_last, last2_q;
   logic [Units-1:0] valid1_q, valid2_q;
   logic [7:0]       idx1_q, idx2_q;
-  assign serve_last = segment_q == SgTail && sidx_q == serve_end_q;
+  logic [63:0]      slot_word;
+  // The first word is read while it is decided whether a unit gets it.
+  logic [SlotW-1:0] read_slot;
+  logic [7:0]       read_idx;
+  assign read_slot = serve_q ? serve_slot_q : cand_ptr_q[SlotW-1:0];
+  assign read_idx = serve_q ? sidx_q : 8'd0;
+  assign serve_last = serve_q && segment_q == SgTail && sidx_q == serve_end_q;
 
   assign own_first = pt_abi_pkg::cfg_first(serve_unit_q);
   assign own_last = pt_abi_pkg::cfg_last(serve_unit_q);
@@ -291,10 +300,11 @@ module pt_sequencer #(
     end else begin
       if (serve_start) serve_q <= 1'b1;
       else if (serve_last) serve_q <= 1'b0;
-      valid1_q <= serve_q ? Units'(1) << serve_unit_q : '0;
+      valid1_q <= serve_start ? Units'(1) << cand_unit_q :
+                  serve_q ? Units'(1) << serve_unit_q : '0;
       valid2_q <= valid1_q;
     end
-    idx1_q  <= sidx_q;
+    idx1_q  <= read_idx;
     idx2_q  <= idx1_q;
     last1_q <= serve_last;
     last2_q <= last1_q;
@@ -306,7 +316,7 @@ module pt_sequencer #(
         serve_end_q <= ParamIdx + 8'(pt_abi_pkg::ParamWords - 1) + taps[cand_ptr_q[SlotW-1:0]];
       end
       segment_q <= SgPre;
-      sidx_q    <= 8'd0;
+      sidx_q    <= 8'd1;
     end else if (segment_q == SgPre && sidx_q == 8'(pt_abi_pkg::SecPreWords - 1)) begin
       segment_q <= SgOwn;
       sidx_q    <= own_first;
@@ -324,12 +334,27 @@ module pt_sequencer #(
     .waddr_i({tail, widx_q}),
     .wdata_i(data_i),
     .re_i(1'b1),
-    .raddr_i({serve_slot_q, sidx_q}),
-    .rdata_o(cfg_data_o)
+    .raddr_i({read_slot, read_idx}),
+    .rdata_o(slot_word)
   );
-  assign cfg_valid_o = valid2_q;
-  assign cfg_idx_o = idx2_q;
-  assign cfg_last_o = last2_q;
+
+  // All units hang on this bus: it leaves from registers, which a tool may copy, not from the memory.
+  (* max_fanout = 64 *)
+  logic [63:0] cfg_data_q;
+  (* max_fanout = 64 *)
+  logic [7:0]  cfg_idx_q;
+  logic [Units-1:0] cfg_valid_q;
+  logic             cfg_last_q;
+  always_ff @(posedge clk_i) begin
+    cfg_data_q  <= slot_word;
+    cfg_idx_q   <= idx2_q;
+    cfg_last_q  <= last2_q;
+    cfg_valid_q <= rst_ni && running ? valid2_q : '0;
+  end
+  assign cfg_data_o = cfg_data_q;
+  assign cfg_valid_o = cfg_valid_q;
+  assign cfg_idx_o = cfg_idx_q;
+  assign cfg_last_o = cfg_last_q;
 
   // ---- completion: the oldest descriptor that waits for a unit gets its pulse -------------------
   logic [Units-1:0] unit_done_q;
@@ -410,19 +435,23 @@ module pt_sequencer #(
       else if (!settle_q[3]) settle_q <= settle_q + 4'd1;
       if (retire && step_mode_i) halted_q <= 1'b1;
       else if (resume_i || !running) halted_q <= 1'b0;
-      if (begin_run || clear_i || state_q == StReset) done_q <= 1'b0;
+      if (begin_run || refused || clear_i || state_q == StReset) done_q <= 1'b0;
       else if (running && state_d == StIdle) done_q <= 1'b1;
       else if (state_q == StStop && state_d == StFailed) done_q <= 1'b1;
       if (begin_run || state_q == StReset) begin
         error_code_o  <= 8'd0;
         error_source_o  <= 8'd0;
         error_index_o <= 32'd0;
+      end else if (refused) begin
+        error_code_o  <= 8'(pt_abi_pkg::ErrNotArmed);
+        error_source_o  <= 8'(pt_abi_pkg::SourceSequencer);
+        error_index_o <= 32'd0;
       end else if (running && (err_valid_i || illegal)) begin
         error_code_o  <= err_valid_i ? err_code_i : 8'(pt_abi_pkg::ErrIllegalDescriptor);
         error_source_o  <= err_valid_i ? err_source_i : 8'(pt_abi_pkg::SourceSequencer);
         error_index_o <= retired_o;
       end
-      if (begin_run || state_q == StReset) retired_o <= 32'd0;
+      if (begin_run || refused || state_q == StReset) retired_o <= 32'd0;
       else if (retire) retired_o <= retired_o + 32'd1;
       if (begin_run) cycles_o <= 64'd0;
       else if (running || state_q == StStop) cycles_o <= cycles_o + 64'd1;

@@ -56,6 +56,7 @@ package pt_abi_pkg;
   localparam int unsigned ErrDecodeError = 3;
   localparam int unsigned ErrIllegalDescriptor = 4;
   localparam int unsigned ErrStrayAnswer = 5;
+  localparam int unsigned ErrNotArmed = 6;
   localparam int unsigned SourceRead0 = 0;
   localparam int unsigned SourceRead1 = 1;
   localparam int unsigned SourceRead2 = 2;
@@ -498,7 +499,7 @@ package pt_abi_pkg;
     logic clear;  // clear DONE and the interrupt
     logic soft_reset;  // complete outstanding bursts, then reset the engine
     logic resume;  // step mode: go on with the next descriptor
-    logic start;  // run the program, if PROGRAM_COUNT was written once since the last START, and no
+    logic start;  // run the program, if one write of PROGRAM_COUNT, the last of all, armed it; else
   } ctrl_reg_t;
 
   // STATUS: state

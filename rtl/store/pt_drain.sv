@@ -56,6 +56,7 @@ module pt_drain #(
   // Groups that are stored or on their way, and pixels that wait for them.
   localparam int unsigned GroupSlots = 4;
   localparam int unsigned Records = 16;
+  localparam int unsigned RecCountW = $clog2(Records + 1);
   // Coordinates: 16-bit signed starts and jumps, limits up to 65535.
   localparam int unsigned CoordW = 18;
 
@@ -68,7 +69,7 @@ module pt_drain #(
 
   // ---- store levels -----------------------------------------------------------------------------
   typedef enum logic [1:0] {StIdle, StSegment, StPixel, StNext} state_e;
-  state_e       state_q;
+  state_e       state_q, state_d;
   logic         y_step, y_end, seg_start, push, pixel_end, tile_first, tile_last;
   logic [4:0]   y_first, y_last;
   logic [2:0]   y_level;
@@ -101,18 +102,19 @@ module pt_drain #(
   assign seg_start = state_q == StSegment && (!tile_first || acc_tile_valid_i);
   assign acc_release_o = state_q == StNext && tile_last;
 
+  always_comb begin
+    state_d = state_q;
+    unique case (state_q)
+      StIdle:    if (start_i) state_d = StSegment;
+      StSegment: if (seg_start) state_d = StPixel;
+      StPixel:   if (push && pixel_end) state_d = StNext;
+      StNext:    state_d = y_end ? StIdle : StSegment;
+      default:   state_d = StIdle;
+    endcase
+  end
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      state_q <= StIdle;
-    end else begin
-      unique case (state_q)
-        StIdle:    if (start_i) state_q <= StSegment;
-        StSegment: if (seg_start) state_q <= StPixel;
-        StPixel:   if (push && pixel_end) state_q <= StNext;
-        StNext:    state_q <= y_end ? StIdle : StSegment;
-        default:   state_q <= StIdle;
-      endcase
-    end
+    if (!rst_ni) state_q <= StIdle;
+    else state_q <= state_d;
   end
 
   // Coordinates of a segment's first pixel: column, row, image, channel block.
@@ -189,14 +191,25 @@ module pt_drain #(
   // ---- groups and records -----------------------------------------------------------------------
   // Phases start a new group, and so do segments: groups are requested one after another.
   logic [GroupW-1:0] group_q;
-  logic [1:0]        lane_q;
+  logic [1:0]        lane_q, lane_d;
   logic [1:0]        raw_group_q;
   logic [Blocks-1:0] inside_q;  // of the segment: channel blocks, raw: lanes
-  logic [2:0]        slots_q;   // groups stored or on their way
-  logic              new_group, granted, last_pixel, group_last, rec_ready, row_end;
+  logic [2:0]        slots_q, slots_d;  // groups stored or on their way
+  logic              request_q, records_full;
+  logic              new_group, granted, last_pixel, group_last, rec_ready, rec_pop, row_end;
+  logic              group_pop;
+  logic [RecCountW-1:0] rec_count;
   assign new_group = cfg_i.raw[0] || lane_q == 2'd0;
-  assign drain_req_valid_o = state_q == StPixel && new_group && rec_ready &&
-                             slots_q != 3'(GroupSlots);
+  // The request leaves from a register, for it decides in the same cycle whether the array steps:
+  // a new group, room for it and for its pixel, all a cycle ahead.
+  assign lane_d = seg_start || (push && group_last) ? 2'd0 : lane_q + 2'(push);
+  assign records_full = !rec_pop && rec_count + RecCountW'(push) == RecCountW'(Records);
+  assign slots_d = slots_q + 3'(granted) - 3'(group_pop);
+  always_ff @(posedge clk_i) begin
+    request_q <= rst_ni && state_d == StPixel && (cfg_i.raw[0] || lane_d == 2'd0) &&
+                 !records_full && slots_d != 3'(GroupSlots);
+  end
+  assign drain_req_valid_o = request_q;
   assign drain_group_o = group_q;
   assign granted = drain_req_valid_o && drain_req_ready_i;
   assign push = new_group ? granted : state_q == StPixel && rec_ready;
@@ -213,16 +226,15 @@ module pt_drain #(
 
   always_ff @(posedge clk_i) begin
     if (seg_start) begin
-      lane_q      <= 2'd0;
       raw_group_q <= 2'd0;
       for (int unsigned j = 0; j < Blocks; j++) begin
         inside_q[j] <= $signed(near_c) >= -$signed(CoordW'(j)) &&
                        $signed(near_c) + $signed(CoordW'(j)) < $signed({2'b00, near_lim});
       end
     end else if (push) begin
-      lane_q      <= group_last ? 2'd0 : lane_q + 2'd1;
       raw_group_q <= raw_group_q + 2'd1;
     end
+    lane_q <= lane_d;
     if (seg_start && tile_first) group_q <= {GroupW{1'b0}};
     else if (granted) group_q <= group_q + GroupW'(1);
   end
@@ -230,7 +242,7 @@ module pt_drain #(
   // Record of a pixel (raw: of a group).
   localparam int unsigned RecW = StageW + 7 + Blocks;
   logic [RecW-1:0]   rec_in, rec_out;
-  logic              rec_valid, rec_pop;
+  logic              rec_valid;
   logic              r_group_last, r_last, r_row_end, r_row_odd, r_col_odd;
   logic [Blocks-1:0] r_stored;
   logic [1:0]        r_lane;
@@ -242,7 +254,6 @@ module pt_drain #(
   };
   assign {r_group_last, r_last, r_row_end, r_row_odd, r_col_odd, r_stored, r_lane, r_pos} = rec_out;
 
-  logic [$clog2(Records):0] rec_count_unused;
   pt_fifo #(.Width(RecW), .Depth(Records)) u_records (
     .clk_i,
     .rst_ni,
@@ -252,13 +263,13 @@ module pt_drain #(
     .valid_o(rec_valid),
     .ready_i(rec_pop),
     .data_o(rec_out),
-    .count_o(rec_count_unused)
+    .count_o(rec_count)
   );
 
   // ---- words ------------------------------------------------------------------------------------
   logic [2:0] stored_q;             // groups that have arrived
   logic [1:0] wslot_q, rslot_q;
-  logic       open_q, pick, group_pop;
+  logic       open_q, pick;
   logic [BlkW-1:0] block_q;
   logic [1:0] p_q;                  // raw: pixel lane
   logic [1:0] lane;
@@ -281,7 +292,7 @@ module pt_drain #(
       block_q  <= '0;
       p_q      <= 2'd0;
     end else begin
-      slots_q  <= slots_q + 3'(granted) - 3'(group_pop);
+      slots_q  <= slots_d;
       stored_q <= stored_q + 3'(group_valid_i) - 3'(group_pop);
       wslot_q  <= wslot_q + 2'(group_valid_i);
       rslot_q  <= rslot_q + 2'(group_pop);
@@ -328,5 +339,5 @@ module pt_drain #(
   assign busy_o = state_q != StIdle || rec_valid || word_valid_o;
 
   logic unused;
-  assign unused = &{1'b0, y_idx_unused, q_first_unused, q_idx, cfg_i, rec_count_unused};
+  assign unused = &{1'b0, y_idx_unused, q_first_unused, q_idx, cfg_i};
 endmodule

@@ -84,6 +84,7 @@ module pt_regs_props (
   );
   // What pt_regs shows beside these inputs is free.
   pt_abi_pkg::ctrl_reg_t ctrl;
+  logic                  unarmed;
   pt_regs u_regs (
     .clk_i,
     .rst_ni,
@@ -106,6 +107,7 @@ module pt_regs_props (
     .s_axi_rvalid(m_rvalid),
     .s_axi_rready(m_rready),
     .ctrl_o(ctrl),
+    .unarmed_o(unarmed),
     .status_i,
     .cycles_i
   );
@@ -119,7 +121,7 @@ module pt_regs_props (
   logic [11:0] waddr_q, raddr_q;
   logic        w_all_q;                     // all its words are taken
   logic [2:0]  late_w_q, late_r_q;          // cycles for which the processor waits
-  logic        armed_before_q;
+  logic        armed_before_q, start_q;   // a cycle ago: armed, START was written
   logic        armed_q;                     // only PROGRAM_COUNT was written since START, once
   logic [31:0] step_q, shown_q;             // STEP_OFF; its value, or a status, when it was read
   logic [31:0] mask;
@@ -139,6 +141,8 @@ module pt_regs_props (
   always_ff @(posedge clk_i) begin
     started_q <= 1'b1;
     armed_before_q <= rst_ni && armed_q;
+    start_q <= rst_ni && stored && m_wdata[0] && mask[0] &&
+               {waddr_q[11:2], 2'b00} == pt_abi_pkg::RegCtrl;
     aw_wait_q <= rst_ni && awvalid_i && !awready;
     w_wait_q <= rst_ni && wvalid_i && !wready;
     ar_wait_q <= rst_ni && arvalid_i && !arready;
@@ -220,9 +224,11 @@ module pt_regs_props (
       if (r_wait_q) assert (rvalid && r_q == 64'({rid, rdata, rresp, rlast}));
       // What a register is written it has; the engine's state is shown; nothing is shown elsewhere.
       assert (u_regs.step_off_o == step_q);
-      // A run starts behind one write of PROGRAM_COUNT, the register that is compared last.
+      // A run starts behind one write of PROGRAM_COUNT, the register that is compared last; each
+      // other START is told of.
       assert (u_regs.armed_q == armed_q);
-      if (ctrl.start) assert (armed_before_q);
+      assert (ctrl.start == (start_q && armed_before_q));
+      assert (unarmed == (start_q && !armed_before_q));
       if (rvalid) begin
         if ({raddr_q[11:2], 2'b00} == pt_abi_pkg::RegId) assert (rdata == pt_abi_pkg::IdValue);
         if ({raddr_q[11:2], 2'b00} == pt_abi_pkg::RegStepOff ||

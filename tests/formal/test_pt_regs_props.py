@@ -29,6 +29,10 @@ PLANTED = {
         REGISTERS, "pt_abi_pkg::RegStepOff: if (!lock_i) begin", "pt_abi_pkg::RegStepOff: begin"),
     "a start that nothing armed": (
         REGISTERS, "s_axi_wdata[0] && wmask[0] && armed_q", "s_axi_wdata[0] && wmask[0]"),
+    "a start that is lost": (
+        REGISTERS, "s_axi_wdata[0] && wmask[0] && !armed_q", "1'b0"),
+    "a start that is refused and works": (
+        REGISTERS, "s_axi_wdata[0] && wmask[0] && !armed_q", "s_axi_wdata[0] && wmask[0]"),
     "armed twice": (REGISTERS, "armed_q <= !armed_q;", "armed_q <= 1'b1;"),
     "something is read where nothing is": (
         REGISTERS, "default: s_axi_rdata <= 32'd0", "default: s_axi_rdata <= status_i"),

@@ -16,9 +16,11 @@ PLANTED = {
     "half to odd": ("guard & (sticky | whole[0])", "guard & (sticky | !whole[0])"),
     "bits lost by the coarse shift": ("| lost_q;", ";"),
     "bits lost by the fine shift": ("fine_lost_mask = ~(8'hff << fine_q)", "fine_lost_mask = '0"),
-    "the lowest code is taken": ("assign low = rounded_q < -", "assign low = rounded_q < -1 - "),
-    "saturates at the limit": (
-        "assign high = rounded_q > (InW", "assign high = rounded_q >= (InW"),
+    "the lowest code is taken": ("? rounded_q < -", "? rounded_q < -1 - "),
+    "saturates at the limit": ("? rounded_q > (OutW", "? rounded_q >= (OutW"),
+    "a bit above the result is not looked at": (
+        "whole[InW-1:OutW-1] == {(InW - OutW + 1)", "whole[InW-1:OutW] == {(InW - OutW)"),
+    "large values saturate to the other side": (": !sign_q", ": sign_q"),
     "negative values shift in zeros": ("coarse_q >>> fine_q", "coarse_q >> fine_q"),
     "shift of the next value": ("coarse_q >>> fine_q", "coarse_q >>> shift_i[2:0]"),
     "a cycle late": ("valid_o = valid_q[2]", "valid_o = valid_q[1]"),

@@ -313,9 +313,9 @@ async def new_system(dut: Any) -> System:
     """The sequencer out of reset, with idle units."""
     bench = Bench(dut, random.Random(int(os.environ.get("PT_SEED", "1"))))
     bench.clients = [ReadClient(bench)]
-    inputs = ("start_i", "resume_i", "soft_reset_i", "clear_i", "step_mode_i", "program_off_i",
-              "program_count_i", "step_off_i", "cfg_req_i", "unit_done_i", "err_valid_i",
-              "err_code_i", "err_source_i")
+    inputs = ("start_i", "unarmed_i", "resume_i", "soft_reset_i", "clear_i", "step_mode_i",
+              "program_off_i", "program_count_i", "step_off_i", "cfg_req_i", "unit_done_i",
+              "err_valid_i", "err_code_i", "err_source_i")
     await bench.start({**dict.fromkeys(inputs, 0), "axi_idle_i": 1})
     return System(bench)
 
@@ -373,6 +373,44 @@ async def programs(dut: Any) -> None:
         await system.tick(clear_i=1)
         await system.tick(clear_i=0)
         assert not int(dut.done_o.value)
+
+
+@cocotb.test()
+async def starts_that_nothing_armed(dut: Any) -> None:
+    """At rest they fail at once and nothing runs; in a run nothing changes."""
+    system = await new_system(dut)
+    bench = system.bench
+    rng = bench.rng
+    for _ in range(at_most(4)):
+        system.load(random_opcodes(rng, 6))
+        await system.start(False)
+        for _ in range(rng.randint(1, 300)):
+            await system.tick()
+            if int(dut.done_o.value):
+                break
+        if int(dut.busy_o.value):
+            await system.tick(unarmed_i=1)
+            await system.tick(unarmed_i=0)
+            await system.finish()
+        assert system.retired() == 6 and not int(dut.failed_o.value)
+        if rng.random() < 0.5:  # the driver has seen the end
+            await system.tick(clear_i=1)
+            await system.tick(clear_i=0)
+        system.running = False
+        await system.tick(unarmed_i=1)
+        await system.tick(unarmed_i=0, err_valid_i=0)
+        for _ in range(40):
+            await system.tick()
+            assert not int(dut.cfg_valid_o.value) and not int(dut.run_valid_o.value)
+        assert int(dut.failed_o.value) and int(dut.done_o.value) and not int(dut.busy_o.value)
+        assert int(dut.error_code_o.value) == Status.NOT_ARMED
+        assert int(dut.error_source_o.value) == ErrorSource.SEQUENCER
+        assert int(dut.error_index_o.value) == system.retired() == 0
+        await system.tick(start_i=1)
+        await system.tick(start_i=0)
+        assert not int(dut.busy_o.value), "starts although failed"
+        await system.soft_reset()
+        assert int(dut.error_code_o.value) == 0
 
 
 @cocotb.test()

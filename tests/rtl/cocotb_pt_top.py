@@ -19,7 +19,16 @@ from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_WORDS, Opcode, pack_descriptor
 from pynq_train.hw.contract import hash_word
-from pynq_train.hw.registers import ABI_VERSION, BY_NAME, ID_VALUE, Status, decode, encode, masks
+from pynq_train.hw.registers import (
+    ABI_VERSION,
+    BY_NAME,
+    ID_VALUE,
+    ErrorSource,
+    Status,
+    decode,
+    encode,
+    masks,
+)
 from pynq_train.layers.fuse import fuse
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.schedule.lower.program import ProgramImage, build_training
@@ -341,3 +350,26 @@ async def illegal_descriptor(dut: Any) -> None:
     assert status["FAILED"] and status["ERROR"] == Status.ILLEGAL_DESCRIPTOR
     assert await bench.read("ERROR_INDEX") == 1 and await bench.read("RETIRED") == 1
     bench.compare(program, program.expected(1), guard)
+
+
+@cocotb.test()
+async def unarmed_start(dut: Any) -> None:
+    """START without PROGRAM_COUNT in front of it: an error of its own, and nothing has run."""
+    bench, program, rng = await engine(dut, "unarmed")
+    await bench.run(program)
+    image = bytes(bench.image)
+    for disarm in (None, "PROGRAM_COUNT", rng.choice(("MODE", "STEP_OFF", "ARENA_HI"))):
+        if disarm is not None:  # armed, and written to behind that
+            await bench.write("PROGRAM_COUNT", program.image.count)
+            await bench.write(disarm, 0)
+        await bench.write("CTRL", CTRL["START"])
+        status = await bench.until("DONE")
+        assert status["FAILED"] and not status["BUSY"]
+        assert status["ERROR"] == Status.NOT_ARMED and status["SOURCE"] == ErrorSource.SEQUENCER
+        assert await bench.read("ERROR_INDEX") == await bench.read("RETIRED") == 0
+        await bench.write("CTRL", CTRL["SOFT_RESET"])
+        for _ in range(60):
+            await RisingEdge(dut.aclk)
+        assert not any((await bench.status()).values())
+    assert bytes(bench.image) == image
+    await bench.run(program)

@@ -49,6 +49,7 @@ DROPS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_vectors", 3, 24)
 SEQUENCES = Design("pt_sequencer", SEQUENCER)
 PROGRAMS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "programs", 1, 4)
 ERRORS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "errors_and_resets")
+UNARMED = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "starts_that_nothing_armed")
 SLOW_UNITS = Stimulus(SEQUENCES, "cocotb_pt_sequencer",
                       "slow_units_hold_back_their_semaphore_only")
 
@@ -218,6 +219,19 @@ BUGS = Bugs(
         "gradient_without_tiles", ERRORS, "rtl/ctrl/pt_sequencer.sv",
         "&& pre.t[l] == 16'd0",
         "&& pre.t[l] == 16'd0 && !(planted && pre.opcode == 8'(pt_abi_pkg::OpGradient))"),
+    # A START that nothing armed does nothing, breaks a run, or runs the last program once more.
+    Planted(
+        "unarmed_start_is_silent", UNARMED, "rtl/ctrl/pt_sequencer.sv",
+        "refused = state_q == StIdle && unarmed_i",
+        "refused = state_q == StIdle && !planted && unarmed_i"),
+    Planted(
+        "unarmed_start_breaks_a_run", UNARMED, "rtl/ctrl/pt_sequencer.sv",
+        "StRun:   if (err_valid_i || illegal)",
+        "StRun:   if (err_valid_i || illegal || (planted && unarmed_i))"),
+    Planted(
+        "unarmed_start_runs", UNARMED, "rtl/ctrl/pt_sequencer.sv",
+        "assign begin_run = state_q == StIdle && start_i",
+        "assign begin_run = state_q == StIdle && (start_i || (planted && unarmed_i))"),
     # The masters may start again before the reset reaches them.
     Planted(
         "halt_falls_in_reset", ERRORS, "rtl/ctrl/pt_sequencer.sv",

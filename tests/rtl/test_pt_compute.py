@@ -39,8 +39,8 @@ BUGS = Bugs(
         "(planted || live_d_q[1] > column) ? words[b] : 64'd0"),
     # A new sum starts from what the accumulator held.
     Planted(
-        "first_not_cleared", SWEEPS, "rtl/compute/pt_mac_row.sv",
-        "clear_i ? '0 : group_o", "clear_i && !planted ? '0 : group_o"),
+        "first_not_cleared", SWEEPS, "rtl/compute/pt_mac_chain.sv",
+        "if (clear_i) acc_q", "if (clear_i && !planted) acc_q"),
     # Four drains inside a short sweep bring the next sweep's reads before this one's writes.
     Planted(
         "drain_slots_in_the_period", DRAINS, "rtl/compute/pt_issue.sv",

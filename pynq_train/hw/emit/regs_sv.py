@@ -52,10 +52,13 @@ def render() -> str:
         elif register.access is RegisterAccess.WRITE_PULSE:
             ports.append(f"  output {kind} {low}_o,")
             resets.append(f"      {low}_o <= 32'd0;")
-            pulses.append(f"      {low}_o <= 32'd0;")
+            ports.append("  output logic unarmed_o,")
+            resets.append("      unarmed_o <= 1'b0;")
+            pulses += [f"      {low}_o <= 32'd0;", "      unarmed_o <= 1'b0;"]
             writes.append(f"""          {label}: begin
             {low}_o <= s_axi_wdata & wmask;
             {low}_o.start <= s_axi_wdata[0] && wmask[0] && armed_q;
+            unarmed_o <= s_axi_wdata[0] && wmask[0] && !armed_q;
             if (s_axi_wdata[0] && wmask[0]) armed_q <= 1'b0;
           end""")
         elif register.name in _CONSTANT:
@@ -67,7 +70,8 @@ def render() -> str:
     ports[-1] = ports[-1].rstrip(",")
     newline = "\n"
     return f"""{HEADER}// AXI4-Lite registers: every address answers, reads have no side effects.
-// While lock_i is high only commands can be written. START counts if the write before armed it.
+// While lock_i is high only commands can be written. START counts if the write before armed it;
+// if not, unarmed_o pulses in its place.
 module pt_regs (
   input  logic        clk_i,
   input  logic        rst_ni,

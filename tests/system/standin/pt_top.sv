@@ -313,6 +313,7 @@ module pt_top
 
   logic [39:0] arena;
   assign arena = {arena_hi[7:0], arena_lo};
+  logic unarmed;
   assign irq = mode[1] && (state == Done || state == Halt);
 
   always_ff @(posedge aclk) begin
@@ -345,6 +346,12 @@ module pt_top
             read_beats[i] <= 0;
             write_beats[i] <= 0;
           end
+        end else if (unarmed && state == Idle) begin
+          state <= Done;
+          failed <= 1'b1;
+          code <= 8'(ErrNotArmed);
+          unit <= 8'(SourceSequencer);
+          retired <= 0;
         end else if (ctrl[3]) state <= Idle;
         Fetch: begin
           read_port <= index[1:0];
@@ -464,7 +471,7 @@ module pt_top
     .s_axi_awaddr, .s_axi_awvalid, .s_axi_awready, .s_axi_wdata, .s_axi_wstrb, .s_axi_wvalid,
     .s_axi_wready, .s_axi_bresp, .s_axi_bvalid, .s_axi_bready, .s_axi_araddr, .s_axi_arvalid,
     .s_axi_arready, .s_axi_rdata, .s_axi_rresp, .s_axi_rvalid, .s_axi_rready,
-    .ctrl_o(ctrl), .status_i(status), .error_index_i(error_index), .retired_i(retired),
+    .ctrl_o(ctrl), .unarmed_o(unarmed), .status_i(status), .error_index_i(error_index), .retired_i(retired),
     .mode_o(mode), .arena_lo_o(arena_lo), .arena_hi_o(arena_hi), .arena_bytes_o(arena_bytes),
     .program_off_o(program_off), .program_count_o(program_count), .step_off_o(step_off),
     .cycles_i(cycles[31:0]), .cycles_hi_i(cycles[63:32]), .busy_cycles_i(0), .stall_x_i(0),

@@ -52,7 +52,9 @@ class FakeEngine:
                 self.values[name] = value
                 self._armed = name == registers.ARMED_BY and not self._armed
         elif value == START and not self._armed:
-            return
+            if not self.values["STATUS"] & (BUSY | FAILED):
+                self.fail(registers.Status.NOT_ARMED, registers.ErrorSource.SEQUENCER, 0)
+                self.values.update(RETIRED=0, CYCLES=0)
         elif value == START:
             self._armed = False
             self.values.update(STATUS=BUSY, RETIRED=0)

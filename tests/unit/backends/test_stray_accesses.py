@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pynq")
 
-from fake_engine import BUSY, DONE, SOFT_RESET, START, FakeEngine, fake_board
+from fake_engine import BUSY, DONE, FAILED, SOFT_RESET, START, FakeEngine, fake_board
 
 from pynq_train.backends import RunRequest
 from pynq_train.backends.run_registers import WRITABLE
@@ -34,7 +34,7 @@ def test_writes_of_somebody_else_between_runs_are_announced_and_overwritten(
         assert not caplog.records
         write(engine, name, wanted[name] ^ 0x100)
         if name == registers.ARMED_BY:  # the second write disarms
-            with pytest.raises(HardwareFault, match="rests before its program has ended"):
+            with pytest.raises(HardwareFault, match="the program was not started"):
                 board.run(REQUEST)
             board.run(REQUEST)
         else:
@@ -63,13 +63,37 @@ def test_a_write_behind_the_comparison_starts_nothing(name: str, tmp_path: Path)
             whole(at, value)
 
         engine.write32 = write32  # type: ignore[method-assign]
-        with pytest.raises(HardwareFault, match=r"rests before its program has ended: expected 2 "
-                           r"descriptors retired, found descriptor .*; end what else writes"):
+        with pytest.raises(HardwareFault, match=r"the program was not started: .* found none of 2 "
+                           r"descriptors in flight, .*; end what else writes") as caught:
             board.run(REQUEST)
+        assert registers.decode("STATUS", caught.value.state.status)["ERROR"] == \
+            registers.Status.NOT_ARMED
         engine.write32 = whole  # type: ignore[method-assign]
         assert len(started) == 1
         assert board.run(REQUEST).cycles == 1000
         assert len(started) == 2 and engine.values["PROGRAM_OFF"] == REQUEST.program_offset
+
+
+def test_a_start_between_runs_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture
+                                           ) -> None:
+    """The engine refuses it; the next run works, and the one behind it says nothing."""
+    engine = FakeEngine()
+    started: list[int] = []
+    engine.work = lambda e: started.append(e.values["PROGRAM_OFF"])
+    with fake_board(engine, tmp_path) as board:
+        board.run(REQUEST)
+        write(engine, "CTRL", START)
+        assert engine.values["STATUS"] & FAILED
+        assert board.run(REQUEST).cycles == 1000
+        assert "somebody else has written START to the engine, which refused it" in caplog.text
+        assert len(started) == 2
+        caplog.clear()
+        board.run(REQUEST)
+        assert not caplog.records
+        engine.stuck = True
+        write(engine, "CTRL", START)
+        with pytest.raises(HardwareFault, match=r"has run without being told to"):
+            board.run(REQUEST)
 
 
 def test_registers_that_hold_nothing(tmp_path: Path) -> None:
