@@ -146,7 +146,8 @@ class ImageSource:
         """Return uint8 images as the user has them: ``(n, channels or 1, rows, cols)``."""
         if self._layout.single or isinstance(index, slice):
             return self._x[index]
-        return self._layout.apply(self._given.take(index, axis=0))
+        # Indices of the processor's size: NumPy does not make them fit into a Zynq-7000's 32 bits.
+        return self._layout.apply(self._given.take(index.astype(np.intp), axis=0))
 
     def histogram(self) -> NDArray[np.int64]:
         """Return how often each value of uint8 images stands in each channel: ``(channels, 256)``.

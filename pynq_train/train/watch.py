@@ -57,11 +57,17 @@ def guessing(loss: Loss, labels: NDArray[np.int64]) -> float:
         loss: what is minimised.
         labels: class numbers ``(n,)``.
     """
-    share = np.bincount(labels, minlength=loss.classes) / max(len(labels), 1)
+    share = counted(labels, loss.classes) / max(len(labels), 1)
     if loss.mse:
         return float(np.sum(share * (1 - share))) / loss.classes
     share = share * (1 - loss.smoothing) + loss.smoothing / loss.classes
     return float(-np.sum(share[share > 0] * np.log(share[share > 0])))
+
+
+def counted(labels: NDArray[np.int64], classes: int) -> NDArray[np.intp]:
+    """Return how many labels each class has, ``(classes,)``."""
+    # Numbers of the processor's size: a Zynq-7000 has 32 bits, and NumPy does not make them fit.
+    return np.bincount(labels.astype(np.intp), minlength=classes)
 
 
 def check_classes(labels: NDArray[np.int64], classes: int, warned: set[str],
@@ -74,7 +80,7 @@ def check_classes(labels: NDArray[np.int64], classes: int, warned: set[str],
         warned: classes of warnings given so far.
         names: of the classes, as far as they are known.
     """
-    count = np.bincount(labels, minlength=classes)
+    count = counted(labels, classes)
     absent = np.flatnonzero(count == 0)
     if not len(absent) or len(labels) < classes:  # so few images cannot show all
         return
