@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,8 +77,7 @@ def batch(number: int) -> tuple[np.ndarray, np.ndarray]:
 def train(pipeline: Pipeline, *steps: int) -> None:
     """Run some steps, each protected."""
     for step in steps:
-        sgd = SgdStep(0.1, 0.9, step=step)
-        pipeline.protected(lambda step=step, sgd=sgd: pipeline.train_step(*batch(step), sgd))
+        pipeline.protected(partial(pipeline.train_step, *batch(step), SgdStep(0.1, 0.9, step=step)))
 
 
 def same(one: Pipeline, other: Pipeline) -> bool:
@@ -145,7 +145,7 @@ def test_a_stage_is_not_replaced_where_no_weights_are_kept() -> None:
     with ExitStack() as stack:
         pipeline = opened(stack)
         pipeline.write_masters(pipeline.read_masters())
-        with pytest.raises(HardwareFault, match="segment 1: its weights are lost.*checkpoint"):
+        with pytest.raises(HardwareFault, match=r"segment 1: its weights are lost.*checkpoint"):
             pipeline.replace(1, pipeline.stages[1])
 
 
@@ -188,13 +188,13 @@ def test_requests_that_do_not_fit_are_refused() -> None:
         assert isinstance(middle, Segment)
         block = np.zeros(first.part.plan.step_block_bytes // 8, np.int64)
         images = DeviceMap(np.zeros((4, 1, 6, 6, 4), np.int16), -10)
-        with pytest.raises(BadInput, match="segment 1 on golden.*'bn1.y' too, found none"):
+        with pytest.raises(BadInput, match=r"segment 1 on golden.*'bn1.y' too, found none"):
             middle.forward(SegmentInput(block))
         with pytest.raises(BadInput, match=r"map 'input': expected int16 \(4, 1, 6, 6, 4\), found"):
             first.forward(SegmentInput(block, {"input": DeviceMap(images.codes[:2], -10)}))
         with pytest.raises(BadInput, match="step block: expected int64"):
             first.forward(SegmentInput(block[1:], {"input": images}))
-        with pytest.raises(BadInput, match="slot: expected 0..0, found 1"):
+        with pytest.raises(BadInput, match=r"slot: expected 0..0, found 1"):
             first.forward(SegmentInput(block, {"input": images}, slot=1))
 
 
