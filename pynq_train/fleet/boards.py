@@ -19,6 +19,7 @@ from pynq_train.quant import ExponentPolicy
 from pynq_train.run.masters import Masters
 from pynq_train.train.learner import Learner
 from pynq_train.train.planning import Planned, Training
+from pynq_train.train.schedules import whole
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class Boards:
     Attributes:
         after: operations behind which the network is cut.
         boards: backend of each segment, in order; one name stands for all.
+        in_flight: mini-batches of an update that are in the segments at the same time, with
+            ``accumulate`` of the learner; each has maps of its own.
     """
 
     after: tuple[str, ...]
     boards: str | tuple[str, ...] = GOLDEN
+    in_flight: int = 1
 
     @property
     def name(self) -> str:
@@ -53,7 +57,8 @@ class Boards:
                 as segments.
             DoesNotFit: a segment is too large for its board.
         """
-        return CutPlanned(Cut.of(graph, self.after), self.boards, training)
+        return CutPlanned(Cut.of(graph, self.after), self.boards, training,
+                          whole("in_flight", self.in_flight, 1, 64))
 
 
 class CutPlanned(Planned):
@@ -63,6 +68,7 @@ class CutPlanned(Planned):
         cut: the network and where it is cut.
         boards: backend of each segment; one name stands for all.
         training: what the plan is of.
+        slots: mini-batches in flight.
 
     Attributes:
         segments: plans of the segments.
@@ -71,10 +77,12 @@ class CutPlanned(Planned):
         BadInput, DoesNotFit: as :meth:`Boards.planned`.
     """
 
-    def __init__(self, cut: Cut, boards: str | Sequence[str], training: Training) -> None:
+    def __init__(self, cut: Cut, boards: str | Sequence[str], training: Training,
+                 slots: int = 1) -> None:
         self.training, self.compiled, self.programs = training, None, None
         self.segments = SegmentPlans.of(cut, boards, training.batch, momentum=training.momentum,
-                                        trainable=training.chosen, loss=training.loss)
+                                        trainable=training.chosen, loss=training.loss,
+                                        slots=slots)
         self.plan = self._whole = self.segments.whole
 
     def open(self, masters: Mapping[str, Masters], policy: ExponentPolicy
@@ -120,7 +128,8 @@ class SplitLearner(Learner):
 
 
 def split(model: Graph | Model | str, after: Sequence[str], *,
-          boards: str | Sequence[str] = GOLDEN, **options: Any) -> SplitLearner:
+          boards: str | Sequence[str] = GOLDEN, in_flight: int = 1, **options: Any
+          ) -> SplitLearner:
     """Return a learner whose network is cut into segments, each on a board of its own.
 
     Cutting changes no bit: weights, momentum and exponents are those of one board.
@@ -130,6 +139,8 @@ def split(model: Graph | Model | str, after: Sequence[str], *,
         after: names of the operations behind which it is cut, in any order. A cut inside a
             residual block carries both maps.
         boards: backend of each segment, in order; one name stands for all.
+        in_flight: mini-batches of an update that are in the segments at the same time, with
+            ``accumulate`` of as many or more; each needs memory for maps of its own.
         options: those of a learner, but ``board``.
 
     Raises:
@@ -143,4 +154,4 @@ def split(model: Graph | Model | str, after: Sequence[str], *,
                        fix=f"use after=[{after!r}]")
     if not isinstance(boards, str):
         boards = tuple(boards)
-    return SplitLearner(model, board=Boards(tuple(after), boards), **options)
+    return SplitLearner(model, board=Boards(tuple(after), boards, in_flight), **options)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.arrays import Array
-from pynq_train.errors import HardwareFault, PynqTrainError
+from pynq_train.errors import BadInput, HardwareFault, PynqTrainError
 from pynq_train.fleet.cut import Carried
+from pynq_train.fleet.flight import Answer, Flight, OtherExponents, said_by
 from pynq_train.fleet.segment import (
     INPUT,
     LOGITS,
@@ -37,9 +38,8 @@ from pynq_train.run.calibration import calibrated
 from pynq_train.run.masters import Masters
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.lower.meaning import EVALUATION
-from pynq_train.schedule.lower.records import RunRecords, read_records
+from pynq_train.schedule.lower.records import RunRecords
 from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_params
-from pynq_train.schedule.passes.descriptors import Descriptor
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import unpack_dense
 
@@ -83,11 +83,16 @@ class Pipeline:
         parts: plans of the segments, in order, on the boards of the stages.
         stages: the segments; they hold the weights that belong to the policy.
         policy: exponent state of the whole network; training steps move it on.
+
+    Attributes:
+        in_flight: mini-batches of one update that can be in the segments at the same time: as many
+            as these have slots.
     """
 
     def __init__(self, plan: Plan, parts: Sequence[SegmentPlan], stages: Sequence[Stage],
                  policy: ExponentPolicy) -> None:
         self.plan, self.parts, self.policy = plan, tuple(parts), policy
+        self.in_flight = min(len(part.slots) for part in parts)
         self._stages = list(stages)
         self._routes = parts[0].routes
         self._mark: _Mark | None = None
@@ -200,14 +205,72 @@ class Pipeline:
         except BaseException:
             self._forget()
             raise
+        return self._done(step, used, said, cycles)
+
+    def _done(self, step: _Step, used: StepExponents, said: RunRecords, cycles: int
+              ) -> StepOutcome:
+        """Let the policy learn from a step that all segments have ended; keep what they got."""
         self.policy.observe(used, said.measures)
         if self._mark is not None:
             self._mark = replace(self._mark, steps=(*self._mark.steps, step))
-            if len(self._mark.steps) > MOST_STEPS:
+            if len(self._mark.steps) > MOST_STEPS + self.in_flight:
                 self._mark = None
         return StepOutcome(said.loss_sum * used.loss.unit(used.logits), said.correct,
                            self.plan.batch, cycles, sum(said.saturations.values()), {},
                            said.saturations)
+
+    def train_together(self, steps: Sequence[tuple[Images, Array, SgdStep]]
+                       ) -> list[StepOutcome]:
+        """Run training steps, all parts of one update: each segment works on another of them.
+
+        The bits are those of :meth:`train_step` for one after the other (:mod:`.flight` says why).
+        Where the exponents of weights are about to change, the first step runs alone; where
+        gradients are clipped, whose bound is that of all segments, all do. If ranges grow so that a
+        later step should have had other exponents, all go back and run one after the other.
+
+        Args:
+            steps: images, labels and the optimizer's values of each; at most :attr:`in_flight`.
+
+        Raises:
+            BadInput: there are more, or they are not parts of one update.
+        """
+        rates = [sgd for _, _, sgd in steps]
+        if len(steps) > self.in_flight or any(
+                (one.parts, one.part) != (rates[0].parts, rates[0].part + number)
+                for number, one in enumerate(rates)):
+            raise BadInput("mini-batches in flight", found=f"{len(steps)}, parts "
+                           + ", ".join(f"{one.part} of {one.parts}" for one in rates),
+                           expected=f"up to {self.in_flight} parts of one update, in order")
+        alone = len(steps) if any(one.clip is not None for one in rates) else 0
+        if not alone and any(layer.trained and layer.on_array
+                             and self.policy.w16[at] != self.policy.weight_exponent(at)
+                             for at, layer in enumerate(self.policy.layers)):
+            alone = 1
+        outcomes = [self.train_step(*one) for one in steps[:alone]]
+        rest = steps[alone:]
+        if len(rest) > 1:
+            try:
+                return outcomes + self.protected(lambda: self._fly(rest))
+            except OtherExponents:
+                pass  # all went back to where the rest began
+        return outcomes + [self.train_step(*one) for one in rest]
+
+    def _fly(self, steps: Sequence[tuple[Images, Array, SgdStep]]) -> list[StepOutcome]:
+        """Run steps side by side; raise OtherExponents where one had not those of its turn."""
+        exponent = self.policy.input_exponent
+        flight = Flight(self, self.policy, [
+            (self._images(as_batch(images), exponent), np.asarray(labels, np.int64), sgd)
+            for images, labels, sgd in steps], self._exponents)
+        flight.run()
+        outcomes = []
+        for number, (_, labels, sgd) in enumerate(steps):
+            used = self.policy.exponents(self.plan.batch)
+            block = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
+            flight.check(number, np.frombuffer(block, np.int64))
+            step = _Step(flight.images(number), np.asarray(labels, np.int64),
+                         np.frombuffer(block, np.int64), self._exponents(used))
+            outcomes.append(self._done(step, used, *said_by(self.plan, flight.answers(number))))
+        return outcomes
 
     def _forget(self) -> None:
         """Know nothing of the weights any more; who called :meth:`protected` knows better."""
@@ -232,45 +295,51 @@ class Pipeline:
 
     def _halves(self, step: _Step) -> tuple[RunRecords, int]:
         """Run both halves of a step through all segments; return what they say, and all cycles."""
-        answers: list[tuple[tuple[Descriptor, ...], SegmentOutput]] = []
+        answers: list[Answer] = []
         self._pass(FORWARD, step.block, {INPUT: step.images}, step.exponents, step.labels, answers)
         self._pass(BACKWARD, step.block, {}, step.exponents, None, answers)
-        return self._said(answers)
+        return said_by(self.plan, answers)
 
     def _pass(self, half: str, block: NDArray[np.int64], maps: dict[str, DeviceMap],
               exponents: Mapping[str, int], labels: NDArray[np.int64] | None,
-              answers: list[tuple[tuple[Descriptor, ...], SegmentOutput]]) -> None:
-        """Run one half, or an evaluation, through all segments.
+              answers: list[Answer]) -> None:
+        """Run one half, or an evaluation, through all segments; ``answers`` are added to."""
+        for part in self.parts[::-1] if half == BACKWARD else self.parts:
+            if part.descriptors[half]:
+                answers.append(self.ask(part, half, block, maps, exponents, labels))
+
+    def ask(self, part: SegmentPlan, half: str, block: NDArray[np.int64],
+            maps: dict[str, DeviceMap], exponents: Mapping[str, int],
+            labels: NDArray[np.int64] | None, slot: int = 0) -> Answer:
+        """Run a program of one segment, and check what it answers.
 
         Args:
-            half: name of the programs.
+            part: the segment.
+            half: name of the program, which is not empty.
             block: words of the step block.
-            maps: what is there; what the segments make for each other is added.
-            exponents: of the maps that travel.
+            maps: what is there; what the segment makes for others is added.
+            exponents: of the maps that travel, by symbol.
             labels: for the last segment.
-            answers: descriptors and answer of each segment are added.
+            slot: which of the mini-batches in flight this is.
+
+        Raises:
+            HardwareFault: the segment failed, or answers something else than it should.
         """
-        order = self.parts[::-1] if half == BACKWARD else self.parts
-        for part in order:
-            reads = [one.symbol for one in part.incoming(half)]
-            if part.reads_images(half):
-                reads.append(INPUT)
-            makes = {one.symbol: one for one in part.outgoing(half)}
-            if part.last and half == EVALUATION:
-                makes[LOGITS] = logits_of(self.plan)
-            if not part.descriptors[half]:
-                continue
-            stage = self._stages[part.number]
-            call = {FORWARD: stage.forward, BACKWARD: stage.backward,
-                    EVALUATION: stage.evaluate}[half]
-            answer = call(SegmentInput(
-                block, {symbol: maps[symbol] for symbol in reads},
-                {symbol: exponents[symbol] for symbol, one in makes.items()
-                 if one.kind != "flags"},
-                labels if part.last else None))
-            self._check(part, half, makes, answer)
-            maps.update(answer.maps)
-            answers.append((part.descriptors[half], answer))
+        reads = [one.symbol for one in part.incoming(half)]
+        if part.reads_images(half):
+            reads.append(INPUT)
+        makes = {one.symbol: one for one in part.outgoing(half)}
+        if part.last and half == EVALUATION:
+            makes[LOGITS] = logits_of(self.plan)
+        stage = self._stages[part.number]
+        call = {FORWARD: stage.forward, BACKWARD: stage.backward, EVALUATION: stage.evaluate}[half]
+        answer = call(SegmentInput(
+            block, {symbol: maps[symbol] for symbol in reads},
+            {symbol: exponents[symbol] for symbol, one in makes.items() if one.kind != "flags"},
+            labels if part.last else None, slot))
+        self._check(part, half, makes, answer)
+        maps.update(answer.maps)
+        return part.descriptors[half], answer
 
     def _check(self, part: SegmentPlan, half: str, makes: Mapping[str, Carried],
                answer: SegmentOutput) -> None:
@@ -293,14 +362,6 @@ class Pipeline:
             raise HardwareFault(f"{what}: records", expected=f"{count} of int64",
                                 found=f"{answer.records.dtype} {answer.records.shape}",
                                 fix="use members of one version")
-
-    def _said(self, answers: Sequence[tuple[tuple[Descriptor, ...], SegmentOutput]]
-              ) -> tuple[RunRecords, int]:
-        """Return what the records of all segments say, as those of one program, and all cycles."""
-        descriptors = tuple(one for some, _ in answers for one in some)
-        records = np.concatenate([answer.records for _, answer in answers])
-        return (read_records(self.plan, descriptors, records.view(np.uint8)),
-                sum(answer.cycles for _, answer in answers))
 
     # -- evaluation ------------------------------------------------------------------------------
 
@@ -354,11 +415,11 @@ class Pipeline:
         """Run an evaluation; return what the segments say, all cycles, and logits of all images."""
         params = plan_params(self.plan, used, None)
         params = replace(params, softmax={**params.softmax, "valid": len(batch)})
-        answers: list[tuple[tuple[Descriptor, ...], SegmentOutput]] = []
+        answers: list[Answer] = []
         maps = {INPUT: self._images(batch, used.layers[0].x)}
         known = np.zeros(len(batch), np.int64) if labels is None else np.asarray(labels, np.int64)
         self._pass(EVALUATION, np.frombuffer(pack_step_block(self.plan, params), np.int64), maps,
                    self._exponents(used), known, answers)
         codes = unpack_dense(maps[LOGITS].codes[0, :, 0], self.plan.classes)
         logits = np.ldexp(codes.astype(np.float32), used.logits).astype(np.float32)
-        return (*self._said(answers), logits)
+        return (*said_by(self.plan, answers), logits)

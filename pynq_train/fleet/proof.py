@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -49,6 +51,8 @@ class CutReport:
         trainable: names of what was trained, or ``all``.
         compared: numbers compared: masters, momentum, running statistics, exponents, logits.
         cycles: cycles of all segments.
+        digests: SHA-256 of masters, momentum, running statistics and exponents behind the last
+            step, of the whole network and of the cut one.
         differences: what differs, with the first step behind which it does; empty if nothing does.
     """
 
@@ -61,6 +65,7 @@ class CutReport:
     trainable: str = "all"
     compared: int = 0
     cycles: int = 0
+    digests: tuple[str, str] = ("", "")
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -78,7 +83,8 @@ class CutReport:
         where = ", ".join(self.after) or "nothing"
         return (f"{self.net} cut after {where}, batch {self.batch}, {self.steps} steps, seed "
                 f"{self.seed}, {frozen}{', '.join(self.boards)} against the whole on golden: "
-                f"{self.compared} numbers compared, mismatches: {self.mismatches}"
+                f"{self.compared} numbers compared, mismatches: {self.mismatches}, SHA-256 "
+                + " and ".join(digest[:16] for digest in self.digests)
                 + "".join(f"\n  {one}" for one in self.differences))
 
 
@@ -167,6 +173,8 @@ def _compare(whole: Trainer, parts: Trainer, report: CutReport, progress: Callab
         report.differences += _policies(whole, parts, report, when)
         _masters(whole, parts, report, when)
         progress(1)
+    report.digests = (_digest(whole), _digest(parts))
+    _note(report, "the end", "SHA-256", *report.digests)
     # Images beyond the ranges of the training: both run them again, with more room.
     images, labels = _images(whole.plan, report.seed, report.steps)
     valid = max(1, len(images) - 1)
@@ -179,10 +187,22 @@ def _compare(whole: Trainer, parts: Trainer, report: CutReport, progress: Callab
         report.differences.append("evaluation: logits")
 
 
-def _note(report: CutReport, when: str, what: str, mine: float, theirs: float) -> None:
+def _note(report: CutReport, when: str, what: str, mine: float | str, theirs: float | str
+          ) -> None:
     report.compared += 1
     if mine != theirs:
         report.differences.append(f"{when}: {what} is {mine} whole, {theirs} cut")
+
+
+def _digest(trainer: Trainer) -> str:
+    """Return a checksum of all that a training step carries over to the next."""
+    digest = hashlib.sha256(json.dumps(trainer.policy.to_dict(), sort_keys=True).encode())
+    for name, own in trainer.read_masters().items():
+        digest.update(name.encode())
+        for values in (own.weight, own.weight_momentum, own.bias, own.bias_momentum, own.mean,
+                       own.variance):
+            digest.update(b"" if values is None else values.tobytes())
+    return digest.hexdigest()
 
 
 def _policies(whole: Trainer, parts: Trainer, report: CutReport, when: str) -> list[str]:

@@ -6,9 +6,9 @@ are matters of :class:`~pynq_train.run.session.Session`, not of the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,3 +109,24 @@ class Trainer(Protocol):
 
     def protected(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns; if it fails, weights and policy are as before it."""
+
+
+@runtime_checkable
+class ManyInFlight(Protocol):
+    """A trainer that can work on several mini-batches of one update at the same time.
+
+    Attributes:
+        in_flight: how many.
+    """
+
+    in_flight: int
+
+    def train_together(self, steps: Sequence[tuple[Images, Array, SgdStep]]
+                       ) -> list[StepOutcome]:
+        """Run up to :attr:`in_flight` training steps, all parts of one update, in order.
+
+        The bits are those of :meth:`Trainer.train_step` for one after the other.
+
+        Args:
+            steps: images, labels and the optimizer's values of each.
+        """

@@ -18,7 +18,7 @@ from pynq_train.errors import BadInput
 from pynq_train.run.batch import Batch
 from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
-from pynq_train.run.trainer import Trainer
+from pynq_train.run.trainer import ManyInFlight, Trainer
 from pynq_train.train.callbacks import Callback
 from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource
@@ -29,6 +29,10 @@ from pynq_train.train.state import Run
 from pynq_train.train.watch import Watch
 
 Labels = NDArray[np.int64]
+
+
+_Item = tuple[NDArray[np.int64], Batch, "Batch | None"]
+"""Numbers and images of a mini-batch, and the images of the next one."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +163,20 @@ class Loop:
         skip = run.step - run.epoch * self._per_epoch
         with _bar(self._progress, self._per_epoch, skip,
                   f"epoch {run.epoch + 1}/{run.epochs}") as bar:
-            for index, images, then in self._batches(skip):
+            for together in self._groups(run, skip):
                 if interrupt.pending:
                     break
-                self._step(run, index, images, then)
+                before = run.step
+                self._steps(run, together)
                 if self._progress:
                     tally = run.tally
-                    bar.update(1)
+                    bar.update(len(together))
                     bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
                                         f"accuracy {100 * tally.correct / tally.images:.1f} %",
                                         refresh=False)
                 last = run.step == (run.epoch + 1) * self._per_epoch
                 if self._saving and self._saving.every and not last and (
-                        run.step % self._saving.every == 0):
+                        run.step // self._saving.every > before // self._saving.every):
                     self._save()
             done = run.step == (run.epoch + 1) * self._per_epoch
             result = self._validate() if done and self._validate is not None else None
@@ -196,7 +201,7 @@ class Loop:
         if run.epoch < run.epochs:
             self._save()
 
-    def _batches(self, skip: int) -> Iterator[tuple[NDArray[np.int64], Batch, Batch | None]]:
+    def _batches(self, skip: int) -> Iterator[_Item]:
         """Yield numbers and images of the epoch's mini-batches, and the images of the next one."""
         rest = islice(self._order(), skip, self._per_epoch)
         index = next(rest, None)
@@ -207,22 +212,46 @@ class Loop:
             yield index, images, then
             index, images = following, then
 
-    def _step(self, run: Run, index: NDArray[np.int64], images: Batch, then: Batch | None
-              ) -> None:
-        learner = self._learner
-        sgd = learner.optimizer.at(run.step, run.total_steps, self._names, learner.accumulate,
-                                   learner.seed, self._state.steps)
-        labels = self._data.labels[index]
-        outcome = self._trainer.protected(
-            lambda: self._trainer.train_step(images, labels, sgd, then))
-        self._state.steps += 1
-        run.step += 1
-        run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
-                      outcome.tensors)
-        self._state.history.batch_losses.append(outcome.loss_sum / outcome.images)
-        self._watch.step(self._state.history.batch_losses, outcome.tensors)
-        for callback in self._callbacks:
-            callback.on_step(self._learner, outcome)
+    def _groups(self, run: Run, skip: int) -> Iterator[list[_Item]]:
+        """Yield the epoch's mini-batches, as many at once as the trainer takes of an update."""
+        accumulate = self._learner.accumulate
+        most = self._trainer.in_flight if isinstance(self._trainer, ManyInFlight) else 1
+        group: list[_Item] = []
+        at = run.step
+        for item in self._batches(skip):
+            group.append(item)
+            at += 1
+            if len(group) == most or at % accumulate == 0:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _steps(self, run: Run, group: list[_Item]) -> None:
+        """Run the steps of some mini-batches, and note what each returned."""
+        learner, trainer, labels = self._learner, self._trainer, self._data.labels
+        rates = [learner.optimizer.at(run.step + number, run.total_steps, self._names,
+                                      learner.accumulate, learner.seed,
+                                      self._state.steps + number) for number in range(len(group))]
+        index, images, then = group[0]
+        if len(group) > 1 and isinstance(trainer, ManyInFlight):
+            steps = [(one, labels[some], sgd) for (some, one, _), sgd in zip(group, rates)]
+            outcomes = self._trainer.protected(lambda: trainer.train_together(steps))
+        else:
+            outcomes = [self._trainer.protected(
+                lambda: self._trainer.train_step(images, labels[index], rates[0], then))]
+        losses = self._state.history.batch_losses
+        for outcome in outcomes:
+            self._state.steps += 1
+            run.step += 1
+            run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
+                          outcome.tensors)
+            losses.append(outcome.loss_sum / outcome.images)
+        # All steps are counted before anybody can end the training at one of them.
+        for rest, outcome in zip(reversed(range(len(outcomes))), outcomes):
+            self._watch.step(losses[: len(losses) - rest] if rest else losses, outcome.tensors)
+            for callback in self._callbacks:
+                callback.on_step(self._learner, outcome)
 
     def _order(self) -> Iterator[NDArray[np.int64]]:
         """Yield the image numbers of the mini-batches of the epoch under way."""

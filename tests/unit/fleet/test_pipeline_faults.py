@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,8 +77,7 @@ def batch(number: int) -> tuple[np.ndarray, np.ndarray]:
 def train(pipeline: Pipeline, *steps: int) -> None:
     """Run some steps, each protected."""
     for step in steps:
-        sgd = SgdStep(0.1, 0.9, step=step)
-        pipeline.protected(lambda step=step, sgd=sgd: pipeline.train_step(*batch(step), sgd))
+        pipeline.protected(partial(pipeline.train_step, *batch(step), SgdStep(0.1, 0.9, step=step)))
 
 
 def same(one: Pipeline, other: Pipeline) -> bool:

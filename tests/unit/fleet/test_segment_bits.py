@@ -41,6 +41,8 @@ def test_one_cut_anywhere_changes_no_bit(seed: int, edge: str) -> None:
     report = verify_cut(residual(), [edge], batch=4, steps=3, seed=seed)
     assert report.differences == []
     assert report.compared > 3 * 2000
+    assert report.digests[0] == report.digests[1]
+    assert len(report.digests[0]) == 64
 
 
 def test_a_cut_everywhere_changes_no_bit() -> None:
