@@ -231,6 +231,10 @@ class Overdue(MemberLost):
     """A member lives, but has not answered by the deadline."""
 
 
+class NoMemberLeft(MemberLost):
+    """A member is lost, and no other one can take its segment over."""
+
+
 class MemberBusy(FleetError):
     """A member's queue is full, or as many questions are under way as one coordinator may have."""
 

@@ -20,7 +20,7 @@ from pynq_train.fleet.keys import COORDINATOR, make_authority, make_certificate
 from pynq_train.fleet.links import measure
 from pynq_train.fleet.member import Member
 from pynq_train.fleet.remote import Remote
-from pynq_train.fleet.service import board_service
+from pynq_train.fleet.service import BoardHost
 from pynq_train.fleet.transport.base import Transport, check_name, host_and_port
 from pynq_train.fleet.transport.certificates import Credentials
 from pynq_train.fleet.transport.tls_socket import TlsSocket
@@ -48,7 +48,7 @@ def member(options: argparse.Namespace) -> int:
 
     with transport_of(options, options.name) as transport:
         before = signal.signal(signal.SIGTERM, end)
-        served = Member(identity, lambda: board_service(options.board), log=_say)
+        served = Member(identity, BoardHost(options.board).serve, log=_say)
         try:
             listener = served.listen(transport, options.listen)
             _say(f"member {options.name} ({options.board}) listens at {listener.address} "

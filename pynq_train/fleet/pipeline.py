@@ -120,6 +120,7 @@ class Pipeline:
         self._mark, self._behind = None, False
         for stage in self._stages:
             stage.write_masters(masters, self.policy.w16)
+        self._mark = _Mark(dict(masters), tuple(self.policy.w16))
 
     def replace(self, number: int, stage: Stage) -> None:
         """Let another stage take a segment over, for example of a member that is lost.

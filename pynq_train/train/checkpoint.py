@@ -18,6 +18,7 @@ from pynq_train.files import parse_json, path_text, read_bytes, write_atomic
 from pynq_train.graph import Graph
 from pynq_train.layers import FusedLayer, fuse
 from pynq_train.run.masters import Masters
+from pynq_train.run.tensors import from_tensors, to_tensors
 from pynq_train.train.state import STATE
 
 FORMAT = "pynq_train.learner"
@@ -49,15 +50,7 @@ class Checkpoint:
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write a checkpoint; ``path`` holds either the old file or all of the new one."""
     numpy_format = _safetensors()
-    tensors: dict[str, NDArray[Any]] = {}
-    for name, own in checkpoint.masters.items():
-        tensors[f"{name}.weight"] = own.weight
-        tensors[f"{name}.weight.momentum"] = own.weight_momentum
-        if own.bias is not None and own.bias_momentum is not None:
-            tensors[f"{name}.bias"] = own.bias
-            tensors[f"{name}.bias.momentum"] = own.bias_momentum
-        if own.mean is not None and own.variance is not None:
-            tensors[f"{name}.mean"], tensors[f"{name}.variance"] = own.mean, own.variance
+    tensors = to_tensors(checkpoint.masters)
     compiled: dict[str, Any] = {}
     if checkpoint.compiled is not None:
         compiled["compiled"], programs = checkpoint.compiled
@@ -152,23 +145,7 @@ def _metadata(name: str, data: bytes) -> Any:
 
 
 def _masters(path: str, layer: FusedLayer, arrays: Mapping[str, NDArray[Any]]) -> Masters:
-    def take(label: str, shape: tuple[int, ...], dtype: Any = np.int32) -> NDArray[Any]:
-        key = f"{layer.name}.{label}"
-        if key not in arrays:
-            raise _damaged(path, f"no tensor {key!r}")
-        array = arrays[key]
-        if array.dtype != dtype or array.shape != shape:
-            raise BadInput(f"tensor {key!r} of {path!r}",
-                           expected=f"{np.dtype(dtype)} of shape {shape}",
-                           found=f"{array.dtype} of shape {array.shape}")
-        return np.array(array)
-
-    shape = layer.weight_shape
-    bias = (layer.out_channels,)
-    masters = Masters(take("weight", shape), take("weight.momentum", shape),
-                      take("bias", bias) if layer.bias else None,
-                      take("bias.momentum", bias) if layer.bias else None,
-                      take("mean", bias, np.int64) if layer.norm else None,
-                      take("variance", bias, np.int64) if layer.norm else None)
-    masters.check(f"{layer.name} of {path!r}")
-    return masters
+    try:
+        return from_tensors(repr(path), layer, arrays)
+    except KeyError as error:
+        raise _damaged(path, f"no tensor {error}") from None

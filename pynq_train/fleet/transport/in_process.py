@@ -99,7 +99,8 @@ class _Connection:
         come = threading.Event()
 
         def take(answer: bytes) -> None:
-            if not answers and self._listener.hung_since is None:
+            silent = self._listener.closed or self._listener.hung_since is not None
+            if not answers and not silent:
                 answers.append(answer)
                 come.set()
 
