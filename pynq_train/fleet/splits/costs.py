@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.fleet.splits.branches import branch_layers, closed
-from pynq_train.fleet.splits.cuts import Cut, cuts_of
+from pynq_train.fleet.splits.cuts import Crossing, crossings
 from pynq_train.fleet.splits.slices import layer_slice
 from pynq_train.graph.wiring import INPUT
 from pynq_train.hw.boards import Board
@@ -50,6 +51,7 @@ class SegmentCosts:
         layers: the fused layers of the network.
         batch: images of a mini-batch.
         board: the board.
+        names: operations behind which it can be cut (:func:`~.cuts.edge_names`).
 
     Attributes:
         plan: the plan of the whole network, without a limit of memory.
@@ -57,10 +59,12 @@ class SegmentCosts:
         slack: see :data:`FIRST_SLACK`.
     """
 
-    def __init__(self, layers: tuple[FusedLayer, ...], batch: int, board: Board) -> None:
+    def __init__(self, layers: tuple[FusedLayer, ...], batch: int, board: Board,
+                 names: Mapping[int, str]) -> None:
         self.plan = whole_plan(layers, batch, board)
         self.board = board
         self.slack = FIRST_SLACK
+        self._names = names
         self._exact: dict[tuple[int, int], Prediction] = {}
         self._memory: dict[tuple[int, int], int] = {}
         self._branches: dict[int, SegmentCosts] = {}
@@ -76,9 +80,9 @@ class SegmentCosts:
         return build_evaluation(self.plan)
 
     @cached_property
-    def cuts(self) -> tuple[Cut, ...]:
-        """All cuts, in order."""
-        return cuts_of(self.plan)
+    def cuts(self) -> tuple[Crossing, ...]:
+        """What crosses each cut, in order."""
+        return crossings(self.plan, self._names)
 
     @cached_property
     def _times(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -165,8 +169,8 @@ class SegmentCosts:
         """Return whether a segment fits the board's contiguous memory."""
         return self.memory_bytes(first, end) <= self.board.cma_bytes
 
-    def cut_at(self, position: int) -> Cut:
-        """Return the cut at a position."""
+    def cut_at(self, position: int) -> Crossing:
+        """Return what crosses the cut at a position."""
         return next(own for own in self.cuts if own.position == position)
 
     def branch(self, ways: int) -> SegmentCosts:
@@ -181,7 +185,7 @@ class SegmentCosts:
         """
         if ways not in self._branches:
             layers = closed(branch_layers(self.plan.layers[:self.branch_cuts(ways)[-1]], ways))
-            self._branches[ways] = SegmentCosts(layers, self.plan.batch, self.board)
+            self._branches[ways] = SegmentCosts(layers, self.plan.batch, self.board, {})
         return self._branches[ways]
 
     def branch_cuts(self, ways: int) -> tuple[int, ...]:
