@@ -18,7 +18,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, output_symbol
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.predict import Prediction, predict, predict_program
+from pynq_train.schedule.predict import predict, predict_program
 
 _UNLIMITED = 1 << 31
 """Bytes of memory of the board that a whole network is planned for before it is cut."""
@@ -65,7 +65,7 @@ class SegmentCosts:
         self.board = board
         self.slack = FIRST_SLACK
         self._names = names
-        self._exact: dict[tuple[int, int], Prediction] = {}
+        self._exact: dict[tuple[int, int], int] = {}
         self._memory: dict[tuple[int, int], int] = {}
         self._branches: dict[int, SegmentCosts] = {}
 
@@ -119,22 +119,21 @@ class SegmentCosts:
     def bound(self, first: int, end: int) -> int:
         """Return cycles that a segment takes at least; all of them where they are known."""
         if self.known(first, end):
-            return self._exact[first, end].cycles
+            return self._exact[first, end]
         return max(int((1 - self.slack) * self.share(first, end)) - _PREFETCH_CYCLES, 1)
 
     def cycles(self, first: int, end: int) -> int:
-        """Return the predicted cycles of a segment as a program of its own."""
-        return self.prediction(first, end).cycles
-
-    def prediction(self, first: int, end: int) -> Prediction:
-        """Return the predicted run of a segment as a program of its own."""
+        """Return the cycles of a segment as a program of its own."""
         if not self.known(first, end):
-            program = layer_slice(self.image, range(first, end))
-            found = predict_program(program, self.board, self.plan.batch)
-            if found.cycles < self.bound(first, end):
-                self.slack = 1 - found.cycles / self.share(first, end) + FIRST_SLACK
+            found = self.run(layer_slice(self.image, range(first, end)))
+            if found < self.bound(first, end):
+                self.slack = 1 - found / self.share(first, end) + FIRST_SLACK
             self._exact[first, end] = found
         return self._exact[first, end]
+
+    def run(self, program: ProgramImage) -> int:
+        """Return the cycles of a program: those that the cycle model predicts."""
+        return predict_program(program, self.board, self.plan.batch).cycles
 
     def memory_bytes(self, first: int, end: int) -> int:
         """Return the bytes that an evaluation of a segment keeps in a board's contiguous memory.

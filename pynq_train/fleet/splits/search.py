@@ -44,6 +44,7 @@ class Searcher:
         setting: links, power, host.
         batch: images of a frame.
         progress: is called with each segment that is predicted.
+        costs_of: makes the costs of segments on a kind of board.
 
     Attributes:
         boards: the boards.
@@ -51,7 +52,8 @@ class Searcher:
     """
 
     def __init__(self, graph: Graph, boards: Sequence[Board], setting: Setting, batch: int = 1,
-                 progress: Callable[[str], None] | None = None) -> None:
+                 progress: Callable[[str], None] | None = None,
+                 costs_of: type[SegmentCosts] = SegmentCosts) -> None:
         if not boards:
             raise BadInput("boards", expected="one or more", found="none")
         layers, edges = fuse(graph), edge_names(graph)
@@ -63,7 +65,7 @@ class Searcher:
         self._costs: dict[str, SegmentCosts] = {}
         for board in boards:
             if board.name not in self._costs:
-                self._costs[board.name] = SegmentCosts(layers, batch, board, edges)
+                self._costs[board.name] = costs_of(layers, batch, board, edges)
         self._firsts = tuple(layer.name for layer in layers)
         self._lasts = tuple(edges.get(at + 1, layer.name) for at, layer in enumerate(layers))
 

@@ -185,7 +185,8 @@ def test_memory_limits_decide() -> None:
 
 
 @pytest.mark.parametrize(("call", "kind", "words"), [
-    (lambda s: s.at(["none"]), UnknownName, "unknown edge 'none': expected one of flatten1, pool1, "),
+    (lambda s: s.at(["none"]), UnknownName,
+     "unknown edge 'none': expected one of flatten1, pool1, "),
     (lambda s: s.at(["pool1", "pool2", "relu3"]), BadInput,
      "segments and branches: expected 1 to 3, as there are boards, found 4"),
     (lambda s: s.at(["pool1", "pool1"]), BadInput, "expected each cut once"),
