@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pynq_train.cli.commands import network, write_json
 from pynq_train.cli.figures import engine_board
 from pynq_train.errors import BadInput
+from pynq_train.files import parse_json, read_bytes
 from pynq_train.fleet.link import Link
 from pynq_train.fleet.power import GACOIN, Power
 from pynq_train.fleet.simulation.pipeline import Failures, Pipeline
@@ -22,7 +23,6 @@ from pynq_train.fleet.splits.report import Accuracies, Report, make_report
 from pynq_train.fleet.splits.search import OBJECTIVES, Searcher
 from pynq_train.fleet.splits.split import Setting
 from pynq_train.hw.boards import BOARDS, Board
-from pynq_train.layers import fuse
 
 DEVICES = 2
 LINK = "100mbit"
@@ -52,11 +52,11 @@ def add_options(p: argparse.ArgumentParser, count: Callable[[str], int],
                    f"{', '.join(sorted(BOARDS))}")
     p.add_argument("--ways", type=count, default=1, metavar="N",
                    help="try a horizontal split too: N branches of the first layers; 1: none")
-    p.add_argument("--after", metavar="EDGES", help="layers, or blocks of layers, behind which "
-                   "the network is cut, with commas between (default: the best are searched)")
+    p.add_argument("--after", metavar="EDGES", help="operations, or blocks of them, behind "
+                   "which the network is cut, with commas between (default: the best are searched)")
     p.add_argument("--batch", type=count, default=1, metavar="N", help="images of a frame")
     p.add_argument("--link", default=LINK, metavar="LINK", help="rate and latency between boards, "
-                   "such as 100mbit, 11MB/s or 1gbit,0.3ms")
+                   "such as 100mbit, 11MB/s or 1gbit,0.3ms, or a JSON file of 'fleet bench'")
     p.add_argument("--host-ms", type=number, default=0.0, metavar="MS",
                    help="time of a board's processor for a message, sent or taken")
     p.add_argument("--power", metavar="W,W", help="watts of a board while it computes and while "
@@ -94,7 +94,7 @@ def split(options: argparse.Namespace) -> int:
     if options.paper:
         print(paper.table(power))
         return _written(options, paper.to_dict(power))
-    setting = Setting(Link.parse(options.link), power, options.host_ms / 1e3)
+    setting = Setting(_link(options.link), power, options.host_ms / 1e3)
     boards = _boards(options)
     accuracies = Accuracies(options.accuracy, options.split_accuracy)
     graph = network(options.net)
@@ -105,7 +105,7 @@ def split(options: argparse.Namespace) -> int:
             bar.set_postfix_str(name)
             bar.update()
 
-        searcher = Searcher(fuse(graph), boards, setting, options.batch, show)
+        searcher = Searcher(graph, boards, setting, options.batch, show)
         report = make_report(
             graph.name, searcher, ways=options.ways, after=after, objective=options.objective,
             accuracies=accuracies,
@@ -161,6 +161,16 @@ def _check(options: argparse.Namespace) -> None:
         if path and not path.parent.is_dir():
             raise BadInput(f"folder {str(path.parent)!r} does not exist",
                            fix=f"create it, or choose another {name}")
+
+
+def _link(text: str) -> Link:
+    """Return the link of a text, or of a file of measurements."""
+    if not text.endswith(".json"):
+        return Link.parse(text)
+    try:
+        return Link.slowest(parse_json(read_bytes(Path(text), "file")))
+    except ValueError as error:
+        raise BadInput(f"{text!r} is not JSON ({error})") from None
 
 
 def _boards(options: argparse.Namespace) -> tuple[Board, ...]:

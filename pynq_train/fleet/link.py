@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from pynq_train.errors import BadInput
 
@@ -59,6 +60,24 @@ class Link:
             raise BadInput("link", expected="a rate and perhaps a latency, such as 100mbit, 11MB/s "
                            "or 1gbit,0.3ms", found=repr(text)) from None
         return cls(rate, latency)
+
+    @classmethod
+    def slowest(cls, measured: Any) -> Link:
+        """Return the link of the slowest latency and rate of what ``fleet bench`` has measured.
+
+        Args:
+            measured: the values of its JSON file, one for each member.
+
+        Raises:
+            BadInput: they are no such values.
+        """
+        try:
+            rates = [float(one["bytes_per_s"]) for one in measured]
+            latencies = [float(one["latency_s"]) for one in measured]
+            return cls(min(rates), max(latencies), "measured")
+        except (TypeError, KeyError, ValueError):
+            raise BadInput("links", expected="the values that 'pynq-train fleet bench --json' "
+                           "writes", found=repr(measured)[:80]) from None
 
     def busy_s(self, nbytes: int) -> float:
         """Return the seconds in which a port sends, or takes, ``nbytes`` and nothing else."""

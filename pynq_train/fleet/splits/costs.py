@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.fleet.splits.branches import branch_layers, closed
-from pynq_train.fleet.splits.cuts import Cut, cuts_of
+from pynq_train.fleet.splits.cuts import Crossing, crossings
 from pynq_train.fleet.splits.slices import layer_slice
 from pynq_train.graph.wiring import INPUT
 from pynq_train.hw.boards import Board
@@ -17,7 +18,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, output_symbol
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
-from pynq_train.schedule.predict import Prediction, predict, predict_program
+from pynq_train.schedule.predict import predict, predict_program
 
 _UNLIMITED = 1 << 31
 """Bytes of memory of the board that a whole network is planned for before it is cut."""
@@ -50,6 +51,7 @@ class SegmentCosts:
         layers: the fused layers of the network.
         batch: images of a mini-batch.
         board: the board.
+        names: operations behind which it can be cut (:func:`~.cuts.edge_names`).
 
     Attributes:
         plan: the plan of the whole network, without a limit of memory.
@@ -57,11 +59,13 @@ class SegmentCosts:
         slack: see :data:`FIRST_SLACK`.
     """
 
-    def __init__(self, layers: tuple[FusedLayer, ...], batch: int, board: Board) -> None:
+    def __init__(self, layers: tuple[FusedLayer, ...], batch: int, board: Board,
+                 names: Mapping[int, str]) -> None:
         self.plan = whole_plan(layers, batch, board)
         self.board = board
         self.slack = FIRST_SLACK
-        self._exact: dict[tuple[int, int], Prediction] = {}
+        self._names = names
+        self._exact: dict[tuple[int, int], int] = {}
         self._memory: dict[tuple[int, int], int] = {}
         self._branches: dict[int, SegmentCosts] = {}
 
@@ -76,9 +80,9 @@ class SegmentCosts:
         return build_evaluation(self.plan)
 
     @cached_property
-    def cuts(self) -> tuple[Cut, ...]:
-        """All cuts, in order."""
-        return cuts_of(self.plan)
+    def cuts(self) -> tuple[Crossing, ...]:
+        """What crosses each cut, in order."""
+        return crossings(self.plan, self._names)
 
     @cached_property
     def _times(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -115,22 +119,21 @@ class SegmentCosts:
     def bound(self, first: int, end: int) -> int:
         """Return cycles that a segment takes at least; all of them where they are known."""
         if self.known(first, end):
-            return self._exact[first, end].cycles
+            return self._exact[first, end]
         return max(int((1 - self.slack) * self.share(first, end)) - _PREFETCH_CYCLES, 1)
 
     def cycles(self, first: int, end: int) -> int:
-        """Return the predicted cycles of a segment as a program of its own."""
-        return self.prediction(first, end).cycles
-
-    def prediction(self, first: int, end: int) -> Prediction:
-        """Return the predicted run of a segment as a program of its own."""
+        """Return the cycles of a segment as a program of its own."""
         if not self.known(first, end):
-            program = layer_slice(self.image, range(first, end))
-            found = predict_program(program, self.board, self.plan.batch)
-            if found.cycles < self.bound(first, end):
-                self.slack = 1 - found.cycles / self.share(first, end) + FIRST_SLACK
+            found = self.run(layer_slice(self.image, range(first, end)))
+            if found < self.bound(first, end):
+                self.slack = 1 - found / self.share(first, end) + FIRST_SLACK
             self._exact[first, end] = found
         return self._exact[first, end]
+
+    def run(self, program: ProgramImage) -> int:
+        """Return the cycles of a program: those that the cycle model predicts."""
+        return predict_program(program, self.board, self.plan.batch).cycles
 
     def memory_bytes(self, first: int, end: int) -> int:
         """Return the bytes that an evaluation of a segment keeps in a board's contiguous memory.
@@ -165,8 +168,8 @@ class SegmentCosts:
         """Return whether a segment fits the board's contiguous memory."""
         return self.memory_bytes(first, end) <= self.board.cma_bytes
 
-    def cut_at(self, position: int) -> Cut:
-        """Return the cut at a position."""
+    def cut_at(self, position: int) -> Crossing:
+        """Return what crosses the cut at a position."""
         return next(own for own in self.cuts if own.position == position)
 
     def branch(self, ways: int) -> SegmentCosts:
@@ -181,7 +184,7 @@ class SegmentCosts:
         """
         if ways not in self._branches:
             layers = closed(branch_layers(self.plan.layers[:self.branch_cuts(ways)[-1]], ways))
-            self._branches[ways] = SegmentCosts(layers, self.plan.batch, self.board)
+            self._branches[ways] = SegmentCosts(layers, self.plan.batch, self.board, {})
         return self._branches[ways]
 
     def branch_cuts(self, ways: int) -> tuple[int, ...]:

@@ -1,24 +1,25 @@
-"""Where the layers of a network can be cut, and which maps cross there."""
+"""What crosses the cuts of a network: names, maps and bytes of every place where it can be cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pynq_train.errors import UnknownName
+from pynq_train.fleet.cut import Cut, legal_edges
+from pynq_train.graph import Graph
 from pynq_train.graph.wiring import FROM_INPUT, INPUT
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES, ceil_div
-from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.fuse import edges
 from pynq_train.schedule.plan import Plan
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A place between two layers, in the order in which they run.
+class Crossing:
+    """What crosses a cut of the forward passes.
 
     Attributes:
-        position: number of layers in front of it.
-        name: name of the layer in front of it.
+        position: number of layers in front of the cut.
+        name: the operation behind which it is (:mod:`pynq_train.fleet.cut`).
         maps: names of the layers whose outputs are read behind it; ``input`` for the images.
         nbytes: bytes of these maps in device format, those of the whole mini-batch.
     """
@@ -35,53 +36,56 @@ def map_bytes(shape: Sequence[int], batch: int) -> int:
     return ceil_div(channels, CHANNELS_PER_WORD) * rows * cols * WORD_BYTES * batch
 
 
-def cuts_of(plan: Plan) -> tuple[Cut, ...]:
-    """Return all places where a plan's network can be cut, in order, for evaluations.
+def edge_names(graph: Graph) -> dict[int, str]:
+    """Return the operations behind which a network can be cut, by the number of layers in front.
 
-    A cut inside a residual block has both maps. A layer that nothing runs for in an evaluation, a
-    dropout or a concatenation, has no cut behind it: it is the one before it.
+    Raises:
+        UnsupportedModel: the engine does not run the network.
+    """
+    known = edges(graph)
+    return {known[name].layer + 1: name for name in legal_edges(graph)}
+
+
+def crossings(plan: Plan, names: Mapping[int, str]) -> tuple[Crossing, ...]:
+    """Return what crosses each cut of a plan's network in an evaluation, in order.
+
+    A cut inside a residual block has both maps. A map that no layer of the next segment reads
+    counts too: it goes on from there. There is no cut behind a layer for which nothing runs in an
+    evaluation, a dropout: it is the one before it.
+
+    Args:
+        plan: the plan.
+        names: operations behind which it can be cut, by the number of layers in front.
     """
     runs = {descriptor.layer for descriptor in plan.evaluate}
     found = []
-    for position in range(1, len(plan.layers)):
-        if position - 1 not in runs:
+    for position, name in sorted(names.items()):
+        if position - 1 not in runs and not plan.layers[position - 1].kind.joins:
             continue
-        read = sorted({place for at in range(position, len(plan.layers)) if at in runs
-                       for place in _made(plan, at) if place < position})
+        read = sorted({place for at in range(position, len(plan.layers))
+                       for place in plan.evaluation_sources[at] if place < position
+                       and at in runs})
         maps = tuple(INPUT if place == FROM_INPUT else plan.layers[place].name for place in read)
         nbytes = sum(map_bytes(plan.layers[0].in_shape if place == FROM_INPUT
                                else plan.layers[place].out_shape, plan.batch) for place in read)
-        found.append(Cut(position, plan.layers[position - 1].name, maps, nbytes))
+        found.append(Crossing(position, name, maps, nbytes))
     return tuple(found)
 
 
-def find_cut(cuts: Sequence[Cut], name: str) -> Cut:
-    """Return the cut behind a layer, or behind the last layer of a block: ``a1`` is ``a1.`` and
-    more.
+def cut_positions(graph: Graph, cuts: Sequence[Crossing], after: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of layers in front of the cuts behind some operations, in order.
+
+    Args:
+        graph: the network.
+        cuts: its cuts.
+        after: names of operations, or of blocks: ``a1`` is the last cut behind an ``a1.`` and more.
 
     Raises:
-        UnknownName: there is none; the text lists all.
+        UnknownName, BadInput: as :meth:`pynq_train.fleet.cut.Cut.of`.
     """
-    named = {own.name: own for own in cuts}
-    if name in named:
-        return named[name]
-    for own in reversed(cuts):
-        if own.name.startswith(f"{name}."):
-            return own
-    raise UnknownName.among("edge", name, (own.name for own in cuts))
-
-
-def _made(plan: Plan, at: int) -> set[int]:
-    """Return the layers whose outputs a layer reads; a concatenation makes nothing of its own."""
-    found: set[int] = set()
-    for place in plan.evaluation_sources[at]:
-        if place != FROM_INPUT and plan.layers[place].kind.joins:
-            found |= _made(plan, place)
-        else:
-            found.add(place)
-    return found
-
-
-def prefix(layers: Sequence[FusedLayer], cut: Cut) -> tuple[FusedLayer, ...]:
-    """Return the layers in front of a cut."""
-    return tuple(layers[:cut.position])
+    known = {op.name for op in graph.ops}
+    names = []
+    for name in after:
+        inside = [own.name for own in cuts if own.name.startswith(f"{name}.")]
+        names.append(inside[-1] if inside and name not in known else name)
+    return Cut.of(graph, names).ends[:-1]

@@ -14,10 +14,11 @@ from itertools import pairwise
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName
 from pynq_train.fleet.splits.branches import branch_layers, check_ways
 from pynq_train.fleet.splits.costs import SegmentCosts
-from pynq_train.fleet.splits.cuts import find_cut
+from pynq_train.fleet.splits.cuts import cut_positions, edge_names
 from pynq_train.fleet.splits.split import Setting, Split, Stage
+from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
-from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.fuse import fuse
 
 OBJECTIVES = ("lifetime", "throughput", "latency", "energy")
 """What is best: images until the first battery is empty, images a second, seconds of a frame,
@@ -38,21 +39,25 @@ class Searcher:
     """Splits of one network over boards.
 
     Args:
-        layers: the fused layers of the network.
+        graph: the network.
         boards: the boards, in the order of the pipeline.
         setting: links, power, host.
         batch: images of a frame.
         progress: is called with each segment that is predicted.
+        costs_of: makes the costs of segments on a kind of board.
 
     Attributes:
         boards: the boards.
         setting: links, power, host.
     """
 
-    def __init__(self, layers: tuple[FusedLayer, ...], boards: Sequence[Board], setting: Setting,
-                 batch: int = 1, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(self, graph: Graph, boards: Sequence[Board], setting: Setting, batch: int = 1,
+                 progress: Callable[[str], None] | None = None,
+                 costs_of: type[SegmentCosts] = SegmentCosts) -> None:
         if not boards:
             raise BadInput("boards", expected="one or more", found="none")
+        layers, edges = fuse(graph), edge_names(graph)
+        self._graph = graph
         self.boards = tuple(boards)
         self.setting = setting
         self._batch = batch
@@ -60,8 +65,9 @@ class Searcher:
         self._costs: dict[str, SegmentCosts] = {}
         for board in boards:
             if board.name not in self._costs:
-                self._costs[board.name] = SegmentCosts(layers, batch, board)
-        self.names = tuple(layer.name for layer in layers)
+                self._costs[board.name] = costs_of(layers, batch, board, edges)
+        self._firsts = tuple(layer.name for layer in layers)
+        self._lasts = tuple(edges.get(at + 1, layer.name) for at, layer in enumerate(layers))
 
     def costs(self, place: int = 0) -> SegmentCosts:
         """Return the costs of segments on the board at a place of the pipeline."""
@@ -75,13 +81,13 @@ class Searcher:
         """Return the split at given cuts.
 
         Args:
-            after: names of layers, or of blocks of layers, behind which the network is cut.
+            after: names of operations, or of blocks, behind which the network is cut.
             ways: branches of the layers in front of the first cut.
 
         Raises:
             UnknownName: there is no such edge.
-            BadInput: more segments than boards, cuts out of order, ``ways`` does not divide the
-                channels.
+            BadInput: the network cannot be cut there, more segments than boards, ``ways`` does not
+                divide the channels.
             DoesNotFit: a segment does not fit its board.
         """
         places = self.places(after, ways)
@@ -96,24 +102,21 @@ class Searcher:
         return self._settled(tuple(stages))
 
     def places(self, after: Sequence[str], ways: int = 1) -> tuple[int, ...]:
-        """Return where segments begin and end that are cut behind some layers; predicts nothing.
+        """Return where segments begin and end that are cut behind operations; predicts nothing.
 
         Raises:
             UnknownName, BadInput: as :meth:`at`.
         """
         self._check_ways(ways)
-        cuts = [find_cut(self.costs().cuts, name) for name in after]
-        places = [0, *(cut.position for cut in cuts), self.costs().end]
-        if any(one >= two for one, two in pairwise(places)):
-            raise BadInput("cuts", expected="one behind the other, as the layers run",
-                           found=", ".join(after))
+        cuts = cut_positions(self._graph, self.costs().cuts, after)
+        places = (0, *cuts, self.costs().end)
         if ways > 1 and not cuts:
             raise BadInput("branches", expected="a cut at which they end", found="none",
                            fix="name it with after")
         self._check_boards(len(cuts) + ways)
         if ways > 1 and places[1] not in self.costs().branch_cuts(ways):
-            self._refuse_branch(cuts[0].name, places[1], ways)
-        return tuple(places)
+            self._refuse_branch(places[1], ways)
+        return places
 
     def best(self, boards: int, objective: str = "lifetime", ways: int = 1) -> Split:
         """Return the best split over the first ``boards`` boards.
@@ -250,8 +253,9 @@ class Searcher:
         if ways > 1:
             costs = costs.branch(ways)
         cycles = costs.bound(first, end)
-        return Stage(first, end, f"{self.names[first]} .. {self.names[end - 1]}", board.name, ways,
-                     cycles, cycles / (1e6 * board.clock_mhz), in_bytes, in_messages,
+        name = f"{self._firsts[first]} .. {self._lasts[end - 1]}"
+        return Stage(first, end, name, board.name, ways, cycles,
+                     cycles / (1e6 * board.clock_mhz), in_bytes, in_messages,
                      int(end < self.costs().end), costs.memory_bytes(first, end))
 
     def _of(self, stage: Stage) -> SegmentCosts:
@@ -299,13 +303,14 @@ class Searcher:
             raise BadInput("segments and branches", expected=f"1 to {len(self.boards)}, as there "
                            "are boards", found=wanted, fix="use fewer cuts, or more boards")
 
-    def _refuse_branch(self, name: str, position: int, ways: int) -> None:
+    def _refuse_branch(self, position: int, ways: int) -> None:
         """Say why branches cannot end at a cut."""
         costs = self.costs()
         cut = costs.cut_at(position)
         if len(cut.maps) > 1:
-            raise BadInput(f"branches that end behind {name!r}", expected="a cut that one map "
-                           f"crosses, such as {self.names[costs.branch_cuts(ways)[-1] - 1]!r}",
+            legal = self._lasts[costs.branch_cuts(ways)[-1] - 1]
+            raise BadInput(f"branches that end behind {cut.name!r}", expected="a cut that one map "
+                           f"crosses, such as {legal!r}",
                            found=f"{len(cut.maps)} maps: {', '.join(cut.maps)}")
         branch_layers(costs.plan.layers[:position], ways)
 

@@ -44,9 +44,10 @@ def test_table_json_and_picture(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_given_cuts_and_boards(capsys: Capture) -> None:
-    assert run("digits", "--after", "conv1,conv2", "--board", "pynq-z2,pynq-z2,kv260") == 0
+    assert run("digits", "--after", "pool1,pool2", "--board", "pynq-z2,pynq-z2,kv260") == 0
     text = capsys.readouterr().out
-    assert "dense1 .. dense1" in text and "kv260 at 100 MHz" in text and "best 2" not in text
+    assert "conv1 .. pool1" in text and "dense1 .. dense1" in text
+    assert "kv260 at 100 MHz" in text and "best 2" not in text
 
 
 @pytest.mark.parametrize(("arguments", "code", "text"), [
@@ -61,10 +62,11 @@ def test_given_cuts_and_boards(capsys: Capture) -> None:
     (["digits", "--host-ms=-1"], 2, "host time per message: expected 0 seconds or more"),
     (["digits", "--battery", "0"], 2, "battery: expected more than 0 joules"),
     (["digits", "--accuracy", "91"], 2, "accuracy: expected a part of 0 to 1, found 91"),
-    (["digits", "--after", "conv1,conv2"], 2,
+    (["digits", "--after", "pool1,pool2"], 2,
      "segments and branches: expected 1 to 2, as there are boards, found 3"),
     (["digits", "--ways", "2"], 2, "2 branches: expected 3 boards or more"),
-    (["digits", "--after", "conv9"], 2, "unknown edge 'conv9': expected one of conv1, conv2"),
+    (["digits", "--after", "conv9"], 2,
+     "unknown edge 'conv9': expected one of flatten1, pool1, pool2"),
     (["digits", "--devices", "0"], 2, "expected an integer of 1 or more"),
     (["digits", "--devices", "3", "--board", "kv260,pynq-z2"], 2, "as many as --board names"),
     (["digits", "--board", "golden"], 2, "unknown board 'golden'"),
@@ -100,7 +102,7 @@ def test_picture_without_matplotlib(tmp_path: Path, capsys: Capture,
 @pytest.mark.needs("simpy")
 def test_simulation(tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "split.json"
-    assert run("digits", "--after", "conv1", "--simulate", 50, "--fleet", 7, "--host-ms", 0.1,
+    assert run("digits", "--after", "pool1", "--simulate", 50, "--fleet", 7, "--host-ms", 0.1,
                "--json", file) == 0
     text = capsys.readouterr().out
     assert "3 x 2 segments, 2 messages a connection, host 0.1 ms per message" in text
@@ -112,15 +114,15 @@ def test_simulation(tmp_path: Path, capsys: Capture) -> None:
 
 @pytest.mark.needs("simpy")
 def test_simulation_of_failures(capsys: Capture) -> None:
-    assert run("digits", "--after", "conv1", "--simulate", 4000, "--mtbf", 0.05, "--repair", 1) == 0
+    assert run("digits", "--after", "pool1", "--simulate", 4000, "--mtbf", 0.05, "--repair", 1) == 0
     assert " failures, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
     (["--fleet", "4"], "--fleet, --interval-ms and --mtbf are for simulations"),
-    (["--after", "conv1", "--simulate", "3", "--fleet", "1"], "expected 2 boards or more"),
-    (["--after", "conv1", "--simulate", "3", "--fleet", "1002"], "expected at most 1000"),
-    (["--after", "conv1", "--simulate", "3", "--mtbf", "0"], "expected more than 0 seconds"),
+    (["--after", "pool1", "--simulate", "3", "--fleet", "1"], "expected 2 boards or more"),
+    (["--after", "pool1", "--simulate", "3", "--fleet", "1002"], "expected at most 1000"),
+    (["--after", "pool1", "--simulate", "3", "--mtbf", "0"], "expected more than 0 seconds"),
     (["--simulate", "0"], "expected an integer of 1 or more"),
 ])
 def test_refused_simulations(arguments: list[str], text: str, capsys: Capture) -> None:

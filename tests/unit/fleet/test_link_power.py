@@ -32,6 +32,15 @@ def test_wrong_links(text: str, words: str) -> None:
         Link.parse(text)
 
 
+def test_measured_links() -> None:
+    found = Link.slowest([{"bytes_per_s": 5e6, "latency_s": 1e-3, "member": "a"},
+                          {"bytes_per_s": 9e6, "latency_s": 3e-3}])
+    assert found == Link(5e6, 3e-3, "measured")
+    for wrong in ([], {"a": 1}, [{"bytes_per_s": 1}], None):
+        with pytest.raises(BadInput, match="links: expected the values that"):
+            Link.slowest(wrong)
+
+
 def test_power_of_a_text() -> None:
     assert Power.parse("3,2") == Power(3.0, 2.0, 3.0)
     assert Power.parse("3,1,2.5").handling_w == 2.5

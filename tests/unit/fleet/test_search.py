@@ -15,6 +15,7 @@ from pynq_train.fleet.link import Link
 from pynq_train.fleet.power import Power
 from pynq_train.fleet.splits.costs import SegmentCosts
 from pynq_train.fleet.splits.criteria import relay_frames_per_joule
+from pynq_train.fleet.splits.cuts import edge_names
 from pynq_train.fleet.splits.report import Accuracies, make_report
 from pynq_train.fleet.splits.search import OBJECTIVES, Searcher
 from pynq_train.fleet.splits.split import Setting, Split
@@ -23,7 +24,7 @@ from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.layers import fuse
 
 BOARD = BOARDS["pynq-z2"]
-LENET = fuse(zoo.get("lenet5"))
+LENET = zoo.get("lenet5")
 SETTINGS = (Setting(), Setting(Link.parse("100mbit,0.2ms"), Power(4.0, 1.0, 2.0), 1e-4),
             Setting(Link.parse("5mbit"), Power(3.0, 2.9)))
 
@@ -39,7 +40,7 @@ def searcher(setting: Setting = SETTINGS[1], boards: int = 3, board: Board = BOA
 
 @cache
 def known_costs() -> SegmentCosts:
-    return SegmentCosts(LENET, 1, BOARD)
+    return SegmentCosts(fuse(LENET), 1, BOARD, edge_names(LENET))
 
 
 def all_splits(own: Searcher, boards: int, ways: int) -> list[Split]:
@@ -90,7 +91,7 @@ def test_the_best_split_with_any_cycles(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.medium
 def test_few_segments_are_predicted() -> None:
     asked: list[str] = []
-    own = Searcher(fuse(zoo.get("ds_cnn_s")), [BOARD] * 3, SETTINGS[0], 1, asked.append)
+    own = Searcher(zoo.get("ds_cnn_s"), [BOARD] * 3, SETTINGS[0], 1, asked.append)
     own.best(3)
     count = len(own.costs().cuts) + 2
     assert 3 <= len(asked) < count * (count - 1) // 20
@@ -143,8 +144,7 @@ def test_a_slow_link_makes_one_board_best() -> None:
 @pytest.mark.medium
 def test_known_figures_of_resnet20() -> None:
     """A cut of ResNet-20 in four, counted by hand before: 3.46 times one board, 1.10 on 11 MB/s."""
-    layers = fuse(zoo.get("resnet20"))
-    own = Searcher(layers, [BOARD] * 4, Setting())
+    own = Searcher(zoo.get("resnet20"), [BOARD] * 4, Setting())
     split = own.at(["a1", "b0", "b2"])
     assert [round(1e3 * stage.compute_s, 2) for stage in split.stages] == [0.94, 0.73, 0.69, 0.93]
     assert own.whole().period_s / split.period_s == pytest.approx(3.46, abs=0.03)
@@ -185,13 +185,14 @@ def test_memory_limits_decide() -> None:
 
 
 @pytest.mark.parametrize(("call", "kind", "words"), [
-    (lambda s: s.at(["none"]), UnknownName, "unknown edge 'none': expected one of conv1, "),
-    (lambda s: s.at(["conv1", "conv2", "dense1"]), BadInput,
+    (lambda s: s.at(["none"]), UnknownName,
+     "unknown edge 'none': expected one of flatten1, pool1, "),
+    (lambda s: s.at(["pool1", "pool2", "relu3"]), BadInput,
      "segments and branches: expected 1 to 3, as there are boards, found 4"),
-    (lambda s: s.at(["conv2", "conv1"]), BadInput, "expected one behind the other"),
-    (lambda s: s.at(["conv1", "conv1"]), BadInput, "expected one behind the other"),
+    (lambda s: s.at(["pool1", "pool1"]), BadInput, "expected each cut once"),
+    (lambda s: s.at(["conv1"]), BadInput, "cut after 'pool1'"),
     (lambda s: s.at([], 2), BadInput, "expected a cut at which they end"),
-    (lambda s: s.at(["conv1"], 3), BadInput, "expected 1 to 3, as there are boards, found 4"),
+    (lambda s: s.at(["pool1"], 3), BadInput, "expected 1 to 3, as there are boards, found 4"),
     (lambda s: s.best(4), BadInput, "expected 1 to 3, as there are boards, found 4"),
     (lambda s: s.best(2, ways=2), BadInput, "2 branches: expected 3 boards or more"),
     (lambda s: s.best(3, "speed"), UnknownName, "unknown objective 'speed'"),
@@ -211,7 +212,7 @@ def test_refusals(call: object, kind: type[Exception], words: str) -> None:
 
 
 def test_branches_end_where_one_map_crosses() -> None:
-    own = Searcher(fuse(zoo.get("resnet20")), [BOARD] * 3, Setting())
+    own = Searcher(zoo.get("resnet20"), [BOARD] * 3, Setting())
     with pytest.raises(BadInput, match=r"branches that end behind 'a1.conv1': expected a cut that "
                                        r"one map crosses, .*, found 2 maps: a0.conv2.bn, a1.conv1"):
         own.at(["a1.conv1"], 2)

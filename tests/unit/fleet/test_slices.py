@@ -13,7 +13,12 @@ from pynq_train.cycles import Command, Engine
 from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
 from pynq_train.fleet.splits.branches import branch_layers, branched, closed
 from pynq_train.fleet.splits.costs import FIRST_SLACK, SegmentCosts
-from pynq_train.fleet.splits.cuts import cuts_of, find_cut, map_bytes
+from pynq_train.fleet.splits.cuts import (
+    Crossing,
+    cut_positions,
+    edge_names,
+    map_bytes,
+)
 from pynq_train.fleet.splits.slices import layer_slice
 from pynq_train.graph import Graph, zoo
 from pynq_train.graph.activation import Relu
@@ -50,7 +55,11 @@ def joined() -> Graph:
 
 
 def costs(graph: Graph, batch: int = 2) -> SegmentCosts:
-    return SegmentCosts(fuse(graph), batch, BOARD)
+    return SegmentCosts(fuse(graph), batch, BOARD, edge_names(graph))
+
+
+def cuts_of(graph: Graph, batch: int = 1) -> tuple[Crossing, ...]:
+    return costs(graph, batch).cuts
 
 
 def waits(image: ProgramImage) -> list[set[tuple[int, int]]]:
@@ -64,44 +73,45 @@ def waits(image: ProgramImage) -> list[set[tuple[int, int]]]:
 
 
 def test_maps_that_cross() -> None:
-    plan = make_plan(fuse(residual()), 2, BOARD)
-    cuts = {cut.name: cut for cut in cuts_of(plan)}
-    assert cuts["stem.bn"].maps == ("stem.bn",)
+    cuts = {cut.name: cut for cut in cuts_of(residual(), 2)}
+    assert cuts["stem.relu"].maps == ("stem.bn",)
     assert cuts["b.conv"].maps == ("stem.bn", "b.conv")
-    assert cuts["b.bn"].maps == ("b.bn",)
-    assert cuts["b.conv"].nbytes == 2 * cuts["b.bn"].nbytes == 2 * 8 * 64 * 2 * 2
+    assert cuts["b.relu"].maps == ("b.bn",)
+    assert cuts["b.conv"].nbytes == 2 * cuts["b.relu"].nbytes == 2 * 8 * 64 * 2 * 2
     assert cuts["pool"].nbytes == 16 * 2 * 2
     assert "fc" not in cuts
     assert map_bytes((3, 5, 5), 1) == 4 * 25 * 2  # device format: blocks of four channels
 
 
-def test_parts_of_a_concatenation_cross_as_they_are() -> None:
-    cuts = {cut.name: cut for cut in cuts_of(make_plan(fuse(joined()), 1, BOARD))}
-    assert cuts["left"].maps == ("stem", "left") or cuts["right"].maps == ("stem", "right")
-    last = max((cuts["left"], cuts["right"]), key=lambda cut: cut.position)
-    assert set(last.maps) == {"left", "right"} and last.nbytes == 12 * 64 * 2
+def test_a_concatenation_crosses_as_a_whole_or_not_at_all() -> None:
+    cuts = {cut.name: cut for cut in cuts_of(joined())}
+    assert "left" not in cuts and "right" not in cuts
+    assert cuts["cat"].maps == ("cat",) and cuts["cat"].nbytes == 12 * 64 * 2
 
 
-def test_a_skip_from_the_images_crosses_too() -> None:
+def test_images_that_are_read_behind_a_cut_cross_too() -> None:
     graph = Graph.build((4, 8, 8), [
         Conv(4, 3, 1, 1, name="one"), Conv(4, 1, name="two", inputs=("input",)),
         Add("sum", ("one", "two")), GlobalAvgPool("pool"), Dense(2, name="fc")])
-    cut = cuts_of(make_plan(fuse(graph), 1, BOARD))[0]
+    cut = cuts_of(graph)[0]
     assert set(cut.maps) == {"input", cut.name} and cut.nbytes == 2 * 4 * 64 * 2
 
 
 def test_a_dropout_is_no_cut() -> None:
-    graph = zoo.ds_cnn_s(dropout=0.5)
-    names = [cut.name for cut in cuts_of(make_plan(fuse(graph), 1, BOARD))]
+    names = [cut.name for cut in cuts_of(zoo.ds_cnn_s(dropout=0.5))]
     assert "drop" not in names and "pool" in names
 
 
 def test_names_of_edges() -> None:
-    cuts = cuts_of(make_plan(fuse(residual()), 1, BOARD))
-    assert find_cut(cuts, "b").name == "b.bn"
-    assert find_cut(cuts, "b.conv").name == "b.conv"
-    with pytest.raises(UnknownName, match=re.escape("unknown edge 'd': expected one of b.bn")):
-        find_cut(cuts, "d")
+    graph = residual()
+    cuts = cuts_of(graph)
+    places = {cut.name: cut.position for cut in cuts}
+    assert cut_positions(graph, cuts, ["b"]) == (places["b.relu"],)
+    assert cut_positions(graph, cuts, ["c", "b.conv"]) == (places["b.conv"], places["c.bn"])
+    with pytest.raises(UnknownName, match=re.escape("unknown edge 'd': expected one of b.conv")):
+        cut_positions(graph, cuts, ["d"])
+    with pytest.raises(BadInput, match=re.escape("cut after 'b.relu'")):
+        cut_positions(graph, cuts, ["b.bn"])
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -169,7 +179,7 @@ def test_bounds_hold_and_tighten() -> None:
 def test_memory_of_segments() -> None:
     found = costs(residual(), 1)
     whole = found.memory_bytes(0, found.end)
-    cut = find_cut(found.cuts, "b")
+    cut = next(own for own in found.cuts if own.name == "b.relu")
     parts = [found.memory_bytes(0, cut.position), found.memory_bytes(cut.position, found.end)]
     assert max(parts) < whole < sum(parts) + cut.nbytes
     specs = {spec.name: spec for spec in found.plan.specs}
