@@ -73,7 +73,7 @@ class _Known:
 
 def _join(*counts: Counts) -> Counts:
     """Return the larger count of each semaphore."""
-    return tuple(max(values) for values in zip(*counts)) if counts else (0,) * len(Semaphore)
+    return tuple(max(values) for values in zip(*counts))
 
 
 class Order:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
+from scheduled import Scheduled
 
 from pynq_train.errors import IllegalProgram
+from pynq_train.graph import Add, BatchNorm, Conv, Dense, GlobalAvgPool, Graph, MaxPool, Relu
 from pynq_train.hw.commands import Opcode, Unit, pack_descriptor
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.program import Program, Region
-from pynq_train.program.access import Access
+from pynq_train.program.access import Access, accesses
 from pynq_train.program.meaning import Meaning, strided_words
 from pynq_train.program.spans import Spans
-from pynq_train.program.verify import _check_meaning
+from pynq_train.program.unit_meaning import touched_by_units
+from pynq_train.program.verify import _check_meaning, _check_unit
 
 PROGRAM = Program.make("p", pack_descriptor({"pre.opcode": int(Opcode.FENCE)}), b"", [
     Region("p.program", 0, 512, "program"), Region("p.taps", 512, 8, "taps"),
@@ -113,3 +117,34 @@ def test_bytes_beside_the_geometry(found: list[Access],
                                    expected: dict[tuple[str, bool], tuple[Spans, bool]],
                                    text: str) -> None:
     assert re.match(re.escape(text), checked(found, expected)), checked(found, expected)
+
+
+@pytest.fixture(scope="module")
+def planned() -> Scheduled:
+    """A step with every opcode: normalisations, pools of two kinds, a sum, gradients, updates."""
+    conv = {"kernel": 3, "padding": 1}
+    return Scheduled.of(Graph.build((4, 8, 8), [
+        Conv(4, **conv, name="a"), BatchNorm(name="n"), Relu(name="r"), Conv(4, **conv, name="b"),
+        Add("s", ("b", "r")), Relu(), MaxPool(3, 2), GlobalAvgPool(), Dense(3)]), 3)
+
+
+def test_every_byte_of_a_result_is_written(planned: Scheduled) -> None:
+    """An access that is left out, or one that ends a word early, of any unit."""
+    program, seen = planned.program(), set()
+    for number, found_in in enumerate(program.fields):
+        opcode = Opcode(found_in["pre.opcode"])
+        if opcode in (Opcode.FENCE, Opcode.CONV):
+            continue
+        found = accesses(found_in, program.tap_table(number))
+        _check_unit(program, "it", found_in, found)
+        for what, write, spans in touched_by_units(found_in):
+            if not spans:
+                continue
+            seen.add((opcode, what))
+            others = [one for one in found if (one.what, one.write) != (what, write)]
+            last = Spans.of(spans.starts, np.append(spans.ends[:-1], spans.ends[-1] - 8))
+            unit = next(one.unit for one in found if (one.what, one.write) == (what, write))
+            for left in ([], [Access(unit, write, what, last)]):
+                with pytest.raises(IllegalProgram, match=f"it leaves out .* of its {what}"):
+                    _check_unit(program, "it", found_in, [*others, *left])
+    assert {opcode for opcode, _ in seen} == set(Opcode) - {Opcode.FENCE, Opcode.CONV}
