@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ MOST_RESETS = 16
 def folder(name: str) -> Path:
     """A folder for one process; Yosys sees only the project."""
     return ROOT / "build" / "synth" / f"structure-{os.getpid()}" / name
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """Leave nothing behind: a netlist of the engine takes 40 MB."""
+    yield
+    shutil.rmtree(folder(""), ignore_errors=True)
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str) -> None:
