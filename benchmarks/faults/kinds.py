@@ -322,6 +322,18 @@ def stray_between_runs(bench: Bench, rng: random.Random, action: str) -> Iterato
     yield
 
 
+@contextmanager
+def unarmed_start(bench: Bench, rng: random.Random, action: str) -> Iterator[None]:
+    """Between runs somebody else writes START; now and then to other registers as well."""
+    for name in rng.sample(WRITABLE, rng.choice((0, 0, 1, 2))):
+        bench.model.write32(registers.offset(name), bench.model.read32(registers.offset(name)))
+    bench.model.write32(registers.offset("PROGRAM_OFF"),
+                        bench.model.read32(registers.offset("PROGRAM_OFF")))
+    bench.model.write32(registers.offset("CTRL"), registers.masks("CTRL")["START"])
+    bench.model.run(40)
+    yield
+
+
 KINDS = {
     "AXI error": Kind(axi_error),
     "silence": Kind(silence),
@@ -333,6 +345,7 @@ KINDS = {
     "failing reload": Kind(failing_reload, actions=3),
     "register write": Kind(register_write),
     "register write between runs": Kind(foreign_arena, works=True, warns=True),
+    "START between runs": Kind(unarmed_start, works=True, warns=True),
     "lost flush": Kind(lost_flush),
     "first flush lost": Kind(first_flush, works=True),
     "refused by pynq": Kind(refused),
