@@ -34,8 +34,8 @@ NO_TORCH := $(VENV)/.no-torch
 # pynq has no wheels and pins packages that only remote boards use: it is installed by itself.
 PYNQ := pynq==3.1.2 pynqmetadata==0.2.0 pynqutils==0.1.3
 
-.PHONY: help setup setup-lean check-python torch demo test-fast test test-all lint gen synth boards
-.PHONY: overlay fuzz fuzz-inputs mutants coverage ci-lean clean distclean
+.PHONY: help setup setup-lean check-python torch demo test-fast test test-all test-arm lint gen synth
+.PHONY: boards overlay fuzz fuzz-inputs mutants coverage ci-lean clean distclean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 | /' \
@@ -63,6 +63,9 @@ test: $(FULL) ## All tests but the slow ones
 test-all: $(FULL) ## All tests and long fuzzing
 	@$(call pytest,-m "not board")
 	@$(MAKE) fuzz fuzz-inputs
+
+test-arm: $(FULL) ## Golden, self-test, checkpoints, learner on an emulated Cortex-A9 (part of test-all)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/arm -q -rs $(PYTEST_ARGS)
 
 lint: $(FULL) ## ruff, mypy and Verilator lint
 	@$(BIN)/ruff check .
@@ -100,7 +103,7 @@ mutants: $(FULL) ## Random faults, and which no test notices; goes on where it w
 	@$(BIN)/python -m mutants --count $(N) --rtl $(RTL) --seed $(SEED) --jobs $(JOBS) \
 	  --fast "$(FAST)" $(MUTANTS_ARGS)
 
-coverage: $(FULL) ## Lines and toggles of the RTL that its benches reach; goes on where it was interrupted
+coverage: $(FULL) ## Lines and toggles of the RTL that tests reach; goes on where it was interrupted
 	@$(BIN)/python -m sim.coverage
 
 ci-lean: ## A short demo with the oldest and with the newest Python that is found: equal bits

@@ -13,6 +13,9 @@
 #include "Vpt_vboard.h"
 #include "pt_axi_mem.hpp"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 #ifdef PTV_TRACE
 #include "verilated_vcd_c.h"
 #endif
@@ -262,6 +265,18 @@ int ptv_trace(ptv_board* b, const char* path) {
 #else
   (void)path;
   b->error = "the model was built without traces";
+  return -1;
+#endif
+}
+
+// Write the counts of lines and toggles; -1 if the model was built without them.
+int ptv_counts(ptv_board* b, const char* path) {
+#if VM_COVERAGE
+  b->context.coveragep()->write(path);
+  return 0;
+#else
+  (void)path;
+  b->error = "the model was built without counts";
   return -1;
 #endif
 }

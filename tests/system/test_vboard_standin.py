@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,3 +246,33 @@ def test_waveforms_are_recorded_by_trace_models(tmp_path: Path) -> None:
         load(board, [COPY])
         board.run(request(1))
     assert "u_regs" in (tmp_path / "run.vcd").read_text()
+
+
+def test_counts_are_kept_by_counting_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                            ) -> None:
+    """The plugin of ``make coverage`` keeps them when a model ends; other models have none."""
+    from pynq_train.backends.vboard import build as module
+    from pynq_train.backends.vboard.model import VerilatedModel
+    from sim.coverage import boards
+    from sim.coverage.counts import merged
+
+    files = frozenset({"pt_top.sv", "pt_vboard.sv"})
+    # What the plugin changes is put back.
+    monkeypatch.setattr(module, "default_source", lambda: SOURCE)
+    monkeypatch.setattr(VerilatedModel, "close", VerilatedModel.close)
+    monkeypatch.setenv(boards.COVERAGE, str(tmp_path))
+    boards.pytest_configure(type("Config", (), {"add_cleanup": lambda self, done: None})())
+    reached = []
+    for opcode in (HANG, COPY):
+        with VirtualBoardBackend(Z2, ARENA_BYTES, source=module.default_source()) as board:
+            load(board, [opcode])
+            with contextlib.suppress(Timeout):
+                board.run(request(1))
+        counts = merged(tmp_path.glob("*.dat"), files)
+        assert {point.kind for point in counts} == {"line", "toggle"}
+        reached.append(sum(count > 0 for count in counts.values()))
+    assert 0 < reached[0] < reached[1] < len(counts)
+    assert len(list(tmp_path.iterdir())) == 2
+    with VirtualBoardBackend(Z2, ARENA_BYTES, source=SOURCE) as board, \
+            pytest.raises(HardwareFault, match="built without counts"):
+        board.model.write_counts(tmp_path / "none.dat")

@@ -36,10 +36,11 @@ VERILATOR_FLAGS = (
 # What only speed is for: blocks that rest are not evaluated, the array is made of loops.
 SPEED_FLAGS = ("-DPT_CLOCK_GATES", "-DPT_ARRAY_LANES")
 TRACE_FLAGS = ("--trace-vcd",)
+COUNT_FLAGS = ("--coverage-line", "--coverage-toggle")
 CXX_FLAGS = (
     "-std=gnu++17", "-fPIC", "-fno-semantic-interposition", "-fno-plt", "-march=native",
     "-fno-stack-protector", "-w",
-    "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_COVERAGE=0", "-DVM_SC=0",
+    "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVM_SC=0",
 )  # fmt: skip
 FAST, SLOW = ("-O3", "-fno-tree-slp-vectorize"), ("-O1",)
 """Optimisation of what runs in every cycle, and of what runs once."""
@@ -50,6 +51,7 @@ USE = ("-fprofile-use", "-fprofile-partial-training", "-Wno-missing-profile")
 
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 _RUNTIME_TRACE = ("verilated_vcd_c.cpp",)
+_RUNTIME_COUNTS = ("verilated_cov.cpp",)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ModelSource:
         wrapper: directory of the C++ wrapper (``pt_vboard.cpp``, ``pt_axi_mem.hpp``).
         parameters: parameters of the top module.
         trace: record waveforms (slower).
+        counts: count lines and toggles of the RTL (slower).
         package: the contract package of another hardware configuration than the list's.
         profiled: compile twice, the second time with what a training step on the first showed
             (GCC only; the step needs the whole engine).
@@ -71,6 +74,7 @@ class ModelSource:
     wrapper: Path
     parameters: Mapping[str, int] = field(default_factory=dict)
     trace: bool = False
+    counts: bool = False
     package: Path | None = None
     profiled: bool = False
     library: Path | None = None
@@ -233,7 +237,8 @@ def _compile(source: ModelSource, tools: Tools, work: Path) -> Path:
         {"VERILATOR_ROOT": str(tools.verilator_root)},
     )
     runtime = tools.verilator_root / "include"
-    wanted = _RUNTIME + (_RUNTIME_TRACE if source.trace else ())
+    wanted = (_RUNTIME + (_RUNTIME_TRACE if source.trace else ())
+              + (_RUNTIME_COUNTS if source.counts else ()))
     units = [
         *work.glob("*.cpp"),
         *(runtime / name for name in wanted),
@@ -282,14 +287,16 @@ def _run_for_profile(library: Path, source: ModelSource) -> None:
 def _verilator_flags(source: ModelSource) -> tuple[str, ...]:
     """Return the flags of Verilator for a model."""
     generics = (f"-G{name}={value}" for name, value in sorted(source.parameters.items()))
-    return (*VERILATOR_FLAGS, *generics, *(TRACE_FLAGS if source.trace else SPEED_FLAGS))
+    plain = source.trace or source.counts
+    return (*VERILATOR_FLAGS, *generics, *(TRACE_FLAGS if source.trace else ()),
+            *(COUNT_FLAGS if source.counts else ()), *(() if plain else SPEED_FLAGS))
 
 
 def _cxx_flags(source: ModelSource) -> tuple[str, ...]:
     """Return the flags of the C++ compiler for all units of a model."""
-    if source.trace:
-        return (*CXX_FLAGS, "-DPTV_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1")
-    return (*CXX_FLAGS, "-DVM_TRACE=0")
+    trace = ("-DPTV_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1") if source.trace else (
+        "-DVM_TRACE=0",)
+    return (*CXX_FLAGS, *trace, f"-DVM_COVERAGE={int(source.counts)}")
 
 
 def _cxx_candidates() -> tuple[str, ...]:

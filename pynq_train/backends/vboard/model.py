@@ -78,6 +78,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "ptv_stray": (None, [_PTR, _INT, _INT, _U64, _U32, _INT]),
     "ptv_stop_clock": (None, [_PTR, _U64]),
     "ptv_trace": (_INT, [_PTR, ctypes.c_char_p]),
+    "ptv_counts": (_INT, [_PTR, ctypes.c_char_p]),
 }
 """Functions of the library: types of result and arguments (``sim/vboard/pt_vboard.cpp``)."""
 
@@ -213,6 +214,10 @@ class VerilatedModel:
     def trace(self, path: Path) -> None:
         """Record a VCD waveform from now on (models built with ``trace`` only)."""
         self._call(self._lib.ptv_trace, str(path).encode())
+
+    def write_counts(self, path: Path) -> None:
+        """Write how often lines and toggles were reached (models built with ``counts`` only)."""
+        self._call(self._lib.ptv_counts, str(path).encode())
 
     def _call(self, function: Callable[..., int], *arguments: object) -> None:
         """Call a function of the library that returns nonzero for an error."""

@@ -52,13 +52,14 @@ def test_key_changes_with_parameters_tools_flags_and_order(
     keys.add(build.cache_key(dataclasses.replace(source, parameters={"N": 1}), TOOLS))
     keys.add(build.cache_key(dataclasses.replace(source, parameters={"N": 2}), TOOLS))
     keys.add(build.cache_key(dataclasses.replace(source, trace=True), TOOLS))
+    keys.add(build.cache_key(dataclasses.replace(source, counts=True), TOOLS))
     keys.add(build.cache_key(source, dataclasses.replace(TOOLS, identity="newer")))
     keys.add(build.cache_key(dataclasses.replace(source, profiled=True), TOOLS))
     monkeypatch.setattr(build, "FAST", ("-O0",))
     keys.add(build.cache_key(source, TOOLS))
     source.file_list.write_text("sub/b.sv\na.sv\n")
     keys.add(build.cache_key(source, TOOLS))
-    assert len(keys) == 8
+    assert len(keys) == 9
 
 
 def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
