@@ -120,9 +120,14 @@ class SplitLearner(Learner):
     @property
     def segments(self) -> tuple[Stage, ...]:
         """The segments, open, in order."""
+        return self.pipeline.stages
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The coordinator of the segments, open."""
         trainer = self._open()
         assert isinstance(trainer, Pipeline)
-        return trainer.stages
+        return trainer
 
     def summary(self) -> str:
         """Return tables for people: the segments, then the whole plan.

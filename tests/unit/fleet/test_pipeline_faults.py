@@ -153,6 +153,50 @@ def test_a_stage_is_not_replaced_where_no_weights_are_kept() -> None:
             pipeline.replace(1, pipeline.stages[1])
 
 
+def test_a_step_by_hand_has_the_bits_of_a_step() -> None:
+    """Its maps can be looked at on the way; each half has its turn."""
+    with ExitStack() as stack:
+        good, other = opened(stack), opened(stack)
+        sgd = SgdStep(0.1, 0.9)
+        expected = good.train_step(*batch(1), sgd)
+        step = other.begin(*batch(1), sgd)
+        with pytest.raises(BadInput, match=r"expected forward of segment 0, found backward of se"):
+            step.backward(2)
+        maps = step.forward(0)
+        used = good.policy.layers[0].name, other.policy.exponents(4).layers
+        assert used[0] == "conv1"
+        assert {name: one.exponent for name, one in maps.items()} == {
+            "bn1.y": used[1][1].y, "conv2.y": used[1][2].y}
+        assert step.forward(1, maps).keys() == {"mean.y"}
+        with pytest.raises(BadInput, match=r"still to run: forward of segment 2, backward of seg"):
+            step.end()
+        assert step.forward(2) == {}
+        gradients = step.backward(2)
+        assert [one.codes.dtype for one in gradients.values()] == [np.int16]
+        assert {one.codes.dtype.name for one in step.backward(1, gradients).values()} == {
+            "int16", "int64"}
+        assert step.backward(0) == {}
+        assert step.end() == expected
+        with pytest.raises(BadInput, match="found a step that was ended"):
+            step.end()
+        with pytest.raises(BadInput, match="expected end, found forward of segment 0"):
+            step.forward(0)
+        assert same(good, other)
+
+
+def test_a_map_given_in_place_of_another_is_what_the_next_segment_reads() -> None:
+    """Nothing of what was made then counts."""
+    with ExitStack() as stack:
+        good, other = opened(stack), opened(stack)
+        expected = good.train_step(*batch(1), SgdStep(0.1, 0.9))
+        step = other.begin(*batch(1), SgdStep(0.1, 0.9))
+        maps = step.forward(0)
+        zeros = {name: replace(one, codes=np.zeros_like(one.codes)) for name, one in maps.items()}
+        step.forward(1, zeros)
+        assert step.run().end().loss_sum != expected.loss_sum
+        assert not same(good, other)
+
+
 def shape(answer: SegmentOutput) -> SegmentOutput:
     """Cut the last image off the maps."""
     return replace(answer, maps={name: DeviceMap(one.codes[:-1], one.exponent)
