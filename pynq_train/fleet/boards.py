@@ -13,6 +13,7 @@ from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.cut import Cut
 from pynq_train.fleet.pipeline import Pipeline
 from pynq_train.fleet.segment import Stage
+from pynq_train.fleet.segment_plan import BACKWARD, FORWARD
 from pynq_train.graph import Graph, Model
 from pynq_train.hw.boards import Board
 from pynq_train.quant import ExponentPolicy
@@ -41,8 +42,10 @@ class Boards:
 
     @property
     def name(self) -> str:
-        """The names of the boards."""
-        return self.boards if isinstance(self.boards, str) else "+".join(self.boards)
+        """The names of the boards, or the one name that all have."""
+        if isinstance(self.boards, str):
+            return self.boards
+        return self.boards[0] if len(set(self.boards)) == 1 else "+".join(self.boards)
 
     @property
     def board(self) -> Board:
@@ -117,9 +120,34 @@ class SplitLearner(Learner):
     @property
     def segments(self) -> tuple[Stage, ...]:
         """The segments, open, in order."""
+        return self.pipeline.stages
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The coordinator of the segments, open."""
         trainer = self._open()
         assert isinstance(trainer, Pipeline)
-        return trainer.stages
+        return trainer
+
+    def summary(self) -> str:
+        """Return tables for people: the segments, then the whole plan.
+
+        Of each segment: its layers, its memory, the cycles that the cycle model predicts for the
+        two halves of a step, and the bytes that it gives to others in each of them.
+        """
+        rows: list[tuple[str, ...]] = [(
+            "segment", "board", "layers", "bytes of memory", "cycles forward", "backward",
+            "bytes given forward", "backward")]
+        for part, board in zip(self._cut_plan.segments.parts, self._cut_plan.segments.boards):
+            names = [self._layers[at].name for at in part.layers]
+            rows.append((str(part.number), board, f"{names[0]} .. {names[-1]}",
+                         f"{part.plan.memory.nbytes:,}",
+                         *(f"{part.predicted(half):,}" for half in (FORWARD, BACKWARD)),
+                         *(f"{part.traffic(half)[1]:,}" for half in (FORWARD, BACKWARD))))
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip()
+                 for row in rows]
+        return "\n".join([*lines, "", super().summary()])
 
     @property
     def _cut_plan(self) -> CutPlanned:

@@ -31,6 +31,7 @@ from pynq_train.fleet.segment import (
     map_shape,
 )
 from pynq_train.fleet.segment_plan import BACKWARD, FORWARD, SegmentPlan
+from pynq_train.fleet.under_way import SentStep, StepUnderWay
 from pynq_train.hw.words import CHANNELS_PER_WORD
 from pynq_train.quant import ExponentPolicy, Measures, SgdStep, StepExponents
 from pynq_train.run.batch import Batch, Images, as_batch
@@ -48,29 +49,12 @@ MOST_STEPS = 16
 
 
 @dataclass(frozen=True)
-class _Step:
-    """What the segments were sent for one training step, to do it again.
-
-    Attributes:
-        images: codes of the images.
-        labels: class numbers ``(batch,)``.
-        block: words of the step block.
-        exponents: exponents of all maps that travel, by symbol.
-    """
-
-    images: DeviceMap
-    labels: NDArray[np.int64]
-    block: NDArray[np.int64]
-    exponents: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class _Mark:
     """A state to go back to: weights, exponents of their copies, and the steps since."""
 
     masters: Mapping[str, Masters]
     exponents: tuple[int, ...]
-    steps: tuple[_Step, ...] = ()
+    steps: tuple[SentStep, ...] = ()
 
 
 class Pipeline:
@@ -178,7 +162,7 @@ class Pipeline:
         def train(used: StepExponents) -> Measures:
             assert labels is not None
             params = dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
-            step = self._step(batch, labels, used, pack_step_block(self.plan, params))
+            step = self._sent(batch, labels, used, pack_step_block(self.plan, params))
             return self._halves(step)[0].measures
 
         def forward(used: StepExponents) -> Measures:
@@ -197,18 +181,32 @@ class Pipeline:
 
         ``then`` is of no use here: images are made ready when the first segment wants them.
         """
+        return self.begin(images, labels, sgd).run().end()
+
+    def begin(self, images: Images, labels: Array, sgd: SgdStep) -> StepUnderWay:
+        """Begin a training step whose halves the caller runs.
+
+        If a half fails, or the step is not ended, nothing is known of the weights: begin it in
+        what :meth:`protected` does.
+
+        Args:
+            images: a mini-batch, as for :meth:`train_step`.
+            labels: its labels.
+            sgd: the optimizer's values.
+        """
         self._catch_up()
         used = self.policy.exponents(self.plan.batch)
         block = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
-        step = self._step(as_batch(images), labels, used, block)
-        try:
-            said, cycles = self._halves(step)
-        except BaseException:
-            self._forget()
-            raise
-        return self._done(step, used, said, cycles)
+        sent = self._sent(as_batch(images), labels, used, block)
+        mark, self._mark = self._mark, None
 
-    def _done(self, step: _Step, used: StepExponents, said: RunRecords, cycles: int
+        def done(step: StepUnderWay) -> StepOutcome:
+            self._mark = mark
+            return self._done(sent, used, *said_by(self.plan, step.answers))
+
+        return StepUnderWay(self, sent, done)
+
+    def _done(self, step: SentStep, used: StepExponents, said: RunRecords, cycles: int
               ) -> StepOutcome:
         """Let the policy learn from a step that all segments have ended; keep what they got."""
         self.policy.observe(used, said.measures)
@@ -268,17 +266,13 @@ class Pipeline:
             used = self.policy.exponents(self.plan.batch)
             block = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
             flight.check(number, np.frombuffer(block, np.int64))
-            step = _Step(flight.images(number), np.asarray(labels, np.int64),
+            step = SentStep(flight.images(number), np.asarray(labels, np.int64),
                          np.frombuffer(block, np.int64), self._exponents(used))
             outcomes.append(self._done(step, used, *said_by(self.plan, flight.answers(number))))
         return outcomes
 
-    def _forget(self) -> None:
-        """Know nothing of the weights any more; who called :meth:`protected` knows better."""
-        self._mark = None
-
-    def _step(self, batch: Batch, labels: Array, used: StepExponents, block: bytes) -> _Step:
-        return _Step(self._images(batch, used.layers[0].x), np.asarray(labels, np.int64),
+    def _sent(self, batch: Batch, labels: Array, used: StepExponents, block: bytes) -> SentStep:
+        return SentStep(self._images(batch, used.layers[0].x), np.asarray(labels, np.int64),
                      np.frombuffer(block, np.int64), self._exponents(used))
 
     def _images(self, batch: Batch, exponent: int) -> DeviceMap:
@@ -294,20 +288,9 @@ class Pipeline:
         found[LOGITS] = used.logits
         return found
 
-    def _halves(self, step: _Step) -> tuple[RunRecords, int]:
+    def _halves(self, step: SentStep) -> tuple[RunRecords, int]:
         """Run both halves of a step through all segments; return what they say, and all cycles."""
-        answers: list[Answer] = []
-        self._pass(FORWARD, step.block, {INPUT: step.images}, step.exponents, step.labels, answers)
-        self._pass(BACKWARD, step.block, {}, step.exponents, None, answers)
-        return said_by(self.plan, answers)
-
-    def _pass(self, half: str, block: NDArray[np.int64], maps: dict[str, DeviceMap],
-              exponents: Mapping[str, int], labels: NDArray[np.int64] | None,
-              answers: list[Answer]) -> None:
-        """Run one half, or an evaluation, through all segments; ``answers`` are added to."""
-        for part in self.parts[::-1] if half == BACKWARD else self.parts:
-            if part.descriptors[half]:
-                answers.append(self.ask(part, half, block, maps, exponents, labels))
+        return said_by(self.plan, StepUnderWay(self, step).run().answers)
 
     def ask(self, part: SegmentPlan, half: str, block: NDArray[np.int64],
             maps: dict[str, DeviceMap], exponents: Mapping[str, int],
@@ -419,8 +402,11 @@ class Pipeline:
         answers: list[Answer] = []
         maps = {INPUT: self._images(batch, used.layers[0].x)}
         known = np.zeros(len(batch), np.int64) if labels is None else np.asarray(labels, np.int64)
-        self._pass(EVALUATION, np.frombuffer(pack_step_block(self.plan, params), np.int64), maps,
-                   self._exponents(used), known, answers)
+        block = np.frombuffer(pack_step_block(self.plan, params), np.int64)
+        for part in self.parts:
+            if part.descriptors[EVALUATION]:
+                answers.append(self.ask(part, EVALUATION, block, maps, self._exponents(used),
+                                        known))
         codes = unpack_dense(maps[LOGITS].codes[0, :, 0], self.plan.classes)
         logits = np.ldexp(codes.astype(np.float32), used.logits).astype(np.float32)
         return (*said_by(self.plan, answers), logits)

@@ -20,6 +20,7 @@ from pynq_train.check.options import Options
 from pynq_train.errors import BadInput
 from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.cut import Cut, legal_edges
+from pynq_train.fleet.pipeline import Pipeline
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
 from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
@@ -95,8 +96,8 @@ def verify_cut(graph: Graph, after: Sequence[str], *, boards: str | Sequence[str
 
     Masters, momentum, running statistics, the whole exponent state, loss, right answers and
     saturations must be equal, and the logits of an evaluation at the end, whose images leave the
-    ranges of the training. Arenas begin with random bytes. It stops behind the first step in which
-    anything differs.
+    ranges of the training. Mini-batches of one update are in the segments at once. Arenas begin
+    with random bytes. It stops behind the first step in which anything differs.
 
     Args:
         graph: the network.
@@ -107,7 +108,7 @@ def verify_cut(graph: Graph, after: Sequence[str], *, boards: str | Sequence[str
         seed: names weights, images, labels, the random bytes and
             :class:`~pynq_train.check.options.Options`; odd ones train without momentum.
         trainable: what is trained, as for :class:`~pynq_train.train.Learner`.
-        progress: called with 1 after each step.
+        progress: called with the number of steps since the last call.
 
     Raises:
         BadInput: no graph, no steps, or the network cannot be cut there.
@@ -119,7 +120,8 @@ def verify_cut(graph: Graph, after: Sequence[str], *, boards: str | Sequence[str
     cut, options = Cut.of(graph, after), Options.of(seed)
     chosen = select(cut.layers, trainable)
     loss, momentum = options.loss_of(graph.classes), options.momentum > 0
-    plans = SegmentPlans.of(cut, boards, batch, momentum=momentum, trainable=chosen, loss=loss)
+    plans = SegmentPlans.of(cut, boards, batch, momentum=momentum, trainable=chosen, loss=loss,
+                            slots=options.accumulate)
     plan = replace(make_plan(cut.layers, batch, board_of(GOLDEN), momentum=momentum,
                              trainable=chosen), loss=loss)
     report = CutReport(graph.name, cut.after, plans.boards, batch, steps, seed,
@@ -152,7 +154,7 @@ def boards_with_one(board: str, segments: int, seed: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _compare(whole: Trainer, parts: Trainer, report: CutReport, progress: Callable[[int], None]
+def _compare(whole: Trainer, parts: Pipeline, report: CutReport, progress: Callable[[int], None]
              ) -> None:
     """Train both; the outcome goes to the report."""
     options = Options.of(report.seed)
@@ -160,28 +162,32 @@ def _compare(whole: Trainer, parts: Trainer, report: CutReport, progress: Callab
     for trainer in (whole, parts):
         trainer.prepare(images, labels, INPUT_START)
     report.differences += _policies(whole, parts, report, "calibration")
-    for step in range(report.steps):
+    for first in range(0, report.steps, options.accumulate):
         if report.differences:
             return
-        sgd = options.sgd(report.seed, step, whole.plan.batch)
-        images, labels = _images(whole.plan, report.seed, step)
-        mine, theirs = (one.train_step(images, labels, sgd) for one in (whole, parts))
-        when = f"step {step + 1}"
-        report.cycles += theirs.cycles
-        for what in ("loss_sum", "correct", "saturations"):
-            _note(report, when, what, getattr(mine, what), getattr(theirs, what))
+        numbers = range(first, min(first + options.accumulate, report.steps))
+        steps = [(*_images(whole.plan, report.seed, step),
+                  options.sgd(report.seed, step, whole.plan.batch)) for step in numbers]
+        mine = [whole.train_step(*one) for one in steps]
+        # Parts of an update are in the segments at the same time.
+        theirs = parts.train_together(steps)
+        report.cycles += sum(one.cycles for one in theirs)
+        for step, one, other in zip(numbers, mine, theirs):
+            for what in ("loss_sum", "correct", "saturations"):
+                _note(report, f"step {step + 1}", what, getattr(one, what), getattr(other, what))
+        when = f"step {numbers[-1] + 1}"
         report.differences += _policies(whole, parts, report, when)
         _masters(whole, parts, report, when)
-        progress(1)
+        progress(len(numbers))
     report.digests = (_digest(whole), _digest(parts))
     _note(report, "the end", "SHA-256", *report.digests)
     # Images beyond the ranges of the training: both run them again, with more room.
     images, labels = _images(whole.plan, report.seed, report.steps)
     valid = max(1, len(images) - 1)
-    (mine, logits), (theirs, others) = (one.evaluate(4 * images[:valid], labels[:valid])
-                                        for one in (whole, parts))
+    (said, logits), (also, others) = (one.evaluate(4 * images[:valid], labels[:valid])
+                                      for one in (whole, parts))
     for what in ("loss_sum", "correct", "saturations", "again"):
-        _note(report, "evaluation", what, getattr(mine, what), getattr(theirs, what))
+        _note(report, "evaluation", what, getattr(said, what), getattr(also, what))
     report.compared += logits.size
     if not np.array_equal(logits, others):
         report.differences.append("evaluation: logits")

@@ -14,7 +14,7 @@ from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
 from pynq_train.schedule.memory.place import ZEROS, place_programs
 from pynq_train.schedule.passes.descriptors import Descriptor
 from pynq_train.schedule.plan import Plan
-from pynq_train.schedule.predict import estimate
+from pynq_train.schedule.predict import estimate, predict_program
 from pynq_train.schedule.specs.concat_buffer import JOIN
 
 FORWARD, BACKWARD = "forward", "backward"
@@ -129,6 +129,25 @@ class SegmentPlan:
     def cycles(self, name: str) -> int:
         """Return a rough figure of the cycles of a program, for time-outs."""
         return estimate(self.plan, self.descriptors[name])
+
+    def predicted(self, half: str) -> int:
+        """Return the cycles that the cycle model predicts for a program; 0 for an empty one."""
+        if not self.descriptors[half]:
+            return 0
+        program = build_program(self.plan, half, self.descriptors[half])
+        return predict_program(program, self.plan.board, self.plan.batch).cycles
+
+    def traffic(self, half: str) -> tuple[int, int]:
+        """Return the bytes of all maps, gradients and flags that a program takes and makes."""
+        takes, makes = (sum(self._nbytes(one) for one in some)
+                        for some in (self.incoming(half), self.outgoing(half)))
+        return takes, makes
+
+    def _nbytes(self, one: Carried) -> int:
+        spec = self.plan.specs[one.layer]
+        if one.kind == "flags":
+            return spec.flags.nbytes if spec.flags is not None else 0
+        return spec.y.nbytes
 
 
 def _reads_images(plan: Plan, layers: Iterable[int], half: str) -> bool:

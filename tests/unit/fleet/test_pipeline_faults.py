@@ -59,11 +59,16 @@ class Spoilt:
         self.stage.write_masters(masters, exponents)
 
 
-def opened(stack: ExitStack, seed: int = 1) -> Pipeline:
-    """Return the network in three segments on golden, with exponents for its images."""
+def unused(stack: ExitStack, seed: int = 1) -> Pipeline:
+    """Return the network in three segments on golden."""
     plans = SegmentPlans.of(Cut.of(NET, AFTER), "golden", 4)
     masters = {name: Masters.of(own) for name, own in init_params(NET, seed).items()}
-    pipeline = plans.open(stack, masters, new_policy(plans.whole, masters, 2))
+    return plans.open(stack, masters, new_policy(plans.whole, masters, 2))
+
+
+def opened(stack: ExitStack, seed: int = 1) -> Pipeline:
+    """Return the same with exponents for its images."""
+    pipeline = unused(stack, seed)
     pipeline.prepare(*batch(0), 2)
     return pipeline
 
@@ -143,10 +148,53 @@ def test_a_lost_stage_is_replaced_by_one_that_knows_nothing() -> None:
 def test_a_stage_is_not_replaced_where_no_weights_are_kept() -> None:
     """Nothing was trained: a checkpoint has them."""
     with ExitStack() as stack:
-        pipeline = opened(stack)
-        pipeline.write_masters(pipeline.read_masters())
+        pipeline = unused(stack)
         with pytest.raises(HardwareFault, match=r"segment 1: its weights are lost.*checkpoint"):
             pipeline.replace(1, pipeline.stages[1])
+
+
+def test_a_step_by_hand_has_the_bits_of_a_step() -> None:
+    """Its maps can be looked at on the way; each half has its turn."""
+    with ExitStack() as stack:
+        good, other = opened(stack), opened(stack)
+        sgd = SgdStep(0.1, 0.9)
+        expected = good.train_step(*batch(1), sgd)
+        step = other.begin(*batch(1), sgd)
+        with pytest.raises(BadInput, match=r"expected forward of segment 0, found backward of se"):
+            step.backward(2)
+        maps = step.forward(0)
+        used = good.policy.layers[0].name, other.policy.exponents(4).layers
+        assert used[0] == "conv1"
+        assert {name: one.exponent for name, one in maps.items()} == {
+            "bn1.y": used[1][1].y, "conv2.y": used[1][2].y}
+        assert step.forward(1, maps).keys() == {"mean.y"}
+        with pytest.raises(BadInput, match=r"still to run: forward of segment 2, backward of seg"):
+            step.end()
+        assert step.forward(2) == {}
+        gradients = step.backward(2)
+        assert [one.codes.dtype for one in gradients.values()] == [np.int16]
+        assert {one.codes.dtype.name for one in step.backward(1, gradients).values()} == {
+            "int16", "int64"}
+        assert step.backward(0) == {}
+        assert step.end() == expected
+        with pytest.raises(BadInput, match="found a step that was ended"):
+            step.end()
+        with pytest.raises(BadInput, match="expected end, found forward of segment 0"):
+            step.forward(0)
+        assert same(good, other)
+
+
+def test_a_map_given_in_place_of_another_is_what_the_next_segment_reads() -> None:
+    """Nothing of what was made then counts."""
+    with ExitStack() as stack:
+        good, other = opened(stack), opened(stack)
+        expected = good.train_step(*batch(1), SgdStep(0.1, 0.9))
+        step = other.begin(*batch(1), SgdStep(0.1, 0.9))
+        maps = step.forward(0)
+        zeros = {name: replace(one, codes=np.zeros_like(one.codes)) for name, one in maps.items()}
+        step.forward(1, zeros)
+        assert step.run().end().loss_sum != expected.loss_sum
+        assert not same(good, other)
 
 
 def shape(answer: SegmentOutput) -> SegmentOutput:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+import numpy as np
 import pytest
 
+from pynq_train.backends import Backend, open_backend
 from pynq_train.check.random_nets import random_net
-from pynq_train.fleet.cut import legal_edges
+from pynq_train.fleet.cut import Cut, legal_edges
+from pynq_train.fleet.pipeline import Pipeline
 from pynq_train.fleet.proof import verify_cut
+from pynq_train.fleet.segment import Segment
+from pynq_train.fleet.segment_plan import SegmentPlan
 from pynq_train.graph import (
     Add,
     BatchNorm,
@@ -20,6 +27,12 @@ from pynq_train.graph import (
     Relu,
     zoo,
 )
+from pynq_train.hw.boards import BOARDS
+from pynq_train.layers import init_params
+from pynq_train.quant import SgdStep
+from pynq_train.run.masters import Masters
+from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.plan import make_plan
 
 
 def residual(name: str = "residual") -> Graph:
@@ -84,3 +97,34 @@ def test_a_dropout_of_the_images_alone_in_a_segment() -> None:
         Dropout(0.5, "drop"), Conv(8, 3, 1, 1, name="conv1"), Relu("relu1"),
         Dense(5, name="dense")], "dropped")
     assert verify_cut(net, ["drop"], batch=4, steps=2, seed=0).differences == []
+
+
+@pytest.mark.parametrize("names", [("pynq-z2", "zcu104", "kv260"),
+                                   ("zcu104", "pynq-z2-small", "zcu104")])
+def test_boards_of_other_shapes_have_the_same_bits(names: tuple[str, ...]) -> None:
+    """Arrays of 16 and of 32 rows, small buffers: plans differ, what travels does not."""
+    net = residual()
+    cut = Cut.of(net, ["conv2", "drop"])
+    plans = [make_plan(cut.layers, 4, BOARDS[name], fits=False) for name in names]
+    masters = {name: Masters.of(own) for name, own in init_params(net, 1).items()}
+    plan = make_plan(cut.layers, 4, BOARDS["pynq-z2"])
+    with ExitStack() as stack:
+        def golden(nbytes: int) -> Backend:
+            return stack.enter_context(open_backend("golden", nbytes))
+
+        whole = Session(plan, golden(plan.memory.nbytes), masters, new_policy(plan, masters, 2))
+        parts = [SegmentPlan.of(own, cut, number) for number, own in enumerate(plans)]
+        policy = new_policy(plans[0], masters, 2)
+        pipeline = Pipeline(plans[0], parts, [
+            Segment(part, golden(part.plan.memory.nbytes), masters, policy.w16, fill_seed=3)
+            for part in parts], policy)
+        rng = np.random.default_rng(0)
+        for step in range(3):
+            x, y = rng.normal(size=(4, 3, 8, 8)).astype(np.float32), rng.integers(0, 5, 4)
+            for trainer in (whole, pipeline):
+                if not step:
+                    trainer.prepare(x, y, 2)
+                trainer.train_step(x, y, SgdStep(0.05, 0.9, step=step))
+            assert whole.policy.to_dict() == pipeline.policy.to_dict()
+            mine, theirs = whole.read_masters(), pipeline.read_masters()
+            assert all(own.same_bits(theirs[name]) for name, own in mine.items())

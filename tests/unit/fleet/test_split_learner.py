@@ -134,6 +134,29 @@ def test_a_network_that_no_board_holds_is_trained_by_two(monkeypatch: pytest.Mon
         pt.split(net, ["relu1"], batch=8)
 
 
+def test_a_summary_says_what_each_segment_needs() -> None:
+    """Memory, predicted cycles of both halves, and what is given to others."""
+    parts = pt.split(network(), ["relu1", "drop"], boards=["golden", "golden", "virtual:pynq-z2"],
+                     batch=8)
+    head, first, second, third, *rest = parts.summary().splitlines()
+    assert head.split() == ("segment board layers bytes of memory cycles forward backward bytes "
+                            "given forward backward").split()
+    memory = [one.plan.memory.nbytes for one in parts._cut_plan.segments.parts]
+    given = 8 * 2 * 8 * 8 * 8  # images, channel blocks, pixels, bytes of a word
+    for line, start, nbytes, gives in (
+            (first, "0 golden conv1 .. bn1", memory[0], (given, 0)),
+            (second, "1 golden conv2 .. drop", memory[1], (given, given)),
+            (third, "2 virtual:pynq-z2 mean .. dense", memory[2], (0, given))):
+        fields = line.split()
+        assert " ".join(fields[:5]) == start
+        assert fields[5] == f"{nbytes:,}"
+        assert all(int(cycles.replace(",", "")) > 1000 for cycles in fields[6:8])
+        assert fields[8:] == [f"{one:,}" for one in gives]
+    assert rest[1].startswith("board pynq-z2, mini-batch 8")
+    assert parts.board == "golden+golden+virtual:pynq-z2"
+    assert pt.Boards(("relu1",), ("golden", "golden")).name == "golden"
+
+
 def test_what_cannot_be_is_refused_by_name() -> None:
     """One sentence each."""
     net = network()
