@@ -22,6 +22,7 @@ from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainErro
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.files import path_text
 from pynq_train.fleet.boards import Boards, split
+from pynq_train.fleet.members import Members
 from pynq_train.graph import (
     Add,
     AvgPool,
@@ -79,6 +80,7 @@ __all__ = [
     "Learner",
     "MaxPool",
     "MaxPool2x2",
+    "Members",
     "Model",
     "ModelWarning",
     "PadChannels",
@@ -111,7 +113,7 @@ __all__ = [
 
 
 @overload
-def load(path: str | os.PathLike[str], *, board: str | Boards,
+def load(path: str | os.PathLike[str], *, board: str | Boards | Members,
          batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
@@ -125,7 +127,7 @@ def load(path: str | os.PathLike[str], *, batch: int | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
          std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model: ...
-def load(path: str | os.PathLike[str], *, board: str | Boards | None = None,
+def load(path: str | os.PathLike[str], *, board: str | Boards | Members | None = None,
          batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,

@@ -16,20 +16,18 @@ from typing import Any
 from pynq_train.cli.commands import write_json
 from pynq_train.errors import BadInput, FleetError
 from pynq_train.fleet.identity import Identity
-from pynq_train.fleet.keys import COORDINATOR, make_authority, make_certificate
+from pynq_train.fleet.keys import make_authority, make_certificate
 from pynq_train.fleet.links import measure
 from pynq_train.fleet.member import Member
+from pynq_train.fleet.members import COORDINATOR
 from pynq_train.fleet.remote import Remote
 from pynq_train.fleet.service import BoardHost
 from pynq_train.fleet.transport.base import Transport, check_name, host_and_port
-from pynq_train.fleet.transport.certificates import Credentials
-from pynq_train.fleet.transport.tls_socket import TlsSocket
-from pynq_train.fleet.transport.zenoh_session import ZenohTransport
+from pynq_train.fleet.transport.choice import TRANSPORTS, make_transport
 from pynq_train.fleet.unit import unit
 
 LISTEN = "0.0.0.0:7447"
 """Where a member listens: on all networks, at the port that zenoh has of old."""
-TRANSPORTS = ("tls", "zenoh")
 
 __all__ = ["COORDINATOR", "LISTEN", "TRANSPORTS", "bench", "keys", "member", "status"]
 
@@ -137,9 +135,7 @@ def addresses(members: list[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def transport_of(options: argparse.Namespace, name: str) -> Iterator[Transport]:
     """The transport of a command line; all its connections are closed at the end."""
-    credentials = Credentials.of(options.keys, check_name(name))
-    transport: Transport = (ZenohTransport(credentials) if options.transport == "zenoh"
-                            else TlsSocket(credentials))
+    transport = make_transport(options.transport, options.keys, name)
     try:
         yield transport
     finally:

@@ -18,6 +18,7 @@ from pynq_train.graph import Graph, Model
 from pynq_train.hw.boards import Board
 from pynq_train.quant import ExponentPolicy
 from pynq_train.run.masters import Masters
+from pynq_train.run.trainer import Trainer
 from pynq_train.train.learner import Learner
 from pynq_train.train.planning import Planned, Training
 from pynq_train.train.schedules import whole
@@ -89,7 +90,7 @@ class CutPlanned(Planned):
         self.plan = self._whole = self.segments.whole
 
     def open(self, masters: Mapping[str, Masters], policy: ExponentPolicy
-             ) -> tuple[Pipeline, ExitStack]:
+             ) -> tuple[Trainer, ExitStack]:
         """Return the segments on open backends, and what closes these."""
         with ExitStack() as stack:
             pipeline = self.segments.open(stack, masters, policy)

@@ -23,8 +23,6 @@ from pynq_train.fleet.transport.certificates import AUTHORITY, Credentials
 
 AUTHORITY_KEY = "ca.key"
 """Key of the authority: it stays on the machine that makes certificates."""
-COORDINATOR = "coordinator"
-"""Name of the certificate of who commands, unless it is given another."""
 
 _DAYS = 3650
 _SECONDS = 60

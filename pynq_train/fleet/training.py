@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -91,6 +90,16 @@ class FleetTrainer:
         """See :class:`~pynq_train.run.trainer.Trainer`."""
         return self._outlive(lambda: self._pipeline.train_step(images, labels, sgd, then))
 
+    @property
+    def in_flight(self) -> int:
+        """Mini-batches of one update that can be in the segments at the same time."""
+        return self._pipeline.in_flight
+
+    def train_together(self, steps: Sequence[tuple[Images, Array, SgdStep]]
+                       ) -> list[StepOutcome]:
+        """See :class:`~pynq_train.run.trainer.ManyInFlight`."""
+        return self._outlive(lambda: self._pipeline.train_together(steps))
+
     def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
         """See :class:`~pynq_train.run.trainer.Trainer`."""
@@ -173,15 +182,3 @@ class FleetTrainer:
 
     def _replace(self, number: int, stage: RemoteStage) -> None:
         self._pipeline.replace(number, stage)
-
-
-def open_fleet(to: ExitStack, plans: SegmentPlans, crew: Crew, masters: Mapping[str, Masters],
-               policy: ExponentPolicy, *, on_loss: OnLoss = "replan", seconds: float = 120.0
-               ) -> FleetTrainer:
-    """Return a trainer over a crew, which is left when ``to`` is closed.
-
-    Raises:
-        FleetError, BadInput: as :class:`FleetTrainer`.
-    """
-    to.callback(crew.close)
-    return FleetTrainer(plans, crew, masters, policy, on_loss=on_loss, seconds=seconds)

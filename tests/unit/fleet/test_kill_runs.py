@@ -27,7 +27,7 @@ from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.crew import Crew, Seat
 from pynq_train.fleet.cut import Cut
 from pynq_train.fleet.keys import make_certificate
-from pynq_train.fleet.training import open_fleet
+from pynq_train.fleet.training import FleetTrainer
 from pynq_train.fleet.transport.base import Beats
 from pynq_train.fleet.transport.certificates import Credentials
 from pynq_train.fleet.transport.tls_socket import TlsSocket
@@ -124,10 +124,11 @@ def run(village: Village, seed: int, whole: list[str]) -> str:
         stack.callback(transport.close)
         crew = Crew(transport, village.seats(*MEMBERS), village.seats(*spares), join_s=20,
                     patience_s=3).join()
+        stack.callback(crew.close)
         plans = SegmentPlans.of(Cut.of(zoo.get(NET), AFTER), crew.boards, BATCH)
         masters = start_masters(zoo.get(NET), SEED)
-        trainer = open_fleet(stack, plans, crew, masters,
-                             new_policy(plans.whole, masters, INPUT_START), on_loss=on_loss)
+        trainer = FleetTrainer(plans, crew, masters,
+                               new_policy(plans.whole, masters, INPUT_START), on_loss=on_loss)
         drawn = [(rng.randrange(STEPS), rng.uniform(0, 1.5), fault, name) for fault, name in (
             (village.kill, killed), (village.stop, stopped))]
 

@@ -30,7 +30,7 @@ from pynq_train.fleet.cut import Cut, legal_edges
 from pynq_train.fleet.identity import Identity
 from pynq_train.fleet.member import Member, Service
 from pynq_train.fleet.service import BoardHost
-from pynq_train.fleet.training import FleetTrainer, OnLoss, open_fleet
+from pynq_train.fleet.training import FleetTrainer, OnLoss
 from pynq_train.fleet.transport.base import Beats
 from pynq_train.fleet.wire import Arrays, Values
 from pynq_train.graph import Graph, zoo
@@ -76,11 +76,11 @@ class Bench:
         crew = Crew(self.fleet.transport("coordinator"), seats, spares or [],
                     patience_s=patience_s)
         crew.join()
+        self.fleet.stack.callback(crew.close)
         plans = SegmentPlans.of(Cut.of(self.net, self.after), crew.boards, self.batch)
         masters = self.masters()
-        return open_fleet(self.fleet.stack, plans, crew, masters,
-                          new_policy(plans.whole, masters, INPUT_START), on_loss=on_loss,
-                          seconds=seconds)
+        return FleetTrainer(plans, crew, masters, new_policy(plans.whole, masters, INPUT_START),
+                            on_loss=on_loss, seconds=seconds)
 
 
 @pytest.fixture
