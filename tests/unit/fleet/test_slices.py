@@ -11,6 +11,8 @@ import pytest
 
 from pynq_train.cycles import Command, Engine
 from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
+from pynq_train.fleet.cut import Cut
+from pynq_train.fleet.segment_plan import SegmentPlan
 from pynq_train.fleet.splits.branches import branch_layers, branched, closed
 from pynq_train.fleet.splits.costs import FIRST_SLACK, SegmentCosts
 from pynq_train.fleet.splits.cuts import (
@@ -30,7 +32,7 @@ from pynq_train.layers import fuse
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
-from pynq_train.schedule.predict import predict
+from pynq_train.schedule.predict import predict, predict_program
 
 BOARD = BOARDS["pynq-z2"]
 
@@ -153,6 +155,23 @@ def test_a_wait_for_what_is_not_there_stops_the_model() -> None:
     with pytest.raises(RuntimeError, match="waits for a signal"):
         Engine(commands, BOARD.config,
                MemoryTiming(BOARD.dram_bytes_per_cycle)).run()
+
+
+@pytest.mark.parametrize(("graph", "after", "batch"), [
+    (residual(), ("stem.relu", "b.conv"), 2), (residual(), ("b.conv", "c.bn"), 1),
+    (joined(), ("cat",), 4), (zoo.get("lenet5"), ("pool1", "relu3"), 3)],
+    ids=lambda value: getattr(value, "name", None))
+def test_cycles_are_those_of_the_programs_that_segments_run(
+        graph: Graph, after: tuple[str, ...], batch: int) -> None:
+    found = costs(graph, batch)
+    cut = Cut.of(graph, after)
+    for number, (first, end) in enumerate(pairwise((0, *cut.ends))):
+        segment = SegmentPlan.of(found.plan, cut, number)
+        program = segment.programs()["evaluate"]
+        ran = predict_program(program, BOARD, batch).cycles
+        # Tensors stand at other places there, which may cost a burst here and there.
+        assert found.cycles(first, end) == pytest.approx(ran, rel=0.002)
+        assert found.memory_bytes(first, end) < segment.plan.memory.nbytes  # that of training
 
 
 def test_segments_take_about_what_their_share_of_the_whole_takes() -> None:
