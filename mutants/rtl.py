@@ -203,7 +203,10 @@ def _read(bench: Bench) -> list[str]:
     parameters = " ".join(f"-G {name}={value}" for name, value in bench.parameters)
     return [f"read_slang --keep-hierarchy --threads 1 --top {bench.top} {parameters} "
             + " ".join(bench.sources()), f"hierarchy -check -top {bench.top}",
-            "bwmuxmap"]  # Verilog has no such cell
+            "bwmuxmap",  # Verilog has no such cell
+            # In Verilog a $shiftx is a part-select, which may begin in front of its vector and end
+            # behind it; Verilator then selects nothing at all.
+            "chtype -set $shift t:$shiftx"]
 
 
 def _listed(name: str, bench: Bench, commands: list[str]) -> list[Mutant]:

@@ -61,3 +61,32 @@ def test_a_bench_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             assert not rtl.proves_equal(bench, json.loads(mutant.fault)["mutate"])
     module = re.search(r"-module \S+", json.loads(drawn[0].fault)["mutate"])
     assert module is not None and rtl.proves_equal(bench, f"-mode none {module[0]}")
+
+
+def test_selects_that_begin_in_front_of_a_vector_are_shifts() -> None:
+    """Verilator takes a part-select that leaves its vector otherwise than Yosys means it."""
+    folder = rtl._yosys_folder()
+    source, written = folder / "selects.sv", folder / "selects.v"
+    source.write_text("""
+module selects(input logic [1:0] at, input logic [3:0][3:0] part, output logic [63:0] data);
+  logic [15:0][3:0] words;
+  always_comb begin
+    words = '0;
+    words[4*at+:4] = part;
+    data = words;
+  end
+endmodule
+""", encoding="utf-8")
+
+    class Alone:
+        """A bench of this file."""
+
+        top, parameters = "selects", ()
+
+        def sources(self) -> list[str]:
+            return [source.relative_to(ROOT).as_posix()]
+
+    rtl._yosys([*rtl._read(Alone()),  # type: ignore[arg-type]
+                f"write_verilog -noattr {written.relative_to(ROOT)}"])
+    text = written.read_text(encoding="utf-8")
+    assert "+:" not in text and (">>" in text or "<<" in text)

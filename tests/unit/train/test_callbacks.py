@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,31 @@ def test_callbacks_are_a_list(net: Graph, data: Data, given: Any) -> None:
         learner(net).fit(*data, progress=False, callbacks=given)
     with pytest.raises(BadInput, match=r"callbacks: expected a list, found "):
         pt.fit_float(net, *data, callbacks=given)
+
+
+@pytest.mark.parametrize(("monitor", "values", "best"), [
+    ("loss", [4.0, 3.75, 3.5, 3.0, 3.0], [True, False, True, True, False]),
+    ("accuracy", [0.0, 0.25, 0.5, 1.0, 0.75], [True, False, True, True, False]),
+    ("val_loss", [2.0, 2.5, 1.75, 1.5], [True, False, False, True]),
+    ("val_accuracy", [0.5, 0.5, 0.75, 1.0], [True, False, False, True])])
+def test_better_by_more_than_the_least_that_counts(monitor: str, values: list[float],
+                                                   best: list[bool]) -> None:
+    """Than the best so far, not than the epoch before; the first one is the best in any case."""
+    watch = EarlyStopping(monitor, min_delta=0.25)
+    none: Any = EpochResult(1, 9.0, 0.0, 9.0, 0.0, 8, 0, 0, 1.0)
+    assert [watch.improved(replace(none, **{monitor: value})) for value in values] == best
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_patience_is_counted_from_the_best_epoch(patience: int) -> None:
+    stop = EarlyStopping("loss", patience=patience)
+    none: Any = EpochResult(1, 9.0, 0.0, None, None, 8, 0, 0, 1.0)
+    learner: Any = None
+    for loss in (5.0, 4.0):
+        assert not stop.on_epoch(learner, replace(none, loss=loss))
+    ends = [stop.on_epoch(learner, replace(none, loss=4.0)) for _ in range(patience + 2)]
+    assert ends == [False] * patience + [True, True]
+    other = EarlyStopping("loss", patience=patience)
+    other.restore(stop.state())
+    assert (other.best, other.waited) == (4.0, patience + 2)
+    assert not other.on_epoch(learner, replace(none, loss=3.0)) and other.waited == 0

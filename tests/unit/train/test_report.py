@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -68,3 +69,31 @@ def test_no_matplotlib(net: Graph, data: Data, tmp_path: Path,
 def test_nowhere_to_write(net: Graph, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="choose an existing, writable folder"):
         pt.Learner(net).report(tmp_path / "none" / "report.html")
+
+
+def rows(text: str) -> dict[str, str]:
+    """First and second cell of the rows of two cells."""
+    return dict(re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", text))
+
+
+def test_numbers_of_the_summary(net: Graph, data: Data, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all steps, at the clock of the board; counted cycles where an engine has counted."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # curves take a second
+    learner = pt.Learner(net, optimizer=pt.SGD(lr=0.1), batch=8, trainable=["dense1", "*.bias"])
+    learner.fit(*data, epochs=2, progress=False)
+    learner.report(tmp_path / "a.html")
+    found = rows((tmp_path / "a.html").read_text())
+    step = learner.predicted_step()
+    assert found["training steps"] == "12" and found["mini-batch"] == "8"
+    assert found["trainable"] == "dense1, *.bias" and found["board"] == "golden"
+    assert found["predicted cycles of a step"] == str(step.cycles)
+    assert found["memory on the board"] == f"{learner.plan.memory.nbytes} bytes"
+    seconds = 12 * step.cycles / (1e6 * step.clock_mhz)
+    assert found["seconds on the board"] == (f"{seconds:.3f} (all steps at {step.clock_mhz:.0f} "
+                                             "MHz, predicted)")
+    assert "cycles counted by the engine" not in found
+    learner.history.epochs[:] = [replace(one, cycles=cycles) for one, cycles in zip(
+        learner.history.epochs, (1000, 234))]
+    learner.report(tmp_path / "b.html")
+    assert rows((tmp_path / "b.html").read_text())["cycles counted by the engine"] == "1234"
