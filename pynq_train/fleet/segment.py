@@ -248,7 +248,7 @@ class Segment:
             self.backend.write(offset, np.ascontiguousarray(given.codes))
             return
         whole = self.backend.read(offset, layout.extent)
-        _elements(whole, layout)[...] = given.codes
+        elements(whole, layout)[...] = given.codes
         self.backend.write(offset, whole)
 
     def _read_map(self, plan: Plan, one: Carried) -> NDArray[Any]:
@@ -261,7 +261,7 @@ class Segment:
         if layout is None or _gapless(layout):
             found: NDArray[Any] = data.view(dtype).reshape(shape)
             return found
-        return np.ascontiguousarray(_elements(data, layout))
+        return np.ascontiguousarray(elements(data, layout))
 
     def _check(self, found: Array, shape: tuple[int, ...], dtype: Any, what: str) -> None:
         if found.shape != shape or found.dtype != dtype:
@@ -304,7 +304,7 @@ def _gapless(layout: MapLayout) -> bool:
     return layout.images == 1 or layout.image_stride == layout.blocks * layout.block_stride
 
 
-def _elements(data: NDArray[np.uint8], layout: MapLayout) -> NDArray[np.int16]:
+def elements(data: NDArray[np.uint8], layout: MapLayout) -> NDArray[np.int16]:
     """Return the elements of a map in its bytes, gaps between images left out: a view."""
     return as_strided(data.view(np.int16),
                       (layout.images, layout.blocks, layout.rows, layout.cols, CHANNELS_PER_WORD),

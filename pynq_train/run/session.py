@@ -67,6 +67,7 @@ class Session:
 
     Attributes:
         counters: read the engine's counters behind each run; outcomes have none otherwise.
+        evaluated: exponents that the last evaluation ran with, None before the first.
     """
 
     def __init__(self, plan: Plan, backend: Backend, masters: Mapping[str, Masters],
@@ -75,6 +76,7 @@ class Session:
         self.plan = plan
         self.backend = backend
         self.counters = False
+        self.evaluated: StepExponents | None = None
         self._policy = policy
         programs = build_programs(plan) if programs is None else programs
         self.training, self.evaluation = programs.training, programs.evaluation
@@ -362,6 +364,7 @@ class Session:
             Outcome, and logits ``(images, classes)``.
         """
         _, used, result, records, again = self._settled(as_batch(images), labels)
+        self.evaluated = used
         loss, correct = self._results.softmax(records)
         saturations = self._results.saturations(records)
         outcome = StepOutcome(loss * used.loss.unit(used.logits), correct, len(images),
