@@ -145,8 +145,8 @@ def _simulate(options: argparse.Namespace, report: Report) -> dict[str, Any]:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can be refused before anything is reckoned."""
-    if options.paper and (options.net or options.picture):
-        raise BadInput("--paper has measurements of its own",
+    if options.paper and (options.net not in (None, paper.NETWORK) or options.picture):
+        raise BadInput(f"--paper has measurements of its own, of {paper.NETWORK}",
                        fix="leave network and --picture out")
     if not options.paper and not options.net:
         raise BadInput("split", expected="a network, or --paper", found="neither")

@@ -18,6 +18,9 @@ from pynq_train.fleet.splits.criteria import (
     relay_frames_per_joule,
 )
 
+NETWORK = "resnet20"
+"""The paper's network, as the zoo names it."""
+
 
 @dataclass(frozen=True)
 class Measured:
