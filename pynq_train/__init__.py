@@ -22,6 +22,7 @@ from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainErro
 from pynq_train.exchange import export_onnx, from_keras, from_onnx, from_torch
 from pynq_train.files import path_text
 from pynq_train.fleet.boards import Boards, split
+from pynq_train.fleet.hierarchy.tree import Hierarchy
 from pynq_train.fleet.members import Members
 from pynq_train.graph import (
     Add,
@@ -76,6 +77,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool",
     "Graph",
+    "Hierarchy",
     "History",
     "Learner",
     "MaxPool",
