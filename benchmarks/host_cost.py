@@ -50,14 +50,14 @@ from pynq_train.hw import contract, registers
 from pynq_train.hw.boards import BOARDS
 from pynq_train.run.session import Session
 from pynq_train.run.trainer import StepOutcome
+from pynq_train.schedule.board_time import MS_PER_NB
 from pynq_train.train.callbacks import Callback
 from pynq_train.train.learner import Learner
 from pynq_train.train.learner_view import LearnerView
 
 BOARD = BOARDS["pynq-z2"]
 DEFAULT = ("digits:32", "lenet5:32", "1x:128", "ds_cnn_s:16", "resnet20:16")
-A9_MS_PER_NB = 140.0
-"""CPU time of an nb on a Cortex-A9 at 650 MHz."""
+A9_MS_PER_NB = MS_PER_NB[BOARD.family]
 RECORDED_STEPS = 6
 """Steps on golden whose records the engine at rest repeats."""
 STEPS = 32

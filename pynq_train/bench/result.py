@@ -9,6 +9,7 @@ from typing import Any
 from pynq_train.bench.attribution import Share
 from pynq_train.hw.boards import Board
 from pynq_train.hw.contract import contract_hash
+from pynq_train.schedule.board_time import BoardTime
 
 PASSES = (Share.FP, Share.BP, Share.WU)
 """Shares that are passes of the array."""
@@ -103,6 +104,7 @@ class Result:
         momentum: momentum of the update; masters are plain where it is 0.
         simulated_cycles: cycles that were simulated.
         seconds: processor time that they took.
+        step_time: seconds of a training step on the board, where the network is one.
     """
 
     net: str
@@ -115,6 +117,7 @@ class Result:
     momentum: float
     simulated_cycles: int
     seconds: float
+    step_time: BoardTime | None = None
 
     def figures(self, row: Row) -> dict[str, Any]:
         """Return the fields that the network and each of its layers have."""
@@ -155,6 +158,9 @@ class Result:
             "per_layer": [{"layer": row.name, **self.figures(row), **row.notes}
                           for row in self.layers],
             "simulated_cycles": self.simulated_cycles, "seconds": round(self.seconds, 2),
+            **({} if self.step_time is None else {
+                "engine_seconds_per_step": round(self.step_time.engine, 6),
+                "board_seconds_per_step": round(self.step_time.both, 6)}),
             "contract_hash": contract_hash(config),
         }
 
@@ -183,9 +189,12 @@ class Result:
                 + (f"{row.notes['bound']['reached']:>10.2f}" if "bound" in row.notes else "")
                 + (" *" if row.extrapolated else ""))
         figures = self.figures(self.whole)
-        lines.append(f"{figures['ms_per_image']:.4f} ms per image, {figures['gops']:.2f} GOPS, "
+        lines.append(f"{figures['ms_per_image']:.4f} ms per image on the engine, "
+                     f"{figures['gops']:.2f} GOPS, "
                      f"{figures['ddr_bytes']['read'] / 1e6:.2f} MB read, "
                      f"{figures['ddr_bytes']['write'] / 1e6:.2f} MB written")
+        if self.step_time is not None:
+            lines.append(f"a training step: {self.step_time}")
         lines.append("array stood still: " + ", ".join(
             f"{name} {value}" for name, value in figures["stalls"].items()) + " cycles")
         if self.whole.extrapolated:

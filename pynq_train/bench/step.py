@@ -24,6 +24,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant import SgdStep
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
+from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.layer_list import layer_list_plan
 from pynq_train.schedule.lower.step_block import plan_params
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
@@ -61,7 +62,7 @@ def bench_step(graph: Graph, batch: int, board: Board, *, latency: int = DEFAULT
         seconds = time.process_time() - began
     rows, whole = step_rows(plan, counts, stamps, predicted(plan, latency))
     return Result(graph.name, board, batch, whole, rows, True, latency, momentum, counts.cycles,
-                  seconds)
+                  seconds, board_time(plan, counts.cycles))
 
 
 def bench_layer_list(net: str, layers: tuple[FusedLayer, ...], batch: int, board: Board, *,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pynq_train as pt
-from pynq_train.backends.names import board_of
 from pynq_train.cli.commands import INTERRUPTED, print_epoch, write_json
 from pynq_train.errors import BadInput, Mismatch, MissingTool
 from pynq_train.run.masters import Masters
+from pynq_train.schedule.board_time import board_time
 
 NET = "digits"
 EPOCHS, BATCH, LR = 8, 32, 0.05
@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
         equal = golden_history.batch_losses == history.batch_losses and all(
             masters[name].same_bits(own) for name, own in golden.masters.items())
     draw_curves(out / "learning_curve.png", history, twin, options.board)
-    result = _result(options, len(data.train), history, twin, equal, time.monotonic() - began)
+    result = _result(options, learner, len(data.train), history, twin, equal,
+                     time.monotonic() - began)
     result["masters_sha256"] = digest(masters)
     write_json(out / "result.json", result)
     _print(result, sum(own.weight.size for own in masters.values()), learner, out)
@@ -70,11 +71,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _result(options: argparse.Namespace, train_images: int, history: pt.History,
-            twin: pt.History, equal: bool, seconds: float) -> dict[str, Any]:
+def _result(options: argparse.Namespace, learner: pt.Learner, train_images: int,
+            history: pt.History, twin: pt.History, equal: bool, seconds: float) -> dict[str, Any]:
     images = sum(epoch.images for epoch in history.epochs)
     cycles = sum(epoch.cycles for epoch in history.epochs)
-    clock_mhz = board_of(options.board).clock_mhz
+    time_on_board = board_time(learner.plan, cycles, learner.steps)
     return {
         "test_accuracy": history.epochs[-1].val_accuracy,
         "float_accuracy": twin.epochs[-1].val_accuracy,
@@ -84,7 +85,8 @@ def _result(options: argparse.Namespace, train_images: int, history: pt.History,
         "epochs": len(history.epochs),
         "cycles_per_image": cycles / images,
         "ms_per_image_100mhz": cycles / images / 1e5,
-        "training_seconds_on_board": cycles / clock_mhz / 1e6,
+        "training_seconds_engine": time_on_board.engine,
+        "training_seconds_on_board": time_on_board.both,
         "saturations": sum(epoch.saturations for epoch in history.epochs),
         "board": options.board, "batch": options.batch, "lr": options.lr, "seed": options.seed,
         "seconds_total": seconds,
@@ -97,8 +99,10 @@ def _print(result: dict[str, Any], weights: int, learner: pt.Learner, out: Path)
           f"{100 * result['float_accuracy']:.2f} % in float32")
     if result["cycles_per_image"]:
         print(f"cycles per training image: {result['cycles_per_image']:.0f}, "
-              f"{result['ms_per_image_100mhz']:.4f} ms at 100 MHz; the whole training would take "
-              f"{result['training_seconds_on_board']:.2f} s on the board")
+              f"{result['ms_per_image_100mhz']:.4f} ms on the engine at 100 MHz\n"
+              f"the whole training on the board: {result['training_seconds_engine']:.2f} s of the "
+              f"engine, about {result['training_seconds_on_board']:.2f} s with the processor "
+              "(estimated)")
     print(f"bits: {weights} weights after {learner.steps} steps, with momentum and losses: "
           f"{verdict} on {result['board']} and golden, SHA-256 {result['masters_sha256'][:16]}...")
     print(f"written to {out}: learning_curve.png, model.safetensors, result.json "

@@ -38,6 +38,8 @@ BENCH_BATCH = {"1x": 128, "lenet5": 32, "resnet20-conv": 16, "vgg16-conv": 2,
 WHOLE_LISTS = frozenset({"resnet20-conv"})
 """Layer lists that run as one program; the others run pass by pass, with fewer repetitions."""
 _PLAN_BATCH = 32
+_SOON = 2.0
+"""Seconds behind which a bar shows how far a prediction is."""
 STDOUT = Path("-")
 
 
@@ -107,6 +109,7 @@ def plan(options: argparse.Namespace) -> int:
         made = make_plan(layers, batch, board,
                          trainable=select(layers, "all" if options.trainable is None
                                           else parse_trainable(options.trainable)))
+        _predict(made)
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
     if options.json == STDOUT:
@@ -122,6 +125,17 @@ def plan(options: argparse.Namespace) -> int:
                                     batch)
         draw(options.roofline, f"{values['net']}, batch {batch}", shown, board)
     return 0
+
+
+def _predict(made: Plan) -> None:
+    """Predict a plan's programs, which it keeps; show a bar where that takes long."""
+    from tqdm import tqdm
+
+    programs = made.train, made.evaluate
+    with tqdm(total=sum(map(len, programs)), desc=f"predicting {made.board.name}", delay=_SOON,
+              unit="descriptor", leave=False, disable=None) as bar:  # None: none without a terminal
+        for descriptors in programs:
+            predict(made, descriptors, retired=bar.update)
 
 
 def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pynq_train.cli.commands import (
     write_json,
 )
 from pynq_train.errors import BadInput
+from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.predict import predict
 
 TRAINABLE, EPOCHS, BATCH, LR, WARMUP = "last-block", 30, 10, 0.02, 5
@@ -94,12 +95,13 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,
             own: bool, count: int) -> dict[str, Any]:
     step = predict(learner.plan, learner.plan.train)
+    time_on_board = board_time(learner.plan, step.cycles * count, count)
     return {
         "images": images, "evaluated": "training images" if own else "test images",
         "accuracy_before": None if before is None else before.accuracy,
         "accuracy_after": after.accuracy, "trainable": learner.trainable, "steps": count,
         "cycles_per_step": step.cycles,
-        "board_seconds": step.cycles * count / (1e6 * step.clock_mhz),
+        "engine_seconds": time_on_board.engine, "board_seconds": time_on_board.both,
         "clock_mhz": step.clock_mhz, "arena_bytes": learner.plan.memory.nbytes}
 
 
@@ -109,5 +111,6 @@ def _print(result: dict[str, Any], learner: pt.Learner) -> None:
     print(f"accuracy on {result['images']} {result['evaluated']}: {began}"
           f"{100 * result['accuracy_after']:.2f} % after\n"
           f"{result['steps']} steps of {result['cycles_per_step']} predicted cycles: "
-          f"{result['board_seconds']:.3f} s on {learner.plan.board.name} at "
-          f"{result['clock_mhz']:.0f} MHz, {result['arena_bytes']} bytes of memory")
+          f"{result['engine_seconds']:.3f} s of the engine at {result['clock_mhz']:.0f} MHz, about "
+          f"{result['board_seconds']:.3f} s on {learner.plan.board.name} with the processor "
+          f"(estimated), {result['arena_bytes']} bytes of memory")

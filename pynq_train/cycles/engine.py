@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pynq_train.cycles.address_generator import AddressGenerator, numbers_or_zeros
@@ -155,6 +155,7 @@ class Engine:
         self.at_work: dict[Unit, int] = {}
         self._fetched = 0
         self._retired = 0
+        self._on_retired: Callable[[], object] | None = None
         self._counts = dict.fromkeys(Semaphore, 0)
         self._counted = dict.fromkeys(Semaphore, 0)   # descriptors that each has passed
         self._pending = [set(UNITS_OF[c.opcode]) for c in commands]
@@ -173,12 +174,15 @@ class Engine:
         self._skipper = Skipper(self)
         self._convs: dict[int, tuple[AddressGenerator, AddressGenerator, Sweeps, Segments]] = {}
 
-    def run(self) -> int:
+    def run(self, retired: Callable[[], object] | None = None) -> int:
         """Run the program and return its cycles.
+
+        ``retired`` is called for each descriptor that has retired: large programs take a while.
 
         Raises:
             RuntimeError: a descriptor waits for a semaphore that nothing in front of it signals.
         """
+        self._on_retired = retired
         self.clock.start(self._fetch())
         for unit in Unit:
             self.clock.start(self._configure(unit))
@@ -328,6 +332,8 @@ class Engine:
         while self._retired < len(self.commands) and not self._pending[self._retired]:
             self.traces[self._retired].end = self.clock.total
             self._retired += 1
+            if self._on_retired is not None:
+                self._on_retired()
         for semaphore in Semaphore:
             at = self._counted[semaphore]
             last = len(self.commands) if self._build.own_order else self._retired

@@ -5,7 +5,7 @@ The cycle model (``pynq_train.cycles``) runs the descriptor fields; nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pynq_train.cycles import Command, Engine, Trace
@@ -65,24 +65,28 @@ class Prediction:
 
 
 def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
-            memory: MemoryTiming | None = None) -> Prediction:
+            memory: MemoryTiming | None = None,
+            retired: Callable[[], object] | None = None) -> Prediction:
     """Return the predicted run of a program of a plan, which keeps it for the next one who asks.
 
     Args:
         plan: the plan.
         descriptors: ``plan.train`` or ``plan.evaluate``.
         memory: timing of the device memory (default: that of the board).
+        retired: is called for each descriptor that is through, unless the prediction is there.
     """
     build = build_training if descriptors == plan.train else build_evaluation
     key = (predict, build, memory or MemoryTiming(plan.board.dram_bytes_per_cycle))
     if key not in plan.kept:
-        plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory)
+        plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory,
+                                         retired)
     found: Prediction = plan.kept[key]
     return found
 
 
 def predict_program(program: ProgramImage, board: Board, batch: int,
-                    memory: MemoryTiming | None = None) -> Prediction:
+                    memory: MemoryTiming | None = None,
+                    retired: Callable[[], object] | None = None) -> Prediction:
     """Return the predicted run of a program that has been built.
 
     Args:
@@ -90,10 +94,11 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
         board: the board.
         batch: images of the mini-batch.
         memory: timing of the device memory (default: that of the board).
+        retired: is called for each descriptor that is through.
     """
     commands = [Command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
-    return _run(commands, program.descriptors, board, batch, memory)
+    return _run(commands, program.descriptors, board, batch, memory, retired)
 
 
 def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
@@ -102,10 +107,10 @@ def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
 
 
 def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: Board, batch: int,
-         memory: MemoryTiming | None) -> Prediction:
+         memory: MemoryTiming | None, retired: Callable[[], object] | None) -> Prediction:
     """Return what the cycle model says of commands, in order; ``descriptors`` are the same ones."""
     engine = Engine(commands, board.config, memory or MemoryTiming(board.dram_bytes_per_cycle))
-    cycles = engine.run()
+    cycles = engine.run(retired)
     return Prediction(
         cycles, tuple(t.stamps[0] for t in engine.traces),
         tuple(t.stamps[1] for t in engine.traces),

@@ -17,6 +17,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.hw.resources import resources
 from pynq_train.layers import fuse, layer_lists
 from pynq_train.layers.fuse import FusedLayer
+from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.freeze_report import everything, freeze_report
 from pynq_train.schedule.passes.cost import Cost
 from pynq_train.schedule.passes.descriptors import Role
@@ -160,9 +161,10 @@ def table(plan: Plan) -> str:
             ("evaluation", predict(plan, plan.evaluate)))
     for name, run in runs:
         lines.append(
-            f"{name}: {run.cycles} cycles predicted, {run.ms_per_image:.4f} ms per image at "
-            f"{run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
+            f"{name}: {run.cycles} cycles predicted, {run.ms_per_image:.4f} ms per image on the "
+            f"engine at {run.clock_mhz:.0f} MHz, array use {run.utilisation:.3f}, "
             f"{(run.bytes_read + run.bytes_written) / run.cycles:.2f} bytes per cycle")
+    lines.append(f"a training step: {board_time(plan, runs[0][1].cycles)}")
     if not everything(plan):
         lines.append(freeze_report(plan, runs[0][1].cycles).text())
     return "\n".join([*lines, resource_line(plan.board)])
@@ -177,7 +179,8 @@ def list_table(name: str, rows: Sequence[PlanRow], board: Board, batch: int) -> 
         board: the board.
         batch: images of the mini-batch.
     """
-    lines = [f"{name} on board {board.name}, mini-batch {batch}, each pass by itself", HEADER]
+    lines = [f"{name} on board {board.name}, mini-batch {batch}, each pass by itself, "
+             "times of the engine alone", HEADER]
     lines += [row.text() for row in rows]
     return "\n".join([*lines, summary(name, rows, board, batch), resource_line(board)])
 

@@ -30,6 +30,7 @@ from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.run.trainer import Trainer
+from pynq_train.schedule.board_time import BoardTime, board_time
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
@@ -215,6 +216,14 @@ class Learner:
     def predicted_step(self) -> Prediction:
         """Return the cycles and traffic that the cycle model predicts for a training step."""
         return predict(self.plan, self.plan.train)
+
+    def board_time(self, steps: int = 1, cycles: int | None = None) -> BoardTime:
+        """Return the seconds of training steps on the board: of the engine, and with its processor.
+
+        ``cycles``: what the engine has counted for all of them (default: as predicted).
+        """
+        found = steps * self.predicted_step().cycles if cycles is None else cycles
+        return board_time(self.plan, found, steps)
 
     @in_turn
     def compile(self) -> None:

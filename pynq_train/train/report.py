@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from pynq_train.files import write_atomic
+from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import table
 from pynq_train.train.history import EpochResult
@@ -44,15 +45,16 @@ def write_report(learner: LearnerView, path: str | os.PathLike[str]) -> None:
 def _summary(learner: LearnerView) -> str:
     plan = learner.plan
     step = predict(plan, plan.train)
-    seconds = step.cycles / (1e6 * step.clock_mhz)
+    seconds = board_time(plan, step.cycles * learner.steps, learner.steps)
     rows = [("board", learner.board), ("mini-batch", learner.batch),
             ("training steps", learner.steps), ("optimizer", str(learner.optimizer)),
             ("trainable", learner.trainable if isinstance(learner.trainable, str)
              else ", ".join(learner.trainable)),
             ("memory on the board", f"{plan.memory.nbytes} bytes"),
             ("predicted cycles of a step", step.cycles),
-            ("seconds on the board", f"{learner.steps * seconds:.3f} (all steps at "
-             f"{step.clock_mhz:.0f} MHz, predicted)")]
+            ("seconds of the engine", f"{seconds.engine:.3f} (all steps at "
+             f"{step.clock_mhz:.0f} MHz, predicted)"),
+            ("seconds on the board", f"{seconds.both:.3f} (engine and processor, estimated)")]
     counted = sum(epoch.cycles for epoch in learner.history.epochs)
     if counted:
         rows.append(("cycles counted by the engine", counted))

@@ -176,3 +176,18 @@ def test_picture_without_matplotlib(tmp_path: Path, capsys: Capture,
     assert run("plan", "digits", "--roofline", tmp_path / "r.png") == 8
     assert "run: pip install matplotlib" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_long_prediction_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal alone: nothing of it is in a log."""
+    from pynq_train.cli import figures
+
+    monkeypatch.setattr(figures, "_SOON", 0.0)
+    assert main(["plan", "digits", "--batch", "4"]) == 0
+    said = capsys.readouterr()
+    assert "predicting" not in said.err and "training step: " in said.out
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["plan", "digits", "--batch", "4"]) == 0
+    said = capsys.readouterr()
+    assert "predicting pynq-z2" in said.err and "100%" not in said.out

@@ -187,3 +187,13 @@ def test_limits_name_the_cause() -> None:
     narrow = make_plan(fuse(zoo.get("lenet5")), 1, BOARD)
     dense = next(i for i, e in enumerate(narrow.evaluate) if narrow.specs[e.layer].dense)
     assert predict(narrow, narrow.evaluate).limits[dense] in ("S reload", "array")
+
+
+def test_who_waits_is_told_of_each_descriptor() -> None:
+    plan = make_plan(fuse(zoo.get("digits")), 4, BOARD)
+    told: list[int] = []
+    found = predict(plan, plan.train, retired=lambda: told.append(1))
+    assert len(told) == len(plan.train)
+    assert predict(plan, plan.train, retired=lambda: told.append(1)) is found
+    assert len(told) == len(plan.train)  # it was there
+    assert predict(make_plan(fuse(zoo.get("digits")), 4, BOARD), plan.train) == found
