@@ -133,7 +133,8 @@ class Hierarchy:
         labels = self._labels(y)
         routes = self.route(x)
         answers = self._answers(np.asarray(x), routes)
-        visits = np.bincount(routes, minlength=len(self.groups)) / len(labels)
+        # NumPy counts numbers of the processor's size: 32 bits on a Zynq-7000.
+        visits = np.bincount(routes.astype(np.intp), minlength=len(self.groups)) / len(labels)
         return TreeResult(float(np.mean(answers == labels)),
                           float(np.mean(routes == self._group_of[labels])),
                           tuple(map(float, visits)), len(labels))

@@ -449,7 +449,7 @@ class StepArrays:
         self._measures = RECORD_WORDS * records + RECORD.at("measure").word
         self._measure_starts = None if len(starts) == len(records) else starts
         self._rounds = _rounds([place for _, place, _ in pushes])
-        self._slots = np.array([place for _, place, _ in pushes], np.int64)
+        self._slots = np.array([place for _, place, _ in pushes], np.intp)
         self._exponents = np.array([at for _, _, at in pushes] + [-1] * len(weights), np.int64)
         self._weight_places, self._copy_places = self._ranges.slots_of_weights(
             self._weight_layers)
@@ -488,7 +488,8 @@ class StepArrays:
 def _joined(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
     """Return all rows of groups, one group behind the other, and where each begins."""
     sizes = [len(group) for group in groups]
-    rows = np.array([row for group in groups for row in group], np.int64)
+    # Of the processor's size, as all that is looked up by take(): 32 bits on a Zynq-7000.
+    rows = np.array([row for group in groups for row in group], np.intp)
     return rows, np.cumsum([0, *sizes[:-1]])
 
 

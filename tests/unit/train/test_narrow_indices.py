@@ -10,6 +10,8 @@ import pytest
 import pynq_train as pt
 from pynq_train.graph import Graph
 from pynq_train.graph.image_format import ANY_IMAGES
+from pynq_train.quant.array_policy import ArrayPolicy
+from pynq_train.schedule.lower.step_arrays import ResultTable
 from pynq_train.train.images import ImageSource
 
 
@@ -41,12 +43,33 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "bincount", narrow_count)
 
 
-def test_a_training_counts_labels_of_64_bits(net: Graph) -> None:
-    """Labels from a file have 64 bits on every machine."""
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arrays of a training that are looked up by places, as such a processor has them."""
+    words, load = ResultTable.words, ArrayPolicy.load
+    seen: list[str] = []
+
+    def narrow_words(table: ResultTable, records: Any) -> Any:
+        seen.append("records")
+        return words(table, records).view(Narrow)
+
+    def narrow_load(policy: ArrayPolicy, state: Any) -> None:
+        load(policy, state)
+        seen.append("histories")
+        policy._next = policy._next.view(Narrow)
+
+    monkeypatch.setattr(ResultTable, "words", narrow_words)
+    monkeypatch.setattr(ArrayPolicy, "load", narrow_load)
+    return seen
+
+
+def test_a_training_counts_labels_of_64_bits(net: Graph, looked_up: list[str]) -> None:
+    """Labels from a file have 64 bits on every machine; what a step looks up has 32."""
     learner = pt.Learner(net, batch=3, optimizer=pt.SGD(lr=0.01, schedule="constant"))
     x = np.random.default_rng(1).integers(0, 256, (6, 6, 6), np.uint8)
     history = learner.fit(x, np.arange(6, dtype=np.int64) % 3, progress=False)
     assert len(history.epochs) == 1
+    assert {"records", "histories"} == set(looked_up)
 
 
 def test_pixels_are_looked_up_by_order() -> None:
