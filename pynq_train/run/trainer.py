@@ -1,4 +1,4 @@
-"""What trains one network: an engine's session, the EF-Train kernel, later several boards at once.
+"""What trains one network: an engine's session, the EF-Train kernel, several boards at once.
 
 The learner and its loop know a trainer by this protocol alone. Device memory, programs and records
 are matters of :class:`~pynq_train.run.session.Session`, not of the protocol.

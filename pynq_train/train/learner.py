@@ -546,9 +546,10 @@ class Learner:
         self._policy.loss = self._plan.loss
 
     def _open(self) -> Trainer:
-        opened = None if self._trainer else self._planned.open(self._masters, self._policy)
-        if opened is not None:
-            self._trainer, self._backend = opened
+        if self._trainer is None:
+            opened = self._planned.open(self._masters, self._policy)
+            if opened is not None:
+                self._trainer, self._backend = opened
         if self._trainer is None and self.board == HLS_CSIM:
             self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
         if self._trainer is None:

@@ -221,7 +221,7 @@ def test_a_learner_with_mini_batches_in_flight(tmp_path: Path, monkeypatch: pyte
                   checkpoint_every=2)
     assert parts.steps == 6
     parts.save(tmp_path / "stopped")
-    for board in ("golden", pt.Boards(("drop",), "golden", 3)):
+    for board in ("golden", pt.Boards(("drop",), "golden", 2)):
         again = pt.load(tmp_path / "stopped", board=board)
         again.fit(x, y, 2, progress=False, resume=True, callbacks=[pt.callbacks.Callback()])
         assert again.history.batch_losses == whole.history.batch_losses

@@ -83,6 +83,8 @@ def train(pipeline: Pipeline, *steps: int) -> None:
     """Run some steps, each protected."""
     for step in steps:
         pipeline.protected(partial(pipeline.train_step, *batch(step), SgdStep(0.1, 0.9, step=step)))
+        assert pipeline._mark is not None
+        assert 1 <= len(pipeline._mark.steps) <= MOST_STEPS
 
 
 def same(one: Pipeline, other: Pipeline) -> bool:

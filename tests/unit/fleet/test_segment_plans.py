@@ -11,6 +11,7 @@ import pytest
 from pynq_train.backends.names import board_of
 from pynq_train.errors import BadInput, IllegalProgram
 from pynq_train.fleet.cut import Carried, Cut, Routes, legal_edges
+from pynq_train.fleet.proof import verify_cut
 from pynq_train.fleet.segment import DeviceMap, map_shape
 from pynq_train.fleet.segment_plan import BACKWARD, FORWARD, HALVES, SegmentPlan
 from pynq_train.graph import (
@@ -112,6 +113,21 @@ def test_gradients_are_summed_where_the_last_of_them_is_made() -> None:
         ("bn2.dy", 2, [1]), ("bn3.dy", 2, [1]), ("bn3.flags", 2, [1]), ("bn1.dy", 1, [0])]
     assert [(one.symbol, sorted(one.readers)) for one in routes.forward] == [
         ("bn1.y", [1, 2]), ("bn2.y", [2])]
+
+
+def test_a_gradient_is_masked_where_the_flags_are() -> None:
+    """Not where the gradient is made: flags only travel backward."""
+    net = Graph.build((1, 6, 6), [
+        Conv(4, 3, 1, 1, name="conv1"), Relu("relu1"), Conv(4, 3, 1, 1, name="conv2"),
+        Conv(4, 3, 1, 1, name="conv3", inputs=("relu1",)), Add("add", ("conv2", "conv3")),
+        Relu("relu2"), Conv(4, 3, 1, 1, name="left"),
+        Conv(4, 3, 1, 1, name="right", inputs=("relu2",)), Add("sum", ("left", "right")),
+        GlobalAvgPool("mean"), Dense(3, name="dense")], "masked")
+    cut = Cut.of(net, ["relu2"])
+    routes = Routes.of(planned(net), cut)
+    assert [(one.symbol, one.maker, sorted(one.readers)) for one in routes.backward] == [
+        ("add.dy", 1, [0])]
+    assert verify_cut(net, ["relu2"], batch=2, steps=2, seed=0).differences == []
 
 
 def test_segments_share_out_all_descriptors_and_no_weights() -> None:
