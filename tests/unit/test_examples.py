@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,15 @@ def test_a_network_from_an_onnx_file(tmp_path: Path) -> None:
     assert f"accuracy as imported: {wanted:.4f} of 30 images, 0 of them" in done.stdout
     assert "accuracy behind 1 epochs: " in done.stdout
     assert pt.load(tmp_path / "m.safetensors").calibrated
+
+
+def test_three_boards_of_which_one_dies() -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no program openssl on this machine")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE.with_name("three_boards.py")), "--images", "64", "--kill"],
+        capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].count("golden") == 3 and lines[1] == "killed the second member"
+    assert lines[2].endswith("the bits of one board")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import threading
 import time
 from typing import Any
@@ -29,6 +30,8 @@ from pynq_train.fleet.wire import MOST_BYTES
 
 _CHANNEL = 2
 """Requests that zenoh holds for a member that takes them at once, and replies for a caller."""
+_CHANGES = 16
+"""Last members that came and went; a request to one that has gone gets no reply in any case."""
 _PREFIX = "pynq_train"
 _HELLO_S = 2.0
 _ATTEMPT_S = 1.0
@@ -149,11 +152,13 @@ class ZenohTransport:
 class _Listener:
     def __init__(self, zenoh: Any, session: Any, name: str, address: str, admit: Admit) -> None:
         self.address = address
-        self._key = f"{_PREFIX}/{name}/ask"
+        # Zenoh connects again by itself: a member that was started anew is not the one of before.
+        instance = secrets.token_hex(8)
+        self._key = f"{_PREFIX}/{name}/ask/{instance}"
         self._zenoh = zenoh
         self._session = session
         self._admit = admit
-        self._token = session.liveliness().declare_token(f"{_PREFIX}/{name}/alive")
+        self._token = session.liveliness().declare_token(f"{_PREFIX}/{name}/alive/{instance}")
         self._requests = session.declare_queryable(self._key, zenoh.handlers.FifoChannel(_CHANNEL))
         self._closed = False
         self._thread = threading.Thread(target=self._serve, daemon=True, name=f"zenoh {name}")
@@ -194,24 +199,23 @@ class _Connection:
         self._zenoh = zenoh
         self._session = session
         self._name = name
-        self._key = f"{_PREFIX}/{name}/ask"
         self._waiting = threading.BoundedSemaphore(MOST_UNDER_WAY)
         self._lost = False
         self._closed = False
-        # A ring: only the last change counts.
         self._changes = session.liveliness().declare_subscriber(
-            f"{_PREFIX}/{name}/alive", zenoh.handlers.RingChannel(1), history=True)
-        self._greet()
+            f"{_PREFIX}/{name}/alive/*", zenoh.handlers.RingChannel(_CHANGES), history=True)
+        self._alive = self._greet()
+        self._key = self._alive.replace("/alive/", "/ask/")
 
-    def _greet(self) -> None:
-        """See that the peer is the member that is meant.
+    def _greet(self) -> str:
+        """See that the peer is the member that is meant; return the key of its being alive.
 
         Raises:
             MemberLost: no member of this name is there.
             JoinRefused: its certificate has another name.
         """
         end = time.monotonic() + _HELLO_S
-        while self._changes.try_recv() is None:
+        while (change := self._changes.try_recv()) is None:
             if time.monotonic() > end:
                 raise lost(self._name, "no member of this name listens there")
             time.sleep(_TRY_S)
@@ -220,14 +224,17 @@ class _Connection:
             raise JoinRefused(f"certificate of member {self._name!r}", expected="its name",
                               found=", ".join(map(str, names)) or "none",
                               fix="make it with 'pynq-train fleet keys'")
+        return str(change.key_expr)
 
     @property
     def lost(self) -> bool:
-        if not self._lost:
-            change = None if self._closed else self._changes.try_recv()
-            gone = change is not None and change.kind == self._zenoh.SampleKind.DELETE
-            self._lost = self._closed or gone
-        return self._lost
+        while not (self._lost or self._closed):
+            change = self._changes.try_recv()
+            if change is None:
+                break
+            self._lost = (change.kind == self._zenoh.SampleKind.DELETE
+                          and str(change.key_expr) == self._alive)
+        return self._lost or self._closed
 
     def request(self, data: bytes, seconds: float) -> bytes:
         if self.lost:

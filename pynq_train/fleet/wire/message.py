@@ -124,7 +124,7 @@ def encode(message: Message, most_bytes: int = MOST_BYTES) -> bytes:
     if len(text) > _MOST_HEADER or size > most_bytes:
         raise BadMessage(_label(message), found=f"{len(text)} and {size}",
                          expected=f"a header of at most {_MOST_HEADER} bytes and at most "
-                         f"{most_bytes} in all", fix="send fewer images at once")
+                         f"{most_bytes} in all", fix="take smaller mini-batches, or more segments")
     digest = hashlib.sha256(_LENGTH.pack(len(text)))
     digest.update(text)
     for part in parts:

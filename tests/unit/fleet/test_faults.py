@@ -93,6 +93,19 @@ def test_an_idle_member_that_dies_is_noticed_without_asking(real: Fleet, spawn: 
 
 
 @pytest.mark.medium
+def test_a_member_that_was_started_anew_behind_ones_back_is_lost(real: Fleet,
+                                                                 spawn: Spawn) -> None:
+    """Also where a transport connects again by itself: the session of before is gone."""
+    child = spawn("b0", real.kind)
+    joined = real.join("b0", child.address)
+    child.kill()
+    spawn("b0", real.kind, child.address)
+    time.sleep(2 * LEASE_S)
+    assert noticed(lambda: joined.ask("read", seconds=LONG_S)) < NOTICED_S
+    assert joined.lost
+
+
+@pytest.mark.medium
 def test_a_coordinator_that_is_killed_and_started_again_is_let_in(real: Fleet,
                                                                   spawn: Spawn) -> None:
     child = spawn("b0", real.kind)

@@ -88,7 +88,8 @@ class Village:
                 process.stdout.close()
 
 
-@pytest.fixture(scope="module", params=["tls", "zenoh"])
+@pytest.fixture(scope="module", params=[
+    "tls", pytest.param("zenoh", marks=pytest.mark.slow)])
 def village(request: pytest.FixtureRequest, keys: Path) -> Iterator[Village]:
     if request.param == "zenoh":
         pytest.importorskip("zenoh")

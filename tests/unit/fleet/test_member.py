@@ -248,6 +248,26 @@ def test_a_foreign_member_is_refused(change: dict[str, object], text: str, fleet
         fleet.join("b0", listener.address)
 
 
+@pytest.mark.parametrize(("change", "text"), [
+    ({"version": "9.9.9"}, "member 'b0' has another version: expected .*found 9.9.9"),
+    ({"protocol": PROTOCOL + 1}, "member 'b0' has another version"),
+    ({"contract": "0" * 64}, "member 'b0' .golden.: expected the hardware contract .*found 0{8};"),
+    ({"name": "b7"}, "member 'b0': expected an answer of its own, found one of 'b7'"),
+])
+def test_a_coordinator_refuses_a_foreign_member_that_would_let_it_in(
+        change: dict[str, object], text: str, fleet: Fleet) -> None:
+    identity = replace(Identity.of("b0", "golden"), **change)  # type: ignore[arg-type]
+
+    def admit(data: bytes, answer: object) -> None:
+        assert callable(answer)
+        answer(encode(decode(data).answer({"identity": identity.values(), "session": "x"})))
+
+    listener = fleet.transport("b0").listen("b0", free_address(), admit)
+    fleet.stack.callback(listener.close)
+    with pytest.raises(JoinRefused, match=text):
+        fleet.join("b0", listener.address)
+
+
 def test_a_member_refuses_a_foreign_coordinator(fleet: Fleet, gate: Gate) -> None:
     address = fleet.member("b0", gate)
     with Remote.call(fleet.transport("coordinator"), "b0", address) as caller:

@@ -80,7 +80,7 @@ def test_what_is_not_plain_is_not_sent(message: Message, text: str) -> None:
 
 def test_a_message_that_is_too_large_is_neither_sent_nor_read() -> None:
     message = Message(REQUEST, "x", arrays={"a": np.zeros(1000, np.int16)})
-    with pytest.raises(BadMessage, match=r"at most 2000 in all, found \d+ and \d+; send fewer"):
+    with pytest.raises(BadMessage, match=r"at most 2000 in all, found \d+ and \d+; take smaller"):
         encode(message, most_bytes=2000)
     with pytest.raises(BadMessage, match="expected at most 2000 bytes, found"):
         decode(encode(message), most_bytes=2000)

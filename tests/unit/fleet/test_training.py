@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from fleet_kit import Fleet, free_address
-from training_kit import start_masters, train, train_whole
+from training_kit import data, digest, start_masters, train, train_whole, whole_session
 
 from pynq_train.backends.names import GOLDEN
+from pynq_train.check.options import Options
 from pynq_train.check.random_nets import random_net
 from pynq_train.errors import (
     BadInput,
@@ -29,6 +31,7 @@ from pynq_train.fleet.crew import Crew, Seat
 from pynq_train.fleet.cut import Cut, legal_edges
 from pynq_train.fleet.identity import Identity
 from pynq_train.fleet.member import Member, Service
+from pynq_train.fleet.remote import Remote
 from pynq_train.fleet.service import BoardHost
 from pynq_train.fleet.training import FleetTrainer, OnLoss
 from pynq_train.fleet.transport.base import Beats
@@ -149,6 +152,32 @@ def test_a_member_that_is_lost_in_the_middle_of_a_request(name: str, request_nam
     assert trainer.losses == [name]
 
 
+def test_a_member_that_is_lost_when_its_weights_are_read(bench: Bench) -> None:
+    """After 16 steps, outside of any of them: the weights of before, and 16 steps again."""
+    hub, reads = bench.fleet.hub, [0]
+
+    def wrap(member: str, service: Service) -> Service:
+        def handle(asked: str, values: Values, arrays: Arrays) -> tuple[Values, Arrays]:
+            if member == "b1" and asked == requests.READ:
+                reads[0] += 1
+                hub.kill(bench.addresses["b1"])
+            return service.handle(asked, values, arrays)
+
+        return Service(handle, service.close)
+
+    bench.wrap = wrap
+    trainer = bench.trainer(bench.start("b0", "b1"), bench.start("b2"))
+    options = Options.of(0)
+    with ExitStack() as stack:
+        whole = whole_session(stack, bench.net, bench.batch, 0)
+        for one in (trainer, whole):
+            one.prepare(*data(one.plan, 0, 0), INPUT_START)
+            for step in range(18):
+                one.train_step(*data(one.plan, 0, step), options.sgd(0, step, one.plan.batch))
+        assert reads == [1] and trainer.losses == ["b1"]
+        assert digest(trainer) == digest(whole)
+
+
 def test_the_weights_are_lost_with_nobody_before_the_first_step(bench: Bench) -> None:
     trainer = bench.trainer(bench.start("b0", "b1"), bench.start("b2"))
     bench.fleet.hub.kill(bench.addresses["b1"])
@@ -239,6 +268,8 @@ def test_a_member_that_does_not_come_to_an_end_is_not_waited_for_again(bench: Be
     trainer = bench.trainer(seats, on_loss="error", seconds=3.0)
     with pytest.raises(Overdue, match="member 'b1' lives but has not answered within 3 s"):
         train(trainer, 0, 1)
+    with Remote.call(bench.fleet.hub, "b1", bench.addresses["b1"]) as caller:
+        assert caller.status()["waiting"] == 0, "it was asked for more"
     release.set()
 
 

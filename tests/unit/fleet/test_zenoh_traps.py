@@ -146,7 +146,7 @@ def test_channels_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> 
             made.append((kind, size)), real(size))[1])
     joined = fleet.join("b0", fleet.member("b0", echo))
     joined.ask("x")
-    assert {("FifoChannel", 2), ("RingChannel", 1)} == set(made) and len(made) >= 4
+    assert {("FifoChannel", 2), ("RingChannel", 16)} == set(made) and len(made) >= 4
 
 
 def test_a_member_of_another_name_is_not_taken_for_the_one_that_is_meant(fleet: Fleet) -> None:

@@ -65,8 +65,12 @@ def start_masters(net: Graph, seed: int) -> dict[str, Masters]:
 def train_whole(net: Graph, batch: int, seed: int, steps: int) -> list[str]:
     """What :func:`train` returns of the whole network on one golden board."""
     with ExitStack() as stack:
-        plan = SegmentPlans.of(Cut.of(net, ()), GOLDEN, batch).whole
-        masters = start_masters(net, seed)
-        backend = stack.enter_context(open_backend(GOLDEN, plan.memory.nbytes))
-        session = Session(plan, backend, masters, new_policy(plan, masters, INPUT_START))
-        return train(session, seed, steps)
+        return train(whole_session(stack, net, batch, seed), seed, steps)
+
+
+def whole_session(to: ExitStack, net: Graph, batch: int, seed: int) -> Session:
+    """The whole network on one golden board, which ``to`` closes."""
+    plan = SegmentPlans.of(Cut.of(net, ()), GOLDEN, batch).whole
+    masters = start_masters(net, seed)
+    backend = to.enter_context(open_backend(GOLDEN, plan.memory.nbytes))
+    return Session(plan, backend, masters, new_policy(plan, masters, INPUT_START))
