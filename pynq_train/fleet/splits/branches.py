@@ -116,8 +116,9 @@ def _free(name: str, taken: set[str]) -> str:
 def branched(graph: Graph, after: str, ways: int) -> Graph:
     """Return a network whose operations up to one are split into branches, as one graph.
 
-    Convolutions up to there that do not read the images have ``ways`` times as many groups. It has
-    the arithmetic of ``ways`` branches on boards of their own, and is trained as any network.
+    Convolutions up to there that do not read the images have ``ways`` groups, or those that they
+    had. It has the arithmetic of ``ways`` branches on boards of their own, and is trained as any
+    network.
 
     Args:
         graph: the network.
@@ -145,7 +146,11 @@ def branched(graph: Graph, after: str, ways: int) -> Graph:
         sources = graph.sources[at]
         if at in inside:
             if isinstance(op, Conv) and not whole.issuperset(sources):
-                op = replace(op, groups=op.groups * ways)
+                if op.groups % ways and op.groups > 1:
+                    raise BadInput(f"ways: operation {op.name!r}",
+                                   expected=f"a divisor of {op.groups} groups", found=ways)
+                # Groups of their own do not reach over a branch's end.
+                op = replace(op, groups=max(op.groups, ways))
             if not isinstance(op, Conv) and whole.issuperset(sources):
                 whole.add(at)
             _check_part(op, graph, at, ways, whole)

@@ -62,29 +62,32 @@ def test_the_best_split_is_the_best_of_all(setting: Setting, objective: str) -> 
         assert best.boards == boards and len(values) >= 1
 
 
-def test_the_best_split_with_any_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cycles drawn at random, with bounds far below them: exact cycles decide."""
-    rng = np.random.RandomState(3)
-    drawn: dict[tuple[int, int], int] = {}
-    asked: set[tuple[int, int]] = set()
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_split_with_any_cycles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cycles drawn at random, with bounds anywhere below them: exact cycles decide."""
+    rng = np.random.RandomState(seed)
+    drawn: dict[tuple[int, int, int], tuple[int, int]] = {}
+    asked: set[tuple[int, int, int]] = set()
 
-    def exact(first: int, end: int) -> int:
-        return drawn.setdefault((first, end), int(rng.randint(1000, 100000)))
+    def both(costs: SegmentCosts, *span: int) -> tuple[int, int]:
+        cycles = int(rng.randint(1000, 100000))
+        return drawn.setdefault((costs.end, *span), (cycles, int(rng.randint(1, cycles + 1))))
 
-    def cycles(costs: SegmentCosts, first: int, end: int) -> int:
-        asked.add((first, end))
-        return exact(first, end)
+    def cycles(costs: SegmentCosts, *span: int) -> int:
+        asked.add((costs.end, *span))
+        return both(costs, *span)[0]
 
     monkeypatch.setattr(SegmentCosts, "cycles", cycles)
-    monkeypatch.setattr(SegmentCosts, "known", lambda self, *span: span in asked)
-    monkeypatch.setattr(SegmentCosts, "bound", lambda self, first, end: exact(first, end)
-                        if (first, end) in asked else exact(first, end) // 3)
+    monkeypatch.setattr(SegmentCosts, "known", lambda self, *span: (self.end, *span) in asked)
+    monkeypatch.setattr(SegmentCosts, "bound", lambda self, *span: both(self, *span)[
+        0 if (self.end, *span) in asked else 1])
+    setting = SETTINGS[1 + seed % 2]
     for objective in OBJECTIVES:
-        for boards in (2, 3):
+        for boards, ways in ((2, 1), (3, 1), (4, 1), (3, 2), (4, 2)):
             asked.clear()
-            own = searcher(board=replace(BOARD, name="drawn"))
-            best = own.value(own.best(boards, objective), objective)
-            values = [own.value(split, objective) for split in all_splits(own, boards, 1)]
+            own = searcher(setting, 4, replace(BOARD, name="drawn"))
+            best = own.value(own.best(boards, objective, ways), objective)
+            values = [own.value(split, objective) for split in all_splits(own, boards, ways)]
             assert best == pytest.approx(min(values), rel=1e-12)
 
 

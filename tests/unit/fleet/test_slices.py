@@ -24,7 +24,7 @@ from pynq_train.fleet.splits.cuts import (
 from pynq_train.fleet.splits.slices import layer_slice
 from pynq_train.graph import Graph, zoo
 from pynq_train.graph.activation import Relu
-from pynq_train.graph.ops import Add, BatchNorm, Concat, Conv, Dense, GlobalAvgPool, Op
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Conv, Dense, GlobalAvgPool, MaxPool, Op
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import WAIT_OF, Semaphore, unpack_descriptor
 from pynq_train.hw.memory_timing import MemoryTiming
@@ -195,6 +195,15 @@ def test_bounds_hold_and_tighten() -> None:
             assert found.bound(first, end) == exact and found.known(first, end)
 
 
+@pytest.mark.medium
+def test_bounds_hold_where_layers_work_side_by_side() -> None:
+    """Parts of a mini-batch of eight: a layer ends when the next one has been at work for long."""
+    found = costs(zoo.get("ds_cnn_s"), 4)
+    for cut in found.cuts[1:8:2]:
+        assert found.bound(0, cut.position) <= found.cycles(0, cut.position)
+    assert found.slack == FIRST_SLACK
+
+
 def test_memory_of_segments() -> None:
     found = costs(residual(), 1)
     whole = found.memory_bytes(0, found.end)
@@ -219,6 +228,29 @@ def test_branches_have_their_share_of_the_channels() -> None:
     part = branch_layers(mobile[:6], 4)
     assert shapes(part) == [(1, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 1), (2, 4, 1), (4, 4, 1)]
     assert branch_layers(layers, 1) == layers
+
+
+def test_what_all_branches_have_is_not_split() -> None:
+    """A pooling of the images: each branch has all of it, and its convolution reads all."""
+    layers = fuse(Graph.build((4, 9, 9), [
+        MaxPool(3, 2, 1, "shrink"), Conv(8, 3, 1, 1, name="one"), Conv(8, 3, 1, 1, name="two"),
+        GlobalAvgPool("pool"), Dense(2, name="fc")]))
+    assert shapes(branch_layers(layers[:3], 2)) == [(4, 4, 1), (4, 4, 1), (4, 4, 1)]
+
+
+def test_groups_of_a_depthwise_network() -> None:
+    graph = zoo.get("mobilenet_v1_025")
+    convs = {op.name: op for op in branched(graph, "pw2.relu", 2).ops if isinstance(op, Conv)}
+    assert [convs[name].groups for name in ("conv1", "dw1", "pw1", "dw2", "pw2", "dw3", "pw3")] == [
+        1, 8, 2, 16, 2, 32, 1]
+    layers, grouped = fuse(graph), fuse(branched(graph, "pw2.relu", 2))
+    for part, whole in zip(branch_layers(layers[:10], 2), grouped):
+        assert 2 * part.out_channels == whole.out_channels
+        assert not whole.on_array or part.weight_shape[1:] == whole.weight_shape[1:]
+    odd = Graph.build((4, 8, 8), [Conv(12, 3, 1, 1, name="one"), Conv(12, 3, 1, 1, groups=3,
+                                  name="two"), GlobalAvgPool("pool"), Dense(2, name="fc")])
+    with pytest.raises(BadInput, match="'two': expected a divisor of 3 groups, found 2"):
+        branched(odd, "two", 2)
 
 
 def test_branches_are_the_grouped_network_in_pieces() -> None:
