@@ -170,17 +170,14 @@ class _Computations:
 
     def _require_flags(self, f: Fields, label: str, read: Spans, layers: Sequence[int]) -> None:
         """Require that one of the forward passes of ``layers`` has written the bytes ``read``."""
-        missing: int | None = read.low
         for layer in layers:
             have = self._flags.get(layer)
-            missing = Spans.union(have).missing(read) if have else missing
-            if have and missing is None:
+            if have and Spans.union(have).missing(read) is None:
                 return
-        if missing is not None:
-            raise IllegalProgram(
-                f"{label} reads flags at {self._program.locate(read.low)}",
-                expected="flags that the forward pass of one layer has written before, for images "
-                f"{f['gc.first']}..{f['gc.first'] + f['gc.count'] - 1}", found="others")
+        raise IllegalProgram(
+            f"{label} reads flags at {self._program.locate(read.low)}",
+            expected="flags that the forward pass of one layer has written before, for images "
+            f"{f['gc.first']}..{f['gc.first'] + f['gc.count'] - 1}", found="others")
 
     def _statistics(self, f: Fields, label: str) -> None:
         """Check that coefficients come from the sums of the whole mini-batch, of one map."""
@@ -254,15 +251,12 @@ class _Computations:
 
 def _whole(what: str, batch: int, taken: Sequence[tuple[int, int]]) -> None:
     """Check that ranges of images (first, behind the last) are all of the mini-batch, once."""
-    end = 0
-    for first, behind in sorted(taken):
-        if first != end:
-            break
-        end = behind
-    if end != batch or len(taken) != len(set(taken)):
+    ranges = sorted(taken)
+    ends = [0, *(behind for _, behind in ranges)]
+    if ends != [*(first for first, _ in ranges), batch]:
         raise IllegalProgram(f"{what}: images of the mini-batch",
                              expected=f"each of 0..{batch - 1} once",
-                             found=", ".join(f"{a}..{b - 1}" for a, b in sorted(taken)))
+                             found=", ".join(f"{a}..{b - 1}" for a, b in ranges))
 
 
 def _name(key: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from pynq_train.hw.commands import Opcode, Unit, pack_descriptor
 from pynq_train.hw.config import ZYNQ7020
 from pynq_train.program import Program, Region
 from pynq_train.program.access import Access, accesses
+from pynq_train.program.computations import _whole
 from pynq_train.program.meaning import Meaning, strided_words
 from pynq_train.program.spans import Spans
 from pynq_train.program.unit_meaning import touched_by_units
@@ -148,3 +149,19 @@ def test_every_byte_of_a_result_is_written(planned: Scheduled) -> None:
                 with pytest.raises(IllegalProgram, match=f"it leaves out .* of its {what}"):
                     _check_unit(program, "it", found_in, [*others, *left])
     assert {opcode for opcode, _ in seen} == set(Opcode) - {Opcode.FENCE, Opcode.CONV}
+
+
+@pytest.mark.parametrize(("taken", "right"), [
+    ([(0, 4)], True), ([(2, 4), (0, 2)], True), ([(0, 1), (3, 4), (1, 3)], True), ([], False),
+    ([(0, 3)], False), ([(0, 5)], False), ([(1, 4)], False), ([(0, 2), (3, 4)], False),
+    ([(0, 2), (1, 4)], False), ([(0, 4), (0, 4)], False), ([(0, 4), (2, 4)], False),
+    ([(0, 2), (2, 4), (3, 4)], False), ([(0, 2), (0, 2), (2, 4)], False)])
+def test_each_image_of_a_mini_batch_once(taken: list[tuple[int, int]], right: bool) -> None:
+    """In any order of its ranges; none is left out, none is taken twice."""
+    if right:
+        _whole("it", 4, taken)
+        return
+    found = ", ".join(f"{first}..{behind - 1}" for first, behind in sorted(taken))
+    with pytest.raises(IllegalProgram, match=re.escape("each of 0..3 once" + (
+            f", found {found}" if found else ""))):
+        _whole("it", 4, taken)

@@ -11,6 +11,7 @@ from scheduled import BOARD, Fields, Scheduled, all_kinds, with_taps
 from pynq_train.errors import IllegalProgram
 from pynq_train.graph.graph import Sequential
 from pynq_train.hw.commands import Opcode, Pass, Semaphore, pack_descriptor, pair
+from pynq_train.hw.words import LANES, SET_PIXELS
 from pynq_train.program import verify_program
 from pynq_train.program.gradients import check_gradient
 from pynq_train.program.spans import strides_of, unpair
@@ -83,6 +84,15 @@ def test_queue_shorter_than_a_segment_is_caught() -> None:
     object.__setattr__(short, "grad_words", 128)
     with pytest.raises(IllegalProgram, match="it: sums of a segment: expected at most 128"):
         check_gradient("it", fields, taps, short)
+    # One that just holds a segment is long enough.
+    segment = LANES * SET_PIXELS * BOARD.config.tm
+    for words, fits in ((segment, True), (segment - 1, False)):
+        object.__setattr__(short, "grad_words", words)
+        if fits:
+            check_gradient("it", fields, taps, short)
+        else:
+            with pytest.raises(IllegalProgram, match=f"at most {words}, the .* found {segment}"):
+                check_gradient("it", fields, taps, short)
 
 
 def test_lanes_that_are_no_weights_are_caught() -> None:
