@@ -134,8 +134,7 @@ class Learner:
                            fix="use pynq_train.load() for a saved learner")
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
         accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
-        self.board, place, self._normalise = check_board(board, normalise)
-        self._place = place
+        self.board, self._place, self._normalise = check_board(board, normalise)
         self.accumulate = accumulate
         self._optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
         self._optimizer.check_accumulation(accumulate)
@@ -150,10 +149,10 @@ class Learner:
         self.trainable: TrainableChoice = plain_choice(trainable)
         # The momentum holds what is accumulated.
         self._planned = planned(Training(
-            self._layers, self.graph.name, board_of(self.board) if place is None else place.board,
-            plain(batch), self.trainable, self.optimizer.momentum > 0 or accumulate > 1,
-            Loss(loss, plain(label_smoothing), self.graph.classes)),
-            None if _saved is None else _saved.compiled, self.graph, place)
+            self._layers, self.graph.name, self._place.board if self._place else
+            board_of(self.board), plain(batch), self.trainable, self.optimizer.momentum > 0 or
+            accumulate > 1, Loss(loss, plain(label_smoothing), self.graph.classes)),
+            None if _saved is None else _saved.compiled, self.graph, self._place)
         self._plan = self._planned.plan
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
         if _saved is None:
@@ -220,8 +219,7 @@ class Learner:
     def board_time(self, steps: int = 1, cycles: int | None = None) -> BoardTime:
         """Return the seconds of training steps on the board: of the engine, and with its processor.
 
-        ``cycles``: what the engine has counted for all of them (default: as predicted).
-        """
+        ``cycles``: what the engine has counted for all of them (default: as predicted)."""
         found = steps * self.predicted_step().cycles if cycles is None else cycles
         return board_time(self.plan, found, steps)
 
@@ -548,8 +546,7 @@ class Learner:
     def _open(self) -> Trainer:
         if self._trainer is None:
             opened = self._planned.open(self._masters, self._policy)
-            if opened is not None:
-                self._trainer, self._backend = opened
+            self._trainer, self._backend = opened or (None, None)
         if self._trainer is None and self.board == HLS_CSIM:
             self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
         if self._trainer is None:
@@ -598,8 +595,6 @@ class Learner:
             "board": self.board, "batch": self.batch, "seed": self.seed,
             "trainable": self.trainable, "optimizer": self.optimizer.to_dict(),
             "policy": policy.to_dict(), "loss": self.loss, "label_smoothing": self.label_smoothing,
-            "accumulate": self.accumulate,
-            **self.state.to_dict(), "normalise": self._normalise,
-            "input_format": self.input_format.to_dict(),
-            **self._names.to_state(),
+            "accumulate": self.accumulate, **self.state.to_dict(), "normalise": self._normalise,
+            "input_format": self.input_format.to_dict(), **self._names.to_state(),
         }
