@@ -21,6 +21,8 @@ Ints = NDArray[np.int64]
 _NONE = -(1 << 20)
 """A range that was not measured."""
 _UNKNOWN = 1 << 30
+KEPT = 16
+"""States whose exponents are kept."""
 
 
 @dataclass
@@ -171,8 +173,7 @@ class ArrayPolicy:
             self._ranges[: len(history), slot] = history
             self._next[slot] = len(history) % steps * size + slot
         self._weight_k[:], self._w16[:] = policy.weight_k, policy.w16
-        self._seen = b""
-        self._found: Exponents | None = None
+        self._found: dict[bytes, Exponents | None] = {}
         self._guess = np.full(count + 2, _UNKNOWN, np.int64)
         self._guess_back = np.full(len(self._graph) + 1, _UNKNOWN, np.int64)
 
@@ -219,12 +220,13 @@ class ArrayPolicy:
         None where they do not settle: the policy itself has to be asked.
         """
         ranges = np.maximum.reduce(self._ranges, axis=0)
-        # Few steps change the largest ranges of a small network.
+        # Few steps change the largest ranges, and some change them back.
         seen = ranges.tobytes() + self._words[-2:].tobytes()
-        if seen == self._seen:
-            return self._found
-        self._seen, self._found = seen, self._compute(ranges)
-        return self._found
+        if seen not in self._found:
+            if len(self._found) >= KEPT:
+                self._found.clear()
+            self._found[seen] = self._compute(ranges)
+        return self._found[seen]
 
     def _compute(self, ranges: Ints) -> Exponents | None:
         measured = ranges > _NONE

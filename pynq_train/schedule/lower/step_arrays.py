@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
-from pynq_train.hw.commands import PARAM_FIELDS, PARAM_WORDS, RECORD_WORDS, Opcode, pack_params
+from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, pack_params
 from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
-from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, WORD_BITS, round_up
+from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, round_up
 from pynq_train.layers import kinds, nodes
 from pynq_train.quant.array_policy import (
+    KEPT,
     ArrayPolicy,
     ArrayState,
     Exponents,
@@ -35,9 +36,8 @@ from pynq_train.quant.step import (
     MOMENTUM_EXPONENT,
     SgdStep,
     limit_code,
-    rate_fields,
-    sgd_fields,
 )
+from pynq_train.schedule.lower.rate_words import RateWords, place_of
 from pynq_train.schedule.lower.step_block import DEAD_UPDATE
 from pynq_train.schedule.passes.descriptors import SOFTMAX_PARAM, Descriptor, Role, param_index
 from pynq_train.schedule.plan import Plan
@@ -74,6 +74,23 @@ class StepResult:
     saturations: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Block:
+    """What follows from the exponents of a step.
+
+    Attributes:
+        exponents: the exponents.
+        words: the step block, without what the optimizer says.
+        added: what is added to the bits of each measure for its range.
+        next_weights: exponents of the weights' next copies.
+    """
+
+    exponents: Exponents
+    words: Ints
+    added: Ints
+    next_weights: Ints
+
+
 class _Fields:
     """Fields of step-block entries, gathered column by column, that are packed together."""
 
@@ -85,7 +102,7 @@ class _Fields:
 
     def column(self, opcode: Opcode, name: str, entries: Sequence[int] | Ints) -> None:
         """Add a field of some entries; their values are given in this order."""
-        word, lsb, bits, signed = _place(opcode, name)
+        word, lsb, bits, signed = place_of(opcode, name)
         self._words.append(np.asarray(entries, np.int64) * PARAM_WORDS + word)
         self._shifts.append(lsb)
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
@@ -112,20 +129,6 @@ class _Fields:
         bits = (values & self._mask) << self._shift
         packed: Ints = np.bitwise_or.reduceat(bits[self._order], self._starts)
         return packed
-
-
-@lru_cache(maxsize=256)
-def _place(opcode: Opcode, name: str) -> tuple[int, int, int, bool]:
-    """Return word, lowest bit, bits and signedness of a field of a step-block entry."""
-    lsb = 0
-    for field in PARAM_FIELDS[opcode]:
-        if field.name == name:
-            word, bit = divmod(lsb, WORD_BITS)
-            if bit + field.bits > WORD_BITS:
-                raise ValueError(f"field {name} of {opcode.name} crosses a word")
-            return word, bit, field.bits, field.signed
-        lsb += field.bits
-    raise ValueError(f"{opcode.name} has no field {name}")
 
 
 class ResultTable:
@@ -192,8 +195,8 @@ class StepArrays:
                  ) -> None:
         self._plan, self._policy = plan, policy
         self._ranges = ArrayPolicy(policy, plan.batch)
-        self._used: Exponents | None = None
-        self._same_for = (0, 0)
+        self._blocks: dict[tuple[int, int, int], _Block] = {}
+        self._block: _Block | None = None
         # Whole cache lines: the driver need not look at what stands behind the last entry, where a
         # region has nothing.
         self._template = np.zeros(round_up(plan.step_block.entries * PARAM_WORDS, LINE_WORDS),
@@ -349,9 +352,10 @@ class StepArrays:
             bounds = e.gradients[self._named] + FRACTION_BITS
             scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
         valid = self._plan.batch if sgd.valid is None else sgd.valid
-        # Exponents that have not changed make the same words; the rates come on top.
-        if e is not self._used or self._same_for != (scale, valid):
-            self._used = None
+        # Exponents that were there before make the same words; the rates come on top.
+        found = self._blocks.get((id(e), scale, valid))
+        if found is None or found.exponents is not e:
+            self._block = None
             if e.y.min() < -_TABLE or e.y.max() >= _TABLE:
                 return None
             packed = self._fields.pack([*self._layer_values(e), *self._update_values(e, scale),
@@ -362,13 +366,14 @@ class StepArrays:
             fixed[self._fields.targets] |= packed
             fixed[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
                 self._policy.loss, int(e.y[-1]), valid)
-            self._words, self._used, self._same_for = fixed, e, (scale, valid)
-            # What is added to the bits of a measure for its range.
-            self._exponent_table = np.concatenate(
-                (e.total, e.w, e.sums, e.sums - e.gradients[self._reads],
-                 [MASTER_EXPONENT]))[self._exponents]
-            self._next_weights = e.w_next[self._weight_layers]
-        words = self._words + self._rates.words(sgd, self._policy.loss.fold(self._plan.batch))
+            added = np.concatenate((e.total, e.w, e.sums, e.sums - e.gradients[self._reads],
+                                    [MASTER_EXPONENT]))[self._exponents]
+            if len(self._blocks) >= KEPT:
+                self._blocks.clear()
+            found = self._blocks[id(e), scale, valid] = _Block(
+                e, fixed, added, e.w_next[self._weight_layers])
+        self._block = found
+        words = found.words + self._rates.words(sgd, self._policy.loss.fold(self._plan.batch))
         for entry in self._dropped:
             drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
             words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
@@ -460,13 +465,13 @@ class StepArrays:
         Args:
             records: uint8, the bytes of symbol ``train.records``.
         """
-        e, words = self._used, self._results.words(records)
-        assert e is not None, "block was called before"
+        block, words = self._block, self._results.words(records)
+        assert block is not None, "block was called before"
         measured = words.take(self._measures) & _MEASURE
         if self._measure_starts is not None:
             measured = np.bitwise_or.reduceat(measured, self._measure_starts)
         bits = np.frexp(measured)[1]
-        found, count = bits + self._exponent_table, len(self._slots)
+        found, count = bits + block.added, len(self._slots)
         ranges, slots, weights, places = (found[:count], self._slots, found[count:],
                                           self._weight_places)
         rounds: Sequence[Any] = self._rounds
@@ -479,9 +484,9 @@ class StepArrays:
         for chosen in rounds:
             self._ranges.observe(slots[chosen], ranges[chosen])
         self._ranges.learn(places, weights)
-        self._ranges.learn(self._copy_places, self._next_weights)
+        self._ranges.learn(self._copy_places, block.next_weights)
         loss, correct = self._results.softmax(words)
-        return StepResult(loss * self._policy.loss.unit(int(e.y[-1])), correct,
+        return StepResult(loss * self._policy.loss.unit(int(block.exponents.y[-1])), correct,
                           self._results.saturations(words))
 
 
@@ -528,65 +533,3 @@ def _softmax(loss: object, logits: int, valid: int) -> Ints:
     """Return the words of the softmax unit's entry."""
     values = {**loss.fields(logits), "valid": valid}  # type: ignore[attr-defined]
     return np.frombuffer(pack_params(Opcode.SOFTMAX, values), "<i8")
-
-
-class RateWords:
-    """The optimizer's fields of all updates of a step block.
-
-    Args:
-        updates: of each: layer, 0 for weights (or gamma) or 1 for biases (or beta), entry of the
-            step block, and whether it decays.
-        count: words of the step block.
-    """
-
-    def __init__(self, updates: Sequence[tuple[int, int, int, bool]], count: int) -> None:
-        self._updates, self._count = updates, count
-        self._same_for: tuple[object, ...] = ()
-        self._fixed = np.zeros(0, np.int64)
-        self._groups: list[tuple[float, Ints]] = []
-        (self._word, self._rate, *_), (word, self._shift, *_) = (
-            _place(Opcode.UPDATE, name) for name in ("lr", "lr_shift"))
-        if word != self._word:
-            raise ValueError("fields lr and lr_shift of UPDATE: expected both in one word")
-
-    def words(self, sgd: SgdStep, fold: float) -> Ints:
-        """Return the words of a step block with these fields alone.
-
-        Args:
-            sgd: the optimizer's values.
-            fold: factor that the gradients of the loss lack.
-
-        Raises:
-            BadInput: a value is out of the range of its field.
-        """
-        fold *= (1 << sgd.parts.bit_length() - 1) / sgd.parts
-        # All but the rate is mostly the same from step to step.
-        key = (sgd.momentum, sgd.decay, sgd.nesterov, sgd.part, sgd.parts, fold, sgd.factors)
-        if key != self._same_for:
-            self._same_for = ()
-            self._prepare(sgd, fold)
-            self._same_for = key
-        words = self._fixed
-        for factor, pattern in self._groups:
-            rate, shift = rate_fields(sgd, fold, factor)
-            words = words + pattern * (rate << self._rate | shift << self._shift)
-        return words
-
-    def _prepare(self, sgd: SgdStep, fold: float) -> None:
-        """Make the words without the rates, and the pattern of the words that have a rate."""
-        self._fixed = np.zeros(self._count, np.int64)
-        patterns: dict[float, Ints] = {}
-        for layer, which, entry, decays in self._updates:
-            factor = sgd.factors[layer][which] if sgd.factors else 1.0
-            pattern = patterns.setdefault(factor, np.zeros(self._count, np.int64))
-            values = sgd_fields(sgd, fold, factor)
-            values.update(lr=0, lr_shift=0)
-            if not decays:
-                values["decay"] = 0
-            for name, value in values.items():
-                word, lsb, bits, _ = _place(Opcode.UPDATE, name)
-                if not 0 <= value < 1 << bits:
-                    raise ValueError(f"field {name}: expected 0..{(1 << bits) - 1}, found {value}")
-                self._fixed[PARAM_WORDS * entry + word] |= value << lsb
-            pattern[PARAM_WORDS * entry + self._word] = 1
-        self._groups = list(patterns.items())
