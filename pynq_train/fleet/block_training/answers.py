@@ -54,7 +54,8 @@ class Exits:
     @property
     def share(self) -> tuple[float, ...]:
         """Share of the images (0..1) that each block has answered."""
-        counts = np.bincount(self.block, minlength=self.blocks)
+        # NumPy counts numbers of the processor's size: 32 bits on a Zynq-7000.
+        counts = np.bincount(self.block.astype(np.intp), minlength=self.blocks)
         return tuple((counts / len(self.block)).tolist())
 
     def accuracy(self, labels: NDArray[np.int64]) -> tuple[float | None, ...]:

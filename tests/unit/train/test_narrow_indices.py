@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,3 +83,15 @@ def test_pixels_are_looked_up_by_order() -> None:
     assert (source.pixels(order) == x[order].transpose(0, 3, 1, 2)).all()
     with pytest.raises(TypeError, match="Cannot cast"):
         source._given.take(order, axis=0)
+
+
+def test_all_counts_are_of_numbers_of_the_processors_size() -> None:
+    """Wherever numbers are counted they are made so, or are bytes."""
+    found = []
+    for path in sorted(Path(pt.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.bincount":
+                found.append(ast.unparse(node.args[0]))
+    assert len(found) >= 3
+    pixels = "part[:, channel].reshape(-1)"  # uint8
+    assert [text for text in found if not text.endswith(".astype(np.intp)")] in ([], [pixels])
