@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ Groups = tuple[tuple[int, ...], ...]
 """Class numbers of each group, in order; each class is in one group."""
 
 
-def confusion_of(labels: Sequence[int], answers: Sequence[int], classes: int) -> NDArray[np.int64]:
+def confusion_of(labels: Sequence[int] | NDArray[Any], answers: Sequence[int] | NDArray[Any],
+                 classes: int) -> NDArray[np.int64]:
     """Return how often each class was taken for each other: ``[label, answer]``, int64.
 
     Args:

@@ -12,7 +12,7 @@ import pytest
 from pynq_train.errors import BadInput, DoesNotFit
 from pynq_train.fleet.hierarchy import Hierarchy, groups_of
 from pynq_train.fleet.hierarchy.groups import confusion_of
-from pynq_train.fleet.hierarchy.placement import Placement, Task, on_one_board, place
+from pynq_train.fleet.hierarchy.placement import Placement, Task, _balanced, on_one_board, place
 from pynq_train.fleet.link import Link
 from pynq_train.fleet.power import Power
 from pynq_train.fleet.simulation.tree import simulate_tree
@@ -180,6 +180,15 @@ def test_without_costs_of_messages_boards_share_all_work() -> None:
         assert found.against(one)["frames"] == pytest.approx(boards, rel=0.02)
 
 
+def test_boards_of_a_network_are_levelled() -> None:
+    """Who has other work takes fewer frames, who has too much of it none."""
+    tasks = [Task("root", 2e-3, 1.0, 1), Task("a", 4e-3, 0.5, 1), Task("b", 1e-3, 0.5, 1)]
+    shares = _balanced(tasks, (frozenset([0]), frozenset([0, 1, 2]), frozenset([1])), 3)
+    load = [sum(task.seconds * row[here] for task, row in zip(tasks, shares)) for here in range(3)]
+    assert load == pytest.approx([2e-3, 1.25e-3, 1.25e-3])
+    assert shares[1] == pytest.approx((0.0, 0.1875, 0.3125))
+
+
 def test_figures_of_a_placement() -> None:
     tasks = (Task("root", 1e-3, 1.0, 100), Task("a", 2e-3, 0.75, 200), Task("b", 4e-3, 0.25, 300))
     setting = Setting(Link(1e6), POWER, 1e-4)
@@ -226,7 +235,9 @@ def test_simulated_trees_have_the_period_of_the_formulas(seed: int) -> None:
 
 def test_a_tree_on_one_board_is_simulated_exactly() -> None:
     tasks = (Task("root", 1e-3, 1.0, 1), Task("a", 2e-3, 0.5, 1))
-    run = simulate_tree(on_one_board(tasks, Setting(None, POWER), 1), 4000)
+    # Nothing is sent: neither a slow link nor a slow host can be noticed.
+    slow = Setting(Link(1e3), POWER, 1e-3)
+    run = simulate_tree(on_one_board(tasks, slow, 1000), 4000)
     assert run.images_per_s == pytest.approx(1 / 2e-3, rel=0.03)
     # Four frames are under way, root and leaf wait in one queue: none takes longer than all work.
     assert run.latency(0.0) >= 0.001 and run.latency(1.0) <= 4 * 0.003 + 1e-9
