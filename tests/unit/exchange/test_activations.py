@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pynq_train.exchange import activations
 from pynq_train.exchange.activations import (
     KERAS_FUNCTIONS,
     KERAS_LAYERS,
@@ -61,3 +63,34 @@ def test_what_is_refused(readers: Mapping[str, Reader], name: str, number: Numbe
     with pytest.raises(Refused) as caught:
         readers[name](number)
     assert (caught.value.why, caught.value.instead) == (why, instead)
+
+
+@pytest.mark.parametrize(("low", "top", "found"), [
+    (0, None, Relu), (0.0, float("inf"), Relu), (0, 6.0, Relu6), (-1, 1, None), (0, 5.9, None),
+    (None, None, None), (float("-inf"), float("inf"), None), (1, 6, None),
+    (0, float("-inf"), Relu)])
+def test_bounds_that_an_activation_has(low: Any, top: Any, found: Any) -> None:
+    made = activations.between(low, top)
+    wanted = {kind: (kind.activation.low, kind.activation.top)
+              for kind in activations.ACTIVATIONS}
+    bounds = tuple(None if one is None or np.isinf(one) else one for one in (low, top))
+    assert (None if made is None else type(made)) == next(
+        (kind for kind, own in wanted.items() if own == bounds), None)
+    assert found is None or isinstance(made, found)
+
+
+@pytest.mark.parametrize(("settings", "found"), [
+    ({}, Relu), ({"max_value": None}, Relu), ({"max_value": 6}, Relu6),
+    ({"negative_slope": 0.0, "threshold": 0}, Relu), ({"negative_slope": None}, Relu),
+    ({"negative_slope": 0.1}, None), ({"threshold": 1.0}, None), ({"threshold": -1.0}, None),
+    ({"negative_slope": 0.1, "threshold": 1.0}, None)])
+def test_relus_of_keras(settings: dict[str, Any], found: Any) -> None:
+    def number(name: str, place: int, default: Any = None) -> Any:
+        return settings.get(name, default)
+
+    if found is None:
+        with pytest.raises(Refused) as caught:
+            activations._keras_relu(number)
+        assert caught.value.why == "has a slope or a threshold"
+    else:
+        assert isinstance(activations._keras_relu(number), found)

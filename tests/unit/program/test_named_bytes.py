@@ -17,7 +17,7 @@ from pynq_train.program.access import Access, accesses
 from pynq_train.program.computations import _whole
 from pynq_train.program.meaning import Meaning, strided_words
 from pynq_train.program.spans import Spans
-from pynq_train.program.unit_meaning import touched_by_units
+from pynq_train.program.unit_meaning import agreements, touched_by_units
 from pynq_train.program.verify import _check_meaning, _check_unit
 
 PROGRAM = Program.make("p", pack_descriptor({"pre.opcode": int(Opcode.FENCE)}), b"", [
@@ -165,3 +165,17 @@ def test_each_image_of_a_mini_batch_once(taken: list[tuple[int, int]], right: bo
     with pytest.raises(IllegalProgram, match=re.escape("each of 0..3 once" + (
             f", found {found}" if found else ""))):
         _whole("it", 4, taken)
+
+
+@pytest.mark.parametrize(("parts", "asked"), [(1, False), (2, True), (3, True)])
+def test_one_part_of_sums_has_no_next_one(parts: int, asked: bool, planned: Scheduled) -> None:
+    """How far apart parts are says nothing where there is only one."""
+    seen = 0
+    for fields in planned.program().fields:
+        if fields["pre.opcode"] == Opcode.NORM:
+            found = {one.field: one.expected for one in agreements(
+                {**fields, "gn.parts": parts, "gn.part_bytes": 640})}
+            assert ("n.n_step" in found) is asked and found["n.n_parts"] == parts
+            assert not asked or found["n.n_step"] == 640
+            seen += 1
+    assert seen == 2
