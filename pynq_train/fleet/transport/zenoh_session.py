@@ -94,7 +94,7 @@ class ZenohTransport:
         try:
             connection = _Connection(self._zenoh, session, name)
         except BaseException:
-            session.close()
+            _close(self._zenoh, session)
             raise
         self._open.append(connection)
         return connection
@@ -190,7 +190,7 @@ class _Listener:
         with contextlib.suppress(self._zenoh.ZError):
             self._token.undeclare()
             self._requests.undeclare()
-        self._session.close()
+        _close(self._zenoh, self._session)
         self._thread.join(5.0)
 
 
@@ -269,7 +269,13 @@ class _Connection:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._session.close()
+            _close(self._zenoh, self._session)
+
+
+def _close(zenoh: Any, session: Any) -> None:
+    """Close a session; zenoh gives that up after a while if the peer takes nothing any more."""
+    with contextlib.suppress(zenoh.ZError):
+        session.close()
 
 
 def _need_zenoh() -> Any:

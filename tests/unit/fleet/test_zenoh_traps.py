@@ -108,6 +108,29 @@ def test_a_session_that_gives_no_reply_or_fails(replies: list[Any] | None, fleet
     assert connection.lost
 
 
+def test_a_session_that_cannot_be_closed_in_time(fleet: Fleet) -> None:
+    """Its peer takes nothing any more: zenoh gives up after a while, with an error."""
+    class Stuck:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def close(self) -> None:
+            self._session.close()
+            raise zenoh.ZError("close operation timed out!")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+    address = free_address()
+    listener = fleet.transport("b0").listen("b0", address, lambda data, answer: answer(data))
+    connection = fleet.transport("coordinator").connect("b0", address)
+    for one in (connection, listener):
+        one._session = Stuck(one._session)  # type: ignore[attr-defined]
+        one.close()
+        one.close()
+    assert connection.lost
+
+
 def test_a_request_that_was_answered_is_dropped(fleet: Fleet) -> None:
     """Its caller waits for the time-out otherwise."""
     joined = fleet.join("b0", fleet.member("b0", echo))
