@@ -41,9 +41,16 @@ def params_of(tensors: Tensors) -> dict[str, LayerParams]:
 
 def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: int = 0,
         step: int = 0) -> torch.Tensor:
-    """Return logits; in training the running statistics in ``tensors`` move as PyTorch moves them.
+    """Return the logits: :func:`outputs` of the last operation, ``(n, classes)``."""
+    return outputs(graph, tensors, x, training, seed, step)[graph.ops[-1].name].flatten(1)
 
-    Dropout takes the masks of ``seed`` and ``step`` from ``fixed.keep_map``.
+
+def outputs(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: int = 0,
+            step: int = 0) -> dict[str, torch.Tensor]:
+    """Return the outputs of all operations by their names.
+
+    In training the running statistics in ``tensors`` move as PyTorch moves them. Dropout takes the
+    masks of ``seed`` and ``step`` from ``fixed.keep_map``.
     """
     values = {"input": x}
     before = "input"
@@ -62,7 +69,7 @@ def run(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, seed: i
         own = {field: t for (name, field), t in tensors.items() if name == op.name}
         values[op.name] = _apply(op, args, own, training)
         before = op.name
-    return values[before].flatten(1)
+    return values
 
 
 def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], training: bool

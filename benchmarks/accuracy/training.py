@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ class Pair:
         path = self._file("npz")
         if path.exists() and SHARED in found:
             with np.load(path) as arrays:
-                params = _from_arrays(arrays)
+                params = from_arrays(arrays)
             if weights_hash(params) == found[SHARED].weights:
                 return params
         began = time.process_time()
@@ -151,7 +151,7 @@ class Pair:
             found.clear()
             self._file("safetensors").unlink(missing_ok=True)
         file = io.BytesIO()
-        np.savez(file, **_to_arrays(params))
+        np.savez(file, **to_arrays(params))
         write_atomic(path, file.getvalue())
         self._store(SHARED, run)
         return params
@@ -195,13 +195,34 @@ class CpuTime(pt.callbacks.Callback):
 
 def shared_training(graph: Graph, recipe: Recipe, seed: int, train: Samples, test: Samples,
                     form: ImageFormat) -> tuple[Params, float]:
-    """Train in float32 with PyTorch up to where the arithmetics part.
+    """Train a network in float32 with PyTorch up to where the arithmetics part.
 
     The rate rises over 50 steps and then falls on the line that ends in zero behind the last
     epoch of the arithmetics. Weights stay within what the engine's masters hold, as they do there.
 
     Returns:
         The parameters, and their accuracy on the test set (0..1).
+
+    Raises:
+        MissingTool: PyTorch is not installed.
+    """
+    (params,), (accuracy,) = float_training([(graph, "")], recipe, seed, train, test, form)
+    return params, accuracy
+
+
+def float_training(networks: Sequence[tuple[Graph, str]], recipe: Recipe, seed: int,
+                   train: Samples, test: Samples, form: ImageFormat
+                   ) -> tuple[list[Params], list[float]]:
+    """Train networks as :func:`shared_training` does, each on a map of the one before it.
+
+    No gradient goes from a network to the one before it.
+
+    Args:
+        networks: each with the operation whose map the next one reads; the last one's is not read.
+        recipe, seed, train, test, form: as of :func:`shared_training`.
+
+    Returns:
+        By network: the parameters, and their accuracy on the test set (0..1).
 
     Raises:
         MissingTool: PyTorch is not installed.
@@ -218,56 +239,68 @@ def shared_training(graph: Graph, recipe: Recipe, seed: int, train: Samples, tes
     torch.set_num_threads(1)
     left = recipe.epochs / (recipe.epochs + recipe.float_epochs)
     sgd = pt.SGD(lr=recipe.lr, schedule=pt.schedules.Linear(end=left))
-    images, labels = ImageSource(train[0], graph.input_shape, form), train[1].astype(np.int64)
-    tensors = torch_graph.tensors_of(init_params(graph, seed), torch.float32)
-    groups: dict[bool, list[torch.Tensor]] = {True: [], False: []}  # True: with weight decay
-    for (name, field), tensor in tensors.items():
-        if tensor.requires_grad:
-            groups[field == "weight" and (name, "mean") not in tensors].append(tensor)
-    decays: list[dict[str, Any]] = [
-        {"params": group, "weight_decay": recipe.weight_decay if decayed else 0.0}
-        for decayed, group in groups.items()]
-    optimizer = torch.optim.SGD(decays, lr=recipe.lr, momentum=recipe.momentum)
-    learned = [tensor for group in groups.values() for tensor in group]
+    first = networks[0][0]
+    images, labels = ImageSource(train[0], first.input_shape, form), train[1].astype(np.int64)
+    tensors = [torch_graph.tensors_of(init_params(graph, seed), torch.float32)
+               for graph, _ in networks]
+    optimizers, learned = [], []
+    for own in tensors:
+        groups: dict[bool, list[torch.Tensor]] = {True: [], False: []}  # True: with weight decay
+        for (name, field), tensor in own.items():
+            if tensor.requires_grad:
+                groups[field == "weight" and (name, "mean") not in own].append(tensor)
+        decays: list[dict[str, Any]] = [
+            {"params": group, "weight_decay": recipe.weight_decay if decayed else 0.0}
+            for decayed, group in groups.items()]
+        optimizers.append(torch.optim.SGD(decays, lr=recipe.lr, momentum=recipe.momentum))
+        learned += [tensor for group in groups.values() for tensor in group]
     total, step = len(labels) // recipe.batch * recipe.float_epochs, 0
     for epoch in range(recipe.float_epochs):
         for index in batches(len(labels), recipe.batch, seed, epoch, drop_last=True):
-            for group in optimizer.param_groups:
-                group["lr"] = sgd.rate(step, total)
-            optimizer.zero_grad()
-            logits = torch_graph.run(graph, tensors, torch.from_numpy(images.take(index)), True,
-                                     seed, step)
-            functional.cross_entropy(logits, torch.from_numpy(labels[index])).backward()
-            optimizer.step()
+            x = torch.from_numpy(images.take(index))
+            for (graph, after), own, optimizer in zip(networks, tensors, optimizers):
+                for group in optimizer.param_groups:
+                    group["lr"] = sgd.rate(step, total)
+                optimizer.zero_grad()
+                made = torch_graph.outputs(graph, own, x, True, seed, step)
+                functional.cross_entropy(made[graph.ops[-1].name].flatten(1),
+                                         torch.from_numpy(labels[index])).backward()
+                optimizer.step()
+                x = made[after].detach() if after else x
             with torch.no_grad():
                 for tensor in learned:
                     tensor.clamp_(-MASTER_RANGE, MASTER_RANGE)
             step += 1
-    shown, right, at = ImageSource(test[0], graph.input_shape, form), 0, 0
+    shown, at = ImageSource(test[0], first.input_shape, form), 0
+    right = [0] * len(networks)
     with torch.no_grad():
         for chunk in shown.chunks():
-            logits = torch_graph.run(graph, tensors, torch.from_numpy(chunk), False)
-            right += int((logits.numpy().argmax(1) == test[1][at:at + len(chunk)]).sum())
+            x = torch.from_numpy(chunk)
+            for number, ((graph, after), own) in enumerate(zip(networks, tensors)):
+                made = torch_graph.outputs(graph, own, x, False)
+                logits = made[graph.ops[-1].name].flatten(1)
+                right[number] += int((logits.numpy().argmax(1) == test[1][at:at + len(x)]).sum())
+                x = made[after] if after else x
             at += len(chunk)
-    return torch_graph.params_of(tensors), right / at
+    return [torch_graph.params_of(own) for own in tensors], [count / at for count in right]
 
 
 def weights_hash(params: Mapping[str, LayerParams]) -> str:
     """Return the SHA-256 of parameters: names and float32 values."""
     digest = hashlib.sha256()
-    for name, array in sorted(_to_arrays(params).items()):
+    for name, array in sorted(to_arrays(params).items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
-def _to_arrays(params: Mapping[str, LayerParams]) -> dict[str, Any]:
+def to_arrays(params: Mapping[str, LayerParams]) -> dict[str, Any]:
     """Return parameters as arrays named ``layer.field``."""
     return {f"{name}.{field}": getattr(own, field) for name, own in params.items()
             for field in _FIELDS if getattr(own, field) is not None}
 
 
-def _from_arrays(arrays: Mapping[str, Any]) -> Params:
+def from_arrays(arrays: Mapping[str, Any]) -> Params:
     """Return parameters from such arrays."""
     fields: dict[str, dict[str, Any]] = {}
     for key in arrays:

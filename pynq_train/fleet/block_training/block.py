@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pynq_train.errors import BadInput, UnknownName
+from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
 from pynq_train.fleet.block_training.heads import HEADS, head_ops
 from pynq_train.fleet.cut import Cut, legal_edges
 from pynq_train.graph import Graph, Model, zoo
@@ -68,7 +68,7 @@ def blocks(model: Graph | Model | str, after: Sequence[str], *,
         UnknownName: no such network, operation or head; the text lists them.
         BadInput: a block cannot end there, or a map is too small for its head; or the network has
             no classes.
-        UnsupportedModel: the engine does not run the network, or a block of it.
+        UnsupportedModel: the engine does not run the network.
     """
     graph = model.graph if isinstance(model, Model) else model
     graph = zoo.get(graph) if isinstance(graph, str) else graph
@@ -86,34 +86,59 @@ def blocks(model: Graph | Model | str, after: Sequence[str], *,
     for name in heads:
         if name not in HEADS:
             raise UnknownName.among("head", name, HEADS)
+    found = _blocks(graph, cut, heads)
+    if isinstance(found, tuple):
+        return found
+    legal = block_edges(graph)
+    raise BadInput(f"a block of {graph.name!r} that {found.where}", expected=found.expected,
+                   found=found.found, fix="end blocks after " + (
+                       ", ".join(legal) if legal else
+                       "none of its operations: it has no such place"))
+
+
+def block_edges(graph: Graph) -> tuple[str, ...]:
+    """Return the operations behind which a block can end, with some head.
+
+    One map crosses there, and the engine runs what follows as a network of its own.
+
+    Raises:
+        UnsupportedModel: the engine does not run the network.
+    """
+    return tuple(name for name in legal_edges(graph) if isinstance(
+        _blocks(graph, Cut.of(graph, [name]), [HEADS[0]]), tuple))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why blocks cannot end where they were wanted to: parts of a message."""
+
+    where: str
+    expected: str
+    found: str
+
+
+def _blocks(graph: Graph, cut: Cut, heads: Sequence[str]) -> tuple[Block, ...] | _Refusal:
+    """Return the blocks of a cut network, or why it has none there; ``heads``: one for each cut."""
     owner = _owners(graph, cut)
     ends = [_made_by(graph, name) for name in cut.after]
     crossing = _crossing(graph, owner, ends)
     if crossing is not None:
         number, place, reader = crossing
-        name = cut.after[number]
-        legal = block_edges(graph)
-        raise BadInput(f"a block of {graph.name!r} that ends after {name!r}",
-                       expected="one map that goes on, that of the cut",
-                       found=f"{graph.name_at(place)!r}, which {graph.ops[reader].name!r} reads",
-                       fix="end blocks after " + (", ".join(legal) if legal else
-                                                  "none of its operations: it has no such place"))
-    return tuple(_block(graph, number, owner, ends, [*heads, ""][number])
-                 for number in range(cut.count))
-
-
-def block_edges(graph: Graph) -> tuple[str, ...]:
-    """Return the operations behind which a block can end: one map crosses there.
-
-    Raises:
-        UnsupportedModel: the engine does not run the network.
-    """
-    found = []
-    for name in legal_edges(graph):
-        cut = Cut.of(graph, [name])
-        if _crossing(graph, _owners(graph, cut), [_made_by(graph, name)]) is None:
-            found.append(name)
-    return tuple(found)
+        return _Refusal(f"ends after {cut.after[number]!r}",
+                        "one map that goes on, that of the cut",
+                        f"{graph.name_at(place)!r}, which {graph.ops[reader].name!r} reads")
+    made = []
+    for number, head in enumerate([*heads, ""]):
+        block = _block(graph, number, owner, ends, head)
+        try:
+            fuse(block.graph)
+        except UnsupportedModel as error:
+            if not number:
+                raise
+            return _Refusal(f"begins after {cut.after[number - 1]!r}", "layers that the engine "
+                            "runs as a network", str(error).partition(";")[0])
+        made.append(block)
+    return tuple(made)
 
 
 def _made_by(graph: Graph, name: str) -> int:
@@ -171,6 +196,4 @@ def _block(graph: Graph, number: int, owner: Sequence[int], ends: Sequence[int],
     if ops[-1].name != end:
         added[0] = replace(added[0], inputs=(end,))
     made = Graph.build(shape, [*ops, *added], name)
-    fuse(made)
-    assert edges(made)[end].end == end, "a head does not join the block's last layer"
     return Block(number, made, end, head, own)

@@ -84,15 +84,20 @@ def _mlp(shape: Shape, prefix: str) -> list[Op]:
 def _pool_to(ops: list[Op], shape: Shape, side: int, prefix: str) -> Shape:
     """Append average pooling to ``side`` rows or columns, whichever are fewer; return the shape.
 
-    Windows are those of adaptive pooling where all of these are equal: they cover the map and
-    overlap where they must. Where the step would be beyond the engine's, 2x2 windows go in front.
+    Windows are those of adaptive pooling where all of these are equal. Else the last ones reach
+    beyond the map. Where the step would be beyond the engine's, 2x2 windows go in front.
     """
     while min(shape[1:]) > side:
         least = min(shape[1:])
-        step = least // side
-        kernel, stride = (2, 2) if step > MAX_STRIDE else (least - (side - 1) * step, step)
+        step, most = least // side, -(-least // side)
         number = sum(isinstance(one, AvgPool) for one in ops) + 1
-        pool = AvgPool(kernel, stride, name=f"{prefix}.pool{number}")
+        name, kernel = f"{prefix}.pool{number}", least - (side - 1) * step
+        if step > MAX_STRIDE:
+            pool = AvgPool(2, 2, "same", name=name)
+        elif kernel <= step + 1:
+            pool = AvgPool(kernel, step, name=name)
+        else:
+            pool = AvgPool(most, most, "same", name=name)
         ops.append(pool)
         shape = pool.out_shape(shape)
     return shape
