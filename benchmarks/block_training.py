@@ -221,8 +221,8 @@ def run_all(campaign: Campaign, data: Path, seeds: int, minutes: float, folder: 
 def table(campaign: Campaign, runs: dict[str, Any], batch: int = 8) -> str:
     """Return what the blocks cost, what the runs have reached, and the bars, as text."""
     whole, blocks = campaign.blocks(WHOLE), campaign.blocks(BLOCKS)
-    lines = []
-    cycles = []
+    lines: list[str] = []
+    cycles: list[int] = []
     for block in (*whole, *blocks):
         learner = pt.Learner(block.graph, batch=batch)
         cycles.append(learner.predicted_step().cycles)

@@ -20,6 +20,7 @@ from pynq_train.fleet.block_training.learner import BlockLearner
 from pynq_train.fleet.block_training.maps import MapBatch, read_map
 from pynq_train.fleet.cut import is_forward
 from pynq_train.fleet.segment import DeviceMap
+from pynq_train.graph.reference import FloatTrainer
 from pynq_train.run.session import Session
 
 
@@ -131,7 +132,7 @@ def test_on_one_board_it_takes_the_memory_of_the_largest(monkeypatch: pytest.Mon
 
 def test_the_map_that_goes_on_is_that_of_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the weights moved, with dropouts, and not a bit is rounded in the next block."""
-    seen = 0
+    seen, exponents = 0, set()
     real = BlockLearner.step
 
     def step(self: BlockLearner, images: Any, labels: Any, at: int, total: int, k: int) -> Any:
@@ -143,6 +144,8 @@ def test_the_map_that_goes_on_is_that_of_the_forward_pass(monkeypatch: pytest.Mo
             codes = session.backend.read(session.plan.memory["input"].offset,
                                          images.made.codes.nbytes).view(np.int16)
             assert np.array_equal(codes, images.made.codes.reshape(-1))
+            if self._block is not None and self._block.number == 2:
+                exponents.add(images.made.exponent)
         if before is None or made is None:
             return outcome, made
         # The same step again, ended behind its forward half.
@@ -170,8 +173,35 @@ def test_the_map_that_goes_on_is_that_of_the_forward_pass(monkeypatch: pytest.Mo
         return outcome, made
 
     monkeypatch.setattr(BlockLearner, "step", step)
-    train(1, ring=2).close()
+    train(1, ring=2, optimizer=pt.SGD(lr=2.0, momentum=0.9, schedule="constant")).close()
     assert seen == 3 * 4
+    assert len(exponents) > 1, "the input's exponent has to move"
+
+
+def test_a_map_of_a_training_step_has_the_values_of_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the weights before the step, with the exponent of that step, in each step."""
+    seen = set()
+    real = BlockLearner.step
+
+    def step(self: BlockLearner, images: Any, labels: Any, at: int, total: int, k: int) -> Any:
+        block = self._block
+        assert block is not None
+        before = dict(self.params) if block.number in (1, 2) else None
+        outcome, made = real(self, images, labels, at, total, k)
+        if before is not None:  # without normalisation and dropout
+            own = tuple(op for op in block.graph.ops if op.name in block.own)
+            part = pt.Graph(block.graph.input_shape, own, "part")
+            params = {name: one for name, one in before.items() if name in block.own}
+            expected = FloatTrainer(part, params=params).logits(images.values())
+            expected = np.minimum(expected, 32767 * 2.0**made.made.exponent)  # it saturates there
+            assert np.abs(made.values().reshape(expected.shape) - expected).max() < (
+                0.01 * np.abs(expected).max())
+            seen.add((block.number, at))
+        return outcome, made
+
+    monkeypatch.setattr(BlockLearner, "step", step)
+    train(1, optimizer=pt.SGD(lr=0.5, schedule="constant")).close()
+    assert seen == {(number, at) for number in (1, 2) for at in range(5)}
 
 
 def test_an_evaluation_passes_the_map_without_dropouts() -> None:

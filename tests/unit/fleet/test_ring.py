@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pynq_train.fleet.block_training.maps import MapBatch
+from pynq_train.fleet.block_training.order import drawn
 from pynq_train.fleet.block_training.ring import Closed, Ring
 from pynq_train.fleet.segment import DeviceMap
 
@@ -75,3 +76,25 @@ def test_who_waits_at_a_ring_that_is_closed_does_not_hang(once: bool) -> None:
     assert errors == ["closed"]
     with pytest.raises(Closed):
         put(ring, 0)
+
+
+def order_of(seed: int, epoch: int) -> list[int]:
+    """Return the order of three blocks, the last of which waits for maps of the second one."""
+    rings, order = [Ring(2, once=False), Ring(2, once=False)], list[int]()
+
+    def step(block: int) -> None:
+        assert not block or len(rings[block - 1])
+        order.append(block)
+        if block < 2:
+            put(rings[block], len(order))
+
+    drawn(step, 3, 6, rings, seed, epoch)
+    return order
+
+
+def test_a_drawn_order_is_that_of_seed_and_epoch() -> None:
+    """Blocks take as many steps each; none before it has something to read."""
+    order = order_of(1, 0)
+    assert order == order_of(1, 0)
+    assert sorted(order) == 6 * [0] + 6 * [1] + 6 * [2]
+    assert len({tuple(order_of(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
