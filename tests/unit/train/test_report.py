@@ -90,8 +90,10 @@ def test_numbers_of_the_summary(net: Graph, data: Data, tmp_path: Path,
     assert found["predicted cycles of a step"] == str(step.cycles)
     assert found["memory on the board"] == f"{learner.plan.memory.nbytes} bytes"
     seconds = 12 * step.cycles / (1e6 * step.clock_mhz)
-    assert found["seconds on the board"] == (f"{seconds:.3f} (all steps at {step.clock_mhz:.0f} "
-                                             "MHz, predicted)")
+    assert found["seconds of the engine"] == (f"{seconds:.3f} (all steps at {step.clock_mhz:.0f} "
+                                              "MHz, predicted)")
+    assert found["seconds on the board"] == (f"{learner.board_time(12).both:.3f} (engine and "
+                                             "processor, estimated)")
     assert "cycles counted by the engine" not in found
     learner.history.epochs[:] = [replace(one, cycles=cycles) for one, cycles in zip(
         learner.history.epochs, (1000, 234))]
