@@ -48,8 +48,9 @@ class Frame:
 
     def set_labels(self, labels: Array | None) -> None:
         """Set class numbers ``(n,)`` of at most a mini-batch, and zeros for those that lack."""
-        count = 0 if labels is None else len(labels)
-        if count:
+        count = 0
+        if labels is not None:
+            count = len(labels)
             self.labels[:count] = labels
         if count < len(self.labels):
             self.labels[count:] = 0
