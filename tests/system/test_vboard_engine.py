@@ -59,8 +59,7 @@ def test_illegal_descriptor_is_named_and_the_engine_recovers(board: VirtualBoard
 
 def test_program_outside_the_arena_is_refused_by_the_hardware(
         board: VirtualBoardBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = board._arena_registers()
-    monkeypatch.setattr(board, "_arena_registers", lambda: {**own, "ARENA_BYTES": 2048})
+    monkeypatch.setattr(board, "_where", {**board._where, "ARENA_BYTES": 2048})
     with pytest.raises(HardwareFault, match=r"outside the arena \(read port"):
         board.run(REQUEST)
     monkeypatch.undo()
