@@ -271,6 +271,13 @@ def trained_format(source: ImageSource) -> ImageFormat:
     return replace(form, input_range=measured, stated=False)
 
 
+def normalised(form: ImageFormat, x: Any, input_shape: Shape) -> ImageFormat:
+    """Return a format with mean and deviation: its own, or those of the images ``x``."""
+    if form.normalisation is not None:
+        return form
+    return replace(form, normalisation=measure_normalisation(x, input_shape, form))
+
+
 def measure_normalisation(x: Any, input_shape: Shape, form: ImageFormat) -> Normalisation:
     """Return mean and deviation per channel of images; the deviation of a constant channel is 1."""
     source = ImageSource(x, input_shape, replace(form, normalisation=None, gain=1.0))

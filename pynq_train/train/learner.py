@@ -52,12 +52,7 @@ from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.hls import HlsTrainer
-from pynq_train.train.images import (
-    ImageSource,
-    check_outliers,
-    measure_normalisation,
-    trained_format,
-)
+from pynq_train.train.images import ImageSource, check_outliers, normalised, trained_format
 from pynq_train.train.loop import Data, Loop
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.planning import Closable, Place, Training, planned
@@ -331,28 +326,19 @@ class Learner:
         epochs = whole("epochs", epochs, 1)
         saving = saving_of(checkpoint, checkpoint_every)
         called = as_callbacks(callbacks)
-        form = self.input_format
-        if self._normalise and form.normalisation is None:
-            form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
-                                                                     form))
-        source = self._images(x, form)
-        labels, names = self._numbered(y, len(source), learn=True)
-        check_classes(labels, self.graph.classes, self._warned, names.names)
-        check_outliers(source, self._warned)
-        check_count(len(source), self.batch, self.accumulate)
+        data, names = self._training_data(x, y)
         validate = None
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
-            images = self._images(shown, form)
+            images = self._images(shown, data.source.form)
             wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
 
             def validate() -> Evaluation:
                 return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
         trainer = self._open()
-        self.input_format, self._names = trained_format(source), names
-        loop = Loop(self, trainer, Data(source, labels), validate, called, saving, progress,
-                    self._warned)
+        self.input_format, self._names = trained_format(data.source), names
+        loop = Loop(self, trainer, data, validate, called, saving, progress, self._warned)
         if resume:
             loop.resume()
         else:
@@ -582,6 +568,17 @@ class Learner:
         """Return labels as class numbers, and the names that are known then."""
         return self._names.numbered(y, count, self.graph.classes, learn=learn,
                                     foreign=self._has_weights or self.steps > 0)
+
+    def _training_data(self, x: Any, y: Any) -> tuple[Data, ClassNames]:
+        """Return what a training reads, checked, and the names known then; nothing is learnt yet.
+        """
+        shape, form = self.graph.input_shape, self.input_format
+        source = self._images(x, normalised(form, x, shape) if self._normalise else form)
+        labels, names = self._numbered(y, len(source), learn=True)
+        check_classes(labels, self.graph.classes, self._warned, names.names)
+        check_outliers(source, self._warned)
+        check_count(len(source), self.batch, self.accumulate)
+        return Data(source, labels), names
 
     def _outputs(self, x: Any) -> Iterator[FloatArray]:
         """Yield the logits of the images, mini-batch by mini-batch."""

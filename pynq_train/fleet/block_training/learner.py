@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,10 @@ from pynq_train.run.ranges import tensor_stats
 from pynq_train.run.session import Session
 from pynq_train.run.trainer import StepOutcome, Trainer
 from pynq_train.schedule.compiled import build_programs
-from pynq_train.train.arguments import check_count
 from pynq_train.train.history import Evaluation, Tally
-from pynq_train.train.images import ImageSource, measure_normalisation, trained_format
+from pynq_train.train.images import ImageSource, trained_format
 from pynq_train.train.learner import Learner
 from pynq_train.train.loop import Data, Labels
-from pynq_train.train.watch import check_classes
 
 
 class Lent:
@@ -150,16 +147,9 @@ class BlockLearner(Learner):
         Raises:
             BadInput: they do not fit the network, or are fewer than a mini-batch.
         """
-        form = self.input_format
-        if self._normalise and form.normalisation is None:
-            form = replace(form, normalisation=measure_normalisation(x, self.graph.input_shape,
-                                                                     form))
-        source = self._images(x, form)
-        labels, names = self._numbered(y, len(source), learn=True)
-        check_classes(labels, self.graph.classes, self._warned, names.names)
-        check_count(len(source), self.batch, 1)
-        self.input_format, self._names = trained_format(source), names
-        return Data(source, labels)
+        data, names = self._training_data(x, y)
+        self.input_format, self._names = trained_format(data.source), names
+        return data
 
     def data(self, x: Any, y: Any) -> Data:
         """Return images and labels of an evaluation, checked.

@@ -13,7 +13,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train import fleet
-from pynq_train.errors import BadInput, HardwareFault, UnknownName
+from pynq_train.errors import BadInput, DataWarning, HardwareFault, UnknownName
 from pynq_train.fleet.block_training import training
 from pynq_train.fleet.block_training.answers import confidences, passed
 from pynq_train.fleet.block_training.learner import BlockLearner
@@ -96,6 +96,15 @@ def test_the_first_block_is_what_a_learner_trains() -> None:
     assert mine._policy.to_dict() == theirs._policy.to_dict()
     for one, other in zip(mine.history.epochs, theirs.history.epochs):
         assert replace(one, seconds=0, clipped={}) == replace(other, seconds=0, clipped={})
+
+
+def test_one_pixel_far_from_the_others_is_announced() -> None:
+    """As by any other training."""
+    x, y = data()
+    x[3, 2, 2] = 1e4
+    with pytest.warns(DataWarning, match="of 15 bits are left"):
+        fleet.train_blocks(blocks(), x, y, 1, **OPTIONS)
+
 
 
 @pytest.mark.parametrize("options", [
