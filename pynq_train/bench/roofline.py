@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pynq_train.errors import BadInput, MissingTool
+from pynq_train.files.picture import save_picture
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Pass
 from pynq_train.schedule.report import PlanRow
@@ -161,11 +162,4 @@ def draw(path: Path, title: str, shown: Sequence[Point], board: Board) -> None:
              ylabel="multiply-adds per cycle", title=f"{title}, {board.name}, {source}")
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
-    try:
-        figure.savefig(path, dpi=130, format="png")
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r} ({error.strerror})",
-                       fix="choose an existing, writable folder") from None
-    finally:
-        pyplot.close(figure)
+    save_picture(pyplot, figure, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pynq_train.bench.attribution import Share
 from pynq_train.bench.roofline import need_matplotlib
 from pynq_train.bench.versus import Cycles, Versus
-from pynq_train.errors import BadInput
+from pynq_train.files.picture import save_picture
 
 _NAMES = {Share.FP: "forward", Share.BP: "backward", Share.WU: "weight gradient",
           Share.UPDATE: "update", Share.OTHER: "softmax, start, end"}
@@ -66,11 +66,4 @@ def draw_versus(path: Path, found: Versus) -> None:
         Patch(color=colour, label=f"{who}: {_NAMES[share]}")
         for who, colours in (("EF-Train", _THEIRS), ("pynq_train", _OURS))
         for share, colour in colours.items()])
-    figure.tight_layout()
-    try:
-        figure.savefig(path, dpi=130, format="png")
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r} ({error.strerror})",
-                       fix="choose an existing, writable folder") from None
-    finally:
-        pyplot.close(figure)
+    save_picture(pyplot, figure, path)

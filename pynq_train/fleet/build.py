@@ -27,11 +27,28 @@ def boards_for(cut: Cut, boards: str | Sequence[str]) -> tuple[str, ...]:
         BadInput: there are not as many as segments.
         UnknownName: no such backend.
     """
-    names = [boards] * cut.count if isinstance(boards, str) else list(boards)
-    if len(names) != cut.count:
-        raise BadInput(f"boards of {cut.count} segments", expected=f"{cut.count}, one for each",
+    return boards_of(cut.count, "segment", boards, "or cut at fewer edges")
+
+
+def boards_of(count: int, part: str, boards: str | Sequence[str], otherwise: str
+              ) -> tuple[str, ...]:
+    """Return the backend of each part of a network; one name alone stands for all.
+
+    Args:
+        count: how many parts there are.
+        part: what one is called.
+        boards: as given.
+        otherwise: what else could be done where there are not as many.
+
+    Raises:
+        BadInput: there are not as many as parts.
+        UnknownName: no such backend.
+    """
+    names = [boards] * count if isinstance(boards, str) else list(boards)
+    if len(names) != count:
+        raise BadInput(f"boards of {count} {part}s", expected=f"{count}, one for each",
                        found=f"{len(names)}: {', '.join(map(str, names))}",
-                       fix="name a board for each segment, or cut at fewer edges")
+                       fix=f"name a board for each {part}, {otherwise}")
     for name in names:
         if name not in backend_names():
             raise UnknownName.among("board", name, backend_names())

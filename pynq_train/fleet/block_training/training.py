@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from pynq_train.backends import Backend, open_backend
-from pynq_train.backends.names import GOLDEN, backend_names
+from pynq_train.backends.names import GOLDEN
 from pynq_train.data import batches
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.fleet.block_training import order
@@ -20,6 +20,7 @@ from pynq_train.fleet.block_training.learner import BlockLearner
 from pynq_train.fleet.block_training.ring import Ring
 from pynq_train.fleet.block_training.saved import BlockFiles
 from pynq_train.fleet.block_training.table import block_table
+from pynq_train.fleet.build import boards_of
 from pynq_train.graph import LayerParams, Model
 from pynq_train.run.formats import range_of
 from pynq_train.train.arguments import check_pair, flag
@@ -171,7 +172,8 @@ def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
         DoesNotFit: a block is too large for its board.
     """
     blocks = _checked(blocks)
-    names = _boards(blocks, boards)
+    names = list(boards_of(len(blocks), "block", boards,
+                           "or one alone: blocks then take turns"))
     epochs, ring = whole("epochs", epochs, 1), whole("ring", ring, 1)
     asynchronous, resume = flag("asynchronous", asynchronous), flag("resume", resume)
     alone = isinstance(boards, str)
@@ -294,24 +296,6 @@ def _checked(blocks: Any) -> tuple[Block, ...]:
         raise BadInput("blocks", expected="all blocks of one network, in order",
                        found="blocks " + ", ".join(str(one.number) for one in found))
     return found
-
-
-def _boards(blocks: Sequence[Block], boards: str | Sequence[str]) -> list[str]:
-    """Return the backend of each block.
-
-    Raises:
-        BadInput: there are not as many as blocks.
-        UnknownName: no such backend.
-    """
-    names = [boards] * len(blocks) if isinstance(boards, str) else list(boards)
-    if len(names) != len(blocks):
-        raise BadInput(f"boards of {len(blocks)} blocks", expected=f"{len(blocks)}, one for each",
-                       found=f"{len(names)}: {', '.join(map(str, names))}",
-                       fix="name a board for each block, or one alone: blocks then take turns")
-    for name in names:
-        if name not in backend_names():
-            raise UnknownName.among("board", name, backend_names())
-    return names
 
 
 def _learners(blocks: Sequence[Block], names: Sequence[str],

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pynq_train.errors import BadInput, MissingTool
+from pynq_train.errors import MissingTool
+from pynq_train.files.picture import save_picture
 from pynq_train.fleet.splits.report import Report
 
 _COMPUTE, _HOST, _LINK, _ENERGY = "#1f6f8b", "#e3a857", "#b0b0b0", "#a8481d"
@@ -73,11 +74,4 @@ def draw_splits(path: Path, report: Report) -> None:
         axes.grid(alpha=0.3, axis="x")
     figure.suptitle(f"{report.net} on {len(report.searcher.boards)} boards; black line: period",
                     fontsize=10)
-    figure.tight_layout()
-    try:
-        figure.savefig(path, dpi=130, format="png")
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r} ({error.strerror})",
-                       fix="choose an existing, writable folder") from None
-    finally:
-        pyplot.close(figure)
+    save_picture(pyplot, figure, path)
