@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from squares import squares
 
 import pynq_train as pt
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import store, tasks, training
 from benchmarks.accuracy.page import FAILURES
 from benchmarks.accuracy.store import FIXED, FLOAT, SHARED, Run
-from benchmarks.accuracy.tasks import DataSet, Recipe, Samples, Task
+from benchmarks.accuracy.tasks import DataSet, Recipe, Task
 from benchmarks.accuracy.training import CpuTime, Interrupted, Pair, weights_hash
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
@@ -29,16 +30,6 @@ RECIPE = Recipe("digits", "squares", 40, 2, 10, 0.05)
 HANDED_OVER = replace(RECIPE, float_epochs=2)
 STEPS = 8
 """Steps of each arithmetic: two epochs of four."""
-
-
-def squares(folder: Path) -> tuple[Samples, Samples]:
-    """Return ten classes of noise with a bright square each: 60 to train, 30 to test."""
-    rng = np.random.default_rng(5)
-    y = np.arange(90) % 10
-    x = rng.integers(0, 120, (90, 8, 8), dtype=np.uint8)
-    for image, label in zip(x, y):
-        image[label // 5 * 4:label // 5 * 4 + 4, label % 5:label % 5 + 4] += 100
-    return (x[:60], y[:60]), (x[60:], y[60:])
 
 
 @pytest.fixture(autouse=True)

@@ -8,26 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from squares import squares
 
 from benchmarks import block_training
 from benchmarks.accuracy import tasks
-from benchmarks.accuracy.tasks import DataSet, Recipe, Samples
+from benchmarks.accuracy.tasks import DataSet, Recipe
 from benchmarks.block_training import BLOCKS, FIRST, WHOLE, Campaign, run_all, stored, table
 from pynq_train.fleet.block_training.learner import BlockLearner
 from pynq_train.layers import init_params
 
 CAMPAIGN = Campaign(Recipe("digits", "squares", 40, 1, 10, 0.05, float_epochs=2), ("pool1",),
                     ("conv",))
-
-
-def squares(folder: Path) -> tuple[Samples, Samples]:
-    """Return ten classes of noise with a bright square each: 60 to train, 30 to test."""
-    rng = np.random.default_rng(5)
-    y = np.arange(90) % 10
-    x = rng.integers(0, 120, (90, 8, 8), dtype=np.uint8)
-    for image, label in zip(x, y):
-        image[label // 5 * 4:label // 5 * 4 + 4, label % 5:label % 5 + 4] += 100
-    return (x[:60], y[:60]), (x[60:], y[60:])
 
 
 @pytest.fixture(autouse=True)
