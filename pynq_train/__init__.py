@@ -115,7 +115,7 @@ __all__ = [
 
 
 @overload
-def load(path: str | os.PathLike[str], *, board: str | Boards | Members,
+def load(path: str | os.PathLike[str], board: str | Boards | Members, *,
          batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,
@@ -129,7 +129,7 @@ def load(path: str | os.PathLike[str], *, batch: int | None = None,
          accumulate: int | None = None, input_range: Sequence[float] | None = None,
          mean: float | Sequence[float] | None = None,
          std: float | Sequence[float] | None = None, compiled: bool = True) -> Learner | Model: ...
-def load(path: str | os.PathLike[str], *, board: str | Boards | Members | None = None,
+def load(path: str | os.PathLike[str], board: str | Boards | Members | None = None, *,
          batch: int | None = None,
          optimizer: SGD | None = None, trainable: TrainableChoice | None = None,
          loss: str | None = None, label_smoothing: float | None = None,

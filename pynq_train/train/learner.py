@@ -105,7 +105,7 @@ class Learner:
         DoesNotFit: the network with this batch is too large for the board.
     """
 
-    def __init__(self, model: Graph | Model | str, *, board: str | Place = "golden",
+    def __init__(self, model: Graph | Model | str, board: str | Place = "golden", *,
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
                  normalise: bool = False, trainable: TrainableChoice = "all",
                  loss: str = CROSS_ENTROPY, label_smoothing: float = 0.0,
@@ -437,7 +437,7 @@ class Learner:
         write_report(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, board: str | Place = "golden",
+    def load(cls, path: str | os.PathLike[str], board: str | Place = "golden", *,
              batch: int | None = None, optimizer: SGD | None = None,
              trainable: TrainableChoice | None = None, loss: str | None = None,
              label_smoothing: float | None = None, accumulate: int | None = None,

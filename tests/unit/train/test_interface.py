@@ -18,8 +18,9 @@ from pynq_train.schedule.specs.trainable import KEYWORDS
 
 Data = tuple[np.ndarray, np.ndarray]
 MAY_STAND_FIRST: dict[Callable[..., Any], str] = {
-    pt.Learner.fit: "epochs", pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor"}
-"""Options that may be given without their name, since nothing stands before them."""
+    pt.Learner.fit: "epochs", pt.SGD: "lr", pt.callbacks.EarlyStopping: "monitor",
+    pt.Learner: "board", pt.Learner.load: "board", pt.load: "board"}
+"""Options that may be given without their name: what a reader takes them for is clear."""
 FUNCTIONS = [
     pt.Learner, pt.Learner.load, pt.Learner.fit, pt.Learner.evaluate, pt.Learner.save,
     pt.Learner.export, pt.load, pt.fit_float, pt.verify, pt.SGD, pt.export_onnx,
