@@ -42,6 +42,7 @@ from pynq_train.graph import (
     Relu,
     Relu6,
     Sequential,
+    Upsample,
     zoo,
 )
 from pynq_train.images import pad_images, prepare_images
@@ -91,6 +92,7 @@ __all__ = [
     "Relu6",
     "Sequential",
     "TrainingWarning",
+    "Upsample",
     "__version__",
     "callbacks",
     "data",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pynq_train.check.draw import Draw, RandomNet, random_trainable, work_of
+from pynq_train.check.draw import Draw, RandomNet, activation, random_trainable, work_of
 from pynq_train.check.net_builder import NetBuilder
 from pynq_train.check.random_joins import random_join
 from pynq_train.graph import Graph
-from pynq_train.graph.ops import Add, AvgPool, Conv, Dense, GlobalAvgPool, PadChannels
+from pynq_train.graph.ops import Add, AvgPool, Conv, Dense, GlobalAvgPool, PadChannels, Upsample
 from pynq_train.hw.words import CHANNELS_PER_WORD
 
 _STREAM = 0xB7
+_EXTRA_STREAM = 0xB75
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -24,7 +25,8 @@ def random_branched_net(seed: int) -> RandomNet:
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
     with another one, zeros for missing channels or nothing on its other branch, sums that share
-    what they read, or branches of one concatenation; pooling, or groups of any sizes, may follow. A
+    what they read, or branches of one concatenation; pooling, groups of any sizes, or a sum with a
+    branch at lower resolution, may follow. A
     third of the networks has none but the first two kinds, and so no branches: their layers have
     parts of the mini-batch of their own. One in five trains only a part of the network.
 
@@ -32,15 +34,17 @@ def random_branched_net(seed: int) -> RandomNet:
         RuntimeError: no network of this seed is small enough.
     """
     draw = Draw(seed, _STREAM)
+    # A stream of its own: upsampling came later, and must not change the other numbers.
+    extra = Draw(seed, _EXTRA_STREAM)
     for _ in range(100):
-        graph, batch = _attempt(draw, f"branches{seed}")
+        graph, batch = _attempt(draw, extra, f"branches{seed}")
         if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
             return RandomNet(graph, batch,
                              random_trainable(seed, graph) if draw.chance(20) else "all")
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def _attempt(draw: Draw, name: str) -> tuple[Graph, int]:
+def _attempt(draw: Draw, extra: Draw, name: str) -> tuple[Graph, int]:
     """Draw a network of any size and its mini-batch."""
     shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
     build = NetBuilder(shape, draw)
@@ -53,6 +57,8 @@ def _attempt(draw: Draw, name: str) -> tuple[Graph, int]:
         at = build.pool(at, 40)
         if draw.chance(20):
             at = build.groups(at)
+        if not series and extra.chance(15):
+            at = _thumbnail(build, extra, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):
@@ -129,6 +135,29 @@ def _doubled(build: NetBuilder, at: str) -> str:
     joined = build.join([build.conv(at, first, 1, 1), build.conv(at, second, 3, 1)])
     other = build.conv(at, first + second, 1, 1)
     return build.relu(build.add(Add(build.name("add"), (joined, other))), 30)
+
+
+def _thumbnail(build: NetBuilder, draw: Draw, at: str) -> str:
+    """Append the sum of a map and a branch at lower resolution; return its end.
+
+    ``draw``: of what is drawn here. A map of odd size is enlarged, and pooled again.
+    """
+    channels, rows, cols = build.shape(at)
+    factors = [factor for factor in (2, 3, 4) if rows % factor == 0 and cols % factor == 0]
+    if not factors:
+        end = build.add(Upsample(2, build.name("up"), (at,)))
+        return build.add(AvgPool(2, 2, 0, build.name("avg"), (end,)))
+    factor = draw.one_of(factors)
+    end = build.add(AvgPool(factor, factor, 0, build.name("avg"), (at,)))
+    if draw.chance(70):
+        end = build.add(Conv(channels, 3, 1, "same", True, build.name("conv"), channels, (end,)))
+        end = build.add(activation(draw, 30)(build.name("relu"), (end,)))
+        end = build.add(Conv(channels, 1, 1, 0, draw.chance(50), build.name("conv"), 1, (end,)))
+    end = build.add(Upsample(factor, build.name("up"), (end,)))
+    if draw.chance(20):
+        end = build.add(activation(draw, 30)(build.name("relu"), (end,)))
+    end = build.add(Add(build.name("add"), (at, end)))
+    return build.add(activation(draw, 30)(build.name("relu"), (end,))) if draw.chance(50) else end
 
 
 _SERIES = (_plain, _depthwise)

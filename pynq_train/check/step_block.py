@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynq_train.errors import IllegalProgram
-from pynq_train.hw.commands import PARAM_BYTES, Opcode, Pass, unpack_params
+from pynq_train.hw.commands import PARAM_BYTES, Opcode, unpack_params
 from pynq_train.hw.geometry import Work
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
@@ -136,7 +136,7 @@ class _One:
 
     def _convolution(self) -> None:
         layer, e = self._layer, self.all.exponents.layers[self._layer]
-        if self.f["g.g_pass"] == Pass.FORWARD:
+        if self.f["gc.work"] == Work.FORWARD:
             x, y = self.all.of_output(self.all.source(layer)), self.all.of_output(layer)
             sums = x + e.w
             self._require("shift", y - sums, f"output {y} less input {x} and weights {e.w}")

@@ -42,6 +42,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Padding, Shape, window_of
@@ -52,7 +53,8 @@ __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
 _ANY_LAYOUT = (Activate, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
-_KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Flatten, Dropout, Concat, Add)
+_KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
+               Add)
 """Operations without values below zero where none of their inputs has any."""
 _PARTS = ("weight", "bias")
 

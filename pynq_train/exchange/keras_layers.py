@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
     ended_by_sigmoid,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
 from pynq_train.graph.params import FloatArray
@@ -250,6 +251,15 @@ def _zero_padding(layer: Layer) -> Value:
     return layer.draft.pad(layer.value, top, left, bottom, right)
 
 
+def _upsample(layer: Layer) -> Value:
+    _check_format(layer)
+    if layer.keras.interpolation != "nearest":
+        raise Refused(f"has interpolation {layer.keras.interpolation!r}",
+                      "use interpolation 'nearest'")
+    rows, cols = layer.keras.size
+    return upsample(layer.draft, layer.value, rows, cols, layer.label)
+
+
 def _softmax(layer: Layer) -> Value:
     return without_softmax(layer.value, layer.keras.axis, layer.ends, "layer")
 
@@ -268,7 +278,7 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Identity": lambda layer: layer.value, "MaxPooling2D": _pool,
     "Normalization": _normalization, "Rescaling": _rescaling, "Reshape": _reshape,
     "SeparableConv2D": _separable, "Softmax": _softmax,
-    "ZeroPadding2D": _zero_padding,
+    "UpSampling2D": _upsample, "ZeroPadding2D": _zero_padding,
 }
 """Kinds of layers that have a counterpart."""
 

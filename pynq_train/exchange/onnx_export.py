@@ -30,6 +30,7 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
+    Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.wiring import FROM_INPUT, INPUT
@@ -173,6 +174,10 @@ class _Writer:
             self.raw("Dropout", [*inputs, rate], op.name)
         elif isinstance(op, Flatten):
             self.raw("Flatten", inputs, op.name, axis=1)
+        elif isinstance(op, Upsample):
+            scales = self.constant(f"{op.name}/scales", np.array([1, 1, op.factor, op.factor]))
+            self.raw("Resize", [*inputs, "", scales], op.name, mode="nearest",
+                     coordinate_transformation_mode="asymmetric", nearest_mode="floor")
         else:
             self.raw(_PLAIN[type(op)], inputs, op.name)
 
@@ -180,7 +185,8 @@ class _Writer:
         """Return names of the inputs with the axes that ``op`` wants, converted where needed."""
         if isinstance(op, Dense):
             return [self._vector(source) for source in sources]
-        windowed = isinstance(op, (Conv, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool))
+        windowed = isinstance(op, (Conv, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool,
+                                   Upsample))
         mixed = len({source in self.vectors for source in sources}) > 1
         return [self._map(source) for source in sources] if windowed or mixed else list(sources)
 

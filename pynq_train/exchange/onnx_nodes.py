@@ -11,6 +11,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import pair
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
@@ -309,6 +310,33 @@ def _pad(node: Node) -> Value:
     return node.draft.pad(source, top, left, bottom, right)
 
 
+def _resize(node: Node) -> Value:
+    source, mode = node.value(), node.attribute("mode", "nearest")
+    if mode != "nearest":
+        raise Refused(f"has mode {mode}", "use mode nearest")
+    count = len(source.dims) + 1
+    # Upsample, and Resize of opset 10, have the scales as their second input.
+    early = node.kind == "Upsample" or len(node) == 2
+    scales = node.constant(1 if early else 2)
+    if scales is None or not scales.size:
+        scales = np.asarray(node.attribute("scales", []), np.float64)
+    sizes = None if early else node.constant(3)
+    axes = node.axes(9) or list(range(count))
+    if sizes is not None and sizes.size:
+        scales = np.array([size / (BATCH, *source.dims)[axis % count]
+                           for size, axis in zip(sizes.ravel(), axes)])
+    if len(scales.ravel()) != len(axes):
+        raise Refused(f"has {scales.size} factors for {len(axes)} axes", "give one for each")
+    factor = {axis % count: float(scale) for axis, scale in zip(axes, scales.ravel())}
+    if count != 4 or any(factor.get(axis, 1) != 1 for axis in (0, 1)):
+        raise Refused("enlarges something else than rows and columns", "enlarge maps alone")
+    return upsample(node.draft, source, factor.get(2, 1), factor.get(3, 1), node.name,
+                    places="asymmetric" if early else node.attribute(
+                        "coordinate_transformation_mode", "half_pixel"),
+                    rounding="floor" if early else node.attribute(
+                        "nearest_mode", "round_prefer_floor"))
+
+
 def _softmax(node: Node) -> Value:
     return without_softmax(node.value(), node.attribute("axis", None), node.ends, "node")
 
@@ -359,9 +387,10 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
-    "Reshape": _reshape, "Softmax": _softmax, "Squeeze": _squeeze,
+    "Reshape": _reshape, "Resize": _resize, "Softmax": _softmax, "Squeeze": _squeeze,
     **dict.fromkeys(("Sub", "Mul", "Div"), _scaled),
     "Shape": _shape, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+    "Upsample": _resize,
 }
 """Kinds of nodes that have a counterpart."""
 

@@ -17,6 +17,7 @@ from pynq_train.exchange.activations import (
     Reader,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
@@ -362,12 +363,28 @@ def _pad_module(call: Call) -> Value:
     return call.draft.pad(call.value, top, left, bottom, right)
 
 
+def _upsample(call: Call) -> Value:
+    mode = call.number("mode", 3, "nearest")
+    if mode not in ("nearest", "nearest-exact"):
+        raise Refused(f"has mode {mode!r}", "use mode 'nearest'")
+    dims, size = call.value.dims, call.number("size", 1)
+    if len(dims) != 3:
+        raise Refused("enlarges a vector", "enlarge maps")
+    factors = call.number("scale_factor", 2)
+    if size is not None:
+        sizes = [size] * 2 if isinstance(size, int) else size
+        factors = [new / old for new, old in zip(sizes, dims[1:])]
+    rows, cols = [factors] * 2 if isinstance(factors, (int, float)) else factors
+    return upsample(call.draft, call.value, rows, cols, call.label)
+
+
 MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
     **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"), _dropout),
+    **dict.fromkeys(("Upsample", "UpsamplingNearest2d"), _upsample),
     "ZeroPad2d": _pad_module, "ConstantPad2d": _pad_module, "Identity": _same,
     "Softmax": _softmax, "LogSoftmax": _softmax,
 }
@@ -383,7 +400,7 @@ FUNCTIONS: dict[str, Handler] = {
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "alpha_dropout"), _dropout),
     "softmax": _softmax, "log_softmax": _softmax, "getattr": _attribute, "getitem": _item,
-    "pad": _pad, "permute": _permute,
+    "pad": _pad, "permute": _permute, "interpolate": _upsample,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 

@@ -18,6 +18,7 @@ from pynq_train.graph.ops import (
     Op,
     PadChannels,
     Shape,
+    Upsample,
 )
 from pynq_train.graph.params import LayerParams
 
@@ -42,4 +43,5 @@ __all__ = [
     "Relu6",
     "Sequential",
     "Shape",
+    "Upsample",
 ]

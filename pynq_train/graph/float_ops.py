@@ -31,6 +31,7 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
+    Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Shape
@@ -138,6 +139,16 @@ def _avg_pool_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back
     return Back([PoolSite.of(site.op, site.in_shapes[0]).means_backward(g)])
 
 
+def _upsample(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return xs[0].repeat(site.op.factor, axis=1).repeat(site.op.factor, axis=2), None
+
+
+def _upsample_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    channels, rows, cols = site.in_shapes[0]
+    f = site.op.factor
+    return Back([g.reshape(len(g), rows, f, cols, f, channels).sum(axis=(2, 4))])
+
+
 def _global_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     return xs[0].mean(axis=(1, 2), keepdims=True), None
 
@@ -209,6 +220,7 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     MaxPool: (_max_pool, _max_pool_back),
     AvgPool: (_avg_pool, _avg_pool_back),
     GlobalAvgPool: (_global_pool, _global_pool_back),
+    Upsample: (_upsample, _upsample_back),
     Add: (_add, _add_back),
     Concat: (_concat, _concat_back),
     PadChannels: (_pad_channels, _pad_channels_back),

@@ -24,6 +24,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    Upsample,
 )
 from pynq_train.graph.shapes import Padding, Shape, require_int
 from pynq_train.graph.wiring import FROM_INPUT, INPUT, check_all_read, check_name, resolve
@@ -290,6 +291,10 @@ class Sequential:
     def global_pool(self) -> Sequential:
         """Append global average pooling."""
         return self.add(GlobalAvgPool())
+
+    def upsample(self, factor: int = 2) -> Sequential:
+        """Append a nearest upsampling by a whole factor."""
+        return self.add(Upsample(factor))
 
     def dropout(self, rate: float) -> Sequential:
         """Append dropout."""

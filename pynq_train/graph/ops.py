@@ -13,7 +13,7 @@ from typing import ClassVar
 from pynq_train.errors import BadInput
 from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.joins import Add, Concat, PadChannels
-from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
+from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
 from pynq_train.graph.shapes import (
     Padding,
     Shape,
@@ -28,7 +28,7 @@ from pynq_train.graph.shapes import (
 
 __all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
            "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
-           "PadChannels", "Shape", "Window", "require_int"]
+           "PadChannels", "Shape", "Upsample", "Window", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ class Flatten:
 
 
 Op = (Conv | Dense | BatchNorm | Activate | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Add | Concat | PadChannels | Dropout | Flatten)
+      | Upsample | Add | Concat | PadChannels | Dropout | Flatten)
 """One operation of a network."""
 
 _TYPES: tuple[type[Op], ...] = (
-    Conv, Dense, BatchNorm, *ACTIVATIONS, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Add, Concat,
-    PadChannels, Dropout, Flatten)
+    Conv, Dense, BatchNorm, *ACTIVATIONS, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Upsample,
+    Add, Concat, PadChannels, Dropout, Flatten)
 OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

@@ -1,4 +1,4 @@
-"""Pooling operations, as frozen values with their shape rules."""
+"""Pooling operations and their opposite, as frozen values with their shape rules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pynq_train.graph.shapes import (
     Padding,
     Shape,
     Window,
+    require_int,
     require_padding,
     require_square,
     window_of,
@@ -111,3 +112,25 @@ class GlobalAvgPool:
     def out_shape(self, shape: Shape) -> Shape:
         """Return ``(channels, 1, 1)``."""
         return (shape[0], 1, 1)
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """Each pixel ``factor`` times in every row and column (nearest neighbour).
+
+    The gradient of a pixel is the sum of those of its copies.
+    """
+
+    kind: ClassVar[str] = "upsample"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    factor: int = 2
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` if the factor is not an integer of 2 or more."""
+        require_int(f"{self.name or self.kind}: factor", self.factor, 2)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return ``shape`` with ``factor`` times the rows and columns."""
+        return (shape[0], shape[1] * self.factor, shape[2] * self.factor)

@@ -29,6 +29,7 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
+    Upsample,
 )
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
@@ -37,7 +38,7 @@ from pynq_train.hw.words import CHANNELS_PER_WORD
 _TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
-_FREE = (*_CONVOLUTIONS, Dense, BatchNorm, Add, Concat)
+_FREE = (*_CONVOLUTIONS, Upsample, Dense, BatchNorm, Add, Concat)
 """Heads of layers whose output may have any exponent."""
 
 
@@ -234,7 +235,7 @@ def _checked(graph: Graph) -> Graph:
 def _vector(ops: _Ops, name: str) -> bool:
     """Return whether a value stands in memory as a dense map: features by mini-batch."""
     op = ops[name]
-    while op is not None and not isinstance(op, (*_CONVOLUTIONS, Dense, GlobalAvgPool)):
+    while op is not None and not isinstance(op, (*_CONVOLUTIONS, Upsample, Dense, GlobalAvgPool)):
         op = ops[op.inputs[0]]
     return isinstance(op, (Dense, GlobalAvgPool))
 

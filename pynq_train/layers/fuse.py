@@ -27,6 +27,7 @@ from pynq_train.graph.ops import (
     Op,
     PadChannels,
     Shape,
+    Upsample,
 )
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
@@ -37,7 +38,8 @@ from pynq_train.layers.supported import check_supported
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
-             "Dropout, GlobalAvgPool, then optionally an activation; MaxPool; Concat; PadChannels")
+             "Dropout, GlobalAvgPool, Upsample, then optionally an activation; MaxPool; Concat; "
+             "PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -81,7 +83,8 @@ class FusedLayer:
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
     and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
     it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
-    group whose weights, 1 / kernel^2, never learn. ``first``: channels of zeros in front of those
+    group whose weights, 1 / kernel^2, never learn; so is ``upsample``, transposed, whose weights
+    are one: kernel and stride are its factor. ``first``: channels of zeros in front of those
     of the input, whose weights are one and never learn (``average`` holds too); None for other
     layers.
     """
@@ -125,6 +128,8 @@ class FusedLayer:
         """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
         if not self.on_array:
             return int(self.kind.normalises)
+        if self.kind.transposed:
+            return 1  # windows do not overlap
         if self.kind.fully_connected:
             return self.in_features
         return self.in_shape[0] // self.groups * self.kernel * self.kernel
@@ -162,7 +167,7 @@ class FusedLayer:
     def _pad_after(self, axis: int, before: int) -> int:
         """Return the zeros that the last window reads behind an axis with ``before`` zeros in
         front."""
-        if not self.kind.convolves:
+        if not self.kind.convolves or self.kind.transposed:
             return 0
         reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
         return max(reach - before - self.in_shape[axis], 0)
@@ -178,9 +183,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
     Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one
     activation and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and an activation; Add, Dropout and GlobalAvgPool, then an activation; other
-    MaxPools (an activation behind one is taken in front of it, where nothing else may read). A
-    Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
+    reads past, and an activation; Add, Dropout, GlobalAvgPool and Upsample, then an activation;
+    other MaxPools (an activation behind one is taken in front of it, where nothing else may read).
+    A Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
     is 1x1, with nothing behind it.
 
     Raises:
@@ -348,7 +353,7 @@ class _Fusing:
                 return self._pool(layer, at, op)
             if self._windowed(layer):
                 return self._activation_behind(layer, at, op)
-            if self._averages(layer):
+            if self._flagless(layer):
                 return False
             if any(isinstance(other, Activate)
                    for other in (self._graph.ops[layer.first], *layer.tail)):
@@ -372,9 +377,10 @@ class _Fusing:
         """Return whether a layer is a pooling pass of its own."""
         return isinstance(self._graph.ops[layer.first], _POOLS)
 
-    def _averages(self, layer: _Open | None) -> bool:
-        """Return whether a layer is a mean, which writes no flags: an activation is a layer."""
-        return layer is not None and isinstance(self._graph.ops[layer.first], GlobalAvgPool)
+    def _flagless(self, layer: _Open | None) -> bool:
+        """Return whether a layer, a mean or upsampling, writes no flags: activations are layers."""
+        return layer is not None and isinstance(self._graph.ops[layer.first],
+                                                (GlobalAvgPool, Upsample))
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -397,7 +403,8 @@ class _Fusing:
             # Others that read a map on the way would see it changed: then nothing is moved.
             place = below.reads[0]
             below = self._ends.get(place) if self._readers.get(place) == 1 else None
-        if below is None or any(isinstance(other, Activate) for other in below.tail):
+        if (below is None or self._flagless(below)
+                or any(isinstance(other, Activate) for other in below.tail)):
             return False
         below.tail.append(op)
         del self._ends[layer.last]
@@ -428,9 +435,9 @@ class _Fusing:
         flattened = any(map_shape(self._graph, place) for place in sources)
         after = "a Flatten" if flattened else self._graph.name_at(sources[0])
         known = self._ends.get(sources[0])
-        if isinstance(op, Activate) and not self._averages(known):
-            # An activation runs on the way of a layer to memory, never by itself; behind a mean on
-            # that of a copy.
+        if isinstance(op, Activate) and not self._flagless(known):
+            # An activation runs on the way of a layer to memory, never by itself; behind a mean or
+            # an upsampling on that of a copy.
             name = self._graph.ops[known.first].name if known else after
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
@@ -490,6 +497,11 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             layer, kernel=op.kernel, stride=op.stride, pad_top=op.window(shape[1]).pad_before,
             pad_left=op.window(shape[2]).pad_before, average=isinstance(op, AvgPool),
             groups=op.groups if isinstance(op, Conv) else shape[0])
+    if isinstance(op, Upsample):
+        out = op.out_shape(shape)
+        return FusedLayer(
+            kind=kinds.UPSAMPLE, name=op.name, in_shape=shape, out_shape_before_pool=out,
+            out_shape=out, kernel=op.factor, stride=op.factor, groups=shape[0], average=True)
     layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):

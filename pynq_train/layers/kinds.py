@@ -34,6 +34,8 @@ class Kind:
         own_mask: training keeps flags of it, with an activation behind it or not.
         reads_masked: its backward pass can read a gradient through the flags of another layer. A
             mean's cannot: the pass has the pixels of its input, the flags those of its output.
+        transposed: its forward pass is the backward pass of windows over its output, and its
+            backward pass their forward pass.
     """
 
     label: str
@@ -47,6 +49,7 @@ class Kind:
     free_exponent: bool = False
     own_mask: bool = False
     reads_masked: bool = False
+    transposed: bool = False
 
     def __str__(self) -> str:
         """Return the label."""
@@ -76,6 +79,7 @@ class Kind:
 CONV = Kind("conv", Opcode.CONV, nodes.BACKWARD, free_exponent=True)
 DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vector=True,
              free_exponent=True)
+UPSAMPLE = Kind("upsample", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True)
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
@@ -84,5 +88,5 @@ POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
 
-KINDS = (CONV, DENSE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
+KINDS = (CONV, DENSE, UPSAMPLE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
 """All kinds."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import AvgPool, Conv, MaxPool, Op
+from pynq_train.graph.ops import AvgPool, Conv, MaxPool, Op, Upsample
 from pynq_train.graph.params import LayerParams
 from pynq_train.hw.limits import (
     MAX_KERNEL,
@@ -48,6 +48,10 @@ def check_supported(graph: Graph) -> None:
     """
     refused: dict[type[Op], list[str]] = {}
     for op in graph.ops:
+        if isinstance(op, Upsample) and op.factor > MAX_STRIDE:
+            raise UnsupportedModel(
+                f"operation {op.name!r} (upsample)", expected=f"a factor of 2 to {MAX_STRIDE}",
+                found=op.factor, fix="use several behind each other: their factors multiply")
         if isinstance(op, (Conv, AvgPool, MaxPool)):
             kernels, strides = _WINDOWS[type(op)]
             if op.kernel not in kernels or op.stride not in strides:

@@ -21,8 +21,8 @@ from pynq_train.schedule.passes.descriptors import (
 from pynq_train.schedule.passes.geometry import (
     PassShape,
     TiledPass,
-    backward_shapes,
-    forward_shape,
+    input_gradient_shapes,
+    output_shapes,
     weight_gradient_shape,
 )
 from pynq_train.schedule.passes.tiling import best_tile
@@ -108,9 +108,9 @@ def pass_shapes(spec: LayerSpec, kind: Pass) -> tuple[PassShape, ...]:
     """Return the work of each descriptor of one pass of a layer."""
     sections = spec.sections()
     if kind is Pass.FORWARD:
-        return tuple(forward_shape(own) for own in sections)
+        return tuple(shape for own in sections for shape in output_shapes(own))
     if kind is Pass.BACKWARD:
-        return tuple(shape for own in sections for shape in backward_shapes(own))
+        return tuple(shape for own in sections for shape in input_gradient_shapes(own))
     return tuple(weight_gradient_shape(own) for own in sections)
 
 

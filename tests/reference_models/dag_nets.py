@@ -22,6 +22,7 @@ from pynq_train.graph import (
     PadChannels,
     Relu,
     Relu6,
+    Upsample,
 )
 from pynq_train.layers import init_params
 
@@ -54,6 +55,10 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "dropout": ((2, 5, 5), [Conv(6, 3), Relu(), Dropout(0.4), Dense(6), Dropout(0.25), Dense(3)]),
     "flat dropout": ((2, 5, 5), [Conv(6, 3), Flatten(), Dropout(0.4), Relu(), Dropout(0.1),
                                  Dense(3)]),
+    "upsampled": ((2, 5, 6), [
+        Conv(4, 3, padding=1, name="a"), AvgPool(2, 2, "same"), Conv(4, 3, 1, 1, groups=4), Relu(),
+        Upsample(2, "u"), Relu(), AvgPool(2, 1), Conv(3, 2, 2, name="p"), Upsample(3),
+        MaxPool(3, 2), Dense(3)]),
     "map of logits": ((2, 4, 4), [Conv(2, 3)]),
 }
 

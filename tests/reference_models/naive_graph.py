@@ -67,6 +67,8 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
         o.Concat: lambda: np.concatenate(args, 1),
         o.PadChannels: lambda: np.concatenate([np.zeros((len(x), n, *x.shape[2:])) if n >= 0 else x
                                                for n in (op.before, -1, op.after)], 1),
+        o.Upsample: lambda: x[:, :, np.arange(op.factor * x.shape[2]) // op.factor][
+            :, :, :, np.arange(op.factor * x.shape[3]) // op.factor],
         o.Flatten: lambda: x.reshape(len(x), -1, 1, 1)}
     return simple[type(op)]()
 

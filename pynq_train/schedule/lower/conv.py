@@ -53,6 +53,13 @@ class LayerAddresses:
     bias: int
     db: int
 
+    def mirrored(self) -> LayerAddresses:
+        """Return the addresses of the windows over the output of a transposed layer.
+
+        Its output is written as the gradient of what they read; see :meth:`LayerSpec.mirrored`.
+        """
+        return replace(self, x=self.dy, dx=self.y, y=self.dx, dy=self.x)
+
     def section(self, spec: LayerSpec, momentum: bool) -> LayerAddresses:
         """Return the addresses of a section of a grouped layer, from those of the layer."""
         origin = spec.origin

@@ -210,6 +210,11 @@ class Meanings:
             dy=self._at(gradient.tensor), w16=self._at(f"{name}.w16"), wv=self._at(f"{name}.wv"),
             bias=self._at(f"{name}.bias"), db=self._at(f"{name}.db"))
         bias, momentum = spec.bias, plan.momentum
+        if plan.layers[layer].kind.transposed:
+            # What is written stands for the gradient of a convolution's input, what is read for
+            # that of its output.
+            spec = replace(spec, x=spec.y, y=spec.x)
+            tensors = replace(tensors, dx=tensors.y, dy=tensors.x, x=tensors.dy, y=tensors.dx)
         if work == Work.BIAS_GRADIENT:
             spec = scratch_layer(spec)
             tensors = replace(tensors, x=self._at(ZEROS), w16=0, wv=self._at(f"{name}.scratch"))

@@ -12,7 +12,6 @@ from pynq_train.hw.commands import (
     DESCRIPTOR_BYTES,
     RECORD_BYTES,
     Opcode,
-    Pass,
     Semaphore,
     pack_descriptor,
     pack_tap,
@@ -249,14 +248,16 @@ def _fields(plan: Plan, name: str, descriptor: Descriptor, waits: _Waits) -> tup
 def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tuple[Fields, Taps]:
     """Return fields and taps of a CONV or GRADIENT descriptor."""
     assert descriptor.tiled is not None
-    layer, kind = descriptor.layer, descriptor.tiled.shape.kind
+    layer, role = descriptor.layer, descriptor.role
     label = plan.specs[layer].name
     flags = train and plan.active[layer]
-    sums = descriptor.role == Role.BIAS_SUMS
+    sums = role == Role.BIAS_SUMS
     at = scratch_addresses(plan, layer) if sums else layer_addresses(plan, layer, train)
     if descriptor.images is not None:
         # The descriptor was tiled for the part alone; where it stands, only addresses say.
         at = _of_part(plan, layer, at, descriptor.images[0])
+    if plan.specs[layer].kind.transposed:
+        at = at.mirrored()
     fields, taps = lower(descriptor.tiled, at, flags, plan.momentum and not sums)
     if sums:
         fields["u.u_copy"] = 0  # the scratch weights are nobody's operand
@@ -265,10 +266,10 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor, waits: _Waits) -> tup
     if not waits.made(dy):
         # Nobody writes the gradient (a layer list has no loss); the flags must be there.
         dy = f"{label}.flags"
-    if kind is Pass.FORWARD:
+    if role == Role.FORWARD:
         waits.put(fields, "x", x, part=descriptor)
         waits.done(Semaphore.CONV, output_symbol(plan, layer), f"{label}.flags", part=descriptor)
-    elif kind is Pass.BACKWARD:
+    elif role == Role.BACKWARD:
         waits.put(fields, "x", dy, part=descriptor)
         waits.done(Semaphore.CONV, target_symbol(plan, layer), part=descriptor)
     else:

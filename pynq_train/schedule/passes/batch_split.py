@@ -17,7 +17,7 @@ from functools import lru_cache
 from pynq_train.hw.boards import Board
 from pynq_train.hw.words import BURST_BEATS, ceil_div
 from pynq_train.schedule.passes.cost import BURST_CYCLES
-from pynq_train.schedule.passes.geometry import backward_shapes, forward_shape
+from pynq_train.schedule.passes.geometry import input_gradient_shapes, output_shapes
 from pynq_train.schedule.passes.tiling import HEAVY_TRAFFIC, best_tile
 from pynq_train.schedule.passes.vector_order import image_parts
 from pynq_train.schedule.specs.layout import MapLayout
@@ -214,6 +214,6 @@ def _cost(spec: LayerSpec, images: int, board: Board, back: bool) -> tuple[int, 
 def _shape_cost(spec: LayerSpec, board: Board, back: bool) -> tuple[int, int]:
     """Return the same; equal layers share the search."""
     shapes = [shape for own in spec.sections()
-              for shape in (backward_shapes(own) if back else (forward_shape(own),))]
+              for shape in (input_gradient_shapes(own) if back else output_shapes(own))]
     costs = [best_tile(shape, board, HEAVY_TRAFFIC)[1] for shape in shapes]
     return sum(cost.cycles for cost in costs), sum(cost.dram for cost in costs)

@@ -189,6 +189,16 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     return tuple(shapes)
 
 
+def output_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
+    """Return what computes a layer's output: one shape, or one per row phase if transposed."""
+    return (backward_shapes(spec.mirrored()) if spec.kind.transposed else (forward_shape(spec),))
+
+
+def input_gradient_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
+    """Return what computes the gradient of a layer's input from that of its output."""
+    return ((forward_shape(spec.mirrored()),) if spec.kind.transposed else backward_shapes(spec))
+
+
 def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = None) -> PassShape:
     """Return the weight gradient of ``count`` m tiles from ``first`` (default: all).
 

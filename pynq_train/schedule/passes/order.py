@@ -18,8 +18,8 @@ from pynq_train.schedule.passes.cost import update_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.geometry import (
     PassShape,
-    backward_shapes,
-    forward_shape,
+    input_gradient_shapes,
+    output_shapes,
     weight_gradient_shape,
 )
 from pynq_train.schedule.passes.gradient_order import (
@@ -57,8 +57,8 @@ def forward_half(specs: tuple[LayerSpec, ...], board: Board, sources: Sequence[t
         some = spec if images is None else spec.part(*images)
         # Nothing hides how the first part begins; the others fill the memory.
         traffic = LIGHT_TRAFFIC if part == 0 else HEAVY_TRAFFIC
-        return [replace(_conv(Role.FORWARD, forward_shape(own), board, traffic, between),
-                        images=images, part=part) for own in some.sections()]
+        return [replace(_conv(Role.FORWARD, shape, board, traffic, between), images=images,
+                        part=part) for own in some.sections() for shape in output_shapes(own)]
 
     return forward_order(specs, sources, split.forward, statistics, passes)
 
@@ -213,7 +213,7 @@ def _backward(spec: LayerSpec, board: Board, traffic: float, parts: int) -> list
     more than one.
     """
     def shapes(some: LayerSpec) -> list[PassShape]:
-        return [shape for own in some.sections() for shape in backward_shapes(own)]
+        return [shape for own in some.sections() for shape in input_gradient_shapes(own)]
 
     if parts == 1 or spec.x.images == 1:
         return [[_conv(Role.BACKWARD, shape, board, traffic) for shape in shapes(spec)]]

@@ -58,7 +58,8 @@ class LayerSpec:
         m: output channels.
         n: input channels that the weights have; of a flattened map those of its padded blocks.
         nb: channel blocks of the weight layout, ``[m/tile][nb][kernel][kernel][tile][4]``.
-        out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise).
+        out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise); of a
+            transposed layer those of its input.
         x: layout of the input.
         y: layout of the output and of its gradient, after pooling.
         activation: behind the layer's sums.
@@ -315,6 +316,13 @@ class LayerSpec:
                     found=products, fix=fix)
 
 
+    def mirrored(self) -> LayerSpec:
+        """Return the windows over the output of a transposed layer, as a layer.
+
+        Their backward pass is its forward pass, their forward pass its backward pass.
+        """
+        return replace(self, x=self.y, y=self.x, backward=True)
+
     def part(self, first: int, count: int) -> LayerSpec:
         """Return the same layer for ``count`` images from image ``first`` on.
 
@@ -450,7 +458,9 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if dense_map:
             x = x.as_maps()
         n = layer.in_shape[0]
-        _, out_rows, out_cols = layer.out_shape_before_pool
+        # Windows of a transposed layer stand on its output, one for each pixel of its input.
+        _, out_rows, out_cols = (layer.in_shape if layer.kind.transposed
+                                 else layer.out_shape_before_pool)
         images = batch
         y = MapLayout.feature(batch, *layer.out_shape)
         if last:

@@ -41,19 +41,20 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
         "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
-        "ConstantPad2d Identity Softmax LogSoftmax"),
+        "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d"),
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
-        "getitem pad permute"),
+        "getitem pad permute interpolate"),
     "torch methods": (torch_nodes.METHODS,
         "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
         "size dim permute softmax log_softmax"),
     "keras layers": (keras_layers.LAYERS,
         "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
-        "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax ZeroPadding2D"),
+        "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax UpSampling2D "
+        "ZeroPadding2D"),
     "keras operations": (keras_layers.OPERATIONS, "Add Relu Relu6"),
 }
 

@@ -40,15 +40,17 @@ def test_what_each_kind_of_layer_does() -> None:
     """The table the other way round: by property."""
     assert {str(kind): kind.opcode for kind in KINDS} == {
         "conv": Opcode.CONV, "dense": Opcode.CONV, "norm": Opcode.VECTOR, "add": Opcode.VECTOR,
-        "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None}
+        "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None,
+        "upsample": Opcode.CONV}
     assert {str(kind): str(kind.backward) for kind in KINDS} == {
         "conv": "backward", "dense": "backward", "norm": "norm", "add": "None", "mean": "spread",
-        "pool": "unpool", "drop": "drop", "concat": "view"}
-    assert of("fully_connected") == {"dense"} and of("convolves") == {"conv"}
+        "pool": "unpool", "drop": "drop", "concat": "view", "upsample": "backward"}
+    assert of("fully_connected") == {"dense"} and of("convolves") == {"conv", "upsample"}
     assert of("normalises") == {"norm"} and of("reduces") == {"mean"}
     assert of("to_vector") == {"dense", "mean"}
     assert of("wordwise") == {"norm", "add", "drop", "concat"}
-    assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat"}
+    assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat", "upsample"}
+    assert of("transposed") == {"upsample"}
     assert of("own_mask") == {"drop"} and of("reads_masked") == {"norm", "add"}
 
 

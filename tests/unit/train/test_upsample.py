@@ -1,0 +1,84 @@
+"""Networks with nearest upsampling: training against float32, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pynq_train as pt
+from pynq_train.errors import UnsupportedModel
+from pynq_train.graph import Add, AvgPool, Conv, Dense, Graph, MaxPool, Relu, Upsample
+from pynq_train.graph.reference import FloatTrainer
+from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import Pass
+from pynq_train.layers import fuse, init_params, kinds
+from pynq_train.run.masters import Masters
+from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.plan import make_plan
+
+GRAPH = Graph.build((2, 6, 8), [
+    Conv(10, 3, 1, 1, name="a"), Relu(name="r"), AvgPool(2, 2, 0), Conv(10, 3, 1, 1, groups=10),
+    Relu(), Conv(10, 1), Upsample(2, "up"), Add("sum", ("r", "up")), Relu("s"), Dense(3)])
+
+
+def data(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose brightest third of columns is the label."""
+    y = rng.integers(0, 3, count)
+    x = rng.normal(size=(count, *GRAPH.input_shape)) * 0.2
+    for image, label in zip(x, y):
+        image[:, :, 2 * label:2 * label + 3] += 1
+    return x.astype(np.float32), y
+
+
+def test_steps_follow_float32(rng: np.random.Generator) -> None:
+    x, y = data(rng, 96)
+    learner = pt.Learner(GRAPH, optimizer=pt.SGD(lr=0.05), batch=8)
+    learner.calibrate(x[:16])
+    history = learner.fit(x, y, progress=False)
+    twin = pt.fit_float(GRAPH, x, y, optimizer=pt.SGD(lr=0.05), batch=8)
+    np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=0.02)
+    assert history.batch_losses[-1] < 0.7 * history.batch_losses[0]
+    np.testing.assert_allclose(learner.logits(x[:8]),
+                               FloatTrainer(GRAPH, learner.params).logits(x[:8]), atol=0.02)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_copies_are_exact(factor: int, rng: np.random.Generator) -> None:
+    """The mean of all copies is the mean of what was copied, whatever the factor is."""
+    def logits(ops: list[pt.graph.Op]) -> np.ndarray:
+        graph = Graph.build((2, 3, 5), [Conv(6, 1, name="a"), *ops, pt.GlobalAvgPool(),
+                                        Dense(3, name="out")])
+        params = init_params(Graph.build((2, 3, 5), [Conv(6, 1, name="a"), pt.GlobalAvgPool(),
+                                                     Dense(3, name="out")]), 0)
+        with pt.Learner(pt.Model(graph, params), batch=2) as learner:
+            return learner.logits(x)
+
+    x = rng.normal(size=(4, 2, 3, 5)).astype(np.float32)
+    plain, copied = logits([]), logits([Upsample(factor)])
+    np.testing.assert_allclose(copied, plain, atol=2e-3)
+    assert np.abs(plain).max() > 0.05
+
+
+def test_what_runs_it() -> None:
+    """The array runs it as windows over its output, one descriptor for each row of a window."""
+    layers = fuse(GRAPH)
+    up = next(layer for layer in layers if layer.name == "up")
+    assert (up.kind, up.kernel, up.stride, up.groups) == (kinds.UPSAMPLE, 2, 2, 10)
+    assert not up.has_parameters and up.macs_per_image == 10 * 6 * 8
+    assert (Masters.averaging(up).weight == 1 << 28).all()
+    plan = make_plan(layers, 2, BOARDS["pynq-z2"])
+    at = layers.index(up)
+    ran = [(one.role, one.tiled.shape.kind, one.tiled.shape.phase) for one in plan.train
+           if one.layer == at and one.tiled is not None and one.images in (None, (0, 1))]
+    assert ran == [(Role.FORWARD, Pass.BACKWARD, 0), (Role.FORWARD, Pass.BACKWARD, 1),
+                   (Role.BACKWARD, Pass.FORWARD, 0)]
+    assert "up.w16" in plan.memory and "up.wv" not in plan.memory
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="expected a factor of 2 to 4, found 5; use several"):
+        fuse(Graph.build((2, 4, 4), [Conv(4, 1), Upsample(5), Dense(3)]))
+    with pytest.raises(UnsupportedModel, match=r"follows pool1.*in front of the pooling"):
+        fuse(Graph.build((2, 4, 4), [Conv(4, 1), Upsample(2), MaxPool(3, 2), Relu(), Dense(3)]))
+    with pytest.raises(pt.BadInput, match="factor"):
+        Graph.build((2, 4, 4), [Upsample(1), Dense(3)])
