@@ -7,7 +7,7 @@ way than it was meant gives a wrong answer without a word.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,10 @@ PIXEL_RANGES = (UINT8_RANGE, BYTE_RANGE)
 """Ranges of pixels; one that a training has measured is taken for the one that holds it."""
 PIL_MODES = ("1", "L", "RGB", "RGBA", "I", "I;16", "F")
 """Modes of Pillow's pictures whose arrays hold colours as they are seen."""
+_OWN_MEANING = frozenset(("uint8", "bool"))
+"""Types whose values mean something else where NumPy makes one array of them and others."""
+_TYPE_OF_MODE = {"1": "bool", "L": "uint8", "RGB": "uint8", "RGBA": "uint8"}
+_OTHER = "numbers of another type"
 REFUSED_TIMES = 16.0
 """Values this many half ranges away from the middle of the range are refused."""
 WARNED_TIMES = 3.0
@@ -64,17 +68,40 @@ def as_array(what: str, values: Any) -> Array:
 
 def _check_meaning(what: str, values: Any) -> None:
     """Check that values lose nothing where they become an array; see :func:`as_array`."""
-    if np.ma.is_masked(values):
+    parts = list(_parts(values))
+    if any(map(np.ma.is_masked, parts)):
         raise BadInput(what, expected="an array without masked values", found="a masked array",
                        fix="say what stands there: images.filled(0)")
-    if isinstance(values, (str, bytes, os.PathLike)) or hasattr(values, "__next__"):
-        raise BadInput(what, expected="an array of numbers", found=type(values).__name__,
-                       fix="read or collect the images first: numpy.stack(list(images))")
-    for one in values if isinstance(values, (list, tuple)) else (values,):
+    for one in parts:
         mode = getattr(one, "mode", None)
         if hasattr(one, "getbands") and mode not in PIL_MODES:
             raise BadInput(what, expected=f"pictures of mode {', '.join(PIL_MODES)}",
                            found=f"mode {mode!r}", fix="convert them: picture.convert('RGB')")
+    kinds = sorted({_kind(part) for part in parts} - {""})
+    if len(kinds) > 1 and not _OWN_MEANING.isdisjoint(kinds):
+        raise BadInput(what, expected="parts of one type, whose values mean the same",
+                       found=" and ".join(kinds), fix="convert all of them to one of these")
+    if isinstance(values, (str, bytes, os.PathLike)) or hasattr(values, "__next__"):
+        raise BadInput(what, expected="an array of numbers", found=type(values).__name__,
+                       fix="read or collect the images first: numpy.stack(list(images))")
+
+
+def _parts(values: Any) -> Iterator[Any]:
+    """Yield values, or what lists in lists hold of them; plain numbers are left out."""
+    if not isinstance(values, (list, tuple)):
+        yield values
+    elif values and not isinstance(values[0], (int, float)):
+        for one in values:
+            yield from _parts(one)
+
+
+def _kind(part: Any) -> str:
+    """Return the type of a part of images, as far as it says how values are meant; empty for none.
+    """
+    if hasattr(part, "getbands"):
+        return _TYPE_OF_MODE.get(part.mode, _OTHER)
+    name = str(getattr(part, "dtype", "")).rpartition(".")[2]  # torch.uint8 is uint8
+    return name if name in _OWN_MEANING or not name else _OTHER
 
 
 def images_together(nbytes: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
+from pynq_train.exchange.shared_tensors import BIAS, WEIGHT, SharedTensors
 from pynq_train.exchange.values import (
     BATCH,
     NO_PADS,
@@ -56,7 +57,7 @@ _ANY_LAYOUT = (Activate, Dropout, Add)
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
                Add)
 """Operations without values below zero where none of their inputs has any."""
-_PARTS = ("weight", "bias")
+_PARTS = (WEIGHT, BIAS)
 
 
 def flattens_input(graph: Graph) -> bool:
@@ -82,7 +83,7 @@ class Draft:
         self._ops: list[Op] = []
         self._params: dict[str, LayerParams] = {}
         self._frozen: set[str] = set()
-        self._owners: dict[Any, list[str]] = {}
+        self._tensors = SharedTensors()
         self._refused: list[str] = []
         self._taken = {INPUT}
         self._input_read = False
@@ -129,13 +130,17 @@ class Draft:
             self._params[named.name] = params
             self._frozen |= {f"{named.name}.{part}" for part in frozen}
             if owner is not None:
-                self._owners.setdefault(owner, []).append(named.name)
+                self.note_owner(named.name, WEIGHT, owner)
         low = op.activation.low if isinstance(op, Activate) else None
         positive = (low is not None and low >= 0) or (
             isinstance(op, _KEEPS_SIGN) and all(source.positive for source in sources))
         kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape)
         return Value(named.name, shape, pads, all(source.flat for source in sources),
                      *kept.layout, positive)
+
+    def note_owner(self, name: str, part: str, owner: Any) -> None:
+        """Note whose tensor the part (``weight``, ``bias``) of operation ``name`` is; see add."""
+        self._tensors.note(name, part, owner)
 
     def _check_layout(self, op: Op, sources: Sequence[Value]) -> None:
         """Check that all sources have the order of axes that ``op`` wants.
@@ -201,6 +206,11 @@ class Draft:
             raise UnsupportedModel(f"network {self.name!r}", expected="one output, yielded by the "
                                    "last operation", found=output.name if output else "none",
                                    fix="end with a layer that yields the logits")
+        if output.counts_otherwise:
+            raise UnsupportedModel(
+                f"network {self.name!r}", expected="outputs that are counted channel by channel",
+                found=f"{text_of((BATCH, *output.dims))}, whose channels are counted fastest",
+                fix="end with a mean over rows and columns, or a dense layer")
         ordered = [replace(op, inputs=()) if op.inputs == (before,) else op
                    for op, before in zip(ops, [INPUT] + [op.name for op in ops])]
         graph = Graph.build(self.input.shape, ordered, self.name)
@@ -235,7 +245,7 @@ class Draft:
         """Return the layers that read the images, if these have weights of their own, all of them.
         """
         readers = [op for op in self._ops if INPUT in op.inputs and op.name in needed]
-        shared = {name for names in self._owners.values() if len(names) > 1 for name in names}
+        shared = self._tensors.sharing_weights
         alone = all(isinstance(op, (Conv, Dense)) and op.name not in shared for op in readers)
         return [op.name for op in readers] if alone else []
 
@@ -244,13 +254,8 @@ class Draft:
         parts = {f"{name}.{part}" for name, own in params.items() for part in _PARTS
                  if getattr(own, part) is not None}
         frozen = self._frozen & parts
-        for names in self._owners.values():
-            shared = [name for name in names if name in params]
-            if len(shared) > 1 and not all(f"{name}.weight" in frozen for name in shared):
-                warnings.warn(
-                    f"network {self.name!r}: {', '.join(shared)} share one tensor of weights; here "
-                    "each has a copy of its own, and training moves them apart: freeze them "
-                    "(trainable=) or give each use a layer of its own", ModelWarning, stacklevel=4)
+        for sentence in self._tensors.moved_apart(params, frozen):
+            warnings.warn(f"network {self.name!r}: {sentence}", ModelWarning, stacklevel=4)
         if frozen == parts:
             if parts:
                 warnings.warn(f"network {self.name!r}: no parameter learns in the original; here "
@@ -318,6 +323,8 @@ class Draft:
                           f"mean and variance for {channels} channels", "give one per channel")
         if arrays[3].min() < 0:
             raise Refused(f"has a variance of {arrays[3].min():g}", "use its running variance")
+        if arrays[3].min() + op.eps <= 0:
+            raise Refused("divides by a deviation of 0", "give it an eps above 0")
         arrays = [channels_first(array, source, axis=0) for array in arrays]
         out = self.add(op, replace(source, map_shape=None), label=label, owner=owner,
                        params=LayerParams(*arrays), frozen=frozen)
@@ -392,8 +399,18 @@ class Draft:
         self.input = replace(self.input, scaled=source.scaled + 1)
         return replace(source, scaled=source.scaled + 1)
 
-    def global_mean(self, source: Value, label: str) -> Value:
-        """Append global average pooling; of a vector, such as another mean, it changes nothing."""
+    def global_mean(self, source: Value, label: str, *, last: bool = False) -> Value:
+        """Append global average pooling; of a vector, such as another mean, it changes nothing.
+
+        ``last``: it goes over the rows and columns of a map with channels last, if it is one.
+
+        Raises:
+            Refused: it goes over the last axes of a map whose channels are last.
+        """
+        if source.last and not last:
+            raise Refused(f"takes the mean over the last axes of {text_of((BATCH, *source.dims))}, "
+                          "which are not its rows and columns",
+                          "transpose it to channels first before")
         if source.shape[1:] == (1, 1) and not any(source.pads) and self._vector(source.name):
             return source
         plain = replace(source, last=False, joined=False)

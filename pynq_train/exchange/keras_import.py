@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -64,7 +64,10 @@ def from_keras(model: Any, *,
     for key, call in enumerate(calls, 1):
         values[key] = _value(call, [values.get(source) for source in call.sources], draft,
                              key not in read)
-    return draft.finish(values.get(output)).with_images(
+    made = values.get(output)
+    if made is not None and not made.flat:
+        made = replace(made, last=True)  # maps are channels first here, and last in Keras
+    return draft.finish(made).with_images(
         input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
 
 

@@ -23,6 +23,9 @@ from pynq_train.exchange.values import without_softmax
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
 from pynq_train.graph.params import FloatArray
 
+_PACKAGES = ("keras", "tf_keras", "tensorflow", "torch", "jax")
+"""Whose functions are what they are called."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -49,7 +52,16 @@ class Layer:
         return [] if getattr(self.keras, "trainable", True) else ["weight", "bias"]
 
     def weights(self) -> list[FloatArray]:
-        """All arrays of the layer, as float32."""
+        """All arrays of the layer, as float32.
+
+        Raises:
+            Refused: they are not what the layer computes with.
+        """
+        if getattr(self.keras, "lora_enabled", False):
+            raise Refused("has LoRA weights beside its own", "save the model and load it again, "
+                          "which adds them up")
+        if getattr(self.keras, "quantization_mode", None):
+            raise Refused("has quantised weights", "use the float model")
         return [np.asarray(array, np.float32) for array in self.keras.get_weights()]
 
     def activated(self, value: Value) -> Value:
@@ -64,7 +76,13 @@ def _numbers(owner: Any) -> Numbers:
 
 def _activate(layer: Layer, value: Value, label: str) -> Value:
     function = getattr(layer.keras, "activation", None)
-    name = getattr(function, "__name__", "linear" if function is None else type(function).__name__)
+    if function is None:
+        return value
+    name = getattr(function, "__name__", type(function).__name__)
+    if name in KERAS_LAYERS and is_of_framework(type(function)):
+        return layer.draft.add(KERAS_LAYERS[name](_numbers(function)), value, label=label)
+    if not is_of_framework(function):
+        raise Refused(f"has an activation {name!r} that is not Keras's", KERAS_REMEDY)
     if name == "linear":
         return value
     if name in KERAS_FUNCTIONS:
@@ -74,6 +92,12 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
     if name == "sigmoid" and layer.ends:
         raise ended_by_sigmoid(value.shape[0])
     raise Refused(f"has activation {name!r}", KERAS_REMEDY)
+
+
+def is_of_framework(function: Any) -> bool:
+    """Return whether a function or class is Keras's or its backend's: others mean anything."""
+    module = getattr(function, "__module__", None) or ""
+    return module.partition(".")[0] in _PACKAGES
 
 
 def _check_format(layer: Layer) -> None:
@@ -92,6 +116,7 @@ def _depthwise(layer: Layer) -> Value:
 
 
 def _separable(layer: Layer) -> Value:
+    _check_format(layer)
     first, second, *bias = layer.weights()
     k = layer.keras
     between = layer.draft.conv(
@@ -207,6 +232,11 @@ def _normalization(layer: Layer) -> Value:
     if getattr(k, "invert", False) or layer.value.flat:
         raise Refused("normalises features one by one, or back",
                       "prepare them before the network")
+    axis = getattr(k, "axis", None)
+    axes = axis if isinstance(axis, (list, tuple)) else () if axis is None else (axis,)
+    count = len(layer.value.dims)
+    if any(one % (count + 1) != count for one in axes):
+        raise Refused(f"normalises along axes {tuple(axes)}", "normalise channels, axis=-1")
     deviation = np.sqrt(np.asarray(k.variance, np.float64))
     times = 1 / np.maximum(deviation, 1e-7)  # Keras's epsilon
     return layer.draft.normalise(layer.value, _by_channels(times),
@@ -240,7 +270,7 @@ def _dropout(layer: Layer) -> Value:
     rate = float(layer.keras.rate)
     if rate == 0:
         return layer.value
-    if type(layer.keras).__name__ != "Dropout":
+    if type(layer.keras).__name__ != "Dropout" or layer.keras.noise_shape is not None:
         raise Refused("is no plain dropout", "use Dropout")
     return layer.draft.add(Dropout(rate), layer.value, label=layer.label)
 

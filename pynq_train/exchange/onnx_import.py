@@ -89,6 +89,10 @@ def from_proto(proto: Any, name: str) -> Model:
             raise BadInput(f"model file of network {name!r}: tensor {entry.name!r} is damaged",
                            expected=f"values of shape {tuple(entry.dims)}",
                            found=str(error).splitlines()[0][:200], fix="export it again") from None
+    if graph.sparse_initializer:
+        raise UnsupportedModel(f"network {name!r}", expected="weights as dense tensors",
+                               found=f"{len(graph.sparse_initializer)} sparse ones",
+                               fix="store them as dense tensors")
     inputs = [entry for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise UnsupportedModel(f"network {name!r}", expected="one input and one output",
@@ -98,9 +102,12 @@ def from_proto(proto: Any, name: str) -> Model:
     draft = Draft(shape, name, flat=flat, images=images)
     values: dict[str, Value | None] = {inputs[0].name: draft.input}
     readers = Counter(text for node in graph.node for text in node.input)
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in _DOMAINS),
+                default=1)
     shapes: dict[str, tuple[int, ...]] | None = None
     for at, proto_node in enumerate(graph.node):
-        node = Node(proto_node, draft, values, constants, helper, readers)
+        node = Node(proto_node, draft, values, constants, helper, readers, opset,
+                    graph.output[0].name)
         refusal: Refused | None = None
         try:
             made = _made(node, proto.opset_import, constants)

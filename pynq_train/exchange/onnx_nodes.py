@@ -22,14 +22,16 @@ class Node:
     """A node with its attributes, known inputs and constants."""
 
     def __init__(self, proto: Any, draft: Draft, values: dict[str, Value | None],
-                 constants: dict[str, Array], helper: Any, readers: Mapping[str, int]) -> None:
+                 constants: dict[str, Array], helper: Any, readers: Mapping[str, int],
+                 opset: int = 13, result: str = "") -> None:
         self.kind: str = proto.op_type
         self.name: str = proto.name or (proto.output[0] if proto.output else "")
         self.output: str = proto.output[0] if proto.output else ""
         self.proto = proto
+        self.opset = opset
         self.draft = draft
         self.ends = not any(readers.get(name) for name in proto.output)
-        self._readers = readers
+        self._readers, self._result = readers, result
         self._inputs = list(proto.input)
         self._values, self._constants = values, constants
         self._attributes = {entry.name: entry for entry in proto.attribute}
@@ -85,8 +87,9 @@ class Node:
         return axes
 
     def alone(self, index: int) -> bool:
-        """Whether nothing else reads an input."""
-        return self._readers.get(self._inputs[index], 0) == 1
+        """Whether nothing else reads an input, and it is not the network's output."""
+        name = self._inputs[index]
+        return name != self._result and self._readers.get(name, 0) == 1
 
     def owner(self, index: int) -> str:
         """Name of a constant input: who else names it has the same weights."""
@@ -155,9 +158,11 @@ def _gemm(node: Node) -> Value:
     if (node.attribute("alpha", 1.0), node.attribute("beta", 1.0),
             node.attribute("transA", 0)) != (1.0, 1.0, 0):
         raise Refused("has alpha, beta or transA", "scale the weights themselves")
-    weight = _present(node, 1)
+    weight, added = _present(node, 1), node.constant(2)
+    if added is not None and added.size > 1 and added.shape[-1] != added.size:
+        raise Refused(f"adds an array of shape {added.shape}", "give one number for each unit")
     return node.draft.dense(node.value(), weight if node.attribute("transB", 0) else weight.T,
-                            node.constant(2), label=node.label, owner=node.owner(1))
+                            added, label=node.label, owner=node.owner(1))
 
 
 def _matmul(node: Node) -> Value:
@@ -166,6 +171,9 @@ def _matmul(node: Node) -> Value:
 
 
 def _norm(node: Node) -> Value:
+    if node.attribute("training_mode", 0):
+        raise Refused("is in training mode: it takes mean and deviation of the mini-batch",
+                      "export the model in evaluation mode (model.eval())")
     # ONNX keeps the part momentum of the old statistics, PyTorch and this package take it anew.
     op = BatchNorm(round(1 - node.attribute("momentum", 0.9), 9),
                    node.attribute("epsilon", 1e-5))
@@ -194,7 +202,7 @@ def _mean(node: Node) -> Value:
     pixels = {2: [], 3: [2], 4: [1, 2] if source.last else [2, 3]}[count]
     if not pixels or sorted(axis % count for axis in axes or []) != pixels:
         raise Refused(f"reduces axes {axes}", "reduce rows and columns, axes (2, 3)")
-    out = node.draft.global_mean(source, node.name)
+    out = node.draft.global_mean(source, node.name, last=source.last)
     return out if node.attribute("keepdims", 1) else node.draft.flatten(out, node.name)
 
 
@@ -338,7 +346,9 @@ def _resize(node: Node) -> Value:
 
 
 def _softmax(node: Node) -> Value:
-    return without_softmax(node.value(), node.attribute("axis", None), node.ends, "node")
+    # Before opset 13 it goes over all axes from the one that it names.
+    return without_softmax(node.value(), node.attribute("axis", -1 if node.opset >= 13 else 1),
+                           node.ends, "node")
 
 
 def _constant(node: Node) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
+from pynq_train.exchange.torch_hooks import checked_module
 from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call
 from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.model import Model
@@ -25,7 +27,7 @@ _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, oper
                *(getattr(operator, name) for name in _CHANGES)}
 """What modules do with sizes."""
 _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
-          "Identity", "getitem", "Dropout", "dropout"}
+          "Identity", "getitem", "Dropout", "dropout", "float"}
 """Calls whose result may be their input: what is changed in place in one is changed in both."""
 _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}
 """Place of the argument ``inplace`` in functions."""
@@ -64,6 +66,10 @@ def from_torch(module: Any, example: Any, *,
     module = _unwrapped(torch, module)
     if not isinstance(module, torch.nn.Module):
         raise BadInput("module", expected="a torch.nn.Module", found=type(module).__name__)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedModel("module", expected="a module of Python", found="TorchScript",
+                               fix="give the module that it was made of, or export to ONNX and "
+                                   "use from_onnx")
     sizes = tuple(getattr(example, "shape", ()))
     draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2, images=sizes[0])
     reading = _Reading(torch, fx, draft, _traced(fx, module), example)
@@ -89,6 +95,7 @@ class _Reading:
         self.traced = traced
         self._torch, self._fx, self._draft, self._example = torch, fx, draft, example
         self._modules = dict(traced.named_modules())
+        self._checked: dict[Any, Any] = {}
         self._values: dict[Any, Any] = {}
         self._storage: dict[Any, Any] = {}
         self._stale: set[Any] = set()
@@ -99,11 +106,26 @@ class _Reading:
         output: Any = None
         for node in self.traced.graph.nodes:
             if node.op == "output":
-                first = node.args[0]
-                output = self._values.get(first) if isinstance(first, self._fx.Node) else None
+                output = self._values.get(self._only(node.args[0]))
             else:
                 self._values[node] = self._node(node, others.get(node.name, node))
         return output if isinstance(output, Value) else None
+
+    def _only(self, made: Any) -> Any:
+        """Return the node of what the module returns, be it in a container of one.
+
+        Raises:
+            UnsupportedModel: it returns several values, or none that it computes.
+        """
+        many = list(made.values()) if isinstance(made, dict) else made
+        many = list(many) if isinstance(many, (tuple, list)) else [many]
+        if len(many) != 1 or not isinstance(many[0], self._fx.Node):
+            raise UnsupportedModel(
+                f"network {self._draft.name!r}", expected="one output: the logits",
+                found=repr(many[0]) if len(many) == 1 else
+                f"a {'dict' if isinstance(made, dict) else 'tuple'} of {len(many)}",
+                fix="return the logits alone, for example by a module around this one")
+        return many[0]
 
     def _node(self, node: Any, arguments: Any) -> Any:
         """Return what a node yields: a value, a constant, or None if it was refused."""
@@ -137,17 +159,18 @@ class _Reading:
                 return node.target(*self._given(arguments.args, node))
             if handler is None and kind.lower() == "sigmoid" and ends and known:
                 raise ended_by_sigmoid(self._values[read[0]].shape[0])
-            if getattr(target, "_forward_hooks", None):
-                raise Refused("has a hook, which is not read", "put it into forward()")
+            if target is not None and target not in self._checked:
+                self._checked[target] = checked_module(self._torch, target)
             if handler is None:
                 if kind.startswith("Parametrized"):
                     raise Refused("", _PARAMETRISED)
                 raise Refused("", INSTEAD.get(kind.rstrip("_").lower(), _OTHERWISE))
             if not known:
                 return None  # follows a refused node: its turn comes when that is mended
-            call = Call(self._draft, label, kind, target, self._given(node.args, node),
-                        self._given(arguments.kwargs, node), ends)
+            call = Call(self._draft, label, kind, self._checked.get(target),
+                        self._given(node.args, node), self._given(arguments.kwargs, node), ends)
             made = handler(call)
+            call.check_all_read()
         except (Refused, *MISFITS) as error:
             self._draft.refuse(label, kind, refused_for(error))
             return self._stand_in(node)
@@ -217,9 +240,34 @@ def _symbolic(fx: Any, module: Any) -> Any:
 
     changes = {f"__{name}__": changing(name) for name in _CHANGES}
     proxy = type("InPlaceProxy", (fx.Proxy,), changes)
-    tracer = type("InPlaceTracer", (fx.Tracer,), {"proxy": lambda self, node: proxy(node, self)})()
+
+    class InPlaceTracer(fx.Tracer):
+        """Traces what calling the module does: with its hooks, and arguments at their defaults."""
+
+        def proxy(self, node: Any) -> Any:
+            return proxy(node, self)
+
+        def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
+            return m is not module and bool(super().is_leaf_module(m, module_qualified_name))
+
+        def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None
+                                 ) -> tuple[Any, list[Any]]:
+            first, *others = _arguments(module.forward)
+            given = [self.create_proxy("placeholder", name, (), {}) for name in (first, *others)]
+            return lambda x, *more: module(x, **dict(zip(others, more))), given
+
+    tracer = InPlaceTracer()
     graph = tracer.trace(module)
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
+
+
+def _arguments(function: Any) -> list[str]:
+    """Return the names of the first argument and of all others that have no default."""
+    kinds = inspect.Parameter
+    named = [one for one in inspect.signature(function).parameters.values()
+             if one.kind is not kinds.VAR_KEYWORD]
+    return [one.name for at, one in enumerate(named) if at == 0 or (
+        one.default is kinds.empty and one.kind is not kinds.VAR_POSITIONAL)]
 
 
 def _functional_dropouts(fx: Any, module: Any, traced: Any) -> dict[str, Any]:

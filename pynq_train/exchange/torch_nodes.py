@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from pynq_train.exchange.activations import (
     Reader,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.upsampling import upsample
-from pynq_train.exchange.values import without_softmax
+from pynq_train.exchange.values import text_of, without_softmax
 from pynq_train.exchange.windows import checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
 from pynq_train.graph.shapes import Padding
@@ -35,6 +36,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     ends: bool
+    asked: set[str] = field(default_factory=set)
 
     @property
     def value(self) -> Value:
@@ -46,7 +48,26 @@ class Call:
 
     def option(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument of a function: positional, named, or the default."""
-        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+        return self.args[place] if len(self.args) > place else self.named(name, default)
+
+    def named(self, name: str, default: Any = None) -> Any:
+        """Return an argument that is given by its name (or NumPy's name for it), or the default."""
+        for one in (name, *_ALIASES.get(name, ())):
+            self.asked.add(one)
+            if one in self.kwargs:
+                return self.kwargs[one]
+        return default
+
+    def check_all_read(self) -> None:
+        """Check that what the call says by name has been read.
+
+        Raises:
+            Refused: it has not, and may mean something else.
+        """
+        for name, value in self.kwargs.items():
+            if name not in self.asked | _MEANS_NOTHING and value is not None:
+                raise Refused(f"has the argument {name}={value!r}, which is not read",
+                              "leave it out")
 
     def tensor(self, place: int, name: str) -> Any:
         """Return a constant tensor that is an argument of a function, None if there is none.
@@ -66,6 +87,12 @@ class Call:
         return self.option(place, name, default)
 
 
+_ALIASES = {"dim": ("axis",), "keepdim": ("keepdims",)}
+"""What PyTorch takes for NumPy's sake."""
+_MEANS_NOTHING = frozenset(("input", "inplace", "dtype", "memory_format", "training",
+                            "_stacklevel"))
+"""Arguments that change no value, or are read elsewhere."""
+
 Handler = Callable[[Call], Any]
 
 
@@ -83,6 +110,18 @@ def _array(tensor: Any) -> Any:
                       "weights loaded")
     array = tensor.detach().cpu()
     return (array if array.dtype.itemsize >= 4 else array.float()).numpy()
+
+
+def _owner(tensor: Any) -> Any:
+    """Return what equal tensors, also of several parameters in one memory, have in common."""
+    return tensor.data_ptr(), tensor.numel()
+
+
+def _tied(call: Call, made: Value, bias: Any) -> Value:
+    """Return ``made``, and note whose its biases are."""
+    if bias is not None:
+        call.draft.note_owner(made.name, BIAS, _owner(bias))
+    return made
 
 
 def _frozen(weight: Any, bias: Any) -> list[str]:
@@ -108,10 +147,11 @@ def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dil
               groups: int) -> Value:
     if weight.ndim != 4:
         raise Refused("is not two-dimensional", "use images of rows and columns")
-    return call.draft.conv(call.value, _array(weight), _array(bias), kernel=list(weight.shape[2:]),
+    made = call.draft.conv(call.value, _array(weight), _array(bias), kernel=list(weight.shape[2:]),
                            stride=stride, padding=_pads(0 if padding == "valid" else padding),
-                           dilation=dilation, groups=groups, label=call.label, owner=id(weight),
+                           dilation=dilation, groups=groups, label=call.label, owner=_owner(weight),
                            frozen=_frozen(weight, bias))
+    return _tied(call, made, bias)
 
 
 def _pads(padding: Any) -> Padding | Pads:
@@ -126,8 +166,9 @@ def _linear(call: Call) -> Value:
         call.tensor(1, "weight"), call.tensor(2, "bias"))
     if not call.value.flat:
         raise Refused("reads a map that is not flattened", "put torch.flatten(x, 1) before it")
-    return call.draft.dense(call.value, _array(weight), _array(bias), label=call.label,
-                            owner=id(weight), frozen=_frozen(weight, bias))
+    made = call.draft.dense(call.value, _array(weight), _array(bias), label=call.label,
+                            owner=_owner(weight), frozen=_frozen(weight, bias))
+    return _tied(call, made, bias)
 
 
 def _norm(call: Call) -> Value:
@@ -138,9 +179,11 @@ def _norm(call: Call) -> Value:
     mean, variance = _array(m.running_mean), _array(m.running_var)
     gamma = mean * 0 + 1 if m.weight is None else _array(m.weight)
     beta = mean * 0 if m.bias is None else _array(m.bias)
-    return call.draft.norm(call.value, BatchNorm(float(m.momentum), float(m.eps)), gamma, beta,
-                           mean, variance, label=call.label, owner=id(m),
+    made = call.draft.norm(call.value, BatchNorm(float(m.momentum), float(m.eps)), gamma, beta,
+                           mean, variance, label=call.label,
+                           owner=_owner(m.running_mean if m.weight is None else m.weight),
                            frozen=_frozen(m.weight, m.bias))
+    return _tied(call, made, m.bias)
 
 
 def _activation(read: Reader) -> Handler:
@@ -185,6 +228,9 @@ def _adaptive(call: Call) -> Value:
     size = call.module.output_size if call.module is not None else call.option(1, "output_size")
     rows, cols = (size, size) if size is None or isinstance(size, int) else tuple(size) * (
         3 - len(size))
+    if call.value.last or call.value.joined:
+        raise Refused(f"pools {text_of((BATCH, *call.value.dims))}, whose last axes are not rows "
+                      "and columns", "permute it to channels first before")
     shape = call.value.dims[-2:]
     rows, cols = (shape[0] if rows is None else rows), (shape[1] if cols is None else cols)
     if (rows, cols) == (1, 1):
@@ -206,7 +252,7 @@ def _mean(call: Call) -> Value:
     pixels = {2: [], 3: [2], 4: [1, 2] if value.last else [2, 3]}[count]
     if not pixels or sorted(axis % count for axis in axes) != pixels:
         raise Refused(f"takes the mean over {tuple(axes)}", "take it over rows and columns (2, 3)")
-    out = call.draft.global_mean(value, call.label)
+    out = call.draft.global_mean(value, call.label, last=value.last)
     if not call.option(2, "keepdim", False):
         return call.draft.flatten(out, call.label)
     return out
@@ -257,14 +303,22 @@ def _permute(call: Call) -> Value:
 
 
 def _add(call: Call) -> Value:
-    other = call.option(1, "other")
-    if (isinstance(call.args[0], Value) and call.args[0] == call.draft.input
-            and not isinstance(other, Value) and call.kind == "add" and not call.kwargs):
-        return call.draft.normalise(call.value, plus=_array(other) if hasattr(other, "detach")
-                                    else other)
-    if not isinstance(other, Value) or call.kwargs.get("alpha", 1) != 1:
+    value, other, times = call.args[0], call.option(1, "other"), call.named("alpha", 1)
+    if not isinstance(value, Value) and isinstance(other, Value) and times == 1:
+        value, other = other, value
+    if isinstance(value, Value) and isinstance(other, (int, float)) and other == 0:
+        return value  # sum() of a list begins with it
+    if (isinstance(value, Value) and value == call.draft.input and call.kind == "add"
+            and not isinstance(other, Value)):
+        return call.draft.normalise(value, plus=_constant(other) * times)
+    if not isinstance(value, Value) or not isinstance(other, Value) or times != 1:
         raise Refused("adds something else than two maps", "use the bias of the layer before it")
-    return call.draft.add(Add(), call.value, other, label=call.label)
+    return call.draft.add(Add(), value, other, label=call.label)
+
+
+def _constant(value: Any) -> Any:
+    """Return a number or a tensor as an array of float64."""
+    return np.asarray(_array(value) if hasattr(value, "detach") else value, np.float64)
 
 
 def _scaled(call: Call) -> Value:
@@ -273,10 +327,9 @@ def _scaled(call: Call) -> Value:
         value, other = other, value
     if not isinstance(value, Value) or isinstance(other, Value):
         raise Refused("", INSTEAD[call.kind])
-    number = np.asarray(other.detach().cpu().numpy() if hasattr(other, "detach") else other,
-                        np.float64)
+    number = _constant(other)
     if call.kind == "sub":
-        return call.draft.normalise(value, plus=-number)
+        return call.draft.normalise(value, plus=-number * call.named("alpha", 1))
     if call.kind != "mul" and not number.all():
         raise Refused("divides by 0", "divide by deviations above 0")
     return call.draft.normalise(value, times=number if call.kind == "mul" else 1 / number)
@@ -315,6 +368,10 @@ def _shape(call: Call) -> Any:
     sizes = (BATCH, *call.value.dims)
     axis = call.option(1, "dim")
     return sizes if axis is None else sizes[axis]
+
+
+def _numel(call: Call) -> int:
+    return math.prod((BATCH, *call.value.dims))
 
 
 def _dim(call: Call) -> int:
@@ -409,7 +466,8 @@ METHODS: dict[str, Handler] = {
     **dict.fromkeys(("sub", "mul", "div"), _scaled),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
     "mean": _mean, "squeeze": _squeeze, "unsqueeze": _unsqueeze, "contiguous": _same,
-    "size": _shape, "dim": _dim, "permute": _permute,
+    "size": _shape, "dim": _dim, **dict.fromkeys(("numel", "nelement"), _numel),
+    "float": _same, "permute": _permute,
     "softmax": _softmax, "log_softmax": _softmax,
 }
 """Methods of tensors that have a counterpart."""

@@ -58,6 +58,12 @@ class Value:
         return (rows, cols, channels) if self.last else (channels, rows, cols)
 
     @property
+    def counts_otherwise(self) -> bool:
+        """Whether the foreign network counts its elements in another order: channels fastest."""
+        channels, rows, cols = self.shape
+        return self.map_shape is not None or (self.last and channels > 1 and rows * cols > 1)
+
+    @property
     def seen_as(self) -> tuple[bool, Shape | None, bool, bool]:
         """How the foreign network sees the elements: fields flat to joined."""
         return self.flat, self.map_shape, self.last, self.joined

@@ -6,9 +6,11 @@ It belongs to the model as the weights do: it is imported, saved, shown and expo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from pynq_train.errors import BadInput
 
@@ -18,6 +20,7 @@ BYTE_RANGE = (0.0, 255.0)
 CHANNELS_FIRST, CHANNELS_LAST = LAYOUTS = ("channels first", "channels last")
 """Order of the axes of images."""
 _MOST_GAIN = 2.0**20
+_FLOAT32 = np.finfo(np.float32)
 _LEAST_BYTE_STD = 16.0
 """A network that divides its images by this or more was not made for images of 0..1."""
 
@@ -95,8 +98,10 @@ class ImageFormat:
         span = None
         if input_range is not None:
             values = _numbers("input_range", input_range)
-            if len(values) != 2 or values[0] >= values[1]:
-                raise BadInput("input_range", expected="two numbers, the lower one first",
+            width = float(np.float32(values[-1])) - float(np.float32(values[0]))
+            if len(values) != 2 or not 0 < width <= _FLOAT32.max:
+                raise BadInput("input_range", expected="two numbers, the lower one first, that "
+                               "differ in float32",
                                found=_shown(input_range), fix="for pixels: input_range=(0, 255)")
             span = (values[0], values[1])
         if mean is None and std is None:
@@ -105,6 +110,9 @@ class ImageFormat:
                        _each("std", 1.0 if std is None else std, channels))
         if min(stds) <= 0:
             raise BadInput("std", expected="numbers above 0", found=_shown(std))
+        if min(stds) < _FLOAT32.tiny:
+            raise BadInput("std", expected=f"numbers of at least {_FLOAT32.tiny:.3g} (float32)",
+                           found=_shown(std))
         return cls(span, Normalisation(means, stds), layout=layout)
 
     def with_given(self, channels: int, input_range: Sequence[float] | None,
@@ -214,17 +222,22 @@ def _each(what: str, value: float | Sequence[float], channels: int) -> tuple[flo
 
 
 def _numbers(what: str, value: Any) -> tuple[float, ...]:
-    """Return a number, or a sequence of them, as floats.
+    """Return a number, or a sequence of them (an array with one axis of values), as floats.
 
     Raises:
-        BadInput: there are others, or one is not finite.
+        BadInput: there are others, or they have no order, or one is not finite in float32.
     """
+    if isinstance(value, np.ndarray) and value.size == max(value.shape, default=1):
+        value = value.ravel()  # (channels, 1, 1), as it is saved for broadcasting
     try:
+        if isinstance(value, (Set, Mapping)) or np.ma.is_masked(value):
+            raise TypeError
         single = isinstance(value, str) or not hasattr(value, "__len__") or (
             getattr(value, "ndim", 1) == 0)
         many = [value] if single else list(value)
-        values = tuple(float(one) for one in many if not isinstance(one, (str, bytes, bool)))
-        good = len(values) == len(many) and all(math.isfinite(one) for one in values)
+        values = tuple(float(one) for one in many
+                       if not isinstance(one, (str, bytes, bool, np.bool_)))
+        good = len(values) == len(many) and all(abs(one) <= _FLOAT32.max for one in values)
     except (TypeError, ValueError, OverflowError):
         good, values = False, ()
     if not good or not values:

@@ -14,6 +14,7 @@ from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import BatchNorm, Conv, Dense
 
 FloatArray = npt.NDArray[np.float32]
+_LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True)
 class LayerParams:
@@ -92,12 +93,18 @@ def check_arrays(specs: Sequence[ParamSpec], params: Mapping[str, LayerParams]) 
                                found="none" if array is None else "one")
             if shape is None:
                 continue
+            what = f"{spec.name}: {label}"
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+                raise BadInput(what, expected="an array of real numbers",
+                               found=getattr(array, "dtype", type(array).__name__),
+                               fix="convert it with numpy.asarray(..., numpy.float32)")
+            if np.ma.is_masked(array):
+                raise BadInput(what, expected="an array without masked values",
+                               found="a masked array", fix="say what stands there: array.filled(0)")
             if array.shape != shape:
-                raise BadInput(f"{spec.name}: {label}", expected=f"shape {shape}",
-                               found=array.shape)
-            if not np.isfinite(array).all():
-                raise BadInput(f"{spec.name}: {label}", expected="finite numbers",
-                               found="NaN or infinity")
+                raise BadInput(what, expected=f"shape {shape}", found=array.shape)
+            if not (np.abs(array) <= _LARGEST).all():  # NaN compares false
+                raise BadInput(what, expected="finite numbers", found="NaN or infinity")
         if given.variance is not None and given.variance.min() < 0:
             raise BadInput(f"{spec.name}: variance", expected="0 or more",
                            found=float(given.variance.min()))

@@ -53,6 +53,10 @@ def check_vector(label: str, f: Fields) -> None:
     for name, needed in (("v_spread", "v_b"), ("v_mask_b", "v_b"), ("v_reduce", "v_write"),
                          ("v_flags", "v_write")):
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
+    for name in ("reduce", "spread"):
+        # The words of its planes are the images: their mean is none of an image's pixels.
+        require(not (f["gv.dense"] and f[f"gv.{name}"]), f"gv.{name}", "a map whose words are "
+                "pixels of an image", "a dense map, whose words are images")
     activations.check_vector(f, require)
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.errors import BadInput, OutlierWarning, warn_once
+from pynq_train.errors import BadInput, DataWarning, OutlierWarning, warn_once
 from pynq_train.graph import Shape
 from pynq_train.graph.image_format import UINT8_RANGE, ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
@@ -76,8 +76,9 @@ class ImageSource:
         for part in self._extremes():
             values = values_of(part, form)
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-            seen = to_network(values, form, input_shape[0])
-            largest = max(largest, float(np.abs(seen).max()))
+            with np.errstate(over="ignore", invalid="ignore"):  # is refused
+                seen = to_network(values, form, input_shape[0])
+            largest = max(largest, _largest(seen))
         self.value_range, self.largest = (low, high), largest
         check_range(low, high, form, array.dtype, set() if warned is None else warned)
 
@@ -221,8 +222,35 @@ class _SourceBatch:
         return table.range_k(self._source.pixels(self._index))
 
 
+def _largest(seen: FloatArray) -> float:
+    """Return the largest magnitude of what the network sees of images.
+
+    Raises:
+        BadInput: it is no finite number.
+    """
+    found = float(np.abs(seen).max())
+    if not math.isfinite(found):
+        raise BadInput("images", expected="finite float32 numbers behind mean and deviation",
+                       found="NaN or infinity", fix="say a larger std=, or a smaller range or mean")
+    return found
+
+
+def check_equal(source: ImageSource, warned: set[str]) -> None:
+    """Warn where all of some training images are equal: nothing can be learnt from them.
+
+    Args:
+        source: the images.
+        warned: kinds of warnings given so far.
+    """
+    first = source.take(slice(0, 1))
+    if len(source) > 1 and all((part == first).all() for part in source.chunks()):
+        warn_once(DataWarning, f"images: expected images that differ, found {len(source)} equal "
+                  "ones: nothing can be learnt from them; look at some, and at what made them",
+                  warned, "equal")
+
+
 def check_outliers(source: ImageSource, warned: set[str]) -> None:
-    """Warn where a few values of training images leave hardly any bits for the others.
+    """Warn of training images that are all equal, and where a few values leave others few bits.
 
     All images have one exponent, which follows the largest value.
 
@@ -230,6 +258,7 @@ def check_outliers(source: ImageSource, warned: set[str]) -> None:
         source: the images.
         warned: kinds of warnings given so far.
     """
+    check_equal(source, warned)
     if source.dtype == np.uint8 or LARGE in warned:
         return
     index = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64))

@@ -178,9 +178,38 @@ def test_mean_and_deviation() -> None:
                           ({"mean": "a"}, "mean: expected finite numbers"),
                           ({"std": [1, 1, np.nan]}, "std: expected finite numbers"),
                           ({"input_range": (1, 1)}, "input_range: expected two numbers, the lower"),
+                          ({"input_range": (1, 1 + 1e-12)}, "that differ in float32"),
+                          ({"input_range": (0, 1e-46)}, "that differ in float32"),
+                          ({"input_range": (-3e38, 3e38)}, "that differ in float32"),
+                          ({"input_range": (0, 1e39)}, "input_range: expected finite numbers"),
+                          ({"mean": 1e39}, "mean: expected finite numbers"),
+                          ({"mean": {0.1, 0.2, 0.3}}, "mean: expected finite numbers"),
+                          ({"mean": {0: 1, 1: 2, 2: 3}}, "mean: expected finite numbers"),
+                          ({"mean": np.bool_(True)}, "mean: expected finite numbers"),
+                          ({"mean": np.ma.masked_less(np.ones(3), 2)}, "mean: expected finite"),
+                          ({"mean": np.ones((3, 3, 1))}, "mean: expected finite numbers"),
+                          ({"std": 1e-40}, r"std: expected numbers of at least 1\.18e-38"),
                           ({"input_range": 255}, "input_range: expected two numbers")):
         with pytest.raises(BadInput, match=text):
             prepare_images(x, COLOUR, **options)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1, 1), (1, 3, 1, 1), (1, 3)])
+def test_mean_and_deviation_as_they_are_saved(shape: tuple[int, ...]) -> None:
+    x, mean, std = pixels(2, 5, 4), np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.25, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = prepare_images(x, COLOUR, mean=mean.reshape(shape), std=std.reshape(shape))
+    np.testing.assert_array_equal(found, prepare_images(x, COLOUR, mean=[0.1, 0.2, 0.3],
+                                                        std=[0.5, 0.25, 1.0]))
+
+
+def test_values_that_overflow_behind_mean_and_deviation_are_refused(net: pt.Graph) -> None:
+    learner = pt.Learner(net, batch=8, input_range=(0, 255), std=1e-37)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(BadInput, match="expected finite float32 numbers behind mean and devia"):
+            learner.predict(np.full((2, 1, 6, 6), 255, np.uint8))
 
 
 def test_the_borders_of_what_is_warned_of_and_refused() -> None:
@@ -225,11 +254,21 @@ def test_what_an_array_would_not_hold_is_refused(net: pt.Graph) -> None:
             ((one for one in good), "found generator"),
             (iter([good]), "found list_iterator"), (7.0, "expected an array, found float"),
             (Picture("P"), r"expected pictures of mode 1, L, RGB, .*found mode 'P'; convert them"),
-            ([Picture("L"), Picture("CMYK")], "found mode 'CMYK'"), (object(), "found object")):
+            ([Picture("L"), Picture("CMYK")], "found mode 'CMYK'"), (object(), "found object"),
+            ([good[0], masked[0]], "without masked values"),
+            ([[good[0, 0]], (masked[0, 0],)], "without masked values"),
+            ([good[0], np.zeros((1, 6, 6), np.uint8)], "parts of one type, whose values mean the "
+             "same, found numbers of another type and uint8; convert all of them to one"),
+            ([np.zeros((1, 6, 6), bool), np.zeros((1, 6, 6), np.uint8)], "found bool and uint8"),
+            ([Picture("1"), Picture("L")], "found bool and uint8"),
+            ([Picture("F"), np.zeros((5, 4), np.uint8)], "numbers of another type and uint8")):
         with pytest.raises(BadInput, match=text):
             learner.predict(bad)
     assert prepare_images([Picture("L")] * 2, (1, 5, 4)).shape == (2, 1, 5, 4)
     assert len(learner.predict(np.ma.array(good))) == 2  # nothing is masked
+    for alike in ([good[0], good[1].astype(float)], good.tolist(), [np.ma.array(good[0])]):
+        assert len(learner.predict(alike)) == len(alike)
+    assert prepare_images([Picture("L"), pixels(5, 4)], (1, 5, 4)).shape == (2, 1, 5, 4)
 
 
 def test_mean_and_deviation_in_the_units_of_another_range(net: pt.Graph) -> None:

@@ -306,3 +306,32 @@ def test_a_layer_of_the_users_is_none_of_keras() -> None:
     model = keras.Sequential([keras.Input((4,)), own(3, name="twice")])
     with pytest.raises(UnsupportedModel, match=r"twice \(Dense\): replace it by supported layers"):
         pt.from_keras(model)
+
+
+@pytest.mark.parametrize(("rows", "flat", "taken"), [
+    (1, True, True), (1, False, True), (3, True, False), (3, False, False)])
+def test_outputs_are_counted_as_in_keras(rows: int, flat: bool, taken: bool,
+                                         rng: np.random.Generator) -> None:
+    """Keras counts the channels of a map fastest, maps here slowest."""
+    model = randomised(keras.Sequential([
+        keras.Input((3, 3, 2)), layers.Conv2D(4, 3, padding="same" if rows == 3 else "valid"),
+        *([layers.Flatten()] if flat else [])]), rng)
+    if not taken:
+        with pytest.raises(UnsupportedModel, match=r"expected outputs that are counted channel by "
+                                                   r"channel, found .*are counted fastest"):
+            pt.from_keras(model)
+        return
+    x = rng.normal(size=(3, 3, 3, 2)).astype(np.float32)
+    imported = pt.from_keras(model)
+    got = FloatTrainer(imported.graph, imported.params).logits(x.transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(got, np.asarray(model.predict(x, verbose=0)).reshape(3, 4),
+                               rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("top", [None, 6.0])
+def test_an_activation_that_is_a_layer(top: float | None, rng: np.random.Generator) -> None:
+    model = randomised(keras.Sequential([
+        keras.Input((9, 8, 2)), layers.Conv2D(4, 3, activation=layers.ReLU(max_value=top)),
+        layers.Flatten(), layers.Dense(3)]), rng)
+    kinds = {type(op) for op in compare(model, rng, softmax=False).graph.ops}
+    assert (pt.Relu in kinds, pt.Relu6 in kinds) == (top is None, top is not None)

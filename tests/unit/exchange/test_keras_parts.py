@@ -161,3 +161,51 @@ def test_a_layer_behind_a_refused_one_waits_for_its_turn() -> None:
     assert not draft._refused
     found = keras_import._value(call, [MAP], draft, True)
     assert found is not None and found.flat
+
+
+def relu(x: Any) -> Any:
+    """What a user may call so, too."""
+    return 2 * x
+
+
+@pytest.mark.parametrize("name", ["relu", "linear", "softmax"])
+def test_a_function_of_the_user_is_none_of_keras(name: str) -> None:
+    own = SimpleNamespace(__name__=name, __module__="__main__")
+    assert f"has an activation {name!r} that is not Keras's: use relu" in why(
+        module._activation, layer(activation=own))
+    assert "has an activation 'relu' that is not Keras's" in why(
+        module._activation, layer(activation=relu))
+
+
+@pytest.mark.parametrize(("settings", "text"), [
+    ({"lora_enabled": True}, "has LoRA weights beside its own: save the model and load it again"),
+    ({"quantization_mode": "int8"}, "has quantised weights: use the float model")])
+def test_weights_that_are_not_all(settings: dict[str, Any], text: str) -> None:
+    given = layer(get_weights=lambda: [np.ones((3, 3, 4, 4))], groups=1, **settings)
+    assert text in why(module._conv, given)
+    assert text in why(module._separable, given)
+
+
+def test_a_separable_convolution_with_channels_first() -> None:
+    given = layer(data_format="channels_first", get_weights=lambda: [])
+    assert "has channels first" in why(module._separable, given)
+
+
+@pytest.mark.parametrize(("axis", "taken"), [
+    (-1, True), ((3,), True), (None, True), ((), True), (1, False), ((1,), False), ((2, 3), False)])
+def test_axes_of_a_normalisation_of_images(axis: Any, taken: bool) -> None:
+    given = layer(axis=axis, mean=np.zeros(1), variance=np.ones(1))
+    if taken:
+        module._normalization(given)
+    else:
+        assert "normalise channels, axis=-1" in why(module._normalization, given)
+
+
+@pytest.mark.parametrize(("shape", "taken"), [(None, True), ((None, 1, 1, 4), False)])
+def test_a_dropout_of_whole_channels_is_none(shape: Any, taken: bool) -> None:
+    own = type("Dropout", (SimpleNamespace,), {})(name="one", rate=0.5, noise_shape=shape)
+    given = Layer(own, Draft((4, 6, 8), "net", flat=False), [MAP], True)
+    if taken:
+        assert module._dropout(given).name == "one"
+    else:
+        assert "is no plain dropout" in why(module._dropout, given)

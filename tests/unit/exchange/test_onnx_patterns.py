@@ -34,7 +34,7 @@ def node(kind: str, inputs: str, output: str, domain: str = "", **attributes: An
 
 
 def written(folder: Path, nodes: Nodes, arrays: dict[str, Any],
-            shape: tuple[Any, ...] = ("n", 1, 12, 12)) -> Path:
+            shape: tuple[Any, ...] = ("n", 1, 12, 12), opset: int = 13) -> Path:
     """Write a file with input x and output y."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -43,7 +43,7 @@ def written(folder: Path, nodes: Nodes, arrays: dict[str, Any],
         nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", None])],
         [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(model, folder / "m.onnx")
     return folder / "m.onnx"
 

@@ -49,7 +49,7 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "getitem pad permute interpolate"),
     "torch methods": (torch_nodes.METHODS,
         "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
-        "size dim permute softmax log_softmax"),
+        "size dim numel nelement float permute softmax log_softmax"),
     "keras layers": (keras_layers.LAYERS,
         "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "

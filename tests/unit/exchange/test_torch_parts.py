@@ -29,6 +29,12 @@ class Tensor:
         self.is_meta, self.is_quantized = more.get("meta", False), more.get("quantized", False)
         self._complex = more.get("complex", False)
 
+    def data_ptr(self) -> int:
+        return id(self)
+
+    def numel(self) -> int:
+        return int(self.array.size)
+
     def is_complex(self) -> bool:
         return self._complex
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
@@ -15,7 +16,9 @@ from pynq_train.graph import (
     Dense,
     Flatten,
     Graph,
+    LayerParams,
     MaxPool2x2,
+    Model,
     Op,
     Relu,
     Sequential,
@@ -166,3 +169,18 @@ def test_flatten_is_idempotent() -> None:
 
 def test_unsupported_is_bad_input() -> None:
     assert issubclass(UnsupportedModel, BadInput)
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    (lambda a: a.tolist(), "expected an array of real numbers, found list; convert it"),
+    (lambda a: a + 0j, "expected an array of real numbers, found complex"),
+    (lambda a: a.astype(object), "expected an array of real numbers, found object"),
+    (lambda a: np.ma.masked_less(a, np.inf), "without masked values, found a masked array"),
+    (lambda a: a.astype(np.float64) * 0 + 1e39, "expected finite numbers, found NaN or infinity"),
+    (lambda a: a * np.nan, "expected finite numbers")])
+def test_parameters_that_are_no_numbers(change: Any, text: str) -> None:
+    graph = Graph.build((1, 2, 2), [Flatten(name="f"), Dense(2, name="d")], "net")
+    good = np.ones((2, 4), np.float32)
+    Model(graph, {"d": LayerParams(good.astype(np.int8), np.zeros(2))})
+    with pytest.raises(BadInput, match=f"d: weight: .*{text}"):
+        Model(graph, {"d": LayerParams(change(good), np.zeros(2, np.float32))})

@@ -5,6 +5,7 @@ The hardware and golden obeyed such a program together before golden had a geome
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -299,3 +300,17 @@ def test_parts(plans: tuple[Plan, ...], role: Role, twice: bool) -> None:
                                         wrong.board.config))
         assert re.search(r"descriptor \d+ \(|parts of the mini-batch", str(caught.value))
     assert seen
+
+
+@pytest.mark.parametrize("channels", [4, 8])
+def test_the_mean_of_a_vector_is_refused_here_too(channels: int, monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    """With one channel block nothing else in the program showed that images were mixed."""
+    monkeypatch.setattr(importlib.import_module("pynq_train.layers.fuse"), "_check_sums",
+                        lambda layers: None)
+    ops = [Conv(channels, 3, 1, 1, name="c"), GlobalAvgPool("m"), GlobalAvgPool("g"),
+           Dense(4, name="logits")]
+    plan = make_plan(fuse(Graph.build((3, 6, 6), ops, "net")), 4, BOARD)
+    with pytest.raises(IllegalProgram, match=r"gv\.reduce: expected a map whose words are "
+                                             "pixels of an image, found a dense map"):
+        verified(plan)

@@ -73,6 +73,19 @@ def test_numbers_of_a_dense_map_are_refused_for_more_images() -> None:
         check_vector("it", descriptor(2, 4, 6, d_step=4, d_image=0, d_block=-19))
 
 
+@pytest.mark.parametrize("name", ["reduce", "spread"])
+@pytest.mark.parametrize("dense", [0, 1])
+def test_images_have_no_common_mean(name: str, dense: int) -> None:
+    """The words of a dense map are images: one mean for all of them, or one gradient, is wrong."""
+    fields = {**vector(1, 1, 4), f"gv.{name}": 1, "gv.dense": dense}
+    if not dense:
+        check_vector("it", fields)
+        return
+    with pytest.raises(IllegalProgram, match=f"it: gv.{name}: expected a map whose words are "
+                                             "pixels of an image, found a dense map"):
+        check_vector("it", fields)
+
+
 def test_numbers_count_only_in_a_dropout() -> None:
     check_vector("it", vector(3, 2, 20, d_step=7))
 

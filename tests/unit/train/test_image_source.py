@@ -149,6 +149,27 @@ def test_where_the_largest_value_stands(at: int) -> None:
     assert source.place_of_largest == "an image", "the array has changed meanwhile"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("other", "warns"), [(None, True), (0, False), (2500, False)])
+def test_equal_images_are_announced_once(dtype: Any, other: int | None, warns: bool) -> None:
+    x = np.broadcast_to(np.arange(6, dtype=dtype).reshape(1, 2, 3), (2501, 1, 2, 3)).copy()
+    if other is not None:
+        x[other, 0, 1, 1] += 1
+    source, warned = ImageSource(x, (1, 2, 3), ImageFormat()), set[str]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_outliers(source, warned)
+        check_outliers(source, warned)
+    assert [str(one.message)[:62] for one in caught] == warns * [
+        "images: expected images that differ, found 2501 equal ones: no"]
+
+
+def test_one_image_equals_no_other() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_outliers(ImageSource(np.ones((1, 1, 2, 3)), (1, 2, 3), ImageFormat()), set())
+
+
 def test_black_images_have_no_outliers() -> None:
     """None of the usual images says what is usual."""
     x = np.zeros((600, 1, 2, 2), np.float32)
