@@ -116,7 +116,8 @@ class SyncedArena:
         """
         if not self._dirty:
             return
-        spans = _merged(self._dirty, self._witnesses)
+        spans = _merged(self._dirty, self._witnesses) if len(self._dirty) > 1 else [
+            (*self._dirty[0], self._witnesses[0])]
         if not self._ranged:
             # What is invalidated is the whole buffer, so each line that was written is a witness.
             self._flush(0, self._host.size, [(low, high) for low, high, _ in spans])
