@@ -41,6 +41,7 @@ class RateWords:
         self._same_for: tuple[object, ...] = ()
         self._fixed = self._sum = np.zeros(0, np.int64)
         self._sum_with: Ints | None = None
+        self._value, self._product = np.zeros(1, np.int64), np.zeros(count, np.int64)
         self._groups: list[tuple[float, Ints]] = []
         (self._word, self._rate, *_), (word, self._shift, *_) = (
             place_of(Opcode.UPDATE, name) for name in ("lr", "lr_shift"))
@@ -68,16 +69,15 @@ class RateWords:
             self._same_for = key
         if words is not self._sum_with:
             self._sum_with, self._sum = words, words + self._fixed
-        rates = [(pattern, rate << self._rate | shift << self._shift) for factor, pattern in
-                 self._groups for rate, shift in (rate_fields(sgd, fold, factor),)]
-        if not rates:
-            out[:] = self._sum
-            return out
-        (pattern, value), *more = rates
-        np.multiply(pattern, value, out=out)
-        out += self._sum
-        for pattern, value in more:
-            out += pattern * value
+        words = self._sum
+        for factor, pattern in self._groups:
+            rate, shift = rate_fields(sgd, fold, factor)
+            # NumPy takes an array of one number sooner than the number.
+            self._value[0] = rate << self._rate | shift << self._shift
+            np.multiply(pattern, self._value, out=self._product)
+            words = np.add(words, self._product, out=out)
+        if words is not out:  # nothing learns
+            out[:] = words
         return out
 
     def _prepare(self, sgd: SgdStep, fold: float) -> None:

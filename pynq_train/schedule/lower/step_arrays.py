@@ -62,7 +62,8 @@ _FLOAT_FRACTION, _FLOAT_BIAS = 52, 1022
 """Bits of a double's fraction; what its exponent field is above the bits of a whole number."""
 
 
-@dataclass(frozen=True)
+# Not frozen: one is made in each step, and a frozen one takes three times as long to make.
+@dataclass
 class StepResult:
     """What the records of a training step say.
 
@@ -354,6 +355,10 @@ class StepArrays:
             np.array([places[at] for _, _, places in pushes] + none, np.intp) for at in (0, 1))
         self._added = np.array([0] * len(pushes) + [MASTER_EXPONENT] * len(weights)) - _FLOAT_BIAS
         self._weights = np.array(of("w_next", weights), np.intp)
+        # NumPy takes an array of the same number sooner than the number.
+        self._mask, self._fraction = (np.full(len(groups), one, np.int64)
+                                      for one in (_MEASURE, _FLOAT_FRACTION))
+        self._found = np.zeros(len(groups), np.int64)
         self._floats = np.zeros(len(groups))
         self._bits = self._floats.view(np.int64)
         return [key for _, key, _ in pushes], weights
@@ -417,13 +422,13 @@ class StepArrays:
         measured = words.take(self._measures)
         if self._measure_starts is not None:
             measured = np.bitwise_or.reduceat(measured, self._measure_starts)
-        measured &= _MEASURE
+        measured &= self._mask
         # Bits of a whole number: the exponent of the double that it is, which holds all of them.
         self._floats[:] = measured
-        ranges = self._bits >> _FLOAT_FRACTION
-        ranges += block.added
+        np.right_shift(self._bits, self._fraction, out=self._found)
+        self._found += block.added
         seen = None if np.count_nonzero(measured) == len(measured) else measured != 0
-        self._ranges.observe(ranges, block.next_weights, seen)
+        self._ranges.observe(self._found, block.next_weights, seen)
         loss, correct = self._results.softmax(words)
         return StepResult(loss * block.unit, correct, self._results.saturations(words))
 
