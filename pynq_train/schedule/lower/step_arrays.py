@@ -53,6 +53,7 @@ _COUNTED = {**{role: what for role, what in _MEASURED.items() if what != "node"}
 """By role: of which tensor of a layer a record counts the saturations."""
 _MEASURE, _SATURATIONS = RECORD.at("measure").mask, RECORD.at("saturations").mask
 _LOSS, _CORRECT = SOFTMAX_RECORD.at("loss"), SOFTMAX_RECORD.at("correct")
+_CORRECT_MASK = _CORRECT.mask
 _TABLE = 128
 """Exponents of outputs, either way, of which a table has the clipping limit."""
 _Push = tuple[list[int], History, tuple[int, int]]
@@ -136,8 +137,8 @@ class ResultTable:
     def softmax(self, words: Ints) -> tuple[int, int]:
         """Return the sum of the losses, in units of ``Loss.unit``, and the right answers."""
         first = RECORD_WORDS * self._softmax
-        return (_LOSS.extract(words.item(first + _LOSS.word)),
-                _CORRECT.extract(words.item(first + _CORRECT.word)))
+        # The first is all of a word, the second stands at its low end.
+        return words.item(first + _LOSS.word), words.item(first + _CORRECT.word) & _CORRECT_MASK
 
     def saturations(self, words: Ints) -> dict[str, int]:
         """Return the saturated elements by tensor, of tensors that have any."""
