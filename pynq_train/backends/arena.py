@@ -106,7 +106,8 @@ class SyncedArena:
             HardwareFault: what had to be flushed before does not reach the memory.
         """
         self._refresh(*_lines(offset, offset + nbytes))
-        return np.array(self._host[offset : offset + nbytes])
+        found: np.ndarray = self._host[offset : offset + nbytes].copy()
+        return found
 
     def before_run(self) -> None:
         """Flush everything that was written; call it before the engine runs.
@@ -116,7 +117,8 @@ class SyncedArena:
         """
         if not self._dirty:
             return
-        spans = _merged(self._dirty, self._witnesses)
+        spans = _merged(self._dirty, self._witnesses) if len(self._dirty) > 1 else [
+            (*self._dirty[0], self._witnesses[0])]
         if not self._ranged:
             # What is invalidated is the whole buffer, so each line that was written is a witness.
             self._flush(0, self._host.size, [(low, high) for low, high, _ in spans])
@@ -134,7 +136,10 @@ class SyncedArena:
 
     def _pending(self, low: int, high: int) -> bool:
         """Return whether a line of bytes low .. high - 1 was written and not flushed."""
-        return any(low < end and start < high for start, end in self._dirty)
+        for start, end in self._dirty:
+            if low < end and start < high:
+                return True
+        return False
 
     def _differs(self, offset: int, data: np.ndarray) -> int | None:
         """Return the line of the first byte of ``data`` that the processor sees otherwise."""
@@ -156,17 +161,18 @@ class SyncedArena:
             HardwareFault: it does not.
         """
         host = self._host
-        wanted = [host[start:end].tobytes() for start, end in witnesses]
+        parts = [host[start:end] for start, end in witnesses]
+        wanted = [part.tobytes() for part in parts]
         for _ in range(FLUSHES):
             self._sync("flush", low, high)
             self._sync("invalidate", witnesses[0][0], witnesses[-1][1])
-            if [host[start:end].tobytes() for start, end in witnesses] == wanted:
+            if [part.tobytes() for part in parts] == wanted:
                 return
             self.lost_flushes += 1
             _LOG.warning("a flush of the processor's cache had no effect: bytes %d..%d of the "
                          "arena (%d so far)", low, high, self.lost_flushes)
-            for (start, end), data in zip(witnesses, wanted):
-                host[start:end] = np.frombuffer(data, np.uint8)
+            for part, data in zip(parts, wanted):
+                part[:] = np.frombuffer(data, np.uint8)
         raise HardwareFault(
             "the processor's cache cannot be flushed", expected=f"bytes {low}..{high} in memory",
             found=f"old bytes there, {FLUSHES} times",

@@ -45,7 +45,8 @@ class RunRequest:
     meanwhile: Callable[[], None] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
+# Not frozen: one is made in each step, and a frozen one takes three times as long to make.
+@dataclass
 class RunResult:
     """Outcome of a run that ended without an error.
 

@@ -76,7 +76,7 @@ _MOST_KNOWN = 64
 _ARENA_ALIGN_BYTES = 4096
 
 
-_CTRL, _STATUS, _MODE = (registers.masks(name) for name in ("CTRL", "STATUS", "MODE"))
+_CTRL, _STATUS = registers.masks("CTRL"), registers.masks("STATUS")
 _ENDED = _STATUS["DONE"] | _STATUS["FAILED"]
 _AWAKE = _ENDED | _STATUS["BUSY"] | _STATUS["HALTED"]
 
@@ -123,7 +123,7 @@ class BoardBackend:
         self._arena: SyncedArena | None = None
         self._core: Any = None
         self._registers = RunRegisters(board.name)
-        self._where: dict[str, int] = {}
+        self._checked: RunRequest | None = None
         self._took: dict[tuple[int, int], float] = {}
         self._lock: BoardLock | None = None
         self._time: Time = HostTime()
@@ -338,9 +338,9 @@ class BoardBackend:
 
     def _point_at_arena(self) -> None:
         """Tell an engine that has been reset where the arena is; a run writes the rest anew."""
-        self._registers.forget()
-        self._where = self._arena_registers()
-        for name, value in self._where.items():
+        where = self._arena_registers()
+        self._registers.forget(where)
+        for name, value in where.items():
             self._core.write_register(name, value)
 
     def _memory(self) -> SyncedArena:
@@ -352,7 +352,9 @@ class BoardBackend:
     def _prepare(self, request: RunRequest) -> SyncedArena:
         """Check a request; behind this the engine is there and at rest."""
         memory = self._memory()
-        check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
+        if request is not self._checked:  # most runs are the one before once more
+            check_request(request, self.arena_size_bytes, DESCRIPTOR_BYTES)
+            self._checked = request
         if self._core is None:
             self._reload()
         return memory
@@ -366,6 +368,17 @@ class BoardBackend:
         """
         self._memory().before_run()
         status = self._core.read_register("STATUS")
+        if status & (_AWAKE | _STATUS["STRAY"]):
+            self._look_at(status, request)
+        self._registers.set(self._core, self._registers.wanted(request, step))
+        self._core.write_register("CTRL", _CTRL["START"])
+
+    def _look_at(self, status: int, request: RunRequest) -> None:
+        """Bring an engine to rest that somebody else has started, and tell of stray answers.
+
+        Raises:
+            HardwareFault: the engine does not rest.
+        """
         if not_armed(status):
             _LOG.warning("%s: somebody else has written START to the engine, which refused it: "
                          "PROGRAM_COUNT had not been written for it", self.name)
@@ -375,14 +388,6 @@ class BoardBackend:
             raise awake(self.name, self._state(request))
         if status & _STATUS["STRAY"]:
             _LOG.warning("%s: %s", self.name, strays_text(self._core.read_register("STRAYS")))
-        mode = _MODE["STEP"] if step else 0
-        self._registers.set(self._core, {
-            **self._where,
-            "MODE": mode | _MODE["PROFILE"] if request.profile else mode,
-            "PROGRAM_OFF": request.program_offset,
-            "PROGRAM_COUNT": request.descriptor_count,
-            "STEP_OFF": request.step_block_offset})
-        self._core.write_register("CTRL", _CTRL["START"])
 
     def _wait(self, wanted: int, request: RunRequest, seen: int = 0, began: float | None = None
               ) -> int:
@@ -524,7 +529,7 @@ class BoardBackend:
     def _result(self, counted: bool) -> RunResult:
         """Read cycles (and counters) of the run that has ended, and clear the status."""
         read = self._core.read_register
-        counters = {name.lower(): read(name) for name in (COUNTERS if counted else ())}
+        counters = {name.lower(): read(name) for name in COUNTERS} if counted else {}
         cycles = registers.join("CYCLES", read)
         self._core.write_register("CTRL", _CTRL["CLEAR"])
         return RunResult(cycles, counters)

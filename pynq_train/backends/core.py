@@ -27,11 +27,31 @@ class PtCore(DefaultIP):
         words = self.mmio.array
         return words if type(words) is np.ndarray and words.dtype == np.uint32 else None
 
+    @cached_property
+    def _runs(self) -> dict[tuple[str, ...], slice | None]:
+        """By registers that are read together: their words, None where others stand between."""
+        return {}
+
     def read_register(self, name: str) -> int:
         """Return the value of a register."""
         at, words = registers.BY_NAME[name].offset, self._mapped
         # MMIO does the same, behind checks that take longer.
         return words.item(at >> 2) if words is not None else int(self.mmio.read(at))
+
+    def read_registers(self, names: tuple[str, ...]) -> list[int]:
+        """Return the values of some registers, read one by one in this order."""
+        words = self._mapped
+        if words is None:
+            return [self.read_register(name) for name in names]
+        if names not in self._runs:
+            self._runs[names] = _run_of(names)
+        run = self._runs[names]
+        if run is None:
+            return [self.read_register(name) for name in names]
+        # A list of a view takes word for word as 32 bits; a copy would not, and a port that has
+        # registers answers nothing else.
+        values: list[int] = words[run].tolist()
+        return values
 
     def write_register(self, name: str, value: int) -> None:
         """Write a register; only the low 32 bits of ``value`` count."""
@@ -45,6 +65,12 @@ class PtCore(DefaultIP):
         """Return all registers that are not zero as text, ``NAME=0x...``."""
         values = ((r.name, self.read_register(r.name)) for r in registers.REGISTERS)
         return " ".join(f"{name}=0x{value:x}" for name, value in values if value)
+
+
+def _run_of(names: tuple[str, ...]) -> slice | None:
+    """Return the words of registers that follow each other; None for others."""
+    at = [registers.offset(name) // 4 for name in names]
+    return slice(at[0], at[-1] + 1) if at == list(range(at[0], at[0] + len(at))) else None
 
 
 def device_span(buffer: PynqBuffer, align: int = 8, address_bits: int = 40) -> int:

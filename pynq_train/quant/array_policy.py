@@ -1,55 +1,71 @@
-"""The exponent policy as NumPy arrays, for the training step: the same integers in less time.
+"""The exponent policy for the training step: the same integers in less time.
 
 :class:`~pynq_train.quant.policy.ExponentPolicy` says what the exponents are; tests compare both on
-random networks. Layers and nodes are numbered as in the network, histories as ``slots`` says.
+random networks. Ranges are measured for all tensors at once, and few of them change the largest of
+their history. So the histories are one array, and of the exponents those alone are computed anew
+that follow from what has changed.
+
+Layers and nodes of the backward graph are numbered as in the network. What is asked for in a step
+is a *place*: of a layer, or, behind the layers, of a node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.layers import kinds, nodes
-from pynq_train.layers.backward_graph import DLOGITS
+from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.quant import policy as rules
 from pynq_train.quant.policy import ExponentPolicy, QuantLayer, keep_scale, mean_scale
 
 Ints = NDArray[np.int64]
+History = int | str
+"""A history: the number of the layer whose output it is of, or the name of something else,
+``<layer>.a``, ``<layer>.b``, a gradient."""
+ArrayState = tuple[Ints, int]
+"""A copy of the state; see :class:`ArrayPolicy`."""
 _NONE = -(1 << 20)
 """A range that was not measured."""
-_UNKNOWN = 1 << 30
-KEPT = 16
-"""States whose exponents are kept."""
+NO_GRADIENT = -(1 << 30)
+"""In place of the exponent of a gradient that nobody asks for, where it must not count."""
 
 
-@dataclass
+_PARTS = ("x", "second", "w", "y", "dy", "dx", "w_next", "total", "behind", "sums", "gradients")
+"""Parts of the vector of exponents, in order."""
+
+
 class Exponents:
-    """Exponents of one training step by layer, and by node of the backward graph.
+    """Exponents of one training step, as integers side by side.
 
     Attributes:
+        vector: all of them, and a 0 at :attr:`zero`; the others are parts of it.
         x, second, w, y, dy, dx, w_next, total: of each layer, as in ``LayerExponents``
             (``total``: of the forward sums).
+        behind: ``dx``, and :data:`NO_GRADIENT` where there is none.
         sums: of the sums behind each node.
         gradients: of what each node writes; one more element for the gradient of the logits.
+        zero: where the 0 stands.
+        version: another number when something has changed.
     """
 
-    x: Ints
-    second: Ints
-    w: Ints
-    y: Ints
-    dy: Ints
-    dx: Ints
-    w_next: Ints
-    total: Ints
-    sums: Ints
-    gradients: Ints
+    def __init__(self, layers: int, graph: int) -> None:
+        sizes = [layers] * 9 + [graph, graph + 1]
+        starts = [sum(sizes[:at]) for at in range(len(sizes))]
+        self._starts = dict(zip(_PARTS, starts))
+        self.zero = sum(sizes)
+        self.vector = np.zeros(self.zero + 1, np.int64)
+        (self.x, self.second, self.w, self.y, self.dy, self.dx, self.w_next, self.total,
+         self.behind, self.sums, self.gradients) = (
+            self.vector[start : start + size] for start, size in zip(starts, sizes))
+        self.behind[:] = NO_GRADIENT
+        self.version = 0
 
-
-ArrayState = Ints
-"""A copy of the state; see :class:`ArrayPolicy`."""
+    def places(self, part: str, numbers: Sequence[int]) -> list[int]:
+        """Return where elements of a part stand in the vector."""
+        return [self._starts[part] + number for number in numbers]
 
 
 def handles(policy: ExponentPolicy) -> bool:
@@ -60,293 +76,349 @@ def handles(policy: ExponentPolicy) -> bool:
     return not any(layer.kind.joins for layer in policy.layers)
 
 
+def gradient_places(graph: BackwardGraph) -> tuple[dict[str, int], list[list[int]]]:
+    """Return which node has written each gradient last, and what each node reads.
+
+    Nodes are numbered; the number behind the last one is that of the gradient of the logits.
+    """
+    last = {DLOGITS: len(graph.nodes)}
+    reads: list[list[int]] = []
+    for number, node in enumerate(graph.nodes):
+        reads.append([last[ref.tensor] for ref in node.reads])
+        if node.target:
+            last[node.target] = number
+    return last, reads
+
+
 class ArrayPolicy:
     """The state of a policy, and the exponents that follow from it.
 
     Args:
         policy: the policy; :meth:`store` writes the present state back to it.
         batch: images of the mini-batch.
+        measured: the histories that :meth:`observe` gets a range of, in its order. One that comes
+            more than once stands behind all others again.
+        weights: layers whose weights :meth:`observe` gets a range of, likewise.
+
+    Attributes:
+        exponents: those of the last :meth:`settle`.
     """
 
-    def __init__(self, policy: ExponentPolicy, batch: int) -> None:
-        self._policy, self._batch = policy, batch
-        layers, graph = policy.layers, policy.backward_graph.nodes
-        self._layers, self._graph = layers, graph
-        count = len(layers)
-        self._place = {f"{layer.name}.dy": count + at for at, layer in enumerate(layers)}
-        names = [f"{layer.name}.a" for layer in layers if layer.kind.normalises]
-        names += [f"{layers[node.layer].name}.b" for node in graph if node.kind == nodes.NORM]
-        names += [node.target for node in graph if node.target and not node.kind.copies]
-        for name in names:
-            self._place.setdefault(name, count + len(self._place))
+    def __init__(self, policy: ExponentPolicy, batch: int, measured: Sequence[History] = (),
+                 weights: Sequence[int] = ()) -> None:
+        self._batch = batch
+        self._layers, self._graph = policy.layers, policy.backward_graph.nodes
+        layers, graph, count = self._layers, self._graph, len(self._layers)
+        self._first = len(dict.fromkeys(measured))  # histories that are measured
+        known: list[History] = [*measured, *range(count), *(f"{one.name}.dy" for one in layers)]
+        known += [f"{one.name}.a" for one in layers if one.kind.normalises]
+        known += [f"{layers[node.layer].name}.b" for node in graph if node.kind == nodes.NORM]
+        known += [node.target for node in graph if node.target and not node.kind.copies]
+        self._column = {key: at for at, key in enumerate(dict.fromkeys(known))}
+        self._again = [self._column[key] for key in measured[self._first :]]
+        if [self._column[key] for key in measured[: self._first]] != [*range(self._first)]:
+            raise ValueError("measured histories: expected each once before any comes again")
+        # The weights that are measured come first here, too.
+        self._learning = len(weights)
+        order = [*weights, *(at for at in range(count) if at not in set(weights))]
+        self._weight_order = np.array(order, np.intp)
+        size = len(self._column)
+        self._range_of_weight, self._copy_of_weight = (
+            {layer: start + at for at, layer in enumerate(order)}
+            for start in (size, size + count))
+        # All in one array, which is copied before each step. Behind the histories: the largest
+        # range of each; ranges of weights; exponents of their copies.
+        self._words = np.empty((rules.HISTORY_STEPS + 1) * size + 2 * count, np.int64)
+        self._now = self._words[rules.HISTORY_STEPS * size :]
+        self._histories = self._words[: rules.HISTORY_STEPS * size].reshape(-1, size)
+        self._rows = [row[: self._first] for row in self._histories]
+        self._before, self._differs = self._now.copy(), np.empty(len(self._now), bool)
+        self._largest = self._now[:size]
+        self._weight_k, self._w16 = self._now[size : size + count], self._now[size + count :]
+        self._learnt_k, self._learnt_w16 = (one[: self._learning]
+                                            for one in (self._weight_k, self._w16))
         self._forward_tables()
-        self._backward_tables()
+        self._backward_tables(policy.backward_graph)
         self.load(policy)
 
     # -- tables ----------------------------------------------------------------------------------
 
-    def slot(self, name: str) -> int:
-        """Return the slot of a history by its name: ``<layer>.dy``, ``<layer>.a``, a tensor."""
-        return self._place[name]
-
     def _forward_tables(self) -> None:
         layers, count = self._layers, len(self._layers)
-        self._src = np.array([layer.sources[0] for layer in layers])  # -1: the last element
-        self._src[self._src < 0] = count
-        second = [layer.sources[1] if len(layer.sources) > 1 else None for layer in layers]
-        # One element more holds 0, for layers without a second input.
-        self._src2 = np.array([count + 1 if at is None else count if at < 0 else at
-                               for at in second])
-        self._array = np.array([layer.on_array for layer in layers])
-        self._adds_weight = np.array([layer.on_array or layer.kind.normalises for layer in layers])
-        self._most = np.array([_most(layer) for layer in layers])
-        self._less = np.array([
-            mean_scale(layer.pixels)[1] if layer.kind.reduces else
-            keep_scale(layer.rate)[1] if layer.kind == kinds.DROP else 0 for layer in layers])
-        self._norm = np.array([at for at, layer in enumerate(layers) if layer.kind.normalises],
-                              np.int64)
-        self._norm_slot = np.array([self._place[f"{layers[at].name}.a"] for at in self._norm],
-                                   np.int64)
-        self._paired = np.array([at for at in self._norm if second[at] is not None], np.int64)
-        self._single = np.array([at for at in self._norm if second[at] is None], np.int64)
-        self._adds = np.array([at for at, layer in enumerate(layers) if layer.kind == kinds.ADD],
-                              np.int64)
-        self._add2 = np.array([self._src[at] if second[at] is None else self._src2[at]
-                               for at in self._adds], np.int64)
-        self._learns = np.array([layer.trained and layer.on_array for layer in layers])
-        self._ceiling = np.full(count, rules.FEATURE_CEILING)
-        self._ceiling[-1] = self._policy.loss.logits_ceiling(self._batch)
+        self._sources = [[count if at < 0 else at for at in layer.sources] for layer in layers]
+        self._most = [_most(layer) for layer in layers]
+        self._less = [mean_scale(layer.pixels)[1] if layer.kind.reduces else
+                      keep_scale(layer.rate)[1] if layer.kind == kinds.DROP else 0
+                      for layer in layers]
+        self._coefficient = [self._column[f"{layer.name}.a"] if layer.kind.normalises else -1
+                             for layer in layers]
+        # By what has changed: the places to look at.
+        self._ask: list[list[int]] = [[] for _ in self._now]
+        self._readers: list[list[int]] = [[] for _ in range(count + 1)]
+        for at, layer in enumerate(layers):
+            self._ask[self._column[at]].append(at)
+            self._ask[self._range_of_weight[at]].append(at)
+            self._ask[self._copy_of_weight[at]].append(at)
+            if layer.kind.normalises:
+                self._ask[self._coefficient[at]].append(at)
+            for source in self._sources[at]:
+                self._readers[source].append(at)
 
-    def _backward_tables(self) -> None:
-        layers, graph, count = self._layers, self._graph, len(self._graph)
-        last = {DLOGITS: count}
-        reads: list[list[int]] = []
-        for number, node in enumerate(graph):
-            reads.append([last[ref.tensor] for ref in node.reads])
-            if node.target:
-                last[node.target] = number
-        self.last = last
-        self._read = np.array([one[0] for one in reads], np.int64)
-        self._sum_at = np.array([number for number, node in enumerate(graph)
-                                 if node.kind == nodes.SUM], np.int64)
-        self._sum_read = np.array([reads[number][1] for number in self._sum_at], np.int64)
-        self._less_back = np.array([
+    def _backward_tables(self, whole: BackwardGraph) -> None:
+        layers, graph, count = self._layers, self._graph, len(self._layers)
+        last, self._reads = gradient_places(whole)
+        self._less_back = [
             mean_scale(layers[node.layer].pixels)[1] if node.kind == nodes.SPREAD else
             keep_scale(layers[node.layer].rate)[1] if node.kind == nodes.DROP else 0
-            for node in graph], np.int64)
-        self._weighted = np.array([number for number, node in enumerate(graph)
-                                   if node.kind == nodes.BACKWARD], np.int64)
-        self._weighted_layer = np.array([graph[number].layer for number in self._weighted],
-                                        np.int64)
-        self._norms_back = np.array([number for number, node in enumerate(graph)
-                                     if node.kind == nodes.NORM], np.int64)
-        self._norms_layer = np.array([graph[number].layer for number in self._norms_back],
-                                     np.int64)
-        self._norms_slot = np.array([self._place[f"{layers[at].name}.b"]
-                                     for at in self._norms_layer], np.int64)
-        self._copies = np.array([node.kind.copies for node in graph], bool)
-        self._back_slot = np.array([self._place[node.target] if node.target and
-                                    not node.kind.copies else 0 for node in graph], np.int64)
-        self._most_back = np.array([rules.MAX_OFFSET_SHIFT if node.kind == nodes.NORM
-                                    else rules.MAX_SHIFT for node in graph], np.int64)
-        written = [number for number in self._weighted if graph[number].target]
-        self._dx_at = np.array([graph[number].layer for number in written], np.int64)
-        self._dx_from = np.array(written, np.int64)
-        refs = self._policy.backward_graph.of_layer
-        self._dy_at = np.array([at for at in range(len(layers)) if at in refs], np.int64)
-        self._dy_from = np.array([last[refs[at].tensor] for at in self._dy_at], np.int64)
+            for node in graph]
+        self._wanted = [self._column[node.target] if node.target and not node.kind.copies else -1
+                        for node in graph]
+        self._offset = [self._column[f"{layers[node.layer].name}.b"]
+                        if node.kind == nodes.NORM else -1 for node in graph]
+        # Behind each node, and behind the gradient of the logits: nodes that read what it writes,
+        # layers whose output's gradient that is.
+        self._nodes_behind: list[list[int]] = [[] for _ in range(len(graph) + 1)]
+        self._dy_behind: list[list[int]] = [[] for _ in range(len(graph) + 1)]
+        self._weighted: list[list[int]] = [[] for _ in layers]  # nodes that multiply by w
+        for number, node in enumerate(graph):
+            place = count + number
+            for read in self._reads[number]:
+                self._nodes_behind[read].append(place)
+            for asked in (self._wanted[number], self._offset[number]):
+                if asked >= 0:
+                    self._ask[asked].append(place)
+            if node.kind in (nodes.BACKWARD, nodes.NORM):
+                self._weighted[node.layer].append(place)
+        for at in range(count):
+            ref = whole.of_layer.get(at)
+            if ref is not None:
+                self._dy_behind[last[ref.tensor]].append(at)
 
     # -- state -----------------------------------------------------------------------------------
 
     def load(self, policy: ExponentPolicy) -> None:
         """Take the state of a policy, which is one of the same network."""
         self._policy, count = policy, len(self._layers)
-        size, steps = count + len(self._place), rules.HISTORY_STEPS
-        # All in one array, which is copied before each step: ranges by place and slot; of each slot
-        # where, in this array, the next range goes; what belongs to weights.
-        self._words = np.full((steps + 3, size), _NONE, np.int64)
-        self._flat, self._size, self._end = self._words.reshape(-1), size, steps * size
-        self._ranges, self._next = self._words[:steps], self._words[steps]
-        self._weight_k, self._w16 = self._words[steps + 1, :count], self._words[steps + 2, :count]
-        self._next[:] = np.arange(size)
-        for slot, history in self._histories():
-            self._ranges[: len(history), slot] = history
-            self._next[slot] = len(history) % steps * size + slot
-        self._weight_k[:], self._w16[:] = policy.weight_k, policy.w16
-        self._found: dict[bytes, Exponents | None] = {}
-        self._guess = np.full(count + 2, _UNKNOWN, np.int64)
-        self._guess_back = np.full(len(self._graph) + 1, _UNKNOWN, np.int64)
+        # The newest range of each history stands in the last row, the next one goes to the first.
+        self._row = 0
+        self._histories.fill(_NONE)
+        for column, history in self._lists():
+            if history:
+                self._histories[-len(history) :, column] = history
+        self._weight_k[:] = np.take(policy.weight_k, self._weight_order)
+        self._w16[:] = np.take(policy.w16, self._weight_order)
+        self._inputs = [0] * count + [policy.input_exponent]
+        self._ceilings = [rules.FEATURE_CEILING] * count
+        self._ceilings[-1] = policy.loss.logits_ceiling(self._batch)
+        self._anew()
 
-    def _histories(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield slot and list of each history, in the order of the slots."""
+    def _anew(self) -> None:
+        """Compute all exponents the next time."""
+        self.exponents: Exponents = Exponents(len(self._layers), len(self._graph))
+        self._known: list[int] | None = None
+
+    def _lists(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield column and list of each history."""
         policy = self._policy
-        yield from enumerate(policy.feature)
-        for name, slot in self._place.items():
-            at = slot - len(self._layers)
-            if at < len(self._layers):
-                yield slot, policy.gradient[at]
+        gradients = {f"{layer.name}.dy": at for at, layer in enumerate(self._layers)}
+        for key, column in self._column.items():
+            if isinstance(key, int):
+                yield column, policy.feature[key]
+            elif key in gradients:
+                yield column, policy.gradient[gradients[key]]
             else:
-                yield slot, policy.extra.get(name, [])
+                yield column, policy.extra.get(key, [])
 
     def store(self) -> None:
         """Write the present state to the policy's lists."""
-        policy, count = self._policy, len(self._layers)
-        newest = (self._next[None, :] // self._size + np.arange(rules.HISTORY_STEPS)[:, None]
-                  ) % rules.HISTORY_STEPS
-        ordered = np.take_along_axis(self._ranges, newest, 0).T.tolist()
-        lists = [[value for value in row if value != _NONE] for row in ordered]
-        policy.feature[:] = lists[:count]
-        policy.gradient[:] = lists[count : 2 * count]
+        policy, steps = self._policy, rules.HISTORY_STEPS
+        # Histories that are not measured stand as they were taken over.
+        oldest = np.where(np.arange(len(self._column)) < self._first, self._row, 0)
+        order = (oldest[None, :] + np.arange(steps)[:, None]) % steps
+        ordered = np.take_along_axis(self._histories, order, 0).T.tolist()
+        lists = {key: [value for value in ordered[column] if value != _NONE]
+                 for key, column in self._column.items()}
+        policy.feature[:] = [lists.pop(at) for at in range(len(self._layers))]
+        policy.gradient[:] = [lists.pop(f"{layer.name}.dy") for layer in self._layers]
         targets = {node.target for node in self._graph if not node.kind.copies}
-        for name, slot in self._place.items():
-            if slot >= 2 * count and (lists[slot] or name in policy.extra or name in targets):
-                policy.extra[name] = lists[slot]
-        policy.weight_k[:] = self._weight_k.tolist()
-        policy.w16[:] = self._w16.tolist()
+        for name, history in lists.items():
+            assert isinstance(name, str)
+            if history or name in policy.extra or name in targets:
+                policy.extra[name] = history
+        for at, layer in enumerate(self._weight_order.tolist()):
+            policy.weight_k[layer] = int(self._weight_k[at])
+            policy.w16[layer] = int(self._w16[at])
 
     def state(self) -> ArrayState:
         """Return a copy of the present state."""
-        return self._words.copy()
+        return self._words.copy(), self._row
 
     def take_back(self, state: ArrayState) -> None:
         """Go back to a state."""
-        self._words[:] = state
+        self._words[:], self._row = state
+        self._anew()
 
     # -- exponents -------------------------------------------------------------------------------
 
-    def exponents(self) -> Exponents | None:
-        """Return the exponents of the next training step.
+    def settle(self) -> Exponents:
+        """Return the exponents of the next training step."""
+        np.maximum.reduce(self._histories, axis=0, out=self._largest)
+        if self._known is None:
+            self._known = self._now.tolist()
+            self._flags = bytearray(b"\1") * (len(self._layers) + len(self._graph))
+            self._had: list[tuple[int, ...] | None] = [None] * len(self._flags)
+            self._written: list[int] = [0] * (len(self._graph) + 1)
+            self._settle()
+        else:
+            np.not_equal(self._now, self._before, out=self._differs)
+            changed = self._differs.nonzero()[0].tolist()
+            if not changed:
+                return self.exponents
+            for at in changed:
+                self._known[at] = self._now.item(at)
+                for place in self._ask[at]:
+                    self._flags[place] = 1
+            self._settle()
+        self._before[:] = self._now
+        return self.exponents
 
-        None where they do not settle: the policy itself has to be asked.
+    def _settle(self) -> None:
+        """Compute what is flagged, and what follows from it: all that a place reads is before it.
         """
-        ranges = np.maximum.reduce(self._ranges, axis=0)
-        # Few steps change the largest ranges, and some change them back.
-        seen = ranges.tobytes() + self._words[-2:].tobytes()
-        if seen not in self._found:
-            if len(self._found) >= KEPT:
-                self._found.clear()
-            self._found[seen] = self._compute(ranges)
-        return self._found[seen]
+        flags, count = self._flags, len(self._layers)
+        assert self._known is not None
+        place = flags.find(1)
+        while place >= 0:
+            flags[place] = 0
+            if place < count:
+                self._settle_layer(place, self._known)
+            else:
+                self._settle_node(place - count, self._known)
+            place = flags.find(1, place)
 
-    def _compute(self, ranges: Ints) -> Exponents | None:
-        measured = ranges > _NONE
-        want = ranges + (rules.MARGIN - rules.FRACTION_BITS)
-        forward = self._forward(ranges, measured, want)
-        if forward is None:
-            return None
-        x, second, w, y, total = forward
-        gradients = np.empty(len(self._graph) + 1, np.int64)
-        gradients[-1] = self._policy.loss.gradient_exponent(self._batch, int(y[-1]))
-        sums = self._backward(ranges, measured, want, w, gradients)
-        if sums is None:
-            return None
-        found = np.minimum(np.maximum(self._weight_k + (rules.MARGIN - rules.FRACTION_BITS),
-                                      rules.WEIGHT_FLOOR), rules.WEIGHT_CEILING)
-        dy, dx = np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
-        dy[self._dy_at] = gradients[self._dy_from]
-        dx[self._dx_at] = gradients[self._dx_from]
-        return Exponents(x, second, w, y, dy, dx, np.where(self._learns, found, w), total, sums,
-                         gradients)
+    def _settle_layer(self, at: int, known: list[int]) -> None:
+        """Compute the exponents of a layer's forward pass and of its weights."""
+        layer, inputs, most = self._layers[at], self._inputs, self._most[at]
+        sources = self._sources[at]
+        x, second = inputs[sources[0]], inputs[sources[1]] if len(sources) > 1 else 0
+        measured = known[self._column[at]]
+        target = (measured + rules.MARGIN if measured > _NONE else rules.FEATURE_START
+                  ) - rules.FRACTION_BITS
+        target = min(max(target, rules.FEATURE_FLOOR), self._ceilings[at])
+        w = known[self._copy_of_weight[at]]
+        if layer.kind.normalises:
+            measured = known[self._coefficient[at]]
+            w = (measured + rules.MARGIN if measured > _NONE else rules.COEFFICIENT_START
+                 ) - rules.COEFFICIENT_BITS
+            w = max(w, target - x - most)
+            if len(sources) > 1:
+                w = min(max(w, second - x - rules.SCALE_BITS), second - x)
+            total = x + w
+        elif layer.on_array:
+            total = x + w
+        elif layer.kind == kinds.ADD:
+            total = rules.common(x, second if len(sources) > 1 else x)
+        else:
+            total = x - self._less[at]
+        y = min(max(target, total), total + most)
+        w_next = w
+        if layer.trained and layer.on_array:
+            w_next = known[self._range_of_weight[at]] + rules.MARGIN - rules.FRACTION_BITS
+            w_next = min(max(w_next, rules.WEIGHT_FLOOR), rules.WEIGHT_CEILING)
+        found, had = (x, second, w, y, w_next, total), self._had[at]
+        if found == had:
+            return
+        self._had[at] = found
+        e, flags = self.exponents, self._flags
+        e.version += 1
+        e.x[at], e.second[at], e.w[at], e.y[at], e.w_next[at], e.total[at] = found
+        if had is None or y != had[3]:
+            inputs[at] = y
+            for place in self._readers[at]:
+                flags[place] = 1
+            if at == len(self._layers) - 1:
+                self._write(len(self._graph), self._policy.loss.gradient_exponent(self._batch, y))
+        if had is None or w != had[2]:
+            for place in self._weighted[at]:
+                flags[place] = 1
 
-    def _forward(self, ranges: Ints, measured: NDArray[np.bool_], want: Ints
-                 ) -> tuple[Ints, Ints, Ints, Ints, Ints] | None:
-        """Return x, second, w, y and total of all layers.
+    def _settle_node(self, number: int, known: list[int]) -> None:
+        """Compute the exponents of a node of the backward graph."""
+        node, reads, written = self._graph[number], self._reads[number], self._written
+        layer = node.layer
+        total = written[reads[0]] - self._less_back[number]
+        if node.kind == nodes.SUM:
+            total = rules.common(total, written[reads[1]])
+        elif node.kind == nodes.BACKWARD:
+            total += self._w(layer)
+        elif node.kind == nodes.NORM:
+            measured = known[self._offset[number]]
+            total += (measured + rules.MARGIN - rules.COEFFICIENT_BITS if measured > _NONE
+                      else self._w(layer))
+        found = total
+        if self._wanted[number] >= 0:
+            measured = known[self._wanted[number]]
+            target = (measured + rules.MARGIN if measured > _NONE else rules.GRADIENT_START
+                      ) - rules.FRACTION_BITS
+            target = max(target, rules.GRADIENT_FLOOR, total)
+            found = min(target, total + _most_back(node), rules.MAX_GRADIENT_EXPONENT)
+        place = len(self._layers) + number
+        had = self._had[place]
+        if had == (total, found):
+            return
+        self._had[place] = total, found
+        e = self.exponents
+        e.version += 1
+        e.sums[number] = total
+        if had is None or found != had[1]:
+            if node.kind == nodes.BACKWARD and node.target:
+                e.dx[layer] = found
+                e.behind[layer] = found if found else NO_GRADIENT
+            self._write(number, found)
 
-        An output's exponent is what its history wants, as near as its sums allow; these depend on
-        the outputs in front. Starting from those of the last step, all are computed from all until
-        nothing changes: there is one solution, since no layer reads itself.
-        """
-        count = len(self._layers)
-        start = rules.FEATURE_START - rules.FRACTION_BITS
-        target = np.where(measured[:count], want[:count], start)
-        target = np.minimum(np.maximum(target, rules.FEATURE_FLOOR), self._ceiling)
-        outputs = self._guess
-        if outputs[0] == _UNKNOWN:
-            outputs[:count] = target
-        outputs[count], outputs[count + 1] = self._policy.input_exponent, 0
-        w = self._w16.copy()
-        coefficient = None
-        if len(self._norm):
-            at = self._norm_slot
-            coefficient = np.where(measured[at], ranges[at] + rules.MARGIN,
-                                   rules.COEFFICIENT_START) - rules.COEFFICIENT_BITS
-        for _ in range(count + 2):
-            x, second = outputs[self._src], outputs[self._src2]
-            if coefficient is not None:
-                w[self._norm] = coefficient
-                at = self._paired
-                least = np.maximum(target[at] - x[at] - self._most[at],
-                                   second[at] - x[at] - rules.SCALE_BITS)
-                w[at] = np.minimum(np.maximum(w[at], least), second[at] - x[at])
-                at = self._single
-                w[at] = np.maximum(w[at], target[at] - x[at] - self._most[at])
-            total = np.where(self._adds_weight, x + w, x - self._less)
-            if len(self._adds):
-                one, other = x[self._adds], outputs[self._add2]
-                total[self._adds] = np.maximum(np.minimum(one, other),
-                                               np.maximum(one, other) - rules.SCALE_BITS)
-            y = np.minimum(np.maximum(target, total), total + self._most)
-            if (y == outputs[:count]).all():
-                return x, second, w, y, total
-            outputs[:count] = y
-        return None
+    def _w(self, layer: int) -> int:
+        """Return the exponent that a layer's forward pass multiplies by."""
+        had = self._had[layer]
+        assert had is not None, "layers come before nodes"
+        return had[2]
 
-    def _backward(self, ranges: Ints, measured: NDArray[np.bool_], want: Ints, w: Ints,
-                  gradients: Ints) -> Ints | None:
-        """Fill in the exponents of what the nodes write; return those of their sums.
-
-        The last element of ``gradients`` is that of the logits. As :meth:`_forward`.
-        """
-        count = len(self._graph)
-        start = rules.GRADIENT_START - rules.FRACTION_BITS
-        at = self._back_slot
-        target = np.maximum(np.where(measured[at], want[at], start), rules.GRADIENT_FLOOR)
-        plus = -self._less_back
-        plus[self._weighted] = w[self._weighted_layer]
-        if len(self._norms_back):
-            at = self._norms_slot
-            plus[self._norms_back] = np.where(
-                measured[at], ranges[at] + (rules.MARGIN - rules.COEFFICIENT_BITS),
-                w[self._norms_layer])
-        guess = self._guess_back
-        if guess[0] == _UNKNOWN:
-            guess[:count] = target
-        guess[count] = gradients[count]
-        for _ in range(count + 2):
-            total = guess[self._read] + plus
-            if len(self._sum_at):
-                one, other = guess[self._read[self._sum_at]], guess[self._sum_read]
-                total[self._sum_at] = np.maximum(np.minimum(one, other),
-                                                 np.maximum(one, other) - rules.SCALE_BITS)
-            found = np.minimum(np.maximum(target, total), total + self._most_back)
-            found = np.minimum(found, rules.MAX_GRADIENT_EXPONENT)
-            found = np.where(self._copies, total, found)
-            if (found == guess[:count]).all():
-                gradients[:count] = found
-                return total
-            guess[:count] = found
-        return None
+    def _write(self, number: int, exponent: int) -> None:
+        """Take the exponent of what a node writes; behind the last one, of the logits' gradient."""
+        e = self.exponents
+        self._written[number] = exponent
+        e.gradients[number] = exponent
+        for at in self._dy_behind[number]:
+            e.dy[at] = exponent
+        for place in self._nodes_behind[number]:
+            self._flags[place] = 1
 
     # -- measures --------------------------------------------------------------------------------
 
-    def slots_of_weights(self, layers: Ints) -> tuple[Ints, Ints]:
-        """Return the places, for :meth:`learn`, of ranges and of exponents of layers' weights."""
-        return layers + (self._end + self._size), layers + (self._end + 2 * self._size)
-
-    def observe(self, slots: Ints, ranges: Ints) -> None:
+    def observe(self, ranges: Ints, next_weights: Ints, seen: NDArray[np.bool_] | None) -> None:
         """Take what was measured in a training step.
 
         Args:
-            slots: histories, each at most once.
-            ranges: what was measured for each.
+            ranges: of each history that is measured, then of weights, as the constructor was told.
+            next_weights: exponents of the copies that the update has made of these weights.
+            seen: what was measured; all else was zero, and leaves its range as it is. None: all.
         """
-        at = self._next.take(slots)
-        self._flat[at] = ranges
-        self._next[slots] = (at + self._size) % self._end
-
-    def learn(self, places: Ints, values: Ints) -> None:
-        """Take what an update has made of weights, by their places."""
-        self._flat[places] = values
+        first, row = self._first, self._row
+        if seen is None:
+            self._rows[row][:] = ranges[:first]
+            self._learnt_k[:] = ranges[len(ranges) - self._learning :]
+        else:
+            kept = np.flatnonzero(~seen[:first])
+            self._histories[:, kept] = np.roll(self._histories[:, kept], 1, axis=0)
+            np.copyto(self._rows[row], ranges[:first], where=seen[:first])
+            start = len(ranges) - self._learning
+            np.copyto(self._learnt_k, ranges[start:], where=seen[start:])
+        self._learnt_w16[:] = next_weights
+        for at, column in enumerate(self._again, first):
+            if seen is None or seen[at]:
+                # The oldest range but one goes as well: the newest one is not the last of the step.
+                self._histories[:, column] = np.roll(self._histories[:, column], -1)
+                self._histories[row, column] = ranges[at]
+        self._row = (row + 1) % rules.HISTORY_STEPS
 
 
 def _most(layer: QuantLayer) -> int:
@@ -354,3 +426,8 @@ def _most(layer: QuantLayer) -> int:
     if layer.kind.windowed:
         return 0
     return rules.MAX_OFFSET_SHIFT if layer.kind.normalises else rules.MAX_SHIFT
+
+
+def _most_back(node: BackwardNode) -> int:
+    """Return the largest shift behind the sums of a node."""
+    return rules.MAX_OFFSET_SHIFT if node.kind == nodes.NORM else rules.MAX_SHIFT

@@ -338,7 +338,7 @@ class ExponentPolicy:
                 w = min(max(w, least), second - x) if rest else max(w, target - x - most)
                 total = x + w
             elif layer.kind == kinds.ADD:
-                total = _common(x, second if rest else x)
+                total = common(x, second if rest else x)
             elif layer.kind.windowed:
                 total, most = x, 0  # values are copied
             elif layer.kind.reduces:
@@ -365,7 +365,7 @@ class ExponentPolicy:
         first = gradients[node.reads[0].tensor]
         own = forward[node.layer]
         if node.kind == nodes.SUM:
-            return _common(first, gradients[node.reads[1].tensor])
+            return common(first, gradients[node.reads[1].tensor])
         if node.kind.copies or node.kind == nodes.UNPOOL:
             return first
         if node.kind == nodes.SPREAD:
@@ -531,7 +531,7 @@ def keep_scale(rate: float) -> tuple[int, int]:
     return round(fraction * (1 << SCALE_BITS)), SCALE_BITS - exponent
 
 
-def _common(one: int, other: int) -> int:
+def common(one: int, other: int) -> int:
     """Return the exponent in which two maps are added: the finer one, if the other's scale allows.
 
     The scale is the power of two that takes the coarser map to that exponent, a 24-bit coefficient.

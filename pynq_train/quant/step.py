@@ -32,7 +32,8 @@ GRADIENT_PRESHIFT = 16
 """Bits by which the update unit shifts a gradient sum left before ``g_shift``."""
 
 
-@dataclass(frozen=True)
+# Not frozen: one is made in each step, and a frozen one takes three times as long to make.
+@dataclass
 class SgdStep:
     """Values of one step of SGD: v = momentum * v + g + decay * w; w -= lr * v.
 

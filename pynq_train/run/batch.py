@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.arrays import Array
-from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
+from pynq_train.hw.words import CHANNELS_PER_WORD
 from pynq_train.run.formats import quantise, range_of
 
 Codes = NDArray[np.int16]
@@ -90,6 +90,8 @@ class PixelTable:
         self.seen = seen
         self.largest_k = range_of(float(np.abs(seen).max()))
         self._codes: dict[int, NDArray[np.int64]] = {}
+        self._looked_up: dict[bool, list[list[tuple[int, NDArray[np.int64]]]]] = {}
+        self._shape: tuple[int, ...] = ()
         self._at, self._more = np.empty(0, np.intp), np.empty(0, np.int64)
 
     def range_k(self, planes: NDArray[np.uint8]) -> int:
@@ -106,28 +108,44 @@ class PixelTable:
             codes = quantise(self.seen, exponent).astype(np.int64) & 0xFFFF
             lanes = 16 * (np.arange(codes.shape[1]) % CHANNELS_PER_WORD)
             self._codes.clear()  # a training has one exponent
+            self._looked_up.clear()
             found = self._codes[exponent] = np.ascontiguousarray((codes << lanes).T)
         return found
 
+    def _rows(self, exponent: int, alike: bool) -> list[list[tuple[int, NDArray[np.int64]]]]:
+        """Return what makes the words of each block of channels: planes, and their words by value.
+
+        ``alike``: there is one plane for all channels.
+        """
+        table = self._words(exponent)
+        found = self._looked_up.get(alike)
+        if found is None:
+            channels = range(0, table.shape[0], CHANNELS_PER_WORD)
+            found = self._looked_up[alike] = [
+                [(0, np.bitwise_or.reduce(table[first : first + CHANNELS_PER_WORD]))] if alike else
+                [*enumerate(table)][first : first + CHANNELS_PER_WORD] for first in channels]
+        return found
+
+    def _room(self, planes: NDArray[np.uint8]) -> int:
+        """Return how many images are looked up together, and have room for them."""
+        if planes.shape != self._shape:
+            # What is in the processor's cache need not come from memory again.
+            step = min(max(_PIXELS_TOGETHER // math.prod(planes.shape[2:]), 1), len(planes))
+            if self._at.shape != (step, *planes.shape[2:]):
+                self._at = np.empty((step, *planes.shape[2:]), np.intp)
+                self._more = np.empty(self._at.shape, np.int64)
+            self._shape = planes.shape
+        return len(self._at)
+
     def fill(self, exponent: int, planes: NDArray[np.uint8], out: Codes) -> None:
         """Write the codes of pixels ``(n, channels or 1, rows, cols)`` (:meth:`Batch.fill`)."""
-        words, table = out.view(np.int64).squeeze(axis=-1), self._words(exponent)
-        channels, alike = table.shape[0], planes.shape[1] == 1
-        # Some images at a time: what is in the processor's cache need not come from memory again.
-        step = min(max(_PIXELS_TOGETHER // math.prod(planes.shape[2:]), 1), len(planes))
-        if self._at.shape != (step, *planes.shape[2:]):
-            self._at = np.empty((step, *planes.shape[2:]), np.intp)
-            self._more = np.empty(self._at.shape, np.int64)
-        for block in range(ceil_div(channels, CHANNELS_PER_WORD)):
-            lanes = range(CHANNELS_PER_WORD * block,
-                          min(CHANNELS_PER_WORD * (block + 1), channels))
-            rows = [np.bitwise_or.reduce(table[lanes.start : lanes.stop])] if alike else [
-                table[lane] for lane in lanes]
+        words, step = out.view(np.int64)[..., 0], self._room(planes)
+        for block, rows in enumerate(self._rows(exponent, planes.shape[1] == 1)):
             for first in range(0, len(planes), step):
                 part = planes[first : first + step]
                 into, at = words[first : first + step, block], self._at[: len(part)]
-                for number, row in enumerate(rows):
-                    np.copyto(at, part[:, 0 if alike else lanes[number]])
+                for number, (plane, row) in enumerate(rows):
+                    at[...] = part[:, plane]
                     # No index needs wrapping; "raise" would look at each, and copy what it finds.
                     if not number:
                         row.take(at, out=into, mode="wrap")

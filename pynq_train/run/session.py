@@ -97,6 +97,7 @@ class Session:
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
         self._places: dict[str, tuple[int, int]] = {}
+        self._train_records = f"{self.training.name}.records"
         self._spans = spans_of(plan.memory, _WEIGHT_KINDS)
         if fill_seed is not None:
             junk = np.random.Generator(np.random.Philox(fill_seed))
@@ -156,7 +157,8 @@ class Session:
 
     def protected(self, work: Callable[[], T]) -> T:
         """Do what runs programs; if it fails, weights, momentum and policy are as before it."""
-        self._catch_up()
+        if self._behind:
+            self._catch_up()
         if self._journal.full:
             self._journal.begin(self._weights())
         mark, state = self._journal.mark(), self._state()
@@ -209,7 +211,8 @@ class Session:
             sgd: learning rate, momentum and decay of this step.
             then: images of the next step, which are made ready while the engine works.
         """
-        self._catch_up()
+        if self._behind:
+            self._catch_up()
         block, used = self._step_block(sgd)
         step = self._frame(as_batch(images), labels)
         step.block[: len(block)] = block
@@ -226,11 +229,11 @@ class Session:
             outcome = _outcome(said, result, self.plan.batch, used)
         else:
             assert self._arrays is not None
-            found = self._arrays.take(self._get(f"{self.training.name}.records", np.uint8))
+            found = self._arrays.take(self.backend.read(*self._place(self._train_records)))
             self._arrays_lead = True
+            tensors = found.saturations
             outcome = StepOutcome(found.loss_sum, found.correct, self.plan.batch, result.cycles,
-                                  sum(found.saturations.values()), result.counters,
-                                  found.saturations)
+                                  sum(tensors.values()) if tensors else 0, result.counters, tensors)
         self._settled_for.clear()
         return outcome
 

@@ -22,7 +22,8 @@ from pynq_train.schedule.plan import Plan
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+# Not frozen: one is made in each step, and a frozen one takes three times as long to make.
+@dataclass
 class StepOutcome:
     """What a training step or an evaluation of one mini-batch returned.
 

@@ -39,19 +39,23 @@ class RateWords:
     def __init__(self, updates: Sequence[tuple[int, int, int, bool]], count: int) -> None:
         self._updates, self._count = updates, count
         self._same_for: tuple[object, ...] = ()
-        self._fixed = np.zeros(0, np.int64)
+        self._fixed = self._sum = np.zeros(0, np.int64)
+        self._sum_with: Ints | None = None
+        self._value, self._product = np.zeros(1, np.int64), np.zeros(count, np.int64)
         self._groups: list[tuple[float, Ints]] = []
         (self._word, self._rate, *_), (word, self._shift, *_) = (
             place_of(Opcode.UPDATE, name) for name in ("lr", "lr_shift"))
         if word != self._word:
             raise ValueError("fields lr and lr_shift of UPDATE: expected both in one word")
 
-    def words(self, sgd: SgdStep, fold: float) -> Ints:
-        """Return the words of a step block with these fields alone.
+    def add_to(self, words: Ints, sgd: SgdStep, fold: float, out: Ints) -> Ints:
+        """Return ``out``, the words of a step block with these fields.
 
         Args:
+            words: the step block without these fields; what it holds must not change.
             sgd: the optimizer's values.
             fold: factor that the gradients of the loss lack.
+            out: words of a step block, which are overwritten.
 
         Raises:
             BadInput: a value is out of the range of its field.
@@ -60,14 +64,21 @@ class RateWords:
         # All but the rate is mostly the same from step to step.
         key = (sgd.momentum, sgd.decay, sgd.nesterov, sgd.part, sgd.parts, fold, sgd.factors)
         if key != self._same_for:
-            self._same_for = ()
+            self._same_for, self._sum_with = (), None
             self._prepare(sgd, fold)
             self._same_for = key
-        words = self._fixed
+        if words is not self._sum_with:
+            self._sum_with, self._sum = words, words + self._fixed
+        words = self._sum
         for factor, pattern in self._groups:
             rate, shift = rate_fields(sgd, fold, factor)
-            words = words + pattern * (rate << self._rate | shift << self._shift)
-        return words
+            # NumPy takes an array of one number sooner than the number.
+            self._value[0] = rate << self._rate | shift << self._shift
+            np.multiply(pattern, self._value, out=self._product)
+            words = np.add(words, self._product, out=out)
+        if words is not out:  # nothing learns
+            out[:] = words
+        return out
 
     def _prepare(self, sgd: SgdStep, fold: float) -> None:
         """Make the words without the rates, and the pattern of the words that have a rate."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,12 @@ from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, round_up
 from pynq_train.layers import kinds, nodes
 from pynq_train.quant.array_policy import (
-    KEPT,
     ArrayPolicy,
     ArrayState,
     Exponents,
+    History,
     Ints,
+    gradient_places,
     handles,
 )
 from pynq_train.quant.policy import FRACTION_BITS, ExponentPolicy, keep_scale, mean_scale
@@ -37,7 +37,8 @@ from pynq_train.quant.step import (
     SgdStep,
     limit_code,
 )
-from pynq_train.schedule.lower.rate_words import RateWords, place_of
+from pynq_train.schedule.lower.field_columns import NO_BOUND, FieldColumns
+from pynq_train.schedule.lower.rate_words import RateWords
 from pynq_train.schedule.lower.step_block import DEAD_UPDATE
 from pynq_train.schedule.passes.descriptors import SOFTMAX_PARAM, Descriptor, Role, param_index
 from pynq_train.schedule.plan import Plan
@@ -52,14 +53,18 @@ _COUNTED = {**{role: what for role, what in _MEASURED.items() if what != "node"}
 """By role: of which tensor of a layer a record counts the saturations."""
 _MEASURE, _SATURATIONS = RECORD.at("measure").mask, RECORD.at("saturations").mask
 _LOSS, _CORRECT = SOFTMAX_RECORD.at("loss"), SOFTMAX_RECORD.at("correct")
-_ALL = (slice(None),)
-"""All pushes at once."""
+_CORRECT_MASK = _CORRECT.mask
 _TABLE = 128
 """Exponents of outputs, either way, of which a table has the clipping limit."""
-Words = NDArray[np.uint64]
+_Push = tuple[list[int], History, tuple[int, int]]
+"""Records, the history that they go to, and places of the exponent that they are of: the first one
+less the second one."""
+_FLOAT_FRACTION, _FLOAT_BIAS = 52, 1022
+"""Bits of a double's fraction; what its exponent field is above the bits of a whole number."""
 
 
-@dataclass(frozen=True)
+# Not frozen: one is made in each step, and a frozen one takes three times as long to make.
+@dataclass
 class StepResult:
     """What the records of a training step say.
 
@@ -74,61 +79,23 @@ class StepResult:
     saturations: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """What follows from the exponents of a step.
 
     Attributes:
-        exponents: the exponents.
-        words: the step block, without what the optimizer says.
-        added: what is added to the bits of each measure for its range.
+        of: version of the exponents, and all else that it depends on.
+        words: the step block, without rates.
+        added: what is added to the exponent field of each measure for its range.
         next_weights: exponents of the weights' next copies.
+        unit: loss of one unit of the softmax record.
     """
 
-    exponents: Exponents
+    of: tuple[object, ...]
     words: Ints
     added: Ints
     next_weights: Ints
-
-
-class _Fields:
-    """Fields of step-block entries, gathered column by column, that are packed together."""
-
-    def __init__(self) -> None:
-        self._words: list[Ints] = []
-        self._shifts: list[int] = []
-        self._fields: list[tuple[int, int, int]] = []
-        self._sizes: list[int] = []
-
-    def column(self, opcode: Opcode, name: str, entries: Sequence[int] | Ints) -> None:
-        """Add a field of some entries; their values are given in this order."""
-        word, lsb, bits, signed = place_of(opcode, name)
-        self._words.append(np.asarray(entries, np.int64) * PARAM_WORDS + word)
-        self._shifts.append(lsb)
-        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-        self._fields.append((low, high, (1 << bits) - 1))
-        self._sizes.append(len(entries))
-
-    def finish(self) -> None:
-        """Make the tables: no more columns."""
-        def each(values: Sequence[int]) -> Ints:
-            return np.repeat(np.array(values, np.int64), self._sizes)
-
-        words = np.concatenate([*self._words, np.zeros(0, np.int64)])
-        self._order = np.argsort(words, kind="stable")
-        self.targets, self._starts = np.unique(words[self._order], return_index=True)
-        self._shift = each(self._shifts)
-        self._low, self._high, self._mask = (
-            each([field[at] for field in self._fields]) for at in range(3))
-
-    def pack(self, columns: Sequence[Ints]) -> Ints | None:
-        """Return the words ``targets``; None if a value does not fit its field."""
-        values = np.concatenate(columns)
-        if ((values < self._low) | (values > self._high)).any():
-            return None
-        bits = (values & self._mask) << self._shift
-        packed: Ints = np.bitwise_or.reduceat(bits[self._order], self._starts)
-        return packed
+    unit: float
 
 
 class ResultTable:
@@ -170,8 +137,8 @@ class ResultTable:
     def softmax(self, words: Ints) -> tuple[int, int]:
         """Return the sum of the losses, in units of ``Loss.unit``, and the right answers."""
         first = RECORD_WORDS * self._softmax
-        return (_LOSS.extract(words.item(first + _LOSS.word)),
-                _CORRECT.extract(words.item(first + _CORRECT.word)))
+        # The first is all of a word, the second stands at its low end.
+        return words.item(first + _LOSS.word), words.item(first + _CORRECT.word) & _CORRECT_MASK
 
     def saturations(self, words: Ints) -> dict[str, int]:
         """Return the saturated elements by tensor, of tensors that have any."""
@@ -194,18 +161,20 @@ class StepArrays:
     def __init__(self, plan: Plan, descriptors: Sequence[Descriptor], policy: ExponentPolicy
                  ) -> None:
         self._plan, self._policy = plan, policy
-        self._ranges = ArrayPolicy(policy, plan.batch)
-        self._blocks: dict[tuple[int, int, int], _Block] = {}
         self._block: _Block | None = None
         # Whole cache lines: the driver need not look at what stands behind the last entry, where a
         # region has nothing.
         self._template = np.zeros(round_up(plan.step_block.entries * PARAM_WORDS, LINE_WORDS),
                                   np.int64)
-        self._forward_tables()
-        self._update_tables()
-        self._node_tables()
+        self._words = self._template.copy()
+        e = Exponents(len(plan.specs), len(plan.backward_graph.nodes))
+        self._fields = FieldColumns(e.zero)
+        self._forward_tables(e)
+        self._update_tables(e)
+        self._node_tables(e)
         self._fields.finish()
-        self._record_tables(descriptors)
+        self._ranges = ArrayPolicy(policy, plan.batch, *self._record_tables(e, descriptors))
+        self.load(policy)
 
     @staticmethod
     def of(plan: Plan, descriptors: Sequence[Descriptor], policy: ExponentPolicy
@@ -215,7 +184,8 @@ class StepArrays:
 
     def load(self, policy: ExponentPolicy) -> None:
         """Take the state of the exponents from a policy of the same network and loss."""
-        self._policy = policy
+        self._policy, self._block = policy, None
+        self._fold = policy.loss.fold(self._plan.batch)
         self._ranges.load(policy)
 
     def state(self) -> ArrayState:
@@ -224,6 +194,7 @@ class StepArrays:
 
     def take_back(self, state: ArrayState) -> None:
         """Go back to a state; it must not be used again."""
+        self._block = None
         self._ranges.take_back(state)
 
     def store(self) -> None:
@@ -237,11 +208,10 @@ class StepArrays:
         words = np.frombuffer(pack_params(opcode, values), "<i8")
         self._template[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= words
 
-    def _forward_tables(self) -> None:
-        plan, self._fields = self._plan, _Fields()
+    def _forward_tables(self, e: Exponents) -> None:
+        plan, fields, of = self._plan, self._fields, e.places
         layers, specs = plan.quant_layers, plan.specs
         entry = [param_index(Role.FORWARD, at) for at in range(len(specs))]
-        column = self._fields.column
         on_array = [at for at, layer in enumerate(layers) if layer.on_array]
         on_vector = [at for at, layer in enumerate(layers) if not layer.on_array]
         # Pooling by windows copies values, and has no limit of its own.
@@ -249,21 +219,25 @@ class StepArrays:
         scaled = [at for at in limited if layers[at].kind == kinds.ADD]
         paired = [at for at in limited if len(layers[at].sources) > 1
                   and (layers[at].kind == kinds.ADD or layers[at].kind.normalises)]
-        self._on_array, self._on_vector, self._limited, self._scaled, self._paired = (
-            np.array(one, np.int64) for one in (on_array, on_vector, limited, scaled, paired))
-        for opcode, chosen, names in (
-                (Opcode.CONV, on_array, ("shift", "bias_shift", "limit")),
-                (Opcode.VECTOR, on_vector, ("shift",)), (Opcode.VECTOR, limited, ("limit",)),
-                (Opcode.VECTOR, scaled, ("a_scale",)), (Opcode.VECTOR, paired, ("b_scale",))):
-            for name in names:
-                column(opcode, name, [entry[at] for at in chosen])
-        column(Opcode.CONV, "shift", [param_index(Role.BACKWARD, at) for at in range(len(specs))])
-        self._limits, rows = _limit_tables([layer.activation for layer in layers])
-        self._limit_row = np.array(rows)
+        limits, rows = _limit_tables([layer.activation for layer in layers])
+        for opcode, chosen, clipped in ((Opcode.CONV, on_array, on_array),
+                                        (Opcode.VECTOR, on_vector, limited)):
+            fields.add(opcode, "shift", [entry[at] for at in chosen], of("y", chosen),
+                       of("total", chosen))
+            fields.add_looked_up(opcode, "limit", [entry[at] for at in clipped], of("y", clipped),
+                                 [rows[at] for at in clipped], limits)
+        fields.add(Opcode.CONV, "bias_shift", [entry[at] for at in on_array],
+                   minus=of("total", on_array), constant=MASTER_EXPONENT)
+        for name, chosen, part in (("a_scale", scaled, "x"), ("b_scale", paired, "second")):
+            fields.add_powers(Opcode.VECTOR, name, [entry[at] for at in chosen], of(part, chosen),
+                              of("total", chosen))
+        every = [*range(len(specs))]
+        fields.add(Opcode.CONV, "shift", [param_index(Role.BACKWARD, at) for at in every],
+                   of("behind", every), of("dy", every), of("w", every), least=0)
         norms = [at for at, layer in enumerate(layers) if layer.kind.normalises]
-        self._norms = np.array(norms, np.int64)
-        for name in ("z_exp", "a_exp", "c_exp"):
-            column(Opcode.NORM, name, [plan.step_block.coefficients(at) for at in norms])
+        for name, part in (("z_exp", "x"), ("a_exp", "w"), ("c_exp", "total")):
+            fields.add(Opcode.NORM, name, [plan.step_block.coefficients(at) for at in norms],
+                       of(part, norms))
         self._dropped: list[int] = []
         for at, layer in enumerate(layers):
             norm = plan.layers[at].norm
@@ -276,8 +250,8 @@ class StepArrays:
                 self._fixed(entry[at], Opcode.VECTOR, {"a_scale": keep_scale(layer.rate)[0]})
                 self._dropped.append(entry[at])
 
-    def _update_tables(self) -> None:
-        plan, layers = self._plan, self._plan.quant_layers
+    def _update_tables(self, e: Exponents) -> None:
+        plan, layers, of = self._plan, self._plan.quant_layers, e.places
         active = plan.backward_graph.of_layer
         weights = [at for at, one in enumerate(plan.trainable) if one.weights and at in active]
         biases = [at for at, one in enumerate(plan.trainable) if one.bias and at in active]
@@ -287,43 +261,46 @@ class StepArrays:
                 self._fixed(param_index(Role.WEIGHT_GRADIENT, at), opcode, DEAD_UPDATE)
         array = [at for at in weights if layers[at].on_array]
         gammas = [at for at in weights if not layers[at].on_array]
-        self._weights, self._gammas, self._biases = (
-            np.array(one, np.int64) for one in (array, gammas, biases))
         # One entry for weights or gamma, one for biases or beta; the first few decay.
         updates = [(at, 0, param_index(Role.WEIGHT_GRADIENT, at), at in array)
-                         for at in (*array, *gammas)]
+                   for at in (*array, *gammas)]
         updates += [(at, 1, param_index(Role.UPDATE_BIAS, at), False) for at in biases]
-        entries = [entry for _, _, entry, _ in updates]
-        for name in ("w_shift", "g_shift"):
-            for first, last, opcode in (
-                    (0, len(array), Opcode.GRADIENT), (len(array), len(weights), Opcode.UPDATE),
-                    (len(weights), len(entries), Opcode.UPDATE)):
-                self._fields.column(opcode, name, entries[first:last])
+        ready = GRADIENT_PRESHIFT + MOMENTUM_EXPONENT
+        for opcode, chosen, first, features, least in (
+                (Opcode.GRADIENT, array, 0, array, -NO_BOUND),
+                (Opcode.UPDATE, gammas + biases, len(array), [], 0)):
+            entries = [entry for _, _, entry, _ in updates[first : first + len(chosen)]]
+            self._fields.add(opcode, "w_shift", entries, of("w_next", chosen),
+                             constant=-MASTER_EXPONENT, least=least)
+            # 63 is the largest shift that the field holds; hardly anything is left of a sum then.
+            self._fields.add(opcode, "g_shift", entries, minus=of("dy", chosen),
+                             less=of("x", features), constant=ready, most=63, scaled=1)
         self._rates = RateWords(updates, len(self._template))
 
-    def _node_tables(self) -> None:
-        plan, graph = self._plan, self._plan.backward_graph.nodes
-        last = self._ranges.last
+    def _node_tables(self, e: Exponents) -> None:
+        plan, graph, of = self._plan, self._plan.backward_graph.nodes, e.places
+        last, reads = gradient_places(plan.backward_graph)
         on_vector = [at for at, node in enumerate(graph) if node.kind.on_vector_unit]
         shifted = [at for at in on_vector if graph[at].target]
         scaled = [at for at in on_vector if graph[at].kind not in
                   (nodes.SPREAD, nodes.NORM, nodes.UNPOOL, nodes.DROP)]
         sums = [at for at in scaled if graph[at].kind == nodes.SUM]
         norms = [at for at in on_vector if graph[at].kind == nodes.NORM]
-        for chosen, name in ((shifted, "shift"), (scaled, "a_scale"), (sums, "b_scale")):
-            self._fields.column(Opcode.VECTOR, name, [plan.step_block.node(at) for at in chosen])
-        for name in ("z_exp", "g_exp", "a_exp", "b_exp", "c_exp"):
-            self._fields.column(Opcode.NORM, name,
-                                [plan.step_block.node(at, True) for at in norms])
+        self._fields.add(Opcode.VECTOR, "shift", [plan.step_block.node(at) for at in shifted],
+                         of("gradients", [last[graph[at].target] for at in shifted]),
+                         of("sums", shifted))
+        for name, chosen, number in (("a_scale", scaled, 0), ("b_scale", sums, 1)):
+            self._fields.add_powers(
+                Opcode.VECTOR, name, [plan.step_block.node(at) for at in chosen],
+                of("gradients", [reads[at][number] for at in chosen]), of("sums", chosen))
+        entries = [plan.step_block.node(at, True) for at in norms]
+        x = of("x", [graph[at].layer for at in norms])
+        read, total = of("gradients", [reads[at][0] for at in norms]), of("sums", norms)
+        for name, terms in (("z_exp", (x,)), ("g_exp", (read,)), ("a_exp", (total, read)),
+                            ("b_exp", (total, x)), ("c_exp", (total,))):
+            self._fields.add(Opcode.NORM, name, entries, *terms)
         self._named = np.array(sorted({last[node.target] for node in graph if node.target}),
-                               np.int64)
-        self._shifted, self._node_scaled, self._node_sums, self._node_norms = (
-            np.array(one, np.int64) for one in (shifted, scaled, sums, norms))
-        self._written = np.array([last[graph[at].target] for at in shifted], np.int64)
-        self._read_a, self._read_b, self._read_norm = (
-            np.array([last[graph[at].reads[number].tensor] for at in chosen], np.int64)
-            for chosen, number in ((scaled, 0), (sums, 1), (norms, 0)))
-        self._norm_layer = np.array([graph[at].layer for at in norms], np.int64)
+                               np.intp)
         for at in on_vector:
             node, layer = graph[at], plan.quant_layers[graph[at].layer]
             if node.kind == nodes.SPREAD:
@@ -333,87 +310,12 @@ class StepArrays:
                 self._fixed(plan.step_block.node(at), Opcode.VECTOR,
                             {"a_scale": keep_scale(layer.rate)[0]})
 
-    # -- step block ------------------------------------------------------------------------------
-
-    def block(self, sgd: SgdStep) -> Ints | None:
-        """Return the words of the step block of the next step; None where a value is unusual.
-
-        They go on with zeros to the end of the region's last cache line.
-
-        Raises:
-            BadInput: a value of the optimizer is out of the range of its field.
-        """
-        e = self._ranges.exponents()
-        if e is None:
-            return None
-        halvings = sgd.parts.bit_length() - 1
-        scale = halvings
-        if sgd.clip is not None:
-            bounds = e.gradients[self._named] + FRACTION_BITS
-            scale += max(0, int(bounds.max()) - sgd.clip) if len(bounds) else 0
-        valid = self._plan.batch if sgd.valid is None else sgd.valid
-        # Exponents that were there before make the same words; the rates come on top.
-        found = self._blocks.get((id(e), scale, valid))
-        if found is None or found.exponents is not e:
-            self._block = None
-            if e.y.min() < -_TABLE or e.y.max() >= _TABLE:
-                return None
-            packed = self._fields.pack([*self._layer_values(e), *self._update_values(e, scale),
-                                        *self._node_values(e)])
-            if packed is None:
-                return None
-            fixed = self._template.copy()
-            fixed[self._fields.targets] |= packed
-            fixed[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
-                self._policy.loss, int(e.y[-1]), valid)
-            added = np.concatenate((e.total, e.w, e.sums, e.sums - e.gradients[self._reads],
-                                    [MASTER_EXPONENT]))[self._exponents]
-            if len(self._blocks) >= KEPT:
-                self._blocks.clear()
-            found = self._blocks[id(e), scale, valid] = _Block(
-                e, fixed, added, e.w_next[self._weight_layers])
-        self._block = found
-        words = found.words + self._rates.words(sgd, self._policy.loss.fold(self._plan.batch))
-        for entry in self._dropped:
-            drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
-            words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
-                pack_params(Opcode.VECTOR, drawn), "<i8")
-        return words
-
-    def _layer_values(self, e: Exponents) -> tuple[Ints, ...]:
-        at, total = self._on_array, e.total
-        shift = e.y - total
-        limit = self._limits[self._limit_row, e.y + _TABLE]
-        scaled, paired, norms = self._scaled, self._paired, self._norms
-        back = np.where(e.dx != 0, np.maximum(e.dx - e.dy - e.w, 0), 0)
-        return (shift[at], MASTER_EXPONENT - total[at], limit[at], shift[self._on_vector],
-                limit[self._limited], _scales(e.x[scaled] - total[scaled]),
-                _scales(e.second[paired] - total[paired]), back,
-                e.x[norms], e.w[norms], total[norms])
-
-    def _update_values(self, e: Exponents, scale: int) -> tuple[Ints, ...]:
-        array, gammas, biases = self._weights, self._gammas, self._biases
-        narrow = e.w_next - MASTER_EXPONENT
-        low = np.maximum(narrow, 0)
-        ready = GRADIENT_PRESHIFT + MOMENTUM_EXPONENT + scale
-        sums = np.minimum(ready - e.x[array] - e.dy[array], 63)
-        vectors = np.minimum(ready - e.dy, 63)
-        return (narrow[array], low[gammas], low[biases], sums, vectors[gammas], vectors[biases])
-
-    def _node_values(self, e: Exponents) -> tuple[Ints, ...]:
-        g, sums, norms = e.gradients, e.sums, self._node_norms
-        x, read = e.x[self._norm_layer], g[self._read_norm]
-        return (g[self._written] - sums[self._shifted],
-                _scales(g[self._read_a] - sums[self._node_scaled]),
-                _scales(g[self._read_b] - sums[self._node_sums]),
-                x, read, sums[norms] - read, sums[norms] - x, sums[norms])
-
-    # -- records ---------------------------------------------------------------------------------
-
-    def _record_tables(self, descriptors: Sequence[Descriptor]) -> None:
-        """Say for each measure to which history it goes."""
-        plan, slot = self._plan, self._ranges.slot
+    def _record_tables(self, e: Exponents, descriptors: Sequence[Descriptor]
+                       ) -> tuple[list[History], list[int]]:
+        """Say of which exponent each measure is; return the histories, and layers of weights."""
+        plan, of = self._plan, e.places
         graph, count = plan.backward_graph.nodes, len(plan.specs)
+        _, reads = gradient_places(plan.backward_graph)
         self._results = ResultTable(plan, descriptors)
         measures: dict[tuple[str, int], list[int]] = {}
         for number, one in enumerate(descriptors):
@@ -424,40 +326,91 @@ class StepArrays:
             if what in _LAST:
                 rows.clear()
             rows.append(number)
-        # What a record measures, where it goes, and the exponent that it is of, by position among
-        # [forward totals, forward w, sums, sums less the gradient that is read].
-        pushes: list[tuple[list[int], int, int]] = []
+        pushes: list[_Push] = []
         weights: list[int] = []
         for layer in range(count):
+            total, w = of("total", [layer])[0], of("w", [layer])[0]
             if ("y", layer) in measures:
-                pushes.append((measures["y", layer], layer, layer))
+                pushes.append((measures["y", layer], layer, (total, e.zero)))
             if ("a", layer) in measures:
-                pushes.append((measures["a", layer], slot(f"{plan.specs[layer].name}.a"),
-                               count + layer))
+                pushes.append((measures["a", layer], f"{plan.specs[layer].name}.a", (w, e.zero)))
             if ("w", layer) in measures:
                 weights.append(layer)
-        nodes_count = len(graph)
-        self._reads = np.array([self._ranges.last[node.reads[0].tensor] for node in graph],
-                               np.int64)
         for number, node in enumerate(graph):
             rows = measures.get(("node", number), [])
+            total, read = of("sums", [number])[0], of("gradients", reads[number][:1])[0]
             if node.kind == nodes.BACKWARD and not rows:
                 rows = measures.get(("dx", node.layer), [])
             if node.kind == nodes.NORM and ("b", number) in measures:
-                pushes.append((measures["b", number], slot(f"{plan.specs[node.layer].name}.b"),
-                               2 * count + nodes_count + number))
+                pushes.append((measures["b", number], f"{plan.specs[node.layer].name}.b",
+                               (total, read)))
             if rows and node.target and not node.kind.copies:
-                pushes.append((rows, slot(node.target), 2 * count + number))
-        self._weight_layers = np.array(weights, np.int64)
+                pushes.append((rows, node.target, (total, e.zero)))
+        pushes = _once_first(pushes)
         groups = [rows for rows, _, _ in pushes] + [measures["w", layer] for layer in weights]
         records, starts = _joined(groups)
         self._measures = RECORD_WORDS * records + RECORD.at("measure").word
         self._measure_starts = None if len(starts) == len(records) else starts
-        self._rounds = _rounds([place for _, place, _ in pushes])
-        self._slots = np.array([place for _, place, _ in pushes], np.intp)
-        self._exponents = np.array([at for _, _, at in pushes] + [-1] * len(weights), np.int64)
-        self._weight_places, self._copy_places = self._ranges.slots_of_weights(
-            self._weight_layers)
+        none = [e.zero] * len(weights)
+        self._plus, self._minus = (
+            np.array([places[at] for _, _, places in pushes] + none, np.intp) for at in (0, 1))
+        self._added = np.array([0] * len(pushes) + [MASTER_EXPONENT] * len(weights)) - _FLOAT_BIAS
+        self._weights = np.array(of("w_next", weights), np.intp)
+        # NumPy takes an array of the same number sooner than the number.
+        self._mask, self._fraction = (np.full(len(groups), one, np.int64)
+                                      for one in (_MEASURE, _FLOAT_FRACTION))
+        self._found = np.zeros(len(groups), np.int64)
+        self._floats = np.zeros(len(groups))
+        self._bits = self._floats.view(np.int64)
+        return [key for _, key, _ in pushes], weights
+
+    # -- step block ------------------------------------------------------------------------------
+
+    def block(self, sgd: SgdStep) -> Ints | None:
+        """Return the words of the step block of the next step; None where a value is unusual.
+
+        They go on with zeros to the end of the region's last cache line, and are valid until the
+        next call.
+
+        Raises:
+            BadInput: a value of the optimizer is out of the range of its field.
+        """
+        e = self._ranges.settle()
+        scale = sgd.parts.bit_length() - 1
+        if sgd.clip is not None and len(self._named):
+            scale += max(0, int(e.gradients.take(self._named).max()) + FRACTION_BITS - sgd.clip)
+        valid = self._plan.batch if sgd.valid is None else sgd.valid
+        block, of = self._block, (e.version, scale, valid)
+        # Few steps have other exponents than the one before; rates come on top.
+        if block is None or block.of != of:
+            block = self._block = self._made(e, of, scale, valid)
+            if block is None:
+                return None
+        words = self._rates.add_to(block.words, sgd, self._fold, self._words)
+        for entry in self._dropped:
+            drawn = {"drop_seed": sgd.seed % (1 << 32), "drop_step": sgd.step % (1 << STEP_BITS)}
+            words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
+                pack_params(Opcode.VECTOR, drawn), "<i8")
+        return words
+
+    def _made(self, e: Exponents, of: tuple[int, int, int], scale: int, valid: int
+              ) -> _Block | None:
+        """Return what follows from exponents; None where a value does not fit its field."""
+        vector = e.vector
+        packed = self._fields.pack(vector, scale)
+        if packed is None:
+            return None
+        words = self._template.copy()
+        words[self._fields.targets] |= packed
+        loss, logits = self._policy.loss, e.y.item(-1)
+        words[PARAM_WORDS * SOFTMAX_PARAM : PARAM_WORDS * (SOFTMAX_PARAM + 1)] = _softmax(
+            loss, logits, valid)
+        added = vector.take(self._plus)
+        added -= vector.take(self._minus)
+        added += self._added
+        return _Block(of, words, added, vector.take(self._weights), loss.unit(logits))
+
+    # -- records ---------------------------------------------------------------------------------
 
     def take(self, records: NDArray[np.uint8]) -> StepResult:
         """Take note of the records of the step whose block was made last.
@@ -467,27 +420,18 @@ class StepArrays:
         """
         block, words = self._block, self._results.words(records)
         assert block is not None, "block was called before"
-        measured = words.take(self._measures) & _MEASURE
+        measured = words.take(self._measures)
         if self._measure_starts is not None:
             measured = np.bitwise_or.reduceat(measured, self._measure_starts)
-        bits = np.frexp(measured)[1]
-        found, count = bits + block.added, len(self._slots)
-        ranges, slots, weights, places = (found[:count], self._slots, found[count:],
-                                          self._weight_places)
-        rounds: Sequence[Any] = self._rounds
-        if np.count_nonzero(bits) < len(bits):  # what is all zero leaves its history as it is
-            seen = bits > 0
-            weights, places = weights[seen[count:]], places[seen[count:]]
-            rounds = [chosen[seen[chosen]] for chosen in rounds]
-        elif len(rounds) == 1:
-            rounds = _ALL
-        for chosen in rounds:
-            self._ranges.observe(slots[chosen], ranges[chosen])
-        self._ranges.learn(places, weights)
-        self._ranges.learn(self._copy_places, block.next_weights)
+        measured &= self._mask
+        # Bits of a whole number: the exponent of the double that it is, which holds all of them.
+        self._floats[:] = measured
+        np.right_shift(self._bits, self._fraction, out=self._found)
+        self._found += block.added
+        seen = None if np.count_nonzero(measured) == len(measured) else measured != 0
+        self._ranges.observe(self._found, block.next_weights, seen)
         loss, correct = self._results.softmax(words)
-        return StepResult(loss * self._policy.loss.unit(int(block.exponents.y[-1])), correct,
-                          self._results.saturations(words))
+        return StepResult(loss * block.unit, correct, self._results.saturations(words))
 
 
 def _joined(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
@@ -498,23 +442,14 @@ def _joined(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
     return rows, np.cumsum([0, *sizes[:-1]])
 
 
-def _rounds(slots: Sequence[int]) -> list[Ints]:
-    """Return the positions of pushes to histories, so that no round has a history twice."""
-    rounds: list[list[int]] = [[]]
-    seen: dict[int, int] = {}
-    for at, slot in enumerate(slots):
-        number = seen[slot] = seen.get(slot, -1) + 1
-        if number == len(rounds):
-            rounds.append([])
-        rounds[number].append(at)
-    return [np.array(one, np.int64) for one in rounds]
-
-
-def _scales(above: Ints) -> Ints:
-    """Return ``2**above``, 0 where that is below one; as ``quant.step`` has it for one map."""
-    if not len(above):
-        return above
-    return np.where(above >= 0, np.left_shift(1, np.minimum(np.maximum(above, 0), 62)), 0)
+def _once_first(pushes: Sequence[_Push]) -> list[_Push]:
+    """Return pushes to histories: of each history the first one, and behind these all others."""
+    first: dict[History, _Push] = {}
+    again: list[_Push] = []
+    for one in pushes:
+        if first.setdefault(one[1], one) is not one:
+            again.append(one)
+    return [*first.values(), *again]
 
 
 def _limit_tables(activations: Sequence[object]) -> tuple[Ints, list[int]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from test_step_arrays import BOARD, random_records, same
 
 from pynq_train.graph import Sequential
+from pynq_train.hw.commands import PARAM_WORDS, Opcode, unpack_params
 from pynq_train.layers import fuse, init_params
 from pynq_train.quant import ExponentPolicy, SgdStep
-from pynq_train.quant.array_policy import ArrayPolicy
-from pynq_train.quant.policy import MAX_GRADIENT_EXPONENT
+from pynq_train.quant.array_policy import ArrayPolicy, History
+from pynq_train.quant.policy import HISTORY_STEPS
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
-from pynq_train.schedule.lower.step_arrays import StepArrays, _joined, _rounds, _scales
+from pynq_train.schedule.lower.field_columns import FieldColumns
+from pynq_train.schedule.lower.step_arrays import StepArrays, _joined, _once_first
 from pynq_train.schedule.plan import Plan, make_plan
 
 SGD = SgdStep(0.01, 0.9)
@@ -29,31 +34,85 @@ def made() -> tuple[Plan, ExponentPolicy]:
 
 
 def test_measures_of_one_history_come_in_order() -> None:
-    """Each round has a history once: of several measures the last one is the newest."""
-    assert [one.tolist() for one in _rounds([3, 4, 3, 5, 3, 4])] == [[0, 1, 3], [2, 5], [4]]
-    assert [one.tolist() for one in _rounds([2, 0, 1])] == [[0, 1, 2]]
-    assert [one.tolist() for one in _rounds([])] == [[]]
-    assert [one.tolist() for one in _rounds([7, 7])] == [[0], [1]]
+    """Each history once; what comes again stands behind, in the order in which it came."""
+    names: list[History] = [3, "a", 3, 5, 3, "a"]
+    pushes = [([at], key, (0, 0)) for at, key in enumerate(names)]
+    assert [rows[0] for rows, _, _ in _once_first(pushes)] == [0, 1, 3, 2, 4, 5]
+    assert _once_first(pushes[:2]) == pushes[:2] and not _once_first([])
 
 
-@pytest.mark.parametrize("parts", [2, 3])
-def test_rounds_say_what_one_would(parts: int) -> None:
-    """In whatever parts measures are taken, all of them are, and zeros are left out of each."""
+def histories(policy: ExponentPolicy, names: Sequence[History]) -> dict[History, list[int]]:
+    """The histories of a policy, by what measures them."""
+    gradients = {f"{layer.name}.dy": at for at, layer in enumerate(policy.layers)}
+    return {name: policy.feature[name] if isinstance(name, int) else
+            policy.gradient[gradients[name]] if name in gradients else
+            policy.extra.setdefault(name, []) for name in names}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_histories_hold_what_was_measured_last(seed: int) -> None:
+    """Some several times a step, some of them zero, whatever they held before."""
+    draw = np.random.default_rng(seed)
     plan, policy = made()
-    other = made()[1]
-    whole, pieces = (StepArrays.of(plan, plan.train, one) for one in (policy, other))
-    assert whole is not None and pieces is not None
-    count = len(pieces._slots)
-    pieces._rounds = [np.arange(part, count, parts) for part in range(parts)]
-    draw = np.random.default_rng(parts)
-    for step in range(20):
-        records = random_records(plan, draw, 24)
-        found, wanted = pieces.block(SGD), whole.block(SGD)
-        assert found is not None and wanted is not None and np.array_equal(found, wanted), step
-        assert pieces.take(records) == whole.take(records)
-    pieces.store()
-    whole.store()
-    same(other, policy)
+    names: list[History] = [at for at, layer in enumerate(plan.quant_layers)]
+    names += [f"{layer.name}.a" for layer in plan.quant_layers if layer.kind.normalises]
+    names = [names[at] for at in draw.permutation(len(names))[: 3 + seed]]
+    names += [names[at] for at in draw.integers(0, 3, seed)]  # measured again, some twice
+    for history in histories(policy, [*dict.fromkeys(names), 0]).values():
+        history[:] = draw.integers(-9, 9, draw.integers(0, HISTORY_STEPS + 1)).tolist()
+    weights = [at for at, layer in enumerate(plan.quant_layers) if layer.on_array][::-1]
+    wanted = deepcopy(policy)
+    ranges = ArrayPolicy(policy, 4, names, weights)
+    for step in range(2 * HISTORY_STEPS + 3):
+        found = draw.integers(-20, 20, len(names) + len(weights))
+        copies = draw.integers(-20, -11, len(weights))
+        seen = None if step % 3 == 0 else draw.random(len(found)) < 0.7
+        ranges.observe(found, copies, seen)
+        for at, name in enumerate(names):
+            if seen is None or seen[at]:
+                history = histories(wanted, [name])[name]
+                history.append(int(found[at]))
+                del history[:-HISTORY_STEPS]
+        for at, layer in enumerate(weights, len(names)):
+            if seen is None or seen[at]:
+                wanted.weight_k[layer] = int(found[at])
+            wanted.w16[layer] = int(copies[at - len(names)])
+        if step % 4 == 3:
+            ranges.store()
+            same(policy, wanted)
+            largest = ranges.settle()
+            again = ArrayPolicy(policy, 4, names, weights).settle()
+            assert np.array_equal(largest.vector, again.vector)
+            if step % 8 == 7:
+                ranges.load(policy)
+
+
+def test_measured_histories_stand_in_front() -> None:
+    _, policy = made()
+    with pytest.raises(ValueError, match="expected each once before any comes again"):
+        ArrayPolicy(policy, 4, [0, 0, 1])
+
+
+def test_a_state_comes_back() -> None:
+    """With the exponents that follow from it, and the histories."""
+    plan, policy = made()
+    arrays = StepArrays.of(plan, plan.train, policy)
+    assert arrays is not None
+    draw = np.random.default_rng(1)
+    blocks, states = [], []
+    records = [random_records(plan, draw, 24) for _ in range(20)]
+    for one in records:
+        states.append(arrays.state())
+        block = arrays.block(SGD)
+        assert block is not None
+        blocks.append(block.copy())
+        arrays.take(one)
+    for back in (11, 3):
+        arrays.take_back(states[back])
+        for wanted, one in zip(blocks[back:], records[back:]):
+            block = arrays.block(SGD)
+            assert block is not None and np.array_equal(block, wanted)
+            arrays.take(one)
 
 
 @pytest.mark.parametrize(("groups", "rows", "starts"), [
@@ -62,10 +121,39 @@ def test_groups_side_by_side(groups: list[list[int]], rows: list[int], starts: l
     assert [one.tolist() for one in _joined(groups)] == [rows, starts]
 
 
-def test_scales_are_powers_of_two_or_nothing() -> None:
-    above = np.array([-70, -1, 0, 1, 22, 62, 63, 200])
-    assert _scales(above).tolist() == [0, 0, 1, 2, 1 << 22, 1 << 62, 1 << 62, 1 << 62]
-    assert not len(_scales(np.zeros(0, np.int64)))
+def columns(*constants: int, scaled: int = 0) -> FieldColumns:
+    """A shift of entry 3 for each constant above the first of two exponents, and its power."""
+    fields = FieldColumns(zero=2)
+    for at, constant in enumerate(constants, 3):
+        fields.add(Opcode.VECTOR, "shift", [at], [0], constant=constant, scaled=scaled)
+    fields.add_powers(Opcode.VECTOR, "a_scale", [7], [0], [1])
+    fields.finish()
+    return fields
+
+
+@pytest.mark.parametrize(("above", "scale"), [
+    (-70, 0), (-1, 0), (0, 1), (1, 2), (21, 1 << 21), (22, 1 << 22)])
+def test_scales_are_powers_of_two_or_nothing(above: int, scale: int) -> None:
+    fields = columns()
+    packed = fields.pack(np.array([above + 5, 5, 0]), 0)
+    assert packed is not None
+    entry = np.zeros(8 * PARAM_WORDS, np.int64)
+    entry[fields.targets] = packed
+    assert unpack_params(Opcode.VECTOR, entry[7 * PARAM_WORDS :].tobytes())["a_scale"] == scale
+
+
+@pytest.mark.parametrize("above", [23, 24, 62, 63, 200])
+def test_scales_that_no_field_holds_are_refused(above: int) -> None:
+    assert columns().pack(np.array([above, 0, 0]), 0) is None
+
+
+def test_values_beside_their_fields_are_refused() -> None:
+    """Of whatever column; the scale of a step counts where it is asked for."""
+    assert columns(0).pack(np.array([0, 0, 0]), 9) is not None
+    assert columns(0, -1).pack(np.array([0, 0, 0]), 0) is None
+    assert columns(0, -1).pack(np.array([1, 1, 0]), 0) is not None
+    assert columns(-3, scaled=1).pack(np.array([0, 0, 0]), 3) is not None
+    assert columns(-3, scaled=1).pack(np.array([0, 0, 0]), 2) is None
 
 
 @pytest.mark.parametrize(("history", "unusual"), [(3, False), (120, True), (250, True)])
@@ -81,26 +169,3 @@ def test_outputs_beyond_the_tables_are_left_to_the_definition(history: int, unus
     policy.extra[f"{name}.a"] = [4]
     arrays.load(policy)
     assert arrays.block(SGD) is not None
-
-
-@pytest.mark.parametrize("back", [False, True])
-def test_exponents_that_do_not_settle_are_left_to_the_definition(back: bool) -> None:
-    """No network has such a loop: a layer, or a gradient, that is read by itself and grows."""
-    plan, policy = made()
-    at = next(at for at, layer in enumerate(plan.quant_layers) if layer.kind.normalises)
-    name = plan.quant_layers[at].name
-    policy.extra[f"{name}.{'b' if back else 'a'}"] = [60]
-    ranges = ArrayPolicy(policy, 4)
-    assert ranges.exponents() is not None
-    if back:
-        number = next(number for number, node in enumerate(plan.backward_graph.nodes)
-                      if node.layer == at and str(node.kind) == "norm")
-        ranges._read[number] = number
-    else:
-        ranges._src[at] = at
-    ranges.load(policy)
-    if back:  # gradients have a largest exponent, at which any loop ends
-        found = ranges.exponents()
-        assert found is not None and found.gradients.max() <= MAX_GRADIENT_EXPONENT
-    else:
-        assert ranges.exponents() is None

@@ -48,20 +48,21 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arrays of a training that are looked up by places, as such a processor has them."""
-    words, load = ResultTable.words, ArrayPolicy.load
+    words, settle = ResultTable.words, ArrayPolicy.settle
     seen: list[str] = []
 
     def narrow_words(table: ResultTable, records: Any) -> Any:
         seen.append("records")
         return words(table, records).view(Narrow)
 
-    def narrow_load(policy: ArrayPolicy, state: Any) -> None:
-        load(policy, state)
-        seen.append("histories")
-        policy._next = policy._next.view(Narrow)
+    def narrow_settle(policy: ArrayPolicy) -> Any:
+        found = settle(policy)
+        seen.append("exponents")
+        found.vector = found.vector.view(Narrow)
+        return found
 
     monkeypatch.setattr(ResultTable, "words", narrow_words)
-    monkeypatch.setattr(ArrayPolicy, "load", narrow_load)
+    monkeypatch.setattr(ArrayPolicy, "settle", narrow_settle)
     return seen
 
 
@@ -71,7 +72,7 @@ def test_a_training_counts_labels_of_64_bits(net: Graph, looked_up: list[str]) -
     x = np.random.default_rng(1).integers(0, 256, (6, 6, 6), np.uint8)
     history = learner.fit(x, np.arange(6, dtype=np.int64) % 3, progress=False)
     assert len(history.epochs) == 1
-    assert {"records", "histories"} == set(looked_up)
+    assert {"records", "exponents"} == set(looked_up)
 
 
 def test_pixels_are_looked_up_by_order() -> None:
