@@ -424,6 +424,8 @@ def _upsample(call: Call) -> Value:
     mode = call.number("mode", 3, "nearest")
     if mode not in ("nearest", "nearest-exact"):
         raise Refused(f"has mode {mode!r}", "use mode 'nearest'")
+    for place, name in enumerate(("align_corners", "recompute_scale_factor", "antialias"), 4):
+        call.option(place, name)  # they change nothing where whole factors repeat pixels
     dims, size = call.value.dims, call.number("size", 1)
     if len(dims) != 3:
         raise Refused("enlarges a vector", "enlarge maps")

@@ -119,7 +119,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
         layers.Conv2D(4, 3, padding="same", name="behind")(layers.LeakyReLU(name="leaky")(start)),
         layers.AveragePooling2D(3, 1, padding="same", name="avg")(start),
         layers.Rescaling(-0.1, name="scale")(start), layers.ReLU(4, name="four")(start),
-        layers.UpSampling2D(1, name="odd")(start)]
+        layers.Masking(name="odd")(start)]
     model = keras.Model(start, layers.Concatenate(name="all")(parts), name="bad")
     with pytest.raises(UnsupportedModel) as caught:
         pt.from_keras(model)
@@ -132,7 +132,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
                  "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
                  "scale (Rescaling) computes with a constant: fold it into the weights, or",
                  "four (ReLU) ends at 4.0: use max_value=6 or none",
-                 "odd (UpSampling2D): replace it by supported layers: Activation, Add, "):
+                 "odd (Masking): replace it by supported layers: Activation, Add, "):
         assert part in text, part
     assert "behind" not in text
 
@@ -235,7 +235,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     model = keras.Sequential([
         keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.LeakyReLU(name="leaky"),
         layers.Conv2D(8, (3, 1), name="oblong"), layers.LayerNormalization(name="ln"),
-        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"), layers.UpSampling2D(name="up"),
+        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"), layers.UpSampling2D(interpolation="bilinear", name="up"),
         layers.Flatten(), layers.Dense(3, activation="tanh", name="d")], name="bad")
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
     with pytest.raises(UnsupportedModel) as caught:
