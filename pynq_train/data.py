@@ -23,8 +23,6 @@ Labels = npt.NDArray[np.int64]
 _NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
 CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
 """Arrays of a file that may hold the names of its classes, from class 0 on."""
-MOST_NAME = 200
-"""Longest name of a class."""
 
 DIGITS_TRAIN = 1437
 """Training images of :func:`digits`; the rest, 360, are its test images."""

@@ -13,6 +13,7 @@ from pynq_train.exchange.activations import write_onnx
 from pynq_train.exchange.onnx_metadata import write_metadata
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
+from pynq_train.graph.class_names import checked_names
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.ops import (
@@ -46,7 +47,8 @@ _PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
                 *, mean: float | Sequence[float] | None = None,
                 std: float | Sequence[float] | None = None,
-                input_format: ImageFormat | None = None) -> None:
+                input_format: ImageFormat | None = None,
+                class_names: Sequence[str] = ()) -> None:
     """Write a network to an ONNX file; ``path`` holds either the old file or all of the new one.
 
     The file has one input ``input``, float32 ``(n, channels, rows, cols)``, and one output
@@ -60,6 +62,7 @@ def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.
         mean: taken from every image, a number or one per channel; None for no normalisation.
         std: divides every image then, likewise.
         input_format: the images that the network was made for (``Model.input_format``).
+        class_names: names of the classes, from the first output on.
 
     Raises:
         BadInput: parameters that do not fit, odd numbers, or a folder that cannot be written.
@@ -67,11 +70,12 @@ def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.
     """
     form = (ANY_IMAGES if input_format is None else input_format).with_given(
         graph.input_shape[0], None, mean, std)
-    write_atomic(path, to_proto(graph, params, form).SerializeToString())
+    names = checked_names(tuple(class_names), graph.classes)
+    write_atomic(path, to_proto(graph, params, form, names).SerializeToString())
 
 
-def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat = ANY_IMAGES
-             ) -> Any:
+def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat = ANY_IMAGES,
+             class_names: tuple[str, ...] = ()) -> Any:
     """Return the ONNX ``ModelProto`` of a network; see :func:`export_onnx`."""
     onnx = need("onnx", "writing ONNX files")
     check_graph_params(graph, params)
@@ -96,7 +100,7 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat 
             writer.constants),
         producer_name="pynq_train", opset_imports=[helper.make_opsetid("", OPSET)])
     proto.ir_version = IR_VERSION
-    write_metadata(proto, form)
+    write_metadata(proto, form, class_names)
     onnx.checker.check_model(proto)
     return proto
 

@@ -1,4 +1,4 @@
-"""What an ONNX file says of the images that its network takes.
+"""What an ONNX file says of the images that its network takes, and of its classes.
 
 ONNX itself knows three places (its ``MetadataProps.md``): the range of pixels and their order of
 colours in the metadata, and what each axis of the input means. What they cannot say, such as the
@@ -16,6 +16,7 @@ import numpy as np
 
 from pynq_train.errors import BadInput, ModelWarning
 from pynq_train.files import parse_json
+from pynq_train.graph.class_names import checked_names
 from pynq_train.graph.image_format import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -27,6 +28,8 @@ from pynq_train.graph.model import Model
 ENTRY = "pynq_train.images"
 """Our own entry. Mean and deviation in it are what the nodes of the file do with the images, if
 ``in_graph`` is true; else they have to be taken before, and are taken by us."""
+NAMES = "pynq_train.class_names"
+"""Our own entry: JSON list of the names of the classes, from the first output on."""
 RANGE, COLOURS = "Image.NominalPixelRange", "Image.BitmapPixelFormat"
 _RANGES = {"NominalRange_0_255": (0.0, 255.0), "Normalized_0_1": (0.0, 1.0),
            "Normalized_1_1": (-1.0, 1.0), "NominalRange_16_235": (16.0, 235.0)}
@@ -35,8 +38,13 @@ _AXES = {CHANNELS_FIRST: (_BATCH, _CHANNEL, _FEATURE, _FEATURE),
          CHANNELS_LAST: (_BATCH, _FEATURE, _FEATURE, _CHANNEL)}
 
 
-def write_metadata(proto: Any, form: ImageFormat) -> None:
-    """Let the file ``proto``, whose input has channels first, say which images it takes."""
+def write_metadata(proto: Any, form: ImageFormat, class_names: tuple[str, ...] = ()) -> None:
+    """Let the file ``proto``, whose input has channels first, say which images it takes.
+
+    ``class_names``: those that it has, from the first output on.
+    """
+    if class_names:
+        _put(proto, NAMES, json.dumps(class_names))
     dims = proto.graph.input[0].type.tensor_type.shape.dim
     for dim, axis in zip(dims, _AXES[CHANNELS_FIRST]):
         dim.denotation = axis
@@ -50,12 +58,12 @@ def write_metadata(proto: Any, form: ImageFormat) -> None:
 
 
 def with_metadata(model: Model, proto: Any) -> Model:
-    """Return a model with what its file says of its images.
+    """Return a model with what its file says of its images and classes.
 
     ``model`` knows what the nodes of the file do with them.
 
     Raises:
-        BadInput: our own entry is malformed.
+        BadInput: an entry of our own is malformed.
 
     Warns:
         ModelWarning: the file contradicts itself, or wants blue first.
@@ -73,7 +81,24 @@ def with_metadata(model: Model, proto: Any) -> Model:
               "are blue, green, red")
     if ENTRY in said:
         form = _ours(model, form, said[ENTRY], channels)
-    return replace(model, input_format=form)
+    return replace(model, input_format=form, class_names=_names(model, said.get(NAMES, "[]")))
+
+
+def _names(model: Model, text: str) -> tuple[str, ...]:
+    """Return the names of the classes in our own entry."""
+    what = f"metadata {NAMES!r} of network {model.graph.name!r}"
+    try:
+        names = parse_json(text)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(text)
+    except ValueError:
+        raise BadInput(what, expected="a JSON list of names", found=repr(text)[:80],
+                       fix="export it again, or remove the entry") from None
+    try:
+        return checked_names(tuple(names), model.graph.classes)
+    except BadInput as error:
+        error.add(f"{what} holds it: export it again, or remove the entry")
+        raise
 
 
 def _ours(model: Model, form: ImageFormat, text: str, channels: int) -> ImageFormat:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pynq_train.errors import BadInput
+from pynq_train.graph.class_names import checked_names
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.graph.params import LayerParams, check_graph_params, graph_param_specs
@@ -22,22 +23,25 @@ class Model:
         input_format: the images that it was made for.
         frozen: parameters that a learner leaves as they are unless they are named for it
             (``trainable="*"``): ``conv1.weight``.
+        class_names: of the first outputs on, as far as they are known: a learner takes them.
         sample: typical images, as users have them: a learner takes the ranges of its feature maps
             from them (``Learner.calibrate``) before it first evaluates. None for none.
 
     Raises:
-        BadInput: the parameters do not fit the graph, or ``frozen`` names something else.
+        BadInput: the parameters or names do not fit the graph, or ``frozen`` names something else.
     """
 
     graph: Graph
     params: Mapping[str, LayerParams]
     input_format: ImageFormat = ANY_IMAGES
     frozen: frozenset[str] = frozenset()
+    class_names: tuple[str, ...] = ()
     sample: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_graph_params(self.graph, self.params)
+        checked_names(self.class_names, self.graph.classes)
         unknown = sorted(self.frozen - self._parts())
         if unknown:
             raise BadInput("frozen", expected="names of parameters: LAYER.weight, LAYER.bias",

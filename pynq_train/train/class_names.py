@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import MOST_NAME, Labels, as_names, check_labels, class_name
+from pynq_train.data import Labels, as_names, check_labels, class_name
 from pynq_train.errors import BadInput, UnknownName
+from pynq_train.graph.class_names import checked_names
 from pynq_train.images import as_array
 from pynq_train.train.arguments import flag
 
@@ -28,14 +29,14 @@ class ClassNames:
     answers: bool = False
 
     @classmethod
-    def given(cls, names: Any, classes: int) -> ClassNames:
-        """Return the names that a user gives, those of all ``classes``; none for None.
+    def given(cls, names: Any, classes: int, otherwise: tuple[str, ...] = ()) -> ClassNames:
+        """Return the names that a user gives, those of all ``classes``; ``otherwise`` for None.
 
         Raises:
             BadInput: they are no names, not as many as classes, or two are equal.
         """
         if names is None:
-            return cls()
+            return cls(checked_names(otherwise, classes))
         try:
             found = () if isinstance(names, str) else tuple(names)
         except TypeError:  # no list; an array without axes says so only when it is asked
@@ -43,7 +44,7 @@ class ClassNames:
         if len(found) != classes or not all(isinstance(name, str) for name in found):
             raise BadInput("class_names", expected=f"a list of {classes} names, one for each class",
                            found=repr(names)[:80])
-        return cls(_checked(tuple(map(str, found))))
+        return cls(checked_names(tuple(map(str, found)), classes))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], classes: int) -> ClassNames:
@@ -52,9 +53,7 @@ class ClassNames:
         Raises:
             BadInput: more than ``classes``, or names that no learner has.
         """
-        names = _checked(tuple(state.get("class_names", ())))
-        if len(names) > classes:
-            raise BadInput("class names", expected=f"at most {classes}", found=len(names))
+        names = checked_names(tuple(state.get("class_names", ())), classes)
         return cls(names, state.get("names_answer", False))
 
     def to_state(self) -> dict[str, Any]:
@@ -104,7 +103,7 @@ class ClassNames:
             raise BadInput("labels", expected=f"at most {classes} classes",
                            found=f"{len(known)} names: " + ", ".join(known)[:200],
                            fix="use a network with more logits")
-        number = {name: at for at, name in enumerate(_checked(known))}
+        number = {name: at for at, name in enumerate(checked_names(known, classes))}
         codes = np.array([number[name] for name in found], np.int64)
         return codes[place.reshape(-1)], ClassNames(known, self.answers or learn)
 
@@ -134,18 +133,6 @@ class ClassNames:
         """Return a part of a line: the first names, if there are any."""
         names = ", ".join(self.names[:4]) + ", ..." * (len(self.names) > 4)
         return f", classes {names}" if names else ""
-
-
-def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names; BadInput if one is empty, too long, cannot be printed, or comes twice."""
-    for name in names:
-        if not name or len(name) > MOST_NAME or not name.isprintable():
-            raise BadInput("class name", expected=f"1 to {MOST_NAME} characters that can be "
-                           "printed", found=repr(name)[:80])
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadInput("class names", expected="names that differ", found=f"{twice!r} twice")
-    return names
 
 
 def _in_order(name: str) -> tuple[int, str]:

@@ -97,7 +97,7 @@ class Learner:
             frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
             (``Model.frozen``); ``*`` does not.
         class_names: names of all classes, in the order of the outputs (default: those of the
-            training labels, if these are names).
+            model, or of the training labels, if these are names).
 
     Raises:
         UnknownName: no such network or board.
@@ -117,6 +117,7 @@ class Learner:
         start = model.params if isinstance(model, Model) else None
         form = model.input_format if isinstance(model, Model) else ANY_IMAGES
         self._sample = model.sample if isinstance(model, Model) else None
+        names = model.class_names if isinstance(model, Model) else ()
         if isinstance(model, Model):
             if isinstance(trainable, str) and trainable == "all":
                 trainable = model.trainable
@@ -137,7 +138,7 @@ class Learner:
         check_weights(start or {}, self._warned)
         self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
         check_normalise(self._normalise, self.input_format)
-        self._names = ClassNames.given(class_names, self.graph.classes)
+        self._names = ClassNames.given(class_names, self.graph.classes, names)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
@@ -426,7 +427,8 @@ class Learner:
             BadInput: the folder cannot be written.
             MissingTool: the package ``onnx`` is not installed.
         """
-        export_onnx(self.graph, self.params, path, input_format=self.input_format)
+        export_onnx(self.graph, self.params, path, input_format=self.input_format,
+                    class_names=self.class_names)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML report: curves, ranges, saturations, cycles, plan.

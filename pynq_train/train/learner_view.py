@@ -48,6 +48,10 @@ class LearnerView(Protocol):
         """SGD with its schedule."""
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the first output on."""
+
+    @property
     def history(self) -> History:
         """Epochs so far."""
 

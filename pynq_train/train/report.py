@@ -50,6 +50,7 @@ def _summary(learner: LearnerView) -> str:
             ("training steps", learner.steps), ("optimizer", str(learner.optimizer)),
             ("trainable", learner.trainable if isinstance(learner.trainable, str)
              else ", ".join(learner.trainable)),
+            *([("classes", ", ".join(learner.class_names))] if learner.class_names else []),
             ("memory on the board", f"{plan.memory.nbytes} bytes"),
             ("predicted cycles of a step", step.cycles),
             ("seconds of the engine", f"{seconds.engine:.3f} (all steps at "

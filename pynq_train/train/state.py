@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pynq_train.data import MOST_NAME
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import (
     Anything,
@@ -21,6 +20,7 @@ from pynq_train.files.schema import (
     Text,
     Whole,
 )
+from pynq_train.graph.class_names import MOST_NAME
 from pynq_train.graph.image_format import LAYOUTS
 from pynq_train.quant.loss import LOSSES
 from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally

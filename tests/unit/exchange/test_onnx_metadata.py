@@ -13,7 +13,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.errors import BadInput
-from pynq_train.exchange.onnx_metadata import COLOURS, ENTRY, RANGE
+from pynq_train.exchange.onnx_metadata import COLOURS, ENTRY, NAMES, RANGE
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.graph.reference import FloatTrainer
 
@@ -175,3 +175,45 @@ def test_large_weights_behind_the_images_are_left_to_the_images(tmp_path: Path) 
     pt.export_onnx(NET, params, tmp_path / "a.onnx")
     with pytest.raises(pt.PynqTrainError, match=r"conv1 \(weight\) holds"):
         pt.from_onnx(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("names", [("cat", "dog", "Käse <1>"), ("cat",), ()])
+def test_names_of_classes_come_back(names: tuple[str, ...], tmp_path: Path) -> None:
+    pt.export_onnx(NET, pt.Learner(NET).params, tmp_path / "a.onnx", class_names=names)
+    model = pt.load(tmp_path / "a.onnx")
+    assert isinstance(model, pt.Model) and model.class_names == names
+    learner = pt.Learner(model, batch=8)
+    assert learner.class_names == names
+    learner.export(tmp_path / "b.onnx")
+    again = pt.load(tmp_path / "b.onnx")
+    assert isinstance(again, pt.Model) and again.class_names == names
+    other = pt.Learner(model, class_names=["a", "b", "c"])
+    assert other.class_names == ("a", "b", "c")
+
+
+def test_answers_and_labels_in_the_names_of_a_file(tmp_path: Path) -> None:
+    pt.export_onnx(NET, pt.Learner(NET).params, tmp_path / "a.onnx", class_names=["x", "y", "z"],
+                   input_format=ImageFormat((0.0, 255.0)))
+    learner = pt.Learner(pt.from_onnx(tmp_path / "a.onnx"), batch=8)
+    numbers = learner.predict(X)
+    assert numbers.dtype == np.int64
+    assert learner.predict(X, names=True).tolist() == ["xyz"[one] for one in numbers]
+    assert learner.evaluate(X, ["xyz"[one] for one in numbers]).accuracy == 1
+
+
+@pytest.mark.parametrize(("text", "error"), [
+    ("{", "expected a JSON list of names"), ("3", "expected a JSON list of names"),
+    ("[3]", "expected a JSON list of names"), ('["a", null]', "expected a JSON list of names"),
+    ('["a", "b", "c", "d"]', "class names: expected at most 3, found 4; metadata"),
+    ('["a", "a"]', "'a' twice; metadata 'pynq_train.class_names' of network 'a' holds it"),
+    ('["\\u0000"]', "characters that can be printed"), ('[""]', "class name: expected 1 to 200")])
+def test_malformed_names_are_refused(text: str, error: str, tmp_path: Path) -> None:
+    written(tmp_path / "a.onnx", ImageFormat())
+    with pytest.raises(BadInput, match=error):
+        pt.load(changed(tmp_path / "a.onnx", **{NAMES: text}))
+
+
+def test_odd_names_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="class names: expected at most 3, found 4"):
+        pt.export_onnx(NET, pt.Learner(NET).params, tmp_path / "a.onnx", class_names=list("abcd"))
+    assert not (tmp_path / "a.onnx").exists()

@@ -99,3 +99,13 @@ def test_numbers_of_the_summary(net: Graph, data: Data, tmp_path: Path,
         learner.history.epochs, (1000, 234))]
     learner.report(tmp_path / "b.html")
     assert rows((tmp_path / "b.html").read_text())["cycles counted by the engine"] == "1234"
+
+
+def test_names_of_classes_are_shown_as_text(net: Graph, tmp_path: Path) -> None:
+    names = ["<b>cat</b>", *(f"class {number}" for number in range(1, net.classes))]
+    learner = pt.Learner(net, batch=8, class_names=names)
+    learner.report(tmp_path / "named.html")
+    text = (tmp_path / "named.html").read_text()
+    assert "<td>classes</td><td>&lt;b&gt;cat&lt;/b&gt;, class 1" in text
+    assert "<td>classes</td>" not in report(net, (np.empty(0), np.empty(0)),
+                                            tmp_path / "unnamed.html", 0)
