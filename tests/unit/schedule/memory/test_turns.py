@@ -56,7 +56,7 @@ def trained(plan: Plan, programs: Programs, seed: int) -> list[Any]:
                          for name, m in session.read_masters().items()}]
 
 
-@pytest.mark.parametrize("seed", [*range(0, 24, 3), 41, 87])
+@pytest.mark.parametrize("seed", [*range(0, 24, 3), 41])
 def test_turns_change_addresses_alone(seed: int) -> None:
     net = random_net(seed)
     plans = planned(net, turns=False), planned(net)
@@ -75,7 +75,8 @@ def broad() -> RandomNet:
     return RandomNet(graph, 4, "all")
 
 
-def test_order_in_the_program_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [30, 47, 59])
+def test_order_in_the_program_is_not_enough(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes later in the program may begin earlier: the verifier refuses such places."""
     def later(lives: Lives, one: str, other: str) -> bool:
         first, last = lives._first, lives._last
@@ -83,10 +84,11 @@ def test_order_in_the_program_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> 
                    < min((n for n, _ in first[b].values()), default=1 << 30)
                    for a, b in ((one, other), (other, one)))
 
-    build_programs(planned(broad()))
+    net = random_net(seed)
+    build_programs(planned(net))
     monkeypatch.setattr(Lives, "apart", later)
     with pytest.raises(IllegalProgram, match="hazard at shared"):
-        build_programs(planned(broad()))
+        build_programs(planned(net))
 
 
 def test_a_map_that_is_given_away_too_early_is_refused_or_changes_bits(
@@ -116,16 +118,18 @@ def test_a_map_that_is_given_away_too_early_is_refused_or_changes_bits(
 def test_tensors_of_a_shared_place_are_told_apart_by_time() -> None:
     plan = planned(broad())
     tensors = tensor_maps(plan)
-    place = plan.memory.shared["conv1.y"]
+    own = next(spec for spec in plan.specs if spec.on_array and f"{spec.name}.y"
+               in plan.memory.shared)
+    place = plan.memory.shared[f"{own.name}.y"]
     sharing = {symbol for symbol, region in plan.memory.shared.items() if region == place}
     assert len(sharing) > 1
-    offset = plan.memory["conv1.y"].offset
+    offset = plan.memory[place].offset
     seen = [find(standing(tensors, index), offset) for index in range(len(plan.train))]
     names = [one.symbol for one in seen if one is not None]
     assert {name for name in names if name != place} == sharing
     forward = next(n for n, one in enumerate(plan.train)
-                   if one.role is Role.FORWARD and one.layer == 0)
-    assert names[forward] == "conv1.y"
+                   if one.role is Role.FORWARD and one.layer == own.index)
+    assert names[forward] == f"{own.name}.y"
     found = seen[forward]
     assert found is not None and found.where(offset + 2) == "image 0, channel 1, row 0, column 0"
     last = find(standing(tensors), offset)
