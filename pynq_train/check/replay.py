@@ -14,6 +14,7 @@ from pynq_train.check.difference import Difference, first_difference
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.hw.boards import BOARDS
 from pynq_train.run.failure import Failure
+from pynq_train.schedule.memory.coordinates import standing
 
 _VIRTUAL = "virtual:"
 Progress = Callable[[int], None]
@@ -104,7 +105,7 @@ class _SavedPair:
             errors = self._both(partial(_advance, runs, index))
             if errors:
                 return Replay(self.name, self.done, None, index, errors)
-            first = self._compare(descriptor_text(self.failure, index))
+            first = self._compare(descriptor_text(self.failure, index), index)
             if first is not None:
                 return Replay(self.name, self.done, first, index)
             self.done += 1
@@ -133,10 +134,10 @@ class _SavedPair:
                 errors.append((name, str(error)))
         return tuple(errors)
 
-    def _compare(self, when: str) -> Difference | None:
-        """Compare the memory of both; None if it is equal."""
+    def _compare(self, when: str, index: int | None = None) -> Difference | None:
+        """Compare the memory of both behind a descriptor, or the last one; None if it is equal."""
         mine, theirs = (b.read(0, self.failure.image.nbytes) for b in self.backends)
-        return first_difference(when, mine, theirs, self.failure.tensors)
+        return first_difference(when, mine, theirs, standing(self.failure.tensors, index))
 
 
 def record(failure: Failure, found: Replay, path: Path) -> None:

@@ -31,7 +31,7 @@ from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
-from pynq_train.schedule.memory.coordinates import tensor_maps
+from pynq_train.schedule.memory.coordinates import standing, tensor_maps
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.trainable import TrainableChoice, describe_trainable, select
 
@@ -269,7 +269,7 @@ class _Pair:
             descriptor = program.descriptors[index]
             layer = self.plan.specs[descriptor.layer].name
             self._compare(f"step {step + 1}, descriptor {index} "
-                          f"({descriptor.role.value} of {layer})")
+                          f"({descriptor.role.value} of {layer})", index)
             self.report.descriptors += 1
             self.progress(1)
             count += 1
@@ -298,17 +298,23 @@ class _Pair:
         self._copy_inputs()
         self._begin(self.reference.evaluation)
         self.other.run(self.reference.request(self.reference.evaluation))
+        self.tensors = tensor_maps(self.plan, self.reference.evaluation.name)
         self._compare("evaluation, end")
 
     def _hash(self) -> str:
         """Return a hash of golden's memory, which equals that of the other backend here."""
         return hashlib.sha256(self.golden.read(0, self.plan.memory.nbytes).tobytes()).hexdigest()
 
-    def _compare(self, when: str) -> None:
-        """Compare all memory of both backends; raise _Found at the first difference."""
+    def _compare(self, when: str, index: int | None = None) -> None:
+        """Compare all memory of both backends; raise _Found at the first difference.
+
+        Args:
+            when: what has run, for messages.
+            index: number of the descriptor behind which they are compared; None: the last one.
+        """
         mine = self.golden.read(0, self.plan.memory.nbytes)
         theirs = self.other.read(0, self.plan.memory.nbytes)
         self.report.bytes_compared += mine.nbytes
-        found = first_difference(when, mine, theirs, self.tensors)
+        found = first_difference(when, mine, theirs, standing(self.tensors, index))
         if found is not None:
             raise _Found(found)

@@ -21,6 +21,7 @@ from pynq_train.hw.boards import BOARDS, Board
 from pynq_train.hw.resources import resources
 from pynq_train.layers import fuse, layer_lists
 from pynq_train.schedule.freeze_report import freeze_report
+from pynq_train.schedule.memory_use import training_memory
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.report import (
@@ -143,6 +144,7 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
     return {
         "net": net, "board": made.board.name, "batch": made.batch,
         "arena_bytes": made.memory.nbytes, "bytes_by_kind": made.memory.bytes_by_kind(),
+        "memory": training_memory(made).to_dict(),
         "training_step": {
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,

@@ -94,7 +94,7 @@ class SegmentPlans:
         for board in map(board_of, names):
             if board not in whole:
                 plan = make_plan(cut.layers, batch, board, momentum=momentum,
-                                 trainable=trainable, fits=False)
+                                 trainable=trainable, fits=False, turns=False)
                 whole[board] = plan if loss is None else replace(plan, loss=loss)
         parts = tuple(SegmentPlan.of(whole[board_of(name)], cut, number, slots)
                       for number, name in enumerate(names))

@@ -17,8 +17,8 @@ from pynq_train.graph import Graph
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.layers.fuse import FusedLayer, edges, fuse
-from pynq_train.schedule.lower.program import gradient_symbol, output_symbol
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
+from pynq_train.schedule.passes.symbols import gradient_symbol, output_symbol
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import concat_views
 

@@ -78,7 +78,7 @@ class SegmentSpec:
             DoesNotFit: it is too large for it.
         """
         whole = make_plan(self.cut.layers, self.batch, board, momentum=self.momentum,
-                          trainable=self.trainable, fits=False)
+                          trainable=self.trainable, fits=False, turns=False)
         return SegmentPlan.of(replace(whole, loss=self.loss), self.cut, self.number, self.slots)
 
     def values(self, key: int) -> Values:

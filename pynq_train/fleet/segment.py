@@ -28,7 +28,7 @@ from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.weights import read_weights, write_weights
 from pynq_train.schedule.lower.meaning import EVALUATION
 from pynq_train.schedule.lower.program import ProgramImage
-from pynq_train.schedule.memory.place import ZEROS
+from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import MapLayout
 

@@ -11,8 +11,9 @@ from pynq_train.program import Program, verify_program
 from pynq_train.schedule.lower.meaning import EVALUATION
 from pynq_train.schedule.lower.program import ProgramImage, build_program
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap, check_fits
-from pynq_train.schedule.memory.place import ZEROS, place_programs
+from pynq_train.schedule.memory.place import place_programs
 from pynq_train.schedule.passes.descriptors import Descriptor
+from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import estimate, predict_program
 from pynq_train.schedule.specs.concat_buffer import JOIN

@@ -18,6 +18,8 @@ The ordering model, which promises less than the engine keeps:
   convolution, or the update unit for a later GRADIENT, comes after all loads of an earlier
   convolution or GRADIENT. The reverse, a load after an earlier write, needs a wait. Within a
   descriptor nothing is ordered: its first tile is written while its last one is still loaded.
+* So who knows that a convolution or GRADIENT is complete knows that all loads of earlier ones are
+  over, whatever they signal.
 * The vector unit takes a descriptor (VECTOR, NORM, POOL) when its last one is complete.
 * FENCE: everything in front has retired.
 
@@ -41,6 +43,8 @@ _IN_ORDER = frozenset({Unit.STORE, Unit.UPDATE, Unit.SOFTMAX, Unit.VECTOR})
 """Units whose writes of one kind leave in order."""
 _LOADERS = frozenset({Unit.X, Unit.S})
 """Units that feed the array."""
+_ARRAY = frozenset({Opcode.CONV, Opcode.GRADIENT})
+"""Opcodes for which the array works."""
 _FAMILY = {Opcode.GRADIENT: Opcode.UPDATE, Opcode.NORM: Opcode.VECTOR,
            Opcode.POOL: Opcode.VECTOR}
 """Opcodes that share a semaphore with another one."""
@@ -93,6 +97,8 @@ class Order:
         self._known: list[_Known] = []
         self._opcode = [Opcode(f["pre.opcode"]) for f in fields]
         members: list[list[int]] = [[] for _ in Semaphore]
+        # What follows from the first so many signals of a semaphore: what those had waited for.
+        self._behind: list[list[Counts]] = [[none] for _ in Semaphore]
         last = dict.fromkeys(WAIT_OF, none)
         for index, f in enumerate(fields):
             opcode = Opcode(f["pre.opcode"])
@@ -117,7 +123,23 @@ class Order:
             self._known.append(_Known(units))
             signal = f["pre.signal"]
             members[signal].append(index)
+            behind = self._behind[signal]
+            behind.append(_join(behind[-1], self._known[-1].everything))
             self._ordinal.append((signal, len(members[signal])))
+        self._next_array = self._array_behind()
+
+    def _array_behind(self) -> list[tuple[tuple[int, int], ...]]:
+        """Return, for each descriptor, the first of the array behind it: one of each semaphore.
+
+        Each is a semaphore and the count with which that descriptor is complete.
+        """
+        found: list[tuple[tuple[int, int], ...]] = []
+        ahead: dict[int, int] = {}
+        for opcode, (semaphore, ordinal) in zip(reversed(self._opcode), reversed(self._ordinal)):
+            found.append(tuple(ahead.items()))
+            if opcode in _ARRAY:
+                ahead[semaphore] = ordinal
+        return found[::-1]
 
     @staticmethod
     def _only(semaphore: int, count: int) -> Counts:
@@ -137,8 +159,7 @@ class Order:
                 expected=f"at most {there}, the {Semaphore(semaphore).name} descriptors in front",
                 found=count)
         # A complete descriptor has waited for others, which are complete as well.
-        return _join(self._only(semaphore, count), *(self._known[member].everything
-                               for member in members[semaphore][:count]))
+        return _join(self._only(semaphore, count), self._behind[semaphore][count])
 
     def ordered(self, first: int, access: Access, second: int, later: Access) -> bool:
         """Return whether ``access`` of descriptor ``first`` is over before ``later`` of ``second``.
@@ -146,7 +167,11 @@ class Order:
         ``first`` comes before ``second`` in the program.
         """
         semaphore, ordinal = self._ordinal[first]
-        if self._known[second].of(later)[semaphore] >= ordinal:
+        known = self._known[second].of(later)
+        if known[semaphore] >= ordinal:
+            return True
+        loaded = access.unit in _LOADERS and not access.write
+        if loaded and any(known[signal] >= count for signal, count in self._next_array[first]):
             return True
         # Only waits order a read: units read ahead.
         if not later.write:
@@ -157,7 +182,7 @@ class Order:
         # been loaded.
         drained = later.unit == Unit.STORE or (
             later.unit == Unit.UPDATE and self._opcode[second] == Opcode.GRADIENT)
-        return drained and access.unit in _LOADERS and not access.write
+        return drained and loaded
 
 
 def check_signals(fields: Sequence[Fields], labels: Sequence[str]) -> None:

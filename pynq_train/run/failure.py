@@ -29,6 +29,7 @@ from pynq_train.files.schema import Anything, Flag, Items, Record, Schema, Text,
 from pynq_train.hw import contract
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import DESCRIPTOR_BYTES
+from pynq_train.schedule.lower.meaning import TRAINING
 from pynq_train.schedule.memory.coordinates import ELEMENT_TYPES, TensorMap, tensor_maps
 from pynq_train.schedule.plan import Plan
 
@@ -38,7 +39,7 @@ VARIABLE = "PYNQ_TRAIN_FAILURES"
 """Environment variable that names the folder."""
 KEEP = 8
 """Files that stay in the folder."""
-FORMAT, FORMAT_VERSION = "pynq_train.failure", 2
+FORMAT, FORMAT_VERSION = "pynq_train.failure", 3
 """Name and version of the file format."""
 _PREFIX, _SUFFIX = "failure-", ".npz"
 _MOST = 1 << 62
@@ -68,7 +69,8 @@ META = Record({
         "names": Items(Text(), most=1 << 20)}),
     "tensors": Items(Record({
         "symbol": Text(), "offset": _PLACE, "nbytes": _PLACE,
-        "dtype": Text(among=ELEMENT_TYPES), "axes": Items(_Axis(), most=32)}), most=1 << 20),
+        "dtype": Text(among=ELEMENT_TYPES), "since": Whole(-1, 1 << 32),
+        "axes": Items(_Axis(), most=32)}), most=1 << 20),
 }, open=True)
 """Metadata of a file, besides format, version and checksum."""
 
@@ -100,7 +102,14 @@ class Failure:
            text: str) -> Failure:
         """Return the failure of a plan's program."""
         return cls(backend, plan.board.name, contract.contract_hash(plan.board.config), text,
-                   request, tensor_maps(plan), image)
+                   request, tensor_maps(plan, _program(plan, request)), image)
+
+
+def _program(plan: Plan, request: RunRequest) -> str:
+    """Return the name of the program that a run is of."""
+    offset = request.program_offset
+    return next((region.symbol.rpartition(".")[0] for region in plan.memory
+                 if region.kind == "program" and region.offset == offset), TRAINING)
 
 
 def failure_folder() -> Path | None:

@@ -35,7 +35,7 @@ from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.lower.records import RunRecords, read_records
 from pynq_train.schedule.lower.step_arrays import ArrayState, ResultTable, StepArrays
 from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_params
-from pynq_train.schedule.memory.place import ZEROS
+from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import unpack_dense
 

@@ -21,6 +21,7 @@ from pynq_train.quant import QuantLayer
 from pynq_train.quant.loss import PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
+from pynq_train.schedule.memory.turns import take_turns
 from pynq_train.schedule.passes.batch_split import choose_split
 from pynq_train.schedule.passes.descriptors import (
     Descriptor,
@@ -140,7 +141,8 @@ class Plan:
 
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
-              trainable: tuple[Trainable, ...] | None = None, fits: bool = True) -> Plan:
+              trainable: tuple[Trainable, ...] | None = None, fits: bool = True,
+              turns: bool = True) -> Plan:
     """Return the plan of a network: tiles, order of descriptors, places in the arena.
 
     Args:
@@ -153,6 +155,8 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         trainable: what is trained of each layer
             (:func:`pynq_train.schedule.specs.trainable.select`).
         fits: the arena must fit the board's memory; False where only parts of it will stand there.
+        turns: feature maps and gradient maps share places where that lets nothing wait; False
+            where maps are read behind a run, or the programs run in parts.
 
     Raises:
         BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
@@ -190,9 +194,11 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
              *backward_half(specs, board, momentum, trainable, backward_graph, split))
     without = evaluation_sources(specs, sources)
     evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
-    memory = place(Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
-                           split.most),
-                   {"train": train, "evaluate": evaluate})
+    tensors = Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
+                      split.most)
+    memory = place(tensors, {"train": train, "evaluate": evaluate})
+    if turns:
+        memory = take_turns(memory, tensors, ((train, True), (evaluate, False)))
     if fits:
         check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,

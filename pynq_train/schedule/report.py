@@ -19,6 +19,7 @@ from pynq_train.layers import fuse, layer_lists
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.freeze_report import everything, freeze_report
+from pynq_train.schedule.memory_use import training_memory
 from pynq_train.schedule.passes.cost import Cost
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.passes.geometry import TiledPass
@@ -154,9 +155,7 @@ def table(plan: Plan) -> str:
     """Return a plan as text: layers, tiles, predicted cycles, bytes of memory, freeze report."""
     lines = [f"board {plan.board.name}, mini-batch {plan.batch}, {len(plan.specs)} layers, "
              f"{plan.memory.nbytes / 1e6:.2f} MB of {plan.board.cma_bytes / 1e6:.0f} MB",
-             HEADER, *(row.text() for row in plan_rows(plan)),
-             "memory: " + ", ".join(f"{kind} {size / 1e6:.3f} MB" for kind, size in
-                                    sorted(plan.memory.bytes_by_kind().items()))]
+             HEADER, *(row.text() for row in plan_rows(plan)), training_memory(plan).text()]
     runs = (("training step", predict(plan, plan.train)),
             ("evaluation", predict(plan, plan.evaluate)))
     for name, run in runs:

@@ -105,6 +105,8 @@ class Learner:
         DoesNotFit: the network with this batch is too large for the board.
     """
 
+    _maps_take_turns = True
+
     def __init__(self, model: Graph | Model | str, board: str | Place = "golden", *,
                  optimizer: SGD | None = None, batch: int = 32, seed: int = 0,
                  normalise: bool = False, trainable: TrainableChoice = "all",
@@ -147,7 +149,8 @@ class Learner:
         self._planned = planned(Training(
             self._layers, self.graph.name, self._place.board if self._place else
             board_of(self.board), plain(batch), self.trainable, self.optimizer.momentum > 0 or
-            accumulate > 1, Loss(loss, plain(label_smoothing), self.graph.classes)),
+            accumulate > 1, Loss(loss, plain(label_smoothing), self.graph.classes),
+            self._maps_take_turns),
             None if _saved is None else _saved.compiled, self.graph, self._place)
         self._plan = self._planned.plan
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now

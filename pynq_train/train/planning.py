@@ -30,6 +30,7 @@ class Training:
         trainable: what is trained.
         momentum: whether masters have a momentum.
         loss: what is minimised.
+        turns: maps take turns in memory; False where they are read behind a run.
     """
 
     layers: tuple[FusedLayer, ...]
@@ -39,6 +40,7 @@ class Training:
     trainable: TrainableChoice
     momentum: bool
     loss: Loss
+    turns: bool = True
 
     @property
     def chosen(self) -> tuple[Trainable, ...]:
@@ -52,7 +54,7 @@ class Training:
             DoesNotFit: the network with this mini-batch is too large for the board.
         """
         plan = make_plan(self.layers, self.batch, self.board, momentum=self.momentum,
-                         trainable=self.chosen)
+                         trainable=self.chosen, turns=self.turns)
         return replace(plan, loss=self.loss)
 
 

@@ -69,6 +69,7 @@ class BlockLearner(Learner):
     It is made as any other, for the block's graph; :meth:`belong` says where it stands.
     """
 
+    _maps_take_turns = False  # the next block reads one behind the step
     _block: Block | None = None
     _shared: Backend | None = None
 

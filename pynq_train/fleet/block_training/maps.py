@@ -11,14 +11,14 @@ from pynq_train.quant.policy import FRACTION_BITS
 from pynq_train.run.batch import Codes
 from pynq_train.run.formats import quantise
 from pynq_train.run.session import Session
-from pynq_train.schedule.lower.program import output_symbol
+from pynq_train.schedule.passes.symbols import output_symbol
 
 
 def read_map(session: Session, layer: int, exponent: int) -> DeviceMap:
     """Return the map that a layer has made in the last run.
 
-    With everything trained each map has a place of its own in the arena, so that it is still there
-    at the end of a training step.
+    It must have a place of its own in the arena (``make_plan`` without turns), so that it is still
+    there at the end of a training step.
 
     Args:
         session: has run a program.
@@ -36,7 +36,7 @@ def read_map(session: Session, layer: int, exponent: int) -> DeviceMap:
     if symbol in plan.memory.shared:
         raise BadInput(f"map {symbol!r} behind a training step", expected="a place of its own",
                        found="one that it shares with other maps",
-                       fix="train all layers of the block")
+                       fix="plan the block with turns=False")
     layout = plan.specs[layer].y
     data = session.backend.read(plan.memory[symbol].offset, layout.extent)
     codes = elements(data, layout)

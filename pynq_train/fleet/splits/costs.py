@@ -15,8 +15,9 @@ from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, RECORD_BYTES
 from pynq_train.hw.words import WORD_BYTES
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, output_symbol
+from pynq_train.schedule.lower.program import ProgramImage, build_evaluation
 from pynq_train.schedule.passes.descriptors import Role
+from pynq_train.schedule.passes.symbols import output_symbol
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict, predict_program
 
@@ -37,7 +38,7 @@ def whole_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board) -> Plan
     Raises:
         DoesNotFit: a layer does not fit the engine.
     """
-    return make_plan(layers, batch, replace(board, cma_bytes=_UNLIMITED))
+    return make_plan(layers, batch, replace(board, cma_bytes=_UNLIMITED), turns=False)
 
 
 class SegmentCosts:

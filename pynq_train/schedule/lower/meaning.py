@@ -19,8 +19,8 @@ from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardNode, GradientRef
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv_meaning import ConvTensors, convolution, scratch_layer
-from pynq_train.schedule.memory.place import ZEROS
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
+from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import JOIN
 

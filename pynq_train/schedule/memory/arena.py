@@ -5,13 +5,16 @@ All offsets are in bytes from the arena's beginning.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from pynq_train.errors import DoesNotFit, UnknownName
 from pynq_train.hw.words import TENSOR_ALIGN_BYTES, round_up
 from pynq_train.program.program import Region
+
+SHARED = "shared map"
+"""Kind of a region in which feature maps and gradient maps take turns."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,36 @@ class MemoryMap:
     def kinds(self, kinds: Collection[str], other: bool = False) -> MemoryMap:
         """Return an arena with the regions of some kinds, closed up; ``other``: all but these."""
         return self.only({one.symbol for one in self if (one.kind in kinds) is not other})
+
+    def place_of(self, symbol: str) -> str:
+        """Return the symbol of the region in which a tensor stands; itself if there is none."""
+        view = self.views.get(symbol)
+        return self.shared.get(symbol, symbol) if view is None else self._holder(view).symbol
+
+    def sharing(self, slots: Sequence[Sequence[str]]) -> MemoryMap:
+        """Return an arena in which regions share places, behind those that share none.
+
+        Args:
+            slots: regions of this arena that share one place each, in which nothing shares yet.
+        """
+        to, name_of = Allocator(), {}
+        for number, slot in enumerate(slots):
+            name_of.update(dict.fromkeys(slot, f"shared{number}"))
+        for region in self:
+            if region.symbol in name_of:
+                to.share(region.symbol, name_of[region.symbol])
+            else:
+                to.add(region.symbol, region.nbytes, region.kind)
+        for number, slot in enumerate(slots):
+            some = [self.regions[one] for one in slot]
+            kinds = {one.kind for one in some}
+            to.add(f"shared{number}", max(one.nbytes for one in some),
+                   kinds.pop() if len(kinds) == 1 else SHARED)
+        for symbol, view in self.views.items():
+            holder = self._holder(view)
+            to.view(symbol, name_of.get(holder.symbol, holder.symbol),
+                    view.offset - holder.offset, view.nbytes)
+        return to.finish()
 
     def moved(self, by: int) -> MemoryMap:
         """Return this arena ``by`` bytes further on."""
@@ -202,5 +235,5 @@ def check_fits(memory: MemoryMap, limit_bytes: int, board: str, batch: int) -> N
                      found=f"{memory.nbytes} bytes for a mini-batch of {batch}", fix=fix)
 
 
-PER_IMAGE = frozenset({"map", "flags", "gradient map", "labels"})
+PER_IMAGE = frozenset({"map", "flags", "gradient map", SHARED, "labels"})
 """Kinds of regions whose bytes grow with the mini-batch."""

@@ -11,6 +11,10 @@ from typing import Any
 
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, PARAM_BYTES, RECORD_WORDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES
+from pynq_train.schedule.lower.meaning import EVALUATION, TRAINING
+from pynq_train.schedule.memory.arena import SHARED
+from pynq_train.schedule.passes.symbols import output_symbol
+from pynq_train.schedule.passes.usage import usage
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec
@@ -19,7 +23,7 @@ _ELEMENT = {
     "program": "<u8", "taps": "<u8", "records": "<i8", "step block": "<u8", "labels": "<i8",
     "map": "<i2", "gradient map": "<i2", "flags": "<u8", "weights": "<i2", "masters": "<i4",
     "gradient sums": "<i8", "scratch": "<i4", "running statistics": "<i8", "statistics": "<i8",
-    "coefficients": "<i8", "channel sums": "<i8",
+    "coefficients": "<i8", "channel sums": "<i8", SHARED: "<i2",
 }
 """Element type of each kind of region, as a NumPy dtype string."""
 _UNKNOWN = "u1"
@@ -54,6 +58,8 @@ class TensorMap:
         nbytes: its bytes.
         dtype: NumPy dtype string of its elements.
         axes: levels of its layout, in any order; none where nobody knows what stands in it.
+        since: where several tensors take turns: number of the descriptor that is the first to
+            write it, since which it stands there. -1: it always does.
     """
 
     symbol: str
@@ -61,6 +67,7 @@ class TensorMap:
     nbytes: int
     dtype: str
     axes: tuple[Axis, ...] = ()
+    since: int = -1
 
     def coordinates(self, offset: int) -> dict[str, int]:
         """Return the coordinates by name of the element at an offset of the arena; none without
@@ -83,7 +90,7 @@ class TensorMap:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {"symbol": self.symbol, "offset": self.offset, "nbytes": self.nbytes,
-                "dtype": self.dtype,
+                "dtype": self.dtype, "since": self.since,
                 "axes": [[a.name, a.count, a.stride, a.step] for a in self.axes]}
 
     @classmethod
@@ -96,18 +103,69 @@ class TensorMap:
         axes = tuple(Axis(str(name), int(count), int(stride), int(step))
                      for name, count, stride, step in values["axes"])
         return cls(str(values["symbol"]), int(values["offset"]), int(values["nbytes"]),
-                   str(values["dtype"]), axes)
+                   str(values["dtype"]), axes, int(values["since"]))
 
 
-def tensor_maps(plan: Plan) -> tuple[TensorMap, ...]:
+def tensor_maps(plan: Plan, program: str = TRAINING) -> tuple[TensorMap, ...]:
     """Return all tensors of a plan in the order of the arena.
 
-    Regions in which several tensors take turns, and scratch, have elements but no coordinates.
+    Scratch, and a region in which several tensors take turns, have elements but no coordinates.
+    Those that take turns there come behind all regions; who stands there, and when,
+    :func:`standing` says.
+
+    Args:
+        plan: the plan.
+        program: the program that writes them, which is the arena's only one that runs.
     """
     axes = _axes(plan)
-    return tuple(TensorMap(region.symbol, region.offset, region.nbytes,
-                           _ELEMENT.get(region.kind, _UNKNOWN), axes.get(region.symbol, ()))
-                 for region in plan.memory)
+    regions = [TensorMap(region.symbol, region.offset, region.nbytes,
+                         _ELEMENT.get(region.kind, _UNKNOWN), axes.get(region.symbol, ()))
+               for region in plan.memory]
+    written = _first_writers(plan, program) if plan.memory.shared else {}
+    return (*regions, *(TensorMap(symbol, plan.memory[region].offset, _extent(axes[symbol]),
+                                  _ELEMENT["map"], axes[symbol], written[symbol])
+                        for symbol, region in plan.memory.shared.items()
+                        if symbol in axes and symbol in written))
+
+
+def standing(tensors: Iterable[TensorMap], index: int | None = None) -> tuple[TensorMap, ...]:
+    """Return the tensors that stand in the arena when a descriptor has run.
+
+    Of a region in which several take turns its tensor comes in front of the region.
+
+    Args:
+        tensors: what :func:`tensor_maps` returns.
+        index: number of the descriptor; None: the last one.
+    """
+    found, latest = [], dict[int, TensorMap]()
+    for tensor in tensors:
+        if tensor.since < 0:
+            found.append(tensor)
+        elif (index is None or tensor.since <= index) and (
+                tensor.offset not in latest or latest[tensor.offset].since < tensor.since):
+            latest[tensor.offset] = tensor
+    return (*latest.values(), *found)
+
+
+def _first_writers(plan: Plan, program: str) -> dict[str, int]:
+    """Return, by symbol, the number of the first descriptor that writes a tensor, or a part of it.
+    """
+    train = program != EVALUATION
+    found: dict[str, int] = {}
+    for number, descriptor in enumerate(plan.train if train else plan.evaluate):
+        for symbol in usage(plan, descriptor, train).writes:
+            found.setdefault(symbol, number)
+    for layer, sources in enumerate(plan.sources):
+        parts = [found[one] for place in sources
+                 if (one := output_symbol(plan, place)) in found and place >= 0]
+        if plan.specs[layer].kind.joins and parts:
+            found[output_symbol(plan, layer)] = min(parts)
+    return found
+
+
+def _extent(axes: Sequence[Axis]) -> int:
+    """Return the bytes from the first element of a feature map to the end of its last one."""
+    return 2 + sum((axis.count - 1) * axis.stride for axis in axes)
 
 
 def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:

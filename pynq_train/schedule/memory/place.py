@@ -1,12 +1,8 @@
-"""Placement: which tensors of a plan stay in the arena, and which share a place.
+"""Placement: which tensors of a plan stay in the arena.
 
-With everything trained every tensor has a region of its own. What is frozen needs less:
-
-* A layer below the lowest trained one has no flags and no gradient; masters and momentum of frozen
-  weights stay with the host.
-* A feature map that no weight gradient reads, and a gradient map from which no weight gradient is
-  made, is dead when the next layer has read it. All of these take turns in two regions. That needs
-  no waits: a store comes after all loads of earlier convolutions (``program.hazards``).
+Here every tensor has a region of its own; which of them share one, ``memory.turns`` says. What is
+frozen needs less: a layer below the lowest trained one has no flags and no gradient; masters and
+momentum of frozen weights stay with the host.
 
 The sources of a concatenation are tensor views of the concat buffer, and so are their gradients of
 its gradient.
@@ -26,6 +22,7 @@ from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
 from pynq_train.schedule.passes.descriptors import Descriptor, StepBlockLayout
+from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.specs.concat_buffer import (
     JOIN,
     ConcatView,
@@ -37,11 +34,6 @@ from pynq_train.schedule.specs.evaluation import evaluation_sources
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
 from pynq_train.schedule.specs.trainable import Trainable
-
-ZEROS = "zeros"
-"""Symbol of the scratch convolutions' input, behind which biases are summed; it stays zero."""
-_PAIR = 2
-"""Regions in which maps take turns: a layer reads one of them and writes the other."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +79,16 @@ class Tensors:
                              else node.layer)
 
     @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of the layers that each layer reads, -1 for the images."""
+        return tuple(layer.sources for layer in self.layers)
+
+    @cached_property
+    def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
+        """The same in an evaluation, which reads past dropouts."""
+        return evaluation_sources(self.specs, self.sources)
+
+    @cached_property
     def views(self) -> dict[int, ConcatView]:
         """Places of the layers whose outputs stand in a concat buffer, by position."""
         return concat_views(self.layers)
@@ -95,14 +97,6 @@ class Tensors:
     def last(self) -> int:
         """Position of the last layer."""
         return len(self.specs) - 1
-
-    def passing(self, layer: int) -> bool:
-        """Return whether a layer's output is dead when the next layer has read it."""
-        return not self.on_vector and layer < self.last and not self.trainable[layer + 1].weights
-
-    def passing_gradient(self, layer: int) -> bool:
-        """Return whether the gradient of a layer's output is dead behind its backward pass."""
-        return not self.on_vector and layer < self.last and not self.trainable[layer].weights
 
 
 def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
@@ -135,34 +129,29 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
     to.add("labels", tensors.batch * WORD_BYTES, "labels")
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")
-    turns = [0] * _PAIR
     regions = StridedRegions(to)
     gradients = list(tensors.gradients())
     for spec in tensors.specs:
-        _place_maps(to, regions, tensors, spec, turns)
+        _place_maps(to, regions, tensors, spec)
         # Beside its map where the array alone makes gradients, else behind all maps.
         if not tensors.on_vector:
             for node, own in gradients:
                 if own == spec.index:
-                    _place_gradient(to, regions, tensors, node, own, turns)
+                    _place_gradient(to, regions, tensors, node, own)
         if spec.on_array:
             _place_weights(to, tensors, spec)
         elif spec.kind.normalises:
             _place_norm(to, tensors, spec)
     if tensors.on_vector:
         for node, own in gradients:
-            _place_gradient(to, regions, tensors, node, own, turns)
+            _place_gradient(to, regions, tensors, node, own)
     regions.finish()
-    wires = [layer.sources for layer in tensors.layers]
     kinds = [spec.kind for spec in tensors.specs]
     # An evaluation reads past dropouts: the array may read a concat buffer there that it does not
     # read in training.
     if any(barriers_of(kinds, sources)
-           for sources in (wires, evaluation_sources(tensors.specs, wires))):
+           for sources in (tensors.sources, tensors.evaluation_sources)):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
-    for number, nbytes in enumerate(turns):
-        if nbytes:
-            to.add(_shared(number), nbytes, "map")
     zeros = [bias_spec(spec).x.cols for spec, trained in zip(tensors.specs, tensors.trainable)
              if trained.bias and not trained.weights]
     if zeros:
@@ -170,26 +159,14 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
     return to.finish()
 
 
-def _take_turns(to: Allocator, symbol: str, spec: LayerSpec, turns: list[int]) -> None:
-    """Let a map live in one of the regions in which such maps take turns.
-
-    ``turns``: bytes of these regions so far; they grow to the largest map.
-    """
-    number = spec.index % _PAIR
-    to.share(symbol, _shared(number))
-    turns[number] = max(turns[number], spec.y.nbytes)
-
-
-def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: LayerSpec,
-                turns: list[int]) -> None:
+def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: LayerSpec
+                ) -> None:
     """Place output and flags of a layer, and the gradient of the logits."""
     end, view = spec.index == tensors.last, tensors.views.get(spec.index)
     symbol = "logits" if end else f"{spec.name}.y"
     if view is not None:
         whole = "logits" if view.holder == tensors.last else f"{tensors.specs[view.holder].name}.y"
         to.view(f"{spec.name}.y", whole, block_offset(spec.y, view), spec.y.extent)
-    elif tensors.passing(spec.index):
-        _take_turns(to, symbol, spec, turns)
     else:
         regions.add(symbol, spec.y, "map")
     if tensors.active[spec.index]:
@@ -200,7 +177,7 @@ def _place_maps(to: Allocator, regions: StridedRegions, tensors: Tensors, spec: 
 
 
 def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, node: BackwardNode,
-                    own: int, turns: list[int]) -> None:
+                    own: int) -> None:
     """Place the gradient that a node makes, of the output of layer ``own``."""
     layout, name = tensors.specs[own].y, tensors.specs[own].name
     if node.kind == nodes.VIEW:
@@ -212,8 +189,6 @@ def _place_gradient(to: Allocator, regions: StridedRegions, tensors: Tensors, no
         to.view(node.target, f"{name}.dy", 0, layout.extent)
     elif tensors.views and _last_reader(tensors, node):
         to.view(node.target, node.reads[0].tensor, 0, layout.extent)
-    elif tensors.passing_gradient(own):
-        _take_turns(to, node.target, tensors.specs[own], turns)
     else:
         regions.add(node.target, layout, "gradient map")
 
@@ -237,7 +212,8 @@ def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     to.add(f"{name}.running", pair, "running statistics")
     to.add(f"{name}.kept", pair, "statistics")
     to.add(f"{name}.table", pair, "coefficients")
-    to.add(f"{name}.sums", tensors.parts * pair, "channel sums")
+    if not spec.frozen:
+        to.add(f"{name}.sums", tensors.parts * pair, "channel sums")
     if tensors.active[spec.index]:
         to.add(f"{name}.gsums", tensors.parts * pair, "channel sums")
         to.add(f"{name}.db", 2 * spec.bias_bytes, "gradient sums")
@@ -256,8 +232,3 @@ def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
         to.add(f"{name}.bias", spec.bias_bytes, "masters")
     if trained.bias:
         to.add(f"{name}.db", spec.bias_bytes, "gradient sums")
-
-
-def _shared(number: int) -> str:
-    """Return the symbol of a region in which maps take turns."""
-    return f"shared{number}"

@@ -109,13 +109,18 @@ class Events:
         """The model of ``hazards.py``, rule by rule."""
         if self.ended(first, second, later.unit, later.write):
             return True
+        loaded = access.unit in (Unit.X, Unit.S) and not access.write
+        if loaded and any(self.ended(k, second, later.unit, later.write)
+                          for k in range(first + 1, second)
+                          if self.fields[k]["pre.opcode"] in (Opcode.CONV, Opcode.GRADIENT)):
+            return True
         if not later.write:
             return False
         if later.unit == access.unit and later.unit not in (Unit.X, Unit.S):
             return not access.write or access.what == later.what
         behind_array = later.unit == STORE or (
             later.unit == UPDATE and self.fields[second]["pre.opcode"] == Opcode.GRADIENT)
-        return behind_array and access.unit in (Unit.X, Unit.S) and not access.write
+        return behind_array and loaded
 
 
 @dataclass(frozen=True)
@@ -327,3 +332,23 @@ def test_waiting_for_all_in_front_is_legal() -> None:
     own = PLANNED.fields[number]["pre.wait_x_sem"]
     there = sum(f["pre.signal"] == own for f in PLANNED.fields[:number])
     verify_program(PLANNED.program({number: {f"pre.wait_{letter}": there}}))
+
+
+@pytest.mark.parametrize("later", [Opcode.CONV, Opcode.GRADIENT])
+@pytest.mark.parametrize("loader", [Unit.X, Unit.S])
+def test_loads_are_over_when_a_later_descriptor_of_the_array_is(later: Opcode, loader: Unit
+                                                                 ) -> None:
+    """The vector unit may write where a GRADIENT has read, if it waits for what came behind it."""
+    read, write = (Access(unit, to, what, Spans.one(0, 8))
+                   for unit, to, what in ((loader, False, ""), (VECTOR, True, "result")))
+    count = 2 if later == Opcode.GRADIENT else 1
+    for waits, expected in ((count, True), (count - 1, False)):
+        fields = [descriptor(Opcode.GRADIENT), descriptor(later),
+                  descriptor(Opcode.VECTOR, x=(SEMAPHORE[later], waits))]
+        order = Order(fields, labels(fields))
+        # Of two GRADIENTs the first alone is complete then, which is enough.
+        assert order.ordered(0, read, 2, write) is (expected or later == Opcode.GRADIENT)
+        assert not order.ordered(1, read, 2, write) or expected
+        if later == Opcode.CONV:
+            other = Access(loader, True, "channel sums", Spans.one(0, 8))
+            assert not order.ordered(0, other, 2, write), "what it writes may still be under way"

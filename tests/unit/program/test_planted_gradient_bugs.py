@@ -254,10 +254,16 @@ def test_update_over_the_operands_of_its_own_gradient_is_caught() -> None:
 
 
 def test_update_from_memory_that_overtakes_loads_is_caught() -> None:
-    """Only the sums of a GRADIENT come behind the array: an UPDATE needs a wait."""
-    gradient = PLANNED.number(Opcode.GRADIENT, 2)
+    """Only the sums of a GRADIENT come behind the array: an UPDATE needs a wait.
+
+    It waits for its own GRADIENT, which says nothing of a BACKWARD behind that.
+    """
     update = PLANNED.number(Opcode.UPDATE, 2)
-    weights = PLANNED.fields[gradient]["u.w16_off"]
+    backward = PLANNED.number(Opcode.CONV, 1, Pass.BACKWARD)
+    order = list(range(len(PLANNED.fields)))
+    assert backward == update + 1
+    order[update], order[backward] = backward, update
+    weights = PLANNED.fields[PLANNED.number(Opcode.GRADIENT, 1)]["u.w16_off"]
     with pytest.raises(IllegalProgram, match=rf"hazard at .*\.w16.*BACKWARD.* reads its S operand, "
-                                             rf"descriptor {update} .* writes its 16-bit copy"):
-        verify_program(PLANNED.program({update: {"u.u_copy": 1, "u.w16_off": weights}}))
+                                             rf"descriptor {backward} .* writes its 16-bit copy"):
+        verify_program(PLANNED.reordered(order, {update: {"u.u_copy": 1, "u.w16_off": weights}}))

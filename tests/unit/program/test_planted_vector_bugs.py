@@ -65,8 +65,8 @@ NETS = {"residual": residual, "joined": joined}
 
 @pytest.fixture(scope="module")
 def plans() -> tuple[Plan, ...]:
-    """Networks whose mini-batch is cut into parts."""
-    return tuple(make_plan(fuse(Graph.build((3, 12, 12), ops(), name)), 8, BOARD)
+    """Networks whose mini-batch is cut into parts; each tensor has a place of its own."""
+    return tuple(make_plan(fuse(Graph.build((3, 12, 12), ops(), name)), 8, BOARD, turns=False)
                  for name, ops in NETS.items())
 
 
@@ -224,8 +224,8 @@ def update_bug(name: str) -> Callable[..., Fields]:
     """An update that is wrong where a normalisation is updated."""
     right = lowering._update_bias
 
-    def wrong(plan: Plan, descriptor: Descriptor, waits: Any) -> Fields:
-        fields = right(plan, descriptor, waits)
+    def wrong(plan: Plan, descriptor: Descriptor) -> Fields:
+        fields = right(plan, descriptor)
         spec = plan.specs[descriptor.layer]
         if not spec.kind.normalises:
             return fields

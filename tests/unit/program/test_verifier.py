@@ -38,7 +38,7 @@ FIRST, FORWARD, SOFTMAX, BACKWARD, GRADIENT, UPDATE = (
 @cache
 def programs(name: str, batch: int) -> tuple[Program, Program]:
     shape, ops = NETS[name]
-    plan = make_plan(fuse(Graph.build(shape, ops)), batch, BOARDS["pynq-z2"])
+    plan = make_plan(fuse(Graph.build(shape, ops)), batch, BOARDS["pynq-z2"], turns=False)
     images = build_training(plan), build_evaluation(plan)
     return tuple(Program.make(i.name, i.program, i.taps, plan.memory, plan.memory.nbytes,
                               plan.board.config) for i in images)  # type: ignore[return-value]

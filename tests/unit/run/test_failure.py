@@ -379,7 +379,8 @@ def test_a_changed_entry_is_noticed(net: Graph, data: Any, folder: Path, tmp_pat
 
 
 _AXIS = ["row", 2, 1, 1]
-_TENSOR = {"symbol": "a", "offset": 0, "nbytes": 2, "dtype": "<i2", "axes": [_AXIS]}
+_TENSOR = {"symbol": "a", "offset": 0, "nbytes": 2, "dtype": "<i2", "axes": [_AXIS],
+           "since": -1}
 _REQUEST = {"program_offset": 0, "descriptor_count": 1, "step_block_offset": 0,
             "expected_cycles": 1, "profile": False, "names": ["a"]}
 _META = {"backend": "golden", "board": "pynq-z2", "contract": "0", "text": "t",
@@ -401,7 +402,8 @@ def _with(changes: dict[str, Any], inside: str) -> dict[str, Any]:
     ("request", "expected_cycles", 1 << 62, (1 << 62) + 1), ("request", "expected_cycles", 1, 0),
     ("request", "profile", True, 1), ("request", "names", [], [3]),
     ("tensors", "offset", 1 << 62, (1 << 62) + 1), ("tensors", "nbytes", 0, -1),
-    ("tensors", "dtype", "<i8", "<c8"), ("tensors", "axes", [_AXIS] * 32, [_AXIS] * 33),
+    ("tensors", "since", 1 << 32, -2), ("tensors", "dtype", "<i8", "<c8"),
+    ("tensors", "axes", [_AXIS] * 32, [_AXIS] * 33),
     ("tensors", "axes", [["row", 1, 0, 0]], [["row", 2, 0, 0]]),
     ("tensors", "axes", [["row", 2, 1, 0]], [["row", 2, 1]]),
     ("tensors", "axes", [["row", 2, 1 << 62, 1 << 62]], [["row", 2, 1, 1, 1]]),

@@ -11,11 +11,10 @@ import pynq_train as pt
 from pynq_train.check import verify
 from pynq_train.check.random_branches import random_branched_net
 from pynq_train.check.random_chains import random_chain
-from pynq_train.errors import BadInput, IllegalProgram
+from pynq_train.errors import BadInput
 from pynq_train.graph import Graph
 from pynq_train.layers import fuse
 from pynq_train.run import Masters
-from pynq_train.schedule.memory.place import Tensors
 from pynq_train.schedule.specs.trainable import select
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -61,22 +60,6 @@ def test_first_step_of_random_networks(seed: int) -> None:
     check_first_step(drawn.graph, drawn.batch, drawn.trainable)
     assert verify(drawn.graph, batch=drawn.batch, steps=1, board="golden", seed=seed,
                   trainable=drawn.trainable).mismatches == 0
-
-
-def test_an_activation_that_is_given_away_too_early_changes_bits(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = pt.zoo.get("lenet5")
-    right = one_step(graph, 3, "all")
-    monkeypatch.setattr(Tensors, "passing", lambda tensors, layer: layer < tensors.last)
-    wrong = one_step(graph, 3, "all")
-    assert [parts(m) for m in right.values()] != [parts(m) for m in wrong.values()]
-
-
-def test_a_gradient_that_is_given_away_too_early_is_refused(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tensors, "passing_gradient", lambda tensors, layer: layer < tensors.last)
-    with pytest.raises(IllegalProgram, match="hazard at shared0"):
-        one_step(pt.zoo.get("lenet5"), 3, "all")
 
 
 def test_random_selections_meet_every_kind() -> None:

@@ -16,10 +16,10 @@ from pynq_train.layers import fuse, kinds, nodes
 from pynq_train.program import Program, verify_program
 from pynq_train.quant import ExponentPolicy
 from pynq_train.quant.groups import groups_of
-from pynq_train.schedule.lower import program as building
 from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.memory.arena import Allocator
 from pynq_train.schedule.memory.strided_regions import StridedRegions
+from pynq_train.schedule.passes import usage
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.specs.concat_buffer import (
@@ -34,7 +34,7 @@ BATCH = 4
 
 
 def plan_of(name: str) -> Plan:
-    return make_plan(fuse(NETWORKS[name]), BATCH, BOARDS["pynq-z2"])
+    return make_plan(fuse(NETWORKS[name]), BATCH, BOARDS["pynq-z2"], turns=False)
 
 
 def check(plan: Plan) -> None:
@@ -125,8 +125,8 @@ def test_array_and_vector_unit_meet_in_a_descriptor() -> None:
 def test_a_reader_waits_for_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that knows of the first source alone is refused."""
     plan = plan_of("fire")
-    whole = building._parts
-    monkeypatch.setattr(building, "_parts", lambda plan: {
+    whole = usage._parts
+    monkeypatch.setattr(usage, "_parts", lambda plan: {
         name: parts[:1] for name, parts in whole(plan).items()})
     with pytest.raises(IllegalProgram, match=r"hazard at f0\.y"):
         check(plan)
