@@ -235,7 +235,8 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     model = keras.Sequential([
         keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.LeakyReLU(name="leaky"),
         layers.Conv2D(8, (3, 1), name="oblong"), layers.LayerNormalization(name="ln"),
-        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"), layers.UpSampling2D(interpolation="bilinear", name="up"),
+        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"),
+        layers.UpSampling2D(interpolation="bilinear", name="up"),
         layers.Flatten(), layers.Dense(3, activation="tanh", name="d")], name="bad")
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
     with pytest.raises(UnsupportedModel) as caught:
