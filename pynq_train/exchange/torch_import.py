@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
 from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
@@ -29,6 +30,9 @@ _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, oper
 _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
           "Identity", "getitem", "Dropout", "dropout", "float"}
 """Calls whose result may be their input: what is changed in place in one is changed in both."""
+_WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d"}
+_LEARNS = "pynq_train.learns"
+"""Note of a node: whether gradients flow through it."""
 _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}
 """Place of the argument ``inplace`` in functions."""
 
@@ -59,7 +63,8 @@ def from_torch(module: Any, example: Any, *,
         MissingTool: the package ``torch`` is not installed.
 
     Warns:
-        ModelWarning: a module with weights is called twice, or nothing learns in it.
+        ModelWarning: a module with weights is called twice, or nothing learns in it, or in a part
+            of it for want of gradients.
     """
     torch = need("torch", "reading PyTorch modules")
     fx = need("torch.fx", "reading PyTorch modules")
@@ -74,6 +79,10 @@ def from_torch(module: Any, example: Any, *,
     draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2, images=sizes[0])
     reading = _Reading(torch, fx, draft, _traced(fx, module), example)
     made = draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
+    if reading.still:
+        warnings.warn(f"network {draft.name!r}: {', '.join(reading.still)} are computed without "
+                      "gradients (torch.no_grad), so they do not learn in the original; here they "
+                      "do unless trainable= says otherwise", ModelWarning, stacklevel=2)
     return made.with_images(
         input_range=input_range, mean=mean, std=std, layout=layout, calibrate=calibrate)
 
@@ -88,7 +97,8 @@ def _unwrapped(torch: Any, module: Any) -> Any:
 class _Reading:
     """Walks a traced module and adds its nodes to a draft.
 
-    ``values`` has for every node what it yields: a value, a constant, or None if it was refused.
+    ``values`` has for every node what it yields: a value, a constant, or None if it was refused;
+    ``still``: layers that are computed without gradients.
     """
 
     def __init__(self, torch: Any, fx: Any, draft: Draft, traced: Any, example: Any) -> None:
@@ -100,6 +110,7 @@ class _Reading:
         self._storage: dict[Any, Any] = {}
         self._stale: set[Any] = set()
         self._shapes: dict[str, tuple[int, ...]] | None = None
+        self.still: list[str] = []
 
     def run(self, others: dict[str, Any]) -> Value | None:
         """Return what the module yields; ``others``: nodes whose arguments count instead."""
@@ -171,6 +182,8 @@ class _Reading:
                         self._given(node.args, node), self._given(arguments.kwargs, node), ends)
             made = handler(call)
             call.check_all_read()
+            if kind.lower() in _WITH_WEIGHTS and not node.meta.get(_LEARNS, True):
+                self.still.append(label)
         except (Refused, *MISFITS) as error:
             self._draft.refuse(label, kind, refused_for(error))
             return self._stand_in(node)
@@ -233,6 +246,8 @@ def _traced(fx: Any, module: Any) -> Any:
 
 def _symbolic(fx: Any, module: Any) -> Any:
     """Return what ``fx.symbolic_trace`` does, with ``x += y`` as a change of x (not ``x + y``)."""
+    torch = need("torch", "reading PyTorch modules")
+
     def changing(name: str) -> Any:
         function = getattr(operator, name)
         return lambda self, other: self.tracer.create_proxy("call_function", function,
@@ -247,6 +262,11 @@ def _symbolic(fx: Any, module: Any) -> Any:
         def proxy(self, node: Any) -> Any:
             return proxy(node, self)
 
+        def create_node(self, *args: Any, **kwargs: Any) -> Any:
+            node = super().create_node(*args, **kwargs)
+            node.meta[_LEARNS] = torch.is_grad_enabled()
+            return node
+
         def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
             return m is not module and bool(super().is_leaf_module(m, module_qualified_name))
 
@@ -257,7 +277,8 @@ def _symbolic(fx: Any, module: Any) -> Any:
             return lambda x, *more: module(x, **dict(zip(others, more))), given
 
     tracer = InPlaceTracer()
-    graph = tracer.trace(module)
+    with torch.enable_grad():
+        graph = tracer.trace(module)
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
 
 

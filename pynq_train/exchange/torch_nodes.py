@@ -66,7 +66,8 @@ class Call:
         """
         for name, value in self.kwargs.items():
             if name not in self.asked | _MEANS_NOTHING and value is not None:
-                raise Refused(f"has the argument {name}={value!r}, which is not read",
+                shown = repr(value) if isinstance(value, (bool, int, float, str)) else ""
+                raise Refused(f"has the argument {name}={shown}, which is not read",
                               "leave it out")
 
     def tensor(self, place: int, name: str) -> Any:

@@ -33,6 +33,11 @@ _MOST_AXES = 32
 _MOST_BRACKETS = 64
 """Brackets in a header; one of a plain array has three."""
 _CHUNK = 1 << 22
+_MOST_END = 22 + (1 << 16) - 1
+"""Bytes of the end of an archive, with the longest comment."""
+_COUNT_ELSEWHERE = (1 << 16) - 1
+_UTF8 = 1 << 11
+"""Flag of a member whose name is UTF-8."""
 _PLAIN = "an .npz file of plain arrays, or an .npy file of one"
 
 
@@ -125,13 +130,35 @@ def _members(name: str, file: IO[bytes], wanted: Collection[str]) -> dict[str, A
     """Return the arrays of an open .npz file."""
     found: dict[str, Array] = {}
     with zipfile.ZipFile(file) as archive:
+        _check_count(file, len(archive.infolist()))
         for info in archive.infolist():
+            _check_name(file, info)
             label = info.filename.removesuffix(".npy")
             if label in found:
                 raise _Bad(f"two arrays named {label[:80]!r}")
             # Arrays of other names (class names, users ...) may be of any type: not read.
             found[label] = _member(file, archive, info) if label in wanted else np.empty(0)
     return found
+
+
+def _check_count(file: IO[bytes], found: int) -> None:
+    """Check that an archive has as many members as its end says: zipfile does not look there."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _MOST_END, 0))
+    end = file.read()
+    (said,) = struct.unpack_from("<H", end, end.rfind(b"PK\5\6") + 10)
+    if said not in (found, _COUNT_ELSEWHERE):
+        raise _Bad(f"{found} arrays in an archive of {said}")
+
+
+def _check_name(file: IO[bytes], info: zipfile.ZipInfo) -> None:
+    """Check that a member has one name in the directory and before its bytes, also if not read."""
+    file.seek(info.header_offset + 26)
+    (length,) = struct.unpack("<Hxx", file.read(4))
+    name = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
+    found = file.read(length)
+    if found != name:
+        raise _Bad(f"a member that is called {name[:80]!r} and {found[:80]!r}")
 
 
 def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:

@@ -31,6 +31,11 @@ def path_text(path: Any, what: str = "file") -> str:
     if not name or "\0" in name:
         raise BadInput(f"{what}: its path", expected="a name without zero characters",
                        found=repr(name)[:80])
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise BadInput(f"{what}: its path", expected="characters that a file name can hold",
+                       found=ascii(name)[:80]) from None
     return name
 
 

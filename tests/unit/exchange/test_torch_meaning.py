@@ -215,3 +215,28 @@ def test_one_tensor_in_two_layers_is_told(what: str, told: list[str]) -> None:
         pt.from_torch(shared(what), images())
     found = [str(one.message) for one in caught if "share one tensor" in str(one.message)]
     assert len(found) == len(told) and all(text in one for text, one in zip(told, found))
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_layers_without_gradients_are_told(still: bool) -> None:
+    def forward(m: Any, x: Any) -> Any:
+        with torch.set_grad_enabled(not still):
+            y = torch.relu(m.conv(x)).flatten(1)
+        return m.fc(y)
+
+    module = net(forward, conv=nn.Conv2d(3, 4, 3, padding=1), fc=nn.Linear(256, 5)).eval()
+    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pt.from_torch(module, images())  # without gradients around all of it: that says nothing
+    found = [str(one.message) for one in caught if "torch.no_grad" in str(one.message)]
+    assert len(found) == still
+    assert not still or "network 'Net': conv are computed without gradients" in found[0]
+
+
+def test_a_result_that_goes_elsewhere_is_refused() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        y = m.conv(x)
+        return torch.add(y, y, out=y).flatten(1)
+
+    assert "add (add) has the argument out=, which is not read: leave it out" in text_of(
+        net(forward, conv=nn.Conv2d(3, 4, 3)), images())

@@ -194,3 +194,34 @@ def test_npy_files_of_other_names(tmp_path: Path) -> None:
         pt.load_npy(tmp_path)
     with pytest.raises(BadInput, match="does not exist"):
         pt.load_data(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_a_damaged_directory_loses_no_labels(at: int, bit: int, tmp_path: Path) -> None:
+    """A name of a member that is not read is damaged, or the length of what stands before it."""
+    np.savez(tmp_path / "a.npz", x=X, y=np.zeros(40, np.int64))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    first = data.rfind(b"PK\1\2")
+    place = [*range(first + 46, first + 51), *(data.find(b"PK\1\2") + 28 + k for k in range(6)),
+             data.rfind(b"PK\5\6") + 10][at]
+    data[place] ^= 1 << bit
+    (tmp_path / "b.npz").write_bytes(data)
+    with pytest.raises(BadInput, match=r"data file '.*b\.npz' cannot be read: expected an \.npz"):
+        pt.load_npz(tmp_path / "b.npz")
+
+
+def test_names_of_other_members_may_be_of_any_kind(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"x": X, "größe": X[:1], "名": X[:1]})
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr("notes.txt", "text")
+        file.comment = b"PK\1\2" * 100
+    assert len(pt.load_npz(tmp_path / "a.npz").train) == 40
+
+
+@pytest.mark.parametrize("name", ["\ud800.npz", "a\udc7f.npz"])
+def test_a_path_that_no_file_system_holds(name: str) -> None:
+    with pytest.raises(BadInput, match="its path: expected characters that a file name can hold"):
+        pt.load_npz(name)
+    with pytest.raises(BadInput, match="its path: expected characters that a file name can hold"):
+        pt.Learner(pt.zoo.digits()).save(name)
