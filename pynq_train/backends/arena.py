@@ -136,10 +136,7 @@ class SyncedArena:
 
     def _pending(self, low: int, high: int) -> bool:
         """Return whether a line of bytes low .. high - 1 was written and not flushed."""
-        for start, end in self._dirty:
-            if low < end and start < high:
-                return True
-        return False
+        return bool(self._dirty) and any(low < end and start < high for start, end in self._dirty)
 
     def _differs(self, offset: int, data: np.ndarray) -> int | None:
         """Return the line of the first byte of ``data`` that the processor sees otherwise."""

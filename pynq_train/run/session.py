@@ -251,12 +251,18 @@ class Session:
         packed = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
         return np.frombuffer(packed, np.int64), used
 
+    def _input_exponent(self) -> int:
+        """Return the exponent of images at the policy's range of them."""
+        if self._arrays is not None and self._arrays_know:
+            return self._arrays.input_exponent
+        return self._policy.input_exponent
+
     def _prepare(self) -> None:
         """Make the codes of the next batch; what fails is found out when it is needed."""
         batch, self._then = self._then, None
         if batch is None:
             return
-        exponent = self._policy.input_exponent
+        exponent = self._input_exponent()
         frame = self._journal.frame()
         try:
             batch.fill(exponent, frame.codes)
@@ -267,7 +273,7 @@ class Session:
 
     def _frame(self, batch: Batch, labels: Array | None, exponent: int | None = None) -> Frame:
         """Return a frame with a batch, which may be smaller than the plan's, and its labels."""
-        exponent = self._policy.input_exponent if exponent is None else exponent
+        exponent = self._input_exponent() if exponent is None else exponent
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] is batch and ahead[1] == exponent:
             frame = ahead[2]
