@@ -136,7 +136,7 @@ class SyncedArena:
 
     def _pending(self, low: int, high: int) -> bool:
         """Return whether a line of bytes low .. high - 1 was written and not flushed."""
-        return any(low < end and start < high for start, end in self._dirty)
+        return bool(self._dirty) and any(low < end and start < high for start, end in self._dirty)
 
     def _differs(self, offset: int, data: np.ndarray) -> int | None:
         """Return the line of the first byte of ``data`` that the processor sees otherwise."""

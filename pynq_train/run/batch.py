@@ -153,5 +153,18 @@ class PixelTable:
                         into |= row.take(at, out=self._more[: len(part)], mode="wrap")
 
 
+class PixelBatch:
+    """What a batch of uint8 images has besides: pixels may be kept in place of their codes.
+
+    Attributes:
+        table: their codes.
+        pixels: what the last :meth:`Batch.fill` has looked up, ``(n, channels or 1, rows, cols)``,
+            if nobody else can change it; else None.
+    """
+
+    table: PixelTable
+    pixels: NDArray[np.uint8] | None = None
+
+
 _PIXELS_TOGETHER = 1 << 14
 """Pixels that are looked up together: their indices and words take 256 KB."""

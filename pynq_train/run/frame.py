@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.hw.commands import PARAM_WORDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, WORD_BYTES, round_up
+from pynq_train.run.batch import PixelTable
 from pynq_train.schedule.plan import Plan
 
 _SYMBOLS = "step_block", "labels", "input"
@@ -24,6 +25,7 @@ class Frame:
         plan: the plan.
 
     Attributes:
+        head: int64, all words but those of the images.
         block: int64, words of the step block; zeros behind it up to the end of a cache line.
         labels: int64, class numbers ``(batch,)``; zeros behind them as well.
         codes: int16 ``(batch, channel blocks, rows, cols, 4)``, images as they stand in the arena.
@@ -38,6 +40,7 @@ class Frame:
                   round_up(plan.batch, LINE_WORDS), int(np.prod(shape[:-1])))
         words = np.zeros(sum(counts), np.int64)
         self.block, self.labels, images = np.split(words, np.cumsum(counts[:-1]))
+        self.head = words[: len(words) - len(images)]
         self.codes: NDArray[np.int16] = images.view(np.int16).reshape(shape)
         places = [plan.memory[symbol].offset for symbol in _SYMBOLS]
         ends = [at + WORD_BYTES * count for at, count in zip(places, counts)]
@@ -45,6 +48,11 @@ class Frame:
             zip(_SYMBOLS, (self.block, self.labels, images)))
         self.written: tuple[tuple[str, Array], ...] = tuple(
             (symbol, part.view(np.uint8)) for symbol, part in parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images, the most of it."""
+        return self.codes.nbytes
 
     def set_labels(self, labels: Array | None) -> None:
         """Set class numbers ``(n,)`` of at most a mini-batch, and zeros for those that lack."""
@@ -54,3 +62,31 @@ class Frame:
             self.labels[:count] = labels
         if count < len(self.labels):
             self.labels[count:] = 0
+
+
+class Recipe:
+    """What a frame has held, in less memory: its images are pixels, which become codes again.
+
+    Args:
+        frame: the frame.
+        table: codes of the pixels.
+        pixels: uint8 ``(n, channels or 1, rows, cols)``, which nobody changes.
+        exponent: of the codes.
+    """
+
+    def __init__(self, frame: Frame, table: PixelTable, pixels: NDArray[np.uint8], exponent: int
+                 ) -> None:
+        self._head = frame.head.copy()
+        self._table, self._pixels, self._exponent = table, pixels, exponent
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images, the most of it."""
+        return self._pixels.nbytes
+
+    def fill(self, frame: Frame) -> None:
+        """Let a frame hold the same."""
+        frame.head[:] = self._head
+        count = len(self._pixels)
+        self._table.fill(self._exponent, self._pixels, frame.codes[:count])
+        frame.codes[count:] = 0

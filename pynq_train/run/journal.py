@@ -7,14 +7,15 @@ weights and doing the steps behind them once more. The same bytes give the same 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pynq_train.arrays import Array
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.backends.names import GOLDEN
 from pynq_train.hw.words import TENSOR_ALIGN_BYTES
-from pynq_train.run.frame import Frame
+from pynq_train.run.batch import Batch, PixelBatch
+from pynq_train.run.frame import Frame, Recipe
 from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.memory.arena import MemoryMap
 from pynq_train.schedule.plan import Plan
@@ -36,7 +37,7 @@ class Mark:
     """
 
     saved: Mapping[str, Array]
-    steps: tuple[Frame, ...]
+    steps: tuple[Frame | Recipe, ...]
     undone: bool = False
 
 
@@ -45,7 +46,9 @@ class Journal:
 
     Attributes:
         saved: bytes by symbol; empty where nothing is known.
-        steps: what was written for the steps since, all of which ended well.
+        steps: what was written for the steps since, all of which ended well; pixels in place of
+            their codes, which take less memory: so few frames are at work that they stay in the
+            processor's cache.
 
     Args:
         plan: the plan of the network.
@@ -54,7 +57,7 @@ class Journal:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.saved: Mapping[str, Array] = {}
-        self.steps: list[Frame] = []
+        self.steps: list[Frame | Recipe] = []
         self._marks: list[Mark] = []
         self._spare: list[Frame] = []
 
@@ -64,12 +67,12 @@ class Journal:
         count = len(self.steps)
         if not self.saved or count >= MOST_STEPS:
             return True
-        return count > 0 and count * self.steps[0].codes.nbytes >= MOST_BYTES
+        return count > 0 and count * self.steps[0].nbytes >= MOST_BYTES
 
     def begin(self, saved: Mapping[str, Array]) -> None:
         """Start anew with the present weights."""
         if not self._marks:  # else somebody may need the old steps again
-            self._spare += self.steps
+            self._spare += [one for one in self.steps if isinstance(one, Frame)]
         self.saved, self.steps = saved, []
 
     def forget(self) -> None:
@@ -89,12 +92,31 @@ class Journal:
         """Hold what was there at a mark."""
         self.saved, self.steps = mark.saved, list(mark.steps)
 
-    def add(self, step: Frame) -> None:
-        """Keep a step that has ended well."""
-        if self.saved:
+    def add(self, step: Frame, batch: Batch | None = None, exponent: int = 0) -> None:
+        """Keep a step that has ended well.
+
+        Args:
+            step: what was written for it.
+            batch: its images, if they may be made into codes again.
+            exponent: of the codes.
+        """
+        if self.saved and isinstance(batch, PixelBatch) and batch.pixels is not None:
+            self.steps.append(Recipe(step, batch.table, batch.pixels, exponent))
+        elif self.saved:
             self.steps.append(step)
-        else:
-            self.give_back(step)
+            return
+        self.give_back(step)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield what was written for each step; it is valid until the next one."""
+        for step in self.steps:
+            if isinstance(step, Frame):
+                yield step
+                continue
+            frame = self.frame()
+            step.fill(frame)
+            yield frame
+            self.give_back(frame)
 
     def frame(self) -> Frame:
         """Return a frame for the next step, one of an earlier step if there is one.
@@ -124,7 +146,7 @@ def golden_weights(plan: Plan, program: ProgramImage, journal: Journal, request:
         golden.write(memory[f"{program.name}.taps"].offset, program.taps)
         for symbol, data in journal.saved.items():
             golden.write(memory[symbol].offset, data)
-        for step in journal.steps:
+        for step in journal.frames():
             for symbol, data in step.written:
                 golden.write(memory[symbol].offset, data)
             golden.run(request)

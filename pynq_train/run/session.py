@@ -214,7 +214,8 @@ class Session:
         if self._behind:
             self._catch_up()
         block, used = self._step_block(sgd)
-        step = self._frame(as_batch(images), labels)
+        batch, exponent = as_batch(images), self._input_exponent()
+        step = self._frame(batch, labels, exponent)
         step.block[: len(block)] = block
         try:
             self._put_frame(step)
@@ -222,7 +223,7 @@ class Session:
         except BaseException:
             self._journal.forget()  # nothing is known of the weights
             raise
-        self._journal.add(step)
+        self._journal.add(step, batch, exponent)
         if used is not None:
             said = self.records(self.training)
             self._policy.observe(used, said.measures)
@@ -251,12 +252,18 @@ class Session:
         packed = pack_step_block(self.plan, plan_params(self.plan, used, sgd))
         return np.frombuffer(packed, np.int64), used
 
+    def _input_exponent(self) -> int:
+        """Return the exponent of images at the policy's range of them."""
+        if self._arrays is not None and self._arrays_know:
+            return self._arrays.input_exponent
+        return self._policy.input_exponent
+
     def _prepare(self) -> None:
         """Make the codes of the next batch; what fails is found out when it is needed."""
         batch, self._then = self._then, None
         if batch is None:
             return
-        exponent = self._policy.input_exponent
+        exponent = self._input_exponent()
         frame = self._journal.frame()
         try:
             batch.fill(exponent, frame.codes)
@@ -265,9 +272,8 @@ class Session:
         else:
             self._ahead = batch, exponent, frame
 
-    def _frame(self, batch: Batch, labels: Array | None, exponent: int | None = None) -> Frame:
+    def _frame(self, batch: Batch, labels: Array | None, exponent: int) -> Frame:
         """Return a frame with a batch, which may be smaller than the plan's, and its labels."""
-        exponent = self._policy.input_exponent if exponent is None else exponent
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] is batch and ahead[1] == exponent:
             frame = ahead[2]
@@ -315,7 +321,7 @@ class Session:
     def _again(self) -> None:
         for symbol, data in self._journal.saved.items():
             self._put(symbol, data)
-        for step in self._journal.steps:
+        for step in self._journal.frames():
             self._put_frame(step)
             self.backend.run(self.request(self.training))
 
@@ -490,6 +496,7 @@ class Session:
 
     def _write(self, batch: Batch, labels: Array | None, block: bytes, exponent: int | None = None
                ) -> None:
+        exponent = self._input_exponent() if exponent is None else exponent
         frame, words = self._frame(batch, labels, exponent), np.frombuffer(block, np.int64)
         frame.block[: len(words)] = words
         self._put_frame(frame)

@@ -26,7 +26,7 @@ from pynq_train.images import (
     to_network,
     values_of,
 )
-from pynq_train.run.batch import Batch, FloatBatch, PixelTable
+from pynq_train.run.batch import Batch, FloatBatch, PixelBatch, PixelTable
 
 _CHECKED_BYTES = 1 << 22
 """Bytes whose checksum is taken together."""
@@ -150,6 +150,10 @@ class ImageSource:
         # Indices of the processor's size: NumPy does not make them fit into a Zynq-7000's 32 bits.
         return self._layout.apply(self._given.take(index.astype(np.intp), axis=0))
 
+    def copies(self, index: NDArray[np.int64] | slice) -> bool:
+        """Return whether :meth:`pixels` are a copy, and no part of the user's array."""
+        return not (self._layout.single or isinstance(index, slice))
+
     def histogram(self) -> NDArray[np.int64]:
         """Return how often each value of uint8 images stands in each channel: ``(channels, 256)``.
         """
@@ -186,7 +190,7 @@ class ImageSource:
             yield self.take(slice(begin, begin + len(part)))
 
 
-class _SourceBatch:
+class _SourceBatch(PixelBatch):
     """Some images of a source, by their numbers."""
 
     def __init__(self, source: ImageSource, index: NDArray[np.int64] | slice) -> None:
@@ -205,7 +209,10 @@ class _SourceBatch:
     def fill(self, exponent: int, out: NDArray[np.int16]) -> None:
         """Write the codes of an exponent; uint8 images go through a table."""
         if self._source.dtype == np.uint8:
-            self._source.table.fill(exponent, self._source.pixels(self._index), out)
+            table, pixels = self._source.table, self._source.pixels(self._index)
+            table.fill(exponent, pixels, out)
+            if self._source.copies(self._index):
+                self.table, self.pixels = table, pixels
             return
         begin = 0
         for part in self._source.some(self._index):

@@ -156,6 +156,9 @@ class StepArrays:
         plan: the plan.
         descriptors: descriptors of its training program.
         policy: exponent state; the arrays move on by themselves until :meth:`store`.
+
+    Attributes:
+        input_exponent: of the images.
     """
 
     def __init__(self, plan: Plan, descriptors: Sequence[Descriptor], policy: ExponentPolicy
@@ -186,6 +189,7 @@ class StepArrays:
         """Take the state of the exponents from a policy of the same network and loss."""
         self._policy, self._block = policy, None
         self._fold = policy.loss.fold(self._plan.batch)
+        self.input_exponent = policy.input_exponent
         self._ranges.load(policy)
 
     def state(self) -> ArrayState:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pynq_train as pt
 from pynq_train.run import journal as module
+from pynq_train.run.batch import PixelBatch, PixelTable
 from pynq_train.run.frame import Frame
 from pynq_train.run.journal import MOST_STEPS, Journal, spans_of
 from pynq_train.schedule.memory.arena import Allocator
@@ -104,6 +107,70 @@ def test_without_weights_no_step_is_kept() -> None:
     journal = Journal(PLAN)
     one, = take(journal, 1)
     assert not journal.steps and journal.frame() is one
+
+
+class Pixels(PixelBatch):
+    """A mini-batch of the digits' pixels, looked up by a table."""
+
+    def __init__(self, seed: int, count: int = 2) -> None:
+        draw = np.random.default_rng(seed)
+        self.table = PixelTable(np.linspace(-1, 1, 256, dtype=np.float32)[:, None])
+        self.pixels = self.looked_up = draw.integers(0, 256, (count, 1, 8, 8), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.looked_up)
+
+    def values(self) -> Any:
+        raise AssertionError("nobody needs floats")
+
+    def range_k(self, known: int) -> int:
+        return known
+
+    def fill(self, exponent: int, out: Any) -> None:
+        self.table.fill(exponent, self.looked_up, out)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_pixels_are_kept_in_place_of_their_codes(count: int) -> None:
+    """One frame is enough for all steps; each of them writes again what it wrote."""
+    journal = Journal(PLAN)
+    journal.begin(WEIGHTS)
+    written: list[list[bytes]] = []
+    frames = set()
+    for step in range(5):
+        frame, batch, exponent = journal.frame(), Pixels(step, count), -15 + step % 2
+        frames.add(id(frame))
+        frame.block[:] = step
+        frame.set_labels(np.array([step, 9 - step])[:count])
+        frame.codes[:] = 0  # behind fewer images
+        batch.fill(exponent, frame.codes[:count])
+        written.append([data.tobytes() for _, data in frame.written])
+        journal.add(frame, batch, exponent)
+    assert len(frames) == 1
+    assert [[data.tobytes() for _, data in one.written] for one in journal.frames()] == written
+    assert sum(one.nbytes for one in journal.steps) == 5 * count * 64
+    mark = journal.mark()
+    journal.begin(WEIGHTS)
+    journal.back_to(mark)
+    again = [[data.tobytes() for _, data in one.written] for one in journal.frames()]
+    assert again == written
+
+
+def test_pixels_of_somebody_else_are_not_kept() -> None:
+    """Who has them may change them: their codes are kept."""
+    journal = Journal(PLAN)
+    journal.begin(WEIGHTS)
+    frame, batch = journal.frame(), Pixels(1)
+    batch.pixels = None
+    journal.add(frame, batch, -15)
+    assert journal.steps == [frame] and list(journal.frames()) == [frame]
+
+
+def test_without_weights_no_pixels_are_kept() -> None:
+    journal = Journal(PLAN)
+    frame = journal.frame()
+    journal.add(frame, Pixels(1), -15)
+    assert not journal.steps and journal.frame() is frame
 
 
 def test_a_step_names_what_it_writes() -> None:

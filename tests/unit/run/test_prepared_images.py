@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from pynq_train.backends import RunRequest, open_backend
 from pynq_train.graph import Sequential
+from pynq_train.graph.image_format import ANY_IMAGES
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse, init_params
 from pynq_train.quant import SgdStep
@@ -22,6 +24,7 @@ from pynq_train.run.masters import Masters
 from pynq_train.run.session import new_policy
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import make_plan
+from pynq_train.train.images import ImageSource
 
 BATCH, SHAPE = 4, (2, 6, 6)
 SGD = SgdStep(0.01, 0.9)
@@ -247,3 +250,28 @@ def test_a_snapshot_is_gone_back_to(session: Session) -> None:
     assert all(own.same_bits(before[name]) for name, own in session.read_masters().items())
     assert all(np.array_equal(saved[name], data) for name, data in session.snapshot().items())
     assert session._journal.full, "its steps are none of these weights"
+
+
+@pytest.mark.parametrize("index", [np.array([3, 1, 7, 2]), slice(2, 6)])
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2)])
+def test_steps_are_done_once_more_with_the_pixels_that_they_had(
+        session: Session, index: Any, axes: tuple[int, ...]) -> None:
+    """Whatever the user's array holds by then."""
+    x = np.random.default_rng(1).integers(0, 256, (9, 6, 6, 2), np.uint8).transpose(axes)
+    source = ImageSource(x, SHAPE, ANY_IMAGES)
+    steps = [source.batch(one) for one in (index, np.array([0, 5, 4, 8]), index)]
+    assert not session._journal.saved
+    for one, then in pairwise(steps):
+        session.protected(partial(session.train_step, one, LABELS, SGD, then))
+    wanted, policy = session.read_masters(), session.policy.to_dict()
+    assert len(session._journal.steps) == 2
+    x[:] = 0
+
+    def fail() -> None:
+        session.train_step(steps[2], LABELS, SGD)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.protected(fail)
+    assert all(own.same_bits(wanted[name]) for name, own in session.read_masters().items())
+    assert session.policy.to_dict() == policy
