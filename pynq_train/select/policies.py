@@ -27,6 +27,8 @@ RIDGE = 1.0
 FLOOR, DECAY = 0.0, 5.0
 """Epsilon of turn t is ``max(FLOOR, min(1, DECAY * arms / (t + 1)))``."""
 UCB1_FACTOR = 2.0
+MOST_SEED = (1 << 53) - 1
+"""Files hold settings as floats, which have all integers up to here."""
 
 
 class Policy(ABC):
@@ -353,8 +355,8 @@ def exploring(decay: float, floor: float, seed: int) -> dict[str, Any]:
         BadInput: one is out of range.
     """
     seed = plain(seed)
-    if type(seed) is not int or not 0 <= seed < 1 << 62:
-        raise BadInput("seed", expected="an integer of 0 or more", found=repr(seed)[:80])
+    if type(seed) is not int or not 0 <= seed <= MOST_SEED:
+        raise BadInput("seed", expected=f"an integer of 0 to {MOST_SEED}", found=repr(seed)[:80])
     return {"decay": number("decay", decay, 0, 1e6), "floor": number("floor", floor, 0, 1),
             "seed": seed}
 

@@ -17,6 +17,7 @@ from pynq_train.select.arms import Arm
 from pynq_train.select.features import SIZE
 from pynq_train.select.policies import (
     ALPHA,
+    MOST_SEED,
     UCB1,
     UCB1_FACTOR,
     EpsilonGreedy,
@@ -216,7 +217,7 @@ def check_figures(devices: int, rounds: int, seeds: int, seed: int, misfit: floa
     """
     for name, value, least, most in (
             ("devices", devices, 1, MOST_DEVICES), ("rounds", rounds, LEAST_ROUNDS, MOST_ROUNDS),
-            ("seeds", seeds, 1, MOST_SEEDS), ("seed", seed, 0, 1 << 62)):
+            ("seeds", seeds, 1, MOST_SEEDS), ("seed", seed, 0, MOST_SEED - MOST_SEEDS)):
         if type(value) is not int or not least <= value <= most:
             raise BadInput(name, expected=f"an integer of {least} to {most}", found=value)
     number("misfit", misfit, 0, 1)

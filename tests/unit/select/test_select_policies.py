@@ -140,7 +140,8 @@ def test_one_hash_of_many_streams() -> None:
     ("linucb", {"ridge": 0}, "ridge: expected a number of 1e-06 to 1e.06, found 0"),
     ("ucb1", {"factor": "2"}, "factor: expected a number of 0 to 100, found '2'"),
     ("epsilon-greedy", {"floor": 1.5}, "floor: expected a number of 0 to 1, found 1.5"),
-    ("epsilon-greedy", {"seed": -1}, "seed: expected an integer of 0 or more, found -1"),
+    ("epsilon-greedy", {"seed": -1}, "seed: expected an integer of 0 to .*, found -1"),
+    ("epsilon-greedy", {"seed": 1 << 53}, "seed: expected an integer of 0 to 9007199254740991"),
     ("linear-epsilon", {"decay": math.inf}, "decay: expected a number of 0 to 1e.06, found inf"),
 ])
 def test_settings_out_of_range(kind: str, settings: dict[str, Any], text: str) -> None:
