@@ -40,8 +40,8 @@ def add_simulate_options(p: argparse.ArgumentParser, count: Callable[[str], int]
     p.add_argument("--seed", type=int, default=0, metavar="N", help="names the first world")
     p.add_argument("--models", default=MODELS, metavar="NETS",
                    help="networks to choose from, with commas between")
-    p.add_argument("--rungs", default=",".join(RUNGS), metavar="RUNGS",
-                   help=f"how much of them may adapt, with commas between: {', '.join(KEYWORDS)}")
+    p.add_argument("--rungs", metavar="RUNGS", help="how much of them may adapt, with commas "
+                   f"between: {', '.join(KEYWORDS)} (default: {', '.join(RUNGS)})")
     p.add_argument("--boards", default=ON, metavar="BOARDS", help="boards that devices have, with "
                    f"commas between: {', '.join(sorted(BOARDS))}")
     p.add_argument("--batch", type=count, default=BATCH, metavar="N",
@@ -77,8 +77,9 @@ def simulate(options: argparse.Namespace) -> int:
 
 def _result(options: argparse.Namespace) -> Result:
     """Plan the arms and simulate, with a bar where that takes long."""
-    models, rungs, boards = (distinct(f"--{name}", _names(getattr(options, name)))
-                             for name in ("models", "rungs", "boards"))
+    models, boards = (distinct(f"--{name}", _names(getattr(options, name)))
+                      for name in ("models", "boards"))
+    rungs = RUNGS if options.rungs is None else distinct("--rungs", _names(options.rungs))
     graphs = {name: network(name) for name in models}
     for board in boards:
         engine_board(board)

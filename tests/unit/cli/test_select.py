@@ -47,6 +47,7 @@ def test_table_json_and_picture(tmp_path: Path, capsys: Capture) -> None:
     (["--models", "digit"], "unknown network 'digit'"),
     (["--models", ","], "--models: expected one or more, each named once, found none"),
     (["--models", "digits,digits"], "--models: expected one or more, each named once"),
+    (["--rungs", ","], "--rungs: expected one or more, each named once, found none"),
     (["--boards", "golden"], "unknown board 'golden'"),
     (["--models", "digits", "--rungs", "norm"], "expected a network with normalisation layers"),
     (["--models", "digits", "--batch", "5000"], "batch: expected 1..4096 images, found 5000"),
