@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, overload
 
-from pynq_train import data
+from pynq_train import data, select
 from pynq_train.check import verify
 from pynq_train.data import load_data, load_digits, load_npy, load_npz
 from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
@@ -110,6 +110,7 @@ __all__ = [
     "pad_images",
     "prepare_images",
     "schedules",
+    "select",
     "split",
     "verify",
     "zoo",

@@ -19,6 +19,7 @@ from pynq_train.cli import commands, cutting, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
 from pynq_train.cli import fleet as fleets
 from pynq_train.cli import replay as replaying
+from pynq_train.cli import select as selecting
 from pynq_train.cli import split as splitting
 from pynq_train.cli.doctor import doctor
 from pynq_train.cli.versus import ENGINES
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     _plan(commands_)
     _bench(commands_)
     _split(commands_)
+    _select(commands_)
     _verify(commands_)
     _replay(commands_)
     _compile(commands_)
@@ -230,6 +232,16 @@ def _split(to: Any) -> None:
     p = to.add_parser("split", help="cut a network into segments for several boards: what each "
                       "split costs, which is best")
     splitting.add_options(p, _count, _number, ", ".join(pt.zoo.names()))
+
+
+def _select(to: Any) -> None:
+    p = to.add_parser("select", help="choose models and rungs of adaptation by what users think "
+                      "of them")
+    actions = p.add_subparsers(title="actions", metavar="ACTION", required=True,
+                               parser_class=_Parser)
+    q = actions.add_parser("simulate", help="let simulated devices choose: regret of LinUCB, "
+                           "UCB1 and epsilon-greedy")
+    selecting.add_simulate_options(q, _count, _number)
 
 
 def _net(p: argparse.ArgumentParser) -> None:

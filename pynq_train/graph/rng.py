@@ -34,11 +34,18 @@ def hash_u64(key: int, first: int, count: int) -> npt.NDArray[np.uint64]:
     """
     index = np.arange(count, dtype=np.uint64)
     start = (key + (first + 1) * _GOLDEN) & _MASK
-    z = index * np.uint64(_GOLDEN) + np.uint64(start)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    result: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return result
+    return _mix_all(index * np.uint64(_GOLDEN) + np.uint64(start))
+
+
+def hash_each(keys: npt.NDArray[np.uint64], index: npt.NDArray[np.int64]
+              ) -> npt.NDArray[np.uint64]:
+    """Return one output of each of many streams, uint64: ``hash_u64(key, index, 1)`` of each.
+
+    Args:
+        keys: keys of the streams, uint64 of any shape.
+        index: which output of each, int64 of the same shape, 0 or more.
+    """
+    return _mix_all(keys + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
 
 
 def normal_float32(key: int, count: int) -> npt.NDArray[np.float32]:
@@ -62,6 +69,14 @@ def normal_float32(key: int, count: int) -> npt.NDArray[np.float32]:
 def permutation(key: int, count: int) -> npt.NDArray[np.int64]:
     """Return a permutation of ``0 .. count - 1``, int64: the indices in order of their hashes."""
     return np.argsort(hash_u64(key, 0, count), kind="stable").astype(np.int64)
+
+
+def _mix_all(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return the mixing step of SplitMix64, on arrays."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return result
 
 
 def _mix(z: int) -> int:

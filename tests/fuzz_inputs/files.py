@@ -19,8 +19,8 @@ import pynq_train as pt
 from fuzz_inputs.case import Bench, Case, Unrefused, changed, damaged
 from pynq_train.cli.main import main
 from pynq_train.files import read_npz
+from pynq_train.files.tensors import checksum
 from pynq_train.run import failure
-from pynq_train.train.checkpoint import checksum
 
 _DRAW = np.random.default_rng(0)
 X = _DRAW.standard_normal((24, 1, 8, 8)).astype(np.float32)

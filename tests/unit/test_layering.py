@@ -41,15 +41,17 @@ ALLOWED: dict[str, set[str]] = {
     "eftrain": {"graph", "layers", "hw"},
     "train": {"data", "images", "exchange", "eftrain", *MACHINE},
     "fleet": {"check", "train", "data", "images", *MACHINE},
+    # Arms are plans; what they are trained with is not its business.
+    "select": MACHINE,
     "bench": {"eftrain", *MACHINE},
     "doctor": MACHINE,
     "selftest": {"doctor", *MACHINE},
     "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "check", "train", "fleet", "bench", "doctor", "eftrain", "data", "images",
+    "cli": {"", "check", "train", "fleet", "select", "bench", "doctor", "eftrain", "data", "images",
             "exchange", *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
-    "": {"check", "train", "fleet", "data", "images", "exchange", *MACHINE},
+    "": {"check", "train", "fleet", "select", "data", "images", "exchange", *MACHINE},
 }
 
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 import pynq_train as pt
 from pynq_train.errors import BadInput
 from pynq_train.files import write_atomic
+from pynq_train.files.tensors import checksum
 from pynq_train.graph import Graph
-from pynq_train.train.checkpoint import checksum
 
 
 @pytest.fixture
