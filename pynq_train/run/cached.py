@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend
 from pynq_train.errors import BadInput
-from pynq_train.quant import ExponentPolicy, StepExponents
+from pynq_train.quant import ExponentPolicy, Measures, StepExponents
 from pynq_train.run.batch import Batch, Codes, Images
 from pynq_train.run.frame import Frame
 from pynq_train.run.masters import Masters
@@ -152,7 +152,9 @@ class CachedSession(Session):
              batches: Callable[[], Iterator[tuple[Indices, Batch]]]) -> int:
         """Compute the maps of all images, and train from them from now on.
 
-        The exponents are given room for all images first, so that they are the same for all.
+        Where a frozen layer saturates, its exponents get room and all begins anew, so that they
+        are the same for all images. A second time nothing is widened: a training that goes on
+        fills its cache with the same bits.
 
         Args:
             cache: takes the maps.
@@ -160,27 +162,49 @@ class CachedSession(Session):
 
         Returns:
             The number of runs.
+
+        Raises:
+            BadInput: the exponents do not settle.
         """
         self.drop()
         runs = 0
         for _ in range(_MOST_ROUNDS):
-            seen: set[tuple[int, ...]] = set()
+            used = self.policy.exponents(self.plan.batch, training=False)
+            settled = True
             for rows, images in batches():
-                policy, used, *_ = self._settled(images, None)
-                if policy is not self._policy:
-                    self.policy = policy
-                seen.add(self._cut_exponents(used))
-                cache.put(rows, [self._get(symbol, np.uint8)[: self._bytes_of(symbol)]
-                                 for symbol in cache.symbols])
+                self._write_evaluation(images, None, used)
+                self._run(self.evaluation)
                 runs += 1
-            if len(seen) == 1 and seen == {self._cut_exponents(
-                    self.policy.exponents(self.plan.batch))}:
-                cache.exponents = seen.pop()
+                said = self.records(self.evaluation)
+                if self._frozen_saturate(said.saturations):
+                    wider = self._with_room(used, said.measures)
+                    settled = settled and wider == used
+                    used = wider
+                cache.put(rows, [self._get(symbol, np.uint8) for symbol in cache.symbols])
+            if settled:
+                cache.exponents = self._cut_exponents(self.policy.exponents(self.plan.batch))
                 self._switch(cache)
                 return runs
         raise BadInput("cache", expected="exponents that suit all images",
                        found=f"others after each of {_MOST_ROUNDS} passes",
                        fix="train without cache")
+
+    def _frozen_saturate(self, saturations: Mapping[str, int]) -> bool:
+        return any(saturations.get(f"{spec.name}.{what}") for spec, active
+                   in zip(self.plan.specs, self.plan.active) if not active for what in "ya")
+
+    def _with_room(self, used: StepExponents, measures: Measures) -> StepExponents:
+        """Give the frozen layers room for what was measured; return the exponents then."""
+        policy = self.policy
+        wide = policy.widened(used, measures)
+        for at, (layer, active) in enumerate(zip(policy.layers, self.plan.active)):
+            if not active:
+                policy.feature[at] = wide.feature[at]
+                name = f"{layer.name}.a"
+                if name in wide.extra:
+                    policy.extra[name] = wide.extra[name]
+        self.policy = policy
+        return policy.exponents(self.plan.batch, training=False)
 
     def drop(self) -> None:
         """Train with whole steps from now on."""
@@ -228,6 +252,7 @@ class CachedSession(Session):
         self._cache = cache
         self.training = self._whole_step if cache is None else self._cached_step
         self._arrays = StepArrays.of(self.plan, self.training.descriptors, policy)
+        self._train_records = f"{self.training.name}.records"
         self._ahead = None
 
     def _frame(self, batch: Batch, labels: Array | None, exponent: int | None = None) -> Frame:
@@ -247,7 +272,3 @@ class CachedSession(Session):
 
     def _cut_exponents(self, used: StepExponents) -> tuple[int, ...]:
         return tuple(used.layers[place].y for place in self.plan.cut)
-
-    def _bytes_of(self, symbol: str) -> int:
-        place = next(at for at in self.plan.cut if output_symbol(self.plan, at) == symbol)
-        return self.plan.specs[place].y.nbytes

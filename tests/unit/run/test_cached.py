@@ -86,6 +86,9 @@ def held(session: Session, frozen: list[int], kept: ExponentPolicy) -> None:
     policy = session.policy
     for at in frozen:
         policy.feature[at] = list(kept.feature[at])
+        name = f"{policy.layers[at].name}.a"
+        if name in kept.extra:
+            policy.extra[name] = list(kept.extra[name])
     session.policy = policy
 
 
