@@ -40,7 +40,7 @@ class ActivationCache:
         path: a file that holds the maps; None: they stand in memory.
 
     Attributes:
-        exponents: those of the maps, by layer in the order of ``plan.cut``; None: it is empty.
+        exponents: those of the maps, by layer in the order of ``plan.boundary``; None: it is empty.
 
     Raises:
         BadInput: the file cannot be written.
@@ -48,8 +48,8 @@ class ActivationCache:
 
     def __init__(self, plan: Plan, images: int, path: str | os.PathLike[str] | None = None
                  ) -> None:
-        self._layouts = [plan.specs[place].y for place in plan.cut]
-        self.symbols = tuple(output_symbol(plan, place) for place in plan.cut)
+        self._layouts = [plan.specs[place].y for place in plan.boundary]
+        self.symbols = tuple(output_symbol(plan, place) for place in plan.boundary)
         self.exponents: tuple[int, ...] | None = None
         wide = [symbol for symbol, one in zip(self.symbols, self._layouts)
                 if one.extent != one.nbytes]
@@ -182,7 +182,7 @@ class CachedSession(Session):
                     used = wider
                 cache.put(rows, [self._get(symbol, np.uint8) for symbol in cache.symbols])
             if settled:
-                cache.exponents = self._cut_exponents(self.policy.exponents(self.plan.batch))
+                cache.exponents = self._boundary_exponents(self.policy.exponents(self.plan.batch))
                 self._switch(cache)
                 return runs
         raise BadInput("cache", expected="exponents that suit all images",
@@ -224,7 +224,7 @@ class CachedSession(Session):
     @policy.setter
     def policy(self, policy: ExponentPolicy) -> None:
         cache = self._cache
-        if cache is not None and cache.exponents != self._cut_exponents(
+        if cache is not None and cache.exponents != self._boundary_exponents(
                 policy.exponents(self.plan.batch)):
             self.drop()
         Session.policy.fset(self, policy)  # type: ignore[attr-defined]
@@ -270,5 +270,5 @@ class CachedSession(Session):
         if self._cache is None:
             super()._prepare()
 
-    def _cut_exponents(self, used: StepExponents) -> tuple[int, ...]:
-        return tuple(used.layers[place].y for place in self.plan.cut)
+    def _boundary_exponents(self, used: StepExponents) -> tuple[int, ...]:
+        return tuple(used.layers[place].y for place in self.plan.boundary)

@@ -28,12 +28,11 @@ from pynq_train.program import Program, verify_program
 from pynq_train.program.program import Region
 from pynq_train.schedule.lower.program import (
     ProgramImage,
+    build_cached,
     build_evaluation,
-    build_program,
     build_training,
 )
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
-from pynq_train.schedule.passes.cached import CACHED
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import estimate
@@ -84,7 +83,7 @@ def build_programs(plan: Plan) -> Programs:
         IllegalProgram: one of them breaks a rule of the contract.
     """
     training, evaluation = build_training(plan), build_evaluation(plan)
-    cached = build_program(plan, CACHED, plan.cached) if plan.cached else None
+    cached = build_cached(plan) if plan.cached else None
     programs = (training, evaluation) if cached is None else (training, evaluation, cached)
     for program in programs:
         verify_program(Program.make(program.name, program.program, program.taps, plan.memory,

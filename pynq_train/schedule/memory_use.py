@@ -15,7 +15,7 @@ from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.memory.arena import SHARED, MemoryMap
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
-from pynq_train.schedule.passes.cached import cut_layers
+from pynq_train.schedule.passes.cached import boundary_layers
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import layer_specs
 from pynq_train.schedule.specs.trainable import Trainable
@@ -106,10 +106,10 @@ def training_memory(plan: Plan) -> TrainingMemory:
 def _cache(plan: Plan) -> int:
     """Return the bytes of an image in a cache, 0 where none is possible."""
     try:
-        cut = cut_layers(plan.layers, plan.active)
+        boundary = boundary_layers(plan.layers, plan.active)
     except BadInput:
         return 0
-    return sum(plan.specs[place].y.nbytes for place in cut) // plan.batch
+    return sum(plan.specs[place].y.nbytes for place in boundary) // plan.batch
 
 
 def inference_arena(plan: Plan) -> MemoryMap:

@@ -23,7 +23,7 @@ from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
 from pynq_train.schedule.passes.batch_split import choose_split
-from pynq_train.schedule.passes.cached import CACHED, cached_step, cut_layers
+from pynq_train.schedule.passes.cached import CACHED, boundary_layers, cached_step
 from pynq_train.schedule.passes.descriptors import (
     Descriptor,
     Role,
@@ -139,15 +139,15 @@ class Plan:
         return tuple(layer.sources for layer in self.layers)
 
     @property
-    def cut(self) -> tuple[int, ...]:
+    def boundary(self) -> tuple[int, ...]:
         """Positions of the frozen layers whose maps a cached step reads; none in a plan without.
         """
-        return cut_layers(self.layers, self.active) if self.cached else ()
+        return boundary_layers(self.layers, self.active) if self.cached else ()
 
     @property
     def cache_bytes(self) -> int:
         """Bytes that a cache holds of an image: the maps of the frozen layers that others read."""
-        return sum(self.specs[place].y.nbytes for place in self.cut) // self.batch
+        return sum(self.specs[place].y.nbytes for place in self.boundary) // self.batch
 
     @cached_property
     def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
@@ -217,7 +217,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     programs = {"train": train, "evaluate": evaluate}
     kept: tuple[str, ...] = ()
     if cache:
-        kept = tuple(output_symbol(tensors, place) for place in cut_layers(layers, active))
+        kept = tuple(output_symbol(tensors, place) for place in boundary_layers(layers, active))
         programs[CACHED] = cached_step(train, active)
     memory = place(tensors, programs)
     if turns:

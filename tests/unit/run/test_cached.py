@@ -158,7 +158,7 @@ def test_a_cache_is_dropped_when_what_it_holds_is_no_longer_true() -> None:
         assert not session.cached
         filled()
         policy = session.policy
-        policy.feature[plan.cut[0]] = [own + 2 for own in policy.feature[plan.cut[0]]]
+        policy.feature[plan.boundary[0]] = [own + 2 for own in policy.feature[plan.boundary[0]]]
         session.policy = policy
         assert not session.cached
         filled()
@@ -174,11 +174,11 @@ def test_a_cache_is_dropped_when_what_it_holds_is_no_longer_true() -> None:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_maps_come_back_as_they_were_put(batch: int) -> None:
     plan = planned("last block of a residual network", batch)
-    assert [plan.specs[place].name for place in plan.cut] == ["n0", "n1"]
+    assert [plan.specs[place].name for place in plan.boundary] == ["n0", "n1"]
     cache = ActivationCache(plan, 6)
     assert cache.nbytes == 6 * plan.cache_bytes
     rng = np.random.default_rng(batch)
-    maps = [rng.integers(0, 256, plan.specs[place].y.nbytes, np.uint8) for place in plan.cut]
+    maps = [rng.integers(0, 256, plan.specs[place].y.nbytes, np.uint8) for place in plan.boundary]
     rows = np.arange(batch)[::-1] + 1
     cache.put(rows, maps)
     for one, other in zip(cache.get(rows), maps):
@@ -197,7 +197,7 @@ def test_what_cannot_be_cached_is_refused() -> None:
     with pytest.raises(BadInput, match=r"cache: .* the dropout 'drop' among them"):
         make_plan(dropping, BATCH, BOARD, trainable=select(dropping, "last-layer"), cache=True)
     plan = make_plan(layers, BATCH, BOARD, trainable=select(layers, "last-layer"))
-    assert plan.cut == () and plan.cache_bytes == 0
+    assert plan.boundary == () and plan.cache_bytes == 0
     with (pytest.raises(BadInput, match="plan of a cached training: expected one with a cached"),
           opened(plan, CachedSession)):
         pass
