@@ -255,11 +255,9 @@ class CachedSession(Session):
         self._train_records = f"{self.training.name}.records"
         self._ahead = None
 
-    def _frame(self, batch: Batch, labels: Array | None, exponent: int | None = None) -> Frame:
-        if not isinstance(batch, CachedBatch) or self._cache is None or exponent is not None:
-            frame = super()._frame(batch, labels, exponent)
-            frame.carry(None)
-            return frame
+    def _frame(self, batch: Batch, labels: Array | None, exponent: int) -> Frame:
+        if not isinstance(batch, CachedBatch) or self._cache is None:
+            return super()._frame(batch, labels, exponent)
         frame = self._journal.frame()
         frame.carry(tuple(zip(self._cache.symbols, self._cache.get(batch.rows))))
         frame.set_labels(labels)
