@@ -99,6 +99,9 @@ def plan(options: argparse.Namespace) -> int:
     if listed and options.trainable is not None:
         raise BadInput(f"--trainable with the layer list {options.net!r}", expected="a network",
                        fix="leave --trainable out: a layer list is never frozen")
+    if listed and options.cache:
+        raise BadInput(f"--cache with the layer list {options.net!r}", expected="a network",
+                       fix="leave --cache out: a layer list is never frozen")
     batch = options.batch or (BENCH_BATCH.get(options.net, 1) if listed else _PLAN_BATCH)
     if listed:
         rows = list_rows(layer_lists.get(options.net), batch, board)
@@ -109,7 +112,8 @@ def plan(options: argparse.Namespace) -> int:
         layers = fuse(graph)
         made = make_plan(layers, batch, board,
                          trainable=select(layers, "all" if options.trainable is None
-                                          else parse_trainable(options.trainable)))
+                                          else parse_trainable(options.trainable)),
+                         cache=options.cache)
         _predict(made)
         rows = plan_rows(made)
         text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
@@ -132,7 +136,7 @@ def _predict(made: Plan) -> None:
     """Predict a plan's programs, which it keeps; show a bar where that takes long."""
     from tqdm import tqdm
 
-    programs = made.train, made.evaluate
+    programs = made.train, made.evaluate, *([made.cached] if made.cached else [])
     with tqdm(total=sum(map(len, programs)), desc=f"predicting {made.board.name}", delay=_SOON,
               unit="descriptor", leave=False, disable=None) as bar:  # None: none without a terminal
         for descriptors in programs:
@@ -149,6 +153,7 @@ def _plan_json(net: str, rows: tuple[PlanRow, ...], made: Plan) -> dict[str, Any
             "cycles": run.cycles, "ms_per_image": run.ms_per_image,
             "array_use": run.utilisation, "bytes_read": run.bytes_read,
             "bytes_written": run.bytes_written},
+        "cached_step": ({"cycles": predict(made, made.cached).cycles} if made.cached else None),
         "freeze_report": freeze_report(made, run.cycles).to_dict(),
         "resources": _resources_json(made.board),
         "rows": [row.to_dict() for row in rows],

@@ -193,6 +193,8 @@ def _plan(to: Any) -> None:
     _board(p, "pynq-z2")
     _batch(p, None, "32; layer lists: as bench")
     _trainable(p, "all")
+    p.add_argument("--cache", action="store_true", help="plan a training step from a cache of what "
+                   "frozen layers make of each image, too")
     p.add_argument("--json", type=Path, nargs="?", const=figures.STDOUT, metavar="FILE",
                    help="write the plan as JSON; without FILE print it")
     p.add_argument("--roofline", type=Path, metavar="FILE",

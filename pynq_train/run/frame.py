@@ -46,8 +46,15 @@ class Frame:
         ends = [at + WORD_BYTES * count for at, count in zip(places, counts)]
         parts = [("step_block", words)] if ends[:-1] == places[1:] else list(
             zip(_SYMBOLS, (self.block, self.labels, images)))
-        self.written: tuple[tuple[str, Array], ...] = tuple(
+        self._whole: tuple[tuple[str, Array], ...] = tuple(
             (symbol, part.view(np.uint8)) for symbol, part in parts)
+        self.written = self._whole
+
+    def carry(self, maps: tuple[tuple[str, Array], ...] | None) -> None:
+        """Carry feature maps, by their symbols, instead of the images; None: the images again."""
+        self.written = self._whole if maps is None else (
+            ("step_block", self.block.view(np.uint8)), ("labels", self.labels.view(np.uint8)),
+            *maps)
 
     @property
     def nbytes(self) -> int:

@@ -123,7 +123,11 @@ class Journal:
 
         Memory that is used again is already there, and in the processor's cache.
         """
-        return self._spare.pop() if self._spare else Frame(self._plan)
+        if not self._spare:
+            return Frame(self._plan)
+        frame = self._spare.pop()
+        frame.carry(None)
+        return frame
 
     def give_back(self, frame: Frame) -> None:
         """Take back a frame that no step needs."""

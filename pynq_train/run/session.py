@@ -79,6 +79,7 @@ class Session:
         self.evaluated: StepExponents | None = None
         self._policy = policy
         programs = build_programs(plan) if programs is None else programs
+        self.programs = programs
         self.training, self.evaluation = programs.training, programs.evaluation
         self._cycles = programs.cycles
         self._names = {p.name: tuple(f"{one.role.value} of {plan.specs[one.layer].name}"

@@ -26,7 +26,12 @@ from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program import Program, verify_program
 from pynq_train.program.program import Region
-from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.lower.program import (
+    ProgramImage,
+    build_cached,
+    build_evaluation,
+    build_training,
+)
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
@@ -56,17 +61,19 @@ COMPILED = Record({
 
 @dataclass(frozen=True)
 class Programs:
-    """The two programs of a plan, verified.
+    """The programs of a plan, verified.
 
     Attributes:
         training: of a training step.
         evaluation: of an evaluation.
         cycles: rough figure of the cycles of each, by its name, for time-outs.
+        cached: of a training step behind the frozen layers, None in a plan without.
     """
 
     training: ProgramImage
     evaluation: ProgramImage
     cycles: Mapping[str, int]
+    cached: ProgramImage | None = None
 
 
 def build_programs(plan: Plan) -> Programs:
@@ -76,11 +83,13 @@ def build_programs(plan: Plan) -> Programs:
         IllegalProgram: one of them breaks a rule of the contract.
     """
     training, evaluation = build_training(plan), build_evaluation(plan)
-    for program in (training, evaluation):
+    cached = build_cached(plan) if plan.cached else None
+    programs = (training, evaluation) if cached is None else (training, evaluation, cached)
+    for program in programs:
         verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
                                     plan.memory.nbytes, plan.board.config))
     return Programs(training, evaluation, {one.name: estimate(plan, one.descriptors)
-                                           for one in (training, evaluation)})
+                                           for one in programs}, cached)
 
 
 def to_saved(plan: Plan, programs: Programs) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:

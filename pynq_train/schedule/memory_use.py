@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
+from pynq_train.errors import BadInput
 from pynq_train.layers.backward_graph import BackwardGraph
 from pynq_train.schedule.memory.arena import SHARED, MemoryMap
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
+from pynq_train.schedule.passes.cached import boundary_layers
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.spec import layer_specs
 from pynq_train.schedule.specs.trainable import Trainable
@@ -60,11 +63,14 @@ class TrainingMemory:
         apart: with a place of its own for each map.
         turns: as planned.
         inference: of a plan for evaluations alone, whose maps take turns.
+        cache: bytes of an image that a cache of the frozen layers' maps would hold, which stands
+            outside the arena; 0 where none is possible.
     """
 
     apart: MemoryUse
     turns: MemoryUse
     inference: MemoryUse
+    cache: int = 0
 
     def text(self) -> str:
         """Return a table, and what training needs more than inference."""
@@ -75,13 +81,16 @@ class TrainingMemory:
                 lines.append(f"{kind:<28}" + "".join(
                     f"{use.kinds[kind] / 1e6:>{width}.3f}" for use, width in zip(uses, _WIDTHS)))
         more = [(use.tensors - self.inference.tensors) / 1e6 for use in uses[:2]]
-        return "\n".join([*lines, "MB; tensors that training needs more than inference: "
-                          f"{more[0]:.3f} MB with each map apart, {more[1]:.3f} MB in turns"])
+        lines.append("MB; tensors that training needs more than inference: "
+                     f"{more[0]:.3f} MB with each map apart, {more[1]:.3f} MB in turns")
+        if self.cache:
+            lines.append(f"a cache of the frozen layers' maps: {self.cache} bytes an image")
+        return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, dict[str, int]]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {"apart": dict(self.apart.kinds), "turns": dict(self.turns.kinds),
-                "inference": dict(self.inference.kinds)}
+                "inference": dict(self.inference.kinds), "cache_bytes_per_image": self.cache}
 
 
 _WIDTHS = (15, 15, 17)
@@ -91,7 +100,16 @@ def training_memory(plan: Plan) -> TrainingMemory:
     """Return the bytes of a plan's arena by kind, and of what it would be otherwise."""
     apart = place(_tensors(plan), {"train": plan.train, "evaluate": plan.evaluate})
     return TrainingMemory(_use(apart, plan), _use(plan.memory, plan),
-                          _use(inference_arena(plan), plan))
+                          _use(inference_arena(plan), plan), _cache(plan))
+
+
+def _cache(plan: Plan) -> int:
+    """Return the bytes of an image in a cache, 0 where none is possible."""
+    try:
+        boundary = boundary_layers(plan.layers, plan.active)
+    except BadInput:
+        return 0
+    return sum(plan.specs[place].y.nbytes for place in boundary) // plan.batch
 
 
 def inference_arena(plan: Plan) -> MemoryMap:

@@ -23,12 +23,14 @@ from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
 from pynq_train.schedule.passes.batch_split import choose_split
+from pynq_train.schedule.passes.cached import CACHED, boundary_layers, cached_step
 from pynq_train.schedule.passes.descriptors import (
     Descriptor,
     Role,
     StepBlockLayout,
 )
 from pynq_train.schedule.passes.order import backward_half, forward_half
+from pynq_train.schedule.passes.symbols import output_symbol
 from pynq_train.schedule.passes.tiling import check_buffers
 from pynq_train.schedule.specs.evaluation import evaluation_sources
 from pynq_train.schedule.specs.layout import MapLayout
@@ -55,6 +57,8 @@ class Plan:
         parts: largest number of parts of the mini-batch in which the vector unit works beside the
             array.
         loss: what the softmax unit computes.
+        cached: descriptors of a training step behind the frozen layers, whose maps the host
+            writes (``passes.cached``); empty in a plan without.
     """
 
     board: Board
@@ -69,6 +73,7 @@ class Plan:
     trainable: tuple[Trainable, ...] = ()
     parts: int = 1
     loss: Loss = PLAIN_LOSS
+    cached: tuple[Descriptor, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill ``trainable``: without it every layer from ``train_from`` on trains all it has."""
@@ -133,6 +138,17 @@ class Plan:
         """Positions of the layers that each layer reads, -1 for the images."""
         return tuple(layer.sources for layer in self.layers)
 
+    @property
+    def boundary(self) -> tuple[int, ...]:
+        """Positions of the frozen layers whose maps a cached step reads; none in a plan without.
+        """
+        return boundary_layers(self.layers, self.active) if self.cached else ()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that a cache holds of an image: the maps of the frozen layers that others read."""
+        return sum(self.specs[place].y.nbytes for place in self.boundary) // self.batch
+
     @cached_property
     def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
         """The same in an evaluation, which reads past dropouts."""
@@ -142,7 +158,7 @@ class Plan:
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
               trainable: tuple[Trainable, ...] | None = None, fits: bool = True,
-              turns: bool = True) -> Plan:
+              turns: bool = True, cache: bool = False) -> Plan:
     """Return the plan of a network: tiles, order of descriptors, places in the arena.
 
     Args:
@@ -157,9 +173,11 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         fits: the arena must fit the board's memory; False where only parts of it will stand there.
         turns: feature maps and gradient maps share places where that lets nothing wait; False
             where maps are read behind a run, or the programs run in parts.
+        cache: plan a training step that begins with the maps of the frozen layers, too.
 
     Raises:
-        BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range.
+        BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range, or a cache is not
+            possible.
         DoesNotFit: a layer, a sum or the arena is too large; the text says what would fit.
     """
     batch = plain(batch)  # NumPy's integers are none for JSON
@@ -196,10 +214,16 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
     tensors = Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
                       split.most)
-    memory = place(tensors, {"train": train, "evaluate": evaluate})
+    programs = {"train": train, "evaluate": evaluate}
+    kept: tuple[str, ...] = ()
+    if cache:
+        kept = tuple(output_symbol(tensors, place) for place in boundary_layers(layers, active))
+        programs[CACHED] = cached_step(train, active)
+    memory = place(tensors, programs)
     if turns:
-        memory = take_turns(memory, tensors, ((train, True), (evaluate, False)))
+        memory = take_turns(memory, tensors, [(some, name != "evaluate")
+                                              for name, some in programs.items()], kept)
     if fits:
         check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
-                trainable, split.most)
+                trainable, split.most, cached=programs.get(CACHED, ()))

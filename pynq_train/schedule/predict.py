@@ -15,7 +15,12 @@ from pynq_train.hw.commands import Opcode
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import WORD_BYTES
-from pynq_train.schedule.lower.program import ProgramImage, build_evaluation, build_training
+from pynq_train.schedule.lower.program import (
+    ProgramImage,
+    build_cached,
+    build_evaluation,
+    build_training,
+)
 from pynq_train.schedule.passes.cost import DESCRIPTOR_CYCLES, bias_cost, softmax_cost, update_cost
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.plan import Plan
@@ -71,11 +76,13 @@ def predict(plan: Plan, descriptors: tuple[Descriptor, ...],
 
     Args:
         plan: the plan.
-        descriptors: ``plan.train`` or ``plan.evaluate``.
+        descriptors: ``plan.train``, ``plan.evaluate`` or ``plan.cached``.
         memory: timing of the device memory (default: that of the board).
         retired: is called for each descriptor that is through, unless the prediction is there.
     """
-    build = build_training if descriptors == plan.train else build_evaluation
+    build = next(make for own, make in (
+        (plan.train, build_training), (plan.cached, build_cached), (plan.evaluate, build_evaluation)
+    ) if own == descriptors)
     key = (predict, build, memory or MemoryTiming(plan.board.dram_bytes_per_cycle))
     if key not in plan.kept:
         plan.kept[key] = predict_program(build(plan), plan.board, plan.batch, memory,

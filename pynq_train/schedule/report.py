@@ -156,8 +156,10 @@ def table(plan: Plan) -> str:
     lines = [f"board {plan.board.name}, mini-batch {plan.batch}, {len(plan.specs)} layers, "
              f"{plan.memory.nbytes / 1e6:.2f} MB of {plan.board.cma_bytes / 1e6:.0f} MB",
              HEADER, *(row.text() for row in plan_rows(plan)), training_memory(plan).text()]
-    runs = (("training step", predict(plan, plan.train)),
-            ("evaluation", predict(plan, plan.evaluate)))
+    runs = [("training step", predict(plan, plan.train)),
+            ("evaluation", predict(plan, plan.evaluate))]
+    if plan.cached:
+        runs.append(("training step from a cache", predict(plan, plan.cached)))
     for name, run in runs:
         lines.append(
             f"{name}: {run.cycles} cycles predicted, {run.ms_per_image:.4f} ms per image on the "

@@ -28,7 +28,7 @@ from pynq_train.quant import ExponentPolicy, Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
-from pynq_train.run.session import Session, new_policy
+from pynq_train.run.session import new_policy
 from pynq_train.run.trainer import Trainer
 from pynq_train.schedule.board_time import BoardTime, board_time
 from pynq_train.schedule.plan import Plan
@@ -51,9 +51,9 @@ from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History
-from pynq_train.train.hls import HlsTrainer
 from pynq_train.train.images import ImageSource, check_outliers, normalised, trained_format
 from pynq_train.train.loop import Data, Loop
+from pynq_train.train.opening import open_trainer
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.planning import Closable, Place, Training, planned
 from pynq_train.train.report import write_report
@@ -299,7 +299,8 @@ class Learner:
             validation_data: tuple[Any, Any] | None = None, progress: bool = True,
             resume: bool = False, callbacks: Sequence[UserCallback] = (),
             checkpoint: str | os.PathLike[str] | None = None,
-            checkpoint_every: int | None = None) -> History:
+            checkpoint_every: int | None = None,
+            cache: bool | str | os.PathLike[str] = False) -> History:
         """Train on images ``x`` with labels ``y`` for ``epochs`` passes over them.
 
         Every epoch visits the images in a new order; the images that do not fill a last mini-batch
@@ -323,9 +324,11 @@ class Learner:
             checkpoint: file in which the learner is saved at the beginning, on the way, at the
                 end.
             checkpoint_every: steps from checkpoint to checkpoint (default: once an epoch).
+            cache: compute what frozen layers make of each image once and begin all steps with it;
+                True: it is kept in memory, else in this file.
 
         Raises:
-            BadInput: the data do not fit the network, or are fewer than a mini-batch.
+            BadInput: the data do not fit, are fewer than a mini-batch, or cannot be cached.
         """
         epochs = whole("epochs", epochs, 1)
         saving = saving_of(checkpoint, checkpoint_every)
@@ -340,9 +343,9 @@ class Learner:
             def validate() -> Evaluation:
                 return answers.evaluate(trainer, images, wanted, self._warned, names.names)
 
-        trainer = self._open()
+        trainer = self._open(cache)
         self.input_format, self._names = trained_format(data.source), names
-        loop = Loop(self, trainer, data, validate, called, saving, progress, self._warned)
+        loop = Loop(self, trainer, data, validate, called, saving, progress, self._warned, cache)
         if resume:
             loop.resume()
         else:
@@ -534,21 +537,15 @@ class Learner:
                                                 self._plan.backward_graph)
         self._policy.loss = self._plan.loss
 
-    def _open(self) -> Trainer:
+    def _open(self, cache: Any = False) -> Trainer:
+        if cache and not self._plan.cached:
+            planned = self._planned.with_cache(cache, self.board)
+            self.close()
+            self._planned, self._plan = planned, planned.plan
         if self._trainer is None:
-            opened = self._planned.open(self._masters, self._policy)
-            self._trainer, self._backend = opened or (None, None)
-        if self._trainer is None and self.board == HLS_CSIM:
-            self._trainer = HlsTrainer(self._plan, self._masters, self._policy)
-        if self._trainer is None:
-            backend = self._open_backend(self._plan.memory.nbytes)
-            try:
-                self._trainer = Session(self._plan, backend, self._masters, self._policy,
-                                        programs=self._planned.programs)
-            except BaseException:
-                backend.close()
-                raise
-            self._backend = backend
+            self._trainer, self._backend = open_trainer(
+                self._planned, self.board == HLS_CSIM, self._masters, self._policy,
+                self._open_backend)
         return self._trainer
 
     def _open_backend(self, nbytes: int) -> Backend:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.run.batch import Batch
+from pynq_train.run.cached import ActivationCache, CachedBatch, CachedSession
 from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
 from pynq_train.run.trainer import ManyInFlight, Trainer
@@ -77,14 +78,17 @@ class Loop:
         saving: where and when checkpoints go, None for none.
         progress: show a bar.
         warned: kinds of warnings that the learner has given; new ones are added.
+        cache: begin steps with the maps of frozen layers: False, True or the file that holds them.
     """
 
     def __init__(self, learner: LearnerView, trainer: Trainer, data: Data,
                  validate: Callable[[], Evaluation] | None, callbacks: Sequence[Callback],
-                 saving: Saving | None, progress: bool, warned: set[str]) -> None:
+                 saving: Saving | None, progress: bool, warned: set[str],
+                 cache: bool | str | os.PathLike[str] = False) -> None:
         self._learner, self._trainer, self._data = learner, trainer, data
         self._validate, self._callbacks = validate, callbacks
         self._saving, self._progress, self._warned = saving, progress, warned
+        self._cache = cache
         self._watch = Watch(trainer.plan, data.labels, learner.optimizer, warned)
         self._state = learner.state
         self._names = [spec.name for spec in trainer.plan.specs]
@@ -140,6 +144,7 @@ class Loop:
         run = self._current()
         history = self._state.history
         history.interrupted = False
+        self._fill_cache()
         self._watch.begin(self._trainer.read_masters())
         for callback in self._callbacks:
             callback.on_begin(self._learner)
@@ -151,12 +156,33 @@ class Loop:
             history.interrupted = True  # resume goes on behind the last finished step
             raise
         history.interrupted = run.epoch < run.epochs
+        if isinstance(self._trainer, CachedSession):
+            self._trainer.drop()
         if not history.interrupted:
             self._state.run = None
             self._watch.end(history.batch_losses)
             for callback in self._callbacks:
                 callback.on_end(self._learner)
         self._save()
+
+    def _fill_cache(self) -> None:
+        """Compute what frozen layers make of all images, if that is wanted."""
+        trainer, source = self._trainer, self._data.source
+        if not isinstance(trainer, CachedSession):
+            return
+        trainer.drop()  # what an earlier training left when it was broken off
+        if self._cache:
+            numbers, step = np.arange(len(source)), trainer.plan.batch
+            parts = [numbers[first : first + step] for first in range(0, len(source), step)]
+            trainer.fill(
+                ActivationCache(trainer.plan, len(source),
+                                None if self._cache is True else self._cache),
+                lambda: ((rows, source.batch(rows)) for rows in parts))
+
+    def _batch(self, index: NDArray[np.int64]) -> Batch:
+        """Return the images of a mini-batch."""
+        images = self._data.source.batch(index)
+        return CachedBatch(images, index) if self._cache else images
 
     def _epoch(self, run: Run, interrupt: DeferredInterrupt) -> None:
         began, state = time.monotonic(), self._state
@@ -205,10 +231,10 @@ class Loop:
         """Yield numbers and images of the epoch's mini-batches, and the images of the next one."""
         rest = islice(self._order(), skip, self._per_epoch)
         index = next(rest, None)
-        images = None if index is None else self._data.source.batch(index)
+        images = None if index is None else self._batch(index)
         while index is not None and images is not None:
             following = next(rest, None)
-            then = None if following is None else self._data.source.batch(following)
+            then = None if following is None else self._batch(following)
             yield index, images, then
             index, images = following, then
 

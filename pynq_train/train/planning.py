@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from pynq_train.backends.names import HLS_CSIM
+from pynq_train.errors import BadInput
+from pynq_train.files import path_text
 from pynq_train.graph import Graph
 from pynq_train.hw.boards import Board
 from pynq_train.layers.fuse import FusedLayer, fuse
@@ -31,6 +34,7 @@ class Training:
         momentum: whether masters have a momentum.
         loss: what is minimised.
         turns: maps take turns in memory; False where they are read behind a run.
+        cache: with a step that begins with the maps of frozen layers.
     """
 
     layers: tuple[FusedLayer, ...]
@@ -41,6 +45,7 @@ class Training:
     momentum: bool
     loss: Loss
     turns: bool = True
+    cache: bool = False
 
     @property
     def chosen(self) -> tuple[Trainable, ...]:
@@ -54,7 +59,7 @@ class Training:
             DoesNotFit: the network with this mini-batch is too large for the board.
         """
         plan = make_plan(self.layers, self.batch, self.board, momentum=self.momentum,
-                         trainable=self.chosen, turns=self.turns)
+                         trainable=self.chosen, turns=self.turns, cache=self.cache)
         return replace(plan, loss=self.loss)
 
 
@@ -151,6 +156,26 @@ class Planned:
         """Return an open trainer and what is closed behind it; None: the learner opens its board.
         """
         return None
+
+    def with_cache(self, cache: Any, board: str) -> Planned:
+        """Return the same with a step that begins with the maps of frozen layers.
+
+        Args:
+            cache: where the maps will be kept: True, or a file's name.
+            board: what trains.
+
+        Raises:
+            BadInput: ``cache`` is something else, the engine of one board does not train, nothing
+                is frozen in front of what is trained, or it is not the same in each step.
+        """
+        if cache is not True:
+            path_text(cache, "cache file")
+        if type(self) is not Planned or board == HLS_CSIM:
+            raise BadInput("cache", expected="the engine of one board", found=board,
+                           fix="train without cache")
+        found = Planned(replace(self.training, cache=True), None)
+        found.compiled = self.compiled
+        return found
 
     def compile(self) -> None:
         """Make the programs that the next file holds."""

@@ -195,11 +195,11 @@ class BlockLearner(Learner):
         assert isinstance(trainer, Session), "blocks run on backends of one board each"
         return trainer
 
-    def _open(self) -> Trainer:
+    def _open(self, cache: Any = False) -> Trainer:
         if self._trainer is None and self._planned.programs is None:
             # Learners that take turns open their board again and again.
             self._planned.programs = build_programs(self._plan)
-        return super()._open()
+        return super()._open(cache)
 
     def _open_backend(self, nbytes: int) -> Backend:
         return super()._open_backend(nbytes) if self._shared is None else Lent(self._shared)

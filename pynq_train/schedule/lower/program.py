@@ -21,6 +21,7 @@ from pynq_train.schedule.lower.conv import LayerAddresses, Taps, lower
 from pynq_train.schedule.lower.meaning import EVALUATION, TRAINING, Meanings
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
+from pynq_train.schedule.passes.cached import CACHED
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.symbols import (
     gradient_symbol,
@@ -81,6 +82,11 @@ def build_training(plan: Plan) -> ProgramImage:
 def build_evaluation(plan: Plan) -> ProgramImage:
     """Return the program of one evaluation of a plan: no flags, no gradients."""
     return build_program(plan, EVALUATION, plan.evaluate)
+
+
+def build_cached(plan: Plan) -> ProgramImage:
+    """Return the program of a training step of a plan that begins with the frozen layers' maps."""
+    return build_program(plan, CACHED, plan.cached)
 
 
 def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) -> ProgramImage:

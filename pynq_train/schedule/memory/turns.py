@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Region
@@ -20,7 +20,8 @@ _KEPT = frozenset({"input", "logits", DLOGITS, ZEROS, JOIN})
 
 
 def take_turns(memory: MemoryMap, network: Network,
-               programs: Sequence[tuple[Sequence[Descriptor], bool]]) -> MemoryMap:
+               programs: Sequence[tuple[Sequence[Descriptor], bool]],
+               kept: Collection[str] = ()) -> MemoryMap:
     """Return an arena in which feature maps and gradient maps take turns, and so do channel sums.
 
     No program changes but in its addresses: nothing waits longer than with a place for each.
@@ -30,9 +31,10 @@ def take_turns(memory: MemoryMap, network: Network,
         network: the network.
         programs: the descriptors of each program that runs in the arena, and whether it is a
             training step.
+        kept: tensors that share no place: the host reads or writes them between two runs.
     """
     kinds = frozenset().union(*TURNS)
-    wanted = [one for one in memory if one.kind in kinds and one.symbol not in _KEPT]
+    wanted = [one for one in memory if one.kind in kinds and one.symbol not in {*_KEPT, *kept}]
     lives = [Lives(network, descriptors, train, memory.place_of, [one.symbol for one in wanted])
              for descriptors, train in programs]
     # A region of which nothing is known here is left alone.
