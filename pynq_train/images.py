@@ -25,6 +25,7 @@ from pynq_train.graph.image_format import (
 )
 from pynq_train.graph.ops import Shape
 from pynq_train.graph.params import FloatArray
+from pynq_train.graph.shapes import require_int
 
 PIXEL_RANGES = (UINT8_RANGE, BYTE_RANGE)
 """Ranges of pixels; one that a training has measured is taken for the one that holds it."""
@@ -333,7 +334,12 @@ def prepare_images(x: Any, input_shape: Shape, *, mean: float | Sequence[float] 
     Raises:
         BadInput: dtype, shape or values do not fit.
     """
-    form = ImageFormat.make(input_shape[0], input_range, mean, std)
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3:
+        raise BadInput("input_shape", expected="(channels, rows, cols)",
+                       found=repr(input_shape)[:80])
+    channels, rows, cols = (require_int("input_shape", size, 1) for size in input_shape)
+    input_shape = (channels, rows, cols)
+    form = ImageFormat.make(channels, input_range, mean, std)
     array = as_array("images", x)
     check_dtype(array, form)
     images = find_layout(array.shape, input_shape).apply(array)
@@ -345,8 +351,12 @@ def pad_images(x: Array, rows: int, cols: int) -> Array:
     """Return images (n, channels, h, w) padded with zeros to ``rows`` x ``cols``, centred.
 
     Raises:
-        BadInput: they are larger than that.
+        BadInput: they are larger than that, or have other axes.
     """
+    x = as_array("images", x)
+    rows, cols = require_int("rows", rows, 1), require_int("cols", cols, 1)
+    if x.ndim != 4:
+        raise BadInput("images", expected="shape (n, channels, rows, cols)", found=x.shape)
     height, width = x.shape[2:]
     if height > rows or width > cols:
         raise BadInput("image size", expected=f"at most {rows}x{cols} pixels",

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.errors import BadInput
 from pynq_train.exchange.activations import write_onnx
 from pynq_train.exchange.onnx_metadata import write_metadata
 from pynq_train.exchange.packages import need
 from pynq_train.files import write_atomic
 from pynq_train.graph.class_names import checked_names
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, checked_format
 from pynq_train.graph.ops import (
     Activate,
     Add,
@@ -68,9 +69,12 @@ def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.
         BadInput: parameters that do not fit, odd numbers, or a folder that cannot be written.
         MissingTool: the package ``onnx`` is not installed.
     """
-    form = (ANY_IMAGES if input_format is None else input_format).with_given(
+    if not isinstance(graph, Graph):
+        raise BadInput("graph", expected="a Graph", found=type(graph).__name__,
+                       fix="give model.graph, or use learner.export(path)")
+    form = (ANY_IMAGES if input_format is None else checked_format(input_format)).with_given(
         graph.input_shape[0], None, mean, std)
-    names = checked_names(tuple(class_names), graph.classes)
+    names = checked_names(class_names, graph.classes)
     write_atomic(path, to_proto(graph, params, form, names).SerializeToString())
 
 

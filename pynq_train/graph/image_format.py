@@ -201,6 +201,14 @@ ANY_IMAGES = ImageFormat()
 """Nobody has said anything."""
 
 
+def checked_format(value: Any) -> ImageFormat:
+    """Return a format of images; BadInput if it is something else."""
+    if not isinstance(value, ImageFormat):
+        raise BadInput("input_format", expected="an ImageFormat", found=type(value).__name__,
+                       fix="take that of a model or learner, or say input_range=, mean=, std=")
+    return value
+
+
 def _shown(value: Any) -> str:
     """Return a value for messages: one line, not too long."""
     return " ".join(repr(value).split())[:80]

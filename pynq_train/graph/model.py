@@ -9,7 +9,7 @@ from typing import Any
 from pynq_train.errors import BadInput
 from pynq_train.graph.class_names import checked_names
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
+from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, checked_format
 from pynq_train.graph.params import LayerParams, check_graph_params, graph_param_specs
 
 
@@ -40,8 +40,14 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
+        if not isinstance(self.graph, Graph):
+            raise BadInput("graph", expected="a Graph", found=type(self.graph).__name__)
         check_graph_params(self.graph, self.params)
-        checked_names(self.class_names, self.graph.classes)
+        checked_format(self.input_format)
+        if not isinstance(self.frozen, (set, frozenset)) or not all(
+                isinstance(name, str) for name in self.frozen):
+            raise BadInput("frozen", expected="a frozenset of names", found=repr(self.frozen)[:80])
+        object.__setattr__(self, "class_names", checked_names(self.class_names, self.graph.classes))
         unknown = sorted(self.frozen - self._parts())
         if unknown:
             raise BadInput("frozen", expected="names of parameters: LAYER.weight, LAYER.bias",

@@ -80,6 +80,11 @@ def check_graph_params(graph: Graph, params: Mapping[str, LayerParams]) -> None:
 
 def check_arrays(specs: Sequence[ParamSpec], params: Mapping[str, LayerParams]) -> None:
     """Raise :class:`BadInput` unless ``params`` has finite arrays of the shapes of ``specs``."""
+    if not isinstance(params, Mapping) or not all(
+            isinstance(name, str) and isinstance(one, LayerParams)
+            for name, one in params.items()):
+        raise BadInput("parameters", expected="LayerParams by layer name",
+                       found=type(params).__name__)
     names = [spec.name for spec in specs]
     if set(params) != set(names):
         raise BadInput("parameters", expected="layers " + ", ".join(names),

@@ -78,7 +78,7 @@ class FloatTrainer:
         nesterov: bool = False,
     ) -> None:
         check_graph_params(graph, params)
-        if loss not in LOSSES:
+        if not isinstance(loss, str) or loss not in LOSSES:
             raise UnknownName.among("loss", loss, LOSSES)
         require_number("label_smoothing", label_smoothing, 0, 1)
         self.graph = graph

@@ -43,6 +43,7 @@ from pynq_train.train.arguments import (
     check_given,
     check_normalise,
     check_pair,
+    flag,
     saving_of,
 )
 from pynq_train.train.callbacks import UserCallback, as_callbacks
@@ -219,8 +220,8 @@ class Learner:
         """Return the seconds of training steps on the board: of the engine, and with its processor.
 
         ``cycles``: what the engine has counted for all of them (default: as predicted)."""
-        found = steps * self.predicted_step().cycles if cycles is None else cycles
-        return board_time(self.plan, found, steps)
+        found = self.predicted_step().cycles * whole("steps", steps)
+        return board_time(self.plan, found if cycles is None else whole("cycles", cycles), steps)
 
     @in_turn
     def compile(self) -> None:
@@ -330,7 +331,8 @@ class Learner:
         Raises:
             BadInput: the data do not fit, are fewer than a mini-batch, or cannot be cached.
         """
-        epochs = whole("epochs", epochs, 1)
+        epochs, resume = whole("epochs", epochs, 1), flag("resume", resume)
+        progress = flag("progress", progress)
         saving = saving_of(checkpoint, checkpoint_every)
         called = as_callbacks(callbacks)
         data, names = self._training_data(x, y)
@@ -346,11 +348,7 @@ class Learner:
         trainer = self._open(cache)
         self.input_format, self._names = trained_format(data.source), names
         loop = Loop(self, trainer, data, validate, called, saving, progress, self._warned, cache)
-        if resume:
-            loop.resume()
-        else:
-            loop.begin(epochs)
-        loop.run()
+        loop.start(epochs, resume)
         return self.history
 
     # -- use -------------------------------------------------------------------------------------

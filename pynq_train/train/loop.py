@@ -95,6 +95,14 @@ class Loop:
         group = learner.batch * learner.accumulate
         self._per_epoch = len(data.source) // group * learner.accumulate
 
+    def start(self, epochs: int, resume: bool) -> None:
+        """Begin a run, or take up the interrupted one, and run to its end."""
+        if resume:
+            self.resume()
+        else:
+            self.begin(epochs)
+        self.run()
+
     def begin(self, epochs: int) -> None:
         """Start a run: exponents for the first mini-batch, state and first checkpoint."""
         source, state = self._data.source, self._state

@@ -18,8 +18,8 @@ from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.quant.loss import Loss as LossKind
-from pynq_train.schedule.specs.trainable import TrainableChoice, select
-from pynq_train.train.arguments import check_count
+from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
+from pynq_train.train.arguments import check_count, check_given, check_pair
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
 from pynq_train.train.class_names import ClassNames
 from pynq_train.train.history import Evaluation, History, Tally
@@ -27,6 +27,7 @@ from pynq_train.train.images import ImageSource, check_outliers
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.rate_line import say_rate
 from pynq_train.train.schedules import whole
+from pynq_train.train.state import MOST_COUNT
 from pynq_train.train.watch import LossWatch, check_classes, check_rate, check_values
 
 
@@ -73,7 +74,14 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
     called = as_functions(callbacks)
     check_graph(graph)
-    form = ImageFormat(input_range, normalisation)
+    whole("seed", seed, -MOST_COUNT, MOST_COUNT)
+    whole("epochs_before", epochs_before, 0, MOST_COUNT)
+    trainable = plain_choice(trainable)
+    if normalisation is not None and not isinstance(normalisation, Normalisation):
+        raise BadInput("normalisation", expected="that of a learner (learner.normalisation)",
+                       found=type(normalisation).__name__)
+    form = replace(ImageFormat.make(graph.input_shape[0], input_range),
+                   normalisation=normalisation)
     source = ImageSource(x, graph.input_shape, form)
     labels, names = ClassNames().numbered(y, len(source), graph.classes, learn=True)
     if optimizer.clip is not None:
@@ -86,7 +94,9 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     check_values(_measuring_norms(graph, trainable), batch, warned)
     batch *= accumulate
     check_count(len(source), batch, accumulate=1)
-    start = init_params(graph, seed) if params is None else params
+    start = init_params(graph, seed) if params is None else check_given(params)
+    if validation_data is not None:
+        check_pair("validation_data", validation_data)
     trainer = FloatTrainer(_with_frozen_norms(graph, trainable), start, optimizer.lr,
                            optimizer.momentum, optimizer.weight_decay, loss, label_smoothing, seed,
                            optimizer.nesterov)
