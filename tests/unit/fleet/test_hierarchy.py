@@ -60,7 +60,8 @@ def test_groups_have_a_largest_size() -> None:
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: groups_of(np.zeros((2, 3), int), 2), "expected counts (classes, classes)"),
-    (lambda: groups_of(np.eye(3), 2), "expected counts (classes, classes), found float64"),
+    (lambda: groups_of(np.eye(3), 2),  # type: ignore[arg-type]
+     "expected counts (classes, classes), found float64"),
     (lambda: groups_of(-np.eye(3, dtype=int), 2), "expected counts"),
     (lambda: groups_of(np.eye(3, dtype=int), 4), "expected 1 to 3, as there are classes, found 4"),
     (lambda: groups_of(np.eye(5, dtype=int), 2, 2), "expected room for 5 classes"),

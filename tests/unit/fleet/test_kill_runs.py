@@ -27,7 +27,7 @@ from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.crew import Crew, Seat
 from pynq_train.fleet.cut import Cut
 from pynq_train.fleet.keys import make_certificate
-from pynq_train.fleet.training import FleetTrainer
+from pynq_train.fleet.training import FleetTrainer, OnLoss
 from pynq_train.fleet.transport.base import Beats
 from pynq_train.fleet.transport.certificates import Credentials
 from pynq_train.fleet.transport.tls_socket import TlsSocket
@@ -115,7 +115,7 @@ def run(village: Village, seed: int, whole: list[str]) -> str:
     """One run; return what became of it."""
     rng = random.Random(seed)
     killed, stopped = rng.sample(MEMBERS, 2)
-    on_loss = "error" if seed % 5 == 4 else "replan"
+    on_loss: OnLoss = "error" if seed % 5 == 4 else "replan"
     spares = [] if seed % 7 == 6 else NAMES[len(MEMBERS):]
     village.mend()
     kind = TlsSocket if village.kind == "tls" else ZenohTransport
