@@ -56,7 +56,7 @@ below the one network at most; percent of cycles by which both differ at most.""
 
 @dataclass(frozen=True)
 class Kind:
-    """Networks of one kind: 3x3 convolutions with ReLU, pooling behind each run of them.
+    """Networks of one kind: 3x3 convolutions, normalised, with ReLU; pooling behind each run.
 
     Attributes:
         shape: of an image.
@@ -72,7 +72,7 @@ class Kind:
             net = pt.Sequential(self.shape, f"net{self.depth}-{width[0]}-{width[1]}")
             for channels in width:
                 for _ in range(self.depth):
-                    net = net.conv(channels, 3, padding=1).relu()
+                    net = net.conv(channels, 3, padding=1, bias=False).norm().relu()
                 net = net.pool()
             return net.dense(outputs).build()
         return make
@@ -146,7 +146,7 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
     xv, yv = data.test.x[:options.tested], np.asarray(data.test.y[:options.tested])
     x, xv = (one[:, None] if one.ndim == 3 else one for one in (x, xv))
     classes, shape = int(y.max()) + 1, (x.shape[1], x.shape[2], x.shape[3])
-    made: dict[str, Any] = {"board": options.board, "batch": options.batch, "seed": options.seed,
+    made: dict[str, Any] = {"board": options.board, "optimizer": pt.SGD(lr=options.lr), "batch": options.batch, "seed": options.seed,
                             "normalise": x.dtype == np.uint8}
     small, root, leaf = Kind(shape, 1), Kind(shape, options.depth), Kind(shape, options.depth)
     with pt.Learner(small.of(SMALL)(classes), **made) as learner:
@@ -170,7 +170,7 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         learner.fit(x, y, epochs=options.epochs, progress=False)
         one_accuracy = learner.evaluate(xv, yv).accuracy
     return {"data": options.data or "digits", "images": len(x), "tested": len(xv),
-            "epochs": options.epochs, "batch": options.batch, "seed": options.seed,
+            "epochs": options.epochs, "batch": options.batch, "lr": options.lr, "seed": options.seed,
             "groups": groups, "accuracy": result.accuracy, "root_accuracy": result.root_accuracy,
             "visits": result.visits, "tree_cycles": mean, "tasks": [vars(task) for task in tasks],
             "one": list(width), "one_accuracy": one_accuracy, "one_cycles": costs(single)[0],
@@ -199,6 +199,7 @@ def main() -> None:
     p.add_argument("--images", type=int, help="training images at most")
     p.add_argument("--tested", type=int, help="test images at most")
     p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--lr", type=float, default=0.05)
     p.add_argument("--depth", type=int, default=2, help="convolutions before each pooling")
     p.add_argument("--root", type=int, nargs=2, default=ROOT, help="channels of the root")
     p.add_argument("--leaf", type=int, nargs=2, default=LEAF, help="channels of the leaves")

@@ -43,8 +43,10 @@ class Members:
         in_flight: mini-batches of an update that are in the segments at the same time.
         transport: ``tls`` or ``zenoh``.
         coordinator: whose certificate this machine has.
-        on_loss: ``replan``: another member takes the segment of a lost one over; ``error``.
+        on_loss: ``replan``: another member takes the segment of a lost one over; ``fewer``: where
+            nobody can, it is joined with a segment beside it; ``error``.
         seconds: that a request may take; planning a segment is one, too.
+        patience: seconds for which a member is looked for that takes over.
     """
 
     after: tuple[str, ...]
@@ -57,12 +59,14 @@ class Members:
     coordinator: str = COORDINATOR
     on_loss: OnLoss = "replan"
     seconds: float = 120.0
+    patience: float = 60.0
 
     @classmethod
     def at(cls, after: Sequence[str], members: Mapping[str, str], *, keys: str | Path,
            spares: Mapping[str, str] | None = None, in_flight: int = 1,
            transport: str = TRANSPORTS[0], coordinator: str = COORDINATOR,
-           on_loss: OnLoss = "replan", seconds: float = 120.0) -> Members:
+           on_loss: OnLoss = "replan", seconds: float = 120.0, patience: float = 60.0
+           ) -> Members:
         """Ask members which boards they are, and return them as a place to train at.
 
         Args:
@@ -70,7 +74,7 @@ class Members:
             members: address ``HOST:PORT`` by name, in the order of the segments.
             keys: folder with the certificates, as ``pynq-train fleet keys`` leaves it.
             spares: likewise, of members that take over from one that is lost.
-            in_flight, transport, coordinator, on_loss, seconds: see the attributes.
+            in_flight, transport, coordinator, on_loss, seconds, patience: see the attributes.
 
         Raises:
             BadInput: a name, an address or a certificate is missing or malformed, or there are not
@@ -94,7 +98,7 @@ class Members:
         finally:
             link.close()
         return cls(tuple(after), seats, boards, str(keys), rest, in_flight, transport, coordinator,
-                   on_loss, seconds)
+                   on_loss, seconds, patience)
 
     @property
     def name(self) -> str:
@@ -131,7 +135,7 @@ class _MembersPlanned(CutPlanned):
         with ExitStack() as stack:
             link = make_transport(place.transport, place.keys, place.coordinator)
             stack.callback(link.close)
-            crew = Crew(link, place.seats, place.spares).join()
+            crew = Crew(link, place.seats, place.spares, patience_s=place.patience).join()
             stack.callback(crew.close)
             trainer = FleetTrainer(self.segments, crew, masters, policy, on_loss=place.on_loss,
                                    seconds=place.seconds)

@@ -63,8 +63,9 @@ class _TreeRun:
         for board in range(placement.boards):
             self.env.process(self._board(board))
         # So many can wait for a message and not be sent, whatever else is under way.
-        ways = sum(share > 0 and own > 0 and here != there for row in placement.shares[1:]
-                   for there, share in enumerate(row) for here, own in enumerate(placement.shares[0]))
+        roots = [here for here, own in enumerate(placement.shares[0]) if own > 0]
+        ways = sum(share > 0 and here != there for row in placement.shares[1:]
+                   for there, share in enumerate(row) for here in roots)
         more = placement.per_message - 1
         for _ in range(min(UNDER_WAY * placement.boards * placement.per_message + ways * more,
                            frames)):
