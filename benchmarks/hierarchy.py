@@ -146,7 +146,8 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
     xv, yv = data.test.x[:options.tested], np.asarray(data.test.y[:options.tested])
     x, xv = (one[:, None] if one.ndim == 3 else one for one in (x, xv))
     classes, shape = int(y.max()) + 1, (x.shape[1], x.shape[2], x.shape[3])
-    made: dict[str, Any] = {"board": options.board, "optimizer": pt.SGD(lr=options.lr), "batch": options.batch, "seed": options.seed,
+    made: dict[str, Any] = {"board": options.board, "optimizer": pt.SGD(lr=options.lr),
+                            "batch": options.batch, "seed": options.seed,
                             "normalise": x.dtype == np.uint8}
     small, root, leaf = Kind(shape, 1), Kind(shape, options.depth), Kind(shape, options.depth)
     with pt.Learner(small.of(SMALL)(classes), **made) as learner:
@@ -170,8 +171,8 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         learner.fit(x, y, epochs=options.epochs, progress=False)
         one_accuracy = learner.evaluate(xv, yv).accuracy
     return {"data": options.data or "digits", "images": len(x), "tested": len(xv),
-            "epochs": options.epochs, "batch": options.batch, "lr": options.lr, "seed": options.seed,
-            "groups": groups, "accuracy": result.accuracy, "root_accuracy": result.root_accuracy,
+            "epochs": options.epochs, "batch": options.batch, "lr": options.lr,
+            "seed": options.seed, "groups": groups, "accuracy": result.accuracy, "root_accuracy": result.root_accuracy,
             "visits": result.visits, "tree_cycles": mean, "tasks": [vars(task) for task in tasks],
             "one": list(width), "one_accuracy": one_accuracy, "one_cycles": costs(single)[0],
             "image_bytes": int(np.prod(shape)) if x.dtype == np.uint8 else map_bytes(shape, 1)}
