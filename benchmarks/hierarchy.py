@@ -172,7 +172,8 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         one_accuracy = learner.evaluate(xv, yv).accuracy
     return {"data": options.data or "digits", "images": len(x), "tested": len(xv),
             "epochs": options.epochs, "batch": options.batch, "lr": options.lr,
-            "seed": options.seed, "groups": groups, "accuracy": result.accuracy, "root_accuracy": result.root_accuracy,
+            "seed": options.seed, "groups": groups, "accuracy": result.accuracy,
+            "root_accuracy": result.root_accuracy,
             "visits": result.visits, "tree_cycles": mean, "tasks": [vars(task) for task in tasks],
             "one": list(width), "one_accuracy": one_accuracy, "one_cycles": costs(single)[0],
             "image_bytes": int(np.prod(shape)) if x.dtype == np.uint8 else map_bytes(shape, 1)}
