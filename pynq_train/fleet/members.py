@@ -110,6 +110,18 @@ class Members:
         """The first member's board."""
         return board_of(self.boards[0])
 
+    def joined(self, to: ExitStack) -> Crew:
+        """Return the members, joined; ``to`` leaves them.
+
+        Raises:
+            FleetError: one of them cannot be joined; none is then.
+        """
+        link = make_transport(self.transport, self.keys, self.coordinator)
+        to.callback(link.close)
+        crew = Crew(link, self.seats, self.spares, patience_s=self.patience).join()
+        to.callback(crew.close)
+        return crew
+
     def planned(self, graph: Graph, training: Training) -> Planned:
         """Return the plan of a training on these members.
 
@@ -133,10 +145,7 @@ class _MembersPlanned(CutPlanned):
         """Join the members, put the segments up; return their trainer, and what ends it all."""
         place = self._place
         with ExitStack() as stack:
-            link = make_transport(place.transport, place.keys, place.coordinator)
-            stack.callback(link.close)
-            crew = Crew(link, place.seats, place.spares, patience_s=place.patience).join()
-            stack.callback(crew.close)
+            crew = place.joined(stack)
             trainer = FleetTrainer(self.segments, crew, masters, policy, on_loss=place.on_loss,
                                    seconds=place.seconds)
             return trainer, stack.pop_all()
