@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -136,13 +136,28 @@ def in_readme(text: str, tables: Mapping[str, Results]) -> str:
     Raises:
         BadInput: the marks are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise BadInput("README: place of the accuracy table", found="other marks",
-                       expected=f"one line {BEGIN!r} and behind it one line {END!r}",
-                       fix="put them back")
-    return "\n".join([before + begin, "", *table(tables), "", end + after])
+    return between(text, BEGIN, END, table(tables), "README: place of the accuracy table")
+
+
+def between(text: str, first: str, last: str, lines: Sequence[str], what: str) -> str:
+    """Return a text with other lines between two marks.
+
+    Args:
+        text: the text.
+        first: the mark in front.
+        last: the mark behind.
+        lines: what is to stand between them, an empty line on each side.
+        what: what these lines are, for the error.
+
+    Raises:
+        BadInput: the marks are not there, once each and in order.
+    """
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise BadInput(what, found="other marks", fix="put them back",
+                       expected=f"one line {first!r} and behind it one line {last!r}")
+    return "\n".join([before + begin, "", *lines, "", end + after])
 
 
 def _last(pair: Pair, kind: str) -> float:

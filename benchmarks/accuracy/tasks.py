@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 import pynq_train as pt
 from pynq_train.data import load_digits
 from pynq_train.errors import BadInput
+from pynq_train.fleet.splits.branches import branched
 from pynq_train.graph import Graph, zoo
 from pynq_train.graph.ops import Op
 from pynq_train.images import pad_images, repeat_channels
 
+_SPLIT = re.compile(r"(.+)-([0-9]+)-split-(.+)")
+"""Name of a network in branches: of which, how many, up to where."""
 Array = NDArray[Any]
 Samples = tuple[Array, Array]
 
@@ -108,7 +112,13 @@ class DataSet:
 
 
 def network(name: str) -> Graph:
-    """Return a network of the zoo, or ``small_residual``."""
+    """Return a network of the zoo, ``small_residual``, or one of these in branches.
+
+    ``resnet20-4-split-b0.relu2`` has four branches up to that operation.
+    """
+    split = _SPLIT.fullmatch(name)
+    if split is not None:
+        return branched(network(split[1]), split[3], int(split[2]))
     return small_residual() if name == "small_residual" else zoo.get(name)
 
 

@@ -114,6 +114,14 @@ class Crew:
                                    member=lost.name, fix="start members, and load a checkpoint")
             time.sleep(_PAUSE_S)
 
+    def leave(self, number: int) -> None:
+        """Go on without the member of a segment; it may take one over later, if it comes back."""
+        lost = self.seats[number]
+        self.remotes[number].close()
+        self._pool.append(lost)
+        self.seats = [seat for seat in self.seats if seat != lost]
+        del self.remotes[number]
+
     def _joined(self, seat: Seat) -> Remote:
         return Remote.join(self.transport, seat.name, seat.address, self.join_s)
 

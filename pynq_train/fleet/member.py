@@ -49,7 +49,7 @@ _REMEMBERED = 256
 class Handler(Protocol):
     """What a member does for the coordinator that has joined it; one thread calls it."""
 
-    def __call__(self, name: str, values: Values, arrays: Arrays) -> tuple[Values, Arrays]:
+    def __call__(self, name: str, values: Values, arrays: Arrays, /) -> tuple[Values, Arrays]:
         """Answer a request.
 
         Args:

@@ -43,8 +43,10 @@ class Members:
         in_flight: mini-batches of an update that are in the segments at the same time.
         transport: ``tls`` or ``zenoh``.
         coordinator: whose certificate this machine has.
-        on_loss: ``replan``: another member takes the segment of a lost one over; ``error``.
+        on_loss: ``replan``: another member takes the segment of a lost one over; ``fewer``: where
+            nobody can, it is joined with a segment beside it; ``error``.
         seconds: that a request may take; planning a segment is one, too.
+        patience: seconds for which a member is looked for that takes over.
     """
 
     after: tuple[str, ...]
@@ -57,12 +59,14 @@ class Members:
     coordinator: str = COORDINATOR
     on_loss: OnLoss = "replan"
     seconds: float = 120.0
+    patience: float = 60.0
 
     @classmethod
     def at(cls, after: Sequence[str], members: Mapping[str, str], *, keys: str | Path,
            spares: Mapping[str, str] | None = None, in_flight: int = 1,
            transport: str = TRANSPORTS[0], coordinator: str = COORDINATOR,
-           on_loss: OnLoss = "replan", seconds: float = 120.0) -> Members:
+           on_loss: OnLoss = "replan", seconds: float = 120.0, patience: float = 60.0
+           ) -> Members:
         """Ask members which boards they are, and return them as a place to train at.
 
         Args:
@@ -70,7 +74,7 @@ class Members:
             members: address ``HOST:PORT`` by name, in the order of the segments.
             keys: folder with the certificates, as ``pynq-train fleet keys`` leaves it.
             spares: likewise, of members that take over from one that is lost.
-            in_flight, transport, coordinator, on_loss, seconds: see the attributes.
+            in_flight, transport, coordinator, on_loss, seconds, patience: see the attributes.
 
         Raises:
             BadInput: a name, an address or a certificate is missing or malformed, or there are not
@@ -94,7 +98,7 @@ class Members:
         finally:
             link.close()
         return cls(tuple(after), seats, boards, str(keys), rest, in_flight, transport, coordinator,
-                   on_loss, seconds)
+                   on_loss, seconds, patience)
 
     @property
     def name(self) -> str:
@@ -105,6 +109,18 @@ class Members:
     def board(self) -> Board:
         """The first member's board."""
         return board_of(self.boards[0])
+
+    def joined(self, to: ExitStack) -> Crew:
+        """Return the members, joined; ``to`` leaves them.
+
+        Raises:
+            FleetError: one of them cannot be joined; none is then.
+        """
+        link = make_transport(self.transport, self.keys, self.coordinator)
+        to.callback(link.close)
+        crew = Crew(link, self.seats, self.spares, patience_s=self.patience).join()
+        to.callback(crew.close)
+        return crew
 
     def planned(self, graph: Graph, training: Training) -> Planned:
         """Return the plan of a training on these members.
@@ -129,10 +145,7 @@ class _MembersPlanned(CutPlanned):
         """Join the members, put the segments up; return their trainer, and what ends it all."""
         place = self._place
         with ExitStack() as stack:
-            link = make_transport(place.transport, place.keys, place.coordinator)
-            stack.callback(link.close)
-            crew = Crew(link, place.seats, place.spares).join()
-            stack.callback(crew.close)
+            crew = place.joined(stack)
             trainer = FleetTrainer(self.segments, crew, masters, policy, on_loss=place.on_loss,
                                    seconds=place.seconds)
             return trainer, stack.pop_all()

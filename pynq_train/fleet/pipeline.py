@@ -114,13 +114,32 @@ class Pipeline:
         Raises:
             HardwareFault: nothing was trained in :meth:`protected` yet, so nothing was kept.
         """
-        if self._mark is None:
-            raise HardwareFault(f"segment {number}: its weights are lost",
-                                expected="a training under way, whose weights are kept here",
-                                found="none", fix="load a checkpoint")
-        self._stages[number] = stage
+        self._check_mark(f"segment {number}: its weights")
+        self.exchange(self.parts, [stage if at == number else one
+                                   for at, one in enumerate(self._stages)])
+
+    def exchange(self, parts: Sequence[SegmentPlan], stages: Sequence[Stage]) -> None:
+        """Go on with other stages, also with fewer segments: a network that is cut at less edges.
+
+        Weights are those of the last finished step: all segments are brought there.
+
+        Args:
+            parts: plans of the segments, of the same network, training and mini-batches in flight.
+            stages: the segments.
+
+        Raises:
+            HardwareFault: nothing was trained in :meth:`protected` yet, so nothing was kept.
+        """
+        self._check_mark("weights")
+        self.parts, self._stages, self._routes = tuple(parts), list(stages), parts[0].routes
         self._behind = True
         self._catch_up()
+
+    def _check_mark(self, what: str) -> None:
+        """Raise :class:`HardwareFault` if there are no weights to go back to."""
+        if self._mark is None:
+            raise HardwareFault(f"{what} are lost", found="none", fix="load a checkpoint",
+                                expected="a training under way, whose weights are kept here")
 
     def protected(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns; if it fails, weights and policy are as before it.

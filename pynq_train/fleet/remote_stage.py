@@ -13,6 +13,9 @@ from pynq_train.fleet.wire import Arrays, Values
 from pynq_train.run.masters import Masters
 from pynq_train.run.tensors import from_tensors, to_tensors
 
+_KEY = 0
+"""Number of the segment at the member, which has one at a time: another one takes its place."""
+
 
 class RemoteStage:
     """A segment that a member runs; it satisfies :class:`~pynq_train.fleet.segment.Stage`.
@@ -30,7 +33,7 @@ class RemoteStage:
         self.remote, self.part = remote, part
         self._seconds = seconds
         self._lost: MemberLost | None = None
-        self._ask(requests.OPEN, requests.SegmentSpec.of(part).values(part.number), {})
+        self._ask(requests.OPEN, requests.SegmentSpec.of(part).values(_KEY), {})
 
     def forward(self, request: SegmentInput) -> SegmentOutput:
         """Run the forward half of a training step.
@@ -54,7 +57,7 @@ class RemoteStage:
         Raises:
             FleetError: as :meth:`forward`.
         """
-        _, arrays = self._ask(requests.READ, {"key": self.part.number}, {})
+        _, arrays = self._ask(requests.READ, {"key": _KEY}, {})
         where = f"the answer of member {self.remote.name!r}"
         layers = [self.part.cut.layers[at] for at in self.part.layers]
         try:
@@ -71,11 +74,11 @@ class RemoteStage:
         """
         names = {self.part.cut.layers[at].name for at in self.part.layers}
         own = {name: one for name, one in masters.items() if name in names}
-        self._ask(requests.WRITE, requests.write_values(self.part.number, exponents),
+        self._ask(requests.WRITE, requests.write_values(_KEY, exponents),
                   dict(to_tensors(own)))
 
     def _run(self, name: str, request: SegmentInput) -> SegmentOutput:
-        values, arrays = requests.to_input(self.part.number, request)
+        values, arrays = requests.to_input(_KEY, request)
         try:
             return requests.from_output(name, *self._ask(name, values, arrays))
         except BadInput as error:

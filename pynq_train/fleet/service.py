@@ -1,4 +1,4 @@
-"""What a member does for its coordinator: segments on its board."""
+"""What a member does for its coordinator: segments on its board, or its board as it is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pynq_train.backends import open_backend
 from pynq_train.backends.names import board_of
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.fleet import requests
+from pynq_train.fleet import remote_backend, requests
 from pynq_train.fleet.member import Service
+from pynq_train.fleet.remote_backend import LentArena
 from pynq_train.fleet.segment import Segment
 from pynq_train.fleet.segment_plan import SegmentPlan
 from pynq_train.fleet.wire import Arrays, Values
@@ -62,9 +63,12 @@ class _Session:
     def __init__(self, host: BoardHost) -> None:
         self._host = host
         self._open: dict[int, tuple[Segment, ExitStack]] = {}
+        self._arena = LentArena(host.board, self._take_all_down)
 
     def handle(self, name: str, values: Values, arrays: Arrays) -> tuple[Values, Arrays]:
         """Answer a request; see :class:`~pynq_train.fleet.member.Handler`."""
+        if name in remote_backend.NAMES:
+            return self._arena.handle(name, values, arrays)
         if name == requests.OPEN:
             return self._put_up(values)
         if name == requests.READ:
@@ -75,7 +79,7 @@ class _Session:
         if name not in (requests.FORWARD, requests.BACKWARD, requests.EVALUATE):
             raise UnknownName.among("request", name, (
                 requests.OPEN, requests.READ, requests.WRITE, requests.FORWARD,
-                requests.BACKWARD, requests.EVALUATE))
+                requests.BACKWARD, requests.EVALUATE, *remote_backend.NAMES))
         key, request = requests.from_input(name, values, arrays)
         segment = self._segment(key)
         run = {requests.FORWARD: segment.forward, requests.BACKWARD: segment.backward,
@@ -86,6 +90,7 @@ class _Session:
         """Open a segment, in place of one of the same number; its masters are written later."""
         key, spec = requests.SegmentSpec.from_values(values)
         self._take_down(key)
+        self._arena.close()
         part = self._host.plan(spec)
         with ExitStack() as stack:
             backend = stack.enter_context(
@@ -122,6 +127,10 @@ class _Session:
             self._open.pop(key)[1].close()
 
     def close(self) -> None:
-        """Take all segments down, and let go of the board."""
+        """Take all segments and the arena down, and let go of the board."""
+        self._arena.close()
+        self._take_all_down()
+
+    def _take_all_down(self) -> None:
         for key in list(self._open):
             self._take_down(key)

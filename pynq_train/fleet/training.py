@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.arrays import Array
 from pynq_train.backends.names import board_of
-from pynq_train.errors import BadInput, MemberLost, NoMemberLeft
+from pynq_train.errors import BadInput, DoesNotFit, MemberLost, NoMemberLeft
 from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.crew import Crew, board_of_member
+from pynq_train.fleet.cut import Cut
 from pynq_train.fleet.pipeline import Pipeline
 from pynq_train.fleet.remote import Remote
 from pynq_train.fleet.remote_stage import RemoteStage
 from pynq_train.fleet.requests import SegmentSpec
+from pynq_train.fleet.segment import Stage
 from pynq_train.fleet.segment_plan import SegmentPlan
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.run.batch import Batch, Images
@@ -24,8 +26,12 @@ from pynq_train.run.masters import Masters
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.schedule.plan import Plan
 
-OnLoss = Literal["error", "replan"]
-"""What happens when a member is lost: the typed error, or another takes its segment over."""
+OnLoss = Literal["error", "replan", "fewer"]
+"""What happens when a member is lost: the typed error, or another takes its segment over; where
+there is no other, the typed error, or (``fewer``) the segment is joined with one beside it."""
+_ON_LOSS = get_args(OnLoss)
+Exchange = Callable[[Sequence[SegmentPlan], Sequence[Stage]], None]
+"""Lets a pipeline go on with other segments."""
 _MOST_LOSSES = 8
 """Members that may be lost within one step: then something else is wrong."""
 
@@ -36,7 +42,8 @@ class FleetTrainer:
     It satisfies :class:`~pynq_train.run.trainer.Trainer`. When a member is lost and ``on_loss`` is
     ``replan``, a spare member (or the lost one, if it has come back) takes its segment over, all
     segments go back to weights that the coordinator has, the steps since are done again, and then
-    the one that failed: the bits are those of a training in which nothing was lost.
+    the one that failed: the bits are those of a training in which nothing was lost. With ``fewer``
+    the network is cut at one edge less where nobody can take over, with the same bits again.
 
     Args:
         plans: segments, planned for the boards of the crew.
@@ -54,8 +61,9 @@ class FleetTrainer:
     def __init__(self, plans: SegmentPlans, crew: Crew, masters: Mapping[str, Masters],
                  policy: ExponentPolicy, *, on_loss: OnLoss = "replan", seconds: float = 120.0
                  ) -> None:
-        if on_loss not in ("error", "replan"):
-            raise BadInput("on_loss", expected="'error' or 'replan'", found=repr(on_loss)[:80])
+        if on_loss not in _ON_LOSS:
+            raise BadInput("on_loss", expected="one of " + ", ".join(map(repr, _ON_LOSS)),
+                           found=repr(on_loss)[:80])
         if crew.boards != plans.boards:
             raise BadInput("boards of the members", expected=", ".join(plans.boards),
                            found=", ".join(crew.boards), fix="plan for crew.boards")
@@ -118,11 +126,9 @@ class FleetTrainer:
 
         The weights that the coordinator goes back to are these from now on.
         """
-        def again(number: int, stage: RemoteStage) -> None:
+        def again(parts: Sequence[SegmentPlan], stages: Sequence[Stage]) -> None:
             # No weights to go back to are needed: all of them are written below.
-            self._pipeline = Pipeline(self.plan, self._pipeline.parts, [
-                stage if at == number else one for at, one in enumerate(self._pipeline.stages)],
-                self.policy)
+            self._pipeline = Pipeline(self.plan, parts, stages, self.policy)
 
         self._repeat(lambda: self._pipeline.write_masters(masters), again)
 
@@ -139,14 +145,15 @@ class FleetTrainer:
             MemberLost: one is, and nobody may take over.
             NoMemberLeft: nobody can.
         """
-        return self._repeat(lambda: self._pipeline.protected(work), self._replace)
+        return self._repeat(lambda: self._pipeline.protected(work),
+                            lambda parts, stages: self._pipeline.exchange(parts, stages))
 
-    def _repeat(self, work: Callable[[], T], replace: Callable[[int, RemoteStage], None]) -> T:
+    def _repeat(self, work: Callable[[], T], exchange: Exchange) -> T:
         error: MemberLost | None = None
         for _ in range(1 + _MOST_LOSSES):
             try:
                 if error is not None:
-                    self._succeed(error, replace)
+                    self._succeed(error, exchange)
                 return work()
             except NoMemberLeft:
                 raise
@@ -158,27 +165,73 @@ class FleetTrainer:
         raise NoMemberLeft(f"{_MOST_LOSSES} members were lost within one step ({error})",
                            member=error.member, fix="see why, and load a checkpoint")
 
-    def _succeed(self, error: MemberLost, replace: Callable[[int, RemoteStage], None]) -> None:
-        """Let another member take the segments of a lost one over.
+    def _succeed(self, error: MemberLost, exchange: Exchange) -> None:
+        """Let another member take the segment of a lost one over, or one beside it.
 
         Raises:
             MemberLost: none can be joined, or one more is lost.
         """
-        for number in self._crew.numbers(error.member):
-            self.losses.append(error.member)
+        (number,) = self._crew.numbers(error.member)
+        self.losses.append(error.member)
+        try:
             remote = self._crew.succeed(number, error)
-            part = self._planned(number, remote)
-            replace(number, RemoteStage(remote, part, self._seconds))
+        except NoMemberLeft as nobody:
+            if self._on_loss != "fewer":
+                raise
+            exchange(*self._joined(number, nobody))
+            return
+        parts, stages = list(self._pipeline.parts), list(self._pipeline.stages)
+        parts[number] = self._planned(number, remote)
+        stages[number] = RemoteStage(remote, parts[number], self._seconds)
+        exchange(parts, stages)
+
+    def _joined(self, number: int, nobody: NoMemberLeft
+                ) -> tuple[Sequence[SegmentPlan], Sequence[Stage]]:
+        """Return plans and stages of a network with one segment less for each member that is lost.
+
+        Args:
+            number: of the segment that nobody takes over.
+            nobody: says so.
+
+        Raises:
+            NoMemberLeft: no segment is left, or none beside it fits with it.
+        """
+        parts: Sequence[SegmentPlan] = self._pipeline.parts
+        while True:
+            self._crew.leave(number)
+            parts = self._fewer(parts, number, nobody)
+            try:
+                return parts, [RemoteStage(remote, part, self._seconds)
+                               for remote, part in zip(self._crew.remotes, parts)]
+            except MemberLost as more:
+                (number,) = self._crew.numbers(more.member)
+                self.losses.append(more.member)
+
+    def _fewer(self, parts: Sequence[SegmentPlan], number: int, nobody: NoMemberLeft
+               ) -> Sequence[SegmentPlan]:
+        """Return plans for the crew that is left: a segment is joined with the smaller neighbour.
+
+        Raises:
+            NoMemberLeft: there is none, or what it becomes fits no board.
+        """
+        cut, plan, why = parts[0].cut, parts[0].plan, str(nobody)
+        beside = [at for at in (number - 1, number + 1) if 0 <= at < len(parts)]
+        for other in sorted(beside, key=lambda at: parts[at].plan.memory.nbytes):
+            edge = cut.after[min(number, other)]
+            try:
+                return SegmentPlans.of(
+                    Cut.of(cut.graph, [name for name in cut.after if name != edge]),
+                    self._crew.boards, plan.batch, momentum=plan.momentum,
+                    trainable=plan.trainable, loss=plan.loss, slots=len(parts[0].slots)).parts
+            except DoesNotFit as large:
+                why = str(large)
+        raise NoMemberLeft(f"segment {number} cannot be joined with one beside it ({why})",
+                           member=nobody.member, fix="start members, and load a checkpoint"
+                           ) from nobody
 
     def _planned(self, number: int, remote: Remote) -> SegmentPlan:
         """Return the plan of a segment on a member's board; another board may get another one."""
         part, board = self._pipeline.parts[number], board_of(board_of_member(remote))
         if part.plan.board == board:
             return part
-        part = SegmentSpec.of(part).plan(board)
-        self._pipeline.parts = tuple(part if at == number else one
-                                     for at, one in enumerate(self._pipeline.parts))
-        return part
-
-    def _replace(self, number: int, stage: RemoteStage) -> None:
-        self._pipeline.replace(number, stage)
+        return SegmentSpec.of(part).plan(board)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -17,10 +18,12 @@ from pynq_train.fleet.block_training import order
 from pynq_train.fleet.block_training.answers import Exits, evaluations, exits_of, passed
 from pynq_train.fleet.block_training.block import Block
 from pynq_train.fleet.block_training.learner import BlockLearner
+from pynq_train.fleet.block_training.over_members import Opened, over_members
 from pynq_train.fleet.block_training.ring import Ring
 from pynq_train.fleet.block_training.saved import BlockFiles
 from pynq_train.fleet.block_training.table import block_table
 from pynq_train.fleet.build import boards_of
+from pynq_train.fleet.members import Members
 from pynq_train.graph import LayerParams, Model
 from pynq_train.run.formats import range_of
 from pynq_train.train.arguments import check_pair, flag
@@ -41,6 +44,8 @@ class TrainedBlocks:
         learners: of each.
         shared: the backend that all use in turn; None: each has its own.
         ring: mini-batches that go through a block before the next one is used.
+        own: open backends, one for each block, such as those of members; none: learners open
+            theirs.
 
     Attributes:
         blocks: the blocks.
@@ -48,12 +53,15 @@ class TrainedBlocks:
     """
 
     def __init__(self, blocks: Sequence[Block], learners: Sequence[BlockLearner],
-                 shared: Backend | None, ring: int) -> None:
+                 shared: Backend | None, ring: int, own: Sequence[Backend] = ()) -> None:
         self.blocks, self.learners = tuple(blocks), tuple(learners)
         self._shared, self._ring = shared, ring
         self._used: int | None = None
-        for block, learner in zip(blocks, learners):
-            learner.belong(block, shared)
+        self._closing = ExitStack()
+        for backend in own if shared is None else (shared,):
+            self._closing.callback(backend.close)
+        for at, (block, learner) in enumerate(zip(blocks, learners)):
+            learner.belong(block, own[at] if own else shared)
 
     @property
     def arena_bytes(self) -> tuple[int, ...]:
@@ -107,14 +115,16 @@ class TrainedBlocks:
 
     def close(self) -> None:
         """Read all weights back and release the boards; a learner opens one again for itself."""
-        try:
+        self._shared = None
+        with self._closing.pop_all() as closing:  # all are closed, whatever one of them says
             for block, learner in zip(self.blocks, self.learners):
-                learner.close()
-                learner.belong(block, None)
-        finally:
-            shared, self._shared = self._shared, None
-            if shared is not None:
-                shared.close()
+                closing.callback(learner.belong, block, None)
+                closing.callback(learner.close)
+
+    def keep(self, closing: ExitStack) -> None:
+        """Close something more in the end, behind the boards."""
+        closing.push(self._closing.pop_all())
+        self._closing = closing
 
     def __enter__(self) -> TrainedBlocks:
         return self
@@ -125,7 +135,7 @@ class TrainedBlocks:
 
 
 def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
-                 boards: str | Sequence[str] = GOLDEN, optimizer: SGD | None = None,
+                 boards: str | Sequence[str] | Members = GOLDEN, optimizer: SGD | None = None,
                  batch: int = 32, seed: int = 0, ring: int = RING, asynchronous: bool = False,
                  threads: bool | None = None, validation_data: tuple[Any, Any] | None = None,
                  params: Sequence[Mapping[str, LayerParams]] | None = None,
@@ -138,14 +148,17 @@ def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
     and no cycle is spent on it.
 
     On one board the blocks take turns, in the memory of the largest. On several, each block has its
-    own. Both have the same bits, unless blocks run asynchronously in threads.
+    own. Both have the same bits, unless blocks run asynchronously in threads. Boards may be members
+    of a fleet; where one is lost and there is a checkpoint, another takes its block over, and all
+    go back to the end of the last epoch (``on_loss`` of the members).
 
     Args:
         blocks: of :func:`~pynq_train.fleet.block_training.block.blocks`.
         x: images as for :meth:`~pynq_train.train.Learner.fit`.
         y: labels.
         epochs: passes over the data; each block takes as many steps as there are mini-batches.
-        boards: one backend for all blocks in turn, or a list with one for each.
+        boards: one backend for all blocks in turn, or a list with one for each, or members that
+            are cut where the blocks end.
         optimizer: SGD with its schedule, for each block alike.
         batch: images of a mini-batch.
         seed: names the initial weights, the order of the images, and that of asynchronous blocks.
@@ -170,12 +183,41 @@ def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
         BadInput: data, options or numbers that do not fit; the text says which.
         UnknownName: no such board.
         DoesNotFit: a block is too large for its board.
+        FleetError: a member is lost, and nobody may or can take over.
     """
-    blocks = _checked(blocks)
+    blocks, resume = _checked(blocks), flag("resume", resume)
+
+    def attempt(boards: str | Sequence[str], opened: Opened | None, resume: bool,
+                saved: Callable[[], None]) -> TrainedBlocks:
+        return _train(blocks, x, y, epochs, boards, opened, saved, optimizer, batch, seed, ring,
+                      asynchronous, threads, validation_data, params, checkpoint, resume, progress,
+                      options)
+
+    if not isinstance(boards, Members):
+        return attempt(boards, None, resume, lambda: None)
+    with ExitStack() as stack:
+        trained = over_members(boards, blocks, attempt, resume, checkpoint is not None, stack)
+        trained.keep(stack.pop_all())
+        return trained
+
+
+def _train(blocks: tuple[Block, ...], x: Any, y: Any, epochs: int, boards: str | Sequence[str],
+           opened: Opened | None, saved: Callable[[], None], optimizer: SGD | None, batch: int,
+           seed: int, ring: int, asynchronous: bool, threads: bool | None,
+           validation_data: tuple[Any, Any] | None,
+           params: Sequence[Mapping[str, LayerParams]] | None,
+           checkpoint: str | os.PathLike[str] | None, resume: bool, progress: bool,
+           options: Mapping[str, Any]) -> TrainedBlocks:
+    """Train as :func:`train_blocks` says.
+
+    Args:
+        opened: opens the board of each block (default: the learner does).
+        saved: is called after each checkpoint.
+    """
     names = list(boards_of(len(blocks), "block", boards,
                            "or one alone: blocks then take turns"))
     epochs, ring = whole("epochs", epochs, 1), whole("ring", ring, 1)
-    asynchronous, resume = flag("asynchronous", asynchronous), flag("resume", resume)
+    asynchronous = flag("asynchronous", asynchronous)
     alone = isinstance(boards, str)
     threads = not alone if threads is None else flag("threads", threads)
     if threads and alone and len(blocks) > 1:
@@ -207,7 +249,14 @@ def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
     if alone:
         largest = max(learner.plan.memory.nbytes for learner in made)
         shared = open_backend(names[0], largest)
-    trained = TrainedBlocks(blocks, made, shared, ring)
+    with ExitStack() as stack:
+        own = []
+        for at, learner in enumerate(made if opened is not None else ()):
+            assert opened is not None
+            own.append(opened(at, learner.plan.memory.nbytes))
+            stack.callback(own[-1].close)
+        trained = TrainedBlocks(blocks, made, shared, ring, own)
+        stack.pop_all()  # they are closed with it
     try:
         if progress:
             _say(trained.table())
@@ -218,6 +267,7 @@ def train_blocks(blocks: Sequence[Block], x: Any, y: Any, epochs: int = 1, *,
                 _say(_line(trained, epoch, epochs))
             if files is not None:
                 files.save(made, epoch + 1)
+                saved()
     except BaseException:
         trained.close()
         raise

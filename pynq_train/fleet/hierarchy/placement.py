@@ -2,7 +2,8 @@
 
 Of a tree's networks, the root answers every frame and a leaf those that the root sends to it. A
 network may stand on several boards, which share its frames. Where root and leaf of a frame stand on
-different boards, the image goes from one to the other in a message.
+different boards, the image goes from one to the other, alone in a message or with others that have
+the same way: what a message costs a processor is then shared by them.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Placement:
         boards: how many boards.
         shares: by network and board: part of all frames that it answers there.
         setting: links, power, host.
-        image_bytes: bytes of an image in device format.
+        image_bytes: bytes of an image as it is sent.
+        per_message: images that a board collects for another one before it sends them.
     """
 
     tasks: tuple[Task, ...]
@@ -63,10 +65,17 @@ class Placement:
     shares: tuple[tuple[float, ...], ...]
     setting: Setting
     image_bytes: int
+    per_message: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise :class:`BadInput` if messages hold no image."""
+        if type(self.per_message) is not int or self.per_message < 1:
+            raise BadInput("images of a message", expected="an integer of 1 or more",
+                           found=repr(self.per_message))
 
     @cached_property
-    def messages(self) -> tuple[tuple[float, float], ...]:
-        """By board, the messages that it sends and takes per frame: images from root to leaf."""
+    def images(self) -> tuple[tuple[float, float], ...]:
+        """By board, the images that it sends and takes per frame, from root to leaf."""
         root = self.shares[0]
         sent, taken = [0.0] * self.boards, [0.0] * self.boards
         for task, own in zip(self.tasks[1:], self.shares[1:]):
@@ -74,6 +83,12 @@ class Placement:
                 sent[here] += root[here] * (task.visits - own[here])
                 taken[here] += own[here] * (1 - root[here])
         return tuple(zip(sent, taken))
+
+    @cached_property
+    def messages(self) -> tuple[tuple[float, float], ...]:
+        """By board, the messages that it sends and takes per frame."""
+        return tuple((sent / self.per_message, taken / self.per_message)
+                     for sent, taken in self.images)
 
     @cached_property
     def compute_s(self) -> tuple[float, ...]:
@@ -90,7 +105,7 @@ class Placement:
     def period_s(self) -> float:
         """Seconds from one frame to the next: of the busiest board or port."""
         wire = self.setting.wire_busy_s(self.image_bytes)
-        ports = [wire * max(one) for one in self.messages]
+        ports = [wire * max(one) for one in self.images]
         return max(*(a + b for a, b in zip(self.compute_s, self.host_s)), *ports, 0.0)
 
     @property
@@ -142,7 +157,7 @@ def on_one_board(tasks: Sequence[Task], setting: Setting, image_bytes: int) -> P
 
 
 def place(tasks: Sequence[Task], boards: int, setting: Setting, image_bytes: int,
-          most_bytes: int) -> Placement:
+          most_bytes: int, per_message: int = 1) -> Placement:
     """Return the placement with the shortest period that is found, then the least memory.
 
     From several beginnings, the boards of one network after the other are changed as long as
@@ -152,11 +167,12 @@ def place(tasks: Sequence[Task], boards: int, setting: Setting, image_bytes: int
         tasks: the root, then the leaves, whose visits are 1 together at most.
         boards: how many boards, alike.
         setting: links, power, host.
-        image_bytes: bytes of an image in device format.
+        image_bytes: bytes of an image as it is sent.
         most_bytes: bytes of a board's memory that networks may take.
+        per_message: images of a message.
 
     Raises:
-        BadInput: the visits are those of no tree, or there is no board.
+        BadInput: the visits are those of no tree, or there is no board or no image.
         DoesNotFit: no placement was found that the memory holds.
     """
     if type(boards) is not int or boards < 1:
@@ -169,7 +185,7 @@ def place(tasks: Sequence[Task], boards: int, setting: Setting, image_bytes: int
 
     def placed(where: Where) -> Placement:
         return Placement(tuple(tasks), boards, _balanced(tasks, where, boards), setting,
-                         image_bytes)
+                         image_bytes, per_message)
 
     def worth(found: Placement) -> tuple[bool, float, int]:
         return (max(found.memory_bytes) > most_bytes, round(found.period_s, 12),

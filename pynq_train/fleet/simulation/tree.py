@@ -19,7 +19,8 @@ def simulate_tree(placement: Placement, frames: int, seed: int = 0) -> Result:
     """Return what boards with the networks of a tree do with frames.
 
     Leaves are drawn by their visits; each network's boards take turns by their shares. A board does
-    one thing after the other; what it sends goes through its port beside that.
+    one thing after the other; what it sends goes through its port beside that. An image that goes
+    to another board waits until there are as many as a message holds, or no more are to come.
 
     Args:
         placement: networks on boards.
@@ -51,6 +52,8 @@ class _TreeRun:
         self._routes = np.random.RandomState(seed).choice(len(parts), frames, p=parts / parts.sum())
         self._turns = [[0.0] * placement.boards for _ in placement.tasks]
         self._work = [simpy.Store(self.env) for _ in range(placement.boards)]
+        self._waiting: dict[tuple[int, int, int], list[int]] = {}  # by board, leaf and its board
+        self._left = frames  # that no root has looked at yet
         self._ports = [(simpy.Resource(self.env, 1), simpy.Resource(self.env, 1))
                        for _ in range(placement.boards)]
         self._compute, self._host = [0.0] * placement.boards, [0.0] * placement.boards
@@ -59,7 +62,13 @@ class _TreeRun:
         self._latencies: list[float] = []
         for board in range(placement.boards):
             self.env.process(self._board(board))
-        for _ in range(min(UNDER_WAY * placement.boards, frames)):
+        # So many can wait for a message and not be sent, whatever else is under way.
+        roots = [here for here, own in enumerate(placement.shares[0]) if own > 0]
+        ways = sum(share > 0 and here != there for row in placement.shares[1:]
+                   for there, share in enumerate(row) for here in roots)
+        more = placement.per_message - 1
+        for _ in range(min(UNDER_WAY * placement.boards * placement.per_message + ways * more,
+                           frames)):
             self._begin()
 
     def result(self) -> Result:
@@ -75,7 +84,7 @@ class _TreeRun:
         if len(self._begun) < self._frames:
             frame = len(self._begun)
             self._begun.append(float(self.env.now))
-            self._work[self._next(0)].put((0, frame, False))
+            self._work[self._next(0)].put((0, [frame], False))
 
     def _next(self, task: int) -> int:
         """Return the board whose turn it is for a network: that which is furthest behind."""
@@ -89,29 +98,53 @@ class _TreeRun:
 
     def _board(self, here: int) -> Events:
         """Be a board: do what there is to do, one thing after the other."""
-        env, tasks, host_s = self.env, self._placement.tasks, self._placement.setting.host_s
         while True:
-            task, frame, message = yield self._work[here].get()
+            task, frames, message = yield self._work[here].get()
             if message:
-                yield env.timeout(host_s)
-                self._host[here] += host_s
-            while True:
-                yield env.timeout(tasks[task].seconds)
-                self._compute[here] += tasks[task].seconds
-                route = int(self._routes[frame])
-                if task or not route:
+                yield from self._handle(here)
+            for frame in frames:
+                yield from self._compute_at(here, task)
+                if task:
                     self._end(frame)
-                    break
-                task, there = route, self._next(route)
-                if there != here:
-                    yield env.timeout(host_s)
-                    self._host[here] += host_s
-                    env.process(self._send(here, there, task, frame))
-                    break
+                else:
+                    yield from self._route(here, frame)
+            for key, waiting in list(self._waiting.items()):
+                if key[0] == here and (len(waiting) >= self._placement.per_message
+                                       or not self._left):
+                    del self._waiting[key]
+                    yield from self._handle(here)
+                    self.env.process(self._send(*key, waiting))
 
-    def _send(self, here: int, there: int, task: int, frame: int) -> Events:
-        """Bring an image from one board to another."""
-        setting, nbytes = self._placement.setting, self._placement.image_bytes
+    def _route(self, here: int, frame: int) -> Events:
+        """Bring a frame that the root has looked at to its leaf: here at once, else by message."""
+        self._left -= 1
+        if not self._left:
+            for work in self._work:  # no board waits for more images any longer
+                work.put((0, [], False))
+        leaf = int(self._routes[frame])
+        there = self._next(leaf) if leaf else here
+        if there != here:
+            self._waiting.setdefault((here, leaf, there), []).append(frame)
+            return
+        if leaf:
+            yield from self._compute_at(here, leaf)
+        self._end(frame)
+
+    def _compute_at(self, here: int, task: int) -> Events:
+        """Let a board's engine work."""
+        seconds = self._placement.tasks[task].seconds
+        yield self.env.timeout(seconds)
+        self._compute[here] += seconds
+
+    def _handle(self, here: int) -> Events:
+        """Let a board's processor handle a message."""
+        seconds = self._placement.setting.host_s
+        yield self.env.timeout(seconds)
+        self._host[here] += seconds
+
+    def _send(self, here: int, leaf: int, there: int, frames: list[int]) -> Events:
+        """Bring images from one board to another."""
+        setting, nbytes = self._placement.setting, self._placement.image_bytes * len(frames)
         with self._ports[here][0].request() as out:
             yield out
             with self._ports[there][1].request() as into:
@@ -119,7 +152,7 @@ class _TreeRun:
                 yield self.env.timeout(setting.wire_busy_s(nbytes))
         if setting.link is not None:
             yield self.env.timeout(setting.link.latency_s)
-        self._work[there].put((task, frame, True))
+        self._work[there].put((leaf, frames, True))
 
     def _end(self, frame: int) -> None:
         """Count a frame that has its class, and begin another."""

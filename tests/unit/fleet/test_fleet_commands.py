@@ -47,7 +47,8 @@ def members(request: pytest.FixtureRequest, fleet_of: object) -> Iterator[tuple[
         assert release.wait(30)
         return {}, {}
 
-    yield (fleet, *(f"{name}={fleet.member(name, handle)}" for name in ("b0", "b1")))
+    first, second = (f"{name}={fleet.member(name, handle)}" for name in ("b0", "b1"))
+    yield fleet, first, second
     release.set()
 
 

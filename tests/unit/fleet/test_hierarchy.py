@@ -60,7 +60,8 @@ def test_groups_have_a_largest_size() -> None:
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: groups_of(np.zeros((2, 3), int), 2), "expected counts (classes, classes)"),
-    (lambda: groups_of(np.eye(3), 2), "expected counts (classes, classes), found float64"),
+    (lambda: groups_of(np.eye(3), 2),  # type: ignore[arg-type]
+     "expected counts (classes, classes), found float64"),
     (lambda: groups_of(-np.eye(3, dtype=int), 2), "expected counts"),
     (lambda: groups_of(np.eye(3, dtype=int), 4), "expected 1 to 3, as there are classes, found 4"),
     (lambda: groups_of(np.eye(5, dtype=int), 2, 2), "expected room for 5 classes"),
@@ -207,6 +208,12 @@ def test_figures_of_a_placement() -> None:
         100 * (1 - sum(joules) / 2 / (3 * 3.5e-3)))
     slow = Placement(tasks, 2, found.shares, Setting(Link(1e5), POWER), 1000)
     assert slow.period_s == pytest.approx(0.75 * 1e-2)
+    # Images that are sent together cost the processor less, and the wire the same.
+    for nbytes, period in ((1000, 1e-3 + 1e-3 + 0.75e-4 / 5), (10_000, 0.75 * 1e-2)):
+        joined = Placement(tasks, 2, found.shares, setting, nbytes, per_message=5)
+        assert joined.messages == ((0.15, 0.0), (0.0, 0.15)) and joined.images == found.images
+        assert joined.host_s == pytest.approx((0.15e-4, 0.15e-4))
+        assert joined.period_s == pytest.approx(period)
 
 
 def test_memory_limits_placements() -> None:
@@ -219,11 +226,12 @@ def test_memory_limits_placements() -> None:
         place(tasks, 1, setting, nbytes, room)
 
 
+@pytest.mark.parametrize("per_message", [1, 16])
 @pytest.mark.parametrize("seed", range(6))
-def test_simulated_trees_have_the_period_of_the_formulas(seed: int) -> None:
+def test_simulated_trees_have_the_period_of_the_formulas(seed: int, per_message: int) -> None:
     """At most as fast as the busiest board or port, and near it; energy as it was counted."""
     tasks, setting, nbytes = drawn(seed)
-    found = place(tasks, 3, setting, nbytes, 10 ** 9)
+    found = place(tasks, 3, setting, nbytes, 10 ** 9, per_message)
     run = simulate_tree(found, 3000, seed)
     assert run.images == 3000
     assert 0.85 / found.period_s < run.images_per_s < 1.06 / found.period_s
@@ -231,6 +239,19 @@ def test_simulated_trees_have_the_period_of_the_formulas(seed: int) -> None:
     assert each.sum() == pytest.approx(sum(found.device_j), rel=0.08)
     assert run.latency(0.0) >= min(task.seconds for task in tasks)
     assert simulate_tree(found, 300, 1) == simulate_tree(found, 300, 1)
+
+
+@pytest.mark.parametrize(("frames", "messages"), [(2, 1), (7, 1), (8, 1), (9, 2), (64, 8)])
+def test_images_wait_for_a_message_that_they_fill(frames: int, messages: int) -> None:
+    """What is left at the end is sent as it is: all frames end, and no message too many."""
+    tasks = (Task("root", 1e-3, 1.0, 1), Task("a", 1e-3, 1.0, 1))
+    setting = Setting(None, POWER, 1e-2)
+    run = simulate_tree(Placement(tasks, 2, ((1.0, 0.0), (0.0, 1.0)), setting, 1, 8), frames)
+    assert run.images == frames
+    idle, busy = POWER.idle_w, POWER.handling_w - POWER.idle_w
+    active = (POWER.compute_w - idle) * 1e-3 * frames
+    for joules in run.stage_j:
+        assert (joules - idle * run.seconds - active) / busy / 1e-2 == pytest.approx(messages)
 
 
 def test_a_tree_on_one_board_is_simulated_exactly() -> None:
@@ -252,6 +273,8 @@ def test_a_tree_on_one_board_is_simulated_exactly() -> None:
     (lambda: place([Task("r", 1.0, 1.0, 1), Task("a", 1.0, 0.7, 1), Task("b", 1.0, 0.7, 1)], 2,
                    Setting(), 1, 9), "1 at most for all leaves together"),
     (lambda: place([Task("r", 1.0, 1.0, 1)], 0, Setting(), 1, 1), "boards: expected an integer"),
+    (lambda: place([Task("r", 1.0, 1.0, 1)], 2, Setting(), 1, 1, 0),
+     "images of a message: expected an integer of 1 or more, found 0"),
     (lambda: simulate_tree(on_one_board([Task("r", 1.0, 1.0, 1)], Setting(), 1), 1),
      "frames: expected an integer of 2 or more"),
 ])

@@ -1,6 +1,7 @@
 """Segments as processes, one killed and one stopped at a drawn moment: the same bits, or an error.
 
-The members are started by the command of a board. 50 seeds on ResNet-20 are slow; two stay.
+The members are started by the command of a board. 50 seeds on ResNet-20 are slow, in five pieces
+(``-k "tens and 3-zenoh"``: seeds 30 to 39 over zenoh); two stay.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pynq_train.fleet.build import SegmentPlans
 from pynq_train.fleet.crew import Crew, Seat
 from pynq_train.fleet.cut import Cut
 from pynq_train.fleet.keys import make_certificate
-from pynq_train.fleet.training import FleetTrainer
+from pynq_train.fleet.training import FleetTrainer, OnLoss
 from pynq_train.fleet.transport.base import Beats
 from pynq_train.fleet.transport.certificates import Credentials
 from pynq_train.fleet.transport.tls_socket import TlsSocket
@@ -111,11 +112,17 @@ def whole() -> list[str]:
     return train_whole(zoo.get(NET), BATCH, SEED, STEPS)
 
 
-def run(village: Village, seed: int, whole: list[str]) -> str:
+@pytest.fixture(scope="module")
+def plans() -> SegmentPlans:
+    """The coordinator's plans: the same in all runs."""
+    return SegmentPlans.of(Cut.of(zoo.get(NET), AFTER), GOLDEN, BATCH)
+
+
+def run(village: Village, seed: int, whole: list[str], plans: SegmentPlans) -> str:
     """One run; return what became of it."""
     rng = random.Random(seed)
     killed, stopped = rng.sample(MEMBERS, 2)
-    on_loss = "error" if seed % 5 == 4 else "replan"
+    on_loss: OnLoss = "error" if seed % 5 == 4 else "replan"
     spares = [] if seed % 7 == 6 else NAMES[len(MEMBERS):]
     village.mend()
     kind = TlsSocket if village.kind == "tls" else ZenohTransport
@@ -126,7 +133,6 @@ def run(village: Village, seed: int, whole: list[str]) -> str:
         crew = Crew(transport, village.seats(*MEMBERS), village.seats(*spares), join_s=20,
                     patience_s=3).join()
         stack.callback(crew.close)
-        plans = SegmentPlans.of(Cut.of(zoo.get(NET), AFTER), crew.boards, BATCH)
         masters = start_masters(zoo.get(NET), SEED)
         trainer = FleetTrainer(plans, crew, masters,
                                new_policy(plans.whole, masters, INPUT_START), on_loss=on_loss)
@@ -156,19 +162,23 @@ def run(village: Village, seed: int, whole: list[str]) -> str:
 
 @pytest.mark.medium
 @pytest.mark.parametrize("seed", [0, 4])
-def test_killed_and_stopped_members(seed: int, village: Village, whole: list[str]) -> None:
+def test_killed_and_stopped_members(seed: int, village: Village, whole: list[str],
+                                    plans: SegmentPlans) -> None:
     begin = time.monotonic()
-    assert run(village, seed, whole)
+    assert run(village, seed, whole, plans)
     assert time.monotonic() - begin < HANG_S
 
 
 @pytest.mark.slow
-def test_fifty_runs(village: Village, whole: list[str]) -> None:
+@pytest.mark.parametrize("tens", range(5))
+def test_fifty_runs_by_tens(tens: int, village: Village, whole: list[str], plans: SegmentPlans
+                            ) -> None:
     outcomes = []
-    for seed in range(50):
+    for seed in range(10 * tens, 10 * tens + 10):
         begin = time.monotonic()
-        outcomes.append(run(village, seed, whole))
+        outcomes.append(run(village, seed, whole, plans))
         sys.stderr.write(f"{seed}: {outcomes[-1]}, {time.monotonic() - begin:.1f} s\n")
         assert time.monotonic() - begin < HANG_S
-    assert sum("bits" in one for one in outcomes) >= 25
+    # At most three seeds of ten may end with the typed error: on_loss, or no spare member.
+    assert sum("bits" in one for one in outcomes) >= 6
     assert any("2 lost" in one or "1 lost" in one for one in outcomes)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -300,7 +301,7 @@ def test_a_member_that_says_nonsense_of_itself(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("wrong", ["kind", "name", "session", "number"])
 def test_an_answer_to_another_question_is_refused(wrong: str, fleet: Fleet) -> None:
-    changes = {"kind": REQUEST, "name": "other", "session": "s", "number": 99}
+    changes: dict[str, Any] = {"kind": REQUEST, "name": "other", "session": "s", "number": 99}
 
     def admit(data: bytes, answer: object) -> None:
         assert callable(answer)

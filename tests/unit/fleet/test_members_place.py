@@ -110,6 +110,17 @@ def test_a_member_is_lost_while_a_learner_trains(in_flight: int, lost_at: int, f
         "golden", tmp_path / "b", accumulate=4)
 
 
+@pytest.mark.parametrize("lost_at", [2, 5])
+def test_a_learner_goes_on_with_fewer_segments(lost_at: int, fleet: Fleet, keys: Path,
+                                               tmp_path: Path) -> None:
+    """Also with mini-batches in flight."""
+    members = dict([host(fleet, "b0"), host(fleet, "b1", lost_at), host(fleet, "b2")])
+    place = pt.Members.at(["pool1", "pool2"], members, keys=keys, in_flight=2, on_loss="fewer",
+                          patience=0.1)
+    assert trained(place, tmp_path / "a", accumulate=4) == trained(
+        "golden", tmp_path / "b", accumulate=4)
+
+
 def test_a_loss_that_is_an_error_leaves_what_can_go_on(fleet: Fleet, keys: Path, tmp_path: Path
                                                        ) -> None:
     members = dict([host(fleet, "b0"), host(fleet, "b1", 5)])

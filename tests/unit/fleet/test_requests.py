@@ -42,8 +42,10 @@ def test_inputs(labels: np.ndarray | None, rng: np.random.Generator) -> None:
     assert np.array_equal(got.block, given.block)
     assert list(got.maps) == list(given.maps)
     assert all(same(got.maps[name], one) for name, one in given.maps.items())
-    assert (got.labels is None) == (labels is None)
-    assert labels is None or np.array_equal(got.labels, labels)
+    if labels is None:
+        assert got.labels is None
+    else:
+        assert got.labels is not None and np.array_equal(got.labels, labels)
 
 
 def test_outputs(rng: np.random.Generator) -> None:

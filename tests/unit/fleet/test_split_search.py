@@ -66,8 +66,8 @@ def test_the_best_split_is_the_best_of_all(setting: Setting, objective: str) -> 
 def test_the_best_split_with_any_cycles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cycles drawn at random, with bounds anywhere below them: exact cycles decide."""
     rng = np.random.RandomState(seed)
-    drawn: dict[tuple[int, int, int], tuple[int, int]] = {}
-    asked: set[tuple[int, int, int]] = set()
+    drawn: dict[tuple[int, ...], tuple[int, int]] = {}
+    asked: set[tuple[int, ...]] = set()
 
     def both(costs: SegmentCosts, *span: int) -> tuple[int, int]:
         cycles = int(rng.randint(1000, 100000))

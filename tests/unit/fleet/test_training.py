@@ -19,6 +19,7 @@ from pynq_train.check.random_nets import random_net
 from pynq_train.errors import (
     BadInput,
     BadMessage,
+    DoesNotFit,
     HardwareFault,
     MemberFailed,
     MemberLost,
@@ -234,6 +235,77 @@ def test_nobody_is_left(bench: Bench) -> None:
         train(trainer, 0, 2, before)
 
 
+# ---- fewer segments ------------------------------------------------------------------------------
+@pytest.mark.parametrize(("lost", "left"), [
+    ({1: ["b0"]}, 2), ({2: ["b1"]}, 2), ({1: ["b2"]}, 2), ({1: ["b0"], 3: ["b2"]}, 1),
+    ({2: ["b0", "b1"]}, 1), ({0: ["b1"]}, 2)], ids=str)
+def test_a_network_goes_on_with_fewer_segments(lost: dict[int, list[str]], left: int, bench: Bench
+                                               ) -> None:
+    bench.after = ("pool1", "pool2")
+    trainer = bench.trainer(bench.start("b0", "b1", "b2"), on_loss="fewer", patience_s=0.1)
+
+    def before(step: int) -> None:
+        for name in lost.get(step, ()):
+            bench.fleet.hub.kill(bench.addresses[name])
+
+    assert train(trainer, 0, 4, before) == bench.whole(4)
+    assert sorted(trainer.losses) == sorted(name for names in lost.values() for name in names)
+    assert len(trainer._pipeline.parts) == len(trainer._crew.seats) == left
+
+
+@pytest.mark.parametrize("asked", [requests.OPEN, requests.BACKWARD, requests.WRITE])
+def test_another_member_is_lost_while_segments_are_joined(asked: str, bench: Bench) -> None:
+    bench.after, hub, armed = ("pool1", "pool2"), bench.fleet.hub, list[bool]()
+
+    def wrap(member: str, service: Service) -> Service:
+        def handle(name: str, values: Values, arrays: Arrays) -> tuple[Values, Arrays]:
+            if armed and member == "b2" and name == asked:
+                hub.kill(bench.addresses["b2"])
+            return service.handle(name, values, arrays)
+
+        return Service(handle, service.close)
+
+    def before(step: int) -> None:
+        if step == 1:
+            armed.append(True)
+            hub.kill(bench.addresses["b0"])
+
+    bench.wrap = wrap
+    trainer = bench.trainer(bench.start("b0", "b1", "b2"), on_loss="fewer", patience_s=0.1)
+    assert train(trainer, 0, 3, before) == bench.whole(3)
+    assert trainer.losses == ["b0", "b2"]
+
+
+def test_a_spare_member_is_taken_before_segments_are_joined(bench: Bench) -> None:
+    trainer = bench.trainer(bench.start("b0", "b1"), bench.start("b2"), on_loss="fewer")
+    bench.fleet.hub.kill(bench.addresses["b1"])
+    assert train(trainer, 0, 2) == bench.whole(2)
+    assert [seat.name for seat in trainer._crew.seats] == ["b0", "b2"]
+
+
+def test_segments_that_fit_no_board_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is there anything to join with once one segment is left."""
+    trainer = bench.trainer(bench.start("b0", "b1"), on_loss="fewer", patience_s=0.1)
+    train(trainer, 0, 1)
+    bench.fleet.hub.kill(bench.addresses["b1"])
+    with monkeypatch.context() as patch:
+        def large(*rest: object, **options: object) -> SegmentPlans:
+            raise DoesNotFit("segment 0 on a board", expected="8 bytes", found=9)
+
+        patch.setattr(SegmentPlans, "of", large)
+        with pytest.raises(NoMemberLeft, match=r"segment 1 cannot be joined with one beside it "
+                                               r".*expected 8 bytes, found 9.*checkpoint"):
+            trainer.read_masters()
+    alone = bench.trainer(bench.start("c0", "c1"), on_loss="fewer", patience_s=0.1)
+    train(alone, 0, 1)
+    for name in ("c0", "c1"):
+        bench.fleet.hub.kill(bench.addresses[name])
+    with pytest.raises(NoMemberLeft, match=r"segment 0 cannot be joined with one beside it "
+                                           r".*no other can be joined"):
+        alone.read_masters()
+
+
+# ---- members that come back ----------------------------------------------------------------------
 def test_a_member_that_comes_back_takes_its_segment_over_again(bench: Bench) -> None:
     trainer = bench.trainer(bench.start("b0", "b1"), patience_s=20)
     hub = bench.fleet.hub
@@ -323,7 +395,8 @@ def test_boards_and_members_have_to_fit(bench: Bench) -> None:
     policy = new_policy(plans.whole, masters, INPUT_START)
     with pytest.raises(BadInput, match="boards of the members: expected golden, virtual:pynq-z2,"):
         FleetTrainer(plans, crew, masters, policy)
-    with pytest.raises(BadInput, match="on_loss: expected 'error' or 'replan', found 'hope'"):
+    with pytest.raises(BadInput, match="on_loss: expected one of 'error', 'replan', 'fewer', "
+                                       "found 'hope'"):
         FleetTrainer(plans, crew, masters, policy, on_loss="hope")  # type: ignore[arg-type]
 
 

@@ -37,7 +37,12 @@ def test_settings_that_zenoh_has_otherwise(keys: Path, monkeypatch: pytest.Monke
     """Shared memory breaks between architectures; nobody is looked for by multicast."""
     seen: list[Any] = []
     real_open = zenoh.open
-    monkeypatch.setattr(zenoh, "open", lambda config: seen.append(config) or real_open(config))
+
+    def seen_open(config: Any) -> Any:
+        seen.append(config)
+        return real_open(config)
+
+    monkeypatch.setattr(zenoh, "open", seen_open)
     member = ZenohTransport(Credentials.of(keys, "b0"), Beats(2.0, 5))
     caller = ZenohTransport(Credentials.of(keys, "coordinator"), Beats(2.0, 5))
     try:
@@ -124,8 +129,9 @@ def test_a_session_that_cannot_be_closed_in_time(fleet: Fleet) -> None:
     address = free_address()
     listener = fleet.transport("b0").listen("b0", address, lambda data, answer: answer(data))
     connection = fleet.transport("coordinator").connect("b0", address)
-    for one in (connection, listener):
-        one._session = Stuck(one._session)  # type: ignore[attr-defined]
+    ends: tuple[Any, ...] = (connection, listener)
+    for one in ends:
+        one._session = Stuck(one._session)
         one.close()
         one.close()
     assert connection.lost
@@ -165,8 +171,12 @@ def test_channels_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> 
     made: list[tuple[str, int]] = []
     for kind in ("FifoChannel", "RingChannel"):
         real = getattr(zenoh.handlers, kind)
-        monkeypatch.setattr(zenoh.handlers, kind, lambda size, real=real, kind=kind: (
-            made.append((kind, size)), real(size))[1])
+
+        def counted(size: int, real: Any = real, kind: str = kind) -> Any:
+            made.append((kind, size))
+            return real(size)
+
+        monkeypatch.setattr(zenoh.handlers, kind, counted)
     joined = fleet.join("b0", fleet.member("b0", echo))
     joined.ask("x")
     assert {("FifoChannel", 2), ("RingChannel", 16)} == set(made) and len(made) >= 4
