@@ -7,39 +7,62 @@ by side. The virtual board's memory (``sim/vboard/pt_axi_mem.hpp``) follows the 
 from __future__ import annotations
 
 from collections import deque
+from math import ceil
 from typing import Any, Protocol
 
 from pynq_train.cycles.kernel import NEVER, Clock
 from pynq_train.hw.memory_timing import MemoryTiming
 from pynq_train.hw.words import WORD_BYTES
 
+READ_FIFO_WORDS = 32
+"""Words that the memory has read and the port has not shown yet."""
 _AHEAD = 16
 """Cycles that the memory is calculated ahead of the units: no read comes sooner, few writes do."""
 _READ_IDLE = 4
 """Cycles without a read after which waiting writes get the memory."""
+_LEAST = 1e-6
+"""Words: less is a rounding error."""
+_NEVER = float(NEVER)
 
 
-class Port(Protocol):
-    """What the memory knows of a port.
+class WritingPort(Protocol):
+    """What the memory knows of a port that writes.
 
     Attributes:
-        due: its bursts in order, each beginning with the cycle from which it may be served.
+        due: its bursts in order, each beginning with the cycle from which it may be served; element
+            3 is how many of its words are left.
     """
 
     due: deque[list[Any]]
 
-    def need(self, time: float, share: float) -> float:
-        """Return the cycles that its first burst needs at ``share`` words per cycle."""
-
-    def serve(self, time: float, share: float, cycles: float) -> None:
-        """Move words of the first burst, ``share`` per cycle, for ``cycles`` from ``time`` on."""
+    def stored(self, burst: list[Any], end: float) -> None:
+        """Note that the memory has all words of a burst taken from ``due`` at ``end``."""
 
 
-class ReadingPort(Port, Protocol):
-    """A port that reads: words wait in its FIFO, which may be full."""
+class ReadingPort(Protocol):
+    """What the memory knows of a port that reads: words wait in its FIFO, which may be full.
+
+    Attributes:
+        due: as of a port that writes.
+        free: time from which the port can show another word.
+        shown: first and last time of the words that it shows, oldest first; empty when all have
+            been shown.
+        room_from: what the port has worked out from ``shown``; None when that has changed.
+    """
+
+    due: deque[list[Any]]
+    free: float
+    shown: deque[tuple[float, float]]
+    room_from: float | None
 
     def room_at(self, time: float) -> float:
         """Return the time from which the FIFO has room for a word, ``time`` or later."""
+
+    def room_for(self, time: float) -> float:
+        """Return how many words the FIFO has room for at ``time``."""
+
+    def ended(self, burst: list[Any], last: int) -> None:
+        """Note that the last word of a burst taken from ``due`` is on the port in ``last``."""
 
 
 class Dram:
@@ -57,11 +80,12 @@ class Dram:
     def __init__(self, clock: Clock, memory: MemoryTiming) -> None:
         self.memory = memory
         self.readers: list[ReadingPort] = []
-        self.writers: list[Port] = []
+        self.writers: list[WritingPort] = []
         self._clock = clock
         self._rate = memory.bytes_per_cycle / WORD_BYTES
         self._writing = False
-        self._age_from = float(-memory.turn_quantum_cycles)
+        self._turn = -1.0                   # direction kept until then, if the other one has work
+        self._quantum = memory.turn_quantum_cycles - 1
         self._idle_from = 0.0
         self._time = 0.0      # calculated so far
         self._next = NEVER
@@ -80,69 +104,182 @@ class Dram:
             return
         self._next = NEVER
         time = self._time if self._time > now else float(now)
-        limit, quantum, rate = now + _AHEAD, self.memory.turn_quantum_cycles - 1, self._rate
-        # Each round ends with one step: bursts are served until something changes, time jumps to
-        # the next port that has work, or the direction changes. ``mine`` can be served now;
-        # ``soon`` is when the next port of this direction joins them, ``wanted`` when the other
-        # direction first has work.
+        limit = now + _AHEAD
         while time < limit:
-            writing = self._writing
-            mine: list[Any] = []
-            soon = wanted = float(NEVER)
-            for port in self.writers if writing else self.readers:
-                if port.due:
-                    at = port.due[0][0]
-                    # A reading port whose FIFO is full cannot take a word, whatever waits.
-                    if at <= time and not writing:
-                        at = port.room_at(time)  # type: ignore[attr-defined]
+            time = (self._write if self._writing else self._read)(time, limit)
+        if time < NEVER:
+            self._time = time
+            self.poke(int(time))
+
+    # Most of a prediction's time is spent in these two, so they call next to nothing.
+
+    def _read(self, time: float, limit: int) -> float:
+        """Read from ``time`` on, until ``limit`` or until the direction changes; return when.
+
+        There may be nothing to wait for: then that is never.
+        """
+        readers, rate, turn = self.readers, self._rate, self._turn
+        # Each round ends with one step: bursts are served until something changes, or time jumps to
+        # the next port that has work. ``mine`` can be served now; ``soon`` is when the next port of
+        # this direction joins them, ``wanted`` when the other direction first has work.
+        # Nothing here gives the other direction work.
+        wanted = _NEVER
+        for other in self.writers:
+            due = other.due
+            if due and due[0][0] < wanted:
+                wanted = due[0][0]
+        while time < limit:
+            mine = []
+            soon = _NEVER
+            for port in readers:
+                due = port.due
+                if due:
+                    at = due[0][0]
+                    if at <= time:
+                        # A port whose FIFO is full cannot take a word, whatever waits. There is
+                        # room for sure if fewer words than it holds are to be shown.
+                        if port.free - time <= READ_FIFO_WORDS:
+                            mine.append(port)
+                            continue
+                        at = port.room_at(time)
+                        if at <= time:
+                            mine.append(port)
+                            continue
+                    if at < soon:
+                        soon = at
+            if not mine:
+                change = self._change(turn, _READ_IDLE, wanted)
+                if change <= time:
+                    return self._turned(time)
+                if change < soon:
+                    soon = change
+                if soon >= NEVER:
+                    self._time = time
+                    return soon
+                time = soon
+                continue
+            # While both directions have work, each keeps the memory for a quantum, so that the cost
+            # of a change is paid once for many bursts.
+            if wanted <= time and time >= turn:
+                return self._turned(time)
+            share = rate / len(mine)
+            stop = (turn if turn > wanted else wanted) - time
+            cycles = soon - time
+            if stop < cycles:
+                cycles = stop
+            rooms: list[float] = []
+            for port in mine:
+                left = port.due[0][3]
+                need = left / share
+                # The port shows one word per cycle. A memory that is faster fills the FIFO first,
+                # then the port alone sets the pace.
+                if share > 1:
+                    room = port.room_for(time)
+                    rooms.append(room)
+                    if left - room > need:
+                        need = left - room
+                if need < cycles:
+                    cycles = need
+            # A share of a burst may end within a cycle; whole cycles keep the loop going forward.
+            if cycles < 1:
+                cycles = 1
+            after, end, served = time + 1, time + cycles, share * cycles
+            for number, port in enumerate(mine):
+                head = port.due[0]
+                words = served
+                if rooms:
+                    words = min(words, max(rooms[number], 0) + cycles)
+                left = head[3]
+                # Rest of a rounding error: the burst is complete.
+                if words > left - _LEAST:
+                    words = left
+                first = port.free
+                if first < after:
+                    first = after
+                last = first + words - 1
+                if last <= end:
+                    # At ``end`` nothing waits in the FIFO, and no time before it is asked for.
+                    last = end
+                    if port.shown:
+                        port.shown.clear()
+                else:
+                    port.shown.append((last - words + 1, last))
+                port.free, port.room_from = last + 1, None
+                if words == left:
+                    port.ended(port.due.popleft(), ceil(last))
+                else:
+                    head[3] = left - words
+            time = self._idle_from = end
+        return time
+
+    def _write(self, time: float, limit: int) -> float:
+        """Write from ``time`` on, as :meth:`_read` reads."""
+        writers, rate, turn = self.writers, self._rate, self._turn
+        wanted = _NEVER
+        for other in self.readers:
+            due = other.due
+            if due:
+                at = due[0][0]
+                if at <= time and other.free - time > READ_FIFO_WORDS:
+                    at = other.room_at(time)
+                if at < wanted:
+                    wanted = at
+        while time < limit:
+            mine = []
+            soon = _NEVER
+            for port in writers:
+                due = port.due
+                if due:
+                    at = due[0][0]
                     if at <= time:
                         mine.append(port)
                     elif at < soon:
                         soon = at
-            for port in self.readers if writing else self.writers:
-                if port.due:
-                    at = port.due[0][0]
-                    if at <= time and writing:
-                        at = port.room_at(time)  # type: ignore[attr-defined]
-                    if at < wanted:
-                        wanted = at
-            # While both directions have work, each keeps the memory for a quantum, so that the cost
-            # of a change is paid once for many bursts.
-            turn = self._age_from + quantum
             if not mine:
-                idle = self._idle_from + (1 if writing else _READ_IDLE) - 1
-                change = min(turn, idle)
-                if wanted > change:
-                    change = wanted
-                # Nothing to do at ``time``. A direction that has run dry is held for some cycles
-                # more: its ports often ask again at once.
-                if change > time:
-                    soon = min(soon, change)
-                    if soon >= NEVER:
-                        self._time = time
-                        return
-                    time = soon
-                    continue
-            elif wanted <= time and time >= turn:
-                change = time
-            else:
-                share = rate / len(mine)
-                stop = (turn if turn > wanted else wanted) - time
-                cycles = min(soon - time, stop)
-                for port in mine:
-                    need = port.need(time, share)
-                    if need < cycles:
-                        cycles = need
-                # A share of a burst may end within a cycle; whole cycles keep the loop going
-                # forward.
-                if cycles < 1:
-                    cycles = 1
-                for port in mine:
-                    port.serve(time, share, cycles)
-                time += cycles
-                self._idle_from = time
+                change = self._change(turn, 1, wanted)
+                if change <= time:
+                    return self._turned(time)
+                if change < soon:
+                    soon = change
+                if soon >= NEVER:
+                    self._time = time
+                    return soon
+                time = soon
                 continue
-            self._writing = not writing
-            time = self._idle_from = self._age_from = time + 1 + self.memory.turn_cycles
-        self._time = time
-        self.poke(int(time))
+            if wanted <= time and time >= turn:
+                return self._turned(time)
+            share = rate / len(mine)
+            stop = (turn if turn > wanted else wanted) - time
+            cycles = soon - time
+            if stop < cycles:
+                cycles = stop
+            for port in mine:
+                need = port.due[0][3] / share
+                if need < cycles:
+                    cycles = need
+            if cycles < 1:
+                cycles = 1
+            words = share * cycles
+            time += cycles
+            for port in mine:
+                head = port.due[0]
+                if words > head[3] - _LEAST:
+                    port.stored(port.due.popleft(), time)
+                else:
+                    head[3] -= words
+            self._idle_from = time
+        return time
+
+    def _change(self, turn: float, idle: int, wanted: float) -> float:
+        """Return when a direction that has nothing to do is given up.
+
+        It is held for ``idle`` cycles more, because its ports often ask again at once.
+        """
+        return max(min(turn, self._idle_from + idle - 1), wanted)
+
+    def _turned(self, time: float) -> float:
+        """Change the direction at ``time``; return when the memory moves data again."""
+        self._writing = not self._writing
+        self._idle_from = time = time + 1 + self.memory.turn_cycles
+        self._turn = time + self._quantum
+        return time

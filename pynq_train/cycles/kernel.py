@@ -6,9 +6,12 @@ the other, in the order of the cycles, so that a run always gives the same resul
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections import deque
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
+from typing import Any, Generic, TypeVar
 
 Action = Callable[[], None]
 NEVER = sys.maxsize
@@ -28,6 +31,11 @@ class Condition:
         self._clock = clock
         self._waiting: list[Action] = []
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
     def wait(self, action: Action) -> None:
         """Call ``action`` at the next :meth:`wake`."""
         self._waiting.append(action)
@@ -38,8 +46,9 @@ class Condition:
             # Taken out first: an action may wait for the same signal again, which is for the next
             # wake.
             waiting, self._waiting = self._waiting, []
+            clock = self._clock
             for action in waiting:
-                self._clock.at(self._clock.now, action)
+                clock.at(clock.now, action)
 
 
 Steps = Generator["int | Condition", None, None]
@@ -51,11 +60,13 @@ class Clock:
 
     Attributes:
         now: the present cycle.
+        order: number of the action at work: those of a cycle run in the order of their numbers.
         skipped: cycles of repeated periods that were counted and not simulated.
     """
 
     def __init__(self) -> None:
         self.now = 0
+        self.order = 0
         self.skipped = 0
         self._queue: list[tuple[int, int, Action]] = []
         self._count = 0
@@ -72,22 +83,37 @@ class Clock:
         self._count += 1
         heappush(self._queue, (cycle, self._count, action))
 
+    def number(self) -> int:
+        """Return the number of an action asked for now; it may be given to :meth:`place` later."""
+        self._count += 1
+        return self._count
+
+    def place(self, cycle: int, number: int, action: Action) -> None:
+        """Call ``action`` in ``cycle``, at the place of a number that was taken before.
+
+        That place must not have gone by.
+        """
+        heappush(self._queue, (cycle, number, action))
+
     def next(self) -> int:
         """Return the cycle of the next action, :data:`NEVER` if there is none."""
         return self._queue[0][0] if self._queue else NEVER
 
     def start(self, steps: Steps) -> None:
         """Start a process: its first step runs in this cycle."""
-        resume = steps.__next__
+        resume, queue = steps.__next__, self._queue
 
+        # A third of all actions are such steps: what they call is written out.
         def advance() -> None:
             try:
                 want = resume()
             except StopIteration:
                 return
-            # Cheaper than isinstance, and this line runs at every step of every process.
+            # Cheaper than isinstance.
             if want.__class__ is int:
-                self.at(max(want, self.now), advance)
+                self._count = count = self._count + 1
+                now = self.now
+                heappush(queue, (want if want > now else now, count, advance))
             else:
                 want.wait(advance)  # type: ignore[union-attr]
 
@@ -95,7 +121,92 @@ class Clock:
 
     def run(self) -> None:
         """Run all actions in order until nothing is left to do."""
-        queue = self._queue
-        while queue:
-            self.now, _, action = heappop(queue)
-            action()
+        queue, pop = self._queue, heappop
+        collects = gc.isenabled()
+        # Millions of short-lived tuples would start the collector again and again for nothing: only
+        # processes refer to themselves, and these are few.
+        gc.disable()
+        try:
+            while queue:
+                self.now, self.order, action = pop(queue)
+                action()
+        finally:
+            if collects:
+                gc.enable()
+
+
+Item = TypeVar("Item")
+
+
+class Tally(Generic[Item]):
+    """What happens later and only counts: it is no action of the clock unless somebody waits.
+
+    Entries keep the place that an action of their own would have among those of its cycle, so that
+    a run is the same whether somebody waits or not.
+
+    Args:
+        clock: the simulated time.
+        count: counts an entry that has happened.
+        tell: what else is done then, if somebody waits.
+    """
+
+    __slots__ = ("_asides", "_clock", "_count", "_entries", "_tell")
+
+    def __init__(self, clock: Clock, count: Callable[[Item], None],
+                 tell: Callable[[Item], None]) -> None:
+        self._clock = clock
+        self._count = count
+        self._tell = tell
+        self._asides: deque[tuple[int, int, Item]] = deque()     # the clock knows nothing of these
+        self._entries: deque[Item] = deque()                     # these are actions of the clock
+
+    def add(self, cycle: int, item: Item, awaited: bool) -> None:
+        """Let ``item`` happen in ``cycle``, not before what was added earlier.
+
+        ``awaited``: somebody waits for such entries now.
+        """
+        clock = self._clock
+        if awaited:
+            self._entries.append(item)
+            clock.at(cycle, self._happened)
+        else:
+            self._asides.append((cycle, clock.number(), item))
+
+    def settle(self) -> None:
+        """Count what has happened, for somebody who looks."""
+        asides, clock = self._asides, self._clock
+        while asides:
+            cycle, number, item = asides[0]
+            if cycle >= clock.now and (cycle > clock.now or number > clock.order):
+                return
+            asides.popleft()
+            self._count(item)
+
+    def watch(self) -> None:
+        """Make actions of all entries, for somebody who waits."""
+        if self._asides:
+            self.settle()
+            for cycle, number, item in self._asides:
+                self._entries.append(item)
+                self._clock.place(cycle, number, self._happened)
+            self._asides.clear()
+
+    def _happened(self) -> None:
+        item = self._entries.popleft()
+        self._count(item)
+        self._tell(item)
+
+
+class Settled(Condition):
+    """A signal of what a tally counts: when somebody waits, the tally is watched."""
+
+    __slots__ = ("_tally",)
+
+    def __init__(self, clock: Clock, tally: Tally[Any]) -> None:
+        super().__init__(clock)
+        self._tally = tally
+
+    def wait(self, action: Action) -> None:
+        """Call ``action`` at the next :meth:`wake`."""
+        super().wait(action)
+        self._tally.watch()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
 from pynq_train.cycles.kernel import Clock, Condition, Steps
@@ -46,8 +47,7 @@ class Sums:
     seen: int = 0
 
 
-@dataclass(frozen=True)
-class _BurstPart:
+class _BurstPart(NamedTuple):
     """A burst that is under way, or a tile that has none because all of it is padding.
 
     Attributes:
@@ -56,6 +56,8 @@ class _BurstPart:
         take: cycle in which the tile was taken.
         base: number of the tile's first row, counted over all tiles of the loader.
         sums: channel sums of its descriptor.
+        opens: the tile begins with it.
+        closes: the tile ends with it.
     """
 
     burst: Burst | None
@@ -63,16 +65,8 @@ class _BurstPart:
     take: int
     base: int
     sums: Sums | None
-
-    @property
-    def opens(self) -> bool:
-        """Whether the tile begins with it."""
-        return self.burst is None or self.burst is self.tile.bursts[0]
-
-    @property
-    def closes(self) -> bool:
-        """Whether the tile ends with it."""
-        return self.burst is None or self.burst is self.tile.bursts[-1]
+    opens: bool
+    closes: bool
 
 
 class Loader:
@@ -143,14 +137,17 @@ class Loader:
         self._begun += 1
         idle = not self._parts
         # A tile without bursts stands in the queue too, so that its padding comes in order.
-        for burst in tile.bursts or (None,):
-            self._parts.append(_BurstPart(burst, tile, take, base, sums))
+        bursts = tile.bursts or (None,)
+        last = len(bursts) - 1
+        for number, burst in enumerate(bursts):
+            self._parts.append(_BurstPart(burst, tile, take, base, sums, not number,
+                                          number == last))
         if idle:
             self._head()
-        for burst in tile.bursts:
+        for each in tile.bursts:
             # The run is given to the port only when the data side is at most RECORD_ROWS rows
             # behind its last row.
-            self._port.ask(take + burst.at, burst.beats, self, base + burst.row - RECORD_ROWS)
+            self._port.ask(take + each.at, each.beats, self, base + each.row - RECORD_ROWS)
         if not tile.bursts and idle:
             self._settle()
 
@@ -185,7 +182,7 @@ class Loader:
         if burst is not None:
             # Either the data side is the slower one, an element per cycle since the last burst; or
             # it has written the zeros in front and waits for the words.
-            self._at = max(self._at + burst.cycles, cycle + burst.cycles - burst.zeros - 1)
+            self._at = burst.cycles + max(self._at, cycle - burst.zeros - 1)
             self._rows.append((part.base + burst.closes, self._at))
         if part.closes:
             self._at += part.tile.tail

@@ -180,9 +180,9 @@ class Update:
                     there = queue.available(size)
                 at = max(at, there)
             # The pipeline does not stop: a run enters it when its results have room behind it.
-            while self._out.queued + words > MASTERS_HELD:
+            while self._masters.holds(self._out, MASTERS_HELD - words):
                 yield self._masters.room
-            while self._copy.queued > COPIES_HELD:
+            while self._copies.holds(self._copy, COPIES_HELD):
                 yield self._copies.room
             # One weight per cycle, whatever a word holds.
             at = max(at, clock.now - size) + size

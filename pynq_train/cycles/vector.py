@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain, repeat
 
 from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Condition, Steps
@@ -80,27 +81,29 @@ class _Input:
         self._unit = unit
         self._depth = depth
         self._came: deque[tuple[int, int]] = deque()
-        self._signal, self._used = Condition(clock), Condition(clock)
-        self._asked = self._there = self._taken = 0
+        self.signal, self._used = Condition(clock), Condition(clock)
+        self.there = 0
+        self._asked = self._taken = 0
 
-    def begin(self, runs: Iterator[int], start: int, depth: int | None = None) -> None:
+    def begin(self, runs: Iterable[int], start: int, depth: int | None = None) -> None:
         """Request the runs of a descriptor, in words, from cycle ``start`` on.
 
         ``depth``: words of the queue from now on, if not as before.
         """
         self._came.clear()
         self._depth = depth or self._depth
-        self._asked = self._there = self._taken = 0
+        self.there = self._asked = self._taken = 0
         self._clock.start(self._ask(runs, start))
 
-    def _ask(self, runs: Iterator[int], start: int) -> Steps:
+    def _ask(self, runs: Iterable[int], start: int) -> Steps:
         """Request one run after the other, each when the queue has room for it."""
-        at = start
+        at, clock = start, self._clock
         for size in runs:
             while self._asked - self._taken > self._depth - BURST_BEATS:
                 yield self._used
             # Streams of one port ask in turn.
-            at = max(at, self._clock.now + 1)
+            if at <= clock.now:
+                at = clock.now + 1
             yield at
             self._asked += size
             self._port.ask_for(self._unit, at, size, self)
@@ -109,9 +112,9 @@ class _Input:
     def arrive(self, cycle: int, beats: int) -> None:
         """Take note that the words of one burst come from ``cycle`` on."""
         self._port.consumed(cycle + beats, beats)
-        self._there += beats
-        self._came.append((self._there, cycle + beats + QUEUE_CYCLES))
-        self._signal.wake()
+        self.there += beats
+        self._came.append((self.there, cycle + beats + QUEUE_CYCLES))
+        self.signal.wake()
 
     def passed(self, row: int) -> int | None:
         """Hold no request back."""
@@ -119,21 +122,24 @@ class _Input:
 
     def wait(self, count: int) -> Iterator[Condition]:
         """Wait until the burst with the ``count``-th word of the descriptor is known."""
-        while self._there < count:
-            yield self._signal
+        while self.there < count:
+            yield self.signal
 
     def cycle(self, count: int) -> int:
         """Return the cycle behind that in which the ``count``-th word is there."""
         # Words of a burst come one per cycle up to its last one; the callers ask for rising counts.
-        while self._came[0][0] < count:
-            self._came.popleft()
-        end, cycle = self._came[0]
+        came = self._came
+        end, cycle = came[0]
+        while end < count:
+            came.popleft()
+            end, cycle = came[0]
         return cycle - (end - count)
 
     def take(self, count: int) -> None:
         """Note that the words up to the ``count``-th have left the queue."""
         self._taken = count
-        self._used.wake()
+        if self._asked - count <= self._depth - BURST_BEATS:
+            self._used.wake()
 
 
 class _Output:
@@ -146,7 +152,7 @@ class _Output:
 
     def room(self) -> Iterator[Condition]:
         """Wait until the port takes words."""
-        while self.writer.queued > OUT_QUEUE_WORDS:
+        while self._port.holds(self.writer, OUT_QUEUE_WORDS):
             yield self._port.room
 
     def push(self, cycle: int, words: int) -> int:
@@ -155,14 +161,14 @@ class _Output:
         Returns:
             What :meth:`taken` waits for.
         """
-        sent = 0
+        at, sent = max(cycle, self._clock.now) + OUT_CYCLES, 0
         for beats in _bursts(words):
-            sent = self._port.push(max(cycle, self._clock.now) + OUT_CYCLES, beats, self.writer)
+            sent = self._port.push(at, beats, self.writer)
         return sent
 
     def taken(self, sent: int) -> Iterator[Condition]:
         """Wait until a run that has been pushed is in the port's queue."""
-        while self._port.sent < sent:
+        while not self._port.has_sent(sent):
             yield self._port.room
 
     def idle(self) -> Steps:
@@ -171,11 +177,11 @@ class _Output:
         yield from self._port.wait_idle(self.writer)
 
 
-def _bursts(words: int) -> Iterator[int]:
-    """Yield the sizes of the bursts of a run of ``words`` words."""
-    while words:
-        yield min(words, BURST_BEATS)
-        words -= min(words, BURST_BEATS)
+@cache
+def _bursts(words: int) -> tuple[int, ...]:
+    """Return the sizes of the bursts of a run of ``words`` words."""
+    whole, rest = divmod(words, BURST_BEATS)
+    return (BURST_BEATS,) * whole + ((rest,) if rest else ())
 
 
 class Vector:
@@ -231,13 +237,15 @@ class Vector:
         table = f["v.v_table"] or f["v.v_btable"]
         at = clock.now + FIRST_CYCLES
         self._a.begin(_planes(planes, words), at)
+        lone = self._b if f["v.v_b"] and spread else None
         used = [self._a]
         if table:
             self._table.begin(_planes(blocks, BLOCK_WORDS), at)
         if masked:
             self._mask.begin(_planes(planes, rows), at)
         if f["v.v_b"]:
-            used.append(self._b)
+            if lone is None:
+                used.append(self._b)
             self._b.begin(_planes(blocks, images) if spread else _planes(planes, words), at)
         # The unit takes a word of each map per cycle, so a chunk ends when the last word of the
         # slowest stream is there. Blocks are the outer loop: a block's coefficients are loaded
@@ -255,34 +263,39 @@ class Vector:
                     left -= size
                     taken += size
                     end = at + size
-                    used_up: list[tuple[_Input, int]] = []  # with the last word of the chunk
                     for one in used:
+                        while one.there < taken:
+                            yield one.signal
+                        there = one.cycle(taken)
+                        if there > end:
+                            end = there
+                    if lone is not None:
                         # With spread one word of b serves a whole plane: it must be there before
                         # the plane's first word, and stays until its last one.
-                        lone = spread and one is self._b
-                        count = plane + 1 if lone else taken
-                        yield from one.wait(count)
-                        end = max(end, one.cycle(count) + (size if lone else 0))
-                        if not lone or not left:
-                            used_up.append((one, count))
+                        yield from lone.wait(plane + 1)
+                        end = max(end, lone.cycle(plane + 1) + size)
                     if masked:
                         # A flag word has 16 pixels, as many as a chunk has words.
-                        count = plane * rows + chunk + 1
-                        yield from self._mask.wait(count)
-                        end = max(end, self._mask.cycle(count) + size)
-                        used_up.append((self._mask, count))
+                        flag = plane * rows + chunk + 1
+                        yield from self._mask.wait(flag)
+                        end = max(end, self._mask.cycle(flag) + size)
                     at = end
                     if write:
                         yield from out.room()
-                        at = max(at, clock.now)
+                        if at < clock.now:
+                            at = clock.now
                         if not reduce:
                             out.push(at + MATH_CYCLES, size)
                     if flags and (chunk % BURST_BEATS == BURST_BEATS - 1 or not left):
                         out.push(at + MATH_CYCLES, chunk % BURST_BEATS + 1)
                     if clock.now < at:
                         yield at
-                    for one, count in used_up:
-                        one.take(count)
+                    for one in used:
+                        one.take(taken)
+                    if lone is not None and not left:
+                        lone.take(plane + 1)
+                    if masked:
+                        self._mask.take(flag)
                 plane += 1
                 if reduce and write and (image % BURST_BEATS == BURST_BEATS - 1
                                          or image == images - 1):
@@ -374,10 +387,9 @@ def unit_cycles(fields: Fields, memory: MemoryTiming) -> int:
     return clock.now
 
 
-def _planes(count: int, words: int) -> Iterator[int]:
-    """Yield the bursts of ``count`` planes of ``words`` words; a burst never crosses planes."""
-    for _ in range(count):
-        yield from _bursts(words)
+def _planes(count: int, words: int) -> Iterable[int]:
+    """Return the bursts of ``count`` planes of ``words`` words; a burst never crosses planes."""
+    return chain.from_iterable(repeat(_bursts(words), count))
 
 
 @cache

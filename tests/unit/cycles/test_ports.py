@@ -111,6 +111,7 @@ def test_bursts_that_a_memory_takes_bound_a_port(bursts: int) -> None:
             port, writer = WritePort(clock, dram), Writer()
             for _ in range(count):
                 port.push(0, BURST, writer)
+            clock.start(port.wait_idle(writer))
         else:
             log: list[tuple[int, str]] = []
             reads = SharedReadPort(clock, dram)
@@ -215,15 +216,16 @@ def test_rows_that_are_not_taken_in_hold_requests_back() -> None:
 def test_room_of_a_fifo_is_that_of_its_newest_words() -> None:
     clock = Clock()
     port = ReadPort(clock, Dram(clock, MEMORY))
-    port._free, port._shown = 101.0, type(port._shown)([(60.0, 69.0), (81.0, 100.0)])
+    port.free, port.shown = 101.0, type(port.shown)([(60.0, 69.0), (81.0, 100.0)])
     assert port.room_at(80.0) == 80.0, "as few words are left as there are cycles"
     assert port.room_at(69.0) == 69.0
     assert port.room_at(60.0) == 60.0, "30 words in all: there is room in any case"
-    port._shown.appendleft((10.0, 50.0))
+    port.shown.appendleft((10.0, 50.0))
+    port.room_from = None
     # Of 32 words the last 20 and 10 are newer than cycle 60: two more, those of 49 and 50.
     assert port.room_at(40.0) == 49.0
     assert port.room_at(49.5) == 49.5
-    assert [port._room(time) for time in (101.0, 100.0, 99.0, 81.0, 80.0, 75.0, 68.0)] == [
+    assert [port.room_for(time) for time in (101.0, 100.0, 99.0, 81.0, 80.0, 75.0, 68.0)] == [
         READ_FIFO_WORDS - words for words in (0, 0, 1, 19, 20, 20, 21)]
 
 

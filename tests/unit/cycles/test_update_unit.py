@@ -41,6 +41,8 @@ class Bench:
 
         def watch() -> Steps:
             while self.unit.active or not seen:
+                self.masters.holds(self.unit._out, 0)       # counts what has been sent meanwhile
+                self.copies.holds(self.unit._copy, 0)
                 seen.append((self.unit._out.queued, self.unit._copy.queued))
                 yield self.clock.now + 1
 
