@@ -15,9 +15,9 @@ from pynq_train.schedule.plan import Plan
 
 MS_PER_NB = {"zynq": 140.0, "zynqmp": 80.0}
 """CPU time of an nb by the board's family: Cortex-A9 at 650 MHz, Cortex-A53 at 1.2 GHz."""
-STEP_NB, LAYER_NB, RECORD_NB = 0.022, 4e-4, 6e-5
+STEP_NB, LAYER_NB, RECORD_NB = 0.016, 9e-4, 5e-6
 """nb of any training step; more for each layer, and for each descriptor, which leaves a record."""
-ELEMENT_NB = 4e-7
+ELEMENT_NB = 3.7e-7
 """nb of an element of the images, which become codes while the engine works on those before."""
 
 

@@ -81,9 +81,9 @@ def calls_of_a_step(net: Graph | str, batch: int, planted: int = 0) -> float:
     return statistics.median(counted.steps[1:])  # the first one began before it was counted
 
 
-@pytest.mark.parametrize(("net", "batch", "most"), [("digits", 32, 250), (normalised(), 16, 310)])
+@pytest.mark.parametrize(("net", "batch", "most"), [("digits", 32, 250), (normalised(), 16, 320)])
 def test_a_step_makes_few_calls(net: Graph | str, batch: int, most: int) -> None:
-    """224 and 289 of them; operators of NumPy come on top, which nobody sees."""
+    """230 and 295 of them; operators of NumPy come on top, which nobody sees."""
     found = calls_of_a_step(net, batch)
     assert found <= most
     # Far fewer would not be a step.
