@@ -41,6 +41,12 @@ class Boards:
     boards: str | tuple[str, ...] = GOLDEN
     in_flight: int = 1
 
+    def __post_init__(self) -> None:
+        """Take lists as tuples; BadInput for something else."""
+        object.__setattr__(self, "after", _names("after", self.after, "operations"))
+        if not isinstance(self.boards, str):
+            object.__setattr__(self, "boards", _names("boards", self.boards, "backends", least=1))
+
     @property
     def name(self) -> str:
         """The names of the boards, or the one name that all have."""
@@ -181,6 +187,13 @@ def split(model: Graph | Model | str, after: Sequence[str], *,
     if isinstance(after, str):
         raise BadInput("after", expected="a list of names of operations", found=repr(after)[:80],
                        fix=f"use after=[{after!r}]")
-    if not isinstance(boards, str):
-        boards = tuple(boards)
-    return SplitLearner(model, board=Boards(tuple(after), boards, in_flight), **options)
+    place = Boards(after, boards, in_flight)  # type: ignore[arg-type] # it makes tuples of lists
+    return SplitLearner(model, board=place, **options)
+
+
+def _names(what: str, value: Any, of: str, least: int = 0) -> tuple[str, ...]:
+    """Return a list of at least ``least`` names as a tuple; BadInput if it is something else."""
+    if not isinstance(value, (list, tuple)) or len(value) < least or not all(
+            isinstance(name, str) for name in value):
+        raise BadInput(what, expected=f"a list of names of {of}", found=repr(value)[:80])
+    return tuple(value)

@@ -465,7 +465,7 @@ class Learner:
                 of another version or for another board.
         """
         saved = load_checkpoint(path)
-        saved = saved if compiled else replace(saved, compiled=None)
+        saved = saved if flag("compiled", compiled) else replace(saved, compiled=None)
         try:
             learner = cls(saved.graph, board=board, _saved=saved, **options_of(
                 saved.state, batch=batch, optimizer=optimizer, trainable=trainable, loss=loss,

@@ -55,6 +55,8 @@ CALLS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "fit_float trainable": (lambda v: fit_float(trainable=v), set()),
     "fit progress": (lambda v: learner().fit(X, Y, progress=v), set()),
     "fit resume": (lambda v: learner().fit(X, Y, progress=False, resume=v), set()),
+    "split after": (lambda v: pt.split(NET, after=v, boards=["golden", "golden"]), set()),
+    "split boards": (lambda v: pt.split(NET, after=["conv1"], boards=v), set()),
     "board_time": (lambda v: learner().board_time(v), {"a number"}),
     "board_time cycles": (lambda v: learner().board_time(1, v), {"None", "a number"}),
 }
