@@ -18,8 +18,8 @@ from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
-from pynq_train.graph import Graph, LayerParams, Model, zoo
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
+from pynq_train.graph import Graph, LayerParams, Model
+from pynq_train.graph.image_format import ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
@@ -34,7 +34,7 @@ from pynq_train.schedule.board_time import BoardTime, board_time
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice
+from pynq_train.schedule.specs.trainable import TrainableChoice
 from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
@@ -60,6 +60,7 @@ from pynq_train.train.planning import Closable, Place, Training, planned
 from pynq_train.train.report import write_report
 from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
+from pynq_train.train.start import begun_anew, is_rung, start_of
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
 from pynq_train.train.value_warnings import check_images, check_weights
@@ -95,8 +96,9 @@ class Learner:
         trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
             and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
-            frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
-            (``Model.frozen``); ``*`` does not.
+            frozen: see :meth:`summary`. ``lora``, ``skip-lora``, ``da3``, ``lite-residual`` and
+            ``sparse`` add adapters to the network (:mod:`pynq_train.rungs`). ``all`` leaves out
+            what the model freezes (``Model.frozen``); ``*`` does not.
         class_names: names of all classes, in the order of the outputs (default: those of the
             model, or of the training labels, if these are names).
 
@@ -117,21 +119,9 @@ class Learner:
                  std: float | Sequence[float] | None = None,
                  class_names: Sequence[str] | None = None,
                  _saved: Checkpoint | None = None) -> None:
-        start = model.params if isinstance(model, Model) else None
-        form = model.input_format if isinstance(model, Model) else ANY_IMAGES
-        self._sample = model.sample if isinstance(model, Model) else None
-        names = model.class_names if isinstance(model, Model) else ()
-        if isinstance(model, Model):
-            if isinstance(trainable, str) and trainable == "all":
-                trainable = model.trainable
-            check_values(f"model {model.graph.name!r}", model.params)
-            model = model.graph
-        self.graph = zoo.get(model) if isinstance(model, str) else model
-        if not isinstance(self.graph, Graph):
-            raise BadInput("model", expected="a Graph, a Model or the name of a network",
-                           found=type(model).__name__,
-                           fix="use pynq_train.load() for a saved learner")
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
+        begun = start_of(model, trainable, seed)
+        self.graph, start, self._sample = begun.graph, begun.params, begun.sample
         accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
         self.board, self._place, self._normalise = check_board(board, normalise)
         self.accumulate = accumulate
@@ -139,13 +129,13 @@ class Learner:
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
         check_weights(start or {}, self._warned)
-        self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        self.input_format = begun.form.with_given(self.graph.input_shape[0], input_range, mean, std)
         check_normalise(self._normalise, self.input_format)
-        self._names = ClassNames.given(class_names, self.graph.classes, names)
+        self._names = ClassNames.given(class_names, self.graph.classes, begun.names)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
-        self.trainable: TrainableChoice = plain_choice(trainable)
+        self.trainable: TrainableChoice = begun.trainable
         # The momentum holds what is accumulated.
         self._planned = planned(Training(
             self._layers, self.graph.name, self._place.board if self._place else
@@ -467,9 +457,13 @@ class Learner:
         saved = load_checkpoint(path)
         saved = saved if compiled else replace(saved, compiled=None)
         try:
-            learner = cls(saved.graph, board=board, _saved=saved, **options_of(
+            options = options_of(
                 saved.state, batch=batch, optimizer=optimizer, trainable=trainable, loss=loss,
-                label_smoothing=label_smoothing, accumulate=accumulate))
+                label_smoothing=label_smoothing, accumulate=accumulate)
+            if is_rung(trainable):  # another network, which begins with these weights
+                return cls(board=board, input_range=input_range, mean=mean, std=std,
+                           **begun_anew(saved, options))
+            learner = cls(saved.graph, board=board, _saved=saved, **options)
             learner._restore(saved.state, input_range, mean, std)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {os.fspath(path)!r} is malformed ({error})",
