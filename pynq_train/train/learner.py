@@ -24,7 +24,7 @@ from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.quant import Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
@@ -51,6 +51,7 @@ from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.class_names import ClassNames
+from pynq_train.train.domains import Adapters
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.images import ImageSource, check_outliers, normalised, trained_format
 from pynq_train.train.loop import Data, Loop
@@ -65,9 +66,10 @@ from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
 from pynq_train.train.value_warnings import check_images, check_weights
 from pynq_train.train.watch import check_classes
+from pynq_train.train.with_domains import WithDomains
 
 
-class Learner:
+class Learner(WithDomains):
     """A network, its weights and the board that trains it.
 
     Use it in a ``with`` statement, or call :meth:`close`, where the board is wanted back.
@@ -151,6 +153,7 @@ class Learner:
         else:
             self._masters = dict(_saved.masters)
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
+        self._kept: dict[str, Adapters] = {}
         self._backend: Closable | None = None
         self._trainer: Trainer | None = None
 
@@ -263,9 +266,7 @@ class Learner:
     @in_turn
     def masters(self) -> dict[str, Masters]:
         """Present weights and momentum, bit for bit as the engine keeps them."""
-        if self._trainer is not None:
-            self._masters = self._trainer.read_masters()
-        return self._masters
+        return self._present()
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
@@ -523,11 +524,6 @@ class Learner:
         self.close()
 
     # -- private ---------------------------------------------------------------------------------
-
-    def _take_policy(self, saved: Any) -> None:
-        self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
-                                                self._plan.backward_graph)
-        self._policy.loss = self._plan.loss
 
     def _open(self, cache: Any = False) -> Trainer:
         if cache and not self._plan.cached:
