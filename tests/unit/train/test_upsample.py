@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.errors import UnsupportedModel
+from pynq_train.errors import IllegalProgram, UnsupportedModel
 from pynq_train.graph import Add, AvgPool, Conv, Dense, Graph, MaxPool, Relu, Upsample
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
 from pynq_train.layers import fuse, init_params, kinds
 from pynq_train.run.masters import Masters
+from pynq_train.schedule.lower.conv import LayerAddresses
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import make_plan
 
@@ -82,3 +86,15 @@ def test_what_is_refused() -> None:
         fuse(Graph.build((2, 4, 4), [Conv(4, 1), Upsample(2), MaxPool(3, 2), Relu(), Dense(3)]))
     with pytest.raises(pt.BadInput, match="factor"):
         Graph.build((2, 4, 4), [Upsample(1), Dense(3)])
+
+
+@pytest.mark.parametrize("planted", [
+    lambda at: at, lambda at: replace(at, x=at.dy, dx=at.y + 8, y=at.dx, dy=at.x)])
+def test_the_verifier_sees_maps_in_the_wrong_place(planted: Any, monkeypatch: pytest.MonkeyPatch,
+                                                   rng: np.random.Generator) -> None:
+    """Its schedule has to write where its geometry says."""
+    x, _ = data(rng, 2)
+    pt.Learner(GRAPH, batch=2).logits(x)
+    monkeypatch.setattr(LayerAddresses, "mirrored", planted)
+    with pytest.raises(IllegalProgram):
+        pt.Learner(GRAPH, batch=2).logits(x)
