@@ -62,8 +62,7 @@ class Edit:
             if op.name in self.shapes:
                 raise BadInput(f"an adapter's name {op.name!r}", expected="one that is free",
                                found="a layer of the network",
-                               fix="rename that layer; or the network has adapters already: merge "
-                                   "them first")
+                               fix="rename that layer")
             self.shapes[op.name] = op.out_shape(*(self.shapes[name] for name in op.inputs))
             self._ops.insert(at + number, op)
         return ops[-1].name

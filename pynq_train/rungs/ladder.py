@@ -10,12 +10,14 @@ from pynq_train.graph import BatchNorm, Graph, Model
 from pynq_train.graph.shapes import require_int
 from pynq_train.layers import fold_batchnorm, init_params
 from pynq_train.rungs import adapters
-from pynq_train.rungs.sparse import sparse
+from pynq_train.rungs.sparse import PART, sparse
 
 RUNGS = ("lora", "skip-lora", "da3", "lite-residual", "sparse")
 """Rungs that change a network; ``all``, ``last-layer`` and others change none."""
 RANK = 4
 """Rank of a low-rank pair: a channel block."""
+_ENDINGS = (adapters.LORA_A, ".skip_a", ".da3_a", ".lite_a", f"{PART}0")
+"""Ends of the names of what the rungs add."""
 TILE = 16
 """Output channels of a tile that learns alone: lanes of the array."""
 
@@ -64,6 +66,7 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
         model = Model(model, init_params(model, seed))
     if not isinstance(model, Model):
         raise BadInput("model", expected="a Model or a Graph", found=type(model).__name__)
+    _check_plain(model.graph)
     model, note = without_statistics(model)
     if rung == "lora":
         changed, learning = adapters.lora(model, rank, seed)
@@ -76,6 +79,20 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
     else:
         changed, learning = sparse(model, tile)
     return Adapted(changed, learning, rung, note)
+
+
+def _check_plain(graph: Graph) -> None:
+    """Check that a network has no adapters.
+
+    Raises:
+        BadInput: it has; some are named.
+    """
+    found = [op.name for op in graph.ops if op.name.endswith(_ENDINGS)]
+    if found:
+        raise BadInput(f"network {graph.name!r}", expected="one without adapters",
+                       found=", ".join(found[:3]) + (", ..." if len(found) > 3 else ""),
+                       fix="merge them first (pynq_train.merge), train those that are there "
+                       "(trainable=[...]), or begin with the network without them")
 
 
 def without_statistics(model: Model) -> tuple[Model, str]:

@@ -228,8 +228,13 @@ def test_what_is_refused(rng: np.random.Generator) -> None:
         pt.with_adapters(own, "lora", rank=0)
     with pytest.raises(BadInput, match="expected a Model or a Graph, found str"):
         pt.with_adapters("digits", "lora")
-    with pytest.raises(BadInput, match=r"an adapter's name 'c1\.lora_a'.*merge them first"):
-        pt.with_adapters(pt.with_adapters(own, "lora").model, "lora")
+    for rung in pt.RUNGS:
+        with pytest.raises(BadInput, match=r"'network': expected one without adapters, found .*"
+                           r"(_a|part0).*; merge them first"):
+            pt.with_adapters(pt.with_adapters(own, rung).model, "lora")
+    taken = Graph.build((1, 4, 4), [Dense(20, name="a"), Relu("a.lora"), Dense(3)])
+    with pytest.raises(BadInput, match=r"an adapter's name 'a\.lora': expected one that is free"):
+        pt.with_adapters(taken, "lora")
     dense = Graph.build((1, 4, 4), [Dense(8, name="a"), Relu(), Dense(3)])
     for rung, fix in (("skip-lora", "last-layer"), ("da3", "lora"), ("sparse", "last-block")):
         with pytest.raises(BadInput, match=f"trainable='{rung}'.*use trainable='{fix}'"):
@@ -251,8 +256,8 @@ def test_training_follows_float32(rung: str, rng: np.random.Generator) -> None:
         before = learner.masters
         history = learner.fit(x, y, epochs=2, progress=False)
         after = learner.masters
-    twin = pt.fit_float(adapted.model.graph, x, y, epochs=2, batch=8, optimizer=pt.SGD(lr=0.02),
-                        params=adapted.model.params, trainable=adapted.trainable)
+    twin = pt.fit_float(SERIES, x, y, epochs=2, batch=8, optimizer=pt.SGD(lr=0.02),
+                        params=own.params, trainable=rung)
     np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=0.04)
     layers = fuse(adapted.model.graph)
     chosen = {layer.name: own for layer, own in zip(layers, select(layers, adapted.trainable))}

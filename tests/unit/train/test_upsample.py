@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
+from pynq_train.bench.attribution import Share
+from pynq_train.bench.step import share_of
 from pynq_train.errors import IllegalProgram, UnsupportedModel
 from pynq_train.graph import Add, AvgPool, Conv, Dense, Graph, MaxPool, Relu, Upsample
 from pynq_train.graph.reference import FloatTrainer
@@ -76,6 +78,9 @@ def test_what_runs_it() -> None:
            if one.layer == at and one.tiled is not None and one.images in (None, (0, 1))]
     assert ran == [(Role.FORWARD, Pass.BACKWARD, 0), (Role.FORWARD, Pass.BACKWARD, 1),
                    (Role.BACKWARD, Pass.FORWARD, 0)]
+    labels = [one.tiled.shape.label for one in plan.train if one.layer == at and one.tiled]
+    assert labels[0] == "forward phase 0" and labels[-1] == "backward"
+    assert share_of(next(one for one in plan.train if one.layer == at)) is Share.FP
     assert "up.w16" in plan.memory and "up.wv" not in plan.memory
 
 
