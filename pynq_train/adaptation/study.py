@@ -250,8 +250,11 @@ def study(model: Model | Learner, x: Any, y: Any, budget: Budget, settings: Sett
         found[rung.name] = _tried(own, x, y, pairs, rung, settings)
     best = max(found.values(), key=lambda rung: (rung.accuracy or 0.0, -(rung.loss or 0.0)))
     result = tuple(_judged(found.get(rung.name, rung), best) for rung in planned)
-    held = (f"of {len(pairs)} parts held out in turn" if len(pairs) > 1
-            else f"on {len(pairs[0][1])} samples held out")
+    held = f"on {len(pairs[0][1])} samples held out"
+    if len(pairs) > 1:
+        held = f"of {len(pairs)} parts held out in turn"
+    elif len(pairs[0][0]) == len(x):
+        held = "on the samples themselves, of which no class has two"
     return Study(result, before, held, budget, settings.board)
 
 

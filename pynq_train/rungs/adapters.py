@@ -27,6 +27,8 @@ from pynq_train.rungs.edit import Edit, classifiers
 
 LORA_A, LORA_B, LORA = ".lora_a", ".lora_b", ".lora"
 """Ends of the names of a low-rank pair and of the sum behind it."""
+_SHARE = 3
+"""One of so many blocks, the last ones, have branches: a step then takes half the cycles."""
 _RUNG_OF = {".da3": "da3", ".lite": "lite-residual"}
 """Rungs by the ends of the names of their branches."""
 
@@ -125,35 +127,59 @@ def _before_last(edit: Edit) -> str:
     return edit.ops[-2].name if len(edit.ops) > 1 else INPUT
 
 
-def additive(model: Model, seed: int) -> tuple[Model, tuple[str, ...]]:
-    """Return a model with an additive branch beside each block, as DA3 has (our construction).
+def additive(model: Model, seed: int, blocks: int | None = None
+             ) -> tuple[Model, tuple[str, ...]]:
+    """Return a model with an additive branch beside blocks, as DA3 has (our construction).
 
     2x2 average pooling, a depthwise 3x3 convolution with bias, ReLU, a 1x1 convolution (zero), a
     nearest upsampling to the size of the block's map, to which it is added. No weight gradient
     needs a map of the network.
+
+    Args:
+        model: the network.
+        seed: of the weights of the depthwise convolutions.
+        blocks: how many of the last blocks have a branch, None: a third of all, rounded. Below
+            them nothing runs backward.
+
+    Returns:
+        The model, and the names of what learns.
+
+    Raises:
+        BadInput: none of these blocks has a size that a branch could have.
     """
-    return _branches(model, seed, ".da3", depthwise=True)
+    return _branches(model, seed, ".da3", True, blocks)
 
 
-def lite_residual(model: Model, seed: int) -> tuple[Model, tuple[str, ...]]:
-    """Return a model with TinyTL's lite residual beside each block; all biases learn too.
+def lite_residual(model: Model, seed: int, blocks: int | None = None
+                  ) -> tuple[Model, tuple[str, ...]]:
+    """Return a model with TinyTL's lite residual beside blocks, whose biases learn too.
 
     2x2 average pooling, a 3x3 convolution of two groups with bias, ReLU, a 1x1 convolution (zero),
-    a nearest upsampling, added to the block's map.
+    a nearest upsampling, added to the block's map. Arguments and errors are those of
+    :func:`additive`.
     """
     heads = classifiers(model.graph)
-    biases = [f"{op.name}.bias" for op in model.graph.ops
+    changed, learning = _branches(model, seed, ".lite", False, blocks)
+    names = [op.name for op in model.graph.ops]
+    begins = _last_blocks(model, blocks)[0].source
+    first = 0 if begins == INPUT else names.index(begins) + 1
+    biases = [f"{op.name}.bias" for op in model.graph.ops[first:]
               if isinstance(op, (Conv, Dense)) and op.bias and op.name not in heads]
-    changed, learning = _branches(model, seed, ".lite", depthwise=False)
     return changed, (*learning[:-len(heads)], *biases, *heads)
 
 
-def _branches(model: Model, seed: int, ending: str, depthwise: bool
+def _last_blocks(model: Model, count: int | None) -> tuple[Block, ...]:
+    """Return the last ``count`` blocks of a network; None: a third of them, rounded."""
+    every = blocks_of(model.graph)
+    return every[-(max(1, (len(every) + 1) // _SHARE) if count is None else count):]
+
+
+def _branches(model: Model, seed: int, ending: str, depthwise: bool, count: int | None
               ) -> tuple[Model, tuple[str, ...]]:
-    """Return a model with a branch beside each block whose size allows it, and what learns."""
+    """Return a model with branches beside its last blocks, where sizes allow, and what learns."""
     edit = Edit(model, seed)
     learning: list[str] = []
-    for block in blocks_of(model.graph):
+    for block in _last_blocks(model, count):
         learning += _branch(edit, block, ending, depthwise)
     if not learning:
         raise BadInput(f"trainable={_RUNG_OF[ending]!r}", fix="use trainable='lora'",

@@ -40,7 +40,7 @@ class Adapted:
 
 
 def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: int = 0,
-                  tile: int = TILE) -> Adapted:
+                  tile: int = TILE, blocks: int | None = None) -> Adapted:
     """Return a network with the adapters of a rung.
 
     Normalisations are folded into the layers before them (:func:`~pynq_train.fold_batchnorm`), or
@@ -52,6 +52,8 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
         rank: of low-rank pairs.
         seed: of the adapters' weights.
         tile: output channels that learn alone (``sparse``).
+        blocks: how many of the last blocks have a branch (``da3``, ``lite-residual``; default: a
+            third of all, rounded).
 
     Raises:
         UnknownName: no such rung.
@@ -62,6 +64,8 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
         raise UnknownName.among("rung", rung, RUNGS)
     require_int("rank", rank, 1)
     require_int("tile", tile, 1)
+    if blocks is not None:
+        require_int("blocks", blocks, 1)
     if isinstance(model, Graph):
         model = Model(model, init_params(model, seed))
     if not isinstance(model, Model):
@@ -73,9 +77,9 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
     elif rung == "skip-lora":
         changed, learning = adapters.skip_lora(model, rank, seed)
     elif rung == "da3":
-        changed, learning = adapters.additive(model, seed)
+        changed, learning = adapters.additive(model, seed, blocks)
     elif rung == "lite-residual":
-        changed, learning = adapters.lite_residual(model, seed)
+        changed, learning = adapters.lite_residual(model, seed, blocks)
     else:
         changed, learning = sparse(model, tile)
     return Adapted(changed, learning, rung, note)

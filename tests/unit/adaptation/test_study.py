@@ -105,6 +105,14 @@ def test_adapt(trained: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert again.trainable == "bias" and again.graph == learner.graph
 
 
+def test_one_sample_of_each_class(trained: Model) -> None:
+    """Nothing can be held out, which is said."""
+    x, y = samples(3)
+    found = study(trained, x, y, Budget(), Settings(epochs=2), rungs=["last-layer"])
+    assert "on the samples themselves, of which no class has two" in found.text()
+    assert found.taken.batch == 3
+
+
 def test_bad_samples(trained: Model) -> None:
     x, y = samples(12)
     with pytest.raises(BadInput, match=r"two classes at least, found one alone: 1; add samples"):
@@ -145,6 +153,8 @@ def test_folds() -> None:
     for train, own in pairs:
         assert not set(train) & set(own) and len(train) + len(own) == 14 and 13 in train
         assert np.bincount(y[own], minlength=2)[0] in (2, 3) and (y[own] == 1).sum() == 1
+    (train, own), = folds(np.arange(5), 0)
+    assert list(train) == list(own) == [0, 1, 2, 3, 4]
     (train, own), = folds(np.arange(FEW) % 4, 1)
     assert len(own) == FEW / 5 and (np.bincount(np.arange(FEW)[own] % 4) == 10).all()
     assert len(train) == FEW - len(own)

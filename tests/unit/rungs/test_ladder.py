@@ -147,7 +147,7 @@ def test_pairs_to_the_logits(rng: np.random.Generator) -> None:
 
 
 def test_branches(rng: np.random.Generator) -> None:
-    adapted = pt.with_adapters(model(RESIDUAL, rng), "da3")
+    adapted = pt.with_adapters(model(RESIDUAL, rng), "da3", blocks=2)
     ops = {op.name: op for op in adapted.model.graph.ops}
     assert adapted.trainable == ("stem.relu.da3_a", "stem.relu.da3_b", "end.da3_a", "end.da3_b",
                                  "fc")
@@ -155,10 +155,24 @@ def test_branches(rng: np.random.Generator) -> None:
     assert ops["stem.relu.da3_up"].factor == 2 and ops["end.da3_a"].groups == 8
     # The second branch reads what the first one has added to.
     assert ops["end.da3_pool"].inputs == ("stem.relu.da3",)
-    lite = pt.with_adapters(model(RESIDUAL, rng), "lite-residual")
+    lite = pt.with_adapters(model(RESIDUAL, rng), "lite-residual", blocks=9)
     assert {op.groups for op in lite.model.graph.ops if isinstance(op, Conv)
             and op.name.endswith("lite_a")} == {1, 2}
     assert set(lite.trainable) >= {"stem.bias", "a.bias", "b.bias", "s.bias"}
+
+
+def test_a_third_of_the_blocks_have_branches(rng: np.random.Generator) -> None:
+    """The last ones; biases in front of them stay, so nothing runs backward there."""
+    da3, lite = (pt.with_adapters(model(RESIDUAL, rng), rung) for rung in ("da3", "lite-residual"))
+    assert da3.trainable == ("end.da3_a", "end.da3_b", "fc")
+    assert set(lite.trainable) == {"end.lite_a", "end.lite_b", "a.bias", "b.bias", "s.bias", "fc"}
+    series = pt.with_adapters(model(SERIES, rng), "da3")
+    assert series.trainable == ("p3.da3_a", "p3.da3_b", "out")
+    names = pt.with_adapters(pt.zoo.get("resnet20"), "da3").trainable
+    assert [name for name in names if name.endswith("_a")] == [
+        "c0.relu2.da3_a", "c1.relu2.da3_a", "c2.relu2.da3_a"]
+    with pytest.raises(BadInput, match="blocks"):
+        pt.with_adapters(model(SERIES, rng), "da3", blocks=0)
 
 
 @pytest.mark.parametrize(("shape", "out", "way"), [
