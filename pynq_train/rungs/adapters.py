@@ -47,6 +47,9 @@ def lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...]]:
 
     Returns:
         The model, and the names of the pairs.
+
+    Raises:
+        BadInput: no layer has a pair.
     """
     edit, heads = Edit(model, seed), classifiers(model.graph)
     learning: list[str] = []
@@ -75,6 +78,10 @@ def lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...]]:
         edit.random(a)
         edit.zeros(b)
         learning += names
+    if not learning:
+        raise BadInput("trainable='lora'", found=f"none in {model.graph.name!r}",
+                       expected=f"a layer that a pair of rank {rank} makes smaller",
+                       fix="use trainable='last-layer'")
     return edit.finish(), (*learning, *heads)
 
 
