@@ -250,7 +250,8 @@ def test_what_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(BadInput, match=r"an adapter's name 'a\.lora': expected one that is free"):
         pt.with_adapters(taken, "lora")
     dense = Graph.build((1, 2, 2), [Dense(4, name="a"), Relu(), Dense(3)])
-    for rung, fix in (("lora", "last-layer"), ("skip-lora", "last-layer"), ("da3", "lora"), ("sparse", "last-block")):
+    for rung, fix in (("lora", "last-layer"), ("skip-lora", "last-layer"),
+                      ("da3", "lora"), ("sparse", "last-block")):
         with pytest.raises(BadInput, match=f"trainable='{rung}'.*use trainable='{fix}'"):
             pt.with_adapters(dense, rung)
 
