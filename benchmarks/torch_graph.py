@@ -97,6 +97,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
         return functional.relu6(x)
     if isinstance(op, o.GlobalAvgPool):
         return functional.adaptive_avg_pool2d(x, 1)
+    if isinstance(op, o.Upsample):
+        return functional.interpolate(x, scale_factor=op.factor, mode="nearest")
     if isinstance(op, o.Add):
         return args[0] + args[1]
     if isinstance(op, o.Concat):

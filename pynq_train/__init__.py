@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from pynq_train import data, select
+from pynq_train.adaptation import adapt
 from pynq_train.check import verify
 from pynq_train.data import load_data, load_digits, load_npy, load_npz
 from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
@@ -47,6 +48,7 @@ from pynq_train.graph import (
 )
 from pynq_train.images import pad_images, prepare_images
 from pynq_train.layers import fold_batchnorm
+from pynq_train.rungs import RUNGS, merge, with_adapters
 from pynq_train.schedule.specs.trainable import KEYWORDS as TRAINABLE_CHOICES
 from pynq_train.schedule.specs.trainable import TrainableChoice
 from pynq_train.train import (
@@ -62,6 +64,7 @@ from pynq_train.train import (
 from pynq_train.version import VERSION as __version__
 
 __all__ = [
+    "RUNGS",
     "SGD",
     "TRAINABLE_CHOICES",
     "Add",
@@ -94,6 +97,7 @@ __all__ = [
     "TrainingWarning",
     "Upsample",
     "__version__",
+    "adapt",
     "callbacks",
     "data",
     "export_onnx",
@@ -107,12 +111,14 @@ __all__ = [
     "load_digits",
     "load_npy",
     "load_npz",
+    "merge",
     "pad_images",
     "prepare_images",
     "schedules",
     "select",
     "split",
     "verify",
+    "with_adapters",
     "zoo",
 ]
 

@@ -187,7 +187,7 @@ def _row(plan: Plan, name: str, own: Sequence[int], counted: Sequence[Charge],
 
 def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
     """Return, for a grouped layer, the least cycles of its passes and how near they are."""
-    if plan.layers[place].groups == 1:
+    if plan.layers[place].groups == 1 or plan.layers[place].kind.transposed:
         return {}
     passes: dict[str, object] = {}
     whole = 0
@@ -206,7 +206,8 @@ def _bound_notes(plan: Plan, place: int, row: Row) -> dict[str, object]:
 def share_of(descriptor: Descriptor) -> Share:
     """Return what a descriptor's cycles count as."""
     if descriptor.tiled is not None:
-        return SHARE_OF[descriptor.tiled.shape.kind]
+        # By what it is for: an upsampling computes its output as a backward pass.
+        return {Role.FORWARD: Share.FP, Role.BACKWARD: Share.BP}.get(descriptor.role, Share.WU)
     if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM, Opcode.POOL):
         return Share.VECTOR
     return Share.OTHER if descriptor.role == Role.SOFTMAX else Share.UPDATE

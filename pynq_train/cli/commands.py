@@ -21,6 +21,7 @@ from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
 from pynq_train.run.failure import advice
+from pynq_train.rungs import given
 from pynq_train.schedule.specs.trainable import TrainableChoice
 
 DIGITS = "digits"
@@ -297,16 +298,21 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Traina
     if options.net != RANDOM:
         if options.net not in pt.zoo.names() and not is_file_name(options.net):
             raise UnknownName.among("network", options.net, (*pt.zoo.names(), RANDOM))
-        graph = network(options.net)
+        graph, learning = adapted(network(options.net), options.trainable)
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
             drawn = random_net(seed)
-            trainable = (drawn.trainable if options.trainable is None
-                         else parse_trainable(options.trainable))
-            yield drawn.graph, options.batch or drawn.batch, seed, trainable
+            graph, trainable = ((drawn.graph, drawn.trainable) if options.trainable is None
+                                else adapted(drawn.graph, options.trainable))
+            yield graph, options.batch or drawn.batch, seed, trainable
         else:
-            yield (graph, options.batch or VERIFY_BATCH, seed,
-                   "all" if options.trainable is None else parse_trainable(options.trainable))
+            yield graph, options.batch or VERIFY_BATCH, seed, learning
+
+
+def adapted(graph: Graph, text: str | None) -> tuple[Graph, TrainableChoice]:
+    """Return a network, with adapters if ``text`` is the name of a rung, and what is trained."""
+    found, trainable = given(graph, "all" if text is None else parse_trainable(text), 0)
+    return found if isinstance(found, Graph) else found.graph, trainable
 
 
 def _print_reports(reports: list[VerifyReport], coverage: Coverage,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from pynq_train.backends.names import backend_names, board_of
 from pynq_train.bench import Result, bench_layer_list, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
-from pynq_train.cli.commands import is_file_name, network, parse_trainable, write_json
+from pynq_train.cli.commands import adapted, is_file_name, network, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine_options, versus
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.files import parse_json, read_bytes
@@ -108,11 +108,9 @@ def plan(options: argparse.Namespace) -> int:
         text, values = list_table(options.net, rows, board, batch), _list_json(
             options.net, rows, board, batch)
     else:
-        graph = network(options.net)
+        graph, trainable = adapted(network(options.net), options.trainable)
         layers = fuse(graph)
-        made = make_plan(layers, batch, board,
-                         trainable=select(layers, "all" if options.trainable is None
-                                          else parse_trainable(options.trainable)),
+        made = make_plan(layers, batch, board, trainable=select(layers, trainable),
                          cache=options.cache)
         _predict(made)
         rows = plan_rows(made)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import pynq_train as pt
 from pynq_train.backends.names import backend_names
 from pynq_train.bench import DEFAULT_LATENCY
-from pynq_train.cli import commands, cutting, demo, figures, overlay
+from pynq_train.cli import adapting, commands, cutting, demo, figures, overlay
 from pynq_train.cli import finetune as tuning
 from pynq_train.cli import fleet as fleets
 from pynq_train.cli import replay as replaying
@@ -30,6 +30,7 @@ from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import layer_lists
 from pynq_train.overlays import this_machine
 from pynq_train.quant.loss import LOSSES
+from pynq_train.rungs import RUNGS
 from pynq_train.schedule.specs.trainable import KEYWORDS
 from pynq_train.train.optimizer import DEFAULT_SCHEDULE, DEFAULT_WARMUP
 
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     _demo(commands_)
     _train(commands_)
     _finetune(commands_)
+    _adapt(commands_)
     _evaluate(commands_)
     _plan(commands_)
     _bench(commands_)
@@ -158,6 +160,33 @@ def _finetune(to: Any) -> None:
     p.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     _training(p)
     p.set_defaults(run=tuning.finetune)
+
+
+def _adapt(to: Any) -> None:
+    p = to.add_parser("adapt", help="adapt a saved model within a budget of memory and time")
+    p.add_argument("--model", required=True, metavar="FILE", help="a saved model, or an ONNX file")
+    _data(p)
+    _images(p)
+    p.add_argument("--memory", metavar="BYTES",
+                   help="device memory that may be used: a number, or such as 2MB or 512KiB "
+                   "(default: all that the board has)")
+    p.add_argument("--seconds", type=_number, metavar="S",
+                   help="what the adaptation may take on the board, engine and processor (default: "
+                   "any time)")
+    _board(p, "golden")
+    _epochs(p, adapting.EPOCHS)
+    _batch(p, None, f"up to {adapting.BATCH}, fewer where memory is short")
+    p.add_argument("--lr", type=_number, metavar="RATE",
+                   help="learning rate of all rungs (default: each has one of its own)")
+    p.add_argument("--rungs", metavar="NAMES",
+                   help=f"rungs that are tried, with commas between (default: "
+                   f"{', '.join(adapting.LADDER)})")
+    _seed(p, "names adapters, orders and what is held out")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="where the adapted model goes (default: MODEL-adapted.safetensors)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write all rungs as JSON")
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    p.set_defaults(run=adapting.adapt)
 
 
 def _training(p: argparse.ArgumentParser) -> None:
@@ -382,8 +411,8 @@ def _board(p: argparse.ArgumentParser, default: str) -> None:
 
 def _trainable(p: argparse.ArgumentParser, default: str) -> None:
     p.add_argument("--trainable", metavar="WHAT",
-                   help=f"what is trained: {', '.join(KEYWORDS)}, or names and patterns of layers "
-                   f"and parameters with commas between (default: {default})")
+                   help=f"what is trained: {', '.join((*KEYWORDS, *RUNGS))}, or names and patterns "
+                   f"of layers and parameters with commas between (default: {default})")
 
 
 def _epochs(p: argparse.ArgumentParser, default: int) -> None:

@@ -549,9 +549,10 @@ def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
     last = layers[-1]
-    # Dense layers write their parts of the logits into one buffer: that is as good as one layer.
-    joined = last.kind.joins and all(layers[place].kind.fully_connected
-                                     for place in last.sources)
+    # Dense layers write their parts of the logits into one buffer, or are added: that is as good as
+    # one layer.
+    joined = (last.kind.joins or (last.kind == kinds.ADD and len(last.sources) == 2)) and all(
+        layers[place].kind.fully_connected for place in last.sources)
     if last.activation.has_flags or last.pool or not (last.on_array or joined):
         found = (str(last.activation) if last.activation.has_flags else "MaxPool2x2" if last.pool
                  else graph.ops[-1].kind)

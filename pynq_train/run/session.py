@@ -139,6 +139,20 @@ class Session:
         self._frozen = masters = with_averages(self.plan, masters)
         write_weights(self._put, self.plan, range(len(self.plan.specs)), masters, self.policy.w16)
 
+    def switch(self, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
+        """Take up other values of what is trained; nothing else is written.
+
+        Args:
+            masters: of the layers that are trained, by name.
+            policy: exponents that belong to them; those of frozen weights must be the present ones.
+        """
+        self._behind = False
+        self._journal.forget()
+        self.policy = policy
+        self._frozen = {**self._frozen, **masters}
+        layers = [spec.index for spec in self.plan.specs if spec.name in masters]
+        write_weights(self._put, self.plan, layers, self._frozen, policy.w16, learning=True)
+
     def read_masters(self) -> dict[str, Masters]:
         """Read weights and momentum of all layers."""
         self._catch_up()

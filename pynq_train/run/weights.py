@@ -21,7 +21,7 @@ Get = Callable[[str, Any], Array]
 
 
 def write_weights(put: Put, plan: Plan, layers: Iterable[int], masters: Mapping[str, Masters],
-                  exponents: Sequence[int]) -> None:
+                  exponents: Sequence[int], learning: bool = False) -> None:
     """Write weights, momentum, running statistics and the 16-bit copies of some layers.
 
     Masters of frozen weights are not written: the engine needs their copies alone.
@@ -32,6 +32,7 @@ def write_weights(put: Put, plan: Plan, layers: Iterable[int], masters: Mapping[
         layers: positions of the layers.
         masters: by name, those of average pooling included.
         exponents: of the 16-bit copies, for all layers of the plan.
+        learning: only what is trained: the rest stands there already.
     """
     for at in layers:
         spec = plan.specs[at]
@@ -39,13 +40,15 @@ def write_weights(put: Put, plan: Plan, layers: Iterable[int], masters: Mapping[
             if spec.kind.normalises:
                 _write_norm(put, spec, masters[spec.name])
             continue
-        own = masters[spec.name]
-        if plan.trainable[at].weights:
+        own, trained = masters[spec.name], plan.trainable[at]
+        if trained.weights:
             words = (master_words(own.weight, own.weight_momentum) if plan.momentum
                      else own.weight)
             put(f"{spec.name}.wv", spec.pack_masters(words))
-        put(f"{spec.name}.w16", spec.pack_weights(operand_copy(own.weight, exponents[at])))
-        if own.bias is not None and own.bias_momentum is not None:
+        if trained.weights or not learning:
+            put(f"{spec.name}.w16", spec.pack_weights(operand_copy(own.weight, exponents[at])))
+        if (own.bias is not None and own.bias_momentum is not None
+                and (trained.bias or not learning)):
             put(f"{spec.name}.bias", spec.pack_bias(master_words(own.bias, own.bias_momentum)))
 
 

@@ -18,13 +18,13 @@ from pynq_train.backends.names import HLS_CSIM, board_of
 from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
-from pynq_train.graph import Graph, LayerParams, Model, zoo
-from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat, Normalisation
+from pynq_train.graph import Graph, LayerParams, Model
+from pynq_train.graph.image_format import ImageFormat, Normalisation
 from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import ExponentPolicy, Loss
+from pynq_train.quant import Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
@@ -34,7 +34,7 @@ from pynq_train.schedule.board_time import BoardTime, board_time
 from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.predict import Prediction, predict
 from pynq_train.schedule.report import table
-from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice
+from pynq_train.schedule.specs.trainable import TrainableChoice
 from pynq_train.train import answers
 from pynq_train.train.arguments import (
     changed_options,
@@ -51,6 +51,7 @@ from pynq_train.train.checkpoint import Checkpoint
 from pynq_train.train.checkpoint import load as load_checkpoint
 from pynq_train.train.checkpoint import save as save_checkpoint
 from pynq_train.train.class_names import ClassNames
+from pynq_train.train.domains import Adapters
 from pynq_train.train.history import Evaluation, History
 from pynq_train.train.images import ImageSource, check_outliers, normalised, trained_format
 from pynq_train.train.loop import Data, Loop
@@ -60,13 +61,15 @@ from pynq_train.train.planning import Closable, Place, Training, planned
 from pynq_train.train.report import write_report
 from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
+from pynq_train.train.start import begun_anew, is_rung, start_of
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
 from pynq_train.train.turns import Turns, in_turn
 from pynq_train.train.value_warnings import check_images, check_weights
 from pynq_train.train.watch import check_classes
+from pynq_train.train.with_domains import WithDomains
 
 
-class Learner:
+class Learner(WithDomains):
     """A network, its weights and the board that trains it.
 
     Use it in a ``with`` statement, or call :meth:`close`, where the board is wanted back.
@@ -95,8 +98,9 @@ class Learner:
         trainable: what is trained: ``all``, ``last-layer``, ``last-block`` (the last convolution
             and everything behind it), ``bias`` (all biases), ``norm`` (all normalisations), or
             names and patterns of layers and parameters (``["conv2", "*.bias"]``). The rest is
-            frozen: see :meth:`summary`. ``all`` leaves out what the model freezes
-            (``Model.frozen``); ``*`` does not.
+            frozen: see :meth:`summary`. ``lora``, ``skip-lora``, ``da3``, ``lite-residual`` and
+            ``sparse`` add adapters to the network (:mod:`pynq_train.rungs`). ``all`` leaves out
+            what the model freezes (``Model.frozen``); ``*`` does not.
         class_names: names of all classes, in the order of the outputs (default: those of the
             model, or of the training labels, if these are names).
 
@@ -117,21 +121,9 @@ class Learner:
                  std: float | Sequence[float] | None = None,
                  class_names: Sequence[str] | None = None,
                  _saved: Checkpoint | None = None) -> None:
-        start = model.params if isinstance(model, Model) else None
-        form = model.input_format if isinstance(model, Model) else ANY_IMAGES
-        self._sample = model.sample if isinstance(model, Model) else None
-        names = model.class_names if isinstance(model, Model) else ()
-        if isinstance(model, Model):
-            if isinstance(trainable, str) and trainable == "all":
-                trainable = model.trainable
-            check_values(f"model {model.graph.name!r}", model.params)
-            model = model.graph
-        self.graph = zoo.get(model) if isinstance(model, str) else model
-        if not isinstance(self.graph, Graph):
-            raise BadInput("model", expected="a Graph, a Model or the name of a network",
-                           found=type(model).__name__,
-                           fix="use pynq_train.load() for a saved learner")
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
+        begun = start_of(model, trainable, seed)
+        self.graph, start, self._sample = begun.graph, begun.params, begun.sample
         accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
         self.board, self._place, self._normalise = check_board(board, normalise)
         self.accumulate = accumulate
@@ -139,13 +131,13 @@ class Learner:
         self._optimizer.check_accumulation(accumulate)
         self._turns, self._warned = Turns(), set[str]()
         check_weights(start or {}, self._warned)
-        self.input_format = form.with_given(self.graph.input_shape[0], input_range, mean, std)
+        self.input_format = begun.form.with_given(self.graph.input_shape[0], input_range, mean, std)
         check_normalise(self._normalise, self.input_format)
-        self._names = ClassNames.given(class_names, self.graph.classes, names)
+        self._names = ClassNames.given(class_names, self.graph.classes, begun.names)
         self._has_weights = start is not None
         self.state = TrainState()
         self._layers = fuse(self.graph)
-        self.trainable: TrainableChoice = plain_choice(trainable)
+        self.trainable: TrainableChoice = begun.trainable
         # The momentum holds what is accumulated.
         self._planned = planned(Training(
             self._layers, self.graph.name, self._place.board if self._place else
@@ -161,6 +153,7 @@ class Learner:
         else:
             self._masters = dict(_saved.masters)
         self._policy = new_policy(self._plan, self._masters, INPUT_START)
+        self._kept: dict[str, Adapters] = {}
         self._backend: Closable | None = None
         self._trainer: Trainer | None = None
 
@@ -273,9 +266,7 @@ class Learner:
     @in_turn
     def masters(self) -> dict[str, Masters]:
         """Present weights and momentum, bit for bit as the engine keeps them."""
-        if self._trainer is not None:
-            self._masters = self._trainer.read_masters()
-        return self._masters
+        return self._present()
 
     @in_turn
     def set_params(self, params: Mapping[str, LayerParams]) -> None:
@@ -467,9 +458,13 @@ class Learner:
         saved = load_checkpoint(path)
         saved = saved if flag("compiled", compiled) else replace(saved, compiled=None)
         try:
-            learner = cls(saved.graph, board=board, _saved=saved, **options_of(
+            options = options_of(
                 saved.state, batch=batch, optimizer=optimizer, trainable=trainable, loss=loss,
-                label_smoothing=label_smoothing, accumulate=accumulate))
+                label_smoothing=label_smoothing, accumulate=accumulate)
+            if is_rung(trainable):  # another network, which begins with these weights
+                return cls(board=board, input_range=input_range, mean=mean, std=std,
+                           **begun_anew(saved, options))
+            learner = cls(saved.graph, board=board, _saved=saved, **options)
             learner._restore(saved.state, input_range, mean, std)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"training state of {os.fspath(path)!r} is malformed ({error})",
@@ -529,11 +524,6 @@ class Learner:
         self.close()
 
     # -- private ---------------------------------------------------------------------------------
-
-    def _take_policy(self, saved: Any) -> None:
-        self._policy = ExponentPolicy.from_dict(saved, self._plan.quant_layers,
-                                                self._plan.backward_graph)
-        self._policy.loss = self._plan.loss
 
     def _open(self, cache: Any = False) -> Trainer:
         if cache and not self._plan.cached:

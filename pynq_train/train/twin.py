@@ -10,7 +10,7 @@ from typing import Any
 
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
-from pynq_train.graph import BatchNorm, Graph
+from pynq_train.graph import BatchNorm, Graph, Model
 from pynq_train.graph.graph import check_graph
 from pynq_train.graph.image_format import ImageFormat, Normalisation
 from pynq_train.graph.params import LayerParams
@@ -27,6 +27,7 @@ from pynq_train.train.images import ImageSource, check_outliers
 from pynq_train.train.optimizer import SGD, check_optimizer
 from pynq_train.train.rate_line import say_rate
 from pynq_train.train.schedules import whole
+from pynq_train.train.start import is_rung, start_of
 from pynq_train.train.state import MOST_COUNT
 from pynq_train.train.watch import LossWatch, check_classes, check_rate, check_values
 
@@ -77,6 +78,9 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     whole("seed", seed, -MOST_COUNT, MOST_COUNT)
     whole("epochs_before", epochs_before, 0, MOST_COUNT)
     trainable = plain_choice(trainable)
+    if is_rung(trainable):
+        begun = start_of(graph if params is None else Model(graph, params), trainable, seed)
+        graph, params, trainable = begun.graph, begun.params, begun.trainable
     if normalisation is not None and not isinstance(normalisation, Normalisation):
         raise BadInput("normalisation", expected="that of a learner (learner.normalisation)",
                        found=type(normalisation).__name__)

@@ -23,6 +23,8 @@ ALLOWED: dict[str, set[str]] = {
     "fixed": set(),
     "graph": {"fixed"},
     "layers": {"graph", "fixed", "hw"},
+    # Networks with adapters: changes of a graph, which the engine runs as any other.
+    "rungs": {"graph", "layers", "hw"},
     "quant": {"graph", "layers", "fixed", "hw"},
     "program": {"hw", "fixed"},
     # The cycle model knows the engine and the fields of descriptors, not who made them.
@@ -32,14 +34,15 @@ ALLOWED: dict[str, set[str]] = {
     # Golden checks the scheduler, so it knows nothing of it.
     "backends": {"hw", "fixed", "program", "overlays"},
     "run": MACHINE,
-    "check": MACHINE,
+    "check": {"rungs", *MACHINE},
     "data": {"graph", "images"},
     "images": {"graph"},
     # Importers refuse what no engine runs (hw.limits, layers) while they know the foreign names.
     "exchange": {"graph", "layers", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
     "eftrain": {"graph", "layers", "hw"},
-    "train": {"data", "images", "exchange", "eftrain", *MACHINE},
+    "train": {"rungs", "data", "images", "exchange", "eftrain", *MACHINE},
+    "adaptation": {"rungs", "train", *MACHINE},
     "fleet": {"check", "train", "data", "images", *MACHINE},
     # Arms are plans; what they are trained with is not its business.
     "select": MACHINE,
@@ -48,10 +51,11 @@ ALLOWED: dict[str, set[str]] = {
     "selftest": {"doctor", *MACHINE},
     "notebooks": set(),
     # The command line uses public names: the face of the package, and public sub-packages.
-    "cli": {"", "check", "train", "fleet", "select", "bench", "doctor", "eftrain", "data", "images",
-            "exchange", *MACHINE},
+    "cli": {"", "rungs", "adaptation", "check", "train", "fleet", "select", "bench", "doctor",
+            "eftrain", "data", "images", "exchange", *MACHINE},
     # The face of the package re-exports; nothing but cli may import it.
-    "": {"check", "train", "fleet", "select", "data", "images", "exchange", *MACHINE},
+    "": {"rungs", "adaptation", "check", "train", "fleet", "select", "data", "images", "exchange",
+         *MACHINE},
 }
 
 

@@ -118,7 +118,10 @@ class PassShape:
     @property
     def label(self) -> str:
         """Name of the pass for messages."""
-        name = self.kind.name.lower().replace("_", " ")
+        kind = self.kind
+        if self.spec.kind.transposed:
+            kind = Pass.BACKWARD if kind is Pass.FORWARD else Pass.FORWARD
+        name = kind.name.lower().replace("_", " ")
         if self.kind is Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
             name += f" {self.m_first}..{self.m_first + self.outer - 1}"
         if self.spec.origin is not None:

@@ -76,7 +76,7 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
         if choice == "bias" and not any(layer.bias for layer in layers):
             raise BadInput("trainable='bias'", expected="a layer with a bias", found="none",
                            fix="use trainable='last-layer'")
-        first = {"all": 0, "last-layer": len(layers) - 1, "last-block": _last_block(layers)}
+        first = {"all": 0, "last-layer": _classifier(layers), "last-block": _last_block(layers)}
         if choice in first:
             return all_from(layers, first[choice])
         patterns: tuple[str, ...] = ("*.bias",) if choice == "bias" else (choice,)
@@ -128,6 +128,12 @@ def describe_trainable(layers: Sequence[FusedLayer], trainable: Sequence[Trainab
         elif one.anything:
             words.append(f"{layer.name}.{_PARTS[one.bias]}")
     return ", ".join(words)
+
+
+def _classifier(layers: Sequence[FusedLayer]) -> int:
+    """Return the position of the layer that yields the logits, or of the first one of several."""
+    last = layers[-1]
+    return len(layers) - 1 if last.on_array else min(last.sources)
 
 
 def _last_block(layers: Sequence[FusedLayer]) -> int:

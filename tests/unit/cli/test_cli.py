@@ -17,6 +17,7 @@ from pynq_train.backends import open_backend
 from pynq_train.cli.main import main, parser
 from pynq_train.hw.boards import BOARDS
 from pynq_train.run import Session
+from pynq_train.rungs import RUNGS
 from pynq_train.schedule.specs.trainable import KEYWORDS
 
 Capture = pytest.CaptureFixture[str]
@@ -317,7 +318,7 @@ def test_help_has_every_default_and_every_choice(command: str) -> None:
         for choice in action.choices or ():
             assert str(choice) in text
         if action.dest == "trainable":
-            assert f"what is trained: {', '.join(KEYWORDS)}, or names" in text
+            assert f"what is trained: {', '.join((*KEYWORDS, *RUNGS))}, or names" in text
         if action.dest == "board" and command != "replay":
             assert all(name in text for name in BOARDS)
 

@@ -117,3 +117,18 @@ def test_plan_shows_what_is_saved(capsys: Capture) -> None:
     assert saved["trainable"] == "dense1" and saved["cycles"] < saved["all_cycles"]
     assert run("plan", "vgg16-conv", "--trainable", "bias") == 2
     assert "--trainable with the layer list 'vgg16-conv'" in capsys.readouterr().err
+
+
+def test_rungs_on_the_command_line(model: Path, data: Path, tmp_path: Path, capsys: Capture
+                                   ) -> None:
+    """A saved network gets adapters, and its adapted self is a learner as any other."""
+    out = tmp_path / "adapted.safetensors"
+    arguments = ["finetune", "--data", data, "--epochs", 2, "--out", out, "--no-progress"]
+    assert run(*arguments, "--model", model, "--trainable", "skip-lora") == 0
+    adapted = pt.load(out)
+    assert adapted.trainable == ("relu1.skip_a", "skip_b", "dense1")
+    assert adapted.masters["conv2"].same_bits(pt.load(model).masters["conv2"])
+    assert run(*arguments, "--model", out, "--trainable", "skip-lora") == 2
+    assert "merge them first" in capsys.readouterr().err
+    assert run("plan", "digits", "--trainable", "da3") == 0
+    assert "pool2.da3_up" in capsys.readouterr().out

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.errors import UnsupportedModel
+from pynq_train.bench.attribution import Share
+from pynq_train.bench.step import share_of
+from pynq_train.errors import IllegalProgram, UnsupportedModel
 from pynq_train.graph import Add, AvgPool, Conv, Dense, Graph, MaxPool, Relu, Upsample
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Pass
 from pynq_train.layers import fuse, init_params, kinds
 from pynq_train.run.masters import Masters
+from pynq_train.schedule.lower.conv import LayerAddresses
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import make_plan
 
@@ -72,6 +78,9 @@ def test_what_runs_it() -> None:
            if one.layer == at and one.tiled is not None and one.images in (None, (0, 1))]
     assert ran == [(Role.FORWARD, Pass.BACKWARD, 0), (Role.FORWARD, Pass.BACKWARD, 1),
                    (Role.BACKWARD, Pass.FORWARD, 0)]
+    labels = [one.tiled.shape.label for one in plan.train if one.layer == at and one.tiled]
+    assert labels[0] == "forward phase 0" and labels[-1] == "backward"
+    assert share_of(next(one for one in plan.train if one.layer == at)) is Share.FP
     assert "up.w16" in plan.memory and "up.wv" not in plan.memory
 
 
@@ -82,3 +91,15 @@ def test_what_is_refused() -> None:
         fuse(Graph.build((2, 4, 4), [Conv(4, 1), Upsample(2), MaxPool(3, 2), Relu(), Dense(3)]))
     with pytest.raises(pt.BadInput, match="factor"):
         Graph.build((2, 4, 4), [Upsample(1), Dense(3)])
+
+
+@pytest.mark.parametrize("planted", [
+    lambda at: at, lambda at: replace(at, x=at.dy, dx=at.y + 8, y=at.dx, dy=at.x)])
+def test_the_verifier_sees_maps_in_the_wrong_place(planted: Any, monkeypatch: pytest.MonkeyPatch,
+                                                   rng: np.random.Generator) -> None:
+    """Its schedule has to write where its geometry says."""
+    x, _ = data(rng, 2)
+    pt.Learner(GRAPH, batch=2).logits(x)
+    monkeypatch.setattr(LayerAddresses, "mirrored", planted)
+    with pytest.raises(IllegalProgram):
+        pt.Learner(GRAPH, batch=2).logits(x)
