@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pynq_train.errors import BadInput
 from pynq_train.fleet.hierarchy.groups import Groups
-from pynq_train.graph import Graph
+from pynq_train.graph import Graph, Model
 from pynq_train.train import Learner
 
 
@@ -41,8 +41,8 @@ class Hierarchy:
 
     Args:
         groups: class numbers of each group; two groups or more, each class in one of them.
-        network: returns the network for a number of outputs; called for the root with the number of
-            groups and for each leaf with its number of classes.
+        network: returns the network for a number of outputs, with or without weights; called for
+            the root with the number of groups and then for each leaf with its number of classes.
         leaf: the same for leaves (default: ``network``).
         options: what all learners are made with, such as ``board``, ``batch``, ``seed``.
 
@@ -55,8 +55,8 @@ class Hierarchy:
         BadInput: the groups are none, or a network has another number of outputs.
     """
 
-    def __init__(self, groups: Sequence[Sequence[int]], network: Callable[[int], Graph],
-                 leaf: Callable[[int], Graph] | None = None, **options: Any) -> None:
+    def __init__(self, groups: Sequence[Sequence[int]], network: Callable[[int], Graph | Model],
+                 leaf: Callable[[int], Graph | Model] | None = None, **options: Any) -> None:
         self.groups: Groups = _checked(groups)
         self._group_of = np.zeros(sum(map(len, self.groups)), np.int64)
         self._place_of = np.zeros_like(self._group_of)
@@ -172,10 +172,12 @@ def _checked(groups: Sequence[Sequence[int]]) -> Groups:
     return found
 
 
-def _learner(network: Callable[[int], Graph], outputs: int, options: dict[str, Any]) -> Learner:
+def _learner(network: Callable[[int], Graph | Model], outputs: int, options: dict[str, Any]
+             ) -> Learner:
     """Return a learner of a network with some outputs."""
-    graph = network(outputs)
+    model = network(outputs)
+    graph = model.graph if isinstance(model, Model) else model
     if graph.classes != outputs:
         raise BadInput(f"network {graph.name!r} of the tree", expected=f"{outputs} outputs",
                        found=graph.classes)
-    return Learner(graph, **options)
+    return Learner(model, **options)

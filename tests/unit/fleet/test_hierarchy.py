@@ -17,7 +17,8 @@ from pynq_train.fleet.link import Link
 from pynq_train.fleet.power import Power
 from pynq_train.fleet.simulation.tree import simulate_tree
 from pynq_train.fleet.splits.split import Setting
-from pynq_train.graph import Graph, Sequential
+from pynq_train.graph import Graph, Model, Sequential
+from pynq_train.layers import fuse, init_params
 from pynq_train.train import SGD
 
 POWER = Power(3.0, 1.0, 2.0)
@@ -131,6 +132,21 @@ def test_wrong_networks_and_labels() -> None:
             tree.fit(x, np.array([0, 1, 1, 0]))
         with pytest.raises(BadInput, match=re.escape("expected class numbers (n,)")):
             tree.evaluate(x, np.zeros(4))
+
+
+def test_a_tree_of_networks_with_weights() -> None:
+    """The root's comes first, then those of the leaves, in the order of the groups."""
+    made = [net(2), net(3), net(2)]
+    models = [Model(graph, init_params(fuse(graph), 5 + at)) for at, graph in enumerate(made)]
+    left = list(models)
+    with Hierarchy([[0, 3, 4], [1, 2]], lambda outputs: left.pop(0)) as tree:
+        assert not left
+        for learner, model in zip((tree.root, *tree.leaves), models):
+            assert learner is not None
+            for name, own in learner.masters.items():
+                assert np.abs(own.params().weight - model.params[name].weight).max() < 1e-4
+    with pytest.raises(BadInput, match="of the tree: expected 2 outputs, found 3"):
+        Hierarchy([[0, 3, 4], [1, 2]], lambda outputs: models[1])
 
 
 # -- placement -----------------------------------------------------------------------------------
