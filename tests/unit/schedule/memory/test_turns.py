@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,12 @@ def test_what_training_needs_more_than_inference(net: str) -> None:
         assert found.inference == everything.inference
         more = found.turns.tensors - found.inference.tensors
         assert 0 < times * more <= whole, f"{choice}: {whole / more:.2f} times"
+    resting = tuple(replace(layer, norm=replace(layer.norm, frozen=True)) if layer.norm else layer
+                    for layer in layers)
+    for choice, times in (("bias", 4.0), ("norm", 2.0)):
+        found = training_memory(make_plan(resting, 8, BOARD, trainable=select(resting, choice)))
+        more = found.turns.tensors - found.inference.tensors
+        assert 0 < times * more <= whole, f"{choice}, frozen statistics: {whole / more:.2f} times"
 
 
 def test_bytes_by_kind_are_those_of_the_arena() -> None:
