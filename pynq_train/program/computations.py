@@ -82,6 +82,7 @@ class _Computations:
             -1 - number: [Spans.one(one.offset, one.nbytes)] for number, one in enumerate(given)}
         self._biases: dict[int, list[Spans]] = {}
         self._norms: dict[int, Fields] = {}
+        self._without_products: set[int] = set()
         self._forward = {f["gc.layer"] for f in fields
                          if f["pre.opcode"] != Opcode.FENCE and f["gc.work"] == Work.FORWARD}
 
@@ -199,6 +200,10 @@ class _Computations:
                   "gv.blocks": f["gn.blocks"], "gv.pixels": f["gn.pixels"],
                   "gv.a": sums[0][0]["gv.a"], "gv.a_image": sums[0][0]["gv.a_image"],
                   "gc.batch": f["gc.count"], "gv.square": int(not f["gn.back"])}
+        if f["gn.back"] and not f["gn.frozen"]:
+            wanted["gv.has_b"] = 1
+        if f["gn.back"] and not all(one["gv.has_b"] for one, _ in sums):
+            self._without_products.add(f["gc.layer"])
         for one, name in sums:
             for key, value in wanted.items():
                 if one[key] != value:
@@ -221,6 +226,9 @@ class _Computations:
         norm = self._norms.get(f["gc.layer"])
         if norm is not None:
             name = "gamma" if f["gc.work"] == Work.UPDATE_GAMMA else "beta"
+            if name == "gamma" and f["gc.layer"] in self._without_products:
+                raise IllegalProgram(f"{label}: sums of gamma", expected="products with the map",
+                                     found="sums of the gradient alone")
             wanted = {"sums": norm[f"gn.d_{name}"], "masters": norm[f"gn.{name}"],
                       "elements": CHANNELS_PER_WORD * norm["gn.blocks"]}
             for key, value in wanted.items():

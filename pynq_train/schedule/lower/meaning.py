@@ -309,9 +309,12 @@ class Meanings:
         node = plan.backward_graph.nodes[descriptor.node]
         if work == Work.GRADIENT_SUMS:
             source = plan.layers[layer].sources[0]
-            return {**self._sizes(source), **self._gradient("a", node.reads[0], layer),
-                    **self._output(source).fields("gv.b"), "gv.has_b": 1,
-                    **self._sums(layer, f"{name}.gsums")}
+            fields = {**self._sizes(source), **self._gradient("a", node.reads[0], layer),
+                      **self._sums(layer, f"{name}.gsums")}
+            # At rest, with a gamma that stays, the sum of the gradient alone is wanted.
+            if plan.trainable[layer].weights or not self._frozen(layer):
+                fields.update({**self._output(source).fields("gv.b"), "gv.has_b": 1})
+            return fields
         return self._node(node)
 
     def _sizes(self, layer: int) -> Fields:

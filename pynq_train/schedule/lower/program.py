@@ -27,6 +27,7 @@ from pynq_train.schedule.passes.symbols import (
     gradient_symbol,
     input_symbol,
     output_symbol,
+    sums_products,
     target_symbol,
 )
 from pynq_train.schedule.passes.usage import ZEROS, Waits, usage
@@ -189,7 +190,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor) -> Fields:
     node = plan.backward_graph.nodes[descriptor.node]
     masks = tuple(None if ref.mask is None else plan.specs[ref.mask] for ref in node.reads)
     if role == Role.BACKWARD_SUMS:
-        return unit.node_sums(node, masks[0], part)
+        return unit.node_sums(node, masks[0], part, sums_products(plan, layer))
     own = layer if node.kind.of_output else plan.sources[layer][0]
     layout = plan.specs[own].y
     first, count = descriptor.images or (0, layout.images)

@@ -126,17 +126,20 @@ class VectorLowering:
                            + part.first * spec.flags.image_stride})
         return fields
 
-    def node_sums(self, node: BackwardNode, mask: LayerSpec | None, part: BatchPart) -> Fields:
+    def node_sums(self, node: BackwardNode, mask: LayerSpec | None, part: BatchPart,
+                  products: bool = True) -> Fields:
         """Return the fields that sum a normalisation's gradient, and its products with the input.
 
         Args:
             node: node of the backward graph.
             mask: layer whose flags mask the gradient, None without.
             part: images.
+            products: False where nobody needs the products.
         """
         fields = {**_layout(self.spec.x, part), "v.a_off": self._image(node.reads[0].tensor, part),
-                  "v.v_b": 1, "v.b_off": self._image(self.x, part), "v.v_sums": 1,
-                  "v.s_off": self._part_sums(part, "gsums")}
+                  "v.v_sums": 1, "v.s_off": self._part_sums(part, "gsums")}
+        if products:
+            fields.update({"v.v_b": 1, "v.b_off": self._image(self.x, part)})
         return {**fields, **mask_fields("a", mask, self.at, part.first)}
 
     def node_norm(self, norm: Norm, parts: int) -> Fields:

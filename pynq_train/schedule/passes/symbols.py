@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph
 from pynq_train.schedule.specs.spec import LayerSpec
+from pynq_train.schedule.specs.trainable import Trainable
 
 
 class Network(Protocol):
@@ -22,6 +23,10 @@ class Network(Protocol):
     @property
     def evaluation_sources(self) -> tuple[tuple[int, ...], ...]:
         """The same in an evaluation, which reads past dropouts."""
+
+    @property
+    def trainable(self) -> tuple[Trainable, ...]:
+        """What is trained of each layer."""
 
     @property
     def backward_graph(self) -> BackwardGraph:
@@ -61,3 +66,12 @@ def target_symbol(network: Network, layer: int) -> str:
         if node.layer == layer and node.kind.through:
             return node.target
     return ""
+
+
+def sums_products(network: Network, layer: int) -> bool:
+    """Return whether the backward pass of a normalisation sums products with its input.
+
+    The gradient of gamma needs them, and the way through statistics of the mini-batch. Without,
+    the input is not needed behind the forward pass.
+    """
+    return not network.specs[layer].frozen or network.trainable[layer].weights

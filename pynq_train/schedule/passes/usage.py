@@ -18,6 +18,7 @@ from pynq_train.schedule.passes.symbols import (
     gradient_symbol,
     input_symbol,
     output_symbol,
+    sums_products,
     target_symbol,
 )
 
@@ -131,7 +132,8 @@ def _vector(network: Network, descriptor: Descriptor, train: bool) -> Usage:
     if role == Role.UNPOOL:
         return of(gradients, (f"{name}.flags",), (node.target,))
     if role == Role.BACKWARD_SUMS:
-        return of(gradients, (*flags, *inputs[:1]), (f"{name}.gsums",))
+        return of(gradients, (*flags, *(inputs[:1] if sums_products(network, layer) else ())),
+                  (f"{name}.gsums",))
     # The unit always reads map a; of a mean's input it takes no value.
     own = node.kind == nodes.SPREAD or (node.kind == nodes.NORM
                                         and not network.specs[layer].frozen)

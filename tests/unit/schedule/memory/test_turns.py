@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from pynq_train.graph import Graph, zoo
 from pynq_train.graph.activation import Relu
 from pynq_train.graph.ops import BatchNorm, Conv, Dense, GlobalAvgPool
 from pynq_train.hw.boards import BOARDS
+from pynq_train.hw.commands import pack_descriptor
 from pynq_train.layers import fuse
 from pynq_train.layers.init import init_params
+from pynq_train.program import Program, verify_program
 from pynq_train.quant import SgdStep
 from pynq_train.run import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.compiled import Programs, build_programs
+from pynq_train.schedule.lower.program import build_training
 from pynq_train.schedule.memory import turns as module
 from pynq_train.schedule.memory.coordinates import find, standing, tensor_maps
 from pynq_train.schedule.memory.lives import Lives
@@ -151,6 +155,13 @@ def test_what_training_needs_more_than_inference(net: str) -> None:
         assert found.inference == everything.inference
         more = found.turns.tensors - found.inference.tensors
         assert 0 < times * more <= whole, f"{choice}: {whole / more:.2f} times"
+    resting = tuple(replace(layer, norm=replace(layer.norm, frozen=True)) if layer.norm else layer
+                    for layer in layers)
+    # At rest, with gammas that stay, no normalisation needs its input: masks are left.
+    for choice, times in (("bias", 15.0), ("norm", 2.0)):
+        found = training_memory(make_plan(resting, 8, BOARD, trainable=select(resting, choice)))
+        more = found.turns.tensors - found.inference.tensors
+        assert 0 < times * more <= whole, f"{choice}, frozen statistics: {whole / more:.2f} times"
 
 
 def test_bytes_by_kind_are_those_of_the_arena() -> None:
@@ -162,3 +173,26 @@ def test_bytes_by_kind_are_those_of_the_arena() -> None:
     assert found.turns.kinds["masters"] == found.turns.kinds["momentum"] == masters // 2
     assert "maps and gradients in turn" in found.text()
     assert found.to_dict()["turns"] == dict(found.turns.kinds)
+
+
+def test_sums_of_gamma_need_the_map() -> None:
+    """A frozen normalisation whose gamma learns sums products with its input; else it need not."""
+    ops = [Conv(8, 3, 1, 1, name="c"), BatchNorm(frozen=True, name="n"), Relu(), GlobalAvgPool(),
+           Dense(3)]
+    layers = fuse(Graph.build((4, 8, 8), ops, "frozen"))
+    found = {}
+    for choice in ("norm", "bias"):
+        plan = make_plan(layers, 4, BOARD, trainable=select(layers, choice), turns=False)
+        image = build_training(plan)
+        sums = [k for k, one in enumerate(plan.train) if one.role is Role.BACKWARD_SUMS]
+        found[choice] = [bool(image.fields[k].get("v.v_b")) for k in sums]
+        fields = [{**own, "v.v_b": 0, "gv.has_b": 0} if k in sums else own
+                  for k, own in enumerate(image.fields)]
+        program = Program.make(image.name, b"".join(map(pack_descriptor, fields)), image.taps,
+                               plan.memory, plan.memory.nbytes, BOARD.config)
+        if choice == "bias":
+            verify_program(program)
+        else:
+            with pytest.raises(IllegalProgram, match="sums of gamma: expected products with the"):
+                verify_program(program)
+    assert all(found["norm"]) and not any(found["bias"]) and found["bias"]
