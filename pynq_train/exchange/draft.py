@@ -25,7 +25,15 @@ from pynq_train.exchange.values import (
     per_channel,
     text_of,
 )
-from pynq_train.exchange.windows import Pads, Refused, averaged, checked_window, pool_maxima, square
+from pynq_train.exchange.windows import (
+    OwnPadding,
+    Pads,
+    Refused,
+    averaged,
+    checked_window,
+    pool_maxima,
+    square,
+)
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.graph.model import Model
@@ -46,7 +54,8 @@ from pynq_train.graph.ops import (
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
-from pynq_train.graph.shapes import Padding, Shape, window_of
+from pynq_train.graph.shapes import Shape
+from pynq_train.graph.windows import Padding, Pair, ends_of, window_of
 from pynq_train.graph.wiring import INPUT
 from pynq_train.layers.supported import value_problems, with_room
 
@@ -267,7 +276,7 @@ class Draft:
     # -- what the formats share ------------------------------------------------------------------
 
     def conv(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, kernel: Any,
-             stride: Any, padding: Padding | Pads, dilation: Any, groups: int, label: str,
+             stride: Any, padding: OwnPadding, dilation: Any, groups: int, label: str,
              owner: Any = None, frozen: Sequence[str] = ()) -> Value:
         """Append a convolution with weights ``(m, n, kr, kc)``; zeros before it join in."""
         size, step = checked_window(kernel, stride)
@@ -280,7 +289,7 @@ class Draft:
         if bias is not None and bias.size != len(weight):
             raise Refused(f"has {bias.size} biases for {len(weight)} channels",
                           "give one for each output channel")
-        pads = self._padding(source, size, step, padding, size - 1)
+        pads = self._padding(source, size, step, padding)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
         params = LayerParams(_float32(weight), None if bias is None else _float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
@@ -331,7 +340,7 @@ class Draft:
         return replace(out, map_shape=source.map_shape)
 
     def pool(self, source: Value, *, largest: bool, kernel: Any, stride: Any,
-             padding: Padding | Pads, label: str, counts_padding: bool = True,
+             padding: OwnPadding, label: str, counts_padding: bool = True,
              ceil: bool = False) -> Value:
         """Append max or average pooling.
 
@@ -536,33 +545,38 @@ class Draft:
         self.input = turned
         return turned
 
-    def _padding(self, source: Value, kernel: int, stride: int, padding: Padding | Pads,
-                 most: int) -> Padding:
-        """Return the padding of an operation that has the wanted zeros on all four sides."""
-        own = padding
+    def _padding(self, source: Value, kernel: Pair, stride: Pair, own: OwnPadding) -> Padding:
+        """Return the padding of a convolution that has the wanted zeros on all four sides."""
+        sizes = source.shape[1:]
         if isinstance(own, int):
             own = (own, own, own, own)
         if isinstance(own, str):
             if not any(source.pads):
                 return "same"
-            rows, cols = (window_of(size + source.pads[at] + source.pads[at + 2], kernel, stride,
-                                    own) for at, size in enumerate(source.shape[1:]))
+            rows, cols = (window_of(size + source.pads[at] + source.pads[at + 2], kernel[at],
+                                    stride[at], own) for at, size in enumerate(sizes))
             own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
         top, left, bottom, right = (a + b for a, b in zip(own, source.pads))
         if min(top, left, bottom, right) < 0:
             raise Refused(f"has padding {own}", "pad with numbers of at least 0")
+        most = min(kernel) - 1
         if top == left == bottom == right and top <= most:
             return top
-        candidates: tuple[Padding, ...] = (top, "same") if top == left <= most else ("same",)
+        wanted = ((top, bottom), (left, right))
+        candidates: list[Padding] = [top] if top == left <= most else []
+        if all(max(ends) < size for ends, size in zip(wanted, kernel)):
+            candidates += ["same", wanted]
+        else:
+            candidates.append("same")
         for candidate in candidates:
-            windows = [window_of(size, kernel, stride, candidate) for size in source.shape[1:]]
+            windows = [window_of(*axis) for axis in zip(sizes, kernel, stride, ends_of(candidate))]
             # Zeros behind the last window are never read: sizes and zeros before decide.
-            if all((size + before + after - kernel) // stride + 1 == window.size
-                   and before == window.pad_before for window, size, before, after
-                   in zip(windows, source.shape[1:], (top, left), (bottom, right))):
+            if all((size + sum(ends) - side) // step + 1 == window.size
+                   and ends[0] == window.pad_before for window, size, ends, side, step
+                   in zip(windows, sizes, wanted, kernel, stride)):
                 return candidate
         raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
-                      f"use 'same' padding, or equal padding of {most} at most on all sides")
+                      f"pad with less than the kernel of {kernel}")
 
     def _vector(self, name: str) -> bool:
         """Return whether an operation yields what a dense layer or a mean has computed."""

@@ -10,12 +10,11 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
-from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
-from pynq_train.exchange.windows import pair
+from pynq_train.exchange.windows import OwnPadding, pair
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
-from pynq_train.graph.shapes import Padding
 
 
 class Node:
@@ -117,7 +116,7 @@ class Node:
         return len(self._inputs)
 
 
-def _padding(node: Node) -> Padding | Pads:
+def _padding(node: Node) -> OwnPadding:
     auto = node.attribute("auto_pad", "NOTSET")
     if auto == "SAME_UPPER":
         return "same"

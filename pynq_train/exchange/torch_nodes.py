@@ -16,13 +16,12 @@ from pynq_train.exchange.activations import (
     TORCH_MODULES,
     Reader,
 )
-from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import text_of, without_softmax
-from pynq_train.exchange.windows import checked_window
+from pynq_train.exchange.windows import OwnPadding, checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
-from pynq_train.graph.shapes import Padding
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dil
     return _tied(call, made, bias)
 
 
-def _pads(padding: Any) -> Padding | Pads:
+def _pads(padding: Any) -> OwnPadding:
     if isinstance(padding, (int, str)):
         return padding  # type: ignore[return-value] # PyTorch knows 'same' and 'valid' only
     rows, cols = padding if len(padding) == 2 else tuple(padding) * 2
@@ -391,13 +390,13 @@ def _item(call: Call) -> Value:
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     steps = [one.step or 1 for one in index
              if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
-    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1] or steps[2] != steps[3]:
+    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1]:
         raise Refused("takes a part of a map", "take every pixel, or every second or third of rows "
                       "and columns from the first: x[:, :, ::2, ::2]")
-    if steps[2] == 1:
+    if steps[2:] == [1, 1]:
         return call.value
     # A mean of one pixel: nothing is computed.
-    return call.draft.add(AvgPool(*checked_window(1, steps[2])), call.value, label=call.label)
+    return call.draft.add(AvgPool(*checked_window(1, steps[2:])), call.value, label=call.label)
 
 
 def _pad(call: Call) -> Value:

@@ -104,7 +104,7 @@ for channel:
 """),
     ),
     Opcode.POOL: (
-        Loop("", "windows of 2 or 3 pixels a side", """\
+        Loop("", "windows of 1 to 3 pixels a side", """\
 forward    for image, channel, window (r, p):
                y = largest pixel;  index = 3*i + j of the first of them
                store y;  store index if p_argmax

@@ -106,7 +106,7 @@ BAD: list[tuple[list[Op], str]] = [
     ([Conv(4, 3, groups=3)], "conv1: groups: expected a divisor of 4 output channels, found 3"),
     ([Conv(4, 3, groups=4)], "conv1: groups: expected a divisor of 2 input channels, found 4"),
     ([MaxPool(3, 2, 2)], r"pool1: padding: expected an integer in 0\.\.1, found 2"),
-    ([AvgPool((2, 3), 2)], r"pool1: kernel: expected one integer"),  # type: ignore[arg-type]
+    ([AvgPool((2, 3), 2)], r"pool1: kernel: expected one integer, or two"),  # type: ignore[arg-type]
     ([AvgPool(9, 2)], r"pool1: the 9x9 window does not fit: .*found 8x8"),
     ([Dropout(1.0)], r"dropout1: rate: expected a number of 0 to below 1, found 1\.0"),
     ([BatchNorm(momentum=True)], r"bn1: momentum: expected a number of 0 to below 1, found True"),
