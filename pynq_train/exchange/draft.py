@@ -31,6 +31,7 @@ from pynq_train.exchange.windows import (
     Refused,
     averaged,
     checked_window,
+    pair,
     pool_maxima,
     square,
 )
@@ -57,12 +58,15 @@ from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.windows import Padding, Pair, ends_of, window_of
 from pynq_train.graph.wiring import INPUT
+from pynq_train.hw.limits import MAX_POOL_KERNEL
 from pynq_train.layers.supported import value_problems, with_room
 
 __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
 _ANY_LAYOUT = (Activate, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
+_BY_CHANNEL = (BatchNorm, Concat)
+"""Operations that do the same to all pixels of a channel, whether they have rows or not."""
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
                Add)
 """Operations without values below zero where none of their inputs has any."""
@@ -79,16 +83,17 @@ def flattens_input(graph: Graph) -> bool:
 class Draft:
     """Collects operations of a network that reads images of ``input_shape``, or vectors (``flat``).
 
+    ``line``: they are sequences ``(channels, length)``, here maps of one row.
     ``images``: size of the mini-batch that the foreign network is fixed to, None if it is not.
     ``layout``: order of the axes of the images that it takes.
     """
 
-    def __init__(self, input_shape: Shape, name: str, *, flat: bool, images: int | None = None,
-                 layout: str = CHANNELS_FIRST) -> None:
+    def __init__(self, input_shape: Shape, name: str, *, flat: bool, line: bool = False,
+                 images: int | None = None, layout: str = CHANNELS_FIRST) -> None:
         self.name = name
         self.images = images
         self._layout = layout
-        self.input = Value(INPUT, input_shape, flat=flat)
+        self.input = Value(INPUT, input_shape, flat=flat, joined=line)
         self._ops: list[Op] = []
         self._params: dict[str, LayerParams] = {}
         self._frozen: set[str] = set()
@@ -143,7 +148,8 @@ class Draft:
         low = op.activation.low if isinstance(op, Activate) else None
         positive = (low is not None and low >= 0) or (
             isinstance(op, _KEEPS_SIGN) and all(source.positive for source in sources))
-        kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape)
+        joined = isinstance(op, _BY_CHANNEL) and first.joined
+        kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape, joined=joined)
         return Value(named.name, shape, pads, all(source.flat for source in sources),
                      *kept.layout, positive)
 
@@ -164,7 +170,8 @@ class Draft:
             if source.name == INPUT and source.scaled != self.input.scaled:
                 raise Refused("reads the input otherwise normalised than others",
                               "normalise the input once, in front of everything")
-            if not isinstance(op, _ANY_LAYOUT) and (source.last or source.joined):
+            joined = source.joined and not isinstance(op, _BY_CHANNEL)
+            if not isinstance(op, _ANY_LAYOUT) and (source.last or joined):
                 raise Refused(f"reads a map in the order {source.dims} (channels first is "
                               f"{source.shape})", "transpose it to channels first before")
         if len({source.layout for source in sources}) > 1:
@@ -337,7 +344,18 @@ class Draft:
         arrays = [channels_first(array, source, axis=0) for array in arrays]
         out = self.add(op, replace(source, map_shape=None), label=label, owner=owner,
                        params=LayerParams(*arrays), frozen=frozen)
-        return replace(out, map_shape=source.map_shape)
+        return replace(out, map_shape=source.map_shape, joined=source.joined)
+
+    def line(self, source: Value) -> Value:
+        """Return a sequence ``(channels, length)`` of the foreign network as a map of one row.
+
+        Raises:
+            Refused: it is no sequence, or one of pixels that have rows here.
+        """
+        if not source.joined or source.shape[1] != 1:
+            raise Refused(f"reads {text_of((BATCH, *source.dims))} as a sequence",
+                          "give it (n, channels, length) from the input on")
+        return replace(source, joined=False)
 
     def pool(self, source: Value, *, largest: bool, kernel: Any, stride: Any,
              padding: OwnPadding, label: str, counts_padding: bool = True,
@@ -358,6 +376,12 @@ class Draft:
         """
         plain = replace(source, pads=NO_PADS)
         op: Op
+        if largest and not ceil and padding in (0, NO_PADS) and not any(source.pads):
+            steps = _in_steps(kernel, stride)
+            for number, side in enumerate(steps[:-1], 1):
+                source = plain = self.add(pool_maxima(source.shape, NO_PADS, side, side, 0, False),
+                                          source, label=f"{label}.{number}")
+                kernel = stride = steps[-1]
         if largest:
             if any(source.pads) and not source.positive:
                 raise Refused("reads a padded map with values below zero, so that zeros can be the "
@@ -423,7 +447,8 @@ class Draft:
         if source.shape[1:] == (1, 1) and not any(source.pads) and self._vector(source.name):
             return source
         plain = replace(source, last=False, joined=False)
-        return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last)
+        return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last,
+                       joined=source.joined)
 
     def flatten(self, source: Value, label: str, *, last: bool = False) -> Value:
         """Flatten a map; a vector stays as it is. ``last``: channels are counted fastest."""
@@ -474,6 +499,8 @@ class Draft:
         if source.flat and (rows, cols) == (1, 1) and source.map_shape is None:
             if source.name == INPUT and len(wanted) == 3:
                 return self._turned((wanted[0], wanted[1], wanted[2]))
+            if source.name == INPUT and len(wanted) == 2:
+                return replace(self._turned((wanted[0], 1, wanted[1])), joined=True)
             if wanted in ((channels, 1, 1), (1, 1, channels)):
                 return replace(source, flat=False, last=wanted[0] == 1 and channels > 1)
             if wanted == (channels, 1):
@@ -600,3 +627,25 @@ class Draft:
 
 def _float32(array: Any) -> FloatArray:
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _in_steps(kernel: Any, stride: Any) -> list[Any]:
+    """Return the windows of poolings behind each other that take maxima of ``kernel`` at last.
+
+    Windows beside each other that are larger than those of the engine, but products of them, become
+    several poolings, with the same maxima. Others stay as they are.
+    """
+    sides = pair(kernel, "kernel")
+    if sides != pair(stride, "stride") or max(sides) <= MAX_POOL_KERNEL:
+        return [kernel]
+    steps: list[list[int]] = [[], []]
+    for axis, rest in enumerate(sides):
+        for size in range(MAX_POOL_KERNEL, 1, -1):
+            while rest % size == 0:
+                steps[axis].append(size)
+                rest //= size
+        if rest > 1:
+            return [kernel]
+    count = max(map(len, steps))
+    rows, cols = ([*side, *[1] * (count - len(side))] for side in steps)
+    return [list(one) for one in zip(rows, cols)]
