@@ -31,7 +31,8 @@ from pynq_train.exchange.windows import (
     Refused,
     averaged,
     checked_window,
-    pair,
+    conv_padding,
+    in_steps,
     pool_maxima,
     square,
 )
@@ -56,9 +57,7 @@ from pynq_train.graph.ops import (
 )
 from pynq_train.graph.params import FloatArray, LayerParams
 from pynq_train.graph.shapes import Shape
-from pynq_train.graph.windows import Padding, Pair, ends_of, window_of
 from pynq_train.graph.wiring import INPUT
-from pynq_train.hw.limits import MAX_POOL_KERNEL
 from pynq_train.layers.supported import value_problems, with_room
 
 __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
@@ -296,7 +295,7 @@ class Draft:
         if bias is not None and bias.size != len(weight):
             raise Refused(f"has {bias.size} biases for {len(weight)} channels",
                           "give one for each output channel")
-        pads = self._padding(source, size, step, padding)
+        pads = conv_padding(source.shape, source.pads, size, step, padding)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
         params = LayerParams(_float32(weight), None if bias is None else _float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
@@ -377,7 +376,7 @@ class Draft:
         plain = replace(source, pads=NO_PADS)
         op: Op
         if largest and not ceil and padding in (0, NO_PADS) and not any(source.pads):
-            steps = _in_steps(kernel, stride)
+            steps = in_steps(kernel, stride)
             for number, side in enumerate(steps[:-1], 1):
                 source = plain = self.add(pool_maxima(source.shape, NO_PADS, side, side, 0, False),
                                           source, label=f"{label}.{number}")
@@ -572,39 +571,6 @@ class Draft:
         self.input = turned
         return turned
 
-    def _padding(self, source: Value, kernel: Pair, stride: Pair, own: OwnPadding) -> Padding:
-        """Return the padding of a convolution that has the wanted zeros on all four sides."""
-        sizes = source.shape[1:]
-        if isinstance(own, int):
-            own = (own, own, own, own)
-        if isinstance(own, str):
-            if not any(source.pads):
-                return "same"
-            rows, cols = (window_of(size + source.pads[at] + source.pads[at + 2], kernel[at],
-                                    stride[at], own) for at, size in enumerate(sizes))
-            own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
-        top, left, bottom, right = (a + b for a, b in zip(own, source.pads))
-        if min(top, left, bottom, right) < 0:
-            raise Refused(f"has padding {own}", "pad with numbers of at least 0")
-        most = min(kernel) - 1
-        if top == left == bottom == right and top <= most:
-            return top
-        wanted = ((top, bottom), (left, right))
-        candidates: list[Padding] = [top] if top == left <= most else []
-        if all(max(ends) < size for ends, size in zip(wanted, kernel)):
-            candidates += ["same", wanted]
-        else:
-            candidates.append("same")
-        for candidate in candidates:
-            windows = [window_of(*axis) for axis in zip(sizes, kernel, stride, ends_of(candidate))]
-            # Zeros behind the last window are never read: sizes and zeros before decide.
-            if all((size + sum(ends) - side) // step + 1 == window.size
-                   and ends[0] == window.pad_before for window, size, ends, side, step
-                   in zip(windows, sizes, wanted, kernel, stride)):
-                return candidate
-        raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
-                      f"pad with less than the kernel of {kernel}")
-
     def _vector(self, name: str) -> bool:
         """Return whether an operation yields what a dense layer or a mean has computed."""
         for op in reversed(self._ops):
@@ -627,25 +593,3 @@ class Draft:
 
 def _float32(array: Any) -> FloatArray:
     return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _in_steps(kernel: Any, stride: Any) -> list[Any]:
-    """Return the windows of poolings behind each other that take maxima of ``kernel`` at last.
-
-    Windows beside each other that are larger than those of the engine, but products of them, become
-    several poolings, with the same maxima. Others stay as they are.
-    """
-    sides = pair(kernel, "kernel")
-    if sides != pair(stride, "stride") or max(sides) <= MAX_POOL_KERNEL:
-        return [kernel]
-    steps: list[list[int]] = [[], []]
-    for axis, rest in enumerate(sides):
-        for size in range(MAX_POOL_KERNEL, 1, -1):
-            while rest % size == 0:
-                steps[axis].append(size)
-                rest //= size
-        if rest > 1:
-            return [kernel]
-    count = max(map(len, steps))
-    rows, cols = ([*side, *[1] * (count - len(side))] for side in steps)
-    return [list(one) for one in zip(rows, cols)]

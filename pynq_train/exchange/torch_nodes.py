@@ -208,11 +208,26 @@ def _activations(readers: Mapping[str, Reader]) -> dict[str, Handler]:
     return {name: _activation(read) for name, read in readers.items()}
 
 
+def _pooled(call: Call) -> tuple[Value, bool]:
+    """Return the map that a pooling reads, and whether it pools sequences.
+
+    Raises:
+        Refused: its last axes are not those that the pooling takes for them: PyTorch takes the
+            images of a mini-batch of other values for channels.
+    """
+    value = call.value
+    if call.kind.lower().endswith("1d"):
+        return call.draft.line(value), True
+    if value.last or value.joined:
+        raise Refused(f"pools {text_of((BATCH, *value.dims))}, whose last axes are not rows "
+                      "and columns", "permute it to channels first before")
+    return value, False
+
+
 def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
-    kernel, value, line = options["kernel_size"], call.value, call.value.joined
+    kernel, (value, line) = options["kernel_size"], _pooled(call)
     stride = options["stride"] or kernel
     if line:
-        value = call.draft.line(value)
         kernel, stride = (1, *_numbers(kernel)), (1, *_numbers(stride))
     if set(_numbers(options.get("dilation", 1))) != {1} or options.get("return_indices"):
         raise Refused("has dilation or returns indices", "use plain pooling")
@@ -244,15 +259,11 @@ def _pool_function(largest: bool) -> Callable[[Call], Value]:
 
 def _adaptive(call: Call) -> Value:
     size = call.module.output_size if call.module is not None else call.option(1, "output_size")
-    value, line = call.value, call.value.joined
+    value, line = _pooled(call)
     if line:
-        value = call.draft.line(value)
         size = (1, *_numbers(size))
     rows, cols = (size, size) if size is None or isinstance(size, int) else tuple(size) * (
         3 - len(size))
-    if value.last or value.joined:
-        raise Refused(f"pools {text_of((BATCH, *value.dims))}, whose last axes are not rows "
-                      "and columns", "permute it to channels first before")
     shape = value.dims[-2:]
     rows, cols = (shape[0] if rows is None else rows), (shape[1] if cols is None else cols)
     if (rows, cols) == (1, 1):

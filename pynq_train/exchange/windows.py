@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pynq_train.graph.ops import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import Shape
-from pynq_train.graph.windows import Padding, Pair, Windowed, window_of
+from pynq_train.graph.windows import Padding, Pair, Windowed, ends_of, window_of
 from pynq_train.hw.limits import (
     MAX_KERNEL,
     MAX_POOL_KERNEL,
@@ -326,3 +326,70 @@ def square(value: Any, what: str) -> int:
     if rows != cols:
         raise Refused(f"has {what} {rows}x{cols}", f"use a square {what}")
     return rows
+
+
+def conv_padding(shape: Shape, zeros: Pads, kernel: Pair, stride: Pair, own: OwnPadding
+                 ) -> Padding:
+    """Return the padding of a convolution that has the wanted zeros on all four sides.
+
+    Args:
+        shape: of what it reads.
+        zeros: around that, in front of the convolution's own.
+        kernel: its kernel; ``stride`` likewise.
+        own: its own padding.
+
+    Raises:
+        Refused: they are more than the kernel leaves room for.
+    """
+    sizes = shape[1:]
+    if isinstance(own, int):
+        own = (own, own, own, own)
+    if isinstance(own, str):
+        if not any(zeros):
+            return "same"
+        rows, cols = (window_of(size + zeros[at] + zeros[at + 2], kernel[at],
+                                stride[at], own) for at, size in enumerate(sizes))
+        own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
+    top, left, bottom, right = (a + b for a, b in zip(own, zeros))
+    if min(top, left, bottom, right) < 0:
+        raise Refused(f"has padding {own}", "pad with numbers of at least 0")
+    most = min(kernel) - 1
+    if top == left == bottom == right and top <= most:
+        return top
+    wanted = ((top, bottom), (left, right))
+    candidates: list[Padding] = [top] if top == left <= most else []
+    if all(max(ends) < size for ends, size in zip(wanted, kernel)):
+        candidates += ["same", wanted]
+    else:
+        candidates.append("same")
+    for candidate in candidates:
+        windows = [window_of(*axis) for axis in zip(sizes, kernel, stride, ends_of(candidate))]
+        # Zeros behind the last window are never read: sizes and zeros before decide.
+        if all((size + sum(ends) - side) // step + 1 == window.size
+               and ends[0] == window.pad_before for window, size, ends, side, step
+               in zip(windows, sizes, wanted, kernel, stride)):
+            return candidate
+    raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
+                  f"pad with less than the kernel of {kernel}")
+
+
+def in_steps(kernel: Any, stride: Any) -> list[Any]:
+    """Return the windows of poolings behind each other that take maxima of ``kernel`` at last.
+
+    Windows beside each other that are larger than those of the engine, but products of them, become
+    several poolings, with the same maxima. Others stay as they are.
+    """
+    sides = pair(kernel, "kernel")
+    if sides != pair(stride, "stride") or max(sides) <= MAX_POOL_KERNEL:
+        return [kernel]
+    steps: list[list[int]] = [[], []]
+    for axis, rest in enumerate(sides):
+        for size in range(MAX_POOL_KERNEL, 1, -1):
+            while rest % size == 0:
+                steps[axis].append(size)
+                rest //= size
+        if rest > 1:
+            return [kernel]
+    count = max(map(len, steps))
+    rows, cols = ([*side, *[1] * (count - len(side))] for side in steps)
+    return [list(one) for one in zip(rows, cols)]

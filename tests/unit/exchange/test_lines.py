@@ -111,6 +111,13 @@ def test_what_sequences_cannot_be() -> None:
     with pytest.raises(UnsupportedModel, match=r"MaxPool1d.*has kernel 1x5: use a kernel of 3"):
         pt.from_torch(sequence(nn.MaxPool1d(5), nn.Flatten(), nn.Linear(12, 2)),
                       torch.randn(1, 2, 30))
+    class Unbatched(torch.nn.Module):  # type: ignore[name-defined, misc]
+        def forward(self, x: Any) -> Any:
+            return functional.max_pool2d(x, 2).flatten(1)
+
+    # PyTorch takes these for images of one mini-batch: (channels, rows, columns).
+    with pytest.raises(UnsupportedModel, match=r"max_pool2d.*pools \(n, 2, 30\), whose last axes"):
+        pt.from_torch(Unbatched(), torch.randn(4, 2, 30))
     with pytest.raises(UnsupportedModel, match=r"Conv1d.*reads \(n, 2, 12\) as a sequence"):
         pt.from_torch(sequence(nn.Flatten(2), nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(30, 2)),
                       torch.randn(1, 2, 3, 4))

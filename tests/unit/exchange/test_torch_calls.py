@@ -137,7 +137,7 @@ def test_zeros_stand_where_the_module_puts_them(make: Any) -> None:
     left, right, top, bottom = make().padding
     part = nn.Sequential(make(), nn.Conv2d(3, 4, 3))
     module, x = net(lambda m, x: m.part(x).flatten(1), part=part).eval(), torch.randn(2, 3, 8, 8)
-    if left == right == top == bottom:
+    if max(left, right, top, bottom) < 3:
         same(module, x)
     else:
         assert f"has padding {(top, left, bottom, right)}" in text_of(module, x)
