@@ -149,7 +149,8 @@ def _two(node: Node, name: str, default: list[int], line: bool = False) -> list[
 def _conv(node: Node) -> Value:
     weight = _present(node, 1)
     if weight.ndim not in (3, 4):
-        raise Refused("has three dimensions", "use images of rows and columns, or sequences")
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
     line = weight.ndim == 3
     kernel = list(weight.shape[2:])
     if node.attribute("kernel_shape", kernel) != kernel:
@@ -321,7 +322,7 @@ def _pad(node: Node) -> Value:
     sides = [around.get(axis, (0, 0)) for axis in range(count)]
     if any(sides[0]) or min(pads) < 0:
         raise Refused(f"pads {pads}", "pad channels, rows and columns only, by 0 or more")
-    if source.joined:
+    if source.joined and any(map(any, sides)):
         if any(sides[1]):
             raise Refused(f"pads {pads}", "pad the length of sequences only")
         padded = node.draft.pad(node.draft.line(source), 0, sides[2][0], 0, sides[2][1])

@@ -146,7 +146,8 @@ def _conv_function(call: Call) -> Value:
 def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
               groups: int) -> Value:
     if weight.ndim not in (3, 4):
-        raise Refused("has three dimensions", "use images of rows and columns, or sequences")
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
     line, value, array = weight.ndim == 3, call.value, _array(weight)
     if line:
         value, array = call.draft.line(value), array[:, :, None]

@@ -17,7 +17,9 @@ Window = tuple[int | Pair, int | Pair, int, int]
 
 
 def random_window(rng: random.Random) -> Window:
-    """Any legal window."""
+    """Any legal window; every second one is square."""
+    if rng.random() < 0.5:
+        return rng.choice((2, 3)), rng.randint(1, 3), rng.randrange(2), rng.randrange(2)
     kernel = rng.choice((1, 2, 3, 3)), rng.choice((1, 2, 3, 3))
     top, left = (rng.randrange(min(side, 2)) for side in kernel)
     return kernel, (rng.randint(1, 3), rng.randint(1, 3)), top, left
