@@ -62,7 +62,7 @@ def main() -> None:
                 total = [total[0] + least.cycles, total[1] + cycles]
                 use = standalone.macs / (board.config.multipliers * cycles)
                 channels, rows, cols = layer.in_shape
-                stride = f" / {layer.stride}" if layer.stride > 1 else ""
+                stride = f" / {layer.stride.side}" if layer.stride.area > 1 else ""
                 print(f"| {net} | {layer.name} | {channels}x{rows}x{cols}{stride} | "
                       f"{SHORT_NAME[standalone.kind]} | {least.cycles} | {least.by} | "
                       f"{counted.prediction.cycles} | {cycles} | {least.cycles / cycles:.2f} | "

@@ -88,9 +88,7 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
             return functional.max_pool2d(x, 2)
         return functional.max_pool2d(_pad(op, x, -torch.inf), op.kernel, op.stride)
     if isinstance(op, o.AvgPool):
-        if op.padding == "same":
-            return functional.avg_pool2d(_pad(op, x, 0.0), op.kernel, op.stride)
-        return functional.avg_pool2d(x, op.kernel, op.stride, op.padding)
+        return functional.avg_pool2d(_pad(op, x, 0.0), op.kernel, op.stride)
     if isinstance(op, Relu):
         return functional.relu(x)
     if isinstance(op, Relu6):
@@ -111,6 +109,6 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
 
 
 def _pad(op: o.Conv | o.MaxPool | o.AvgPool, x: torch.Tensor, value: float) -> torch.Tensor:
-    rows, cols = op.window(x.shape[2]), op.window(x.shape[3])
+    rows, cols = op.windows((x.shape[1], x.shape[2], x.shape[3]))
     return functional.pad(x, (cols.pad_before, cols.pad_after, rows.pad_before, rows.pad_after),
                           value=value)

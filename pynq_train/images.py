@@ -139,7 +139,7 @@ class Layout:
         return (0, *kept), (slice(None), *added)
 
 
-_LAST = (2, 0, 1)
+_LAST, _LINE_LAST = (2, 0, 1), (1, None, 0)
 _LAYOUTS = (
     Layout("(n, channels, rows, cols)", False, (0, 1, 2)),
     Layout("(n, rows, cols, channels)", False, _LAST),
@@ -148,6 +148,12 @@ _LAYOUTS = (
     Layout("(rows, cols, channels)", True, _LAST),
     Layout("(rows, cols)", True, (None, 0, 1)),
     Layout("(n, features)", False, (0, None, None)),
+    # Sequences: maps of one row.
+    Layout("(n, channels, length)", False, (0, None, 1)),
+    Layout("(n, length, channels)", False, _LINE_LAST),
+    Layout("(channels, length)", True, (0, None, 1)),
+    Layout("(length, channels)", True, _LINE_LAST),
+    Layout("(n, length)", False, (None, None, 0)),
 )
 
 
@@ -171,7 +177,8 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape, axes: str = CHANNELS
     for layout in _LAYOUTS:
         own = shape if layout.single else shape[1:]
         used = [axis for axis in layout.axes if axis is not None]
-        if len(own) != len(used):
+        # Rows of several channels are no sequences of one channel each.
+        if len(own) != len(used) or (used == [0] and layout.axes[2] == 0 and channels > 1):
             continue
         sizes = [1 if axis is None else own[axis] for axis in layout.axes]
         if sizes[0] in (1, channels) and sizes[1:] == [rows, cols]:
@@ -189,7 +196,8 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape, axes: str = CHANNELS
     # The same number of images of the same channels: where axes are of equal length, the model's
     # layout decides, or the first one of the list, as the documentation says.
     (ways,) = found.values()
-    wanted = [way for way in ways if way.axes == _LAST] if axes == CHANNELS_LAST else []
+    wanted = [way for way in ways if way.axes in (_LAST, _LINE_LAST)
+              ] if axes == CHANNELS_LAST else []
     return [*wanted, *ways][0]
 
 
@@ -199,6 +207,8 @@ def _no_layout(shape: tuple[int, ...], input_shape: Shape) -> BadInput:
     many = "1 channel" if channels == 1 else f"1 or {channels} channels"
     wanted = (f"shape (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols) "
               f"with {rows}x{cols} pixels and {many}, or one such image")
+    if rows == 1:
+        wanted += f", or (n, {channels}, {cols})"
     if rows == cols == 1:
         wanted += f", or (n, {channels})"
     return BadInput("images", expected=wanted, found=f"shape {tuple(shape)}",

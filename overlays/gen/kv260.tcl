@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:kv260_som:part0
   # contract that the engine decodes
-  variable contract_hash 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484
+  variable contract_hash bf2f191c42c1974ac47f72c7f28dc3dd424640a9ad1b62ca2a021125e92b16dc
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -134,8 +134,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 3}
-    {CONTRACT_HASH 674ad54e88710ed979aef185f02abe6909ecbd20f1a214ac3d1c529b0d5b8484}
+    {ABI 4}
+    {CONTRACT_HASH bf2f191c42c1974ac47f72c7f28dc3dd424640a9ad1b62ca2a021125e92b16dc}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

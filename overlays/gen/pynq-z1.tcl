@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e
+  variable contract_hash fe6b1eef883d5a318b477e39637f4749e54840d7c5f1ca1456c877efba02980a
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -134,8 +134,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION zynq7020}
-    {ABI 3}
-    {CONTRACT_HASH d598fa5a74cce65d4d49849bd7284380c53ae4a7900ec69e4939124b1947f11e}
+    {ABI 4}
+    {CONTRACT_HASH fe6b1eef883d5a318b477e39637f4749e54840d7c5f1ca1456c877efba02980a}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

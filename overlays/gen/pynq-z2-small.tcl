@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash 627f0f35178c083b00e900bd9d08afa08a4f02363bdbaab6c5ced94da09c2116
+  variable contract_hash 7e392c20d9030977fb6529ab113df5e4491646ddf81ed0b542c4c3f4a772b100
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -134,8 +134,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION small}
-    {ABI 3}
-    {CONTRACT_HASH 627f0f35178c083b00e900bd9d08afa08a4f02363bdbaab6c5ced94da09c2116}
+    {ABI 4}
+    {CONTRACT_HASH 7e392c20d9030977fb6529ab113df5e4491646ddf81ed0b542c4c3f4a772b100}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

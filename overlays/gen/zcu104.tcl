@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:zcu104:part0
   # contract that the engine decodes
-  variable contract_hash ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad
+  variable contract_hash 2770501d10d36d7832c98f9b94a876642257920f920b6ff88c72323d2012e42a
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -134,8 +134,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION wide32}
-    {ABI 3}
-    {CONTRACT_HASH ea025442002f21446ed69d04242bd25624fc321569187f076c708133032bdcad}
+    {ABI 4}
+    {CONTRACT_HASH 2770501d10d36d7832c98f9b94a876642257920f920b6ff88c72323d2012e42a}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

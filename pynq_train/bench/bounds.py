@@ -44,7 +44,7 @@ def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board
     pixels = spec.images * spec.out_rows * spec.out_cols
     blocks = {Pass.FORWARD: spec.in_blocks, Pass.WEIGHT_GRADIENT: spec.nb,
               Pass.BACKWARD: ceil_div(spec.in_blocks, spec.tile_blocks) * spec.filled_blocks}[kind]
-    array = spec.m_tiles * spec.kernel**2 * blocks * ceil_div(pixels, LANES)
+    array = spec.m_tiles * spec.kernel.area * blocks * ceil_div(pixels, LANES)
     traffic = spec.x.nbytes + spec.y.nbytes + (spec.flags.nbytes if spec.flags else 0)
     traffic += spec.weight_bytes if kind != Pass.WEIGHT_GRADIENT else 0
     update = 0
@@ -61,8 +61,9 @@ def bounds(spec: LayerSpec, kind: Pass, tiled_passes: Sequence[TiledPass], board
         first = shape.m_first * own.tile_blocks if own.group else 0
         blocks = shape.outer * own.tile_blocks if own.group else streamed.blocks
         maps = shape.images * min(blocks, streamed.blocks - first)
-        rows, cols = ((size - 1) * shape.step + span for size, span in (
-            (shape.rows, shape.span_rows), (shape.cols, shape.span_cols)))
+        rows, cols = ((size - 1) * step + span for size, step, span in (
+            (shape.rows, shape.step.rows, shape.span_rows),
+            (shape.cols, shape.step.cols, shape.span_cols)))
         tile += maps * rows * cols
         flags = 1 + BURST_CYCLES if back and spec.flags is not None else 0
         bursts = ceil_div(streamed.cols, BURST_BEATS)

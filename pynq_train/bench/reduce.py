@@ -135,7 +135,7 @@ def _fewer_rows(layer: FusedLayer, rows: int) -> FusedLayer:
     def cut(shape: tuple[int, int, int], less: int) -> tuple[int, int, int]:
         return shape[0], shape[1] - less, shape[2]
 
-    return replace(layer, in_shape=cut(layer.in_shape, rows * layer.stride),
+    return replace(layer, in_shape=cut(layer.in_shape, rows * layer.stride.rows),
                    out_shape_before_pool=cut(layer.out_shape_before_pool, rows),
                    out_shape=cut(layer.out_shape, rows // 2 if layer.pool else rows))
 

@@ -10,6 +10,7 @@ from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 from pynq_train.program.activations import GEOMETRY
 
 SLICES = ("whole", "first", "between", "last")
+_SIDES = ("1", "2", "3", "more")
 _PADDINGS = ("none", "below half", "half", "above half")
 _MODES = tuple(mode.name.lower() for mode in LoadMode)
 _MASTERS = ("momentum", "plain")
@@ -32,8 +33,13 @@ def crosses() -> dict[str, dict[str, Axes]]:
 def _crosses(kind: Pass) -> dict[str, Axes]:
     """Return the crosses of a pass."""
     found: dict[str, Axes] = {
-        "kernel x stride": (digits(MAX_KERNEL, 1), digits(MAX_STRIDE, 1)),
-        "padding x stride": (_PADDINGS, digits(MAX_STRIDE, 1)),
+        "rows: kernel x stride": (digits(MAX_KERNEL, 1), digits(MAX_STRIDE, 1)),
+        "columns: kernel x stride": (_SIDES, digits(MAX_STRIDE, 1)),
+        "kernel: rows x columns": (_SIDES, _SIDES),
+        "stride: rows x columns": (digits(MAX_STRIDE, 1), digits(MAX_STRIDE, 1)),
+        "above: padding x stride": (_PADDINGS, digits(MAX_STRIDE, 1)),
+        "left: padding x stride": (_PADDINGS, digits(MAX_STRIDE, 1)),
+        "rows of the map": (("1", "more"),),
         "out channels mod 16": (digits(16),),
         "in channels mod 16": (digits(16),),
         "out mod 4 x in mod 4": (digits(4), digits(4)),
@@ -67,18 +73,23 @@ def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
         part: which part of the mini-batch it takes.
         slice_: which slice of its layer it is.
     """
-    kernel, stride = d["g.g_kernel"], d["g.g_stride"]
+    kernel = d["g.g_kernel"], d["g.g_kernel"] + d["g.g_kernel_wider"]
+    stride = d["g.g_stride"], d["g.g_stride"] + d["g.g_stride_wider"]
     pixels = d["pix.p0"] * d["pix.p1"] * d["pix.p2"]
-    m, n, pad = d["g.g_m"], d["g.g_n"], d["g.g_pad_top"]
-    half = (kernel - 1) / 2
-    padding = "none" if pad == 0 else "below half" if pad < int(half) else (
-        "above half" if pad > -int(-half // 1) else "half")
+    m, n = d["g.g_m"], d["g.g_n"]
+    above, left = (_padding(d[f"g.g_pad_{name}"], size) for name, size
+                   in zip(("top", "left"), kernel))
     mode = LoadMode(d["g.g_mode"]).name.lower()
     gaps = [d["g.g_images"] > 1 and d[f"g.g_{name}_strides0"] > -(-channels // 4) * d[
         f"g.g_{name}_strides1"] for name, channels in (("x", n), ("y", m))]
     return {
-        "kernel x stride": (str(kernel), str(stride)),
-        "padding x stride": (padding, str(stride)),
+        "rows: kernel x stride": (str(kernel[0]), str(stride[0])),
+        "columns: kernel x stride": (_side(kernel[1]), str(stride[1])),
+        "kernel: rows x columns": (_side(kernel[0]), _side(kernel[1])),
+        "stride: rows x columns": (str(stride[0]), str(stride[1])),
+        "above: padding x stride": (above, str(stride[0])),
+        "left: padding x stride": (left, str(stride[1])),
+        "rows of the map": ("1" if d["g.g_in_rows"] == 1 else "more",),
         "out channels mod 16": (str(m % 16),),
         "in channels mod 16": (str(n % 16),),
         "out mod 4 x in mod 4": (str(m % 4), str(n % 4)),
@@ -93,5 +104,18 @@ def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
         "slice x masters": (slice_, _MASTERS[d.get("u.u_plain", 0)]),
-        "stride.phase": (f"{stride}.{d['g.g_phase']}",),
+        "stride.phase": (f"{stride[0]}.{d['g.g_phase']}",),
     }
+
+
+def _padding(pad: int, kernel: int) -> str:
+    """Return how the zeros in front of an axis compare with half a kernel."""
+    half = (kernel - 1) / 2
+    if pad == 0:
+        return "none"
+    return "below half" if pad < int(half) else "above half" if pad > -int(-half // 1) else "half"
+
+
+def _side(size: int) -> str:
+    """Return the class of a kernel's rows or columns."""
+    return str(size) if size < 4 else _SIDES[-1]

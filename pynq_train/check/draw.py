@@ -86,8 +86,11 @@ def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:
     return tuple(name for name in names if draw.chance(40)) or (names[draw.below(len(names))],)
 
 
-def work_of(m: int, n: int, kernel: int, pixels: int) -> int:
-    """Return rough cycles of the array for a pass: 3 pixels, 16 output, 4 input channels each."""
+def work_of(m: int, n: int, taps: int, pixels: int) -> int:
+    """Return rough cycles of the array for a pass: 3 pixels, 16 output, 4 input channels each.
+
+    ``taps``: places of the kernel.
+    """
     groups = max(ceil_div(pixels, LANES), ZYNQ7020.sweep_min_cycles)
     blocks = ceil_div(m, ZYNQ7020.tm) * ceil_div(n, CHANNELS_PER_WORD)
-    return blocks * kernel * kernel * groups
+    return blocks * taps * groups

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pynq_train.check.draw import Draw, activation
 from pynq_train.graph import Graph
 from pynq_train.graph.ops import BatchNorm, Concat, Conv, Dropout, MaxPool, MaxPool2x2, Op, Shape
+from pynq_train.graph.windows import Padding, Side
 
 _EPS = (1e-5, 1e-3, 0.1)
 _MOMENTA = (0.1, 0.01, 0.5, 0.0)
@@ -45,10 +46,15 @@ class NetBuilder:
         self.ops.append(op)
         return op.name
 
-    def conv(self, source: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
-        """Append a convolution that keeps the size, divided by its stride; often normalised."""
+    def conv(self, source: str, out: int, kernel: Side, stride: int, groups: int = 1) -> str:
+        """Append a convolution that keeps the size, divided by its stride; often normalised.
+
+        A square kernel of more than a pixel is now and then one of one row or column.
+        """
         draw, source = self.draw, self.drop(source)
         norm = draw.chance(75)
+        if isinstance(kernel, int) and kernel > 1 and draw.chance(25):
+            kernel = draw.one_of(((1, kernel), (kernel, 1), (kernel, 2), (2, kernel)))
         end = self.add(Conv(out, kernel, stride, "same", not norm and draw.chance(60),
                             self.name("conv"), groups, (source,)))
         return self.norm(end) if norm else end
@@ -84,12 +90,25 @@ class NetBuilder:
         if not draw.chance(percent) or min(self.shape(source)[1:]) < 2:
             return source
         name, small = self.name("pool"), min(self.shape(source)[1:]) < 3
-        kernel, stride = draw.between(2, 3), draw.between(1, 3)
+        kernel: Side = draw.between(2, 3)
+        stride: Side = draw.between(1, 3)
+        if draw.chance(50):
+            kernel = draw.between(1, 3), draw.between(1, 3)
+            stride = draw.between(1, 3), draw.between(1, 3)
         windows: tuple[Op, ...] = (
             MaxPool2x2(name, (source,)), MaxPool(kernel, stride, "same", name, (source,)),
             MaxPool(3, 2, "same", name, (source,)),
-            MaxPool(kernel, stride, 1 if small else draw.below(2), name, (source,)))
+            MaxPool(kernel, stride, self._pads(kernel, small), name, (source,)))
         return self.add(draw.one_of(windows))
+
+    def _pads(self, kernel: Side, small: bool) -> Padding:
+        """Draw the padding of a pooling; on a ``small`` map as much as windows of 3 need."""
+        draw = self.draw
+        if isinstance(kernel, int):
+            return 1 if small else draw.below(2)
+        rows, cols = ((side // 2, side - 1) if small else
+                      (draw.below(side // 2 + 1), draw.below(side)) for side in kernel)
+        return (rows, cols)
 
     def relu(self, source: str, percent: int = 80) -> str:
         """Append an activation in ``percent`` of 100 cases."""

@@ -173,5 +173,6 @@ def _work(graph: Graph, batch: int) -> int:
     for op in graph.ops:
         if isinstance(op, Conv):
             (_, rows, cols), n = shape_of[op.name], shape_of[op.inputs[0]][0]
-            total += 3 * work_of(op.out_channels, n // op.groups, op.kernel, rows * cols * batch)
+            total += 3 * work_of(op.out_channels, n // op.groups, op.kernel_sides.area,
+                                 rows * cols * batch)
     return total

@@ -1,15 +1,18 @@
-"""Random chains of convolutions and dense layers: every kernel, stride and rest of channels."""
+"""Random chains of convolutions and dense layers: all kernels, strides and rests of channels."""
 
 from __future__ import annotations
 
 from pynq_train.check.draw import STREAM, Draw, RandomNet, activation, random_trainable, work_of
 from pynq_train.graph import Sequential
-from pynq_train.graph.ops import AvgPool, Conv, Shape
+from pynq_train.graph.ops import AvgPool, Conv, MaxPool, Shape
 from pynq_train.graph.rng import permutation, stream_key
+from pynq_train.graph.windows import Padding, Pair
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
-_EXTRA_STREAM = 0x6E0
+_EXTRA_STREAM, _SIDES_STREAM = 0x6E0, 0x51DE
+MOST_LENGTH = 64
+"""Longest map of one row."""
 _GROUPS = (16, 8, 4, 2, 1)
 _WORK_LIMIT = 120_000
 """Rough array cycles of a training step: keeps a network to about a second of simulation."""
@@ -20,10 +23,11 @@ _ORDER = permutation(stream_key(STREAM), len(_WINDOWS))
 def random_chain(seed: int) -> RandomNet:
     """Return chain ``seed``: two or three convolutions or none, then up to three dense layers.
 
-    Kernels, strides and channels modulo 16 go round with the seed, so that a run of consecutive
-    seeds meets all of them; everything else is drawn. Work is limited: a large kernel gets a small
-    feature map. In the first fifty of each hundred seeds everything is trained, so that fifty
-    chains in a row meet all shapes of all passes; in the others a part of it.
+    Rows of kernels and strides, and channels modulo 16, go round with the seed, so that a run of
+    consecutive seeds meets all of them; everything else is drawn. Work is limited: a large kernel
+    gets a small feature map. Columns are often drawn by themselves, and a twelfth of the networks
+    has maps of one row. In the first fifty of each hundred seeds everything is trained, so that
+    fifty chains in a row meet all shapes of all passes; in the others a part of it.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
@@ -50,6 +54,11 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
     odd = seed % 50 == 46  # maps whose pixels leave a rest of 11 with 12, throughout
     if odd:
         batch, rows, cols = 1, 5, 7
+    line = seed % 12 == 7  # maps of one row
+    # Streams of their own: what came later must not change the other numbers.
+    extra, sides = (Draw(seed ^ stream, STREAM) for stream in (_EXTRA_STREAM, _SIDES_STREAM))
+    if line:
+        rows, cols = 1, sides.between(largest, max(MOST_LENGTH - 3 * shrink, largest))
     if deep:
         channels = draw.between(20, MOST_CHANNELS)
     else:
@@ -57,8 +66,6 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
                     1 + draw.below(max(MOST_CHANNELS - 3 * shrink, 8)))
     name = f"random{seed}"
     net = Sequential((channels, rows, cols), name)
-    # A stream of its own: grouped layers came later, and must not change the other numbers.
-    extra = Draw(seed ^ _EXTRA_STREAM, STREAM)
     shape = (channels, rows, cols)
     work = 0
     for number in range(0 if seed % 50 >= 47 else 2 + seed // 2 % 2):
@@ -67,18 +74,30 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
         # Odd factors, so that channels go through all remainders modulo 16 as seeds count up.
         out = 1 + ((5, 3, 7)[number] * seed + number * (seed // 4 + 7)) % 16
         out += 16 * draw.below(3) if out + 32 <= wide else 16 * draw.below(2) * (out + 16 <= wide)
-        padding = 1 if odd else _padding(draw, kernel, min(shape[1:]))
-        conv = Conv(out, kernel, stride, padding, draw.chance(70), "check")
+        padding: Padding = 1 if odd else _padding(draw, kernel, min(shape[1:]))
+        kernels, strides = Pair.of(kernel), Pair.of(stride)
+        if line:
+            kernels, strides = Pair(1, kernel), Pair(1, stride)
+            padding = ((0, 0), _ends(sides, kernel, shape[2]))
+        elif not odd and sides.chance(55):
+            wide, far = _window(seed, number, (5, 7, 9))
+            kernels, strides = Pair(kernel, wide), Pair(stride, far)
+            padding = (_ends(sides, kernel, shape[1]), _ends(sides, wide, shape[2]))
+        conv = Conv(out, kernels, strides, padding, draw.chance(70), "check")
         pixels = conv.out_shape(shape)
         passes = 2 + (number > 0)
-        work += passes * work_of(out, shape[0], kernel, pixels[1] * pixels[2] * batch)
-        net.conv(out, kernel, stride, padding, bias=conv.bias)
+        work += passes * work_of(out, shape[0], kernels.area, pixels[1] * pixels[2] * batch)
+        net.conv(out, kernels, strides, padding, bias=conv.bias)
         relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
         if relu:
             net.add(activation(extra, 40)())
         if pool:
             net.pool()
             pixels = (out, pixels[1] // 2, pixels[2] // 2)
+        elif line and pixels[2] >= 3 and sides.chance(50):
+            window = MaxPool((1, sides.between(2, 3)), (1, sides.between(1, 3)))
+            net.add(window)
+            pixels = window.out_shape(pixels)
         shape = pixels
         if extra.chance(45) and not deep and not odd:
             if extra.chance(20):  # whole tiles of channels
@@ -111,7 +130,8 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
     kernel = (1, 3, 3, 5)[draw.below(4)]
     sizes = [size for size in _GROUPS if channels % size == 0 and size < channels]
     if not sizes or draw.chance(20):
-        net.add(AvgPool(3, 1, 1))
+        one = rows == 1
+        net.add(AvgPool((1, 3) if one else 3, 1, (0, 1) if one else 1))
         kernel = 3
     else:
         size = sizes[draw.below(min(len(sizes), 3)) * (sizes[0] < _GROUPS[0])]
@@ -121,12 +141,27 @@ def _channelwise(net: Sequential, shape: Shape, draw: Draw, batch: int) -> int:
         net.add(AvgPool(2, 1, 0))
     if draw.chance(60):
         net.add(activation(draw, 50)())
-    return 2 * work_of(channels, 16, kernel, rows * cols * batch)
+    return 2 * work_of(channels, 16, kernel**2, rows * cols * batch)
 
 
-def _window(seed: int, number: int) -> tuple[int, int]:
-    """Return kernel and stride of convolution ``number``: all 44 pairs within 44 seeds."""
-    return _WINDOWS[int(_ORDER[(seed * (1, 1, 3)[number] + 17 * number) % len(_WINDOWS)])]
+def _window(seed: int, number: int, steps: tuple[int, int, int] = (1, 1, 3)) -> tuple[int, int]:
+    """Return kernel and stride of convolution ``number``: all 44 pairs within 44 seeds.
+
+    ``steps``: from seed to seed, of each convolution.
+    """
+    return _WINDOWS[int(_ORDER[(seed * steps[number] + 17 * number) % len(_WINDOWS)])]
+
+
+def _ends(draw: Draw, kernel: int, size: int) -> tuple[int, int]:
+    """Draw zeros before and behind an axis, below the kernel, that leave at least one window."""
+    low = 1 + draw.below(max(kernel // 2 - 1, 1))
+    wanted = (0, kernel // 2, kernel - 1, kernel - 1, draw.below(kernel), low, low)[draw.below(7)]
+    before = min(wanted, kernel - 1)
+    behind = draw.below(kernel) if draw.chance(60) else before
+    # Two times a kernel less one is at least a kernel less a pixel: there is always room.
+    lacks = max(0, kernel - size - before - behind)
+    more = min(lacks, kernel - 1 - behind)
+    return before + lacks - more, behind + more
 
 
 def _padding(draw: Draw, kernel: int, size: int) -> int:

@@ -31,7 +31,7 @@ _WAYS = {"sum": ("none", "a", "b", "both"), "mask": ("none", "a"), "norm": ("non
 """Nodes of the backward graph, and which of the maps that each reads can have a mask."""
 _WHOLE = ("mean", "spread")
 """What takes the whole mini-batch, and has no activation: means, forward and backward."""
-_WINDOWS = tuple(f"{kernel}/{stride}" for kernel in (2, 3) for stride in (1, 2, 3))
+_WINDOWS = tuple(f"{kernel}/{stride}" for kernel in (1, 2, 3) for stride in (1, 2, 3))
 
 
 def crosses() -> dict[str, dict[str, Axes]]:
@@ -42,7 +42,9 @@ def crosses() -> dict[str, dict[str, Axes]]:
         "channels mod 4": (digits(CHANNELS_PER_WORD),)}
     coefficients: dict[str, Axes] = {"channel blocks": (IMAGES,), "channels mod 4": (digits(4),)}
     pooled: dict[str, Axes] = {
-        "kernel / stride": (_WINDOWS,), "padding above x left": (ON_OFF, ON_OFF),
+        "rows: kernel / stride": (_WINDOWS,), "columns: kernel / stride": (_WINDOWS,),
+        "kernel: rows x columns": (digits(3, 1), digits(3, 1)),
+        "padding above x left": (ON_OFF, ON_OFF),
         "part of the mini-batch": (PARTS,), "channels mod 4": (digits(4),),
         "gaps read x written": (ON_OFF, ON_OFF),
         "last word of indices": (digits(ARGMAX_PIXELS, 1),)}
@@ -151,7 +153,9 @@ class _Seen:
         gaps = [str(int(d["p.p_images"] > 1 and d[f"p.{which}_step"]
                         > WORD_BYTES * d[f"p.{which}_words"])) for which in "io"]
         last = (d["p.q_cols"] - 1) % ARGMAX_PIXELS + 1
-        return {"kernel / stride": (f"{d['p.p_kernel']}/{d['p.p_stride']}",),
+        return {"rows: kernel / stride": (f"{d['p.p_kernel']}/{d['p.p_stride']}",),
+                "columns: kernel / stride": (f"{d['p.p_kernel_cols']}/{d['p.p_stride_cols']}",),
+                "kernel: rows x columns": (str(d["p.p_kernel"]), str(d["p.p_kernel_cols"])),
                 "padding above x left": (str(d["p.p_top"]), str(d["p.p_left"])),
                 "part of the mini-batch": (self._part,), "channels mod 4": self._channels,
                 "gaps read x written": (gaps[0], gaps[1]), "last word of indices": (str(last),),

@@ -53,8 +53,8 @@ class _Row:
         if not self.window:
             return 0
         # Forward a window is met with its last column, backward with its first.
-        first = 0 if f["p.p_back"] else f["p.p_kernel"] - 1 - f["p.p_left"]
-        return max(0, min(f["p.q_cols"], -(-(end - first) // f["p.p_stride"])))
+        first = 0 if f["p.p_back"] else f["p.p_kernel_cols"] - 1 - f["p.p_left"]
+        return max(0, min(f["p.q_cols"], -(-(end - first) // f["p.p_stride_cols"])))
 
     def words(self, end: int) -> int:
         """Return how many words of the feature map have been met before column ``end``."""

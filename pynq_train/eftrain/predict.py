@@ -102,13 +102,19 @@ def conv_shape(layer: FusedLayer) -> ConvShape:
     """Return a layer as a convolution; a fully connected one has as many channels as features.
 
     Raises:
-        UnsupportedModel: not every output channel reads every input channel.
+        UnsupportedModel: not every output channel reads every input channel, or rows and columns
+            of kernel or stride differ.
     """
     if layer.kind.fully_connected:
         return ConvShape(layer.out_channels, layer.in_features, 1, 1, 1, 1, 1)
+    for what, sides in (("kernel", layer.kernel), ("stride", layer.stride)):
+        if sides.rows != sides.cols:
+            raise UnsupportedModel(f"{layer.name}: {what} on the EF-Train kernel",
+                                   expected="as many rows as columns", found=sides,
+                                   fix="use another board")
     _, rows, cols = layer.out_shape_before_pool
     shape = ConvShape(layer.out_channels, layer.in_shape[0], rows, cols, layer.in_shape[1],
-                      layer.in_shape[2], layer.kernel, layer.stride)
+                      layer.in_shape[2], layer.kernel.rows, layer.stride.rows)
     if shape.macs != layer.macs_per_image:
         raise UnsupportedModel(f"{layer.name}: EF-Train's products", expected=shape.macs,
                                found=layer.macs_per_image,

@@ -25,7 +25,17 @@ from pynq_train.exchange.values import (
     per_channel,
     text_of,
 )
-from pynq_train.exchange.windows import Pads, Refused, averaged, checked_window, pool_maxima, square
+from pynq_train.exchange.windows import (
+    OwnPadding,
+    Pads,
+    Refused,
+    averaged,
+    checked_window,
+    conv_padding,
+    in_steps,
+    pool_maxima,
+    square,
+)
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
 from pynq_train.graph.model import Model
@@ -46,7 +56,7 @@ from pynq_train.graph.ops import (
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
-from pynq_train.graph.shapes import Padding, Shape, window_of
+from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
 from pynq_train.layers.supported import value_problems, with_room
 
@@ -54,6 +64,8 @@ __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
 _ANY_LAYOUT = (Activate, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
+_BY_CHANNEL = (BatchNorm, Concat)
+"""Operations that do the same to all pixels of a channel, whether they have rows or not."""
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
                Add)
 """Operations without values below zero where none of their inputs has any."""
@@ -70,16 +82,17 @@ def flattens_input(graph: Graph) -> bool:
 class Draft:
     """Collects operations of a network that reads images of ``input_shape``, or vectors (``flat``).
 
+    ``line``: they are sequences ``(channels, length)``, here maps of one row.
     ``images``: size of the mini-batch that the foreign network is fixed to, None if it is not.
     ``layout``: order of the axes of the images that it takes.
     """
 
-    def __init__(self, input_shape: Shape, name: str, *, flat: bool, images: int | None = None,
-                 layout: str = CHANNELS_FIRST) -> None:
+    def __init__(self, input_shape: Shape, name: str, *, flat: bool, line: bool = False,
+                 images: int | None = None, layout: str = CHANNELS_FIRST) -> None:
         self.name = name
         self.images = images
         self._layout = layout
-        self.input = Value(INPUT, input_shape, flat=flat)
+        self.input = Value(INPUT, input_shape, flat=flat, joined=line)
         self._ops: list[Op] = []
         self._params: dict[str, LayerParams] = {}
         self._frozen: set[str] = set()
@@ -134,7 +147,8 @@ class Draft:
         low = op.activation.low if isinstance(op, Activate) else None
         positive = (low is not None and low >= 0) or (
             isinstance(op, _KEEPS_SIGN) and all(source.positive for source in sources))
-        kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape)
+        joined = isinstance(op, _BY_CHANNEL) and first.joined
+        kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape, joined=joined)
         return Value(named.name, shape, pads, all(source.flat for source in sources),
                      *kept.layout, positive)
 
@@ -155,7 +169,8 @@ class Draft:
             if source.name == INPUT and source.scaled != self.input.scaled:
                 raise Refused("reads the input otherwise normalised than others",
                               "normalise the input once, in front of everything")
-            if not isinstance(op, _ANY_LAYOUT) and (source.last or source.joined):
+            joined = source.joined and not isinstance(op, _BY_CHANNEL)
+            if not isinstance(op, _ANY_LAYOUT) and (source.last or joined):
                 raise Refused(f"reads a map in the order {source.dims} (channels first is "
                               f"{source.shape})", "transpose it to channels first before")
         if len({source.layout for source in sources}) > 1:
@@ -267,7 +282,7 @@ class Draft:
     # -- what the formats share ------------------------------------------------------------------
 
     def conv(self, source: Value, weight: FloatArray, bias: FloatArray | None, *, kernel: Any,
-             stride: Any, padding: Padding | Pads, dilation: Any, groups: int, label: str,
+             stride: Any, padding: OwnPadding, dilation: Any, groups: int, label: str,
              owner: Any = None, frozen: Sequence[str] = ()) -> Value:
         """Append a convolution with weights ``(m, n, kr, kc)``; zeros before it join in."""
         size, step = checked_window(kernel, stride)
@@ -280,7 +295,7 @@ class Draft:
         if bias is not None and bias.size != len(weight):
             raise Refused(f"has {bias.size} biases for {len(weight)} channels",
                           "give one for each output channel")
-        pads = self._padding(source, size, step, padding, size - 1)
+        pads = conv_padding(source.shape, source.pads, size, step, padding)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
         params = LayerParams(_float32(weight), None if bias is None else _float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
@@ -328,10 +343,21 @@ class Draft:
         arrays = [channels_first(array, source, axis=0) for array in arrays]
         out = self.add(op, replace(source, map_shape=None), label=label, owner=owner,
                        params=LayerParams(*arrays), frozen=frozen)
-        return replace(out, map_shape=source.map_shape)
+        return replace(out, map_shape=source.map_shape, joined=source.joined)
+
+    def line(self, source: Value) -> Value:
+        """Return a sequence ``(channels, length)`` of the foreign network as a map of one row.
+
+        Raises:
+            Refused: it is no sequence, or one of pixels that have rows here.
+        """
+        if not source.joined or source.shape[1] != 1:
+            raise Refused(f"reads {text_of((BATCH, *source.dims))} as a sequence",
+                          "give it (n, channels, length) from the input on")
+        return replace(source, joined=False)
 
     def pool(self, source: Value, *, largest: bool, kernel: Any, stride: Any,
-             padding: Padding | Pads, label: str, counts_padding: bool = True,
+             padding: OwnPadding, label: str, counts_padding: bool = True,
              ceil: bool = False) -> Value:
         """Append max or average pooling.
 
@@ -349,6 +375,12 @@ class Draft:
         """
         plain = replace(source, pads=NO_PADS)
         op: Op
+        if largest and not ceil and padding in (0, NO_PADS) and not any(source.pads):
+            steps = in_steps(kernel, stride)
+            for number, side in enumerate(steps[:-1], 1):
+                source = plain = self.add(pool_maxima(source.shape, NO_PADS, side, side, 0, False),
+                                          source, label=f"{label}.{number}")
+                kernel = stride = steps[-1]
         if largest:
             if any(source.pads) and not source.positive:
                 raise Refused("reads a padded map with values below zero, so that zeros can be the "
@@ -414,7 +446,8 @@ class Draft:
         if source.shape[1:] == (1, 1) and not any(source.pads) and self._vector(source.name):
             return source
         plain = replace(source, last=False, joined=False)
-        return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last)
+        return replace(self.add(GlobalAvgPool(), plain, label=label), last=source.last,
+                       joined=source.joined)
 
     def flatten(self, source: Value, label: str, *, last: bool = False) -> Value:
         """Flatten a map; a vector stays as it is. ``last``: channels are counted fastest."""
@@ -465,6 +498,8 @@ class Draft:
         if source.flat and (rows, cols) == (1, 1) and source.map_shape is None:
             if source.name == INPUT and len(wanted) == 3:
                 return self._turned((wanted[0], wanted[1], wanted[2]))
+            if source.name == INPUT and len(wanted) == 2:
+                return replace(self._turned((wanted[0], 1, wanted[1])), joined=True)
             if wanted in ((channels, 1, 1), (1, 1, channels)):
                 return replace(source, flat=False, last=wanted[0] == 1 and channels > 1)
             if wanted == (channels, 1):
@@ -535,34 +570,6 @@ class Draft:
                           "transpose the input once, as the first node")
         self.input = turned
         return turned
-
-    def _padding(self, source: Value, kernel: int, stride: int, padding: Padding | Pads,
-                 most: int) -> Padding:
-        """Return the padding of an operation that has the wanted zeros on all four sides."""
-        own = padding
-        if isinstance(own, int):
-            own = (own, own, own, own)
-        if isinstance(own, str):
-            if not any(source.pads):
-                return "same"
-            rows, cols = (window_of(size + source.pads[at] + source.pads[at + 2], kernel, stride,
-                                    own) for at, size in enumerate(source.shape[1:]))
-            own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
-        top, left, bottom, right = (a + b for a, b in zip(own, source.pads))
-        if min(top, left, bottom, right) < 0:
-            raise Refused(f"has padding {own}", "pad with numbers of at least 0")
-        if top == left == bottom == right and top <= most:
-            return top
-        candidates: tuple[Padding, ...] = (top, "same") if top == left <= most else ("same",)
-        for candidate in candidates:
-            windows = [window_of(size, kernel, stride, candidate) for size in source.shape[1:]]
-            # Zeros behind the last window are never read: sizes and zeros before decide.
-            if all((size + before + after - kernel) // stride + 1 == window.size
-                   and before == window.pad_before for window, size, before, after
-                   in zip(windows, source.shape[1:], (top, left), (bottom, right))):
-                return candidate
-        raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
-                      f"use 'same' padding, or equal padding of {most} at most on all sides")
 
     def _vector(self, name: str) -> bool:
         """Return whether an operation yields what a dense layer or a mean has computed."""

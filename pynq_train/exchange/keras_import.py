@@ -56,7 +56,7 @@ def from_keras(model: Any, *,
                        fix="build it: begin with an Input layer")
     shape = tuple(inputs[0].shape)
     draft = Draft(_input_shape(name, shape), name, flat=len(shape) == 2,
-                  layout=CHANNELS_LAST if len(shape) == 4 else CHANNELS_FIRST)
+                  line=len(shape) == 3, layout=CHANNELS_LAST if len(shape) > 2 else CHANNELS_FIRST)
     calls: list[Call] = []
     output = _flattened(model, [0], calls)[0]
     read = {key for call in calls for key in call.sources}
@@ -103,7 +103,7 @@ def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) ->
     except (Refused, *MISFITS) as error:
         draft.refuse(str(layer.name), kind, refused_for(error))
         dims = [size if isinstance(size, int) else 0 for size in call.dims[1:]]
-        return draft.stand_in([dims[-1], *dims[:-1]] if len(dims) == 3 else dims)
+        return draft.stand_in([dims[-1], *dims[:-1]] if len(dims) > 1 else dims)
 
 
 def _flattened(model: Any, sources: list[int], calls: list[Call]) -> list[int]:
@@ -175,6 +175,8 @@ def _input_shape(name: str, shape: tuple[Any, ...]) -> Shape:
         return (int(shape[1]), 1, 1)
     if len(shape) == 4 and all(shape[1:]):
         return (int(shape[3]), int(shape[1]), int(shape[2]))
-    raise UnsupportedModel(f"input of model {name!r}", expected="shape (rows, cols, channels) or "
-                           "(features,) with fixed sizes", found=shape[1:],
+    if len(shape) == 3 and all(shape[1:]):
+        return (int(shape[2]), 1, int(shape[1]))
+    raise UnsupportedModel(f"input of model {name!r}", expected="shape (rows, cols, channels), "
+                           "(length, channels) or (features,) with fixed sizes", found=shape[1:],
                            fix="build it with fixed sizes")

@@ -107,12 +107,15 @@ def _check_format(layer: Layer) -> None:
 
 def _conv(layer: Layer) -> Value:
     kernel, *bias = layer.weights()
-    return _any_conv(layer, kernel.transpose(3, 2, 0, 1), bias, int(layer.keras.groups))
+    # Keras has input and output channels behind rows and columns, or behind the length.
+    return _any_conv(layer, kernel.swapaxes(-1, -2).transpose(
+        *range(kernel.ndim - 2, kernel.ndim), *range(kernel.ndim - 2)), bias,
+        int(layer.keras.groups))
 
 
 def _depthwise(layer: Layer) -> Value:
     kernel, *bias = layer.weights()
-    return _any_conv(layer, _by_channel(kernel), bias, kernel.shape[2])
+    return _any_conv(layer, _by_channel(kernel), bias, kernel.shape[-2])
 
 
 def _separable(layer: Layer) -> Value:
@@ -130,23 +133,34 @@ def _separable(layer: Layer) -> Value:
 
 
 def _by_channel(kernel: FloatArray) -> FloatArray:
-    """(kr, kc, n, times) -> (n * times, 1, kr, kc)."""
-    rows, cols, n, times = kernel.shape
-    return kernel.transpose(2, 3, 0, 1).reshape(n * times, 1, rows, cols)
+    """(kr, kc, n, times) -> (n * times, 1, kr, kc), and without kr likewise."""
+    *sides, n, times = kernel.shape
+    last = kernel.ndim - 2
+    return kernel.transpose(last, last + 1, *range(last)).reshape(n * times, 1, *sides)
 
 
 def _any_conv(layer: Layer, weight: FloatArray, bias: list[FloatArray], groups: int) -> Value:
     _check_format(layer)
-    k = layer.keras
-    out = layer.draft.conv(layer.value, weight, bias[0] if bias else None,
-                           kernel=list(k.kernel_size), stride=list(k.strides), padding=_padding(k),
-                           dilation=list(k.dilation_rate), groups=groups, label=layer.label,
-                           owner=id(k), frozen=layer.frozen)
-    return layer.activated(out)
+    k, value, line = layer.keras, layer.value, weight.ndim == 3
+    if line:
+        value, weight = layer.draft.line(value), weight[:, :, None]
+    out = layer.draft.conv(value, weight, bias[0] if bias else None,
+                           kernel=_sides(k.kernel_size), stride=_sides(k.strides),
+                           padding=_padding(k), dilation=list(k.dilation_rate), groups=groups,
+                           label=layer.label, owner=id(k), frozen=layer.frozen)
+    return layer.activated(replace(out, joined=line))
 
 
 def _padding(keras: Any) -> Any:
+    if keras.padding == "causal":  # of sequences: all zeros stand in front
+        return (0, keras.kernel_size[0] - 1, 0, 0)
     return "same" if keras.padding == "same" else 0
+
+
+def _sides(values: Any) -> list[int]:
+    """Return rows and columns; of sequences, whose length is one number, of their one row."""
+    sizes = [int(size) for size in (values if isinstance(values, (list, tuple)) else (values,))]
+    return [1] * (2 - len(sizes)) + sizes
 
 
 def _dense(layer: Layer) -> Value:
@@ -156,9 +170,12 @@ def _dense(layer: Layer) -> Value:
         return layer.activated(layer.draft.dense(
             value, kernel.T, own, label=layer.label, owner=id(layer.keras), frozen=layer.frozen))
     # Of a map Keras takes each pixel by itself: that is a convolution of 1x1.
-    return layer.activated(layer.draft.conv(
-        value, kernel.T[:, :, None, None], own, kernel=1, stride=1, padding=0, dilation=1,
-        groups=1, label=layer.label, owner=id(layer.keras), frozen=layer.frozen))
+    line = value.joined
+    out = layer.draft.conv(
+        layer.draft.line(value) if line else value, kernel.T[:, :, None, None], own, kernel=1,
+        stride=1, padding=0, dilation=1, groups=1, label=layer.label, owner=id(layer.keras),
+        frozen=layer.frozen)
+    return layer.activated(replace(out, joined=line))
 
 
 def _norm(layer: Layer) -> Value:
@@ -185,10 +202,12 @@ def _own_layer(read: Reader) -> Callable[[Layer], Value]:
 
 def _pool(layer: Layer) -> Value:
     _check_format(layer)
-    k = layer.keras
-    return layer.draft.pool(layer.value, largest=type(k).__name__.startswith("Max"),
-                            kernel=list(k.pool_size), stride=list(k.strides), padding=_padding(k),
-                            label=layer.label, counts_padding=False)
+    k, value, line = layer.keras, layer.value, layer.value.joined
+    out = layer.draft.pool(layer.draft.line(value) if line else value,
+                           largest=type(k).__name__.startswith("Max"), kernel=_sides(k.pool_size),
+                           stride=_sides(k.strides), padding=_padding(k), label=layer.label,
+                           counts_padding=False)
+    return replace(out, joined=line)
 
 
 def _global(layer: Layer) -> Value:
@@ -277,7 +296,12 @@ def _dropout(layer: Layer) -> Value:
 
 def _zero_padding(layer: Layer) -> Value:
     _check_format(layer)
-    (top, bottom), (left, right) = layer.keras.padding
+    pads = layer.keras.padding
+    if layer.value.joined:
+        before, behind = pads
+        padded = layer.draft.pad(layer.draft.line(layer.value), 0, before, 0, behind)
+        return replace(padded, joined=True)
+    (top, bottom), (left, right) = pads
     return layer.draft.pad(layer.value, top, left, bottom, right)
 
 
@@ -308,7 +332,9 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Identity": lambda layer: layer.value, "MaxPooling2D": _pool,
     "Normalization": _normalization, "Rescaling": _rescaling, "Reshape": _reshape,
     "SeparableConv2D": _separable, "Softmax": _softmax,
-    "UpSampling2D": _upsample, "ZeroPadding2D": _zero_padding,
+    "ZeroPadding2D": _zero_padding, "ZeroPadding1D": _zero_padding, "Conv1D": _conv,
+    "DepthwiseConv1D": _depthwise, "MaxPooling1D": _pool, "AveragePooling1D": _pool,
+    "GlobalAveragePooling1D": _global, "SpatialDropout1D": _dropout, "UpSampling2D": _upsample,
 }
 """Kinds of layers that have a counterpart."""
 
@@ -323,7 +349,7 @@ INSTEAD = {
     **dict.fromkeys(("LayerNormalization", "GroupNormalization", "UnitNormalization"),
                     "use BatchNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
-    "GlobalMaxPooling2D": "use GlobalAveragePooling2D", "Conv1D": "use Conv2D",
+    "GlobalMaxPooling2D": "use GlobalAveragePooling2D",
     "Conv2DTranspose": "use Conv2D",
     "Multiply": "leave gates and scales out",
 }

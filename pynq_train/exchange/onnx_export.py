@@ -35,6 +35,7 @@ from pynq_train.graph.ops import (
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
+from pynq_train.graph.windows import ends_of
 from pynq_train.graph.wiring import FROM_INPUT, INPUT
 
 OPSET = 13
@@ -218,12 +219,13 @@ class _Writer:
 
     def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)
-        rows, cols = (op.window(size) for size in self.graph.in_shapes[place][0][1:])
-        pads = [rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after]
+        ends = [(window.pad_before, window.pad_after)
+                for window in op.windows(self.graph.in_shapes[place][0])]
         if op.padding != "same":
-            pads = [op.padding] * 4
-        attributes: dict[str, Any] = {"kernel_shape": [op.kernel] * 2,
-                                      "strides": [op.stride] * 2, "pads": pads}
+            ends = list(ends_of(op.padding))
+        attributes: dict[str, Any] = {
+            "kernel_shape": list(op.kernel_sides), "strides": list(op.stride_sides),
+            "pads": [ends[axis][end] for end in (0, 1) for axis in (0, 1)]}
         if isinstance(op, Conv):
             attributes["group"] = op.groups
         elif isinstance(op, AvgPool):

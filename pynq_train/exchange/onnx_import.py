@@ -98,8 +98,8 @@ def from_proto(proto: Any, name: str) -> Model:
         raise UnsupportedModel(f"network {name!r}", expected="one input and one output",
                                found=f"{len(inputs)} and {len(graph.output)}",
                                fix="export the part that yields the logits by itself")
-    shape, flat, images = _input_shape(name, inputs[0])
-    draft = Draft(shape, name, flat=flat, images=images)
+    shape, axes, images = _input_shape(name, inputs[0])
+    draft = Draft(shape, name, flat=axes == 2, line=axes == 3, images=images)
     values: dict[str, Value | None] = {inputs[0].name: draft.input}
     readers = Counter(text for node in graph.node for text in node.input)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in _DOMAINS),
@@ -170,13 +170,14 @@ def _inferred(proto: Any) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _input_shape(name: str, entry: Any) -> tuple[Shape, bool, int | None]:
-    """Return channels, rows and columns; whether it is a vector; the number of images if fixed."""
+def _input_shape(name: str, entry: Any) -> tuple[Shape, int, int | None]:
+    """Return channels, rows and columns; how many axes it has; the number of images if fixed."""
     dims = [d.dim_value if d.HasField("dim_value") else 0
             for d in entry.type.tensor_type.shape.dim]
-    if len(dims) in (2, 4) and min(dims[1:]) > 0:
-        channels, rows, cols = (*dims[1:], 1, 1)[:3]
-        return (channels, rows, cols), len(dims) == 2, dims[0] or None
+    if len(dims) in (2, 3, 4) and min(dims[1:]) > 0:
+        channels, rows, cols = (dims[1], 1, dims[2]) if len(dims) == 3 else (*dims[1:], 1, 1)[:3]
+        return (channels, rows, cols), len(dims), dims[0] or None
     raise UnsupportedModel(f"input {entry.name!r} of network {name!r}",
-                           expected="shape (n, channels, rows, cols) or (n, features) with fixed "
-                           "sizes but n", found=tuple(dims), fix="export it with fixed sizes")
+                           expected="shape (n, channels, rows, cols), (n, channels, length) or "
+                           "(n, features) with fixed sizes but n", found=tuple(dims),
+                           fix="export it with fixed sizes")

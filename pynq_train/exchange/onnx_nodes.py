@@ -10,12 +10,11 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
-from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
-from pynq_train.exchange.windows import pair
+from pynq_train.exchange.windows import OwnPadding, pair
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
-from pynq_train.graph.shapes import Padding
 
 
 class Node:
@@ -117,13 +116,16 @@ class Node:
         return len(self._inputs)
 
 
-def _padding(node: Node) -> Padding | Pads:
+def _padding(node: Node, line: bool) -> OwnPadding:
+    """Return zeros on all four sides; of sequences (``line``) in front and behind alone."""
     auto = node.attribute("auto_pad", "NOTSET")
     if auto == "SAME_UPPER":
         return "same"
     if auto not in ("NOTSET", "VALID"):
         raise Refused(f"has auto_pad {auto}", "use SAME_UPPER or explicit pads")
-    pads = node.attribute("pads", [0, 0, 0, 0])
+    pads = node.attribute("pads", [0, 0, 0, 0][2 * line :])
+    if line and isinstance(pads, list) and len(pads) == 2:
+        pads = [0, pads[0], 0, pads[1]]
     if not isinstance(pads, list) or len(pads) != 4 or auto == "VALID":
         if auto == "VALID":
             return 0
@@ -131,9 +133,14 @@ def _padding(node: Node) -> Padding | Pads:
     return (pads[0], pads[1], pads[2], pads[3])
 
 
-def _two(node: Node, name: str, default: list[int]) -> list[int]:
-    """Return an attribute that has a number for rows and one for columns."""
-    values = node.attribute(name, default)
+def _two(node: Node, name: str, default: list[int], line: bool = False) -> list[int]:
+    """Return an attribute that has a number for rows and one for columns.
+
+    Of sequences (``line``) it has one, for the columns of a row.
+    """
+    values = node.attribute(name, default[line:])
+    if line and isinstance(values, list) and len(values) == 1:
+        values = [1, *values]
     if not isinstance(values, list) or len(values) != 2:
         raise Refused(f"has {name} {values}", "give two numbers, for rows and columns")
     return list(pair(values, name))
@@ -141,17 +148,24 @@ def _two(node: Node, name: str, default: list[int]) -> list[int]:
 
 def _conv(node: Node) -> Value:
     weight = _present(node, 1)
-    if weight.ndim != 4:
-        raise Refused("is not two-dimensional", "use images of rows and columns")
+    if weight.ndim not in (3, 4):
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
+    line = weight.ndim == 3
     kernel = list(weight.shape[2:])
     if node.attribute("kernel_shape", kernel) != kernel:
         raise Refused(f"has kernel_shape {node.attribute('kernel_shape', [])} and weights of "
                       f"{kernel}", "make them equal")
-    return node.draft.conv(
-        node.value(), weight, node.constant(2), kernel=kernel,
-        stride=_two(node, "strides", [1, 1]), padding=_padding(node),
-        dilation=_two(node, "dilations", [1, 1]), groups=node.attribute("group", 1),
+    value = node.value()
+    if line:
+        value, weight, kernel = node.draft.line(value), weight[:, :, None], [1, *kernel]
+    dilation = _two(node, "dilations", [1, 1], line)
+    out = node.draft.conv(
+        value, weight, node.constant(2), kernel=kernel,
+        stride=_two(node, "strides", [1, 1], line), padding=_padding(node, line),
+        dilation=dilation[line:], groups=node.attribute("group", 1),
         label=node.label, owner=node.owner(1))
+    return replace(out, joined=line)
 
 
 def _gemm(node: Node) -> Value:
@@ -186,14 +200,18 @@ def _activation(read: Reader) -> Callable[[Node], Value]:
 
 
 def _pool(node: Node) -> Value:
-    if _two(node, "dilations", [1, 1]) != [1, 1]:
+    value, line = node.value(), node.value().joined
+    if line:
+        value = node.draft.line(value)
+    if _two(node, "dilations", [1, 1], line) != [1, 1]:
         raise Refused(f"has dilations {node.attribute('dilations', [])}",
                       "use windows without dilation")
-    return node.draft.pool(
-        node.value(), largest=node.kind == "MaxPool", kernel=_two(node, "kernel_shape", []),
-        stride=_two(node, "strides", [1, 1]), padding=_padding(node), label=node.name,
+    out = node.draft.pool(
+        value, largest=node.kind == "MaxPool", kernel=_two(node, "kernel_shape", [], line),
+        stride=_two(node, "strides", [1, 1], line), padding=_padding(node, line), label=node.name,
         counts_padding=bool(node.attribute("count_include_pad", 0)),
         ceil=bool(node.attribute("ceil_mode", 0)))
+    return replace(out, joined=line)
 
 
 def _mean(node: Node) -> Value:
@@ -305,7 +323,10 @@ def _pad(node: Node) -> Value:
     if any(sides[0]) or min(pads) < 0:
         raise Refused(f"pads {pads}", "pad channels, rows and columns only, by 0 or more")
     if source.joined and any(map(any, sides)):
-        raise Refused(f"pads {pads}", "pad maps")
+        if any(sides[1]):
+            raise Refused(f"pads {pads}", "pad the length of sequences only")
+        padded = node.draft.pad(node.draft.line(source), 0, sides[2][0], 0, sides[2][1])
+        return replace(padded, joined=True)
     channels = sides[3 if source.last else 1]
     pixels = [] if source.flat else sides[1:3] if source.last else sides[2:4]
     if any(channels):

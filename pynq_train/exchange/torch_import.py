@@ -76,7 +76,8 @@ def from_torch(module: Any, example: Any, *,
                                fix="give the module that it was made of, or export to ONNX and "
                                    "use from_onnx")
     sizes = tuple(getattr(example, "shape", ()))
-    draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2, images=sizes[0])
+    draft = Draft(_input_shape(sizes), type(module).__name__, flat=len(sizes) == 2,
+                  line=len(sizes) == 3, images=sizes[0])
     reading = _Reading(torch, fx, draft, _traced(fx, module), example)
     made = draft.finish(reading.run(_functional_dropouts(fx, module, reading.traced)))
     if reading.still:
@@ -342,7 +343,10 @@ def _run(torch: Any, fx: Any, traced: Any, example: Any) -> dict[str, tuple[int,
 def _input_shape(shape: tuple[int, ...]) -> Shape:
     if len(shape) == 2 and min(shape[1:]) > 0:
         return (shape[1], 1, 1)
+    if len(shape) == 3 and min(shape[1:]) > 0:
+        return (shape[1], 1, shape[2])
     if len(shape) == 4 and min(shape[1:]) > 0:
         return (shape[1], shape[2], shape[3])
-    raise BadInput("example", expected="shape (n, channels, rows, cols) or (n, features)",
+    raise BadInput("example", expected="shape (n, channels, rows, cols), (n, channels, length) or "
+                   "(n, features)",
                    found=shape, fix="give a tensor or array of images as the module takes them")

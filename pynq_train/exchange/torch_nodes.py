@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ from pynq_train.exchange.activations import (
     TORCH_MODULES,
     Reader,
 )
-from pynq_train.exchange.draft import BATCH, Draft, Pads, Refused, Value
+from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import text_of, without_softmax
-from pynq_train.exchange.windows import checked_window
+from pynq_train.exchange.windows import OwnPadding, checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
-from pynq_train.graph.shapes import Padding
 
 
 @dataclass(frozen=True)
@@ -146,16 +145,30 @@ def _conv_function(call: Call) -> Value:
 
 def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
               groups: int) -> Value:
-    if weight.ndim != 4:
-        raise Refused("is not two-dimensional", "use images of rows and columns")
-    made = call.draft.conv(call.value, _array(weight), _array(bias), kernel=list(weight.shape[2:]),
-                           stride=stride, padding=_pads(0 if padding == "valid" else padding),
+    if weight.ndim not in (3, 4):
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
+    line, value, array = weight.ndim == 3, call.value, _array(weight)
+    if line:
+        value, array = call.draft.line(value), array[:, :, None]
+        stride = (1, *_numbers(stride))
+    made = call.draft.conv(value, array, _array(bias), kernel=list(array.shape[2:]), stride=stride,
+                           padding=_pads(0 if padding == "valid" else padding, line),
                            dilation=dilation, groups=groups, label=call.label, owner=_owner(weight),
                            frozen=_frozen(weight, bias))
-    return _tied(call, made, bias)
+    return replace(_tied(call, made, bias), joined=line)
 
 
-def _pads(padding: Any) -> Padding | Pads:
+def _numbers(value: Any) -> tuple[Any, ...]:
+    """Return one number, or several, as several."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _pads(padding: Any, line: bool = False) -> OwnPadding:
+    """Return zeros on all four sides; of sequences (``line``) in front and behind alone."""
+    if line and not isinstance(padding, str):
+        (zeros,) = _numbers(padding)
+        return (0, zeros, 0, zeros)
     if isinstance(padding, (int, str)):
         return padding  # type: ignore[return-value] # PyTorch knows 'same' and 'valid' only
     rows, cols = padding if len(padding) == 2 else tuple(padding) * 2
@@ -196,16 +209,36 @@ def _activations(readers: Mapping[str, Reader]) -> dict[str, Handler]:
     return {name: _activation(read) for name, read in readers.items()}
 
 
+def _pooled(call: Call) -> tuple[Value, bool]:
+    """Return the map that a pooling reads, and whether it pools sequences.
+
+    Raises:
+        Refused: its last axes are not those that the pooling takes for them: PyTorch takes the
+            images of a mini-batch of other values for channels.
+    """
+    value = call.value
+    if call.kind.lower().endswith("1d"):
+        return call.draft.line(value), True
+    if value.last or value.joined:
+        raise Refused(f"pools {text_of((BATCH, *value.dims))}, whose last axes are not rows "
+                      "and columns", "permute it to channels first before")
+    return value, False
+
+
 def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
-    kernel = options["kernel_size"]
-    if options.get("dilation", 1) not in (1, (1, 1), [1, 1]) or options.get("return_indices"):
+    kernel, (value, line) = options["kernel_size"], _pooled(call)
+    stride = options["stride"] or kernel
+    if line:
+        kernel, stride = (1, *_numbers(kernel)), (1, *_numbers(stride))
+    if set(_numbers(options.get("dilation", 1))) != {1} or options.get("return_indices"):
         raise Refused("has dilation or returns indices", "use plain pooling")
     if options.get("divisor_override") is not None:
         raise Refused("overrides the divisor", "leave divisor_override out")
-    return call.draft.pool(call.value, largest=largest, kernel=kernel,
-                           stride=options["stride"] or kernel, padding=_pads(options["padding"]),
-                           label=call.label, ceil=bool(options.get("ceil_mode")),
-                           counts_padding=bool(options.get("count_include_pad", True)))
+    out = call.draft.pool(value, largest=largest, kernel=kernel, stride=stride,
+                          padding=_pads(options["padding"], line),
+                          label=call.label, ceil=bool(options.get("ceil_mode")),
+                          counts_padding=bool(options.get("count_include_pad", True)))
+    return replace(out, joined=line)
 
 
 def _pool_module(largest: bool) -> Callable[[Call], Value]:
@@ -227,12 +260,12 @@ def _pool_function(largest: bool) -> Callable[[Call], Value]:
 
 def _adaptive(call: Call) -> Value:
     size = call.module.output_size if call.module is not None else call.option(1, "output_size")
+    value, line = _pooled(call)
+    if line:
+        size = (1, *_numbers(size))
     rows, cols = (size, size) if size is None or isinstance(size, int) else tuple(size) * (
         3 - len(size))
-    if call.value.last or call.value.joined:
-        raise Refused(f"pools {text_of((BATCH, *call.value.dims))}, whose last axes are not rows "
-                      "and columns", "permute it to channels first before")
-    shape = call.value.dims[-2:]
+    shape = value.dims[-2:]
     rows, cols = (shape[0] if rows is None else rows), (shape[1] if cols is None else cols)
     if (rows, cols) == (1, 1):
         return call.draft.global_mean(call.value, call.label)
@@ -240,8 +273,8 @@ def _adaptive(call: Call) -> Value:
         return call.value
     if rows and cols and not (shape[0] % rows or shape[1] % cols):
         kernel = [shape[0] // rows, shape[1] // cols]
-        return call.draft.pool(call.value, largest=False, kernel=kernel, stride=kernel, padding=0,
-                               label=call.label)
+        return replace(call.draft.pool(value, largest=False, kernel=kernel, stride=kernel,
+                                       padding=0, label=call.label), joined=line)
     raise Refused(f"pools {shape[0]}x{shape[1]} to {rows}x{cols}",
                   "pool to 1x1 or to a part of the rows and columns, or use AvgPool2d")
 
@@ -391,13 +424,13 @@ def _item(call: Call) -> Value:
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     steps = [one.step or 1 for one in index
              if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
-    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1] or steps[2] != steps[3]:
+    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1]:
         raise Refused("takes a part of a map", "take every pixel, or every second or third of rows "
                       "and columns from the first: x[:, :, ::2, ::2]")
-    if steps[2] == 1:
+    if steps[2:] == [1, 1]:
         return call.value
     # A mean of one pixel: nothing is computed.
-    return call.draft.add(AvgPool(*checked_window(1, steps[2])), call.value, label=call.label)
+    return call.draft.add(AvgPool(*checked_window(1, steps[2:])), call.value, label=call.label)
 
 
 def _pad(call: Call) -> Value:
@@ -409,14 +442,23 @@ def _pad(call: Call) -> Value:
         raise Refused("pads with something else than zeros", "pad with zeros")
     if any(pads[6:]) or ((before or after) and any(pads[:4])):
         raise Refused(f"pads {tuple(pads)}", "pad rows and columns, or channels by themselves")
+    if call.value.joined and not any(pads[2:]):
+        return _padded_line(call, left, right)
     if before or after:
         return call.draft.add(PadChannels(before, after), call.value, label=call.label)
     return call.draft.pad(call.value, top, left, bottom, right)
 
 
+def _padded_line(call: Call, before: int, behind: int) -> Value:
+    """Return a sequence with zeros before and behind it."""
+    return replace(call.draft.pad(call.draft.line(call.value), 0, before, 0, behind), joined=True)
+
+
 def _pad_module(call: Call) -> Value:
     if getattr(call.module, "value", 0) != 0:
         raise Refused("pads with something else than zeros", "pad with zeros")
+    if len(call.module.padding) == 2:
+        return _padded_line(call, *call.module.padding)
     left, right, top, bottom = call.module.padding
     return call.draft.pad(call.value, top, left, bottom, right)
 
@@ -439,9 +481,11 @@ def _upsample(call: Call) -> Value:
 
 
 MODULES: dict[str, Handler] = {
-    "Conv2d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
+    "Conv2d": _conv, "Conv1d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
+    "MaxPool1d": _pool_module(True), "AvgPool1d": _pool_module(False),
+    "AdaptiveAvgPool1d": _adaptive, "ZeroPad1d": _pad_module, "ConstantPad1d": _pad_module,
     "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
     **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"), _dropout),
     **dict.fromkeys(("Upsample", "UpsamplingNearest2d"), _upsample),
@@ -454,8 +498,11 @@ FUNCTIONS: dict[str, Handler] = {
     **dict.fromkeys(("sub", "mul", "div", "truediv"), _scaled),
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
     **_activations(TORCH_FUNCTIONS),
-    "concatenate": _concat, "conv2d": _conv_function, "linear": _linear,
+    "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
+    "linear": _linear,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
+    "max_pool1d": _pool_function(True), "avg_pool1d": _pool_function(False),
+    "adaptive_avg_pool1d": _adaptive,
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "alpha_dropout"), _dropout),
@@ -485,7 +532,7 @@ INSTEAD = {
     "imul": "leave gates and scales out, or fold the scale into the weights",
     "mul": "leave gates and scales out, or fold the scale into the weights",
     "adaptivemaxpool2d": "use AdaptiveAvgPool2d(1)",
-    "convtranspose2d": "use a convolution", "conv1d": "use Conv2d", "conv3d": "use Conv2d",
+    "convtranspose2d": "use a convolution", "conv3d": "use Conv2d",
     "lstm": "use convolutions over time", "gru": "use convolutions over time",
 }
 """What could replace some of the rest, by name in lower case."""

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product
+from typing import Any, Literal
 
 from pynq_train.graph.ops import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2
-from pynq_train.graph.shapes import Padding, Shape, window_of
+from pynq_train.graph.shapes import Shape
+from pynq_train.graph.windows import Padding, Pair, Windowed, ends_of, window_of
 from pynq_train.hw.limits import (
     MAX_KERNEL,
     MAX_POOL_KERNEL,
     MAX_POOL_STRIDE,
     MAX_STRIDE,
-    MIN_POOL_KERNEL,
 )
 
 Pads = tuple[int, int, int, int]
 """Zero rows above, columns left, rows below, columns right."""
+OwnPadding = int | Pads | Literal["same"]
+"""Padding of a foreign operation: the same on all sides, or of each side."""
 
 
 class Refused(Exception):
@@ -128,7 +130,7 @@ class _Axis:
         return self.spans(-before - own[0], self.size + behind + own[1])
 
 
-def pool_maxima(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads,
+def pool_maxima(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: OwnPadding,
                 ceil: bool) -> MaxPool | MaxPool2x2 | AvgPool:
     """Return the pooling of maxima that has these windows; zeros and padding are never chosen.
 
@@ -143,22 +145,23 @@ def pool_maxima(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Pa
     as_given = [_Even(a.kernel, a.stride if a.count > 1 else None,
                       a.zeros[0] + a.pads[0], a.count) for a in axes]
     for even in (as_given, [_even(axis.pixels()) for axis in axes]):
-        found = _square_window(even, shape, MAX_POOL_KERNEL, MAX_POOL_STRIDE, axes[0].stride)
+        found = _window(even, shape, MAX_POOL_KERNEL, MAX_POOL_STRIDE, axes)
         if found is None:
             continue
         size, step, pads = found
-        if size < MIN_POOL_KERNEL:
+        if size == (1, 1):
             return AvgPool(size, step, pads)
-        windows = [window_of(n, size, step, pads) for n in shape[1:]]
-        if (size, step) == (2, 2) and not any(w.pad_before + w.pad_after for w in windows):
+        op = MaxPool(size, step, pads)
+        if (op.kernel, op.stride) == (2, 2) and not any(
+                w.pad_before + w.pad_after for w in op.windows(shape)):
             return MaxPool2x2()
-        return MaxPool(size, step, pads)
-    _refuse_sizes(axes, MIN_POOL_KERNEL, MAX_POOL_KERNEL, MAX_POOL_STRIDE)
-    raise Refused(_padding_text(axes), "use 'same' padding, or equal padding of half a window at "
-                  "most on all sides, and no ceil_mode")
+        return op
+    _refuse_sizes(axes, MAX_POOL_KERNEL, MAX_POOL_STRIDE)
+    raise Refused(_padding_text(axes), "use 'same' padding, or padding of half a window at most, "
+                  "and no ceil_mode")
 
 
-def averaged(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads,
+def averaged(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: OwnPadding,
              ceil: bool, counts_padding: bool) -> AvgPool | GlobalAvgPool:
     """Return the pooling of means that has these windows and counts what they count.
 
@@ -180,15 +183,15 @@ def averaged(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Paddi
             "leaves its padding out of the mean" if not counts_padding and not ceil
             else "has windows at the border that divide by fewer pixels",
             "pool without padding and ceil_mode, or count the padding (count_include_pad)")
-    found = _square_window(even, shape, MAX_KERNEL, MAX_STRIDE, axes[0].stride)
+    found = _window(even, shape, MAX_KERNEL, MAX_STRIDE, axes)
     if found is None:
-        _refuse_sizes(axes, 1, MAX_KERNEL, MAX_STRIDE)
-        raise Refused(_padding_text(axes), "use 'same' padding, or equal padding of half a window "
-                      "at most on all sides")
+        _refuse_sizes(axes, MAX_KERNEL, MAX_STRIDE)
+        raise Refused(_padding_text(axes), "use 'same' padding, or padding of half a window at "
+                      "most")
     return AvgPool(*found)
 
 
-def _axes(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: Padding | Pads, ceil: bool
+def _axes(shape: Shape, zeros: Pads, kernel: Any, stride: Any, padding: OwnPadding, ceil: bool
           ) -> tuple[_Axis, _Axis]:
     """Return the windows along rows and columns."""
     kernels, strides = pair(kernel, "kernel"), pair(stride, "stride")
@@ -212,41 +215,69 @@ def _even(spans: list[tuple[int, int]]) -> _Even | None:
     return None if step == 0 else _Even(lengths.pop(), step, -spans[0][0], len(spans))
 
 
-def _square_window(even: Sequence[_Even | None], shape: Shape, most_kernel: int, most_stride: int,
-                   given: int) -> tuple[int, int, Padding] | None:
+def _window(even: Sequence[_Even | None], shape: Shape, most_kernel: int, most_stride: int,
+            given: Sequence[_Axis]) -> tuple[Pair, Pair, Padding] | None:
     """Return kernel, stride and padding of the operation that has these windows, or None.
 
-    ``given``: the stride that single windows have in the foreign network.
+    ``given``: the foreign windows, whose strides single windows keep where they can.
     """
     rows, cols = even
-    if rows is None or cols is None or rows.kernel != cols.kernel:
+    if rows is None or cols is None or max(rows.kernel, cols.kernel) > most_kernel:
         return None
-    strides = {axis.stride for axis in (rows, cols) if axis.stride is not None}
-    if len(strides) > 1 or rows.kernel > most_kernel:
-        return None
-    wanted = [(axis.count, axis.before) for axis in (rows, cols)]
-    # The stride of a single window is any that leaves no room for a second one.
-    for stride in strides or (given, *range(1, most_stride + 1)):
-        if stride > most_stride:
-            continue
-        for padding in (*range(rows.kernel // 2 + 1), "same"):
-            windows = [window_of(size, rows.kernel, stride, padding)
-                       for size in shape[1:]]
-            if [(window.size, window.pad_before) for window in windows] == wanted:
-                return rows.kernel, stride, padding
+    kernel = Pair(rows.kernel, cols.kernel)
+    for stride in _strides(rows, cols, most_stride, given):
+        paddings: list[Padding] = [*range(min(kernel) // 2 + 1), "same"]
+        paddings.append((_ends(rows, shape[1], stride.rows), _ends(cols, shape[2], stride.cols)))
+        for padding in paddings:
+            op = AvgPool(kernel, stride, padding)
+            if [(axis.count, axis.before) for axis in (rows, cols)] == [
+                    (window.size, window.pad_before) for window in op.windows(shape)]:
+                if isinstance(padding, tuple) and not _half(op, padding):
+                    continue
+                return kernel, stride, padding
     return None
 
 
-def _refuse_sizes(axes: tuple[_Axis, _Axis], least: int, most_kernel: int, most_stride: int
-                  ) -> None:
-    """Refuse kernels and strides that are not square or not in the engine's limits."""
-    size = square([axis.kernel for axis in axes], "kernel")
-    step = square([axis.stride for axis in axes], "stride")
-    if not least <= size <= most_kernel:
-        raise Refused(f"has kernel {size}", f"use a kernel of {most_kernel} at most" if least < 2
-                      else f"use a kernel of {least} to {most_kernel}")
-    if step > most_stride:
-        raise Refused(f"has stride {step}", f"use a stride of {most_stride} at most")
+def _strides(rows: _Even, cols: _Even, most: int, given: Sequence[_Axis]) -> list[Pair]:
+    """Return the strides that windows can have, the likeliest first.
+
+    That of a single window is any that leaves no room for a second one: that of the other axis, as
+    it was, or the least.
+    """
+    each = [[axis.stride] if axis.stride is not None
+            else [*([other.stride] if other.stride is not None else []), own.stride,
+                  *range(1, most + 1)]
+            for axis, other, own in ((rows, cols, given[0]), (cols, rows, given[1]))]
+    pairs = [Pair(*pair) for pair in product(*each) if max(pair) <= most]
+    return [*(one for one in pairs if one.rows == one.cols), *pairs]
+
+
+def _ends(axis: _Even, size: int, stride: int) -> tuple[int, int]:
+    """Return the zeros before and behind an axis of ``size`` pixels that its windows hold."""
+    reach = (axis.count - 1) * stride + axis.kernel - axis.before
+    return axis.before, max(reach - size, 0)
+
+
+def _half(op: Windowed, padding: Padding) -> bool:
+    """Return whether a pooling takes its padding: half a window in front, less than one behind."""
+    assert isinstance(padding, tuple)
+    return all(isinstance(ends, tuple) and ends[0] <= size // 2 and ends[1] < size
+               for ends, size in zip(padding, op.kernel_sides))
+
+
+def _refuse_sizes(axes: tuple[_Axis, _Axis], most_kernel: int, most_stride: int) -> None:
+    """Refuse kernels and strides that are not in the engine's limits."""
+    kernel = Pair(*(axis.kernel for axis in axes))
+    stride = Pair(*(axis.stride for axis in axes))
+    if max(kernel) > most_kernel:
+        raise Refused(f"has kernel {_side(kernel)}", f"use a kernel of {most_kernel} at most")
+    if max(stride) > most_stride:
+        raise Refused(f"has stride {_side(stride)}", f"use a stride of {most_stride} at most")
+
+
+def _side(pair: Pair) -> str:
+    """``3``, or ``3x5`` where rows and columns differ."""
+    return str(pair.rows) if pair.rows == pair.cols else str(pair)
 
 
 def _padding_text(axes: tuple[_Axis, _Axis]) -> str:
@@ -270,18 +301,18 @@ def pair(value: Any, what: str) -> tuple[int, int]:
     return values[0], values[-1]
 
 
-def checked_window(kernel: Any, stride: Any) -> tuple[int, int]:
-    """Return kernel and stride, each square and not larger than the engine takes.
+def checked_window(kernel: Any, stride: Any) -> tuple[Pair, Pair]:
+    """Return kernel and stride, neither larger than the engine takes.
 
     ``layers.supported`` refuses the same later, when no foreign name is known any more.
 
     Raises:
-        Refused: one of them is not.
+        Refused: one of them is.
     """
-    size, step = square(kernel, "kernel"), square(stride, "stride")
+    size, step = Pair(*pair(kernel, "kernel")), Pair(*pair(stride, "stride"))
     for what, value, most in (("kernel", size, MAX_KERNEL), ("stride", step, MAX_STRIDE)):
-        if value > most:
-            raise Refused(f"has {what} {value}", f"use a {what} of {most} at most")
+        if max(value) > most:
+            raise Refused(f"has {what} {_side(value)}", f"use a {what} of {most} at most")
     return size, step
 
 
@@ -295,3 +326,70 @@ def square(value: Any, what: str) -> int:
     if rows != cols:
         raise Refused(f"has {what} {rows}x{cols}", f"use a square {what}")
     return rows
+
+
+def conv_padding(shape: Shape, zeros: Pads, kernel: Pair, stride: Pair, own: OwnPadding
+                 ) -> Padding:
+    """Return the padding of a convolution that has the wanted zeros on all four sides.
+
+    Args:
+        shape: of what it reads.
+        zeros: around that, in front of the convolution's own.
+        kernel: its kernel; ``stride`` likewise.
+        own: its own padding.
+
+    Raises:
+        Refused: they are more than the kernel leaves room for.
+    """
+    sizes = shape[1:]
+    if isinstance(own, int):
+        own = (own, own, own, own)
+    if isinstance(own, str):
+        if not any(zeros):
+            return "same"
+        rows, cols = (window_of(size + zeros[at] + zeros[at + 2], kernel[at],
+                                stride[at], own) for at, size in enumerate(sizes))
+        own = (rows.pad_before, cols.pad_before, rows.pad_after, cols.pad_after)
+    top, left, bottom, right = (a + b for a, b in zip(own, zeros))
+    if min(top, left, bottom, right) < 0:
+        raise Refused(f"has padding {own}", "pad with numbers of at least 0")
+    most = min(kernel) - 1
+    if top == left == bottom == right and top <= most:
+        return top
+    wanted = ((top, bottom), (left, right))
+    candidates: list[Padding] = [top] if top == left <= most else []
+    if all(max(ends) < size for ends, size in zip(wanted, kernel)):
+        candidates += ["same", wanted]
+    else:
+        candidates.append("same")
+    for candidate in candidates:
+        windows = [window_of(*axis) for axis in zip(sizes, kernel, stride, ends_of(candidate))]
+        # Zeros behind the last window are never read: sizes and zeros before decide.
+        if all((size + sum(ends) - side) // step + 1 == window.size
+               and ends[0] == window.pad_before for window, size, ends, side, step
+               in zip(windows, sizes, wanted, kernel, stride)):
+            return candidate
+    raise Refused(f"has padding {(top, left, bottom, right)} (top, left, bottom, right)",
+                  f"pad with less than the kernel of {kernel}")
+
+
+def in_steps(kernel: Any, stride: Any) -> list[Any]:
+    """Return the windows of poolings behind each other that take maxima of ``kernel`` at last.
+
+    Windows beside each other that are larger than those of the engine, but products of them, become
+    several poolings, with the same maxima. Others stay as they are.
+    """
+    sides = pair(kernel, "kernel")
+    if sides != pair(stride, "stride") or max(sides) <= MAX_POOL_KERNEL:
+        return [kernel]
+    steps: list[list[int]] = [[], []]
+    for axis, rest in enumerate(sides):
+        for size in range(MAX_POOL_KERNEL, 1, -1):
+            while rest % size == 0:
+                steps[axis].append(size)
+                rest //= size
+        if rest > 1:
+            return [kernel]
+    count = max(map(len, steps))
+    rows, cols = ([*side, *[1] * (count - len(side))] for side in steps)
+    return [list(one) for one in zip(rows, cols)]

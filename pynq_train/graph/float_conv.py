@@ -14,7 +14,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from pynq_train.graph.ops import Conv
 from pynq_train.graph.params import FloatArray
-from pynq_train.graph.shapes import Shape, Window
+from pynq_train.graph.shapes import Shape
+from pynq_train.graph.windows import ONE, Pair, Window
 
 _CHUNK_VALUES = 1 << 19
 """Values of the unfolded input per matrix product: 2 MB, so that it stays in the cache."""
@@ -33,8 +34,8 @@ class ConvSite:
         rows: the window along rows; ``cols``: along columns.
     """
 
-    kernel: int
-    stride: int
+    kernel: Pair
+    stride: Pair
     groups: int
     in_shape: Shape
     out_shape: Shape
@@ -44,8 +45,8 @@ class ConvSite:
     @classmethod
     def of(cls, op: Conv, shape: Shape) -> ConvSite:
         """Return the site of ``op`` that reads maps of ``shape``."""
-        return cls(op.kernel, op.stride, op.groups, shape, op.out_shape(shape),
-                   op.window(shape[1]), op.window(shape[2]))
+        return cls(op.kernel_sides, op.stride_sides, op.groups, shape, op.out_shape(shape),
+                   *op.windows(shape))
 
     @property
     def depthwise(self) -> bool:
@@ -69,8 +70,8 @@ class ConvSite:
         padded = self._pad(x)
         if self.depthwise:
             taps = [np.einsum("irca,irca->a", self._tap(padded, r, c), g)
-                    for r in range(self.kernel) for c in range(self.kernel)]
-            shaped = np.stack(taps, axis=1).reshape(-1, 1, self.kernel, self.kernel)
+                    for r, c in np.ndindex(*self.kernel)]
+            shaped = np.stack(taps, axis=1).reshape(-1, 1, *self.kernel)
             return np.ascontiguousarray(shaped, dtype=np.float32)
         return np.concatenate([self._unfolded_gradient(padded[..., n], g[..., m])
                                for m, n in self._groups()])
@@ -97,17 +98,16 @@ class ConvSite:
 
     def _tap(self, padded: FloatArray, row: int, col: int) -> FloatArray:
         """Return the pixels under one kernel position: a NumPy view of the output's size."""
-        s = self.stride
-        return padded[:, row : row + s * (self.rows.size - 1) + 1 : s,
-                      col : col + s * (self.cols.size - 1) + 1 : s]
+        down, right = self.stride
+        return padded[:, row : row + down * (self.rows.size - 1) + 1 : down,
+                      col : col + right * (self.cols.size - 1) + 1 : right]
 
     def _shifted(self, padded: FloatArray, weight: FloatArray) -> FloatArray:
         """Return the output of a depthwise convolution: one product for each kernel position."""
         out = self._tap(padded, 0, 0) * weight[:, 0, 0, 0]
-        for r in range(self.kernel):
-            for c in range(self.kernel):
-                if r or c:
-                    out += self._tap(padded, r, c) * weight[:, 0, r, c]
+        for r, c in np.ndindex(*self.kernel):
+            if r or c:
+                out += self._tap(padded, r, c) * weight[:, 0, r, c]
         return out
 
     def _spread_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
@@ -116,23 +116,22 @@ class ConvSite:
         top, left = self.rows.pad_before, self.cols.pad_before
         padded = np.zeros((len(g), top + height + self.rows.pad_after,
                            left + width + self.cols.pad_after, n), dtype=np.float32)
-        for r in range(self.kernel):
-            for c in range(self.kernel):
-                tap = self._tap(padded, r, c)
-                # In place: the tap is a view, so this adds to ``padded``.
-                tap += g * weight[:, 0, r, c]
+        for r, c in np.ndindex(*self.kernel):
+            tap = self._tap(padded, r, c)
+            # In place: the tap is a view, so this adds to ``padded``.
+            tap += g * weight[:, 0, r, c]
         return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
 
     def _unfolded_gradient(self, padded: FloatArray, g: FloatArray) -> FloatArray:
         """Return the weight gradient of one group from its padded input and its output gradient."""
         images, rows, cols, channels = g.shape
         n = padded.shape[3]
-        fan_in = n * self.kernel * self.kernel
+        fan_in = n * self.kernel.area
         total = np.zeros((fan_in, channels), dtype=np.float32)
         for part in _chunks(images, rows * cols * fan_in):
             unfolded = _unfold(padded[part], self.kernel, self.stride, rows, cols)
             total += unfolded.T @ g[part].reshape(-1, channels)
-        shaped = total.reshape(self.kernel, self.kernel, n, channels)
+        shaped = total.reshape(*self.kernel, n, channels)
         return np.ascontiguousarray(shaped.transpose(3, 2, 0, 1))
 
     def _turned_back(self, g: FloatArray, weight: FloatArray) -> FloatArray:
@@ -143,13 +142,15 @@ class ConvSite:
         """
         images, rows, cols, channels = g.shape
         _, height, width = self.in_shape
-        k, s = self.kernel, self.stride
-        spread = np.zeros((images, height + k - 1, width + k - 1, channels), dtype=np.float32)
+        k, (down, right) = self.kernel, self.stride
+        spread = np.zeros((images, height + k.rows - 1, width + k.cols - 1, channels),
+                          dtype=np.float32)
         # Padding is below the kernel's size, so neither is negative.
-        top, left = k - 1 - self.rows.pad_before, k - 1 - self.cols.pad_before
-        spread[:, top : top + s * (rows - 1) + 1 : s, left : left + s * (cols - 1) + 1 : s] = g
+        top, left = k.rows - 1 - self.rows.pad_before, k.cols - 1 - self.cols.pad_before
+        spread[:, top : top + down * (rows - 1) + 1 : down,
+               left : left + right * (cols - 1) + 1 : right] = g
         turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-        return _correlate(spread, _matrix(turned), k, 1, height, width)
+        return _correlate(spread, _matrix(turned), k, ONE, height, width)
 
 
 def _matrix(weight: FloatArray) -> FloatArray:
@@ -157,8 +158,8 @@ def _matrix(weight: FloatArray) -> FloatArray:
     return np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, len(weight))
 
 
-def _unfold(x: FloatArray, kernel: int, stride: int, rows: int, cols: int) -> FloatArray:
-    """Return the windows of padded maps as rows: (image * rows * cols, kernel * kernel * channel).
+def _unfold(x: FloatArray, kernel: Pair, stride: Pair, rows: int, cols: int) -> FloatArray:
+    """Return the windows of padded maps as rows: (image * rows * cols, kernel area * channel).
 
     ``rows``, ``cols``: of the output.
     """
@@ -166,11 +167,11 @@ def _unfold(x: FloatArray, kernel: int, stride: int, rows: int, cols: int) -> Fl
     si, sr, sc, se = x.strides
     windows = as_strided(
         x,
-        shape=(images, rows, cols, kernel, kernel, channels),
-        strides=(si, sr * stride, sc * stride, sr, sc, se),
+        shape=(images, rows, cols, *kernel, channels),
+        strides=(si, sr * stride.rows, sc * stride.cols, sr, sc, se),
         writeable=False,
     )
-    return windows.reshape(images * rows * cols, kernel * kernel * channels)
+    return windows.reshape(images * rows * cols, kernel.area * channels)
 
 
 def _chunks(images: int, values_per_image: int) -> list[slice]:
@@ -179,8 +180,8 @@ def _chunks(images: int, values_per_image: int) -> list[slice]:
     return [slice(begin, min(begin + size, images)) for begin in range(0, images, size)]
 
 
-def _correlate(x: FloatArray, matrix: FloatArray, kernel: int, stride: int, rows: int, cols: int
-               ) -> FloatArray:
+def _correlate(x: FloatArray, matrix: FloatArray, kernel: Pair, stride: Pair, rows: int,
+               cols: int) -> FloatArray:
     """Return the correlation of padded maps with a matrix of weights (:func:`_matrix`)."""
     out = np.empty((len(x), rows, cols, matrix.shape[1]), dtype=np.float32)
     for part in _chunks(len(x), rows * cols * len(matrix)):

@@ -26,7 +26,8 @@ from pynq_train.graph.ops import (
     Op,
     Upsample,
 )
-from pynq_train.graph.shapes import Padding, Shape, require_int
+from pynq_train.graph.shapes import Shape, require_int
+from pynq_train.graph.windows import Padding, Side
 from pynq_train.graph.wiring import FROM_INPUT, INPUT, check_all_read, check_name, resolve
 
 FORMAT = "pynq_train.graph"
@@ -252,8 +253,8 @@ class Sequential:
     def conv(
         self,
         out_channels: int,
-        kernel: int,
-        stride: int = 1,
+        kernel: Side,
+        stride: Side = 1,
         padding: Padding = 0,
         *,
         bias: bool = True,
@@ -284,7 +285,7 @@ class Sequential:
         """Append a ReLU that ends at 6."""
         return self.add(Relu6())
 
-    def max_pool(self, kernel: int, stride: int, padding: Padding = 0) -> Sequential:
+    def max_pool(self, kernel: Side, stride: Side, padding: Padding = 0) -> Sequential:
         """Append max pooling over windows that may overlap."""
         return self.add(MaxPool(kernel, stride, padding))
 

@@ -14,39 +14,32 @@ from pynq_train.errors import BadInput
 from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
-from pynq_train.graph.shapes import (
-    Padding,
-    Shape,
-    Window,
-    require_int,
-    require_number,
-    require_padding,
-    require_square,
-    window_of,
-    windowed_shape,
-)
+from pynq_train.graph.shapes import Shape, require_int, require_number
+from pynq_train.graph.windows import Padding, Side, Windowed
 
 __all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
            "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
-           "PadChannels", "Shape", "Upsample", "Window", "require_int"]
+           "PadChannels", "Shape", "Upsample", "require_int"]
 
 
 @dataclass(frozen=True)
-class Conv:
-    """Square convolution with weights ``W[m, n, kr, kc]``, as in PyTorch (a cross-correlation).
+class Conv(Windowed):
+    """Convolution with weights ``W[m, n, kr, kc]``, as in PyTorch (a cross-correlation).
 
-    ``padding`` is the number of zero rows and columns on each side, 0 .. ``kernel`` - 1, or
-    ``"same"``: output size ceil(input / stride), the odd zero at the bottom and right. With a
-    stride, rows and columns that no window reaches are left out (floor rule). With ``groups`` > 1
-    output channels and input channels fall into that many groups in order, each reading its own:
-    n counts the channels of one group (1 if depthwise: ``groups`` equals the input channels).
+    ``kernel`` and ``stride`` are one number, or ``(rows, columns)``. ``padding`` is the number of
+    zero rows and columns on each side, 0 .. ``kernel`` - 1; or ``(rows, columns)``, each a number
+    or ``(before, after)``; or ``"same"``: output size ceil(input / stride), the odd zero at the
+    bottom and right. With a stride, rows and columns that no window reaches are left out (floor
+    rule). With ``groups`` > 1 output channels and input channels fall into that many groups in
+    order, each reading its own: n counts the channels of one group (1 if depthwise: ``groups``
+    equals the input channels).
     """
 
     kind: ClassVar[str] = "conv"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     out_channels: int
-    kernel: int
-    stride: int = 1
+    kernel: Side
+    stride: Side = 1
     padding: Padding = 0
     bias: bool = True
     name: str = ""
@@ -54,12 +47,10 @@ class Conv:
     inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
+        """Raise :class:`BadInput` if a field is out of range."""
         who = self.name or "conv"
         require_int(f"{who}: out_channels", self.out_channels, 1)
-        require_square(f"{who}: kernel", self.kernel)
-        require_square(f"{who}: stride", self.stride)
-        require_padding(f"{who}: padding", self.padding, self.kernel - 1)
+        self.verify_windows(who)
         require_int(f"{who}: groups", self.groups, 1)
         if self.out_channels % self.groups:
             raise BadInput(f"{who}: groups", expected=f"a divisor of {self.out_channels} output "
@@ -67,21 +58,16 @@ class Conv:
         if not isinstance(self.bias, bool):
             raise BadInput(f"{who}: bias", expected="True or False", found=repr(self.bias))
 
-    def window(self, size: int) -> Window:
-        """Return output size and padding along an axis of ``size`` elements (may be < 1)."""
-        return window_of(size, self.kernel, self.stride, self.padding)
-
     def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
         """Return ``(m, n, kr, kc)`` for input ``shape``."""
-        return (self.out_channels, shape[0] // self.groups, self.kernel, self.kernel)
+        return (self.out_channels, shape[0] // self.groups, *self.kernel_sides)
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the output shape for input ``shape``; raise :class:`BadInput` if it is empty."""
         if shape[0] % self.groups:
             raise BadInput(f"{self.name}: groups", expected=f"a divisor of {shape[0]} input "
                            "channels", found=self.groups)
-        what = f"{self.name}: the {self.kernel}x{self.kernel} kernel"
-        _, rows, cols = windowed_shape(what, shape, self.kernel, self.stride, self.padding)
+        _, rows, cols = self.windowed_shape(f"{self.name}: the {self.kernel_sides} kernel", shape)
         return (self.out_channels, rows, cols)
 
 

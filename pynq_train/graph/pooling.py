@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pynq_train.errors import BadInput
-from pynq_train.graph.shapes import (
-    Padding,
-    Shape,
-    Window,
-    require_int,
-    require_padding,
-    require_square,
-    window_of,
-    windowed_shape,
-)
+from pynq_train.graph.shapes import Shape, require_int
+from pynq_train.graph.windows import Padding, Side, Windowed
 
 
 @dataclass(frozen=True)
@@ -46,38 +38,29 @@ class MaxPool2x2:
 
 
 @dataclass(frozen=True)
-class _Windowed:
-    """Pooling over square windows that may overlap."""
+class _Pooling(Windowed):
+    """Pooling over windows that may overlap."""
 
     kind: ClassVar[str] = ""
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
-    kernel: int
-    stride: int
+    kernel: Side
+    stride: Side
     padding: Padding = 0
     name: str = ""
     inputs: tuple[str, ...] = ()
 
     def verify(self) -> None:
-        """Raise :class:`BadInput` or :class:`UnsupportedModel` if a field is out of range."""
-        who = self.name or self.kind
-        require_square(f"{who}: kernel", self.kernel)
-        require_square(f"{who}: stride", self.stride)
-        # Half a kernel at most: every window then holds a pixel of the image.
-        require_padding(f"{who}: padding", self.padding, self.kernel // 2)
-
-    def window(self, size: int) -> Window:
-        """Return output size and padding along an axis of ``size`` elements (may be < 1)."""
-        return window_of(size, self.kernel, self.stride, self.padding)
+        """Raise :class:`BadInput` if a field is out of range."""
+        self.verify_windows(self.name or self.kind, half=True)
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the output shape for input ``shape``; raise :class:`BadInput` if it is empty."""
-        return windowed_shape(f"{self.name}: the {self.kernel}x{self.kernel} window", shape,
-                              self.kernel, self.stride, self.padding)
+        return self.windowed_shape(f"{self.name}: the {self.kernel_sides} window", shape)
 
 
 @dataclass(frozen=True)
-class MaxPool(_Windowed):
-    """Maximum of ``kernel`` x ``kernel`` windows, ``stride`` apart; padding is never chosen.
+class MaxPool(_Pooling):
+    """Maximum of windows of ``kernel``, ``stride`` apart; padding is never chosen.
 
     Sizes follow :class:`~pynq_train.graph.ops.Conv`. The gradient goes to the first maximum of a
     window in row-major order; where windows overlap, a pixel's gradients add.
@@ -87,8 +70,8 @@ class MaxPool(_Windowed):
 
 
 @dataclass(frozen=True)
-class AvgPool(_Windowed):
-    """Sum of ``kernel`` x ``kernel`` windows, divided by ``kernel`` squared.
+class AvgPool(_Pooling):
+    """Sum of windows of ``kernel``, divided by its rows times its columns.
 
     Sizes follow :class:`~pynq_train.graph.ops.Conv`; padding counts as zeros (PyTorch's
     ``count_include_pad``).

@@ -1,17 +1,14 @@
-"""Shapes, checked integers and the sliding windows of convolutions and poolings."""
+"""Shapes, and checked numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pynq_train.arrays import plain
-from pynq_train.errors import BadInput, UnsupportedModel
+from pynq_train.errors import BadInput
 
 Shape = tuple[int, int, int]
 """``(channels, rows, cols)`` of one image."""
-Padding = int | Literal["same"]
-"""Zero rows and columns on each side, or ``"same"``: output size ceil(input / stride)."""
 _LARGEST = (1 << 31) - 1
 """Largest size of anything: far above what an engine takes, and products still keep in 64 bits."""
 
@@ -41,76 +38,3 @@ def require_number(what: str, value: Any, low: float, high: float) -> None:
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ok or not low <= value < high:
         raise BadInput(what, expected=f"a number of {low} to below {high}", found=repr(value))
-
-
-def require_square(what: str, value: Any) -> None:
-    """Check that ``value`` is one positive integer: kernels and strides are square.
-
-    Raises:
-        UnsupportedModel: it is a pair.
-        BadInput: it is anything else.
-    """
-    if isinstance(value, (tuple, list)):
-        label = what.rsplit(" ", 1)[-1]
-        raise UnsupportedModel(what, expected=f"one integer (square {label})", found=value,
-                               fix="use the same value for rows and columns")
-    require_int(what, value, 1)
-
-
-def require_padding(what: str, value: Any, high: int) -> None:
-    """Check that ``value`` is ``"same"`` or an integer in ``0 .. high``.
-
-    Raises:
-        BadInput: it is not.
-    """
-    if isinstance(value, str):
-        if value != "same":
-            raise BadInput(what, expected="an integer or 'same'", found=repr(value))
-    else:
-        require_int(what, value, 0, high)
-
-
-@dataclass(frozen=True)
-class Window:
-    """One axis of a convolution or pooling.
-
-    Attributes:
-        size: elements of the output.
-        pad_before: zeros in front of the input.
-        pad_after: zeros behind it that some window reads.
-    """
-
-    size: int
-    pad_before: int
-    pad_after: int
-
-
-def window_of(size: int, kernel: int, stride: int, padding: Padding) -> Window:
-    """Return the window along an axis of ``size`` elements; its output size may be below 1.
-
-    With a stride, elements that no window reaches are left out (the output size is rounded down).
-    ``"same"`` puts an odd zero at the end, as TensorFlow does.
-    """
-    if padding == "same":
-        out = -(-size // stride)
-        total = max((out - 1) * stride + kernel - size, 0)
-        return Window(out, total // 2, total - total // 2)
-    out = (size + 2 * padding - kernel) // stride + 1
-    return Window(out, padding, max((out - 1) * stride + kernel - size - padding, 0))
-
-
-def windowed_shape(what: str, shape: Shape, kernel: int, stride: int, padding: Padding) -> Shape:
-    """Return ``shape`` with the rows and columns that windows leave of it.
-
-    Raises:
-        BadInput: nothing is left; ``what`` names the operation.
-    """
-    rows, cols = (window_of(size, kernel, stride, padding).size for size in shape[1:])
-    if rows < 1 or cols < 1:
-        raise BadInput(
-            f"{what} does not fit",
-            expected=f"an input of at least {kernel} rows and columns, padding included",
-            found=f"{shape[1]}x{shape[2]} with padding {padding}",
-            fix="use a smaller kernel, more padding or fewer poolings before it",
-        )
-    return (shape[0], rows, cols)

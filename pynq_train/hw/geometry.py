@@ -63,8 +63,8 @@ COMMON_FIELDS = (
 
 CONVOLUTION_FIELDS = (
     Field("g_pass", 4, "Pass"),
-    Field("g_kernel", 8, "kernel rows and columns"),
-    Field("g_stride", 4, "stride"),
+    Field("g_kernel", 8, "kernel rows"),
+    Field("g_stride", 4, "rows from window to window"),
     Field("g_relu", 1, "forward: ReLU"),
     Field("g_pool", 1, "forward: 2x2 maximum"),
     Field("g_flags", 1, "forward: flags are written"),
@@ -94,6 +94,8 @@ CONVOLUTION_FIELDS = (
     Field("g_clip", 1, "forward: ReLU ends at the limit of the step-block entry"),
     Field("g_group", 6, "channels of a group, a divisor of tm: m tile t reads the input "
           "channels of tile t alone; 0: all input channels"),
+    Field("g_kernel_wider", 8, "kernel columns less kernel rows: 0 of a square kernel", True),
+    Field("g_stride_wider", 4, "columns from window to window less rows: 0 likewise", True),
 )
 
 VECTOR_FIELDS = (
@@ -148,12 +150,14 @@ POOL_FIELDS = (
     Field("q_rows", 16, "rows of the pooled map"),
     Field("q_cols", 16, "columns of the pooled map"),
     Field("blocks", 16, "channel blocks"),
-    Field("kernel", 8, "rows and columns of a window"),
-    Field("stride", 8, "rows and columns from window to window"),
+    Field("kernel", 8, "rows of a window"),
+    Field("stride", 8, "rows from window to window"),
     Field("top", 8, "rows of the first window above the map"),
     Field("left", 8, "columns of the first window at the left of the map"),
     Field("back", 1, "gradients go back to the maxima"),
     Field("keep", 1, "forward: the argmax indices are written"),
+    Field("kernel_wider", 8, "columns of a window less its rows: 0 of a square one", True),
+    Field("stride_wider", 8, "columns from window to window less rows: 0 likewise", True),
 )
 
 LOSS_FIELDS = (

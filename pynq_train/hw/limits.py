@@ -10,11 +10,11 @@ MAX_KERNEL, MAX_STRIDE = 11, 4
 MAX_PRODUCTS = 1 << 17
 """Products that one accumulator takes, so that 48 bits never overflow: 2**17 * 32767**2 < 2**47."""
 
-MIN_POOL_KERNEL, MAX_POOL_KERNEL = 2, 3
-"""Rows and columns of a window of the pooling pass."""
+MAX_POOL_KERNEL = 3
+"""Most rows and columns of a window of the pooling pass."""
 
 MAX_POOL_STRIDE = 3
-"""Largest stride of the pooling pass."""
+"""Largest stride of the pooling pass, rows and columns alike."""
 
 MAX_COORDINATE = (1 << 15) - 1
 """Largest coordinate, and size of a map, of an address generator: 16 bits with their sign."""

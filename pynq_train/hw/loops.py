@@ -31,19 +31,19 @@ LOOPS: dict[Opcode, tuple[Loop, ...]] = {
 start nothing; all behind it wait until all before it have retired
 """),),
     Opcode.CONV: (
-        Loop("forward", "", """\
+        Loop("forward", "windows are s rows and t columns apart", """\
 for image, m, row r, column c of the output:                  # before pooling
     t = bias[m] << bias_shift                                 # 0 without; negative: RNE
     for n, kr, kc:
-        t += x[image, n, r*stride + kr - top, c*stride + kc - left] * w[m, n, kr, kc]
+        t += x[image, n, r*s + kr - top, c*t + kc - left] * w[m, n, kr, kc]
     y = round(t);  y = max(y, 0) if relu;  y = min(y, limit) if clip
     if pool: keep the largest of 2 x 2, and its argmax index
     store y; store mask (and index) if flags
 """),
-        Loop("backward", "one descriptor per row phase of the stride", """\
-for image, n, row r with (r + top) % stride = phase, column c of the input:
+        Loop("backward", "one descriptor per row phase of the stride s", """\
+for image, n, row r with (r + top) % s = phase, column c of the input:
     t = 0
-    for m, kr, kc with o*stride + kr - top = r and p*stride + kc - left = c:
+    for m, kr, kc with o*s + kr - top = r and p*t + kc - left = c:
         t += dy[image, m, o, p] * w[m, n, kr, kc]             # dy: masked by flags, unpooled
     store round(t)
 """),
@@ -74,7 +74,7 @@ record: {loss, correct, 0, 0}
 for m, n, kr, kc:
     g = 0
     for image, row r, column c of the output:
-        g += dy[image, m, r, c] * x[image, n, r*stride + kr - top, c*stride + kc - left]
+        g += dy[image, m, r, c] * x[image, n, r*s + kr - top, c*t + kc - left]
     update(master[m, n, kr, kc], g)                           # g goes through the gradient queue
 for m, with a bias: store SUM dy[image, m, r, c] as int64     # an UPDATE takes it
 """),
@@ -104,7 +104,7 @@ for channel:
 """),
     ),
     Opcode.POOL: (
-        Loop("", "windows of 2 or 3 pixels a side", """\
+        Loop("", "windows of 1 to 3 pixels a side", """\
 forward    for image, channel, window (r, p):
                y = largest pixel;  index = 3*i + j of the first of them
                store y;  store index if p_argmax

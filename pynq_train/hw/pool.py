@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pynq_train.hw.fields import Field, reserved
-from pynq_train.hw.limits import MAX_POOL_KERNEL
+from pynq_train.hw.limits import MAX_POOL_KERNEL, MAX_SIZE
 
 SPARE_COLUMNS = MAX_POOL_KERNEL - 1
 """Columns of the unit's line that no map may have: windows reach beside it."""
@@ -34,10 +34,12 @@ POOL_FIELDS = (
     Field("p_argmax", 1, "forward: write the argmax indices"),
     Field("p_back", 1, "gradients go to the argmax indices; else maxima are taken"),
     reserved("p_pad2", 3),
-    Field("p_kernel", 2, "rows and columns of a window, 2 or 3"),
-    Field("p_stride", 2, "rows and columns from window to window, 1..3"),
+    Field("p_kernel", 2, "rows of a window, 1..3"),
+    Field("p_stride", 2, "rows from window to window, 1..3"),
     Field("p_top", 1, "rows of the first window above the map"),
     Field("p_left", 1, "columns of the first window at the left of the map"),
+    Field("p_kernel_cols", 2, "columns of a window, 1..3"),
+    Field("p_stride_cols", 2, "columns from window to window, 1..3"),
 )
 
 SHARED_PLACES = {
@@ -49,6 +51,15 @@ SHARED_PLACES = {
 
 The other bits that say what VECTOR does stand in reserved fields of POOL: they are zero.
 """
+
+
+def most_columns(line_columns: int, kernel_rows: int) -> int:
+    """Return the most columns of a map that windows of ``kernel_rows`` rows are taken of.
+
+    The unit's line of ``line_columns`` columns holds what a row leaves for the next ones: nothing
+    where windows have one row.
+    """
+    return line_columns - SPARE_COLUMNS if kernel_rows > 1 else MAX_SIZE
 
 
 def passes(back: bool, size: int, pooled: int, kernel: int, stride: int, pad: int) -> int:

@@ -29,6 +29,7 @@ from pynq_train.graph.ops import (
     Shape,
     Upsample,
 )
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
@@ -83,10 +84,10 @@ class FusedLayer:
     zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
     and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
     it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
-    group whose weights, 1 / kernel^2, never learn; so is ``upsample``, transposed, whose weights
-    are one: kernel and stride are its factor. ``first``: channels of zeros in front of those
-    of the input, whose weights are one and never learn (``average`` holds too); None for other
-    layers.
+    group whose weights, 1 / (kernel rows * columns), never learn; so is ``upsample``, transposed,
+    whose weights are one: kernel and stride are its factor. ``first``: channels of zeros in front
+    of those of the input, whose weights are one and never learn (``average`` holds too); None for
+    other layers.
     """
 
     kind: Kind
@@ -94,8 +95,8 @@ class FusedLayer:
     in_shape: Shape
     out_shape_before_pool: Shape
     out_shape: Shape
-    kernel: int = 1
-    stride: int = 1
+    kernel: Pair = ONE
+    stride: Pair = ONE
     pad_top: int = 0
     pad_left: int = 0
     activation: Activation = Activation.NONE
@@ -132,7 +133,7 @@ class FusedLayer:
             return 1  # windows do not overlap
         if self.kind.fully_connected:
             return self.in_features
-        return self.in_shape[0] // self.groups * self.kernel * self.kernel
+        return self.in_shape[0] // self.groups * self.kernel.area
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -141,7 +142,7 @@ class FusedLayer:
             return (self.out_channels,)
         if self.kind.fully_connected:
             return (self.out_channels, self.in_features)
-        return (self.out_channels, self.in_shape[0] // self.groups, self.kernel, self.kernel)
+        return (self.out_channels, self.in_shape[0] // self.groups, *self.kernel)
 
     @property
     def has_parameters(self) -> bool:
@@ -169,7 +170,8 @@ class FusedLayer:
         front."""
         if not self.kind.convolves or self.kind.transposed:
             return 0
-        reach = (self.out_shape_before_pool[axis] - 1) * self.stride + self.kernel
+        kernel, stride = self.kernel[axis - 1], self.stride[axis - 1]
+        reach = (self.out_shape_before_pool[axis] - 1) * stride + kernel
         return max(reach - before - self.in_shape[axis], 0)
 
 
@@ -477,10 +479,11 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
     if isinstance(op, _POOLS):
         window = MaxPool(2, 2) if isinstance(op, MaxPool2x2) else op
         out = window.out_shape(shape)
+        rows, cols = window.windows(shape)
         return FusedLayer(
             kind=kinds.POOL, name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
-            kernel=window.kernel, stride=window.stride,
-            pad_top=window.window(shape[1]).pad_before, pad_left=window.window(shape[2]).pad_before)
+            kernel=window.kernel_sides, stride=window.stride_sides, pad_top=rows.pad_before,
+            pad_left=cols.pad_before)
     if isinstance(op, (Conv, AvgPool, PadChannels, Dense)):
         before = op.out_shape(shape) if not isinstance(op, Dense) else (op.units, 1, 1)
         layer = FusedLayer(
@@ -493,15 +496,17 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             return replace(layer, average=True, first=op.before)
         if isinstance(op, Dense):
             return layer
+        rows, cols = op.windows(shape)
         return replace(
-            layer, kernel=op.kernel, stride=op.stride, pad_top=op.window(shape[1]).pad_before,
-            pad_left=op.window(shape[2]).pad_before, average=isinstance(op, AvgPool),
+            layer, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
+            pad_left=cols.pad_before, average=isinstance(op, AvgPool),
             groups=op.groups if isinstance(op, Conv) else shape[0])
     if isinstance(op, Upsample):
         out = op.out_shape(shape)
         return FusedLayer(
             kind=kinds.UPSAMPLE, name=op.name, in_shape=shape, out_shape_before_pool=out,
-            out_shape=out, kernel=op.factor, stride=op.factor, groups=shape[0], average=True)
+            out_shape=out, kernel=Pair.of(op.factor), stride=Pair.of(op.factor), groups=shape[0],
+            average=True)
     layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):

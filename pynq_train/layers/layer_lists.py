@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pynq_train.errors import UnknownName
 from pynq_train.graph import zoo
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.windows import Pair
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 
@@ -26,8 +27,8 @@ def conv_layer(name: str, m: int, n: int, size: int, kernel: int = 3, stride: in
     after = before // 2 if pool else before
     return FusedLayer(kind=kinds.CONV, name=name, in_shape=(n, size, size),
                       out_shape_before_pool=(m, before, before), out_shape=(m, after, after),
-                      kernel=kernel, stride=stride, pad_top=pad, pad_left=pad,
-                      activation=activation, pool=pool, bias=True, groups=groups)
+                      kernel=Pair.of(kernel), stride=Pair.of(stride), pad_top=pad,
+                      pad_left=pad, activation=activation, pool=pool, bias=True, groups=groups)
 
 
 def resnet20() -> Layers:

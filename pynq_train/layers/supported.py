@@ -21,7 +21,6 @@ from pynq_train.hw.limits import (
     MAX_POOL_KERNEL,
     MAX_POOL_STRIDE,
     MAX_STRIDE,
-    MIN_POOL_KERNEL,
 )
 
 _MOST_GAIN = 1 << 10
@@ -33,7 +32,7 @@ MASTER_RANGE = 8
 _ARRAY = range(1, MAX_KERNEL + 1), range(1, MAX_STRIDE + 1)
 _WINDOWS: dict[type[Op], tuple[range, range]] = {
     Conv: _ARRAY, AvgPool: _ARRAY,
-    MaxPool: (range(MIN_POOL_KERNEL, MAX_POOL_KERNEL + 1), range(1, MAX_POOL_STRIDE + 1)),
+    MaxPool: (range(1, MAX_POOL_KERNEL + 1), range(1, MAX_POOL_STRIDE + 1)),
 }
 """Kernels and strides that the engine takes, by operation."""
 
@@ -54,7 +53,7 @@ def check_supported(graph: Graph) -> None:
                 found=op.factor, fix="use several behind each other: their factors multiply")
         if isinstance(op, (Conv, AvgPool, MaxPool)):
             kernels, strides = _WINDOWS[type(op)]
-            if op.kernel not in kernels or op.stride not in strides:
+            if not (set(op.kernel_sides) <= set(kernels) and set(op.stride_sides) <= set(strides)):
                 refused.setdefault(type(op), []).append(op.name)
     if refused:
         count = sum(map(len, refused.values()))

@@ -15,6 +15,7 @@ from pynq_train.errors import BadInput
 from pynq_train.files import parse_json, read_bytes, write_atomic
 from pynq_train.files.schema import Anything, Items, Record, Schema, Text, Whole
 from pynq_train.hw.commands import Opcode, Pass, Semaphore
+from pynq_train.program.meaning import sides
 from pynq_train.program.program import Fields, Program, Region
 
 MAGIC = b"PTRPROG1"
@@ -105,6 +106,12 @@ def title(fields: Fields) -> str:
     return f"CONV {name}"
 
 
+def _sides(fields: Fields, name: str) -> str:
+    """Return kernel or stride of a convolution as text: ``3``, or ``3x5`` where sides differ."""
+    rows, cols = sides(fields, name)
+    return str(rows) if rows == cols else f"{rows}x{cols}"
+
+
 def _waits(fields: Fields) -> str:
     """Return the waits of a descriptor as text: unit, semaphore and count of each."""
     parts = []
@@ -131,7 +138,8 @@ def disassemble(program: Program, *, full: bool = False) -> str:
         places = [f"{name.split('.')[1]} {program.locate(fields[name])}"
                   for name in _ADDRESSES[opcode] if fields[name]]
         if opcode in (Opcode.CONV, Opcode.GRADIENT):
-            places.insert(0, "{g_m}x{g_n} k{g_kernel} s{g_stride}, {g_images} images, "
+            kernel, stride = (_sides(fields, name) for name in ("kernel", "stride"))
+            places.insert(0, f"{{g_m}}x{{g_n}} k{kernel} s{stride}, {{g_images}} images, "
                           "{g_in_rows}x{g_in_cols} -> {g_out_rows}x{g_out_cols}".format(
                               **{k[2:]: v for k, v in fields.items() if k.startswith("g.")}))
         if places:

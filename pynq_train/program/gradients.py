@@ -112,15 +112,16 @@ class _GradientChecks:
             segments: segment of each kept lane, in the order of the queue.
             lanes: its lane.
         """
-        f, g = self._f, Meaning(self._f).g
+        f, meaning = self._f, Meaning(self._f)
+        g = meaning.g
         per_tile = prod(numbers(f, "y.y", 5)[: f["y.segs"]])
         tile, segment = segments // per_tile, segments % per_tile
         chunk, m_tile = tile % self._tile[3], tile // self._tile[3]
-        kernel, blocks = g["kernel"], g["nb"]
+        (rows, cols), blocks = meaning.kernel, g["nb"]
         # The weight that the update unit has at each place, by m tile, n block, row and column of
         # the kernel; the sums of a lane are the dimensions inside these.
-        rest, col = np.divmod(np.arange(len(lanes)), kernel)
-        rest, row = np.divmod(rest, kernel)
+        rest, col = np.divmod(np.arange(len(lanes)), cols)
+        rest, row = np.divmod(rest, rows)
         weight = (rest // blocks, rest % blocks, row, col)
 
         strides = numbers(f, "g.g_y_strides", 4)
@@ -143,7 +144,8 @@ class _GradientChecks:
         # gives the start, all others must lie as the geometry says.
         strides = numbers(f, "g.g_x_strides", 4)
         image, line, column = np.indices(self._pixels[::-1]).reshape(3, -1)
-        pixel = image * strides[0] + g["stride"] * (line * strides[2] + column * strides[3])
+        pixel = (image * strides[0] + meaning.stride[0] * line * strides[2]
+                 + meaning.stride[1] * column * strides[3])
         # Lanes that are not used read anywhere; index 0 keeps the arrays whole.
         offsets = self._offsets()[np.where(used, places, 0)]
         spread = ((offsets - offsets[0] - pixel[:, None, None]) & _MASK32 != 0).any(axis=0)

@@ -36,7 +36,7 @@ from pynq_train.hw.words import (
 )
 from pynq_train.program import activations
 from pynq_train.program.access import numbers, tile_coords
-from pynq_train.program.meaning import Meaning, has_work
+from pynq_train.program.meaning import Meaning, has_work, sides
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import affine, distinct, strides_of, unpair
 
@@ -102,8 +102,9 @@ class Limits:
         self._require(has_work(f), "sizes of the geometry", "1 or more", "a zero")
         self._require(f["g.g_tile"] == self._config.tm, "g_tile",
                       f"{self._config.tm}, the array's output lanes", f["g.g_tile"])
-        self._require(f["g.g_kernel"] <= MAX_KERNEL, "kernel", f"1..{MAX_KERNEL}", f["g.g_kernel"])
-        self._require(f["g.g_stride"] <= MAX_STRIDE, "stride", f"1..{MAX_STRIDE}", f["g.g_stride"])
+        for name, most in (("kernel", MAX_KERNEL), ("stride", MAX_STRIDE)):
+            largest = max(sides(f, name))
+            self._require(largest <= most, name, f"1..{most}", largest)
         kind = Pass(f["g.g_pass"])
         self._require(self._gradient == (kind == Pass.WEIGHT_GRADIENT), "g_pass",
                       "the weight gradient in GRADIENT descriptors only",

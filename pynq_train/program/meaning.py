@@ -7,6 +7,7 @@ verifier proves that the other sections, which the engine obeys, touch the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import (
@@ -34,6 +35,12 @@ def strided_words(start: int, counts: Sequence[int], strides: Sequence[int]) -> 
     return Spans.of(starts, starts + WORD_BYTES)
 
 
+def sides(fields: Fields, name: str) -> tuple[int, int]:
+    """Return (rows, columns) of what section ``g`` calls ``name``: ``kernel`` or ``stride``."""
+    rows = fields[f"g.g_{name}"]
+    return rows, rows + fields[f"g.g_{name}_wider"]
+
+
 class Meaning:
     """Byte sets of the tensors of a convolution descriptor.
 
@@ -43,11 +50,13 @@ class Meaning:
     Attributes:
         kind: its pass.
         g: section ``g``, names without the prefix; offsets are those of the first image taken.
+        kernel: rows and columns of the kernel; ``stride``: from window to window.
     """
 
     def __init__(self, fields: Fields) -> None:
         self._f = fields
         self.kind = Pass(fields["g.g_pass"])
+        self.kernel, self.stride = sides(fields, "kernel"), sides(fields, "stride")
         g = {name[4:]: value for name, value in fields.items() if name.startswith("g.g_")}
         # Section g names image 0 of the mini-batch: here the first image that is taken counts.
         for name in ("x", "y", "flag"):
@@ -65,7 +74,7 @@ class Meaning:
         if self.kind == Pass.WEIGHT_GRADIENT:
             return g["images"] * g["out_rows"] * g["out_cols"]
         channels = g["tile"] if g["group"] else g["n"] if self.kind == Pass.FORWARD else g["m"]
-        return channels * g["kernel"] ** 2
+        return channels * prod(self.kernel)
 
     def x(self, phase: bool = False) -> Spans:
         """Return the bytes of the layer's input, or of its gradient.
@@ -77,7 +86,7 @@ class Meaning:
         start, rows = g["x"], g["in_rows"]
         step = 1
         if phase:
-            step = g["stride"]
+            step = self.stride[0]
             first = (g["phase"] - g["pad_top"]) % step
             start, rows = start + first * strides[2], max(0, ceil_div(rows - first, step))
         counts = (g["images"], ceil_div(g["n"], CHANNELS_PER_WORD), rows, g["in_cols"])
@@ -100,7 +109,7 @@ class Meaning:
     def weight_count(self) -> int:
         """Weights of the layer, those included that pad m tiles and n blocks."""
         g = self.g
-        return round_up(g["m"], g["tile"]) * g["nb"] * CHANNELS_PER_WORD * g["kernel"] ** 2
+        return round_up(g["m"], g["tile"]) * g["nb"] * CHANNELS_PER_WORD * prod(self.kernel)
 
     def weights(self) -> Spans:
         """Return the bytes of the 16-bit weights."""
@@ -143,6 +152,6 @@ class Meaning:
 
 def has_work(fields: Fields) -> bool:
     """Return whether all sizes of the geometry are positive."""
-    names = ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols", "out_rows",
-             "out_cols")
-    return all(fields[f"g.g_{name}"] > 0 for name in names)
+    names = ("m", "n", "images", "nb", "in_rows", "in_cols", "out_rows", "out_cols")
+    windows = (*sides(fields, "kernel"), *sides(fields, "stride"))
+    return min(windows) > 0 and all(fields[f"g.g_{name}"] > 0 for name in names)

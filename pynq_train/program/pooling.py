@@ -6,8 +6,8 @@ import numpy as np
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.config import HwConfig
-from pynq_train.hw.limits import MAX_POOL_KERNEL, MAX_POOL_STRIDE, MIN_POOL_KERNEL
-from pynq_train.hw.pool import ARGMAX_PIXELS, SPARE_COLUMNS, passes
+from pynq_train.hw.limits import MAX_POOL_KERNEL, MAX_POOL_STRIDE
+from pynq_train.hw.pool import ARGMAX_PIXELS, most_columns, passes
 from pynq_train.hw.words import WORD_BYTES, ceil_div
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import Spans
@@ -33,14 +33,16 @@ def check_pool(label: str, f: Fields, config: HwConfig) -> None:
 
     for name in ("p_images", "p_blocks", "p_rows", "p_cols", "q_rows", "q_cols"):
         require(f[f"p.{name}"] >= 1, name, "1 or more", f[f"p.{name}"])
-    kernel, stride = f["p.p_kernel"], f["p.p_stride"]
-    require(MIN_POOL_KERNEL <= kernel <= MAX_POOL_KERNEL, "p_kernel",
-            f"{MIN_POOL_KERNEL}..{MAX_POOL_KERNEL}", kernel)
-    require(1 <= stride <= MAX_POOL_STRIDE, "p_stride", f"1..{MAX_POOL_STRIDE}", stride)
-    most = config.line_columns - SPARE_COLUMNS
+    for name, largest in (("p_kernel", MAX_POOL_KERNEL), ("p_stride", MAX_POOL_STRIDE)):
+        for axis in (name, f"{name}_cols"):
+            require(1 <= f[f"p.{axis}"] <= largest, axis, f"1..{largest}", f[f"p.{axis}"])
+    most = most_columns(config.line_columns, f["p.p_kernel"])
     require(f["p.p_cols"] <= most, "p_cols", f"at most {most}, a line of the unit", f["p.p_cols"])
     back = bool(f["p.p_back"])
-    for name, pad in (("rows", f["p.p_top"]), ("cols", f["p.p_left"])):
+    for name, side, axis in (("rows", "top", ""), ("cols", "left", "_cols")):
+        kernel, stride, pad = f[f"p.p_kernel{axis}"], f[f"p.p_stride{axis}"], f[f"p.p_{side}"]
+        require(pad < kernel, f"p_{side}", f"below p_kernel{axis}, {kernel}: the first window "
+                "holds a pixel of the map", pad)
         size, pooled = f[f"p.p_{name}"], f[f"p.q_{name}"]
         # Windows that begin at a pixel of the map or above it: one that lies in padding alone would
         # have no maximum.

@@ -191,6 +191,9 @@ def agreements(f: Fields) -> Iterator[Agreement]:
         yield Agreement("images", "p.p_images", f["gc.count"])
         for name, meaning in _POOL_SIZES.items():
             yield Agreement(f"gp.{meaning}", f"p.{name}", f[f"gp.{meaning}"])
+        for name in ("kernel", "stride"):
+            yield Agreement(f"gp.{name} + gp.{name}_wider", f"p.p_{name}_cols",
+                            f[f"gp.{name}"] + f[f"gp.{name}_wider"])
     elif opcode == Opcode.SOFTMAX:
         for what, name, value in (("images", "f_batch", f["gc.count"]),
                                   ("classes", "f_classes", f["gf.classes"]),

@@ -57,11 +57,11 @@ class Masters:
     def averaging(cls, layer: FusedLayer) -> Masters:
         """Return the constant weights of a layer that the array copies or averages with.
 
-        Of average pooling 2**28 / kernel**2, to nearest; of an upsampling 1; of a padding with
-        channels 1 from each input channel to its place.
+        Of average pooling 2**28 / (kernel rows * columns), to nearest; of an upsampling 1; of a
+        padding with channels 1 from each input channel to its place.
         """
         values = np.full(layer.weight_shape, 1.0 if layer.kind.transposed
-                         else 1.0 / layer.kernel**2)
+                         else 1.0 / layer.kernel.area)
         if layer.first is not None:
             m, n, *_ = layer.weight_shape
             values = np.eye(m, n, -layer.first)[:, :, None, None]

@@ -32,7 +32,9 @@ def _found(layer: FusedLayer) -> str:
         return "AvgPool" if layer.first is None else "PadChannels"
     if layer.activation not in KNOWN_ACTIVATIONS:
         return str(layer.activation)
-    return f"{layer.groups} groups"
+    if layer.groups > 1:
+        return f"{layer.groups} groups"
+    return f"a kernel of {layer.kernel} with a stride of {layer.stride}"
 
 
 class HlsTrainer:
@@ -46,7 +48,7 @@ class HlsTrainer:
     Raises:
         BadInput: the plan freezes something (the kernel updates every layer), a layer has groups,
             another activation than ReLU, or average pooling, or is no convolution or dense layer,
-            or the loss is not the plain cross-entropy.
+            or its kernel or stride is not square, or the loss is not the plain cross-entropy.
     """
 
     def __init__(self, plan: Plan, masters: Mapping[str, Masters], policy: ExponentPolicy) -> None:
@@ -55,10 +57,11 @@ class HlsTrainer:
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution or a "
                                "dense layer", found=str(layer.kind),
                                fix="use another board: EF-Train's kernel has nothing else")
+            square = all(sides.rows == sides.cols for sides in (layer.kernel, layer.stride))
             if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
-                    or layer.average):
-                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a convolution over "
-                               "all channels, with Relu", found=_found(layer),
+                    or layer.average or not square):
+                raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a square convolution "
+                               "over all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")
             if not trainable.weights or trainable.bias != layer.bias:
                 raise BadInput(f"{HLS_CSIM}: trainable", found=f"layer {layer.name!r} frozen",

@@ -4,10 +4,11 @@
 package pt_abi_pkg;
   // No single module uses every constant.
   /* verilator lint_off UNUSEDPARAM */
-  localparam int unsigned AbiVersion = 3;
+  localparam int unsigned AbiVersion = 4;
   localparam logic [31:0] IdValue = 32'h50545231;
   localparam int unsigned FlagRowWords = 64;
   localparam int unsigned RingMargin = 8;
+  localparam int unsigned MapSizeMost = 8192;  // rows, columns and channels
   localparam int unsigned FetchAhead = 4;  // descriptors
   localparam int unsigned FetchRestCycles = 512;
   localparam int unsigned DescriptorWords = 128;
@@ -332,11 +333,13 @@ package pt_abi_pkg;
 
   // pooling, a part of the vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [11:0] gap0;
+    logic [7:0] gap0;
+    logic [1:0] p_stride_cols;  // columns from window to window, 1..3
+    logic [1:0] p_kernel_cols;  // columns of a window, 1..3
     logic [0:0] p_left;  // columns of the first window at the left of the map
     logic [0:0] p_top;  // rows of the first window above the map
-    logic [1:0] p_stride;  // rows and columns from window to window, 1..3
-    logic [1:0] p_kernel;  // rows and columns of a window, 2 or 3
+    logic [1:0] p_stride;  // rows from window to window, 1..3
+    logic [1:0] p_kernel;  // rows of a window, 1..3
     logic [2:0] p_pad2;  // zero
     logic [0:0] p_back;  // gradients go to the argmax indices; else maxima are taken
     logic [0:0] p_argmax;  // forward: write the argmax indices

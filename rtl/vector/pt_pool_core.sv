@@ -2,8 +2,8 @@
 // Arithmetic of the pooling pass, four channels at a time: maxima of windows column by column and
 // row by row, or sums of gradients the same way back.
 //
-//   forward   h = maximum of 2 or 3 columns; A: h of the row before, B: maximum of the two before
-//             result = max(A, h) or max(B, h);  then B := max(A, h), A := h
+//   forward   h = maximum of 1 to 3 columns; A: h of the row before, B: maximum of the two before
+//             result = h, max(A, h) or max(B, h);  then B := max(A, h), A := h
 //   backward  d[0..2] = gradients of this column for rows 0..2 of the windows that begin here
 //             result = P + d[0];  then P := Q + d[1], Q := d[2]
 //
@@ -28,7 +28,8 @@ module pt_pool_core #(
   input  logic                       start_i,    // forgets the sums of gradients
   input  logic                       on_i,       // a pooling pass
   input  logic                       back_i,     // gradients
-  input  logic                       wide_i,     // windows of 3, else 2
+  input  logic [1:0]                 rows_i,     // rows of the windows, 1..3
+  input  logic [1:0]                 cols_i,     // their columns, 1..3
   // a step
   input  logic                       valid_i,
   input  logic [63:0]                word_i,     // of the map, or a gradient
@@ -104,6 +105,11 @@ module pt_pool_core #(
   );
 
   // ---- four channels ----------------------------------------------------------------------------
+  logic one_row, three_rows, one_col, three_cols;
+  assign one_row = rows_i == 2'd1;
+  assign three_rows = rows_i == 2'd3;
+  assign one_col = cols_i == 2'd1;
+  assign three_cols = cols_i == 2'd3;
   logic             before_q, pair_there_q;  // the column before lies in the map; one of two does
   assign argmax_valid_o = emit3_q && !back_i;
   assign argmax_last_o = last3_q;
@@ -119,13 +125,13 @@ module pt_pool_core #(
     logic               pair_second_q, pair_second, third;
     logic [1:0]         h_column, h_column_q;
     assign x = word_q[16*l+:16];
-    assign pair_second = first_q || !before_q || (there_q && x > before_x_q);
+    assign pair_second = one_col || first_q || !before_q || (there_q && x > before_x_q);
     assign pair_x = pair_second ? x : before_x_q;
     assign third = first_q || !pair_there_q || (there_q && x > pair_x_q);
     always_comb begin
       h = pair_x;
-      h_column = {1'b0, pair_second};
-      if (wide_i) begin
+      h_column = {1'b0, pair_second && !one_col};
+      if (three_cols) begin
         h = third ? x : pair_x_q;
         h_column = third ? 2'd2 : {1'b0, pair_second_q};
       end
@@ -179,18 +185,18 @@ module pt_pool_core #(
     assign {b_column, b_x, a_column, a_x} = old;
     assign p = {old[35] ? old[17] : old[33], old[17:0]};
     assign q = {old[34], old[34] ^ (old[35] & !old[33]), old[34] ^ (old[35] & old[33]), old[32:18]};
-    assign over_a = !step2_q.above || (step2_q.row && h_q > a_x);
+    assign over_a = one_row || !step2_q.above || (step2_q.row && h_q > a_x);
     assign over_b = !step2_q.older || (step2_q.row && h_q > b_x);
     assign joined = over_a ? h_q : a_x;
     assign joined_column = over_a ? h_column_q : a_column;
     // Forward d_q is 0: the sum is h.
     assign sum = SixW'(d_q[1]) + (!back_i ? SixW'(h_q) : step2_q.top ? '0 : SixW'(q));
-    assign most = !wide_i ? joined : over_b ? h_q : b_x;
+    assign most = !three_rows ? joined : over_b ? h_q : b_x;
     always_comb begin
       value = SixW'(most);
-      row = {1'b0, over_a};
+      row = {1'b0, over_a && !one_row};
       column = joined_column;
-      if (wide_i) begin
+      if (three_rows) begin
         row = over_b ? 2'd2 : {1'b0, &b_column};
         column = over_b ? h_column_q : (&b_column) ? a_column : b_column;
       end

@@ -32,20 +32,24 @@ module pt_pool_scan #(
     $fatal(1, "pt_pool_scan: Columns must be %0d..%0d", pt_abi_pkg::LineColumnsLeast,
            pt_abi_pkg::LineColumnsMost);
   end
-  localparam int unsigned CntW = $clog2(Columns) + 1;
+  // Windows of one row leave nothing in the line: their maps may be wider than it. Places in the
+  // line then repeat, and hold zeros (backward) or what is never used.
+  localparam int unsigned CntW = $clog2(pt_abi_pkg::MapSizeMost) + 1;
   localparam int unsigned RowCycles = 4;
 
   // ---- sizes, settled before the start ----------------------------------------------------------
   logic            back_q;
-  logic [1:0]      row_phase_q, col_phase_q, reload_q;  // steps to the first window, to the next
+  logic [1:0]      row_phase_q, col_phase_q;    // steps to the first window
+  logic [1:0]      row_reload_q, col_reload_q;  // steps to the next
   logic [2:0]      gap_q;                               // cycles after a row
   logic [CntW-1:0] last_col_q;
   logic [15:0]     last_row_q;
   always_ff @(posedge clk_i) begin
     back_q      <= cfg_i.p_back[0];
     row_phase_q <= cfg_i.p_back[0] ? 2'd0 : cfg_i.p_kernel - 2'd1 - {1'b0, cfg_i.p_top};
-    col_phase_q <= cfg_i.p_back[0] ? 2'd0 : cfg_i.p_kernel - 2'd1 - {1'b0, cfg_i.p_left};
-    reload_q    <= cfg_i.p_stride - 2'd1;
+    col_phase_q <= cfg_i.p_back[0] ? 2'd0 : cfg_i.p_kernel_cols - 2'd1 - {1'b0, cfg_i.p_left};
+    row_reload_q <= cfg_i.p_stride - 2'd1;
+    col_reload_q <= cfg_i.p_stride_cols - 2'd1;
     gap_q       <= cfg_i.t_cols < 16'(RowCycles) ? 3'(RowCycles) - cfg_i.t_cols[2:0] : 3'd0;
     last_col_q  <= cfg_i.t_cols[CntW-1:0] - CntW'(1);
     last_row_q  <= cfg_i.t_rows - 16'd1;
@@ -70,7 +74,7 @@ module pt_pool_scan #(
     end else if (take_i) begin
       col_q    <= col_q + CntW'(1);
       first_q  <= 1'b0;
-      col_at_q <= col_at_q == 2'd0 ? reload_q : col_at_q - 2'd1;
+      col_at_q <= col_at_q == 2'd0 ? col_reload_q : col_at_q - 2'd1;
       if (col_window) begin
         col_left_q   <= col_left_q - CntW'(1);
         window_col_q <= window_col_q + CntW'(1);
@@ -88,7 +92,7 @@ module pt_pool_scan #(
   logic        row_last_q, next_last_q, window_last_q, next_window_last_q;
   assign plane_end = row_end && row_last_q;
   always_ff @(posedge clk_i) begin
-    next_at_q     <= row_at_q == 2'd0 ? reload_q : row_at_q - 2'd1;
+    next_at_q     <= row_at_q == 2'd0 ? row_reload_q : row_at_q - 2'd1;
     next_left_q   <= row_left_q - 16'(row_window_q);
     next_window_q <= next_at_q == 2'd0 && next_left_q != 16'd0;
     next_window_last_q <= next_left_q == 16'd1;
@@ -143,7 +147,7 @@ module pt_pool_scan #(
   assign emit_o = back_q ? !(row_top_q && cfg_i.p_top[0]) && !(first_q && cfg_i.p_left[0])
                          : window_o;
   assign store_o = back_q || col_window;
-  assign column_o = back_q ? col_q[CntW-2:0] : window_col_q[CntW-2:0];
+  assign column_o = back_q ? col_q[$clog2(Columns)-1:0] : window_col_q[$clog2(Columns)-1:0];
   assign first_o = first_q;
   assign end_o = col_end;
   assign row_o = row_in_q;
@@ -152,5 +156,5 @@ module pt_pool_scan #(
   assign top_o = row_top_q;
 
   logic unused;
-  assign unused = &{1'b0, cfg_i, window_col_q[CntW-1]};
+  assign unused = &{1'b0, cfg_i, window_col_q[CntW-1:$clog2(Columns)]};
 endmodule

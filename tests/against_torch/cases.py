@@ -9,8 +9,9 @@ from pynq_train.quant.step import learning_rate_fields
 
 Array = np.ndarray
 
-KINDS = ("dense", *(f"conv{k}" for k in range(1, 12)))
-GROUPED = (*(f"grouped{k}" for k in (1, 2, 3, 5, 7, 11)), *(f"groups{k}" for k in (1, 3, 4, 5)))
+KINDS = ("dense", *(f"conv{k}" for k in range(1, 12)), "rectangle")
+GROUPED = (*(f"grouped{k}" for k in (1, 2, 3, 5, 7, 11)), *(f"groups{k}" for k in (1, 3, 4, 5)),
+           "grouped rectangle", "groups rectangle")
 """Depthwise and grouped convolutions, with ReLU6; groups of any sizes."""
 
 # Stated bounds of the softmax unit against exact arithmetic, per image: the tables interpolate

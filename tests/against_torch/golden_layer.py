@@ -15,6 +15,7 @@ from pynq_train.errors import PynqTrainError
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import Conv, Dense, MaxPool2x2, Op
+from pynq_train.graph.windows import Padding, Side
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, pack_descriptor, pack_params, pack_tap
 from pynq_train.layers.fuse import FusedLayer, fuse
@@ -53,9 +54,9 @@ class Case:
     rows: int
     cols: int
     units: int
-    kernel: int
-    stride: int
-    padding: int
+    kernel: Side
+    stride: Side
+    padding: Padding
     relu: bool
     pool: bool
     bias: bool
@@ -72,7 +73,7 @@ class Case:
         op: Op = Dense(self.units, bias=self.bias)
         if self.kernel:
             op = Conv(self.units, self.kernel, self.stride,
-                      "same" if self.padding < 0 else self.padding, self.bias,
+                      "same" if self.padding == -1 else self.padding, self.bias,
                       groups=self.groups)
         relu: Op = Relu6() if self.limit else Relu()
         tail: list[Op] = [relu] * self.relu + [MaxPool2x2()] * self.pool
@@ -100,10 +101,11 @@ class Case:
 
 def random_case(kind: str, seed: int) -> Case:
     """A random layer of a kind: ``conv<kernel>``, ``dense``, ``grouped<kernel>`` whose groups keep
-    a power of two of channels, ``groups<kernel>`` of any others."""
+    a power of two of channels, ``groups<kernel>`` of any others; ``rectangle`` in place of the
+    kernel draws both sides of kernel and stride, and all four paddings."""
     rng = random.Random(f"{kind}{seed}")
     dense, grouped = kind == "dense", kind.startswith("grouped")
-    kernel = 0 if dense else int(re.sub("[a-z]", "", kind))
+    kernel = 0 if dense else int(re.sub("[a-z ]", "", kind) or 3)
     relu, pool = rng.random() < 0.6, not dense and rng.random() < 0.4
     while True:
         case = Case(
@@ -122,6 +124,12 @@ def random_case(kind: str, seed: int) -> Case:
         if kind.startswith("groups"):
             n, m, groups = rng.randint(1, 9), rng.randint(1, 20), rng.randint(2, 9)
             case = dataclasses.replace(case, channels=n * groups, units=m * groups, groups=groups)
+        if kind.endswith("rectangle"):
+            sides = rng.randint(1, 6), rng.choice((1, 2, 3, 5, 9))
+            ends = [(rng.randint(0, side - 1), rng.randint(0, side - 1)) for side in sides]
+            case = dataclasses.replace(
+                case, kernel=sides, stride=(case.stride, rng.randint(1, 4)),  # type: ignore[arg-type]
+                padding=rng.choice((-1, (ends[0], ends[1]))))
         try:
             layer, spec = case.layer()
         except PynqTrainError:

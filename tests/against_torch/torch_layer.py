@@ -33,8 +33,8 @@ def run_layer(case: Case, data: dict[str, Array]) -> dict[str, Array]:
     else:
         _, rows, cols = layer.out_shape_before_pool
         # Zeros (or, if negative, rows and columns that no window reads) behind the image.
-        bottom = (rows - 1) * case.stride + case.kernel - case.rows - layer.pad_top
-        right = (cols - 1) * case.stride + case.kernel - case.cols - layer.pad_left
+        bottom = (rows - 1) * layer.stride.rows + layer.kernel.rows - case.rows - layer.pad_top
+        right = (cols - 1) * layer.stride.cols + layer.kernel.cols - case.cols - layer.pad_left
         padded = functional.pad(x, (layer.pad_left, right, layer.pad_top, bottom))
         total = functional.conv2d(padded, w, b, stride=case.stride, groups=case.groups)
     codes = requantise(total.detach(), case.shift).requires_grad_()

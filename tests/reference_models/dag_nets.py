@@ -59,6 +59,16 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
         Conv(4, 3, padding=1, name="a"), AvgPool(2, 2, "same"), Conv(4, 3, 1, 1, groups=4), Relu(),
         Upsample(2, "u"), Relu(), AvgPool(2, 1), Conv(3, 2, 2, name="p"), Upsample(3),
         MaxPool(3, 2), Dense(3)]),
+    "rectangles": ((2, 9, 7), [
+        Conv(4, (4, 3), (2, 1), ((1, 2), (2, 0))), Relu(), Conv(6, (1, 3), (1, 2), "same"),
+        BatchNorm(), Relu(), Conv(6, (3, 1), (1, 3), ((0, 2), 0), groups=6),
+        Conv(4, (2, 5), 1, (1, (4, 1)), groups=2), Dense(3)]),
+    "rectangular pools": ((2, 9, 8), [
+        Conv(4, 3, padding=1), MaxPool((3, 2), (1, 2), ((1, 2), (0, 1))), Relu(),
+        AvgPool((1, 3), (2, 1), (0, 1)), MaxPool((1, 2), 1), MaxPool((2, 1), (3, 1)), Dense(3)]),
+    "line": ((3, 1, 23), [Conv(4, (1, 9), (1, 2), (0, 4)), BatchNorm(), Relu(),
+                          MaxPool((1, 3), (1, 2)), Conv(6, (1, 3)), Relu(), GlobalAvgPool(),
+                          Dense(3)]),
     "map of logits": ((2, 4, 4), [Conv(2, 3)]),
 }
 

@@ -88,6 +88,8 @@ def _pool(d: Fields) -> Fields:
              "p_blocks": "blocks", "p_kernel": "kernel", "p_stride": "stride", "p_top": "top",
              "p_left": "left", "p_back": "back", "p_argmax": "keep"}
     found = _same(d, "p", {name: f"gp.{to}" for name, to in names.items()})
+    for name in ("kernel", "stride"):
+        found[f"gp.{name}_wider"] = d[f"p.p_{name}_cols"] - d[f"p.p_{name}"]
     large, small = ("o", "i") if d["p.p_back"] else ("i", "o")
     for name, key in (("map", large), ("pooled", small), ("argmax", "w")):
         found.update({f"gp.{name}": d.get(f"p.{key}_off", 0),

@@ -47,49 +47,52 @@ def sgd(sums: Array, momentum: Array, weight: Array,
             int((copy != exact).sum()))
 
 
-def conv(x: Array, w: Array, stride: int, top: int, left: int, out: tuple[int, int]) -> Array:
+Pair = tuple[int, int]
+"""Rows and columns."""
+
+
+def _view(padded: Array, kr: int, kc: int, stride: Pair, out: Pair) -> Array:
+    """Return the pixels under one place of the kernel."""
+    down, right = stride
+    return padded[:, :, kr:kr + down * out[0]:down, kc:kc + right * out[1]:right]
+
+
+def conv(x: Array, w: Array, stride: Pair, top: int, left: int, out: Pair) -> Array:
     """``x[i, n, r, c]``, ``w[m, n, kr, kc]`` -> sums ``[i, m, row, col]``."""
     images, n, rows, cols = x.shape
-    k = w.shape[2]
-    padded = np.zeros((images, n, rows + top + stride * out[0] + k,
-                       cols + left + stride * out[1] + k), np.int64)
+    padded = np.zeros((images, n, rows + top + stride[0] * out[0] + w.shape[2],
+                       cols + left + stride[1] * out[1] + w.shape[3]), np.int64)
     padded[:, :, top:top + rows, left:left + cols] = x
     y = np.zeros((images, w.shape[0], *out), np.int64)
-    for kr in range(k):
-        for kc in range(k):
-            view = padded[:, :, kr:kr + stride * out[0]:stride, kc:kc + stride * out[1]:stride]
-            y += np.einsum("inrc,mn->imrc", view, w[:, :, kr, kc])
+    for kr, kc in np.ndindex(w.shape[2:]):
+        y += np.einsum("inrc,mn->imrc", _view(padded, kr, kc, stride, out), w[:, :, kr, kc])
     return y
 
 
-def conv_input_gradient(dy: Array, w: Array, stride: int, top: int, left: int,
-                        size: tuple[int, int]) -> Array:
+def conv_input_gradient(dy: Array, w: Array, stride: Pair, top: int, left: int,
+                        size: Pair) -> Array:
     """Sums of the gradient of the input, ``[i, n, row, col]`` of ``size``."""
     images, _, out_rows, out_cols = dy.shape
-    k = w.shape[2]
-    dx = np.zeros((images, w.shape[1], size[0] + top + stride * out_rows + k,
-                   size[1] + left + stride * out_cols + k), np.int64)
-    for kr in range(k):
-        for kc in range(k):
-            dx[:, :, kr:kr + stride * out_rows:stride, kc:kc + stride * out_cols:stride] += (
-                np.einsum("imrc,mn->inrc", dy, w[:, :, kr, kc]))
+    dx = np.zeros((images, w.shape[1], size[0] + top + stride[0] * out_rows + w.shape[2],
+                   size[1] + left + stride[1] * out_cols + w.shape[3]), np.int64)
+    for kr, kc in np.ndindex(w.shape[2:]):
+        view = _view(dx, kr, kc, stride, (out_rows, out_cols))
+        view += np.einsum("imrc,mn->inrc", dy, w[:, :, kr, kc])
     return dx[:, :, top:top + size[0], left:left + size[1]]
 
 
-def conv_weight_gradient(x: Array, dy: Array, k: int, stride: int, top: int,
+def conv_weight_gradient(x: Array, dy: Array, kernel: Pair, stride: Pair, top: int,
                          left: int) -> Array:
     """Sums ``[m, n, kr, kc]``."""
     images, n, rows, cols = x.shape
-    _, m, out_rows, out_cols = dy.shape
-    padded = np.zeros((images, n, rows + top + stride * out_rows + k,
-                       cols + left + stride * out_cols + k), np.int64)
+    _, m, *out = dy.shape
+    padded = np.zeros((images, n, rows + top + stride[0] * out[0] + kernel[0],
+                       cols + left + stride[1] * out[1] + kernel[1]), np.int64)
     padded[:, :, top:top + rows, left:left + cols] = x
-    g = np.zeros((m, n, k, k), np.int64)
-    for kr in range(k):
-        for kc in range(k):
-            view = padded[:, :, kr:kr + stride * out_rows:stride,
-                          kc:kc + stride * out_cols:stride]
-            g[:, :, kr, kc] = np.einsum("inrc,imrc->mn", view, dy)
+    g = np.zeros((m, n, *kernel), np.int64)
+    for kr, kc in np.ndindex(*kernel):
+        view = _view(padded, kr, kc, stride, (out[0], out[1]))
+        g[:, :, kr, kc] = np.einsum("inrc,imrc->mn", view, dy)
     return g
 
 

@@ -39,8 +39,8 @@ class Case:
 
     m: int
     n: int
-    kernel: int
-    stride: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
     top: int
     left: int
     rows: int
@@ -54,15 +54,18 @@ class Case:
     extreme: bool = False
 
     @classmethod
-    def random(cls, rng: random.Random, kernel: int) -> Case:
-        stride = rng.randint(1, 4)
-        top, left = (rng.randint(0, kernel - 1) for _ in range(2))
-        size = [max(kernel - p, 1) + rng.randint(0, 6) for p in (top, left)]
+    def random(cls, rng: random.Random, kernel: int | tuple[int, int]) -> Case:
+        """A square kernel has a square stride."""
+        step = rng.randint(1, 4)
+        stride = (step, step) if isinstance(kernel, int) else (step, rng.randint(1, 4))
+        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        top, left = (rng.randint(0, side - 1) for side in kernel)
+        size = [max(side - p, 1) + rng.randint(0, 6) for side, p in zip(kernel, (top, left))]
         out = []
-        for length, pad in zip(size, (top, left)):
-            behind = rng.randint(0, kernel - 1)
-            out.append(max((length + pad + behind - kernel) // stride + 1, 1))
-        small = kernel > 4
+        for length, pad, side, move in zip(size, (top, left), kernel, stride):
+            behind = rng.randint(0, side - 1)
+            out.append(max((length + pad + behind - side) // move + 1, 1))
+        small = kernel[0] * kernel[1] > 16
         return cls(m=rng.choice([1, 3, 5] if small else [1, 4, 7, 16, 18]),
                    n=rng.choice([1, 3] if small else [1, 3, 4, 6]), kernel=kernel, stride=stride,
                    top=top, left=left, rows=size[0], cols=size[1], out_rows=out[0],
@@ -81,7 +84,7 @@ class Bench:
                                     else (c.out_rows, c.out_cols))
         self.nb = ceil(c.n, 4) + int(rng.integers(0, 3))
         self.x = self.codes((c.images, c.n, c.rows, c.cols))
-        self.w = self.codes((c.m, c.n, c.kernel, c.kernel))
+        self.w = self.codes((c.m, c.n, *c.kernel))
         self.dy = self.codes((c.images, c.m, self.y_rows, self.y_cols))
         self.b = rng.integers(-2**31, 2**31, c.m) >> int(rng.integers(0, 16))
         self.at_x, self.x_strides = self.place_map(c.images, ceil(c.n, 4), c.rows, c.cols)
@@ -89,7 +92,7 @@ class Bench:
         row_words = ceil(self.y_cols, 4 if c.pool else 16)
         self.at_flag, strides = self.place_map(c.images, ceil(c.m, 4), self.y_rows, row_words)
         self.flag_strides = strides[:3]
-        weights = ceil(c.m, 16) * self.nb * c.kernel**2 * 64
+        weights = ceil(c.m, 16) * self.nb * c.kernel[0] * c.kernel[1] * 64
         self.weights = weights
         self.at_w, self.at_wv = self.place(2 * weights), self.place(8 * weights)
         self.at_w16 = self.place(2 * weights)
@@ -124,8 +127,8 @@ class Bench:
 
     def packed(self, values: Array, dtype: Any) -> Array:
         """Weights ``[m][n][kr][kc]`` in memory order, padding zero, flat."""
-        m, _, k, _ = values.shape
-        packed = np.zeros((ceil(m, 16), self.nb, k, k, 16, 4), dtype)
+        m, _, *kernel = values.shape
+        packed = np.zeros((ceil(m, 16), self.nb, *kernel, 16, 4), dtype)
         for i, j, r, c in np.ndindex(values.shape):
             packed[i // 16, j // 4, r, c, i % 16, j % 4] = values[i, j, r, c]
         return packed.reshape(-1)
@@ -144,7 +147,9 @@ class Bench:
     def fields(self, kind: Pass, **more: int) -> dict[str, int]:
         c = self.case
         values = {
-            "g_pass": int(kind), "g_tile": 16, "g_kernel": c.kernel, "g_stride": c.stride,
+            "g_pass": int(kind), "g_tile": 16, "g_kernel": c.kernel[0], "g_stride": c.stride[0],
+            "g_kernel_wider": c.kernel[1] - c.kernel[0],
+            "g_stride_wider": c.stride[1] - c.stride[0],
             "g_pad_top": c.top,
             "g_pad_left": c.left, "g_m": c.m, "g_n": c.n, "g_images": c.images, "g_nb": self.nb,
             "g_in_rows": c.rows, "g_in_cols": c.cols, "g_out_rows": c.out_rows,
@@ -258,8 +263,8 @@ class Bench:
     def _backward(self, total: Array, mode: LoadMode) -> None:
         c = self.case
         params = {"shift": self._shift(total)}
-        for phase in range(c.stride):
-            rows = [r for r in range(c.rows) if (r + c.top) % c.stride == phase]
+        for phase in range(c.stride[0]):
+            rows = [r for r in range(c.rows) if (r + c.top) % c.stride[0] == phase]
             part = total[:, :, rows]
             values, measure, saturations = naive.post(part, np.zeros(c.n), 0, params["shift"])
             dx = np.zeros(total.shape, np.int64)

@@ -29,12 +29,13 @@ def wrap(v: int, bits: int) -> int:
     return (v + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
 
 
-def passes(x: Array, w: Array, dy: Array, stride: int, top: int, left: int) -> tuple[Array, ...]:
+def passes(x: Array, w: Array, dy: Array, stride: tuple[int, int], top: int, left: int
+           ) -> tuple[Array, ...]:
     """Sums of forward, backward and weight gradient of one convolution, as object arrays."""
     y, dx, dw = (np.zeros(a.shape, object) for a in (dy, x, w))
     for i, m, r, c in np.ndindex(dy.shape):
         for n, kr, kc in np.ndindex(w.shape[1:]):
-            row, col = r * stride + kr - top, c * stride + kc - left
+            row, col = r * stride[0] + kr - top, c * stride[1] + kc - left
             if 0 <= row < x.shape[2] and 0 <= col < x.shape[3]:
                 y[i, m, r, c] += int(x[i, n, row, col]) * int(w[m, n, kr, kc])
                 dx[i, n, row, col] += int(dy[i, m, r, c]) * int(w[m, n, kr, kc])

@@ -75,15 +75,15 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
 
 def _windows(op: o.Conv | o.MaxPool | o.AvgPool, x: Array, fill: float) -> Array:
     """(image, channel, row, col, kernel row, kernel col)."""
-    rows, cols = op.window(x.shape[2]), op.window(x.shape[3])
-    k, s = op.kernel, op.stride
-    padded = np.full((*x.shape[:2], x.shape[2] + 2 * k + s, x.shape[3] + 2 * k + s), fill)
+    rows, cols = op.windows(x.shape[1:])
+    (k, kc), (s, sc) = op.kernel_sides, op.stride_sides
+    padded = np.full((*x.shape[:2], x.shape[2] + 2 * k + s, x.shape[3] + 2 * kc + sc), fill)
     padded[:, :, rows.pad_before : rows.pad_before + x.shape[2],
            cols.pad_before : cols.pad_before + x.shape[3]] = x
-    out = np.empty((*x.shape[:2], rows.size, cols.size, k, k))
+    out = np.empty((*x.shape[:2], rows.size, cols.size, k, kc))
     for r in range(rows.size):
         for c in range(cols.size):
-            out[:, :, r, c] = padded[:, :, r * s : r * s + k, c * s : c * s + k]
+            out[:, :, r, c] = padded[:, :, r * s : r * s + k, c * sc : c * sc + kc]
     return out
 
 

@@ -11,13 +11,23 @@ from reference_models.vector_model import Memory
 from pynq_train.hw.commands import Opcode
 from pynq_train.hw.pool import passes
 
-Window = tuple[int, int, int, int]
-"""Kernel, stride, top, left."""
+Pair = tuple[int, int]
+Window = tuple[int | Pair, int | Pair, int, int]
+"""Rows and columns of the kernel and of the stride, one number if they are equal; top, left."""
 
 
 def random_window(rng: random.Random) -> Window:
-    """Any legal window."""
-    return rng.choice((2, 3)), rng.randint(1, 3), rng.randrange(2), rng.randrange(2)
+    """Any legal window; every second one is square."""
+    if rng.random() < 0.5:
+        return rng.choice((2, 3)), rng.randint(1, 3), rng.randrange(2), rng.randrange(2)
+    kernel = rng.choice((1, 2, 3, 3)), rng.choice((1, 2, 3, 3))
+    top, left = (rng.randrange(min(side, 2)) for side in kernel)
+    return kernel, (rng.randint(1, 3), rng.randint(1, 3)), top, left
+
+
+def sides(value: int | Pair) -> Pair:
+    """Rows and columns."""
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def pooled_sizes(size: int, kernel: int, stride: int, pad: int) -> range:
@@ -28,28 +38,29 @@ def pooled_sizes(size: int, kernel: int, stride: int, pad: int) -> range:
 def geometry(images: int, blocks: int, size: tuple[int, int], pooled: tuple[int, int],
              window: Window, back: bool) -> dict[str, int]:
     """Fields of a descriptor but its offsets and ``p_argmax``; images one behind the other."""
-    kernel, stride, *pads = window
+    kernel, stride, pads = sides(window[0]), sides(window[1]), window[2:]
     words = {"w": blocks * -(-pooled[0] * pooled[1] // 4)}
     words["o" if back else "i"] = blocks * size[0] * size[1]
     words["i" if back else "o"] = blocks * pooled[0] * pooled[1]
     fields = {"pre.opcode": int(Opcode.POOL), "p.p_images": images, "p.p_blocks": blocks,
               "p.p_rows": size[0], "p.p_cols": size[1], "p.q_rows": pooled[0],
-              "p.q_cols": pooled[1], "p.p_kernel": kernel, "p.p_stride": stride,
+              "p.q_cols": pooled[1], "p.p_kernel": kernel[0], "p.p_stride": stride[0],
+              "p.p_kernel_cols": kernel[1], "p.p_stride_cols": stride[1],
               "p.p_top": pads[0], "p.p_left": pads[1], "p.p_back": int(back)}
     for name, count in words.items():
         fields[f"p.{name}_words"], fields[f"p.{name}_step"] = count, 8 * count
     for name, axis in (("rows", 0), ("cols", 1)):
-        fields[f"p.t_{name}"] = passes(back, size[axis], pooled[axis], kernel, stride, pads[axis])
+        fields[f"p.t_{name}"] = passes(back, size[axis], pooled[axis], kernel[axis],
+                                      stride[axis], pads[axis])
     return fields
 
 
 def random_pooled(rng: random.Random, size: tuple[int, int], window: Window) -> tuple[int, int]:
     """A size of the pooled map, in most cases the largest whose windows end inside the map."""
-    kernel, stride, *pads = window
     found = []
-    for length, pad in zip(size, pads):
-        legal = pooled_sizes(length, kernel, stride, pad)
-        usual = max(1, (length + 2 * pad - kernel) // stride + 1)
+    for length, pad, side, step in zip(size, window[2:], sides(window[0]), sides(window[1])):
+        legal = pooled_sizes(length, side, step, pad)
+        usual = max(1, (length + 2 * pad - side) // step + 1)
         found.append(min(usual, legal[-1]) if rng.random() < 0.7 else rng.choice(legal))
     return found[0], found[1]
 

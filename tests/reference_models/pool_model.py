@@ -16,7 +16,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     """
     out: Memory = {}
     rows, cols, q_rows, q_cols = (d[f"p.{n}"] for n in ("p_rows", "p_cols", "q_rows", "q_cols"))
-    stride, back = d["p.p_stride"], d["p.p_back"]
+    down, right, back = d["p.p_stride"], d["p.p_stride_cols"], d["p.p_back"]
     measure = saturations = 0
 
     def put(offset: int, totals: list[int]) -> None:
@@ -41,7 +41,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
             sums = [[[0] * LANES for _ in range(cols)] for _ in range(rows)]
             for pixel in range(q_rows * q_cols):
                 row, col = divmod(pixel, q_cols)
-                first = row * stride - d["p.p_top"], col * stride - d["p.p_left"]
+                first = row * down - d["p.p_top"], col * right - d["p.p_left"]
                 flag, low = argmax + 8 * (pixel // 4), 16 * (pixel % 4)
                 if back:
                     gradient = lanes_of(memory.get(small + 8 * pixel, 0))
@@ -56,7 +56,7 @@ def pool(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                 for n in range(LANES):
                     found = []
                     for kr in range(d["p.p_kernel"]):
-                        for kc in range(d["p.p_kernel"]):
+                        for kc in range(d["p.p_kernel_cols"]):
                             r, c = first[0] + kr, first[1] + kc
                             if 0 <= r < rows and 0 <= c < cols:
                                 word = memory.get(large + 8 * (r * cols + c), 0)

@@ -355,7 +355,7 @@ def features(case: Case) -> set[str]:
             found |= {"grouped"} if 1 < op.groups < shape[0] else set()
             found |= {"wide"} if op.out_channels > 16 else set()
         if isinstance(op, (Conv, MaxPool, AvgPool)):
-            windows = [op.window(size) for size in shape[1:]]
+            windows = op.windows(shape)
             if any(w.pad_before != w.pad_after for w in windows):
                 found.add(f"asymmetric {op.kind}")
         if isinstance(op, (Relu, Relu6)) and isinstance(source, GlobalAvgPool):

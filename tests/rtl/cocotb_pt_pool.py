@@ -71,6 +71,9 @@ async def rate(dut: Any) -> None:
     bench = await start(dut)
     bench.stall, bench.latency = 0.0, 40
     widest = ZYNQ7020.line_columns - 2
+    # Windows of one row use no line, and maps may be wider than it.
+    line = 2 * ZYNQ7020.line_columns + 40
+    await run_pool(bench, (1, 1), (2, line), (2, line // 2), ((1, 2), (1, 2), 0, 0), False)
     for back in (False, True):
         await run_pool(bench, (1, 1), (3, widest), (2, widest // 2), (3, 2, 1, 1), back)
         cycles = await run_pool(bench, (2, 2), (24, 30), (12, 15), (3, 2, 1, 1), back)

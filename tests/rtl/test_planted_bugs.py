@@ -42,6 +42,7 @@ LOSSES = Stimulus(Design("pt_softmax", SOFTMAX), "cocotb_pt_softmax", "random_so
 SQUARES = Stimulus(Design("pt_softmax", SOFTMAX), "cocotb_pt_softmax", "rate")
 VECTORS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_vectors", 1, 12)
 WINDOWS = Stimulus(VECTOR_UNIT, "cocotb_pt_pool", "random_windows", 2, 24)
+MORE_WINDOWS = Stimulus(VECTOR_UNIT, "cocotb_pt_pool", "random_windows", 2, 70)
 NORMS = Stimulus(Design("pt_norm", NORM), "cocotb_pt_norm", "random_norms", 1, 8)
 STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 12)
 POOLED_STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 24)
@@ -164,6 +165,14 @@ BUGS = Bugs(
         "last_of_equal_ones", WINDOWS, "rtl/vector/pt_pool_core.sv",
         "(there_q && x > before_x_q)",
         "(there_q && (x > before_x_q || planted && x == before_x_q))"),
+    # Windows are as many columns as rows apart; windows of one row look at the row before.
+    Planted(
+        "stride_of_rows_for_columns", WINDOWS, "rtl/vector/pt_pool_scan.sv",
+        "col_reload_q <= cfg_i.p_stride_cols - 2'd1;",
+        "col_reload_q <= (planted ? cfg_i.p_stride : cfg_i.p_stride_cols) - 2'd1;"),
+    Planted(
+        "a_second_row_of_windows_of_one", WINDOWS, "rtl/vector/pt_pool_core.sv",
+        "assign over_a = one_row ||", "assign over_a = (one_row && !planted) ||"),
     # The next row of a narrow map reads the line before this one has left it there.
     Planted(
         "line_read_too_early", WINDOWS, "rtl/vector/pt_pool_scan.sv",
@@ -174,7 +183,7 @@ BUGS = Bugs(
         "assign mask_pop = take &&", "assign mask_pop = !(planted && pool_last) && take &&"),
     # Large sums of gradients lose their sign in the line.
     Planted(
-        "sign_of_large_sums", WINDOWS, "rtl/vector/pt_pool_core.sv",
+        "sign_of_large_sums", MORE_WINDOWS, "rtl/vector/pt_pool_core.sv",
         "far = q[17] != q[16] || q[17] != q[15];",
         "far = q[17] != q[16] || (q[17] != q[15] && !planted);"),
     # An absent weight becomes one of zero.

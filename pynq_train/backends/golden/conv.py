@@ -9,6 +9,7 @@ define the results, its section 8 says why float64 is exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class PixelWindows:
     col: int
     rows: int
     cols: int
-    step: int
+    step: tuple[int, int]
 
 
 def gather(source: Array, window: PixelWindows, rows: int, cols: int, out: Array) -> None:
@@ -68,7 +69,7 @@ def gather(source: Array, window: PixelWindows, rows: int, cols: int, out: Array
     # runs to copy.
     view = as_strided(source[:, window.row :, window.col :],
                       (images, rows, cols, window.rows, window.cols * channels),
-                      (si, window.step * sr, window.step * sc, sr, s1))
+                      (si, window.step[0] * sr, window.step[1] * sc, sr, s1))
     np.copyto(out.reshape(view.shape), view)
 
 
@@ -152,8 +153,8 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
                    workers: Workers) -> Array:
     """Return the windows of the layer's input for a chunk of output pixels, float64."""
     k, s, channels = g.kernel, g.stride, CHANNELS_PER_WORD * g.n_blocks
-    first = chunk.row * s - g.pad_top
-    rows, width = (chunk.rows - 1) * s + k, (cols - 1) * s + k
+    first = chunk.row * s[0] - g.pad_top
+    rows, width = (chunk.rows - 1) * s[0] + k[0], (cols - 1) * s[1] + k[1]
     padded, codes = _padded((chunk.images, rows, width, g.n_blocks), workers)
     # The chunk's rows of the input, cut at the map's borders; the frame that is left is padding.
     r0, r1 = _span(first, rows, g.in_rows)
@@ -163,8 +164,8 @@ def _input_windows(g: Geometry, words: Array, chunk: Chunk, cols: int,
     _clear_frame(padded, lines, columns)
     padded[:, slice(*lines), slice(*columns)] = part.transpose(0, 2, 3, 1)
     pixels = chunk.images * chunk.rows * cols
-    out = workers.scratch.get("windows", (pixels, k * k * channels), np.float64)
-    gather(codes, PixelWindows(0, 0, k, k, s), chunk.rows, cols, out)
+    out = workers.scratch.get("windows", (pixels, prod(k) * channels), np.float64)
+    gather(codes, PixelWindows(0, 0, *k, s), chunk.rows, cols, out)
     return out
 
 
@@ -329,21 +330,21 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
         Its record; the gradient is in the arena.
     """
     s, k = g.stride, g.kernel
-    lines = _Axis.of(g.phase, s, g.pad_top, g.in_rows, k)
+    lines = _Axis.of(g.phase, s[0], g.pad_top, g.in_rows, k[0])
     if not lines.count:
         return PassRecord()
     x = g.x_words(memory)
     outputs, channels = CHANNELS_PER_WORD * g.n_blocks, CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
     packed = g.weights(memory)[:, : g.n_blocks]
-    full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(k, k, -1, outputs)[:, :, :channels]
+    full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(*k, -1, outputs)[:, :, :channels]
     shift = params["shift"]
     phases: list[tuple[_Axis, WindowProduct | None]] = []
-    for phase in range(s):
-        axis = _Axis.of(phase, s, g.pad_left, g.in_cols, k)
+    for phase in range(s[1]):
+        axis = _Axis.of(phase, s[1], g.pad_left, g.in_cols, k[1])
         # Kernel rows and columns of the phase, turned round: a later tap reads an earlier output
         # pixel, and windows are gathered with rising coordinates.
-        weights = full[g.phase :: s, phase::s][::-1, ::-1].reshape(-1, outputs)
+        weights = full[g.phase :: s[0], phase :: s[1]][::-1, ::-1].reshape(-1, outputs)
         product = WindowProduct(weights, 2.0**-shift, 0) if weights.size else None
         if axis.count:
             phases.append((axis, product))
@@ -362,7 +363,7 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
         padded, codes = _padded(shape, workers)
         images = slice(chunk.image, chunk.image + chunk.images)
         _load_gradient(g, y, flags, images, (top, left), padded)
-        start = lines.first + s * chunk.row
+        start = lines.first + s[0] * chunk.row
         for axis, product in phases:
             size = (chunk.images, chunk.rows, axis.count, outputs)
             result = workers.scratch.get("codes", size, np.int16)
@@ -374,13 +375,13 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
                 pixels, terms = chunk.images * chunk.rows * axis.count, lines.taps * axis.taps
                 windows = workers.scratch.get("windows", (pixels, terms * channels), np.float64)
                 column = axis.grid - (axis.taps - 1) - left
-                gather(codes, PixelWindows(0, column, lines.taps, axis.taps, 1), chunk.rows,
-                       axis.count, windows)
+                gather(codes, PixelWindows(0, column, lines.taps, axis.taps, (1, 1)),
+                       chunk.rows, axis.count, windows)
                 sums = workers.scratch.get("sums", (pixels, outputs), np.float64)
                 product(windows, sums)
                 requantise(sums, result.reshape(sums.shape))
-            stop = start + s * (chunk.rows - 1) + 1
-            post.store_words(x[images, :, start:stop:s, axis.first :: s], result)
+            stop = start + s[0] * (chunk.rows - 1) + 1
+            post.store_words(x[images, :, start : stop : s[0], axis.first :: s[1]], result)
 
     taps = max(1, lines.taps * max(a.taps for a, _ in phases))
     cols = max(a.count for a, _ in phases)
@@ -404,7 +405,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
     """
     x, channels = g.x_words(memory), CHANNELS_PER_WORD * g.m_blocks
     y, flags = _gradient(g, memory)
-    terms = g.kernel**2 * CHANNELS_PER_WORD * g.n_blocks
+    terms = prod(g.kernel) * CHANNELS_PER_WORD * g.n_blocks
     biases = g.biases(memory, np.int64, 1) if g.bias else None
     chunks = _chunks(g.images, g.out_rows, g.out_cols, terms, workers,
                      g.mode == LoadMode.UNPOOL)
@@ -447,7 +448,7 @@ def weight_gradient(memory: ArenaViews, g: Geometry, workers: Workers) -> Array:
         biases[channels:] = 0
     out = workers.scratch.get("weight sums", g.weight_shape, np.int64)
     out[:, g.n_blocks :] = 0
-    shape = (g.m_tiles, g.m_tile, g.kernel, g.kernel, g.n_blocks, CHANNELS_PER_WORD)
+    shape = (g.m_tiles, g.m_tile, *g.kernel, g.n_blocks, CHANNELS_PER_WORD)
     np.copyto(out[:, : g.n_blocks], total.reshape(shape).transpose(0, 4, 2, 3, 1, 5),
               casting="unsafe")
     return out

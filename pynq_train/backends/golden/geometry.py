@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,13 @@ class Geometry:
 
     Sizes are those of the layer before pooling. Offsets are bytes in the arena, of the first image
     that the descriptor takes; byte strides are
-    (image, channel block, row, column). ``docs/gen/descriptors.md`` lists the fields.
+    (image, channel block, row, column). Kernel and stride are (rows, columns).
+    ``docs/gen/descriptors.md`` lists the fields.
     """
 
     kind: Pass
-    kernel: int
-    stride: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
     pool: bool
     flags: bool
     bias: bool
@@ -69,12 +71,16 @@ class Geometry:
             ValueError: a size is below 1, or a pass or load mode does not exist.
         """
         g = {k[4:]: v for k, v in d.items() if k.startswith("g.g_")}
-        for name in ("kernel", "stride", "m", "n", "images", "nb", "in_rows", "in_cols",
+        kernel, stride = ((g[name], g[name] + g[f"{name}_wider"]) for name in ("kernel", "stride"))
+        for name, sides in (("kernel", kernel), ("stride", stride)):
+            if min(sides) < 1:
+                raise ValueError(f"g_{name}: expected 1 or more, found {sides[0]}x{sides[1]}")
+        for name in ("m", "n", "images", "nb", "in_rows", "in_cols",
                      "out_rows", "out_cols", "tile"):
             if g[name] < 1:
                 raise ValueError(f"g_{name}: expected 1 or more, found {g[name]}")
         return cls(
-            Pass(g["pass"]), g["kernel"], g["stride"], bool(g["pool"]), bool(g["flags"]),
+            Pass(g["pass"]), kernel, stride, bool(g["pool"]), bool(g["flags"]),
             bool(g["bias"]), g["phase"], LoadMode(g["mode"]), g["pad_top"], g["pad_left"], g["m"],
             g["n"], g["images"], g["nb"], g["in_rows"], g["in_cols"], g["out_rows"], g["out_cols"],
             g["x"] + d["gc.first"] * g["x_strides0"], tuple(g[f"x_strides{i}"] for i in range(4)),
@@ -94,7 +100,7 @@ class Geometry:
             return (self,)
         tile, blocks, parts = self.m_tile, self.m_tile // CHANNELS_PER_WORD, []
         # Bytes of the 16-bit weights of an m tile; its other tensors move by its channel blocks.
-        weights = 2 * self.nb * self.kernel**2 * tile * CHANNELS_PER_WORD
+        weights = 2 * self.nb * prod(self.kernel) * tile * CHANNELS_PER_WORD
         for t in range(self.m_tiles):
             channels = min(tile, self.m - t * tile)
             parts.append(replace(
@@ -164,7 +170,7 @@ class Geometry:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weights in memory: ``[m tile, n block, kr, kc, m of the tile, 4]``."""
-        return self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile, CHANNELS_PER_WORD
+        return self.m_tiles, self.nb, *self.kernel, self.m_tile, CHANNELS_PER_WORD
 
     def weights(self, memory: ArenaViews) -> Array:
         """Return the 16-bit weights, int16 of :attr:`weight_shape`."""

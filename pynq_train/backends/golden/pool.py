@@ -41,16 +41,18 @@ class _Site:
     cols: int
     q_rows: int
     q_cols: int
-    kernel: int
-    stride: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
     top: int
     left: int
 
     @classmethod
     def of(cls, d: Fields) -> _Site:
         """Return the sizes of a descriptor's fields ``d``."""
-        return cls(*(d[f"gp.{name}"] for name in ("rows", "cols", "q_rows", "q_cols", "kernel",
-                                                  "stride", "top", "left")))
+        kernel, stride = ((d[f"gp.{name}"], d[f"gp.{name}"] + d[f"gp.{name}_wider"])
+                          for name in ("kernel", "stride"))
+        return cls(d["gp.rows"], d["gp.cols"], d["gp.q_rows"], d["gp.q_cols"], kernel, stride,
+                   d["gp.top"], d["gp.left"])
 
     def blank(self, images: int, fill: int) -> Array:
         """Return a map with all places that windows reach, each element ``fill``.
@@ -58,8 +60,8 @@ class _Site:
         int32 ``[image, row, column, lane]``; windows of ``MAX_POOL_KERNEL`` places are taken, since
         an argmax index may name any of these whatever the kernel is.
         """
-        reach = self.stride * max(self.q_rows - 1, 0) + MAX_POOL_KERNEL
-        across = self.stride * max(self.q_cols - 1, 0) + MAX_POOL_KERNEL
+        reach = self.stride[0] * max(self.q_rows - 1, 0) + MAX_POOL_KERNEL
+        across = self.stride[1] * max(self.q_cols - 1, 0) + MAX_POOL_KERNEL
         shape = (images, max(self.top + self.rows, reach), max(self.left + self.cols, across),
                  CHANNELS_PER_WORD)
         return np.full(shape, fill, np.int32)
@@ -68,17 +70,16 @@ class _Site:
         """Return the view of the feature map itself in a map that :meth:`blank` made."""
         return padded[:, self.top:self.top + self.rows, self.left:self.left + self.cols]
 
-    def taps(self, padded: Array, kernel: int) -> Iterator[tuple[int, Array]]:
+    def taps(self, padded: Array, kernel: tuple[int, int]) -> Iterator[tuple[int, Array]]:
         """Yield each place of the windows, row by row.
 
         With its code comes a view of its pixels in all windows: ``[image, q row, q column, lane]``.
         """
-        s = self.stride
-        for row in range(kernel):
-            for col in range(kernel):
-                yield ARGMAX_ROW * row + col, padded[
-                    :, row:row + s * (self.q_rows - 1) + 1:s,
-                    col:col + s * (self.q_cols - 1) + 1:s]
+        down, right = self.stride
+        for row, col in np.ndindex(*kernel):
+            yield ARGMAX_ROW * row + col, padded[
+                :, row:row + down * (self.q_rows - 1) + 1:down,
+                col:col + right * (self.q_cols - 1) + 1:right]
 
 
 def pool(memory: ArenaViews, d: Fields, p: Fields,
@@ -169,6 +170,6 @@ def _backward(site: _Site, source: Array, argmax: Array | None) -> Array:
     wide = source.astype(np.int32)
     # ``tap`` is a view: each place of the window adds to the pixels below it. Places beside the map
     # land in the frame of ``padded``, which is left out.
-    for code, tap in site.taps(padded, MAX_POOL_KERNEL):
+    for code, tap in site.taps(padded, (MAX_POOL_KERNEL, MAX_POOL_KERNEL)):
         tap += np.where(place == code, wide, np.int32(0))
     return site.inside(padded)

@@ -33,6 +33,7 @@ def _constants() -> list[str]:
              f"  localparam logic [31:0] IdValue = 32'h{registers.ID_VALUE:08x};",
              constant("FlagRowWords", limits.FLAG_ROW_WORDS),
              constant("RingMargin", limits.RING_MARGIN),
+             constant("MapSizeMost", limits.MAX_SIZE, "rows, columns and channels"),
              constant("FetchAhead", FETCH_AHEAD, "descriptors"),
              constant("FetchRestCycles", FETCH_REST_CYCLES),
              constant("DescriptorWords", commands.DESCRIPTOR_WORDS),

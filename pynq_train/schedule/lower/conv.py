@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, pair
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
@@ -98,7 +99,7 @@ def _taps(geo: TiledPass) -> Taps:
 
 
 def _pixels(fields: Fields, geo: TiledPass) -> None:
-    tile, step = geo.tile, geo.shape.step
+    tile, step = geo.tile, geo.shape.step.cols
     counts = (tile.cols, tile.rows, tile.images)
     put(fields, "pix.p", counts)
     fields["pix.pmode"] = int(geo.shape.pixel_mode)
@@ -149,7 +150,7 @@ def _m_move(geo: TiledPass) -> TileMove:
 
 def _x_moves(geo: TiledPass) -> tuple[TileMove, TileMove, TileMove, TileMove]:
     """Return what the layer's input moves per chunk, column tile, row tile and image tile."""
-    x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step
+    x, tile, step = geo.shape.spec.x, geo.tile, geo.shape.step.cols
     if x.flat:
         return (TileMove(tile.chunk * WORD_BYTES, (tile.chunk, 0, 0, 0)),
                 TileMove(tile.cols * x.col_stride, (0, tile.cols, 0, 0)),
@@ -255,7 +256,7 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     address_generator(fields, "x", addr=at.x + first, counts=counts,
                       moves=(chunk, _m_move(geo), col, row, image), rows=rows, pos=pos, banked=True,
                       reuse=reuse)
-    block = spec.kernel**2 * spec.weight_block_bytes
+    block = spec.kernel.area * spec.weight_block_bytes
     # S: the m_tile x 4 weights of a tap are a row, and a sweep takes a row. The taps of an n block
     # follow each other in memory; the tap table says at which offset.
     address_generator(fields, "s", addr=at.w16, counts=counts,
@@ -278,7 +279,7 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
         # What pooling drops is not stored, so it counts neither in measure nor in saturations.
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
-           move=(tile.cols, tile.rows))
+           step=ONE)
     fields.update({"y.bias": int(spec.bias), "y.pool": int(spec.pool),
                    **activation_fields(spec.activation, "y.")})
     if spec.bias:
@@ -290,11 +291,11 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
 
 
 def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple[int, int],
-           lim: tuple[int, int, int, int], move: tuple[int, int]) -> None:
+           lim: tuple[int, int, int, int], step: Pair) -> None:
     """Write the fields of drain and post-processing that forward and backward share.
 
     ``store``: iterations of the store levels; ``start``, ``lim``: first column and row, and sizes,
-    of the stored tensor; ``move``: columns and rows of it per tile.
+    of the stored tensor; ``step``: rows and columns of it from pixel to pixel.
     """
     tile, regions = geo.tile, geo.shape.regions
     put(fields, "y.y", store)
@@ -308,12 +309,12 @@ def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple
     put(fields, "y.yc", (*start, 0, 0))
     put(fields, "y.ylim", lim)
     put(fields, "y.dcol", jumps(q, (regions, 0, 0, 1)))
-    put(fields, "y.dline", jumps(q, (0, regions, 0, 0)))
+    put(fields, "y.dline", jumps(q, (0, step.rows, 0, 0)))
     put(fields, "y.dimg", jumps(q, (0, 0, 1, 0)))
-    for coord, level, step in ((0, 1, move[0]), (1, 2, move[1]), (2, 3, tile.images),
-                               (3, 0, geo.blocks)):
+    for coord, level, move in ((0, 1, step.cols * tile.cols), (1, 2, step.rows * tile.rows),
+                               (2, 3, tile.images), (3, 0, geo.blocks)):
         strides = [0] * _LEVELS
-        strides[level] = step
+        strides[level] = move
         for t, jump in enumerate(jumps(store, strides)):
             fields[f"y.ydc{4 * t + coord}"] = jump
 
@@ -391,7 +392,7 @@ def _backward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
                                          (col0, row0, 0, 0)),
                       pos=(1, geo.row_pitch, geo.image_pitch, geo.block_pitch), banked=True,
                       loading=gradient.loading, reuse=reuse)
-    block = spec.kernel**2 * spec.weight_block_bytes
+    block = spec.kernel.area * spec.weight_block_bytes
     # S: for a tap the weights of all n blocks of the tile, one behind the other, are a chunk; its
     # columns, not rows, are what a step multiplies (s_col).
     address_generator(fields, "s", addr=at.w16, counts=counts,
@@ -419,10 +420,10 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     s = spec.stride
     store = (shape.outer, geo.col_tiles, geo.row_tiles, geo.image_tiles, 1)
     # Grid row u of row phase f is input row u * s + f - pad_top; columns likewise.
-    col = s * shape.col0 - spec.pad_left
-    row = s * shape.row0 + shape.phase - spec.pad_top
+    col = s.cols * shape.col0 - spec.pad_left
+    row = s.rows * shape.row0 + shape.phase - spec.pad_top
     _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
-           move=(s * tile.cols, s * tile.rows))
+           step=s)
     if x.flat:
         put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
         fields["y.yblk"] = 1
@@ -433,11 +434,11 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
                           rows=Rows((geo.blocks, tile.cols, 1, 1), (x.col_stride, 0, 0), _ZERO4,
                                     (x.blocks, x.cols, 1, 1)), pos=(1, geo.blocks, 0, 0))
         return
-    # The rows of a phase stand s rows apart: a tensor of its own with s times the row stride.
+    # The rows of a phase stand a stride apart: a tensor of its own with that row stride.
     _map_store(fields, geo, "yw", at.dx + row * x.row_stride + col * WORD_BYTES, (col, 0),
                (geo.stored_cols, tile.rows), _Target(
                    (x.cols, shape.rows, x.images, x.blocks),
-                   (s * x.row_stride, x.image_stride, x.block_stride), geo.merged_rows))
+                   (s.rows * x.row_stride, x.image_stride, x.block_stride), geo.merged_rows))
 
 
 def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
@@ -476,7 +477,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
     k = spec.kernel
     # Segments in the order of the weights in memory: [m tile][n block][kr][kc], kc by threes. The
     # update unit gets the sums in the order of the drain.
-    store = (ceil_div(k, LANES), k, steps, geo.chunks, shape.outer)
+    store = (ceil_div(k.cols, LANES), k.rows, steps, geo.chunks, shape.outer)
     put(fields, "y.y", store)
     fields.update({"y.segs": 3, "y.raw": 1, "y.groups": SET_PIXELS})
     # Coordinate 0: kernel column, or channel block of a 1x1 kernel.
@@ -485,7 +486,7 @@ def _weight_gradient(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None
         moves = (0, 0, LANES, tile.chunk, 0)
     for t, jump in enumerate(jumps(store, moves)):
         fields[f"y.ydc{4 * t}"] = jump
-    fields["y.ylim0"] = spec.nb if geo.window_blocks else k
+    fields["y.ylim0"] = spec.nb if geo.window_blocks else k.cols
 
 
 def _update(fields: Fields, geo: TiledPass, at: LayerAddresses, momentum: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.windows import ONE
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES, ceil_div, master_bytes
 from pynq_train.program.program import Fields
@@ -86,8 +87,8 @@ def scratch_layer(spec: LayerSpec) -> LayerSpec:
     zeros = MapLayout(spec.x.images, 1, spec.out_rows, spec.out_cols, 0,
                       spec.out_cols * WORD_BYTES, 0, WORD_BYTES)
     groups = None if spec.groups is None or spec.groups.tiled else spec.groups
-    return replace(spec, x=zeros, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0,
-                   pad_left=0, groups=groups)
+    return replace(spec, x=zeros, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE,
+                   pad_top=0, pad_left=0, groups=groups)
 
 
 def _is_scratch(spec: LayerSpec) -> bool:
@@ -113,7 +114,7 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
     mode = LoadMode.PLAIN
     if not forward and spec.flags is not None:
         mode = LoadMode.UNPOOL if spec.pool else LoadMode.MASK
-    weights = spec.nb * spec.kernel**2 * spec.m_tile * CHANNELS_PER_WORD
+    weights = spec.nb * spec.kernel.area * spec.m_tile * CHANNELS_PER_WORD
     before = share.tile * spec.m_tile * WORD_BYTES
     flag_strides = (0, 0, 0)
     if spec.flags is not None:
@@ -123,7 +124,9 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
     x_at = at.dx if kind is Pass.BACKWARD else at.x
     y_at = at.y if forward else at.dy
     fields: Fields = {
-        "g.g_pass": int(kind), "g.g_kernel": spec.kernel, "g.g_stride": spec.stride,
+        "g.g_pass": int(kind), "g.g_kernel": spec.kernel.rows, "g.g_stride": spec.stride.rows,
+        "g.g_kernel_wider": spec.kernel.cols - spec.kernel.rows,
+        "g.g_stride_wider": spec.stride.cols - spec.stride.rows,
         "g.g_relu": int(activation.low is not None), "g.g_clip": int(activation.top is not None),
         "g.g_pool": int(forward and spec.pool),
         "g.g_flags": int(forward and flags and spec.flags is not None),

@@ -289,7 +289,9 @@ class Meanings:
         return {**large.fields("gp.map"), **small.fields("gp.pooled"),
                 **argmax.fields("gp.argmax"), "gp.rows": rows, "gp.cols": cols,
                 "gp.q_rows": q_rows, "gp.q_cols": q_cols, "gp.blocks": blocks,
-                "gp.kernel": one.kernel, "gp.stride": one.stride, "gp.top": one.pad_top,
+                "gp.kernel": one.kernel.rows, "gp.stride": one.stride.rows,
+                "gp.kernel_wider": one.kernel.cols - one.kernel.rows,
+                "gp.stride_wider": one.stride.cols - one.stride.rows, "gp.top": one.pad_top,
                 "gp.left": one.pad_left, "gp.back": int(back),
                 "gp.keep": int(not back and self._training and plan.active[layer])}
 

@@ -55,18 +55,19 @@ class PoolLowering:
         assert spec.flags is not None
         source, result = (spec.y, spec.x) if back else (spec.x, spec.y)
         fields: Fields = {
-            "p.p_images": self.images, "p.p_blocks": spec.x.blocks, "p.p_kernel": spec.kernel,
-            "p.p_stride": spec.stride, "p.p_top": spec.pad_top, "p.p_left": spec.pad_left,
-            "p.p_back": int(back)}
+            "p.p_images": self.images, "p.p_blocks": spec.x.blocks, "p.p_kernel": spec.kernel.rows,
+            "p.p_stride": spec.stride.rows, "p.p_kernel_cols": spec.kernel.cols,
+            "p.p_stride_cols": spec.stride.cols, "p.p_top": spec.pad_top,
+            "p.p_left": spec.pad_left, "p.p_back": int(back)}
         for name, offset, layout in (("i", read, source), ("o", written, result),
                                      ("w", argmax, spec.flags)):
             stride = layout.image_stride  # behind an image there may be other maps
             fields.update({f"p.{name}_off": offset + self.first * stride,
                            f"p.{name}_words": layout.blocks * layout.block_stride // WORD_BYTES,
                            f"p.{name}_step": stride})
-        for name, size, pooled, pad in (("rows", spec.x.rows, spec.y.rows, spec.pad_top),
-                                        ("cols", spec.x.cols, spec.y.cols, spec.pad_left)):
+        axes = (("rows", spec.x.rows, spec.y.rows, spec.pad_top),
+                ("cols", spec.x.cols, spec.y.cols, spec.pad_left))
+        for (name, size, pooled, pad), kernel, stride in zip(axes, spec.kernel, spec.stride):
             fields.update({f"p.p_{name}": size, f"p.q_{name}": pooled,
-                           f"p.t_{name}": passes(back, size, pooled, spec.kernel, spec.stride,
-                                                 pad)})
+                           f"p.t_{name}": passes(back, size, pooled, kernel, stride, pad)})
         return fields

@@ -236,12 +236,13 @@ def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
     """
     row = CHANNELS_PER_WORD * nbytes
     tap = spec.m_tile * row
-    kernel, tile = spec.kernel, spec.nb * spec.kernel**2 * tap
+    kernel, tile = spec.kernel, spec.nb * spec.kernel.area * tap
     return (*_sections(spec, tile), Axis("output", spec.m_tiles, tile, spec.m_tile),
             Axis("output", spec.m_tile, row),
-            Axis("input", spec.nb, kernel**2 * tap, CHANNELS_PER_WORD),
+            Axis("input", spec.nb, kernel.area * tap, CHANNELS_PER_WORD),
             Axis("input", CHANNELS_PER_WORD, nbytes),
-            Axis("kernel row", kernel, kernel * tap), Axis("kernel column", kernel, tap))
+            Axis("kernel row", kernel.rows, kernel.cols * tap),
+            Axis("kernel column", kernel.cols, tap))
 
 
 def _sections(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:

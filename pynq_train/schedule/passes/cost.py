@@ -153,7 +153,7 @@ def _input_stream(geo: TiledPass, repeat: int) -> _Stream:
         rows = tiles * tile.cols * repeat
         words = blocks * x.cols * repeat
         return _stream(rows * tile.chunk, rows, words, x.cols * geo.chunks * repeat, tile.chunk)
-    step = geo.shape.step
+    step = geo.shape.step.cols
     row = _overlap(-spec.pad_top, tile.rows * geo.shape.row_step, geo.x_rows, geo.row_tiles,
                    ceil_div(x.rows, geo.shape.row_skip))
     col = _overlap(-spec.pad_left, tile.cols * step, geo.x_cols, geo.col_tiles, x.cols)
@@ -242,10 +242,10 @@ def pass_cost(geo: TiledPass, board: Board) -> Cost:
 def _macs(geo: TiledPass) -> int:
     """Return the multiply-adds of a descriptor; row phases share those of the layer."""
     spec, shape = geo.shape.spec, geo.shape
-    if shape.kind is not Pass.BACKWARD or spec.stride == 1:
+    if shape.kind is not Pass.BACKWARD or spec.stride.rows == 1:
         return spec.macs
-    rows = len(range(shape.phase, spec.kernel, spec.stride))
-    return spec.macs * rows // spec.kernel
+    rows = len(range(shape.phase, spec.kernel.rows, spec.stride.rows))
+    return spec.macs * rows // spec.kernel.rows
 
 
 def _gradient_cost(geo: TiledPass, board: Board) -> Cost:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import Pass, PixelMode
 from pynq_train.hw.config import HwConfig
 from pynq_train.hw.limits import FLAG_TILE_COLUMNS, MAX_COORDINATE
@@ -32,7 +33,7 @@ class TapPlace:
     Attributes:
         row: row of the X tile that pixel (0, 0) reads.
         col: column of the X tile that pixel (0, 0) reads, counted from behind the tile's halo.
-        weight: ``kr * kernel + kc``.
+        weight: ``kr * kernel columns + kc``.
         region: column phase whose accumulators it feeds.
         first: first tap of its region.
         mute: the region has no taps; V is zero.
@@ -78,7 +79,7 @@ class PassShape:
     cols: int
     row0: int
     col0: int
-    step: int
+    step: Pair
     span_rows: int
     span_cols: int
     reduce: int
@@ -91,22 +92,35 @@ class PassShape:
     def single(self) -> bool:
         """Whether a group has one pixel only.
 
-        Pixels of a group are ``step`` words apart; with a step that the three banks divide,
-        neighbours would meet in one bank.
+        Pixels of a group are a column step apart, and at a row's end go on in a row that is
+        ``row_step`` rows further on; with a step that the three banks divide, neighbours would meet
+        in one bank, whatever the pitch of the rows is.
         """
-        return self.kind is Pass.FORWARD and self.step % LANES == 0
+        if self.kind is not Pass.FORWARD:
+            return False
+        return self.step.cols % LANES == 0 or (self.rows > 1 and self.row_step % LANES == 0)
 
     @property
     def row_skip(self) -> int:
-        """Rows of the input for one row of the X tile: a 1x1 kernel with a stride skips rows."""
-        # With a 1x1 kernel no pixel reads the rows between. A dense map has no rows.
-        skips = self.kind is not Pass.BACKWARD and self.spec.kernel == 1 and not self.spec.x.flat
-        return self.step if skips else 1
+        """Rows of the input for one row of the X tile: a kernel of one row skips those of a stride.
+        """
+        # No pixel reads the rows between. A dense map has no rows.
+        one = self.kind is not Pass.BACKWARD and self.spec.kernel.rows == 1
+        return self.step.rows if one and not self.spec.x.flat else 1
 
     @property
     def row_step(self) -> int:
         """X tile rows from pixel row to pixel row."""
-        return self.step // self.row_skip
+        return self.step.rows // self.row_skip
+
+    @property
+    def lanes_take_blocks(self) -> bool:
+        """Whether the lanes of a weight gradient are channel blocks: of a 1x1 kernel.
+
+        Others are kernel columns: sums leave the array lane by lane, and the kernel columns of a
+        channel block are those that follow each other in memory.
+        """
+        return self.kind is Pass.WEIGHT_GRADIENT and self.spec.kernel.area == 1
 
     @property
     def pixel_mode(self) -> PixelMode:
@@ -126,7 +140,8 @@ class PassShape:
             name += f" {self.m_first}..{self.m_first + self.outer - 1}"
         if self.spec.origin is not None:
             name += f" group {self.spec.origin.group}"
-        return f"{name} phase {self.phase}" if self.regions > 1 or self.phase else name
+        phases = self.kind is Pass.BACKWARD and self.spec.stride.area > 1
+        return f"{name} phase {self.phase}" if phases else name
 
     @property
     def aligned_cols(self) -> bool:
@@ -142,10 +157,10 @@ class PassShape:
 def forward_shape(spec: LayerSpec) -> PassShape:
     """Return the forward pass: a pixel of the output per grid pixel, a tap per kernel position."""
     k = spec.kernel
-    taps = tuple(TapPlace(r, c, r * k + c, first=r == 0 and c == 0)
-                 for r in range(k) for c in range(k))
+    taps = tuple(TapPlace(r, c, r * k.cols + c, first=r == 0 and c == 0)
+                 for r in range(k.rows) for c in range(k.cols))
     return PassShape(spec, Pass.FORWARD, 0, spec.images, spec.out_rows, spec.out_cols, 0, 0,
-                     spec.stride, k, k, spec.in_blocks, spec.m_tiles, 1, taps)
+                     spec.stride, k.rows, k.cols, spec.in_blocks, spec.m_tiles, 1, taps)
 
 
 def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
@@ -159,25 +174,25 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     s, k = spec.stride, spec.kernel
     # The column phases share one grid of columns, from the first that any of them needs: those in
     # front of the map or behind it are cut off when they are stored.
-    col0 = spec.pad_left // s
-    cols = (spec.x.cols - 1 + spec.pad_left) // s - col0 + 1
-    span_cols = ceil_div(k, s)
+    col0 = spec.pad_left // s.cols
+    cols = (spec.x.cols - 1 + spec.pad_left) // s.cols - col0 + 1
+    span_cols = ceil_div(k.cols, s.cols)
     shapes = []
-    for phase in range(s):
+    for phase in range(s.rows):
         # Input row r of phase f is r = u * stride + f - pad_top: rows u from the first one with r
         # >= 0 to the last below the input's rows.
-        row0 = ceil_div(spec.pad_top - phase, s)
-        rows = (spec.x.rows - 1 + spec.pad_top - phase) // s - row0 + 1
+        row0 = ceil_div(spec.pad_top - phase, s.rows)
+        rows = (spec.x.rows - 1 + spec.pad_top - phase) // s.rows - row0 + 1
         if rows <= 0:
             continue
-        rows_of = range(phase, k, s)
+        rows_of = range(phase, k.rows, s.rows)
         span_rows = max(len(rows_of), 1)
         taps: list[TapPlace] = []
-        for region in range(s):
-            cols_of = range(region, k, s)
+        for region in range(s.cols):
+            cols_of = range(region, k.cols, s.cols)
             # Output row o meets kernel row kr = phase + stride * jr at u = o + jr: a later tap
             # reads an earlier row, hence the minus signs.
-            places = [TapPlace(span_rows - 1 - jr, -jc, kr * k + kc, region)
+            places = [TapPlace(span_rows - 1 - jr, -jc, kr * k.cols + kc, region)
                       for jr, kr in enumerate(rows_of) for jc, kc in enumerate(cols_of)]
             if not places:
                 # A kernel smaller than the stride leaves phases without taps. Their pixels are
@@ -187,8 +202,9 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
             places[0] = TapPlace(first.row, first.col, first.weight, region, True, first.mute)
             taps.extend(places)
         shapes.append(PassShape(spec, Pass.BACKWARD, phase, spec.images, rows, cols, row0, col0,
-                                1, span_rows, span_cols, 1 if spec.group else spec.m_tiles,
-                                ceil_div(spec.x.blocks, spec.tile_blocks), s, tuple(taps)))
+                                ONE, span_rows, span_cols,
+                                1 if spec.group else spec.m_tiles,
+                                ceil_div(spec.x.blocks, spec.tile_blocks), s.cols, tuple(taps)))
     return tuple(shapes)
 
 
@@ -211,10 +227,10 @@ def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = N
     count = spec.m_tiles - first if count is None else count
     k = spec.kernel
     # A 1x1 kernel has no columns for three lanes: they take three channel blocks instead.
-    groups = ceil_div(k, LANES) if k > 1 else 1
-    taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k) for g in range(groups))
+    groups = ceil_div(k.cols, LANES)
+    taps = tuple(TapPlace(r, LANES * g, 0) for r in range(k.rows) for g in range(groups))
     return PassShape(spec, Pass.WEIGHT_GRADIENT, 0, spec.images, spec.out_rows, spec.out_cols,
-                     0, 0, spec.stride, k, k, spec.nb, count, 1, taps, first)
+                     0, 0, spec.stride, k.rows, k.cols, spec.nb, count, 1, taps, first)
 
 
 @dataclass(frozen=True)
@@ -301,7 +317,7 @@ class TiledPass:
         """Columns of the X tile."""
         if self.shape.kind is Pass.BACKWARD:
             return self.tile.cols + self.halo
-        return (self.tile.cols - 1) * self.shape.step + self.shape.span_cols
+        return (self.tile.cols - 1) * self.shape.step.cols + self.shape.span_cols
 
     @cached_property
     def x_blocks(self) -> int:
@@ -324,7 +340,10 @@ class TiledPass:
         """
         if not self._banked or self.tile.rows == 1:
             return self.x_cols
-        return _congruent(self.x_cols, self.shape.row_skip * self.tile.cols)
+        # The last pixel of a row and the first of the next must be a column step apart, modulo 3:
+        # row_step * pitch = columns * step. A number that 3 does not divide is its own inverse.
+        shape = self.shape
+        return _congruent(self.x_cols, shape.row_step * shape.step.cols * self.tile.cols)
 
     @cached_property
     def image_pitch(self) -> int:
@@ -332,12 +351,12 @@ class TiledPass:
         words = self.x_rows * self.row_pitch
         if not self._banked or self.tile.images == 1:
             return words
-        return _congruent(words, self.shape.step * self.tile.rows * self.tile.cols)
+        return _congruent(words, self.shape.step.cols * self.tile.rows * self.tile.cols)
 
     @cached_property
     def window_blocks(self) -> bool:
         """Weight gradient of a 1x1 kernel: the lanes are channel blocks."""
-        return self.shape.kind is Pass.WEIGHT_GRADIENT and self.shape.spec.kernel == 1
+        return self.shape.lanes_take_blocks
 
     @cached_property
     def block_pitch(self) -> int:
@@ -411,6 +430,8 @@ class TiledPass:
         shape, out = self.shape, self.shape.spec.y
         if shape.kind is Pass.BACKWARD:
             out = shape.spec.x
+            if shape.spec.stride.rows > 1:
+                return False  # between the rows of a phase stand those of the others
         whole = self.col_tiles == 1 and shape.regions == 1 and self.stored_cols == out.cols
         dense = out.row_stride == out.cols * WORD_BYTES and not out.flat
         reach = (self.row_tiles + 1) * self.stored_rows * max(self.stored_cols, 1)

@@ -97,7 +97,7 @@ def candidates(shape: PassShape, config: HwConfig) -> Iterator[TiledPass]:
 
 def _candidates(shape: PassShape, config: HwConfig, narrow: bool) -> Iterator[TiledPass]:
     """Yield the tiles that keep all limits; ``narrow`` as for :func:`grids`."""
-    if shape.kind is Pass.WEIGHT_GRADIENT and shape.spec.kernel > 1:
+    if shape.kind is Pass.WEIGHT_GRADIENT and not shape.lanes_take_blocks:
         # The drain keeps or drops kernel columns, never channel blocks.
         chunks = [c for c in range(shape.reduce, 0, -1) if shape.reduce % c == 0]
     else:

@@ -90,11 +90,11 @@ class Groups:
         Returns:
             For each section ``W[section m, section n, kr, kc]``.
         """
-        kernel, result = values.shape[2], []
+        kernel, result = values.shape[2:], []
         for section in range(self.sections):
             part = self.part(section)
             own = values[section * self.section_m :][: part.section_m]
-            dense = np.full((len(own), part.section_n, kernel, kernel), absent, values.dtype)
+            dense = np.full((len(own), part.section_n, *kernel), absent, values.dtype)
             dense[part._places()] = own
             result.append(dense)
         return result

@@ -198,19 +198,19 @@ def pack_weights(values: Array, blocks: int, m_tile: int) -> Array:
         blocks: channel blocks of the input; n may end inside the last one.
         m_tile: output channels of a tile.
     """
-    m, n, kernel, _ = values.shape
+    m, n, *kernel = values.shape
     tiles = ceil_div(m, m_tile)
-    out = np.zeros((tiles * m_tile, blocks * CHANNELS_PER_WORD, kernel, kernel), values.dtype)
+    out = np.zeros((tiles * m_tile, blocks * CHANNELS_PER_WORD, *kernel), values.dtype)
     out[:m, :n] = values
-    out = out.reshape(tiles, m_tile, blocks, CHANNELS_PER_WORD, kernel, kernel)
+    out = out.reshape(tiles, m_tile, blocks, CHANNELS_PER_WORD, *kernel)
     return np.ascontiguousarray(out.transpose(0, 2, 4, 5, 1, 3))
 
 
 def unpack_weights(packed: Array, m: int, n: int) -> Array:
     """Return ``W[m, n, kr, kc]`` of packed weights: the reverse of :func:`pack_weights`."""
-    tiles, blocks, kernel, _, lanes, four = packed.shape
+    tiles, blocks, *kernel, lanes, four = packed.shape
     values = packed.transpose(0, 4, 1, 5, 2, 3)
-    values = values.reshape(tiles * lanes, blocks * four, kernel, kernel)
+    values = values.reshape(tiles * lanes, blocks * four, *kernel)
     return np.ascontiguousarray(values[:m, :n])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pynq_train.errors import DoesNotFit
 from pynq_train.hw.config import HwConfig
-from pynq_train.hw.pool import SPARE_COLUMNS
+from pynq_train.hw.pool import most_columns
 from pynq_train.schedule.specs.spec import LayerSpec
 
 
@@ -16,8 +16,8 @@ def check_pools(specs: Sequence[LayerSpec], config: HwConfig) -> None:
     Raises:
         DoesNotFit: a pooled feature map has more columns than the line memory holds.
     """
-    most = config.line_columns - SPARE_COLUMNS
     for spec in specs:
+        most = most_columns(config.line_columns, spec.kernel.rows)
         if spec.kind.windowed and spec.x.cols > most:
             raise DoesNotFit(f"layer {spec.name!r}: columns of a map that is pooled",
                              expected=f"at most {most}", found=spec.x.cols,

@@ -11,6 +11,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.limits import (
     MAX_FEATURES,
@@ -57,7 +58,8 @@ class LayerSpec:
         name: the layer's name.
         m: output channels.
         n: input channels that the weights have; of a flattened map those of its padded blocks.
-        nb: channel blocks of the weight layout, ``[m/tile][nb][kernel][kernel][tile][4]``.
+        nb: channel blocks of the weight layout, ``[m/tile][nb][kr][kc][tile][4]``.
+        kernel: rows and columns of the kernel, or of a window; ``stride`` likewise.
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise); of a
             transposed layer those of its input.
         x: layout of the input.
@@ -81,8 +83,8 @@ class LayerSpec:
     m: int
     n: int
     nb: int
-    kernel: int
-    stride: int
+    kernel: Pair
+    stride: Pair
     pad_top: int
     pad_left: int
     out_rows: int
@@ -170,7 +172,7 @@ class LayerSpec:
     @property
     def weight_blocks(self) -> int:
         """Number of (m tile, n block, tap) of the weight layout."""
-        return self.m_tiles * self.nb * self.kernel * self.kernel if self.on_array else 0
+        return self.m_tiles * self.nb * self.kernel.area if self.on_array else 0
 
     @property
     def weight_block_bytes(self) -> int:
@@ -205,7 +207,7 @@ class LayerSpec:
         n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
         if self.groups is not None:
             n = self.groups.n
-        return self.m * n * self.kernel**2 * self.images * self.out_rows * self.out_cols
+        return self.m * n * self.kernel.area * self.images * self.out_rows * self.out_cols
 
     def pack_masters(self, words: Array) -> Array:
         """Return masters in the weight layout; between the groups of a section weights are absent.
@@ -237,7 +239,7 @@ class LayerSpec:
 
         ``packed`` may have any shape with the right number of elements.
         """
-        packed = packed.reshape(self.m_tiles, self.nb, self.kernel, self.kernel, self.m_tile,
+        packed = packed.reshape(self.m_tiles, self.nb, *self.kernel, self.m_tile,
                                 CHANNELS_PER_WORD)
         if self.groups is not None:
             tiles = self.groups.section_tiles(self.m_tile)
@@ -299,9 +301,9 @@ class LayerSpec:
         if self.groups is not None:
             # A section is dense: its absent weights are products too, of zeros.
             n, m = self.groups.section_n, self.groups.section_m
-        sums = [("forward", n * self.kernel**2, "fewer input channels")]
+        sums = [("forward", n * self.kernel.area, "fewer input channels")]
         if backward and self.backward:
-            sums.append(("backward", m * self.kernel**2, "fewer output channels"))
+            sums.append(("backward", m * self.kernel.area, "fewer output channels"))
         if weight_gradient:
             # Only a smaller mini-batch makes this sum shorter, if a single image fits at all.
             fits = MAX_PRODUCTS // pixels
@@ -492,12 +494,13 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
     origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
-    return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=1, stride=1, pad_top=0, pad_left=0,
+    return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE,
+                   pad_top=0, pad_left=0,
                    x=zeros, backward=False, flat_shape=None, groups=None, origin=origin)
 
 
 def describe(spec: LayerSpec) -> dict[str, Any]:
     """Return the shape of a layer as plain values, for reports."""
-    return {"name": spec.name, "m": spec.m, "n": spec.n, "kernel": spec.kernel,
-            "stride": spec.stride, "images": spec.images, "out_rows": spec.out_rows,
+    return {"name": spec.name, "m": spec.m, "n": spec.n, "kernel": spec.kernel.side,
+            "stride": spec.stride.side, "images": spec.images, "out_rows": spec.out_rows,
             "out_cols": spec.out_cols}

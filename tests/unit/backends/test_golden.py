@@ -26,6 +26,13 @@ def test_convolution(kernel: int, number: int, seed: int) -> None:
     Bench(case, np.random.default_rng([seed, kernel, number])).check_all()
 
 
+@pytest.mark.parametrize("kernel", [(1, 9), (9, 1), (10, 4), (1, 2), (3, 1), (2, 5), (4, 11)])
+@pytest.mark.parametrize("number", range(2))
+def test_rectangular_convolution(kernel: tuple[int, int], number: int, seed: int) -> None:
+    case = Case.random(random.Random(f"{seed} {kernel} {number}"), kernel)
+    Bench(case, np.random.default_rng([seed, *kernel, number])).check_all()
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_tiny_chunks_and_split_products(number: int, seed: int,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +45,7 @@ def test_tiny_chunks_and_split_products(number: int, seed: int,
 
 def test_sums_wrap_at_48_bits() -> None:
     """A bias that takes the sum over 2**47 wraps, as in the engine."""
-    case = Case(m=2, n=1, kernel=1, stride=1, top=0, left=0, rows=2, cols=2, out_rows=2,
+    case = Case(m=2, n=1, kernel=(1, 1), stride=(1, 1), top=0, left=0, rows=2, cols=2, out_rows=2,
                 out_cols=2, images=1, relu=False, pool=False, bias=True, extreme=True)
     rng = np.random.default_rng(3)
     bench = Bench(case, rng)

@@ -11,6 +11,7 @@ from pynq_train.graph import Graph
 from pynq_train.graph.activation import Relu
 from pynq_train.graph.graph import Sequential
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Conv, Dense, MaxPool
+from pynq_train.graph.windows import Side
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse
 from pynq_train.schedule.lower.program import build_evaluation, build_training
@@ -96,12 +97,16 @@ def test_concatenations_have_gaps_between_images() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "columns", "bins"), [
-    (3, 2, 1, 6, {"kernel / stride": ("3/2",), "padding above x left": ("1", "1"),
+    (3, 2, 1, 6, {"rows: kernel / stride": ("3/2",), "columns: kernel / stride": ("3/2",),
+                  "padding above x left": ("1", "1"),
                   "last word of indices": ("3",)}),
-    (2, 3, 0, 11, {"kernel / stride": ("2/3",), "padding above x left": ("0", "0"),
+    ((1, 2), (2, 3), 0, 11, {
+        "rows: kernel / stride": ("1/2",), "columns: kernel / stride": ("2/3",),
+        "kernel: rows x columns": ("1", "2")}),
+    (2, 3, 0, 11, {"rows: kernel / stride": ("2/3",), "padding above x left": ("0", "0"),
                    "last word of indices": ("4",)}),
 ])
-def test_windows_of_pooling(kernel: int, stride: int, padding: int, columns: int,
+def test_windows_of_pooling(kernel: Side, stride: Side, padding: int, columns: int,
                             bins: dict[str, tuple[str, ...]]) -> None:
     ops = (Conv(5, 1, name="a"), MaxPool(kernel, stride, padding, "pool"), Dense(3, name="logits"))
     found = hits(Graph.build((3, 6, columns), ops), 1)
@@ -134,7 +139,7 @@ def test_every_role_has_bins() -> None:
 
 def test_missing_bins_are_named_and_counts_add_up() -> None:
     empty, full = Coverage(), Coverage()
-    assert "forward: kernel x stride = 11, 4" in empty.missing()
+    assert "forward: rows: kernel x stride = 11, 4" in empty.missing()
     assert "node: masks = sum both" in empty.missing()
     assert empty.hit == 0 and len(empty.missing()) == empty.bins
     for key in full.counts:

@@ -163,7 +163,7 @@ def test_verify(tmp_path: Path, capsys: Capture) -> None:
 def test_verify_random_networks_prints_coverage(tmp_path: Path, capsys: Capture) -> None:
     assert run("verify", "--net", "random", "--seeds", 3, "--steps", 1, "--board", "golden") == 0
     text = capsys.readouterr().out
-    assert "kernel x stride" in text and "missing bins:" in text and "networks: 3" in text
+    assert "rows: kernel x stride" in text and "missing bins:" in text and "networks: 3" in text
 
 
 def test_verify_fails_on_a_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

@@ -7,10 +7,11 @@ import pytest
 
 from pynq_train.exchange.draft import Draft, flattens_input
 from pynq_train.exchange.values import BATCH, Value, per_channel
-from pynq_train.exchange.windows import Pads, Refused
+from pynq_train.exchange.windows import OwnPadding, Pads, Refused, conv_padding
 from pynq_train.graph.graph import INPUT, Graph
 from pynq_train.graph.ops import Concat, Conv, Dense, Flatten, MaxPool2x2, Op
-from pynq_train.graph.shapes import Padding, Shape
+from pynq_train.graph.shapes import Shape
+from pynq_train.graph.windows import Padding, Pair
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 3), (5, 1, 1), (1, 2, 3), (1, 1, 1), (4, 1, 3)])
@@ -150,22 +151,24 @@ def test_maps_and_lines_of_pixels() -> None:
 @pytest.mark.parametrize(("padding", "pads", "size", "kernel", "stride", "found"), [
     (1, (0, 0, 0, 0), 6, 3, 1, 1), (0, (1, 1, 1, 1), 6, 3, 1, 1), (1, (1, 1, 1, 1), 6, 5, 1, 2),
     ("same", (0, 0, 0, 0), 6, 3, 2, "same"), ((0, 0, 1, 1), (0, 0, 0, 0), 6, 3, 2, "same"),
-    ((1, 1, 0, 0), (0, 0, 0, 0), 7, 3, 3, None), ((1, 1, 2, 2), (0, 0, 0, 0), 7, 3, 2, 1),
-    ((1, 1, 0, 0), (0, 0, 1, 1), 6, 3, 1, 1), ((0, 0, 0, 0), (0, 0, 1, 1), 6, 3, 2, "same"),
-    ((0, 1, 0, 1), (0, 0, 0, 0), 6, 3, 1, None), ((1, 1, 2, 2), (0, 0, 0, 0), 6, 3, 1, None),
-    ("same", (1, 1, 1, 1), 6, 3, 1, None), ("same", (1, 1, 1, 1), 5, 5, 3, None),
+    ((1, 1, 0, 0), (0, 0, 0, 0), 7, 3, 3, ((1, 0), (1, 0))),
+    ((1, 1, 2, 2), (0, 0, 0, 0), 7, 3, 2, 1), ((1, 1, 0, 0), (0, 0, 1, 1), 6, 3, 1, 1),
+    ((0, 0, 0, 0), (0, 0, 1, 1), 6, 3, 2, "same"),
+    ((0, 1, 0, 1), (0, 0, 0, 0), 6, 3, 1, ((0, 0), (1, 1))),
+    ((1, 1, 2, 2), (0, 0, 0, 0), 6, 3, 1, ((1, 2), (1, 2))),
+    ((0, 2, 2, 0), (0, 1, 0, 0), 6, 3, 1, None),
+    ("same", (1, 1, 1, 1), 6, 3, 1, 2), ("same", (1, 1, 1, 1), 5, 5, 3, 3),
     (-1, (0, 0, 0, 0), 6, 3, 1, None), ((0, 0, 0, -1), (0, 0, 0, 0), 6, 3, 1, None),
     (3, (0, 0, 0, 0), 6, 3, 1, None)])
 def test_zeros_of_an_operation_and_those_in_front_of_it(
-        padding: Padding | Pads, pads: Pads, size: int, kernel: int, stride: int,
+        padding: OwnPadding, pads: Pads, size: int, kernel: int, stride: int,
         found: Padding | None) -> None:
-    draft = Draft((2, size, size), "net", flat=False)
-    source = Value(INPUT, (2, size, size), pads=pads)
+    asked = (2, size, size), pads, Pair.of(kernel), Pair.of(stride), padding
     if found is None:
         with pytest.raises(Refused, match="has padding"):
-            draft._padding(source, kernel, stride, padding, kernel // 2)
+            conv_padding(*asked)
     else:
-        assert draft._padding(source, kernel, stride, padding, kernel // 2) == found
+        assert conv_padding(*asked) == found
 
 
 def test_a_mean_of_one_pixel_and_a_bias_of_zeros_are_nothing() -> None:

@@ -242,12 +242,12 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     w = b.constant("w", rng.normal(size=(2, 2, 3, 3)).astype(np.float32))
     b.add("LeakyRelu", ["x"], "leaky")
     b.add("Conv", ["x", w], "dilated", dilations=[2, 2])
-    b.add("Conv", ["x", w], "wide", pads=[1, 0, 1, 0])
+    b.add("Conv", ["x", w], "wide", pads=[1, 3, 1, 0])
     b.add("AveragePool", ["x"], "avg", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    b.add("MaxPool", ["x"], "long", kernel_shape=[2, 3])
+    b.add("MaxPool", ["x"], "long", kernel_shape=[2, 5])
     b.add("AveragePool", ["x"], "ceil", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     b.add("Conv", ["x", b.constant("w4", np.ones((2, 2, 4, 4), np.float32))], "shifted",
-          pads=[2, 2, 1, 1])
+          pads=[2, 2, 1, 4])
     b.add("Pad", ["x", b.constant("p", np.int64([0, 0, 1, 1, 0, 0, 1, 1]))], "padded")
     b.add("MaxPool", ["padded"], "outer", kernel_shape=[3, 3])
     b.add("Conv", ["x", b.constant("w12", np.ones((2, 2, 12, 12), np.float32))], "large",
@@ -263,11 +263,11 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
             "network 'bad' has 12 unsupported nodes: ",
             "n_leaky (LeakyRelu): use Relu or Clip 0 .. 6",
             "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
-            "n_wide (Conv) has padding (1, 0, 1, 0) (top, left, bottom, right): use 'same'",
+            "n_wide (Conv) has padding (1, 3, 1, 0) (top, left, bottom, right): pad with less than",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
-            "n_long (MaxPool) has kernel 2x3: use a square kernel",
+            "n_long (MaxPool) has kernel 2x5: use a kernel of 3 at most",
             "n_ceil (AveragePool) has windows at the border that divide by fewer pixels: pool",
-            "n_shifted (Conv) has padding (2, 2, 1, 1) (top, left, bottom, right): use 'same'",
+            "n_shifted (Conv) has padding (2, 2, 1, 4) (top, left, bottom, right): pad with less",
             "n_outer (MaxPool) reads a padded map with values below zero, so that zeros can be the",
             "n_large (Conv) has kernel 12: use a kernel of 11 at most",
             "n_far (AveragePool) has stride 5: use a stride of 4 at most",

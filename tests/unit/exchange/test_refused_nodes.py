@@ -46,8 +46,8 @@ NONE = np.zeros(8, np.int64)
     ("Pad", "c pads half", {}, "pads with something else than zeros"),
     ("Concat", "c c", {"axis": 3}, "joins along axis 3: join channels, axis 1"),
     ("Concat", "c c", {"axis": 0}, "joins along axis 0"),
-    ("Conv", "c w3d", {}, "is not two-dimensional"),
-    ("Conv", "c w5d", {}, "is not two-dimensional"),
+    ("Conv", "c w3d", {}, "reads (n, 4, 12, 12) as a sequence"),
+    ("Conv", "c w5d", {}, "has weights of 5 axes"),
     ("Conv", "c w4", {"kernel_shape": [2, 2]}, "has kernel_shape [2, 2] and weights of [3, 3]")])
 def test_one_thing_that_is_not_taken(kind: str, inputs: str, attributes: dict[str, Any], text: str,
                                      tmp_path: Path) -> None:
@@ -144,8 +144,12 @@ def test_a_joined_map_and_a_vector_have_no_room_for_zeros() -> None:
     joined = Value("c", (4, 8, 8), joined=True)
     count = 2 * (len(joined.dims) + 1)
     assert yielded("Pad", {"pads": [0] * count}, joined) == joined
-    with pytest.raises(Refused, match="pads"):
+    with pytest.raises(Refused, match="as a sequence"):
         yielded("Pad", {"pads": [*[0] * (count - 1), 1]}, joined)
+    line = Value("c", (4, 1, 8), joined=True)
+    assert yielded("Pad", {"pads": [*[0] * (count - 1), 1]}, line).dims == (4, 9)
+    with pytest.raises(Refused, match="pads"):
+        yielded("Pad", {"pads": [0, 1, 0, 0, 0, 0]}, line)
     flat = Value("c", (4, 1, 1), flat=True)
     assert yielded("Pad", {"pads": [0] * 4}, flat) == flat
     assert yielded("Pad", {"pads": [0, 2, 0, 1]}, flat).shape == (7, 1, 1)

@@ -19,7 +19,7 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
                            "layer_norm",
         _PREPARE: "sub div truediv isub itruediv", _FOLD: "imul mul",
         "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d", "use a convolution": "convtranspose2d",
-        "use Conv2d": "conv1d conv3d", "use convolutions over time": "lstm gru"}),
+        "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
         "use Relu or Clip 0 .. 6": "LeakyRelu PRelu Elu Selu Gelu HardSwish HardSigmoid Sigmoid "
                                    "Tanh Mish",
@@ -35,15 +35,17 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
         "use BatchNormalization": "LayerNormalization GroupNormalization UnitNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
-        "use Conv2D": "Conv1D Conv2DTranspose", "leave gates and scales out": "Multiply"}),
+        "use Conv2D": "Conv2DTranspose", "leave gates and scales out": "Multiply"}),
 }
 NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
+        "Conv1d MaxPool1d AvgPool1d AdaptiveAvgPool1d ZeroPad1d ConstantPad1d "
         "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
         "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d"),
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
+        "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "
         "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
         "getitem pad permute interpolate"),
@@ -51,6 +53,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
         "size dim numel nelement float permute softmax log_softmax"),
     "keras layers": (keras_layers.LAYERS,
+        "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
+        "ZeroPadding1D SpatialDropout1D "
         "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
         "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax UpSampling2D "

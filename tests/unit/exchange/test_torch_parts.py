@@ -96,11 +96,11 @@ def test_what_does_not_learn(weight: bool | None, bias: bool | None, frozen: lis
     assert module._frozen(*made) == frozen
 
 
-@pytest.mark.parametrize("axes", [1, 3, 5])
+@pytest.mark.parametrize("axes", [1, 2, 5])
 def test_kernels_have_rows_and_columns(axes: int) -> None:
     weight = Tensor(np.zeros((4, 4, 3, 3, 3)[:axes]))
     assert why(lambda one: module._any_conv(one, weight, None, 1, 0, 1, 1), call(MAP)
-               ) == "is not two-dimensional: use images of rows and columns"
+               ) == f"has weights of {axes} axes: use images of rows and columns, or sequences"
 
 
 @pytest.mark.parametrize(("padding", "wanted"), [
@@ -158,8 +158,7 @@ def test_division_by_nothing(kind: str, value: Any, text: str) -> None:
                                                                  slice(None)),
     (slice(None), slice(1, None), slice(None), slice(None)),
     (slice(None), slice(None), slice(0, 8), slice(None)),
-    (slice(None), slice(None, None, 2), slice(None), slice(None)),
-    (slice(None), slice(None), slice(None, None, 2), slice(None, None, 3))])
+    (slice(None), slice(None, None, 2), slice(None), slice(None))])
 def test_parts_of_maps(index: Any) -> None:
     assert why(module._item, call(MAP, index)).startswith("takes a part of a map")
     assert module._item(call(MAP, (slice(None), slice(0, None), slice(None), slice(None)))) is MAP

@@ -138,7 +138,7 @@ def test_pools_that_no_window_is_like() -> None:
             (lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False), "leaves its padding out"),
             (lambda: nn.AvgPool2d(3, 2, ceil_mode=True), "divide by fewer pixels"),
             (lambda: nn.AdaptiveAvgPool2d(3), "pools 8x8 to 3x3: pool to 1x1 or to a part"),
-            (lambda: nn.MaxPool2d(4), "has kernel 4: use a kernel of 2 to 3")):
+            (lambda: nn.MaxPool2d(4, 2), "has kernel 4: use a kernel of 3 at most")):
         assert text in text_of(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), make(), nn.Flatten()),
                                torch.randn(1, 1, 8, 8))
 
@@ -152,8 +152,8 @@ def test_zero_padding_modules() -> None:
         x = torch.randn(2, 1, size, size)
         module.append(nn.Linear(module(x).shape[1], 3))
         same(module, x)
-    assert "has padding (1, 1, 0, 0) (top, left, bottom, right)" in text_of(
-        nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), nn.Conv2d(1, 4, 3, 2)), torch.randn(1, 1, 15, 15))
+    assert "has padding (1, 3, 0, 0) (top, left, bottom, right)" in text_of(
+        nn.Sequential(nn.ZeroPad2d((3, 0, 1, 0)), nn.Conv2d(1, 4, 3, 2)), torch.randn(1, 1, 15, 15))
     for pad, text in ((nn.ConstantPad2d(1, 0.5), "pads with something else than zeros"),
                       (nn.ZeroPad2d(-1), "cuts pixels off")):
         assert text in text_of(nn.Sequential(pad, nn.Conv2d(1, 4, 3)), torch.randn(1, 1, 8, 8))
@@ -279,14 +279,15 @@ def test_functions_with_parameters() -> None:
 
 def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
     module = nn.Sequential(
-        nn.Conv2d(1, 8, 3), nn.GELU(), nn.Conv2d(8, 8, (3, 1)), nn.Softplus(), nn.Conv2d(8, 8, 3),
+        nn.Conv2d(1, 8, 3), nn.GELU(), nn.Conv2d(8, 8, (3, 1), padding_mode="reflect"),
+        nn.Softplus(), nn.Conv2d(8, 8, 3),
         nn.InstanceNorm2d(8), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, dilation=2), nn.Flatten(),
         nn.Linear(4 * 20 * 16, 10))
     with torch.no_grad():
         module[4].weight *= 100
         module[9].bias[2] = float("nan")
     text = text_of(module, torch.zeros(1, 1, 16, 16))
-    for part in ("has 8 unsupported nodes: ", "1 (GELU): use ReLU", "2 (Conv2d) has kernel 3x1: ",
+    for part in ("has 8 unsupported nodes: ", "1 (GELU): use ReLU", "2 (Conv2d) has padding_mode",
                  "3 (Softplus)", "5 (InstanceNorm2d): use BatchNorm2d", "6 (PixelShuffle)",
                  "7 (Conv2d) has dilation", "conv4 (weight) holds 11.", "dense9 (bias) holds NaN"):
         assert part in text, (part, text)

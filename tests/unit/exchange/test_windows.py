@@ -28,12 +28,12 @@ def axis_windows(size: int, zeros: tuple[int, int], pads: tuple[int, int], kerne
     return found
 
 
-def reference(x: np.ndarray, zeros: Pads, pads: Pads, kernel: int, stride: int, ceil: bool,
-              counted: bool, largest: bool) -> np.ndarray:
+def reference(x: np.ndarray, zeros: Pads, pads: Pads, kernel: tuple[int, int],
+              stride: tuple[int, int], ceil: bool, counted: bool, largest: bool) -> np.ndarray:
     """Each window by itself, of one map."""
     rows, cols = x.shape
-    windows = [axis_windows(size, (zeros[at], zeros[at + 2]), (pads[at], pads[at + 2]), kernel,
-                            stride, ceil) for at, size in ((0, rows), (1, cols))]
+    windows = [axis_windows(size, (zeros[at], zeros[at + 2]), (pads[at], pads[at + 2]),
+                            kernel[at], stride[at], ceil) for at, size in ((0, rows), (1, cols))]
     out = np.zeros([len(axis) for axis in windows])
     for (i, own), (j, other) in itertools.product(*(enumerate(axis) for axis in windows)):
         taken = [(r, c) for r in own for c in other]
@@ -63,10 +63,12 @@ def test_every_pooling_is_the_same_or_refused(largest: bool, rng: np.random.Gene
     """Random windows: small maps, so that borders matter. Many are taken, many are refused."""
     taken = refused = 0
     for _ in range(1500):
-        kernel, stride = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        kernel, stride = (tuple(int(n) for n in rng.integers(1, 5, 2)) for _ in range(2))
+        if rng.random() < 0.5:
+            kernel, stride = (kernel[0],) * 2, (stride[0],) * 2
         rows, cols = (int(n) for n in rng.integers(1, 8, 2))
-        pads = tuple(int(n) for n in rng.integers(0, max(kernel // 2, 0) + 1, 4))
-        pads = pads if rng.random() < 0.5 else (pads[0],) * 4
+        pads = tuple(int(rng.integers(0, kernel[at % 2] // 2 + 1)) for at in range(4))
+        pads = pads if rng.random() < 0.5 else (min(pads[:2]),) * 4
         zeros = tuple(int(n) for n in rng.integers(0, 2, 4)) if rng.random() < 0.3 else NO_PADS
         ceil, counted = bool(rng.random() < 0.4), bool(rng.random() < 0.5)
         x = rng.random((rows, cols))
@@ -105,14 +107,18 @@ def test_ceil_mode_of_maxima_is_same_padding() -> None:
     """SqueezeNet's pooling: 3x3, stride 2, rounded up, on an even map."""
     assert pool_maxima((1, 8, 8), NO_PADS, 3, 2, 0, True) == MaxPool(3, 2, "same")
     assert pool_maxima((1, 9, 9), NO_PADS, 3, 2, 0, True) == MaxPool(3, 2, 0)
+    assert pool_maxima((1, 8, 7), NO_PADS, [3, 2], [3, 2], 0, True) == MaxPool(
+        (3, 2), (3, 2), "same")
+    assert pool_maxima((1, 8, 8), NO_PADS, [1, 3], [1, 2], (0, 1, 0, 0), True) == MaxPool(
+        (1, 3), (1, 2), (0, (1, 0)))
     # A third window would begin in the padding behind: there is none.
     assert pool_maxima((1, 3, 3), NO_PADS, 2, 2, 1, True) == MaxPool(2, 2, 1)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "text"), [
-    ([2, 3], [2, 2], "has kernel 2x3: use a square kernel"),
-    (5, 2, "has kernel 5: use a kernel of 2 to 3"),
-    (2, [2, 1], "has stride 2x1: use a square stride"),
+    ([2, 5], [2, 2], "has kernel 2x5: use a kernel of 3 at most"),
+    (5, 2, "has kernel 5: use a kernel of 3 at most"),
+    (2, [2, 4], "has stride 2x4: use a stride of 3 at most"),
     ([], 1, r"has kernel \[\]: give the kernel as one or two integers"),
     (2, 0, "has stride 0: use a stride of 1 or more"),
     (40, 1, "has a window of 40 on 30 pixels"),

@@ -106,13 +106,15 @@ def test_windows_of_the_mlp_head_cover_the_map(side: int) -> None:
     size = side
     for op in block.graph.ops:
         if isinstance(op, AvgPool):
-            out = (size - op.kernel) // op.stride + 1
+            kernel, stride = op.kernel_sides.rows, op.stride_sides.rows
+            assert op.kernel_sides.cols == kernel and op.stride_sides.cols == stride
+            out = (size - kernel) // stride + 1
             if op.padding == "same":
-                assert op.kernel == op.stride
-                out = -(-size // op.stride)
+                assert kernel == stride
+                out = -(-size // stride)
             else:
-                assert (out - 1) * op.stride + op.kernel == size
-                assert op.stride <= op.kernel <= op.stride + 1
+                assert (out - 1) * stride + kernel == size
+                assert stride <= kernel <= stride + 1
             size = out
     assert size == 2
 

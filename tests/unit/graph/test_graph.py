@@ -12,11 +12,13 @@ import pytest
 
 from pynq_train.errors import BadInput, UnknownName, UnsupportedModel
 from pynq_train.graph import (
+    AvgPool,
     Conv,
     Dense,
     Flatten,
     Graph,
     LayerParams,
+    MaxPool,
     MaxPool2x2,
     Model,
     Op,
@@ -24,18 +26,37 @@ from pynq_train.graph import (
     Sequential,
     zoo,
 )
+from pynq_train.graph.windows import Window
 
 
 def test_conv_sizes_follow_the_floor_rule() -> None:
     assert Conv(4, 3, stride=2, padding=1).out_shape((1, 8, 9)) == (4, 4, 5)
     assert Conv(4, 5, stride=4).out_shape((1, 28, 12)) == (4, 6, 2)
-    assert Conv(4, 11, stride=3, padding=10).window(7).size == 6
+    assert Conv(4, 11, stride=3, padding=10).windows((1, 7, 7))[0].size == 6
+    # The keyword spotter's first layer: 49 frames of 10 coefficients.
+    assert Conv(64, (10, 4), 2, "same").out_shape((1, 49, 10)) == (64, 25, 5)
+    assert Conv(4, (1, 9), (1, 2), (0, (8, 0))).out_shape((3, 1, 1000)) == (4, 1, 500)
+
+
+def test_equal_windows_are_equal_operations() -> None:
+    """Saved graphs of square kernels stay as they were, and lists of JSON become tuples."""
+    assert Conv(4, (3, 3), (2, 2), ((1, 1), (1, 1))) == Conv(4, 3, 2, 1)
+    assert Conv(4, [3, 5], padding=[1, [0, 2]]) == Conv(4, (3, 5), padding=(1, (0, 2)))  # type: ignore[list-item, arg-type]
+    # Zeros before and behind both axes are not those of rows and of columns.
+    assert Conv(4, 3, padding=((1, 0), (1, 0))).padding == ((1, 0), (1, 0))
+    assert Conv(4, 3, padding=((1, 0), (1, 0))).windows((1, 5, 5)) == (Window(4, 1, 0),) * 2
+    assert Conv(4, 3, padding=((1, 1), (0, 0))) == Conv(4, 3, padding=(1, 0))
+    assert Conv(4, 3).kernel == 3 and type(Conv(4, True).kernel) is bool
+    graph = Sequential((1, 9, 8)).conv(4, (3, 5), (1, 2), (1, (0, 2))).max_pool(
+        (1, 2), (1, 2)).dense(3).build()
+    assert Graph.from_json(graph.to_json()) == graph
+    assert graph.shapes[:2] == ((4, 9, 3), (4, 9, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 def test_same_padding(stride: int) -> None:
     for size, kernel in itertools.product(range(1, 20), range(1, 12)):
-        window = Conv(1, kernel, stride, "same").window(size)
+        window, _ = Conv(1, kernel, stride, "same").windows((1, size, size))
         assert window.size == -(-size // stride)
         assert 0 <= window.pad_after - window.pad_before <= 1
         assert window.pad_before < kernel
@@ -72,7 +93,15 @@ def test_same_padding_survives_json() -> None:
 BAD_LAYERS = [
     (Conv(0, 3), r"out_channels: expected an integer of at least 1, found 0"),
     (Conv(4, 0), r"kernel: expected an integer of at least 1, found 0"),
-    (Conv(4, (3, 5)), r"kernel: expected one integer \(square kernel\)"),  # type: ignore[arg-type]
+    (Conv(4, (3, 0)), r"kernel \(columns\): expected an integer of at least 1, found 0"),
+    (Conv(4, (3, 5, 7)), r"kernel: expected one integer, or two: rows and columns, found"),  # type: ignore[arg-type]
+    (Conv(4, 3, (1, 2.5)), r"stride \(columns\): expected an integer .*found 2\.5"),  # type: ignore[arg-type]
+    (Conv(4, (3, 5), padding=3), r"padding: expected an integer in 0\.\.2, found 3"),
+    (Conv(4, (3, 5), padding=(3, 4)), r"padding \(rows\): expected an integer in 0\.\.2, found 3"),
+    (Conv(4, (3, 5), padding=((0, 3), 4)), r"padding \(rows\) \(behind\): .*0\.\.2, found 3"),
+    (MaxPool((2, 3), 1, ((2, 0), 0)), r"padding \(rows\) \(before\): .*0\.\.1, found 2"),
+    (AvgPool((2, 3), 1, (0, 1.5)), r"padding \(columns\): expected an integer"),  # type: ignore[arg-type]
+    (Conv(4, (9, 1)), r"the 9x1 kernel does not fit: .*at least 9 rows and 1 columns"),
     (Conv(4, 3, stride=0), r"stride: expected an integer of at least 1, found 0"),
     (Conv(4, 3, padding=3), r"padding: expected an integer in 0\.\.2, found 3"),
     (Conv(4, 3, padding="valid"), r"padding: expected an integer or 'same'"),  # type: ignore[arg-type]

@@ -18,6 +18,8 @@ NETWORKS = {
     .conv(3, 2, 4, 0).dense(3).build(),
     "same": Sequential((1, 11, 10)).conv(3, 4, 3, "same").relu().conv(4, 11, 1, 10).pool()
     .dense(3, bias=False).build(),
+    "rectangles": Sequential((2, 9, 7)).conv(4, (4, 3), (2, 1), ((1, 2), (2, 0))).relu()
+    .conv(6, (1, 3), (1, 2), "same").relu().conv(3, (5, 2), (3, 1), (4, (0, 1))).dense(3).build(),
     "logits": Sequential((2, 6, 6)).conv(4, 3).pool().relu().conv(5, 2).build(),
     "digits": zoo.digits(),
     "lenet5": zoo.lenet5(),
@@ -51,10 +53,10 @@ def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: n
             t, left = layer.pad_top, layer.pad_left
             padded[:, :, t : t + value.shape[2], left : left + value.shape[3]] = value
             out = np.zeros((len(value), m, rows, cols))
-            k, s = layer.kernel, layer.stride
+            (k, kc), (s, sc) = layer.kernel, layer.stride
             for r in range(rows):
                 for c in range(cols):
-                    window = padded[:, :, r * s : r * s + k, c * s : c * s + k]
+                    window = padded[:, :, r * s : r * s + k, c * sc : c * sc + kc]
                     out[:, :, r, c] = np.tensordot(window, w, ((1, 2, 3), (1, 2, 3)))
         if b is not None:
             out = out + b.astype(np.float64)[:, None, None]
@@ -68,7 +70,7 @@ def naive_loss(graph: Graph, params: dict[str, LayerParams], x: np.ndarray, y: n
     return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y]).mean())
 
 
-@pytest.mark.parametrize("name", ["pads", "strides", "same", "logits"])
+@pytest.mark.parametrize("name", ["pads", "strides", "same", "rectangles", "logits"])
 def test_gradients_match_numeric_differentiation(name: str, rng: np.random.Generator) -> None:
     graph = NETWORKS[name]
     model, x, y = trainer(graph, rng, batch=3)

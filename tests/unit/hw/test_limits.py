@@ -175,12 +175,17 @@ def test_fields_hold_the_limits() -> None:
             for place in section.places}
     assert 1 << bits["g.g_kernel"] > limits.MAX_KERNEL
     assert 1 << bits["g.g_stride"] > limits.MAX_STRIDE
+    for name, most in (("g.g_kernel", limits.MAX_KERNEL), ("g.g_stride", limits.MAX_STRIDE),
+                       ("gp.kernel", limits.MAX_POOL_KERNEL),
+                       ("gp.stride", limits.MAX_POOL_STRIDE)):
+        assert 1 << bits[f"{name}_wider"] - 1 >= most, "differences have a sign"
     assert (1 << bits["x.c0"] - 1) - 1 == limits.MAX_COORDINATE, "coordinates have a sign"
     assert 1 << bits["x.lim0"] > limits.MAX_COORDINATE
     assert (1 << bits["g.g_n"]) - 1 == limits.MAX_FEATURES
     pool = {field.name: field.bits for field in POOL_FIELDS}
-    assert 1 << pool["p_kernel"] > limits.MAX_POOL_KERNEL
-    assert 1 << pool["p_stride"] > limits.MAX_POOL_STRIDE
+    for axis in ("", "_cols"):
+        assert 1 << pool[f"p_kernel{axis}"] > limits.MAX_POOL_KERNEL
+        assert 1 << pool[f"p_stride{axis}"] > limits.MAX_POOL_STRIDE
     for fields in (CONV_PARAM_FIELDS, VECTOR_PARAM_FIELDS):
         (limit,) = (field for field in fields if field.name == "limit")
         assert limits.NO_LIMIT == (1 << limit.bits) - 1 > 32767

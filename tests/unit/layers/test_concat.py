@@ -96,7 +96,7 @@ def test_relu_and_pooling_behind_other_branches_get_a_map() -> None:
     graph = graph_of(conv("a"), BatchNorm(name="n"), conv("b", "input"), Concat("j", ("n", "b")),
                      MaxPool2x2(name="p"), Relu(name="r"), *HEAD)
     layers = {layer.name: layer for layer in fuse(graph)}
-    assert layers["p.map"].average and layers["p.map"].kernel == 1
+    assert layers["p.map"].average and layers["p.map"].kernel == (1, 1)
     assert layers["p.map"].activation is Activation.RELU and layers["p.map"].pool
 
 

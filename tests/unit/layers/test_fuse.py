@@ -70,7 +70,7 @@ def test_pooling_that_does_not_fit_behind_a_convolution_is_a_layer() -> None:
     layers = fuse(build(Conv(4, 3, padding=1), Relu(), MaxPool(2, 2), MaxPool2x2(), Dense(3)))
     assert [str(layer.kind) for layer in layers] == ["conv", "pool", "dense"]
     assert layers[0].pool and layers[1].out_shape == (4, 2, 2)
-    assert (layers[1].kernel, layers[1].stride, layers[1].pad_top) == (2, 2, 0)
+    assert (layers[1].kernel, layers[1].stride, layers[1].pad_top) == ((2, 2), (2, 2), 0)
     one = fuse(build(MaxPool(3, 2, "same"), Conv(4, 3), MaxPool(3, 1, 1), Dense(3)))
     assert [str(layer.kind) for layer in one] == ["pool", "conv", "pool", "dense"]
     assert one[0].out_shape == (2, 5, 5) and (one[0].pad_top, one[0].pad_bottom) == (1, 0)
@@ -96,11 +96,11 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((MaxPool2x2(), Relu(), Dense(3)), r"'relu1' \(relu\) follows pool1.*put it in front of"),
     ((Conv(4, 3), Relu(), MaxPool(3, 2), Relu(), Dense(3)), r"'relu2' \(relu\) follows pool1"),
     ((MaxPool(4, 2), MaxPool(3, 4), Dense(3)),
-     r"pool1, pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or"),
+     r"pool1, pool2 \(maxpool with such windows\): use a kernel of 1, 2 or 3 and a stride of 1, 2"),
     ((Conv(4, 12, padding=8), AvgPool(2, 5), Conv(4, 13, padding=9), MaxPool(3, 4), Dense(3)),
      r"has 4 operations .*: conv1, conv2 \(conv with such windows\): use a kernel of 1 to 11 and a "
      r"stride of 1 to 4; pool1 \(avgpool with such windows\): use a kernel of 1 to 11 and .*; "
-     r"pool2 \(maxpool with such windows\): use a kernel of 2 or 3 and a stride of 1, 2 or 3$"),
+     r"pool2 \(maxpool with such windows\): use a kernel of 1, 2 or 3 and a stride of 1, 2 or 3$"),
     ((Conv(4, 3, stride=5), Dense(3)), r"has 1 operation that .*: conv1 \(conv with such"),
     ((Conv(4, 9), MaxPool(3, 1, 1), Dense(3)), r"'pool1' \(maxpool\) reads a map of one pixel"),
     ((Conv(4, 3), Relu(), Relu(), Dense(3)), r"'relu2' \(relu\) is the second relu of layer 'con"),
@@ -131,7 +131,7 @@ def test_all_that_the_engine_does_not_run_is_listed_at_once() -> None:
     text = str(caught.value)
     for part in ("network 'network' has 4 parts that the engine does not run: ",
                  "wide (conv with such windows): use a kernel of 1 to 11",
-                 "large (maxpool with such windows): use a kernel of 2 or 3",
+                 "large (maxpool with such windows): use a kernel of 1, 2 or 3",
                  "operation 'first' (batchnorm) follows the input",
                  "operation 'again' (relu) is the second relu of layer 'c'",
                  "the last layer 'd': expected at least 2 classes, found 1"):

@@ -49,7 +49,7 @@ def test_each_layer_reads_the_one_before(name: str) -> None:
 
 def test_grouped() -> None:
     found = {layer.name: (layer.out_shape[0], layer.weight_shape[1], layer.in_shape[1],
-                          layer.kernel, layer.groups) for layer in layer_lists.grouped()}
+                          layer.kernel.side, layer.groups) for layer in layer_lists.grouped()}
     assert found == GROUPED
     assert all(layer.in_shape[1:] == layer.out_shape[1:] for layer in layer_lists.grouped())
 
@@ -86,7 +86,7 @@ def test_the_convolutions_one_by_one() -> None:
     def row(name: str, at: int) -> tuple[object, ...]:
         one = layer_lists.get(name)[at]
         return (one.name, one.in_shape[0], one.out_shape[0], one.in_shape[1],
-                one.out_shape_before_pool[1], one.kernel, one.stride, one.groups)
+                one.out_shape_before_pool[1], one.kernel.side, one.stride.side, one.groups)
 
     assert row("resnet20-conv", 0) == ("conv1", 3, 16, 32, 32, 3, 1, 1)
     assert row("resnet20-conv", 7) == ("b0", 16, 32, 32, 16, 3, 2, 1)

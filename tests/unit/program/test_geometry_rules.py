@@ -20,7 +20,7 @@ from pynq_train.program.spans import Spans
 from pynq_train.program.unit_meaning import agreements, touched_by_units
 
 NETS = ("all kinds", "residual", "pools", "dropout", "flat dropout", "frozen", "shortcut",
-        "multiplied", "groups", "twice", "pooled blocks")
+        "multiplied", "groups", "twice", "pooled blocks", "rectangles", "rectangular pools", "line")
 COMMON = {"pre.param", "pre.rec_off"}
 UPDATE = {"u.u_count", "u.u_plain", "u.u_copy"}
 DROPS = {f"v.d_{name}" for name in ("first", "step", "image", "block", "least", "tensor")}
@@ -31,6 +31,7 @@ AGREED = {
     Opcode.SOFTMAX: (COMMON | {"f.f_batch", "f.f_classes", "f.f_grad", "f.f_mse"}, set()),
     Opcode.POOL: (COMMON | {f"p.{name}" for name in (
         "p_images", "p_rows", "p_cols", "q_rows", "q_cols", "p_blocks", "p_kernel", "p_stride",
+        "p_kernel_cols", "p_stride_cols",
         "p_top", "p_left", "p_back", "p_argmax")}, set()),
     Opcode.VECTOR: (COMMON | {f"v.v_{name}" for name in (
         "images", "blocks", "words", "b", "spread", "reduce", "write", "sums", "square", "table",

@@ -41,7 +41,8 @@ def fields(**g: int) -> dict[str, int]:
     """Fields of a forward pass: one image of four channels, 5x3 pixels, words side by side."""
     values = {"pass": 0, "x": 1024, "y": 4096, "flag": 8192, "images": 1, "n": 4, "m": 4,
               "in_rows": 5, "in_cols": 3, "out_rows": 5, "out_cols": 3, "kernel": 1, "stride": 1,
-              "pad_top": 0, "phase": 0, "pool": 0, "mode": 0, "tile": 4, "group": 0,
+              "kernel_wider": 0, "stride_wider": 0, "pad_top": 0, "phase": 0, "pool": 0, "mode": 0,
+              "tile": 4, "group": 0,
               **{f"x_strides{at}": step for at, step in enumerate((480, 120, 24, 8))},
               **{f"y_strides{at}": step for at, step in enumerate((480, 120, 24, 8))},
               **{f"flag_strides{at}": step for at, step in enumerate((40, 40, 8))}, **g}

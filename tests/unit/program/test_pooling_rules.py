@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from reference_models.pool_cases import geometry
+from reference_models.pool_cases import Window, geometry
 from reference_models.vector_program import random_program
 
 from pynq_train.errors import IllegalProgram
@@ -25,7 +25,8 @@ def program(back: bool) -> Program:
         made, _ = random_program(random.Random(seed), ZYNQ7020, 1, 0, (3, 3, 40), 1.0)
         f = made.fields[0]
         if (f["p.p_back"] == back and f["p.p_images"] == f["p.p_blocks"] == 2
-                and f["p.p_stride"] == 2 and f["p.q_rows"] > 1 and f["p.q_cols"] > 1):
+                and f["p.p_stride"] == f["p.p_stride_cols"] == 2 and f["p.p_kernel"] > 1
+                and f["p.q_rows"] > 1 and f["p.q_cols"] > 1):
             return made
     raise AssertionError("no such program")
 
@@ -38,7 +39,7 @@ def test_random_ones_are_legal(back: bool) -> None:
 @pytest.mark.parametrize(("back", "name", "change", "text"), [
     (False, "p_images", -2, "p_images: expected 1 or more, found 0"),
     (False, "q_cols", -9, "q_cols: expected 1 or more"),
-    (False, "p_kernel", 1, "p_kernel: expected 2..3, found 1"),
+    (False, "p_kernel", 0, "p_kernel: expected 1..3, found 0"),
     (True, "p_stride", 0, "p_stride: expected 1..3, found 0"),
     (False, "p_cols", 511, "p_cols: expected at most 510, a line of the unit, found 511"),
     (True, "q_rows", 40, "q_rows: expected at most .*, windows that begin in the map, found 40"),
@@ -73,7 +74,7 @@ def test_places(back: bool, name: str, text: str) -> None:
     assert fields["pre.opcode"] == Opcode.POOL
 
 
-Shape = tuple[int, int, tuple[int, int], tuple[int, int], tuple[int, int, int, int], bool]
+Shape = tuple[int, int, tuple[int, int], tuple[int, int], Window, bool]
 MAP: Shape = (2, 3, (7, 9), (4, 5), (3, 2, 1, 0), False)
 """Images, blocks, rows and columns, of the pooled map, window, whether it goes back."""
 BACK: Shape = (*MAP[:5], True)
@@ -96,6 +97,9 @@ def pooling(shape: Shape, **changes: int) -> dict[str, int]:
     ((1, 1, (6, 6), (3, 4), (2, 2, 0, 1), False), {}),
     (MAP, {"i_step": 8 * 3 * 63 + 8}), (MAP, {"o_step": 8 * 3 * 20 + 8}),
     (MAP, {"w_step": 8 * 3 * 5 + 8}),
+    # Windows of one row need no line of the unit.
+    ((1, 1, (1, 8192), (1, 4096), ((1, 2), (1, 2), 0, 0), False), {}),
+    ((1, 1, (4, 6), (4, 3), ((1, 3), (1, 2), 0, 1), True), {}),
     # Sizes in which the pooled map needs one more pass than the map has rows.
     ((1, 1, (4, 4), (3, 3), (3, 2, 1, 1), False), {}),
 ])
@@ -106,10 +110,13 @@ def test_the_last_legal_pooling(shape: Shape, changes: dict[str, int]) -> None:
 @pytest.mark.parametrize(("shape", "planted", "text"), [
     *((MAP, {name: 0}, f"{name}: expected 1 or more, found 0")
       for name in ("p_images", "p_blocks", "p_rows", "p_cols", "q_rows", "q_cols")),
-    (MAP, {"p_kernel": 1}, r"p_kernel: expected 2\.\.3, found 1"),
-    (MAP, {"p_kernel": 4}, r"p_kernel: expected 2\.\.3, found 4"),
-    (MAP, {"p_stride": 0}, r"p_stride: expected 1\.\.3, found 0"),
-    (MAP, {"p_stride": 4}, r"p_stride: expected 1\.\.3, found 4"),
+    *((MAP, {name: value}, rf"{name}: expected 1\.\.3, found {value}") for value in (0, 4)
+      for name in ("p_kernel", "p_stride", "p_kernel_cols", "p_stride_cols")),
+    ((1, 1, (6, 6), (3, 3), ((1, 2), 2, 1, 0), False), {}, "p_top: expected below p_kernel, 1"),
+    ((1, 1, (6, 6), (3, 3), ((2, 1), 2, 0, 1), True), {}, "p_left: expected below p_kernel_cols"),
+    ((1, 1, (6, 6), (3, 6), (2, (2, 1), 0, 0), False), {"q_cols": 7}, "q_cols: .*most 6, .* 7"),
+    ((1, 1, (6, 6), (6, 3), (2, (1, 2), 0, 0), False), {"q_cols": 4}, "q_cols: .*most 3, .* 4"),
+    ((1, 1, (1, 8193), (1, 4), ((1, 2), 2, 0, 0), False), {}, "p_cols: .*most 8192, .* 8193"),
     ((2, 1, (1, 511), (1, 510), (2, 1, 0, 0), False), {}, "p_cols: expected at most 510, .* 511"),
     ((1, 1, (6, 6), (4, 3), (2, 2, 0, 1), False), {}, "q_rows: expected at most 3, .*found 4"),
     ((1, 1, (6, 6), (3, 5), (2, 2, 0, 1), False), {}, "q_cols: expected at most 4, .*found 5"),

@@ -146,7 +146,7 @@ def test_whole_step_in_the_engine_model() -> None:
 
     def forward(layer: int, inputs: np.ndarray) -> np.ndarray:
         spec = plan.specs[layer]
-        w = weights[layer].reshape(spec.m, -1, spec.kernel, spec.kernel)
+        w = weights[layer].reshape(spec.m, -1, *spec.kernel)
         total = direct.conv(inputs, w, spec.stride, spec.pad_top, spec.pad_left,
                             plan.layers[layer].out_shape_before_pool[1:])
         shift = params.forward[layer]["bias_shift"]

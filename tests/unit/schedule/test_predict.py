@@ -16,6 +16,7 @@ from pynq_train.cycles.compute import Sweeps
 from pynq_train.cycles.engine import FIRST, OVERLAPPED
 from pynq_train.graph import zoo
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.windows import Pair
 from pynq_train.hw.boards import BOARDS
 from pynq_train.hw.commands import Opcode, Semaphore
 from pynq_train.hw.memory_timing import MemoryTiming
@@ -41,7 +42,7 @@ AT = LayerAddresses(*(index << 24 for index in range(9)))
 def layer(m: int, n: int, size: int, kernel: int = 3) -> FusedLayer:
     return FusedLayer(kind=kinds.CONV, name="c", in_shape=(n, size, size),
                       out_shape_before_pool=(m, size, size), out_shape=(m, size, size),
-                      kernel=kernel, pad_top=kernel // 2, pad_left=kernel // 2,
+                      kernel=Pair.of(kernel), pad_top=kernel // 2, pad_left=kernel // 2,
                       activation=Activation.RELU, bias=True)
 
 
@@ -68,7 +69,7 @@ def gradient(tiled: TiledPass, plain: bool) -> Command:
     spec = tiled.shape.spec
     weights = spec.weight_blocks * 64
     fields.update({"pre.opcode": Opcode.GRADIENT, "pre.signal": Semaphore.UPDATE, "y.yc0": 0,
-                   "y.ylim0": spec.kernel, "u.wv_off": 1 << 27, "u.w16_off": 1 << 28,
+                   "y.ylim0": spec.kernel.cols, "u.wv_off": 1 << 27, "u.w16_off": 1 << 28,
                    "u.u_count": weights, "u.u_copy": 1, "u.u_plain": int(plain)})
     counts = [fields[f"y.y{t}"] for t in range(5)]
     for t in range(5):   # column 3 further per group of kernel columns, back to 0 behind the last

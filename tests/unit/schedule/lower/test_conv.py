@@ -63,7 +63,7 @@ class Bench:
             self.w = self.values((spec.m, features))
             self.out = (1, 1)
         else:
-            self.w = self.values((spec.m, channels, spec.kernel, spec.kernel))
+            self.w = self.values((spec.m, channels, *spec.kernel))
             self.out = (spec.out_rows, spec.out_cols)
         self.x = self.values(self.map_shape)
         self.b = rng.integers(-2**24, 2**24, spec.m)
@@ -204,7 +204,7 @@ def backward(bench: Bench, geos: list[TiledPass], config: HwConfig) -> None:
             part = total
         else:
             rows = np.arange(spec.x.rows)
-            part = total[:, :, (rows + spec.pad_top) % spec.stride == geo.shape.phase]
+            part = total[:, :, (rows + spec.pad_top) % spec.stride.rows == geo.shape.phase]
         bench.record(*direct.requantise(part, params["shift"])[1:])
         bench.run(geo, config, params)
     bench.check("backward")
@@ -268,7 +268,7 @@ def random_tile(shape: PassShape, config: HwConfig, rng: random.Random) -> Tiled
         if shape.aligned_cols and cols < shape.cols:
             cols = min(-(-cols // 16) * 16, shape.cols)
         if shape.kind == Pass.WEIGHT_GRADIENT and chunk < shape.reduce and (
-                chunk % 3 if shape.spec.kernel == 1 else shape.reduce % chunk):
+                chunk % 3 if shape.spec.kernel.area == 1 else shape.reduce % chunk):
             continue
         geo = TiledPass(shape, Tile(images, rows, cols, chunk))
         if geo.excess(config) is None:
@@ -298,6 +298,30 @@ def random_conv(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
     return layers, 1, rng.randint(1, 4 if kernel < 6 else 2)
 
 
+def random_rectangle(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
+    """Sides of kernel and stride, and all four paddings, drawn by themselves; often one row."""
+    kernel = (rng.choice([1, 1, 2, 3, 4, 5, 10]), rng.choice([1, 1, 2, 3, 4, 5, 9, 11]))
+    stride = (rng.choice([1, 1, 2, 3, 4]), rng.choice([1, 1, 2, 3, 4]))
+    padding = tuple((rng.randint(0, side - 1), rng.randint(0, side - 1)) for side in kernel)
+    line = kernel[0] == 1 and rng.random() < 0.5
+    size = [max(side - sum(ends), 1) + rng.randint(0, 5) + step for side, ends, step
+            in zip(kernel, padding, stride)]
+    size[1] += rng.choice([0, 9, 20, 34]) * (rng.random() < 0.3)
+    if line:
+        size[0] = 1
+    small = kernel[0] * kernel[1] < 20
+    wide = [1, 3, 4, 7, 16, 18, 20, 33][:8 if small else 6]
+    tail = rng.choice([[], [Relu()], [Relu(), MaxPool2x2()], [MaxPool2x2()]])
+    try:
+        channels = rng.randint(1, 9 if small else 4)
+        conv = Conv(rng.choice(wide), kernel, stride, rng.choice([padding, padding, "same"]),  # type: ignore[arg-type]
+                    rng.random() < 0.7)
+        layers = fuse(Graph.build((2, *size), [Conv(channels, 1), Relu(), conv, *tail, Dense(3)]))
+    except PynqTrainError:
+        return random_rectangle(rng)
+    return layers, 1, rng.randint(1, 4 if small else 2)
+
+
 def random_dense(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
     kind = rng.randrange(3)
     tail = [Relu()] if rng.random() < 0.5 else []
@@ -315,16 +339,18 @@ def random_dense(rng: random.Random) -> tuple[tuple[FusedLayer, ...], int, int]:
     return fuse(Graph.build(size, ops)), 1, batch
 
 
-CASES = [("conv", seed) for seed in range(30)] + [("dense", seed) for seed in range(14)]
+CASES = [(kind, seed) for kind, count in (("conv", 30), ("rectangle", 40), ("dense", 14))
+         for seed in range(count)]
+DRAW = {"conv": random_conv, "rectangle": random_rectangle, "dense": random_dense}
 
 
 @pytest.mark.parametrize("kind,seed", CASES)
 def test_passes(kind: str, seed: int) -> None:
     rng = random.Random(f"{kind}{seed}")
-    layers, index, batch = (random_conv if kind == "conv" else random_dense)(rng)
+    layers, index, batch = DRAW[kind](rng)
     spec = layer_specs(layers, batch)[index]
     config = rng.choice([SMALL, SMALL, ZYNQ7020])
-    if spec.kernel > 3:
+    if max(spec.kernel) > 3:
         config = ZYNQ7020
     bench = Bench(spec, np.random.default_rng(seed))
     forward(bench, random_tile(forward_shape(spec), config, rng), config,

@@ -65,7 +65,7 @@ def test_dense_maps() -> None:
 def test_weights_and_masters(momentum: bool) -> None:
     plan, tensors = planned(momentum)
     for spec in plan.specs[:2]:
-        w = ramp((spec.m, plan.layers[spec.index].weight_shape[1], spec.kernel, spec.kernel),
+        w = ramp((spec.m, plan.layers[spec.index].weight_shape[1], *spec.kernel),
                  np.int16)
         names = ("output", "input", "kernel row", "kernel column")
         agree(tensors[f"{spec.name}.w16"], spec.pack_weights(w), w, names)
