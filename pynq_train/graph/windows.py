@@ -190,7 +190,6 @@ def _shortest(value: Any) -> Any:
         value = tuple(map(_shortest, value))
         # Two equal pairs stay two: one alone would be rows and columns. 1 equals True, which is no
         # number here.
-        if (len(value) == 2 and value[0] == value[1] and not isinstance(value[0], tuple)
-                and type(value[0]) is type(value[1])):
+        if len(value) == 2 and type(value[0]) is type(value[1]) is int and value[0] == value[1]:
             return value[0]
     return value

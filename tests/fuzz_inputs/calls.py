@@ -47,6 +47,11 @@ def _text(*known: str) -> Callable[[Any], bool | None]:
     return lambda value: not (isinstance(value, str) and value in known)
 
 
+def _sides(rule: Callable[[Any], Any]) -> Callable[[Any], bool | None]:
+    """A number, or rows and columns."""
+    return lambda value: None if isinstance(value, (tuple, list)) else rule(value)
+
+
 def _unknown(_: Any) -> None:
     return None
 
@@ -108,10 +113,10 @@ RULES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool | None]]] = {
     "EarlyStopping(patience)": (lambda v: pt.callbacks.EarlyStopping(patience=v), _whole(0)),
     "EarlyStopping(monitor)": (lambda v: pt.callbacks.EarlyStopping(v), _always),
     "conv(out_channels)": (lambda v: _sequential(out_channels=v), _whole(1, (1 << 31) - 1)),
-    "conv(kernel)": (lambda v: _sequential(kernel=v, padding=0), _whole(1, 7)),
+    "conv(kernel)": (lambda v: _sequential(kernel=v, padding=0), _sides(_whole(1, 7))),
     "conv(stride)": (lambda v: _sequential(stride=v), lambda v: None if isinstance(
-        v, (int, np.integer)) else True),
-    "conv(padding)": (lambda v: _sequential(padding=v), _whole(0, 2)),
+        v, (int, np.integer, tuple, list)) else True),
+    "conv(padding)": (lambda v: _sequential(padding=v), _sides(_whole(0, 2))),
     "Sequential(shape)": (lambda v: pt.Sequential(v).conv(4, 3).dense(3).build(), _always),
     "Graph.build(layers)": (lambda v: pt.Graph.build((1, 8, 8), v), _always),
     "prepare_images(x)": (lambda v: pt.prepare_images(v, (1, 8, 8)), _always),

@@ -95,6 +95,7 @@ BAD_LAYERS = [
     (Conv(4, 0), r"kernel: expected an integer of at least 1, found 0"),
     (Conv(4, (3, 0)), r"kernel \(columns\): expected an integer of at least 1, found 0"),
     (Conv(4, (3, 5, 7)), r"kernel: expected one integer, or two: rows and columns, found"),  # type: ignore[arg-type]
+    (Conv(4, (np.arange(2), np.arange(2))), r"kernel \(rows\): expected an integer"),
     (Conv(4, 3, (1, 2.5)), r"stride \(columns\): expected an integer .*found 2\.5"),  # type: ignore[arg-type]
     (Conv(4, (3, 5), padding=3), r"padding: expected an integer in 0\.\.2, found 3"),
     (Conv(4, (3, 5), padding=(3, 4)), r"padding \(rows\): expected an integer in 0\.\.2, found 3"),
