@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import pynq_train as pt
 from pynq_train.adaptation import (
@@ -18,13 +17,11 @@ from pynq_train.adaptation import (
 from pynq_train.cli.commands import (
     given_names,
     image_options,
-    is_file_name,
     is_onnx,
-    load_data,
     names_of,
+    saved_and_data,
     write_json,
 )
-from pynq_train.errors import BadInput
 
 __all__ = ["BATCH", "EPOCHS", "LADDER", "adapt"]
 
@@ -32,18 +29,7 @@ __all__ = ["BATCH", "EPOCHS", "LADDER", "adapt"]
 def adapt(options: argparse.Namespace) -> int:
     """Run ``pynq-train adapt``: compare rungs, adapt on the best one, save."""
     budget = Budget.of(options.memory, options.seconds)
-    if not is_file_name(options.model):
-        raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
-                       found="a name", fix="train the network first")
-    data = load_data(options.data)
-    if data.train.y is None:
-        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    model = Path(options.model)
-    suffix = ".safetensors" if is_onnx(options.model) else model.suffix
-    out = options.out or model.parent / f"{model.stem}-adapted{suffix}"
-    if not out.parent.is_dir():
-        raise BadInput(f"folder {str(out.parent)!r} does not exist",
-                       fix="create it, or choose another --out")
+    data, out = saved_and_data(options, "adapted")
     given = image_options(options)
     network = (pt.from_onnx(options.model).with_images(**given) if is_onnx(options.model)
                else pt.Learner.load(options.model, **given))

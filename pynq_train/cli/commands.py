@@ -195,6 +195,29 @@ def network(name: str) -> Graph:
     raise UnknownName.among("network", name, pt.zoo.names())
 
 
+def saved_and_data(options: argparse.Namespace, ending: str) -> tuple[Splits, Path]:
+    """Return the data of ``--data`` and the file to write for a trained network ``--model``.
+
+    Without ``--out`` it stands beside the model, ``ending`` behind its name.
+
+    Raises:
+        BadInput: the model is no file, the data have no labels, or ``--out`` has no folder.
+    """
+    if not is_file_name(options.model):
+        raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
+                       found="a name", fix="train the network first")
+    data = load_data(options.data)
+    if data.train.y is None:
+        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
+    model = Path(options.model)
+    suffix = ".safetensors" if is_onnx(options.model) else model.suffix
+    out: Path = options.out or model.parent / f"{model.stem}-{ending}{suffix}"
+    if not out.parent.is_dir():
+        raise BadInput(f"folder {str(out.parent)!r} does not exist",
+                       fix="create it, or choose another --out")
+    return data, out
+
+
 def is_file_name(name: str) -> bool:
     """Return whether a model argument means a file and not a network of the zoo."""
     return "/" in name or name.endswith(".safetensors") or is_onnx(name) or os.path.exists(name)

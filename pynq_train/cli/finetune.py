@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import pynq_train as pt
@@ -11,16 +10,14 @@ from pynq_train.cli.commands import (
     INTERRUPTED,
     calibrate,
     image_options,
-    is_file_name,
     is_onnx,
-    load_data,
     named,
     parse_trainable,
     print_epoch,
+    saved_and_data,
     training_options,
     write_json,
 )
-from pynq_train.errors import BadInput
 from pynq_train.schedule.board_time import board_time
 from pynq_train.schedule.predict import predict
 
@@ -29,18 +26,7 @@ TRAINABLE, EPOCHS, BATCH, LR, WARMUP = "last-block", 30, 10, 0.02, 5
 
 def finetune(options: argparse.Namespace) -> int:
     """Run ``pynq-train finetune``: evaluate, train what is chosen, evaluate again, save."""
-    if not is_file_name(options.model):
-        raise BadInput(f"model {options.model!r}", expected="a file that 'pynq-train train' saved",
-                       found="a name", fix="train the network first")
-    data = load_data(options.data)
-    if data.train.y is None:
-        raise BadInput(f"data file {options.data!r}", expected="labels 'y'", found="images only")
-    model = Path(options.model)
-    suffix = ".safetensors" if is_onnx(options.model) else model.suffix
-    out = options.out or model.parent / f"{model.stem}-tuned{suffix}"
-    if not out.parent.is_dir():
-        raise BadInput(f"folder {str(out.parent)!r} does not exist",
-                       fix="create it, or choose another --out")
+    data, out = saved_and_data(options, "tuned")
     with _learner(options) as learner:
         data = named(data, learner, options)
         checked = data.train if data.test is None or data.test.y is None else data.test
