@@ -31,7 +31,7 @@ def folds(labels: Sequence[int] | NDArray[np.int64], seed: int) -> list[tuple[In
     classes = np.asarray(labels, np.int64)
     part = np.full(len(classes), -1, np.int64)
     few = len(classes) < FEW
-    counts = np.bincount(classes)
+    counts = np.bincount(classes.astype(np.intp))
     count = _FOLDS if few else _PART
     for own in np.flatnonzero(counts > 1):
         places = np.flatnonzero(classes == own)

@@ -17,6 +17,7 @@ from pynq_train.graph import Graph
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.layers.fuse import FusedLayer, edges, fuse
+from pynq_train.layers.kinds import ADD
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.symbols import gradient_symbol, output_symbol
 from pynq_train.schedule.plan import Plan
@@ -61,9 +62,9 @@ class Cut:
             raise BadInput("after", expected="a list of names of operations",
                            found=repr(after)[:80])
         layers, known = fuse(graph), edges(graph)
-        open_at = _open_joins(layers)
+        open_at, logits_from = _open_joins(layers), _logits_from(layers)
         legal = [name for name, edge in known.items() if edge.end == name
-                 and edge.layer < len(layers) - 1 and edge.layer not in open_at]
+                 and edge.layer < logits_from and edge.layer not in open_at]
         places: dict[int, str] = {}
         for name in after:
             if name not in known:
@@ -77,6 +78,11 @@ class Cut:
             if edge.layer == len(layers) - 1:
                 raise BadInput(what, expected="layers on both sides",
                                found="none behind it: it yields the logits",
+                               fix="cut after one of " + ", ".join(legal))
+            if edge.layer >= logits_from:
+                raise BadInput(what, expected="all layers whose sum the logits are in one segment: "
+                               "the loss makes one gradient for them",
+                               found=f"{layers[logits_from].name!r} in front of it",
                                fix="cut after one of " + ", ".join(legal))
             if edge.layer in open_at:
                 raise BadInput(what, expected="no concatenation across it: its sources stand in "
@@ -113,12 +119,18 @@ def legal_edges(graph: Graph) -> tuple[str, ...]:
         UnsupportedModel: the engine does not run the network.
     """
     layers = fuse(graph)
-    open_at = _open_joins(layers)
+    open_at, logits_from = _open_joins(layers), _logits_from(layers)
     found: dict[int, str] = {}
     for name, edge in edges(graph).items():
-        if edge.end == name and edge.layer < len(layers) - 1 and edge.layer not in open_at:
+        if edge.end == name and edge.layer < logits_from and edge.layer not in open_at:
             found.setdefault(edge.layer, name)
     return tuple(found[at] for at in sorted(found))
+
+
+def _logits_from(layers: Sequence[FusedLayer]) -> int:
+    """Return the first layer that makes the logits or a part of the sum that they are."""
+    last = len(layers) - 1
+    return min(layers[last].sources) if layers[last].kind is ADD else last
 
 
 def _open_joins(layers: Sequence[FusedLayer]) -> dict[int, str]:

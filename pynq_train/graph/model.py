@@ -23,9 +23,9 @@ class Model:
         input_format: the images that it was made for.
         frozen: parameters that a learner leaves as they are unless they are named for it
             (``trainable="*"``): ``conv1.weight``.
-        class_names: of the first outputs on, as far as they are known: a learner takes them.
         sample: typical images, as users have them: a learner takes the ranges of its feature maps
             from them (``Learner.calibrate``) before it first evaluates. None for none.
+        class_names: of the first outputs on, as far as they are known: a learner takes them.
 
     Raises:
         BadInput: the parameters or names do not fit the graph, or ``frozen`` names something else.
@@ -35,8 +35,8 @@ class Model:
     params: Mapping[str, LayerParams]
     input_format: ImageFormat = ANY_IMAGES
     frozen: frozenset[str] = frozenset()
-    class_names: tuple[str, ...] = ()
     sample: Any = field(default=None, compare=False, repr=False)
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the parameters."""

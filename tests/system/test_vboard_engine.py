@@ -57,12 +57,13 @@ def test_illegal_descriptor_is_named_and_the_engine_recovers(board: VirtualBoard
     board.run(REQUEST)
 
 
-def test_program_outside_the_arena_is_refused_by_the_hardware(
-        board: VirtualBoardBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "_where", {**board._where, "ARENA_BYTES": 2048})
+def test_program_outside_the_arena_is_refused_by_the_hardware(board: VirtualBoardBackend) -> None:
+    registers = board._registers
+    where = registers._where
+    registers.forget({**where, "ARENA_BYTES": 2048})
     with pytest.raises(HardwareFault, match=r"outside the arena \(read port"):
         board.run(REQUEST)
-    monkeypatch.undo()
+    registers.forget(where)
     board.run(REQUEST)
 
 

@@ -13,6 +13,7 @@ import pytest
 import pynq_train as pt
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName
 from pynq_train.fleet.boards import SplitLearner
+from pynq_train.fleet.cut import legal_edges
 from pynq_train.hw.boards import BOARDS
 
 
@@ -181,3 +182,10 @@ def test_what_cannot_be_is_refused_by_name() -> None:
         pt.Concat("cat", ("left", "right")), pt.Dense(4, name="dense")], "joined")
     with pytest.raises(BadInput, match=r"no concatenation across it.*sources of 'cat' on both"):
         pt.split(joined, ["left"])
+    summed = pt.Graph.build((1, 8, 8), [
+        pt.Conv(4, 3, 1, 1, name="conv"), pt.Dense(4, name="wide"),
+        pt.GlobalAvgPool("mean", ("conv",)), pt.Dense(4, name="narrow"),
+        pt.Add("logits", ("wide", "narrow"))], "summed")
+    assert legal_edges(summed) == ("conv",)  # the dense layer runs in front of the mean
+    with pytest.raises(BadInput, match=r"whose sum the logits are.*found 'wide' in front"):
+        pt.split(summed, ["wide"])

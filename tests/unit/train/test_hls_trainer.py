@@ -166,7 +166,7 @@ def test_steps_end_in_finite_numbers(loss: float, weight: float, text: str,
                                              "PadChannels")])
 @pytest.mark.usefixtures("kernel")
 def test_layers_that_the_kernel_lacks(ops: tuple[Any, ...], found: str) -> None:
-    text = f"expected a convolution over all channels, with Relu, found {found}; use another"
+    text = f"expected a square convolution over all channels, with Relu, found {found}; use another"
     with pytest.raises(BadInput, match=text):
         made(*ops)
 

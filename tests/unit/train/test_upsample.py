@@ -69,7 +69,7 @@ def test_what_runs_it() -> None:
     """The array runs it as windows over its output, one descriptor for each row of a window."""
     layers = fuse(GRAPH)
     up = next(layer for layer in layers if layer.name == "up")
-    assert (up.kind, up.kernel, up.stride, up.groups) == (kinds.UPSAMPLE, 2, 2, 10)
+    assert (up.kind, up.kernel, up.stride, up.groups) == (kinds.UPSAMPLE, (2, 2), (2, 2), 10)
     assert not up.has_parameters and up.macs_per_image == 10 * 6 * 8
     assert (Masters.averaging(up).weight == 1 << 28).all()
     plan = make_plan(layers, 2, BOARDS["pynq-z2"])

@@ -79,7 +79,7 @@ def broad() -> RandomNet:
     return RandomNet(graph, 4, "all")
 
 
-@pytest.mark.parametrize("seed", [30, 47, 59])
+@pytest.mark.parametrize("seed", [3, 7, 18])
 def test_order_in_the_program_is_not_enough(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes later in the program may begin earlier: the verifier refuses such places."""
     def later(lives: Lives, one: str, other: str) -> bool:
