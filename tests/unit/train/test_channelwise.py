@@ -93,8 +93,8 @@ def test_efficiency_model_counts_the_groups() -> None:
 
 def test_the_baseline_refuses_what_its_kernel_lacks() -> None:
     learner = pt.Learner(GRAPH, board="hls-csim", batch=4)
-    with pytest.raises(BadInput, match=r"hls-csim: layer 'conv1': expected a square convolution over all "
-                       r"channels, with Relu, found Relu6"):
+    with pytest.raises(BadInput, match=r"hls-csim: layer 'conv1': expected a square convolution "
+                       r"over all channels, with Relu, found Relu6"):
         learner.logits(np.zeros((4, 1, 8, 8), np.float32))
     learner = pt.Learner("resnet20", board="hls-csim", batch=4)
     with pytest.raises(BadInput, match=r"hls-csim: layer 'bn1': expected a convolution or a dense "

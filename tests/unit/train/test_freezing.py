@@ -40,7 +40,7 @@ def check_first_step(graph: Graph, batch: int, train: str | tuple[str, ...]) -> 
     whole, partly = one_step(graph, batch, "all"), one_step(graph, batch, train)
     layers = fuse(graph)
     for layer, trained in zip(layers, select(layers, train)):
-        if layer.average or not layer.kind.on_array and not layer.kind.normalises:
+        if layer.average or (not layer.kind.on_array and not layer.kind.normalises):
             assert layer.name not in whole  # it has no weights, or constant ones
             continue
         weight, bias = parts(partly[layer.name])
