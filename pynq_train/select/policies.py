@@ -104,15 +104,18 @@ class _Explorer:
         self.arms, self.decay, self.floor, self.seed = arms, decay, floor, seed
         self.keys = np.empty(0, np.uint64)
 
-    def resize(self, devices: int) -> None:
-        """Have so many devices; those that were there keep their random numbers."""
-        more = [stream_key(self.seed, row) for row in range(len(self.keys), devices)]
-        self.keys = np.concatenate([self.keys[:devices], np.array(more, np.uint64)])
+    def _keys_of(self, rows: slice, count: int) -> NDArray[np.uint64]:
+        """Return the keys of ``count`` devices: they follow from seed and place; made once."""
+        end = (rows.start or 0) + count
+        more = [stream_key(self.seed, row) for row in range(len(self.keys), end)]
+        if more:
+            self.keys = np.concatenate([self.keys, np.array(more, np.uint64)])
+        return self.keys[rows.start : end]
 
     def replace(self, scores: Floats, rows: slice, allowed: Mask, turns: Ints) -> Floats:
         """Return the scores; of a device that explores, one allowed arm has an infinite one."""
         epsilon = np.maximum(self.floor, np.minimum(1.0, self.decay * self.arms / (turns + 1.0)))
-        keys = self.keys[rows]
+        keys = self._keys_of(rows, len(turns))
         first = hash_each(keys, 2 * turns) >> np.uint64(11)
         which = np.flatnonzero(first.astype(np.float64) * 2.0**-53 < epsilon)
         fitting = allowed[which]
@@ -198,21 +201,10 @@ class LinearEpsilon(LinUCB):
         super().__init__(devices, arms, size, 0.0, ridge)
         self.settings = {**exploring(decay, floor, seed), "ridge": self.settings["ridge"]}
         self.explorer = _Explorer(arms, **exploring(decay, floor, seed))
-        self.explorer.resize(devices)
 
     def scores(self, rows: slice, x: Floats, allowed: Mask, turns: Ints) -> Floats:
         """Return the expected answers, or a random arm; see :meth:`Policy.scores`."""
         return self.explorer.replace(self.expected(rows, x), rows, allowed, turns)
-
-    def add(self, warm: float) -> None:
-        """Append a device; see :meth:`Policy.add`."""
-        super().add(warm)
-        self.explorer.resize(len(self.explorer.keys) + 1)
-
-    def put(self, arrays: Mapping[str, Array]) -> None:
-        """Replace the state; see :meth:`Policy.put`."""
-        super().put(arrays)
-        self.explorer.resize(len(arrays["answers"]))
 
 
 class _Means(Policy):
@@ -304,22 +296,11 @@ class EpsilonGreedy(_Means):
         super().__init__(devices, arms, size)
         self.settings = exploring(decay, floor, seed)
         self.explorer = _Explorer(arms, **self.settings)
-        self.explorer.resize(devices)
 
     def scores(self, rows: slice, x: Floats, allowed: Mask, turns: Ints) -> Floats:
         """Return the means, or a random arm; see :meth:`Policy.scores`."""
         means = np.where(self.answers[rows] > 0, self.expected(rows, x), 2.0)
         return self.explorer.replace(means, rows, allowed, turns)
-
-    def add(self, warm: float) -> None:
-        """Append a device; see :meth:`Policy.add`."""
-        super().add(warm)
-        self.explorer.resize(len(self.explorer.keys) + 1)
-
-    def put(self, arrays: Mapping[str, Array]) -> None:
-        """Replace the state; see :meth:`Policy.put`."""
-        super().put(arrays)
-        self.explorer.resize(len(arrays["answers"]))
 
 
 POLICIES: Mapping[str, type[Policy]] = {
