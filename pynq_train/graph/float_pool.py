@@ -14,7 +14,7 @@ from pynq_train.graph.pooling import AvgPool, MaxPool, MaxPool2x2
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.windows import Pair, Window
 
-Index = npt.NDArray[np.unsignedinteger[Any]]
+Index = npt.NDArray[Any]  # of unsigned integers: NumPy 1.21 cannot subscript those when it runs
 
 
 @dataclass(frozen=True)
