@@ -5,6 +5,8 @@ All begin with the function of the network: what an adapter adds ends with weigh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pynq_train.errors import BadInput
 from pynq_train.graph import (
     Add,
@@ -29,6 +31,10 @@ LORA_A, LORA_B, LORA = ".lora_a", ".lora_b", ".lora"
 """Ends of the names of a low-rank pair and of the sum behind it."""
 _SHARE = 3
 """One of so many blocks, the last ones, have branches: a step then takes half the cycles."""
+_WIDTH = 16
+"""Channels of a branch of DA3: a tile of outputs, which are the lanes of the array."""
+_Begin = Callable[[str, str, Shape, int], tuple[Conv, ...]]
+"""Makes the convolutions in front of a branch's ReLU: name, what they read, its shape, stride."""
 _RUNG_OF = {".da3": "da3", ".lite": "lite-residual"}
 """Rungs by the ends of the names of their branches."""
 
@@ -138,13 +144,13 @@ def additive(model: Model, seed: int, blocks: int | None = None
              ) -> tuple[Model, tuple[str, ...]]:
     """Return a model with an additive branch beside blocks, as DA3 has (our construction).
 
-    2x2 average pooling, a depthwise 3x3 convolution with bias, ReLU, a 1x1 convolution (zero), a
-    nearest upsampling to the size of the block's map, to which it is added. No weight gradient
-    needs a map of the network.
+    2x2 average pooling, a 1x1 convolution to 16 channels, a 3x3 one with bias, ReLU, a 1x1
+    convolution (zero), a nearest upsampling to the size of the block's map, to which it is added.
+    No weight gradient needs a map of the network as large as it was.
 
     Args:
         model: the network.
-        seed: of the weights of the depthwise convolutions.
+        seed: of the weights of the branches but for the last ones.
         blocks: how many of the last blocks have a branch, None: a third of all, rounded. Below
             them nothing runs backward.
 
@@ -154,7 +160,7 @@ def additive(model: Model, seed: int, blocks: int | None = None
     Raises:
         BadInput: none of these blocks has a size that a branch could have.
     """
-    return _branches(model, seed, ".da3", True, blocks)
+    return _branches(model, seed, ".da3", _narrow, blocks)
 
 
 def lite_residual(model: Model, seed: int, blocks: int | None = None
@@ -166,7 +172,7 @@ def lite_residual(model: Model, seed: int, blocks: int | None = None
     :func:`additive`.
     """
     heads = classifiers(model.graph)
-    changed, learning = _branches(model, seed, ".lite", False, blocks)
+    changed, learning = _branches(model, seed, ".lite", _two_groups, blocks)
     names = [op.name for op in model.graph.ops]
     begins = _last_blocks(model, blocks)[0].source
     first = 0 if begins == INPUT else names.index(begins) + 1
@@ -181,13 +187,13 @@ def _last_blocks(model: Model, count: int | None) -> tuple[Block, ...]:
     return every[-(max(1, (len(every) + 1) // _SHARE) if count is None else count):]
 
 
-def _branches(model: Model, seed: int, ending: str, depthwise: bool, count: int | None
+def _branches(model: Model, seed: int, ending: str, begins: _Begin, count: int | None
               ) -> tuple[Model, tuple[str, ...]]:
     """Return a model with branches beside its last blocks, where sizes allow, and what learns."""
     edit = Edit(model, seed)
     learning: list[str] = []
     for block in _last_blocks(model, count):
-        learning += _branch(edit, block, ending, depthwise)
+        learning += _branch(edit, block, ending, begins)
     if not learning:
         raise BadInput(f"trainable={_RUNG_OF[ending]!r}", fix="use trainable='lora'",
                        expected="a block whose map has the size of its input, or a whole part of "
@@ -195,7 +201,7 @@ def _branches(model: Model, seed: int, ending: str, depthwise: bool, count: int 
     return edit.finish(), (*learning, *classifiers(model.graph))
 
 
-def _branch(edit: Edit, block: Block, ending: str, depthwise: bool) -> list[str]:
+def _branch(edit: Edit, block: Block, ending: str, begins: _Begin) -> list[str]:
     """Add the branch of a block; return the names of its layers that learn."""
     shape, out = edit.shapes[block.source], edit.shapes[block.end]
     way = resolution(shape, out)
@@ -205,23 +211,48 @@ def _branch(edit: Edit, block: Block, ending: str, depthwise: bool) -> list[str]
     # Branches read the network's own maps, with what earlier branches have added to them.
     source = _end_of(edit, block.source, ending)
     name = block.end + ending
-    channels = shape[0]
-    groups = channels if depthwise else 2 if channels % 2 == 0 else 1
     ops: list[Op] = []
     if pool > 1:
         ops.append(AvgPool(pool, pool, 0, f"{name}_pool", (source,)))
         source = ops[-1].name
-    first = Conv(channels, 3, stride, 1, True, f"{name}_a", groups, (source,))
+    small = shape[0], shape[1] // pool, shape[2] // pool
+    first = begins(name, source, small, stride)
     second = Conv(out[0], 1, 1, 0, False, f"{name}_b", 1, (f"{name}_relu",))
-    ops += [first, Relu(f"{name}_relu", (first.name,)), second]
+    ops += [*first, Relu(f"{name}_relu", (first[-1].name,)), second]
     if factor > 1:
         ops.append(Upsample(factor, f"{name}_up", (second.name,)))
     total = Add(name, (block.end, ops[-1].name))
     edit.rename(block.end, total.name)
     edit.insert(block.end, *ops, total)
-    edit.random(first, 2.0)
+    for one in first:
+        edit.random(one, 2.0 if one is first[-1] else 1.0)
     edit.zeros(second)
-    return [first.name, second.name]
+    return [*(one.name for one in first), second.name]
+
+
+def _narrow(name: str, source: str, shape: Shape, stride: int) -> tuple[Conv, ...]:
+    """Return the convolutions with which a branch of DA3 begins; ``shape``: of what they read.
+
+    The masters of a depthwise convolution are those of a dense one of as many outputs as the array
+    has lanes. So there are no more channels than these, of which each sees all of the map's.
+    """
+    kernel = _kernel(shape)
+    if kernel == 1 or shape[0] <= _WIDTH:
+        return Conv(_WIDTH, kernel, stride, kernel // 2, True, f"{name}_a", 1, (source,)),
+    return (Conv(_WIDTH, 1, 1, 0, False, f"{name}_r", 1, (source,)),
+            Conv(_WIDTH, kernel, stride, kernel // 2, True, f"{name}_a", 1, (f"{name}_r",)))
+
+
+def _two_groups(name: str, source: str, shape: Shape, stride: int) -> tuple[Conv, ...]:
+    """Return the convolution with which a lite residual begins; ``shape``: of what it reads."""
+    groups = 2 if shape[0] % 2 == 0 else 1
+    kernel = _kernel(shape)
+    return Conv(shape[0], kernel, stride, kernel // 2, True, f"{name}_a", groups, (source,)),
+
+
+def _kernel(shape: Shape) -> int:
+    """Return the kernel of a branch: 3, or 1 where the others of its weights would see padding."""
+    return 1 if shape[1:] == (1, 1) else 3
 
 
 def _end_of(edit: Edit, name: str, ending: str) -> str:

@@ -152,7 +152,8 @@ def test_branches(rng: np.random.Generator) -> None:
     assert adapted.trainable == ("stem.relu.da3_a", "stem.relu.da3_b", "end.da3_a", "end.da3_b",
                                  "fc")
     assert isinstance(ops["stem.relu.da3_pool"], AvgPool)
-    assert ops["stem.relu.da3_up"].factor == 2 and ops["end.da3_a"].groups == 8
+    assert ops["stem.relu.da3_up"].factor == 2
+    assert ops["end.da3_a"] == Conv(16, 3, 2, 1, True, "end.da3_a")
     # The second branch reads what the first one has added to.
     assert ops["end.da3_pool"].inputs == ("stem.relu.da3",)
     lite = pt.with_adapters(model(RESIDUAL, rng), "lite-residual", blocks=9)
@@ -167,12 +168,26 @@ def test_a_third_of_the_blocks_have_branches(rng: np.random.Generator) -> None:
     assert da3.trainable == ("end.da3_a", "end.da3_b", "fc")
     assert set(lite.trainable) == {"end.lite_a", "end.lite_b", "a.bias", "b.bias", "s.bias", "fc"}
     series = pt.with_adapters(model(SERIES, rng), "da3")
-    assert series.trainable == ("p3.da3_a", "p3.da3_b", "out")
+    assert series.trainable == ("p3.da3_r", "p3.da3_a", "p3.da3_b", "out")
+    ops = {op.name: op for op in series.model.graph.ops}
+    assert ops["p3.da3_r"] == Conv(16, 1, 1, 0, False, "p3.da3_r")
+    assert ops["p3.da3_a"].out_channels == 16 and ops["p3.da3_a"].kernel == 3
     names = pt.with_adapters(pt.zoo.get("resnet20"), "da3").trainable
     assert [name for name in names if name.endswith("_a")] == [
         "c0.relu2.da3_a", "c1.relu2.da3_a", "c2.relu2.da3_a"]
     with pytest.raises(BadInput, match="blocks"):
         pt.with_adapters(model(SERIES, rng), "da3", blocks=0)
+
+
+@pytest.mark.parametrize(("rung", "groups"), [("da3", 1), ("lite-residual", 2)])
+def test_a_branch_of_one_pixel_has_no_weights_for_padding(rung: str, groups: int,
+                                                         rng: np.random.Generator) -> None:
+    graph = Graph.build((20, 2, 2), [Conv(20, 3, 1, 1, name="c"), Relu("r"), Dense(3, name="d")])
+    ops = {op.name: op for op in pt.with_adapters(model(graph, rng), rung).model.graph.ops}
+    ending = "da3" if rung == "da3" else "lite"
+    own = ops[f"r.{ending}_a"]
+    assert (own.kernel, own.padding, own.groups) == (1, 0, groups) and f"r.{ending}_r" not in ops
+    assert own.out_channels == (16 if rung == "da3" else 20)
 
 
 @pytest.mark.parametrize(("shape", "out", "way"), [
