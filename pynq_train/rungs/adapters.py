@@ -31,6 +31,8 @@ LORA_A, LORA_B, LORA = ".lora_a", ".lora_b", ".lora"
 """Ends of the names of a low-rank pair and of the sum behind it."""
 _SHARE = 3
 """One of so many blocks, the last ones, have branches: a step then takes half the cycles."""
+_PAIRS = 4
+"""Blocks with a pair to the logits."""
 _WIDTH = 16
 """Channels of a branch of DA3: a tile of outputs, which are the lanes of the array."""
 _Begin = Callable[[str, str, Shape, int], tuple[Conv, ...]]
@@ -91,8 +93,9 @@ def lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...]]:
     return edit.finish(), (*learning, *heads)
 
 
-def skip_lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...]]:
-    """Return a model with a low-rank pair from the input of each block straight to the logits.
+def skip_lora(model: Model, rank: int, seed: int, blocks: int | None = None
+              ) -> tuple[Model, tuple[str, ...]]:
+    """Return a model with low-rank pairs from the inputs of blocks straight to the logits.
 
     A map is pooled to a vector; A (random) makes ``rank`` features of it; B (zero), one matrix for
     all pairs, adds to the logits. No gradient enters the network. The images themselves have no
@@ -102,6 +105,8 @@ def skip_lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...
         model: the network.
         rank: features of each pair, rounded up to whole channel blocks.
         seed: of the weights of A.
+        blocks: how many blocks have a pair, spread evenly up to the last one; None: four. With
+            pairs of all blocks of a deep network their updates take longer than the rest.
 
     Returns:
         The model, and the names of the pairs.
@@ -114,7 +119,10 @@ def skip_lora(model: Model, rank: int, seed: int) -> tuple[Model, tuple[str, ...
     features: list[str] = []
     rank = round_up(rank, CHANNELS_PER_WORD)
     behind = _before_last(edit)
-    for block in blocks_of(graph)[1:]:
+    behind_first = blocks_of(graph)[1:]
+    count = min(_PAIRS if blocks is None else blocks, len(behind_first))
+    for number in range(1, count + 1):
+        block = behind_first[-(-number * len(behind_first) // count) - 1]
         pooled = f"{block.source}.skip_pool"
         ops: list[Op] = []
         if edit.shapes[block.source][1:] != (1, 1):

@@ -53,7 +53,7 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
         seed: of the adapters' weights.
         tile: output channels that learn alone (``sparse``).
         blocks: how many of the last blocks have a branch (``da3``, ``lite-residual``; default: a
-            third of all, rounded).
+            third of all, rounded), or how many of all a pair (``skip-lora``; default: four).
 
     Raises:
         UnknownName: no such rung.
@@ -75,7 +75,7 @@ def with_adapters(model: Model | Graph, rung: str, *, rank: int = RANK, seed: in
     if rung == "lora":
         changed, learning = adapters.lora(model, rank, seed)
     elif rung == "skip-lora":
-        changed, learning = adapters.skip_lora(model, rank, seed)
+        changed, learning = adapters.skip_lora(model, rank, seed, blocks)
     elif rung == "da3":
         changed, learning = adapters.additive(model, seed, blocks)
     elif rung == "lite-residual":

@@ -146,6 +146,17 @@ def test_pairs_to_the_logits(rng: np.random.Generator) -> None:
     assert adapted.model.graph.ops[-1] == Add("skip_logits", ("out", "skip_b"))
 
 
+def test_pairs_are_spread_over_the_blocks() -> None:
+    """Four of a deep network's, the last one always; as many as are asked for."""
+    def read(count: int | None) -> list[str]:
+        names = pt.with_adapters(pt.zoo.get("mobilenet_v1_025"), "skip-lora", blocks=count).trainable
+        return [name.split(".")[0] for name in names if name.endswith(".skip_a")]
+
+    assert read(None) == ["pw3", "pw6", "pw9", "pw12"]
+    assert read(1) == ["pw12"] and read(2) == ["pw6", "pw12"]
+    assert read(99) == ["conv1", *(f"pw{number}" for number in range(1, 13))]
+
+
 def test_branches(rng: np.random.Generator) -> None:
     adapted = pt.with_adapters(model(RESIDUAL, rng), "da3", blocks=2)
     ops = {op.name: op for op in adapted.model.graph.ops}
