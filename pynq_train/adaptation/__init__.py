@@ -1,10 +1,12 @@
 """Adaptation to a user's samples within a budget of memory and time."""
 
 from pynq_train.adaptation.budget import Budget
+from pynq_train.adaptation.course import Course, course_of
 from pynq_train.adaptation.study import (
     BATCH,
     EPOCHS,
     LADDER,
+    Candidate,
     Rung,
     Settings,
     Study,
@@ -13,5 +15,5 @@ from pynq_train.adaptation.study import (
     study,
 )
 
-__all__ = ["BATCH", "EPOCHS", "LADDER", "Budget", "Rung", "Settings", "Study", "adapt", "adapted",
-           "study"]
+__all__ = ["BATCH", "EPOCHS", "LADDER", "Budget", "Candidate", "Course", "Rung", "Settings",
+           "Study", "adapt", "adapted", "course_of", "study"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.adaptation.budget import Budget, bytes_text, seconds_text
+from pynq_train.adaptation.course import Course, course_of
 from pynq_train.adaptation.folds import folds
 from pynq_train.errors import BadInput, DoesNotFit, PynqTrainError, TrainingWarning, UnknownName
 from pynq_train.graph import Graph, Model
-from pynq_train.rungs import with_adapters
-from pynq_train.rungs.ladder import RUNGS
+from pynq_train.rungs import RUNGS, with_adapters
+from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.trainable import KEYWORDS
 from pynq_train.train import SGD, Learner
 from pynq_train.train.state import TrainState
@@ -32,6 +34,8 @@ RATES: Mapping[str, float] = {"last-layer": 0.05, "bias": 0.05, "norm": 0.05, "s
 RATE, WARMUP = 0.02, 5
 _TRIALS = "golden"
 """Board of the trials: a plan for another one has the same bits."""
+_NO_COURSE = Course(0, 0)
+"""Of a rung that has no plan."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,8 @@ class Rung:
         name: of the rung.
         why: why it was taken or refused.
         batch: images of a mini-batch; 0 where there is no plan.
-        nbytes: device memory of its plan, ``kinds`` by kind.
-        step_cycles: predicted cycles of a training step.
-        steps: of the whole adaptation.
-        engine: predicted seconds of the engine for all of them; ``seconds``: with the processor.
+        nbytes: memory of its plan and its cache, ``kinds`` by kind.
+        course: predicted runs of the whole adaptation.
         accuracy: on samples that were held out, None where it was not tried; ``loss``: mean there.
         note: what it does with normalisations.
         taken: whether it was taken.
@@ -56,19 +58,47 @@ class Rung:
     batch: int = 0
     nbytes: int = 0
     kinds: Mapping[str, int] = field(default_factory=dict)
-    step_cycles: int = 0
-    steps: int = 0
-    engine: float = 0.0
-    seconds: float = 0.0
+    course: Course = _NO_COURSE
     accuracy: float | None = None
     loss: float | None = None
     note: str = ""
     taken: bool = False
 
     @property
+    def cached(self) -> bool:
+        """Whether what frozen layers make of the samples is kept, and all steps begin with it."""
+        return self.course.fills > 0
+
+    @property
+    def step_cycles(self) -> int:
+        """Predicted cycles of a training step."""
+        return self.course.step_cycles
+
+    @property
+    def steps(self) -> int:
+        """Training steps of the whole adaptation."""
+        return self.course.steps
+
+    @property
     def cycles(self) -> int:
-        """Predicted cycles of the whole adaptation."""
-        return self.steps * self.step_cycles
+        """Predicted cycles of the whole adaptation, with those that fill a cache."""
+        return self.course.cycles
+
+    @property
+    def engine(self) -> float:
+        """Predicted seconds of the engine for the whole adaptation."""
+        return self.course.engine
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds of engine and processor for the whole adaptation."""
+        return self.course.seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {**vars(self), "kinds": dict(self.kinds), "course": vars(self.course),
+                "step_cycles": self.step_cycles, "steps": self.steps, "cycles": self.cycles,
+                "engine": self.engine, "seconds": self.seconds, "cached": self.cached}
 
 
 @dataclass(frozen=True)
@@ -96,13 +126,14 @@ class Study:
 
     def text(self) -> str:
         """Return a table for people: each rung with bytes, cycles, accuracy and why."""
-        rows = [("rung", "batch", "bytes", "cycles a step", "cycles in all", "seconds", "accuracy",
-                 "")]
+        rows = [("rung", "batch", "bytes", "of a cache", "cycles a step", "cycles in all",
+                 "seconds", "accuracy", "")]
         for rung in self.rungs:
             planned = rung.batch > 0
             rows.append((
                 rung.name, str(rung.batch) if planned else "-",
                 f"{rung.nbytes:,}" if planned else "-",
+                f"{rung.course.cache_bytes:,}" if rung.cached else "-",
                 f"{rung.step_cycles:,}" if planned else "-",
                 f"{rung.cycles:,}" if planned else "-", f"{rung.seconds:.3g}" if planned else "-",
                 "-" if rung.accuracy is None else f"{100 * rung.accuracy:.1f} %",
@@ -123,8 +154,24 @@ class Study:
         """Return plain values, for JSON."""
         return {"board": self.board, "memory": self.budget.memory, "seconds": self.budget.seconds,
                 "before": self.before, "held_out": self.held_out, "taken": self.taken.name,
-                "rungs": [{**vars(rung), "kinds": dict(rung.kinds), "cycles": rung.cycles}
-                          for rung in self.rungs]}
+                "rungs": [rung.to_dict() for rung in self.rungs]}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network on a rung.
+
+    Attributes:
+        rung: name of the rung.
+        model: the network, with what the rung adds.
+        trainable: what learns.
+        note: what was done with normalisations.
+    """
+
+    rung: str
+    model: Model
+    trainable: str | tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,12 +194,23 @@ class Settings:
     seed: int = 0
     class_names: Sequence[str] | None = None
 
-    def learner(self, model: Model, rung: str, batch: int, board: str | None = None) -> Learner:
+    def network(self, model: Model, rung: str) -> Candidate:
+        """Return a network with what a rung adds to it.
+
+        Raises:
+            BadInput: the network has nothing that the rung could adapt.
+        """
+        if rung not in RUNGS:
+            return Candidate(rung, model, rung)
+        own = with_adapters(model, rung, seed=self.seed)
+        return Candidate(rung, own.model, own.trainable, own.note)
+
+    def learner(self, network: Candidate, batch: int, board: str | None = None) -> Learner:
         """Return a learner of a rung; ``board``: another one than that of the settings."""
-        optimizer = self.optimizer or SGD(lr=RATES.get(rung, RATE), schedule="cosine",
+        optimizer = self.optimizer or SGD(lr=RATES.get(network.rung, RATE), schedule="cosine",
                                           warmup_steps=WARMUP)
-        return Learner(model, board=board or self.board, optimizer=optimizer, batch=batch,
-                       seed=self.seed, trainable=rung, class_names=self.class_names)
+        return Learner(network.model, board=board or self.board, optimizer=optimizer, batch=batch,
+                       seed=self.seed, trainable=network.trainable, class_names=self.class_names)
 
 
 def model_of(given: Model | Learner) -> Model:
@@ -217,7 +275,8 @@ def study(model: Model | Learner, x: Any, y: Any, budget: Budget, settings: Sett
 
     Each is planned for the board; what the budget allows is trained on a part of the samples and
     compared on the others (:func:`~pynq_train.adaptation.folds.folds`). The most accurate one is
-    taken, of equal ones that with the smaller loss.
+    taken, of equal ones that with the smaller loss. Where layers in front are frozen, a rung trains
+    from a cache of their maps (:meth:`Learner.fit`), if that is faster and the memory allows it.
 
     Args:
         model: the network.
@@ -237,7 +296,8 @@ def study(model: Model | Learner, x: Any, y: Any, budget: Budget, settings: Sett
     x, y, numbers = check_samples(x, y, own)
     pairs = folds(numbers, settings.seed)
     most = min(len(train) for train, _ in pairs)
-    planned = [_planned(own, name, budget, settings, len(x), most) for name in names]
+    networks: dict[str, Candidate] = {}
+    planned = [_planned(own, name, budget, settings, len(x), most, networks) for name in names]
     fitting = [rung for rung in planned if rung.batch and not rung.why]
     if not fitting:
         raise _nothing_fits(planned, budget)
@@ -247,7 +307,7 @@ def study(model: Model | Learner, x: Any, y: Any, budget: Budget, settings: Sett
         if progress:
             _say(f"trying {rung.name}: {bytes_text(rung.nbytes)}, {seconds_text(rung.seconds)} on "
                  f"{settings.board}")
-        found[rung.name] = _tried(own, x, y, pairs, rung, settings)
+        found[rung.name] = _tried(networks[rung.name], x, y, pairs, rung, settings)
     best = max(found.values(), key=lambda rung: (rung.accuracy or 0.0, -(rung.loss or 0.0)))
     result = tuple(_judged(found.get(rung.name, rung), best) for rung in planned)
     held = f"on {len(pairs[0][1])} samples held out"
@@ -308,38 +368,59 @@ def adapted(model: Model | Learner, x: Any, y: Any, found: Study, settings: Sett
         progress: show a progress bar.
     """
     own = found.taken
-    learner = settings.learner(model_of(model), own.name, own.batch)
-    learner.fit(x, y, epochs=settings.epochs, progress=progress)
+    learner = settings.learner(settings.network(model_of(model), own.name), own.batch)
+    learner.fit(x, y, epochs=settings.epochs, progress=progress, cache=own.cached)
     return learner
 
 
-def _planned(model: Model, name: str, budget: Budget, settings: Settings, samples: int, most: int
-             ) -> Rung:
+def _planned(model: Model, name: str, budget: Budget, settings: Settings, samples: int, most: int,
+             networks: dict[str, Candidate]) -> Rung:
     """Return what a rung needs, with the largest mini-batch that the memory allows.
 
-    ``most``: samples of the smallest part that is trained on. A rung that does not fit says why.
+    ``most``: samples of the smallest part that is trained on; ``networks`` takes the network of the
+    rung. A rung that does not fit says why.
     """
-    sizes = [settings.batch] if settings.batch is not None else _sizes(min(BATCH, most))
+    try:
+        network = networks[name] = settings.network(model, name)
+    except PynqTrainError as error:
+        return Rung(name, str(error))
     rung = Rung(name)
-    for batch in sizes:
+    for batch in [settings.batch] if settings.batch is not None else _sizes(min(BATCH, most)):
         try:
-            learner = settings.learner(model, name, batch)
-            note = with_adapters(model, name).note if name in RUNGS else ""
+            learner = settings.learner(network, batch)
         except PynqTrainError as error:
             if rung.batch == 0:
                 rung = Rung(name, str(error))
             continue
-        cycles = learner.predicted_step().cycles
-        steps = settings.epochs * (samples // batch)
-        time = learner.board_time(steps)
-        nbytes = learner.plan.memory.nbytes
-        rung = Rung(name, budget.exceeded(nbytes, time.both), batch, nbytes,
-                    learner.plan.memory.bytes_by_kind(), cycles, steps, time.engine, time.both,
-                    note=note)
-        fits = budget.memory is None or nbytes <= budget.memory
-        if fits or (budget.seconds is not None and time.both > budget.seconds):
+        rung = _cheaper(learner, network, budget, settings.epochs, samples)
+        if _fits(rung, budget) or (budget.seconds is not None and rung.seconds > budget.seconds):
             break  # a smaller mini-batch takes no less time
     return rung
+
+
+def _cheaper(learner: Learner, network: Candidate, budget: Budget, epochs: int, samples: int
+             ) -> Rung:
+    """Return what a rung needs, with a cache or without: the faster way of those with memory."""
+    def way(plan: Plan) -> Rung:
+        course = course_of(plan, samples, epochs * (samples // plan.batch))
+        kinds = plan.memory.bytes_by_kind()
+        if course.cache_bytes:
+            kinds = {**kinds, "cache": course.cache_bytes}
+        nbytes = plan.memory.nbytes + course.cache_bytes
+        return Rung(network.rung, budget.exceeded(nbytes, course.seconds), plan.batch, nbytes,
+                    kinds, course, note=network.note)
+
+    ways = [way(learner.plan)]
+    if epochs > 1:  # one pass is over when the cache is full
+        with suppress(BadInput):
+            ways.append(way(learner.plan_cache()))
+    return min([one for one in ways if _fits(one, budget)] or ways[:1],
+               key=lambda one: one.seconds)
+
+
+def _fits(rung: Rung, budget: Budget) -> bool:
+    """Return whether there is memory for a rung."""
+    return budget.memory is None or rung.nbytes <= budget.memory
 
 
 def _sizes(most: int) -> list[int]:
@@ -372,15 +453,16 @@ def _before(model: Model, x: Any, y: NDArray[Any], pairs: Sequence[Any], setting
             ) -> float:
     """Return the accuracy of a network as it is, on all samples that are held out."""
     held = np.concatenate([own for _, own in pairs])
-    with settings.learner(model, "last-layer", min(BATCH, len(held)), _TRIALS) as learner:
+    network = settings.network(model, "last-layer")
+    with settings.learner(network, min(BATCH, len(held)), _TRIALS) as learner:
         return learner.evaluate(x[held], y[held]).accuracy
 
 
-def _tried(model: Model, x: Any, y: NDArray[Any], pairs: Sequence[Any], rung: Rung,
+def _tried(network: Candidate, x: Any, y: NDArray[Any], pairs: Sequence[Any], rung: Rung,
            settings: Settings) -> Rung:
     """Return a rung with its accuracy and loss on the samples that were held out."""
     correct = loss = count = 0.0
-    with settings.learner(model, rung.name, rung.batch, _TRIALS) as learner:
+    with settings.learner(network, rung.batch, _TRIALS) as learner:
         start, form = learner.params, learner.input_format
         for train, held in pairs:
             # As a new learner would begin, which would have to plan again.
@@ -389,7 +471,8 @@ def _tried(model: Model, x: Any, y: NDArray[Any], pairs: Sequence[Any], rung: Ru
             with warnings.catch_warnings():
                 # What a trial is warned of, its accuracy says.
                 warnings.simplefilter("ignore", TrainingWarning)
-                learner.fit(x[train], y[train], epochs=settings.epochs, progress=False)
+                learner.fit(x[train], y[train], epochs=settings.epochs, progress=False,
+                            cache=rung.cached)
             result = learner.evaluate(x[held], y[held])
             correct += result.accuracy * len(held)
             loss += result.loss * len(held)

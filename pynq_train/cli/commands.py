@@ -53,7 +53,7 @@ def train(options: argparse.Namespace) -> int:
         history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
                               validation_data=validation, progress=not options.no_progress,
                               resume=options.resume, callbacks=[print_epoch], checkpoint=out,
-                              checkpoint_every=options.checkpoint_every)
+                              checkpoint_every=options.checkpoint_every, cache=options.cache)
         if options.report:
             learner.report(options.report)
     print(f"saved {out} after {learner.steps} steps")

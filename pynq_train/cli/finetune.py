@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 import pynq_train as pt
+from pynq_train.adaptation import Course, course_of
 from pynq_train.cli.commands import (
     INTERRUPTED,
     calibrate,
@@ -18,8 +19,6 @@ from pynq_train.cli.commands import (
     training_options,
     write_json,
 )
-from pynq_train.schedule.board_time import board_time
-from pynq_train.schedule.predict import predict
 
 TRAINABLE, EPOCHS, BATCH, LR, WARMUP = "last-block", 30, 10, 0.02, 5
 
@@ -29,6 +28,8 @@ def finetune(options: argparse.Namespace) -> int:
     data, out = saved_and_data(options, "tuned")
     with _learner(options) as learner:
         data = named(data, learner, options)
+        if options.cache:
+            learner.plan_cache(options.cache)
         checked = data.train if data.test is None or data.test.y is None else data.test
         print(f"{learner.graph.name} on {options.board}: {len(data.train)} images, mini-batch "
               f"{learner.batch}, {options.epochs} epochs")
@@ -40,12 +41,12 @@ def finetune(options: argparse.Namespace) -> int:
         history = learner.fit(data.train.x, data.train.y, epochs=options.epochs,
                               progress=not options.no_progress, resume=options.resume,
                               callbacks=[print_epoch], checkpoint=out,
-                              checkpoint_every=options.checkpoint_every)
+                              checkpoint_every=options.checkpoint_every, cache=options.cache)
         after = learner.evaluate(checked.x, checked.y)
         if options.report:
             learner.report(options.report)
         result = _result(learner, before, after, len(checked), checked is data.train,
-                         learner.steps - began)
+                         course_of(learner.plan, len(data.train), learner.steps - began))
     _print(result, learner)
     if after.class_names:
         print(after.text())
@@ -79,24 +80,27 @@ def _learner(options: argparse.Namespace) -> pt.Learner:
 
 
 def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluation, images: int,
-            own: bool, count: int) -> dict[str, Any]:
-    step = predict(learner.plan, learner.plan.train)
-    time_on_board = board_time(learner.plan, step.cycles * count, count)
+            own: bool, course: Course) -> dict[str, Any]:
     return {
         "images": images, "evaluated": "training images" if own else "test images",
         "accuracy_before": None if before is None else before.accuracy,
-        "accuracy_after": after.accuracy, "trainable": learner.trainable, "steps": count,
-        "cycles_per_step": step.cycles,
-        "engine_seconds": time_on_board.engine, "board_seconds": time_on_board.both,
-        "clock_mhz": step.clock_mhz, "arena_bytes": learner.plan.memory.nbytes}
+        "accuracy_after": after.accuracy, "trainable": learner.trainable, "steps": course.steps,
+        "cycles_per_step": course.step_cycles,
+        "engine_seconds": course.engine, "board_seconds": course.seconds,
+        "clock_mhz": learner.plan.board.clock_mhz, "arena_bytes": learner.plan.memory.nbytes,
+        "cache_bytes": course.cache_bytes, "cache_evaluations": course.fills,
+        "cycles_per_evaluation": course.fill_cycles}
 
 
 def _print(result: dict[str, Any], learner: pt.Learner) -> None:
     before = result["accuracy_before"]
+    cache = "" if not result["cache_bytes"] else (
+        f" behind {result['cache_evaluations']} evaluations of {result['cycles_per_evaluation']} "
+        f"that fill a cache of {result['cache_bytes']} bytes")
     began = "" if before is None else f"{100 * before:.2f} % before, "
     print(f"accuracy on {result['images']} {result['evaluated']}: {began}"
           f"{100 * result['accuracy_after']:.2f} % after\n"
-          f"{result['steps']} steps of {result['cycles_per_step']} predicted cycles: "
+          f"{result['steps']} steps of {result['cycles_per_step']} predicted cycles{cache}: "
           f"{result['engine_seconds']:.3f} s of the engine at {result['clock_mhz']:.0f} MHz, about "
           f"{result['board_seconds']:.3f} s on {learner.plan.board.name} with the processor "
           f"(estimated), {result['arena_bytes']} bytes of memory")

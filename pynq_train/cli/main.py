@@ -198,6 +198,9 @@ def _training(p: argparse.ArgumentParser) -> None:
     p.add_argument("--accumulate", type=_count, metavar="N",
                    help="mini-batches whose mean gradient makes one update (default: 1, or as "
                    "saved)")
+    p.add_argument("--cache", nargs="?", const=True, default=False, metavar="FILE",
+                   help="compute what frozen layers make of each image once and begin all steps "
+                   "with it; it is kept in memory, or in FILE")
     p.add_argument("--resume", action="store_true",
                    help="go on with an interrupted or killed training")
     p.add_argument("--checkpoint-every", type=_count, metavar="STEPS",

@@ -20,6 +20,9 @@ STEP_NB, LAYER_NB, RECORD_NB = 0.016, 9e-4, 5e-6
 ELEMENT_NB = 3.7e-7
 """nb of an element of the images, which become codes while the engine works on those before."""
 
+CODE_BYTES = 2
+"""Bytes of an element of a map."""
+
 
 @dataclass(frozen=True)
 class BoardTime:
@@ -39,24 +42,32 @@ class BoardTime:
                 "(estimated)")
 
 
-def host_nb(plan: Plan) -> tuple[float, float]:
-    """Return the nb of a training step, and which part of it is done while the engine works."""
+def host_nb(plan: Plan, cached: bool = False) -> tuple[float, float]:
+    """Return the nb of a training step, and which part of it is done while the engine works.
+
+    ``cached``: it is one that begins with a cache. Its maps are copied between two steps, an
+    element of them as long as one of the images takes: an upper bound.
+    """
+    if cached:
+        copied = ELEMENT_NB * plan.batch * plan.cache_bytes / CODE_BYTES
+        return (STEP_NB + LAYER_NB * sum(plan.active) + RECORD_NB * len(plan.cached) + copied, 0.0)
     hidden = ELEMENT_NB * plan.batch * math.prod(plan.layers[0].in_shape)
     own = STEP_NB + LAYER_NB * len(plan.specs) + RECORD_NB * len(plan.train)
     return own + hidden, hidden
 
 
-def board_time(plan: Plan, cycles: float, steps: int = 1) -> BoardTime:
+def board_time(plan: Plan, cycles: float, steps: int = 1, cached: bool = False) -> BoardTime:
     """Return the seconds of training steps of a plan.
 
     Args:
         plan: the plan.
         cycles: cycles of the engine for all of them.
         steps: their number.
+        cached: they begin with a cache.
     """
     engine = cycles / (1e6 * plan.board.clock_mhz)
     per_nb = steps * MS_PER_NB[plan.board.family] / 1e3
-    whole, hidden = host_nb(plan)
+    whole, hidden = host_nb(plan, cached)
     # The next mini-batch is made ready while the engine works; the rest comes between two steps.
     return BoardTime(engine, max(engine, per_nb * hidden) + per_nb * (whole - hidden))
 

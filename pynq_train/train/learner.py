@@ -217,6 +217,15 @@ class Learner(WithDomains):
         return board_time(self.plan, found if cycles is None else whole("cycles", cycles), steps)
 
     @in_turn
+    def plan_cache(self, cache: bool | str | os.PathLike[str] = True) -> Plan:
+        """Plan a step that begins with a cache, as ``fit`` does; BadInput says why none can be."""
+        if not self._plan.cached:
+            planned = self._planned.with_cache(cache, self.board)
+            self.close()
+            self._planned, self._plan = planned, planned.plan
+        return self.plan
+
+    @in_turn
     def compile(self) -> None:
         """Make the programs now, so that a file holds them from now on.
 
@@ -526,10 +535,8 @@ class Learner(WithDomains):
     # -- private ---------------------------------------------------------------------------------
 
     def _open(self, cache: Any = False) -> Trainer:
-        if cache and not self._plan.cached:
-            planned = self._planned.with_cache(cache, self.board)
-            self.close()
-            self._planned, self._plan = planned, planned.plan
+        if cache:
+            self.plan_cache(cache)
         if self._trainer is None:
             self._trainer, self._backend = open_trainer(
                 self._planned, self.board == HLS_CSIM, self._masters, self._policy,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import pynq_train as pt
-from pynq_train.adaptation import Budget, Settings, Study, study
+from pynq_train.adaptation import Budget, Settings, Study, adapted, course_of, study
 from pynq_train.adaptation.folds import FEW, folds
 from pynq_train.cli.main import main
 from pynq_train.errors import BadInput, DoesNotFit, UnknownName
 from pynq_train.graph import Model
 from pynq_train.layers import init_params
+from pynq_train.schedule.predict import predict
 
 GRAPH = (pt.Sequential((1, 6, 6), "small").conv(20, 3, padding=1).relu().pool()
          .conv(20, 3, padding=1).relu().dense(3).build())
@@ -56,7 +57,8 @@ def test_all_rungs_are_told_and_the_best_is_taken(found: Study) -> None:
     assert best.taken and found.taken is best and best.accuracy > found.before + 0.2
     assert "a network with normalisation layers" in rungs["norm"].why and not rungs["norm"].batch
     assert sum(rung.taken for rung in found.rungs) == 1
-    learner = SETTINGS.learner(Model(GRAPH, init_params(GRAPH, 0)), "bias", 8)
+    learner = SETTINGS.learner(
+        SETTINGS.network(Model(GRAPH, init_params(GRAPH, 0)), "bias"), 8)
     assert (rungs["bias"].nbytes, rungs["bias"].step_cycles, rungs["bias"].steps) == (
         learner.plan.memory.nbytes, learner.predicted_step().cycles, 6 * 6)
     assert rungs["bias"].seconds == learner.board_time(36).both
@@ -65,6 +67,44 @@ def test_all_rungs_are_told_and_the_best_is_taken(found: Study) -> None:
     assert f"TAKEN: {best.why}" in text and "of 4 parts held out in turn" in text
     assert all(f"{rung.nbytes:,}" in text and f"{rung.cycles:,}" in text for rung in tried)
     assert json.loads(json.dumps(found.to_dict()))["taken"] == best.name
+
+
+LONG = Settings(epochs=20, batch=6)
+
+
+def test_frozen_layers_run_once_for_each_sample(trained: Model,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is counted, in bytes, cycles and seconds; without memory for it there is none."""
+    x, y = samples(12, 1)
+    used: list[bool] = []
+    fit = pt.Learner.fit
+    monkeypatch.setattr(pt.Learner, "fit", lambda self, *args, **more: (
+        used.append(more["cache"]), fit(self, *args, **more))[1])
+    result = study(trained, x, y, Budget(), LONG, rungs=["last-layer", "bias"])
+    own, bias = result.rungs
+    assert own.cached and not bias.cached and "cache" not in bias.kinds
+    assert used == [True] * 4 + [False] * 4
+    learner = LONG.learner(LONG.network(trained, "last-layer"), 6)
+    plain, plan = learner.plan, learner.plan_cache()
+    step, fill = predict(plan, plan.cached).cycles, predict(plan, plan.evaluate).cycles
+    assert own.kinds["cache"] == own.course.cache_bytes == 12 * plan.cache_bytes > 0
+    assert own.nbytes == plan.memory.nbytes + own.kinds["cache"]
+    assert (own.step_cycles, own.steps, own.cycles) == (step, 40, 40 * step + 2 * fill)
+    whole = course_of(plain, 12, 40)
+    assert whole.cycles == 40 * predict(plain, plain.train).cycles > own.cycles
+    assert whole.seconds > own.seconds > own.engine
+    assert own.engine == pytest.approx(own.cycles / (1e6 * plan.board.clock_mhz))
+    assert f"{own.kinds['cache']:,}" in result.text()
+    values = json.loads(json.dumps(result.to_dict()))["rungs"]
+    assert [one["cached"] for one in values] == [True, False]
+    used.clear()
+    less = study(trained, x, y, Budget(own.nbytes - 1), LONG, rungs=["last-layer"])
+    assert used == [False] * 4 and less.taken.cycles == whole.cycles
+    assert less.taken.nbytes == plain.memory.nbytes < own.nbytes
+    adapted(trained, x, y, result, replace(LONG, epochs=2))
+    assert used[4:] == [result.taken.cached]
+    once, = study(trained, x, y, Budget(), replace(LONG, epochs=1), rungs=["last-layer"]).rungs
+    assert not once.cached  # it would be full when all is over
 
 
 def test_budgets_refuse(trained: Model, found: Study) -> None:

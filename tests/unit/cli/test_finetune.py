@@ -10,6 +10,7 @@ import pytest
 
 import pynq_train as pt
 from pynq_train.cli.main import main
+from pynq_train.schedule.predict import predict
 
 Capture = pytest.CaptureFixture[str]
 
@@ -55,6 +56,31 @@ def test_finetune(model: Path, data: Path, tmp_path: Path, capsys: Capture) -> N
     assert values["engine_seconds"] == pytest.approx(32 * values["cycles_per_step"] / 1e8)
     assert f"{values['arena_bytes']} bytes of memory" in text and report.exists()
     assert "accuracy on 20 test images: " in text
+
+
+def test_a_cache(model: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
+    """The last block from a cache, in memory or in a file; where nothing is frozen it is refused.
+    """
+    maps, out, result = tmp_path / "maps", tmp_path / "a.safetensors", tmp_path / "result.json"
+    common = ["--data", data, "--epochs", 2, "--no-progress", "--out", out]
+    tuning = ["finetune", "--model", model, *common, "--json", result]
+    assert run(*tuning, "--cache", maps) == 0
+    text, values = capsys.readouterr().out, json.loads(result.read_text())
+    plan = pt.load(out).plan_cache()
+    assert values["cache_bytes"] == 40 * plan.cache_bytes == maps.stat().st_size
+    assert values["cycles_per_step"] == predict(plan, plan.cached).cycles
+    assert values["cache_evaluations"] == 4
+    assert f"behind 4 evaluations of {values['cycles_per_evaluation']} that fill a cache of" in text
+    assert values["engine_seconds"] == pytest.approx(
+        (8 * values["cycles_per_step"] + 4 * predict(plan, plan.evaluate).cycles) / 1e8)
+    in_file = pt.load(out).masters
+    assert run(*tuning, "--cache") == 0
+    assert all(own.same_bits(in_file[name]) for name, own in pt.load(out).masters.items())
+    capsys.readouterr()
+    assert run(*tuning, "--trainable", "all", "--cache") == 2
+    assert "cache: expected frozen layers in front of what" in capsys.readouterr().err
+    assert run("train", "--model", model, *common, "--trainable", "dense1", "--cache") == 0
+    assert run("train", "--model", model, *common, "--trainable", "bias", "--cache") == 2
 
 
 def test_a_killed_finetuning_goes_on(model: Path, data: Path, tmp_path: Path,

@@ -149,8 +149,8 @@ def test_pairs_to_the_logits(rng: np.random.Generator) -> None:
 def test_pairs_are_spread_over_the_blocks() -> None:
     """Four of a deep network's, the last one always; as many as are asked for."""
     def read(count: int | None) -> list[str]:
-        names = pt.with_adapters(pt.zoo.get("mobilenet_v1_025"), "skip-lora", blocks=count).trainable
-        return [name.split(".")[0] for name in names if name.endswith(".skip_a")]
+        adapted = pt.with_adapters(pt.zoo.get("mobilenet_v1_025"), "skip-lora", blocks=count)
+        return [name.split(".")[0] for name in adapted.trainable if name.endswith(".skip_a")]
 
     assert read(None) == ["pw3", "pw6", "pw9", "pw12"]
     assert read(1) == ["pw12"] and read(2) == ["pw6", "pw12"]
