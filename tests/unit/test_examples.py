@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import pynq_train as pt
 pytestmark = pytest.mark.medium
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "personalise_speaker.py"
+EVERYWHERE = EXAMPLE.with_name("adapt_everywhere.py")
 
 
 def recordings(speakers: int, seed: int) -> dict[str, np.ndarray]:
@@ -89,6 +92,75 @@ def test_a_network_from_an_onnx_file(tmp_path: Path) -> None:
     assert f"accuracy as imported: {wanted:.4f} of 30 images, 0 of them" in done.stdout
     assert "accuracy behind 1 epochs: " in done.stdout
     assert pt.load(tmp_path / "m.safetensors").calibrated
+
+
+def digits(path: Path) -> None:
+    """Bars whose row is the digit, 0 to 2, as bytes, 8x8."""
+    rng = np.random.RandomState(0)
+    y = np.arange(1600) % 3
+    x = rng.randint(0, 40, (1600, 8, 8)).astype(np.uint8)
+    for i, label in enumerate(y):
+        x[i, 2 * label + 1, 1:7] += 150
+    np.savez(path, x_train=x[:1300], y_train=y[:1300], x_test=x[1300:], y_test=y[1300:])
+
+
+def test_everywhere(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    digits(tmp_path / "digits.npz")
+    np.savez(tmp_path / "speech.npz", **recordings(2, 1), users=np.array(["anna", "bert"]))
+    done = subprocess.run(
+        [sys.executable, str(EVERYWHERE), "--digits", "digits.npz", "--speech", "speech.npz",
+         "--rungs", "last-layer", "--epochs", "4", "--base-epochs", "1",
+         "--picture", "p.png", "--json", "r.json"],
+        capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no place was forgotten") == 2
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert list(found) == ["three domains", "2 speakers"]
+    for stays, places in zip(found.values(), (["pen", "inverted", "noise"], ["anna", "bert"])):
+        before, *others = stays
+        assert [list(stay["accuracy"]) for stay in stays] == [places] * 2
+        assert [stay["rung"] for stay in others] == ["last-layer"]
+        assert all(stay["nbytes"] > 10000 and stay["seconds"] > 0 for stay in others)
+    before, rung = found["three domains"]
+    assert rung["accuracy"]["inverted"] > before["accuracy"]["inverted"] + 0.2
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def everywhere() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("adapt_everywhere", EVERYWHERE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look there for their types
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_place_that_is_forgotten_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were ``domains.use`` to do nothing, the last place's weights would answer everywhere."""
+    module = everywhere()
+    rng = np.random.RandomState(0)
+    x, y = rng.randint(0, 255, (20, 8, 8)).astype(np.uint8), np.arange(20) % 2
+    model = module.trained((x, y), 1, 0)
+    places = [module.Place(str(at), (x + at, y), (x, y)) for at in range(2)]
+    settings = module.Settings(epochs=1, batch=10)
+    assert module.travel(model, "last-layer", places, settings).nbytes > 0
+    monkeypatch.setattr("pynq_train.train.domains.Domains.use", lambda self, name: None)
+    with pytest.raises(SystemExit, match="last-layer: 0 was forgotten"):
+        module.travel(model, "last-layer", places, settings)
+
+
+@pytest.mark.parametrize(("option", "text"), [
+    ("--digits", "expected x_train, y_train, x_test and y_test, found x"),
+    ("--speech", "expected x, y, user and index, found x"),
+])
+def test_everywhere_refuses_other_files(tmp_path: Path, option: str, text: str) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((5, 4, 4)))
+    module = everywhere()
+    read = module.digit_places if option == "--digits" else module.speech_places
+    arguments = (tmp_path / "data.npz", 0) if option == "--digits" else (tmp_path / "data.npz",)
+    with pytest.raises(SystemExit, match=text):
+        read(*arguments)
 
 
 def test_three_boards_of_which_one_dies() -> None:

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": {"rungs", *MACHINE},
     "data": {"graph", "images"},
     "images": {"graph"},
+    "shifts": {"graph"},
     # Importers refuse what no engine runs (hw.limits, layers) while they know the foreign names.
     "exchange": {"graph", "layers", "hw"},
     # The baseline knows networks and boards, and nothing of our engine.
